@@ -1,0 +1,79 @@
+# The commands of this repository. On a machine with Python 3.11 to 3.13 and make, each does its own set-up.
+#
+#   make demo      ingest, search and report on real photos, in three processes on this machine
+#   make test      the whole test suite
+#   make check     style, types, import contracts, protocol lint
+#   make bench     the measurements that the README quotes
+#   make install   the environment in .venv, with the `blindsight` command in .venv/bin
+#
+# Another Python: make install PYTHON=python3.12
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install stubs demo test check lock bench clean
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.installed-bench
+CONTRACTS := $(shell find protos -type d -o -name '*.proto' 2>/dev/null)
+UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal \
+	--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header pyproject.toml
+
+# PYTHON of another version than the environment's: make it anew.
+VERSION := -c 'import sys; print(sys.version_info[:2])'
+ifneq ($(PYTHON),)
+ifneq ($(shell $(PYTHON) $(VERSION) 2>/dev/null),$(shell $(BIN)/python $(VERSION) 2>/dev/null))
+.PHONY: $(INSTALLED)
+endif
+endif
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:
+	@sed -n '3,9s/^# \{0,1\}//p' Makefile
+
+install: $(INSTALLED)
+
+# Everything in the lock, hash by hash; then this project itself, which makes the stubs on the way.
+$(INSTALLED): pyproject.toml requirements/dev.lock hatch_build.py $(CONTRACTS)
+	@PYTHON='$(PYTHON)' tools/make-venv $(VENV)
+	@tools/pip-install $(BIN)/python requirements/dev.lock
+	@echo "Installing blindsight and generating its stubs ..."
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "Ready: $(BIN)/blindsight"
+
+$(BENCH_INSTALLED): $(INSTALLED) requirements/bench.lock
+	@tools/pip-install $(BIN)/python requirements/bench.lock
+	@touch $@
+
+stubs: $(INSTALLED)
+	@$(BIN)/python hatch_build.py
+
+demo: $(INSTALLED)
+	@$(BIN)/python -m blindsight.demo
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest tests
+
+# All of it runs, so that one run names every fault; the end says what failed.
+check: $(INSTALLED)
+	@tools/check $(BIN)
+
+lock: $(INSTALLED)
+	@echo "Resolving the locks ..."
+	@$(UV_COMPILE) --extra all --extra dev --output-file requirements/dev.lock
+	@$(UV_COMPILE) --extra bench --constraint requirements/dev.lock --output-file requirements/bench.lock
+	@! grep -nE '://|^--|file:|/(home|root|tmp|opt|usr)/' requirements/*.lock \
+		|| { echo "a lock holds an address or a path" >&2; exit 1; }
+
+bench: $(BENCH_INSTALLED)
+	@$(BIN)/python bench/search.py --size 1000000 --dimension 128
+
+clean:
+	rm -rf $(VENV) blindsight/rpc build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

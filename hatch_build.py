@@ -1,0 +1,87 @@
+"""Generates the gRPC stubs, for the build (a hatch hook) and by hand: ``python hatch_build.py``.
+
+``protos/blindsight/<area>/v1/<area>.proto`` becomes ``blindsight/rpc/<area>/v1/<area>_pb2.py``,
+``_pb2_grpc.py`` and their ``.pyi``. The stubs are never committed: the contract is their only source.
+"""
+
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent
+MARKER = '"""Generated from protos/: edit the contract, not this."""\n'
+
+# protoc is told that protos/blindsight lies here, so that the stubs import each other as blindsight.rpc.*
+VIRTUAL = "blindsight/rpc"
+
+
+class StubsHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Makes the stubs before a wheel or an editable install is put together."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Called by hatch once for each build."""
+        generate(Path(self.root))
+
+
+def generate(root: Path = ROOT) -> int:
+    """Writes ``blindsight/rpc`` anew from ``protos`` and returns how many contracts were read.
+
+    The finished tree takes the place of the old one at the very end: a broken contract leaves the old
+    stubs as they were, and the stubs of a removed contract disappear.
+    """
+    contracts = sorted((root / "protos" / "blindsight").rglob("*.proto"))
+    target = root / VIRTUAL
+    target.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".rpc-", dir=root) as scratch:
+        fresh = Path(scratch) / VIRTUAL
+        fresh.mkdir(parents=True)
+        if contracts:
+            _run_protoc(root, contracts, Path(scratch))
+        for folder in [fresh, *(path for path in fresh.rglob("*") if path.is_dir())]:
+            (folder / "__init__.py").write_text(MARKER)
+        if target.exists():
+            target.rename(Path(scratch) / "previous")
+        fresh.rename(target)
+    return len(contracts)
+
+
+def _run_protoc(root: Path, contracts: list[Path], out: Path) -> None:
+    from grpc_tools import protoc
+
+    source = root / "protos" / "blindsight"
+    arguments = [
+        "protoc",
+        f"-I{VIRTUAL}={source}",
+        f"-I{files('grpc_tools') / '_proto'}",
+        f"--plugin=protoc-gen-mypy={_plugin('protoc-gen-mypy')}",
+        f"--plugin=protoc-gen-mypy_grpc={_plugin('protoc-gen-mypy_grpc')}",
+        f"--python_out={out}",
+        f"--grpc_python_out={out}",
+        f"--mypy_out=quiet:{out}",
+        f"--mypy_grpc_out=quiet:{out}",
+        *(f"{VIRTUAL}/{path.relative_to(source).as_posix()}" for path in contracts),
+    ]
+    if protoc.main(arguments) != 0:
+        raise SystemExit("protoc refused the contract; see its message above")
+
+
+def _plugin(name: str) -> str:
+    """Finds a protoc plugin beside this interpreter, or on PATH (where an isolated build puts it)."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise SystemExit(f"{name} not found: install mypy-protobuf beside {sys.executable}")
+    return found
+
+
+if __name__ == "__main__":
+    print(f"blindsight/rpc: stubs of {generate()} contracts")
