@@ -1,0 +1,31 @@
+"""Blindsight: an encrypted image vault.
+
+    import blindsight
+
+    vault = blindsight.connect("127.0.0.1:7420")
+    photos = vault.create_collection("photos")
+    photos.ingest(["holiday/"])
+    photos.search("query.jpg", k=5)
+
+This package is neutral ground: parameters, wire forms, layouts, errors and plumbing that hold no
+secret.  The zones are in the import path: `blindsight.trusted` may know keys and pixels,
+`blindsight.untrusted` never does, and the import contracts keep them apart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blindsight.client import Vault
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "connect"]
+
+
+def connect(address: str | None = None, *, timeout_seconds: float = 10.0) -> Vault:
+    """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
+    # Imported late: services use this package too, and need no client.
+    from blindsight import client
+
+    return client.connect(address, timeout_seconds=timeout_seconds)

@@ -1,0 +1,173 @@
+"""How vectors lie in the coefficients of polynomials: columns with a stride.
+
+A segment holds up to N/b vectors.  Column j is one polynomial; vector i puts its dimensions
+j*b .. j*b+b-1 into the coefficients i*b .. i*b+b-1.  The query's matching b values go in reversed
+(q_r at X^-r), so that the inner product of vector i lands in coefficient i*b of
+
+    sum over j of  G_j(X) * Q_j(X)   modulo X^N + 1
+
+and every other coefficient is of no use to anyone.  With b = 1 a query is d constants and a segment
+holds N vectors; with b >= d it is one ciphertext and a segment holds N/b.  The work of scoring a
+vector is the same for every stride; the stride trades query size against result size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.errors import InvalidArgument
+
+Floats = npt.NDArray[np.float64]
+
+# What one query ciphertext and one result cost a query, in milliseconds of one core: encryption,
+# expansion and transfer of the one; reduction, transfer, decryption and decoding of the other.
+QUERY_CIPHERTEXT_MS = 1.1
+RESULT_CIPHERTEXT_MS = 0.7
+
+
+class Region(IntEnum):
+    """The two kinds of segment in a collection.
+
+    MAIN segments have the collection's stride and take batches worth at least half of their free
+    room.  TAIL segments have the widest stride, so that a single vector is one ciphertext; a repack
+    moves them into MAIN ones.
+    """
+
+    MAIN = 1
+    TAIL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Geometry of one kind of segment.
+
+    Attributes:
+        dimension: values of an encrypted row.
+        stride: b, consecutive coefficients of a vector in one column; a power of two.
+        ring_degree: N.
+
+    Raises:
+        InvalidArgument: when they do not fit together.
+    """
+
+    dimension: int
+    stride: int
+    ring_degree: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.dimension <= self.ring_degree:
+            raise InvalidArgument(f"dimension {self.dimension}, want 1 to {self.ring_degree}")
+        if self.stride & (self.stride - 1) or not 1 <= self.stride <= self.ring_degree:
+            raise InvalidArgument(f"stride {self.stride}, want a power of two up to {self.ring_degree}")
+
+    @property
+    def columns(self) -> int:
+        """Ciphertexts of a segment, and of a query."""
+        return -(-self.dimension // self.stride)
+
+    @property
+    def capacity(self) -> int:
+        """Vectors that a segment holds."""
+        return self.ring_degree // self.stride
+
+    def pack(self, rows: Floats, first_slot: int = 0) -> Floats:
+        """Puts vectors into the coefficients of columns, zeros elsewhere.
+
+        Args:
+            rows: [count, dimension].
+            first_slot: slot of the first row in the segment.
+
+        Returns:
+            [columns, N].
+
+        Raises:
+            InvalidArgument: when the rows do not fit.
+        """
+        count = rows.shape[0]
+        if first_slot < 0 or first_slot + count > self.capacity:
+            raise InvalidArgument(f"slots {first_slot} to {first_slot + count}, want at most {self.capacity}")
+        padded = np.zeros((self.capacity, self.columns * self.stride))
+        padded[first_slot : first_slot + count, : self.dimension] = rows
+        by_column = padded.reshape(self.capacity, self.columns, self.stride).transpose(1, 0, 2)
+        return by_column.reshape(self.columns, self.ring_degree)
+
+    def unpack(self, coefficients: Floats) -> Floats:
+        """The inverse of `pack` for a whole segment: [columns, N] -> [capacity, dimension]."""
+        by_column = coefficients.reshape(self.columns, self.capacity, self.stride)
+        rows = by_column.transpose(1, 0, 2).reshape(self.capacity, self.columns * self.stride)
+        return rows[:, : self.dimension]
+
+    def pack_query(self, form: Floats) -> Floats:
+        """Puts a linear form into the coefficients of query polynomials.
+
+        Args:
+            form: [dimension].
+
+        Returns:
+            [columns, N]; q_r stands at X^-r, which is -X^(N-r).
+        """
+        padded = np.zeros(self.columns * self.stride)
+        padded[: self.dimension] = form
+        parts = padded.reshape(self.columns, self.stride)
+        packed = np.zeros((self.columns, self.ring_degree))
+        packed[:, 0] = parts[:, 0]
+        packed[:, self.ring_degree - self.stride + 1 :] = -parts[:, :0:-1]
+        return packed
+
+    def scores(self, coefficients: Floats) -> Floats:
+        """Picks the inner products out of decrypted results: [..., N] -> [..., capacity]."""
+        return coefficients[..., :: self.stride]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLayout:
+    """The layouts of a collection's two regions; public."""
+
+    main: Layout
+    tail: Layout
+
+    def of(self, region: Region) -> Layout:
+        """The layout of one region."""
+        return self.main if region is Region.MAIN else self.tail
+
+    @property
+    def query_ciphertexts(self) -> int:
+        """Ciphertexts of one query: MAIN's columns, then TAIL's."""
+        return self.main.columns + self.tail.columns
+
+
+def widest_stride(dimension: int, ring_degree: int) -> int:
+    """The stride that puts a whole vector into one column."""
+    return min(1 << (dimension - 1).bit_length(), ring_degree)
+
+
+def plan_stride(dimension: int, ring_degree: int, expected_size: int) -> int:
+    """The stride with the cheapest query at an expected number of vectors.
+
+    The optimum is near sqrt(d * N * t_query / (M * t_result)); powers of two are few, so the costs
+    are simply compared.
+    """
+
+    def cost(stride: int) -> float:
+        layout = Layout(dimension, stride, ring_degree)
+        segments = math.ceil(max(expected_size, 1) / layout.capacity)
+        return layout.columns * QUERY_CIPHERTEXT_MS + segments * RESULT_CIPHERTEXT_MS
+
+    widest = widest_stride(dimension, ring_degree)
+    return min((1 << power for power in range(widest.bit_length())), key=cost)
+
+
+def collection_layout(dimension: int, ring_degree: int, stride: int) -> CollectionLayout:
+    """Layouts of a collection whose rows have `dimension` values.
+
+    Raises:
+        InvalidArgument: when dimension or stride do not fit the ring.
+    """
+    # The widest stride needs a valid dimension, so that is checked first, by building MAIN.
+    main = Layout(dimension, stride, ring_degree)
+    return CollectionLayout(main, Layout(dimension, widest_stride(dimension, ring_degree), ring_degree))

@@ -1,0 +1,53 @@
+"""Settings of a service: from the environment, built once in `__main__`, unknown names refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+import pydantic
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from blindsight.errors import InvalidArgument
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has.  A subclass sets `model_config` with its `env_prefix`.
+
+    Attributes:
+        address: where to serve, HOST:PORT; port 0 takes a free one.
+        insecure: allow a plaintext address that is not loopback.
+        data: the service's own folder; zones never share one.
+        metrics_port: where to serve /metrics on loopback; 0 for not at all.
+        log_level: as Python's logging names it.
+        die_with_parent: end when the process that started this one ends.
+    """
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    address: str = "127.0.0.1:0"
+    insecure: bool = False
+    data: Path
+    metrics_port: int = 0
+    log_level: str = "INFO"
+    die_with_parent: bool = False
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Reads the environment.
+
+        Raises:
+            InvalidArgument: for an unknown name with the service's prefix, or a bad value.
+        """
+        prefix = str(cls.model_config.get("env_prefix", ""))
+        known = {prefix + name.upper() for name in cls.model_fields}
+        unknown = sorted(name for name in os.environ if name.startswith(prefix) and name not in known)
+        if unknown:
+            raise InvalidArgument(f"unknown setting {unknown[0]}, want one of {', '.join(sorted(known))}")
+        try:
+            return cls()
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            name = prefix + "_".join(str(part) for part in first["loc"]).upper()
+            raise InvalidArgument(f"setting {name}: {first['msg']}") from error

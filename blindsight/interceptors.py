@@ -1,0 +1,122 @@
+"""What every rpc gets: a request id, one log line, metrics, and exceptions turned into statuses."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from blindsight import logs, metrics, status
+from blindsight.errors import BlindsightError
+
+REQUEST_ID_KEY = "x-request-id"
+_QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+
+class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps every handler of a service."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_QUIET):
+            return handler
+        given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
+        call = _Call(method, _valid_id(given))
+        if handler.response_streaming:
+            kind = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            wrapped: Any = call.streaming(handler.stream_stream or handler.unary_stream)
+        else:
+            kind = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            wrapped = call.unary(handler.stream_unary or handler.unary_unary)
+        return kind(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _valid_id(given: str | bytes) -> str:
+    text = given if isinstance(given, str) else ""
+    # A caller's id goes into logs, so only short plain ones are taken over.
+    if 0 < len(text) <= 64 and text.replace("-", "").isalnum() and text.isascii():
+        return text
+    return uuid.uuid4().hex
+
+
+class _Call:
+    def __init__(self, method: str, request_id: str) -> None:
+        self._method = method
+        self._request_id = request_id
+        self._started = 0.0
+
+    def _begin(self) -> None:
+        self._started = time.perf_counter()
+        logs.request_id.set(self._request_id)
+
+    def _end(self, code: str) -> None:
+        seconds = time.perf_counter() - self._started
+        _, service, method = self._method.split("/")
+        metrics.RPC_HANDLED.labels(service, method, code).inc()
+        metrics.RPC_SECONDS.labels(service, method).observe(seconds)
+        logs.get().info("rpc", method=self._method, code=code, seconds=round(seconds, 6))
+
+    async def _fail(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if isinstance(error, BlindsightError):
+            answer = status.to_status(error)
+        else:
+            logs.get().error("unexpected_exception", method=self._method, exc_info=error)
+            answer = status.internal(self._request_id)
+        code = _code(answer.code)
+        self._end(code.name)
+        await context.abort(code, answer.message, trailing_metadata=status.metadata_of(answer))
+
+    def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            self._begin()
+            try:
+                response = await inner(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await self._fail(error, context)
+                raise
+            self._end("OK")
+            return response
+
+        return handle
+
+    def streaming(
+        self, inner: Callable[[Any, Any], AsyncIterator[Any]]
+    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        async def handle(
+            request: Any, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> AsyncIterator[Any]:
+            self._begin()
+            try:
+                async for response in inner(request, context):
+                    yield response
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await self._fail(error, context)
+                raise
+            self._end("OK")
+
+        return handle
+
+
+def _code(value: int) -> grpc.StatusCode:
+    return next(code for code in grpc.StatusCode if code.value[0] == value)

@@ -1,0 +1,186 @@
+"""Named parameter sets of the encryption schemes, checked when they are constructed.
+
+A row is all that a set needs; a literal that breaks the 128-bit table or the arithmetic of the
+kernel cannot be built.  Nothing here is secret, and nothing here needs numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+from blindsight.errors import InvalidArgument
+
+# Largest total modulus, in bits, for 128-bit security with ternary secrets.
+# Source: Albrecht et al., "Homomorphic Encryption Standard" (HomomorphicEncryption.org, 2018),
+# table 1 (classical) and table 2 (quantum), rows "128"; SEAL 4.1 enforces the classical one.
+CLASSICAL_128_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
+QUANTUM_128_BITS = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768: 827}
+
+# Standard deviation of SEAL's error distribution, and of the rounding that encoding adds.
+FRESH_NOISE = 3.2
+ENCODING_NOISE = 0.29
+
+# The kernel adds products of two residues in 64 bits; the cross term adds two per column.
+ACCUMULATOR_BITS = 64
+
+# A batch appended to a segment adds one fresh encryption of noise; past this a new segment is opened.
+MAX_BATCHES_PER_SEGMENT = 1024
+
+# How sure the stated score bound is: this many standard deviations (2e-10 per score).
+BOUND_SIGMAS = 6.4
+
+
+class Scheme(IntEnum):
+    """Homomorphic schemes; the value stands in the wire form of a ciphertext."""
+
+    CKKS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSet:
+    """One immutable choice of ring, primes and scales.
+
+    Attributes:
+        number: stands in the wire form of a ciphertext.
+        name: what people type.
+        scheme: the scheme that it is for.
+        ring_degree: N, the number of coefficients of a polynomial.
+        primes: moduli of a ciphertext; residues are kept modulo each.
+        special_prime: SEAL's key-switching modulus; no ciphertext uses it.
+        gallery_scale_bits, query_scale_bits: log2 of the CKKS scales of both sides.
+
+    Raises:
+        InvalidArgument: when the set is weaker than 128 bits or breaks the kernel's arithmetic.
+    """
+
+    number: int
+    name: str
+    scheme: Scheme
+    ring_degree: int
+    primes: tuple[int, ...]
+    special_prime: int
+    gallery_scale_bits: int
+    query_scale_bits: int
+
+    def __post_init__(self) -> None:
+        limit = CLASSICAL_128_BITS.get(self.ring_degree)
+        if limit is None:
+            raise InvalidArgument(
+                f"{self.name}: ring degree {self.ring_degree}, want one of {sorted(CLASSICAL_128_BITS)}"
+            )
+        if self.total_bits > limit:
+            raise InvalidArgument(
+                f"{self.name}: {self.total_bits} bits of modulus, want at most {limit} for 128-bit security"
+            )
+        for prime in (*self.primes, self.special_prime):
+            if prime % (2 * self.ring_degree) != 1:
+                raise InvalidArgument(f"{self.name}: prime {prime}, want 1 modulo {2 * self.ring_degree}")
+            if prime >= 1 << 31:
+                raise InvalidArgument(f"{self.name}: prime {prime}, want less than 2^31 for 32-bit residues")
+        if self.score_headroom < 4:
+            raise InvalidArgument(
+                f"{self.name}: scales leave room for scores up to {self.score_headroom:.1f}, want at least 4"
+            )
+
+    @property
+    def modulus(self) -> int:
+        """Product of the ciphertext primes, q."""
+        return math.prod(self.primes)
+
+    @property
+    def total_bits(self) -> int:
+        """Bits of everything that an attacker may see: ciphertext and key-switching modulus."""
+        return math.ceil(math.log2(self.modulus * self.special_prime))
+
+    @property
+    def quantum_safe(self) -> bool:
+        """Whether the set also stays under the standard's table for quantum attacks."""
+        return self.total_bits <= QUANTUM_128_BITS[self.ring_degree]
+
+    @property
+    def security(self) -> str:
+        """The set's standing, for people."""
+        era = "classical and quantum" if self.quantum_safe else "classical"
+        return (
+            f"128-bit ({era}), {self.total_bits} of {CLASSICAL_128_BITS[self.ring_degree]} classical "
+            f"and {QUANTUM_128_BITS[self.ring_degree]} quantum bits at N={self.ring_degree}"
+        )
+
+    @property
+    def max_terms(self) -> int:
+        """Columns that the kernel may add up in 64 bits before it must reduce."""
+        return (1 << ACCUMULATOR_BITS) // (2 * (max(self.primes) - 1) ** 2)
+
+    @property
+    def gallery_scale(self) -> float:
+        """What a gallery value is multiplied by before rounding to an integer."""
+        return float(1 << self.gallery_scale_bits)
+
+    @property
+    def query_scale(self) -> float:
+        """What a query value is multiplied by before rounding to an integer."""
+        return float(1 << self.query_scale_bits)
+
+    @property
+    def score_headroom(self) -> float:
+        """Largest absolute score that does not wrap around the modulus."""
+        return self.modulus / 2 / (self.gallery_scale * self.query_scale)
+
+    def score_error_bound(self, capacity: int, row_norm: float = 1.0, batches: int = 1) -> float:
+        """Bound on |decrypted - true| of one score, for queries of unit length.
+
+        Two terms matter: gallery noise times the query's message, and query noise times the
+        gallery's messages, one from each of the segment's vectors.  The product of the two noises
+        is thousands of times smaller.
+
+        Args:
+            capacity: vectors in a segment.
+            row_norm: largest length of an encrypted row.
+            batches: appends that were added up in the segment.
+        """
+        fresh = math.hypot(FRESH_NOISE, ENCODING_NOISE)
+        gallery = fresh * math.sqrt(batches) / self.gallery_scale
+        query = fresh * math.sqrt(capacity) * row_norm / self.query_scale
+        return BOUND_SIGMAS * math.hypot(gallery, query)
+
+
+# SEAL's own choice: CoeffModulus.Create(4096, [27, 27, 27]).
+CKKS_4096 = ParameterSet(
+    number=1,
+    name="ckks-4096",
+    scheme=Scheme.CKKS,
+    ring_degree=4096,
+    primes=(134012929, 134111233),
+    special_prime=134176769,
+    gallery_scale_bits=22,
+    query_scale_bits=28,
+)
+
+PARAMETER_SETS = {parameters.name: parameters for parameters in (CKKS_4096,)}
+BY_NUMBER = {parameters.number: parameters for parameters in PARAMETER_SETS.values()}
+DEFAULT_PARAMETERS = {Scheme.CKKS: CKKS_4096}
+
+
+def by_name(name: str) -> ParameterSet:
+    """The set of that name.
+
+    Raises:
+        InvalidArgument: when there is none; the message lists the known.
+    """
+    if name not in PARAMETER_SETS:
+        raise InvalidArgument(f"parameter set {name!r}, want one of {', '.join(PARAMETER_SETS)}")
+    return PARAMETER_SETS[name]
+
+
+def default_for(scheme: str) -> ParameterSet:
+    """The set that a scheme uses unless told otherwise.
+
+    Raises:
+        InvalidArgument: when there is no such scheme; the message lists the known.
+    """
+    known = {member.name.lower(): parameters for member, parameters in DEFAULT_PARAMETERS.items()}
+    if scheme not in known:
+        raise InvalidArgument(f"scheme {scheme!r}, want one of {', '.join(known)}")
+    return known[scheme]

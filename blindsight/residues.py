@@ -1,0 +1,106 @@
+"""Residues of ciphertexts as arrays: read from the wire form, checked value by value, written back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.ciphertext import (
+    HEADER,
+    SEED_BYTES,
+    BlockHeader,
+    Form,
+    check_expected,
+    check_size,
+    parse_header,
+)
+from blindsight.errors import InvalidCiphertext
+from blindsight.parameters import ParameterSet
+
+Residues = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class CiphertextBlock:
+    """Ciphertexts of one form under one key.
+
+    Attributes:
+        header: what the wire form's header says.
+        residues: uint32 [count, stored polynomials, primes, N], NTT form, each below its prime.
+        seeds: uint8 [count, 81] for the seeded form, else None.
+    """
+
+    header: BlockHeader
+    residues: Residues
+    seeds: npt.NDArray[np.uint8] | None
+
+    def to_bytes(self) -> bytes:
+        """The wire form."""
+        parts = [self.header.pack(), np.ascontiguousarray(self.residues, dtype="<u4").tobytes()]
+        if self.seeds is not None:
+            parts.append(self.seeds.tobytes())
+        return b"".join(parts)
+
+
+def full_block(parameters: ParameterSet, key_id: bytes, residues: Residues) -> CiphertextBlock:
+    """Wraps residues [count, polynomials, primes, N] of full ciphertexts."""
+    header = BlockHeader(parameters, key_id, Form.FULL, residues.shape[1], residues.shape[0])
+    return CiphertextBlock(header, residues, None)
+
+
+def seeded_block(
+    parameters: ParameterSet, key_id: bytes, residues: Residues, seeds: npt.NDArray[np.uint8]
+) -> CiphertextBlock:
+    """Wraps residues [count, 1, primes, N] and seeds [count, 81] of fresh symmetric ciphertexts."""
+    header = BlockHeader(parameters, key_id, Form.SEEDED, 2, residues.shape[0])
+    return CiphertextBlock(header, residues, seeds)
+
+
+def read_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes) -> CiphertextBlock:
+    """Parses and checks a block: header, size, key, and that every residue is below its prime.
+
+    Args:
+        data: the wire form, exactly one block.
+        parameters: the parameter set that the caller works with.
+        key_id: the key that the caller works with.
+
+    Raises:
+        InvalidCiphertext: with what was got and what was wanted.
+    """
+    header = parse_header(data)
+    check_expected(header, parameters, key_id)
+    check_size(header, len(data))
+    end = HEADER.size + header.residue_bytes
+    residues = np.frombuffer(data, "<u4", offset=HEADER.size, count=header.residue_bytes // 4)
+    residues = residues.reshape(header.shape)
+    _require_below_primes(residues, parameters)
+    seeds = None
+    if header.form is Form.SEEDED:
+        seeds = np.frombuffer(data, np.uint8, offset=end).reshape(header.count, SEED_BYTES)
+    return CiphertextBlock(header, residues, seeds)
+
+
+def _require_below_primes(residues: Residues, parameters: ParameterSet) -> None:
+    """SEAL computes with residues as they are, and a large one overflows silently: refuse it here."""
+    for index, prime in enumerate(parameters.primes):
+        largest = int(residues[:, :, index].max())
+        if largest >= prime:
+            raise InvalidCiphertext(f"residue {largest}, want less than the prime {prime}")
+
+
+@cache
+def prime_column(parameters: ParameterSet) -> npt.NDArray[np.uint32]:
+    """The primes as uint32 [primes, 1], to broadcast over residues [..., primes, N]."""
+    column = np.array(parameters.primes, np.uint32)[:, None]
+    column.flags.writeable = False
+    return column
+
+
+def add(first: Residues, second: Residues, parameters: ParameterSet) -> Residues:
+    """Adds ciphertexts residue by residue: how a batch is appended to a segment."""
+    primes = prime_column(parameters)
+    total = first + second  # below 2^28: no wrap
+    return np.where(total >= primes, total - primes, total)

@@ -1,0 +1,111 @@
+"""Runs a gRPC service: address checks, health, reflection, draining on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from blindsight import logs
+from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.interceptors import RequestInterceptor
+from blindsight.streams import MAX_MESSAGE_BYTES
+
+DRAIN_SECONDS = 10.0
+OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Two servers on one port would share its calls at random.
+    ("grpc.so_reuseport", 0),
+]
+
+
+def check_bind(address: str, *, insecure: bool) -> None:
+    """Refuses to serve in plaintext beyond this machine unless told to.
+
+    Raises:
+        InvalidArgument: when the address has no port, or is not loopback and `insecure` is false.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit():
+        raise InvalidArgument(f"address {address!r}, want HOST:PORT")
+    host = host.strip("[]")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not insecure:
+        raise InvalidArgument(
+            f"address {address!r} is not loopback and the connection is not encrypted; "
+            "bind 127.0.0.1, or accept the risk with --insecure"
+        )
+
+
+class Service:
+    """One gRPC server process.
+
+    Args:
+        names: full names of the proto services, for health and reflection.
+        register: adds the servicers to the server.
+    """
+
+    def __init__(self, names: Sequence[str], register: Callable[[grpc.aio.Server], None]) -> None:
+        self._names = names
+        self._server = grpc.aio.server(interceptors=[RequestInterceptor()], options=OPTIONS)
+        self._health = health.aio.HealthServicer()
+        register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self, address: str, *, insecure: bool = False) -> str:
+        """Binds and serves; returns the address with the port that was bound.
+
+        Raises:
+            InvalidArgument: see `check_bind`.
+            Unavailable: when the port is taken.
+        """
+        check_bind(address, insecure=insecure)
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise Unavailable(f"cannot bind {address}: is another process serving there?")
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        host = address.rpartition(":")[0]
+        return f"{host}:{port}"
+
+    async def stop(self) -> None:
+        """Tells health checks, refuses new calls, and lets the running ones finish."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(DRAIN_SECONDS)
+
+    async def run(self, address: str, *, insecure: bool = False) -> None:
+        """Serves until SIGTERM or SIGINT; prints one JSON line when it is ready."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        bound = await self.start(address, insecure=insecure)
+        print(json.dumps({"event": "ready", "address": bound}), flush=True)
+        logs.get().info("ready", address=bound)
+        await stopping.wait()
+        logs.get().info("draining")
+        await self.stop()
+
+
+def channel(address: str, **options: Any) -> grpc.aio.Channel:
+    """A client channel to another service, with the message sizes that the servers use."""
+    extra = [(key.replace("_", ".", 1), value) for key, value in options.items()]
+    # A peer that restarts must be found again at once, not after a minute of back-off.
+    backoff = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
+    return grpc.aio.insecure_channel(address, options=[*OPTIONS[:2], *backoff, *extra])

@@ -1,0 +1,113 @@
+"""Expendable worker processes: native code runs there, and may die there.
+
+A pool wraps the standard library's executor.  When a worker dies, the executor is broken as a
+whole; the pool makes a new one and runs the interrupted tasks once more, so tasks must be safe to
+repeat (they are computations).  A task that kills its worker twice is reported as unavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from blindsight.errors import Unavailable
+
+Result = TypeVar("Result")
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when its parent dies, so that none is left behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    die_with_parent()
+    # Ctrl-C reaches the whole process group; the service drains, its workers finish what they have.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if initializer is not None:
+        initializer(*arguments)
+
+
+class WorkerPool:
+    """Runs functions in worker processes, for asyncio callers.
+
+    Args:
+        processes: how many workers.
+        initializer: runs first in every worker.
+        arguments: given to the initializer.
+        on_restart: called each time that a dead pool was replaced.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        initializer: Callable[..., None] | None = None,
+        arguments: tuple[Any, ...] = (),
+        on_restart: Callable[[], None] | None = None,
+    ) -> None:
+        self.processes = processes
+        self._initializer = initializer
+        self._arguments = arguments
+        self._on_restart = on_restart
+        self._executor = self._make()
+
+    def __repr__(self) -> str:
+        return f"WorkerPool({self.processes})"  # arguments may be secret
+
+    def _make(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self.processes,
+            # A fork would copy gRPC's threads and locks in whatever state they are.
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(self._initializer, self._arguments),
+        )
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Runs `function(*arguments)` in a worker; repeated once if the worker died.
+
+        Raises:
+            Unavailable: when the worker died twice.
+        """
+        for _ in range(2):
+            executor = self._executor
+            try:
+                future = executor.submit(function, *arguments)
+                return await asyncio.wrap_future(future)
+            except BrokenProcessPool:
+                self._replace(executor)
+        raise Unavailable("a worker process died twice over the same task", retry="later")
+
+    def _replace(self, broken: ProcessPoolExecutor) -> None:
+        if self._executor is not broken:
+            return  # another task already did
+        self._executor = self._make()
+        broken.shutdown(wait=False)
+        if self._on_restart is not None:
+            self._on_restart()
+
+    async def warm(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Runs `function` once per worker, so that imports and compilation happen before the first task."""
+        await asyncio.gather(*(self.run(function, *arguments) for _ in range(self.processes)))
+
+    def process_ids(self) -> list[int]:
+        """The workers that are alive now."""
+        return list(self._executor._processes or {})
+
+    def close(self) -> None:
+        """Stops the workers; running tasks finish, waiting ones are cancelled."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
