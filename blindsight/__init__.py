@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from blindsight.client import Vault
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "connect"]
+__all__ = ["DEFAULT_ADDRESS", "__version__", "connect"]
+
+DEFAULT_ADDRESS = "127.0.0.1:7420"
+"""Where `blindsight up` serves, and where the SDK and the command look, unless told otherwise."""
 
 
 def connect(address: str | None = None, *, timeout_seconds: float = 10.0) -> Vault:

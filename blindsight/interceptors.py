@@ -17,7 +17,7 @@ REQUEST_ID_KEY = "x-request-id"
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
-class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler of a service."""
 
     async def intercept_service(
@@ -101,9 +101,7 @@ class _Call:
     def streaming(
         self, inner: Callable[[Any, Any], AsyncIterator[Any]]
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
-        async def handle(
-            request: Any, context: grpc.aio.ServicerContext[Any, Any]
-        ) -> AsyncIterator[Any]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             self._begin()
             try:
                 async for response in inner(request, context):

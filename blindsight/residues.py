@@ -70,21 +70,38 @@ def read_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes
     Raises:
         InvalidCiphertext: with what was got and what was wanted.
     """
+    block = view_block(data, parameters, key_id)
+    require_below_primes(block.residues, parameters)
+    return block
+
+
+def view_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes) -> CiphertextBlock:
+    """Like `read_block`, but leaves the residues to the caller, who takes a large block piece by piece.
+
+    Raises:
+        InvalidCiphertext: for a bad header, size, key or parameter set.
+    """
     header = parse_header(data)
     check_expected(header, parameters, key_id)
     check_size(header, len(data))
     end = HEADER.size + header.residue_bytes
     residues = np.frombuffer(data, "<u4", offset=HEADER.size, count=header.residue_bytes // 4)
     residues = residues.reshape(header.shape)
-    _require_below_primes(residues, parameters)
     seeds = None
     if header.form is Form.SEEDED:
         seeds = np.frombuffer(data, np.uint8, offset=end).reshape(header.count, SEED_BYTES)
     return CiphertextBlock(header, residues, seeds)
 
 
-def _require_below_primes(residues: Residues, parameters: ParameterSet) -> None:
-    """SEAL computes with residues as they are, and a large one overflows silently: refuse it here."""
+def require_below_primes(residues: Residues, parameters: ParameterSet) -> None:
+    """Refuses residues that SEAL and the kernel would compute with as they are, and overflow silently.
+
+    Args:
+        residues: uint32 [count, polynomials, primes, N].
+
+    Raises:
+        InvalidCiphertext: with the first one found.
+    """
     for index, prime in enumerate(parameters.primes):
         largest = int(residues[:, :, index].max())
         if largest >= prime:

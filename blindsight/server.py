@@ -62,7 +62,9 @@ class Service:
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(
+            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
 
     async def start(self, address: str, *, insecure: bool = False) -> str:
         """Binds and serves; returns the address with the port that was bound.

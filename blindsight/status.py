@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -70,13 +73,15 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError
 
 
 def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
-    for key, value in error.trailing_metadata() or ():
-        if key != "grpc-status-details-bin":
-            continue
-        for detail in status_pb2.Status.FromString(value).details:
-            info = error_details_pb2.ErrorInfo()
-            if detail.Unpack(info):
-                return info
+    # Pairs in both of grpc's APIs, whatever their types are called.
+    entries = dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
+    value = entries.get("grpc-status-details-bin")
+    if not isinstance(value, bytes):
+        return None
+    for detail in status_pb2.Status.FromString(value).details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info
     return None
 
 
@@ -90,7 +95,7 @@ def _first_line(text: str) -> str:
     return text.splitlines()[0] if text else text
 
 
-def metadata_of(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
+def metadata_of(status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:
     """Trailing metadata that carries the status."""
     converted = rpc_status.to_status(status)
     return tuple((key, value) for key, value in converted.trailing_metadata)

@@ -11,6 +11,8 @@ from blindsight.errors import InvalidArgument, ResourceExhausted
 CHUNK_BYTES = 1 << 20
 # One message: a chunk and what surrounds it.
 MAX_MESSAGE_BYTES = 4 << 20
+# One photo as it stands in its file: a client does not send more, the keyholder does not take more.
+MAX_PHOTO_BYTES = 64 << 20
 
 
 def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -54,6 +56,11 @@ class Receiver:
     def complete(self) -> bool:
         """Whether as many bytes came as were announced."""
         return self._received == self._size
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much is still to come."""
+        return self._size - self._received
 
     def add(self, chunk: bytes) -> None:
         """Takes the next chunk.

@@ -1,0 +1,108 @@
+"""The slot map: where new vectors go, and what is left after deletions and repacks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blindsight.columns import Region, collection_layout
+from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
+from blindsight.trusted.keyholder.slots import Segment, SlotMap, handles_from_bytes, live_slots
+
+LAYOUT = collection_layout(128, 4096, 8)  # 512 vectors in a main segment, 32 in a tail one
+SINGLE = collection_layout(128, 4096, 128)  # one kind of segment
+
+
+def handles(start, count):
+    return handles_from_bytes(b"".join((start + i + 1).to_bytes(16, "big") for i in range(count)))
+
+
+def place(slots, layout, count):
+    """Applies a plan as storage would."""
+    pieces = []
+    for placement in slots.plan(layout, count):
+        pieces.append(placement)
+    for placement in pieces:
+        new = handles(slots.sequence * 10_000, placement.count)
+        slots = slots.appended(placement, new, slots.sequence + 1, slots.epoch)
+    return slots, pieces
+
+
+def test_a_single_vector_goes_to_the_tail_and_a_full_load_to_main():
+    _, one = place(SlotMap(), LAYOUT, 1)
+    _, full = place(SlotMap(), LAYOUT, 512)
+    assert [piece.region for piece in one] == [Region.TAIL]
+    assert [(piece.region, piece.count) for piece in full] == [(Region.MAIN, 512)]
+
+
+def test_a_load_fills_main_segments_and_leaves_a_small_rest_to_the_tail():
+    _, pieces = place(SlotMap(), LAYOUT, 512 * 2 + 40)
+    assert [(p.region, p.index, p.first_slot, p.count) for p in pieces] == [
+        (Region.MAIN, 0, 0, 512),
+        (Region.MAIN, 1, 0, 512),
+        (Region.TAIL, 0, 0, 32),
+        (Region.TAIL, 1, 0, 8),
+    ]
+
+
+def test_an_open_segment_is_filled_before_a_new_one_is_begun():
+    slots, _ = place(SlotMap(), LAYOUT, 300)
+    _, pieces = place(slots, LAYOUT, 212)
+    assert [(p.region, p.index, p.first_slot, p.count) for p in pieces] == [(Region.MAIN, 0, 300, 212)]
+
+
+def test_a_collection_with_one_kind_of_segment_has_no_tail():
+    slots, _ = place(SlotMap(), SINGLE, 1)
+    _, pieces = place(slots, SINGLE, 40)
+    assert {piece.region for piece in pieces} == {Region.MAIN}
+    assert pieces[0].first_slot == 1
+
+
+def test_a_segment_with_all_the_batches_that_noise_allows_is_closed():
+    full = Segment(handles(0, 5), MAX_BATCHES_PER_SEGMENT)
+    slots = SlotMap(9, 0, {(Region.TAIL, 0): full}, {Region.TAIL: 1})
+    (piece,) = slots.plan(LAYOUT, 1)
+    assert (piece.region, piece.index, piece.first_slot) == (Region.TAIL, 1, 0)
+
+
+@given(st.lists(st.integers(1, 1500), min_size=1, max_size=8), st.sampled_from([LAYOUT, SINGLE]))
+def test_every_plan_uses_each_slot_once_and_never_overfills(loads, layout):
+    slots = SlotMap()
+    for count in loads:
+        slots, pieces = place(slots, layout, count)
+        assert sum(piece.count for piece in pieces) == count
+    for (region, _), segment in slots.segments.items():
+        assert segment.fill <= layout.of(region).capacity
+    assert sum(segment.fill for segment in slots.segments.values()) == sum(loads)
+
+
+def test_a_retired_segments_index_is_not_used_again():
+    slots, _ = place(SlotMap(), LAYOUT, 512)
+    slots = slots.without_segments([(Region.MAIN, 0)], 5, 1)
+    assert not slots.segments
+    (piece,) = slots.plan(LAYOUT, 512)
+    assert piece.index == 1
+    assert (slots.sequence, slots.epoch) == (5, 1)
+
+
+def test_deleted_items_leave_empty_slots_and_the_others_alone():
+    slots, _ = place(SlotMap(), LAYOUT, 600)
+    gone = np.concatenate([slots.segments[Region.MAIN, 0].handles[[3, 500]], handles(10**9, 1)])
+    after = slots.without_items(gone, 77)
+    assert (after.live_items(Region.MAIN), after.deleted_items(), after.sequence) == (510, 2, 77)
+    assert np.flatnonzero(~after.segments[Region.MAIN, 0].live).tolist() == [3, 500]
+    assert slots.deleted_items() == 0  # snapshots do not change
+
+
+def test_a_handle_that_ends_in_zero_bytes_is_not_taken_for_another():
+    pair = handles_from_bytes(b"\1" + bytes(15) + b"\1\2" + bytes(14))
+    slots = SlotMap(1, 0, {(Region.TAIL, 0): Segment(pair, 1)}, {Region.TAIL: 1})
+    after = slots.without_items(pair[:1], 2)
+    assert after.segments[Region.TAIL, 0].live.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("position", [0, 7, 8, 15])
+def test_only_an_all_zero_handle_is_empty(position):
+    one = bytearray(16)
+    one[position] = 1
+    assert live_slots(handles_from_bytes(bytes(one) + bytes(16))).tolist() == [True, False]

@@ -1,0 +1,74 @@
+"""The layout against its definition: polynomial products modulo X^N + 1."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blindsight.columns import Layout, collection_layout, plan_stride, widest_stride
+from blindsight.errors import InvalidArgument
+
+DEGREE = 64
+
+
+def negacyclic(first, second):
+    """The product of two polynomials modulo X^N + 1, by the definition."""
+    full = np.convolve(first, second)
+    product = full[:DEGREE].copy()
+    product[: len(full) - DEGREE] -= full[DEGREE:]
+    return product
+
+
+@given(st.integers(1, 40), st.integers(0, 6), st.data())
+def test_inner_products_land_where_scores_looks_for_them(dimension, stride_bits, data):
+    layout = Layout(dimension, 1 << stride_bits, DEGREE)
+    count = data.draw(st.integers(1, layout.capacity))
+    first = data.draw(st.integers(0, layout.capacity - count))
+    rng = np.random.default_rng(dimension * 64 + count)
+    rows, query = rng.normal(size=(count, dimension)), rng.normal(size=dimension)
+    products = [negacyclic(g, q) for g, q in zip(layout.pack(rows, first), layout.pack_query(query), strict=True)]
+    scores = layout.scores(np.sum(products, axis=0))
+    np.testing.assert_allclose(scores[first : first + count], rows @ query, atol=1e-9)
+
+
+@given(st.integers(1, 40), st.integers(0, 6))
+def test_unpack_undoes_pack(dimension, stride_bits):
+    layout = Layout(dimension, 1 << stride_bits, DEGREE)
+    rows = np.random.default_rng(1).normal(size=(layout.capacity, dimension))
+    np.testing.assert_array_equal(layout.unpack(layout.pack(rows)), rows)
+
+
+def test_the_planner_spends_few_query_ciphertexts_on_small_collections_and_many_on_large_ones():
+    strides = [plan_stride(128, 4096, size) for size in (1, 1_000, 10_000, 1_000_000)]
+    assert strides == sorted(strides, reverse=True)
+    assert strides[0] == widest_stride(128, 4096)
+    assert strides[-1] == 1
+
+
+@pytest.mark.parametrize("expected", [1, 300, 10_000, 200_000, 5_000_000])
+def test_no_other_stride_is_cheaper_than_the_planned_one(expected):
+    def ciphertexts(stride):
+        layout = Layout(100, stride, 4096)
+        return layout.columns * 1.1 + -(-expected // layout.capacity) * 0.7
+
+    planned = plan_stride(100, 4096, expected)
+    assert ciphertexts(planned) == min(ciphertexts(1 << bits) for bits in range(8))
+
+
+@pytest.mark.parametrize(
+    ("dimension", "stride"), [(0, 1), (65, 1), (8, 3), (8, 0), (8, 128)], ids=str
+)
+def test_a_layout_that_does_not_fit_the_ring_is_refused(dimension, stride):
+    with pytest.raises(InvalidArgument):
+        Layout(dimension, stride, DEGREE)
+
+
+def test_rows_beyond_the_segment_are_refused():
+    with pytest.raises(InvalidArgument, match="want at most 8"):
+        Layout(8, 8, DEGREE).pack(np.ones((2, 8)), first_slot=7)
+
+
+def test_the_tail_holds_a_vector_in_one_ciphertext():
+    layout = collection_layout(100, 4096, 4)
+    assert (layout.main.columns, layout.tail.columns, layout.tail.capacity) == (25, 1, 32)
+    assert layout.query_ciphertexts == 26

@@ -1,0 +1,65 @@
+"""Parameter sets refuse what is weak or does not compute."""
+
+from dataclasses import replace
+
+import pytest
+
+from blindsight.errors import InvalidArgument
+from blindsight.parameters import (
+    BY_NUMBER,
+    CKKS_4096,
+    CLASSICAL_128_BITS,
+    PARAMETER_SETS,
+    QUANTUM_128_BITS,
+    by_name,
+    default_for,
+)
+
+
+@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=str)
+def test_every_set_is_under_the_classical_table_and_says_how_it_stands(parameters):
+    assert parameters.total_bits <= CLASSICAL_128_BITS[parameters.ring_degree]
+    quantum = parameters.total_bits <= QUANTUM_128_BITS[parameters.ring_degree]
+    assert ("quantum" in parameters.security.split(",")[0]) == quantum
+
+
+@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=str)
+def test_the_kernel_can_add_up_its_largest_terms_in_64_bits(parameters):
+    largest = max(parameters.primes) - 1
+    assert parameters.max_terms * 2 * largest**2 < 1 << 64
+    assert parameters.max_terms >= 512
+
+
+@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=str)
+def test_scores_up_to_dimension_512_are_within_2e_4_whatever_is_appended(parameters):
+    bound = parameters.score_error_bound(parameters.ring_degree, row_norm=2**0.5, batches=1024)
+    assert bound < 2e-4
+
+
+def test_numbers_and_names_are_unique():
+    assert len(BY_NUMBER) == len(PARAMETER_SETS)
+    assert by_name("ckks-4096") is CKKS_4096
+    assert default_for("ckks") is CKKS_4096
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"primes": (134012929, 134111233, 134176769, 133218305)},
+        {"ring_degree": 4095},
+        {"ring_degree": 2048},
+        {"primes": (134012929, 134111234)},
+        {"primes": (4294828033, 134111233)},
+        {"query_scale_bits": 31},
+    ],
+    ids=["too many bits", "odd degree", "small degree", "not a prime of the ring", "wide prime", "no room"],
+)
+def test_a_weak_or_wrong_set_cannot_be_built(change):
+    with pytest.raises(InvalidArgument, match=r"ckks-4096: .* want"):
+        replace(CKKS_4096, **change)
+
+
+@pytest.mark.parametrize("lookup", [by_name, default_for])
+def test_an_unknown_name_is_refused_with_the_known_ones(lookup):
+    with pytest.raises(InvalidArgument, match="ckks"):
+        lookup("rot13")
