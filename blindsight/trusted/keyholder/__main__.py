@@ -1,0 +1,76 @@
+"""Starts the keyholder: `python -m blindsight.trusted.keyholder`, settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import grpc.aio
+
+from blindsight import logs, metrics, workers
+from blindsight.errors import BlindsightError, Unavailable
+from blindsight.rpc.keyholder.v1 import keyholder_pb2, keyholder_pb2_grpc
+from blindsight.server import Service
+from blindsight.trusted.keyholder import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.service import Keyholder
+from blindsight.trusted.keyholder.servicer import KeyholderServicer
+from blindsight.trusted.keyholder.settings import KeyholderSettings
+
+SERVICE_NAME = keyholder_pb2.DESCRIPTOR.services_by_name["KeyholderService"].full_name
+
+
+def main() -> int:
+    """Serves until told to stop; a failure to start is one line."""
+    try:
+        settings = KeyholderSettings.from_environment()
+        if settings.die_with_parent:
+            workers.die_with_parent()
+        logs.configure("keyholder", level=settings.log_level)
+        metrics.serve(settings.metrics_port)
+        asyncio.run(_serve(settings, _open_keys(settings)))
+    except BlindsightError as error:
+        print(f"keyholder: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _open_keys(settings: KeyholderSettings) -> KeySet:
+    _lock(settings.data)
+    secret = passphrase.from_file(settings.passphrase_file)
+    if settings.create_keys and not settings.key_file.exists():
+        keyfile.write(settings.key_file, keys.create(), secret)
+    return keyfile.read(settings.key_file, secret)
+
+
+def _lock(folder: Path) -> None:
+    """One keyholder per folder: two would number and place items twice."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # open until the process ends
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Unavailable(f"another keyholder is using {folder}") from None
+
+
+async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
+    storage = StorageClient(settings.storage_address)
+    evaluator = EvaluatorClient(settings.evaluator_address)
+    keyholder = Keyholder(opened, storage, evaluator, settings.workers)
+    try:
+        await keyholder.start()
+
+        def register(server: grpc.aio.Server) -> None:
+            keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(KeyholderServicer(keyholder), server)
+
+        await Service([SERVICE_NAME], register).run(settings.address, insecure=settings.insecure)
+    finally:
+        await keyholder.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Encryption, decryption and embedding as the service sees them: calls into worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import Histogram
+from prometheus_client.context_managers import Timer
+
+from blindsight import metrics
+from blindsight.ciphertext import BlockHeader, Form
+from blindsight.columns import CollectionLayout, Floats, Layout
+from blindsight.parameters import ParameterSet
+from blindsight.trusted.keyholder import tasks
+from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.workers import WorkerPool
+
+
+class Crypto:
+    """The owner's keys at work.
+
+    Args:
+        keys: the key set; workers get the secret keys when they start.
+        processes: workers.
+    """
+
+    def __init__(self, keys: KeySet, processes: int) -> None:
+        self._key_id = keys.key_id
+        restarts = metrics.WORKER_RESTARTS.labels("keyholder")
+        self._pool = WorkerPool(processes, tasks.start_worker, tasks.worker_arguments(keys), restarts.inc)
+        self.processes = processes
+
+    async def warm(self) -> None:
+        """Starts the workers and loads what they need."""
+        await self._pool.warm(tasks.warm)
+
+    async def embed(self, embedder: str, dimension: int, data: bytes) -> tasks.Embedded:
+        """Describes a photo.
+
+        Raises:
+            InvalidImage: when it is none.
+        """
+        return await self._pool.run(tasks.embed, embedder, dimension, data)
+
+    async def encrypt_rows(
+        self, parameters: ParameterSet, layout: Layout, rows: Floats, first_slot: int
+    ) -> bytes:
+        """Encrypts a batch for one segment: a seeded block with a ciphertext per column."""
+        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+            parts = await asyncio.gather(
+                *(
+                    self._pool.run(tasks.encrypt_rows, parameters.name, part, rows[:, columns], first_slot)
+                    for part, columns in _column_parts(layout, self.processes)
+                )
+            )
+        return self._seeded(parameters, layout.columns, parts)
+
+    async def encrypt_queries(
+        self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
+    ) -> bytes:
+        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][MAIN, TAIL columns]."""
+        count = forms.shape[0] * layout.query_ciphertexts
+        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+            parts = await asyncio.gather(
+                *(
+                    self._pool.run(tasks.encrypt_query, parameters.name, layout, forms, start, stop)
+                    for start, stop in _ranges(count, self.processes)
+                )
+            )
+        return self._seeded(parameters, count, parts)
+
+    async def decrypt_scores(
+        self, parameters: ParameterSet, layout: Layout, block: bytes
+    ) -> npt.NDArray[np.float64]:
+        """Decrypts results: [count, capacity]."""
+        return await self._pool.run(tasks.decrypt_scores, parameters.name, layout, block)
+
+    async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
+        """Decrypts a segment: [capacity, row dimension]."""
+        return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
+
+    def process_ids(self) -> list[int]:
+        """The workers that are alive."""
+        return self._pool.process_ids()
+
+    def close(self) -> None:
+        """Stops the workers."""
+        self._pool.close()
+
+    def _seeded(self, parameters: ParameterSet, count: int, parts: list[tasks.Encrypted]) -> bytes:
+        header = BlockHeader(parameters, self._key_id, Form.SEEDED, 2, count)
+        return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
+
+
+def _timer(histogram: Histogram, parameters: ParameterSet) -> Timer:
+    return histogram.labels(parameters.scheme.name.lower(), parameters.name).time()
+
+
+def _ranges(count: int, parts: int) -> Iterator[tuple[int, int]]:
+    """Cuts `count` things into at most `parts` ranges of nearly equal length."""
+    parts = min(parts, count)
+    for part in range(parts):
+        yield count * part // parts, count * (part + 1) // parts
+
+
+def _column_parts(layout: Layout, parts: int) -> Iterator[tuple[Layout, slice]]:
+    """Cuts a layout's columns: narrower layouts and the values that go into each."""
+    for start, stop in _ranges(layout.columns, parts):
+        values = slice(start * layout.stride, min(stop * layout.stride, layout.dimension))
+        yield Layout(values.stop - values.start, layout.stride, layout.ring_degree), values

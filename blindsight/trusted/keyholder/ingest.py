@@ -1,0 +1,290 @@
+"""Takes photos and vectors in: embed, seal, gather into batches, store; answers after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import numpy as np
+
+from blindsight.columns import Floats
+from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
+from blindsight.trusted.keyholder import embedders, linear
+from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.peers import StorageClient
+from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+from blindsight.trusted.keyholder.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.writer import Writer
+
+# Originals of one batch; a batch is in memory, and on the wire, as a whole.
+BATCH_BYTES = 32 << 20
+MAX_BATCH_PHOTOS = 1024
+MAX_ID_BYTES = 512
+MAX_NAME_BYTES = 1024
+
+
+class Outcome(IntEnum):
+    """What became of an item; the values are those of the proto."""
+
+    STORED = 1
+    DUPLICATE = 2
+    REJECTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A file as it came; or, with `error`, why it did not come whole."""
+
+    index: int
+    name: str
+    data: bytes
+    id: str = ""
+    error: BlindsightError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What became of a photo."""
+
+    index: int
+    outcome: Outcome
+    id: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Rows of the user's own vectors: float [count, dimension], with ids or numbered on."""
+
+    values: Floats
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Running totals."""
+
+    stored: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Photos that are embedded and sealed, and wait for company."""
+
+    results: list[ItemResult] = field(default_factory=list)
+    items: list[NewItem] = field(default_factory=list)
+    vectors: list[Floats] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def add(self, result: ItemResult, item: NewItem, vector: Floats) -> None:
+        self.results.append(result)
+        self.items.append(item)
+        self.vectors.append(vector)
+        self.size_bytes += len(item.sealed_original)
+
+
+_Prepared = ItemResult | tuple[ItemResult, NewItem, Floats]
+
+
+class Ingest:
+    """One import into one collection.
+
+    Args:
+        vault, storage, crypto, writer: the keyholder's rooms.
+        collection: where to.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        storage: StorageClient,
+        crypto: Crypto,
+        writer: Writer,
+        collection: OpenCollection,
+    ) -> None:
+        self._vault = vault
+        self._storage = storage
+        self._crypto = crypto
+        self._writer = writer
+        self._collection = collection
+        self._seen: set[bytes] = set()
+
+    async def photos(self, photos: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
+        """Takes photos; yields what became of each, in batches, after storage committed them.
+
+        Raises:
+            InvalidArgument: when the collection takes vectors only.
+            Unavailable: when storage is gone; photos that were not answered were not stored.
+        """
+        if self._collection.config.embedder == embedders.NONE:
+            raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
+        batch = _Batch()
+        async for prepared in self._prepared(photos):
+            if isinstance(prepared, ItemResult):
+                yield prepared
+                continue
+            batch.add(*prepared)
+            if len(batch.items) >= self._batch_photos or batch.size_bytes >= BATCH_BYTES:
+                for result in await self._store(batch):
+                    yield result
+                batch = _Batch()
+        if batch.items:
+            for result in await self._store(batch):
+                yield result
+
+    @property
+    def _batch_photos(self) -> int:
+        return min(self._collection.layout.main.capacity, MAX_BATCH_PHOTOS)
+
+    async def _prepared(self, photos: AsyncIterator[Photo]) -> AsyncIterator[_Prepared]:
+        """Embeds and seals several photos at a time, in their order."""
+        running: deque[asyncio.Task[_Prepared]] = deque()
+        try:
+            async for photo in photos:
+                running.append(asyncio.create_task(self._prepare(photo)))
+                while running and (running[0].done() or len(running) > 2 * self._crypto.processes):
+                    yield await running.popleft()
+            while running:
+                yield await running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _prepare(self, photo: Photo) -> _Prepared:
+        try:
+            return await self._embed_and_seal(photo)
+        except BlindsightError as error:
+            return ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message)
+
+    async def _embed_and_seal(self, photo: Photo) -> _Prepared:
+        if photo.error is not None:
+            raise photo.error
+        _check_texts(photo.id, photo.name)
+        collection = self._collection
+        item_id = photo.id or await asyncio.to_thread(collection.content_id, photo.data)
+        handle = collection.handle(item_id)
+        if handle in self._seen or await self._storage.get_items(collection.record.collection_id, [handle]):
+            return ItemResult(photo.index, Outcome.DUPLICATE, item_id)
+        config = collection.config
+        embedded = await self._crypto.embed(config.embedder, config.dimension, photo.data)
+        self._seen.add(handle)
+        metadata = ItemMetadata(item_id, photo.name, embedded.media_type)
+        item = NewItem(
+            handle=handle,
+            sealed_metadata=collection.seal_metadata(handle, metadata),
+            sealed_original=await asyncio.to_thread(collection.seal_original, handle, photo.data),
+        )
+        result = ItemResult(photo.index, Outcome.STORED, item_id)
+        return result, item, embedded.vector.astype(np.float64)
+
+    async def _store(self, batch: _Batch) -> list[ItemResult]:
+        """Stores a batch; items that somebody else stored meanwhile are duplicates."""
+        collection = self._collection
+        async with collection.lock:
+            handles = [item.handle for item in batch.items]
+            known = await self._storage.get_items(collection.record.collection_id, handles)
+            fresh = _first_of_each(handles, known.keys())
+            if fresh:
+                rows = collection.linear().rows(np.stack([batch.vectors[index] for index in fresh]))
+                await self._writer.append(collection, rows, [batch.items[index] for index in fresh])
+        stored = set(fresh)
+        return [
+            result if index in stored else replace(result, outcome=Outcome.DUPLICATE)
+            for index, result in enumerate(batch.results)
+        ]
+
+    async def vectors(self, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
+        """Takes vectors; yields how many are stored, after storage committed them.
+
+        Raises:
+            InvalidVector: for a row that the metric cannot take.
+            AlreadyExists: for an id that is there; rows that were answered before stay stored.
+        """
+        if self._collection.config.embedder != embedders.NONE:
+            raise InvalidArgument(
+                f"the collection takes photos, got vectors (embedder {self._collection.config.embedder})"
+            )
+        stored = 0
+        async for gathered in _gather(blocks, self._collection.layout.main.capacity):
+            await self._store_vectors(gathered, stored)
+            stored += len(gathered.values)
+            yield Progress(stored=stored)
+
+    async def _store_vectors(self, vectors: Vectors, first_row: int) -> None:
+        collection = self._collection
+        linear.check_vectors(vectors.values, collection.config.dimension)
+        async with collection.lock:
+            await self._decide_norm(vectors.values)
+            rows = collection.linear().rows(vectors.values)
+            start = collection.items_added
+            ids = vectors.ids or [str(start + row) for row in range(len(rows))]
+            items = await asyncio.to_thread(self._seal_ids, ids)
+            await self._require_new(items, first_row)
+            await self._writer.append(collection, rows, items)
+
+    async def _decide_norm(self, vectors: Floats) -> None:
+        """The first vectors of a dot or Euclidean collection decide how long a vector may be."""
+        if self._collection.config.max_norm > 0:
+            return
+        longest = float(np.linalg.norm(vectors, axis=1).max())
+        await self._vault.set_max_norm(self._collection, longest * linear.NORM_HEADROOM or 1.0)
+
+    def _seal_ids(self, ids: Sequence[str]) -> list[NewItem]:
+        items = []
+        for item_id in ids:
+            _check_texts(item_id, "")
+            handle = self._collection.handle(item_id)
+            items.append(NewItem(handle, self._collection.seal_metadata(handle, ItemMetadata(item_id))))
+        return items
+
+    async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
+        handles = [item.handle for item in items]
+        known = await self._storage.get_items(self._collection.record.collection_id, handles)
+        fresh = set(_first_of_each(handles, known.keys()))
+        for index in range(len(handles)):
+            if index not in fresh:
+                raise AlreadyExists(
+                    f"row {first_row + index}: its id is in the collection already; "
+                    f"{first_row} rows before it are stored"
+                )
+
+
+def _first_of_each(handles: Sequence[bytes], known: Iterable[bytes]) -> list[int]:
+    """Indices of handles that are neither known nor repeated."""
+    seen = set(known)
+    fresh = []
+    for index, handle in enumerate(handles):
+        if handle not in seen:
+            seen.add(handle)
+            fresh.append(index)
+    return fresh
+
+
+async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncIterator[Vectors]:
+    """Joins and cuts blocks into groups of `count` rows; the last may be shorter."""
+    values: list[Floats] = []
+    ids: list[str] = []
+    held = 0
+    async for block in blocks:
+        values.append(block.values)
+        ids.extend(block.ids)
+        held += len(block.values)
+        while held >= count:
+            joined = np.concatenate(values)
+            yield Vectors(joined[:count], ids[:count])
+            values, ids, held = [joined[count:]], ids[count:], held - count
+    if held:
+        yield Vectors(np.concatenate(values), ids)
+
+
+def _check_texts(item_id: str, name: str) -> None:
+    if len(item_id.encode()) > MAX_ID_BYTES:
+        raise InvalidArgument(f"id of {len(item_id.encode())} bytes, want at most {MAX_ID_BYTES}")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidArgument(f"name of {len(name.encode())} bytes, want at most {MAX_NAME_BYTES}")

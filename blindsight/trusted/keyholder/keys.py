@@ -1,0 +1,79 @@
+"""The owner's key set: one SEAL secret key per parameter set, and a master key for AES and HMAC."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from blindsight import metrics
+from blindsight.ciphertext import KEY_ID_BYTES
+from blindsight.errors import KeyFileError
+from blindsight.parameters import PARAMETER_SETS
+from blindsight.trusted.keyholder import schemes
+from blindsight.trusted.keyholder.secrets import Secret
+
+MASTER_KEY_BYTES = 32
+HANDLE_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeySet:
+    """All secrets of one owner.
+
+    Attributes:
+        key_id: 16 random bytes; public, stands in every ciphertext.
+        created_unix_seconds: when it was made.
+        secret_keys: SEAL's serialised secret key by the name of its parameter set.
+        master: the root of all AES and HMAC keys.
+    """
+
+    key_id: bytes
+    created_unix_seconds: int
+    secret_keys: Mapping[str, Secret] = field(repr=False)
+    master: Secret = field(repr=False)
+
+    def secret_key(self, parameter_set: str) -> Secret:
+        """The secret key of a parameter set.
+
+        Raises:
+            KeyFileError: when the set was made before that parameter set existed.
+        """
+        if parameter_set not in self.secret_keys:
+            known = ", ".join(self.secret_keys)
+            raise KeyFileError(f"the key set has no key for {parameter_set}, it has {known}")
+        return self.secret_keys[parameter_set]
+
+    def subkey(self, purpose: str, context: bytes = b"") -> Secret:
+        """A 32-byte key for one purpose and context, by HKDF-SHA256 (RFC 5869)."""
+        info = b"blindsight/1/" + purpose.encode() + b"/" + context
+        derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=self.key_id, info=info)
+        return Secret(derive.derive(self.master.reveal_secret()))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a KeySet cannot be pickled or copied")
+
+
+def create() -> KeySet:
+    """Makes a key set; SEAL draws its secret keys, the operating system the rest."""
+    secrets = {}
+    for name, parameters in PARAMETER_SETS.items():
+        with metrics.KEYGEN_SECONDS.labels(parameters.scheme.name.lower(), name).time():
+            secrets[name] = schemes.generate_secret_key(parameters)
+    return KeySet(
+        key_id=os.urandom(KEY_ID_BYTES),
+        created_unix_seconds=int(time.time()),
+        secret_keys=secrets,
+        master=Secret(os.urandom(MASTER_KEY_BYTES)),
+    )
+
+
+def keyed_hash(key: Secret, data: bytes) -> bytes:
+    """HMAC-SHA256 cut to 16 bytes: a name that says nothing to who has no key."""
+    return hmac.digest(key.reveal_secret(), data, "sha256")[:HANDLE_BYTES]

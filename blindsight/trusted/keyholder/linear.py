@@ -1,0 +1,177 @@
+"""Every metric is one linear form: the keyholder chooses the rows and the query, the evaluator adds.
+
+    score = multiplier * <row(vector), form(query)> + offset,   |form| = 1,  |row| <= sqrt(2)
+
+Keeping both sides short keeps every score inside the modulus and the noise bound the same for all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from blindsight.columns import Floats
+from blindsight.errors import InvalidArgument, InvalidVector
+
+# Rows of dot and Euclidean collections are divided by the collection's largest norm, so a row is at
+# most (1, 1): one value for the direction's length, one for the squared norm's column.
+MAX_ROW_NORM = math.sqrt(2.0)
+# The first ingest of a dot or Euclidean collection decides its largest norm, with room for more.
+NORM_HEADROOM = 2.0
+_SINGLE_PRECISION_SLACK = 1e-5
+
+
+class Metric(StrEnum):
+    """How two vectors are compared."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+    DOT = "dot"
+
+
+@dataclass(frozen=True, slots=True)
+class LinearForm:
+    """A query, ready to be encrypted.
+
+    Attributes:
+        weights: [row dimension], of unit length.
+        multiplier, offset: turn the inner product into the score.
+    """
+
+    weights: Floats
+    multiplier: float
+    offset: float
+
+
+class Linear(Protocol):
+    """A metric over vectors of one dimension."""
+
+    row_dimension: int
+    higher_is_better: bool
+
+    def rows(self, vectors: Floats) -> Floats:
+        """Rows to encrypt: [count, dimension] -> [count, row dimension]."""
+
+    def form(self, query: Floats) -> LinearForm:
+        """The linear form of a query [dimension]."""
+
+
+class Cosine:
+    """Inner product of unit vectors."""
+
+    higher_is_better = True
+
+    def __init__(self, dimension: int, _max_norm: float) -> None:
+        self.row_dimension = dimension
+
+    def rows(self, vectors: Floats) -> Floats:
+        return vectors / _nonzero_norms(vectors)[:, None]
+
+    def form(self, query: Floats) -> LinearForm:
+        return LinearForm(self.rows(query[None])[0], 1.0, 0.0)
+
+
+class Dot:
+    """Inner product; rows are divided by the collection's largest norm."""
+
+    higher_is_better = True
+
+    def __init__(self, dimension: int, max_norm: float) -> None:
+        self.row_dimension = dimension
+        self._max_norm = max_norm
+
+    def rows(self, vectors: Floats) -> Floats:
+        _check_norms(vectors, self._max_norm)
+        return vectors / self._max_norm
+
+    def form(self, query: Floats) -> LinearForm:
+        norm = float(np.linalg.norm(query))
+        weights = query / norm if norm else query
+        return LinearForm(weights, norm * self._max_norm, 0.0)
+
+
+class Euclidean:
+    """Squared Euclidean distance |g|^2 - 2 g.q + |q|^2: one more column holds |g|^2."""
+
+    higher_is_better = False
+
+    def __init__(self, dimension: int, max_norm: float) -> None:
+        self.row_dimension = dimension + 1
+        self._max_norm = max_norm
+
+    def rows(self, vectors: Floats) -> Floats:
+        _check_norms(vectors, self._max_norm)
+        scaled = vectors / self._max_norm
+        return np.column_stack([scaled, np.square(scaled).sum(axis=1)])
+
+    def form(self, query: Floats) -> LinearForm:
+        scaled = query / self._max_norm
+        weights = np.append(-2.0 * scaled, 1.0)
+        length = float(np.linalg.norm(weights))
+        area = self._max_norm**2
+        return LinearForm(weights / length, length * area, float(scaled @ scaled) * area)
+
+
+METRICS: dict[Metric, type[Cosine | Dot | Euclidean]] = {
+    Metric.COSINE: Cosine,
+    Metric.DOT: Dot,
+    Metric.EUCLIDEAN: Euclidean,
+}
+
+
+def make(metric: Metric, dimension: int, max_norm: float) -> Linear:
+    """The linear form of a metric.
+
+    Args:
+        metric: which.
+        dimension: of the user's vectors.
+        max_norm: longest vector that fits; cosine does not use it.
+    """
+    return METRICS[metric](dimension, max_norm or 1.0)
+
+
+def parse_metric(name: str) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        InvalidArgument: when there is none; the message lists the known.
+    """
+    try:
+        return Metric(name)
+    except ValueError:
+        raise InvalidArgument(f"metric {name!r}, want one of {', '.join(Metric)}") from None
+
+
+def check_vectors(vectors: Floats, dimension: int) -> None:
+    """Refuses vectors that no metric can take.
+
+    Raises:
+        InvalidVector: for a wrong dimension, NaN or infinity, with the first such row.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != dimension:
+        raise InvalidVector(f"vectors of dimension {vectors.shape[-1]}, want {dimension}")
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise InvalidVector(f"row {int(np.argmin(finite))} holds NaN or infinity, want finite numbers")
+
+
+def _nonzero_norms(vectors: Floats) -> Floats:
+    norms: Floats = np.linalg.norm(vectors, axis=1)
+    if not norms.all():
+        row = int(np.argmin(norms))
+        raise InvalidVector(f"row {row} is all zeros, want a direction: cosine is not defined for it")
+    return norms
+
+
+def _check_norms(vectors: Floats, max_norm: float) -> None:
+    norms = np.linalg.norm(vectors, axis=1)
+    row = int(np.argmax(norms))
+    if norms[row] > max_norm * (1 + _SINGLE_PRECISION_SLACK):
+        raise InvalidVector(
+            f"row {row} has length {norms[row]:.6g}, want at most {max_norm:.6g}; "
+            "create the collection with a larger --max-norm"
+        )

@@ -1,0 +1,430 @@
+"""The two untrusted services, as the keyholder calls them.  Only sealed and encrypted bytes pass here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from blindsight import logs, server, streams
+from blindsight.columns import Region
+from blindsight.errors import DataLoss, Unavailable
+from blindsight.interceptors import REQUEST_ID_KEY
+from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
+from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
+from blindsight.status import from_rpc_error
+from blindsight.trusted.keyholder.records import (
+    NewItem,
+    PeerStatus,
+    StoredCollection,
+    StoredItem,
+)
+from blindsight.trusted.keyholder.slots import Placement, Segment, SegmentKey, SlotMap, handles_from_bytes
+
+CALL_SECONDS = 30.0
+STATUS_SECONDS = 3.0
+APPEND_ATTEMPTS = 6
+PAGE = 1000
+_ITEM_MESSAGE_BYTES = 512 << 10
+_MAX_BLOCK_BYTES = 1 << 30
+_MAX_ORIGINAL_BYTES = 128 << 20
+# Items a message: each costs a handle, a digest and a little framing beside its metadata.
+_ITEM_FRAMING_BYTES = 80
+
+
+@contextmanager
+def _errors_of(service: str) -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error, service) from error
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID_KEY, logs.request_id.get()),)
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePlan:
+    """What an evaluator's answer covers."""
+
+    sequence: int
+    epoch: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """Encrypted scores of some segments and consecutive queries: block order is [segment][query]."""
+
+    region: Region
+    segments: tuple[int, ...]
+    first_query: int
+    queries: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSummary:
+    """The evaluator's own account of a search."""
+
+    refresh_seconds: float
+    expand_seconds: float
+    kernel_seconds: float
+    scanned_bytes: int
+
+
+ScorePart = ScorePlan | ScoreResult | ScoreSummary
+
+
+class EvaluatorClient:
+    """Calls to the evaluator.
+
+    Args:
+        address: HOST:PORT.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = server.channel(address)
+        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
+
+    async def score(
+        self, collection_id: bytes, minimum_sequence: int, queries: int, block: bytes
+    ) -> AsyncIterator[ScorePart]:
+        """Scores queries against a collection: a plan, results as they come, a summary.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        header = evaluator_pb2.ScoreHeader(
+            collection_id=collection_id,
+            minimum_sequence=minimum_sequence,
+            queries=queries,
+            size_bytes=len(block),
+            sha256=await asyncio.to_thread(streams.digest, block),
+        )
+
+        async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
+            yield evaluator_pb2.ScoreRequest(header=header)
+            for chunk in streams.chunks(block):
+                yield evaluator_pb2.ScoreRequest(chunk=chunk)
+
+        with _errors_of("evaluator"):
+            call = self._stub.Score(requests(), metadata=_metadata(), wait_for_ready=False)
+            async for response in call:
+                yield _score_part(response)
+
+    async def prepare(self, collection_id: bytes) -> None:
+        """Lets the evaluator fetch what it lacks."""
+        request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
+        with _errors_of("evaluator"):
+            async for _ in self._stub.Prepare(request, metadata=_metadata()):
+                pass
+
+    async def drop_collection(self, collection_id: bytes) -> None:
+        """Lets the evaluator forget a collection."""
+        request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
+        with _errors_of("evaluator"):
+            await self._stub.DropCollection(request, metadata=_metadata(), timeout=CALL_SECONDS)
+
+    async def status(self) -> PeerStatus:
+        """Version, counts and sizes."""
+        with _errors_of("evaluator"):
+            answer = await self._stub.GetStatus(evaluator_pb2.GetStatusRequest(), timeout=STATUS_SECONDS)
+        return PeerStatus(answer.version, answer.collections, 0, answer.disk_bytes, answer.memory_bytes)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+
+def _score_part(response: evaluator_pb2.ScoreResponse) -> ScorePart:
+    part = response.WhichOneof("part")
+    if part == "plan":
+        plan = response.plan
+        return ScorePlan(plan.sequence, plan.epoch, plan.main_segments + plan.tail_segments)
+    if part == "result":
+        got = response.result
+        return ScoreResult(Region(got.region), tuple(got.segments), got.first_query, got.queries, got.block)
+    summary = response.summary
+    return ScoreSummary(
+        summary.refresh_seconds, summary.expand_seconds, summary.kernel_seconds, summary.scanned_bytes
+    )
+
+
+class StorageClient:
+    """Calls to storage.
+
+    Args:
+        address: HOST:PORT.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = server.channel(address)
+        self._stub = storage_pb2_grpc.StorageServiceStub(self._channel)
+
+    async def create_collection(self, collection: StoredCollection) -> StoredCollection:
+        """Adds a collection.
+
+        Raises:
+            AlreadyExists: when the name's tag is taken.
+        """
+        wanted = storage_pb2.Collection(
+            collection_id=collection.collection_id,
+            name_tag=collection.name_tag,
+            sealed_config=collection.sealed_config,
+            parameter_set=collection.parameter_set,
+            key_id=collection.key_id,
+            dimension=collection.dimension,
+            stride=collection.stride,
+        )
+        request = storage_pb2.CreateCollectionRequest(collection=wanted)
+        with _errors_of("storage"):
+            answer = await self._stub.CreateCollection(request, metadata=_metadata(), timeout=CALL_SECONDS)
+        return _collection(answer.collection)
+
+    async def get_collection(self, collection_id: bytes) -> StoredCollection:
+        """One collection's record as it is now."""
+        request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
+        with _errors_of("storage"):
+            answer = await self._stub.GetCollection(
+                request, metadata=_metadata(), timeout=CALL_SECONDS, wait_for_ready=True
+            )
+        return _collection(answer.collection)
+
+    async def list_collections(self) -> list[StoredCollection]:
+        """All collections, whosever they are."""
+        found: list[StoredCollection] = []
+        token = ""
+        while True:
+            request = storage_pb2.ListCollectionsRequest(page_size=PAGE, page_token=token)
+            with _errors_of("storage"):
+                answer = await self._stub.ListCollections(
+                    request, metadata=_metadata(), timeout=CALL_SECONDS, wait_for_ready=True
+                )
+            found += map(_collection, answer.collections)
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    async def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
+        """Replaces the sealed settings of an empty collection."""
+        request = storage_pb2.ReplaceConfigRequest(collection_id=collection_id, sealed_config=sealed_config)
+        with _errors_of("storage"):
+            await self._stub.ReplaceConfig(request, metadata=_metadata(), timeout=CALL_SECONDS)
+
+    async def delete_collection(self, collection_id: bytes) -> None:
+        """Removes a collection."""
+        request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
+        with _errors_of("storage"):
+            await self._stub.DeleteCollection(request, metadata=_metadata())
+
+    async def append(
+        self,
+        collection_id: bytes,
+        expected_sequence: int,
+        placement: Placement,
+        block: bytes,
+        items: Sequence[NewItem],
+        retires: Sequence[SegmentKey] = (),
+    ) -> tuple[int, int]:
+        """Appends a batch; tried again under the same batch id while storage is away.
+
+        Returns:
+            sequence and epoch of the batch; it is durable.
+
+        Raises:
+            Conflict: when the collection's sequence is another.
+            AlreadyExists: when one of the items is there.
+            Unavailable: when storage did not come back.
+        """
+        header = storage_pb2.AppendHeader(
+            collection_id=collection_id,
+            batch_id=os.urandom(16),
+            expected_sequence=expected_sequence,
+            segment=_segment((placement.region, placement.index)),
+            first_slot=placement.first_slot,
+            block_size_bytes=len(block),
+            block_sha256=await asyncio.to_thread(streams.digest, block),
+            items_count=len(items),
+            retires=map(_segment, retires),
+        )
+        messages = await asyncio.to_thread(lambda: list(_item_messages(items)))
+        for attempt in range(APPEND_ATTEMPTS):
+            try:
+                with _errors_of("storage"):
+                    parts = _append_parts(header, messages, block, items)
+                    answer = await self._stub.Append(parts, metadata=_metadata(), wait_for_ready=False)
+                return answer.sequence, answer.epoch
+            except Unavailable:
+                if attempt + 1 == APPEND_ATTEMPTS:
+                    raise
+                await asyncio.sleep(0.2 * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def read_segments(
+        self, collection_id: bytes, segments: Sequence[SegmentKey]
+    ) -> dict[SegmentKey, list[bytes]]:
+        """The blocks of some segments' batches, in the order in which they were appended."""
+        request = storage_pb2.ReadBatchesRequest(
+            collection_id=collection_id, only_segments=map(_segment, segments)
+        )
+        blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in segments}
+        key: SegmentKey | None = None
+        receiver: streams.Receiver | None = None
+        with _errors_of("storage"):
+            async for response in self._stub.ReadBatches(request, metadata=_metadata()):
+                part = response.WhichOneof("part")
+                if part == "batch":
+                    header = response.batch
+                    key = (Region(header.segment.region), header.segment.index)
+                    receiver = streams.Receiver(
+                        header.block_size_bytes,
+                        header.block_sha256,
+                        limit_bytes=_MAX_BLOCK_BYTES,
+                        what="a batch from storage",
+                    )
+                elif part == "chunk" and receiver is not None and key is not None:
+                    receiver.add(response.chunk)
+                    if receiver.complete:
+                        blocks[key].append(receiver.finish())
+        return blocks
+
+    async def read_slots(self, collection_id: bytes) -> SlotMap:
+        """The slot map as it is now."""
+        request = storage_pb2.ReadSlotsRequest(collection_id=collection_id)
+        sequence = epoch = 0
+        upcoming: dict[Region, int] = {}
+        runs: dict[SegmentKey, list[tuple[bytes, int]]] = {}
+        with _errors_of("storage"):
+            async for response in self._stub.ReadSlots(request, metadata=_metadata()):
+                sequence, epoch = response.sequence, response.epoch
+                upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
+                for run in response.runs:
+                    key = (Region(run.segment.region), run.segment.index)
+                    runs.setdefault(key, []).append((run.handles, run.batches))
+        segments = {}
+        for key, pieces in runs.items():
+            handles = handles_from_bytes(b"".join(piece for piece, _ in pieces))
+            segments[key] = Segment(handles, max(batches for _, batches in pieces))
+        return SlotMap(sequence, epoch, segments, upcoming)
+
+    async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, StoredItem]:
+        """Items by handle; those that are not there are left out."""
+        found: dict[bytes, StoredItem] = {}
+        for start in range(0, len(handles), PAGE):
+            request = storage_pb2.GetItemsRequest(
+                collection_id=collection_id, handles=handles[start : start + PAGE]
+            )
+            with _errors_of("storage"):
+                answer = await self._stub.GetItems(
+                    request, metadata=_metadata(), timeout=CALL_SECONDS, wait_for_ready=True
+                )
+            for item in answer.items:
+                found[item.handle] = StoredItem(item.handle, item.sealed_metadata, item.original_size_bytes)
+        return found
+
+    async def read_original(self, collection_id: bytes, handle: bytes) -> bytes:
+        """One sealed original.
+
+        Raises:
+            NotFound: when the item has none.
+            DataLoss: when storage's bytes are not what was written.
+        """
+        request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
+        receiver: streams.Receiver | None = None
+        with _errors_of("storage"):
+            async for response in self._stub.ReadOriginal(request, metadata=_metadata()):
+                if response.WhichOneof("part") == "header":
+                    header = response.header
+                    receiver = streams.Receiver(
+                        header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
+                    )
+                elif receiver is not None:
+                    receiver.add(response.chunk)
+        if receiver is None:
+            raise DataLoss("storage sent no original")
+        return receiver.finish()
+
+    async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
+        """Deletes items; returns how many were live, and the sequence."""
+        request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
+        with _errors_of("storage"):
+            answer = await self._stub.DeleteItems(request, metadata=_metadata(), timeout=CALL_SECONDS)
+        return answer.deleted, answer.sequence
+
+    async def status(self) -> PeerStatus:
+        """Version, counts and sizes."""
+        with _errors_of("storage"):
+            answer = await self._stub.GetStatus(storage_pb2.GetStatusRequest(), timeout=STATUS_SECONDS)
+        return PeerStatus(
+            answer.version, answer.collections, answer.items, answer.disk_bytes, answer.memory_bytes
+        )
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+
+def _segment(key: SegmentKey) -> storage_pb2.SegmentId:
+    region = storage_pb2.REGION_MAIN if key[0] is Region.MAIN else storage_pb2.REGION_TAIL
+    return storage_pb2.SegmentId(region=region, index=key[1])
+
+
+def _collection(message: storage_pb2.Collection) -> StoredCollection:
+    return StoredCollection(
+        collection_id=message.collection_id,
+        name_tag=message.name_tag,
+        sealed_config=message.sealed_config,
+        parameter_set=message.parameter_set,
+        key_id=message.key_id,
+        dimension=message.dimension,
+        stride=message.stride,
+        created_unix_seconds=message.created_unix_seconds,
+        sequence=message.sequence,
+        epoch=message.epoch,
+        items=message.items,
+        size_bytes=message.size_bytes,
+        items_added=message.items_added,
+    )
+
+
+def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems]:
+    """Items in messages of bounded size."""
+    group: list[storage_pb2.AppendItem] = []
+    size = 0
+    for item in items:
+        size += len(item.sealed_metadata) + _ITEM_FRAMING_BYTES
+        original = item.sealed_original
+        group.append(
+            storage_pb2.AppendItem(
+                handle=item.handle,
+                sealed_metadata=item.sealed_metadata,
+                original_size_bytes=len(original),
+                original_sha256=streams.digest(original) if original else b"",
+            )
+        )
+        if size > _ITEM_MESSAGE_BYTES:
+            yield storage_pb2.AppendItems(items=group)
+            group, size = [], 0
+    if group:
+        yield storage_pb2.AppendItems(items=group)
+
+
+async def _append_parts(
+    header: storage_pb2.AppendHeader,
+    messages: Sequence[storage_pb2.AppendItems],
+    block: bytes,
+    items: Sequence[NewItem],
+) -> AsyncIterator[storage_pb2.AppendRequest]:
+    yield storage_pb2.AppendRequest(header=header)
+    for message in messages:
+        yield storage_pb2.AppendRequest(items=message)
+    for data in (block, *(item.sealed_original for item in items)):
+        for chunk in streams.chunks(data):
+            yield storage_pb2.AppendRequest(chunk=chunk)

@@ -1,0 +1,138 @@
+"""Plain records that pass between the keyholder's rooms."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from blindsight.columns import CollectionLayout, collection_layout
+from blindsight.errors import DataLoss
+from blindsight.parameters import ParameterSet, by_name
+from blindsight.trusted.keyholder.linear import Linear, Metric, make
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionConfig:
+    """What only the owner knows of a collection; storage keeps it sealed.
+
+    Attributes:
+        name: for people.
+        embedder: turns photos into vectors; "none" for the user's own vectors.
+        dimension: of those vectors.
+        metric: how they are compared.
+        expected_size: vectors that the stride was planned for.
+        max_norm: longest vector that fits; 0 until the first ingest decides it.
+    """
+
+    name: str
+    embedder: str
+    dimension: int
+    metric: Metric
+    expected_size: int
+    max_norm: float
+
+    def to_bytes(self) -> bytes:
+        """JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CollectionConfig:
+        """The inverse of `to_bytes`.
+
+        Raises:
+            DataLoss: when the bytes are something else.
+        """
+        try:
+            values = json.loads(data)
+            return cls(**{**values, "metric": Metric(values["metric"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataLoss("a collection's settings are damaged") from error
+
+    def linear(self) -> Linear:
+        """The metric as a linear form."""
+        return make(self.metric, self.dimension, self.max_norm)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCollection:
+    """What storage knows of a collection."""
+
+    collection_id: bytes
+    name_tag: bytes
+    sealed_config: bytes
+    parameter_set: str
+    key_id: bytes
+    dimension: int
+    stride: int
+    created_unix_seconds: int = 0
+    sequence: int = 0
+    epoch: int = 0
+    items: int = 0
+    size_bytes: int = 0
+    items_added: int = 0
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """The parameter set."""
+        return by_name(self.parameter_set)
+
+    @property
+    def layout(self) -> CollectionLayout:
+        """The layouts of both regions."""
+        return collection_layout(self.dimension, self.parameters.ring_degree, self.stride)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemMetadata:
+    """What only the owner knows of an item; storage keeps it sealed."""
+
+    id: str
+    name: str = ""
+    media_type: str = ""
+
+    def to_bytes(self) -> bytes:
+        """JSON, as short as it goes: there is one for each item."""
+        if not self.name and not self.media_type:
+            return json.dumps([self.id]).encode()
+        return json.dumps([self.id, self.name, self.media_type], ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ItemMetadata:
+        """The inverse of `to_bytes`.
+
+        Raises:
+            DataLoss: when the bytes are something else.
+        """
+        try:
+            return cls(*json.loads(data))
+        except (ValueError, TypeError) as error:
+            raise DataLoss("an item's metadata is damaged") from error
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item on its way to storage, sealed."""
+
+    handle: bytes
+    sealed_metadata: bytes = b""
+    sealed_original: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """An item as storage answers it."""
+
+    handle: bytes
+    sealed_metadata: bytes
+    original_size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """What a service says of itself."""
+
+    version: str
+    collections: int
+    items: int
+    disk_bytes: int
+    memory_bytes: int

@@ -1,0 +1,40 @@
+"""The secret halves of the schemes.  A scheme is one module here and one row in `SCHEMES`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from blindsight.columns import Floats
+from blindsight.parameters import ParameterSet, Scheme
+from blindsight.residues import CiphertextBlock, Residues
+from blindsight.trusted.keyholder.schemes import ckks
+from blindsight.trusted.keyholder.secrets import Secret
+
+
+class SecretScheme(Protocol):
+    """What the keyholder does under one secret key; lives in worker processes."""
+
+    def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
+        """Encrypts gallery polynomials [count, N] into a seeded block."""
+
+    def encrypt_query(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
+        """Encrypts query polynomials [count, N] into a seeded block."""
+
+    def decrypt_scores(self, residues: Residues) -> Floats:
+        """Decrypts products [count, 3, primes, N] of gallery and query: [count, N]."""
+
+    def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
+        """Decrypts the sum of blocks of equal count: [count, N]."""
+
+
+SCHEMES: dict[Scheme, type[ckks.CkksKeyholder]] = {Scheme.CKKS: ckks.CkksKeyholder}
+
+
+def load(parameters: ParameterSet, secret_key: Secret) -> SecretScheme:
+    """The scheme of a parameter set, holding its secret key."""
+    return SCHEMES[parameters.scheme](parameters, secret_key)
+
+
+def generate_secret_key(parameters: ParameterSet) -> Secret:
+    """A new secret key, as SEAL serialises it."""
+    return SCHEMES[parameters.scheme].generate_secret_key(parameters)

@@ -1,0 +1,264 @@
+"""Searches: encrypt the query, let the evaluator score, decrypt, rank."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight import metrics
+from blindsight.columns import Floats, Region
+from blindsight.errors import Conflict, InvalidArgument
+from blindsight.trusted.keyholder import linear
+from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.peers import (
+    EvaluatorClient,
+    ScorePlan,
+    ScoreResult,
+    ScoreSummary,
+    StorageClient,
+)
+from blindsight.trusted.keyholder.slots import Handles, SlotMap
+from blindsight.trusted.keyholder.vault import OpenCollection, Vault
+
+MAX_K = 10_000
+MAX_QUERIES = 4096
+# Ciphertexts of a group of queries that are encrypted and sent at a time.
+GROUP_CIPHERTEXTS = 1024
+MAX_GROUP_QUERIES = 16
+EPOCH_ATTEMPTS = 4
+# Messages of results that may wait for each worker; more stay with the evaluator.
+PENDING_RESULTS = 8
+# Inner products are rounded to multiples of 2^-18, about the noise: digits below say nothing about
+# the vectors, but something about the key (Li and Micciancio, Eurocrypt 2021).
+ROUNDING = 1 << 18
+SCORE_DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One match."""
+
+    id: str
+    score: float
+    name: str
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where the time of a search went, in seconds; see SearchTimings in the proto."""
+
+    embed: float = 0.0
+    encrypt: float = 0.0
+    score: float = 0.0
+    decrypt: float = 0.0
+    rank: float = 0.0
+    total: float = 0.0
+    kernel: float = 0.0
+    refresh: float = 0.0
+    decrypt_busy: float = 0.0
+    scanned_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Ranking:
+    """The best so far of one query."""
+
+    scores: list[Floats] = field(default_factory=list)
+    handles: list[Handles] = field(default_factory=list)
+
+
+class Search:
+    """Searches of one collection.
+
+    Args:
+        vault, storage, evaluator, crypto: the keyholder's rooms.
+        collection: which.
+        k: how many matches, at most 10,000.
+        threshold: the worst score that is still a match.
+
+    Raises:
+        InvalidArgument: for a bad k.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        storage: StorageClient,
+        evaluator: EvaluatorClient,
+        crypto: Crypto,
+        collection: OpenCollection,
+        *,
+        k: int,
+        threshold: float | None,
+    ) -> None:
+        if not 1 <= k <= MAX_K:
+            raise InvalidArgument(f"k {k}, want 1 to {MAX_K}")
+        self._vault = vault
+        self._storage = storage
+        self._evaluator = evaluator
+        self._crypto = crypto
+        self._collection = collection
+        self._k = k
+        self._threshold = threshold
+        self._linear = collection.linear()
+        self.timings = Timings()
+
+    async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
+        """Matches of each query, best first.
+
+        Args:
+            queries: [count, dimension].
+
+        Raises:
+            InvalidVector: for a query that the metric cannot take.
+            Unavailable: when the evaluator or storage is gone.
+        """
+        if not 1 <= len(queries) <= MAX_QUERIES:
+            raise InvalidArgument(f"{len(queries)} queries, want 1 to {MAX_QUERIES}")
+        linear.check_vectors(queries, self._collection.config.dimension)
+        forms = [self._linear.form(query) for query in queries]
+        per_query = self._collection.layout.query_ciphertexts
+        size = max(1, min(MAX_GROUP_QUERIES, GROUP_CIPHERTEXTS // per_query))
+        for start in range(0, len(forms), size):
+            for hits in await self._group(forms[start : start + size]):
+                yield hits
+
+    async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
+        started = time.perf_counter()
+        weights = np.stack([form.weights for form in forms])
+        block = await self._crypto.encrypt_queries(
+            self._collection.parameters, self._collection.layout, weights
+        )
+        self.timings.encrypt += time.perf_counter() - started
+        for _ in range(EPOCH_ATTEMPTS):
+            rankings = await self._score(forms, block)
+            if rankings is not None:
+                break
+            await self._vault.refresh(self._collection)
+        else:
+            raise Conflict("the collection was repacked again and again during the search")
+        started = time.perf_counter()
+        hits = await self._hits(rankings)
+        self.timings.rank += time.perf_counter() - started
+        return hits
+
+    async def _score(self, forms: list[linear.LinearForm], block: bytes) -> list[_Ranking] | None:
+        """Rankings, or None when the evaluator's segments are not those of our slot map."""
+        started = time.perf_counter()
+        slots = self._collection.slots
+        rankings = [_Ranking() for _ in forms]
+        decrypting: set[asyncio.Task[None]] = set()
+        parts = self._evaluator.score(
+            self._collection.record.collection_id, slots.sequence, len(forms), block
+        )
+        try:
+            async for part in parts:
+                if isinstance(part, ScorePlan):
+                    if part.epoch != slots.epoch:
+                        return None
+                elif isinstance(part, ScoreResult):
+                    await _room(decrypting, PENDING_RESULTS * self._crypto.processes)
+                    decrypting.add(asyncio.create_task(self._take(part, forms, slots, rankings)))
+                else:
+                    self._note(part)
+            scored = time.perf_counter()
+            self.timings.score += scored - started
+            await asyncio.gather(*decrypting)
+            self.timings.decrypt += time.perf_counter() - scored
+        finally:
+            for task in decrypting:
+                task.cancel()
+            await parts.aclose()  # type: ignore[attr-defined]
+        labels = self._collection.parameters
+        metrics.DECRYPT_SECONDS.labels(labels.scheme.name.lower(), labels.name).observe(
+            self.timings.decrypt_busy
+        )
+        return rankings
+
+    def _note(self, summary: ScoreSummary) -> None:
+        self.timings.kernel += summary.kernel_seconds
+        self.timings.refresh += summary.refresh_seconds
+        self.timings.scanned_bytes += summary.scanned_bytes
+
+    async def _take(
+        self,
+        result: ScoreResult,
+        forms: list[linear.LinearForm],
+        slots: SlotMap,
+        rankings: list[_Ranking],
+    ) -> None:
+        """Decrypts one message of results and keeps the best of each segment and query."""
+        started = time.perf_counter()
+        layout = self._collection.layout.of(result.region)
+        products = await self._crypto.decrypt_scores(self._collection.parameters, layout, result.block)
+        self.timings.decrypt_busy += time.perf_counter() - started
+        products = products.reshape(len(result.segments), result.queries, layout.capacity)
+        for index, by_query in zip(result.segments, products, strict=True):
+            segment = slots.segments.get((Region(result.region), index))
+            if segment is None:
+                continue  # appended after this search began
+            live = np.flatnonzero(segment.live)
+            handles = segment.handles[live]
+            for offset in range(result.queries):
+                query = result.first_query + offset
+                scores = self._scores(by_query[offset, live], forms[query])
+                self._keep(rankings[query], scores, handles)
+
+    def _scores(self, products: Floats, form: linear.LinearForm) -> Floats:
+        rounded = np.rint(products * ROUNDING) / ROUNDING
+        scores: Floats = rounded * form.multiplier + form.offset
+        return scores if self._linear.higher_is_better else np.maximum(scores, 0.0)
+
+    def _keep(self, ranking: _Ranking, scores: Floats, handles: Handles) -> None:
+        best = self._best(scores)
+        ranking.scores.append(scores[best])
+        ranking.handles.append(handles[best])
+
+    def _best(self, scores: Floats) -> npt.NDArray[np.intp]:
+        """Indices of the k best that pass the threshold, best first."""
+        badness = -scores if self._linear.higher_is_better else scores
+        if len(badness) > self._k:
+            candidates = np.argpartition(badness, self._k - 1)[: self._k]
+        else:
+            candidates = np.arange(len(badness))
+        if self._threshold is not None:
+            worst = -self._threshold if self._linear.higher_is_better else self._threshold
+            candidates = candidates[badness[candidates] <= worst]
+        return candidates[np.argsort(badness[candidates], kind="stable")]
+
+    async def _hits(self, rankings: list[_Ranking]) -> list[list[Hit]]:
+        chosen: list[list[tuple[bytes, float]]] = []
+        for ranking in rankings:
+            if not ranking.scores:
+                chosen.append([])
+                continue
+            scores = np.concatenate(ranking.scores)
+            handles = np.concatenate(ranking.handles)
+            best = self._best(scores)
+            chosen.append([(handles[index].tobytes(), float(scores[index])) for index in best])
+        wanted = list({handle for pairs in chosen for handle, _ in pairs})
+        items = await self._storage.get_items(self._collection.record.collection_id, wanted)
+        opened = {handle: self._collection.open_metadata(item) for handle, item in items.items()}
+        # An item that was deleted since its slot was scored is not there any more.
+        return [
+            [
+                Hit(opened[handle].id, round(score, SCORE_DECIMALS), opened[handle].name)
+                for handle, score in pairs
+                if handle in opened
+            ]
+            for pairs in chosen
+        ]
+
+
+async def _room(tasks: set[asyncio.Task[None]], limit: int) -> None:
+    """Waits until fewer than `limit` tasks run; a failed one raises here."""
+    running = {task for task in tasks if not task.done()}
+    if len(running) >= limit:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()

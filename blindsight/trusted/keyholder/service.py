@@ -1,0 +1,224 @@
+"""The keyholder's whole jobs, in plain types: what the servicer delegates to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+
+import blindsight
+from blindsight import logs
+from blindsight.columns import Floats
+from blindsight.errors import BlindsightError, InvalidArgument, NotFound
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Photo, Progress, Vectors
+from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.records import ItemMetadata, PeerStatus
+from blindsight.trusted.keyholder.repack import Repack, RepackProgress, worthwhile
+from blindsight.trusted.keyholder.search import Search
+from blindsight.trusted.keyholder.slots import handles_from_bytes
+from blindsight.trusted.keyholder.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.writer import Writer
+
+MAX_DELETE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReport:
+    """One service's state, or why it could not be had."""
+
+    name: str
+    zone: str
+    status: PeerStatus | None
+    error: str = ""
+
+
+class Keyholder:
+    """Everything that the owner's service does.
+
+    Args:
+        keys: the owner's key set.
+        storage, evaluator: the untrusted services.
+        workers: processes that encrypt, decrypt and embed.
+    """
+
+    def __init__(
+        self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient, workers: int
+    ) -> None:
+        self.keys = keys
+        self.vault = Vault(keys, storage, evaluator)
+        self._storage = storage
+        self._evaluator = evaluator
+        self._crypto = Crypto(keys, workers)
+        self._writer = Writer(self.vault, storage, self._crypto)
+        self._background: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Warms the workers."""
+        await self._crypto.warm()
+
+    async def close(self) -> None:
+        """Ends background work between two transactions, then workers and connections."""
+        for task in self._background.values():
+            task.cancel()
+        await asyncio.gather(*self._background.values(), return_exceptions=True)
+        await asyncio.to_thread(self._crypto.close)
+        await self._storage.close()
+        await self._evaluator.close()
+
+    async def ingest_photos(self, name: str, photos: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
+        """See `Ingest.photos`."""
+        collection = await self.vault.get(name)
+        async for result in self._ingest(collection).photos(photos):
+            yield result
+        self._after_write(collection)
+
+    async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
+        """See `Ingest.vectors`."""
+        collection = await self.vault.get(name)
+        async for progress in self._ingest(collection).vectors(blocks):
+            yield progress
+        self._after_write(collection)
+
+    def _ingest(self, collection: OpenCollection) -> Ingest:
+        return Ingest(self.vault, self._storage, self._crypto, self._writer, collection)
+
+    async def search(self, name: str, *, k: int, threshold: float | None) -> Search:
+        """A search of a collection, to be run on vectors."""
+        collection = await self.vault.get(name)
+        return Search(
+            self.vault,
+            self._storage,
+            self._evaluator,
+            self._crypto,
+            collection,
+            k=k,
+            threshold=threshold,
+        )
+
+    async def embed_query(self, name: str, data: bytes) -> tuple[Floats, float]:
+        """A photo as a query [1, dimension], and the seconds that it took.
+
+        Raises:
+            InvalidImage: when it is none.
+            InvalidArgument: when the collection takes vectors only.
+        """
+        collection = await self.vault.get(name)
+        config = collection.config
+        if config.embedder == embedders.NONE:
+            raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
+        started = time.perf_counter()
+        embedded = await self._crypto.embed(config.embedder, config.dimension, data)
+        vector = embedded.vector.astype(np.float64)
+        return vector[None], time.perf_counter() - started
+
+    async def original(self, name: str, item_id: str) -> tuple[ItemMetadata, bytes]:
+        """A photo as it came in.
+
+        Raises:
+            NotFound: when there is no such item, or it is a vector.
+        """
+        collection = await self.vault.get(name)
+        handle = collection.handle(item_id)
+        found = await self._storage.get_items(collection.record.collection_id, [handle])
+        if handle not in found:
+            raise NotFound(f"no item {item_id!r} in collection {name!r}")
+        if not found[handle].original_size_bytes:
+            raise NotFound(f"item {item_id!r} is a vector; it has no original")
+        sealed = await self._storage.read_original(collection.record.collection_id, handle)
+        data = await asyncio.to_thread(collection.open_original, handle, sealed)
+        return collection.open_metadata(found[handle]), data
+
+    async def delete_items(self, name: str, ids: Sequence[str]) -> tuple[int, list[str]]:
+        """Deletes items; returns how many, and the ids that are not there."""
+        if not 1 <= len(ids) <= MAX_DELETE:
+            raise InvalidArgument(f"{len(ids)} ids, want 1 to {MAX_DELETE}")
+        collection = await self.vault.get(name)
+        handles = {collection.handle(item_id): item_id for item_id in ids}
+        async with collection.lock:
+            known = await self._storage.get_items(collection.record.collection_id, list(handles))
+            unknown = [item_id for handle, item_id in handles.items() if handle not in known]
+            if not known:
+                return 0, unknown
+            deleted, sequence = await self._storage.delete_items(collection.record.collection_id, list(known))
+            gone = handles_from_bytes(b"".join(known))
+            collection.slots = collection.slots.without_items(gone, sequence)
+        return deleted, unknown
+
+    async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
+        """See `Repack.run`."""
+        collection = await self.vault.get(name)
+        async for progress in self._repack().run(collection):
+            yield progress
+        self._prepare(collection)
+
+    def _repack(self) -> Repack:
+        return Repack(self.vault, self._storage, self._crypto, self._writer)
+
+    def _after_write(self, collection: OpenCollection) -> None:
+        """Work that nobody waits for: the evaluator fetches, and a long tail is repacked."""
+        if worthwhile(collection):
+            self._run("repack:" + collection.config.name, self._repack_in_background(collection))
+        else:
+            self._prepare(collection)
+
+    async def _repack_in_background(self, collection: OpenCollection) -> None:
+        async for _ in self._repack().run(collection):
+            pass
+        await self._evaluator.prepare(collection.record.collection_id)
+
+    def _prepare(self, collection: OpenCollection) -> None:
+        self._run(
+            "prepare:" + collection.config.name, self._evaluator.prepare(collection.record.collection_id)
+        )
+
+    def _run(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Starts background work unless the same is running; a failure is logged, and tried next time."""
+        running = self._background.get(key)
+        if running is not None and not running.done():
+            work.close()
+            return
+        self._background[key] = asyncio.create_task(_logged(key.split(":", maxsplit=1)[0], work))
+
+    async def reports(self) -> list[ServiceReport]:
+        """The state of all three services."""
+        peers = await asyncio.gather(
+            _report("evaluator", self._evaluator.status()), _report("storage", self._storage.status())
+        )
+        collections = items = 0
+        if peers[1].status is not None:
+            records = await self.vault.all()
+            collections, items = len(records), sum(one.record.items for one in records)
+        memory = await asyncio.to_thread(self._memory_bytes)
+        own = PeerStatus(blindsight.__version__, collections, items, 0, memory)
+        return [ServiceReport("keyholder", "trusted", own), *peers]
+
+    def _memory_bytes(self) -> int:
+        total = 0
+        for process_id in (None, *self._crypto.process_ids()):
+            try:
+                total += psutil.Process(process_id).memory_full_info().pss
+            except psutil.Error:
+                continue  # a worker that just ended
+        return total
+
+
+async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except BlindsightError as error:
+        logs.get().warning("background_work_failed", what=what, reason=error.reason)
+
+
+async def _report(name: str, asking: Coroutine[Any, Any, PeerStatus]) -> ServiceReport:
+    try:
+        return ServiceReport(name, "untrusted", await asking)
+    except BlindsightError as error:
+        return ServiceReport(name, "untrusted", None, error.message)

@@ -1,0 +1,170 @@
+"""The keyholder's rpcs: parse, delegate, convert."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from blindsight import streams
+from blindsight.errors import InvalidArgument
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
+from blindsight.trusted.keyholder import wire
+from blindsight.trusted.keyholder.ingest import Outcome, Progress
+from blindsight.trusted.keyholder.service import Keyholder
+
+DEFAULT_K = 5
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
+    """Serves one owner.
+
+    Args:
+        keyholder: does the work.
+    """
+
+    def __init__(self, keyholder: Keyholder) -> None:
+        self._keyholder = keyholder
+        self._vault = keyholder.vault
+
+    async def CreateCollection(
+        self, request: pb.CreateCollectionRequest, context: Context
+    ) -> pb.CreateCollectionResponse:
+        """Adds a collection."""
+        created = await self._vault.create(
+            request.name,
+            scheme=request.scheme or "ckks",
+            embedder=request.embedder or "descriptor",
+            dimension=request.dimension,
+            metric=wire.metric(request.metric),
+            expected_size=request.expected_size,
+            max_norm=request.max_norm,
+        )
+        return pb.CreateCollectionResponse(collection=wire.collection(created))
+
+    async def GetCollection(
+        self, request: pb.GetCollectionRequest, context: Context
+    ) -> pb.GetCollectionResponse:
+        """One collection."""
+        found = await self._vault.get(request.name)
+        await self._vault.refresh(found)
+        return pb.GetCollectionResponse(collection=wire.collection(found))
+
+    async def ListCollections(
+        self, request: pb.ListCollectionsRequest, context: Context
+    ) -> pb.ListCollectionsResponse:
+        """All collections."""
+        return pb.ListCollectionsResponse(collections=map(wire.collection, await self._vault.all()))
+
+    async def DeleteCollection(
+        self, request: pb.DeleteCollectionRequest, context: Context
+    ) -> pb.DeleteCollectionResponse:
+        """Removes a collection."""
+        await self._vault.delete(request.name)
+        return pb.DeleteCollectionResponse()
+
+    async def Ingest(
+        self, request_iterator: AsyncIterator[pb.IngestRequest], context: Context
+    ) -> AsyncIterator[pb.IngestResponse]:
+        """Takes photos or vectors."""
+        requests = aiter(request_iterator)
+        name = (await _first(requests, "header")).header.collection
+        first = await anext(requests, None)
+        if first is None:
+            await self._vault.get(name)  # an unknown collection is an error even for nothing
+            totals = Progress()
+        elif first.WhichOneof("part") == "vectors":
+            totals = Progress()
+            blocks = wire.vector_blocks(_with(first, requests))
+            async for totals in self._keyholder.ingest_vectors(name, blocks):
+                yield pb.IngestResponse(progress=wire.progress(totals))
+        else:
+            counts = dict.fromkeys(Outcome, 0)
+            photos = wire.photos(_with(first, requests))
+            async for result in self._keyholder.ingest_photos(name, photos):
+                counts[result.outcome] += 1
+                yield wire.item_result(result)
+            totals = Progress(*counts.values())
+        yield pb.IngestResponse(summary=wire.progress(totals))
+
+    async def Search(
+        self, request_iterator: AsyncIterator[pb.SearchRequest], context: Context
+    ) -> AsyncIterator[pb.SearchResponse]:
+        """The best matches of a photo or of vectors."""
+        started = time.perf_counter()
+        requests = aiter(request_iterator)
+        header = (await _first(requests, "header")).header
+        threshold = header.threshold if header.HasField("threshold") else None
+        search = await self._keyholder.search(header.collection, k=header.k or DEFAULT_K, threshold=threshold)
+        query = await anext(requests, None)
+        part = query.WhichOneof("part") if query is not None else None
+        if query is not None and part == "image":
+            data = await wire.query_image(query.image, requests)
+            vectors, search.timings.embed = await self._keyholder.embed_query(header.collection, data)
+        elif query is not None and part == "vectors":
+            vectors = await wire.query_vectors(query.vectors, requests)
+        else:
+            raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo or vectors")
+        async for found in search.run(vectors):
+            yield wire.hits(found)
+        search.timings.total = time.perf_counter() - started
+        yield wire.timings(search.timings)
+
+    async def GetOriginal(
+        self, request: pb.GetOriginalRequest, context: Context
+    ) -> AsyncIterator[pb.GetOriginalResponse]:
+        """One original."""
+        metadata, data = await self._keyholder.original(request.collection, request.id)
+        header = pb.OriginalHeader(
+            id=metadata.id,
+            name=metadata.name,
+            media_type=metadata.media_type,
+            size_bytes=len(data),
+            sha256=streams.digest(data),
+        )
+        yield pb.GetOriginalResponse(header=header)
+        for chunk in streams.chunks(data):
+            yield pb.GetOriginalResponse(chunk=chunk)
+
+    async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
+        """Deletes items."""
+        deleted, unknown = await self._keyholder.delete_items(request.collection, list(request.ids))
+        return pb.DeleteItemsResponse(deleted=deleted, unknown_ids=unknown)
+
+    async def Repack(self, request: pb.RepackRequest, context: Context) -> AsyncIterator[pb.RepackResponse]:
+        """Re-encrypts the tail into full segments."""
+        async for state in self._keyholder.repack(request.collection):
+            yield wire.repack_progress(state)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        """The state of all three services."""
+        reports = await self._keyholder.reports()
+        collections = await self._vault.all() if reports[-1].status is not None else []
+        return pb.GetStatusResponse(
+            services=map(wire.service_status, reports),
+            key_id=self._keyholder.keys.key_id.hex(),
+            collections=map(wire.collection, collections),
+        )
+
+
+async def _first(requests: AsyncIterator[Any], part: str) -> Any:
+    """The first message of a stream.
+
+    Raises:
+        InvalidArgument: when it is another part or none.
+    """
+    message = await anext(requests, None)
+    got = message.WhichOneof("part") if message is not None else None
+    if got != part:
+        raise InvalidArgument(f"the stream begins with {got or 'nothing'}, want a {part}")
+    return message
+
+
+async def _with(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    yield first
+    async for message in rest:
+        yield message

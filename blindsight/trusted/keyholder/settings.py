@@ -1,0 +1,38 @@
+"""Settings of the keyholder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from blindsight.config import ServiceSettings
+from blindsight.workers import cores
+
+
+class KeyholderSettings(ServiceSettings):
+    """BLINDSIGHT_KEYHOLDER_*; the key file is `keys.bsky` in the data folder.
+
+    Attributes:
+        storage_address, evaluator_address: the untrusted services, HOST:PORT.
+        passphrase_file: opens the key file.
+        create_keys: make a key file where there is none.
+        workers: processes that encrypt, decrypt and embed.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BLINDSIGHT_KEYHOLDER_", extra="forbid", frozen=True)
+
+    storage_address: str
+    evaluator_address: str
+    passphrase_file: Path
+    create_keys: bool = False
+    workers: int = Field(default_factory=cores, ge=1)
+
+    @property
+    def key_file(self) -> Path:
+        """Where the sealed key set is."""
+        return self.data / KEY_FILE_NAME
+
+
+KEY_FILE_NAME = "keys.bsky"

@@ -1,0 +1,121 @@
+"""What worker processes do with secrets and pixels: embed, encrypt, decrypt.
+
+Functions here run in workers of a `WorkerPool`; everything that goes in and out is plain and pickles
+cheaply.  A worker gets the secret keys once, when it starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.columns import CollectionLayout, Floats, Layout
+from blindsight.parameters import PARAMETER_SETS
+from blindsight.residues import CiphertextBlock, read_block
+from blindsight.trusted.keyholder import embedders, images, schemes
+from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.secrets import Secret
+
+_keys: dict[str, tuple[bytes, bytes]] = {}
+
+
+def worker_arguments(keys: KeySet) -> tuple[bytes, dict[str, bytes]]:
+    """What `start_worker` needs; goes through the pipe to a new worker and nowhere else."""
+    return keys.key_id, {name: key.reveal_secret() for name, key in keys.secret_keys.items()}
+
+
+def start_worker(key_id: bytes, secret_keys: dict[str, bytes]) -> None:
+    """Initializer of a worker."""
+    for name, secret_key in secret_keys.items():
+        _keys[name] = (key_id, secret_key)
+
+
+@cache
+def _scheme(parameter_set: str) -> schemes.SecretScheme:
+    return schemes.load(PARAMETER_SETS[parameter_set], Secret(_keys[parameter_set][1]))
+
+
+def _key_id(parameter_set: str) -> bytes:
+    return _keys[parameter_set][0]
+
+
+def warm() -> None:
+    """Loads every scheme, so that the first request does not wait for it."""
+    for name in _keys:
+        _scheme(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A photo's vector and what it is."""
+
+    vector: npt.NDArray[np.float32]
+    media_type: str
+
+
+def embed(embedder: str, dimension: int, data: bytes) -> Embedded:
+    """Decodes a photo and describes it.
+
+    Raises:
+        InvalidImage: when it is none, see `images.decode`.
+    """
+    made = embedders.create(embedder, dimension)
+    image = images.decode(data, at_least=made.at_least)
+    return Embedded(made.embed(image), images.media_type(data))
+
+
+Encrypted = tuple[bytes, bytes]
+
+
+def encrypt_rows(parameter_set: str, layout: Layout, rows: Floats, first_slot: int) -> Encrypted:
+    """Encrypts columns of a batch; a caller may give a part of the columns as a narrower layout.
+
+    Returns:
+        residues and seeds, to be joined into one block.
+    """
+    scheme = _scheme(parameter_set)
+    return _parts(scheme.encrypt_gallery(layout.pack(rows, first_slot), _key_id(parameter_set)))
+
+
+def encrypt_query(
+    parameter_set: str, layout: CollectionLayout, forms: Floats, start: int, stop: int
+) -> Encrypted:
+    """Encrypts polynomials `start` to `stop` of queries, counted as [query][MAIN, then TAIL columns].
+
+    Args:
+        forms: linear forms, [queries, row dimension].
+    """
+    per_query = layout.query_ciphertexts
+    polynomials = []
+    for index in range(start // per_query, -(-stop // per_query)):
+        packed = np.concatenate([part.pack_query(forms[index]) for part in (layout.main, layout.tail)])
+        low = max(start - index * per_query, 0)
+        polynomials.append(packed[low : stop - index * per_query])
+    coefficients = np.concatenate(polynomials)
+    return _parts(_scheme(parameter_set).encrypt_query(coefficients, _key_id(parameter_set)))
+
+
+def _parts(block: CiphertextBlock) -> Encrypted:
+    if block.seeds is None:
+        raise ValueError("fresh ciphertexts are seeded")
+    return block.residues.tobytes(), block.seeds.tobytes()
+
+
+def decrypt_scores(parameter_set: str, layout: Layout, block: bytes) -> npt.NDArray[np.float64]:
+    """Decrypts a block of results: [count, capacity] inner products.
+
+    Raises:
+        InvalidCiphertext: when the evaluator sent something else.
+    """
+    parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
+    return layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
+
+
+def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:
+    """Decrypts a segment from all of its batches: [capacity, row dimension]."""
+    parameters = PARAMETER_SETS[parameter_set]
+    blocks = [read_block(batch, parameters, _key_id(parameter_set)) for batch in batches]
+    return layout.unpack(_scheme(parameter_set).decrypt_gallery(blocks))

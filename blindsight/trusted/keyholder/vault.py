@@ -1,0 +1,254 @@
+"""The collections of one owner: their settings, their slots, and the keys of their seals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+from blindsight.columns import collection_layout, plan_stride
+from blindsight.errors import AlreadyExists, InvalidArgument, NotFound
+from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, default_for
+from blindsight.trusted.keyholder import embedders, linear
+from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
+from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.records import CollectionConfig, ItemMetadata, StoredCollection, StoredItem
+from blindsight.trusted.keyholder.sealing import Sealer
+from blindsight.trusted.keyholder.slots import SlotMap
+
+DEFAULT_EXPECTED_SIZE = 10_000
+MAX_NAME_CHARACTERS = 128
+MAX_DIMENSION = 2048
+
+
+class OpenCollection:
+    """A collection in use.
+
+    Attributes:
+        record: what storage knows; its counters are those of the last refresh.
+        config: what only the owner knows.
+        slots: the newest slot map; replaced as a whole, so a search can keep the one it started with.
+        lock: held by whatever writes.
+        items_added: items ever stored; numbers the next vectors.
+    """
+
+    def __init__(self, record: StoredCollection, config: CollectionConfig, keys: KeySet) -> None:
+        self.record = record
+        self.config = config
+        self.slots = SlotMap()
+        self.lock = asyncio.Lock()
+        self.items_added = record.items_added
+        self.parameters = record.parameters
+        self.layout = record.layout
+        self._sealer = Sealer(keys.subkey("items", record.collection_id))
+        self._id_key = keys.subkey("ids", record.collection_id)
+
+    def handle(self, item_id: str) -> bytes:
+        """The handle under which storage knows an id."""
+        return keyed_hash(self._id_key, b"id:" + item_id.encode())
+
+    def content_id(self, data: bytes) -> str:
+        """The id of a photo that was given none: the same bytes have the same id in one collection."""
+        return keyed_hash(self._id_key, b"content:" + data)[:12].hex()
+
+    def seal_metadata(self, handle: bytes, metadata: ItemMetadata) -> bytes:
+        """Seals an item's id and name."""
+        return self._sealer.seal(metadata.to_bytes(), b"metadata:" + handle)
+
+    def open_metadata(self, item: StoredItem) -> ItemMetadata:
+        """Opens an item's id and name.
+
+        Raises:
+            DataLoss: when they are not what was sealed.
+        """
+        return ItemMetadata.from_bytes(self._sealer.open(item.sealed_metadata, b"metadata:" + item.handle))
+
+    def seal_original(self, handle: bytes, data: bytes) -> bytes:
+        """Seals a photo."""
+        return self._sealer.seal(data, b"original:" + handle)
+
+    def open_original(self, handle: bytes, sealed: bytes) -> bytes:
+        """Opens a photo.
+
+        Raises:
+            DataLoss: when it is not what was sealed.
+        """
+        return self._sealer.open(sealed, b"original:" + handle)
+
+    def linear(self) -> linear.Linear:
+        """The metric as a linear form."""
+        return self.config.linear()
+
+    @property
+    def score_error_bound(self) -> float:
+        """Bound on the error of a score of unit scale that holds for every segment."""
+        norm = 1.0 if self.config.metric is linear.Metric.COSINE else linear.MAX_ROW_NORM
+        capacity = self.layout.main.capacity
+        return self.parameters.score_error_bound(capacity, norm, MAX_BATCHES_PER_SEGMENT)
+
+
+class Vault:
+    """Finds, makes and removes collections.
+
+    Args:
+        keys: the owner's key set.
+        storage, evaluator: the untrusted services.
+    """
+
+    def __init__(self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient) -> None:
+        self._keys = keys
+        self._storage = storage
+        self._evaluator = evaluator
+        self._name_key = keys.subkey("names")
+        self._configs = Sealer(keys.subkey("settings"))
+        self._open: dict[str, OpenCollection] = {}
+        self._opening = asyncio.Lock()
+
+    async def create(
+        self,
+        name: str,
+        *,
+        scheme: str,
+        embedder: str,
+        dimension: int,
+        metric: linear.Metric,
+        expected_size: int,
+        max_norm: float,
+    ) -> OpenCollection:
+        """Adds a collection.
+
+        Raises:
+            AlreadyExists: when the name is taken.
+            InvalidArgument: when the settings do not fit together.
+        """
+        _check_name(name)
+        parameters = default_for(scheme)
+        dimension = _dimension(embedder, dimension)
+        config = CollectionConfig(
+            name=name,
+            embedder=embedder,
+            dimension=dimension,
+            metric=metric,
+            expected_size=expected_size or DEFAULT_EXPECTED_SIZE,
+            max_norm=_max_norm(max_norm, embedder, metric),
+        )
+        row_dimension = config.linear().row_dimension
+        stride = plan_stride(row_dimension, parameters.ring_degree, config.expected_size)
+        collection_layout(row_dimension, parameters.ring_degree, stride)
+        collection_id = os.urandom(16)
+        wanted = StoredCollection(
+            collection_id=collection_id,
+            name_tag=keyed_hash(self._name_key, name.encode()),
+            sealed_config=self._configs.seal(config.to_bytes(), collection_id),
+            parameter_set=parameters.name,
+            key_id=self._keys.key_id,
+            dimension=row_dimension,
+            stride=stride,
+        )
+        try:
+            record = await self._storage.create_collection(wanted)
+        except AlreadyExists:
+            raise AlreadyExists(f"collection {name!r} exists; delete it first or take another name") from None
+        self._open[name] = OpenCollection(record, config, self._keys)
+        return self._open[name]
+
+    async def get(self, name: str) -> OpenCollection:
+        """A collection by name, with its slots.
+
+        Raises:
+            NotFound: when there is none; the message lists the first few that there are.
+        """
+        if name in self._open:
+            return self._open[name]
+        async with self._opening:
+            if name in self._open:
+                return self._open[name]
+            for record, config in await self._mine():
+                if config.name == name:
+                    opened = OpenCollection(record, config, self._keys)
+                    await self.refresh(opened)
+                    self._open[name] = opened
+                    return opened
+        raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
+
+    async def refresh(self, collection: OpenCollection) -> None:
+        """Reads the counters and the slot map again."""
+        record = await self._storage.get_collection(collection.record.collection_id)
+        collection.record = record
+        collection.items_added = max(collection.items_added, record.items_added)
+        collection.slots = await self._storage.read_slots(record.collection_id)
+
+    async def names(self) -> list[str]:
+        """Names of all collections."""
+        return [config.name for _, config in await self._mine()]
+
+    async def all(self) -> list[OpenCollection]:
+        """All collections, each with fresh counters."""
+        found = []
+        for record, config in await self._mine():
+            collection = await self.get(config.name)
+            collection.record = record
+            found.append(collection)
+        return found
+
+    async def set_max_norm(self, collection: OpenCollection, max_norm: float) -> None:
+        """Decides the longest vector of an empty collection."""
+        config = replace(collection.config, max_norm=max_norm)
+        sealed = self._configs.seal(config.to_bytes(), collection.record.collection_id)
+        await self._storage.replace_config(collection.record.collection_id, sealed)
+        collection.config = config
+
+    async def delete(self, name: str) -> None:
+        """Removes a collection and everything in it.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        collection = await self.get(name)
+        async with collection.lock:
+            await self._storage.delete_collection(collection.record.collection_id)
+            self._open.pop(name, None)
+        await self._evaluator.drop_collection(collection.record.collection_id)
+
+    async def _mine(self) -> list[tuple[StoredCollection, CollectionConfig]]:
+        """This key's collections; those of another key cannot be opened and are nobody's business."""
+        found = []
+        for record in await self._storage.list_collections():
+            if record.key_id != self._keys.key_id:
+                continue
+            plain = self._configs.open(record.sealed_config, record.collection_id)
+            found.append((record, CollectionConfig.from_bytes(plain)))
+        return found
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable() or name.startswith("-"):
+        raise InvalidArgument(
+            f"collection name of {len(name)} characters, want 1 to {MAX_NAME_CHARACTERS} printable ones "
+            "that do not start with a dash"
+        )
+
+
+def _dimension(embedder: str, dimension: int) -> int:
+    if embedder != embedders.NONE:
+        return embedders.create(embedder, dimension or None).dimension
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise InvalidArgument(f"dimension {dimension}, want 1 to {MAX_DIMENSION} for vectors (--dimension)")
+    return dimension
+
+
+def _max_norm(max_norm: float, embedder: str, metric: linear.Metric) -> float:
+    if not 0 <= max_norm < float("inf"):
+        raise InvalidArgument(f"largest norm {max_norm}, want a positive number")
+    if metric is linear.Metric.COSINE or embedder != embedders.NONE:
+        return 1.0  # embedders give unit vectors
+    return max_norm
+
+
+def _listing(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    if not listed:
+        return "none yet"
+    shown = ", ".join(repr(name) for name in listed[:5])
+    return shown if len(listed) <= 5 else f"{shown} and {len(listed) - 5} more"

@@ -1,0 +1,220 @@
+"""The keyholder's proto messages on one side, plain records on the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+from blindsight.trusted.keyholder.images import MAX_BYTES
+
+from blindsight.columns import Floats, Region
+from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.streams import Receiver
+from blindsight.trusted.keyholder.ingest import ItemResult, Photo, Progress, Vectors
+from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.repack import RepackProgress
+from blindsight.trusted.keyholder.search import Hit, Timings
+from blindsight.trusted.keyholder.service import ServiceReport
+from blindsight.trusted.keyholder.vault import OpenCollection
+
+METRICS: dict[int, Metric] = {
+    pb.METRIC_UNSPECIFIED: Metric.COSINE,
+    pb.METRIC_COSINE: Metric.COSINE,
+    pb.METRIC_EUCLIDEAN: Metric.EUCLIDEAN,
+    pb.METRIC_DOT: Metric.DOT,
+}
+_METRIC_VALUES = {
+    Metric.COSINE: pb.METRIC_COSINE,
+    Metric.EUCLIDEAN: pb.METRIC_EUCLIDEAN,
+    Metric.DOT: pb.METRIC_DOT,
+}
+_OUTCOMES = {1: pb.OUTCOME_STORED, 2: pb.OUTCOME_DUPLICATE, 3: pb.OUTCOME_REJECTED}
+
+
+def metric(value: int) -> Metric:
+    """The metric of an enum value; unspecified means cosine.
+
+    Raises:
+        InvalidArgument: for a value of a newer client.
+    """
+    if value not in METRICS:
+        raise InvalidArgument(f"metric {value}, want one of {sorted(METRICS)}")
+    return METRICS[value]
+
+
+def collection(opened: OpenCollection) -> pb.Collection:
+    """A collection, for people."""
+    record, config, slots = opened.record, opened.config, opened.slots
+    return pb.Collection(
+        name=config.name,
+        scheme=opened.parameters.scheme.name.lower(),
+        parameter_set=opened.parameters.name,
+        security=opened.parameters.security,
+        embedder=config.embedder,
+        dimension=config.dimension,
+        metric=_METRIC_VALUES[config.metric],
+        expected_size=config.expected_size,
+        max_norm=config.max_norm,
+        stride=record.stride,
+        items=record.items,
+        tail_items=slots.live_items(Region.TAIL),
+        deleted_items=slots.deleted_items(),
+        size_bytes=record.size_bytes,
+        score_error_bound=opened.score_error_bound,
+        created_unix_seconds=record.created_unix_seconds,
+    )
+
+
+async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Photo]:
+    """Photos of an ingest stream, each as soon as it is whole."""
+    index = -1
+    pending: tuple[pb.FileHeader, Receiver] | None = None
+    async for request in requests:
+        part = request.WhichOneof("part")
+        if part == "file" and pending is None:
+            index += 1
+            try:
+                pending = request.file, _receiver(request.file)
+            except BlindsightError as error:
+                # The rest of the stream is fine; a client does not send the chunks of what is too large.
+                yield Photo(index, request.file.name, b"", request.file.id, error)
+                continue
+        elif part == "chunk" and pending is not None:
+            pending[1].add(request.chunk)
+        else:
+            raise InvalidArgument(f"ingest stream: {part or 'an empty message'} came, want a file's bytes")
+        header, receiver = pending
+        if receiver.complete:
+            yield Photo(index, header.name, receiver.finish(), header.id)
+            pending = None
+    if pending is not None:
+        pending[1].finish()  # says what is missing
+
+
+def _receiver(header: pb.FileHeader) -> Receiver:
+    return Receiver(header.size_bytes, header.sha256, limit_bytes=MAX_BYTES, what="a photo")
+
+
+def vectors(block: pb.VectorBlock) -> Vectors:
+    """Rows of a block.
+
+    Raises:
+        InvalidVector: when the bytes do not make a matrix of that dimension, or ids do not match.
+    """
+    values = _matrix(block)
+    if block.ids and len(block.ids) != len(values):
+        raise InvalidVector(f"{len(block.ids)} ids for {len(values)} vectors, want as many")
+    return Vectors(values, list(block.ids))
+
+
+def _matrix(block: pb.VectorBlock) -> Floats:
+    if block.dimension < 1 or not block.values or len(block.values) % (4 * block.dimension):
+        raise InvalidVector(
+            f"{len(block.values)} bytes of vectors, want rows of {block.dimension} float32 values"
+        )
+    return np.frombuffer(block.values, "<f4").reshape(-1, block.dimension).astype(np.float64)
+
+
+async def vector_blocks(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Vectors]:
+    """Blocks of an ingest stream."""
+    async for request in requests:
+        if request.WhichOneof("part") != "vectors":
+            raise InvalidArgument("ingest stream: want nothing but vectors after vectors")
+        yield vectors(request.vectors)
+
+
+async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRequest]) -> bytes:
+    """The photo of a search stream.
+
+    Raises:
+        InvalidArgument: when it does not come whole.
+    """
+    receiver = _receiver(header)
+    async for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise InvalidArgument("search stream: want the photo's bytes after its header")
+        receiver.add(request.chunk)
+    return receiver.finish()
+
+
+async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.SearchRequest]) -> Floats:
+    """The vectors of a search stream: [queries, dimension]."""
+    parts = [_matrix(first)]
+    async for request in requests:
+        if request.WhichOneof("part") != "vectors":
+            raise InvalidArgument("search stream: want nothing but vectors after vectors")
+        parts.append(_matrix(request.vectors))
+    if len({part.shape[1] for part in parts}) != 1:
+        raise InvalidVector("search stream: vectors of several dimensions, want one")
+    return np.concatenate(parts)
+
+
+def item_result(result: ItemResult) -> pb.IngestResponse:
+    """What became of a photo."""
+    return pb.IngestResponse(
+        item=pb.ItemResult(
+            index=result.index,
+            outcome=_OUTCOMES[result.outcome],
+            id=result.id,
+            reason=result.reason,
+            message=result.message,
+        )
+    )
+
+
+def progress(totals: Progress) -> pb.IngestProgress:
+    """Running totals."""
+    return pb.IngestProgress(stored=totals.stored, duplicates=totals.duplicates, rejected=totals.rejected)
+
+
+def hits(found: list[Hit]) -> pb.SearchResponse:
+    """The matches of one query."""
+    return pb.SearchResponse(
+        hits=pb.Hits(hits=[pb.Hit(id=hit.id, score=hit.score, name=hit.name) for hit in found])
+    )
+
+
+def timings(spent: Timings) -> pb.SearchResponse:
+    """Where the time went."""
+    return pb.SearchResponse(
+        timings=pb.SearchTimings(
+            embed_seconds=spent.embed,
+            encrypt_seconds=spent.encrypt,
+            score_seconds=spent.score,
+            decrypt_seconds=spent.decrypt,
+            rank_seconds=spent.rank,
+            total_seconds=spent.total,
+            kernel_seconds=spent.kernel,
+            refresh_seconds=spent.refresh,
+            decrypt_busy_seconds=spent.decrypt_busy,
+            scanned_bytes=spent.scanned_bytes,
+        )
+    )
+
+
+def repack_progress(state: RepackProgress) -> pb.RepackResponse:
+    """How far a repack is."""
+    return pb.RepackResponse(
+        items_done=state.items_done,
+        items_total=state.items_total,
+        segments_retired=state.segments_retired,
+        segments_written=state.segments_written,
+    )
+
+
+def service_status(report: ServiceReport) -> pb.ServiceStatus:
+    """One service's state."""
+    status = report.status
+    if status is None:
+        return pb.ServiceStatus(name=report.name, zone=report.zone, reachable=False, error=report.error)
+    return pb.ServiceStatus(
+        name=report.name,
+        zone=report.zone,
+        reachable=True,
+        version=status.version,
+        collections=status.collections,
+        items=status.items,
+        disk_bytes=status.disk_bytes,
+        memory_bytes=status.memory_bytes,
+    )
