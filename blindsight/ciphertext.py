@@ -149,7 +149,7 @@ def check_expected(header: BlockHeader, parameters: ParameterSet, key_id: bytes)
     Raises:
         InvalidCiphertext: with both.
     """
-    if header.parameters is not parameters:
+    if header.parameters != parameters:
         raise InvalidCiphertext(f"ciphertext of {header.parameters.name}, want {parameters.name}")
     if header.key_id != key_id:
         raise InvalidCiphertext(f"ciphertext of key {header.key_id.hex()}, want {key_id.hex()}")

@@ -1,0 +1,188 @@
+"""Every scheme against numpy on the plaintext: the keyholder's halves around the evaluator's kernel.
+
+A scheme that is added to `PARAMETER_SETS` runs through all of this without a new test.
+"""
+
+import numpy as np
+import pytest
+
+from blindsight.columns import Layout, widest_stride
+from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, PARAMETER_SETS
+from blindsight.residues import read_block
+from blindsight.trusted.keyholder import keys, schemes
+from blindsight.trusted.keyholder.linear import MAX_ROW_NORM, Metric, make
+from blindsight.untrusted.evaluator.geometry import Geometry
+from blindsight.untrusted.evaluator.kernel import Kernel
+from blindsight.untrusted.evaluator.tiles import add_seeded
+
+# Dimension and stride: constants, powers of two, odd ones, the widest, and more columns than add up at once.
+SHAPES = [
+    (1, 1),
+    (2, 1),
+    (3, 4),
+    (17, 1),
+    (100, 8),
+    (128, 1),
+    (128, 8),
+    (128, 128),
+    (257, 16),
+    (512, 8),
+    (513, 512),
+    (600, 1),
+    (1024, 64),
+    (2048, 32),
+    (2048, 2048),
+]
+
+
+class Pair:
+    """Both halves of a scheme, joined by bytes as on the wire."""
+
+    def __init__(self, parameters, key_set):
+        self.parameters = parameters
+        self.key_id = key_set.key_id
+        self.secret = schemes.load(parameters, key_set.secret_key(parameters.name))
+        self.kernel = Kernel(threads=2)
+
+    def block(self, layout, encrypted):
+        """An evaluator's block of what came over the wire, batches added up."""
+        geometry = Geometry(self.parameters, layout.columns)
+        block = np.zeros(geometry.shape, np.uint32)
+        for one in encrypted:
+            parsed = read_block(one.to_bytes(), self.parameters, self.key_id)
+            add_seeded(block, parsed.residues, parsed.seeds, self.parameters)
+        return block
+
+    def encrypt_rows(self, layout, rows, first_slot=0):
+        return self.secret.encrypt_gallery(layout.pack(rows, first_slot), self.key_id)
+
+    def score(self, layout, segments, forms):
+        """[segments, forms, capacity] inner products."""
+        encrypted = [self.secret.encrypt_query(layout.pack_query(form), self.key_id) for form in forms]
+        query = np.stack([self.block(layout, [one]) for one in encrypted])
+        words = Geometry(self.parameters, layout.columns).score_words
+        count = len(segments) * len(forms)
+        out = np.zeros(count * words, np.uint32)
+        offsets = np.arange(count, dtype=np.int64).reshape(len(segments), len(forms)) * words
+        self.kernel.score(segments, query, self.parameters, out, offsets)
+        residues = out.reshape(count, 3, len(self.parameters.primes), self.parameters.ring_degree)
+        products = layout.scores(self.secret.decrypt_scores(residues))
+        return products.reshape(len(segments), len(forms), layout.capacity)
+
+
+@pytest.fixture(scope="module", params=PARAMETER_SETS.values(), ids=lambda parameters: parameters.name)
+def pair(request):
+    return Pair(request.param, keys.create())
+
+
+def unit_rows(count, dimension, seed=3):
+    rows = np.random.default_rng(seed).normal(size=(count, dimension))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("dimension", "stride"), SHAPES, ids=str)
+def test_scores_are_numpys_within_the_stated_bound(pair, dimension, stride):
+    layout = Layout(dimension, stride, pair.parameters.ring_degree)
+    rows, form = unit_rows(layout.capacity, dimension), unit_rows(1, dimension, seed=4)
+    block = pair.block(layout, [pair.encrypt_rows(layout, rows)])
+    scores = pair.score(layout, [block], form)[0, 0]
+    error = np.abs(scores - rows @ form[0]).max()
+    assert error <= pair.parameters.score_error_bound(layout.capacity)
+    assert error <= 2e-4
+
+
+@pytest.mark.parametrize("fill", [1, 2, 255, 511, 512])
+def test_free_slots_score_zero_at_every_fill_level(pair, fill):
+    layout = Layout(128, 8, pair.parameters.ring_degree)
+    rows, form = unit_rows(fill, 128), unit_rows(1, 128, seed=4)
+    block = pair.block(layout, [pair.encrypt_rows(layout, rows)])
+    scores = pair.score(layout, [block], form)[0, 0]
+    want = np.zeros(layout.capacity)
+    want[:fill] = rows @ form[0]
+    np.testing.assert_allclose(scores, want, atol=pair.parameters.score_error_bound(layout.capacity))
+
+
+@pytest.mark.parametrize("stride", [4, 128])
+def test_appending_is_adding(pair, stride):
+    layout = Layout(128, stride, pair.parameters.ring_degree)
+    rows, form = unit_rows(layout.capacity, 128), unit_rows(1, 128, seed=4)
+    cuts = np.unique(np.linspace(0, layout.capacity, 9).astype(int))
+    batches = [
+        pair.encrypt_rows(layout, rows[start:stop], start)
+        for start, stop in zip(cuts[:-1], cuts[1:], strict=True)
+    ]
+    scores = pair.score(layout, [pair.block(layout, batches)], form)[0, 0]
+    bound = pair.parameters.score_error_bound(layout.capacity, batches=len(batches))
+    assert np.abs(scores - rows @ form[0]).max() <= bound
+
+
+def test_noise_stays_within_its_bound_after_as_many_appends_as_are_allowed(pair):
+    layout = Layout(2, 2, pair.parameters.ring_degree)
+    rows, form = unit_rows(MAX_BATCHES_PER_SEGMENT, 2), unit_rows(1, 2, seed=4)
+    batches = [pair.encrypt_rows(layout, rows[slot : slot + 1], slot) for slot in range(len(rows))]
+    scores = pair.score(layout, [pair.block(layout, batches)], form)[0, 0][: len(rows)]
+    error = np.abs(scores - rows @ form[0])
+    bound = pair.parameters.score_error_bound(layout.capacity, batches=len(rows))
+    assert error.max() <= bound <= 2e-4
+    # The bound is a bound on this noise, not on something far away from it.
+    assert error.std() > bound / 60
+
+
+def test_several_queries_over_several_segments_keep_to_their_places(pair):
+    layout = Layout(33, 4, pair.parameters.ring_degree)
+    rows, forms = unit_rows(3 * layout.capacity, 33), unit_rows(5, 33, seed=4)
+    segments = rows.reshape(3, layout.capacity, 33)
+    blocks = [pair.block(layout, [pair.encrypt_rows(layout, one)]) for one in segments]
+    scores = pair.score(layout, blocks, forms)
+    want = np.einsum("scd,qd->sqc", segments, forms)
+    np.testing.assert_allclose(scores, want, atol=pair.parameters.score_error_bound(layout.capacity))
+
+
+@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("dimension", [1, 2, 127, 1024])
+def test_every_metric_is_right_on_vectors_of_any_length(pair, metric, dimension):
+    rng = np.random.default_rng(dimension)
+    vectors, query = rng.normal(size=(200, dimension)) * 5, rng.normal(size=dimension) * 40
+    longest = float(np.linalg.norm(vectors, axis=1).max())
+    linear = make(metric, dimension, longest)
+    stride = min(widest_stride(linear.row_dimension, pair.parameters.ring_degree), 16)
+    layout = Layout(linear.row_dimension, stride, pair.parameters.ring_degree)
+    form = linear.form(query)
+    block = pair.block(layout, [pair.encrypt_rows(layout, linear.rows(vectors))])
+    products = pair.score(layout, [block], form.weights[None])[0, 0][:200]
+    got = products * form.multiplier + form.offset
+    want = {
+        Metric.COSINE: vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query),
+        Metric.DOT: vectors @ query,
+        Metric.EUCLIDEAN: np.square(vectors - query).sum(axis=1),
+    }[metric]
+    bound = pair.parameters.score_error_bound(layout.capacity, MAX_ROW_NORM) * form.multiplier
+    np.testing.assert_allclose(got, want, atol=bound)
+    assert bound <= 2e-4 * max(1.0, np.abs(want).max() + longest * np.linalg.norm(query))
+
+
+def test_decrypting_a_gallery_gives_its_rows_back(pair):
+    layout = Layout(100, 8, pair.parameters.ring_degree)
+    rows = unit_rows(layout.capacity, 100)
+    half = layout.capacity // 2
+    blocks = [pair.encrypt_rows(layout, rows[:half]), pair.encrypt_rows(layout, rows[half:], half)]
+    decrypted = layout.unpack(pair.secret.decrypt_gallery(blocks))
+    np.testing.assert_allclose(decrypted, rows, atol=2e-5)
+
+
+def test_the_same_rows_never_encrypt_to_the_same_bytes(pair):
+    layout = Layout(4, 4, pair.parameters.ring_degree)
+    rows = unit_rows(10, 4)
+    first, second = pair.encrypt_rows(layout, rows), pair.encrypt_rows(layout, rows)
+    assert not np.array_equal(first.seeds, second.seeds)
+    assert np.mean(first.residues == second.residues) < 0.01
+
+
+def test_another_key_decrypts_to_noise(pair):
+    layout = Layout(8, 8, pair.parameters.ring_degree)
+    rows = unit_rows(layout.capacity, 8)
+    encrypted = pair.encrypt_rows(layout, rows)
+    stranger = schemes.load(pair.parameters, keys.create().secret_key(pair.parameters.name))
+    decrypted = layout.unpack(stranger.decrypt_gallery([encrypted]))
+    assert abs(np.corrcoef(decrypted.ravel(), rows.ravel())[0, 1]) < 0.1
+    assert np.abs(decrypted - rows).max() > 1

@@ -1,0 +1,128 @@
+"""Photos through the three real services."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+from support.photos import NAMES, bomb, encoded, jpeg, photo
+
+from blindsight.errors import InvalidArgument, InvalidImage, NotFound
+
+
+@pytest.fixture(scope="module")
+def album(services):
+    import blindsight
+
+    with blindsight.connect(services.address()) as vault:
+        collection = vault.create_collection("album")
+        report = collection.ingest([(f"{name}.jpg", jpeg(name)) for name in NAMES])
+        assert report.stored == len(NAMES)
+        yield collection
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_altered_view_finds_its_photo(album, name):
+    image = photo(name)
+    width, height = image.size
+    view = image.crop((width // 10, height // 10, width, height)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    view = ImageEnhance.Brightness(view).enhance(1.2)
+    (hits,) = album.search(encoded(view, quality=50), k=3).results
+    assert hits[0].name == f"{name}.jpg"
+    assert hits[0].score > hits[1].score
+
+
+def test_an_original_comes_back_to_the_byte(album):
+    (hits,) = album.search(jpeg("coffee"), k=1).results
+    original = album.get(hits[0].id)
+    assert original.data == jpeg("coffee")
+    assert (original.name, original.media_type) == ("coffee.jpg", "image/jpeg")
+
+
+def test_the_same_photo_again_is_a_duplicate(album):
+    report = album.ingest([("another name.jpg", jpeg("coffee")), ("coffee.jpg", jpeg("coffee"))])
+    assert (report.stored, report.duplicates) == (0, 2)
+    assert album.describe().items == len(NAMES)
+
+
+def test_what_is_no_photo_is_skipped_with_its_reason_and_the_rest_goes_in(vault, tmp_path):
+    truncated = jpeg("rocket")[: len(jpeg("rocket")) // 2]
+    files = {
+        "good.jpg": jpeg("rocket"),
+        "notes.txt": b"not a photo at all",
+        "empty.jpg": b"",
+        "half.jpg": truncated,
+        "bomb.png": bomb(),
+        "flat.png": encoded(Image.new("RGB", (64, 64), "red"), "PNG"),
+        "more/also good.png": encoded(photo("camera"), "PNG"),
+    }
+    for name, data in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    collection = vault.create_collection("mixed", embedder="pixels")
+    report = collection.ingest(str(tmp_path))
+    assert (report.stored, report.rejected) == (2, 5)
+    for item in report.items:
+        assert (item.outcome == "stored") == ("good" in item.path)
+        assert "\n" not in item.message
+        assert bool(item.message) == (item.outcome == "rejected")
+
+
+def test_an_upright_photo_finds_itself_stored_sideways(vault):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways: rotate by 90 degrees to see it
+    sideways = encoded(photo("chelsea").transpose(Image.Transpose.ROTATE_90), quality=92, exif=exif)
+    collection = vault.create_collection("turned", embedder="pixels")
+    collection.ingest([("sideways.jpg", sideways), ("other.jpg", jpeg("coffee"))])
+    (hits,) = collection.search(encoded(photo("chelsea"), quality=92), k=1).results
+    assert hits[0].name == "sideways.jpg"
+    assert hits[0].score > 0.98
+
+
+def test_a_photo_of_forty_megapixels_goes_in(vault):
+    noise = np.random.default_rng(0).integers(0, 256, (250, 400, 3), np.uint8)
+    large = Image.fromarray(noise).resize((8000, 5000))
+    collection = vault.create_collection("large")
+    assert collection.ingest([("large.jpg", encoded(large, quality=60))]).stored == 1
+
+
+def test_pictures_arrays_and_paths_are_all_taken(vault, tmp_path):
+    path = tmp_path / "astronaut.png"
+    photo("astronaut").save(path)
+    collection = vault.create_collection("kinds", embedder="pixels", dimension=256)
+    report = collection.ingest([photo("coffee"), np.asarray(photo("camera")), path, jpeg("rocket")])
+    assert report.stored == 4
+    (hits,) = collection.search(photo("astronaut"), k=1).results
+    assert hits[0].name == "astronaut.png"
+    assert hits[0].score == pytest.approx(1.0, abs=1e-3)
+    assert Image.open(io.BytesIO(collection.get(hits[0].id).data)).size == photo("astronaut").size
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"text", bomb(), jpeg("coffee")[:2000]], ids=["empty", "text", "bomb", "truncated"]
+)
+def test_a_query_that_is_no_photo_is_one_clear_line(album, data):
+    with pytest.raises(InvalidImage) as caught:
+        album.search(data)
+    assert "\n" not in str(caught.value)
+    assert album.search(jpeg("coffee"), k=1).results[0]
+
+
+def test_photos_and_vectors_do_not_mix(vault, album):
+    with pytest.raises(InvalidArgument, match="photos"):
+        album.ingest_vectors(np.ones((1, album.describe().dimension)))
+    vectors = vault.create_collection("vectors only", embedder="none", dimension=8)
+    with pytest.raises(InvalidArgument, match="vectors only"):
+        vectors.search(jpeg("coffee"))
+
+
+def test_a_deleted_photo_is_gone_from_search_and_from_storage(vault):
+    collection = vault.create_collection("forget")
+    collection.ingest([(f"{name}.jpg", jpeg(name)) for name in NAMES[:3]])
+    (hits,) = collection.search(jpeg(NAMES[0]), k=1).results
+    assert collection.delete(hits[0].id).deleted == 1
+    with pytest.raises(NotFound):
+        collection.get(hits[0].id)
+    (after,) = collection.search(jpeg(NAMES[0]), k=5).results
+    assert {hit.name for hit in after} == {f"{name}.jpg" for name in NAMES[1:3]}

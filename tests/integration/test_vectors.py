@@ -1,0 +1,187 @@
+"""The user's own vectors through the three real services, against numpy."""
+
+import numpy as np
+import pytest
+
+from blindsight.errors import AlreadyExists, InvalidArgument, InvalidVector, NotFound
+
+RNG = np.random.default_rng(11)
+DEFINITIONS = {
+    "cosine": lambda g, q: g @ q / np.linalg.norm(g, axis=1) / np.linalg.norm(q),
+    "dot": lambda g, q: g @ q,
+    "euclidean": lambda g, q: np.square(g - q).sum(axis=1),
+}
+
+
+def expected(metric, gallery, query, k):
+    """Row numbers and scores, best first."""
+    scores = DEFINITIONS[metric](gallery.astype(np.float64), query.astype(np.float64))
+    order = np.argsort(scores if metric == "euclidean" else -scores, kind="stable")[:k]
+    return order, scores[order]
+
+
+@pytest.mark.parametrize("metric", DEFINITIONS)
+def test_matches_and_scores_are_those_of_numpy(vault, metric):
+    gallery = RNG.normal(size=(1300, 96)).astype(np.float32)
+    queries = gallery[[5, 1200]] + 0.2 * RNG.normal(size=(2, 96)).astype(np.float32)
+    collection = vault.create_collection(
+        f"numpy-{metric}", embedder="none", dimension=96, metric=metric, expected_size=1000
+    )
+    assert collection.ingest_vectors(gallery).stored == 1300
+    answer = collection.search_vectors(queries, k=10)
+    bound = collection.describe().score_error_bound * max(1, np.linalg.norm(gallery, axis=1).max() ** 2)
+    for query, hits in zip(queries, answer.results, strict=True):
+        order, scores = expected(metric, gallery, query, 10)
+        np.testing.assert_allclose([hit.score for hit in hits], scores, atol=2 * bound)
+        assert hits[0].id == str(order[0])
+        assert len({hit.id for hit in hits} & {str(row) for row in order}) >= 9
+
+
+def test_recall_at_ten_on_random_unit_vectors_is_at_least_99_percent(vault):
+    gallery = RNG.normal(size=(9000, 128)).astype(np.float32)
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    queries = RNG.normal(size=(24, 128)).astype(np.float32)
+    collection = vault.create_collection("recall", embedder="none", dimension=128, expected_size=9000)
+    collection.ingest_vectors(gallery)
+    found = 0
+    for query, hits in zip(queries, collection.search_vectors(queries, k=10).results, strict=True):
+        order, _ = expected("cosine", gallery, query, 10)
+        found += len({hit.id for hit in hits} & {str(row) for row in order})
+    assert found >= 0.99 * 240
+
+
+def test_own_ids_small_appends_deletes_and_a_repack_leave_every_answer_right(vault):
+    gallery = RNG.normal(size=(700, 40)).astype(np.float32)
+    ids = [f"item {row:03}" for row in range(700)]
+    collection = vault.create_collection("life", embedder="none", dimension=40, expected_size=100_000)
+    for start in (0, 1, 2, 40, 300, 690):  # pieces of 1, 1, 38, 260, 390 and 10
+        stop = {0: 1, 1: 2, 2: 40, 40: 300, 300: 690, 690: 700}[start]
+        collection.ingest_vectors(gallery[start:stop], ids[start:stop])
+    alive = np.ones(700, bool)
+
+    def check():
+        for row in (0, 1, 39, 150, 299, 300, 650, 699):
+            hits = collection.search_vectors(gallery[row], k=700).results[0]
+            assert {hit.id for hit in hits} == {ids[r] for r in np.flatnonzero(alive)}
+            assert (hits[0].id == ids[row]) == alive[row]
+
+    check()
+    assert collection.delete([ids[1], ids[150], ids[650], "nobody"]).unknown_ids == ("nobody",)
+    alive[[1, 150, 650]] = False
+    check()
+    before = collection.describe()
+    assert (before.items, before.deleted_items) == (697, 3)
+    report = collection.repack()
+    assert report.items_done == report.items_total > 0
+    after = collection.describe()
+    assert (after.items, after.deleted_items) == (697, 0)
+    assert after.size_bytes < before.size_bytes
+    check()
+    collection.ingest_vectors(gallery[[1, 150]], [ids[1], ids[150]])  # a deleted id may come back
+    alive[[1, 150]] = True
+    check()
+
+
+def test_vectors_without_ids_are_numbered_on(vault):
+    collection = vault.create_collection("numbers", embedder="none", dimension=4)
+    collection.ingest_vectors(np.eye(4)[:2])
+    collection.ingest_vectors(np.eye(4)[2:])
+    assert collection.search_vectors(np.eye(4)[3], k=1).results[0][0].id == "3"
+
+
+def test_k_beyond_the_collection_gives_all_and_an_empty_collection_gives_none(vault):
+    collection = vault.create_collection("few", embedder="none", dimension=3)
+    assert collection.search_vectors([1, 0, 0], k=10).results == [[]]
+    collection.ingest_vectors(np.eye(3))
+    assert len(collection.search_vectors([1, 0, 0], k=10).results[0]) == 3
+
+
+def test_a_threshold_cuts_on_the_right_side_for_both_kinds_of_metric(vault):
+    points = np.array([[1, 0], [0.6, 0.8], [-1, 0]], np.float32)
+    near = vault.create_collection("near", embedder="none", dimension=2)
+    far = vault.create_collection("far", embedder="none", dimension=2, metric="euclidean")
+    near.ingest_vectors(points)
+    far.ingest_vectors(points)
+    assert [hit.id for hit in near.search_vectors([1, 0], threshold=0.5).results[0]] == ["0", "1"]
+    assert [hit.id for hit in far.search_vectors([1, 0], threshold=1.0).results[0]] == ["0", "1"]
+
+
+def test_many_queries_in_one_call_are_answered_in_order(vault):
+    gallery = RNG.normal(size=(100, 16)).astype(np.float32)
+    collection = vault.create_collection("batch", embedder="none", dimension=16)
+    collection.ingest_vectors(gallery)
+    answer = collection.search_vectors(gallery, k=1)
+    assert [hits[0].id for hits in answer.results] == [str(row) for row in range(100)]
+
+
+def test_a_duplicate_id_is_refused_with_its_row_and_loses_nothing(vault):
+    collection = vault.create_collection("twice", embedder="none", dimension=2)
+    collection.ingest_vectors(np.eye(2), ["a", "b"])
+    with pytest.raises(AlreadyExists, match="row 1"):
+        collection.ingest_vectors(np.ones((2, 2)), ["c", "a"])
+    assert {hit.id for hit in collection.search_vectors([1, 1], k=9).results[0]} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        ([[1, 2, 3]], "dimension"),
+        ([[1, np.nan]], "row 0"),
+        ([[1, 1], [0, 0]], "row 1"),
+    ],
+    ids=["wrong dimension", "NaN", "zero"],
+)
+def test_bad_vectors_are_refused_with_one_line_and_nothing_is_stored(vault, matrix, message):
+    name = f"bad-{message}"
+    collection = vault.create_collection(name, embedder="none", dimension=2)
+    with pytest.raises(InvalidVector, match=message) as caught:
+        collection.ingest_vectors(np.array(matrix, np.float32))
+    assert "\n" not in str(caught.value)
+    assert collection.describe().items == 0
+
+
+def test_a_vector_longer_than_the_collection_takes_is_refused_with_both_lengths(vault):
+    collection = vault.create_collection(
+        "norms", embedder="none", dimension=2, metric="euclidean", max_norm=5
+    )
+    with pytest.raises(InvalidVector, match="want at most 5"):
+        collection.ingest_vectors([[3.0, 4.1]])
+    collection.ingest_vectors([[3.0, 4.0]])
+    assert collection.search_vectors([3.0, 4.0]).results[0][0].score == pytest.approx(0, abs=0.01)
+
+
+def test_names_are_unique_and_unknown_ones_are_named(vault):
+    vault.create_collection("taken", embedder="none", dimension=2)
+    with pytest.raises(AlreadyExists, match="'taken' exists"):
+        vault.create_collection("taken", embedder="none", dimension=2)
+    with pytest.raises(NotFound, match="no collection 'missing'"):
+        vault.collection("missing").search_vectors([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scheme": "rot13"},
+        {"embedder": "gist"},
+        {"metric": "manhattan"},
+        {"embedder": "none"},
+        {"embedder": "none", "dimension": 2049},
+        {"embedder": "pixels", "dimension": 50},
+    ],
+    ids=str,
+)
+def test_a_collection_that_cannot_be_is_refused_with_what_can(vault, wrong):
+    with pytest.raises(InvalidArgument, match="want") as caught:
+        vault.create_collection("wrong", **wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_deleted_collection_is_gone_and_its_name_is_free(vault):
+    collection = vault.create_collection("gone", embedder="none", dimension=2)
+    collection.ingest_vectors(np.eye(2))
+    collection.search_vectors([1, 0])
+    vault.delete_collection("gone")
+    with pytest.raises(NotFound):
+        collection.search_vectors([1, 0])
+    again = vault.create_collection("gone", embedder="none", dimension=2)
+    assert again.search_vectors([1, 0]).results == [[]]

@@ -1,0 +1,42 @@
+"""Real photos, and files that only pretend."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from functools import cache
+
+from PIL import Image
+from skimage import data
+
+NAMES = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "motorcycle_left", "hubble_deep_field")
+
+
+@cache
+def photo(name: str, size: int = 320) -> Image.Image:
+    """A bundled photo, reduced to at most `size` pixels a side."""
+    source = data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(data, name)()
+    image = Image.fromarray(source).convert("RGB")
+    image.thumbnail((size, size))
+    return image
+
+
+def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
+    """The bytes of a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@cache
+def jpeg(name: str) -> bytes:
+    """A bundled photo as a JPEG file."""
+    return encoded(photo(name), quality=90)
+
+
+def bomb() -> bytes:
+    """A PNG of 50,000 x 50,000 pixels in its header and nothing behind it."""
+    small = bytearray(encoded(Image.new("RGB", (8, 8)), "PNG"))
+    small[16:24] = (50_000).to_bytes(4, "big") * 2
+    small[29:33] = zlib.crc32(small[12:29]).to_bytes(4, "big")
+    return bytes(small)

@@ -1,0 +1,287 @@
+"""What storage's tests share: valid blocks without a key, appends, and a client of the real service."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from blindsight import residues
+from blindsight.ciphertext import SEALED_MAGIC, SEED_BYTES
+from blindsight.parameters import CKKS_4096
+from blindsight.rpc.storage.v1 import storage_pb2 as pb
+from blindsight.rpc.storage.v1 import storage_pb2_grpc
+from blindsight.streams import CHUNK_BYTES, chunks
+from blindsight.untrusted.storage.records import (
+    Append,
+    AppendHeader,
+    AppendItem,
+    CollectionRecord,
+    Region,
+    SegmentId,
+)
+
+KEY_ID = b"a key's sixteen."
+MAIN_0 = SegmentId(Region.MAIN, 0)
+MAIN_1 = SegmentId(Region.MAIN, 1)
+TAIL_0 = SegmentId(Region.TAIL, 0)
+TAIL_1 = SegmentId(Region.TAIL, 1)
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def identifier(*parts: object) -> bytes:
+    """16 bytes that look random and are the same on every run."""
+    return sha256(repr(parts).encode())[:16]
+
+
+def sealed(size: int, *parts: object) -> bytes:
+    """Bytes of a size that look sealed."""
+    seed = int.from_bytes(identifier("sealed", *parts), "little")
+    return (SEALED_MAGIC + np.random.default_rng(seed).bytes(size))[:size]
+
+
+def collection(number: int = 0, **changes: object) -> CollectionRecord:
+    """A collection of 8 dimensions: MAIN segments of 1024 slots in 2 columns, TAIL of 512 in 1."""
+    given: dict[str, object] = {
+        "collection_id": identifier("collection", number),
+        "name_tag": identifier("name", number),
+        "sealed_config": sealed(100, "config", number),
+        "parameter_set": CKKS_4096.name,
+        "key_id": KEY_ID,
+        "dimension": 8,
+        "stride": 4,
+    }
+    return CollectionRecord(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def random_block(columns: int, seed: int = 0, key_id: bytes = KEY_ID) -> bytes:
+    """Seeded ciphertexts of nothing: random residues below their primes."""
+    generator = np.random.default_rng(seed)
+    primes = residues.prime_column(CKKS_4096)
+    shape = (columns, 1, len(CKKS_4096.primes), CKKS_4096.ring_degree)
+    values = generator.integers(0, primes, shape, np.uint32)
+    seeds = generator.integers(0, 256, (columns, SEED_BYTES), np.uint8)
+    return residues.seeded_block(CKKS_4096, key_id, values, seeds).to_bytes()
+
+
+def items(count: int, start: int = 0, metadata_bytes: int = 0, original_bytes: int = 0) -> list[AppendItem]:
+    """Items numbered from `start`; `original_of` makes the bytes of their originals."""
+    made = []
+    for number in range(start, start + count):
+        original = original_of(number, original_bytes)
+        made.append(
+            AppendItem(
+                identifier("item", number),
+                sealed(metadata_bytes, "metadata", number),
+                len(original),
+                sha256(original) if original else b"",
+            )
+        )
+    return made
+
+
+def original_of(number: int, size: int) -> bytes:
+    return sealed(size, "original", number)
+
+
+def handles(of: Sequence[AppendItem]) -> list[bytes]:
+    return [item.handle for item in of]
+
+
+@dataclass
+class Batches:
+    """Makes the next append of a collection, keeping count of sequences and slots."""
+
+    record: CollectionRecord
+    sequence: int = 0
+    filled: dict[SegmentId, int] = field(default_factory=dict)
+    made: int = 0
+
+    def make(
+        self,
+        segment: SegmentId,
+        of: Sequence[AppendItem],
+        originals: Sequence[bytes] = (),
+        retires: Sequence[SegmentId] = (),
+    ) -> Append:
+        """An append of items at the next free slots; counted as done."""
+        block = random_block(self.record.geometry(segment.region).columns, seed=self.made)
+        header = AppendHeader(
+            collection_id=self.record.collection_id,
+            batch_id=identifier("batch", self.record.collection_id, self.made),
+            expected_sequence=self.sequence,
+            segment=segment,
+            first_slot=self.filled.get(segment, 0),
+            block_size_bytes=len(block),
+            block_sha256=sha256(block),
+            items_count=len(of),
+            retires=tuple(retires),
+        )
+        self._count(segment, len(of))
+        return Append(header, tuple(of), block, tuple(originals) or (b"",) * len(of))
+
+    def retiring(self, *segments: SegmentId) -> Append:
+        """An append that only retires."""
+        header = AppendHeader(
+            collection_id=self.record.collection_id,
+            batch_id=identifier("batch", self.record.collection_id, self.made),
+            expected_sequence=self.sequence,
+            segment=None,
+            first_slot=0,
+            block_size_bytes=0,
+            block_sha256=b"",
+            items_count=0,
+            retires=segments,
+        )
+        self._count(None, 0)
+        return Append(header, (), b"", ())
+
+    def _count(self, segment: SegmentId | None, count: int) -> None:
+        self.made += 1
+        self.sequence += 1
+        if segment is not None:
+            self.filled[segment] = self.filled.get(segment, 0) + count
+
+
+def segment_message(segment: SegmentId) -> pb.SegmentId:
+    return pb.SegmentId(region=int(segment.region), index=segment.index)  # type: ignore[arg-type]
+
+
+def header_message(header: AppendHeader) -> pb.AppendHeader:
+    return pb.AppendHeader(
+        collection_id=header.collection_id,
+        batch_id=header.batch_id,
+        expected_sequence=header.expected_sequence,
+        segment=segment_message(header.segment) if header.segment else None,
+        first_slot=header.first_slot,
+        block_size_bytes=header.block_size_bytes,
+        block_sha256=header.block_sha256,
+        items_count=header.items_count,
+        retires=[segment_message(segment) for segment in header.retires],
+    )
+
+
+def items_message(of: Sequence[AppendItem]) -> pb.AppendItems:
+    return pb.AppendItems(
+        items=[
+            pb.AppendItem(
+                handle=item.handle,
+                sealed_metadata=item.sealed_metadata,
+                original_size_bytes=item.original_size_bytes,
+                original_sha256=item.original_sha256,
+            )
+            for item in of
+        ]
+    )
+
+
+def requests(append: Append, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pb.AppendRequest]:
+    """An append as the stream of messages that a keyholder sends."""
+    yield pb.AppendRequest(header=header_message(append.header))
+    for start in range(0, len(append.items), 1000):
+        yield pb.AppendRequest(items=items_message(append.items[start : start + 1000]))
+    for chunk in chunks(append.block + b"".join(append.originals), chunk_bytes):
+        yield pb.AppendRequest(chunk=chunk)
+
+
+@dataclass
+class Log:
+    """A whole answer of ReadBatches."""
+
+    header: pb.LogHeader
+    batches: list[tuple[pb.BatchHeader, bytes]]
+
+
+class Client:
+    """Blocking calls of the real service."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = grpc.insecure_channel(address)
+        self.stub = storage_pb2_grpc.StorageServiceStub(self.channel)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.channel.close()
+
+    def serving(self) -> bool:
+        """Whether the service answers its health check."""
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10, wait_for_ready=True)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def create(self, record: CollectionRecord) -> pb.Collection:
+        message = pb.Collection(
+            collection_id=record.collection_id,
+            name_tag=record.name_tag,
+            sealed_config=record.sealed_config,
+            parameter_set=record.parameter_set,
+            key_id=record.key_id,
+            dimension=record.dimension,
+            stride=record.stride,
+        )
+        request = pb.CreateCollectionRequest(collection=message)
+        return self.stub.CreateCollection(request, wait_for_ready=True, timeout=30).collection
+
+    def get(self, record: CollectionRecord) -> pb.Collection:
+        request = pb.GetCollectionRequest(collection_id=record.collection_id)
+        return self.stub.GetCollection(request, timeout=30).collection
+
+    def append(self, append: Append, chunk_bytes: int = CHUNK_BYTES) -> pb.AppendResponse:
+        return self.stub.Append(requests(append, chunk_bytes), timeout=60)
+
+    def read(self, record: CollectionRecord, after: int = 0, only: Sequence[SegmentId] = ()) -> Log:
+        request = pb.ReadBatchesRequest(
+            collection_id=record.collection_id,
+            after_sequence=after,
+            only_segments=[segment_message(segment) for segment in only],
+        )
+        responses = self.stub.ReadBatches(request, timeout=60)
+        log = Log(next(responses).log, [])
+        for response in responses:
+            if response.WhichOneof("part") == "batch":
+                log.batches.append((response.batch, b""))
+            else:
+                header, block = log.batches.pop()
+                log.batches.append((header, block + response.chunk))
+        return log
+
+    def original(self, record: CollectionRecord, handle: bytes) -> bytes:
+        request = pb.ReadOriginalRequest(collection_id=record.collection_id, handle=handle)
+        responses = self.stub.ReadOriginal(request, timeout=60)
+        header = next(responses).header
+        data = b"".join(response.chunk for response in responses)
+        assert len(data) == header.size_bytes
+        assert sha256(data) == header.sha256
+        return data
+
+    def slots(self, record: CollectionRecord) -> list[pb.ReadSlotsResponse]:
+        request = pb.ReadSlotsRequest(collection_id=record.collection_id)
+        return list(self.stub.ReadSlots(request, timeout=60))
+
+
+def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str, str]:
+    """Status, reason and message with which a call fails."""
+    from google.rpc import error_details_pb2, status_pb2
+
+    try:
+        answer = call()
+        if hasattr(answer, "__next__"):
+            list(answer)  # type: ignore[call-overload]
+    except grpc.RpcError as error:
+        details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+        assert details is not None, f"no details: {error}"
+        info = error_details_pb2.ErrorInfo()
+        status = status_pb2.Status.FromString(details)
+        assert any(detail.Unpack(info) for detail in status.details), f"no ErrorInfo: {error}"
+        assert error.details() == status.message
+        return error.code(), info.reason, status.message
+    raise AssertionError("the call was not refused")
