@@ -1,0 +1,72 @@
+"""Embedders: from a picture to a unit vector, so that the cosine of two vectors compares two pictures.
+
+A new embedder is one file in this folder and one row in `EMBEDDERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from blindsight.errors import InvalidArgument
+from blindsight.trusted.keyholder.embedders.descriptor import Descriptor
+from blindsight.trusted.keyholder.embedders.none import NoEmbedder
+from blindsight.trusted.keyholder.embedders.pixels import Pixels
+
+__all__ = ["DEFAULT", "EMBEDDERS", "NONE", "Embedder", "create"]
+
+
+class Embedder(Protocol):
+    """Makes vectors of pictures.
+
+    `dimension` is the length of a vector; `at_least` the shortest side, in pixels, that a picture
+    needs (pass it to `images.decode`).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def at_least(self) -> int: ...
+
+    def embed(self, image: Image.Image) -> NDArray[np.float32]:
+        """Returns a float32 vector of shape [dimension] and length 1; the same for the same pixels.
+
+        Raises:
+            InvalidImage: the picture has nothing to describe, such as one flat colour.
+            InvalidArgument: this embedder takes no images (`none`).
+        """
+        ...
+
+
+EMBEDDERS: MappingProxyType[str, Callable[[int | None], Embedder]] = MappingProxyType(
+    {
+        Descriptor.name: Descriptor,
+        Pixels.name: Pixels,
+        NoEmbedder.name: NoEmbedder,
+    }
+)
+"""By name: what makes an embedder of a wanted dimension, or of its own where that is None."""
+
+DEFAULT = Descriptor.name
+NONE = NoEmbedder.name
+
+
+def create(name: str, dimension: int | None = None) -> Embedder:
+    """Makes the named embedder.
+
+    Raises:
+        InvalidArgument: no such embedder, or not one of this dimension.
+    """
+    if name not in EMBEDDERS:
+        # Cut: a name may come from anywhere and be of any length.
+        raise InvalidArgument(f"embedder: {name[:40]!r}, want one of {', '.join(sorted(EMBEDDERS))}")
+    return EMBEDDERS[name](dimension)

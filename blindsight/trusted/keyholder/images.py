@@ -1,0 +1,159 @@
+"""Decoding of image bytes that nobody has checked yet.
+
+A photo may be anything: truncated, hostile, sideways, transparent, sixteen bits deep.  `decode` returns
+an upright RGB picture without metadata or raises `InvalidImage`; nothing else leaves this module.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from blindsight.errors import InvalidImage
+
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 50_000_000
+
+MEDIA_TYPES = MappingProxyType(
+    {
+        "AVIF": "image/avif",
+        "BMP": "image/bmp",
+        "GIF": "image/gif",
+        "JPEG": "image/jpeg",
+        "PNG": "image/png",
+        "TIFF": "image/tiff",
+        "WEBP": "image/webp",
+    }
+)
+"""Every accepted format. Pillow reads forty more, whose decoders are old and rarely looked at."""
+
+# Phones write several pictures into one JPEG file; Pillow then calls the format MPO.
+_ALIASES = {"MPO": "JPEG"}
+_WANTED = ", ".join(MEDIA_TYPES)
+
+# `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave warnings off.
+_pillow = threading.Lock()
+
+
+def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
+    """Reads one picture: RGB, upright, transparency on white, the first frame of several.
+
+    Args:
+        data: the file, at most `MAX_BYTES` of it and `MAX_PIXELS` in the picture.
+        at_least: the shortest side, in pixels, that the caller has a use for. A large JPEG is then decoded
+            at a half, quarter or eighth of its size, which costs a fraction of the time and memory; neither
+            side falls below `at_least` by it. Other formats come in full size.
+
+    Raises:
+        InvalidImage: empty, too large, not an image of an accepted format, truncated or damaged.
+    """
+    with _opened(data) as image:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        image.load()
+        _turn_upright(image)
+        picture = _as_rgb(image)
+    # What is left in `info` (EXIF, position, comments) belongs to the original and not to its pixels.
+    picture.info.clear()
+    return picture
+
+
+def media_type(data: bytes) -> str:
+    """The media type, such as "image/png", read from the header alone.
+
+    Raises:
+        InvalidImage: the header is none of an accepted image, or announces too many pixels.
+    """
+    with _opened(data) as image:
+        name = image.format or ""
+        return MEDIA_TYPES[_ALIASES.get(name, name)]
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
+    """Opens the file and turns every error of the block into `InvalidImage`."""
+    _check_size(data)
+    try:
+        # Warnings are about metadata that the pixels do not need; sizes are checked below.
+        with _pillow, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as image:
+                _check_pixels(image)
+                yield image
+    except InvalidImage:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders fail with whatever the bytes lead them to
+        # The cause is dropped: Pillow's messages quote the bytes.
+        raise _explain(error) from None
+
+
+def _check_size(data: bytes) -> None:
+    if not data:
+        raise InvalidImage(f"photo is empty: 0 bytes, want an image ({_WANTED})")
+    if len(data) > MAX_BYTES:
+        raise InvalidImage(f"photo is too large: {len(data)} bytes, want at most {MAX_BYTES}")
+
+
+def _check_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InvalidImage(
+            f"photo has too many pixels: {width} x {height}, want at most {MAX_PIXELS} in all",
+            width=width,
+            height=height,
+        )
+    if width < 1 or height < 1:
+        raise InvalidImage(f"photo has no pixels: {width} x {height}, want at least 1 x 1")
+
+
+def _explain(error: Exception) -> InvalidImage:
+    if isinstance(error, Image.DecompressionBombError):
+        return InvalidImage(
+            f"photo has too many pixels: its header says so, want at most {MAX_PIXELS} in all"
+        )
+    if isinstance(error, UnidentifiedImageError):
+        return InvalidImage(f"photo is not an image that can be read: want a whole file, one of {_WANTED}")
+    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+        return InvalidImage("photo is truncated: the data ends inside the picture, want a whole file")
+    return InvalidImage(f"photo is damaged: its data cannot be decoded, want a valid file ({_WANTED})")
+
+
+def _turn_upright(image: Image.Image) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # noqa: BLE001 - as above; damaged EXIF says nothing about the orientation
+        return
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _from_deep_grey(image)
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGB", coloured.size, "white")
+        white.paste(coloured, mask=coloured)
+        return white
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, 32 bits or floats, brought to 8 bits; Pillow would clip it at 255.
+
+    Sixteen bits have a white of their own. The wider ones have none, so their range is stretched.
+    """
+    pixels = np.asarray(image)
+    sixteen = image.mode.startswith("I;16")
+    low, high = (0.0, 65535.0) if sixteen else (float(pixels.min()), float(pixels.max()))
+    if not math.isfinite(high - low):
+        raise InvalidImage("photo is damaged: a pixel is not a finite number, want finite ones")
+    # One flat grey has no range; it becomes black instead of a division by zero.
+    grey = (pixels.astype(np.float32) - low) * (255.0 / (high - low) if high > low else 0.0)
+    return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
