@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,8 +29,8 @@ class ServiceSettings(BaseSettings):
     address: str = "127.0.0.1:0"
     insecure: bool = False
     data: Path
-    metrics_port: int = 0
-    log_level: str = "INFO"
+    metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     die_with_parent: bool = False
 
     @classmethod

@@ -8,20 +8,15 @@ import os
 import sys
 from pathlib import Path
 
-import grpc.aio
-
 from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, Unavailable
-from blindsight.rpc.keyholder.v1 import keyholder_pb2, keyholder_pb2_grpc
 from blindsight.server import Service
 from blindsight.trusted.keyholder import keyfile, keys, passphrase
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.keyholder.service import Keyholder
-from blindsight.trusted.keyholder.servicer import KeyholderServicer
+from blindsight.trusted.keyholder.servicer import SERVICE_NAME, register
 from blindsight.trusted.keyholder.settings import KeyholderSettings
-
-SERVICE_NAME = keyholder_pb2.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 
 
 def main() -> int:
@@ -63,11 +58,8 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
     keyholder = Keyholder(opened, storage, evaluator, settings.workers)
     try:
         await keyholder.start()
-
-        def register(server: grpc.aio.Server) -> None:
-            keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(KeyholderServicer(keyholder), server)
-
-        await Service([SERVICE_NAME], register).run(settings.address, insecure=settings.insecure)
+        service = Service([SERVICE_NAME], lambda server: register(keyholder, server))
+        await service.run(settings.address, insecure=settings.insecure)
     finally:
         await keyholder.close()
 

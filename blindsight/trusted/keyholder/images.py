@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from blindsight.errors import InvalidImage
+from blindsight.streams import MAX_PHOTO_BYTES
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = MAX_PHOTO_BYTES
 MAX_PIXELS = 50_000_000
 
 MEDIA_TYPES = MappingProxyType(

@@ -16,6 +16,7 @@ from blindsight.trusted.keyholder import wire
 from blindsight.trusted.keyholder.ingest import Outcome, Progress
 from blindsight.trusted.keyholder.service import Keyholder
 
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 DEFAULT_K = 5
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -149,6 +150,11 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             key_id=self._keyholder.keys.key_id.hex(),
             collections=map(wire.collection, collections),
         )
+
+
+def register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
+    """Adds the keyholder's rpcs to a server."""
+    keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(KeyholderServicer(keyholder), server)
 
 
 async def _first(requests: AsyncIterator[Any], part: str) -> Any:

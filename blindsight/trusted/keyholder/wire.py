@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import numpy as np
-from blindsight.trusted.keyholder.images import MAX_BYTES
 
 from blindsight.columns import Floats, Region
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.streams import Receiver
+from blindsight.streams import MAX_PHOTO_BYTES, Receiver
 from blindsight.trusted.keyholder.ingest import ItemResult, Photo, Progress, Vectors
 from blindsight.trusted.keyholder.linear import Metric
 from blindsight.trusted.keyholder.repack import RepackProgress
@@ -93,7 +92,7 @@ async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Pho
 
 
 def _receiver(header: pb.FileHeader) -> Receiver:
-    return Receiver(header.size_bytes, header.sha256, limit_bytes=MAX_BYTES, what="a photo")
+    return Receiver(header.size_bytes, header.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
 
 
 def vectors(block: pb.VectorBlock) -> Vectors:
