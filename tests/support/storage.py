@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import grpc
 import numpy as np
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from blindsight import residues
@@ -43,6 +45,8 @@ def identifier(*parts: object) -> bytes:
 
 def sealed(size: int, *parts: object) -> bytes:
     """Bytes of a size that look sealed."""
+    if not size:
+        return b""
     seed = int.from_bytes(identifier("sealed", *parts), "little")
     return (SEALED_MAGIC + np.random.default_rng(seed).bytes(size))[:size]
 
@@ -206,7 +210,7 @@ class Client:
         self.channel = grpc.insecure_channel(address)
         self.stub = storage_pb2_grpc.StorageServiceStub(self.channel)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -270,18 +274,18 @@ class Client:
 
 def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str, str]:
     """Status, reason and message with which a call fails."""
-    from google.rpc import error_details_pb2, status_pb2
-
     try:
         answer = call()
         if hasattr(answer, "__next__"):
             list(answer)  # type: ignore[call-overload]
     except grpc.RpcError as error:
-        details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
-        assert details is not None, f"no details: {error}"
-        info = error_details_pb2.ErrorInfo()
-        status = status_pb2.Status.FromString(details)
-        assert any(detail.Unpack(info) for detail in status.details), f"no ErrorInfo: {error}"
-        assert error.details() == status.message
-        return error.code(), info.reason, status.message
-    raise AssertionError("the call was not refused")
+        refused = error
+    else:
+        raise AssertionError("the call was not refused")
+    details = dict(refused.trailing_metadata() or ()).get("grpc-status-details-bin")
+    assert details is not None, f"no details: {refused}"
+    info = error_details_pb2.ErrorInfo()
+    status = status_pb2.Status.FromString(details)
+    assert any(detail.Unpack(info) for detail in status.details), f"no ErrorInfo: {refused}"
+    assert refused.details() == status.message
+    return refused.code(), info.reason, status.message

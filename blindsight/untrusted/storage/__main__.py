@@ -1,0 +1,55 @@
+"""Runs the storage service: `python -m blindsight.untrusted.storage`, settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from blindsight import logs, metrics, server, workers
+from blindsight.errors import BlindsightError
+from blindsight.untrusted.storage.lock import one_writer
+from blindsight.untrusted.storage.servicer import SERVICE_NAME, StorageServicer
+from blindsight.untrusted.storage.settings import StorageSettings
+from blindsight.untrusted.storage.stores import STORES
+from blindsight.untrusted.storage.sweeper import Sweeper
+from blindsight.untrusted.storage.threads import Threads
+
+
+async def serve(settings: StorageSettings) -> None:
+    """Serves a data folder until SIGTERM or SIGINT; running calls finish.
+
+    Raises:
+        BlindsightError: when the folder, the database or the address is not as it must be.
+    """
+    with one_writer(settings.data):
+        store = STORES[settings.store](settings.data, settings.max_disk_bytes)
+        threads = Threads(settings.read_streams, settings.stall_seconds)
+        sweeper = Sweeper(store, threads)
+        servicer = StorageServicer(store, threads, sweeper, settings)
+        try:
+            sweeper.begin()  # a deletion that the last process did not finish
+            service = server.Service([SERVICE_NAME], servicer.register)
+            await service.run(settings.address, insecure=settings.insecure)
+        finally:
+            await sweeper.stop()
+            threads.close()
+            store.close()
+
+
+def main() -> int:
+    """Returns the exit code: 0 after a drained stop, 1 with one line when it could not start."""
+    try:
+        settings = StorageSettings.from_environment()
+        if settings.die_with_parent:
+            workers.die_with_parent()
+        logs.configure("storage", level=settings.log_level)
+        metrics.serve(settings.metrics_port)
+        asyncio.run(serve(settings))
+    except (BlindsightError, OSError) as error:
+        sys.stderr.write(f"blindsight storage: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Receives appends: announced sizes are checked before bytes are taken, and bytes before they are stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from blindsight import metrics
+from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.streams import Receiver
+from blindsight.untrusted.storage import checks
+from blindsight.untrusted.storage.records import (
+    Append,
+    Appended,
+    AppendHeader,
+    AppendItem,
+    CollectionRecord,
+)
+from blindsight.untrusted.storage.stores import Store
+from blindsight.untrusted.storage.sweeper import Sweeper
+from blindsight.untrusted.storage.threads import Threads
+
+# Appends that are received at a time; each may hold its items' metadata beside the memory it shares.
+_AT_A_TIME = 16
+
+AppendPart = AppendHeader | list[AppendItem] | bytes
+
+
+class ByteBudget:
+    """Memory that calls share; a call that finds too little left waits for its turn."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._free = total_bytes
+        self._released = asyncio.Event()
+        # Whoever waits for memory waits alone, or small calls would overtake a large one for ever.
+        self._queue = asyncio.Lock()
+
+    @asynccontextmanager
+    async def reserve(self, size_bytes: int) -> AsyncIterator[None]:
+        """Holds so many bytes for the caller."""
+        async with self._queue:
+            while self._free < size_bytes:
+                self._released.clear()
+                await self._released.wait()
+            self._free -= size_bytes
+        try:
+            yield
+        finally:
+            self._free += size_bytes
+            self._released.set()
+
+
+class Appends:
+    """Takes appends into a store.
+
+    Args:
+        store: where they go.
+        threads: the store's.
+        sweeper: begins when an append retired segments.
+        budget: memory for appends on their way in.
+        stall_seconds: an append of which nothing comes for so long is given up.
+    """
+
+    def __init__(
+        self, store: Store, threads: Threads, sweeper: Sweeper, budget: ByteBudget, stall_seconds: float
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._sweeper = sweeper
+        self._budget = budget
+        self._stall_seconds = stall_seconds
+        self._turns = asyncio.Semaphore(_AT_A_TIME)
+
+    async def append(self, stream: AsyncIterator[AppendPart]) -> Appended:
+        """Receives, checks and stores one append; see `Store.append` for the errors of the last step.
+
+        Raises:
+            InvalidArgument: when the parts are not one header, its items and their bytes.
+            Unavailable: when the stream stands still.
+        """
+        parts = _Parts(stream, self._stall_seconds)
+        header = await parts.header()
+        checks.require_ids(header)
+        collection = await self._threads.read(self._store.admit, header)
+        if isinstance(collection, Appended):
+            return collection
+        checks.require_header(collection, header)
+        async with self._turns:
+            items = await parts.items(header.items_count)
+            checks.require_items(items)
+            originals = sum(item.original_size_bytes for item in items)
+            async with self._budget.reserve(header.block_size_bytes + originals):
+                batch = await self._receive(parts, collection, header, items)
+                answer = await self._threads.write(self._store.append, batch)
+        metrics.STORED_BYTES.inc(header.block_size_bytes + originals)
+        metrics.STORED_ITEMS.inc(len(items))
+        if header.retires:
+            self._sweeper.begin()
+        return answer
+
+    async def _receive(
+        self, parts: _Parts, collection: CollectionRecord, header: AppendHeader, items: list[AppendItem]
+    ) -> Append:
+        intake = _Intake(header, items)
+        while not intake.complete:
+            intake.add(await parts.chunk())
+        await parts.end()
+        return await self._threads.read(intake.finish, collection)
+
+
+class _Parts:
+    """The stream, with the one kind of part that may come next."""
+
+    def __init__(self, stream: AsyncIterator[AppendPart], stall_seconds: float) -> None:
+        self._stream = stream
+        self._stall_seconds = stall_seconds
+
+    async def _next(self) -> AppendPart | None:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                return await anext(self._stream, None)
+        except TimeoutError as error:
+            raise Unavailable(f"nothing came for {self._stall_seconds:g} seconds") from error
+
+    async def header(self) -> AppendHeader:
+        part = await self._next()
+        if not isinstance(part, AppendHeader):
+            raise InvalidArgument(f"append begins with {_name(part)}, want a header")
+        return part
+
+    async def items(self, count: int) -> list[AppendItem]:
+        items: list[AppendItem] = []
+        size = 0
+        while len(items) < count:
+            part = await self._next()
+            if not isinstance(part, list) or not part:
+                raise InvalidArgument(f"{_name(part)} after {len(items)} items, want {count} items")
+            items.extend(part)
+            size += sum(len(item.sealed_metadata) for item in part)
+            if size > checks.MAX_METADATA_TOTAL_BYTES:
+                raise ResourceExhausted(
+                    f"metadata of {size} bytes, want at most {checks.MAX_METADATA_TOTAL_BYTES}"
+                )
+        if len(items) > count:
+            raise InvalidArgument(f"{len(items)} items came, want {count}")
+        return items
+
+    async def chunk(self) -> bytes:
+        part = await self._next()
+        if not isinstance(part, bytes):
+            raise InvalidArgument(f"{_name(part)}, want a chunk of the block or of an original")
+        return part
+
+    async def end(self) -> None:
+        part = await self._next()
+        if part is not None:
+            raise InvalidArgument(f"{_name(part)} after everything that was announced, want the end")
+
+
+def _name(part: AppendPart | None) -> str:
+    if part is None:
+        return "the end"
+    if isinstance(part, AppendHeader):
+        return "a header"
+    return "a chunk" if isinstance(part, bytes) else f"{len(part)} items"
+
+
+class _Intake:
+    """Sorts the chunks of an append into its block and its originals, whose borders they may cross."""
+
+    def __init__(self, header: AppendHeader, items: list[AppendItem]) -> None:
+        self._header = header
+        self._items = items
+        size, sha256 = header.block_size_bytes, header.block_sha256
+        self._block = (
+            Receiver(size, sha256, limit_bytes=checks.MAX_BLOCK_BYTES, what="block") if size else None
+        )
+        self._originals = [_original(item) for item in items]
+        self._waiting = [part for part in (self._block, *self._originals) if part is not None]
+        self._waiting.reverse()
+
+    @property
+    def complete(self) -> bool:
+        return not self._waiting
+
+    def add(self, chunk: bytes) -> None:
+        if not chunk:
+            raise InvalidArgument("an empty chunk, want bytes of the block or of an original")
+        rest = memoryview(chunk)
+        while rest:
+            if not self._waiting:
+                raise InvalidArgument(f"{len(rest)} bytes more than announced")
+            receiver = self._waiting[-1]
+            piece, rest = rest[: receiver.missing_bytes], rest[receiver.missing_bytes :]
+            receiver.add(bytes(piece))
+            if receiver.complete:
+                self._waiting.pop()
+
+    def finish(self, collection: CollectionRecord) -> Append:
+        """Verifies every digest and form; it may hash hundreds of megabytes, so not on the event loop."""
+        block = self._block.finish() if self._block is not None else b""
+        if self._header.segment is not None:
+            checks.require_block(collection, self._header.segment.region, block)
+        originals = tuple(part.finish() if part is not None else b"" for part in self._originals)
+        for original in originals:
+            if original:
+                checks.require_sealed(original, "original")
+        return Append(self._header, tuple(self._items), block, originals)
+
+
+def _original(item: AppendItem) -> Receiver | None:
+    if not item.original_size_bytes:
+        return None
+    return Receiver(
+        item.original_size_bytes,
+        item.original_sha256,
+        limit_bytes=checks.MAX_ORIGINAL_BYTES,
+        what="original",
+    )

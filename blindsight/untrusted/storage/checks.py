@@ -1,0 +1,216 @@
+"""What may be stored at all: every rule that needs no stored state, checked before bytes are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blindsight.ciphertext import (
+    SEALED_MAGIC,
+    SECRET_MAGICS,
+    Form,
+    check_expected,
+    check_size,
+    parse_header,
+)
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.parameters import by_name
+from blindsight.untrusted.storage.records import (
+    DIGEST_BYTES,
+    ID_BYTES,
+    NO_HANDLE,
+    AppendHeader,
+    AppendItem,
+    CollectionRecord,
+    Region,
+    SegmentId,
+)
+
+MIB = 1 << 20
+MAX_BLOCK_BYTES = 256 * MIB
+MAX_ORIGINAL_BYTES = 80 * MIB
+MAX_ORIGINALS_BYTES = 256 * MIB
+MAX_METADATA_BYTES = 64 << 10
+MAX_METADATA_TOTAL_BYTES = 32 * MIB
+MAX_CONFIG_BYTES = 64 << 10
+# The most that one append can take of the memory for appends.
+MAX_APPEND_BYTES = MAX_BLOCK_BYTES + MAX_ORIGINALS_BYTES
+
+MAX_HANDLES = 10_000
+MAX_SEGMENTS = 100_000
+MAX_INDEX = (1 << 31) - 1
+MAX_PAGE_SIZE = 1000
+DEFAULT_PAGE_SIZE = 100
+
+
+def require_id(value: bytes, what: str) -> None:
+    """Refuses anything but 16 bytes that are not all zero."""
+    if len(value) != ID_BYTES:
+        raise InvalidArgument(f"{what} of {len(value)} bytes, want {ID_BYTES}")
+    if value == NO_HANDLE:
+        raise InvalidArgument(f"{what} is all zeros, want random bytes")
+
+
+def require_digest(value: bytes, what: str) -> None:
+    """Refuses anything but 32 bytes."""
+    if len(value) != DIGEST_BYTES:
+        raise InvalidArgument(f"{what} has a digest of {len(value)} bytes, want {DIGEST_BYTES}")
+
+
+def require_sealed(value: bytes, what: str) -> None:
+    """Refuses bytes that the keyholder did not seal: this service must not hold anything else.
+
+    Raises:
+        SecretMaterialRefused: when they look like a key.
+        InvalidArgument: when they are anything else.
+    """
+    if value.startswith(SECRET_MAGICS):
+        raise SecretMaterialRefused(f"{what} looks like a serialised key, want sealed bytes")
+    if not value.startswith(SEALED_MAGIC):
+        raise InvalidArgument(f"{what} is not sealed: storage takes sealed bytes only")
+
+
+def require_config(sealed_config: bytes) -> None:
+    """Refuses settings that are not sealed or too large."""
+    if len(sealed_config) > MAX_CONFIG_BYTES:
+        raise ResourceExhausted(
+            f"sealed_config of {len(sealed_config)} bytes, want at most {MAX_CONFIG_BYTES}"
+        )
+    require_sealed(sealed_config, "sealed_config")
+
+
+def require_collection(record: CollectionRecord) -> None:
+    """Refuses a collection whose ids, settings or public parameters cannot be."""
+    require_id(record.collection_id, "collection_id")
+    require_id(record.name_tag, "name_tag")
+    require_id(record.key_id, "key_id")
+    require_config(record.sealed_config)
+    degree = by_name(record.parameter_set).ring_degree
+    if not 1 <= record.dimension <= degree:
+        raise InvalidArgument(f"dimension {record.dimension}, want 1 to {degree}")
+    if not 1 <= record.stride <= degree or record.stride & (record.stride - 1):
+        raise InvalidArgument(f"stride {record.stride}, want a power of two up to {degree}")
+    block_bytes = record.geometry(Region.MAIN).block_bytes
+    if block_bytes > MAX_BLOCK_BYTES:
+        raise InvalidArgument(f"a batch would take {block_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
+
+
+def require_handles(handles: Sequence[bytes]) -> None:
+    """Refuses a list of handles that is too long or holds something else."""
+    if len(handles) > MAX_HANDLES:
+        raise InvalidArgument(f"{len(handles)} handles, want at most {MAX_HANDLES}")
+    for handle in handles:
+        require_id(handle, "handle")
+
+
+def require_segments(segments: Sequence[SegmentId], what: str) -> None:
+    """Refuses a list of segments that is too long, repeats itself or has an index beyond 2^31."""
+    if len(segments) > MAX_SEGMENTS:
+        raise InvalidArgument(f"{what}: {len(segments)} segments, want at most {MAX_SEGMENTS}")
+    if len(set(segments)) != len(segments):
+        raise InvalidArgument(f"{what}: a segment stands there twice")
+    for segment in segments:
+        if segment.index > MAX_INDEX:
+            raise InvalidArgument(f"{what}: segment index {segment.index}, want at most {MAX_INDEX}")
+
+
+def require_ids(header: AppendHeader) -> None:
+    """Refuses an append whose ids have another form; the first check, before anything is looked up."""
+    require_id(header.collection_id, "collection_id")
+    require_id(header.batch_id, "batch_id")
+
+
+def require_header(collection: CollectionRecord, header: AppendHeader) -> None:
+    """Refuses an append that does not fit its collection, before a byte of it is taken.
+
+    Raises:
+        InvalidCiphertext: when the block cannot have the announced size.
+        InvalidArgument: for everything else.
+    """
+    require_segments(header.retires, "retires")
+    if header.segment is None:
+        _require_only_retiring(header)
+        return
+    require_segments([header.segment], "segment")
+    if header.segment in header.retires:
+        raise InvalidArgument(f"segment {header.segment} is appended to and retired at once")
+    geometry = collection.geometry(header.segment.region)
+    if header.block_size_bytes != geometry.block_bytes:
+        raise InvalidCiphertext(
+            f"block of {header.block_size_bytes} bytes, want {geometry.block_bytes} "
+            f"for {geometry.columns} seeded ciphertexts"
+        )
+    require_digest(header.block_sha256, "block")
+    if not 1 <= header.items_count <= geometry.capacity:
+        raise InvalidArgument(f"{header.items_count} items, want 1 to {geometry.capacity}")
+    end = header.first_slot + header.items_count
+    if end > geometry.capacity:
+        raise InvalidArgument(f"slots {header.first_slot} to {end}, want at most {geometry.capacity}")
+
+
+def _require_only_retiring(header: AppendHeader) -> None:
+    if header.items_count or header.block_size_bytes or header.first_slot:
+        raise InvalidArgument("an append with items or a block, want its segment")
+    if not header.retires:
+        raise InvalidArgument("an append of nothing, want a segment to append to or segments to retire")
+
+
+def require_items(items: Sequence[AppendItem]) -> None:
+    """Refuses a batch's items for a bad handle, one that repeats, a size, or unsealed metadata."""
+    if len({item.handle for item in items}) != len(items):
+        raise InvalidArgument("a handle stands twice in the batch")
+    for item in items:
+        _require_item(item)
+    originals = sum(item.original_size_bytes for item in items)
+    if originals > MAX_ORIGINALS_BYTES:
+        raise ResourceExhausted(f"originals of {originals} bytes, want at most {MAX_ORIGINALS_BYTES}")
+
+
+def _require_item(item: AppendItem) -> None:
+    require_id(item.handle, "handle")
+    if len(item.sealed_metadata) > MAX_METADATA_BYTES:
+        raise ResourceExhausted(
+            f"sealed_metadata of {len(item.sealed_metadata)} bytes, want at most {MAX_METADATA_BYTES}"
+        )
+    if item.sealed_metadata:
+        require_sealed(item.sealed_metadata, "sealed_metadata")
+    if item.original_size_bytes > MAX_ORIGINAL_BYTES:
+        raise ResourceExhausted(
+            f"original of {item.original_size_bytes} bytes, want at most {MAX_ORIGINAL_BYTES}"
+        )
+    if item.original_size_bytes:
+        require_digest(item.original_sha256, "original")
+    elif item.original_sha256:
+        raise InvalidArgument("an original of 0 bytes has a digest, want none")
+
+
+def require_block(collection: CollectionRecord, region: Region, block: bytes) -> None:
+    """Refuses a block that is not a batch of seeded ciphertexts of this collection.
+
+    Raises:
+        SecretMaterialRefused: when it looks like a key.
+        InvalidCiphertext: for another form, parameter set, key, count or size.
+    """
+    header = parse_header(block)
+    check_expected(header, collection.parameters, collection.key_id)
+    if header.form is not Form.SEEDED:
+        raise InvalidCiphertext(f"block of {header.form.name} ciphertexts, want {Form.SEEDED.name}")
+    columns = collection.geometry(region).columns
+    if header.count != columns:
+        raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {columns}")
+    check_size(header, len(block))
+
+
+def page_size(asked: int) -> int:
+    """The size of a page of collections; 0 asks for the default."""
+    if asked > MAX_PAGE_SIZE:
+        raise InvalidArgument(f"page_size {asked}, want at most {MAX_PAGE_SIZE}")
+    return asked or DEFAULT_PAGE_SIZE
+
+
+def page_start(token: str) -> int:
+    """Reads a page token, the number of the last collection of the page before."""
+    if not token:
+        return 0
+    if not (token.isascii() and token.isdigit() and len(token) <= 18):
+        raise InvalidArgument("page_token is not one that this service gave out")
+    return int(token)

@@ -1,0 +1,203 @@
+"""What storage keeps and hands out, as plain immutable values: no message, no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from blindsight.ciphertext import BlockHeader, Form
+from blindsight.parameters import ParameterSet, by_name
+
+ID_BYTES = 16
+DIGEST_BYTES = 32
+# Stands for a deleted item in a run of handles.
+NO_HANDLE = bytes(ID_BYTES)
+
+
+class Region(IntEnum):
+    """The two kinds of segment; `blindsight.columns` says what they are for."""
+
+    MAIN = 1
+    TAIL = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SegmentId:
+    """A segment of a collection; an index is never used again."""
+
+    region: Region
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.region.name} {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Sizes of one region's segments, from public parameters alone (see `blindsight.columns`).
+
+    Attributes:
+        columns: ciphertexts of a batch.
+        capacity: items that a segment holds.
+        block_bytes: size of a batch's block.
+    """
+
+    columns: int
+    capacity: int
+    block_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """What the untrusted side knows of a collection; see the contract for every field."""
+
+    collection_id: bytes
+    name_tag: bytes
+    sealed_config: bytes
+    parameter_set: str
+    key_id: bytes
+    dimension: int
+    stride: int
+    created_unix_seconds: int = 0
+    sequence: int = 0
+    epoch: int = 0
+    items: int = 0
+    items_added: int = 0
+    size_bytes: int = 0
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """The collection's parameter set."""
+        return by_name(self.parameter_set)
+
+    def geometry(self, region: Region) -> Geometry:
+        """Sizes of a region's segments."""
+        degree = self.parameters.ring_degree
+        stride = self.stride
+        if region is Region.TAIL:
+            stride = min(1 << (self.dimension - 1).bit_length(), degree)
+        columns = -(-self.dimension // stride)
+        block = BlockHeader(self.parameters, self.key_id, Form.SEEDED, polynomials=2, count=columns)
+        return Geometry(columns, degree // stride, block.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class AppendItem:
+    """One item of an append as announced; a size of 0 means that it has no original."""
+
+    handle: bytes
+    sealed_metadata: bytes = b""
+    original_size_bytes: int = 0
+    original_sha256: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendHeader:
+    """What an append announces; `segment` is None when it only retires."""
+
+    collection_id: bytes
+    batch_id: bytes
+    expected_sequence: int
+    segment: SegmentId | None
+    first_slot: int
+    block_size_bytes: int
+    block_sha256: bytes
+    items_count: int
+    retires: tuple[SegmentId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """A whole append, received and checked; `originals` holds b"" where an item has none."""
+
+    header: AppendHeader
+    items: tuple[AppendItem, ...]
+    block: bytes
+    originals: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer to an append, the same however often it is repeated."""
+
+    sequence: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """Sums up a snapshot of the batch log; `retired` were retired after what the reader has."""
+
+    sequence: int
+    epoch: int
+    batches: int
+    size_bytes: int
+    retired: tuple[SegmentId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch of the log; the bytes of its block follow."""
+
+    sequence: int
+    segment: SegmentId
+    first_slot: int
+    count: int
+    block_size_bytes: int
+    block_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRun:
+    """Consecutive slots: 16 bytes of handle each, `NO_HANDLE` for a deleted item."""
+
+    segment: SegmentId
+    first_slot: int
+    handles: bytes
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPage:
+    """A part of the slot map that fits into one message."""
+
+    sequence: int
+    epoch: int
+    runs: tuple[SlotRun, ...]
+    next_main_index: int
+    next_tail_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """An item's sealed metadata and the size of its original."""
+
+    handle: bytes
+    sealed_metadata: bytes
+    original_size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalRecord:
+    """Announces a sealed original; its bytes follow."""
+
+    size_bytes: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How many handles were live, and the sequence after their deletion."""
+
+    deleted: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """Counts and sizes of a whole store."""
+
+    collections: int
+    items: int
+    disk_bytes: int
+    schema_version: int

@@ -1,0 +1,214 @@
+"""Connections to one SQLite database: one that writes, as many as needed that read snapshots."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
+
+SCHEMA_VERSION = 1
+# Measured with blocks of 4.2 MB beside a million items: larger pages write the index of random
+# handles more often than its entries change, smaller ones slow the blocks down.
+PAGE_BYTES = 8192
+CHECKPOINT_BYTES = 64 << 20
+# Holds the index of a million handles, so that an append does not read it again.
+WRITER_CACHE_KIB = 64 << 10
+READER_CACHE_KIB = 4 << 10
+BUSY_MILLISECONDS = 5000
+IDLE_READERS = 4
+# Prepared statements that a connection keeps; those over thousands of rows are large.
+STATEMENTS = 32
+
+_LOST = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT}
+_DAMAGED = "the database is damaged: restore it from a copy"
+_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what SQLite says of the disk and of its file into our errors; faults of ours stay as they are."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataLoss(_DAMAGED) from error
+    except sqlite3.Error as error:
+        code = _code(error)
+        if code == sqlite3.SQLITE_FULL:
+            raise ResourceExhausted("the disk is full: nothing of this write was kept") from error
+        if code in _LOST:
+            raise DataLoss(_DAMAGED) from error
+        if code in _AWAY:
+            raise Unavailable("the database does not answer: is its disk there and writable?") from error
+        raise
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary code; a text that is none has only the exception of the sqlite3 module."""
+    undecodable = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+    return sqlite3.SQLITE_CORRUPT if undecodable else getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+class Connections:
+    """Opens, checks and hands out the connections of one database file.
+
+    Args:
+        path: of the file; made when it is not there.
+        max_bytes: how large the file may get; 0 for as large as SQLite allows.
+
+    Raises:
+        InvalidArgument: when the file is of another schema version, or no storage database.
+        DataLoss: when it is damaged.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path = path
+        self._writing = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        with translated():
+            self._writer = self._open(WRITER_CACHE_KIB)
+            try:
+                self._prepare(max_bytes)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def _open(self, cache_kib: int) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    def _prepare(self, max_bytes: int) -> None:
+        self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA synchronous = FULL")
+        self._writer.execute("PRAGMA secure_delete = ON")
+        self._writer.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
+        page = self._writer.execute("PRAGMA page_size").fetchone()[0]
+        self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // page}")
+        if max_bytes:
+            self._writer.execute(f"PRAGMA max_page_count = {max(max_bytes // page, 1)}")
+        self._require_schema()
+
+    def _require_schema(self) -> None:
+        tables = _tables(self._writer)
+        if not tables:
+            self._writer.executescript(f"BEGIN IMMEDIATE; {_schema()} COMMIT;")
+            return
+        if not any(name == "schema_version" for name, _ in tables):
+            raise InvalidArgument(f"{self.path} is not a storage database of Blindsight")
+        version = self._writer.execute("SELECT version FROM schema_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            age = "newer" if version > SCHEMA_VERSION else "older"
+            raise InvalidArgument(
+                f"{self.path} has schema version {version}, {age} than this program's {SCHEMA_VERSION}"
+            )
+        if tables != _expected_tables():
+            raise DataLoss(f"{self.path} does not have the tables of schema version {version}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The one connection that writes: all of it is on the disk afterwards, or nothing."""
+        with self._writing, translated():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                # SQLite itself rolls back when the disk is full.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection that reads one state of the database, whatever is written meanwhile."""
+        with translated():
+            connection = self._reader()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("ROLLBACK")
+            except (BlindsightError, GeneratorExit):
+                connection.execute("ROLLBACK")
+                self._give_back(connection)
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            self._give_back(connection)
+
+    def _reader(self) -> sqlite3.Connection:
+        with suppress(IndexError):
+            return self._idle.pop()
+        connection = self._open(READER_CACHE_KIB)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        if len(self._idle) < IDLE_READERS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def shrink(self, most_bytes: int) -> bool:
+        """Gives free pages back to the disk, at most so many bytes; true while there are more.
+
+        At the end it empties the write-ahead log, unless a reader needs it: the log would keep what was
+        deleted until it is written over.
+        """
+        with self._writing, translated():
+            before = self._free_pages()
+            # As a script: `execute` takes one step of a statement without columns, which is one page.
+            self._writer.executescript(f"PRAGMA incremental_vacuum({most_bytes // PAGE_BYTES})")
+            if 0 < self._free_pages() < before:
+                return True
+            self._writer.execute("PRAGMA busy_timeout = 0")
+            try:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self._writer.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+            return False
+
+    def _free_pages(self) -> int:
+        return int(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def disk_bytes(self) -> int:
+        """Size of the database and of its write-ahead log."""
+        total = 0
+        for suffix in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                total += Path(f"{self.path}{suffix}").stat().st_size
+        return total
+
+    def close(self) -> None:
+        """Closes all connections; the last one puts the write-ahead log into the database."""
+        with self._writing:
+            for connection in (*self._idle, self._writer):
+                connection.close()
+            self._idle.clear()
+
+
+def _schema() -> str:
+    return files(__package__).joinpath("schema.sql").read_text().format(version=SCHEMA_VERSION)
+
+
+def _tables(db: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Names and definitions of all tables and indices."""
+    return {(row[0], row[1]) for row in db.execute("SELECT name, sql FROM sqlite_schema")}
+
+
+def _expected_tables() -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_schema())
+        return _tables(db)

@@ -1,0 +1,519 @@
+"""The storage service as a real process, over real gRPC."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from support.services import Process, failed_start, wait_until
+from support.storage import (
+    MAIN_0,
+    MAIN_1,
+    TAIL_0,
+    Batches,
+    Client,
+    collection,
+    handles,
+    identifier,
+    items,
+    original_of,
+    refusal,
+    requests,
+    sealed,
+)
+
+from blindsight import __version__
+from blindsight.ciphertext import Form, parse_header
+from blindsight.rpc.storage.v1 import storage_pb2 as pb
+from blindsight.untrusted.storage.records import Region, SegmentId
+from blindsight.untrusted.storage.stores.sqlite import FILE_NAME
+
+COLLECTION = collection()
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts storage in one folder, however often; all processes are stopped at the end."""
+    started: list[Process] = []
+
+    def start_one(**settings: str) -> Process:
+        process = Process("storage", {"data": str(tmp_path / "data"), **settings}, tmp_path / "log")
+        started.append(process)
+        process.start()
+        return process
+
+    yield start_one
+    for process in started:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One process for all tests that need none of their own."""
+    folder = tmp_path_factory.mktemp("storage")
+    process = Process("storage", {"data": str(folder / "data")}, folder / "log")
+    process.start()
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def client(service: Process) -> Iterator[Client]:
+    """A client of a service that holds one empty collection."""
+    with Client(service.address) as made:
+        for record in made.stub.ListCollections(pb.ListCollectionsRequest()).collections:
+            made.stub.DeleteCollection(pb.DeleteCollectionRequest(collection_id=record.collection_id))
+        made.create(COLLECTION)
+        yield made
+
+
+def fails_to_start(folder: Path, **settings: str) -> str:
+    """The one line with which a process refuses to start."""
+    return failed_start("storage", {"data": str(folder), **settings})
+
+
+# --- the life of the process --------------------------------------------------------------------------
+
+
+def test_it_stops_cleanly_and_starts_again_with_all_it_had(start: Start) -> None:
+    process = start()
+    with Client(process.address) as client:
+        client.create(COLLECTION)
+        append = Batches(COLLECTION).make(
+            MAIN_0, items(2, original_bytes=300), [original_of(n, 300) for n in (0, 1)]
+        )
+        client.append(append)
+    assert process.stop() == 0
+    with Client(start().address) as client:
+        assert client.read(COLLECTION).batches[0][1] == append.block
+        assert client.original(COLLECTION, append.items[1].handle) == original_of(1, 300)
+
+
+def test_a_second_process_on_the_same_folder_is_refused_with_the_folder(start: Start, tmp_path: Path) -> None:
+    first = start()
+    line = fails_to_start(tmp_path / "data")
+    assert line == f"blindsight storage: folder {tmp_path / 'data'} is in use by another storage process"
+    with Client(first.address) as client:
+        assert client.serving()
+
+
+def test_a_killed_process_leaves_its_folder_free(start: Start) -> None:
+    start().kill()
+    with Client(start().address) as client:
+        assert client.serving()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"colour": "red"}, "unknown setting BLINDSIGHT_STORAGE_COLOUR"),
+        ({"log_level": "loud"}, "setting BLINDSIGHT_STORAGE_LOG_LEVEL"),
+        ({"receive_bytes": "1000"}, "setting BLINDSIGHT_STORAGE_RECEIVE_BYTES"),
+        ({"address": "0.0.0.0:0"}, "not loopback"),
+    ],
+)
+def test_a_bad_setting_is_one_line(tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    assert message in fails_to_start(tmp_path / "data", **settings)
+
+
+def test_a_taken_port_is_one_line(start: Start, tmp_path: Path) -> None:
+    taken = start().address
+    assert f"cannot bind {taken}" in fails_to_start(tmp_path / "other", address=taken)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file" in fails_to_start(tmp_path / "file" / "data")
+
+
+def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"junk" * 5000)
+    assert fails_to_start(tmp_path) == "blindsight storage: the database is damaged: restore it from a copy"
+
+
+def test_status_tells_version_counts_and_sizes(client: Client) -> None:
+    client.append(Batches(COLLECTION).make(MAIN_0, items(3)))
+    status = client.stub.GetStatus(pb.GetStatusRequest())
+    assert (status.version, status.collections, status.items, status.schema_version) == (__version__, 1, 3, 1)
+    assert status.disk_bytes > client.get(COLLECTION).size_bytes > 65_000
+    assert status.memory_bytes > 10 << 20
+
+
+def test_the_process_loads_nothing_that_could_read_a_picture_or_a_key(start: Start, tmp_path: Path) -> None:
+    code = "import sys, blindsight.untrusted.storage.__main__; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+    assert "blindsight.untrusted.storage.stores.sqlite" in loaded
+    roots = {name.partition(".")[0] for name in loaded}
+    assert not roots & {"numpy", "tenseal", "PIL", "cryptography", "numba", "skimage", "cv2"}
+    assert not {name for name in loaded if name.startswith("blindsight.trusted")}
+
+
+# --- collections --------------------------------------------------------------------------------------
+
+
+def test_collections_are_made_listed_changed_and_deleted(client: Client) -> None:
+    made = [client.get(COLLECTION)] + [client.create(collection(number)) for number in range(1, 5)]
+    request = pb.ListCollectionsRequest(page_size=2)
+    listed, pages = [], 0
+    while pages == 0 or request.page_token:
+        answer = client.stub.ListCollections(request)
+        listed += answer.collections
+        request.page_token = answer.next_page_token
+        pages += 1
+    assert (listed, pages) == (made, 3)
+    key = COLLECTION.collection_id
+    client.stub.ReplaceConfig(pb.ReplaceConfigRequest(collection_id=key, sealed_config=sealed(80, "new")))
+    assert client.get(COLLECTION).sealed_config == sealed(80, "new")
+    client.stub.DeleteCollection(pb.DeleteCollectionRequest(collection_id=key))
+    again = refusal(lambda: client.stub.DeleteCollection(pb.DeleteCollectionRequest(collection_id=key)))
+    assert again[:2] == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    assert list(client.stub.ListCollections(pb.ListCollectionsRequest()).collections) == made[1:]
+
+
+# --- appends and reads --------------------------------------------------------------------------------
+
+
+def test_a_batch_and_its_originals_come_back_byte_by_byte(client: Client) -> None:
+    sizes = [0, 4, 70_000, 3_000_000]
+    made = [items(1, n, metadata_bytes=40, original_bytes=size)[0] for n, size in enumerate(sizes)]
+    append = Batches(COLLECTION).make(MAIN_0, made, [original_of(n, size) for n, size in enumerate(sizes)])
+    answer = client.append(append)
+    assert (answer.sequence, answer.epoch) == (1, 0)
+    log = client.read(COLLECTION)
+    assert (log.header.sequence, log.header.batches, log.header.size_bytes) == (1, 1, len(append.block))
+    ((batch, block),) = log.batches
+    assert block == append.block
+    assert parse_header(block).form is Form.SEEDED
+    assert (batch.segment.region, batch.segment.index) == (pb.REGION_MAIN, 0)
+    assert (batch.first_slot, batch.count, batch.block_sha256) == (0, 4, append.header.block_sha256)
+    for number, size in enumerate(sizes[1:], start=1):
+        assert client.original(COLLECTION, made[number].handle) == original_of(number, size)
+    request = pb.GetItemsRequest(collection_id=COLLECTION.collection_id, handles=handles(made))
+    found = client.stub.GetItems(request).items
+    assert [(item.handle, item.sealed_metadata) for item in found] == [
+        (item.handle, item.sealed_metadata) for item in made
+    ]
+    assert [item.original_size_bytes for item in found] == sizes
+
+
+@pytest.mark.parametrize("chunk_bytes", [777, 65_536, 70_000, 3 << 20])
+def test_chunks_need_no_borders_where_block_and_originals_have_theirs(
+    client: Client, chunk_bytes: int
+) -> None:
+    made = items(3, original_bytes=1000)
+    originals = [original_of(number, 1000) for number in range(3)]
+    append = Batches(COLLECTION).make(MAIN_0, made, originals)
+    client.append(append, chunk_bytes)
+    assert client.read(COLLECTION).batches[0][1] == append.block
+    assert [client.original(COLLECTION, item.handle) for item in made] == originals
+
+
+def test_a_repeated_batch_gets_the_same_answer_without_being_received(client: Client) -> None:
+    batches = Batches(COLLECTION)
+    first = batches.make(MAIN_0, items(2))
+    answer = client.append(first)
+    client.append(batches.make(TAIL_0, items(1, start=2)))
+    before = client.get(COLLECTION)
+    assert client.append(first) == answer
+    only_header = iter([next(requests(first))])
+    assert client.stub.Append(only_header) == answer
+    assert client.get(COLLECTION) == before
+
+
+def test_a_conflict_names_both_sequences_and_may_be_retried(client: Client) -> None:
+    batches = Batches(COLLECTION, sequence=4)
+    code, reason, message = refusal(lambda: client.append(batches.make(MAIN_0, items(1))))
+    assert (code, reason) == (grpc.StatusCode.ABORTED, "CONFLICT")
+    assert message == "the collection is at sequence 0, the append expects 4"
+
+
+def test_a_taken_handle_is_refused_by_position(client: Client) -> None:
+    batches = Batches(COLLECTION)
+    client.append(batches.make(MAIN_0, items(2)))
+    again = batches.make(MAIN_0, [*items(1, start=5), *items(1)])
+    code, reason, message = refusal(lambda: client.append(again))
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
+    assert message.endswith("of the items 1")
+
+
+def test_the_log_is_filtered_by_sequence_and_segment(client: Client) -> None:
+    batches = Batches(COLLECTION)
+    for number, segment in enumerate((MAIN_0, TAIL_0, MAIN_1)):
+        client.append(batches.make(segment, items(1, start=number)))
+    assert [batch.sequence for batch, _ in client.read(COLLECTION, after=1).batches] == [2, 3]
+    assert [batch.sequence for batch, _ in client.read(COLLECTION, only=[MAIN_1, TAIL_0]).batches] == [2, 3]
+    assert client.read(COLLECTION, after=2**64 - 1).batches == []
+
+
+def test_deleting_and_retiring_show_in_slots_and_log(client: Client) -> None:
+    batches = Batches(COLLECTION)
+    client.append(batches.make(TAIL_0, items(3)))
+    request = pb.DeleteItemsRequest(collection_id=COLLECTION.collection_id, handles=handles(items(1)))
+    deleted = client.stub.DeleteItems(request)
+    assert (deleted.deleted, deleted.sequence) == (1, 2)
+    (page,) = client.slots(COLLECTION)
+    assert page.runs[0].handles == bytes(16) + b"".join(handles(items(2, start=1)))
+    batches.sequence = 2
+    answer = client.append(batches.make(MAIN_0, items(2, start=1), retires=[TAIL_0]))
+    assert (answer.sequence, answer.epoch) == (3, 1)
+    (page,) = client.slots(COLLECTION)
+    assert [(run.segment.region, len(run.handles), run.batches) for run in page.runs] == [
+        (pb.REGION_MAIN, 32, 1)
+    ]
+    assert (page.sequence, page.epoch, page.next_main_index, page.next_tail_index) == (3, 1, 1, 1)
+    log = client.read(COLLECTION, after=1)
+    assert [(retired.region, retired.index) for retired in log.header.retired] == [(pb.REGION_TAIL, 0)]
+    batches.sequence = 3
+    gone = pb.DeleteItemsRequest(collection_id=COLLECTION.collection_id, handles=handles(items(3)))
+    batches.sequence = client.stub.DeleteItems(gone).sequence
+    assert client.append(batches.retiring(MAIN_0)).epoch == 2
+    (page,) = client.slots(COLLECTION)
+    assert list(page.runs) == []
+
+
+def test_a_slot_map_of_many_segments_comes_in_messages_of_one_snapshot(client: Client) -> None:
+    record = collection(5, dimension=1, stride=1)
+    client.create(record)
+    batches = Batches(record)
+    made = items(4096 * 18)
+    for number in range(18):
+        part = made[4096 * number : 4096 * (number + 1)]
+        client.append(batches.make(SegmentId(Region.MAIN, number), part))
+    pages = client.slots(record)
+    assert len(pages) > 1
+    assert all(page.ByteSize() <= (1 << 20) + 4096 * 16 for page in pages)
+    assert {(page.sequence, page.epoch, page.next_main_index) for page in pages} == {(18, 0, 18)}
+    assert b"".join(run.handles for page in pages for run in page.runs) == b"".join(handles(made))
+
+
+def test_flipped_bytes_in_the_database_are_data_loss_and_the_rest_is_served(
+    start: Start, tmp_path: Path
+) -> None:
+    process = start()
+    batches = Batches(COLLECTION)
+    appends = [batches.make(MAIN_0, items(1, number)) for number in range(2)]
+    with Client(process.address) as client:
+        client.create(COLLECTION)
+        for append in appends:
+            client.append(append)
+    process.stop()
+    path = tmp_path / "data" / FILE_NAME
+    data = bytearray(path.read_bytes())
+    data[data.index(appends[0].block[3000:3064])] ^= 1
+    path.write_bytes(data)
+    with Client(start().address) as client:
+        code, reason, message = refusal(lambda: client.read(COLLECTION))
+        assert (code, reason) == (grpc.StatusCode.DATA_LOSS, "DATA_LOSS")
+        assert "\n" not in message
+        assert client.read(COLLECTION, after=1).batches[0][1] == appends[1].block
+        assert client.serving()
+
+
+def test_a_full_disk_refuses_the_append_and_serves_on(start: Start) -> None:
+    with Client(start(max_disk_bytes=str(3 << 20)).address) as client:
+        client.create(COLLECTION)
+        batches = Batches(COLLECTION)
+        client.append(batches.make(MAIN_0, items(1)))
+        large = batches.make(MAIN_0, items(1, 1, original_bytes=4 << 20), [original_of(1, 4 << 20)])
+        code, reason, message = refusal(lambda: client.append(large))
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED")
+        assert "disk is full" in message
+        assert client.get(COLLECTION).items == 1
+        batches.sequence = 1
+        batches.filled[MAIN_0] = 1
+        client.append(batches.make(MAIN_0, items(1, 2)))
+        assert len(client.read(COLLECTION).batches) == 2
+
+
+# --- together -----------------------------------------------------------------------------------------
+
+
+def test_readers_see_one_snapshot_while_others_write(client: Client) -> None:
+    batches = Batches(COLLECTION)
+    for number in range(30):
+        client.append(batches.make(MAIN_0, items(1, number)))
+    request = pb.ReadBatchesRequest(collection_id=COLLECTION.collection_id)
+    slow = client.stub.ReadBatches(request)
+    assert next(slow).log.batches == 30
+    client.append(batches.make(MAIN_1, items(30), retires=[MAIN_0]))
+    assert client.read(COLLECTION).header.batches == 1
+    assert sum(response.WhichOneof("part") == "batch" for response in slow) == 30
+
+
+def test_appends_to_many_collections_at_once_are_all_kept(client: Client) -> None:
+    records = [collection(number) for number in range(1, 7)]
+
+    def fill(number: int) -> None:
+        record = records[number]
+        client.create(record)
+        batches = Batches(record)
+        for count in range(6):
+            client.append(batches.make(MAIN_0, items(5, start=5 * count)))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(fill, range(6)))
+    for record in records:
+        assert len(client.read(record).batches) == 6
+        assert client.get(record).items == 30
+
+
+def test_one_of_many_appends_for_the_same_sequence_is_taken(client: Client) -> None:
+    appends = []
+    for number in range(8):
+        batches = Batches(COLLECTION, made=number)
+        appends.append(batches.make(MAIN_0, items(1, number)))
+
+    def attempt(append: object) -> str:
+        try:
+            client.append(append)  # type: ignore[arg-type]
+        except grpc.RpcError as error:
+            return error.code().name
+        return "OK"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(attempt, appends)) == ["ABORTED"] * 7 + ["OK"]
+    assert client.get(COLLECTION).items == 1
+
+
+def test_readers_that_go_away_leave_their_turns_to_others(start: Start) -> None:
+    with Client(start(read_streams="2").address) as client:
+        record = collection(dimension=256, stride=1)
+        client.create(record)
+        append = Batches(record).make(MAIN_0, items(1))
+        client.append(append)
+        for _ in range(6):
+            stream = client.stub.ReadBatches(pb.ReadBatchesRequest(collection_id=record.collection_id))
+            next(stream)
+            stream.cancel()
+        assert client.read(record).batches[0][1] == append.block
+
+
+def test_readers_that_stand_still_lose_their_turns(start: Start) -> None:
+    with Client(start(read_streams="2", stall_seconds="0.5").address) as client:
+        record = collection(dimension=256, stride=1)
+        client.create(record)
+        append = Batches(record).make(MAIN_0, items(1))
+        client.append(append)
+        request = pb.ReadBatchesRequest(collection_id=record.collection_id)
+        # Eight megabytes are more than lies in buffers, so the service has to wait for these readers.
+        still = [client.stub.ReadBatches(request) for _ in range(2)]
+        for stream in still:
+            next(stream)
+        assert client.read(record).batches[0][1] == append.block
+
+
+def test_an_append_that_stands_still_is_given_up(start: Start) -> None:
+    with Client(start(stall_seconds="0.5").address) as client:
+        client.create(COLLECTION)
+        over = threading.Event()
+
+        def halting() -> Iterator[pb.AppendRequest]:
+            yield next(requests(Batches(COLLECTION).make(MAIN_0, items(1))))
+            over.wait(30)
+
+        code, reason, message = refusal(lambda: client.stub.Append(halting()))
+        over.set()
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+        assert message == "nothing came for 0.5 seconds"
+        assert client.get(COLLECTION).sequence == 0
+
+
+def test_an_append_that_the_sender_gives_up_leaves_nothing(client: Client) -> None:
+    append = Batches(COLLECTION).make(MAIN_0, items(2))
+    over = threading.Event()
+
+    def halting() -> Iterator[pb.AppendRequest]:
+        messages = requests(append, 10_000)
+        for _ in range(4):
+            yield next(messages)
+        over.wait(30)
+
+    call = client.stub.Append.future(halting())
+    call.cancel()
+    over.set()
+    assert client.get(COLLECTION).sequence == 0
+    assert client.append(append).sequence == 1
+
+
+def test_sweeping_after_a_retiring_append_gives_the_disk_back(client: Client) -> None:
+    record = collection(3, dimension=256, stride=1)
+    client.create(record)
+    batches = Batches(record)
+    for number in range(3):
+        client.append(batches.make(SegmentId(Region.MAIN, number), items(1, number)))
+    retired = [SegmentId(Region.MAIN, number) for number in range(3)]
+    client.append(batches.make(TAIL_0, items(3), retires=retired))
+    wait_until(lambda: client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes < 2 << 20, what="less disk")
+    assert client.read(record).header.batches == 1
+
+
+def test_health_is_answered_while_large_appends_come_in(client: Client) -> None:
+    record = collection(4, dimension=512, stride=1)
+    client.create(record)
+    append = Batches(record).make(MAIN_0, items(4096, metadata_bytes=60))
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(client.append, append)
+        checks = 0
+        while not coming.done():
+            assert client.serving()
+            checks += 1
+        assert coming.result().sequence == 1
+    assert checks > 0
+
+
+def test_no_id_and_no_byte_of_an_item_is_logged(start: Start, tmp_path: Path) -> None:
+    process = start()
+    made = items(2, metadata_bytes=100)
+    with Client(process.address) as client:
+        client.create(COLLECTION)
+        client.append(Batches(COLLECTION).make(MAIN_0, made))
+        refusal(lambda: client.original(COLLECTION, identifier("unknown")))
+    process.stop()
+    log = (tmp_path / "log").read_text()
+    assert "/Append" in log
+    assert "Traceback" not in log
+    for secret in (*handles(made), identifier("unknown")):
+        assert secret.hex() not in log
+
+
+def test_metrics_count_what_was_stored(start: Start, tmp_path: Path) -> None:
+    import socket
+    import urllib.request
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = start(metrics_port=str(port))
+    with Client(process.address) as client:
+        client.create(COLLECTION)
+        append = Batches(COLLECTION).make(
+            MAIN_0, items(2, original_bytes=500), [original_of(n, 500) for n in (0, 1)]
+        )
+        client.append(append)
+        client.append(append)  # a repetition stores nothing
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    assert "blindsight_storage_stored_items_total 2.0" in text
+    stored = next(
+        line for line in text.splitlines() if line.startswith("blindsight_storage_stored_bytes_total ")
+    )
+    assert float(stored.split()[1]) == len(append.block) + 1000
+
+
+def test_a_stopped_process_is_gone(start: Start) -> None:
+    process = start()
+    assert process.popen is not None
+    pid = process.popen.pid
+    assert process.stop() == 0
+    assert not psutil.pid_exists(pid)

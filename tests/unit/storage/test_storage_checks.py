@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.storage import (
+    KEY_ID,
+    MAIN_0,
+    TAIL_0,
+    Batches,
+    collection,
+    identifier,
+    items,
+    random_block,
+    sealed,
+)
+
+from blindsight import columns
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.parameters import CKKS_4096
+from blindsight.residues import full_block, read_block
+from blindsight.untrusted.storage import checks
+from blindsight.untrusted.storage.records import AppendItem, Region, SegmentId
+
+COLLECTION = collection()
+HEADER = Batches(COLLECTION).make(MAIN_0, items(3)).header
+
+
+@given(dimension=st.integers(1, 4096), power=st.integers(0, 12))
+def test_the_geometry_is_that_of_the_column_layout(dimension: int, power: int) -> None:
+    record = collection(dimension=dimension, stride=1 << power)
+    layout = columns.collection_layout(dimension, CKKS_4096.ring_degree, 1 << power)
+    for region in Region:
+        geometry = record.geometry(region)
+        expected = layout.of(columns.Region(region))
+        assert (geometry.columns, geometry.capacity) == (expected.columns, expected.capacity)
+
+
+@pytest.mark.parametrize("region", Region)
+def test_the_block_size_is_that_of_real_blocks(region: Region) -> None:
+    geometry = COLLECTION.geometry(region)
+    block = random_block(geometry.columns)
+    assert len(block) == geometry.block_bytes
+    checks.require_block(COLLECTION, region, block)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"collection_id": b""}, "collection_id of 0 bytes, want 16"),
+        ({"collection_id": bytes(16)}, "collection_id is all zeros"),
+        ({"name_tag": bytes(15)}, "name_tag of 15 bytes, want 16"),
+        ({"key_id": b"k" * 17}, "key_id of 17 bytes, want 16"),
+        ({"sealed_config": b""}, "not sealed"),
+        ({"sealed_config": b'{"name": "photos"}'}, "not sealed"),
+        ({"parameter_set": "ckks-1"}, "parameter set 'ckks-1', want one of"),
+        ({"dimension": 0}, "dimension 0, want 1 to 4096"),
+        ({"dimension": 4097}, "dimension 4097, want 1 to 4096"),
+        ({"stride": 0}, "stride 0, want a power of two"),
+        ({"stride": 3}, "stride 3, want a power of two"),
+        ({"stride": 8192}, "stride 8192, want a power of two"),
+    ],
+)
+def test_a_collection_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        checks.require_collection(collection(**changes))
+
+
+def test_settings_that_look_like_a_key_are_refused() -> None:
+    for magic in (b"\x5e\xa1", b"BSKY"):
+        with pytest.raises(SecretMaterialRefused):
+            checks.require_collection(collection(sealed_config=magic + bytes(60)))
+
+
+def test_settings_over_the_limit_are_refused() -> None:
+    checks.require_collection(collection(sealed_config=sealed(64 << 10)))
+    with pytest.raises(ResourceExhausted, match="65537 bytes, want at most 65536"):
+        checks.require_collection(collection(sealed_config=sealed((64 << 10) + 1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"segment": None}, "want its segment"),
+        ({"block_size_bytes": 0}, "block of 0 bytes, want"),
+        ({"block_size_bytes": 2**63}, "block of 9223372036854775808 bytes, want"),
+        ({"block_size_bytes": HEADER.block_size_bytes + 1}, "for 2 seeded ciphertexts"),
+        ({"segment": TAIL_0}, "for 1 seeded ciphertexts"),
+        ({"block_sha256": b"short"}, "digest of 5 bytes, want 32"),
+        ({"items_count": 0}, "0 items, want 1 to 1024"),
+        ({"items_count": 2**32 - 1}, "4294967295 items, want 1 to 1024"),
+        ({"first_slot": 1022}, "slots 1022 to 1025, want at most 1024"),
+        ({"first_slot": 2**32 - 1}, "want at most 1024"),
+        ({"segment": SegmentId(Region.MAIN, 2**32 - 1)}, "segment index 4294967295"),
+        ({"retires": (MAIN_0,)}, "appended to and retired at once"),
+        ({"retires": (TAIL_0, TAIL_0)}, "stands there twice"),
+    ],
+)
+def test_an_append_that_does_not_fit_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        checks.require_header(COLLECTION, replace(HEADER, **changes))  # type: ignore[arg-type]
+
+
+def test_an_append_of_nothing_is_refused() -> None:
+    header = replace(Batches(COLLECTION).retiring(TAIL_0).header)
+    checks.require_header(COLLECTION, header)
+    with pytest.raises(InvalidArgument, match="append of nothing"):
+        checks.require_header(COLLECTION, replace(header, retires=()))
+
+
+GOOD = items(1, metadata_bytes=50, original_bytes=100)[0]
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        (replace(GOOD, handle=b""), InvalidArgument, "handle of 0 bytes"),
+        (replace(GOOD, handle=bytes(16)), InvalidArgument, "handle is all zeros"),
+        (replace(GOOD, sealed_metadata=b"a name"), InvalidArgument, "not sealed"),
+        (replace(GOOD, sealed_metadata=b"\x5e\xa1" + bytes(90)), SecretMaterialRefused, "serialised key"),
+        (replace(GOOD, sealed_metadata=sealed(70_000)), ResourceExhausted, "at most 65536"),
+        (replace(GOOD, original_size_bytes=81 << 20), ResourceExhausted, "at most 83886080"),
+        (replace(GOOD, original_sha256=b""), InvalidArgument, "digest of 0 bytes"),
+        (AppendItem(identifier("x"), b"", 0, bytes(32)), InvalidArgument, "has a digest, want none"),
+    ],
+)
+def test_an_item_that_cannot_be_is_refused(item: AppendItem, error: type[Exception], message: str) -> None:
+    checks.require_items([GOOD])
+    with pytest.raises(error, match=message):
+        checks.require_items([item])
+
+
+def test_a_handle_twice_in_a_batch_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="twice"):
+        checks.require_items([*items(3), *items(1, start=2)])
+
+
+def test_originals_over_the_limit_of_an_append_are_refused() -> None:
+    large = [replace(item, original_size_bytes=64 << 20, original_sha256=bytes(32)) for item in items(5)]
+    checks.require_items(large[:4])
+    with pytest.raises(ResourceExhausted, match="originals of 335544320 bytes"):
+        checks.require_items(large)
+
+
+@pytest.mark.parametrize(
+    ("block", "error", "message"),
+    [
+        (b"", InvalidCiphertext, "header of 0 bytes"),
+        (bytes(70_000), InvalidCiphertext, "wrong magic"),
+        (b"\x5e\xa1" + bytes(70_000), SecretMaterialRefused, "SEAL object"),
+        (b"BSKY" + bytes(70_000), SecretMaterialRefused, "serialised key"),
+        (random_block(1), InvalidCiphertext, "block of 1 ciphertexts, want 2"),
+        (random_block(2, key_id=identifier("other")), InvalidCiphertext, "ciphertext of key"),
+        (random_block(2)[:-1], InvalidCiphertext, "block of 65729 bytes, want 65730"),
+    ],
+)
+def test_a_block_that_is_not_the_collections_is_refused(
+    block: bytes, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        checks.require_block(COLLECTION, Region.MAIN, block)
+
+
+def test_a_block_of_full_ciphertexts_is_refused() -> None:
+    half = read_block(random_block(2), CKKS_4096, KEY_ID).residues
+    block = full_block(CKKS_4096, KEY_ID, half.repeat(2, axis=1)).to_bytes()
+    with pytest.raises(InvalidCiphertext, match="block of FULL ciphertexts, want SEEDED"):
+        checks.require_block(COLLECTION, Region.MAIN, block)
+
+
+def test_handles_are_checked_one_by_one_and_counted() -> None:
+    checks.require_handles([identifier(0)] * 10_000)
+    with pytest.raises(InvalidArgument, match="10001 handles, want at most 10000"):
+        checks.require_handles([identifier(0)] * 10_001)
+    with pytest.raises(InvalidArgument, match="handle of 3 bytes"):
+        checks.require_handles([identifier(0), b"abc"])
+
+
+def test_pages_have_a_size_and_a_token() -> None:
+    assert (checks.page_size(0), checks.page_size(1000), checks.page_start(""), checks.page_start("42")) == (
+        100,
+        1000,
+        0,
+        42,
+    )
+    with pytest.raises(InvalidArgument, match="page_size 1001"):
+        checks.page_size(1001)
+
+
+@pytest.mark.parametrize("token", ["-1", "x", "1; DROP", "٣", "1" * 19, " 1", "\x00"])
+def test_a_made_up_page_token_is_refused(token: str) -> None:
+    with pytest.raises(InvalidArgument, match="page_token"):
+        checks.page_start(token)

@@ -1,0 +1,568 @@
+"""What every store does, run over each of `STORES`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+from support.storage import (
+    MAIN_0,
+    MAIN_1,
+    TAIL_0,
+    TAIL_1,
+    Batches,
+    collection,
+    handles,
+    identifier,
+    items,
+    original_of,
+    sealed,
+    sha256,
+)
+
+from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, ResourceExhausted
+from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
+from blindsight.untrusted.storage.records import (
+    NO_HANDLE,
+    Append,
+    Appended,
+    BatchRecord,
+    CollectionRecord,
+    LogRecord,
+    OriginalRecord,
+    Region,
+    SegmentId,
+    SlotRun,
+)
+from blindsight.untrusted.storage.stores import Store
+
+COLLECTION = collection()
+
+
+@pytest.fixture
+def batches(store: Store) -> Batches:
+    return Batches(store.create_collection(COLLECTION))
+
+
+def state(store: Store) -> CollectionRecord:
+    return store.get_collection(COLLECTION.collection_id)
+
+
+def read_log(
+    store: Store, after: int = 0, only: tuple[SegmentId, ...] = ()
+) -> tuple[LogRecord, list[tuple[BatchRecord, bytes]]]:
+    parts = store.read_batches(COLLECTION.collection_id, after, only)
+    log = next(parts)
+    assert isinstance(log, LogRecord)
+    blocks: list[tuple[BatchRecord, bytes]] = []
+    for part in parts:
+        if isinstance(part, BatchRecord):
+            blocks.append((part, b""))
+        else:
+            assert isinstance(part, bytes)
+            blocks[-1] = (blocks[-1][0], blocks[-1][1] + part)
+    return log, blocks
+
+
+def read_runs(store: Store) -> list[SlotRun]:
+    return [run for page in store.read_slots(COLLECTION.collection_id) for run in page.runs]
+
+
+def read_original(store: Store, handle: bytes) -> tuple[OriginalRecord, bytes]:
+    header, *parts = store.read_original(COLLECTION.collection_id, handle)
+    assert isinstance(header, OriginalRecord)
+    return header, b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def whole(store: Store) -> tuple[object, ...]:
+    """Everything that a store tells of the collection."""
+    return (
+        state(store),
+        read_log(store),
+        list(store.read_slots(COLLECTION.collection_id)),
+        store.status().items,
+        store.get_items(COLLECTION.collection_id, handles(items(20))),
+    )
+
+
+def refused(store: Store, append: Append, error: type[Exception], message: str) -> None:
+    """The append is refused and leaves no trace."""
+    before = whole(store)
+    with pytest.raises(error, match=message):
+        store.append(append)
+    assert whole(store) == before
+
+
+# --- collections --------------------------------------------------------------------------------------
+
+
+def test_a_collection_comes_back_as_it_was_created(store: Store) -> None:
+    created = store.create_collection(COLLECTION)
+    assert created.created_unix_seconds > 0
+    assert replace(created, created_unix_seconds=0) == COLLECTION
+    assert state(store) == created
+
+
+def test_creating_a_collection_again_is_a_no_op(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    before = state(store)
+    # The keyholder seals its settings anew each time, so they differ.
+    assert store.create_collection(replace(COLLECTION, sealed_config=sealed(90, "anew"))) == before
+    assert state(store) == before
+
+
+def test_a_taken_name_tag_is_refused(store: Store, batches: Batches) -> None:
+    with pytest.raises(AlreadyExists, match="name_tag"):
+        store.create_collection(collection(1, name_tag=COLLECTION.name_tag))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name_tag": identifier("other")}, {"dimension": 9}, {"stride": 2}, {"key_id": identifier("key")}],
+)
+def test_a_taken_id_with_other_parameters_is_refused(
+    store: Store, batches: Batches, changes: dict[str, object]
+) -> None:
+    with pytest.raises(AlreadyExists, match=next(iter(changes))):
+        store.create_collection(collection(**changes))
+
+
+def test_collections_are_listed_in_the_order_of_creation_page_by_page(store: Store) -> None:
+    made = [store.create_collection(collection(number)) for number in range(7)]
+    listed: list[CollectionRecord] = []
+    after, sizes = 0, []
+    while True:
+        page, after = store.list_collections(after, 3)
+        listed += page
+        sizes.append(len(page))
+        if not after:
+            break
+    assert listed == made
+    assert sizes == [3, 3, 1]
+
+
+def test_a_page_of_large_collections_fits_into_a_message(store: Store) -> None:
+    for number in range(50):
+        store.create_collection(collection(number, sealed_config=sealed(64 << 10, number)))
+    page, after = store.list_collections(0, 1000)
+    assert 0 < sum(len(record.sealed_config) for record in page) < 3 << 20
+    rest, end = store.list_collections(after, 1000)
+    assert len(page) + len(rest) == 50
+    assert end == 0
+
+
+def test_settings_are_replaced_while_nothing_was_written(store: Store, batches: Batches) -> None:
+    for _ in range(2):
+        store.replace_config(COLLECTION.collection_id, sealed(50, "new"))
+        assert state(store).sealed_config == sealed(50, "new")
+    store.append(batches.make(MAIN_0, items(1)))
+    with pytest.raises(Conflict, match="sequence 1, want 0"):
+        store.replace_config(COLLECTION.collection_id, sealed(50, "newer"))
+    assert state(store).sealed_config == sealed(50, "new")
+
+
+def test_an_unknown_collection_is_not_found_anywhere(store: Store) -> None:
+    unknown = identifier("unknown")
+    append = Batches(collection(9)).make(MAIN_0, items(1))
+    calls = [
+        lambda: store.get_collection(unknown),
+        lambda: store.replace_config(unknown, sealed(9)),
+        lambda: store.delete_collection(unknown),
+        lambda: store.admit(append.header),
+        lambda: store.append(append),
+        lambda: list(store.read_batches(unknown, 0, ())),
+        lambda: list(store.read_slots(unknown)),
+        lambda: store.get_items(unknown, handles(items(1))),
+        lambda: list(store.read_original(unknown, identifier("item", 0))),
+        lambda: store.delete_items(unknown, handles(items(1))),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound):
+            call()
+
+
+def test_a_deleted_collection_is_gone_and_its_name_is_free(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(1, original_bytes=9000), [original_of(0, 9000)]))
+    other = store.create_collection(collection(1))
+    store.delete_collection(COLLECTION.collection_id)
+    while store.sweep():
+        pass
+    with pytest.raises(NotFound):
+        state(store)
+    assert store.list_collections(0, 10) == ([other], 0)
+    assert store.create_collection(COLLECTION).sequence == 0
+    assert read_log(store)[1] == []
+    assert store.get_items(COLLECTION.collection_id, handles(items(1))) == []
+
+
+# --- appends ------------------------------------------------------------------------------------------
+
+
+def test_a_batch_comes_back_byte_by_byte(store: Store, batches: Batches) -> None:
+    first = batches.make(MAIN_0, items(3))
+    second = batches.make(MAIN_0, items(2, start=3))
+    third = batches.make(TAIL_0, items(1, start=5))
+    answers = [store.append(append) for append in (first, second, third)]
+    assert answers == [Appended(1, 0), Appended(2, 0), Appended(3, 0)]
+    log, blocks = read_log(store)
+    assert log == LogRecord(3, 0, 3, sum(len(append.block) for append in (first, second, third)), ())
+    assert [block for _, block in blocks] == [first.block, second.block, third.block]
+    places = [(batch.segment, batch.first_slot, batch.count, batch.sequence) for batch, _ in blocks]
+    assert places == [(MAIN_0, 0, 3, 1), (MAIN_0, 3, 2, 2), (TAIL_0, 0, 1, 3)]
+    assert [batch.block_sha256 for batch, _ in blocks] == [sha256(block) for _, block in blocks]
+
+
+def test_the_log_is_read_from_a_sequence_on_and_by_segment(store: Store, batches: Batches) -> None:
+    for number, segment in enumerate((MAIN_0, TAIL_0, MAIN_0, MAIN_1)):
+        store.append(batches.make(segment, items(1, start=number)))
+    sequences = [batch.sequence for batch, _ in read_log(store, after=2)[1]]
+    assert sequences == [3, 4]
+    log, blocks = read_log(store, only=(MAIN_0, TAIL_0))
+    assert [batch.sequence for batch, _ in blocks] == [1, 2, 3]
+    assert (log.sequence, log.batches) == (4, 3)
+    assert read_log(store, after=2**64 - 1)[0] == LogRecord(4, 0, 0, 0, ())
+
+
+def test_items_and_sizes_are_counted_as_they_come_and_go(store: Store, batches: Batches) -> None:
+    first = batches.make(
+        MAIN_0, items(2, metadata_bytes=50, original_bytes=5000), [original_of(n, 5000) for n in (0, 1)]
+    )
+    store.append(first)
+    record = state(store)
+    assert (record.sequence, record.items, record.items_added) == (1, 2, 2)
+    assert record.size_bytes == len(first.block) + 2 * 50 + 2 * 5000
+    store.delete_items(COLLECTION.collection_id, handles(items(1)))
+    record = state(store)
+    assert (record.sequence, record.items, record.items_added) == (2, 1, 2)
+    assert record.size_bytes == len(first.block) + 50 + 5000
+    assert (store.status().collections, store.status().items) == (1, 1)
+
+
+def test_metadata_and_originals_come_back(store: Store, batches: Batches) -> None:
+    sizes = [0, 1, 5000, (1 << 20) + 1, 3 << 20]
+    made = [items(1, start=n, metadata_bytes=10 * n, original_bytes=size)[0] for n, size in enumerate(sizes)]
+    originals = [original_of(n, size) for n, size in enumerate(sizes)]
+    store.append(batches.make(MAIN_0, made, originals))
+    asked = [made[3].handle, identifier("unknown"), made[0].handle, made[2].handle]
+    found = store.get_items(COLLECTION.collection_id, asked)
+    assert [item.handle for item in found] == [made[3].handle, made[0].handle, made[2].handle]
+    assert [item.sealed_metadata for item in found] == [made[n].sealed_metadata for n in (3, 0, 2)]
+    assert [item.original_size_bytes for item in found] == [sizes[n] for n in (3, 0, 2)]
+    for n in range(1, len(sizes)):
+        assert read_original(store, made[n].handle) == (
+            OriginalRecord(sizes[n], sha256(originals[n])),
+            originals[n],
+        )
+    for handle in (made[0].handle, identifier("unknown")):
+        with pytest.raises(NotFound, match="original"):
+            read_original(store, handle)
+
+
+def test_thousands_of_items_with_metadata_stand_in_one_batch(store: Store) -> None:
+    record = store.create_collection(collection(dimension=1, stride=1))
+    made = items(4096, metadata_bytes=30)
+    store.append(Batches(record).make(MAIN_0, made))
+    found = store.get_items(record.collection_id, handles(made))
+    assert [item.handle for item in found] == handles(made)
+    assert [item.sealed_metadata for item in found] == [item.sealed_metadata for item in made]
+    assert read_runs(store) == [SlotRun(MAIN_0, 0, b"".join(handles(made)), 1)]
+
+
+def test_more_metadata_than_a_message_holds_is_refused(store: Store, batches: Batches) -> None:
+    made = items(100, metadata_bytes=64 << 10)
+    store.append(batches.make(MAIN_0, made))
+    with pytest.raises(ResourceExhausted, match="want fewer items"):
+        store.get_items(COLLECTION.collection_id, handles(made))
+    assert len(store.get_items(COLLECTION.collection_id, handles(made[:20]))) == 20
+
+
+def test_a_repeated_batch_is_answered_as_the_first_time_and_changes_nothing(
+    store: Store, batches: Batches
+) -> None:
+    first = batches.make(MAIN_0, items(3))
+    store.append(first)
+    store.append(batches.make(MAIN_0, items(1, start=3)))
+    before = whole(store)
+    assert store.admit(first.header) == Appended(1, 0)
+    assert store.append(first) == Appended(1, 0)
+    assert whole(store) == before
+
+
+def test_an_unexpected_sequence_is_a_conflict_that_names_both(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    batches.sequence = 7
+    late = batches.make(MAIN_0, items(1, start=3))
+    refused(store, late, Conflict, "at sequence 1, the append expects 7")
+    with pytest.raises(Conflict):
+        store.admit(late.header)
+
+
+def test_a_welcome_append_is_admitted_with_its_collection(store: Store, batches: Batches) -> None:
+    assert store.admit(batches.make(MAIN_0, items(1)).header) == state(store)
+
+
+def test_a_live_handle_is_refused_by_its_position(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    again = batches.make(TAIL_0, [*items(2, start=3), *items(3)])
+    refused(store, again, AlreadyExists, "3 handles .*: of the items 2, 3, 4$")
+
+
+@pytest.mark.parametrize(
+    ("segment", "first_slot", "message"),
+    [
+        (MAIN_0, 2, "first_slot 2 of segment MAIN 0, want 3"),
+        (MAIN_0, 4, "first_slot 4 of segment MAIN 0, want 3"),
+        (MAIN_1, 1, "first_slot 1 of segment MAIN 1, want 0"),
+        (SegmentId(Region.MAIN, 2), 0, "new segment MAIN 2, want index 1"),
+        (TAIL_1, 0, "new segment TAIL 1, want index 0"),
+    ],
+)
+def test_slots_that_are_not_the_next_free_ones_are_refused(
+    store: Store, batches: Batches, segment: SegmentId, first_slot: int, message: str
+) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    append = batches.make(segment, items(1, start=3))
+    misplaced = replace(append, header=replace(append.header, first_slot=first_slot))
+    refused(store, misplaced, InvalidArgument, message)
+
+
+def test_a_segment_takes_as_many_batches_as_its_noise_allows(store: Store) -> None:
+    # One-dimensional rows: a tail segment has room for far more batches than it may take.
+    record = store.create_collection(collection(dimension=1, stride=1))
+    pattern = Batches(record).make(TAIL_0, items(1))
+
+    def nth(number: int) -> Append:
+        header = replace(
+            pattern.header,
+            batch_id=identifier("batch", number),
+            expected_sequence=number,
+            first_slot=number,
+        )
+        return replace(pattern, header=header, items=tuple(items(1, start=number)))
+
+    for number in range(MAX_BATCHES_PER_SEGMENT):
+        store.append(nth(number))
+    message = f"has {MAX_BATCHES_PER_SEGMENT} batches, want a new segment"
+    refused(store, nth(MAX_BATCHES_PER_SEGMENT), ResourceExhausted, message)
+    (run,) = read_runs(store)
+    assert run.batches == MAX_BATCHES_PER_SEGMENT
+    assert run.handles == b"".join(handles(items(MAX_BATCHES_PER_SEGMENT)))
+
+
+# --- slots, deletions ---------------------------------------------------------------------------------
+
+
+def test_an_empty_collection_has_one_empty_page_of_slots(store: Store, batches: Batches) -> None:
+    (page,) = store.read_slots(COLLECTION.collection_id)
+    assert (page.sequence, page.runs, page.next_main_index, page.next_tail_index) == (0, (), 0, 0)
+
+
+def test_the_slot_map_has_a_run_for_each_segment_in_use(store: Store, batches: Batches) -> None:
+    for start, segment in enumerate((TAIL_0, MAIN_0, TAIL_0, MAIN_1)):
+        store.append(batches.make(segment, items(2, start=2 * start)))
+    (page,) = store.read_slots(COLLECTION.collection_id)
+    packed = [b"".join(handles(items(2, start=start))) for start in (0, 2, 4, 6)]
+    assert page.runs == (
+        SlotRun(MAIN_0, 0, packed[1], 1),
+        SlotRun(MAIN_1, 0, packed[3], 1),
+        SlotRun(TAIL_0, 0, packed[0] + packed[2], 2),
+    )
+    assert (page.sequence, page.next_main_index, page.next_tail_index) == (4, 2, 1)
+
+
+def test_a_deleted_item_leaves_zeros_and_nothing_else(store: Store, batches: Batches) -> None:
+    made = items(3, metadata_bytes=40, original_bytes=100)
+    store.append(batches.make(MAIN_0, made, [original_of(n, 100) for n in range(3)]))
+    store.append(batches.make(MAIN_0, items(2, start=3)))
+    deleted = store.delete_items(COLLECTION.collection_id, [made[1].handle, identifier("item", 4)] * 2)
+    assert (deleted.deleted, deleted.sequence) == (2, 3)
+    kept = [made[0].handle, NO_HANDLE, made[2].handle, identifier("item", 3), NO_HANDLE]
+    assert read_runs(store) == [SlotRun(MAIN_0, 0, b"".join(kept), 2)]
+    assert [item.handle for item in store.get_items(COLLECTION.collection_id, handles(made))] == kept[::2][:2]
+    with pytest.raises(NotFound):
+        read_original(store, made[1].handle)
+    assert len(read_log(store)[1]) == 2
+
+
+def test_deleting_again_is_a_no_op(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    gone = handles(items(2))
+    assert store.delete_items(COLLECTION.collection_id, gone).deleted == 2
+    before = whole(store)
+    again = store.delete_items(COLLECTION.collection_id, [*gone, identifier("unknown")])
+    assert (again.deleted, again.sequence) == (0, 2)
+    assert store.delete_items(COLLECTION.collection_id, []).deleted == 0
+    assert whole(store) == before
+
+
+def test_a_deleted_handle_may_be_added_again(store: Store, batches: Batches) -> None:
+    made = items(1, metadata_bytes=40)
+    store.append(batches.make(MAIN_0, made))
+    batches.sequence = store.delete_items(COLLECTION.collection_id, handles(made)).sequence
+    anew = replace(made[0], sealed_metadata=sealed(70, "anew"))
+    store.append(batches.make(MAIN_0, [anew]))
+    (found,) = store.get_items(COLLECTION.collection_id, handles(made))
+    assert found.sealed_metadata == anew.sealed_metadata
+    assert read_runs(store) == [SlotRun(MAIN_0, 0, NO_HANDLE + anew.handle, 2)]
+    assert (state(store).items, state(store).items_added) == (1, 2)
+
+
+def test_thousands_of_items_are_deleted_at_once(store: Store) -> None:
+    record = store.create_collection(collection(dimension=1, stride=1))
+    batches = Batches(record)
+    for start in range(0, 9000, 3000):
+        segment = SegmentId(Region.MAIN, start // 3000)
+        store.append(batches.make(segment, items(3000, start, metadata_bytes=20)))
+    deleted = store.delete_items(record.collection_id, handles(items(9000)))
+    assert deleted.deleted == 9000
+    assert {run.handles for run in read_runs(store)} == {bytes(3000 * 16)}
+    assert state(store).items == 0
+
+
+# --- retiring -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tailed(store: Store, batches: Batches) -> Batches:
+    """A tail of two segments with four items that have metadata and originals, and two deleted ones."""
+    for start, segment in ((0, TAIL_0), (3, TAIL_1)):
+        made = items(3, start, metadata_bytes=30, original_bytes=200)
+        store.append(batches.make(segment, made, [original_of(n, 200) for n in range(start, start + 3)]))
+    deleted = store.delete_items(COLLECTION.collection_id, [identifier("item", 1), identifier("item", 5)])
+    batches.sequence = deleted.sequence
+    return batches
+
+
+LIVE = (0, 2, 3, 4)
+
+
+def moving(numbers: tuple[int, ...] = LIVE) -> list:
+    return [items(1, start=number)[0] for number in numbers]
+
+
+def test_a_retiring_append_moves_items_with_all_that_they_have(store: Store, tailed: Batches) -> None:
+    append = tailed.make(MAIN_0, [*moving(), *items(1, start=9)], retires=(TAIL_0, TAIL_1))
+    assert store.append(append) == Appended(4, 1)
+    log, blocks = read_log(store)
+    assert (log.retired, log.epoch, log.batches) == ((TAIL_0, TAIL_1), 1, 1)
+    assert blocks[0][1] == append.block
+    assert read_runs(store) == [SlotRun(MAIN_0, 0, b"".join(handles(append.items)), 1)]
+    record = state(store)
+    assert (record.items, record.items_added, record.epoch) == (5, 7, 1)
+    assert record.size_bytes == len(append.block) + 4 * (30 + 200)
+    for number in LIVE:
+        (found,) = store.get_items(COLLECTION.collection_id, [identifier("item", number)])
+        assert found.sealed_metadata == items(1, number, metadata_bytes=30)[0].sealed_metadata
+        assert read_original(store, found.handle)[1] == original_of(number, 200)
+
+
+def test_retired_segments_are_told_to_who_has_not_heard_of_them(store: Store, tailed: Batches) -> None:
+    store.append(tailed.make(MAIN_0, moving((0, 2)), retires=(TAIL_0,)))
+    store.append(tailed.make(MAIN_0, moving((3, 4)), retires=(TAIL_1,)))
+    assert read_log(store, after=3)[0].retired == (TAIL_0, TAIL_1)
+    assert read_log(store, after=4)[0].retired == (TAIL_1,)
+    assert read_log(store, after=5)[0].retired == ()
+
+
+def test_an_index_is_never_used_again(store: Store, tailed: Batches) -> None:
+    store.append(tailed.make(MAIN_0, moving(), retires=(TAIL_0, TAIL_1)))
+    (page,) = store.read_slots(COLLECTION.collection_id)
+    assert (page.next_main_index, page.next_tail_index) == (1, 2)
+    revived = tailed.make(TAIL_0, items(1, start=9))
+    refused(store, revived, InvalidArgument, "segment TAIL 0 is retired")
+    tailed.sequence -= 1
+    store.append(tailed.make(SegmentId(Region.TAIL, 2), items(1, start=9)))
+
+
+def test_a_retiring_append_that_would_lose_an_item_is_refused(store: Store, tailed: Batches) -> None:
+    append = tailed.make(MAIN_0, moving((0, 2, 3)), retires=(TAIL_0, TAIL_1))
+    refused(store, append, InvalidArgument, "1 live items of the retired segments are not in the batch")
+
+
+def test_a_moving_item_that_brings_new_metadata_is_refused(store: Store, tailed: Batches) -> None:
+    given = [*moving((0,)), *items(1, start=2, metadata_bytes=30)]
+    append = tailed.make(MAIN_0, given, retires=(TAIL_0,))
+    refused(store, append, InvalidArgument, "item 1 moves and keeps what it has")
+
+
+def test_an_item_of_a_segment_that_stays_cannot_move(store: Store, tailed: Batches) -> None:
+    append = tailed.make(MAIN_0, moving((0, 2, 3)), retires=(TAIL_0,))
+    refused(store, append, AlreadyExists, "of the items 2$")
+
+
+@pytest.mark.parametrize("segment", [MAIN_0, SegmentId(Region.TAIL, 7)])
+def test_a_segment_that_is_not_there_cannot_be_retired(
+    store: Store, tailed: Batches, segment: SegmentId
+) -> None:
+    refused(store, tailed.retiring(segment), InvalidArgument, f"segment {segment} is not in use")
+
+
+def test_a_segment_of_tombstones_is_retired_without_a_batch(store: Store, tailed: Batches) -> None:
+    refused(store, tailed.retiring(TAIL_0), InvalidArgument, "2 live items")
+    tailed.sequence = store.delete_items(COLLECTION.collection_id, handles(moving((0, 2)))).sequence
+    before = state(store)
+    assert store.append(tailed.retiring(TAIL_0)) == Appended(5, 1)
+    assert [run.segment for run in read_runs(store)] == [TAIL_1]
+    after = state(store)
+    assert (after.items, after.items_added) == (before.items, before.items_added)
+    assert after.size_bytes == before.size_bytes - len(read_log(store)[1][0][1])
+    tailed.sequence = 5
+    refused(store, tailed.retiring(TAIL_0), InvalidArgument, "not in use")
+
+
+def test_a_repeated_retiring_append_changes_nothing(store: Store, tailed: Batches) -> None:
+    append = tailed.make(MAIN_0, moving(), retires=(TAIL_0, TAIL_1))
+    assert store.append(append) == Appended(4, 1)
+    before = whole(store)
+    assert store.append(append) == Appended(4, 1)
+    assert whole(store) == before
+
+
+# --- snapshots ----------------------------------------------------------------------------------------
+
+
+def test_a_reader_sees_one_snapshot_while_segments_are_retired(store: Store, tailed: Batches) -> None:
+    parts = store.read_batches(COLLECTION.collection_id, 0, ())
+    slots = store.read_slots(COLLECTION.collection_id)
+    (page,) = slots
+    first = [next(parts), next(parts)]
+    append = tailed.make(MAIN_0, moving(), retires=(TAIL_0, TAIL_1))
+    store.append(append)
+    while store.sweep():
+        pass
+    blocks = [part for part in parts if isinstance(part, bytes)]
+    assert isinstance(first[0], LogRecord)
+    assert (first[0].sequence, first[0].batches, len(blocks)) == (3, 2, 2)
+    assert {run.segment for run in page.runs} == {TAIL_0, TAIL_1}
+    assert read_log(store)[0].sequence == 4
+
+
+def test_a_half_read_snapshot_can_be_closed(store: Store, tailed: Batches) -> None:
+    for _ in range(50):
+        parts = store.read_batches(COLLECTION.collection_id, 0, ())
+        next(parts)
+        next(parts)
+        parts.close()
+    assert read_log(store)[0].batches == 2
+
+
+def test_appends_of_many_threads_never_mix(store: Store, batches: Batches) -> None:
+    appends = [batches.make(MAIN_0, items(1, start=number)) for number in range(8)]
+    outcomes: list[str] = []
+
+    def race(append: Append) -> None:
+        header = replace(append.header, expected_sequence=0, first_slot=0)
+        try:
+            store.append(replace(append, header=header))
+            outcomes.append("stored")
+        except Conflict:
+            outcomes.append("conflict")
+
+    racers = [threading.Thread(target=race, args=(append,)) for append in appends]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert sorted(outcomes) == ["conflict"] * 7 + ["stored"]
+    assert (state(store).sequence, state(store).items) == (1, 1)
