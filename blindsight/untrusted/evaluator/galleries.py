@@ -1,0 +1,168 @@
+"""Galleries as of a moment: from the cache, brought up to date from storage when they are behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from blindsight import logs
+from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
+from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.log import Storage
+from blindsight.untrusted.evaluator.manifest import Snapshot
+from blindsight.untrusted.evaluator.refresh import Progress, Refresh
+from blindsight.untrusted.evaluator.scorer import Scorer
+from blindsight.workers import WorkerPool
+
+
+def _ignore(_: Progress) -> None:
+    """For callers who do not watch."""
+
+
+class Galleries:
+    """Answers which gallery to score; one refresh per collection at a time.
+
+    Args:
+        cache: what is ready.
+        storage: where batches come from.
+        builders: processes that build segments.
+        scorer: opens what was built.
+    """
+
+    def __init__(self, cache: GalleryCache, storage: Storage, builders: WorkerPool, scorer: Scorer) -> None:
+        self._cache = cache
+        self._storage = storage
+        self._builders = builders
+        self._scorer = scorer
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._refreshing: set[asyncio.Task[Any]] = set()
+
+    async def record(self, collection_id: bytes) -> CollectionRecord:
+        """A collection's public record.
+
+        Raises:
+            NotFound, Unavailable: as storage answers.
+        """
+        cached = self._cache.get(collection_id)
+        return cached.record if cached is not None else await self._storage.get_collection(collection_id)
+
+    @asynccontextmanager
+    async def acquire(self, collection_id: bytes, minimum_sequence: int) -> AsyncIterator[Snapshot]:
+        """A gallery that covers at least `minimum_sequence`, mapped, and kept during the `with` block.
+
+        Raises:
+            InvalidArgument: when storage's log does not reach that far.
+            NotFound, Unavailable, DataLoss: see `refresh`.
+        """
+        with self._cache.lease(await self._opened(collection_id, minimum_sequence)) as snapshot:
+            try:
+                yield snapshot
+            except DataLoss as error:
+                await self._drop_damaged(collection_id)
+                raise Unavailable("the gallery was damaged; it will be built again") from error
+
+    async def _opened(self, collection_id: bytes, minimum_sequence: int) -> Snapshot:
+        snapshot = await self._current(collection_id, minimum_sequence)
+        try:
+            await self._open(snapshot)
+        except DataLoss:
+            await self._drop_damaged(collection_id)
+            snapshot = await self._current(collection_id, minimum_sequence)
+            await self._open(snapshot)
+        return snapshot
+
+    async def _current(self, collection_id: bytes, minimum_sequence: int) -> Snapshot:
+        snapshot = self._cache.get(collection_id)
+        if snapshot is not None and snapshot.sequence >= minimum_sequence:
+            return snapshot
+        return await self.refresh(collection_id, minimum_sequence)
+
+    async def _open(self, snapshot: Snapshot) -> None:
+        with self._cache.lease(snapshot):
+            await self._scorer.open(snapshot)
+
+    async def _drop_damaged(self, collection_id: bytes) -> None:
+        logs.get().warning("cache_dropped", cause="damaged")
+        await self.drop(collection_id)
+
+    async def refresh(
+        self,
+        collection_id: bytes,
+        minimum_sequence: int | None = None,
+        on_progress: Callable[[Progress], None] = _ignore,
+    ) -> Snapshot:
+        """Fetches and builds what the cache lacks.  It goes on when the caller leaves: others wait too.
+
+        Args:
+            minimum_sequence: enough when another refresh got there meanwhile; None asks storage anyway.
+
+        Raises:
+            InvalidArgument: when storage's log does not reach `minimum_sequence`.
+            NotFound: when storage has no such collection (any more); its cache is dropped.
+            Unavailable: when storage or a worker is gone.
+            DataLoss: when storage's bytes are not what they should be.
+        """
+        task = asyncio.create_task(self._refresh_once(collection_id, minimum_sequence, on_progress))
+        self._refreshing.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._refreshing.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have left
+
+    async def _refresh_once(
+        self, collection_id: bytes, minimum_sequence: int | None, on_progress: Callable[[Progress], None]
+    ) -> Snapshot:
+        async with self._lock(collection_id):
+            base = self._cache.get(collection_id)
+            if base is not None and minimum_sequence is not None and base.sequence >= minimum_sequence:
+                return base
+            try:
+                made = await self._build(collection_id, base, on_progress)
+            except NotFound:
+                self._cache.drop(collection_id)
+                raise
+            except DataLoss:
+                if base is None:
+                    raise
+                # The fault may be in a cached file: build from storage alone.
+                self._cache.drop(collection_id)
+                made = await self._build(collection_id, None, on_progress)
+            if minimum_sequence is not None and made.sequence < minimum_sequence:
+                raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {made.sequence}")
+            return made
+
+    async def _build(
+        self, collection_id: bytes, base: Snapshot | None, on_progress: Callable[[Progress], None]
+    ) -> Snapshot:
+        record = base.record if base is not None else await self._storage.get_collection(collection_id)
+        after = base.sequence if base is not None else 0
+        async with self._storage.read_batches(collection_id, after) as events:
+            refresh = Refresh(record, base, self._cache, self._builders, on_progress)
+            if base is None:
+                made = await refresh.run(events)
+            else:
+                with self._cache.lease(base):
+                    made = await refresh.run(events)
+        self._cache.publish(made)
+        return made
+
+    async def drop(self, collection_id: bytes) -> None:
+        """Forgets a collection's cache."""
+        async with self._lock(collection_id):
+            self._cache.drop(collection_id)
+
+    def _lock(self, collection_id: bytes) -> asyncio.Lock:
+        return self._locks.setdefault(collection_id, asyncio.Lock())
+
+    async def close(self) -> None:
+        """Ends running refreshes."""
+        for task in self._refreshing:
+            task.cancel()
+        await asyncio.gather(*self._refreshing, return_exceptions=True)

@@ -1,0 +1,76 @@
+"""The order in memory that the kernel reads: tiles, in which the columns of a few coefficients meet.
+
+A block holds the columns of one segment, or of one query, as
+
+    uint32 [primes * tiles, columns, 2, TILE]
+
+so that everything which one score coefficient is made of stands together: a tile's columns, each
+with TILE residues of the first polynomial and TILE of the second.  Files of the cache, shared memory
+and the kernel all use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blindsight.columns import CollectionLayout, Region
+from blindsight.parameters import ParameterSet
+
+# Coefficients of a tile: three 64-bit accumulators of 32 lanes fill 12 of 32 vector registers.
+TILE = 32
+# A score is a product of two ciphertexts that is not relinearised.
+SCORE_POLYNOMIALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Shape of the blocks of one region.
+
+    Attributes:
+        parameters: the parameter set.
+        columns: ciphertexts of a segment.
+    """
+
+    parameters: ParameterSet
+    columns: int
+
+    @property
+    def rows(self) -> int:
+        """Tiles of all primes."""
+        return len(self.parameters.primes) * self.parameters.ring_degree // TILE
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of a block."""
+        return self.rows, self.columns, 2, TILE
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of a block."""
+        return self.rows * self.columns * 2 * TILE * 4
+
+    @property
+    def score_words(self) -> int:
+        """Residues of one score: [3, primes, N]."""
+        return SCORE_POLYNOMIALS * len(self.parameters.primes) * self.parameters.ring_degree
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """What is public of a collection and does not change.
+
+    Attributes:
+        collection_id: 16 random bytes.
+        parameters: the parameter set.
+        key_id: names the owner's key set.
+        layout: how its vectors lie in columns.
+    """
+
+    collection_id: bytes
+    parameters: ParameterSet
+    key_id: bytes
+    layout: CollectionLayout
+
+    def geometry(self, region: Region) -> Geometry:
+        """The blocks of one region."""
+        return Geometry(self.parameters, self.layout.of(region).columns)

@@ -1,0 +1,172 @@
+"""In the scoring process: the galleries' mappings, the queries, the kernel's threads.
+
+There is one such process, so that a gallery is resident once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from blindsight.columns import Region
+from blindsight.parameters import PARAMETER_SETS
+from blindsight.residues import CiphertextBlock, Residues, require_below_primes, view_block
+from blindsight.untrusted.evaluator import building
+from blindsight.untrusted.evaluator.geometry import Geometry
+from blindsight.untrusted.evaluator.kernel import Kernel
+from blindsight.untrusted.evaluator.segments import map_segment
+from blindsight.untrusted.evaluator.tasks import ExpandTask, ScoreTask
+from blindsight.untrusted.evaluator.tiles import add_full, add_seeded, checksum
+
+# Columns of a query that one thread expands at a time, about 1 ms.
+_PIECE_COLUMNS = 16
+
+
+class Galleries:
+    """The segments that are mapped into this process, checked once when they are."""
+
+    def __init__(self) -> None:
+        self._mapped: dict[Path, Residues] = {}
+
+    def block(self, path: Path) -> Residues:
+        """A segment's block; a file never changes under its name.
+
+        Raises:
+            DataLoss: when the file is missing or damaged.
+        """
+        if path not in self._mapped:
+            self._mapped[path] = map_segment(path, checksum)[1]
+        return self._mapped[path]
+
+    def forget(self, path: Path) -> None:
+        """Unmaps a file that was deleted."""
+        self._mapped.pop(path, None)
+
+
+class _Process:
+    """What lives as long as the process."""
+
+    def __init__(self, threads: int) -> None:
+        self.galleries = Galleries()
+        self.kernel = Kernel(threads)
+
+
+_process: _Process | None = None
+
+
+def _running() -> _Process:
+    if _process is None:
+        raise RuntimeError("the scoring process was not started")
+    return _process
+
+
+def start(threads: int) -> None:
+    """Compiles, or loads what an earlier process compiled."""
+    global _process  # noqa: PLW0603 - the state of a process is what a global is for
+    building.start()
+    _process = _Process(threads)
+    for parameters in PARAMETER_SETS.values():
+        geometry = Geometry(parameters, 1)
+        block = np.zeros(geometry.shape, np.uint32)
+        block.flags.writeable = False  # as what is mapped; numba compiles for each kind
+        out = np.empty(geometry.score_words, np.uint32)
+        _process.kernel.score([block], block[None], parameters, out, np.zeros((1, 1), np.int64))
+
+
+def open_segments(paths: tuple[Path, ...]) -> None:
+    """Maps and checks segments ahead of a search.
+
+    Raises:
+        DataLoss: when one is missing or damaged.
+    """
+    for path in paths:
+        _running().galleries.block(path)
+
+
+def forget_segments(paths: tuple[Path, ...]) -> None:
+    """Unmaps segments whose files were deleted."""
+    for path in paths:
+        _running().galleries.forget(path)
+
+
+def expand(task: ExpandTask) -> float:
+    """Checks queries and puts them in the kernel's order; returns the seconds that it took.
+
+    Raises:
+        InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
+    """
+    started = time.perf_counter()
+    record = task.record
+    block = view_block(memoryview(task.block.map()), record.parameters, record.key_id)
+    out = np.frombuffer(task.out.map(writable=True), np.uint32)
+    parts: list[tuple[Residues, int]] = []
+    position = 0
+    for region, skipped in ((Region.MAIN, 0), (Region.TAIL, record.layout.main.columns)):
+        geometry = record.geometry(region)
+        for query in range(task.first, task.first + task.count):
+            target = out[position : position + geometry.size_bytes // 4].reshape(geometry.shape)
+            parts.append((target, query * record.layout.query_ciphertexts + skipped))
+            position += target.size
+    _running().kernel.each(lambda part: _place(part, block), _pieces(parts))
+    return time.perf_counter() - started
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Columns that one thread puts in place: `target` from `column` on, the block from `first` on."""
+
+    target: Residues
+    column: int
+    first: int
+    count: int
+
+
+def _pieces(parts: list[tuple[Residues, int]]) -> list[_Piece]:
+    return [
+        _Piece(target, column, first + column, min(_PIECE_COLUMNS, target.shape[1] - column))
+        for target, first in parts
+        for column in range(0, target.shape[1], _PIECE_COLUMNS)
+    ]
+
+
+def _place(piece: _Piece, block: CiphertextBlock) -> None:
+    parameters = block.header.parameters
+    chosen = slice(piece.first, piece.first + piece.count)
+    residues = block.residues[chosen]
+    require_below_primes(residues, parameters)
+    # A task that is repeated after its worker died finds half of a sum here.
+    piece.target[:, piece.column : piece.column + piece.count] = 0
+    if block.seeds is None:
+        add_full(piece.target, residues, parameters, piece.column)
+    else:
+        add_seeded(piece.target, residues, block.seeds[chosen], parameters, piece.column)
+
+
+def score(task: ScoreTask) -> float:
+    """Runs the kernel; returns the seconds that it took.
+
+    Raises:
+        DataLoss: when a segment's file is missing or damaged.
+    """
+    process = _running()
+    segments = [process.galleries.block(path) for path in task.paths]
+    query = _query(task)
+    out = np.frombuffer(task.out.map(writable=True), np.uint32)
+    offsets = np.array(task.offsets, np.int64) // out.itemsize
+    started = time.perf_counter()
+    process.kernel.score(segments, query, task.record.parameters, out, offsets)
+    return time.perf_counter() - started
+
+
+def _query(task: ScoreTask) -> Residues:
+    """The region's part of what `expand` made: uint32 [count, primes * tiles, columns, 2, TILE]."""
+    words = np.frombuffer(task.queries.map(), np.uint32)
+    shape = task.count, *task.record.geometry(task.region).shape
+    start = 0
+    if task.region is Region.TAIL:
+        start = task.count * task.record.geometry(Region.MAIN).size_bytes // words.itemsize
+    return words[start : start + math.prod(shape)].reshape(shape)

@@ -1,0 +1,145 @@
+"""The evaluator as a whole: its cache, its worker processes, its connection to storage."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+import blindsight
+from blindsight import logs, metrics
+from blindsight.errors import Unavailable
+from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries import Galleries
+from blindsight.untrusted.evaluator.log import Storage
+from blindsight.untrusted.evaluator.refresh import Progress
+from blindsight.untrusted.evaluator.scorer import Scorer
+from blindsight.untrusted.evaluator.search import Searches
+from blindsight.untrusted.evaluator.settings import EvaluatorSettings
+from blindsight.workers import WorkerPool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts and sizes; `memory_bytes` counts pages that processes share once."""
+
+    version: str
+    collections: int
+    segments: int
+    disk_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """What the rpcs delegate to.
+
+    Attributes:
+        galleries: what can be scored.
+        searches: scores it.
+    """
+
+    galleries: Galleries
+    searches: Searches
+    _cache: GalleryCache
+
+    async def prepare(self, collection_id: bytes) -> AsyncIterator[Progress]:
+        """Brings a gallery up to date and opens it.
+
+        Raises:
+            NotFound, Unavailable, DataLoss: see `Galleries.refresh`.
+        """
+        seen: asyncio.Queue[Progress | None] = asyncio.Queue()
+
+        async def work() -> None:
+            try:
+                snapshot = await self.galleries.refresh(collection_id, on_progress=seen.put_nowait)
+                async with self.galleries.acquire(collection_id, snapshot.sequence):
+                    pass
+            finally:
+                seen.put_nowait(None)
+
+        working = asyncio.create_task(work())
+        try:
+            while (progress := await seen.get()) is not None:
+                yield progress
+        finally:
+            await working
+
+    async def status(self) -> Status:
+        """Counts and sizes."""
+        snapshots = list(self._cache.snapshots)
+        return Status(
+            version=blindsight.__version__,
+            collections=len(snapshots),
+            segments=sum(len(snapshot.segments) for snapshot in snapshots),
+            disk_bytes=self._cache.size_bytes,
+            memory_bytes=await asyncio.to_thread(_memory_bytes),
+        )
+
+
+def _memory_bytes() -> int:
+    """Resident bytes of this process and its workers: proportional set sizes, so shared pages count once."""
+    total = 0
+    service = psutil.Process()
+    for process in (service, *service.children()):
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:
+            continue  # a worker that ended just now
+    return total
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps a second evaluator out of a folder.
+
+    Raises:
+        Unavailable: when there is one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Unavailable("the data folder is in use by another evaluator") from error
+        yield
+
+
+def _pool(processes: int, initializer: Callable[..., None], *arguments: object) -> WorkerPool:
+    def restarted() -> None:
+        logs.get().warning("workers_restarted")
+        metrics.WORKER_RESTARTS.labels("evaluator").inc()
+
+    return WorkerPool(processes, initializer, arguments, on_restart=restarted)
+
+
+@asynccontextmanager
+async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterator[Evaluator]:
+    """An evaluator with its workers started and its cache loaded.
+
+    Raises:
+        Unavailable: when another evaluator uses the folder, or workers do not start.
+    """
+    with _locked(settings.data):
+        scoring = _pool(1, tasks.start_scorer, settings.threads)
+        builders = _pool(settings.workers, tasks.start_builder)
+        scorer = Scorer(scoring)
+        cache = GalleryCache(settings.data / "cache", settings.cache_bytes, scorer.forget)
+        galleries = Galleries(cache, storage, builders, scorer)
+        try:
+            # One after the other: the scorer compiles, the builders load what it compiled.
+            await scoring.warm(tasks.ready)
+            await builders.warm(tasks.ready)
+            cache.load()
+            yield Evaluator(galleries, Searches(galleries, scorer), cache)
+        finally:
+            await galleries.close()
+            await asyncio.to_thread(scoring.close)
+            await asyncio.to_thread(builders.close)

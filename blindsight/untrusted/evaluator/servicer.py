@@ -1,0 +1,63 @@
+"""The rpcs of `blindsight.evaluator.v1.EvaluatorService`: parse, delegate, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
+from blindsight.untrusted.evaluator import wire
+from blindsight.untrusted.evaluator.service import Evaluator
+
+Context = grpc.aio.ServicerContext[Any, Any]
+NAME: str = evaluator_pb2.DESCRIPTOR.services_by_name["EvaluatorService"].full_name
+
+
+class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
+    """Computes on ciphertexts for anyone who can reach it; see the contract for what it learns."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    async def Score(
+        self, request_iterator: AsyncIterator[evaluator_pb2.ScoreRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.ScoreResponse]:
+        """Streams a plan, encrypted scores per segment, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.search_header(requests)
+        async for answer in self._evaluator.searches.run(header, wire.search_chunks(requests)):
+            yield wire.score_response(answer)
+
+    async def Prepare(
+        self, request: evaluator_pb2.PrepareRequest, context: Context
+    ) -> AsyncIterator[evaluator_pb2.PrepareResponse]:
+        """Brings a gallery up to date, telling how far it is."""
+        async for progress in self._evaluator.prepare(wire.collection_id(request.collection_id)):
+            yield wire.prepare_response(progress)
+
+    async def DropCollection(
+        self, request: evaluator_pb2.DropCollectionRequest, context: Context
+    ) -> evaluator_pb2.DropCollectionResponse:
+        """Forgets a gallery."""
+        await self._evaluator.galleries.drop(wire.collection_id(request.collection_id))
+        return evaluator_pb2.DropCollectionResponse()
+
+    async def GetStatus(
+        self, request: evaluator_pb2.GetStatusRequest, context: Context
+    ) -> evaluator_pb2.GetStatusResponse:
+        """Version, counts and sizes."""
+        current = await self._evaluator.status()
+        return evaluator_pb2.GetStatusResponse(
+            version=current.version,
+            collections=current.collections,
+            segments=current.segments,
+            disk_bytes=current.disk_bytes,
+            memory_bytes=current.memory_bytes,
+        )
+
+
+def register(evaluator: Evaluator, server: grpc.aio.Server) -> None:
+    """Adds the service to a server."""
+    evaluator_pb2_grpc.add_EvaluatorServiceServicer_to_server(EvaluatorServicer(evaluator), server)

@@ -1,0 +1,27 @@
+"""Settings of the evaluator, from the environment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from blindsight.config import ServiceSettings
+from blindsight.workers import cores
+
+
+class EvaluatorSettings(ServiceSettings):
+    """See `ServiceSettings` for the rest.
+
+    Attributes:
+        storage_address: where storage serves, HOST:PORT.
+        cache_bytes: of galleries on disk; over it, the least recently used go.
+        workers: processes that build galleries; one builds 500,000 vectors of 128 values a second.
+        threads: of the kernel, in the one process that scores.
+    """
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="BLINDSIGHT_EVALUATOR_")
+
+    storage_address: str
+    cache_bytes: int = Field(default=16 << 30, ge=0)
+    workers: int = Field(default_factory=lambda: min(2, cores()), ge=1)
+    threads: int = Field(default_factory=cores, ge=1)

@@ -1,0 +1,143 @@
+"""What the service asks of its workers: tasks as plain data, and the functions that run them.
+
+The functions import the numerical code when they are called, which is in a worker: the service itself
+stays small and compiles nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blindsight.columns import Region
+from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.segments import SegmentKey
+from blindsight.untrusted.evaluator.shared import SharedRef
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """Where a batch's block lies in shared memory, and what it must hash to."""
+
+    offset: int
+    size_bytes: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BuildTask:
+    """Adds batches to a segment and writes the sum as a new file.
+
+    Attributes:
+        record, key: whose segment, and which.
+        source: the segment so far, or None.
+        target: the new file.
+        sequence: of the last batch.
+        blocks, parts: the batches, in shared memory.
+    """
+
+    record: CollectionRecord
+    key: SegmentKey
+    source: Path | None
+    target: Path
+    sequence: int
+    blocks: SharedRef
+    parts: tuple[BatchPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandTask:
+    """Checks some queries of a block and puts them in the kernel's order.
+
+    Attributes:
+        record: the collection they are for.
+        block: the block as it came, in shared memory.
+        first, count: which queries.
+        out: receives, one region after the other, uint32 [count, primes * tiles, columns, 2, TILE].
+    """
+
+    record: CollectionRecord
+    block: SharedRef
+    first: int
+    count: int
+    out: SharedRef
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTask:
+    """Scores some segments of one region against some queries.
+
+    Attributes:
+        record, region: what the segments belong to.
+        paths: of the segment files.
+        queries: what an `ExpandTask` made, in shared memory.
+        count: queries in it.
+        out: receives the scores.
+        offsets: byte offset in `out` of each score [3, primes, N]: [segment][query].
+    """
+
+    record: CollectionRecord
+    region: Region
+    paths: tuple[Path, ...]
+    queries: SharedRef
+    count: int
+    out: SharedRef
+    offsets: tuple[tuple[int, ...], ...]
+
+
+def expanded_bytes(record: CollectionRecord, count: int) -> int:
+    """Bytes of `ExpandTask.out`."""
+    return count * sum(record.geometry(region).size_bytes for region in Region)
+
+
+def start_builder() -> None:
+    """Makes a worker ready to build."""
+    from blindsight.untrusted.evaluator import building
+
+    building.start()
+
+
+def build(task: BuildTask) -> int:
+    """Runs in a builder; see `building.build`."""
+    from blindsight.untrusted.evaluator import building
+
+    return building.build(task)
+
+
+def start_scorer(threads: int) -> None:
+    """Makes a worker ready to score."""
+    from blindsight.untrusted.evaluator import scoring
+
+    scoring.start(threads)
+
+
+def expand(task: ExpandTask) -> float:
+    """Runs in the scorer; see `scoring.expand`."""
+    from blindsight.untrusted.evaluator import scoring
+
+    return scoring.expand(task)
+
+
+def open_segments(paths: tuple[Path, ...]) -> None:
+    """Runs in the scorer; see `scoring.open_segments`."""
+    from blindsight.untrusted.evaluator import scoring
+
+    scoring.open_segments(paths)
+
+
+def forget_segments(paths: tuple[Path, ...]) -> None:
+    """Runs in the scorer; see `scoring.forget_segments`."""
+    from blindsight.untrusted.evaluator import scoring
+
+    scoring.forget_segments(paths)
+
+
+def score(task: ScoreTask) -> float:
+    """Runs in the scorer; see `scoring.score`."""
+    from blindsight.untrusted.evaluator import scoring
+
+    return scoring.score(task)
+
+
+def ready() -> None:
+    """Does nothing, in a worker that has started."""

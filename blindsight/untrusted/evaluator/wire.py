@@ -1,0 +1,84 @@
+"""Between the messages of `blindsight.evaluator.v1` and the evaluator's own types."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from blindsight.errors import InvalidArgument
+from blindsight.rpc.evaluator.v1 import evaluator_pb2
+from blindsight.untrusted.evaluator.refresh import Progress
+from blindsight.untrusted.evaluator.scorer import ScoreBlock
+from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, Plan, SearchHeader
+
+
+async def search_header(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> SearchHeader:
+    """The header that a stream begins with.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise.
+    """
+    first = await anext(requests, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InvalidArgument("the stream does not begin with a header")
+    header = first.header
+    return SearchHeader(
+        header.collection_id, header.minimum_sequence, header.queries, header.size_bytes, header.sha256
+    )
+
+
+async def search_chunks(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> AsyncIterator[bytes]:
+    """The chunks that follow.
+
+    Raises:
+        InvalidArgument: for anything else.
+    """
+    async for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise InvalidArgument("the stream holds something other than chunks after its header")
+        yield request.chunk
+
+
+def score_response(answer: Answer) -> evaluator_pb2.ScoreResponse:
+    """One message of a search's answer."""
+    if isinstance(answer, Plan):
+        plan = evaluator_pb2.ScorePlan(
+            sequence=answer.sequence,
+            epoch=answer.epoch,
+            main_segments=answer.main_segments,
+            tail_segments=answer.tail_segments,
+        )
+        return evaluator_pb2.ScoreResponse(plan=plan)
+    if isinstance(answer, ScoreBlock):
+        result = evaluator_pb2.ScoreResult(
+            region=evaluator_pb2.Region.ValueType(answer.region),
+            segments=answer.segments,
+            first_query=answer.first_query,
+            queries=answer.queries,
+            block=answer.block,
+        )
+        return evaluator_pb2.ScoreResponse(result=result)
+    summary = evaluator_pb2.ScoreSummary(
+        refresh_seconds=answer.refresh_seconds,
+        expand_seconds=answer.expand_seconds,
+        kernel_seconds=answer.kernel_seconds,
+        scanned_bytes=answer.scanned_bytes,
+    )
+    return evaluator_pb2.ScoreResponse(summary=summary)
+
+
+def prepare_response(progress: Progress) -> evaluator_pb2.PrepareResponse:
+    """How far a refresh is."""
+    return evaluator_pb2.PrepareResponse(
+        batches_done=progress.done, batches_total=progress.total, sequence=progress.sequence
+    )
+
+
+def collection_id(given: bytes) -> bytes:
+    """Checks an id.
+
+    Raises:
+        InvalidArgument: when it is not 16 bytes.
+    """
+    if len(given) != COLLECTION_ID_BYTES:
+        raise InvalidArgument(f"collection id of {len(given)} bytes, want {COLLECTION_ID_BYTES}")
+    return given

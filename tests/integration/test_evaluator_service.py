@@ -1,0 +1,388 @@
+"""The evaluator as a real process beside a real storage: answers are decrypted and compared with numpy."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from support import storage
+from support.evaluator import Client, Owner, Untrusted, collect, new_gallery, requests, unit_rows
+from support.services import wait_until
+from support.storage import MAIN_0, MAIN_1, TAIL_0, TAIL_1, refusal
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def owner():
+    return Owner()
+
+
+@pytest.fixture(scope="module")
+def untrusted(tmp_path_factory):
+    running = Untrusted(tmp_path_factory.mktemp("untrusted"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def evaluator(untrusted):
+    with Client(untrusted.evaluator.address) as client:
+        yield client
+
+
+@pytest.fixture
+def stored(untrusted):
+    with storage.Client(untrusted.storage.address) as client:
+        yield client
+
+
+@pytest.fixture
+def gallery(owner, stored):
+    return new_gallery(owner, stored, next(_numbers))
+
+
+def test_a_search_scores_every_vector_of_both_regions(gallery, evaluator):
+    gallery.add(MAIN_0, unit_rows(1024, 8))
+    gallery.add(MAIN_1, unit_rows(700, 8, seed=2))
+    gallery.add(TAIL_0, unit_rows(5, 8, seed=3))
+    forms = unit_rows(1, 8, seed=4)
+    answer = evaluator.score(gallery, forms)
+    gallery.check(answer, forms)
+    assert (answer.plan.main_segments, answer.plan.tail_segments) == (2, 1)
+    assert answer.plan.sequence == gallery.sequence
+    assert answer.summary.scanned_bytes == 2 * 131072 + 65536
+    assert answer.summary.kernel_seconds > 0
+    assert answer.summary.refresh_seconds > 0
+
+
+def test_many_queries_are_scored_in_several_passes(gallery, evaluator):
+    gallery.add(MAIN_0, unit_rows(100, 8))
+    gallery.add(TAIL_0, unit_rows(3, 8, seed=2))
+    forms = unit_rows(37, 8, seed=3)
+    answer = evaluator.score(gallery, forms)
+    gallery.check(answer, forms)
+    assert answer.summary.scanned_bytes == 3 * (131072 + 65536)
+
+
+def test_an_append_after_a_search_is_found_by_the_next(gallery, evaluator):
+    forms = unit_rows(2, 8, seed=9)
+    for batch in range(4):
+        gallery.add(MAIN_0, unit_rows(10 + batch, 8, seed=batch))
+        gallery.add(TAIL_0, unit_rows(1, 8, seed=20 + batch))
+        gallery.check(evaluator.score(gallery, forms), forms)
+
+
+def test_batches_that_are_mixed_over_segments_are_added_up(gallery, evaluator):
+    for batch in range(6):
+        for number, segment in enumerate((MAIN_0, TAIL_0, MAIN_1, TAIL_1)):
+            gallery.add(segment, unit_rows(3, 8, seed=10 * batch + number))
+    forms = unit_rows(1, 8, seed=99)
+    gallery.check(evaluator.score(gallery, forms), forms)
+
+
+def test_a_retired_segment_is_not_scored_any_more(gallery, evaluator):
+    gallery.add(MAIN_0, unit_rows(20, 8))
+    gallery.add(TAIL_0, unit_rows(4, 8, seed=2))
+    forms = unit_rows(1, 8, seed=3)
+    before = evaluator.score(gallery, forms)
+    gallery.delete(MAIN_0)
+    gallery.delete(TAIL_0)
+    gallery.check(evaluator.score(gallery, forms), forms)
+    gallery.add(MAIN_1, unit_rows(30, 8, seed=4), retires=[MAIN_0, TAIL_0])
+    after = evaluator.score(gallery, forms)
+    gallery.check(after, forms)
+    assert after.plan.epoch > before.plan.epoch
+
+
+def test_an_empty_collection_has_a_plan_and_a_summary_and_no_results(gallery, evaluator):
+    answer = evaluator.score(gallery, unit_rows(1, 8))
+    assert (answer.plan.main_segments, answer.plan.tail_segments) == (0, 0)
+    assert not answer.blocks
+    assert answer.summary.scanned_bytes == 0
+
+
+@pytest.mark.parametrize(("dimension", "stride"), [(1, 1), (600, 1), (2048, 64)])
+def test_dimensions_from_one_to_thousands_are_scored(owner, stored, evaluator, dimension, stride):
+    gallery = new_gallery(owner, stored, next(_numbers), dimension=dimension, stride=stride)
+    gallery.add(MAIN_0, unit_rows(9, dimension))
+    gallery.add(TAIL_0, unit_rows(1, dimension, seed=2))
+    forms = unit_rows(1, dimension, seed=3)
+    gallery.check(evaluator.score(gallery, forms), forms)
+
+
+def test_a_search_that_the_cache_covers_does_not_ask_storage(gallery, evaluator):
+    gallery.add(MAIN_0, unit_rows(20, 8))
+    forms = unit_rows(1, 8, seed=3)
+    evaluator.score(gallery, forms)
+    seen = gallery.sequence
+    unseen = gallery.rows[MAIN_0]
+    gallery.add(MAIN_0, unit_rows(1, 8, seed=2))
+    gallery.rows[MAIN_0] = unseen
+    answer = evaluator.score(gallery, forms, minimum_sequence=seen)
+    assert answer.plan.sequence == seen
+    gallery.check(answer, forms)
+
+
+def test_prepare_tells_how_far_it_is_and_leaves_nothing_for_the_search(gallery, evaluator):
+    for batch in range(3):
+        gallery.add(TAIL_0, unit_rows(2, 8, seed=batch))
+    progress = evaluator.prepare(gallery.record.collection_id)
+    assert [step.batches_total for step in progress] == [3] * len(progress)
+    assert [progress[0].batches_done, progress[-1].batches_done] == [0, 3]
+    assert progress[-1].sequence == gallery.sequence
+    again = evaluator.prepare(gallery.record.collection_id)
+    assert [step.batches_total for step in again] == [0]
+    forms = unit_rows(1, 8, seed=3)
+    gallery.check(evaluator.score(gallery, forms), forms)
+
+
+def test_a_dropped_collection_is_built_again_when_it_is_searched(gallery, evaluator, untrusted):
+    gallery.add(MAIN_0, unit_rows(20, 8))
+    forms = unit_rows(1, 8, seed=3)
+    evaluator.score(gallery, forms)
+    name = gallery.record.collection_id.hex()
+    assert any(name in str(path) for path in untrusted.files)
+    evaluator.drop(gallery.record.collection_id)
+    evaluator.drop(gallery.record.collection_id)
+    assert not any(name in str(path) for path in untrusted.files)
+    gallery.check(evaluator.score(gallery, forms), forms)
+
+
+def test_a_collection_that_storage_deleted_is_not_found_and_leaves_the_cache(gallery, evaluator, untrusted):
+    gallery.add(MAIN_0, unit_rows(20, 8))
+    forms = unit_rows(1, 8, seed=3)
+    evaluator.score(gallery, forms)
+    identity = gallery.record.collection_id
+    gallery.client.stub.DeleteCollection(
+        storage.pb.DeleteCollectionRequest(collection_id=identity), timeout=30
+    )
+    code, reason, _ = refusal(lambda: evaluator.prepare(identity))
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    assert not any(identity.hex() in str(path) for path in untrusted.files)
+
+
+def test_an_unknown_collection_is_not_found(gallery, evaluator):
+    block = gallery.query(unit_rows(1, 8))
+    code, reason, _ = refusal(lambda: evaluator.stub.Score(requests(b"not a collection", block), timeout=30))
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+def test_two_clients_at_once_get_their_own_answers(owner, stored, untrusted):
+    galleries = [new_gallery(owner, stored, next(_numbers)) for _ in range(2)]
+    for number, gallery in enumerate(galleries):
+        gallery.add(MAIN_0, unit_rows(50, 8, seed=number))
+    forms = [unit_rows(1 + number % 3, 8, seed=40 + number) for number in range(16)]
+    blocks = [galleries[number % 2].query(form) for number, form in enumerate(forms)]
+
+    def search(number):
+        gallery = galleries[number % 2]
+        given = requests(gallery.record.collection_id, blocks[number], len(forms[number]), gallery.sequence)
+        return collect(gallery, clients[number % 2].stub.Score(given, timeout=60))
+
+    addresses = [untrusted.evaluator.address] * 2
+    with Client(addresses[0]) as first, Client(addresses[1]) as second, ThreadPoolExecutor(8) as threads:
+        clients = first, second
+        answers = list(threads.map(search, range(16)))
+    for number, form in enumerate(forms):
+        galleries[number % 2].check(answers[number], form)
+
+
+def test_status_counts_what_is_there(gallery, evaluator, untrusted):
+    before = evaluator.status()
+    gallery.add(MAIN_0, unit_rows(20, 8))
+    evaluator.prepare(gallery.record.collection_id)
+    after = evaluator.status()
+    assert after.collections == before.collections + 1
+    assert after.segments == before.segments + 1
+    assert after.disk_bytes == before.disk_bytes + 4096 + 131072
+    assert after.memory_bytes > 50 << 20
+    on_disk = sum(path.stat().st_size for path in untrusted.files if path.suffix == ".seg")
+    assert after.disk_bytes == on_disk
+
+
+def test_a_killed_scorer_is_replaced_and_the_search_is_answered(gallery, evaluator, untrusted):
+    gallery.add(MAIN_0, unit_rows(20, 8))
+    forms = unit_rows(1, 8, seed=3)
+    gallery.check(evaluator.score(gallery, forms), forms)
+    scorer = untrusted.workers()[0]
+    scorer.kill()
+    scorer.wait(10)
+    gallery.check(evaluator.score(gallery, forms), forms)
+    assert scorer.pid not in [worker.pid for worker in untrusted.workers()]
+
+
+def test_a_scorer_killed_during_a_search_costs_at_most_that_search(owner, stored, evaluator, untrusted):
+    gallery = new_gallery(owner, stored, next(_numbers), dimension=128, stride=1)
+    gallery.add(MAIN_0, unit_rows(4096, 128))
+    forms = unit_rows(40, 128, seed=3)
+    evaluator.prepare(gallery.record.collection_id)
+    block = gallery.query(forms)
+    responses = evaluator.stub.Score(requests(gallery.record.collection_id, block, len(forms)), timeout=60)
+    first = next(responses)
+    untrusted.workers()[0].kill()
+    try:
+        answer = collect(gallery, itertools.chain([first], responses))
+    except grpc.RpcError as error:
+        assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - either is right, nothing else is
+    else:
+        gallery.check(answer, forms)
+    gallery.check(evaluator.score(gallery, forms[:1]), forms[:1])
+
+
+def test_killed_builders_are_replaced_and_the_gallery_is_built(gallery, evaluator, untrusted):
+    gallery.add(MAIN_0, unit_rows(20, 8))
+    for worker in untrusted.workers()[1:]:
+        worker.kill()
+        worker.wait(10)
+    forms = unit_rows(1, 8, seed=3)
+    gallery.check(evaluator.score(gallery, forms), forms)
+
+
+def test_health_is_answered_while_a_long_search_runs(owner, stored, untrusted):
+    gallery = new_gallery(owner, stored, next(_numbers), dimension=64, stride=1)
+    gallery.add(MAIN_0, unit_rows(4096, 64))
+    forms = unit_rows(48, 64, seed=3)
+    with Client(untrusted.evaluator.address) as searching, Client(untrusted.evaluator.address) as watching:
+        block = gallery.query(forms)
+        responses = searching.stub.Score(
+            requests(gallery.record.collection_id, block, len(forms), gallery.sequence), timeout=60
+        )
+        answered = 0
+        for response in responses:
+            answered += watching.serving()
+            last = response.WhichOneof("part")
+    assert last == "summary"
+    assert answered >= 48 // 10
+
+
+def test_a_search_whose_caller_left_leaves_nothing_behind(owner, stored, evaluator, untrusted):
+    gallery = new_gallery(owner, stored, next(_numbers), dimension=64, stride=1)
+    gallery.add(MAIN_0, unit_rows(4096, 64))
+    forms = unit_rows(32, 64, seed=3)
+    evaluator.prepare(gallery.record.collection_id)
+    block = gallery.query(forms)
+    service = untrusted.service()
+    before = service.num_fds()
+    for _ in range(3):
+        responses = evaluator.stub.Score(
+            requests(gallery.record.collection_id, block, len(forms)), timeout=60
+        )
+        next(responses)
+        responses.cancel()
+    wait_until(lambda: service.num_fds() <= before, what="closing of the searches' memory")
+    gallery.check(evaluator.score(gallery, forms[:1]), forms[:1])
+
+
+def answers(client, gallery):
+    try:
+        client.prepare(gallery.record.collection_id)
+    except grpc.RpcError as error:
+        assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - until it is back
+        return False
+    return True
+
+
+class TestRestarts:
+    @pytest.fixture
+    def untrusted(self, tmp_path):
+        running = Untrusted(tmp_path)
+        try:
+            yield running.start()
+        finally:
+            running.stop()
+
+    @pytest.fixture
+    def searched(self, untrusted, owner, stored):
+        gallery = new_gallery(owner, stored, 1)
+        gallery.add(MAIN_0, unit_rows(20, 8))
+        gallery.add(TAIL_0, unit_rows(2, 8, seed=2))
+        with Client(untrusted.evaluator.address) as client:
+            client.score(gallery, unit_rows(1, 8))
+        return gallery
+
+    def restart(self, untrusted):
+        untrusted.evaluator.kill()
+        untrusted.evaluator.start()
+        return Client(untrusted.evaluator.address)
+
+    def test_a_killed_evaluator_is_ready_for_the_same_gallery_without_storage(self, untrusted, searched):
+        files = untrusted.files
+        untrusted.storage.stop()
+        with self.restart(untrusted) as client:
+            forms = unit_rows(2, 8, seed=5)
+            searched.check(client.score(searched, forms), forms)
+        assert untrusted.files == files
+
+    @pytest.mark.parametrize("place", [0, 70, 4096, 5000, -1], ids=str)
+    def test_a_damaged_segment_file_is_built_again(self, untrusted, searched, place):
+        chosen = next(path for path in untrusted.files if path.name.startswith("main"))
+        untrusted.evaluator.stop()
+        content = bytearray(chosen.read_bytes())
+        content[place] ^= 0x40
+        chosen.write_bytes(content)
+        with self.restart(untrusted) as client:
+            forms = unit_rows(1, 8, seed=5)
+            searched.check(client.score(searched, forms), forms)
+        assert chosen not in untrusted.files
+
+    @pytest.mark.parametrize("name", ["manifest.json", "main-00000000"])
+    def test_a_missing_file_is_built_again(self, untrusted, searched, name):
+        untrusted.evaluator.stop()
+        next(path for path in untrusted.files if path.name.startswith(name)).unlink()
+        with self.restart(untrusted) as client:
+            forms = unit_rows(1, 8, seed=5)
+            searched.check(client.score(searched, forms), forms)
+
+    def test_a_search_without_storage_is_unavailable_until_it_is_back(self, untrusted, searched):
+        untrusted.storage.stop()
+        with Client(untrusted.evaluator.address) as client:
+            forms = unit_rows(1, 8, seed=5)
+            searched.check(client.score(searched, forms), forms)
+            code, reason, _ = refusal(lambda: client.prepare(searched.record.collection_id))
+            assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+            untrusted.storage.start()
+            wait_until(lambda: answers(client, searched), what="an answer of storage")
+
+    def test_a_second_evaluator_in_the_same_folder_ends_with_one_line(self, untrusted):
+        from support.services import Process
+
+        second = Process("evaluator", untrusted.evaluator.environment, untrusted.folder / "second.log")
+        with pytest.raises(RuntimeError, match="in use by another evaluator"):
+            second.start()
+        assert second.stop() == 1
+        assert len((untrusted.folder / "second.log").read_text().splitlines()) == 1
+
+
+class TestSmallCache:
+    @pytest.fixture
+    def untrusted(self, tmp_path):
+        running = Untrusted(tmp_path, {"cache_bytes": str(300_000)})
+        try:
+            yield running.start()
+        finally:
+            running.stop()
+
+    def test_the_least_recently_used_gallery_leaves_and_comes_back(self, owner, stored, evaluator, untrusted):
+        forms = unit_rows(1, 8, seed=5)
+        galleries = [new_gallery(owner, stored, next(_numbers)) for _ in range(3)]
+        for number, gallery in enumerate(galleries):
+            gallery.add(MAIN_0, unit_rows(20, 8, seed=number))
+            gallery.check(evaluator.score(gallery, forms), forms)
+        assert evaluator.status().collections == 2
+        assert not any(galleries[0].record.collection_id.hex() in str(path) for path in untrusted.files)
+        gallery = galleries[0]
+        gallery.check(evaluator.score(gallery, forms), forms)
+        assert evaluator.status().disk_bytes <= 300_000
+
+    def test_a_gallery_over_the_limit_is_served_all_the_same(self, owner, stored, evaluator):
+        gallery = new_gallery(owner, stored, next(_numbers))
+        for index in range(4):
+            gallery.add(storage.SegmentId(storage.Region.MAIN, index), unit_rows(20, 8, seed=index))
+        forms = unit_rows(1, 8, seed=5)
+        gallery.check(evaluator.score(gallery, forms), forms)
+        assert evaluator.status().collections == 1
+        assert np.isclose(evaluator.status().disk_bytes, 4 * (4096 + 131072))

@@ -1,0 +1,172 @@
+"""A refresh against logs that do not hold together: refused, and nothing is left on the disk."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from support.evaluator import PARAMETERS
+
+from blindsight.columns import Region, collection_layout
+from blindsight.errors import DataLoss, Unavailable
+from blindsight.residues import prime_column, seeded_block
+from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.log import BatchHeader, LogHeader
+from blindsight.untrusted.evaluator.prng import SEED_PREFIX
+from blindsight.untrusted.evaluator.refresh import Refresh
+from blindsight.untrusted.evaluator.segments import SegmentKey, map_segment
+from blindsight.untrusted.evaluator.tiles import checksum
+from blindsight.workers import WorkerPool
+
+KEY_ID = b"a key's sixteen."
+RECORD = CollectionRecord(
+    b"sixteen bytes id", PARAMETERS, KEY_ID, collection_layout(8, PARAMETERS.ring_degree, 4)
+)
+MAIN, TAIL = SegmentKey(Region.MAIN, 0), SegmentKey(Region.TAIL, 0)
+SEED = SEED_PREFIX + bytes(64)
+
+
+def block(columns, value=1, seed=SEED, key_id=KEY_ID):
+    residues = np.full((columns, 1, 2, PARAMETERS.ring_degree), value, np.uint32)
+    seeds = np.tile(np.frombuffer(seed, np.uint8), (columns, 1))
+    return seeded_block(PARAMETERS, key_id, residues, seeds).to_bytes()
+
+
+def batch(sequence, key=MAIN, first_slot=0, count=1, data=None, **changes):
+    data = block(RECORD.layout.of(key.region).columns) if data is None else data
+    given = {"size_bytes": len(data), "sha256": hashlib.sha256(data).digest(), **changes}
+    return [BatchHeader(sequence, key, first_slot, count, **given), data]
+
+
+def log(*batches, sequence=None, retired=()):
+    flat = [event for one in batches for event in one]
+    return [LogHeader(sequence or len(batches), 0, len(batches), tuple(retired)), *flat]
+
+
+async def stream(events):
+    for event in events:
+        yield event
+
+
+@pytest.fixture(scope="module")
+def pool():
+    made = WorkerPool(2, tasks.start_builder)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cache(tmp_path):
+    made = GalleryCache(tmp_path / "cache", 1 << 30, lambda paths: None)
+    made.load()
+    return made
+
+
+@pytest.fixture
+def steps():
+    return []
+
+
+@pytest.fixture
+def refresh(cache, pool, steps):
+    async def run(events, base=None):
+        made = await Refresh(RECORD, base, cache, pool, steps.append).run(stream(events))
+        cache.publish(made)
+        return made
+
+    return run
+
+
+def files(cache):
+    return sorted(cache.folder(RECORD.collection_id).glob("*.seg"))
+
+
+async def test_batches_of_a_segment_are_summed_over_several_refreshes(refresh, cache, steps):
+    first = await refresh(log(batch(1), batch(2, TAIL), batch(3, first_slot=1)))
+    again = await refresh(log(batch(4, first_slot=2), sequence=4), first)
+    assert [file.key for file in again.segments] == [MAIN, TAIL]
+    _, summed = map_segment(again.segments[0].path, checksum)
+    _, single = map_segment(again.segments[1].path, checksum)
+    assert (summed[:, :, 0] == 3).all()
+    assert (single[:, :, 0] == 1).all()
+    primes = prime_column(PARAMETERS).repeat(128)[:, None, None]
+    assert (summed[:, :, 1] == single[:, :, 1].astype(np.uint64) * 3 % primes).all()
+    assert [(step.done, step.total) for step in steps][-2:] == [(0, 1), (1, 1)]
+    assert files(cache) == sorted(file.path for file in again.segments)
+
+
+async def test_more_batches_than_wait_in_memory_are_built_in_several_steps(refresh, cache):
+    count = 700  # of 65 KiB, interleaved with a second segment
+    pairs = [(batch(2 * n + 1, MAIN, n), batch(2 * n + 2, TAIL, n % 512)) for n in range(count)]
+    made = await refresh(log(*[one for pair in pairs for one in pair]))
+    values = [int(map_segment(file.path, checksum)[1][0, 0, 0, 0]) for file in made.segments]
+    assert values == [count, count]
+    assert files(cache) == sorted(file.path for file in made.segments)
+
+
+async def test_a_retired_segment_leaves_the_snapshot(refresh, cache):
+    first = await refresh(log(batch(1), batch(2, TAIL)))
+    other = SegmentKey(Region.MAIN, 1)
+    second = await refresh(log(batch(3, other), sequence=3, retired=[MAIN, TAIL]), first)
+    assert [file.key for file in second.segments] == [other]
+    assert files(cache) == [file.path for file in second.segments]
+
+
+GOOD = block(2)
+BAD_LOGS = {
+    "nothing at all": [],
+    "no header": batch(1),
+    "bytes before a batch": [LogHeader(1, 0, 1, ()), b"x"],
+    "two headers": [LogHeader(1, 0, 1, ()), LogHeader(1, 0, 1, ())],
+    "a batch is missing": [LogHeader(2, 0, 2, ()), *batch(1)],
+    "a batch too many": [LogHeader(2, 0, 1, ()), *batch(1), *batch(2)],
+    "a batch breaks off": [LogHeader(1, 0, 1, ()), batch(1)[0], GOOD[:-1]],
+    "the next batch comes early": [LogHeader(2, 0, 2, ()), batch(1)[0], GOOD[:-1], *batch(2)],
+    "more bytes than announced": [LogHeader(1, 0, 1, ()), batch(1)[0], GOOD + b"x"],
+    "other bytes than announced": log(batch(1, sha256=bytes(32))),
+    "a digest of no bytes": log(batch(1, sha256=b"")),
+    "a slot beyond the segment": log(batch(1, first_slot=1024)),
+    "no slots": log(batch(1, count=0)),
+    "a size of one column": log(batch(1, data=block(1))),
+    "a size without end": log(batch(1, size_bytes=1 << 62)),
+    "another key": log(batch(1, data=block(2, key_id=bytes(16)))),
+    "a residue over its prime": log(batch(1, data=block(2, value=134111233))),
+    "a seed of another generator": log(batch(1, data=block(2, seed=bytes(81)))),
+    "not a ciphertext": log(batch(1, data=bytes(len(GOOD)))),
+}
+
+
+@pytest.mark.parametrize("events", BAD_LOGS.values(), ids=BAD_LOGS)
+async def test_a_log_that_does_not_hold_together_is_refused_and_leaves_nothing(refresh, cache, events):
+    with pytest.raises(DataLoss):
+        await refresh(events)
+    assert files(cache) == []
+    await refresh(log(batch(1)))
+    assert len(files(cache)) == 1
+
+
+async def test_a_log_that_went_back_is_refused(refresh):
+    first = await refresh(log(batch(1), batch(2, TAIL)))
+    with pytest.raises(DataLoss, match="ends at 1, want 2"):
+        await refresh([LogHeader(1, 0, 0, ())], first)
+
+
+async def test_a_damaged_base_is_noticed(refresh, cache):
+    first = await refresh(log(batch(1)))
+    path = first.segments[0].path
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(DataLoss, match="damaged"):
+        await refresh(log(batch(2, first_slot=1), sequence=2), first)
+    assert files(cache) == [path]
+
+
+async def test_a_stream_that_fails_passes_its_reason_on_and_leaves_nothing(cache, pool, steps):
+    async def failing():
+        for event in log(batch(1), batch(2, TAIL)):
+            yield event
+        raise Unavailable("storage is gone")
+
+    with pytest.raises(Unavailable, match="storage is gone"):
+        await Refresh(RECORD, None, cache, pool, steps.append).run(failing())
+    assert files(cache) == []
