@@ -1,0 +1,52 @@
+"""The SDK: a vault's owner from Python, synchronous and typed.
+
+    import blindsight
+
+    with blindsight.connect() as vault:
+        photos = vault.create_collection("photos")
+        photos.ingest(["holiday/", "scans/*.png"])
+        for hit in photos.search("query.jpg", k=5).results[0]:
+            print(hit.score, hit.name)
+
+It talks to a keyholder and holds no key.  Every error is one of `blindsight.errors`.
+"""
+
+from __future__ import annotations
+
+from blindsight.client.collection import Collection
+from blindsight.client.inputs import ImageInput, Inputs
+from blindsight.client.models import (
+    CollectionInfo,
+    Deletion,
+    Hit,
+    IngestItem,
+    IngestProgress,
+    IngestReport,
+    Original,
+    RepackProgress,
+    SearchAnswer,
+    SearchTimings,
+    ServiceStatus,
+    VaultStatus,
+)
+from blindsight.client.vault import Vault, connect
+
+__all__ = [
+    "Collection",
+    "CollectionInfo",
+    "Deletion",
+    "Hit",
+    "ImageInput",
+    "IngestItem",
+    "IngestProgress",
+    "IngestReport",
+    "Inputs",
+    "Original",
+    "RepackProgress",
+    "SearchAnswer",
+    "SearchTimings",
+    "ServiceStatus",
+    "Vault",
+    "VaultStatus",
+    "connect",
+]

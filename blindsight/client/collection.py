@@ -1,0 +1,259 @@
+"""A collection: put photos or vectors in, search, get originals back, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from blindsight import streams
+from blindsight.client import calls, inputs, uploads, wire
+from blindsight.client.inputs import ImageInput, Inputs
+from blindsight.client.models import (
+    CollectionInfo,
+    Deletion,
+    Hit,
+    IngestCallback,
+    IngestReport,
+    Original,
+    RepackCallback,
+    RepackProgress,
+    SearchAnswer,
+    SearchTimings,
+)
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_Result = TypeVar("_Result")
+
+UNARY_SECONDS = 60.0
+DEFAULT_K = 5
+# Ids in one call; ten thousand of the longest ones fit into a message.
+_DELETE_BATCH = 10_000
+
+
+class Collection:
+    """A handle by name; making one asks nothing of the keyholder.
+
+    Use `Vault.collection` or `Vault.create_collection`.
+    """
+
+    def __init__(self, stub: KeyholderServiceStub, name: str) -> None:
+        self._stub = stub
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r})"
+
+    def describe(self) -> CollectionInfo:
+        """What the collection is, and how much is in it.
+
+        Raises:
+            NotFound: when there is none of that name.
+        """
+        with calls.translated():
+            answer = self._stub.GetCollection(pb.GetCollectionRequest(name=self.name), timeout=UNARY_SECONDS)
+        return wire.collection(answer.collection)
+
+    def ingest(self, photos: Inputs, *, progress: IngestCallback | None = None) -> IngestReport:
+        """Puts photos in; one that cannot be taken does not stop the others.
+
+        Repeating an ingest is safe: a photo that is there already counts as a duplicate.
+
+        Args:
+            photos: one or many of: a path of a file or folder, a glob, bytes, a PIL image, a uint8 array
+                [height, width] or [height, width, 3], or a pair of a name and one of these.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: when a path does not exist, before anything is sent.
+            NotFound: when there is no such collection.
+            Unavailable: when a service is gone; `metadata` has the counts until then.
+        """
+        sources, total = inputs.expand(photos)
+        return self._ingest(uploads.PhotoUpload(self.name, sources, total), progress)
+
+    def ingest_vectors(
+        self,
+        matrix: npt.ArrayLike,
+        ids: Sequence[str] | None = None,
+        *,
+        progress: IngestCallback | None = None,
+    ) -> IngestReport:
+        """Puts vectors in; all are checked before the first is sent.
+
+        Args:
+            matrix: numbers [n, d]; sent as float32.  A memory-mapped file is read in blocks.
+            ids: one for each row; without them the keyholder numbers the rows on.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidVector: names the row with a NaN, or says which dimension is wanted.
+            InvalidArgument: when ids are missing or repeated.
+            AlreadyExists: when an id is in the collection already.
+        """
+        from blindsight.client import vectors  # numpy takes its time, and photos do without it
+
+        rows = vectors.as_matrix(matrix)
+        if ids is not None:
+            vectors.check_ids(ids, len(rows))
+        about = self.describe()
+        vectors.check(rows, dimension=about.dimension, nonzero=about.metric == "cosine")
+        return self._ingest(uploads.VectorUpload(self.name, rows, ids), progress)
+
+    def search(
+        self,
+        image: ImageInput | tuple[str, ImageInput],
+        k: int = DEFAULT_K,
+        *,
+        threshold: float | None = None,
+    ) -> SearchAnswer:
+        """The `k` photos that are most like `image`; `results` has one list.
+
+        Args:
+            image: as for `ingest`, but one.
+            k: how many; fewer when the collection has fewer.
+            threshold: the worst score that is still a hit.
+
+        Raises:
+            NotFound: when there is no such collection.
+            InvalidImage: when it is no image.
+        """
+        source = inputs.single(image)
+        return self._search(k, threshold, _photo(source))
+
+    def search_vectors(
+        self, queries: npt.ArrayLike, k: int = DEFAULT_K, *, threshold: float | None = None
+    ) -> SearchAnswer:
+        """The best matches of each query vector.
+
+        Args:
+            queries: numbers [n, d], or [d] for one.
+            k: how many for each; fewer when the collection has fewer.
+            threshold: the worst score that is still a hit.
+
+        Raises:
+            NotFound: when there is no such collection.
+            InvalidVector: names the row that is wrong.
+        """
+        from blindsight.client import vectors
+
+        rows = vectors.as_matrix(queries)
+        vectors.check(rows)
+        parts = (pb.SearchRequest(vectors=block) for block in uploads.vector_blocks(rows))
+        return self._search(k, threshold, parts)
+
+    def get(self, id: str) -> Original:  # noqa: A002 - the word that everybody expects
+        """A photo as it was put in.
+
+        Raises:
+            NotFound: when there is no such item, or it is a vector.
+            DataLoss: when what came is not what was put in.
+        """
+        request = pb.GetOriginalRequest(collection=self.name, id=id)
+        header: pb.OriginalHeader | None = None
+        receiver = streams.Receiver(0, bytes(32), limit_bytes=0, what="the original")
+        for response in calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse):
+            if response.WhichOneof("part") == "header":
+                header = response.header
+                receiver = _receiver(header)
+            else:
+                _checked(receiver.add, response.chunk)
+        if header is None:
+            raise calls.incomplete("original")
+        data = _checked(receiver.finish)
+        return Original(header.id, header.name, header.media_type, data)
+
+    def delete(self, ids: str | Iterable[str]) -> Deletion:
+        """Deletes items; an unknown id is reported and does not stop the others.
+
+        Raises:
+            NotFound: when there is no such collection.
+        """
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        deleted, unknown = 0, list[str]()
+        for start in range(0, len(wanted), _DELETE_BATCH):
+            request = pb.DeleteItemsRequest(collection=self.name, ids=wanted[start : start + _DELETE_BATCH])
+            with calls.translated():
+                answer = self._stub.DeleteItems(request)
+            deleted += answer.deleted
+            unknown.extend(answer.unknown_ids)
+        return Deletion(deleted, tuple(unknown))
+
+    def repack(self, *, progress: RepackCallback | None = None) -> RepackProgress:
+        """Encrypts the tail and segments with deleted items anew, into full segments.
+
+        Raises:
+            NotFound: when there is no such collection.
+        """
+        last = RepackProgress()
+        request = pb.RepackRequest(collection=self.name)
+        for response in calls.answers(self._stub.Repack(request), expects=pb.RepackResponse):
+            last = wire.repack(response)
+            if progress is not None:
+                progress(last)
+        return last
+
+    def _ingest(
+        self, upload: uploads.PhotoUpload | uploads.VectorUpload, progress: IngestCallback | None
+    ) -> IngestReport:
+        finished = False
+        try:
+            for response in calls.exchange(self._stub.Ingest, upload.requests(), expects=pb.IngestResponse):
+                finished = upload.take(response)
+                if progress is not None:
+                    progress(upload.progress)
+        except BlindsightError as error:
+            counts = upload.progress
+            error.metadata.update(
+                stored=str(counts.stored), duplicates=str(counts.duplicates), rejected=str(counts.rejected)
+            )
+            raise
+        if not finished:
+            raise calls.incomplete("ingest")
+        return upload.report()
+
+    def _search(self, k: int, threshold: float | None, parts: Iterator[pb.SearchRequest]) -> SearchAnswer:
+        if k < 1:
+            raise InvalidArgument(f"k is {k}, want at least 1")
+        header = pb.SearchHeader(collection=self.name, k=k, threshold=threshold)
+
+        def requests() -> Iterator[pb.SearchRequest]:
+            yield pb.SearchRequest(header=header)
+            yield from parts
+
+        results: list[list[Hit]] = []
+        timings: SearchTimings | None = None
+        for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
+            if response.WhichOneof("part") == "hits":
+                results.append(wire.hits(response.hits))
+            else:
+                timings = wire.timings(response.timings)
+        if timings is None:
+            raise calls.incomplete("search")
+        return SearchAnswer(results, timings)
+
+
+def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:
+    data = source.load()
+    yield pb.SearchRequest(image=wire.file_header("", data))  # a query's name is nobody's business
+    for chunk in streams.chunks(data):
+        yield pb.SearchRequest(chunk=chunk)
+
+
+def _receiver(header: pb.OriginalHeader) -> streams.Receiver:
+    limit = streams.MAX_PHOTO_BYTES
+    return _checked(
+        lambda: streams.Receiver(header.size_bytes, header.sha256, limit_bytes=limit, what="the original")
+    )
+
+
+def _checked(step: Callable[..., _Result], *arguments: object) -> _Result:
+    # To the stream's receiver a wrong byte is a bad argument; to who asked for the photo it is a loss.
+    try:
+        return step(*arguments)
+    except BlindsightError as error:
+        raise DataLoss(error.message) from None

@@ -1,0 +1,239 @@
+"""Whatever people call a photo (a path, a folder, bytes, an image, an array), as bytes to send.
+
+Photos are read when their turn comes, one at a time: a folder of a hundred thousand needs no more
+memory than its largest file.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
+from blindsight.streams import MAX_PHOTO_BYTES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image
+
+ImageInput: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]"
+)
+Inputs: TypeAlias = "ImageInput | tuple[str, ImageInput] | Iterable[ImageInput | tuple[str, ImageInput]]"
+
+# Pillow's modes that PNG keeps as they are.
+_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One photo to send.
+
+    Attributes:
+        label: how reports call it: the path as it was given or found.
+        name: for people, kept with the photo: the path inside the given folder, or the file's name.
+        load: reads or encodes it; raises InvalidImage or ResourceExhausted.
+        on_disk: whether the label is the path of a file.
+    """
+
+    label: str
+    name: str
+    load: Callable[[], bytes]
+    on_disk: bool = False
+
+
+def expand(inputs: Inputs) -> tuple[Iterable[Source], int | None]:
+    """The photos that are meant, and how many; None when an iterator will tell.
+
+    Folders are searched recursively, hidden files left out; a string that is no file may be a glob.
+
+    Raises:
+        InvalidArgument: when a path does not exist, a glob matches nothing, or an input is no photo.
+    """
+    if _is_single(inputs):
+        found = list(_sources(inputs, 0))
+        return found, len(found)
+    if not isinstance(inputs, Iterable):
+        raise InvalidArgument(f"input of type {type(inputs).__name__}, want paths, bytes, images or arrays")
+    every = (source for position, one in enumerate(inputs) for source in _sources(one, position))
+    if not isinstance(inputs, Sequence):
+        return every, None
+    found = _without_repeats(every)
+    return found, len(found)
+
+
+def single(image: ImageInput | tuple[str, ImageInput]) -> Source:
+    """The one photo of a search.
+
+    Raises:
+        InvalidArgument: when it does not exist, or is a folder or a glob.
+    """
+    if isinstance(image, str | os.PathLike):
+        path = Path(image)
+        kind = _kind(path)
+        if kind != "file":
+            raise InvalidArgument(
+                f"{image} is a folder, want a photo" if kind == "folder" else f"no such file: {image}"
+            )
+        return _file(path, path.name)
+    return next(_sources(image, 0))
+
+
+def _is_single(inputs: Any) -> bool:
+    if isinstance(inputs, tuple):
+        return (
+            len(inputs) == 2 and isinstance(inputs[0], str) and not isinstance(inputs[1], str | os.PathLike)
+        )
+    return isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview) or _is_pixels(inputs)
+
+
+def _is_pixels(one: Any) -> bool:
+    # Asked of the type: Pillow encodes the whole image to answer it for an instance.
+    return hasattr(type(one), "__array_interface__")
+
+
+def _without_repeats(sources: Iterable[Source]) -> list[Source]:
+    # A glob and a folder may both find a file; photos in memory have no path to compare.
+    kept: dict[object, Source] = {}
+    for source in sources:
+        kept.setdefault(source.label if source.on_disk else len(kept), source)
+    return list(kept.values())
+
+
+def _sources(one: Any, position: int) -> Iterator[Source]:
+    if isinstance(one, str | os.PathLike):
+        yield from _paths(os.fspath(one))
+        return
+    name = ""
+    if isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str):
+        name, one = one
+    label = name or f"input {position}"
+    if isinstance(one, str | os.PathLike):
+        for source in _paths(os.fspath(one)):
+            yield replace(source, name=_text(name))
+    elif isinstance(one, bytes | bytearray | memoryview):
+        yield Source(label, _text(name), partial(_limited, one))
+    elif _is_pixels(one):
+        yield Source(label, _text(name), partial(_png, one))
+    else:
+        kind = type(one).__name__
+        raise InvalidArgument(f"input {position} of type {kind}, want a path, bytes, an image or an array")
+
+
+def _paths(text: str) -> Iterator[Source]:
+    path = Path(text)
+    kind = _kind(path)
+    if kind == "folder":
+        yield from _folder(path)
+    elif kind == "file":
+        yield _file(path, path.name)
+    elif glob.has_magic(text):
+        yield from _matches(text)
+    else:
+        raise InvalidArgument(f"no such file or folder: {text}")
+
+
+def _kind(path: Path) -> Literal["folder", "file", "nothing"]:
+    try:
+        if path.is_dir():
+            return "folder"
+        return "file" if path.exists() or path.is_symlink() else "nothing"
+    except OSError as error:  # a folder on the way that may not be entered, or a name that is too long
+        raise InvalidArgument(f"cannot use {path}: {error.strerror}") from None
+
+
+def _matches(pattern: str) -> Iterator[Source]:
+    # The part before the first wildcard is to a glob what the folder is to a folder.
+    parts = Path(pattern).parts
+    fixed = next(count for count, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:fixed])
+    found = False
+    for match in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - pathlib finds hidden files too
+        path = Path(match)
+        if not path.is_dir():
+            found = True
+            yield _file(path, str(path.relative_to(root)))
+        elif "**" not in parts:  # "**" finds what is inside by itself
+            found = True
+            yield from _folder(path)
+    if not found:
+        raise InvalidArgument(f"no file matches {pattern}")
+
+
+def _folder(root: Path) -> Iterator[Source]:
+    for folder, folders, files in os.walk(root, onerror=_cannot_list):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not name.startswith("."):
+                yield _file(path, str(path.relative_to(root)))
+
+
+def _cannot_list(error: OSError) -> None:
+    raise InvalidArgument(f"cannot list the folder {error.filename}: {error.strerror}")
+
+
+def _file(path: Path, name: str) -> Source:
+    return Source(str(path), _text(name), partial(_read, path), on_disk=True)
+
+
+def _text(name: str) -> str:
+    # A name on disk may be no UTF-8; what is sent must be.
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise InvalidImage("not a regular file")  # opening a pipe would wait for ever
+        if about.st_size > MAX_PHOTO_BYTES:
+            raise _too_large(about.st_size)
+        with path.open("rb") as file:
+            return _limited(file.read(MAX_PHOTO_BYTES + 1))
+    except OSError as error:
+        raise InvalidImage(f"cannot be read: {error.strerror}") from None
+
+
+def _limited(data: bytes | bytearray | memoryview) -> bytes:
+    if memoryview(data).nbytes > MAX_PHOTO_BYTES:
+        raise _too_large(memoryview(data).nbytes)
+    return bytes(data)
+
+
+def _too_large(size: int) -> ResourceExhausted:
+    return ResourceExhausted(f"photo of {size} bytes, want at most {MAX_PHOTO_BYTES}")
+
+
+def _png(pixels: Any) -> bytes:
+    from PIL import Image, ImageOps
+
+    image = pixels if isinstance(pixels, Image.Image) else _from_array(pixels)
+    encoded = io.BytesIO()
+    try:
+        upright = ImageOps.exif_transpose(image)  # PNG would lose the orientation
+        keeps = upright.mode in _PNG_MODES
+        (upright if keeps else upright.convert("RGB")).save(encoded, "PNG", compress_level=1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidImage(f"the image cannot be encoded as PNG: {type(error).__name__}") from error
+    return _limited(encoded.getvalue())
+
+
+def _from_array(array: Any) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(array)
+    rgb = values.ndim == 3 and values.shape[2] == 3
+    if values.dtype != np.uint8 or not (values.ndim == 2 or rgb) or 0 in values.shape:
+        got = f"{values.dtype.name} {list(values.shape)}"
+        raise InvalidImage(f"array of {got}, want uint8 [height, width] or [height, width, 3]")
+    return Image.fromarray(values)

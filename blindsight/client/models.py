@@ -1,0 +1,220 @@
+"""What the SDK answers with: plain immutable values, no protocol types."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Metric = Literal["cosine", "euclidean", "dot"]
+Outcome = Literal["stored", "duplicate", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection as its keyholder describes it.
+
+    Attributes:
+        security: the parameter set's standing, for people.
+        dimension: of a vector, as the user sees it.
+        metric: "cosine" and "dot" are better when higher, "euclidean" (squared distance) when lower.
+        max_norm: longest vector that fits (dot and euclidean); 0 until the first ingest sets it.
+        stride: consecutive coefficients that one vector takes in a ciphertext.
+        items: that a search sees.
+        tail_items: of these, in the tail, until a repack.
+        deleted_items: still taking room in ciphertexts, until a repack.
+        size_bytes: in storage.
+        score_error_bound: largest difference of a score from the plaintext's.
+    """
+
+    name: str
+    scheme: str
+    parameter_set: str
+    security: str
+    embedder: str
+    dimension: int
+    metric: Metric
+    expected_size: int
+    max_norm: float
+    stride: int
+    items: int
+    tail_items: int
+    deleted_items: int
+    size_bytes: int
+    score_error_bound: float
+    created_unix_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far an ingest is; items count once storage has committed them.
+
+    Attributes:
+        total: how many there are, None when the inputs came from an iterator.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    total: int | None = None
+
+    @property
+    def done(self) -> int:
+        """Items whose outcome is known."""
+        return self.stored + self.duplicates + self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class IngestItem:
+    """What became of one photo.
+
+    Attributes:
+        path: as it was given or found; the name, for inputs that are no files.
+        id: of the item, empty when it was rejected.
+        reason: one of `blindsight.errors`, empty unless rejected.
+        message: one line for people, empty unless rejected.
+    """
+
+    path: str
+    outcome: Outcome
+    id: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """The end of an ingest; `items` lists photos in the order they were given, and no vectors."""
+
+    stored: int
+    duplicates: int
+    rejected: int
+    items: tuple[IngestItem, ...]
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Items taken in a second, duplicates and rejects included."""
+        done = self.stored + self.duplicates + self.rejected
+        return done / self.seconds if self.seconds > 0 else 0.0
+
+
+IngestCallback = Callable[[IngestProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One match; `name` is empty for vectors."""
+
+    id: str
+    score: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTimings:
+    """Where a search spent its time, in seconds, as the keyholder measured it.
+
+    Attributes:
+        score_seconds: from sending the query to the last result.
+        decrypt_seconds: after the last result; most of it overlaps with scoring.
+        kernel_seconds: inside score: the evaluator's own account.
+        refresh_seconds: inside score: the evaluator fetched new batches.
+        decrypt_busy_seconds: added up over workers.
+        scanned_bytes: of ciphertext that the kernel read.
+    """
+
+    embed_seconds: float
+    encrypt_seconds: float
+    score_seconds: float
+    decrypt_seconds: float
+    rank_seconds: float
+    total_seconds: float
+    kernel_seconds: float
+    refresh_seconds: float
+    decrypt_busy_seconds: float
+    scanned_bytes: int
+
+    def seconds(self) -> dict[str, float]:
+        """The stages by name, without the unit in it: {"embed": 0.012, ...}."""
+        suffix = "_seconds"
+        names = [field.name for field in fields(self) if field.name.endswith(suffix)]
+        return {name.removesuffix(suffix): getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """Hits of every query, in the order of the queries, best first."""
+
+    results: list[list[Hit]]
+    timings: SearchTimings
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A photo as it was given to the vault."""
+
+    id: str
+    name: str
+    media_type: str
+    data: bytes
+
+    def image(self) -> Image.Image:
+        """The photo, opened; its EXIF orientation is not applied."""
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many items were deleted, and which ids were not there."""
+
+    deleted: int
+    unknown_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepackProgress:
+    """How far a repack is; the last one is its result."""
+
+    items_done: int = 0
+    items_total: int = 0
+    segments_retired: int = 0
+    segments_written: int = 0
+
+
+RepackCallback = Callable[[RepackProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service; `error` says why it is not reachable."""
+
+    name: str
+    zone: str
+    reachable: bool
+    version: str
+    collections: int
+    items: int
+    disk_bytes: int
+    memory_bytes: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class VaultStatus:
+    """The three services, the key id in hex, and every collection."""
+
+    services: tuple[ServiceStatus, ...]
+    key_id: str
+    collections: tuple[CollectionInfo, ...]
+
+    @property
+    def reachable(self) -> bool:
+        """Whether every service answers."""
+        return all(service.reachable for service in self.services)

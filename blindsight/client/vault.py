@@ -1,0 +1,165 @@
+"""A vault: the connection to its keyholder, and its collections."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import blindsight
+from blindsight.client import calls, wire
+from blindsight.client.collection import UNARY_SECONDS, Collection
+from blindsight.client.models import CollectionInfo, Metric, VaultStatus
+from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+from blindsight.streams import MAX_MESSAGE_BYTES
+
+ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
+_SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Photos go to the address that was given and through nobody's proxy.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def connect(address: str | None = None, *, timeout_seconds: float = 10.0) -> Vault:
+    """Opens a vault and makes sure that its keyholder answers.
+
+    Args:
+        address: HOST:PORT; else the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
+        timeout_seconds: how long the keyholder may take to answer.
+
+    Raises:
+        InvalidArgument: when the address is none.
+        Unavailable: when no keyholder answers there.
+    """
+    target = address or os.environ.get(ADDRESS_VARIABLE) or blindsight.DEFAULT_ADDRESS
+    _check_address(target)
+    channel = grpc.insecure_channel(target, options=_OPTIONS)
+    try:
+        _check_health(channel, target, timeout_seconds)
+    except BaseException:
+        channel.close()
+        raise
+    return Vault(channel, target)
+
+
+class Vault:
+    """An open connection; also a context manager.  Use `blindsight.connect`."""
+
+    def __init__(self, channel: grpc.Channel, address: str) -> None:
+        self._channel = channel
+        self._stub = KeyholderServiceStub(channel)
+        self.address = address
+
+    def __repr__(self) -> str:
+        return f"Vault({self.address!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; running calls are cancelled."""
+        self._channel.close()
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        scheme: str = "ckks",
+        embedder: str = "descriptor",
+        dimension: int | None = None,
+        metric: Metric = "cosine",
+        expected_size: int | None = None,
+        max_norm: float | None = None,
+    ) -> Collection:
+        """Adds a collection.
+
+        Args:
+            name: free, and none that is taken.
+            scheme: of the encryption.
+            embedder: what makes vectors of photos; "none" for vectors of your own.
+            dimension: of a vector; needed for "none", else the embedder's own.
+            metric: "cosine", "euclidean" (squared distance) or "dot".
+            expected_size: how many items it may have one day; decides the layout.
+            max_norm: longest vector (dot and euclidean); else the first ingest decides.
+
+        Raises:
+            AlreadyExists: when the name is taken.
+            InvalidArgument: when the keyholder cannot make such a collection.
+        """
+        request = pb.CreateCollectionRequest(
+            name=name,
+            scheme=scheme,
+            embedder=embedder,
+            dimension=_natural("dimension", dimension),
+            metric=wire.metric(metric),
+            expected_size=_natural("expected_size", expected_size),
+            max_norm=max_norm or 0.0,
+        )
+        with calls.translated():
+            answer = self._stub.CreateCollection(request, timeout=UNARY_SECONDS)
+        return self.collection(answer.collection.name)
+
+    def collection(self, name: str) -> Collection:
+        """A handle on a collection; whether it exists shows when it is used."""
+        return Collection(self._stub, name)
+
+    def collections(self) -> list[CollectionInfo]:
+        """All collections."""
+        with calls.translated():
+            answer = self._stub.ListCollections(pb.ListCollectionsRequest(), timeout=UNARY_SECONDS)
+        return [wire.collection(one) for one in answer.collections]
+
+    def delete_collection(self, name: str) -> None:
+        """Removes a collection and everything in it.
+
+        Raises:
+            NotFound: when there is none of that name.
+        """
+        with calls.translated():
+            self._stub.DeleteCollection(pb.DeleteCollectionRequest(name=name))
+
+    def status(self) -> VaultStatus:
+        """The state of the three services."""
+        with calls.translated():
+            return wire.status(self._stub.GetStatus(pb.GetStatusRequest(), timeout=UNARY_SECONDS))
+
+
+def _natural(name: str, value: int | None) -> int:
+    if value is None:
+        return 0
+    if not 0 < value < 1 << 32:
+        raise InvalidArgument(f"{name} is {value}, want 1 to {(1 << 32) - 1}")
+    return value
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise InvalidArgument(f"address {address!r}, want HOST:PORT")
+
+
+def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are set when it is made
+    try:
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=timeout_seconds)
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED):
+            raise Unavailable(f"the service at {address} is no keyholder") from None
+        raise Unavailable(
+            f"no keyholder answers at {address}; start one with `blindsight up --data DIR`"
+        ) from None
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise Unavailable(f"the keyholder at {address} is not serving: it is starting or stopping")

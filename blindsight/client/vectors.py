@@ -1,0 +1,94 @@
+"""Float matrices on their way to the keyholder: checked, converted to float32 and cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.errors import InvalidArgument, InvalidVector
+from blindsight.streams import CHUNK_BYTES
+
+Matrix = npt.NDArray[Any]
+
+# Ids travel with their rows; this many rows of them stay well under a message.
+MAX_BLOCK_ROWS = 4096
+MAX_ID_BYTES = 256
+
+
+def as_matrix(values: npt.ArrayLike) -> Matrix:
+    """One row per vector; a memory-mapped matrix stays on the disk.
+
+    Args:
+        values: numbers [n, d], or [d] for one vector.
+
+    Raises:
+        InvalidVector: when they are not numbers, or not of one of these shapes.
+    """
+    try:
+        matrix = np.asanyarray(values)
+    except ValueError:
+        raise InvalidVector("rows of different lengths, want a matrix [n, d]") from None
+    if matrix.dtype.kind not in "fiu":
+        raise InvalidVector(f"vectors of type {matrix.dtype.name}, want floats or integers")
+    if matrix.ndim == 1:
+        matrix = matrix[np.newaxis]
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise InvalidVector(f"vectors of shape {list(np.shape(values))}, want [n, d] or [d] without a zero")
+    return matrix
+
+
+def check(matrix: Matrix, *, dimension: int | None = None, nonzero: bool = False) -> None:
+    """Looks at every value before anything is sent.
+
+    Args:
+        matrix: [n, d].
+        dimension: what d must be, if it is known.
+        nonzero: refuse a row of zeros, which has no direction.
+
+    Raises:
+        InvalidVector: names the first bad row, counted from 0.
+    """
+    if dimension is not None and matrix.shape[1] != dimension:
+        raise InvalidVector(f"vectors of dimension {matrix.shape[1]}, want {dimension}")
+    for start, block in _converted(matrix):
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            raise InvalidVector(
+                f"row {start + int(finite.argmin())} has a NaN or a value that float32 cannot hold"
+            )
+        if nonzero and not (filled := block.any(axis=1)).all():
+            raise InvalidVector(f"row {start + int(filled.argmin())} is zero and has no direction")
+
+
+def check_ids(ids: Sequence[str], rows: int) -> None:
+    """One id for each row, none twice.
+
+    Raises:
+        InvalidArgument: says what is wrong, with the position counted from 0.
+    """
+    if len(ids) != rows:
+        raise InvalidArgument(f"{len(ids)} ids for {rows} rows, want one id for each row")
+    seen: dict[str, int] = {}
+    for position, identifier in enumerate(ids):
+        if not 0 < len(identifier.encode("utf-8", "replace")) <= MAX_ID_BYTES:
+            raise InvalidArgument(f"id {position} is empty or longer than {MAX_ID_BYTES} bytes")
+        if identifier in seen:
+            raise InvalidArgument(f"id {position} is the same as id {seen[identifier]}")
+        seen[identifier] = position
+
+
+def blocks(matrix: Matrix, ids: Sequence[str] | None = None) -> Iterator[tuple[bytes, Sequence[str]]]:
+    """Rows as float32 little-endian, at most 1 MiB at a time (one row at least), with their ids."""
+    for start, block in _converted(matrix):
+        yield block.tobytes(), ids[start : start + len(block)] if ids else ()
+
+
+def _converted(matrix: Matrix) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    rows = max(1, min(MAX_BLOCK_ROWS, CHUNK_BYTES // (4 * matrix.shape[1])))
+    for start in range(0, len(matrix), rows):
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `check` finds it
+            block = np.ascontiguousarray(matrix[start : start + rows], dtype="<f4")
+        yield start, block

@@ -1,0 +1,94 @@
+"""Between protocol messages and the SDK's values."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from blindsight import streams
+from blindsight.client.models import (
+    CollectionInfo,
+    Hit,
+    IngestItem,
+    Metric,
+    Outcome,
+    RepackProgress,
+    SearchTimings,
+    ServiceStatus,
+    VaultStatus,
+)
+from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+
+METRICS: dict[Metric, pb.Metric.ValueType] = {
+    "cosine": pb.METRIC_COSINE,
+    "euclidean": pb.METRIC_EUCLIDEAN,
+    "dot": pb.METRIC_DOT,
+}
+_METRIC_NAMES = {number: name for name, number in METRICS.items()}
+_OUTCOMES: dict[pb.Outcome.ValueType, Outcome] = {
+    pb.OUTCOME_STORED: "stored",
+    pb.OUTCOME_DUPLICATE: "duplicate",
+    pb.OUTCOME_REJECTED: "rejected",
+}
+
+
+def metric(name: str) -> pb.Metric.ValueType:
+    """The metric of that name.
+
+    Raises:
+        InvalidArgument: when there is none; the message lists the known.
+    """
+    for known, number in METRICS.items():
+        if known == name:
+            return number
+    raise InvalidArgument(f"metric {name!r}, want one of {', '.join(METRICS)}")
+
+
+def collection(message: pb.Collection) -> CollectionInfo:
+    """A collection.
+
+    Raises:
+        BlindsightError: when the keyholder is newer and has a metric that this client does not know.
+    """
+    if message.metric not in _METRIC_NAMES:
+        raise BlindsightError(f"the keyholder has metric {message.metric}, which this client does not know")
+    plain = {field.name: getattr(message, field.name) for field in fields(CollectionInfo)}
+    return CollectionInfo(**{**plain, "metric": _METRIC_NAMES[message.metric]})
+
+
+def item(message: pb.ItemResult, path: str) -> IngestItem:
+    """What became of the photo at `path`.
+
+    Raises:
+        BlindsightError: for an outcome that this client does not know.
+    """
+    if message.outcome not in _OUTCOMES:
+        raise BlindsightError(f"the keyholder has outcome {message.outcome}, which this client does not know")
+    return IngestItem(path, _OUTCOMES[message.outcome], message.id, message.reason, message.message)
+
+
+def hits(message: pb.Hits) -> list[Hit]:
+    """The hits of one query, best first."""
+    return [Hit(hit.id, hit.score, hit.name) for hit in message.hits]
+
+
+def timings(message: pb.SearchTimings) -> SearchTimings:
+    """A search's account of its time."""
+    return SearchTimings(**{field.name: getattr(message, field.name) for field in fields(SearchTimings)})
+
+
+def repack(message: pb.RepackResponse) -> RepackProgress:
+    """How far a repack is."""
+    return RepackProgress(**{field.name: getattr(message, field.name) for field in fields(RepackProgress)})
+
+
+def status(message: pb.GetStatusResponse) -> VaultStatus:
+    """The state of the services."""
+    names = [field.name for field in fields(ServiceStatus)]
+    services = [ServiceStatus(**{name: getattr(one, name) for name in names}) for one in message.services]
+    return VaultStatus(tuple(services), message.key_id, tuple(collection(one) for one in message.collections))
+
+
+def file_header(name: str, data: bytes) -> pb.FileHeader:
+    """Announces a photo."""
+    return pb.FileHeader(name=name, size_bytes=len(data), sha256=streams.digest(data))

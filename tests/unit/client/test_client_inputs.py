@@ -1,0 +1,239 @@
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blindsight.client.inputs import expand, single
+from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
+from blindsight.streams import MAX_PHOTO_BYTES
+
+RED = (255, 0, 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ["a.jpg", "b.png", "notes.txt", ".hidden.jpg", "sub/c.jpg", "sub/deep/d.jpg", ".git/e.jpg"]:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / "photos"
+
+
+def names(inputs) -> list[str]:
+    return [source.name for source in expand(inputs)[0]]
+
+
+def pixels(source) -> Image.Image:
+    return Image.open(io.BytesIO(source.load()))
+
+
+def test_a_folder_is_searched_recursively_and_hidden_files_are_left_out(folder):
+    assert names(folder) == ["a.jpg", "b.png", "notes.txt", "sub/c.jpg", "sub/deep/d.jpg"]
+
+
+def test_a_hidden_file_that_is_named_is_taken(folder):
+    assert names(folder / ".hidden.jpg") == [".hidden.jpg"]
+
+
+def test_a_file_is_called_by_its_name_and_labelled_by_its_path(folder):
+    [source] = expand([str(folder / "sub" / "c.jpg")])[0]
+    assert (source.name, source.label) == ("c.jpg", str(folder / "sub" / "c.jpg"))
+    assert source.load() == b"sub/c.jpg"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.jpg", ["a.jpg"]),
+        ("**/*.jpg", ["a.jpg", "sub/c.jpg", "sub/deep/d.jpg"]),
+        ("sub/*.jpg", ["c.jpg"]),
+        ("**", ["a.jpg", "b.png", "notes.txt", "sub/c.jpg", "sub/deep/d.jpg"]),
+        ("[ab].*", ["a.jpg", "b.png"]),
+    ],
+)
+def test_a_glob_is_expanded(folder, pattern, found):
+    assert names(f"{folder}/{pattern}") == found
+
+
+def test_a_glob_that_matches_a_folder_takes_what_is_in_it(folder):
+    assert names(f"{folder}/s*") == ["c.jpg", "deep/d.jpg"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path):
+    for name in ["[a].jpg", "a.jpg"]:
+        (tmp_path / name).write_bytes(b"x")
+    assert names(str(tmp_path / "[a].jpg")) == ["[a].jpg"]
+
+
+def test_a_file_that_is_found_twice_is_sent_once(folder):
+    sources, total = expand([str(folder), f"{folder}/*.jpg", str(folder / "a.jpg")])
+    assert total == len(list(sources)) == 5
+
+
+@pytest.mark.parametrize("missing", ["nowhere", "nowhere/*.jpg", "*.webp"])
+def test_a_path_that_does_not_exist_is_refused_before_any_file_is_read(folder, missing):
+    with pytest.raises(InvalidArgument, match=r"no such file or folder|no file matches"):
+        expand([str(folder / "a.jpg"), f"{folder}/{missing}"])
+
+
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path):
+    with pytest.raises(InvalidArgument, match=r"cannot use .*: File name too long"):
+        expand([str(tmp_path / ("x" * 300))])
+
+
+def test_a_folder_is_counted_without_reading_its_files(folder):
+    (folder / "a.jpg").unlink()
+    os.mkfifo(folder / "a.jpg")  # reading it would wait for ever
+    assert expand(folder)[1] == 5
+
+
+def test_a_pipe_is_rejected_and_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.jpg")
+    with pytest.raises(InvalidImage, match="not a regular file"):
+        single(folder / "pipe.jpg").load()
+
+
+def test_a_file_that_vanished_is_rejected_when_its_turn_comes(folder):
+    sources = list(expand(folder)[0])
+    (folder / "b.png").unlink()
+    assert sources[0].load() == b"a.jpg"
+    with pytest.raises(InvalidImage, match="cannot be read: No such file"):
+        sources[1].load()
+
+
+def test_a_link_that_leads_nowhere_is_rejected_alone(tmp_path):
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(InvalidImage, match="cannot be read"):
+        next(iter(expand(tmp_path)[0])).load()
+
+
+def test_a_file_over_the_limit_is_rejected_without_reading_it(tmp_path):
+    path = tmp_path / "large.jpg"
+    with path.open("wb") as file:
+        file.truncate(MAX_PHOTO_BYTES + 1)  # sparse: takes no room
+    with pytest.raises(ResourceExhausted, match=f"photo of {MAX_PHOTO_BYTES + 1} bytes"):
+        single(path).load()
+
+
+def test_bytes_over_the_limit_are_rejected():
+    with pytest.raises(ResourceExhausted):
+        single(bytes(MAX_PHOTO_BYTES + 1)).load()
+
+
+def test_an_empty_file_is_for_the_keyholder_to_judge(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    assert single(tmp_path / "empty.jpg").load() == b""
+
+
+def test_a_name_that_is_no_utf8_can_still_be_sent(tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    Path(os.fsdecode(path)).write_bytes(b"x")
+    [source] = expand(tmp_path)[0]
+    assert source.name == "caf\N{REPLACEMENT CHARACTER}.jpg"
+    assert source.load() == b"x"
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8jpeg", bytearray(b"\xff\xd8jpeg"), memoryview(b"\xff\xd8jpeg")])
+def test_bytes_are_sent_as_they_are(data):
+    sources, total = expand(data)
+    assert total == 1
+    assert [source.load() for source in sources] == [b"\xff\xd8jpeg"]
+
+
+def test_a_pair_names_what_has_no_name():
+    sources, _ = expand([("first.jpg", b"1"), ("second.jpg", b"2")])
+    assert [(source.name, source.load()) for source in sources] == [("first.jpg", b"1"), ("second.jpg", b"2")]
+
+
+def test_a_single_pair_is_one_photo_and_two_paths_are_two(folder):
+    assert names(("first.jpg", b"1")) == ["first.jpg"]
+    assert names((str(folder / "a.jpg"), str(folder / "b.png"))) == ["a.jpg", "b.png"]
+
+
+def test_a_pillow_image_becomes_a_png_with_the_same_pixels():
+    image = Image.linear_gradient("L").convert("RGB")
+    sent = pixels(single(image))
+    assert sent.format == "PNG"
+    assert np.array_equal(np.asarray(sent), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "F", "I"]
+)
+def test_an_image_of_any_mode_can_be_sent(mode):
+    assert pixels(single(Image.new(mode, (5, 7)))).size == (5, 7)
+
+
+def test_the_orientation_of_an_opened_photo_is_applied(tmp_path):
+    image = Image.new("RGB", (8, 4))
+    image.putpixel((0, 0), RED)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    image.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as opened:
+        sent = pixels(single(opened))
+    assert sent.size == (4, 8)
+    assert sent.getpixel((3, 0)) == RED
+
+
+def test_a_truncated_photo_opened_with_pillow_is_rejected(tmp_path):
+    encoded = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(encoded, "JPEG")
+    opened = Image.open(io.BytesIO(encoded.getvalue()[:2000]))
+    with pytest.raises(InvalidImage, match="cannot be encoded"):
+        single(opened).load()
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (6, 9, 3)])
+def test_an_array_is_sent_pixel_by_pixel(shape):
+    values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert np.array_equal(np.asarray(pixels(single(values))), values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((4, 4), np.float32),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros(4, np.uint8),
+    ],
+    ids=["floats", "two-channels", "a-stack", "empty", "a-row"],
+)
+def test_an_array_that_is_no_photo_is_rejected(values):
+    with pytest.raises(InvalidImage, match=r"want uint8 \[height, width\]"):
+        single(values).load()
+
+
+def test_an_iterator_is_read_one_by_one():
+    made = []
+
+    def photos():
+        for number in range(3):
+            made.append(number)
+            yield f"{number}.jpg", bytes([number])
+
+    sources, total = expand(photos())
+    assert total is None
+    iterator = iter(sources)
+    assert next(iterator).name == "0.jpg"
+    assert made == [0]
+    assert [source.name for source in iterator] == ["1.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize("wrong", [7, None, [7], [("name", 7)], [["a.jpg"]]])
+def test_what_is_no_photo_is_refused_with_its_type(wrong):
+    with pytest.raises(InvalidArgument, match="of type"):
+        expand(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("gone.jpg", "no such file"), (".", "is a folder"), ("x" * 300, "File name too long")]
+)
+def test_a_search_wants_one_photo(tmp_path, given, said):
+    with pytest.raises(InvalidArgument, match=said):
+        single(tmp_path / given)

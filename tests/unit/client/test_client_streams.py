@@ -1,0 +1,298 @@
+"""The SDK against keyholders that misbehave: a real server, which no real keyholder would be."""
+
+import threading
+import time
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+import blindsight
+from blindsight import errors, status, streams
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
+
+SERVICE = "blindsight.keyholder.v1.KeyholderService"
+
+
+class Keyholder(keyholder_pb2_grpc.KeyholderServiceServicer):
+    """Answers with what a test puts into it."""
+
+    def __init__(self):
+        self.ingest = lambda requests, context: iter(())
+        self.search = lambda requests, context: iter(())
+        self.original = lambda request: iter(())
+
+    def GetCollection(self, request, context):
+        about = pb.Collection(name=request.name, metric=pb.METRIC_COSINE, dimension=3)
+        return pb.GetCollectionResponse(collection=about)
+
+    def ListCollections(self, request, context):
+        return pb.ListCollectionsResponse(collections=[pb.Collection(name="newer", metric=99)])
+
+    def Ingest(self, requests, context):
+        yield from self.ingest(requests, context)
+
+    def Search(self, requests, context):
+        yield from self.search(requests, context)
+
+    def GetOriginal(self, request, context):
+        yield from self.original(request)
+
+
+@pytest.fixture
+def served():
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    keyholder = Keyholder()
+    keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(keyholder, server)
+    checks = health.HealthServicer()
+    checks.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    keyholder.health = checks
+    keyholder.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield keyholder
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def photos(served):
+    with blindsight.connect(served.address) as vault:
+        yield vault.collection("photos")
+
+
+def abort(context, error):
+    answer = status.to_status(error)
+    code = next(code for code in grpc.StatusCode if code.value[0] == answer.code)
+    context.abort_with_status(_Status(code, answer.message, status.metadata_of(answer)))
+
+
+class _Status(grpc.Status):
+    def __init__(self, code, details, trailing_metadata):
+        self.code, self.details, self.trailing_metadata = code, details, trailing_metadata
+
+
+def stored(index):
+    return pb.IngestResponse(item=pb.ItemResult(index=index, outcome=pb.OUTCOME_STORED, id=f"id-{index}"))
+
+
+def test_an_ingest_without_a_summary_is_an_error(served, photos):
+    served.ingest = lambda requests, context: (stored(0) for _ in [list(requests)])
+    with pytest.raises(errors.BlindsightError, match="ended the ingest without its last message"):
+        photos.ingest(b"photo")
+
+
+def test_an_answer_about_a_photo_that_was_not_sent_is_an_error(served, photos):
+    served.ingest = lambda requests, context: (stored(7) for _ in [list(requests)])
+    with pytest.raises(errors.BlindsightError, match="photo 7, which was not sent"):
+        photos.ingest(b"photo")
+
+
+def test_a_search_without_timings_is_an_error(served, photos):
+    served.search = lambda requests, context: iter([pb.SearchResponse(hits=pb.Hits())])
+    with pytest.raises(errors.BlindsightError, match="ended the search without its last message"):
+        photos.search_vectors([1.0, 2.0, 3.0])
+
+
+def test_a_failed_ingest_says_how_much_was_stored(served, photos):
+    def fail(requests, context):
+        list(requests)
+        yield stored(0)
+        yield stored(1)
+        abort(context, errors.Unavailable("storage is gone"))
+
+    served.ingest = fail
+    with pytest.raises(errors.Unavailable, match="storage is gone") as caught:
+        photos.ingest([b"1", b"2", b"3"])
+    assert caught.value.metadata["stored"] == "2"
+
+
+@pytest.mark.parametrize(
+    "error", [errors.NotFound, errors.InvalidVector, errors.AlreadyExists, errors.DataLoss]
+)
+def test_an_error_of_the_keyholder_is_raised_as_what_it_was(served, photos, error):
+    served.search = lambda requests, context: abort(context, error("said so"))
+    with pytest.raises(error, match=r"^said so$"):
+        photos.search_vectors([1.0, 2.0, 3.0])
+
+
+def test_items_are_reported_in_the_order_given_although_they_come_back_in_another(served, photos, tmp_path):
+    def answer(requests, context):
+        for _ in requests:
+            pass
+        yield stored(1)
+        yield stored(0)
+        yield pb.IngestResponse(summary=pb.IngestProgress(stored=2))
+
+    served.ingest = answer
+    seen = []
+    given = [("a", b"1"), tmp_path / "gone.jpg", ("b", b"2")]
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    report = photos.ingest(given, progress=seen.append)
+    assert [(item.path.rpartition("/")[2], item.outcome, item.id) for item in report.items] == [
+        ("a", "stored", "id-0"),
+        ("gone.jpg", "rejected", ""),
+        ("b", "stored", "id-1"),
+    ]
+    assert (report.stored, report.rejected, seen[-1].done, seen[-1].total) == (2, 1, 3, 3)
+
+
+def test_an_error_while_reading_an_input_cancels_the_ingest_and_reaches_the_caller(served, photos):
+    ended = threading.Event()
+    received = []
+
+    def answer(requests, context):
+        context.add_callback(ended.set)
+        received.extend(request.WhichOneof("part") for request in requests)
+        yield pb.IngestResponse(summary=pb.IngestProgress(stored=1))
+
+    def broken():
+        yield b"first"
+        raise ZeroDivisionError("the caller's own fault")
+
+    served.ingest = answer
+    with pytest.raises(ZeroDivisionError, match="the caller's own fault"):
+        photos.ingest(broken())
+    assert ended.wait(10)
+
+
+def test_an_ingest_that_the_caller_gives_up_is_cancelled(served, photos):
+    cancelled = threading.Event()
+
+    def answer(requests, context):
+        context.add_callback(cancelled.set)
+        list(requests)
+        yield stored(0)
+        cancelled.wait(20)
+
+    def give_up(progress):
+        raise KeyboardInterrupt
+
+    served.ingest = answer
+    with pytest.raises(KeyboardInterrupt):
+        photos.ingest(b"photo", progress=give_up)
+    assert cancelled.wait(10)
+
+
+def test_a_keyholder_that_does_not_read_holds_the_reading_of_files_back(served, photos):
+    may_read = threading.Event()
+    loaded = []
+
+    def answer(requests, context):
+        may_read.wait(20)
+        count = sum(request.WhichOneof("part") == "file" for request in requests)
+        for index in range(count):
+            yield stored(index)
+        yield pb.IngestResponse(summary=pb.IngestProgress(stored=count))
+
+    def inputs():
+        for number in range(64):
+            loaded.append(number)
+            yield bytes(streams.CHUNK_BYTES)
+
+    served.ingest = answer
+    ingest = futures.ThreadPoolExecutor(1).submit(photos.ingest, inputs())
+    settled = -1
+    while settled != len(loaded):  # until it stands still
+        settled = len(loaded)
+        time.sleep(0.3)
+    assert 0 < settled < 40
+    may_read.set()
+    assert ingest.result(60).stored == 64
+
+
+@pytest.mark.parametrize(
+    ("size", "digest", "chunks"),
+    [
+        (5, streams.digest(b"photo"), [b"phot0"]),
+        (5, streams.digest(b"photo"), [b"pho"]),
+        (5, streams.digest(b"photo"), [b"photo", b"!"]),
+        (streams.MAX_PHOTO_BYTES + 1, streams.digest(b"photo"), [b"photo"]),
+        (5, b"short", [b"photo"]),
+    ],
+    ids=["changed", "cut", "longer", "too-large", "bad-digest"],
+)
+def test_an_original_that_is_not_what_was_announced_is_a_loss(served, photos, size, digest, chunks):
+    header = pb.OriginalHeader(id="1", size_bytes=size, sha256=digest)
+    answers = [
+        pb.GetOriginalResponse(header=header),
+        *(pb.GetOriginalResponse(chunk=chunk) for chunk in chunks),
+    ]
+    served.original = lambda request: iter(answers)
+    with pytest.raises(errors.DataLoss):
+        photos.get("1")
+
+
+@pytest.mark.parametrize(
+    "answers", [[], [pb.GetOriginalResponse(chunk=b"photo")]], ids=["nothing", "no-header"]
+)
+def test_an_original_without_a_header_is_an_error(served, photos, answers):
+    served.original = lambda request: iter(answers)
+    with pytest.raises(errors.BlindsightError):
+        photos.get("1")
+
+
+def test_an_empty_original_is_an_original(served, photos):
+    header = pb.OriginalHeader(id="1", name="empty", size_bytes=0, sha256=streams.digest(b""))
+    served.original = lambda request: iter([pb.GetOriginalResponse(header=header)])
+    assert photos.get("1").data == b""
+
+
+def test_a_metric_of_a_newer_keyholder_is_named_as_unknown(served):
+    unknown = pytest.raises(errors.BlindsightError, match="metric 99, which this client does not know")
+    with blindsight.connect(served.address) as vault, unknown:
+        vault.collections()
+
+
+def test_vectors_are_checked_before_an_ingest_begins(served, photos):
+    begun = []
+    served.ingest = lambda requests, context: begun.append(1) or iter(())
+    matrix = np.ones((5000, 3))
+    matrix[4999] = np.nan
+    with pytest.raises(errors.InvalidVector, match="row 4999"):
+        photos.ingest_vectors(matrix)
+    with pytest.raises(errors.InvalidVector, match="dimension 4, want 3"):
+        photos.ingest_vectors(np.ones((2, 4)))
+    with pytest.raises(errors.InvalidVector, match="row 1 is zero"):
+        photos.ingest_vectors([[1, 2, 3], [0, 0, 0]])
+    assert begun == []
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_no_matches_cannot_be_asked_for(photos, k):
+    with pytest.raises(errors.InvalidArgument, match="want at least 1"):
+        photos.search_vectors([1.0, 2.0, 3.0], k=k)
+
+
+def test_a_dead_address_is_one_line_that_says_what_to_do(tmp_path):
+    with pytest.raises(errors.Unavailable) as caught:
+        blindsight.connect("127.0.0.1:9", timeout_seconds=5)
+    assert str(caught.value) == (
+        "no keyholder answers at 127.0.0.1:9; start one with `blindsight up --data DIR`"
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "host:", ":7420", "host:port", "host:0", "host:65536", "host:-1"]
+)
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(errors.InvalidArgument, match="want HOST:PORT"):
+        blindsight.connect(address)
+
+
+def test_a_keyholder_that_is_stopping_is_unavailable(served):
+    served.health.set(SERVICE, health_pb2.HealthCheckResponse.NOT_SERVING)
+    with pytest.raises(errors.Unavailable, match="not serving"):
+        blindsight.connect(served.address)
+
+
+def test_another_service_is_no_keyholder():
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with pytest.raises(errors.Unavailable, match="is no keyholder"):
+        blindsight.connect(f"127.0.0.1:{port}")
+    server.stop(None).wait()
