@@ -1,0 +1,3 @@
+from blindsight.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""Puts the commands together, runs one and turns what it raises into a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from blindsight import __version__
+from blindsight.cli import collections, ingest, items, keys, output, search, status, up
+from blindsight.errors import BlindsightError, InvalidArgument
+
+DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
+USAGE = 2
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+app = typer.Typer(
+    name="blindsight",
+    help="An encrypted image vault: machines you do not trust search photos that they never see.",
+    epilog="Start with: blindsight up --data DIR",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Answers what needs no command."""
+    if version:
+        output.answer(f"blindsight {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        help_text = context.get_help()  # empty where it has printed itself
+        if help_text:
+            output.answer(help_text)
+
+
+SERVICES, COLLECTIONS = "The services", "Photos and vectors"
+app.command("up", rich_help_panel=SERVICES)(up.up)
+app.command("status", rich_help_panel=SERVICES)(status.status)
+app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
+app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
+app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
+app.command("search", rich_help_panel=COLLECTIONS)(search.search)
+app.command("get", rich_help_panel=COLLECTIONS)(items.get)
+app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)
+app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code; an error is one line on standard error."""
+    try:
+        code = app(arguments, prog_name="blindsight", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except (typer.Abort, EOFError):
+        output.error("there was no answer, so nothing was done")
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last place where a traceback can be kept from people
+        return _failed(error)
+    if code == INTERRUPTED:
+        output.note("interrupted")
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception) -> int:
+    if os.environ.get(DEBUG_VARIABLE):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):
+        # Nobody reads on; the interpreter must not try to flush into the pipe at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    message, code = explained(error)
+    output.error(message)
+    return code
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """What an error says to people, and the exit code that it stands for."""
+    if isinstance(error, output.Failure):
+        return str(error), error.code
+    if isinstance(error, BlindsightError):
+        return error.message, USAGE if isinstance(error, InvalidArgument) else 1
+    if isinstance(error, TyperException):
+        return _usage(error), error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}", 1
+    kind = type(error).__name__
+    return f"unexpected {kind}: {error} (set {DEBUG_VARIABLE}=1 to see where)", 1
+
+
+def _usage(error: TyperException) -> str:
+    message = error.format_message().rstrip(".").replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see `{context.command_path} --help`" if context is not None else message

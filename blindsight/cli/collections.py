@@ -1,0 +1,161 @@
+"""`blindsight collection`: create, list, describe and delete."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from blindsight.cli import options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+
+if TYPE_CHECKING:
+    from blindsight.client import CollectionInfo
+
+app = typer.Typer(help="Create, list, describe and delete collections.")
+
+
+class MetricName(StrEnum):
+    """What a score is."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+    DOT = "dot"
+
+
+@app.command("create")
+def create(
+    name: Name,
+    scheme: Annotated[str, typer.Option(help="Homomorphic scheme.")] = "ckks",
+    embedder: Annotated[
+        str, typer.Option(metavar="NAME", help="What makes vectors of photos: descriptor, pixels, or none.")
+    ] = "descriptor",
+    dimension: Annotated[
+        int | None, typer.Option(min=1, help="Of a vector; needed with --embedder none.", show_default=False)
+    ] = None,
+    metric: Annotated[MetricName, typer.Option(help="What a score is.")] = MetricName.COSINE,
+    expected_size: Annotated[
+        int | None, typer.Option(min=1, help="How many items it may have one day.", show_default=False)
+    ] = None,
+    max_norm: Annotated[
+        float | None, typer.Option(help="Longest vector, for euclidean and dot.", show_default=False)
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Add a collection and print its parameters."""
+    with options.vault(address) as vault, output.spinner(f"creating {name}"):
+        made = vault.create_collection(
+            name,
+            scheme=scheme,
+            embedder=embedder,
+            dimension=dimension,
+            metric=metric.value,
+            expected_size=expected_size,
+            max_norm=max_norm,
+        ).describe()
+    if as_json:
+        output.document(asdict(made))
+        return
+    output.show(Text.assemble("Created ", (output.printable(made.name), "bold"), "."))
+    output.show(output.facts(_parameters(made)))
+
+
+@app.command("list")
+def list_all(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+    """All collections."""
+    with options.vault(address) as vault:
+        found = vault.collections()
+    if as_json:
+        output.document({"collections": [asdict(one) for one in found]})
+        return
+    if not found:
+        output.answer("No collections yet; make one with `blindsight collection create NAME`.")
+        return
+    output.show(summary(found))
+
+
+@app.command("describe")
+def describe(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+    """One collection: its parameters, and what is in it."""
+    with options.vault(address) as vault:
+        found = vault.collection(name).describe()
+    if as_json:
+        output.document(asdict(found))
+        return
+    output.show(Text(output.printable(found.name), style="bold"))
+    output.show(output.facts([*_parameters(found), *_content(found)]))
+
+
+@app.command("delete")
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also not on a terminal.")] = False,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Remove a collection and everything in it."""
+    with options.vault(address) as vault:
+        found = vault.collection(name).describe()
+        if not yes and not as_json and output.interactive():
+            question = f"Delete {output.printable(name)} with {found.items:,} items?"
+            if not typer.confirm(question, err=True):
+                raise output.Failure("not deleted")
+        with output.spinner(f"deleting {name}"):
+            vault.delete_collection(name)
+    if as_json:
+        output.document({"deleted": name, "items": found.items})
+        return
+    output.answer(f"Deleted {output.printable(name)} with {found.items:,} items.")
+
+
+def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
+    """A table of collections."""
+    made = output.table(
+        "collection", "items", "dimension", "metric", "embedder", "scheme", "on disk",
+        right=("items", "dimension", "on disk"),
+    )  # fmt: skip
+    for one in found:
+        made.add_row(
+            Text(output.printable(one.name), style="bold"),
+            f"{one.items:,}",
+            str(one.dimension),
+            one.metric,
+            one.embedder,
+            one.scheme,
+            output.size(one.size_bytes),
+        )
+    return made
+
+
+def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
+    norm = [("max norm", f"{one.max_norm:g}" if one.max_norm else "set by the first ingest")]
+    return [
+        ("scheme", f"{one.scheme}, {one.parameter_set}"),
+        ("security", one.security),
+        ("embedder", one.embedder),
+        ("dimension", str(one.dimension)),
+        ("metric", one.metric),
+        *(norm if one.metric != "cosine" else []),
+        ("expected size", f"{one.expected_size:,}"),
+        ("stride", str(one.stride)),
+        ("score error", f"at most {one.score_error_bound:.1e}"),
+    ]
+
+
+def _content(one: CollectionInfo) -> list[tuple[str, str]]:
+    created = datetime.fromtimestamp(one.created_unix_seconds).astimezone()
+    return [
+        ("items", f"{one.items:,}"),
+        ("in the tail", f"{one.tail_items:,}"),
+        (
+            "deleted",
+            f"{one.deleted_items:,}" + (", in ciphertexts until a repack" if one.deleted_items else ""),
+        ),
+        ("on disk", output.size(one.size_bytes)),
+        ("created", f"{created:%Y-%m-%d %H:%M:%S %Z}"),
+    ]

@@ -1,0 +1,134 @@
+"""`blindsight ingest`: photos or vectors into a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from blindsight.cli import arrays, options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.errors import BlindsightError, InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.client import Collection, IngestProgress, IngestReport
+    from blindsight.client.models import IngestCallback
+
+# More rejected files than this are counted, not listed.
+LISTED = 20
+
+
+def ingest(
+    name: Name,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False),
+    ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="A float matrix, one row per item.", show_default=False),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.txt", help="Ids of the rows, one a line.", show_default=False),
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Encrypt photos (or vectors of your own) into a collection.
+
+    What is no photo is skipped and counted; the rest goes in.  Repeating is safe.
+    """
+    if ids is not None and vectors is None:
+        raise InvalidArgument("--ids names the rows of --vectors, and there is none")
+    with options.vault(address) as vault:
+        collection = vault.collection(name)
+        if paths and vectors is None:
+            report = _photos(collection, paths)
+        elif vectors is not None and not paths:
+            report = _vectors(collection, vectors, ids)
+        else:
+            raise InvalidArgument("want either PATH... or --vectors FILE.npy")
+    nothing_taken = report.rejected and not report.stored and not report.duplicates
+    if as_json:
+        output.document(_as_document(report))
+    elif not nothing_taken or len(report.items) > 1:  # of a single file the error says it all
+        _show(report)
+    if nothing_taken:
+        raise _nothing_taken(report)
+
+
+def _photos(collection: Collection, paths: list[str]) -> IngestReport:
+    with _following(collection.name) as follow:
+        return collection.ingest(paths, progress=follow)
+
+
+def _vectors(collection: Collection, matrix: Path, ids: Path | None) -> IngestReport:
+    rows = arrays.load_matrix(matrix)
+    names = arrays.load_ids(ids) if ids is not None else None
+    with _following(collection.name) as follow:
+        return collection.ingest_vectors(rows, names, progress=follow)
+
+
+@contextmanager
+def _following(name: str) -> Iterator[IngestCallback]:
+    with output.meter(f"ingesting into {output.printable(name)}") as meter:
+
+        def follow(now: IngestProgress) -> None:
+            meter.update(now.done, now.total, f"{now.rejected:,} rejected" if now.rejected else "")
+
+        try:
+            yield follow
+        except BlindsightError as error:
+            kept = int(error.metadata.get("stored", 0))
+            if kept:
+                # What was acknowledged is safe, and whoever repeats the command should know it.
+                raise output.Failure(
+                    f"{error.message} (at least {kept:,} items were stored before)"
+                ) from error
+            raise
+
+
+def _as_document(report: IngestReport) -> dict[str, object]:
+    return {
+        "stored": report.stored,
+        "duplicates": report.duplicates,
+        "rejected": report.rejected,
+        "items": [asdict(item) for item in report.items],
+        "seconds": round(report.seconds, 3),
+        "per_second": round(report.per_second, 3),
+    }
+
+
+def _show(report: IngestReport) -> None:
+    rejected = [item for item in report.items if item.outcome == "rejected"]
+    if rejected:
+        listed = output.table("rejected", "reason")
+        for item in rejected[:LISTED]:
+            listed.add_row(Text(output.printable(item.path)), Text(output.printable(item.message)))
+        output.show(listed)
+    if len(rejected) > LISTED:
+        output.answer(f"... and {len(rejected) - LISTED:,} more; --json lists all of them.")
+    counts = Text.assemble(
+        (f"{report.stored:,} stored", "green"),
+        f", {report.duplicates:,} duplicates, ",
+        (f"{report.rejected:,} rejected", "yellow" if report.rejected else ""),
+        f" in {output.duration(report.seconds)} ({report.per_second:,.1f} a second)",
+    )
+    output.show(counts)
+
+
+def _nothing_taken(report: IngestReport) -> output.Failure:
+    first = next((item for item in report.items if item.outcome == "rejected"), None)
+    if first is None:
+        return output.Failure(f"none of {report.rejected:,} items could be taken")
+    if len(report.items) == 1:
+        return output.Failure(f"{first.path}: {first.message}")
+    return output.Failure(
+        f"none of {report.rejected:,} files could be taken; the first: {first.path}: {first.message}"
+    )

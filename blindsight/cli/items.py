@@ -1,0 +1,89 @@
+"""`blindsight get`, `delete` and `repack`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blindsight.cli import files, options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.client import RepackProgress
+
+STANDARD_OUTPUT = Path("-")
+_NAMED = 5
+
+
+def get(
+    name: Name,
+    item: Annotated[str, typer.Argument(metavar="ID", help="Of the photo.", show_default=False)],
+    to: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to write it; - is standard output."),
+    ],
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Write a photo to a file, byte for byte as it was put in."""
+    if to == STANDARD_OUTPUT and as_json:
+        raise InvalidArgument("standard output cannot take both the photo and --json")
+    if to == STANDARD_OUTPUT and sys.stdout.isatty():
+        raise InvalidArgument("a photo is nothing for a terminal; want -o FILE, or a pipe")
+    with options.vault(address) as vault, output.spinner(f"fetching {output.printable(item)}"):
+        original = vault.collection(name).get(item)
+    if to == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(original.data)
+        sys.stdout.buffer.flush()
+        return
+    files.write(to, original.data)
+    if as_json:
+        about = {"id": original.id, "name": original.name, "media_type": original.media_type}
+        output.document({**about, "size_bytes": len(original.data), "file": str(to)})
+        return
+    called = f" ({output.printable(original.name)})" if original.name else ""
+    output.answer(f"{output.printable(str(to))}: {output.size(len(original.data))}{called}")
+
+
+def delete(
+    name: Name,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Of the items.", show_default=False)],
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Delete items; their room in ciphertexts is won back by `repack`."""
+    with options.vault(address) as vault, output.spinner(f"deleting from {output.printable(name)}"):
+        deletion = vault.collection(name).delete(ids)
+    unknown = deletion.unknown_ids
+    if as_json:
+        output.document({"deleted": deletion.deleted, "unknown_ids": list(unknown)})
+    else:
+        output.answer(f"Deleted {deletion.deleted:,}.")
+    if unknown:
+        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+        raise output.Failure(f"no such item: {', '.join(unknown[:_NAMED])}{more}")
+
+
+def repack(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+    """Encrypt the tail and half-empty segments anew: smaller on disk, faster to search."""
+    with options.vault(address) as vault, output.meter(f"repacking {output.printable(name)}") as meter:
+
+        def follow(now: RepackProgress) -> None:
+            meter.update(now.items_done, now.items_total)
+
+        result = vault.collection(name).repack(progress=follow)
+    if as_json:
+        output.document(asdict(result))
+        return
+    if not result.segments_retired:
+        output.answer("Nothing to repack.")
+        return
+    output.answer(
+        f"{result.items_done:,} items encrypted anew: {result.segments_retired:,} segments retired, "
+        f"{result.segments_written:,} written."
+    )

@@ -1,0 +1,95 @@
+"""`blindsight keys`: makes key files.  The one place where the command touches secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blindsight.cli import output
+from blindsight.cli.options import Json
+from blindsight.errors import AlreadyExists, InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.trusted.keyholder.secrets import Secret
+
+# As the keyholder expects it in its data folder.
+KEY_FILE_NAME = "keys.bsky"
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        envvar="BLINDSIGHT_PASSPHRASE_FILE",
+        metavar="FILE",
+        help="Its first line is the passphrase.",
+        show_default=False,
+    ),
+]
+
+app = typer.Typer(help="Create the owner's key set.")
+
+
+@app.callback()
+def keys() -> None:
+    """Keep `create` a subcommand although it is alone."""
+
+
+@app.command("create")
+def create(
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The key file, or a folder for it.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key set and seal it into a new file by a passphrase.
+
+    Whoever has the file and the passphrase has everything; without them the vault cannot be opened.
+    """
+    # What has no suffix is a folder, whether it exists or not.
+    is_file = out.is_file() or (out.suffix and not out.is_dir())
+    path = out if is_file else out / KEY_FILE_NAME
+    if path.exists():
+        raise AlreadyExists(f"{path} exists; a key file is never overwritten")
+    if passphrase_file is not None:
+        passphrase = read_passphrase(passphrase_file)
+    elif output.interactive():
+        passphrase = ask_passphrase(twice=True)
+    else:
+        raise InvalidArgument("no passphrase: want --passphrase-file FILE, or a terminal to ask on")
+    with output.spinner("creating the key set"):
+        key_id = create_key_file(path, passphrase)
+    if as_json:
+        output.document({"file": str(path), "key_id": key_id})
+    else:
+        output.answer(f"{output.printable(str(path))}: key {key_id}")
+
+
+def read_passphrase(path: Path) -> Secret:
+    """The first line of a file."""
+    from blindsight.trusted.keyholder import passphrase
+
+    return passphrase.from_file(path)
+
+
+def ask_passphrase(*, twice: bool) -> Secret:
+    """Asks on the terminal; twice for a new one."""
+    from blindsight.trusted.keyholder import passphrase
+
+    return passphrase.from_prompt(twice=twice)
+
+
+def generate_passphrase(path: Path) -> Secret:
+    """Makes one into a new file, mode 0600."""
+    from blindsight.trusted.keyholder import passphrase
+
+    return passphrase.generate(path)
+
+
+def create_key_file(path: Path, passphrase: Secret) -> str:
+    """Makes a key set and seals it into a new file; returns the key's id in hex."""
+    from blindsight.trusted.keyholder import keyfile
+    from blindsight.trusted.keyholder import keys as key_sets
+
+    made = key_sets.create()
+    keyfile.write(path, made, passphrase)
+    return made.key_id.hex()

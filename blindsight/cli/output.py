@@ -1,0 +1,214 @@
+"""What a terminal shows: answers on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+# Without a terminal, a long run says where it is this often, and a short one says nothing.
+QUIET_SECONDS = 10.0
+_PIPE_WIDTH = 200
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Failure(Exception):
+    """Ends the command with one line and an exit code."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@cache
+def stdout() -> Console:
+    """For answers; a pipe gets lines that are long enough for whole ids."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+
+@cache
+def stderr() -> Console:
+    """For progress and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def interactive() -> bool:
+    """Whether there is somebody to ask; a daemon may have no standard input at all."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def printable(text: str) -> str:
+    """A name as a terminal may see it: without control characters."""
+    return "".join(letter if letter.isprintable() else _REPLACEMENT for letter in text)
+
+
+def answer(line: str) -> None:
+    """One line on standard output, as it is."""
+    stdout().print(Text(line), soft_wrap=True)
+
+
+def document(value: object) -> None:
+    """The one JSON document of a command with --json."""
+    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, allow_nan=False))  # noqa: T201
+
+
+def note(message: str) -> None:
+    """One line on standard error, for people."""
+    stderr().print(Text(f"blindsight: {printable(message)}", style="dim"), soft_wrap=True)
+
+
+def error(message: str) -> None:
+    """The one line that says what went wrong."""
+    flat = printable(" ".join(message.split()))
+    stderr().print(Text.assemble("blindsight: ", ("error:", "bold red"), f" {flat}"), soft_wrap=True)
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """An empty table; columns named in `right` hold numbers."""
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> Table:
+    """Names and values below each other."""
+    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(name, Text(printable(value)))
+    return made
+
+
+def show(what: Any) -> None:
+    """A table or a text on standard output."""
+    stdout().print(what)
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time span for people."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "<1 ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+class Meter(Protocol):
+    """Shows how far something is."""
+
+    def update(self, done: int, total: int | None = None, remark: str = "") -> None:
+        """Takes the present state."""
+
+
+@contextmanager
+def meter(what: str, total: int | None = None) -> Iterator[Meter]:
+    """A progress bar on a terminal; elsewhere a line now and then, once it takes long."""
+    if not stderr().is_terminal:
+        yield Lines(what, total)
+        return
+    with _bar() as progress:
+        yield _Bar(progress, what, total)
+
+
+@contextmanager
+def spinner(what: str) -> Iterator[None]:
+    """Shows on a terminal that something of unknown length goes on."""
+    if not stderr().is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        progress.add_task(what)
+        yield
+
+
+def _bar() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[yellow]{task.fields[remark]}"),
+        console=stderr(),
+        transient=True,
+        expand=True,
+    )
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="cyan")
+
+
+class _Bar:
+    def __init__(self, progress: Progress, what: str, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task(what, total=total, remark="")
+
+    def update(self, done: int, total: int | None = None, remark: str = "") -> None:
+        if total is not None:
+            self._progress.update(self._task, total=total)
+        self._progress.update(self._task, completed=done, remark=remark)
+
+
+class Lines:
+    """A meter for where no terminal is: a line now and then."""
+
+    def __init__(self, what: str, total: int | None, quiet_seconds: float = QUIET_SECONDS) -> None:
+        self._what = what
+        self._total = total
+        self._quiet_seconds = quiet_seconds
+        self._started = self._told = time.monotonic()
+
+    def update(self, done: int, total: int | None = None, remark: str = "") -> None:
+        """Writes a line when the last one is long enough ago."""
+        self._total = total if total is not None else self._total
+        now = time.monotonic()
+        if now - self._told < self._quiet_seconds:
+            return
+        self._told = now
+        rate = done / max(now - self._started, 1e-9)
+        parts = [f"{self._what}: {done:,}"]
+        if self._total:
+            parts[0] += f" of {self._total:,} ({100 * done // self._total} %)"
+        parts.append(f"{rate:,.0f}/s")
+        if self._total and rate > 0:
+            parts.append(f"{duration((self._total - done) / rate)} left")
+        note(", ".join([*parts, remark] if remark else parts))

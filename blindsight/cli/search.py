@@ -1,0 +1,104 @@
+"""`blindsight search`: the best matches of a photo or of vectors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from blindsight.cli import arrays, files, options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.client import Collection, SearchAnswer, SearchTimings
+
+_STAGES = ("embed", "encrypt", "score", "decrypt", "rank")
+
+
+def search(
+    name: Name,
+    image: Annotated[
+        Path | None, typer.Argument(metavar="IMAGE", help="The photo to look for.", show_default=False)
+    ] = None,
+    vector: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="Query vectors instead, one a row.", show_default=False),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many matches.")] = 5,
+    threshold: Annotated[
+        float | None, typer.Option(help="The worst score that is still a match.", show_default=False)
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the matching photos there.", show_default=False)
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Find the photos that are most like IMAGE, or the best matches of vectors."""
+    with options.vault(address) as vault:
+        collection = vault.collection(name)
+        with output.spinner(f"searching {output.printable(name)}"):
+            if image is not None and vector is None:
+                answer = collection.search(image, k, threshold=threshold)
+            elif vector is not None and image is None:
+                answer = collection.search_vectors(arrays.load_matrix(vector), k, threshold=threshold)
+            else:
+                raise InvalidArgument("want either IMAGE or --vector FILE.npy")
+        if save is not None:
+            _save(collection, answer, save)
+    if as_json:
+        output.document(as_document(answer))
+    else:
+        _show(answer)
+
+
+def as_document(answer: SearchAnswer) -> dict[str, object]:
+    """What --json prints."""
+    return {
+        "results": [[asdict(hit) for hit in hits] for hits in answer.results],
+        "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
+    }
+
+
+def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
+    files.make_folder(folder)
+    total = sum(len(hits) for hits in answer.results)
+    with output.meter(f"saving to {output.printable(str(folder))}", total) as meter:
+        done = 0
+        for number, hits in enumerate(answer.results, 1):
+            for rank, hit in enumerate(hits, 1):
+                original = collection.get(hit.id)
+                query = f"{number:04}-" if len(answer.results) > 1 else ""
+                safe = files.safe_name(original.name or original.id, original.media_type)
+                files.write(folder / f"{query}{rank:02}-{safe}", original.data)
+                done += 1
+                meter.update(done)
+
+
+def _show(answer: SearchAnswer) -> None:
+    batch = len(answer.results) > 1
+    columns = ["query"] if batch else []
+    found = output.table(*columns, "rank", "score", "id", "name", right=("query", "rank", "score"))
+    for number, hits in enumerate(answer.results):
+        for rank, hit in enumerate(hits, 1):
+            first = [str(number) if rank == 1 else ""] if batch else []
+            style = "bold green" if rank == 1 else ""
+            score = Text(f"{hit.score:.4f}", style=style)
+            found.add_row(*first, str(rank), score, hit.id, Text(output.printable(hit.name), style=style))
+    if any(answer.results):
+        output.show(found)
+    else:
+        output.answer("No matches.")
+    output.show(_latency(answer.timings))
+
+
+def _latency(timings: SearchTimings) -> Text:
+    seconds = timings.seconds()
+    stages = [f"{stage} {output.duration(seconds[stage])}" for stage in _STAGES if seconds[stage] > 0]
+    return Text.assemble(
+        (f"{output.duration(timings.total_seconds)}", "bold"), (f"  ({', '.join(stages)})", "dim")
+    )

@@ -1,0 +1,568 @@
+"""The `blindsight` command as people run it, against three real services that it started itself."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import photos
+from support.command import Up, run, run_on_terminal, started
+
+import blindsight
+
+SEED = np.random.default_rng(7)
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory):
+    with Up(tmp_path_factory.mktemp("command") / "data") as up:
+        yield up
+
+
+@pytest.fixture
+def blind(services):
+    """Runs a command against the services; checks the exit code."""
+
+    def call(*arguments, code=0, **options):
+        done = run(*arguments, address=services.address, **options)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def made(services):
+    """Makes a collection, without the command."""
+
+    def create(name: str, **options) -> None:
+        with blindsight.connect(services.address) as vault:
+            vault.create_collection(name, **options)
+
+    return create
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Four photos (one below), and three files that are none."""
+    made = tmp_path_factory.mktemp("photos")
+    (made / "below").mkdir()
+    for name in ("astronaut", "chelsea", "coffee"):
+        (made / f"{name}.jpg").write_bytes(photos.jpeg(name))
+    (made / "below" / "rocket.jpg").write_bytes(photos.jpeg("rocket"))
+    (made / "notes.txt").write_text("no photo")
+    (made / "empty.jpg").touch()
+    (made / "cut.jpg").write_bytes(photos.jpeg("camera")[:3000])
+    (made / ".hidden.jpg").write_bytes(photos.jpeg("coins"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def filled(services, folder) -> str:
+    """The name of a collection with the four photos in it."""
+    assert run("collection", "create", "photos", address=services.address).returncode == 0
+    assert run("ingest", "photos", str(folder), address=services.address).returncode == 0
+    return "photos"
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory) -> Path:
+    """500 vectors of 32 dimensions in a .npy file."""
+    path = tmp_path_factory.mktemp("vectors") / "matrix.npy"
+    np.save(path, SEED.standard_normal((500, 32)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def vectors(services, matrix) -> str:
+    """The name of a collection with the vectors in it."""
+    created = ["collection", "create", "vectors", "--embedder", "none", "--dimension", "32"]
+    assert run(*created, address=services.address).returncode == 0
+    ids = matrix.with_name("ids.txt")
+    ids.write_text("".join(f"row-{row}\n" for row in range(500)))
+    given = ["ingest", "vectors", "--vectors", str(matrix), "--ids", str(ids)]
+    assert run(*given, address=services.address).returncode == 0
+    return "vectors"
+
+
+def hits(done) -> list[list[dict]]:
+    return json.loads(done.stdout)["results"]
+
+
+def test_the_version_is_printed():
+    assert run("--version").stdout == f"blindsight {blindsight.__version__}\n"
+
+
+# --- collections -------------------------------------------------------------------------------
+
+
+def test_a_created_collection_shows_its_parameters_and_is_listed(blind):
+    shown = blind("collection", "create", "shown", "--expected-size", "5000").stdout
+    for word in ("descriptor", "cosine", "128-bit", "stride", "score error", "5,000"):
+        assert word in shown
+    assert "shown" in blind("collection", "list").stdout
+    listed = json.loads(blind("collection", "list", "--json").stdout)["collections"]
+    described = json.loads(blind("collection", "describe", "shown", "--json").stdout)
+    assert described in listed
+    assert (described["items"], described["expected_size"], described["metric"]) == (0, 5000, "cosine")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+def test_a_collection_of_every_metric_can_be_made_and_deleted(blind, metric):
+    name = f"of-{metric}"
+    arguments = ["--embedder", "none", "--dimension", "8", "--metric", metric, "--json"]
+    assert json.loads(blind("collection", "create", name, *arguments).stdout)["metric"] == metric
+    assert json.loads(blind("collection", "delete", name, "--json").stdout) == {"deleted": name, "items": 0}
+    assert "no collection" in blind("collection", "describe", name, code=1).stderr
+
+
+def test_a_name_that_is_taken_is_one_line(blind, filled):
+    done = blind("collection", "create", filled, code=1)
+    assert done.stdout == ""
+    assert done.stderr.startswith("blindsight: error: collection 'photos' exists")
+    assert done.stderr.count("\n") == 1
+
+
+# --- photos ------------------------------------------------------------------------------------
+
+
+def test_a_folder_goes_in_and_what_is_no_photo_is_counted(made, blind, folder):
+    made("counted")
+    report = json.loads(blind("ingest", "counted", str(folder), "--json").stdout)
+    assert (report["stored"], report["duplicates"], report["rejected"]) == (4, 0, 3)
+    outcomes = {Path(item["path"]).name: item for item in report["items"]}
+    assert {name for name, item in outcomes.items() if item["outcome"] == "rejected"} == {
+        "notes.txt",
+        "empty.jpg",
+        "cut.jpg",
+    }
+    assert outcomes["notes.txt"]["reason"] == "INVALID_IMAGE"
+    assert outcomes["notes.txt"]["message"]
+    assert outcomes["rocket.jpg"]["id"]
+    assert set(report) == {"stored", "duplicates", "rejected", "items", "seconds", "per_second"}
+
+
+def test_repeating_an_ingest_stores_nothing_twice(blind, filled, folder):
+    done = blind("ingest", filled, str(folder))
+    assert "0 stored, 4 duplicates, 3 rejected" in done.stdout
+    assert "notes.txt" in done.stdout
+    assert json.loads(blind("collection", "describe", filled, "--json").stdout)["items"] == 4
+
+
+def test_a_quoted_glob_is_expanded(made, blind, folder):
+    made("globbed")
+    report = json.loads(blind("ingest", "globbed", f"{folder}/**/*.jpg", "--json").stdout)
+    assert (report["stored"], report["rejected"]) == (4, 2)
+
+
+def test_a_single_file_that_is_rejected_is_a_failure_with_its_reason(blind, filled, folder):
+    done = blind("ingest", filled, str(folder / "notes.txt"), "--json", code=1)
+    assert json.loads(done.stdout)["rejected"] == 1
+    assert f"{folder}/notes.txt: photo is not an image" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_path_that_does_not_exist_stops_the_command_before_anything_is_sent(made, blind, folder):
+    made("untouched")
+    done = blind("ingest", "untouched", str(folder), "nowhere.jpg", code=2)
+    assert done.stderr == "blindsight: error: no such file or folder: nowhere.jpg\n"
+    assert json.loads(blind("collection", "describe", "untouched", "--json").stdout)["items"] == 0
+
+
+def test_an_unseen_crop_finds_its_photo(blind, filled, tmp_path):
+    image = photos.photo("chelsea")
+    image.crop((20, 15, image.width - 20, image.height - 15)).save(tmp_path / "crop.png")
+    done = blind("search", filled, str(tmp_path / "crop.png"), "-k", "3", "--json")
+    document = json.loads(done.stdout)
+    assert set(document) == {"results", "timings_seconds"}
+    [found] = document["results"]
+    assert len(found) == 3
+    assert all(set(hit) == {"id", "score", "name"} for hit in found)
+    assert found[0]["name"] == "chelsea.jpg"
+    assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
+    assert {"embed", "encrypt", "score", "decrypt", "total"} <= set(document["timings_seconds"])
+    assert done.stderr == ""
+
+
+def test_matches_are_shown_with_the_latency_split(blind, filled, folder):
+    shown = blind("search", filled, str(folder / "coffee.jpg")).stdout
+    assert "coffee.jpg" in shown
+    assert "rocket.jpg" in shown  # in a folder below; called by the path in the folder
+    assert "below/rocket.jpg" in shown
+    for stage in ("embed", "encrypt", "score", "decrypt"):
+        assert stage in shown
+
+
+def test_a_threshold_leaves_worse_matches_out(blind, filled, folder):
+    query = str(folder / "coffee.jpg")
+    [found] = hits(blind("search", filled, query, "--threshold", "0.9999", "--json"))
+    assert [hit["name"] for hit in found] == ["coffee.jpg"]
+    done = blind("search", filled, query, "--threshold", "1.5")
+    assert "No matches." in done.stdout
+
+
+def test_more_matches_than_items_are_all_items(blind, filled, folder):
+    [found] = hits(blind("search", filled, str(folder / "coffee.jpg"), "-k", "1000", "--json"))
+    assert len(found) == 4
+
+
+def test_an_empty_collection_has_no_matches(made, blind, folder):
+    made("empty")
+    assert hits(blind("search", "empty", str(folder / "coffee.jpg"), "--json")) == [[]]
+
+
+def test_saved_matches_are_the_originals_under_harmless_names(made, services, blind, folder, tmp_path):
+    made("saved")
+    with blindsight.connect(services.address) as vault:
+        named = [("../../escape\n.txt", photos.jpeg("coffee")), ("", photos.jpeg("rocket"))]
+        assert vault.collection("saved").ingest(named).stored == 2
+    target = tmp_path / "inner" / "matches"
+    blind("search", "saved", str(folder / "coffee.jpg"), "--save", str(target), "--json")
+    saved = sorted(path.name for path in target.iterdir())
+    assert saved[0] == "01-escape_.jpg"
+    assert (target / saved[0]).read_bytes() == photos.jpeg("coffee")
+    assert saved[1].startswith("02-")
+    assert (target / saved[1]).read_bytes() == photos.jpeg("rocket")
+    assert [path.name for path in tmp_path.iterdir()] == ["inner"]
+
+
+def test_a_name_cannot_write_control_characters_to_a_terminal(made, services, blind, folder):
+    made("hostile")
+    with blindsight.connect(services.address) as vault:
+        vault.collection("hostile").ingest(("\x1b]0;owned\x07[red]x.jpg", photos.jpeg("coffee")))
+    shown = blind("search", "hostile", str(folder / "coffee.jpg")).stdout
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "[red]x.jpg" in shown
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("notes.txt", "photo is not an image"),
+        ("empty.jpg", "photo is empty"),
+        ("cut.jpg", "photo"),
+        ("gone.jpg", "no such file"),
+        ("below", "is a folder"),
+    ],
+)
+def test_a_query_that_is_no_photo_is_one_line_and_exit_code_2(blind, filled, folder, query, said):
+    done = blind("search", filled, str(folder / query), "--json", code=2)
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_photo_comes_back_byte_for_byte(blind, filled, folder, tmp_path):
+    [found] = hits(blind("search", filled, str(folder / "astronaut.jpg"), "-k", "1", "--json"))
+    target = tmp_path / "back.jpg"
+    about = json.loads(blind("get", filled, found[0]["id"], "-o", str(target), "--json").stdout)
+    assert target.read_bytes() == photos.jpeg("astronaut")
+    assert about == {
+        "id": found[0]["id"],
+        "name": "astronaut.jpg",
+        "media_type": "image/jpeg",
+        "size_bytes": len(photos.jpeg("astronaut")),
+        "file": str(target),
+    }
+    piped = blind("get", filled, found[0]["id"], "-o", "-", text=False)
+    assert piped.stdout == photos.jpeg("astronaut")
+
+
+@pytest.mark.parametrize(
+    ("item", "said"), [("nope", "no item 'nope'"), ("", "no item"), ("x" * 5000, "no item")]
+)
+def test_an_item_that_is_not_there_is_one_line_and_leaves_no_file(blind, filled, tmp_path, item, said):
+    done = blind("get", filled, item, "-o", str(tmp_path / "x"), code=1)
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_deleted_items_are_gone_from_searches_and_repacked_away(made, blind, folder):
+    made("shrinking")
+    blind("ingest", "shrinking", str(folder))
+    query = str(folder / "coffee.jpg")
+    [before] = hits(blind("search", "shrinking", query, "--json"))
+    done = blind("delete", "shrinking", before[0]["id"], "unheard-of", "--json", code=1)
+    assert json.loads(done.stdout) == {"deleted": 1, "unknown_ids": ["unheard-of"]}
+    assert done.stderr == "blindsight: error: no such item: unheard-of\n"
+    [after] = hits(blind("search", "shrinking", query, "--json"))
+    assert [hit["id"] for hit in after] == [hit["id"] for hit in before[1:]]
+    repacked = json.loads(blind("repack", "shrinking", "--json").stdout)
+    assert repacked["items_done"] == repacked["items_total"] == 3
+    [repacked_hits] = hits(blind("search", "shrinking", query, "--json"))
+    assert [hit["id"] for hit in repacked_hits] == [hit["id"] for hit in after]
+    assert json.loads(blind("collection", "describe", "shrinking", "--json").stdout)["deleted_items"] == 0
+
+
+def test_the_sdk_takes_photos_in_every_form(services, made, folder):
+    made("forms")
+    image = photos.photo("coins")
+    with blindsight.connect(services.address) as vault:
+        forms = vault.collection("forms")
+        seen = []
+        report = forms.ingest(
+            [
+                folder / "astronaut.jpg",
+                str(folder / "below"),
+                f"{folder}/chel*.jpg",
+                ("coffee", photos.jpeg("coffee")),
+                ("coins", image),
+                ("camera", np.asarray(photos.photo("camera").convert("L"))),
+                folder / "notes.txt",
+            ],
+            progress=seen.append,
+        )
+        assert (report.stored, report.duplicates, report.rejected) == (6, 0, 1)
+        assert (seen[-1].done, seen[-1].total) == (7, 7)
+        for query, name in [
+            (image, "coins"),
+            (np.asarray(image), "coins"),
+            (photos.jpeg("coffee"), "coffee"),
+            (folder / "below" / "rocket.jpg", "rocket.jpg"),
+        ]:
+            [found] = forms.search(query, k=2).results
+            assert found[0].name == name
+        original = forms.get(next(item.id for item in report.items if item.path == "coins"))
+        assert original.media_type == "image/png"
+        assert np.array_equal(np.asarray(original.image()), np.asarray(image))
+        assert forms.delete(original.id).deleted == 1
+        assert forms.describe().items == 5
+
+
+def test_the_sdk_takes_photos_from_a_generator_without_keeping_them(services, made):
+    made("generated")
+    rng = np.random.default_rng(1)
+    pictures = ((f"{number}.png", rng.integers(0, 256, (40, 60, 3), np.uint8)) for number in range(30))
+    with blindsight.connect(services.address) as vault:
+        report = vault.collection("generated").ingest(pictures)
+    assert report.stored == 30
+    assert [item.path for item in report.items] == [f"{number}.png" for number in range(30)]
+
+
+# --- vectors -----------------------------------------------------------------------------------
+
+
+def test_a_batch_of_vectors_is_answered_like_numpy(blind, vectors, matrix):
+    rows = np.load(matrix)
+    queries = rows[:7] + 0.3 * SEED.standard_normal((7, 32))
+    np.save(matrix.with_name("queries.npy"), queries)
+    found = hits(
+        blind("search", vectors, "--vector", str(matrix.with_name("queries.npy")), "-k", "10", "--json")
+    )
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    scores = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ unit.T
+    assert len(found) == 7
+    for row, answered in enumerate(found):
+        assert answered[0]["id"] == f"row-{row}"
+        for hit in answered:
+            assert hit["score"] == pytest.approx(scores[row, int(hit["id"][4:])], abs=2e-4)
+
+
+def test_one_vector_and_integers_are_taken(blind, vectors, matrix, tmp_path):
+    np.save(tmp_path / "one.npy", np.round(np.load(matrix)[3] * 1000).astype(np.int64))
+    [found] = hits(blind("search", vectors, "--vector", str(tmp_path / "one.npy"), "-k", "1", "--json"))
+    assert found[0]["id"] == "row-3"
+
+
+def test_vectors_have_no_originals(blind, vectors, tmp_path):
+    assert "it has no original" in blind("get", vectors, "row-1", "-o", str(tmp_path / "x"), code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (np.full((3, 32), np.nan), "row 0 has a NaN"),
+        (np.vstack([np.ones((2, 32)), np.zeros((1, 32))]), "direction"),
+        (np.ones((3, 31)), "31, want 32"),
+        (np.ones((3, 32), complex), "complex128"),
+        (np.ones((2, 3, 32)), "shape [2, 3, 32]"),
+        (np.ones((0, 32)), "shape [0, 32]"),
+    ],
+    ids=["nan", "zero", "dimension", "complex", "cube", "none"],
+)
+@pytest.mark.parametrize("way", ["ingest", "search"])
+def test_wrong_vectors_are_one_line_and_exit_code_2(blind, vectors, tmp_path, rows, said, way):
+    np.save(tmp_path / "wrong.npy", rows)
+    option = "--vectors" if way == "ingest" else "--vector"
+    done = blind(way, vectors, option, str(tmp_path / "wrong.npy"), "--json", code=2)
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert json.loads(blind("collection", "describe", vectors, "--json").stdout)["items"] == 500
+
+
+def test_an_id_that_is_taken_is_a_failure(blind, vectors, matrix, tmp_path):
+    (tmp_path / "ids.txt").write_text("row-499\n")
+    np.save(tmp_path / "one.npy", np.load(matrix)[:1])
+    arguments = ["--vectors", str(tmp_path / "one.npy"), "--ids", str(tmp_path / "ids.txt")]
+    assert "in the collection already" in blind("ingest", vectors, *arguments, code=1).stderr
+
+
+def test_ids_must_match_the_rows(blind, vectors, matrix, tmp_path):
+    (tmp_path / "ids.txt").write_text("one\ntwo\n")
+    done = blind("ingest", vectors, "--vectors", str(matrix), "--ids", str(tmp_path / "ids.txt"), code=2)
+    assert done.stderr == "blindsight: error: 2 ids for 500 rows, want one id for each row\n"
+
+
+@pytest.mark.parametrize("arguments", [["x.jpg", "--vector", "x.npy"], []])
+def test_a_search_wants_either_a_photo_or_vectors(blind, vectors, arguments):
+    done = blind("search", vectors, *arguments, code=2)
+    assert done.stderr == "blindsight: error: want either IMAGE or --vector FILE.npy\n"
+
+
+def test_photos_and_vectors_do_not_mix(blind, vectors, filled, folder, matrix):
+    done = blind("search", vectors, str(folder / "coffee.jpg"), code=2)
+    assert "takes vectors only" in done.stderr
+    done = blind("ingest", filled, "--vectors", str(matrix), code=2)
+    assert done.stderr.count("\n") == 1
+
+
+# --- status, terminals, interruptions ----------------------------------------------------------
+
+
+def test_the_status_names_every_service_with_what_it_holds(blind, filled, vectors):
+    state = json.loads(blind("status", "--json").stdout)
+    by_name = {service["name"]: service for service in state["services"]}
+    assert set(by_name) == {"keyholder", "evaluator", "storage"}
+    assert {name: service["zone"] for name, service in by_name.items()} == {
+        "keyholder": "trusted",
+        "evaluator": "untrusted",
+        "storage": "untrusted",
+    }
+    for service in state["services"]:
+        assert service["reachable"]
+        assert service["version"] == blindsight.__version__
+        assert service["memory_bytes"] > 1 << 20
+    assert by_name["storage"]["items"] >= 504
+    assert by_name["storage"]["disk_bytes"] > 1 << 16
+    assert {collection["name"] for collection in state["collections"]} >= {filled, vectors}
+    shown = blind("status").stdout
+    for word in ("keyholder", "evaluator", "storage", "untrusted", "ready", filled):
+        assert word in shown
+
+
+def test_an_unknown_collection_is_one_line_everywhere(blind, folder, matrix, tmp_path):
+    for arguments in [
+        ["collection", "describe", "nope"],
+        ["ingest", "nope", str(folder)],
+        ["ingest", "nope", "--vectors", str(matrix)],
+        ["search", "nope", str(folder / "coffee.jpg")],
+        ["get", "nope", "id", "-o", str(tmp_path / "x")],
+        ["repack", "nope"],
+    ]:
+        done = blind(*arguments, "--json", code=1)
+        assert done.stdout == ""
+        assert done.stderr.startswith("blindsight: error: no collection 'nope'")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_dead_address_is_one_line_everywhere(folder):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        for arguments in [["status"], ["collection", "list"], ["search", "x", str(folder / "coffee.jpg")]]:
+            done = run(*arguments, "--address", address)
+            assert done.returncode == 1
+            assert done.stderr == (
+                f"blindsight: error: no keyholder answers at {address}; "
+                "start one with `blindsight up --data DIR`\n"
+            )
+
+
+def test_a_pipe_that_is_closed_ends_the_command_quietly(services, filled):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run("collection", "list", address=services.address, stdout=writer)
+    os.close(writer)
+    assert done.returncode != 0
+    assert done.stderr == ""
+
+
+def test_progress_is_shown_on_a_terminal_only(services, blind, filled, folder):
+    terminal = run_on_terminal("ingest", filled, str(folder), address=services.address)
+    assert terminal.returncode == 0
+    assert "ingesting into photos" in terminal.output
+    assert "4 duplicates" in terminal.output
+    assert blind("ingest", filled, str(folder)).stderr == ""
+
+
+def test_deleting_a_collection_is_confirmed_on_a_terminal(made, services, blind):
+    made("precious")
+    kept = run_on_terminal(
+        "collection", "delete", "precious", address=services.address, answers={"[y/N]": "n\n"}
+    )
+    assert kept.returncode == 1
+    assert "Delete precious with 0 items?" in kept.output
+    gone = run_on_terminal(
+        "collection", "delete", "precious", address=services.address, answers={"[y/N]": "y\n"}
+    )
+    assert gone.returncode == 0
+    assert "precious" not in blind("collection", "list").stdout
+
+
+def test_a_photo_is_not_written_to_a_terminal(services, filled):
+    done = run_on_terminal("get", filled, "any", "-o", "-", address=services.address)
+    assert done.returncode == 2
+    assert "nothing for a terminal" in done.output
+
+
+def test_ctrl_c_during_an_ingest_is_one_line_and_keeps_what_was_stored(made, services, blind, tmp_path):
+    rows = np.lib.format.open_memmap(tmp_path / "many.npy", mode="w+", dtype=np.float32, shape=(400_000, 64))
+    rows[:] = SEED.standard_normal((1, 64))
+    rows.flush()
+    made("broken-off", embedder="none", dimension=64)
+    command = ["ingest", "broken-off", "--vectors", str(tmp_path / "many.npy")]
+
+    def stored() -> int:
+        return json.loads(blind("collection", "describe", "broken-off", "--json").stdout)["items"]
+
+    with started(*command, address=services.address) as process:
+        while not stored() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "blindsight: interrupted\n"
+    settled = stored()
+    assert 0 < settled < 400_000
+    query = tmp_path / "query.npy"
+    np.save(query, rows[0])
+    [found] = hits(blind("search", "broken-off", "--vector", str(query), "-k", "3", "--json"))
+    assert len(found) == 3
+
+
+def test_two_commands_at_once_both_get_right_answers(services, vectors, matrix, tmp_path):
+    processes = []
+    with contextlib.ExitStack() as stack:
+        for row in (11, 12, 13):
+            np.save(tmp_path / f"{row}.npy", np.load(matrix)[row])
+            query = ["search", vectors, "--vector", str(tmp_path / f"{row}.npy"), "-k", "1", "--json"]
+            process = stack.enter_context(started(*query, address=services.address))
+            processes.append((row, process))
+        for row, process in processes:
+            output, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
+            assert json.loads(output)["results"][0][0]["id"] == f"row-{row}"
+
+
+def test_a_debugger_can_ask_for_the_traceback(services):
+    done = run("collection", "describe", "nope", address=services.address, BLINDSIGHT_DEBUG="1")
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("blindsight: error: no collection")
+
+
+def test_the_command_needs_no_utf8_terminal(made, services, blind, filled, folder):
+    made("ascii")
+    with blindsight.connect(services.address) as vault:
+        vault.collection("ascii").ingest(("café.jpg", photos.jpeg("coffee")))
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run("search", "ascii", str(folder / "coffee.jpg"), address=services.address, **plain)
+    assert done.returncode == 0, done.stderr
+    assert "caf?.jpg" in done.stdout

@@ -1,0 +1,351 @@
+"""`blindsight up`: first start, restarts, supervision, draining, and everything that can be wrong."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.command import Terminal, Up, run, started
+from support.services import Services, wait_until
+
+import blindsight
+from blindsight.errors import Unavailable
+
+PASSPHRASE = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class FirstLife:
+    """What the first start of a data folder did."""
+
+    data: Path
+    ready: dict
+    told: str
+    environments: dict[str, str]
+    exit_code: int
+
+
+@pytest.fixture(scope="module")
+def first_life(tmp_path_factory) -> FirstLife:
+    """A start without a passphrase file and without a terminal; 20 vectors; SIGTERM."""
+    data = tmp_path_factory.mktemp("up") / "new" / "data"
+    with Up(data) as up:
+        with blindsight.connect(up.address) as vault:
+            vault.create_collection("kept", embedder="none", dimension=8).ingest_vectors(np.eye(20, 8) + 1)
+        environments = {name: environment_of(up.process_id(name)) for name in up.ready["services"]}
+        up.ask_to_stop()
+        return FirstLife(data, up.ready, up.errors, environments, up.wait())
+
+
+@pytest.fixture
+def home(first_life) -> Path:
+    """The data folder after its first life."""
+    return first_life.data
+
+
+@pytest.fixture
+def passphrase_file(tmp_path) -> Path:
+    path = tmp_path / "passphrase.txt"
+    path.write_text(PASSPHRASE + "\n")
+    return path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def alive(process_id: int) -> bool:
+    """Whether a process runs; one that ended and waits to be reaped does not."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def environment_of(process_id: int) -> str:
+    return Path(f"/proc/{process_id}/environ").read_bytes().decode()
+
+
+def items(address: str) -> int:
+    with blindsight.connect(address) as vault:
+        return vault.collection("kept").describe().items
+
+
+def best(address: str) -> str:
+    """The best match of the fourth vector; nothing while a service is away."""
+    with contextlib.suppress(Unavailable), blindsight.connect(address) as vault:
+        return vault.collection("kept").search_vectors(np.eye(20, 8)[3] + 1).results[0][0].id
+    return ""
+
+
+def test_the_first_start_makes_keys_and_a_passphrase_and_says_so(first_life):
+    data = first_life.data
+    assert f"generated a passphrase into {data}/keyholder/passphrase" in first_life.told
+    assert f"created the key set {data}/keyholder/keys.bsky" in first_life.told
+    for secret in ("passphrase", "keys.bsky"):
+        assert mode(data / "keyholder" / secret) == 0o600
+
+
+def test_the_zones_share_no_folder_and_each_is_its_owners_alone(first_life):
+    folders = sorted(first_life.data.iterdir())
+    assert [folder.name for folder in folders] == ["evaluator", "keyholder", "storage"]
+    for folder in folders:
+        assert mode(folder) == 0o700
+        assert (folder / "log.jsonl").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["storage", "evaluator"])
+def test_an_untrusted_service_is_told_nothing_of_the_keyholder(first_life, name):
+    seen = first_life.environments[name]
+    assert f"BLINDSIGHT_{name.upper()}_DATA" in seen
+    assert "KEYHOLDER" not in seen.upper()
+    assert "PASSPHRASE" not in seen.upper()
+
+
+def test_sigterm_ends_all_services_and_is_no_failure(first_life):
+    assert first_life.exit_code == 0
+    assert not any(alive(service["process_id"]) for service in first_life.ready["services"].values())
+
+
+def test_a_later_start_opens_the_same_vault_for_itself_alone_and_ctrl_c_ends_it(home):
+    key = (home / "keyholder" / "keys.bsky").read_bytes()
+    with started("up", "--data", str(home), "--port", "0") as process:
+        address = process.stdout.readline().strip()
+        assert items(address) == 20
+        assert best(address) == "3"
+        second = run("up", "--data", str(home), "--port", "0")
+        assert second.returncode == 1
+        assert second.stderr == f"blindsight: error: another `blindsight up` is running on {home}\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output == ""
+    assert "stopped" in errors
+    assert "generated" not in errors
+    assert (home / "keyholder" / "keys.bsky").read_bytes() == key
+
+
+def test_each_service_that_is_killed_comes_back_with_everything(home):
+    with Up(home) as up:
+        for name in ("storage", "evaluator", "keyholder"):
+            os.kill(up.process_id(name), signal.SIGKILL)
+            wait_until(
+                lambda name=name: f"{name} was killed by SIGKILL" in up.errors, what=f"a word on {name}"
+            )
+            wait_until(lambda: best(up.address) == "3", seconds=60, what=f"{name} coming back")
+            assert items(up.address) == 20
+        assert up.process.poll() is None
+
+
+def test_a_service_that_dies_again_and_again_is_given_up(home):
+    with Up(home) as up:
+        storage = up.ready["services"]["storage"]["address"]
+        for death in range(1, 6):
+            os.kill(serving(storage, home), signal.SIGKILL)
+            wait_until(
+                lambda death=death: up.errors.count("SIGKILL") == death, seconds=30, what="the next death"
+            )
+        assert up.wait() == 1
+        errors = [line for line in up.errors.splitlines() if "error:" in line]
+        assert errors == ["blindsight: error: storage died 5 times in a row: was killed by SIGKILL"]
+        for name in ("evaluator", "keyholder"):
+            assert not alive(up.process_id(name))
+
+
+def serving(address: str, home: Path) -> int:
+    """The process that is storage at the moment, once it serves."""
+    host, _, port = address.rpartition(":")
+
+    def find() -> int:
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            for folder in Path("/proc").iterdir():
+                with contextlib.suppress(OSError):
+                    if (
+                        folder.name.isdigit()
+                        and b"blindsight.untrusted.storage" in (folder / "cmdline").read_bytes()
+                        and f"{home}/storage" in environment_of(int(folder.name))
+                    ):
+                        return int(folder.name)
+        return 0
+
+    wait_until(find, seconds=30, what="storage serving")
+    return find()
+
+
+def test_when_up_itself_is_killed_no_service_is_left_behind(home):
+    with Up(home) as up:
+        processes = [up.process_id(name) for name in ("storage", "evaluator", "keyholder")]
+        up.process.kill()
+        up.wait()
+        wait_until(lambda: not any(map(alive, processes)), what="the end of the services")
+
+
+def test_a_second_signal_insists(home):
+    with Up(home) as up:
+        evaluator = up.process_id("evaluator")
+        os.kill(evaluator, signal.SIGSTOP)  # it cannot drain
+        up.ask_to_stop()
+        wait_until(lambda: not alive(up.process_id("keyholder")), what="the keyholder's end")
+        up.ask_to_stop(signal.SIGINT)
+        assert up.wait() == 0
+        assert "stopping at once" in up.errors
+        assert not alive(evaluator)
+        assert not alive(up.process_id("storage"))
+
+
+def test_a_passphrase_that_is_typed_in_is_on_no_disk_and_in_no_environment(tmp_path):
+    data = tmp_path / "data"
+    typed = {"Passphrase: ": PASSPHRASE + "\n", "Once more: ": PASSPHRASE + "\n"}
+    terminal = Terminal("up", "--data", str(data), "--port", "0", answers=typed)
+    output = terminal.wait_for("Ready at ")
+    assert PASSPHRASE not in output  # not echoed
+    assert not (data / "keyholder" / "passphrase").exists()
+    children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
+    assert len(children) == 3
+    for process in [terminal.process.pid, *map(int, children)]:
+        assert PASSPHRASE not in environment_of(process)
+        assert PASSPHRASE.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()
+    for path in data.rglob("*"):
+        assert not path.is_file() or PASSPHRASE.encode() not in path.read_bytes()
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.close().returncode == 0
+
+    # Later there is no terminal, and then there is one with somebody who mistypes.
+    done = run("up", "--data", str(data), "--port", "0")
+    assert done.returncode == 1
+    assert "want --passphrase-file FILE, or a terminal to ask on" in done.stderr
+    wrong = Terminal("up", "--data", str(data), "--port", "0", answers={"Passphrase: ": "mistyped it\n"})
+    shown = wrong.close()
+    assert shown.returncode == 1
+    assert "the passphrase does not open" in shown.output
+
+
+def test_two_different_answers_make_no_keys(tmp_path):
+    typed = {"Passphrase: ": PASSPHRASE + "\n", "Once more: ": "something else\n"}
+    shown = Terminal("up", "--data", str(tmp_path / "data"), "--port", "0", answers=typed).close()
+    assert shown.returncode == 1
+    assert "the two passphrases differ" in shown.output
+    assert list((tmp_path / "data" / "keyholder").iterdir()) == []
+
+
+def test_keys_made_apart_are_opened_by_their_passphrase_file_and_by_no_other(tmp_path, passphrase_file):
+    data = tmp_path / "data"
+    arguments = [
+        "keys",
+        "create",
+        "--out",
+        str(data / "keyholder"),
+        "--passphrase-file",
+        str(passphrase_file),
+    ]
+    made = json.loads(run(*arguments, "--json").stdout)
+    assert made["file"] == str(data / "keyholder" / "keys.bsky")
+    assert mode(Path(made["file"])) == 0o600
+    again = run(*arguments)
+    assert again.returncode == 1
+    assert "never overwritten" in again.stderr
+    with Up(data, BLINDSIGHT_PASSPHRASE_FILE=str(passphrase_file)) as up:
+        with blindsight.connect(up.address) as vault:
+            assert vault.status().key_id == made["key_id"]
+        assert not (data / "keyholder" / "passphrase").exists()
+    passphrase_file.write_text("another passphrase\n")
+    done = run("up", "--data", str(data), "--port", "0", "--passphrase-file", str(passphrase_file))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(
+        "blindsight: error: keyholder did not start: the passphrase does not open"
+    )
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda path: path.unlink(), "is missing, and"),
+        (damage, "or the file is damaged"),
+    ],
+    ids=["missing", "changed"],
+)
+def test_a_lost_or_damaged_key_file_is_said_and_never_replaced(home, harm, said):
+    path = home / "keyholder" / "keys.bsky"
+    kept = path.read_bytes()
+    try:
+        harm(path)
+        harmed = path.read_bytes() if path.exists() else None
+        done = run("up", "--data", str(home), "--port", "0")
+        assert done.returncode == 1
+        assert said in done.stderr.splitlines()[-1]
+        assert (path.read_bytes() if path.exists() else None) == harmed
+    finally:
+        path.write_bytes(kept)
+
+
+def test_a_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("up", "--data", str(tmp_path / "data"), "--port", port)
+    assert done.returncode == 1
+    assert done.stderr == f"blindsight: error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--data", "{tmp}/file"], 1, "cannot use"),
+        (["--data", "{tmp}/file/below"], 1, "cannot use"),
+        (["--data", "{tmp}/data", "--passphrase-file", "{tmp}/gone"], 1, "cannot read the passphrase file"),
+        (["--data", "{tmp}/data", "--passphrase-file", "{tmp}/file"], 1, "passphrase of 5 characters"),
+        (["--data", "{tmp}/data", "--host", "0.0.0.0"], 2, "is not loopback"),
+        (["--data", "{tmp}/data", "--host", "no.such.host.invalid", "--insecure"], 1, "cannot listen on"),
+        (["--data", "{tmp}/data", "--port", "-1"], 2, "--port"),
+        ([], 2, "Missing option '--data'"),
+    ],
+)
+def test_what_cannot_be_started_is_one_line(tmp_path, arguments, code, said):
+    (tmp_path / "file").write_text("short")
+    done = run("up", "--port", "0", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stderr.startswith("blindsight: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_service_that_does_not_answer_shows_in_the_status(tmp_path):
+    services = Services(tmp_path)
+    try:
+        services.start()
+        services["evaluator"].kill()
+        done = run("status", "--json", address=services.address())
+    finally:
+        services.stop()
+    assert done.returncode == 1
+    state = {service["name"]: service for service in json.loads(done.stdout)["services"]}
+    assert not state["evaluator"]["reachable"]
+    assert state["evaluator"]["error"]
+    assert state["keyholder"]["reachable"]
+    assert state["storage"]["reachable"]
+    assert done.stderr.startswith("blindsight: error: evaluator is not reachable: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_keys_want_a_passphrase_from_a_file_or_a_terminal(tmp_path):
+    done = run("keys", "create", "--out", str(tmp_path / "own.bsky"))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "blindsight: error: no passphrase: want --passphrase-file FILE, or a terminal to ask on\n"
+    )
+    typed = {"Passphrase: ": PASSPHRASE + "\n", "Once more: ": PASSPHRASE + "\n"}
+    shown = Terminal("keys", "create", "--out", str(tmp_path / "own.bsky"), answers=typed).close()
+    assert shown.returncode == 0
+    assert mode(tmp_path / "own.bsky") == 0o600

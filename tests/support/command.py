@@ -1,0 +1,205 @@
+"""Runs the installed `blindsight` command: with pipes, on a terminal of its own, and as `up`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+COMMAND = str(Path(sys.executable).with_name("blindsight"))
+PATIENCE_SECONDS = 60
+# Starts are most of what these tests wait for, and a worker is most of a start.
+FEW_WORKERS = {"BLINDSIGHT_EVALUATOR_WORKERS": "1", "BLINDSIGHT_KEYHOLDER_WORKERS": "1"}
+
+
+def environment(address: str | None = None, **extra: str) -> dict[str, str]:
+    """This process's, without settings of Blindsight."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BLINDSIGHT_")}
+    return kept | ({"BLINDSIGHT_ADDRESS": address} if address else {}) | extra
+
+
+def run(
+    *arguments: str,
+    address: str | None = None,
+    stdout: Any = subprocess.PIPE,
+    text: bool = True,
+    **extra: str,
+) -> subprocess.CompletedProcess[Any]:
+    """Runs a command to its end; `extra` are environment variables."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=text,
+        env=environment(address, **extra),
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def started(*arguments: str, address: str | None = None, **extra: str) -> Iterator[subprocess.Popen[str]]:
+    """A running command; it is killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(address, **extra),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a terminal saw, both streams in one."""
+
+    returncode: int
+    output: str
+
+
+class Terminal:
+    """A command on a terminal of its own.
+
+    Args:
+        answers: what is typed when a text appears, each once, in this order.
+    """
+
+    def __init__(
+        self, *arguments: str, address: str | None = None, answers: dict[str, str] | None = None, **extra: str
+    ) -> None:
+        self._answers = list((answers or {}).items())
+        self._seen = ""
+        self._own, other = pty.openpty()
+        try:
+            self.process = subprocess.Popen(
+                [COMMAND, *arguments],
+                stdin=other,
+                stdout=other,
+                stderr=other,
+                env=environment(address, TERM="xterm-256color", COLUMNS="120", **extra),
+                start_new_session=True,
+            )
+        finally:
+            os.close(other)
+
+    def wait_for(self, text: str | None) -> str:
+        """Reads until a text appears (None: until the command ends); returns everything so far."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while text is None or text not in self._seen:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} did not appear in {self._seen!r}")
+            if not select.select([self._own], [], [], 0.1)[0]:
+                continue
+            try:
+                read = os.read(self._own, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                read = b""
+            if not read:
+                break
+            self._seen += read.decode("utf-8", "replace")
+            if self._answers and self._answers[0][0] in self._seen:
+                os.write(self._own, self._answers.pop(0)[1].encode())
+        return self._seen
+
+    def close(self) -> Shown:
+        """Waits for the end."""
+        output = self.wait_for(None)
+        code = self.process.wait(PATIENCE_SECONDS)
+        os.close(self._own)
+        return Shown(code, output)
+
+
+def run_on_terminal(
+    *arguments: str, address: str | None = None, answers: dict[str, str] | None = None, **extra: str
+) -> Shown:
+    """Runs a command to its end on a terminal of its own."""
+    return Terminal(*arguments, address=address, answers=answers, **extra).close()
+
+
+class Up:
+    """`blindsight up --json` as a process.
+
+    Attributes:
+        address: the keyholder's.
+        ready: the JSON line that it printed.
+    """
+
+    def __init__(self, data: Path, *arguments: str, port: int = 0, **extra: str) -> None:
+        self.data = data
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [COMMAND, "up", "--data", str(data), "--port", str(port), "--json", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(**{**FEW_WORKERS, **extra}),
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+        line = self._output.readline()
+        if not line:
+            code = self.process.wait(PATIENCE_SECONDS)
+            self._listener.join()
+            raise AssertionError(f"up ended with {code}: {self.errors}")
+        self.ready = json.loads(line)
+        self.address: str = self.ready["address"]
+
+    @property
+    def _output(self) -> Any:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to standard error until now."""
+        return "".join(self.lines)
+
+    def process_id(self, name: str) -> int:
+        """Of a service, as it was at the start."""
+        return int(self.ready["services"][name]["process_id"])
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self.lines.extend(iter(self.process.stderr.readline, ""))
+
+    def ask_to_stop(self, number: int = signal.SIGTERM) -> None:
+        """Sends a signal to the command alone."""
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Waits for the end; returns the exit code."""
+        code = self.process.wait(PATIENCE_SECONDS)
+        self._listener.join()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.ask_to_stop()
+        self.wait()

@@ -1,0 +1,83 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from blindsight.cli import files
+from blindsight.cli.output import Failure
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type", "safe"),
+    [
+        ("beach.jpg", "image/jpeg", "beach.jpg"),
+        ("beach.JPEG", "image/jpeg", "beach.jpg"),
+        ("sub/folder/beach.png", "image/png", "beach.png"),
+        ("beach.jpg", "image/png", "beach.png"),
+        ("2024.12.24 evening", "image/jpeg", "2024.12.jpg"),
+        ("../../etc/passwd", "image/jpeg", "passwd.jpg"),
+        ("..\\..\\boot.ini", "image/png", "boot.png"),
+        ("/", "image/jpeg", "photo.jpg"),
+        ("..", "image/jpeg", "photo.jpg"),
+        (".bashrc", "image/jpeg", "bashrc.jpg"),
+        ("", "image/webp", "photo.webp"),
+        ("a\nb\x1b[31m\0.jpg", "image/jpeg", "a_b_[31m_.jpg"),
+        ("bidi\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "image/jpeg", "bidi_gpj.jpg"),
+        ("Ääh.tif", "image/tiff", "Ääh.tif"),
+        ("what", "application/x-unheard-of", "what"),
+    ],
+)
+def test_a_name_becomes_one_harmless_part_with_a_fitting_suffix(name, media_type, safe):
+    assert files.safe_name(name, media_type) == safe
+
+
+def test_a_long_name_still_fits_into_a_folder(tmp_path):
+    safe = files.safe_name("ü" * 5000 + ".jpg", "image/jpeg")
+    (tmp_path / f"0001-01-{safe}").write_bytes(b"x")
+    assert safe.endswith("ü.jpg")
+
+
+def test_a_file_is_written_whole_with_the_usual_mode(tmp_path):
+    umask = os.umask(0o027)
+    try:
+        files.write(tmp_path / "photo.jpg", b"bytes")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"bytes"
+    assert stat.S_IMODE((tmp_path / "photo.jpg").stat().st_mode) == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_an_older_file_is_replaced_and_who_reads_it_keeps_it(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        files.write(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_a_folder_is_not_overwritten(tmp_path):
+    with pytest.raises(Failure, match="is a folder"):
+        files.write(tmp_path, b"bytes")
+
+
+@pytest.mark.parametrize("place", ["missing/photo.jpg", "file/photo.jpg", "x" * 300])
+def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(Failure, match="cannot write"):
+        files.write(tmp_path / place, b"bytes")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_is_made_with_its_parents(tmp_path):
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    Path(tmp_path / "file").touch()
+    with pytest.raises(Failure, match="cannot make the folder"):
+        files.make_folder(tmp_path / "file")

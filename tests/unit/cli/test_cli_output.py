@@ -1,0 +1,156 @@
+import json
+
+import pytest
+
+from blindsight import errors
+from blindsight.cli import app, output
+from blindsight.trusted.keyholder import settings as keyholder_settings
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (150 << 10, "150 KiB"),
+        (5 << 30, "5.0 GiB"),
+        (1 << 60, "1048576 TiB"),
+    ],
+)
+def test_a_size_is_written_for_people(count, text):
+    assert output.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "<1 ms"), (0.0421, "42 ms"), (1.26, "1.3 s"), (119.0, "119.0 s"), (185, "3 min 5 s")],
+)
+def test_a_duration_is_written_for_people(seconds, text):
+    assert output.duration(seconds) == text
+
+
+def test_an_error_is_exactly_one_line_whatever_it_says(capsys):
+    output.error("first\nsecond \x1b[31mred [bold]markup[/bold] " + "long " * 100)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith(
+        "blindsight: error: first second \N{REPLACEMENT CHARACTER}[31mred [bold]markup"
+    )
+
+
+def test_a_document_is_strict_json(capsys):
+    output.document({"name": "caf\udce9", "text": "ü"})
+    assert json.loads(capsys.readouterr().out) == {"name": "caf\udce9", "text": "ü"}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        output.document({"score": float("nan")})
+
+
+def test_without_a_terminal_a_short_run_says_nothing(capsys):
+    with output.meter("ingesting", 10) as meter:
+        meter.update(5)
+    with output.spinner("searching"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_terminal_a_long_run_says_where_it_is(capsys):
+    meter = output.Lines("ingesting", None, quiet_seconds=0)
+    meter.update(250, 1000, "3 rejected")
+    line = capsys.readouterr().err
+    assert line.startswith("blindsight: ingesting: 250 of 1,000 (25 %), ")
+    assert line.endswith(" left, 3 rejected\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InvalidArgument("said"), 2),
+        (errors.InvalidVector("said"), 2),
+        (errors.InvalidImage("said"), 2),
+        (errors.NotFound("said"), 1),
+        (errors.Unavailable("said"), 1),
+        (errors.WrongPassphrase("said"), 1),
+        (output.Failure("said"), 1),
+        (output.Failure("said", 3), 3),
+    ],
+)
+def test_an_error_becomes_its_message_and_an_exit_code(error, code):
+    assert app.explained(error) == ("said", code)
+
+
+def test_an_error_of_the_system_names_its_file(tmp_path):
+    with pytest.raises(OSError, match="No such file") as caught:
+        (tmp_path / "gone").read_bytes()
+    assert app.explained(caught.value) == (f"{tmp_path / 'gone'}: No such file or directory", 1)
+
+
+def test_an_error_that_nobody_expected_is_named_without_a_traceback():
+    message, code = app.explained(ZeroDivisionError("division by zero"))
+    assert message == "unexpected ZeroDivisionError: division by zero (set BLINDSIGHT_DEBUG=1 to see where)"
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["collection"], "Missing command"),
+        (["keys"], "Missing command"),
+        (["search"], "Missing argument 'NAME'"),
+        (["search", "photos", "x.jpg", "-k", "0"], "Invalid value for '-k'"),
+        (["search", "photos", "x.jpg", "-k", "many"], "Invalid value for '-k'"),
+        (["search", "photos", "x.jpg", "--nope"], "No such option: --nope"),
+        (["get", "photos", "id"], "Missing option '-o'"),
+        (["delete", "photos"], "Missing argument 'ID...'"),
+        (["collection", "create", "x", "--metric", "manhattan"], "'manhattan' is not one of 'cosine'"),
+        (["collection", "create", "x", "--dimension", "0"], "Invalid value for '--dimension'"),
+        (["up"], "Missing option '--data'"),
+        (["up", "--data", "x", "--port", "65536"], "Invalid value for '--port'"),
+        (["get", "photos", "id", "-o", "-", "--json"], "standard output cannot take both"),
+        (["status", "--address", "nonsense"], "address 'nonsense', want HOST:PORT"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(capsys, arguments, said):
+    assert app.run(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert printed.err.startswith("blindsight: error: ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "up",
+        "keys create",
+        "collection create",
+        "collection list",
+        "collection describe",
+        "collection delete",
+        "ingest",
+        "search",
+        "get",
+        "delete",
+        "repack",
+        "status",
+    ],
+)
+def test_every_command_has_help(capsys, command):
+    assert app.run([*command.split(), "--help"]) == 0
+    printed = capsys.readouterr()
+    assert "Usage:" in printed.out
+    if command and command not in ("up", "keys create"):
+        assert "--address" in printed.out
+        assert "BLINDSIGHT_ADDRESS" in printed.out
+    if command:
+        assert "--json" in printed.out
+
+
+def test_the_command_and_the_keyholder_agree_on_the_name_of_the_key_file():
+    from blindsight.cli import keys
+
+    assert keys.KEY_FILE_NAME == keyholder_settings.KEY_FILE_NAME

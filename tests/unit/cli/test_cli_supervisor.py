@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+from blindsight.cli.supervisor import Child, Recipe, environment
+from blindsight.errors import Unavailable
+
+OURS = {
+    "PATH": "/bin",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "1",
+    "BLINDSIGHT_PASSPHRASE_FILE": "/secret/passphrase",
+    "BLINDSIGHT_KEYHOLDER_PASSPHRASE_FILE": "/secret/passphrase",
+    "BLINDSIGHT_KEYHOLDER_WORKERS": "1",
+    "BLINDSIGHT_EVALUATOR_LOG_LEVEL": "DEBUG",
+    "BLINDSIGHT_STORAGE_ADDRESS": "0.0.0.0:1",
+    "BLINDSIGHT_ADDRESS": "127.0.0.1:7420",
+    "AWS_SECRET_ACCESS_KEY": "hunter2",
+    "SSH_AUTH_SOCK": "/run/agent",
+}
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> dict[str, Recipe]:
+    for name in ("storage", "evaluator", "keyholder"):
+        (tmp_path / name).mkdir()
+    return {
+        "storage": Recipe("storage", "untrusted", tmp_path / "storage"),
+        "evaluator": Recipe("evaluator", "untrusted", tmp_path / "evaluator", {"storage_address": "s:1"}),
+        "keyholder": Recipe("keyholder", "trusted", tmp_path / "keyholder", {"passphrase_file": "/own/file"}),
+    }
+
+
+@pytest.mark.parametrize("name", ["storage", "evaluator"])
+def test_an_untrusted_service_sees_no_setting_of_the_keyholder_and_no_secret(recipes, name):
+    made = environment(recipes[name], "127.0.0.1:0", OURS)
+    assert not [key for key in made if "KEYHOLDER" in key or "PASSPHRASE" in key or "SECRET" in key]
+    assert not [value for value in made.values() if "secret" in value or "hunter2" in value]
+
+
+def test_a_service_gets_its_own_settings_and_what_programs_need(recipes):
+    made = environment(recipes["evaluator"], "127.0.0.1:0", OURS)
+    assert made["BLINDSIGHT_EVALUATOR_LOG_LEVEL"] == "DEBUG"
+    assert made["BLINDSIGHT_EVALUATOR_STORAGE_ADDRESS"] == "s:1"
+    assert made["BLINDSIGHT_EVALUATOR_DATA"] == str(recipes["evaluator"].folder)
+    assert (made["PATH"], made["LC_ALL"], made["PYTHONHASHSEED"]) == ("/bin", "C.UTF-8", "1")
+    assert "SSH_AUTH_SOCK" not in made
+
+
+def test_what_the_command_decides_is_not_overridden_by_the_environment(recipes):
+    assert environment(recipes["storage"], "127.0.0.1:0", OURS)["BLINDSIGHT_STORAGE_ADDRESS"] == "127.0.0.1:0"
+    made = environment(recipes["keyholder"], "127.0.0.1:7420", OURS)
+    assert made["BLINDSIGHT_KEYHOLDER_PASSPHRASE_FILE"] == "/own/file"
+    assert made["BLINDSIGHT_KEYHOLDER_WORKERS"] == "1"
+    assert "BLINDSIGHT_PASSPHRASE_FILE" not in made
+
+
+def child(recipe: Recipe, told: list[str] | None = None) -> Child:
+    return Child(recipe, "127.0.0.1:0", (told if told is not None else []).append)
+
+
+async def test_a_service_that_does_not_start_gives_its_own_reason(recipes):
+    folder = recipes["storage"].folder
+    wrong = Recipe("storage", "untrusted", folder, {"max_disk_bytes": "lots"})
+    with pytest.raises(Unavailable, match=r"^storage did not start: .*MAX_DISK_BYTES") as caught:
+        await child(wrong).start()
+    assert "\n" not in caught.value.message
+
+
+async def test_the_log_of_an_earlier_start_is_no_reason(recipes):
+    recipe = recipes["storage"]
+    recipe.log.write_text("storage: an old complaint\n")
+    (recipe.folder / "lock").mkdir()  # whatever it makes of this, it is not the old complaint
+    with pytest.raises(Unavailable) as caught:
+        await child(recipe).start()
+    assert "old complaint" not in caught.value.message
+
+
+async def test_a_large_log_is_put_aside_at_the_start(recipes):
+    recipe = recipes["storage"]
+    with recipe.log.open("wb") as log:
+        log.truncate((50 << 20) + 1)
+    storage = child(recipe)
+    await storage.start()
+    await storage.stop()
+    assert recipe.log.stat().st_size < 1 << 20
+    assert recipe.log.with_suffix(".jsonl.1").stat().st_size > 50 << 20
+
+
+async def test_a_service_that_ignores_the_request_to_stop_is_killed(recipes):
+    storage = child(recipes["storage"])
+    await storage.start()
+    assert storage.process_id
+    await storage.stop(grace_seconds=0)
+    assert not Path(f"/proc/{storage.process_id}/cmdline").exists()
