@@ -9,9 +9,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from blindsight import logs, metrics, status
-from blindsight.errors import BlindsightError
+from blindsight.errors import BlindsightError, InvalidArgument
 
 REQUEST_ID_KEY = "x-request-id"
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
@@ -30,7 +31,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_QUIET):
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
-        call = _Call(method, _valid_id(given))
+        read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
+        call = _Call(method, _valid_id(given), read)
         if handler.response_streaming:
             kind = (
                 grpc.stream_stream_rpc_method_handler
@@ -45,7 +47,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_unary_rpc_method_handler
             )
             wrapped = call.unary(handler.stream_unary or handler.unary_unary)
-        return kind(wrapped, handler.request_deserializer, handler.response_serializer)
+        return kind(wrapped, None, handler.response_serializer)
 
 
 def _valid_id(given: str | bytes) -> str:
@@ -56,10 +58,27 @@ def _valid_id(given: str | bytes) -> str:
     return uuid.uuid4().hex
 
 
+def _reader(deserialize: Callable[[bytes], Any], *, streaming: bool) -> Callable[[Any], Any]:
+    """Parses requests here: gRPC would answer an unreadable one with UNKNOWN and no reason."""
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError as error:
+            raise InvalidArgument(f"{len(data)} bytes that are no message of this rpc") from error
+
+    async def parse_all(parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for data in parts:
+            yield parse(data)
+
+    return parse_all if streaming else parse
+
+
 class _Call:
-    def __init__(self, method: str, request_id: str) -> None:
+    def __init__(self, method: str, request_id: str, read: Callable[[Any], Any]) -> None:
         self._method = method
         self._request_id = request_id
+        self._read = read
         self._started = 0.0
 
     def _begin(self) -> None:
@@ -87,7 +106,7 @@ class _Call:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._begin()
             try:
-                response = await inner(request, context)
+                response = await inner(self._read(request), context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
@@ -104,7 +123,7 @@ class _Call:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             self._begin()
             try:
-                async for response in inner(request, context):
+                async for response in inner(self._read(request), context):
                     yield response
             except grpc.aio.AbortError:
                 raise

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from blindsight.interceptors import RequestInterceptor
 from blindsight.streams import MAX_MESSAGE_BYTES
 
 DRAIN_SECONDS = 10.0
+# How long a call waits for a peer that is not there: about as long as a service takes to start again.
+PATIENCE_SECONDS = 5.0
 OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -48,6 +51,13 @@ def check_bind(address: str, *, insecure: bool) -> None:
         )
 
 
+def _require_free(address: str) -> None:
+    """Tries the address with a plain socket first: gRPC's core writes lines of its own when it fails."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    socket.create_server((host.strip("[]"), int(port)), family=family).close()
+
+
 class Service:
     """One gRPC server process.
 
@@ -75,11 +85,10 @@ class Service:
         """
         check_bind(address, insecure=insecure)
         try:
+            _require_free(address)
             port = self._server.add_insecure_port(address)
-        except RuntimeError:
-            port = 0
-        if port == 0:
-            raise Unavailable(f"cannot bind {address}: is another process serving there?")
+        except (OSError, OverflowError, RuntimeError) as error:
+            raise Unavailable(f"cannot bind {address}: is another process serving there?") from error
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -111,3 +120,20 @@ def channel(address: str, **options: Any) -> grpc.aio.Channel:
     # A peer that restarts must be found again at once, not after a minute of back-off.
     backoff = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
     return grpc.aio.insecure_channel(address, options=[*OPTIONS[:2], *backoff, *extra])
+
+
+async def connected(channel: grpc.aio.Channel, name: str) -> None:
+    """Waits until a peer can be called; one that starts again is not reported as gone.
+
+    Args:
+        channel: to the peer, made by `channel`.
+        name: of the peer, for the message.
+
+    Raises:
+        Unavailable: when it does not come back.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await channel.channel_ready()
+    except TimeoutError:
+        raise Unavailable(f"{name} does not answer; tried for {PATIENCE_SECONDS:g} seconds") from None

@@ -14,6 +14,8 @@ from blindsight import errors
 
 DOMAIN = "blindsight"
 RETRY_SECONDS = 1
+# A message travels twice in trailing metadata, of which gRPC takes 8 KiB; it may quote a caller's long words.
+MAX_MESSAGE_CHARACTERS = 400
 
 CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.BlindsightError: grpc.StatusCode.INTERNAL,
@@ -36,19 +38,21 @@ REASONS = {error.reason: error for error in CODES}
 
 def to_status(error: errors.BlindsightError) -> status_pb2.Status:
     """A google.rpc.Status with ErrorInfo, and RetryInfo where a retry may help."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    metadata = {key: _shortened(value) for key, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[any_pb2.Any] = [_packed(info)]
     if isinstance(error, errors.Unavailable | errors.Conflict):
         delay = duration_pb2.Duration(seconds=RETRY_SECONDS)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     code, _ = CODES[type(error)].value
-    return status_pb2.Status(code=code, message=error.message, details=details)
+    return status_pb2.Status(code=code, message=_shortened(error.message), details=details)
 
 
 def internal(request_id: str) -> status_pb2.Status:
     """The fixed text for an exception that nobody expected; the traceback is in the log."""
     message = f"internal error; the service's log has it under request id {request_id}"
-    return status_pb2.Status(code=code_pb2.INTERNAL, message=message)
+    info = error_details_pb2.ErrorInfo(reason=errors.BlindsightError.reason, domain=DOMAIN)
+    return status_pb2.Status(code=code_pb2.INTERNAL, message=message, details=[_packed(info)])
 
 
 def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError:
@@ -83,6 +87,13 @@ def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
         if detail.Unpack(info):
             return info
     return None
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MAX_MESSAGE_CHARACTERS:
+        return text
+    half = MAX_MESSAGE_CHARACTERS // 2
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

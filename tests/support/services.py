@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from blindsight.trusted.keyholder import passphrase
 
@@ -22,6 +25,27 @@ START_SECONDS = 60
 STOP_SECONDS = 20
 
 
+def variables(name: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a service: this process's, with these settings and no others of Blindsight."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("BLINDSIGHT_")}
+    return inherited | {f"BLINDSIGHT_{name.upper()}_{key.upper()}": value for key, value in settings.items()}
+
+
+def failed_start(name: str, settings: Mapping[str, str]) -> str:
+    """The one line with which a service refuses to start."""
+    done = subprocess.run(
+        [sys.executable, "-m", MODULES[name]],
+        env=variables(name, settings),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
 @dataclass
 class Process:
     """One service."""
@@ -31,18 +55,20 @@ class Process:
     log: Path
     popen: subprocess.Popen[str] | None = None
     address: str = ""
+    extra: dict[str, str] = field(default_factory=dict)  # variables that are no settings
 
     def start(self) -> str:
-        """Starts it and waits for its ready line; a restart takes the same port."""
-        prefix = f"BLINDSIGHT_{self.name.upper()}_"
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("BLINDSIGHT_")}
-        own = {prefix + key.upper(): value for key, value in self.environment.items()}
+        """Starts it and waits for its ready line; a restart takes the same port.
+
+        Call it in the main thread: the service ends when the thread that started it does.
+        """
+        settings = {**self.environment, "die_with_parent": "true"}
         if self.address:
-            own[prefix + "ADDRESS"] = self.address
+            settings["address"] = self.address
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", MODULES[self.name]],
-                env={**inherited, **own, prefix + "DIE_WITH_PARENT": "true"},
+                env=variables(self.name, settings) | self.extra,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -53,6 +79,16 @@ class Process:
             raise RuntimeError(f"{self.name} did not start: {self.log.read_text()[-2000:]}")
         self.address = json.loads(line)["address"]
         return self.address
+
+    def process(self) -> psutil.Process:
+        """The service itself."""
+        assert self.popen is not None
+        return psutil.Process(self.popen.pid)
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes, in the order in which they were started."""
+        spawned = [child for child in self.process().children() if "spawn_main" in " ".join(child.cmdline())]
+        return sorted(spawned, key=lambda child: (child.create_time(), child.pid))
 
     def kill(self) -> None:
         """kill -9."""
@@ -76,36 +112,55 @@ class Process:
         return code
 
 
+def direct(_: str, __: str, address: str) -> str:
+    """The address itself, as the way to it."""
+    return address
+
+
 @dataclass
 class Services:
-    """Storage, evaluator and keyholder in one folder, each in its own."""
+    """Storage, evaluator and keyholder in one folder, each in its own.
+
+    Args:
+        folder: for all of them.
+        settings: by service, beside those that it needs.
+        extra: variables of every service that are no settings.
+        way: (client, server, server's address) -> the address that the client is given.
+    """
 
     folder: Path
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
+    way: Callable[[str, str, str], str] = direct
     processes: dict[str, Process] = field(default_factory=dict)
 
     def start(self) -> Services:
         """Starts all three, in the order in which they need each other."""
-        secret = self.folder / "passphrase"
+        self._start("storage", {})
+        self._start("evaluator", {"storage_address": self._reach("evaluator", "storage")})
+        self._start("keyholder", self.keyholder_settings("keyholder"))
+        return self
+
+    def keyholder_settings(self, folder: str) -> dict[str, str]:
+        """Settings of a keyholder of these services with its own folder, passphrase and new keys."""
+        secret = self.folder / f"{folder}.passphrase"
         if not secret.exists():
             passphrase.generate(secret)
-        self._start("storage", {})
-        self._start("evaluator", {"storage_address": self.address("storage")})
-        self._start(
-            "keyholder",
-            {
-                "storage_address": self.address("storage"),
-                "evaluator_address": self.address("evaluator"),
-                "passphrase_file": str(secret),
-                "create_keys": "true",
-            },
-        )
-        return self
+        return {
+            "data": str(self.folder / folder),
+            "storage_address": self._reach("keyholder", "storage"),
+            "evaluator_address": self._reach("keyholder", "evaluator"),
+            "passphrase_file": str(secret),
+            "create_keys": "true",
+        }
+
+    def _reach(self, client: str, server: str) -> str:
+        return self.way(client, server, self.address(server))
 
     def _start(self, name: str, environment: dict[str, str]) -> None:
         data = self.folder / name
         own = {"data": str(data), **environment, **self.settings.get(name, {})}
-        self.processes[name] = Process(name, own, self.folder / f"{name}.log")
+        self.processes[name] = Process(name, own, self.folder / f"{name}.log", extra=self.extra)
         self.processes[name].start()
 
     def address(self, name: str = "keyholder") -> str:

@@ -28,8 +28,8 @@ def main() -> int:
         logs.configure("keyholder", level=settings.log_level)
         metrics.serve(settings.metrics_port)
         asyncio.run(_serve(settings, _open_keys(settings)))
-    except BlindsightError as error:
-        print(f"keyholder: {error.message}", file=sys.stderr)
+    except (BlindsightError, OSError) as error:
+        print(f"keyholder: {error}", file=sys.stderr)
         return 1
     return 0
 

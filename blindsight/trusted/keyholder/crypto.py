@@ -72,11 +72,16 @@ class Crypto:
             )
         return self._seeded(parameters, count, parts)
 
-    async def decrypt_scores(
-        self, parameters: ParameterSet, layout: Layout, block: bytes
-    ) -> npt.NDArray[np.float64]:
-        """Decrypts results: [count, capacity]."""
-        return await self._pool.run(tasks.decrypt_scores, parameters.name, layout, block)
+    async def best_scores(
+        self,
+        parameters: ParameterSet,
+        layout: Layout,
+        block: bytes,
+        live: list[npt.NDArray[np.bool_]],
+        pick: tasks.Pick,
+    ) -> list[list[tasks.Best]]:
+        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`."""
+        return await self._pool.run(tasks.best_scores, parameters.name, layout, block, live, pick)
 
     async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,10 @@ BATCH_BYTES = 32 << 20
 MAX_BATCH_PHOTOS = 1024
 MAX_ID_BYTES = 512
 MAX_NAME_BYTES = 1024
+# An id stands on a line of its own in files and on terminals.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_Result = TypeVar("_Result")
 
 
 class Outcome(IntEnum):
@@ -131,11 +137,11 @@ class Ingest:
                 continue
             batch.add(*prepared)
             if len(batch.items) >= self._batch_photos or batch.size_bytes >= BATCH_BYTES:
-                for result in await self._store(batch):
+                for result in await _finished(self._store(batch)):
                     yield result
                 batch = _Batch()
         if batch.items:
-            for result in await self._store(batch):
+            for result in await _finished(self._store(batch)):
                 yield result
 
     @property
@@ -158,19 +164,22 @@ class Ingest:
 
     async def _prepare(self, photo: Photo) -> _Prepared:
         try:
-            return await self._embed_and_seal(photo)
+            _check(photo)
         except BlindsightError as error:
-            return ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message)
-
-    async def _embed_and_seal(self, photo: Photo) -> _Prepared:
-        if photo.error is not None:
-            raise photo.error
-        _check_texts(photo.id, photo.name)
+            return _rejected(photo, error)
         collection = self._collection
         item_id = photo.id or await asyncio.to_thread(collection.content_id, photo.data)
         handle = collection.handle(item_id)
+        # Not in the photo's own `try`: that storage is gone is not the photo's fault, and ends the import.
         if handle in self._seen or await self._storage.get_items(collection.record.collection_id, [handle]):
             return ItemResult(photo.index, Outcome.DUPLICATE, item_id)
+        try:
+            return await self._embed_and_seal(photo, item_id, handle)
+        except BlindsightError as error:
+            return _rejected(photo, error)
+
+    async def _embed_and_seal(self, photo: Photo, item_id: str, handle: bytes) -> _Prepared:
+        collection = self._collection
         config = collection.config
         embedded = await self._crypto.embed(config.embedder, config.dimension, photo.data)
         self._seen.add(handle)
@@ -212,7 +221,7 @@ class Ingest:
             )
         stored = 0
         async for gathered in _gather(blocks, self._collection.layout.main.capacity):
-            await self._store_vectors(gathered, stored)
+            await _finished(self._store_vectors(gathered, stored))
             stored += len(gathered.values)
             yield Progress(stored=stored)
 
@@ -238,7 +247,7 @@ class Ingest:
     def _seal_ids(self, ids: Sequence[str]) -> list[NewItem]:
         items = []
         for item_id in ids:
-            _check_texts(item_id, "")
+            _check_id(item_id)
             handle = self._collection.handle(item_id)
             items.append(NewItem(handle, self._collection.seal_metadata(handle, ItemMetadata(item_id))))
         return items
@@ -283,8 +292,38 @@ async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncIterator[V
         yield Vectors(np.concatenate(values), ids)
 
 
-def _check_texts(item_id: str, name: str) -> None:
-    if len(item_id.encode()) > MAX_ID_BYTES:
-        raise InvalidArgument(f"id of {len(item_id.encode())} bytes, want at most {MAX_ID_BYTES}")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise InvalidArgument(f"name of {len(name.encode())} bytes, want at most {MAX_NAME_BYTES}")
+async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
+    """Waits for a write, which ends in its own time when the caller goes away.
+
+    An append that is cut short may be committed all the same; the slot map and the numbers of the next
+    items would not know of it.
+    """
+    task = asyncio.create_task(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody else will ask for it
+        raise
+
+
+def _rejected(photo: Photo, error: BlindsightError) -> ItemResult:
+    return ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message)
+
+
+def _check(photo: Photo) -> None:
+    if photo.error is not None:
+        raise photo.error
+    if photo.id:
+        _check_id(photo.id)
+    if len(photo.name.encode()) > MAX_NAME_BYTES:
+        raise InvalidArgument(f"name of {len(photo.name.encode())} bytes, want at most {MAX_NAME_BYTES}")
+
+
+def _check_id(item_id: str) -> None:
+    size = len(item_id.encode())
+    if not 1 <= size <= MAX_ID_BYTES:
+        raise InvalidArgument(f"id of {size} bytes, want 1 to {MAX_ID_BYTES}")
+    if _CONTROL.search(item_id):
+        raise InvalidArgument("id with a control character, want text of one line")

@@ -29,8 +29,8 @@ NONCE_BYTES = 12
 _PREFIX = struct.Struct("<4sBI")
 # OWASP Password Storage Cheat Sheet (2024): N=2^17, r=8, p=1; 128 MiB and about a third of a second.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 17, 8, 1
-# A hostile header must not ask for all of the memory.
-_MAX_SCRYPT_N = 1 << 20
+# A hostile header must not ask for all of the memory: scrypt takes 128 N r bytes, here 1 GiB.
+_MAX_SCRYPT_COST = 1 << 23
 _MAX_FILE_BYTES = 16 << 20
 
 
@@ -115,7 +115,8 @@ def _parse(data: bytes) -> tuple[dict[str, Any], bytes, bytes]:
         raise ValueError(f"magic or version {version}")
     end = _PREFIX.size + length
     header = json.loads(data[_PREFIX.size : end])
-    if header["kdf"] != "scrypt" or not 1 < header["n"] <= _MAX_SCRYPT_N or header["r"] * header["p"] > 64:
+    cost = header["n"] * header["r"]
+    if header["kdf"] != "scrypt" or not 1 < cost <= _MAX_SCRYPT_COST or not 1 <= header["p"] <= 16:
         raise ValueError("key derivation")
     return header, data[:end], data[end:]
 

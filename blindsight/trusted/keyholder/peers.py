@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -28,7 +28,7 @@ from blindsight.trusted.keyholder.slots import Placement, Segment, SegmentKey, S
 
 CALL_SECONDS = 30.0
 STATUS_SECONDS = 3.0
-APPEND_ATTEMPTS = 6
+APPEND_ATTEMPTS = 4
 PAGE = 1000
 _ITEM_MESSAGE_BYTES = 512 << 10
 _MAX_BLOCK_BYTES = 1 << 30
@@ -43,6 +43,14 @@ def _errors_of(service: str) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error, service) from error
+
+
+@asynccontextmanager
+async def _calling(service: str, channel: grpc.aio.Channel) -> AsyncIterator[None]:
+    """A call of a service, which may just be starting again; its errors become ours."""
+    await server.connected(channel, service)
+    with _errors_of(service):
+        yield
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:
@@ -114,15 +122,15 @@ class EvaluatorClient:
             for chunk in streams.chunks(block):
                 yield evaluator_pb2.ScoreRequest(chunk=chunk)
 
-        with _errors_of("evaluator"):
-            call = self._stub.Score(requests(), metadata=_metadata(), wait_for_ready=False)
+        async with _calling("evaluator", self._channel):
+            call = self._stub.Score(requests(), metadata=_metadata())
             async for response in call:
                 yield _score_part(response)
 
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
-        with _errors_of("evaluator"):
+        async with _calling("evaluator", self._channel):
             async for _ in self._stub.Prepare(request, metadata=_metadata()):
                 pass
 
@@ -184,17 +192,15 @@ class StorageClient:
             stride=collection.stride,
         )
         request = storage_pb2.CreateCollectionRequest(collection=wanted)
-        with _errors_of("storage"):
+        async with _calling("storage", self._channel):
             answer = await self._stub.CreateCollection(request, metadata=_metadata(), timeout=CALL_SECONDS)
         return _collection(answer.collection)
 
     async def get_collection(self, collection_id: bytes) -> StoredCollection:
         """One collection's record as it is now."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
-        with _errors_of("storage"):
-            answer = await self._stub.GetCollection(
-                request, metadata=_metadata(), timeout=CALL_SECONDS, wait_for_ready=True
-            )
+        async with _calling("storage", self._channel):
+            answer = await self._stub.GetCollection(request, metadata=_metadata(), timeout=CALL_SECONDS)
         return _collection(answer.collection)
 
     async def list_collections(self) -> list[StoredCollection]:
@@ -203,10 +209,8 @@ class StorageClient:
         token = ""
         while True:
             request = storage_pb2.ListCollectionsRequest(page_size=PAGE, page_token=token)
-            with _errors_of("storage"):
-                answer = await self._stub.ListCollections(
-                    request, metadata=_metadata(), timeout=CALL_SECONDS, wait_for_ready=True
-                )
+            async with _calling("storage", self._channel):
+                answer = await self._stub.ListCollections(request, metadata=_metadata(), timeout=CALL_SECONDS)
             found += map(_collection, answer.collections)
             token = answer.next_page_token
             if not token:
@@ -215,13 +219,13 @@ class StorageClient:
     async def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
         """Replaces the sealed settings of an empty collection."""
         request = storage_pb2.ReplaceConfigRequest(collection_id=collection_id, sealed_config=sealed_config)
-        with _errors_of("storage"):
+        async with _calling("storage", self._channel):
             await self._stub.ReplaceConfig(request, metadata=_metadata(), timeout=CALL_SECONDS)
 
     async def delete_collection(self, collection_id: bytes) -> None:
         """Removes a collection."""
         request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
-        with _errors_of("storage"):
+        async with _calling("storage", self._channel):
             await self._stub.DeleteCollection(request, metadata=_metadata())
 
     async def append(
@@ -247,19 +251,21 @@ class StorageClient:
             collection_id=collection_id,
             batch_id=os.urandom(16),
             expected_sequence=expected_sequence,
-            segment=_segment((placement.region, placement.index)),
+            # Without items the batch only retires.
+            segment=_segment((placement.region, placement.index)) if items else None,
             first_slot=placement.first_slot,
             block_size_bytes=len(block),
-            block_sha256=await asyncio.to_thread(streams.digest, block),
+            block_sha256=await asyncio.to_thread(streams.digest, block) if items else b"",
             items_count=len(items),
             retires=map(_segment, retires),
         )
         messages = await asyncio.to_thread(lambda: list(_item_messages(items)))
         for attempt in range(APPEND_ATTEMPTS):
+            await server.connected(self._channel, "storage")
             try:
                 with _errors_of("storage"):
                     parts = _append_parts(header, messages, block, items)
-                    answer = await self._stub.Append(parts, metadata=_metadata(), wait_for_ready=False)
+                    answer = await self._stub.Append(parts, metadata=_metadata())
                 return answer.sequence, answer.epoch
             except Unavailable:
                 if attempt + 1 == APPEND_ATTEMPTS:
@@ -277,7 +283,7 @@ class StorageClient:
         blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in segments}
         key: SegmentKey | None = None
         receiver: streams.Receiver | None = None
-        with _errors_of("storage"):
+        async with _calling("storage", self._channel):
             async for response in self._stub.ReadBatches(request, metadata=_metadata()):
                 part = response.WhichOneof("part")
                 if part == "batch":
@@ -301,7 +307,7 @@ class StorageClient:
         sequence = epoch = 0
         upcoming: dict[Region, int] = {}
         runs: dict[SegmentKey, list[tuple[bytes, int]]] = {}
-        with _errors_of("storage"):
+        async with _calling("storage", self._channel):
             async for response in self._stub.ReadSlots(request, metadata=_metadata()):
                 sequence, epoch = response.sequence, response.epoch
                 upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
@@ -321,10 +327,8 @@ class StorageClient:
             request = storage_pb2.GetItemsRequest(
                 collection_id=collection_id, handles=handles[start : start + PAGE]
             )
-            with _errors_of("storage"):
-                answer = await self._stub.GetItems(
-                    request, metadata=_metadata(), timeout=CALL_SECONDS, wait_for_ready=True
-                )
+            async with _calling("storage", self._channel):
+                answer = await self._stub.GetItems(request, metadata=_metadata(), timeout=CALL_SECONDS)
             for item in answer.items:
                 found[item.handle] = StoredItem(item.handle, item.sealed_metadata, item.original_size_bytes)
         return found
@@ -338,7 +342,7 @@ class StorageClient:
         """
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
         receiver: streams.Receiver | None = None
-        with _errors_of("storage"):
+        async with _calling("storage", self._channel):
             async for response in self._stub.ReadOriginal(request, metadata=_metadata()):
                 if response.WhichOneof("part") == "header":
                     header = response.header
@@ -354,7 +358,7 @@ class StorageClient:
     async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
         """Deletes items; returns how many were live, and the sequence."""
         request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
-        with _errors_of("storage"):
+        async with _calling("storage", self._channel):
             answer = await self._stub.DeleteItems(request, metadata=_metadata(), timeout=CALL_SECONDS)
         return answer.deleted, answer.sequence
 

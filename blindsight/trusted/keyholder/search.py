@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight import metrics
-from blindsight.columns import Floats, Region
-from blindsight.errors import Conflict, InvalidArgument
-from blindsight.trusted.keyholder import linear
+from blindsight.columns import Floats
+from blindsight.errors import Conflict, InvalidArgument, InvalidCiphertext
+from blindsight.trusted.keyholder import linear, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import (
     EvaluatorClient,
@@ -22,7 +23,8 @@ from blindsight.trusted.keyholder.peers import (
     ScoreSummary,
     StorageClient,
 )
-from blindsight.trusted.keyholder.slots import Handles, SlotMap
+from blindsight.trusted.keyholder.ranking import best_of
+from blindsight.trusted.keyholder.slots import EMPTY_SEGMENT, Handles, SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 
 MAX_K = 10_000
@@ -33,9 +35,6 @@ MAX_GROUP_QUERIES = 16
 EPOCH_ATTEMPTS = 4
 # Messages of results that may wait for each worker; more stay with the evaluator.
 PENDING_RESULTS = 8
-# Inner products are rounded to multiples of 2^-18, about the noise: digits below say nothing about
-# the vectors, but something about the key (Li and Micciancio, Eurocrypt 2021).
-ROUNDING = 1 << 18
 SCORE_DECIMALS = 6
 
 
@@ -82,7 +81,7 @@ class Search:
         threshold: the worst score that is still a match.
 
     Raises:
-        InvalidArgument: for a bad k.
+        InvalidArgument: for a bad k or threshold.
     """
 
     def __init__(
@@ -98,6 +97,8 @@ class Search:
     ) -> None:
         if not 1 <= k <= MAX_K:
             raise InvalidArgument(f"k {k}, want 1 to {MAX_K}")
+        if threshold is not None and math.isnan(threshold):
+            raise InvalidArgument("threshold NaN, want a score")
         self._vault = vault
         self._storage = storage
         self._evaluator = evaluator
@@ -194,42 +195,33 @@ class Search:
     ) -> None:
         """Decrypts one message of results and keeps the best of each segment and query."""
         started = time.perf_counter()
+        if not 0 < result.queries <= len(forms) - result.first_query:
+            raise InvalidCiphertext(f"results of {result.queries} queries, want those of {len(forms)}")
         layout = self._collection.layout.of(result.region)
-        products = await self._crypto.decrypt_scores(self._collection.parameters, layout, result.block)
+        # A segment that we do not know was appended after this search began.
+        segments = [slots.segments.get((result.region, index), EMPTY_SEGMENT) for index in result.segments]
+        live = [segment.live for segment in segments]
+        # A score grows with the inner product whatever the metric, so the best of both are the same.
+        pick = tasks.Pick(result.queries, self._k, self._linear.higher_is_better)
+        found = await self._crypto.best_scores(self._collection.parameters, layout, result.block, live, pick)
         self.timings.decrypt_busy += time.perf_counter() - started
-        products = products.reshape(len(result.segments), result.queries, layout.capacity)
-        for index, by_query in zip(result.segments, products, strict=True):
-            segment = slots.segments.get((Region(result.region), index))
-            if segment is None:
-                continue  # appended after this search began
-            live = np.flatnonzero(segment.live)
-            handles = segment.handles[live]
-            for offset in range(result.queries):
-                query = result.first_query + offset
-                scores = self._scores(by_query[offset, live], forms[query])
-                self._keep(rankings[query], scores, handles)
+        for segment, by_query in zip(segments, found, strict=True):
+            for query, (chosen, products) in enumerate(by_query, result.first_query):
+                rankings[query].scores.append(self._scores(products, forms[query]))
+                rankings[query].handles.append(segment.handles[chosen])
 
     def _scores(self, products: Floats, form: linear.LinearForm) -> Floats:
-        rounded = np.rint(products * ROUNDING) / ROUNDING
-        scores: Floats = rounded * form.multiplier + form.offset
+        scores: Floats = products * form.multiplier + form.offset
         return scores if self._linear.higher_is_better else np.maximum(scores, 0.0)
-
-    def _keep(self, ranking: _Ranking, scores: Floats, handles: Handles) -> None:
-        best = self._best(scores)
-        ranking.scores.append(scores[best])
-        ranking.handles.append(handles[best])
 
     def _best(self, scores: Floats) -> npt.NDArray[np.intp]:
         """Indices of the k best that pass the threshold, best first."""
-        badness = -scores if self._linear.higher_is_better else scores
-        if len(badness) > self._k:
-            candidates = np.argpartition(badness, self._k - 1)[: self._k]
-        else:
-            candidates = np.arange(len(badness))
-        if self._threshold is not None:
-            worst = -self._threshold if self._linear.higher_is_better else self._threshold
-            candidates = candidates[badness[candidates] <= worst]
-        return candidates[np.argsort(badness[candidates], kind="stable")]
+        higher = self._linear.higher_is_better
+        chosen = best_of(scores, self._k, largest=higher)
+        if self._threshold is None:
+            return chosen
+        passing = scores[chosen] >= self._threshold if higher else scores[chosen] <= self._threshold
+        return chosen[passing]
 
     async def _hits(self, rankings: list[_Ranking]) -> list[list[Hit]]:
         chosen: list[list[tuple[bytes, float]]] = []
@@ -255,9 +247,9 @@ class Search:
         ]
 
 
-async def _room(tasks: set[asyncio.Task[None]], limit: int) -> None:
+async def _room(started: set[asyncio.Task[None]], limit: int) -> None:
     """Waits until fewer than `limit` tasks run; a failed one raises here."""
-    running = {task for task in tasks if not task.done()}
+    running = {task for task in started if not task.done()}
     if len(running) >= limit:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -42,6 +42,9 @@ class Segment:
         return live_slots(self.handles)
 
 
+EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where a piece of a batch goes."""
@@ -148,8 +151,9 @@ class SlotMap:
 
 def live_slots(handles: Handles) -> npt.NDArray[np.bool_]:
     """Which entries are not zero: [n] V16 -> [n] bool."""
+    # Two words a handle: `any(axis=1)` over so short an axis takes a hundred times as long.
     words = handles.view(np.uint64).reshape(-1, HANDLE_BYTES // 8)
-    return np.asarray(words.any(axis=1))
+    return np.asarray((words[:, 0] | words[:, 1]) != 0)
 
 
 def handles_from_bytes(data: bytes) -> Handles:

@@ -13,11 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.columns import CollectionLayout, Floats, Layout
+from blindsight.errors import InvalidCiphertext
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.residues import CiphertextBlock, read_block
 from blindsight.trusted.keyholder import embedders, images, schemes
 from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.ranking import best_of
 from blindsight.trusted.keyholder.secrets import Secret
+
+# Inner products are rounded to multiples of 2^-18, about the noise: digits below say nothing about
+# the vectors, but something about the key (Li and Micciancio, Eurocrypt 2021).
+ROUNDING = 1 << 18
 
 _keys: dict[str, tuple[bytes, bytes]] = {}
 
@@ -104,14 +110,57 @@ def _parts(block: CiphertextBlock) -> Encrypted:
     return block.residues.tobytes(), block.seeds.tobytes()
 
 
-def decrypt_scores(parameter_set: str, layout: Layout, block: bytes) -> npt.NDArray[np.float64]:
-    """Decrypts a block of results: [count, capacity] inner products.
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What is wanted of a block of results.
+
+    Attributes:
+        queries: for each segment, as many results.
+        k: how many scores of each result.
+        largest: whether large inner products are the better ones.
+    """
+
+    queries: int
+    k: int
+    largest: bool
+
+
+# Slots and inner products of the best in one segment for one query, best first.
+Best = tuple[npt.NDArray[np.intp], Floats]
+
+
+def best_scores(
+    parameter_set: str, layout: Layout, block: bytes, live: list[npt.NDArray[np.bool_]], pick: Pick
+) -> list[list[Best]]:
+    """Decrypts results and picks the best, so that few numbers leave the worker.
+
+    Args:
+        block: ciphertexts [segment][query].
+        live: for each segment, [fill] which slots count.
+        pick: how many, and which are better.
+
+    Returns:
+        [segment][query].
 
     Raises:
         InvalidCiphertext: when the evaluator sent something else.
     """
     parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
-    return layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
+    if parsed.header.count != len(live) * pick.queries:
+        raise InvalidCiphertext(f"{parsed.header.count} results, want {len(live)} x {pick.queries}")
+    products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
+    rounded = np.rint(products * ROUNDING) / ROUNDING
+    by_segment = rounded.reshape(len(live), pick.queries, layout.capacity)
+    return [
+        [_best(scores, np.flatnonzero(slots), pick) for scores in by_query]
+        for by_query, slots in zip(by_segment, live, strict=True)
+    ]
+
+
+def _best(scores: Floats, slots: npt.NDArray[np.intp], pick: Pick) -> Best:
+    values = scores[slots]
+    chosen = best_of(values, pick.k, largest=pick.largest)
+    return slots[chosen], values[chosen]
 
 
 def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:

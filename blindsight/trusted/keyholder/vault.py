@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 
+from blindsight import logs
 from blindsight.columns import collection_layout, plan_stride
-from blindsight.errors import AlreadyExists, InvalidArgument, NotFound
+from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, default_for
 from blindsight.trusted.keyholder import embedders, linear
 from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
@@ -43,6 +44,11 @@ class OpenCollection:
         self.layout = record.layout
         self._sealer = Sealer(keys.subkey("items", record.collection_id))
         self._id_key = keys.subkey("ids", record.collection_id)
+
+    def advance(self, slots: SlotMap) -> None:
+        """Takes a slot map unless a newer one is there: a read that began earlier may end later."""
+        if slots.sequence >= self.slots.sequence:
+            self.slots = slots
 
     def handle(self, item_id: str) -> bytes:
         """The handle under which storage knows an id."""
@@ -177,7 +183,7 @@ class Vault:
         record = await self._storage.get_collection(collection.record.collection_id)
         collection.record = record
         collection.items_added = max(collection.items_added, record.items_added)
-        collection.slots = await self._storage.read_slots(record.collection_id)
+        collection.advance(await self._storage.read_slots(record.collection_id))
 
     async def names(self) -> list[str]:
         """Names of all collections."""
@@ -209,7 +215,11 @@ class Vault:
         async with collection.lock:
             await self._storage.delete_collection(collection.record.collection_id)
             self._open.pop(name, None)
-        await self._evaluator.drop_collection(collection.record.collection_id)
+        try:
+            await self._evaluator.drop_collection(collection.record.collection_id)
+        except Unavailable:
+            # Deleted it is all the same; an evaluator without storage's copy only loses its cache later.
+            logs.get().warning("evaluator_cache_not_dropped")
 
     async def _mine(self) -> list[tuple[StoredCollection, CollectionConfig]]:
         """This key's collections; those of another key cannot be opened and are nobody's business."""

@@ -13,7 +13,7 @@ from blindsight.streams import MAX_PHOTO_BYTES, Receiver
 from blindsight.trusted.keyholder.ingest import ItemResult, Photo, Progress, Vectors
 from blindsight.trusted.keyholder.linear import Metric
 from blindsight.trusted.keyholder.repack import RepackProgress
-from blindsight.trusted.keyholder.search import Hit, Timings
+from blindsight.trusted.keyholder.search import MAX_QUERIES, Hit, Timings
 from blindsight.trusted.keyholder.service import ServiceReport
 from blindsight.trusted.keyholder.vault import OpenCollection
 
@@ -116,11 +116,22 @@ def _matrix(block: pb.VectorBlock) -> Floats:
 
 
 async def vector_blocks(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Vectors]:
-    """Blocks of an ingest stream."""
+    """Blocks of an ingest stream, which may be joined: of one dimension, with ids all or none.
+
+    Raises:
+        InvalidArgument, InvalidVector: for anything else.
+    """
+    first: Vectors | None = None
     async for request in requests:
         if request.WhichOneof("part") != "vectors":
             raise InvalidArgument("ingest stream: want nothing but vectors after vectors")
-        yield vectors(request.vectors)
+        block = vectors(request.vectors)
+        first = first or block
+        if block.values.shape[1] != first.values.shape[1]:
+            raise InvalidVector("ingest stream: vectors of several dimensions, want one")
+        if bool(block.ids) != bool(first.ids):
+            raise InvalidVector("ingest stream: vectors with ids and without, want all or none")
+        yield block
 
 
 async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRequest]) -> bytes:
@@ -140,12 +151,16 @@ async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRe
 async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.SearchRequest]) -> Floats:
     """The vectors of a search stream: [queries, dimension]."""
     parts = [_matrix(first)]
+    count = len(parts[0])
     async for request in requests:
         if request.WhichOneof("part") != "vectors":
             raise InvalidArgument("search stream: want nothing but vectors after vectors")
         parts.append(_matrix(request.vectors))
-    if len({part.shape[1] for part in parts}) != 1:
-        raise InvalidVector("search stream: vectors of several dimensions, want one")
+        count += len(parts[-1])
+        if parts[-1].shape[1] != parts[0].shape[1]:
+            raise InvalidVector("search stream: vectors of several dimensions, want one")
+        if count > MAX_QUERIES:  # before more of them are kept
+            raise InvalidArgument(f"{count} queries or more, want at most {MAX_QUERIES}")
     return np.concatenate(parts)
 
 

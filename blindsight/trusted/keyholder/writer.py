@@ -46,7 +46,7 @@ class Writer:
         done = attempts = 0
         while done < len(items):
             placement = next(collection.slots.plan(collection.layout, len(items) - done))
-            stop = done + placement.count
+            stop, added_before = done + placement.count, collection.items_added
             try:
                 await self.put(collection, placement, rows[done:stop], items[done:stop])
             except Conflict:
@@ -57,7 +57,8 @@ class Writer:
                 logs.get().warning("append_conflict", attempt=attempts)
                 await self._vault.refresh(collection)
                 continue
-            collection.items_added += placement.count
+            # Not simply added: who reads the counters meanwhile may have counted these items.
+            collection.items_added = max(collection.items_added, added_before + placement.count)
             done = stop
 
     async def put(
@@ -69,17 +70,18 @@ class Writer:
         retires: Sequence[SegmentKey] = (),
     ) -> None:
         """Encrypts and appends one batch, and retires the segments that it replaces."""
+        before = collection.slots  # others may replace it meanwhile, with what storage just committed
         block = b""
         if items:
             layout = collection.layout.of(placement.region)
             block = await self._crypto.encrypt_rows(collection.parameters, layout, rows, placement.first_slot)
         sequence, epoch = await self._storage.append(
-            collection.record.collection_id, collection.slots.sequence, placement, block, items, retires
+            collection.record.collection_id, before.sequence, placement, block, items, retires
         )
-        slots = collection.slots.without_segments(retires, sequence, epoch)
+        slots = before.without_segments(retires, sequence, epoch)
         if items:
             slots = slots.appended(placement, handles_of(items), sequence, epoch)
-        collection.slots = slots
+        collection.advance(slots)
 
 
 def handles_of(items: Sequence[NewItem]) -> Handles:

@@ -1,0 +1,338 @@
+"""Processes are killed while an owner works: what was answered stays true, and the next call works."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from support.photos import encoded
+from support.services import Services, wait_until
+
+from blindsight.client import Collection, SearchAnswer, Vault
+from blindsight.errors import BlindsightError, Unavailable
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
+from blindsight.streams import digest
+
+DIMENSION = 32
+GALLERY = np.random.default_rng(3).normal(size=(3000, DIMENSION)).astype(np.float32)
+GALLERY /= np.linalg.norm(GALLERY, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def vectors(vault: Vault, request: pytest.FixtureRequest) -> Collection:
+    """A collection that holds the gallery, searched once."""
+    name = request.node.name[:100]
+    collection = vault.create_collection(name, embedder="none", dimension=DIMENSION, expected_size=2000)
+    collection.ingest_vectors(GALLERY)
+    check(collection)
+    return collection
+
+
+def check(collection: Collection, rows: range = range(0, 3000, 700)) -> None:
+    """The answers are numpy's."""
+    compare(collection.search_vectors(GALLERY[rows], k=5), rows)
+
+
+def compare(answer: SearchAnswer, rows: range) -> None:
+    bound = 2e-4
+    assert len(answer.results) == len(rows)
+    for row, hits in zip(rows, answer.results, strict=True):
+        scores = np.sort(GALLERY @ GALLERY[row])[::-1][:5]
+        assert hits[0].id == str(row)
+        np.testing.assert_allclose([hit.score for hit in hits], scores, atol=bound)
+
+
+def small_photo(seed: int) -> bytes:
+    """A picture of coloured squares, of which no two seeds have the same."""
+    squares = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return encoded(Image.fromarray(squares).resize((48, 48), Image.Resampling.NEAREST), "PNG")
+
+
+def in_thread(work: Callable[[], object]) -> Future[object]:
+    """Runs work beside the test, which does not wait for it; its result or error is in the future."""
+    future: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def busy_seconds(processes: list[psutil.Process]) -> float:
+    return sum(process.cpu_times().user for process in processes)
+
+
+def kill_while_working(
+    processes: list[psutil.Process], victims: list[psutil.Process], work: Future[object]
+) -> None:
+    """kill -9 once the processes have begun to compute for the work, which must not be done yet."""
+    before = busy_seconds(processes)
+    wait_until(lambda: busy_seconds(processes) > before + 0.02 or work.done(), what="work of the workers")
+    assert not work.done(), "the work was over before anyone could be killed"
+    for victim in victims:
+        victim.kill()
+        victim.wait(10)
+
+
+def answer_or_unavailable(work: Future[object]) -> object | None:
+    try:
+        return work.result(100)
+    except Unavailable as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either is right, nothing else is
+        return None
+
+
+# --- workers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", [slice(0, 1), slice(None)], ids=["one", "all"])
+def test_keyholder_workers_killed_during_a_search_cost_at_most_that_search(
+    services: Services, vectors: Collection, which: slice
+) -> None:
+    rows = range(0, 3000, 10)
+    workers = services["keyholder"].workers()
+    search = in_thread(lambda: vectors.search_vectors(GALLERY[rows], k=5))
+    kill_while_working(workers, workers[which], search)
+    answer = answer_or_unavailable(search)
+    if answer is not None:
+        compare(answer, rows)
+    check(vectors)
+    assert not {worker.pid for worker in workers[which]} & {w.pid for w in services["keyholder"].workers()}
+
+
+def test_a_keyholder_worker_killed_during_an_ingest_loses_nothing(services: Services, vault: Vault) -> None:
+    photos = [(f"{seed}.png", small_photo(seed)) for seed in range(150)]
+    collection = vault.create_collection("killed while embedding", embedder="pixels", dimension=64)
+    workers = services["keyholder"].workers()
+    ingest = in_thread(lambda: collection.ingest(photos))
+    kill_while_working(workers, workers[:1], ingest)
+    answer_or_unavailable(ingest)
+    assert collection.ingest(photos).rejected == 0
+    assert collection.describe().items == len(photos)
+    for seed in (0, 70, 149):
+        (hits,) = collection.search(small_photo(seed), k=1).results
+        assert (hits[0].name, hits[0].score) == (f"{seed}.png", pytest.approx(1.0, abs=1e-3))
+        assert collection.get(hits[0].id).data == small_photo(seed)
+
+
+def test_an_idle_worker_that_dies_is_not_missed(services: Services, vectors: Collection) -> None:
+    for name in ("keyholder", "evaluator"):
+        for worker in services[name].workers():
+            worker.kill()
+            worker.wait(10)
+    vectors.ingest_vectors(GALLERY[:3], ["a", "b", "c"])
+    assert vectors.delete(["a", "b", "c"]).deleted == 3
+    check(vectors)
+
+
+def test_a_scorer_killed_during_a_search_costs_at_most_that_search(
+    services: Services, vectors: Collection
+) -> None:
+    rows = range(0, 3000, 10)
+    scorer = services["evaluator"].workers()[:1]
+    search = in_thread(lambda: vectors.search_vectors(GALLERY[rows], k=5))
+    kill_while_working(scorer, scorer, search)
+    answer = answer_or_unavailable(search)
+    if answer is not None:
+        compare(answer, rows)
+    check(vectors)
+
+
+def test_builders_killed_while_a_gallery_is_built_cost_at_most_one_search(
+    services: Services, vault: Vault
+) -> None:
+    collection = vault.create_collection("killed while building", embedder="none", dimension=DIMENSION)
+    builders = services["evaluator"].workers()[1:]
+    before = busy_seconds(builders)
+    work = in_thread(lambda: [collection.ingest_vectors(GALLERY[at : at + 20]) for at in range(0, 3000, 20)])
+    wait_until(lambda: busy_seconds(builders) > before or work.done(), what="work of the builders")
+    assert not work.done()
+    for builder in builders:
+        builder.kill()
+        builder.wait(10)
+    assert len(work.result(100)) == 150  # an ingest does not wait for the evaluator
+    check(collection)
+
+
+# --- the evaluator ------------------------------------------------------------------------------------
+
+
+def cached(services: Services) -> dict[Path, tuple[int, int, int]]:
+    """The evaluator's files: which they are and when they were written."""
+    folder = services.folder / "evaluator" / "cache"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+def test_a_killed_evaluator_scores_the_same_gallery_again_without_building_it(
+    services: Services, vectors: Collection
+) -> None:
+    before = cached(services)
+    assert before
+    services["evaluator"].kill()
+    services["evaluator"].start()
+    check(vectors)
+    assert cached(services) == before
+
+
+def test_a_restarted_evaluator_needs_no_storage_for_what_it_has(
+    services: Services, vectors: Collection
+) -> None:
+    services["evaluator"].kill()
+    services["storage"].stop()
+    try:
+        services["evaluator"].start()
+        # Names of hits come from storage, so a search without hits shows that scores do not.
+        answer = vectors.search_vectors(GALLERY[:3], k=5, threshold=2.0)
+        assert answer.results == [[], [], []]
+        assert answer.timings.scanned_bytes > 0
+    finally:
+        services["storage"].start()
+    check(vectors)
+
+
+def test_without_an_evaluator_searches_say_so_and_ingests_work(
+    services: Services, vault: Vault, vectors: Collection
+) -> None:
+    services["evaluator"].kill()
+    try:
+        with pytest.raises(Unavailable, match="evaluator does not answer") as caught:
+            vectors.search_vectors(GALLERY[:1])
+        assert "\n" not in str(caught.value)
+        assert vectors.ingest_vectors(-GALLERY[:2], ["far 0", "far 1"]).stored == 2
+        assert [one.reachable for one in vault.status().services] == [True, False, True]
+        vault.create_collection("made without an evaluator", embedder="none", dimension=2)
+        vault.delete_collection("made without an evaluator")
+    finally:
+        services["evaluator"].start()
+    check(vectors)
+    assert [hit.id for hit in vectors.search_vectors(-GALLERY[1], k=1).results[0]] == ["far 1"]
+
+
+# --- storage ------------------------------------------------------------------------------------------
+
+
+def test_without_storage_every_call_that_needs_it_is_one_clear_line(
+    services: Services, vault: Vault, vectors: Collection
+) -> None:
+    services["storage"].kill()
+    try:
+        calls = {
+            "search": lambda: vectors.search_vectors(GALLERY[:1], k=1),
+            "ingest": lambda: vectors.ingest_vectors(GALLERY[:1], ["late"]),
+            "describe": vectors.describe,
+            "delete": lambda: vectors.delete("1"),
+            "create": lambda: vault.create_collection("late", embedder="none", dimension=2),
+            "unknown": lambda: vault.collection("never opened").search_vectors([1.0]),
+        }
+        running = {name: in_thread(call) for name, call in calls.items()}
+        status = vault.status()
+        assert {one.name: one.reachable for one in status.services} == {
+            "keyholder": True,
+            "evaluator": True,
+            "storage": False,
+        }
+        assert [one.error for one in status.services if "storage does not answer" in one.error]
+        for name, call in running.items():
+            error = call.exception(100)
+            assert isinstance(error, Unavailable), name
+            assert str(error).startswith("storage does not answer"), name
+            assert "\n" not in str(error), name
+    finally:
+        services["storage"].start()
+    check(vectors)
+
+
+class Upload:
+    """An ingest of photos with ids, seen message by message: which items were answered is known for sure."""
+
+    def __init__(self, address: str, collection: str, photos: dict[str, bytes]) -> None:
+        self._address = address
+        self._collection = collection
+        self._photos = photos
+        self.answered: set[str] = set()
+        self.complete = False
+
+    def run(self) -> None:
+        """Sends everything once; a lost service ends it."""
+        with grpc.insecure_channel(self._address) as channel:
+            stub = keyholder_pb2_grpc.KeyholderServiceStub(channel)
+            try:
+                for answer in stub.Ingest(self._requests(), timeout=100):
+                    if answer.WhichOneof("part") == "item":
+                        assert answer.item.outcome in (pb.OUTCOME_STORED, pb.OUTCOME_DUPLICATE)
+                        self.answered.add(answer.item.id)
+                    self.complete = answer.WhichOneof("part") == "summary"
+            except grpc.RpcError as error:
+                assert error.code() is grpc.StatusCode.UNAVAILABLE, error  # noqa: PT017
+
+    def _requests(self) -> Iterator[pb.IngestRequest]:
+        yield pb.IngestRequest(header=pb.IngestHeader(collection=self._collection))
+        for item_id, data in self._photos.items():
+            about = pb.FileHeader(
+                name=f"{item_id}.png", size_bytes=len(data), sha256=digest(data), id=item_id
+            )
+            yield pb.IngestRequest(file=about)
+            yield pb.IngestRequest(chunk=data)
+
+
+def test_storage_killed_during_ingests_keeps_all_that_was_answered_and_nothing_by_half(
+    services: Services, vault: Vault
+) -> None:
+    # The widest stride: a segment holds 16 photos, and so does a batch.
+    collection = vault.create_collection("killed", embedder="pixels", dimension=256, expected_size=1)
+    halves = [
+        {f"{half}/{number}": small_photo(1000 * half + number) for number in range(200)} for half in (1, 2)
+    ]
+    uploads = [Upload(services.address(), collection.name, half) for half in halves]
+    running = [in_thread(upload.run) for upload in uploads]
+
+    def answered() -> set[str]:
+        return uploads[0].answered | uploads[1].answered
+
+    for enough in (1, 100, 200):
+        wait_until(lambda enough=enough: len(answered()) >= enough, 60, "answers")
+        assert not all(upload.done() for upload in running)
+        services["storage"].kill()
+        services["storage"].start()
+    for upload in running:
+        upload.result(100)
+    photos = halves[0] | halves[1]
+    _check_items(collection, photos, answered())
+    for half in halves:
+        again = Upload(services.address(), collection.name, half)
+        again.run()
+        assert again.complete
+        assert again.answered == set(half)
+    _check_items(collection, photos, set(photos))
+    assert collection.describe().items == len(photos)
+
+
+def _check_items(collection: Collection, photos: dict[str, bytes], answered: set[str]) -> None:
+    """Every answered photo is there to the byte and found; every other one is so, or not there at all."""
+    found = 0
+    for item_id, data in photos.items():
+        try:
+            original = collection.get(item_id)
+        except BlindsightError:
+            assert item_id not in answered
+            continue
+        found += 1
+        assert (original.data, original.name) == (data, f"{item_id}.png")
+    everything = collection.search(small_photo(0), k=10_000).results[0]
+    assert len(everything) == len({hit.id for hit in everything}) == found == collection.describe().items
+    for item_id in sorted(answered)[::20]:
+        (hits,) = collection.search(photos[item_id], k=1).results
+        assert hits[0].id == item_id

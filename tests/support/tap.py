@@ -1,0 +1,94 @@
+"""A wire tap: forwards TCP connections and keeps every byte of both directions."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Self
+
+_READ_BYTES = 1 << 16
+
+
+class Tap:
+    """Stands between a client and a server, which know nothing of it.
+
+    Args:
+        server: HOST:PORT of the server; connections to `address` are passed on to it.
+    """
+
+    def __init__(self, server: str) -> None:
+        host, _, port = server.rpartition(":")
+        self._server = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._lock = threading.Lock()
+        self._records: list[bytearray] = []
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def recorded(self) -> list[bytes]:
+        """What passed so far: for each connection one record of either direction."""
+        with self._lock:
+            return [bytes(record) for record in self._records]
+
+    @property
+    def size_bytes(self) -> int:
+        """How much passed so far."""
+        with self._lock:
+            return sum(map(len, self._records))
+
+    def close(self) -> None:
+        """Takes no more connections and ends those that there are; the record stays."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`, which `close` alone does not
+        self._listener.close()
+        with self._lock:
+            remaining = list(self._open)
+        for one in remaining:
+            _end(one)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self._server)
+            except OSError:
+                client.close()  # what a client of a server that is down sees, too
+                continue
+            with self._lock:
+                self._open |= {client, server}
+            self._start(client, server)
+            self._start(server, client)
+
+    def _start(self, source: socket.socket, target: socket.socket) -> None:
+        record = bytearray()
+        with self._lock:
+            self._records.append(record)
+        threading.Thread(target=self._forward, args=(source, target, record), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket, record: bytearray) -> None:
+        with suppress(OSError):
+            while data := source.recv(_READ_BYTES):
+                with self._lock:
+                    record += data
+                target.sendall(data)
+        # Either direction's end is the end of a gRPC connection.
+        _end(source)
+        _end(target)
+
+
+def _end(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
