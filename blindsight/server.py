@@ -119,7 +119,9 @@ def channel(address: str, **options: Any) -> grpc.aio.Channel:
     extra = [(key.replace("_", ".", 1), value) for key, value in options.items()]
     # A peer that restarts must be found again at once, not after a minute of back-off.
     backoff = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
-    return grpc.aio.insecure_channel(address, options=[*OPTIONS[:2], *backoff, *extra])
+    # A proxy that the environment names for the web has no business between services.
+    direct = [("grpc.enable_http_proxy", 0)]
+    return grpc.aio.insecure_channel(address, options=[*OPTIONS[:2], *backoff, *direct, *extra])
 
 
 async def connected(channel: grpc.aio.Channel, name: str) -> None:

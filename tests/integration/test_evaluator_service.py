@@ -2,14 +2,16 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import grpc
-import numpy as np
 import pytest
 from support import storage
-from support.evaluator import Client, Owner, Untrusted, collect, new_gallery, requests, unit_rows
+from support.evaluator import Client, Gallery, Owner, Untrusted, collect, new_gallery, requests, unit_rows
 from support.services import wait_until
 from support.storage import MAIN_0, MAIN_1, TAIL_0, TAIL_1, refusal
+
+from blindsight.columns import Floats
 
 _numbers = itertools.count(1)
 
@@ -215,22 +217,42 @@ def test_a_killed_scorer_is_replaced_and_the_search_is_answered(gallery, evaluat
     assert scorer.pid not in [worker.pid for worker in untrusted.workers()]
 
 
-def test_a_scorer_killed_during_a_search_costs_at_most_that_search(owner, stored, evaluator, untrusted):
-    gallery = new_gallery(owner, stored, next(_numbers), dimension=128, stride=1)
-    gallery.add(MAIN_0, unit_rows(4096, 128))
-    forms = unit_rows(40, 128, seed=3)
-    evaluator.prepare(gallery.record.collection_id)
-    block = gallery.query(forms)
-    responses = evaluator.stub.Score(requests(gallery.record.collection_id, block, len(forms)), timeout=60)
+@dataclass
+class LongSearch:
+    """A search of many queries over a gallery that is ready, encrypted once for all tests of it."""
+
+    gallery: Gallery
+    forms: Floats
+    block: bytes
+
+    def start(self, client):
+        stream = requests(self.gallery.record.collection_id, self.block, len(self.forms))
+        return client.stub.Score(stream, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def long_search(owner, untrusted):
+    with storage.Client(untrusted.storage.address) as stored, Client(untrusted.evaluator.address) as client:
+        gallery = new_gallery(owner, stored, next(_numbers), dimension=32, stride=1)
+        for index in range(8):
+            gallery.add(storage.SegmentId(storage.Region.MAIN, index), unit_rows(10, 32, seed=index))
+        client.prepare(gallery.record.collection_id)
+        forms = unit_rows(40, 32, seed=30)
+        yield LongSearch(gallery, forms, gallery.query(forms))
+
+
+def test_a_scorer_killed_during_a_search_costs_at_most_that_search(long_search, evaluator, untrusted):
+    responses = long_search.start(evaluator)
     first = next(responses)
     untrusted.workers()[0].kill()
     try:
-        answer = collect(gallery, itertools.chain([first], responses))
+        answer = collect(long_search.gallery, itertools.chain([first], responses))
     except grpc.RpcError as error:
         assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - either is right, nothing else is
     else:
-        gallery.check(answer, forms)
-    gallery.check(evaluator.score(gallery, forms[:1]), forms[:1])
+        long_search.gallery.check(answer, long_search.forms)
+    forms = long_search.forms[:1]
+    long_search.gallery.check(evaluator.score(long_search.gallery, forms), forms)
 
 
 def test_killed_builders_are_replaced_and_the_gallery_is_built(gallery, evaluator, untrusted):
@@ -242,147 +264,23 @@ def test_killed_builders_are_replaced_and_the_gallery_is_built(gallery, evaluato
     gallery.check(evaluator.score(gallery, forms), forms)
 
 
-def test_health_is_answered_while_a_long_search_runs(owner, stored, untrusted):
-    gallery = new_gallery(owner, stored, next(_numbers), dimension=64, stride=1)
-    gallery.add(MAIN_0, unit_rows(4096, 64))
-    forms = unit_rows(48, 64, seed=3)
-    with Client(untrusted.evaluator.address) as searching, Client(untrusted.evaluator.address) as watching:
-        block = gallery.query(forms)
-        responses = searching.stub.Score(
-            requests(gallery.record.collection_id, block, len(forms), gallery.sequence), timeout=60
-        )
-        answered = 0
-        for response in responses:
+def test_health_is_answered_while_a_long_search_runs(long_search, evaluator, untrusted):
+    answered = 0
+    with Client(untrusted.evaluator.address) as watching:
+        for response in long_search.start(evaluator):
             answered += watching.serving()
             last = response.WhichOneof("part")
     assert last == "summary"
-    assert answered >= 48 // 10
+    assert answered >= 8 * 40 // 10
 
 
-def test_a_search_whose_caller_left_leaves_nothing_behind(owner, stored, evaluator, untrusted):
-    gallery = new_gallery(owner, stored, next(_numbers), dimension=64, stride=1)
-    gallery.add(MAIN_0, unit_rows(4096, 64))
-    forms = unit_rows(32, 64, seed=3)
-    evaluator.prepare(gallery.record.collection_id)
-    block = gallery.query(forms)
+def test_a_search_whose_caller_left_leaves_nothing_behind(long_search, evaluator, untrusted):
     service = untrusted.service()
     before = service.num_fds()
     for _ in range(3):
-        responses = evaluator.stub.Score(
-            requests(gallery.record.collection_id, block, len(forms)), timeout=60
-        )
+        responses = long_search.start(evaluator)
         next(responses)
         responses.cancel()
     wait_until(lambda: service.num_fds() <= before, what="closing of the searches' memory")
-    gallery.check(evaluator.score(gallery, forms[:1]), forms[:1])
-
-
-def answers(client, gallery):
-    try:
-        client.prepare(gallery.record.collection_id)
-    except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - until it is back
-        return False
-    return True
-
-
-class TestRestarts:
-    @pytest.fixture
-    def untrusted(self, tmp_path):
-        running = Untrusted(tmp_path)
-        try:
-            yield running.start()
-        finally:
-            running.stop()
-
-    @pytest.fixture
-    def searched(self, untrusted, owner, stored):
-        gallery = new_gallery(owner, stored, 1)
-        gallery.add(MAIN_0, unit_rows(20, 8))
-        gallery.add(TAIL_0, unit_rows(2, 8, seed=2))
-        with Client(untrusted.evaluator.address) as client:
-            client.score(gallery, unit_rows(1, 8))
-        return gallery
-
-    def restart(self, untrusted):
-        untrusted.evaluator.kill()
-        untrusted.evaluator.start()
-        return Client(untrusted.evaluator.address)
-
-    def test_a_killed_evaluator_is_ready_for_the_same_gallery_without_storage(self, untrusted, searched):
-        files = untrusted.files
-        untrusted.storage.stop()
-        with self.restart(untrusted) as client:
-            forms = unit_rows(2, 8, seed=5)
-            searched.check(client.score(searched, forms), forms)
-        assert untrusted.files == files
-
-    @pytest.mark.parametrize("place", [0, 70, 4096, 5000, -1], ids=str)
-    def test_a_damaged_segment_file_is_built_again(self, untrusted, searched, place):
-        chosen = next(path for path in untrusted.files if path.name.startswith("main"))
-        untrusted.evaluator.stop()
-        content = bytearray(chosen.read_bytes())
-        content[place] ^= 0x40
-        chosen.write_bytes(content)
-        with self.restart(untrusted) as client:
-            forms = unit_rows(1, 8, seed=5)
-            searched.check(client.score(searched, forms), forms)
-        assert chosen not in untrusted.files
-
-    @pytest.mark.parametrize("name", ["manifest.json", "main-00000000"])
-    def test_a_missing_file_is_built_again(self, untrusted, searched, name):
-        untrusted.evaluator.stop()
-        next(path for path in untrusted.files if path.name.startswith(name)).unlink()
-        with self.restart(untrusted) as client:
-            forms = unit_rows(1, 8, seed=5)
-            searched.check(client.score(searched, forms), forms)
-
-    def test_a_search_without_storage_is_unavailable_until_it_is_back(self, untrusted, searched):
-        untrusted.storage.stop()
-        with Client(untrusted.evaluator.address) as client:
-            forms = unit_rows(1, 8, seed=5)
-            searched.check(client.score(searched, forms), forms)
-            code, reason, _ = refusal(lambda: client.prepare(searched.record.collection_id))
-            assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
-            untrusted.storage.start()
-            wait_until(lambda: answers(client, searched), what="an answer of storage")
-
-    def test_a_second_evaluator_in_the_same_folder_ends_with_one_line(self, untrusted):
-        from support.services import Process
-
-        second = Process("evaluator", untrusted.evaluator.environment, untrusted.folder / "second.log")
-        with pytest.raises(RuntimeError, match="in use by another evaluator"):
-            second.start()
-        assert second.stop() == 1
-        assert len((untrusted.folder / "second.log").read_text().splitlines()) == 1
-
-
-class TestSmallCache:
-    @pytest.fixture
-    def untrusted(self, tmp_path):
-        running = Untrusted(tmp_path, {"cache_bytes": str(300_000)})
-        try:
-            yield running.start()
-        finally:
-            running.stop()
-
-    def test_the_least_recently_used_gallery_leaves_and_comes_back(self, owner, stored, evaluator, untrusted):
-        forms = unit_rows(1, 8, seed=5)
-        galleries = [new_gallery(owner, stored, next(_numbers)) for _ in range(3)]
-        for number, gallery in enumerate(galleries):
-            gallery.add(MAIN_0, unit_rows(20, 8, seed=number))
-            gallery.check(evaluator.score(gallery, forms), forms)
-        assert evaluator.status().collections == 2
-        assert not any(galleries[0].record.collection_id.hex() in str(path) for path in untrusted.files)
-        gallery = galleries[0]
-        gallery.check(evaluator.score(gallery, forms), forms)
-        assert evaluator.status().disk_bytes <= 300_000
-
-    def test_a_gallery_over_the_limit_is_served_all_the_same(self, owner, stored, evaluator):
-        gallery = new_gallery(owner, stored, next(_numbers))
-        for index in range(4):
-            gallery.add(storage.SegmentId(storage.Region.MAIN, index), unit_rows(20, 8, seed=index))
-        forms = unit_rows(1, 8, seed=5)
-        gallery.check(evaluator.score(gallery, forms), forms)
-        assert evaluator.status().collections == 1
-        assert np.isclose(evaluator.status().disk_bytes, 4 * (4096 + 131072))
+    forms = long_search.forms[:1]
+    long_search.gallery.check(evaluator.score(long_search.gallery, forms), forms)

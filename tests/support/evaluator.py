@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
 from blindsight.streams import CHUNK_BYTES, chunks
 from blindsight.trusted.keyholder import keys, schemes
+from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.storage.records import Append, AppendHeader, CollectionRecord, Region, SegmentId
 from support import storage
 from support.services import Process
@@ -55,6 +57,12 @@ class Owner:
 
     def decrypt(self, residues: Residues) -> Floats:
         return self._secret.decrypt_scores(residues)
+
+
+def start_builder_with_little_room(file_bytes: int) -> None:
+    """A builder process that cannot write larger files, as on a full disk."""
+    tasks.start_builder()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
 
 def unit_rows(count: int, dimension: int, seed: int = 1) -> Floats:

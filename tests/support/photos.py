@@ -9,7 +9,16 @@ from functools import cache
 from PIL import Image
 from skimage import data
 
-NAMES = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "motorcycle_left", "hubble_deep_field")
+NAMES = (
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "camera",
+    "coins",
+    "motorcycle_left",
+    "hubble_deep_field",
+)
 
 
 @cache

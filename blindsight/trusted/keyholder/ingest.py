@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -18,8 +19,9 @@ from blindsight.trusted.keyholder import embedders, linear
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+from blindsight.trusted.keyholder.slots import SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.writer import Writer
+from blindsight.trusted.keyholder.writer import Ahead, Writer
 
 # Originals of one batch; a batch is in memory, and on the wire, as a whole.
 BATCH_BYTES = 32 << 20
@@ -77,6 +79,15 @@ class Progress:
     stored: int = 0
     duplicates: int = 0
     rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Vectors that are checked, and encrypted for where they will stand if nobody writes before them."""
+
+    rows: Floats
+    ids: Sequence[str]
+    ahead: Ahead
 
 
 @dataclass(slots=True)
@@ -219,30 +230,50 @@ class Ingest:
             raise InvalidArgument(
                 f"the collection takes photos, got vectors (embedder {self._collection.config.embedder})"
             )
-        stored = 0
-        async for gathered in _gather(blocks, self._collection.layout.main.capacity):
-            await _finished(self._store_vectors(gathered, stored))
-            stored += len(gathered.values)
-            yield Progress(stored=stored)
+        collection, stored = self._collection, 0
+        async with aclosing(_gather(blocks, collection.layout.main.capacity)) as groups:
+            coming = asyncio.create_task(self._next_group(groups, collection.slots))
+            try:
+                while (group := await coming) is not None:
+                    # While storage takes this group, the next one arrives and is encrypted.
+                    slots = collection.slots.expected(collection.layout, len(group.rows))
+                    coming = asyncio.create_task(self._next_group(groups, slots))
+                    await _finished(self._store_vectors(group, stored))
+                    stored += len(group.rows)
+                    yield Progress(stored=stored)
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
 
-    async def _store_vectors(self, vectors: Vectors, first_row: int) -> None:
+    async def _next_group(self, groups: AsyncIterator[Vectors], slots: SlotMap) -> _Group | None:
+        """Checks and encrypts the next vectors; None at their end."""
+        vectors = await anext(groups, None)
+        if vectors is None:
+            return None
         collection = self._collection
         linear.check_vectors(vectors.values, collection.config.dimension)
+        await self._decide_norm(vectors.values)
+        rows = collection.linear().rows(vectors.values)
+        return _Group(rows, vectors.ids, await self._writer.encrypt(collection, slots, rows))
+
+    async def _store_vectors(self, group: _Group, first_row: int) -> None:
+        collection = self._collection
         async with collection.lock:
-            await self._decide_norm(vectors.values)
-            rows = collection.linear().rows(vectors.values)
             start = collection.items_added
-            ids = vectors.ids or [str(start + row) for row in range(len(rows))]
+            ids = group.ids or [str(start + row) for row in range(len(group.rows))]
             items = await asyncio.to_thread(self._seal_ids, ids)
             await self._require_new(items, first_row)
-            await self._writer.append(collection, rows, items)
+            await self._writer.append(collection, group.rows, items, group.ahead)
 
     async def _decide_norm(self, vectors: Floats) -> None:
         """The first vectors of a dot or Euclidean collection decide how long a vector may be."""
         if self._collection.config.max_norm > 0:
             return
         longest = float(np.linalg.norm(vectors, axis=1).max())
-        await self._vault.set_max_norm(self._collection, longest * linear.NORM_HEADROOM or 1.0)
+        async with self._collection.lock:
+            if self._collection.config.max_norm > 0:
+                return  # somebody else's vectors were first
+            await self._vault.set_max_norm(self._collection, longest * linear.NORM_HEADROOM or 1.0)
 
     def _seal_ids(self, ids: Sequence[str]) -> list[NewItem]:
         items = []
@@ -275,7 +306,7 @@ def _first_of_each(handles: Sequence[bytes], known: Iterable[bytes]) -> list[int
     return fresh
 
 
-async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncIterator[Vectors]:
+async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncGenerator[Vectors, None]:
     """Joins and cuts blocks into groups of `count` rows; the last may be shorter."""
     values: list[Floats] = []
     ids: list[str] = []

@@ -65,9 +65,9 @@ class Timings:
 
 @dataclass(slots=True)
 class _Ranking:
-    """The best so far of one query."""
+    """The best of each segment for one query."""
 
-    scores: list[Floats] = field(default_factory=list)
+    products: list[Floats] = field(default_factory=list)
     handles: list[Handles] = field(default_factory=list)
 
 
@@ -144,7 +144,7 @@ class Search:
         else:
             raise Conflict("the collection was repacked again and again during the search")
         started = time.perf_counter()
-        hits = await self._hits(rankings)
+        hits = await self._hits(forms, rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
 
@@ -164,7 +164,7 @@ class Search:
                         return None
                 elif isinstance(part, ScoreResult):
                     await _room(decrypting, PENDING_RESULTS * self._crypto.processes)
-                    decrypting.add(asyncio.create_task(self._take(part, forms, slots, rankings)))
+                    decrypting.add(asyncio.create_task(self._take(part, slots, rankings)))
                 else:
                     self._note(part)
             scored = time.perf_counter()
@@ -189,14 +189,13 @@ class Search:
     async def _take(
         self,
         result: ScoreResult,
-        forms: list[linear.LinearForm],
         slots: SlotMap,
         rankings: list[_Ranking],
     ) -> None:
         """Decrypts one message of results and keeps the best of each segment and query."""
         started = time.perf_counter()
-        if not 0 < result.queries <= len(forms) - result.first_query:
-            raise InvalidCiphertext(f"results of {result.queries} queries, want those of {len(forms)}")
+        if not 0 < result.queries <= len(rankings) - result.first_query:
+            raise InvalidCiphertext(f"results of {result.queries} queries, want those of {len(rankings)}")
         layout = self._collection.layout.of(result.region)
         # A segment that we do not know was appended after this search began.
         segments = [slots.segments.get((result.region, index), EMPTY_SEGMENT) for index in result.segments]
@@ -207,7 +206,7 @@ class Search:
         self.timings.decrypt_busy += time.perf_counter() - started
         for segment, by_query in zip(segments, found, strict=True):
             for query, (chosen, products) in enumerate(by_query, result.first_query):
-                rankings[query].scores.append(self._scores(products, forms[query]))
+                rankings[query].products.append(products)
                 rankings[query].handles.append(segment.handles[chosen])
 
     def _scores(self, products: Floats, form: linear.LinearForm) -> Floats:
@@ -223,13 +222,13 @@ class Search:
         passing = scores[chosen] >= self._threshold if higher else scores[chosen] <= self._threshold
         return chosen[passing]
 
-    async def _hits(self, rankings: list[_Ranking]) -> list[list[Hit]]:
+    async def _hits(self, forms: list[linear.LinearForm], rankings: list[_Ranking]) -> list[list[Hit]]:
         chosen: list[list[tuple[bytes, float]]] = []
-        for ranking in rankings:
-            if not ranking.scores:
+        for form, ranking in zip(forms, rankings, strict=True):
+            if not ranking.products:
                 chosen.append([])
                 continue
-            scores = np.concatenate(ranking.scores)
+            scores = self._scores(np.concatenate(ranking.products), form)
             handles = np.concatenate(ranking.handles)
             best = self._best(scores)
             chosen.append([(handles[index].tobytes(), float(scores[index])) for index in best])

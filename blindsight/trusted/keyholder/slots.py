@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ Handles = npt.NDArray[np.void]
 SegmentKey = tuple[Region, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """One segment's slots.
 
@@ -36,10 +37,12 @@ class Segment:
         """Slots in use, deleted ones included."""
         return len(self.handles)
 
-    @property
+    @cached_property
     def live(self) -> npt.NDArray[np.bool_]:
-        """[fill] which slots hold an item."""
-        return live_slots(self.handles)
+        """[fill] which slots hold an item; every search asks, and reading all handles takes its time."""
+        live = live_slots(self.handles)
+        live.flags.writeable = False
+        return live
 
 
 EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), 0)
@@ -136,6 +139,14 @@ class SlotMap:
             {**self.segments, key: segment},
             {**self.next_index, placement.region: upcoming},
         )
+
+    def expected(self, layout: CollectionLayout, count: int) -> SlotMap:
+        """The map as it will be after `count` more vectors, if nothing else is written before them."""
+        expected = self
+        for placement in self.plan(layout, count):
+            unknown = np.zeros(placement.count, HANDLE_TYPE)
+            expected = expected.appended(placement, unknown, self.sequence, self.epoch)
+        return expected
 
     def without_segments(self, retired: Iterable[SegmentKey], sequence: int, epoch: int) -> SlotMap:
         """The map after segments were retired."""

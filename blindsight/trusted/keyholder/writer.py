@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,10 +13,13 @@ from blindsight.errors import Conflict
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.keyholder.records import NewItem
-from blindsight.trusted.keyholder.slots import HANDLE_TYPE, Handles, Placement, SegmentKey
+from blindsight.trusted.keyholder.slots import HANDLE_TYPE, Handles, Placement, SegmentKey, SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 
 CONFLICT_ATTEMPTS = 3
+
+# Blocks by the number of their first row and the place that they were encrypted for.
+Ahead = Mapping[tuple[int, Placement], bytes]
 
 
 class Writer:
@@ -32,12 +36,34 @@ class Writer:
         self._storage = storage
         self._crypto = crypto
 
-    async def append(self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]) -> None:
+    async def encrypt(self, collection: OpenCollection, slots: SlotMap, rows: Floats) -> Ahead:
+        """Encrypts rows before it is their turn; needs no lock.
+
+        Args:
+            slots: how they are expected to be when it is; blocks for other places are encrypted again.
+            rows: [count, row dimension].
+        """
+        blocks: dict[tuple[int, Placement], bytes] = {}
+        start = 0
+        for placement in slots.plan(collection.layout, len(rows)):
+            stop = start + placement.count
+            blocks[start, placement] = await self._encrypt(collection, placement, rows[start:stop])
+            start = stop
+        return blocks
+
+    async def append(
+        self,
+        collection: OpenCollection,
+        rows: Floats,
+        items: Sequence[NewItem],
+        ahead: Ahead = MappingProxyType({}),
+    ) -> None:
         """Stores new items; all of them are durable when this returns.
 
         Args:
             rows: [count, row dimension].
             items: one per row.
+            ahead: what `encrypt` made of the rows.
 
         Raises:
             AlreadyExists: when one of the items is there; what was placed before it is stored.
@@ -45,10 +71,14 @@ class Writer:
         """
         done = attempts = 0
         while done < len(items):
-            placement = next(collection.slots.plan(collection.layout, len(items) - done))
-            stop, added_before = done + placement.count, collection.items_added
+            slots, added_before = collection.slots, collection.items_added
+            placement = next(slots.plan(collection.layout, len(items) - done))
+            stop = done + placement.count
+            block = ahead.get((done, placement)) or await self._encrypt(
+                collection, placement, rows[done:stop]
+            )
             try:
-                await self.put(collection, placement, rows[done:stop], items[done:stop])
+                await self._commit(collection, slots, placement, block, items[done:stop])
             except Conflict:
                 # Somebody else wrote, or an answer was lost on the way: storage knows the truth.
                 attempts += 1
@@ -70,11 +100,24 @@ class Writer:
         retires: Sequence[SegmentKey] = (),
     ) -> None:
         """Encrypts and appends one batch, and retires the segments that it replaces."""
-        before = collection.slots  # others may replace it meanwhile, with what storage just committed
-        block = b""
-        if items:
-            layout = collection.layout.of(placement.region)
-            block = await self._crypto.encrypt_rows(collection.parameters, layout, rows, placement.first_slot)
+        slots = collection.slots
+        block = await self._encrypt(collection, placement, rows) if items else b""
+        await self._commit(collection, slots, placement, block, items, retires)
+
+    async def _encrypt(self, collection: OpenCollection, placement: Placement, rows: Floats) -> bytes:
+        layout = collection.layout.of(placement.region)
+        return await self._crypto.encrypt_rows(collection.parameters, layout, rows, placement.first_slot)
+
+    async def _commit(
+        self,
+        collection: OpenCollection,
+        before: SlotMap,
+        placement: Placement,
+        block: bytes,
+        items: Sequence[NewItem],
+        retires: Sequence[SegmentKey] = (),
+    ) -> None:
+        """Appends a block to the log as it was `before`, for which it was placed."""
         sequence, epoch = await self._storage.append(
             collection.record.collection_id, before.sequence, placement, block, items, retires
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -141,6 +142,7 @@ class Galleries:
     async def _build(
         self, collection_id: bytes, base: Snapshot | None, on_progress: Callable[[Progress], None]
     ) -> Snapshot:
+        started = time.perf_counter()
         record = base.record if base is not None else await self._storage.get_collection(collection_id)
         after = base.sequence if base is not None else 0
         async with self._storage.read_batches(collection_id, after) as events:
@@ -151,6 +153,8 @@ class Galleries:
                 with self._cache.lease(base):
                     made = await refresh.run(events)
         self._cache.publish(made)
+        seconds = round(time.perf_counter() - started, 3)
+        logs.get().info("gallery_refreshed", segments=len(made.segments), seconds=seconds)
         return made
 
     async def drop(self, collection_id: bytes) -> None:

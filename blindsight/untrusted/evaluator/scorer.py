@@ -151,15 +151,15 @@ class Scorer:
         Raises:
             DataLoss: when a file of it is missing or damaged.
         """
-        await self._pool.run(tasks.open_segments, tuple(segment.path for segment in snapshot.segments))
+        await self._pool.run(tasks.open_segments, tuple(str(segment.path) for segment in snapshot.segments))
 
     def forget(self, paths: list[Path]) -> None:
         """Lets the process unmap deleted files; nobody waits for it."""
-        task = asyncio.ensure_future(self._forget(tuple(paths)))
+        task = asyncio.ensure_future(self._forget(tuple(map(str, paths))))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _forget(self, paths: tuple[Path, ...]) -> None:
+    async def _forget(self, paths: tuple[str, ...]) -> None:
         try:
             await self._pool.run(tasks.forget_segments, paths)
         except BlindsightError:
@@ -199,7 +199,7 @@ class Scorer:
         with SharedMemory(pieces[-1].offset + pieces[-1].size_bytes) as out:
             for piece in pieces:
                 out.write(piece.offset, piece.header)
-            paths = tuple(file.path for file in files)
+            paths = tuple(str(file.path) for file in files)
             offsets = score_offsets(record, pieces)
             task = tasks.ScoreTask(record, region, paths, current.queries, current.count, out.ref, offsets)
             current.meter.kernel_seconds += await self._pool.run(tasks.score, task)

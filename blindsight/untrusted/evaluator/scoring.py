@@ -30,19 +30,19 @@ class Galleries:
     """The segments that are mapped into this process, checked once when they are."""
 
     def __init__(self) -> None:
-        self._mapped: dict[Path, Residues] = {}
+        self._mapped: dict[str, Residues] = {}
 
-    def block(self, path: Path) -> Residues:
+    def block(self, path: str) -> Residues:
         """A segment's block; a file never changes under its name.
 
         Raises:
             DataLoss: when the file is missing or damaged.
         """
         if path not in self._mapped:
-            self._mapped[path] = map_segment(path, checksum)[1]
+            self._mapped[path] = map_segment(Path(path), checksum)[1]
         return self._mapped[path]
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: str) -> None:
         """Unmaps a file that was deleted."""
         self._mapped.pop(path, None)
 
@@ -77,7 +77,7 @@ def start(threads: int) -> None:
         _process.kernel.score([block], block[None], parameters, out, np.zeros((1, 1), np.int64))
 
 
-def open_segments(paths: tuple[Path, ...]) -> None:
+def open_segments(paths: tuple[str, ...]) -> None:
     """Maps and checks segments ahead of a search.
 
     Raises:
@@ -87,7 +87,7 @@ def open_segments(paths: tuple[Path, ...]) -> None:
         _running().galleries.block(path)
 
 
-def forget_segments(paths: tuple[Path, ...]) -> None:
+def forget_segments(paths: tuple[str, ...]) -> None:
     """Unmaps segments whose files were deleted."""
     for path in paths:
         _running().galleries.forget(path)

@@ -106,17 +106,36 @@ def check_block(header: BlockHeader, announced: SearchHeader, record: Collection
         raise InvalidCiphertext(f"queries of {header.polynomials} polynomials, want 2")
 
 
+async def _steady(chunks: AsyncIterator[bytes], stall_seconds: float) -> AsyncIterator[bytes]:
+    """Passes chunks on; a caller who announces much and sends nothing must not keep others out.
+
+    Raises:
+        InvalidArgument: when nothing comes for so long.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(stall_seconds):
+                chunk = await anext(chunks, None)
+        except TimeoutError as error:
+            raise InvalidArgument(f"no chunk came for {stall_seconds:g} s") from error
+        if chunk is None:
+            return
+        yield chunk
+
+
 class Searches:
     """Answers searches.
 
     Args:
         galleries: what to score.
         scorer: scores it.
+        stall_seconds: a caller who sends nothing for so long is refused.
     """
 
-    def __init__(self, galleries: Galleries, scorer: Scorer) -> None:
+    def __init__(self, galleries: Galleries, scorer: Scorer, stall_seconds: float) -> None:
         self._galleries = galleries
         self._scorer = scorer
+        self._stall_seconds = stall_seconds
         self._received_bytes = 0
 
     async def run(self, header: SearchHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[Answer]:
@@ -147,12 +166,15 @@ class Searches:
         finally:
             self._received_bytes -= size_bytes
 
-    @staticmethod
     async def _receive(
-        header: SearchHeader, chunks: AsyncIterator[bytes], record: CollectionRecord, block: SharedMemory
+        self,
+        header: SearchHeader,
+        chunks: AsyncIterator[bytes],
+        record: CollectionRecord,
+        block: SharedMemory,
     ) -> None:
         digest = hashlib.sha256()
-        async for chunk in chunks:
+        async for chunk in _steady(chunks, self._stall_seconds):
             if not chunk or block.size_bytes + len(chunk) > header.size_bytes:
                 raise InvalidArgument(f"an empty chunk, or more than the announced {header.size_bytes} bytes")
             block.append(chunk)

@@ -21,6 +21,7 @@ this is a cache, and a file that a power failure tore is found by its checksum a
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -32,7 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from blindsight.columns import Region
-from blindsight.errors import DataLoss
+from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.parameters import BY_NUMBER
 from blindsight.residues import Residues
 from blindsight.untrusted.evaluator.geometry import TILE, CollectionRecord, Geometry
@@ -42,6 +43,8 @@ VERSION = 1
 PAGE_BYTES = 4096
 _FIELDS = struct.Struct("<4sHHIIIIQ16s16s16s")
 _DIGEST = hashlib.sha256().digest_size
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Checksum = Callable[[Residues], bytes]
 
@@ -123,13 +126,23 @@ class SegmentHeader:
 
 
 def write_segment(path: Path, header: SegmentHeader, block: Residues, checksum: Checksum) -> None:
-    """Writes a segment file whole or not at all."""
+    """Writes a segment file whole or not at all.
+
+    Raises:
+        ResourceExhausted: when the disk is full.
+    """
     page = replace(header, checksum=checksum(block)).pack()
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(page)
-        file.write(np.ascontiguousarray(block, "<u4").data)
-    temporary.rename(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(page)
+            file.write(np.ascontiguousarray(block, "<u4").data)
+        temporary.rename(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in _FULL:
+            raise ResourceExhausted("the evaluator's disk has no room for the gallery") from error
+        raise
 
 
 def read_header(path: Path) -> SegmentHeader:

@@ -138,7 +138,7 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             await scoring.warm(tasks.ready)
             await builders.warm(tasks.ready)
             cache.load()
-            yield Evaluator(galleries, Searches(galleries, scorer), cache)
+            yield Evaluator(galleries, Searches(galleries, scorer, settings.stall_seconds), cache)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

@@ -78,7 +78,7 @@ class ScoreTask:
 
     record: CollectionRecord
     region: Region
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     queries: SharedRef
     count: int
     out: SharedRef
@@ -118,14 +118,14 @@ def expand(task: ExpandTask) -> float:
     return scoring.expand(task)
 
 
-def open_segments(paths: tuple[Path, ...]) -> None:
+def open_segments(paths: tuple[str, ...]) -> None:
     """Runs in the scorer; see `scoring.open_segments`."""
     from blindsight.untrusted.evaluator import scoring
 
     scoring.open_segments(paths)
 
 
-def forget_segments(paths: tuple[Path, ...]) -> None:
+def forget_segments(paths: tuple[str, ...]) -> None:
     """Runs in the scorer; see `scoring.forget_segments`."""
     from blindsight.untrusted.evaluator import scoring
 

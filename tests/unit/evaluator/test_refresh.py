@@ -4,10 +4,10 @@ import hashlib
 
 import numpy as np
 import pytest
-from support.evaluator import PARAMETERS
+from support.evaluator import PARAMETERS, start_builder_with_little_room
 
 from blindsight.columns import Region, collection_layout
-from blindsight.errors import DataLoss, Unavailable
+from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
 from blindsight.residues import prime_column, seeded_block
 from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.cache import GalleryCache
@@ -170,3 +170,13 @@ async def test_a_stream_that_fails_passes_its_reason_on_and_leaves_nothing(cache
     with pytest.raises(Unavailable, match="storage is gone"):
         await Refresh(RECORD, None, cache, pool, steps.append).run(failing())
     assert files(cache) == []
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing(cache, steps):
+    pool = WorkerPool(1, start_builder_with_little_room, (100_000,))
+    try:
+        with pytest.raises(ResourceExhausted, match="no room"):
+            await Refresh(RECORD, None, cache, pool, steps.append).run(stream(log(batch(1))))
+    finally:
+        pool.close()
+    assert list(cache.folder(RECORD.collection_id).iterdir()) == []

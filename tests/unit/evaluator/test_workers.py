@@ -57,7 +57,7 @@ for form in (1, 2):
         memory.append(data)
         tasks.expand(tasks.ExpandTask(record, memory.ref, 0, 2, out.ref))
         offsets = ((0, words), (2 * words, 3 * words))
-        paths = (folder / "0.seg", folder / "1.seg")
+        paths = (str(folder / "0.seg"), str(folder / "1.seg"))
         tasks.score(tasks.ScoreTask(record, Region.MAIN, paths, out.ref, 2, scores.ref, offsets))
 assert versions() == before, (before, versions())
 """

@@ -67,7 +67,9 @@ def test_a_missing_key_file_says_how_to_make_one(tmp_path):
         keyfile.read(tmp_path / "none.bsky", PASSPHRASE)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped header", "flipped body", "text", "empty", "huge costs"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped header", "flipped body", "text", "empty", "huge costs"]
+)
 def test_a_damaged_key_file_is_refused(key_file, tmp_path, damage):
     data = bytearray(key_file.read_bytes())
     if damage == "truncated":
@@ -151,7 +153,9 @@ def test_a_passphrase_file_gives_its_first_line(tmp_path):
     assert passphrase.from_file(path).reveal_secret() == b"eight or more"
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"short\n", "want at least 8"), (b"\xff\xfe\x00", "not text")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"short\n", "want at least 8"), (b"\xff\xfe\x00", "not text")]
+)
 def test_a_bad_passphrase_file_is_refused(tmp_path, content, message):
     path = tmp_path / "passphrase"
     path.write_bytes(content)

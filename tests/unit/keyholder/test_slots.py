@@ -1,5 +1,7 @@
 """The slot map: where new vectors go, and what is left after deletions and repacks."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,9 +21,7 @@ def handles(start, count):
 
 def place(slots, layout, count):
     """Applies a plan as storage would."""
-    pieces = []
-    for placement in slots.plan(layout, count):
-        pieces.append(placement)
+    pieces = list(slots.plan(layout, count))
     for placement in pieces:
         new = handles(slots.sequence * 10_000, placement.count)
         slots = slots.appended(placement, new, slots.sequence + 1, slots.epoch)
@@ -74,6 +74,15 @@ def test_every_plan_uses_each_slot_once_and_never_overfills(loads, layout):
     for (region, _), segment in slots.segments.items():
         assert segment.fill <= layout.of(region).capacity
     assert sum(segment.fill for segment in slots.segments.values()) == sum(loads)
+
+
+@given(st.lists(st.integers(1, 1500), min_size=2, max_size=5), st.sampled_from([LAYOUT, SINGLE]))
+def test_what_comes_after_the_next_load_is_placed_as_expected(loads, layout):
+    slots = SlotMap()
+    for count, following in pairwise(loads):
+        expected = list(slots.expected(layout, count).plan(layout, following))
+        slots, _ = place(slots, layout, count)
+        assert list(slots.plan(layout, following)) == expected
 
 
 def test_a_retired_segments_index_is_not_used_again():

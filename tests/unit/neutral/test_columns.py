@@ -26,7 +26,9 @@ def test_inner_products_land_where_scores_looks_for_them(dimension, stride_bits,
     first = data.draw(st.integers(0, layout.capacity - count))
     rng = np.random.default_rng(dimension * 64 + count)
     rows, query = rng.normal(size=(count, dimension)), rng.normal(size=dimension)
-    products = [negacyclic(g, q) for g, q in zip(layout.pack(rows, first), layout.pack_query(query), strict=True)]
+    products = [
+        negacyclic(g, q) for g, q in zip(layout.pack(rows, first), layout.pack_query(query), strict=True)
+    ]
     scores = layout.scores(np.sum(products, axis=0))
     np.testing.assert_allclose(scores[first : first + count], rows @ query, atol=1e-9)
 
@@ -55,9 +57,7 @@ def test_no_other_stride_is_cheaper_than_the_planned_one(expected):
     assert ciphertexts(planned) == min(ciphertexts(1 << bits) for bits in range(8))
 
 
-@pytest.mark.parametrize(
-    ("dimension", "stride"), [(0, 1), (65, 1), (8, 3), (8, 0), (8, 128)], ids=str
-)
+@pytest.mark.parametrize(("dimension", "stride"), [(0, 1), (65, 1), (8, 3), (8, 0), (8, 128)], ids=str)
 def test_a_layout_that_does_not_fit_the_ring_is_refused(dimension, stride):
     with pytest.raises(InvalidArgument):
         Layout(dimension, stride, DEGREE)

@@ -289,6 +289,21 @@ def test_a_repeated_batch_is_answered_as_the_first_time_and_changes_nothing(
     assert whole(store) == before
 
 
+def test_items_of_many_appends_are_all_found_refused_and_deleted(store: Store, batches: Batches) -> None:
+    for number in range(40):
+        store.append(batches.make(MAIN_0, items(2, start=2 * number)))
+    every = handles(items(80))
+    found = store.get_items(COLLECTION.collection_id, every)
+    assert [item.handle for item in found] == every
+    again = batches.make(MAIN_0, items(80))
+    refused(store, again, AlreadyExists, "80 handles")
+    deleted = store.delete_items(COLLECTION.collection_id, every)
+    assert (deleted.deleted, state(store).items) == (80, 0)
+    anew = Batches(COLLECTION, sequence=deleted.sequence, filled={MAIN_0: 80}, made=1000)
+    store.append(anew.make(MAIN_0, items(80)))
+    assert len(store.get_items(COLLECTION.collection_id, every)) == 80
+
+
 def test_an_unexpected_sequence_is_a_conflict_that_names_both(store: Store, batches: Batches) -> None:
     store.append(batches.make(MAIN_0, items(3)))
     batches.sequence = 7

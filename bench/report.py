@@ -1,0 +1,180 @@
+"""A search benchmark's figures beside what was aimed for, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+MILLION, TEN_THOUSAND = 1_000_000, 10_000
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One aim: `met` is None where it is not set for this size."""
+
+    what: str
+    aim: str
+    measured: str
+    met: bool | None
+
+
+def lines(document: Figures) -> Iterator[Line]:
+    """Aims and figures; those of a million vectors at 128 dimensions are judged only there."""
+    size = document["parameters"]["size"]
+    large = size >= MILLION and document["parameters"]["dimension"] == 128
+    yield from _speed(document, large=large)
+    small = document["search"]["p50_seconds"]
+    if size == TEN_THOUSAND:
+        yield Line("query p50", "< 100 ms", _ms(small), small < 0.1)
+    yield from _state(document, large=large)
+    yield from _quality(document)
+
+
+def _speed(document: Figures, *, large: bool) -> Iterator[Line]:
+    search, faiss = document["search"], document["baselines"]["faiss"]["p50_seconds"]
+    kernel = search["stages_p50_seconds"]["kernel"]
+    memory = max(when["best_gb_per_second"] for when in document["read_bandwidth"].values())
+    rate = search["kernel_gb_per_second_p50"]
+    yield Line(
+        "kernel beside FAISS",
+        "< 4x",
+        f"{kernel / faiss:.2f}x  ({_ms(kernel)} / {_ms(faiss)})",
+        kernel < 4 * faiss if large else None,
+    )
+    yield Line(
+        "kernel beside reading",
+        "80 %",
+        f"{rate / memory:.0%}  ({rate:.1f} of {memory:.1f} GB/s)",
+        rate > 0.8 * memory if large else None,
+    )
+    yield Line(
+        "query p50, p95",
+        "< 1 s",
+        f"{_ms(search['p50_seconds'])}, {_ms(search['p95_seconds'])}",
+        search["p95_seconds"] < 1 if large else None,
+    )
+    ingest = document["ingest"]["vectors_per_second"]
+    yield Line("ingest", ">= 10,000/s", f"{ingest:,.0f}/s", ingest >= 10_000 if large else None)
+
+
+def _state(document: Figures, *, large: bool) -> Iterator[Line]:
+    multiple = document["memory"]["evaluator_multiple_of_16_bytes"]
+    yield Line("evaluator memory", "< 1.25 x 16 B", f"{multiple:.3f} x", multiple < 1.25 if large else None)
+    health = document["health"]["scoring"]
+    yield Line(
+        "health while scoring, p99 and max",
+        "< 100 ms",
+        f"{_ms(health['p99_seconds'])}, {_ms(health['max_seconds'])}",
+        health["max_seconds"] < 0.1,
+    )
+    again = document["restart"]
+    yield Line(
+        "evaluator restarted",
+        "no rebuild",
+        f"{again['segments_rebuilt']} of {again['segments']} rebuilt, ready in {again['ready_seconds']:.1f} s",
+        again["segments_rebuilt"] == 0,
+    )
+
+
+def _quality(document: Figures) -> Iterator[Line]:
+    recall = min(document[name]["recall_at_10"] for name in ("search", "clients"))
+    yield Line("recall@10, random vectors", ">= 0.99", f"{recall:.4f}", recall >= 0.99)
+    winners = document["batch"]["winners_found"]
+    yield Line("clear winners first", "1.0", f"{winners:.4f}", winners == 1.0)
+    error = max(document[name]["max_score_error"] for name in ("search", "batch", "clients"))
+    yield Line("largest score error", "<= 2e-4", f"{error:.1e}", error <= 2e-4)
+
+
+def show(document: Figures) -> None:
+    """Prints aims and figures, then where a query's time goes, then the others."""
+    console = Console(width=110)
+    table = Table("", "aim", "measured", "", title=_title(document), title_justify="left")
+    for line in lines(document):
+        mark = {True: "[green]met", False: "[red]missed", None: "[dim]not for this size"}[line.met]
+        table.add_row(line.what, line.aim, line.measured, mark)
+    console.print(table)
+    console.print(_stages(document))
+    console.print(_others(document))
+    console.print(_sizes(document))
+
+
+def _title(document: Figures) -> str:
+    given, ran = document["parameters"], document["machine"]
+    return f"{given['size']:,} x {given['dimension']} on {ran['cores']} cores of {ran['processor']}"
+
+
+def _stages(document: Figures) -> Table:
+    search = document["search"]
+    names = list(search["stages_p50_seconds"])
+    table = Table(
+        "a query",
+        *names,
+        title="where the time goes (kernel and refresh are inside score)",
+        title_justify="left",
+    )
+    for quantile in ("p50", "p95"):
+        stages = search[f"stages_{quantile}_seconds"]
+        table.add_row(quantile, *(_ms(stages[name]) for name in names))
+    return table
+
+
+def _others(document: Figures) -> Table:
+    base, batch, clients = document["baselines"], document["batch"], document["clients"]
+    table = Table("one query over the gallery", "time", "", title="beside it", title_justify="left")
+    table.add_row("FAISS IndexFlatIP, plaintext", _ms(base["faiss"]["p50_seconds"]), "")
+    table.add_row("numpy float32, plaintext", _ms(base["numpy"]["p50_seconds"]), "")
+    table.add_row("Blindsight, one query", _ms(document["search"]["p50_seconds"]), "")
+    table.add_row(
+        "Blindsight, in a batch",
+        _ms(batch["seconds_per_query_p50"]),
+        f"{batch['queries_per_call']} in a call",
+    )
+    table.add_row(
+        "Blindsight, 2 clients", _ms(clients["p50_seconds"]), f"{clients['queries_per_second']:.1f} queries/s"
+    )
+    batched, single = base["tenseal_batched"], base["tenseal_per_vector"]
+    table.add_row(
+        "TenSEAL batched",
+        f"{batched['scaled_to_gallery_seconds']:.1f} s",
+        f"scaled from {batched['measured_vectors']:,} vectors",
+    )
+    table.add_row(
+        "TenSEAL per vector",
+        f"{single['scaled_to_gallery_seconds']:,.0f} s",
+        f"scaled from {single['measured_pairs']} pairs",
+    )
+    return table
+
+
+def _sizes(document: Figures) -> Table:
+    rest, peak = document["memory"]["rest_bytes"], document["memory"]["peak_single_bytes"]
+    table = Table(
+        "", "disk", "a vector", "memory", "most, single queries", title="sizes", title_justify="left"
+    )
+    disk = {
+        "storage": document["ingest"]["storage_bytes"],
+        "evaluator": document["first_search"]["cache_bytes"],
+    }
+    for name in rest:
+        size = disk.get(name)
+        table.add_row(
+            name,
+            _mb(size) if size else "",
+            f"{size / document['parameters']['size']:,.0f} B" if size else "",
+            _mb(rest[name]),
+            _mb(peak[name]),
+        )
+    return table
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:,.1f} ms"
+
+
+def _mb(size_bytes: float) -> str:
+    return f"{size_bytes / 1e6:,.0f} MB"

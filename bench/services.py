@@ -1,0 +1,235 @@
+"""The three services as `blindsight up` runs them, in a folder of their own that goes when they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+NAMES = ("storage", "evaluator", "keyholder")
+READY_SECONDS = 180.0
+STOP_SECONDS = 60.0
+_SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Running services.
+
+    Attributes:
+        folder: holds a folder for each.
+        supervisor: `blindsight up`.
+        addresses: HOST:PORT by name.
+    """
+
+    folder: Path
+    supervisor: psutil.Process
+    addresses: dict[str, str]
+
+    def process(self, name: str) -> psutil.Process | None:
+        """A service's main process, None while it is dead."""
+        for child in self.supervisor.children():
+            try:
+                if child.status() != psutil.STATUS_ZOMBIE and child.cmdline()[-1].endswith(f".{name}"):
+                    return child
+            except (psutil.Error, IndexError):
+                continue
+        return None
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Memory of each service with its workers: pages that processes share are counted once (PSS)."""
+        return {name: _tree_bytes(self.process(name)) for name in NAMES}
+
+    def disk_bytes(self) -> dict[str, int]:
+        """Bytes of the files of each service."""
+        return {name: _folder_bytes(self.folder / name) for name in NAMES}
+
+    def kill(self, name: str) -> None:
+        """kill -9; `blindsight up` starts it again on the same port."""
+        process = self.process(name)
+        if process is None:
+            raise RuntimeError(f"{name} is not running")
+        process.kill()
+
+    def healthy(self, name: str, timeout_seconds: float = 1.0) -> bool:
+        """Whether a service says that it serves, asked on a new connection."""
+        with grpc.insecure_channel(self.addresses[name]) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            try:
+                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+            except grpc.RpcError:
+                return False
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _tree_bytes(process: psutil.Process | None) -> int:
+    if process is None:
+        return 0
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            total += one.memory_full_info().pss
+        except psutil.Error:
+            continue  # it ended just now
+    return total
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue  # a service replaced it just now
+    return total
+
+
+@contextmanager
+def running(scratch: Path) -> Iterator[Services]:
+    """Starts the services in a new folder under `scratch`; stops them and removes it at the end.
+
+    Raises:
+        RuntimeError: with what `blindsight up` said, when they do not start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="blindsight-bench-", dir=scratch))
+    said = folder / "up.log"
+    command = [sys.executable, "-m", "blindsight.cli", "up", "--data", str(folder), "--port", "0", "--json"]
+    with said.open("wb") as log:
+        up = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        )
+    try:
+        line = up.stdout.readline() if up.stdout is not None else b""
+        if not line:
+            raise RuntimeError(f"the services did not start: {said.read_text().strip()}")
+        ready = json.loads(line)["services"]
+        addresses = {name: ready[name]["address"] for name in NAMES}
+        yield Services(folder, psutil.Process(up.pid), addresses)
+    finally:
+        _stop(up)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(up: subprocess.Popen[bytes]) -> None:
+    if up.poll() is None:
+        up.send_signal(signal.SIGTERM)
+    try:
+        up.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        up.kill()  # its children end with it
+        up.wait()
+    if up.stdout is not None:
+        up.stdout.close()
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> float:
+    """Polls a condition; returns how long it took to come true.
+
+    Raises:
+        RuntimeError: when it does not.
+    """
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        if condition():
+            return time.perf_counter() - started
+        time.sleep(0.01)
+    raise RuntimeError(f"{what}: not within {seconds:g} s")
+
+
+class PeakMemory:
+    """Samples the memory of the services during a `with` block; the walk through page tables costs time,
+    so nothing whose latency is reported runs inside.
+
+    Attributes:
+        peak_bytes: the largest seen by name.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self.peak_bytes = dict.fromkeys(NAMES, 0)
+        self._services = services
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while True:
+            now = self._services.memory_bytes()
+            self.peak_bytes = {name: max(self.peak_bytes[name], now[name]) for name in NAMES}
+            if self._done.wait(_SAMPLE_SECONDS):
+                return
+
+
+class HealthProbe:
+    """Asks a service for its health every few milliseconds during a `with` block.
+
+    Args:
+        address: HOST:PORT.
+        interval_seconds: from the beginning of a check to that of the next.
+
+    Attributes:
+        seconds: the latency of each check.
+        failures: checks that were not answered with SERVING.
+    """
+
+    def __init__(self, address: str, interval_seconds: float = 0.005) -> None:
+        self.seconds: list[float] = []
+        self.failures = 0
+        self._address = address
+        self._interval = interval_seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._probe, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _probe(self) -> None:
+        with grpc.insecure_channel(self._address) as channel:
+            grpc.channel_ready_future(channel).result(10)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            while not self._done.is_set():
+                started = time.perf_counter()
+                try:
+                    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+                    self.failures += answer.status != health_pb2.HealthCheckResponse.SERVING
+                except grpc.RpcError:
+                    self.failures += 1
+                took = time.perf_counter() - started
+                self.seconds.append(took)
+                self._done.wait(max(0.0, self._interval - took))
+
+
+def own_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,46 @@
+"""What a worker process makes of an evaluator's results."""
+
+import numpy as np
+import pytest
+
+from blindsight.columns import Layout
+from blindsight.errors import InvalidCiphertext
+from blindsight.parameters import CKKS_4096
+from blindsight.residues import full_block
+from blindsight.trusted.keyholder import keys, tasks
+
+LAYOUT = Layout(dimension=128, stride=8, ring_degree=CKKS_4096.ring_degree)
+LIVE = np.array([True, False, True, True, False])
+
+
+@pytest.fixture(scope="module")
+def key_id():
+    made = keys.create()
+    tasks.start_worker(*tasks.worker_arguments(made))
+    return made.key_id
+
+
+def results(key_id, count):
+    """Products of zeros: every score is 0."""
+    shape = (count, 3, len(CKKS_4096.primes), CKKS_4096.ring_degree)
+    return full_block(CKKS_4096, key_id, np.zeros(shape, np.uint32)).to_bytes()
+
+
+def test_only_slots_with_an_item_are_picked(key_id):
+    pick = tasks.Pick(queries=2, k=10, largest=True)
+    found = tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, 4), [LIVE, LIVE[:3]], pick)
+    slots = [[sorted(chosen.tolist()) for chosen, _ in by_query] for by_query in found]
+    assert slots == [[[0, 2, 3], [0, 2, 3]], [[0, 2], [0, 2]]]
+
+
+def test_a_segment_without_items_gives_nothing(key_id):
+    pick = tasks.Pick(queries=1, k=3, largest=False)
+    (((slots, scores),),) = tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, 1), [LIVE[:0]], pick)
+    assert slots.size == scores.size == 0
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_another_number_of_results_than_of_segments_and_queries_is_refused(key_id, count):
+    pick = tasks.Pick(queries=1, k=3, largest=True)
+    with pytest.raises(InvalidCiphertext, match=f"{count} results, want 2 x 1"):
+        tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, count), [LIVE, LIVE], pick)
