@@ -17,8 +17,11 @@ RPC_SECONDS = Histogram(
     ("grpc_service", "grpc_method"),
     buckets=_SECONDS,
 )
-WORKER_RESTARTS = Counter(
-    "blindsight_worker_restarts_total", "Worker pools that were replaced after a worker died.", ("service",)
+KEYHOLDER_RESTARTS = Counter(
+    "blindsight_keyholder_worker_restarts_total", "Worker pools that were replaced after a worker died."
+)
+EVALUATOR_RESTARTS = Counter(
+    "blindsight_evaluator_worker_restarts_total", "Worker pools that were replaced after a worker died."
 )
 
 KEYGEN_SECONDS = Histogram(

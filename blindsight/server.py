@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import ipaddress
 import json
 import signal
@@ -20,6 +21,9 @@ from blindsight.interceptors import RequestInterceptor
 from blindsight.streams import MAX_MESSAGE_BYTES
 
 DRAIN_SECONDS = 10.0
+# Of `mallopt`, in glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
 # How long a call waits for a peer that is not there: about as long as a service takes to start again.
 PATIENCE_SECONDS = 5.0
 OPTIONS = [
@@ -56,6 +60,18 @@ def _require_free(address: str) -> None:
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     socket.create_server((host.strip("[]"), int(port)), family=family).close()
+
+
+def _keep_freed_memory() -> None:
+    """Lets this process keep some of the memory that it frees, for the next message.
+
+    Messages of a megabyte come and go.  The C library would return the memory of each to the kernel and
+    ask for it again, zeroed page by page: half of the system time of an evaluator that answers searches.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc's; others keep their default
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2 * MAX_MESSAGE_BYTES)
 
 
 class Service:
@@ -102,6 +118,7 @@ class Service:
 
     async def run(self, address: str, *, insecure: bool = False) -> None:
         """Serves until SIGTERM or SIGINT; prints one JSON line when it is ready."""
+        _keep_freed_memory()
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,5 +1,7 @@
 """The user's own vectors through the three real services, against numpy."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,22 @@ def test_many_queries_in_one_call_are_answered_in_order(vault):
     assert [hits[0].id for hits in answer.results] == [str(row) for row in range(100)]
 
 
+def test_two_long_imports_at_once_put_every_vector_under_its_own_id(vault):
+    collection = vault.create_collection("two imports", embedder="none", dimension=48, expected_size=2000)
+    imports = {name: RNG.normal(size=(1500, 48)).astype(np.float32) for name in ("left", "right")}
+
+    def run(name):
+        ids = [f"{name} {row}" for row in range(1500)]
+        return collection.ingest_vectors(imports[name], ids).stored
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run, imports)) == [1500, 1500]
+    for name, gallery in imports.items():
+        rows = RNG.choice(1500, 40, replace=False)
+        answer = collection.search_vectors(gallery[rows], k=1)
+        assert [hits[0].id for hits in answer.results] == [f"{name} {row}" for row in rows]
+
+
 def test_a_duplicate_id_is_refused_with_its_row_and_loses_nothing(vault):
     collection = vault.create_collection("twice", embedder="none", dimension=2)
     collection.ingest_vectors(np.eye(2), ["a", "b"])
@@ -148,6 +166,13 @@ def test_a_vector_longer_than_the_collection_takes_is_refused_with_both_lengths(
         collection.ingest_vectors([[3.0, 4.1]])
     collection.ingest_vectors([[3.0, 4.0]])
     assert collection.search_vectors([3.0, 4.0]).results[0][0].score == pytest.approx(0, abs=0.01)
+
+
+def test_a_query_of_zeros_is_refused_with_its_row(vault):
+    collection = vault.create_collection("directions", embedder="none", dimension=2)
+    collection.ingest_vectors(np.eye(2))
+    with pytest.raises(InvalidVector, match="query row 1"):
+        collection.search_vectors(np.array([[1.0, 0.0], [0.0, 0.0]]))
 
 
 def test_names_are_unique_and_unknown_ones_are_named(vault):

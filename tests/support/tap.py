@@ -1,13 +1,16 @@
-"""A wire tap: forwards TCP connections and keeps every byte of both directions."""
+"""A wire tap: forwards TCP connections, keeps every byte of both directions, can hold answers back."""
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Self
 
 _READ_BYTES = 1 << 16
+Note = Callable[[bytes, bytearray], None]
 
 
 class Tap:
@@ -23,6 +26,9 @@ class Tap:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._lock = threading.Lock()
+        self._answering = threading.Event()
+        self._answering.set()
+        self._until_silence = math.inf
         self._records: list[bytearray] = []
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,6 +50,18 @@ class Tap:
         """How much passed so far."""
         with self._lock:
             return sum(map(len, self._records))
+
+    @contextmanager
+    def silence_after(self, asked_bytes: int) -> Iterator[None]:
+        """Once clients have sent so much, they hear nothing more until the end of the block."""
+        with self._lock:
+            self._until_silence = asked_bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._until_silence = math.inf
+                self._answering.set()
 
     def close(self) -> None:
         """Takes no more connections and ends those that there are; the record stays."""
@@ -68,24 +86,36 @@ class Tap:
                 continue
             with self._lock:
                 self._open |= {client, server}
-            self._start(client, server)
-            self._start(server, client)
+            self._start(self._ask, client, server)
+            self._start(self._answer, server, client)
 
-    def _start(self, source: socket.socket, target: socket.socket) -> None:
+    def _start(self, note: Note, source: socket.socket, target: socket.socket) -> None:
         record = bytearray()
         with self._lock:
             self._records.append(record)
-        threading.Thread(target=self._forward, args=(source, target, record), daemon=True).start()
+        threading.Thread(target=_pass_on, args=(source, target, record, note), daemon=True).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket, record: bytearray) -> None:
-        with suppress(OSError):
-            while data := source.recv(_READ_BYTES):
-                with self._lock:
-                    record += data
-                target.sendall(data)
-        # Either direction's end is the end of a gRPC connection.
-        _end(source)
-        _end(target)
+    def _ask(self, data: bytes, record: bytearray) -> None:
+        with self._lock:
+            record += data
+            self._until_silence -= len(data)
+            if self._until_silence <= 0:
+                self._answering.clear()
+
+    def _answer(self, data: bytes, record: bytearray) -> None:
+        with self._lock:
+            record += data
+        self._answering.wait()
+
+
+def _pass_on(source: socket.socket, target: socket.socket, record: bytearray, note: Note) -> None:
+    with suppress(OSError):
+        while data := source.recv(_READ_BYTES):
+            note(data, record)
+            target.sendall(data)
+    # Either direction's end is the end of a gRPC connection.
+    _end(source)
+    _end(target)
 
 
 def _end(one: socket.socket) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, Unavailable
-from blindsight.server import Service
+from blindsight.server import Service, check_bind
 from blindsight.trusted.keyholder import keyfile, keys, passphrase
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
@@ -26,6 +26,7 @@ def main() -> int:
         if settings.die_with_parent:
             workers.die_with_parent()
         logs.configure("keyholder", level=settings.log_level)
+        check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
         metrics.serve(settings.metrics_port)
         asyncio.run(_serve(settings, _open_keys(settings)))
     except (BlindsightError, OSError) as error:
@@ -55,7 +56,7 @@ def _lock(folder: Path) -> None:
 async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
     storage = StorageClient(settings.storage_address)
     evaluator = EvaluatorClient(settings.evaluator_address)
-    keyholder = Keyholder(opened, storage, evaluator, settings.workers)
+    keyholder = Keyholder(opened, storage, evaluator, settings.workers, settings.data)
     try:
         await keyholder.start()
         service = Service([SERVICE_NAME], lambda server: register(keyholder, server))

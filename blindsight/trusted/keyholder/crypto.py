@@ -29,7 +29,7 @@ class Crypto:
 
     def __init__(self, keys: KeySet, processes: int) -> None:
         self._key_id = keys.key_id
-        restarts = metrics.WORKER_RESTARTS.labels("keyholder")
+        restarts = metrics.KEYHOLDER_RESTARTS
         self._pool = WorkerPool(processes, tasks.start_worker, tasks.worker_arguments(keys), restarts.inc)
         self.processes = processes
 

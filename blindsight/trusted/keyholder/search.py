@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from blindsight import metrics
 from blindsight.columns import Floats
-from blindsight.errors import Conflict, InvalidArgument, InvalidCiphertext
+from blindsight.errors import Conflict, InvalidArgument, InvalidCiphertext, InvalidVector
 from blindsight.trusted.keyholder import linear, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import (
@@ -122,12 +122,18 @@ class Search:
         if not 1 <= len(queries) <= MAX_QUERIES:
             raise InvalidArgument(f"{len(queries)} queries, want 1 to {MAX_QUERIES}")
         linear.check_vectors(queries, self._collection.config.dimension)
-        forms = [self._linear.form(query) for query in queries]
+        forms = [self._form(row, query) for row, query in enumerate(queries)]
         per_query = self._collection.layout.query_ciphertexts
         size = max(1, min(MAX_GROUP_QUERIES, GROUP_CIPHERTEXTS // per_query))
         for start in range(0, len(forms), size):
             for hits in await self._group(forms[start : start + size]):
                 yield hits
+
+    def _form(self, row: int, query: Floats) -> linear.LinearForm:
+        try:
+            return self._linear.form(query)
+        except InvalidVector:
+            raise InvalidVector(f"query row {row} is all zeros, want a direction") from None
 
     async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
         started = time.perf_counter()

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,19 @@ class Keyholder:
         keys: the owner's key set.
         storage, evaluator: the untrusted services.
         workers: processes that encrypt, decrypt and embed.
+        folder: where the key file is; its size is part of the status.
     """
 
     def __init__(
-        self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient, workers: int
+        self,
+        keys: KeySet,
+        storage: StorageClient,
+        evaluator: EvaluatorClient,
+        workers: int,
+        folder: Path,
     ) -> None:
         self.keys = keys
+        self._folder = folder
         self.vault = Vault(keys, storage, evaluator)
         self._storage = storage
         self._evaluator = evaluator
@@ -201,8 +209,9 @@ class Keyholder:
         if peers[1].status is not None:
             records = await self.vault.all()
             collections, items = len(records), sum(one.record.items for one in records)
+        disk = sum(path.stat().st_size for path in self._folder.iterdir())
         memory = await asyncio.to_thread(self._memory_bytes)
-        own = PeerStatus(blindsight.__version__, collections, items, 0, memory)
+        own = PeerStatus(blindsight.__version__, collections, items, disk, memory)
         return [ServiceReport("keyholder", "trusted", own), *peers]
 
     def _memory_bytes(self) -> int:

@@ -21,6 +21,8 @@ from blindsight.trusted.keyholder.slots import SlotMap
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
 MAX_DIMENSION = 2048
+# Vectors of single precision are not shorter or longer, and their squares are still numbers.
+SHORTEST_NORM, LONGEST_NORM = 1e-45, 1e41
 
 
 class OpenCollection:
@@ -249,8 +251,8 @@ def _dimension(embedder: str, dimension: int) -> int:
 
 
 def _max_norm(max_norm: float, embedder: str, metric: linear.Metric) -> float:
-    if not 0 <= max_norm < float("inf"):
-        raise InvalidArgument(f"largest norm {max_norm}, want a positive number")
+    if max_norm != 0 and not SHORTEST_NORM <= max_norm <= LONGEST_NORM:
+        raise InvalidArgument(f"largest norm {max_norm:g}, want {SHORTEST_NORM:g} to {LONGEST_NORM:g}")
     if metric is linear.Metric.COSINE or embedder != embedders.NONE:
         return 1.0  # embedders give unit vectors
     return max_norm

@@ -13,7 +13,7 @@ async def _serve() -> None:
     from functools import partial
 
     from blindsight import logs, metrics, workers
-    from blindsight.server import Service
+    from blindsight.server import Service, check_bind
     from blindsight.untrusted.evaluator import servicer
     from blindsight.untrusted.evaluator.peers import StorageClient
     from blindsight.untrusted.evaluator.service import running
@@ -23,6 +23,7 @@ async def _serve() -> None:
     logs.configure("evaluator", level=settings.log_level)
     if settings.die_with_parent:
         workers.die_with_parent()
+    check_bind(settings.address, insecure=settings.insecure)  # before the workers compile
     metrics.serve(settings.metrics_port)
     storage = StorageClient(settings.storage_address)
     try:

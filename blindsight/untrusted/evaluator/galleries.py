@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -59,32 +59,37 @@ class Galleries:
             InvalidArgument: when storage's log does not reach that far.
             NotFound, Unavailable, DataLoss: see `refresh`.
         """
-        with self._cache.lease(await self._opened(collection_id, minimum_sequence)) as snapshot:
+        with ExitStack() as leases:
+            snapshot = await self._opened(collection_id, minimum_sequence, leases)
             try:
                 yield snapshot
             except DataLoss as error:
                 await self._drop_damaged(collection_id)
                 raise Unavailable("the gallery was damaged; it will be built again") from error
 
-    async def _opened(self, collection_id: bytes, minimum_sequence: int) -> Snapshot:
-        snapshot = await self._current(collection_id, minimum_sequence)
+    async def _opened(self, collection_id: bytes, minimum_sequence: int, leases: ExitStack) -> Snapshot:
         try:
-            await self._open(snapshot)
+            return await self._open(collection_id, minimum_sequence, leases)
         except DataLoss:
+            leases.close()
             await self._drop_damaged(collection_id)
-            snapshot = await self._current(collection_id, minimum_sequence)
-            await self._open(snapshot)
+            return await self._open(collection_id, minimum_sequence, leases)
+
+    async def _open(self, collection_id: bytes, minimum_sequence: int, leases: ExitStack) -> Snapshot:
+        # One lease from here to the end of the search: given up in between, a newer snapshot's
+        # publication would delete the files that were just opened.
+        snapshot = leases.enter_context(
+            self._cache.lease(await self._current(collection_id, minimum_sequence))
+        )
+        await self._scorer.open(snapshot)
         return snapshot
 
     async def _current(self, collection_id: bytes, minimum_sequence: int) -> Snapshot:
         snapshot = self._cache.get(collection_id)
         if snapshot is not None and snapshot.sequence >= minimum_sequence:
             return snapshot
-        return await self.refresh(collection_id, minimum_sequence)
-
-    async def _open(self, snapshot: Snapshot) -> None:
-        with self._cache.lease(snapshot):
-            await self._scorer.open(snapshot)
+        made = await self.refresh(collection_id, minimum_sequence)
+        return self._cache.get(collection_id) or made  # it may be replaced already
 
     async def _drop_damaged(self, collection_id: bytes) -> None:
         logs.get().warning("cache_dropped", cause="damaged")

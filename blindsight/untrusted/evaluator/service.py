@@ -115,7 +115,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _pool(processes: int, initializer: Callable[..., None], *arguments: object) -> WorkerPool:
     def restarted() -> None:
         logs.get().warning("workers_restarted")
-        metrics.WORKER_RESTARTS.labels("evaluator").inc()
+        metrics.EVALUATOR_RESTARTS.inc()
 
     return WorkerPool(processes, initializer, arguments, on_restart=restarted)
 

@@ -1,0 +1,45 @@
+"""Metrics keep to one rule of names, and their labels come from closed sets."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from blindsight import metrics
+
+CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
+OURS = re.compile(
+    r"blindsight_(keyholder|evaluator|storage)(_[a-z]+)*_(seconds|bytes|items|restarts)(_total)?"
+)
+COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds"}
+CLOSED_SETS = {"scheme", "parameter_set", "outcome", "grpc_service", "grpc_method", "grpc_code"}
+
+
+def exposed(metric: MetricWrapperBase) -> tuple[str, str]:
+    """Its name as a scrape shows it, and its type."""
+    (family,) = metric.describe()
+    return (family.name + "_total" if family.type == "counter" else family.name), family.type
+
+
+def test_the_catalogue_is_not_empty() -> None:
+    assert len(CATALOGUE) >= 8
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_metric_is_named_by_service_thing_and_unit(name: str) -> None:
+    shown, kind = exposed(CATALOGUE[name])
+    assert shown in COMMUNITY or OURS.fullmatch(shown)
+    assert shown.endswith("_total") == (kind == "counter")
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_labels_come_from_closed_sets(name: str) -> None:
+    assert set(CATALOGUE[name]._labelnames) <= CLOSED_SETS
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_metric_says_what_it_counts(name: str) -> None:
+    (family,) = CATALOGUE[name].describe()
+    assert re.fullmatch(r"[A-Z].*\.", family.documentation)

@@ -1,0 +1,141 @@
+"""A service that cannot start says why in one line, ends with 1, and leaves what is there as it is."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from support.services import failed_start
+
+from blindsight.trusted.keyholder import keyfile, keys, passphrase
+
+NOBODY = "127.0.0.1:1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A start that must fail.
+
+    Attributes:
+        service: which.
+        settings: beside a complete set; None leaves one out.
+        says: part of the line.
+        key_file: what becomes of a good key file before the start.
+    """
+
+    service: str
+    says: str
+    settings: dict[str, str | None] = field(default_factory=dict)
+    key_file: str = "good"
+
+
+DAMAGES = {
+    "empty": lambda good: b"",
+    "truncated": lambda good: good[: len(good) // 2],
+    "junk": lambda good: b"junk" * 1000,
+    "flipped in the middle": lambda good: good[:2000] + bytes([good[2000] ^ 1]) + good[2001:],
+    "other header": lambda good: good.replace(b'"p": 1', b'"p": 2', 1),
+    "greedy header": lambda good: good.replace(b'"n": 131072', b'"n": 1 << 30', 1),
+}
+
+CASES = {
+    "wrong passphrase": Case(
+        "keyholder", "the passphrase does not open", {"passphrase_file": "{folder}/wrong"}
+    ),
+    "missing passphrase file": Case(
+        "keyholder", "cannot read the passphrase file", {"passphrase_file": "{folder}/none"}
+    ),
+    "empty passphrase file": Case(
+        "keyholder", "passphrase of 0 characters", {"passphrase_file": "/dev/null"}
+    ),
+    "missing key file": Case("keyholder", "no key file at", key_file="missing"),
+    **{
+        f"key file {damage}": Case("keyholder", "key", {"create_keys": "true"}, key_file=damage)
+        for damage in DAMAGES
+    },
+    "no passphrase file set": Case("keyholder", "PASSPHRASE_FILE: Field required", {"passphrase_file": None}),
+    "keyholder at a taken port": Case("keyholder", "is another process", {"address": "{taken}"}),
+    "evaluator at a taken port": Case("evaluator", "is another process", {"address": "{taken}"}),
+    "storage by a name": Case("storage", "is not loopback", {"address": "example.org:7420"}),
+    "storage at no port": Case("storage", "want HOST:PORT", {"address": "127.0.0.1"}),
+    "no workers": Case("keyholder", "WORKERS: Input should be greater", {"workers": "0"}),
+    **{
+        f"{name} {problem}": Case(name, says, settings)
+        for name in ("keyholder", "evaluator", "storage")
+        for problem, says, settings in (
+            ("beyond this machine", "is not loopback", {"address": "0.0.0.0:0"}),
+            ("with an unknown setting", "unknown setting", {"adress": NOBODY}),
+            ("in a folder that cannot be", "Not a directory", {"data": "{folder}/wrong/data"}),
+            ("with metrics at a taken port", "ddress already in use", {"metrics_port": "{taken_port}"}),
+        )
+    },
+}
+
+
+@dataclass
+class Start:
+    """One failed start."""
+
+    line: Future[str]
+    folder: Path
+    key_file: bytes | None
+
+    def files(self) -> set[str]:
+        return {path.name for path in self.folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Start]]:
+    """All of them, as many at a time as there are processors: most of a start is imports."""
+    root = tmp_path_factory.mktemp("starts")
+    secret = passphrase.generate(root / "right")
+    (root / "wrong").write_text("not the passphrase\n")
+    keyfile.write(root / "keys.bsky", keys.create(), secret)
+    good = (root / "keys.bsky").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(2) as executor:
+        port = taken.getsockname()[1]
+        words = {"folder": str(root), "taken": f"127.0.0.1:{port}", "taken_port": str(port)}
+        yield {
+            name: _begin(executor, root / str(number), case, good, words)
+            for number, (name, case) in enumerate(CASES.items())
+        }
+
+
+def _begin(
+    executor: ThreadPoolExecutor, folder: Path, case: Case, good: bytes, words: dict[str, str]
+) -> Start:
+    settings: dict[str, str | None] = {"data": str(folder)}
+    data: bytes | None = None
+    if case.service != "storage":
+        settings["storage_address"] = NOBODY
+    if case.service == "keyholder":
+        settings |= {"evaluator_address": NOBODY, "passphrase_file": "{folder}/right"}
+        folder.mkdir()
+        if case.key_file != "missing":
+            data = DAMAGES.get(case.key_file, lambda good: good)(good)
+            (folder / "keys.bsky").write_bytes(data)
+    settings |= case.settings
+    given = {name: value.format(**words) for name, value in settings.items() if value is not None}
+    return Start(executor.submit(failed_start, case.service, given), folder, data)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_start_that_cannot_be_is_one_line_and_changes_nothing(starts: dict[str, Start], name: str) -> None:
+    case, start = CASES[name], starts[name]
+    line = start.line.result(100)
+    assert case.says in line
+    assert case.service in line.split(":")[0]
+    if case.service == "keyholder":
+        assert start.files() <= {"keys.bsky", "lock"}
+        if start.key_file is not None:
+            assert (start.folder / "keys.bsky").read_bytes() == start.key_file
+
+
+def test_every_damage_is_one(tmp_path: Path) -> None:
+    keyfile.write(tmp_path / "keys.bsky", keys.create(), passphrase.generate(tmp_path / "passphrase"))
+    good = (tmp_path / "keys.bsky").read_bytes()
+    assert all(damage(good) != good for damage in DAMAGES.values())
