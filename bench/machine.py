@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,8 +32,13 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "load_average_before": round(os.getloadavg()[0], 2),
+        "load_average_before": load_average(),
     }
+
+
+def load_average() -> float:
+    """Programs that ran or wanted to, over the last minute; this benchmark's own among them."""
+    return round(os.getloadavg()[0], 2)
 
 
 def _version(package: str) -> str:
@@ -67,23 +73,34 @@ def _total(words: npt.NDArray[np.uint64]) -> np.uint64:
     return total
 
 
-def read_bandwidth(threads: int, size_bytes: int = READ_BYTES, repeats: int = READ_REPEATS) -> dict[str, Any]:
-    """How fast `threads` threads together read an array that fits in no cache.
+class Reader:
+    """Reads arrays with several threads at once, each its share of every array.
 
-    Returns:
-        the best of the repeats in GB/s (10^9), all of them, and the size.
+    Args:
+        arrays: uint64, one-dimensional; together larger than the caches.
+        threads: how many.
     """
-    parts = np.array_split(np.ones(size_bytes // 8, np.uint64), threads)
-    _total(parts[0][:1])  # compiles
-    measured = []
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(repeats):
-            started = time.perf_counter()
-            list(pool.map(_total, parts))
-            measured.append(size_bytes / (time.perf_counter() - started) / 1e9)
+
+    def __init__(self, arrays: Sequence[npt.NDArray[np.uint64]], threads: int) -> None:
+        self._shares = [[np.array_split(array, threads)[at] for array in arrays] for at in range(threads)]
+        self._bytes = sum(array.nbytes for array in arrays)
+        self._pool = ThreadPoolExecutor(threads)
+        self.gb_per_second()  # compiles, and maps what is not mapped yet
+
+    def gb_per_second(self) -> float:
+        """Reads all of it once: GB/s, 10^9."""
+        started = time.perf_counter()
+        list(self._pool.map(lambda share: [_total(part) for part in share], self._shares))
+        return self._bytes / (time.perf_counter() - started) / 1e9
+
+
+def read_bandwidth(threads: int) -> dict[str, Any]:
+    """How fast the threads together read an array that fits in no cache: the best, and all, in GB/s."""
+    reader = Reader([np.ones(READ_BYTES // 8, np.uint64)], threads)
+    measured = [reader.gb_per_second() for _ in range(READ_REPEATS)]
     return {
         "best_gb_per_second": max(measured),
         "all_gb_per_second": measured,
         "threads": threads,
-        "size_bytes": size_bytes,
+        "size_bytes": READ_BYTES,
     }

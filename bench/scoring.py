@@ -1,0 +1,96 @@
+"""The evaluator's share of a search: its rpc is called with a query that nobody can read, and answered
+with scores that nobody decrypts, so that it has the cores to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+
+from blindsight.residues import seeded_block
+from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreSummary, StorageClient
+from blindsight.trusted.keyholder.records import StoredCollection
+from blindsight.untrusted.evaluator.prng import SEED_PREFIX
+
+_SECRET_SEED_BYTES = 64
+
+
+def measure(storage: str, evaluator: str, cache: Path, threads: int, repeats: int) -> dict[str, Any]:
+    """Times single queries over the only collection that there is.
+
+    In turns with reading the same files as fast as the machine can: other machines may share its memory.
+
+    Args:
+        storage, evaluator: HOST:PORT.
+        cache: the evaluator's folder of segment files.
+        threads: that read.
+        repeats: queries.
+
+    Returns:
+        seconds of the whole rpc and of the kernel in it, and GB/s (10^9) of the kernel and of reading.
+    """
+    pages = [np.memmap(path, np.uint64, "r") for path in sorted(cache.rglob("*.seg"))]
+    reader = machine.Reader(pages, threads)
+    calls, reading = asyncio.run(_measure(storage, evaluator, reader, repeats))
+    kernel = [summary.kernel_seconds for _, summary in calls]
+    rates = [summary.scanned_bytes / summary.kernel_seconds / 1e9 for _, summary in calls]
+    return {
+        "p50_seconds": float(np.median([seconds for seconds, _ in calls])),
+        "kernel_p50_seconds": float(np.median(kernel)),
+        "kernel_gb_per_second_p50": float(np.median(rates)),
+        "kernel_gb_per_second_best": max(rates),
+        "reading_gb_per_second_p50": float(np.median(reading)),
+        "reading_gb_per_second_best": max(reading),
+        "scanned_bytes": calls[0][1].scanned_bytes,
+        "seconds": [seconds for seconds, _ in calls],
+        "kernel_seconds": kernel,
+        "expand_seconds": [summary.expand_seconds for _, summary in calls],
+        "reading_gb_per_second": reading,
+    }
+
+
+async def _measure(
+    storage: str, evaluator: str, reader: machine.Reader, repeats: int
+) -> tuple[list[tuple[float, ScoreSummary]], list[float]]:
+    stored, scoring = StorageClient(storage), EvaluatorClient(evaluator)
+    calls, reading = [], []
+    try:
+        (collection,) = await stored.list_collections()
+        query = _query(collection)
+        for _ in range(repeats):
+            reading.append(reader.gb_per_second())
+            calls.append(await _once(scoring, collection, query))
+    finally:
+        await stored.close()
+        await scoring.close()
+    return calls, reading
+
+
+def _query(collection: StoredCollection) -> bytes:
+    """Random residues and seeds: they look like ciphertexts to who has no key."""
+    parameters, random = collection.parameters, np.random.default_rng(3)
+    count = collection.layout.query_ciphertexts
+    shape = (count, 1, len(parameters.primes), parameters.ring_degree)
+    residues = random.integers(0, min(parameters.primes), shape, np.uint32)
+    prefix = np.tile(np.frombuffer(SEED_PREFIX, np.uint8), (count, 1))
+    seeds = random.integers(0, 256, (count, _SECRET_SEED_BYTES), np.uint8)
+    return seeded_block(
+        parameters, collection.key_id, residues, np.concatenate([prefix, seeds], axis=1)
+    ).to_bytes()
+
+
+async def _once(
+    evaluator: EvaluatorClient, collection: StoredCollection, query: bytes
+) -> tuple[float, ScoreSummary]:
+    started = time.perf_counter()
+    summary = None
+    async for part in evaluator.score(collection.collection_id, collection.sequence, 1, query):
+        if isinstance(part, ScoreSummary):
+            summary = part
+    if summary is None:
+        raise RuntimeError("the evaluator ended without a summary")
+    return time.perf_counter() - started, summary
