@@ -26,7 +26,11 @@ ENCODING_NOISE = 0.29
 ACCUMULATOR_BITS = 64
 
 # A batch appended to a segment adds one fresh encryption of noise; past this a new segment is opened.
+# A set whose noise bound allows fewer says so in `ParameterSet.max_batches`.
 MAX_BATCHES_PER_SEGMENT = 1024
+
+# Rows of length sqrt(2) and queries of length 1 give coefficients of at most 2 sqrt(2).
+MIN_HEADROOM = 3.0
 
 # How sure the stated score bound is: this many standard deviations (2e-10 per score).
 BOUND_SIGMAS = 6.4
@@ -36,6 +40,7 @@ class Scheme(IntEnum):
     """Homomorphic schemes; the value stands in the wire form of a ciphertext."""
 
     CKKS = 1
+    BFV = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,9 @@ class ParameterSet:
         ring_degree: N, the number of coefficients of a polynomial.
         primes: moduli of a ciphertext; residues are kept modulo each.
         special_prime: SEAL's key-switching modulus; no ciphertext uses it.
-        gallery_scale_bits, query_scale_bits: log2 of the CKKS scales of both sides.
+        gallery_scale_bits, query_scale_bits: log2 of what values of both sides are multiplied by; CKKS
+            rounds in the encoding, BFV computes with the rounded integers exactly.
+        plain_modulus_bits: log2 of BFV's t; 0 for CKKS.
 
     Raises:
         InvalidArgument: when the set is weaker than 128 bits or breaks the kernel's arithmetic.
@@ -61,8 +68,9 @@ class ParameterSet:
     ring_degree: int
     primes: tuple[int, ...]
     special_prime: int
-    gallery_scale_bits: int
-    query_scale_bits: int
+    gallery_scale_bits: float
+    query_scale_bits: float
+    plain_modulus_bits: int = 0
 
     def __post_init__(self) -> None:
         limit = CLASSICAL_128_BITS.get(self.ring_degree)
@@ -79,9 +87,10 @@ class ParameterSet:
                 raise InvalidArgument(f"{self.name}: prime {prime}, want 1 modulo {2 * self.ring_degree}")
             if prime >= 1 << 31:
                 raise InvalidArgument(f"{self.name}: prime {prime}, want less than 2^31 for 32-bit residues")
-        if self.score_headroom < 4:
+        if self.score_headroom < MIN_HEADROOM:
             raise InvalidArgument(
-                f"{self.name}: scales leave room for scores up to {self.score_headroom:.1f}, want at least 4"
+                f"{self.name}: scales leave room for scores up to {self.score_headroom:.1f}, "
+                f"want at least {MIN_HEADROOM:g}"
             )
 
     @property
@@ -109,6 +118,30 @@ class ParameterSet:
         )
 
     @property
+    def precision(self) -> str:
+        """How values are rounded, for people."""
+        if self.scheme is Scheme.BFV:
+            return (
+                f"exact integers modulo 2^{self.plain_modulus_bits}; values are rounded to multiples of "
+                f"2^-{self.gallery_scale_bits:g} (gallery) and 2^-{self.query_scale_bits:g} (query)"
+            )
+        return (
+            f"approximate; scales 2^{self.gallery_scale_bits:g} (gallery) and "
+            f"2^{self.query_scale_bits:g} (query)"
+        )
+
+    @property
+    def score_grid(self) -> float:
+        """What an inner product is rounded to before anybody sees it.
+
+        BFV scores are multiples of it anyway.  CKKS scores carry noise that depends on the secret key
+        (Li and Micciancio, Eurocrypt 2021): digits below about the noise say nothing of the vectors.
+        """
+        if self.scheme is Scheme.BFV:
+            return 1 / (self.gallery_scale * self.query_scale)
+        return 2.0**-18
+
+    @property
     def max_terms(self) -> int:
         """Columns that the kernel may add up in 64 bits before it must reduce."""
         return (1 << ACCUMULATOR_BITS) // (2 * (max(self.primes) - 1) ** 2)
@@ -116,30 +149,55 @@ class ParameterSet:
     @property
     def gallery_scale(self) -> float:
         """What a gallery value is multiplied by before rounding to an integer."""
-        return float(1 << self.gallery_scale_bits)
+        return 2.0**self.gallery_scale_bits
 
     @property
     def query_scale(self) -> float:
         """What a query value is multiplied by before rounding to an integer."""
-        return float(1 << self.query_scale_bits)
+        return 2.0**self.query_scale_bits
+
+    @property
+    def plain_modulus(self) -> int:
+        """BFV's t, a power of two; 0 for CKKS."""
+        return 1 << self.plain_modulus_bits if self.plain_modulus_bits else 0
 
     @property
     def score_headroom(self) -> float:
-        """Largest absolute score that does not wrap around the modulus."""
-        return self.modulus / 2 / (self.gallery_scale * self.query_scale)
+        """Largest absolute score that does not wrap around the modulus that messages live in."""
+        return (self.plain_modulus or self.modulus) / 2 / (self.gallery_scale * self.query_scale)
+
+    def max_batches(self, columns: int) -> int:
+        """Appends that a segment of so many columns may take, at most 1024; 0: not even one.
+
+        CKKS noise adds to the score and is bounded there.  A BFV score is exact until noise reaches
+        q / 2, all of a sudden.  Scores are computed as BGV products (see the public half of BFV), whose
+        phase is a sum of products (r + t e)(r' + t e') with r, r' spread over +-t/2, e and e' over the
+        error distribution, k batches adding up in e.  A coefficient adds up N of them per column.
+        """
+        if self.scheme is Scheme.CKKS:
+            return MAX_BATCHES_PER_SEGMENT
+        terms = BOUND_SIGMAS * self.plain_modulus**2 * math.sqrt(self.ring_degree * columns)
+        query = math.hypot(FRESH_NOISE, 1 / math.sqrt(12))  # e' and r'/t
+        # q/2 >= terms * query * sqrt(noise^2 k + 1/12), solved for k
+        most = ((self.modulus / 2 / (terms * query)) ** 2 - 1 / 12) / FRESH_NOISE**2
+        return max(0, min(MAX_BATCHES_PER_SEGMENT, math.floor(most)))
 
     def score_error_bound(self, capacity: int, row_norm: float = 1.0, batches: int = 1) -> float:
         """Bound on |decrypted - true| of one score, for queries of unit length.
 
-        Two terms matter: gallery noise times the query's message, and query noise times the
+        CKKS: two terms matter, gallery noise times the query's message, and query noise times the
         gallery's messages, one from each of the segment's vectors.  The product of the two noises
-        is thousands of times smaller.
+        is thousands of times smaller.  BFV: scores of the rounded integers are exact; what is left
+        is the rounding of both sides.
 
         Args:
             capacity: vectors in a segment.
             row_norm: largest length of an encrypted row.
             batches: appends that were added up in the segment.
         """
+        if self.scheme is Scheme.BFV:
+            rounding = math.hypot(1 / self.gallery_scale, row_norm / self.query_scale)
+            return BOUND_SIGMAS * ENCODING_NOISE * rounding
         fresh = math.hypot(FRESH_NOISE, ENCODING_NOISE)
         gallery = fresh * math.sqrt(batches) / self.gallery_scale
         query = fresh * math.sqrt(capacity) * row_norm / self.query_scale
@@ -158,9 +216,35 @@ CKKS_4096 = ParameterSet(
     query_scale_bits=28,
 )
 
-PARAMETER_SETS = {parameters.name: parameters for parameters in (CKKS_4096,)}
+# CoeffModulus.Create(4096, [27, 27, 27, 27]): one bit under the classical limit.
+BFV_4096 = ParameterSet(
+    number=2,
+    name="bfv-4096",
+    scheme=Scheme.BFV,
+    ring_degree=4096,
+    primes=(133963777, 134012929, 134111233),
+    special_prime=134176769,
+    gallery_scale_bits=13.5,
+    query_scale_bits=13.5,
+    plain_modulus_bits=30,
+)
+
+# CoeffModulus.Create(8192, [27, 27, 27, 27]): the same arithmetic, half of the allowed modulus.
+BFV_8192 = ParameterSet(
+    number=3,
+    name="bfv-8192",
+    scheme=Scheme.BFV,
+    ring_degree=8192,
+    primes=(133513217, 133611521, 133644289),
+    special_prime=133857281,
+    gallery_scale_bits=13.5,
+    query_scale_bits=13.5,
+    plain_modulus_bits=30,
+)
+
+PARAMETER_SETS = {parameters.name: parameters for parameters in (CKKS_4096, BFV_4096, BFV_8192)}
 BY_NUMBER = {parameters.number: parameters for parameters in PARAMETER_SETS.values()}
-DEFAULT_PARAMETERS = {Scheme.CKKS: CKKS_4096}
+DEFAULT_PARAMETERS = {Scheme.CKKS: CKKS_4096, Scheme.BFV: BFV_4096}
 
 
 def by_name(name: str) -> ParameterSet:

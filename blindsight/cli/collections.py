@@ -30,7 +30,10 @@ class MetricName(StrEnum):
 @app.command("create")
 def create(
     name: Name,
-    scheme: Annotated[str, typer.Option(help="Homomorphic scheme.")] = "ckks",
+    scheme: Annotated[str, typer.Option(help="ckks (approximate, fastest) or bfv (exact).")] = "ckks",
+    parameter_set: Annotated[
+        str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
+    ] = None,
     embedder: Annotated[
         str, typer.Option(metavar="NAME", help="What makes vectors of photos: descriptor, pixels, or none.")
     ] = "descriptor",
@@ -52,6 +55,7 @@ def create(
         made = vault.create_collection(
             name,
             scheme=scheme,
+            parameter_set=parameter_set,
             embedder=embedder,
             dimension=dimension,
             metric=metric.value,
@@ -137,6 +141,7 @@ def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
     return [
         ("scheme", f"{one.scheme}, {one.parameter_set}"),
         ("security", one.security),
+        ("precision", one.precision),
         ("embedder", one.embedder),
         ("dimension", str(one.dimension)),
         ("metric", one.metric),

@@ -20,6 +20,7 @@ class CollectionInfo:
 
     Attributes:
         security: the parameter set's standing, for people.
+        precision: how values are rounded, for people.
         dimension: of a vector, as the user sees it.
         metric: "cosine" and "dot" are better when higher, "euclidean" (squared distance) when lower.
         max_norm: longest vector that fits (dot and euclidean); 0 until the first ingest sets it.
@@ -47,6 +48,7 @@ class CollectionInfo:
     size_bytes: int
     score_error_bound: float
     created_unix_seconds: int
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)

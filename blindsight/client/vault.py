@@ -78,6 +78,7 @@ class Vault:
         name: str,
         *,
         scheme: str = "ckks",
+        parameter_set: str | None = None,
         embedder: str = "descriptor",
         dimension: int | None = None,
         metric: Metric = "cosine",
@@ -88,7 +89,8 @@ class Vault:
 
         Args:
             name: free, and none that is taken.
-            scheme: of the encryption.
+            scheme: "ckks" (approximate, fastest) or "bfv" (exact on rounded values).
+            parameter_set: one of the scheme's; else its default.
             embedder: what makes vectors of photos; "none" for vectors of your own.
             dimension: of a vector; needed for "none", else the embedder's own.
             metric: "cosine", "euclidean" (squared distance) or "dot".
@@ -102,6 +104,7 @@ class Vault:
         request = pb.CreateCollectionRequest(
             name=name,
             scheme=scheme,
+            parameter_set=parameter_set or "",
             embedder=embedder,
             dimension=_natural("dimension", dimension),
             metric=wire.metric(metric),

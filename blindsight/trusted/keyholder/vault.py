@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from blindsight import logs
-from blindsight.columns import collection_layout, plan_stride
+from blindsight.columns import CollectionLayout, Region, collection_layout, plan_stride
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
-from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, default_for
+from blindsight.parameters import ParameterSet, by_name, default_for
 from blindsight.trusted.keyholder import embedders, linear
 from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.keyholder.records import CollectionConfig, ItemMetadata, StoredCollection, StoredItem
 from blindsight.trusted.keyholder.sealing import Sealer
-from blindsight.trusted.keyholder.slots import SlotMap
+from blindsight.trusted.keyholder.slots import Placement, SlotMap
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
@@ -93,7 +93,16 @@ class OpenCollection:
         """Bound on the error of a score of unit scale that holds for every segment."""
         norm = 1.0 if self.config.metric is linear.Metric.COSINE else linear.MAX_ROW_NORM
         capacity = self.layout.main.capacity
-        return self.parameters.score_error_bound(capacity, norm, MAX_BATCHES_PER_SEGMENT)
+        return self.parameters.score_error_bound(capacity, norm, max(self.batch_limits.values()))
+
+    @property
+    def batch_limits(self) -> dict[Region, int]:
+        """Appends that a segment may take, by region: noise adds up."""
+        return {region: self.parameters.max_batches(self.layout.of(region).columns) for region in Region}
+
+    def plan(self, slots: SlotMap, count: int) -> Iterator[Placement]:
+        """Where new vectors go; see `SlotMap.plan`."""
+        return slots.plan(self.layout, count, self.batch_limits)
 
 
 class Vault:
@@ -118,6 +127,7 @@ class Vault:
         name: str,
         *,
         scheme: str,
+        parameter_set: str,
         embedder: str,
         dimension: int,
         metric: linear.Metric,
@@ -131,7 +141,7 @@ class Vault:
             InvalidArgument: when the settings do not fit together.
         """
         _check_name(name)
-        parameters = default_for(scheme)
+        parameters = _parameters(scheme, parameter_set)
         dimension = _dimension(embedder, dimension)
         config = CollectionConfig(
             name=name,
@@ -143,7 +153,8 @@ class Vault:
         )
         row_dimension = config.linear().row_dimension
         stride = plan_stride(row_dimension, parameters.ring_degree, config.expected_size)
-        collection_layout(row_dimension, parameters.ring_degree, stride)
+        layout = collection_layout(row_dimension, parameters.ring_degree, stride)
+        _require_noise_room(parameters, layout)
         collection_id = os.urandom(16)
         wanted = StoredCollection(
             collection_id=collection_id,
@@ -232,6 +243,26 @@ class Vault:
             plain = self._configs.open(record.sealed_config, record.collection_id)
             found.append((record, CollectionConfig.from_bytes(plain)))
         return found
+
+
+def _parameters(scheme: str, name: str) -> ParameterSet:
+    """The named parameter set, or the scheme's own."""
+    if not name:
+        return default_for(scheme)
+    parameters = by_name(name)
+    if default_for(scheme).scheme is not parameters.scheme:
+        raise InvalidArgument(f"parameter set {name} is of {parameters.scheme.name.lower()}, want {scheme}")
+    return parameters
+
+
+def _require_noise_room(parameters: ParameterSet, layout: CollectionLayout) -> None:
+    """Refuses a collection whose scores would drown in noise, from the bound and not by trial."""
+    columns = max(layout.main.columns, layout.tail.columns)
+    if parameters.max_batches(columns) < 1:
+        raise InvalidArgument(
+            f"{parameters.name} has no room for the noise of {columns} columns; "
+            "take a smaller dimension or another parameter set"
+        )
 
 
 def _check_name(name: str) -> None:

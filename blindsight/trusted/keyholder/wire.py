@@ -62,6 +62,7 @@ def collection(opened: OpenCollection) -> pb.Collection:
         size_bytes=record.size_bytes,
         score_error_bound=opened.score_error_bound,
         created_unix_seconds=record.created_unix_seconds,
+        precision=opened.parameters.precision,
     )
 
 

@@ -45,7 +45,7 @@ class Writer:
         """
         blocks: dict[tuple[int, Placement], bytes] = {}
         start = 0
-        for placement in slots.plan(collection.layout, len(rows)):
+        for placement in collection.plan(slots, len(rows)):
             stop = start + placement.count
             blocks[start, placement] = await self._encrypt(collection, placement, rows[start:stop])
             start = stop
@@ -72,7 +72,7 @@ class Writer:
         done = attempts = 0
         while done < len(items):
             slots, added_before = collection.slots, collection.items_added
-            placement = next(slots.plan(collection.layout, len(items) - done))
+            placement = next(collection.plan(slots, len(items) - done))
             stop = done + placement.count
             block = ahead.get((done, placement)) or await self._encrypt(
                 collection, placement, rows[done:stop]

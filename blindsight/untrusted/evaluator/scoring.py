@@ -18,6 +18,7 @@ from blindsight.residues import CiphertextBlock, Residues, require_below_primes,
 from blindsight.untrusted.evaluator import building
 from blindsight.untrusted.evaluator.geometry import Geometry
 from blindsight.untrusted.evaluator.kernel import Kernel
+from blindsight.untrusted.evaluator.schemes import Side
 from blindsight.untrusted.evaluator.segments import map_segment
 from blindsight.untrusted.evaluator.tasks import ExpandTask, ScoreTask
 from blindsight.untrusted.evaluator.tiles import add_full, add_seeded, checksum
@@ -141,9 +142,9 @@ def _place(piece: _Piece, block: CiphertextBlock) -> None:
     # A task that is repeated after its worker died finds half of a sum here.
     piece.target[:, piece.column : piece.column + piece.count] = 0
     if block.seeds is None:
-        add_full(piece.target, residues, parameters, piece.column)
+        add_full(piece.target, residues, parameters, piece.column, Side.QUERY)
     else:
-        add_seeded(piece.target, residues, block.seeds[chosen], parameters, piece.column)
+        add_seeded(piece.target, residues, block.seeds[chosen], parameters, piece.column, Side.QUERY)
 
 
 def score(task: ScoreTask) -> float:

@@ -12,6 +12,7 @@ from blindsight.residues import Residues
 from blindsight.untrusted.evaluator.geometry import TILE, Geometry
 from blindsight.untrusted.evaluator.jit import compiled
 from blindsight.untrusted.evaluator.prng import expand
+from blindsight.untrusted.evaluator.schemes import Side, prepare
 
 # Columns that are expanded before they are put in place: their residues fit in the second-level cache.
 _GROUP = 8
@@ -47,6 +48,7 @@ def add_seeded(
     seeds: npt.NDArray[np.uint8],
     parameters: ParameterSet,
     first_column: int = 0,
+    side: Side = Side.GALLERY,
 ) -> None:
     """Expands seeded ciphertexts and adds them to a block, column by column; zeros plus them is them.
 
@@ -55,6 +57,7 @@ def add_seeded(
         residues: uint32 [count, 1, primes, N], below their primes.
         seeds: uint8 [count, 81].
         first_column: where the first one goes.
+        side: which factor of the product they are.
 
     Raises:
         InvalidCiphertext: for a seed of another generator.
@@ -64,10 +67,16 @@ def add_seeded(
     for start in range(0, residues.shape[0], _GROUP):
         stop = start + _GROUP
         second = expand(seeds[start:stop], parameters)
-        _put(block, first_column + start, residues[start:stop, 0], second, parameters)
+        _put(block, first_column + start, residues[start:stop, 0], second, parameters, side)
 
 
-def add_full(block: Residues, residues: Residues, parameters: ParameterSet, first_column: int = 0) -> None:
+def add_full(
+    block: Residues,
+    residues: Residues,
+    parameters: ParameterSet,
+    first_column: int = 0,
+    side: Side = Side.GALLERY,
+) -> None:
     """Adds full ciphertexts, uint32 [count, 2, primes, N], to a block.
 
     Raises:
@@ -77,12 +86,17 @@ def add_full(block: Residues, residues: Residues, parameters: ParameterSet, firs
     for start in range(0, residues.shape[0], _GROUP):
         stop = start + _GROUP
         second = np.array(residues[start:stop, 1])
-        _put(block, first_column + start, residues[start:stop, 0], second, parameters)
+        _put(block, first_column + start, residues[start:stop, 0], second, parameters, side)
 
 
-def _put(block: Residues, column: int, first: Residues, second: Residues, parameters: ParameterSet) -> None:
+def _put(
+    block: Residues, column: int, first: Residues, second: Residues, parameters: ParameterSet, side: Side
+) -> None:
     # A copy is contiguous and writable, whatever it was made from: one compiled version serves all.
-    _add(block, column, np.array(first), second, _primes(parameters))
+    first = np.array(first)
+    prepare(first, parameters, side)
+    prepare(second, parameters, side)
+    _add(block, column, first, second, _primes(parameters))
 
 
 @cache

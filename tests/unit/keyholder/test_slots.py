@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blindsight.columns import Region, collection_layout
-from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
 from blindsight.trusted.keyholder.slots import Segment, SlotMap, handles_from_bytes, live_slots
 
 LAYOUT = collection_layout(128, 4096, 8)  # 512 vectors in a main segment, 32 in a tail one
+LIMITS = dict.fromkeys(Region, 7)
 SINGLE = collection_layout(128, 4096, 128)  # one kind of segment
 
 
@@ -21,7 +21,13 @@ def handles(start, count):
 
 def place(slots, layout, count):
     """Applies a plan as storage would."""
+<<<<<<< HEAD
     pieces = list(slots.plan(layout, count))
+=======
+    pieces = []
+    for placement in slots.plan(layout, count, LIMITS):
+        pieces.append(placement)
+>>>>>>> dc75cfe (Add BFV: exact scores by pointwise products, batch limits from the noise bound)
     for placement in pieces:
         new = handles(slots.sequence * 10_000, placement.count)
         slots = slots.appended(placement, new, slots.sequence + 1, slots.epoch)
@@ -59,9 +65,9 @@ def test_a_collection_with_one_kind_of_segment_has_no_tail():
 
 
 def test_a_segment_with_all_the_batches_that_noise_allows_is_closed():
-    full = Segment(handles(0, 5), MAX_BATCHES_PER_SEGMENT)
+    full = Segment(handles(0, 7), LIMITS[Region.TAIL])
     slots = SlotMap(9, 0, {(Region.TAIL, 0): full}, {Region.TAIL: 1})
-    (piece,) = slots.plan(LAYOUT, 1)
+    (piece,) = slots.plan(LAYOUT, 1, LIMITS)
     assert (piece.region, piece.index, piece.first_slot) == (Region.TAIL, 1, 0)
 
 
@@ -89,7 +95,7 @@ def test_a_retired_segments_index_is_not_used_again():
     slots, _ = place(SlotMap(), LAYOUT, 512)
     slots = slots.without_segments([(Region.MAIN, 0)], 5, 1)
     assert not slots.segments
-    (piece,) = slots.plan(LAYOUT, 512)
+    (piece,) = slots.plan(LAYOUT, 512, LIMITS)
     assert piece.index == 1
     assert (slots.sequence, slots.epoch) == (5, 1)
 

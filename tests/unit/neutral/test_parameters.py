@@ -6,9 +6,12 @@ import pytest
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import (
+    BFV_4096,
+    BFV_8192,
     BY_NUMBER,
     CKKS_4096,
     CLASSICAL_128_BITS,
+    MAX_BATCHES_PER_SEGMENT,
     PARAMETER_SETS,
     QUANTUM_128_BITS,
     by_name,
@@ -30,10 +33,24 @@ def test_the_kernel_can_add_up_its_largest_terms_in_64_bits(parameters):
     assert parameters.max_terms >= 512
 
 
-@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=str)
-def test_scores_up_to_dimension_512_are_within_2e_4_whatever_is_appended(parameters):
-    bound = parameters.score_error_bound(parameters.ring_degree, row_norm=2**0.5, batches=1024)
+def test_ckks_scores_are_within_2e_4_whatever_is_appended():
+    bound = CKKS_4096.score_error_bound(CKKS_4096.ring_degree, row_norm=2**0.5, batches=1024)
     assert bound < 2e-4
+
+
+@pytest.mark.parametrize("parameters", [BFV_4096, BFV_8192], ids=str)
+def test_a_bfv_segment_takes_fewer_appends_the_more_columns_it_has(parameters):
+    allowed = [parameters.max_batches(columns) for columns in (1, 128, 512, 2049, 1 << 24)]
+    assert allowed == sorted(allowed, reverse=True)
+    assert allowed[0] == MAX_BATCHES_PER_SEGMENT
+    assert allowed[3] > 0
+    assert allowed[4] == 0
+
+
+def test_a_larger_plain_modulus_leaves_no_room_for_noise():
+    greedy = replace(BFV_4096, plain_modulus_bits=38)
+    assert BFV_4096.max_batches(128) > 0
+    assert greedy.max_batches(128) == 0
 
 
 def test_numbers_and_names_are_unique():

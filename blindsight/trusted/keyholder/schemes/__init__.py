@@ -7,8 +7,12 @@ from typing import Protocol
 from blindsight.columns import Floats
 from blindsight.parameters import ParameterSet, Scheme
 from blindsight.residues import CiphertextBlock, Residues
-from blindsight.trusted.keyholder.schemes import ckks
+from blindsight.trusted.keyholder.schemes import bfv, ckks
+from blindsight.trusted.keyholder.schemes.seal_key import generate_secret_key
 from blindsight.trusted.keyholder.secrets import Secret
+
+
+__all__ = ["SCHEMES", "SecretScheme", "generate_secret_key", "load"]
 
 
 class SecretScheme(Protocol):
@@ -27,14 +31,12 @@ class SecretScheme(Protocol):
         """Decrypts the sum of blocks of equal count: [count, N]."""
 
 
-SCHEMES: dict[Scheme, type[ckks.CkksKeyholder]] = {Scheme.CKKS: ckks.CkksKeyholder}
+SCHEMES: dict[Scheme, type[ckks.CkksKeyholder | bfv.BfvKeyholder]] = {
+    Scheme.CKKS: ckks.CkksKeyholder,
+    Scheme.BFV: bfv.BfvKeyholder,
+}
 
 
 def load(parameters: ParameterSet, secret_key: Secret) -> SecretScheme:
     """The scheme of a parameter set, holding its secret key."""
     return SCHEMES[parameters.scheme](parameters, secret_key)
-
-
-def generate_secret_key(parameters: ParameterSet) -> Secret:
-    """A new secret key, as SEAL serialises it."""
-    return SCHEMES[parameters.scheme].generate_secret_key(parameters)

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from tenseal import sealapi
 
 from blindsight.columns import Floats
-from blindsight.errors import KeyFileError
 from blindsight.parameters import ParameterSet
-from blindsight.residues import CiphertextBlock, Residues, seeded_block
+from blindsight.residues import CiphertextBlock, Residues
 from blindsight.trusted.keyholder import seal
+from blindsight.trusted.keyholder.schemes.seal_key import SealKey
 from blindsight.trusted.keyholder.secrets import Secret
 
 
@@ -69,7 +69,7 @@ class CkksKeyholder:
 
     Args:
         parameters: a CKKS parameter set.
-        secret_key: as `generate_secret_key` returned it.
+        secret_key: as `seal_key.generate_secret_key` returned it.
 
     Raises:
         KeyFileError: when SEAL does not accept the key.
@@ -77,27 +77,8 @@ class CkksKeyholder:
 
     def __init__(self, parameters: ParameterSet, secret_key: Secret) -> None:
         self._parameters = parameters
-        context = seal.context(parameters)
-        key = sealapi.SecretKey()
-        try:
-            key.load(context, seal.scratch().fill(secret_key.reveal_secret()))
-        except (RuntimeError, ValueError) as error:
-            raise KeyFileError(f"SEAL refuses the secret key of {parameters.name}") from error
-        finally:
-            seal.scratch().wipe()
-        self._encryptor = sealapi.Encryptor(context, key)
-        self._decryptor = sealapi.Decryptor(context, key)
-        self._evaluator = sealapi.Evaluator(context)
+        self._key = SealKey(parameters, secret_key)
         self._encoder = CoefficientEncoder(parameters)
-
-    @staticmethod
-    def generate_secret_key(parameters: ParameterSet) -> Secret:
-        """A fresh ternary secret, in SEAL's serialised form."""
-        key = sealapi.KeyGenerator(seal.context(parameters)).secret_key()
-        try:
-            return Secret(seal.scratch().raw(key))
-        finally:
-            seal.scratch().wipe()
 
     def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
         """Encrypts [count, N] with the gallery's scale."""
@@ -115,31 +96,14 @@ class CkksKeyholder:
 
     def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
         """Decrypts the sum of batches: gallery polynomials [count, N]."""
-        count = blocks[0].header.count
-        return np.stack([self._decrypt(self._sum(blocks, index)) for index in range(count)])
-
-    def _sum(self, blocks: list[CiphertextBlock], index: int) -> Any:
-        total = None
-        for block in blocks:
-            seed = b"" if block.seeds is None else block.seeds[index].tobytes()
-            scale = self._parameters.gallery_scale
-            one = seal.from_residues(self._parameters, block.residues[index], scale, seed)
-            if total is None:
-                total = one
-            else:
-                self._evaluator.add_inplace(total, one)
-        return total
+        columns = range(blocks[0].header.count)
+        return np.stack([self._decrypt(self._key.sum(blocks, index, ntt_form=True)) for index in columns])
 
     def _encrypt(self, coefficients: Floats, scale: float, key_id: bytes) -> CiphertextBlock:
-        pairs = []
-        for polynomial in coefficients:
-            plain = self._encoder.encode(polynomial, scale)
-            pairs.append(seal.to_residues(self._encryptor.encrypt_symmetric(plain)))
-        residues = np.stack([pair[0] for pair in pairs])
-        seeds = np.stack([np.frombuffer(pair[1], np.uint8) for pair in pairs])
-        return seeded_block(self._parameters, key_id, residues, seeds)
+        plain = (self._encoder.encode(polynomial, scale) for polynomial in coefficients)
+        return self._key.encrypt(plain, key_id)
 
     def _decrypt(self, ciphertext: Any) -> Floats:
         plain = sealapi.Plaintext()
-        self._decryptor.decrypt(ciphertext, plain)
+        self._key.decryptor.decrypt(ciphertext, plain)
         return self._encoder.decode(plain)

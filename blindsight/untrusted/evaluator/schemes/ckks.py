@@ -1,0 +1,16 @@
+"""CKKS ciphertexts are in NTT form as SEAL makes them: there is nothing to prepare."""
+
+from __future__ import annotations
+
+from blindsight.parameters import ParameterSet
+from blindsight.residues import Residues
+
+
+class CkksPublic:
+    """The public half of CKKS."""
+
+    def gallery(self, polynomials: Residues, parameters: ParameterSet) -> None:
+        """Nothing."""
+
+    def query(self, polynomials: Residues, parameters: ParameterSet) -> None:
+        """Nothing."""

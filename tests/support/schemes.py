@@ -1,0 +1,53 @@
+"""Both halves of a scheme in one process, joined by bytes as on the wire."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from blindsight import residues
+from blindsight.residues import read_block
+from blindsight.trusted.keyholder import schemes
+from blindsight.untrusted.evaluator.geometry import Geometry
+from blindsight.untrusted.evaluator.kernel import Kernel
+from blindsight.untrusted.evaluator.schemes import Side
+from blindsight.untrusted.evaluator.tiles import add_seeded
+
+
+class Pair:
+    """A keyholder's and an evaluator's half, and what goes between them."""
+
+    def __init__(self, parameters, key_set):
+        self.parameters = parameters
+        self.key_id = key_set.key_id
+        self.secret = schemes.load(parameters, key_set.secret_key(parameters.name))
+        self.kernel = Kernel(threads=2)
+
+    def block(self, layout, encrypted, side=Side.GALLERY):
+        """An evaluator's block of what came over the wire, batches added up."""
+        geometry = Geometry(self.parameters, layout.columns)
+        block = np.zeros(geometry.shape, np.uint32)
+        for one in encrypted:
+            parsed = read_block(one.to_bytes(), self.parameters, self.key_id)
+            add_seeded(block, parsed.residues, parsed.seeds, self.parameters, side=side)
+        return block
+
+    def encrypt_rows(self, layout, rows, first_slot=0):
+        return self.secret.encrypt_gallery(layout.pack(rows, first_slot), self.key_id)
+
+    def score(self, layout, segments, forms):
+        """[segments, forms, capacity] inner products."""
+        encrypted = [self.secret.encrypt_query(layout.pack_query(form), self.key_id) for form in forms]
+        query = np.stack([self.block(layout, [one], Side.QUERY) for one in encrypted])
+        words = Geometry(self.parameters, layout.columns).score_words
+        count = len(segments) * len(forms)
+        out = np.zeros(count * words, np.uint32)
+        offsets = np.arange(count, dtype=np.int64).reshape(len(segments), len(forms)) * words
+        self.kernel.score(segments, query, self.parameters, out, offsets)
+        residues = out.reshape(count, 3, len(self.parameters.primes), self.parameters.ring_degree)
+        products = layout.scores(self.secret.decrypt_scores(residues))
+        return products.reshape(len(segments), len(forms), layout.capacity)
+
+    def added(self, first, second):
+        """The sum of two blocks: what appending does."""
+        flat = [block.reshape(len(self.parameters.primes), -1) for block in (first, second)]
+        return residues.add(*flat, self.parameters).reshape(first.shape)
