@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blindsight.errors import AlreadyExists, InvalidArgument, InvalidVector, NotFound
+from blindsight.parameters import PARAMETER_SETS
 
 RNG = np.random.default_rng(11)
 DEFINITIONS = {
@@ -23,11 +24,18 @@ def expected(metric, gallery, query, k):
 
 
 @pytest.mark.parametrize("metric", DEFINITIONS)
-def test_matches_and_scores_are_those_of_numpy(vault, metric):
+@pytest.mark.parametrize("parameter_set", PARAMETER_SETS)
+def test_matches_and_scores_are_those_of_numpy(vault, parameter_set, metric):
     gallery = RNG.normal(size=(1300, 96)).astype(np.float32)
     queries = gallery[[5, 1200]] + 0.2 * RNG.normal(size=(2, 96)).astype(np.float32)
     collection = vault.create_collection(
-        f"numpy-{metric}", embedder="none", dimension=96, metric=metric, expected_size=1000
+        f"numpy-{parameter_set}-{metric}",
+        scheme=PARAMETER_SETS[parameter_set].scheme.name.lower(),
+        parameter_set=parameter_set,
+        embedder="none",
+        dimension=96,
+        metric=metric,
+        expected_size=1000,
     )
     assert collection.ingest_vectors(gallery).stored == 1300
     answer = collection.search_vectors(queries, k=10)
@@ -52,10 +60,13 @@ def test_recall_at_ten_on_random_unit_vectors_is_at_least_99_percent(vault):
     assert found >= 0.99 * 240
 
 
-def test_own_ids_small_appends_deletes_and_a_repack_leave_every_answer_right(vault):
+@pytest.mark.parametrize("scheme", ["ckks", "bfv"])
+def test_own_ids_small_appends_deletes_and_a_repack_leave_every_answer_right(vault, scheme):
     gallery = RNG.normal(size=(700, 40)).astype(np.float32)
     ids = [f"item {row:03}" for row in range(700)]
-    collection = vault.create_collection("life", embedder="none", dimension=40, expected_size=100_000)
+    collection = vault.create_collection(
+        f"life-{scheme}", scheme=scheme, embedder="none", dimension=40, expected_size=100_000
+    )
     for start in (0, 1, 2, 40, 300, 690):  # pieces of 1, 1, 38, 260, 390 and 10
         stop = {0: 1, 1: 2, 2: 40, 40: 300, 300: 690, 690: 700}[start]
         collection.ingest_vectors(gallery[start:stop], ids[start:stop])
@@ -187,6 +198,8 @@ def test_names_are_unique_and_unknown_ones_are_named(vault):
     "wrong",
     [
         {"scheme": "rot13"},
+        {"scheme": "bfv", "parameter_set": "ckks-4096"},
+        {"parameter_set": "bfv-1"},
         {"embedder": "gist"},
         {"metric": "manhattan"},
         {"embedder": "none"},

@@ -236,7 +236,9 @@ class Ingest:
             try:
                 while (group := await coming) is not None:
                     # While storage takes this group, the next one arrives and is encrypted.
-                    slots = collection.slots.expected(collection.layout, len(group.rows))
+                    slots = collection.slots.expected(
+                        collection.layout, len(group.rows), collection.batch_limits
+                    )
                     coming = asyncio.create_task(self._next_group(groups, slots))
                     await _finished(self._store_vectors(group, stored))
                     stored += len(group.rows)

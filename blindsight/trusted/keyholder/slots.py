@@ -83,9 +83,7 @@ class SlotMap:
     def _of(self, region: Region) -> dict[int, Segment]:
         return {key[1]: segment for key, segment in self.segments.items() if key[0] is region}
 
-    def plan(
-        self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]
-    ) -> Iterator[Placement]:
+    def plan(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> Iterator[Placement]:
         """Cuts `count` new vectors into pieces, each for the free slots of one segment.
 
         Args:
@@ -148,10 +146,10 @@ class SlotMap:
             {**self.next_index, placement.region: upcoming},
         )
 
-    def expected(self, layout: CollectionLayout, count: int) -> SlotMap:
+    def expected(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> SlotMap:
         """The map as it will be after `count` more vectors, if nothing else is written before them."""
         expected = self
-        for placement in self.plan(layout, count):
+        for placement in self.plan(layout, count, limits):
             unknown = np.zeros(placement.count, HANDLE_TYPE)
             expected = expected.appended(placement, unknown, self.sequence, self.epoch)
         return expected

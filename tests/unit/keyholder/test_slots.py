@@ -21,13 +21,7 @@ def handles(start, count):
 
 def place(slots, layout, count):
     """Applies a plan as storage would."""
-<<<<<<< HEAD
-    pieces = list(slots.plan(layout, count))
-=======
-    pieces = []
-    for placement in slots.plan(layout, count, LIMITS):
-        pieces.append(placement)
->>>>>>> dc75cfe (Add BFV: exact scores by pointwise products, batch limits from the noise bound)
+    pieces = list(slots.plan(layout, count, LIMITS))
     for placement in pieces:
         new = handles(slots.sequence * 10_000, placement.count)
         slots = slots.appended(placement, new, slots.sequence + 1, slots.epoch)
@@ -86,9 +80,9 @@ def test_every_plan_uses_each_slot_once_and_never_overfills(loads, layout):
 def test_what_comes_after_the_next_load_is_placed_as_expected(loads, layout):
     slots = SlotMap()
     for count, following in pairwise(loads):
-        expected = list(slots.expected(layout, count).plan(layout, following))
+        expected = list(slots.expected(layout, count, LIMITS).plan(layout, following, LIMITS))
         slots, _ = place(slots, layout, count)
-        assert list(slots.plan(layout, following)) == expected
+        assert list(slots.plan(layout, following, LIMITS)) == expected
 
 
 def test_a_retired_segments_index_is_not_used_again():

@@ -11,7 +11,6 @@ from blindsight.trusted.keyholder.schemes import bfv, ckks
 from blindsight.trusted.keyholder.schemes.seal_key import generate_secret_key
 from blindsight.trusted.keyholder.secrets import Secret
 
-
 __all__ = ["SCHEMES", "SecretScheme", "generate_secret_key", "load"]
 
 
