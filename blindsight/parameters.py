@@ -149,12 +149,12 @@ class ParameterSet:
     @property
     def gallery_scale(self) -> float:
         """What a gallery value is multiplied by before rounding to an integer."""
-        return 2.0**self.gallery_scale_bits
+        return math.exp2(self.gallery_scale_bits)
 
     @property
     def query_scale(self) -> float:
         """What a query value is multiplied by before rounding to an integer."""
-        return 2.0**self.query_scale_bits
+        return math.exp2(self.query_scale_bits)
 
     @property
     def plain_modulus(self) -> int:

@@ -1,5 +1,7 @@
 """BFV scores are the integers that numpy computes: not close to them, equal."""
 
+import itertools
+
 import numpy as np
 import pytest
 from support.schemes import Pair
@@ -27,7 +29,7 @@ def scored(pair, layout, gallery, queries, batches=1):
     cuts = np.linspace(0, len(gallery), batches + 1).astype(int)
     encrypted = [
         pair.encrypt_rows(layout, gallery[start:stop] / parameters.gallery_scale, start)
-        for start, stop in zip(cuts[:-1], cuts[1:], strict=True)
+        for start, stop in itertools.pairwise(cuts)
     ]
     scores = pair.score(layout, [pair.block(layout, encrypted)], queries / parameters.query_scale)[0]
     scaled = scores * parameters.gallery_scale * parameters.query_scale

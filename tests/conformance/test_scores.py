@@ -3,6 +3,8 @@
 A scheme that is added to `PARAMETER_SETS` runs through all of this without a new test.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from support.schemes import Pair
@@ -68,10 +70,7 @@ def test_appending_is_adding(pair, stride):
     layout = Layout(128, stride, pair.parameters.ring_degree)
     rows, form = unit_rows(layout.capacity, 128), unit_rows(1, 128, seed=4)
     cuts = np.unique(np.linspace(0, layout.capacity, 9).astype(int))
-    batches = [
-        pair.encrypt_rows(layout, rows[start:stop], start)
-        for start, stop in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    batches = [pair.encrypt_rows(layout, rows[start:stop], start) for start, stop in itertools.pairwise(cuts)]
     scores = pair.score(layout, [pair.block(layout, batches)], form)[0, 0]
     bound = pair.parameters.score_error_bound(layout.capacity, batches=len(batches))
     assert np.abs(scores - rows @ form[0]).max() <= bound
