@@ -10,7 +10,8 @@
     10     2    reserved, 0
     12     4    count of ciphertexts
     16     16   key id
-    32     ...  residues, uint32 little-endian, [count][stored polynomials][primes][N], in NTT form
+    32     ...  residues, uint32 little-endian, [count][stored polynomials][primes][N]; in NTT form,
+                 but for seeded BFV, which SEAL makes in coefficient form
     ...    ...  seeds, [count][81 bytes], for the seeded form only
 
 A block holds many ciphertexts, so one check covers a whole batch.  This module reads the header and

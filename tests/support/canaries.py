@@ -1,4 +1,4 @@
-"""Bytes that must not leave the owner's zone, and the search for them in whatever an untrusted one may see."""
+"""Bytes that must not leave the owner's zone, and the search for them in what an untrusted one may see."""
 
 from __future__ import annotations
 
