@@ -17,6 +17,9 @@ RETRY_SECONDS = 1
 # A message travels twice in trailing metadata, of which gRPC takes 8 KiB; it may quote a caller's long words.
 MAX_MESSAGE_CHARACTERS = 400
 
+# What grpc.aio says when a message cannot be sent any more and the call's status is not there yet.
+_BROKEN_WRITE = "Internal error from Core"
+
 CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.BlindsightError: grpc.StatusCode.INTERNAL,
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -73,6 +76,8 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError
         return errors.ResourceExhausted(f"{service}: {_first_line(details)}")
     if code == grpc.StatusCode.CANCELLED:
         return errors.Unavailable(f"{service} cancelled the call")
+    if code == grpc.StatusCode.INTERNAL and details == _BROKEN_WRITE:
+        return errors.Unavailable(f"{service} does not answer: the connection broke")
     return errors.BlindsightError(f"{service}: {_first_line(details)}")
 
 
