@@ -77,6 +77,7 @@ lock: $(INSTALLED)
 bench: $(BENCH_INSTALLED)
 	@$(BIN)/python bench/kernel.py --size $(SIZE) --dimension $(DIMENSION)
 	@$(BIN)/python bench/search.py --size $(SIZE) --dimension $(DIMENSION)
+	@$(BIN)/python bench/schemes.py --dimension $(DIMENSION)
 
 clean:
 	rm -rf $(VENV) blindsight/rpc build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

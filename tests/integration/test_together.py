@@ -23,7 +23,7 @@ from support.tap import Tap
 import blindsight
 from blindsight.client import Collection, Vault
 from blindsight.columns import collection_layout
-from blindsight.errors import NotFound
+from blindsight.errors import NotFound, Unavailable
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
@@ -248,6 +248,31 @@ def test_an_ingest_whose_client_leaves_before_the_answer_is_stored_and_its_numbe
     for row in (0, 15, 99):
         assert collection.search_vectors(rows[row], k=1).results[0][0].id == str(row)
     assert collection.delete([str(row) for row in range(100)]).deleted == 100
+
+
+def test_what_storage_kept_although_its_answer_was_lost_is_found(
+    services: Services, vault: Vault, tap: Tap
+) -> None:
+    collection = vault.create_collection("lost answer", embedder="none", dimension=DIMENSION)
+    rows = unit(20)
+    collection.ingest_vectors(rows[:10])
+    with (
+        storage.Client(services.address("storage")) as stored,
+        ThreadPoolExecutor(1) as executor,
+        tap.silence_after(20_000),
+    ):
+        before = stored.stub.GetStatus(storage_pb2.GetStatusRequest()).items
+        ingest = executor.submit(collection.ingest_vectors, rows[10:])
+        wait_until(
+            lambda: stored.stub.GetStatus(storage_pb2.GetStatusRequest()).items > before,
+            what="a commit that nobody was told of",
+        )
+        services["storage"].kill()
+        with pytest.raises(Unavailable):
+            ingest.result(60)
+    services["storage"].start()
+    assert collection.search_vectors(rows[13], k=1).results[0][0].id == "13"
+    assert len(collection.search_vectors(rows[0], k=99).results[0]) == 20
 
 
 # --- owners that know nothing of each other ---------------------------------------------------------

@@ -156,7 +156,10 @@ class Keyholder:
             unknown = [item_id for handle, item_id in handles.items() if handle not in known]
             if not known:
                 return 0, unknown
-            deleted, sequence = await self._storage.delete_items(collection.record.collection_id, list(known))
+            with collection.unless_answered():
+                deleted, sequence = await self._storage.delete_items(
+                    collection.record.collection_id, list(known)
+                )
             if sequence > before.sequence + 1:
                 # An append whose answer nobody took: the slot map lacks it.
                 await self.vault.refresh(collection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from blindsight import logs
@@ -34,6 +35,7 @@ class OpenCollection:
         slots: the newest slot map; replaced as a whole, so a search can keep the one it started with.
         lock: held by whatever writes.
         items_added: items ever stored; numbers the next vectors.
+        uncertain: whether storage may hold a write whose answer never came, which `slots` lacks.
     """
 
     def __init__(self, record: StoredCollection, config: CollectionConfig, keys: KeySet) -> None:
@@ -42,10 +44,20 @@ class OpenCollection:
         self.slots = SlotMap()
         self.lock = asyncio.Lock()
         self.items_added = record.items_added
+        self.uncertain = False
         self.parameters = record.parameters
         self.layout = record.layout
         self._sealer = Sealer(keys.subkey("items", record.collection_id))
         self._id_key = keys.subkey("ids", record.collection_id)
+
+    @contextmanager
+    def unless_answered(self) -> Iterator[None]:
+        """Around a write or a read of the slots: when it fails, nobody knows what storage holds now."""
+        try:
+            yield
+        except BaseException:
+            self.uncertain = True
+            raise
 
     def advance(self, slots: SlotMap) -> None:
         """Takes a slot map unless a newer one is there: a read that began earlier may end later."""
@@ -179,7 +191,10 @@ class Vault:
             NotFound: when there is none; the message lists the first few that there are.
         """
         if name in self._open:
-            return self._open[name]
+            opened = self._open[name]
+            if opened.uncertain:
+                await self.refresh(opened)
+            return opened
         async with self._opening:
             if name in self._open:
                 return self._open[name]
@@ -193,10 +208,12 @@ class Vault:
 
     async def refresh(self, collection: OpenCollection) -> None:
         """Reads the counters and the slot map again."""
-        record = await self._storage.get_collection(collection.record.collection_id)
-        collection.record = record
-        collection.items_added = max(collection.items_added, record.items_added)
-        collection.advance(await self._storage.read_slots(record.collection_id))
+        collection.uncertain = False
+        with collection.unless_answered():
+            record = await self._storage.get_collection(collection.record.collection_id)
+            collection.record = record
+            collection.items_added = max(collection.items_added, record.items_added)
+            collection.advance(await self._storage.read_slots(record.collection_id))
 
     async def names(self) -> list[str]:
         """Names of all collections."""

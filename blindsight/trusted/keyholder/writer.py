@@ -118,9 +118,10 @@ class Writer:
         retires: Sequence[SegmentKey] = (),
     ) -> None:
         """Appends a block to the log as it was `before`, for which it was placed."""
-        sequence, epoch = await self._storage.append(
-            collection.record.collection_id, before.sequence, placement, block, items, retires
-        )
+        with collection.unless_answered():
+            sequence, epoch = await self._storage.append(
+                collection.record.collection_id, before.sequence, placement, block, items, retires
+            )
         slots = before.without_segments(retires, sequence, epoch)
         if items:
             slots = slots.appended(placement, handles_of(items), sequence, epoch)

@@ -1,0 +1,105 @@
+"""The schemes beside each other: the same vectors, services and kernel, queries in turns, in one run.
+
+python bench/schemes.py --size 100000 --dimension 128
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import services
+import vectors
+
+import blindsight
+from blindsight.parameters import PARAMETER_SETS
+
+K = 10
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Ingests the same gallery under every parameter set, then queries all of them in turns."""
+    gallery = vectors.gallery(options.size, options.dimension, options.seed)
+    queries = vectors.strangers(options.queries, options.dimension, options.seed + 1)
+    scores = vectors.exact_scores(gallery, queries)
+    found: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="blindsight-bench-") as scratch,
+        services.running(Path(scratch)) as running,
+        blindsight.connect(running.addresses["keyholder"]) as vault,
+    ):
+        collections = {}
+        for name, parameters in PARAMETER_SETS.items():
+            collection = vault.create_collection(
+                name,
+                scheme=parameters.scheme.name.lower(),
+                parameter_set=name,
+                embedder="none",
+                dimension=options.dimension,
+                expected_size=options.size,
+            )
+            report = collection.ingest_vectors(gallery)
+            collection.search_vectors(queries[:1], k=K)  # the evaluator fetches the gallery
+            collections[name] = collection
+            found[name] = {
+                "security": parameters.security,
+                "precision": parameters.precision,
+                "stride": collection.describe().stride,
+                "ingest_vectors_per_second": report.per_second,
+                "storage_bytes": collection.describe().size_bytes,
+                "calls": [],
+            }
+            print(f"{name}: {report.per_second:,.0f} vectors a second", file=sys.stderr)
+        answers: dict[str, list[Any]] = {name: [] for name in collections}
+        for query in queries:
+            for name, collection in collections.items():
+                started = time.perf_counter()
+                answer = collection.search_vectors(query, k=K)
+                seconds = time.perf_counter() - started
+                found[name]["calls"].append({"client": seconds, **answer.timings.seconds()})
+                answers[name] += answer.results
+    for name, one in found.items():
+        one["p50_seconds"] = {
+            stage: float(np.median([call[stage] for call in one["calls"]])) for stage in one["calls"][0]
+        }
+        one.update(vectors.judge(scores, answers[name], K))
+    return found
+
+
+def main() -> None:
+    """Writes bench/results/schemes-*.json and prints a line per parameter set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=100_000)
+    parser.add_argument("--dimension", type=int, default=128)
+    parser.add_argument("--queries", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    document = {
+        "benchmark": "schemes",
+        "machine": machine.describe(),
+        "parameters": vars(options),
+        "schemes": measure(options),
+    }
+    out = Path("bench/results") / f"schemes-{options.size}x{options.dimension}.json"
+    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for name, one in document["schemes"].items():
+        p50 = one["p50_seconds"]
+        stages = ", ".join(
+            f"{stage} {1e3 * p50[stage]:.1f}" for stage in ("encrypt", "score", "kernel", "decrypt")
+        )
+        print(
+            f"{name:10} query {1e3 * p50['client']:6.1f} ms ({stages})  recall {one['recall_at_10']:.3f}  "
+            f"error {one['max_score_error']:.1e}  {one['storage_bytes'] / options.size:.0f} bytes a vector"
+        )
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
