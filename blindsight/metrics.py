@@ -48,6 +48,12 @@ SCORE_SECONDS = Histogram(
     ("scheme", "parameter_set"),
     buckets=_SECONDS,
 )
+COMPARE_SECONDS = Histogram(
+    "blindsight_evaluator_compare_seconds",
+    "Multiplying one encrypted row by one encrypted query.",
+    ("scheme", "parameter_set"),
+    buckets=_SECONDS,
+)
 CACHE_BYTES = Gauge("blindsight_evaluator_cache_bytes", "Bytes of galleries ready to be scored.")
 STORED_BYTES = Counter("blindsight_storage_stored_bytes_total", "Bytes of committed appends.")
 STORED_ITEMS = Counter("blindsight_storage_stored_items_total", "Items of committed appends.")

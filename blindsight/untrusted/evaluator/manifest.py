@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,10 @@ class Snapshot:
     def region(self, region: Region) -> tuple[SegmentFile, ...]:
         """The segments of one region."""
         return tuple(segment for segment in self.segments if segment.key.region is region)
+
+    def only(self, keys: Collection[SegmentKey]) -> Snapshot:
+        """The same gallery as if it had these segments alone; those that it lacks are left out."""
+        return replace(self, segments=tuple(segment for segment in self.segments if segment.key in keys))
 
 
 def write(folder: Path, snapshot: Snapshot) -> None:

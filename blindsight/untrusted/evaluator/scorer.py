@@ -145,6 +145,15 @@ class Scorer:
         task = tasks.ExpandTask(record, block, first, count, out)
         meter.expand_seconds += await self._pool.run(tasks.expand, task)
 
+    async def compare(self, task: tasks.CompareTask) -> tuple[bytes, float]:
+        """Multiplies one row by one query: a block of one product, and the kernel's seconds.
+
+        Raises:
+            InvalidCiphertext: for a bad residue or seed.
+            Unavailable: when the process died twice over it.
+        """
+        return await self._pool.run(tasks.compare, task)
+
     async def open(self, snapshot: Snapshot) -> None:
         """Maps and checks a gallery.
 

@@ -11,16 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from blindsight.columns import Region
-from blindsight.parameters import PARAMETER_SETS
-from blindsight.residues import CiphertextBlock, Residues, require_below_primes, view_block
+from blindsight.parameters import PARAMETER_SETS, ParameterSet
+from blindsight.residues import (
+    CiphertextBlock,
+    Residues,
+    full_block,
+    read_block,
+    require_below_primes,
+    view_block,
+)
 from blindsight.untrusted.evaluator import building
-from blindsight.untrusted.evaluator.geometry import Geometry
+from blindsight.untrusted.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
 from blindsight.untrusted.evaluator.kernel import Kernel
 from blindsight.untrusted.evaluator.schemes import Side
 from blindsight.untrusted.evaluator.segments import map_segment
-from blindsight.untrusted.evaluator.tasks import ExpandTask, ScoreTask
+from blindsight.untrusted.evaluator.tasks import CompareTask, ExpandTask, ScoreTask
 from blindsight.untrusted.evaluator.tiles import add_full, add_seeded, checksum
 
 # Columns of a query that one thread expands at a time, about 1 ms.
@@ -141,10 +149,22 @@ def _place(piece: _Piece, block: CiphertextBlock) -> None:
     require_below_primes(residues, parameters)
     # A task that is repeated after its worker died finds half of a sum here.
     piece.target[:, piece.column : piece.column + piece.count] = 0
-    if block.seeds is None:
-        add_full(piece.target, residues, parameters, piece.column, Side.QUERY)
+    seeds = None if block.seeds is None else block.seeds[chosen]
+    _add(piece.target, residues, seeds, parameters, piece.column, Side.QUERY)
+
+
+def _add(
+    target: Residues,
+    residues: Residues,
+    seeds: npt.NDArray[np.uint8] | None,
+    parameters: ParameterSet,
+    column: int,
+    side: Side,
+) -> None:
+    if seeds is None:
+        add_full(target, residues, parameters, column, side)
     else:
-        add_seeded(piece.target, residues, block.seeds[chosen], parameters, piece.column, Side.QUERY)
+        add_seeded(target, residues, seeds, parameters, column, side)
 
 
 def score(task: ScoreTask) -> float:
@@ -171,3 +191,32 @@ def _query(task: ScoreTask) -> Residues:
     if task.region is Region.TAIL:
         start = task.count * task.record.geometry(Region.MAIN).size_bytes // words.itemsize
     return words[start : start + math.prod(shape)].reshape(shape)
+
+
+def compare(task: CompareTask) -> tuple[bytes, float]:
+    """Multiplies a row by a query, with the kernel of every search.
+
+    Returns:
+        a block of one ciphertext of three polynomials, and the seconds that the kernel took.
+
+    Raises:
+        InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
+    """
+    parameters = task.parameters
+    segment = _columns(task, task.gallery, Side.GALLERY)
+    query = _columns(task, task.query, Side.QUERY)
+    out = np.empty(Geometry(parameters, segment.shape[1]).score_words, np.uint32)
+    started = time.perf_counter()
+    _running().kernel.score([segment], query[None], parameters, out, np.zeros((1, 1), np.int64))
+    seconds = time.perf_counter() - started
+    residues = out.reshape(1, SCORE_POLYNOMIALS, len(parameters.primes), parameters.ring_degree)
+    return full_block(parameters, task.key_id, residues).to_bytes(), seconds
+
+
+def _columns(task: CompareTask, data: bytes, side: Side) -> Residues:
+    """A block of ciphertexts in the kernel's order: uint32 [primes * tiles, columns, 2, TILE]."""
+    block = read_block(data, task.parameters, task.key_id)
+    made = np.zeros(Geometry(task.parameters, block.header.count).shape, np.uint32)
+    _add(made, block.residues, block.seeds, task.parameters, 0, side)
+    made.flags.writeable = False  # as what is mapped: numba compiles for each kind
+    return made

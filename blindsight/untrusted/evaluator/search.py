@@ -17,6 +17,7 @@ from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.galleries import Galleries
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.scorer import Meter, ScoreBlock, Scorer
+from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
 
 COLLECTION_ID_BYTES = 16
@@ -37,6 +38,7 @@ class SearchHeader:
         minimum_sequence: the answer covers at least this much of its log.
         queries: how many.
         size_bytes, sha256: of the block of ciphertexts that follows.
+        only: the segments that are wanted; none: all.
     """
 
     collection_id: bytes
@@ -44,6 +46,7 @@ class SearchHeader:
     queries: int
     size_bytes: int
     sha256: bytes
+    only: frozenset[SegmentKey] = frozenset()
 
     def check(self) -> None:
         """Refuses what cannot be a search, before anything is allocated.
@@ -197,8 +200,9 @@ class Searches:
             # The first queries are checked before storage is asked for anything.
             await self._scorer.expand(record, block.ref, 0, first_count, expanded.ref, meter)
             started = time.perf_counter()
-            async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as snapshot:
+            async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
                 refresh_seconds = time.perf_counter() - started
+                snapshot = whole.only(header.only) if header.only else whole
                 segments = [len(snapshot.region(region)) for region in Region]
                 yield Plan(snapshot.sequence, snapshot.epoch, *segments)
                 for first in range(0, header.queries, at_once):

@@ -14,7 +14,7 @@ import psutil
 import blindsight
 from blindsight import logs, metrics
 from blindsight.errors import Unavailable
-from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator import compare, tasks
 from blindsight.untrusted.evaluator.cache import GalleryCache
 from blindsight.untrusted.evaluator.galleries import Galleries
 from blindsight.untrusted.evaluator.log import Storage
@@ -48,6 +48,21 @@ class Evaluator:
     galleries: Galleries
     searches: Searches
     _cache: GalleryCache
+    _scorer: Scorer
+
+    async def compare(self, gallery: bytes, query: bytes) -> tuple[bytes, float]:
+        """Multiplies one encrypted row by one encrypted query; nothing is kept.
+
+        Returns:
+            a block of one product, and the seconds that the kernel took.
+
+        Raises:
+            InvalidCiphertext, SecretMaterialRefused, Unavailable: see `compare.pair` and `Scorer.compare`.
+        """
+        task = compare.pair(gallery, query)
+        labels = task.parameters.scheme.name.lower(), task.parameters.name
+        with metrics.COMPARE_SECONDS.labels(*labels).time():
+            return await self._scorer.compare(task)
 
     async def prepare(self, collection_id: bytes) -> AsyncIterator[Progress]:
         """Brings a gallery up to date and opens it.
@@ -138,7 +153,7 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             await scoring.warm(tasks.ready)
             await builders.warm(tasks.ready)
             cache.load()
-            yield Evaluator(galleries, Searches(galleries, scorer, settings.stall_seconds), cache)
+            yield Evaluator(galleries, Searches(galleries, scorer, settings.stall_seconds), cache, scorer)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

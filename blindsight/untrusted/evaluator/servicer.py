@@ -30,6 +30,13 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         async for answer in self._evaluator.searches.run(header, wire.search_chunks(requests)):
             yield wire.score_response(answer)
 
+    async def Compare(
+        self, request: evaluator_pb2.CompareRequest, context: Context
+    ) -> evaluator_pb2.CompareResponse:
+        """Multiplies one encrypted row by one encrypted query."""
+        block, seconds = await self._evaluator.compare(request.gallery, request.query)
+        return evaluator_pb2.CompareResponse(block=block, kernel_seconds=seconds)
+
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context
     ) -> AsyncIterator[evaluator_pb2.PrepareResponse]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsight.columns import Region
+from blindsight.parameters import ParameterSet
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedRef
@@ -85,6 +86,21 @@ class ScoreTask:
     offsets: tuple[tuple[int, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CompareTask:
+    """Multiplies one row by one query.
+
+    Attributes:
+        parameters, key_id: what both blocks must be of.
+        gallery, query: blocks of as many ciphertexts, in the wire form.
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    gallery: bytes
+    query: bytes
+
+
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
     """Bytes of `ExpandTask.out`."""
     return count * sum(record.geometry(region).size_bytes for region in Region)
@@ -137,6 +153,13 @@ def score(task: ScoreTask) -> float:
     from blindsight.untrusted.evaluator import scoring
 
     return scoring.score(task)
+
+
+def compare(task: CompareTask) -> tuple[bytes, float]:
+    """Runs in the scorer; see `scoring.compare`."""
+    from blindsight.untrusted.evaluator import scoring
+
+    return scoring.compare(task)
 
 
 def ready() -> None:

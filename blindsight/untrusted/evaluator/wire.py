@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from blindsight.columns import Region
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.untrusted.evaluator.refresh import Progress
 from blindsight.untrusted.evaluator.scorer import ScoreBlock
 from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, Plan, SearchHeader
+from blindsight.untrusted.evaluator.segments import SegmentKey
 
 
 async def search_header(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> SearchHeader:
     """The header that a stream begins with.
 
     Raises:
-        InvalidArgument: when the stream begins otherwise.
+        InvalidArgument: when the stream begins otherwise, or names a region that there is not.
     """
     first = await anext(requests, None)
     if first is None or first.WhichOneof("part") != "header":
         raise InvalidArgument("the stream does not begin with a header")
     header = first.header
     return SearchHeader(
-        header.collection_id, header.minimum_sequence, header.queries, header.size_bytes, header.sha256
+        header.collection_id,
+        header.minimum_sequence,
+        header.queries,
+        header.size_bytes,
+        header.sha256,
+        frozenset(map(_segment, header.only)),
     )
+
+
+def _segment(given: evaluator_pb2.SegmentId) -> SegmentKey:
+    try:
+        return SegmentKey(Region(given.region), given.index)
+    except ValueError:
+        raise InvalidArgument(f"region {given.region}, want one of {[int(one) for one in Region]}") from None
 
 
 async def search_chunks(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> AsyncIterator[bytes]:
