@@ -142,6 +142,32 @@ class ParameterSet:
         return 2.0**-18
 
     @property
+    def pair_balance(self) -> float:
+        """What the row of a single pair is multiplied by before encryption, and its query divided by.
+
+        A search wants the smaller noise on the query's side, where the noise of a whole segment's rows adds
+        up.  A pair has one row: with both scales alike the product's noise is four times smaller.
+        """
+        return math.exp2((self.query_scale_bits - self.gallery_scale_bits) / 2)
+
+    @property
+    def pair_grid(self) -> float:
+        """What the inner product of a single pair is rounded to; see `score_grid`."""
+        return self.score_grid if self.scheme is Scheme.BFV else 2.0**-21
+
+    def pair_error_bound(self, row_norm: float = 1.0) -> float:
+        """Bound on |decrypted - true| of the inner product of one pair, for a query of unit length.
+
+        Args:
+            row_norm: length of the encrypted row.
+        """
+        if self.scheme is Scheme.BFV:
+            return self.score_error_bound(1, row_norm)
+        scale = math.sqrt(self.gallery_scale * self.query_scale)
+        noise = math.hypot(FRESH_NOISE, ENCODING_NOISE) * math.hypot(1.0, row_norm) / scale
+        return BOUND_SIGMAS * noise + self.pair_grid / 2
+
+    @property
     def max_terms(self) -> int:
         """Columns that the kernel may add up in 64 bits before it must reduce."""
         return (1 << ACCUMULATOR_BITS) // (2 * (max(self.primes) - 1) ** 2)

@@ -83,6 +83,18 @@ class Crypto:
         """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`."""
         return await self._pool.run(tasks.best_scores, parameters.name, layout, block, live, pick)
 
+    async def encrypt_pair(
+        self, parameters: ParameterSet, layout: Layout, row: Floats, form: Floats
+    ) -> tuple[bytes, bytes]:
+        """Encrypts one row and one linear form; see `tasks.encrypt_pair`."""
+        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+            return await self._pool.run(tasks.encrypt_pair, parameters.name, layout, row, form)
+
+    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> float:
+        """Decrypts their product."""
+        with _timer(metrics.DECRYPT_SECONDS, parameters):
+            return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
+
     async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
         return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)

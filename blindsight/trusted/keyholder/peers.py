@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -102,9 +102,17 @@ class EvaluatorClient:
         self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
 
     async def score(
-        self, collection_id: bytes, minimum_sequence: int, queries: int, block: bytes
+        self,
+        collection_id: bytes,
+        minimum_sequence: int,
+        queries: int,
+        block: bytes,
+        only: Collection[SegmentKey] = (),
     ) -> AsyncIterator[ScorePart]:
         """Scores queries against a collection: a plan, results as they come, a summary.
+
+        Args:
+            only: the segments that are wanted; none: all.
 
         Raises:
             BlindsightError: what the evaluator raised, or Unavailable.
@@ -115,6 +123,7 @@ class EvaluatorClient:
             queries=queries,
             size_bytes=len(block),
             sha256=await asyncio.to_thread(streams.digest, block),
+            only=[_segment_id(key) for key in only],
         )
 
         async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
@@ -126,6 +135,17 @@ class EvaluatorClient:
             call = self._stub.Score(requests(), metadata=_metadata())
             async for response in call:
                 yield _score_part(response)
+
+    async def compare(self, gallery: bytes, query: bytes) -> bytes:
+        """Multiplies one encrypted row by one encrypted query: a block of one product.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query)
+        async with _calling("evaluator", self._channel):
+            answer = await self._stub.Compare(request, metadata=_metadata(), timeout=CALL_SECONDS)
+        return answer.block
 
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""
@@ -149,6 +169,10 @@ class EvaluatorClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._channel.close()
+
+
+def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:
+    return evaluator_pb2.SegmentId(region=evaluator_pb2.Region.ValueType(key[0]), index=key[1])
 
 
 def _score_part(response: evaluator_pb2.ScoreResponse) -> ScorePart:

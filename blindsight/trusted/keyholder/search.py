@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
@@ -11,19 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from blindsight import metrics
 from blindsight.columns import Floats
-from blindsight.errors import Conflict, InvalidArgument, InvalidCiphertext, InvalidVector
+from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
 from blindsight.trusted.keyholder import linear, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
-from blindsight.trusted.keyholder.peers import (
-    EvaluatorClient,
-    ScorePlan,
-    ScoreResult,
-    ScoreSummary,
-    StorageClient,
-)
+from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
 from blindsight.trusted.keyholder.ranking import best_of
+from blindsight.trusted.keyholder.scoring import Attempt, Scoring, Timings
 from blindsight.trusted.keyholder.slots import EMPTY_SEGMENT, Handles, SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 
@@ -32,7 +25,6 @@ MAX_QUERIES = 4096
 # Ciphertexts of a group of queries that are encrypted and sent at a time.
 GROUP_CIPHERTEXTS = 1024
 MAX_GROUP_QUERIES = 16
-EPOCH_ATTEMPTS = 4
 # Messages of results that may wait for each worker; more stay with the evaluator.
 PENDING_RESULTS = 8
 SCORE_DECIMALS = 6
@@ -45,22 +37,6 @@ class Hit:
     id: str
     score: float
     name: str
-
-
-@dataclass(slots=True)
-class Timings:
-    """Where the time of a search went, in seconds; see SearchTimings in the proto."""
-
-    embed: float = 0.0
-    encrypt: float = 0.0
-    score: float = 0.0
-    decrypt: float = 0.0
-    rank: float = 0.0
-    total: float = 0.0
-    kernel: float = 0.0
-    refresh: float = 0.0
-    decrypt_busy: float = 0.0
-    scanned_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -99,15 +75,15 @@ class Search:
             raise InvalidArgument(f"k {k}, want 1 to {MAX_K}")
         if threshold is not None and math.isnan(threshold):
             raise InvalidArgument("threshold NaN, want a score")
-        self._vault = vault
         self._storage = storage
-        self._evaluator = evaluator
         self._crypto = crypto
         self._collection = collection
         self._k = k
         self._threshold = threshold
         self._linear = collection.linear()
         self.timings = Timings()
+        pending = PENDING_RESULTS * crypto.processes
+        self._scoring = Scoring(vault, evaluator, collection, pending, self.timings)
 
     async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
         """Matches of each query, best first.
@@ -142,55 +118,17 @@ class Search:
             self._collection.parameters, self._collection.layout, weights
         )
         self.timings.encrypt += time.perf_counter() - started
-        for _ in range(EPOCH_ATTEMPTS):
-            rankings = await self._score(forms, block)
-            if rankings is not None:
-                break
-            await self._vault.refresh(self._collection)
-        else:
-            raise Conflict("the collection was repacked again and again during the search")
+        rankings: list[_Ranking] = []
+
+        def begin(slots: SlotMap) -> Attempt:
+            rankings[:] = [_Ranking() for _ in forms]
+            return Attempt(lambda result: self._take(result, slots, rankings))
+
+        await self._scoring.run(len(forms), block, begin)
         started = time.perf_counter()
         hits = await self._hits(forms, rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
-
-    async def _score(self, forms: list[linear.LinearForm], block: bytes) -> list[_Ranking] | None:
-        """Rankings, or None when the evaluator's segments are not those of our slot map."""
-        started = time.perf_counter()
-        slots = self._collection.slots
-        rankings = [_Ranking() for _ in forms]
-        decrypting: set[asyncio.Task[None]] = set()
-        parts = self._evaluator.score(
-            self._collection.record.collection_id, slots.sequence, len(forms), block
-        )
-        try:
-            async for part in parts:
-                if isinstance(part, ScorePlan):
-                    if part.epoch != slots.epoch:
-                        return None
-                elif isinstance(part, ScoreResult):
-                    await _room(decrypting, PENDING_RESULTS * self._crypto.processes)
-                    decrypting.add(asyncio.create_task(self._take(part, slots, rankings)))
-                else:
-                    self._note(part)
-            scored = time.perf_counter()
-            self.timings.score += scored - started
-            await asyncio.gather(*decrypting)
-            self.timings.decrypt += time.perf_counter() - scored
-        finally:
-            for task in decrypting:
-                task.cancel()
-            await parts.aclose()  # type: ignore[attr-defined]
-        labels = self._collection.parameters
-        metrics.DECRYPT_SECONDS.labels(labels.scheme.name.lower(), labels.name).observe(
-            self.timings.decrypt_busy
-        )
-        return rankings
-
-    def _note(self, summary: ScoreSummary) -> None:
-        self.timings.kernel += summary.kernel_seconds
-        self.timings.refresh += summary.refresh_seconds
-        self.timings.scanned_bytes += summary.scanned_bytes
 
     async def _take(
         self,
@@ -199,7 +137,6 @@ class Search:
         rankings: list[_Ranking],
     ) -> None:
         """Decrypts one message of results and keeps the best of each segment and query."""
-        started = time.perf_counter()
         if not 0 < result.queries <= len(rankings) - result.first_query:
             raise InvalidCiphertext(f"results of {result.queries} queries, want those of {len(rankings)}")
         layout = self._collection.layout.of(result.region)
@@ -209,7 +146,6 @@ class Search:
         # A score grows with the inner product whatever the metric, so the best of both are the same.
         pick = tasks.Pick(result.queries, self._k, self._linear.higher_is_better)
         found = await self._crypto.best_scores(self._collection.parameters, layout, result.block, live, pick)
-        self.timings.decrypt_busy += time.perf_counter() - started
         for segment, by_query in zip(segments, found, strict=True):
             for query, (chosen, products) in enumerate(by_query, result.first_query):
                 rankings[query].products.append(products)
@@ -250,12 +186,3 @@ class Search:
             ]
             for pairs in chosen
         ]
-
-
-async def _room(started: set[asyncio.Task[None]], limit: int) -> None:
-    """Waits until fewer than `limit` tasks run; a failed one raises here."""
-    running = {task for task in started if not task.done()}
-    if len(running) >= limit:
-        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()

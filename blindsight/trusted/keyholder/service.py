@@ -26,6 +26,7 @@ from blindsight.trusted.keyholder.repack import Repack, RepackProgress, worthwhi
 from blindsight.trusted.keyholder.search import Search
 from blindsight.trusted.keyholder.slots import handles_from_bytes
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.verify import Input, Settings, Verification, Verify
 from blindsight.trusted.keyholder.writer import Writer
 
 MAX_DELETE = 10_000
@@ -66,6 +67,7 @@ class Keyholder:
         self._evaluator = evaluator
         self._crypto = Crypto(keys, workers)
         self._writer = Writer(self.vault, storage, self._crypto)
+        self._verify = Verify(self.vault, storage, evaluator, self._crypto)
         self._background: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
@@ -126,6 +128,24 @@ class Keyholder:
         embedded = await self._crypto.embed(config.embedder, config.dimension, data)
         vector = embedded.vector.astype(np.float64)
         return vector[None], time.perf_counter() - started
+
+    async def verify_pair(self, settings: Settings, inputs: Sequence[Input]) -> Verification:
+        """See `Verify.pair`."""
+        return await self._verify.pair(settings, inputs)
+
+    async def verify_item(
+        self, name: str, item_id: str, inputs: Sequence[Input], threshold: float | None
+    ) -> Verification:
+        """A photo or a vector against an item; see `Verify.item`."""
+        if len(inputs) != 1:
+            raise InvalidArgument(f"{len(inputs)} inputs, want one photo or vector to compare with the item")
+        collection = await self.vault.get(name)
+        vector, seconds = inputs[0], 0.0
+        if isinstance(vector, bytes):
+            (vector,), seconds = await self.embed_query(name, vector)
+        verification = await self._verify.item(collection, item_id, vector, threshold)
+        verification.timings.embed = seconds
+        return verification
 
     async def original(self, name: str, item_id: str) -> tuple[ItemMetadata, bytes]:
         """A photo as it came in.

@@ -116,6 +116,22 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         search.timings.total = time.perf_counter() - started
         yield wire.timings(search.timings)
 
+    async def Verify(
+        self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
+    ) -> pb.VerifyResponse:
+        """Whether two photos or two vectors, or one and an item, are of the same thing."""
+        started = time.perf_counter()
+        requests = aiter(request_iterator)
+        header = (await _first(requests, "header")).header
+        item = wire.verify_item(header)
+        inputs = await wire.verify_inputs(requests)
+        if item is None:
+            made = await self._keyholder.verify_pair(wire.verify_settings(header), inputs)
+        else:
+            made = await self._keyholder.verify_item(*item, inputs, wire.verify_threshold(header))
+        made.timings.total = time.perf_counter() - started
+        return wire.verification(made)
+
     async def GetOriginal(
         self, request: pb.GetOriginalRequest, context: Context
     ) -> AsyncIterator[pb.GetOriginalResponse]:

@@ -83,6 +83,16 @@ class SlotMap:
     def _of(self, region: Region) -> dict[int, Segment]:
         return {key[1]: segment for key, segment in self.segments.items() if key[0] is region}
 
+    def find(self, handle: bytes) -> tuple[SegmentKey, int] | None:
+        """Segment and slot of a live item; None when it has none here."""
+        wanted = np.frombuffer(handle, np.uint64)
+        for key, segment in self.segments.items():
+            words = _words(segment.handles)
+            hits = np.flatnonzero((words[:, 0] == wanted[0]) & (words[:, 1] == wanted[1]))
+            if len(hits):
+                return key, int(hits[0])
+        return None
+
     def plan(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> Iterator[Placement]:
         """Cuts `count` new vectors into pieces, each for the free slots of one segment.
 
@@ -169,8 +179,12 @@ class SlotMap:
 def live_slots(handles: Handles) -> npt.NDArray[np.bool_]:
     """Which entries are not zero: [n] V16 -> [n] bool."""
     # Two words a handle: `any(axis=1)` over so short an axis takes a hundred times as long.
-    words = handles.view(np.uint64).reshape(-1, HANDLE_BYTES // 8)
+    words = _words(handles)
     return np.asarray((words[:, 0] | words[:, 1]) != 0)
+
+
+def _words(handles: Handles) -> npt.NDArray[np.uint64]:
+    return handles.view(np.uint64).reshape(-1, HANDLE_BYTES // 8)
 
 
 def handles_from_bytes(data: bytes) -> Handles:

@@ -160,6 +160,35 @@ def _best(scores: Floats, slots: npt.NDArray[np.intp], pick: Pick) -> Best:
     return slots[chosen], values[chosen]
 
 
+def encrypt_pair(parameter_set: str, layout: Layout, row: Floats, form: Floats) -> tuple[bytes, bytes]:
+    """Encrypts one row and one linear form: the blocks of a segment and of a query.
+
+    Args:
+        layout: of the segment.
+        row, form: [row dimension].
+    """
+    scheme, key_id = _scheme(parameter_set), _key_id(parameter_set)
+    balance = PARAMETER_SETS[parameter_set].pair_balance
+    gallery = scheme.encrypt_gallery(layout.pack(row[None] * balance), key_id)
+    query = scheme.encrypt_query(layout.pack_query(form / balance), key_id)
+    return gallery.to_bytes(), query.to_bytes()
+
+
+def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> float:
+    """Decrypts the product of what `encrypt_pair` made: <row, form>.
+
+    Raises:
+        InvalidCiphertext: when the evaluator sent something else.
+    """
+    parameters = PARAMETER_SETS[parameter_set]
+    parsed = read_block(block, parameters, _key_id(parameter_set))
+    got = parsed.header.count, parsed.header.polynomials
+    if got != (1, 3):
+        raise InvalidCiphertext(f"{got[0]} results of {got[1]} polynomials, want 1 of 3")
+    product = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))[0, 0]
+    return float(np.rint(product / parameters.pair_grid) * parameters.pair_grid)
+
+
 def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:
     """Decrypts a segment from all of its batches: [capacity, row dimension]."""
     parameters = PARAMETER_SETS[parameter_set]

@@ -153,7 +153,7 @@ class Vault:
             InvalidArgument: when the settings do not fit together.
         """
         _check_name(name)
-        parameters = _parameters(scheme, parameter_set)
+        parameters = parameters_for(scheme, parameter_set)
         dimension = _dimension(embedder, dimension)
         config = CollectionConfig(
             name=name,
@@ -262,8 +262,12 @@ class Vault:
         return found
 
 
-def _parameters(scheme: str, name: str) -> ParameterSet:
-    """The named parameter set, or the scheme's own."""
+def parameters_for(scheme: str, name: str) -> ParameterSet:
+    """The named parameter set, or the scheme's own.
+
+    Raises:
+        InvalidArgument: when there is no such scheme or set, or the set is another scheme's.
+    """
     if not name:
         return default_for(scheme)
     parameters = by_name(name)
