@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from blindsight import __version__
-from blindsight.cli import collections, ingest, items, keys, output, search, status, up
+from blindsight.cli import collections, ingest, items, keys, output, search, status, up, verify
 from blindsight.errors import BlindsightError, InvalidArgument
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
@@ -52,6 +52,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
 app.command("search", rich_help_panel=COLLECTIONS)(search.search)
+app.command("verify", rich_help_panel=COLLECTIONS)(verify.verify)
 app.command("get", rich_help_panel=COLLECTIONS)(items.get)
 app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)
 app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)

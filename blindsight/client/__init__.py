@@ -28,8 +28,11 @@ from blindsight.client.models import (
     SearchTimings,
     ServiceStatus,
     VaultStatus,
+    Verification,
+    VerifyTimings,
 )
 from blindsight.client.vault import Vault, connect
+from blindsight.client.verifying import VerifyInput
 
 __all__ = [
     "Collection",
@@ -48,5 +51,8 @@ __all__ = [
     "ServiceStatus",
     "Vault",
     "VaultStatus",
+    "Verification",
+    "VerifyInput",
+    "VerifyTimings",
     "connect",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from blindsight import streams
-from blindsight.client import calls, inputs, uploads, wire
+from blindsight.client import calls, inputs, uploads, verifying, wire
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
     CollectionInfo,
@@ -19,7 +19,9 @@ from blindsight.client.models import (
     RepackProgress,
     SearchAnswer,
     SearchTimings,
+    Verification,
 )
+from blindsight.client.verifying import VerifyInput
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
@@ -145,6 +147,28 @@ class Collection:
         vectors.check(rows)
         parts = (pb.SearchRequest(vectors=block) for block in uploads.vector_blocks(rows))
         return self._search(k, threshold, parts)
+
+    def verify(
+        self,
+        id: str,  # noqa: A002 - the word that everybody expects
+        image_or_vector: VerifyInput,
+        *,
+        threshold: float | None = None,
+    ) -> Verification:
+        """Whether a photo or a vector is of the same thing as an item, which stays encrypted.
+
+        Args:
+            id: of the item.
+            image_or_vector: as for `Vault.verify`.
+            threshold: largest distance that is still the same; else a default, which the answer names.
+
+        Raises:
+            NotFound: when there is no such collection or item.
+            InvalidArgument: when the collection's metric is no distance.
+            InvalidVector: when the vector is of another dimension.
+        """
+        header = pb.VerifyHeader(collection=self.name, id=id, threshold=threshold)
+        return verifying.verify(self._stub, header, image_or_vector)
 
     def get(self, id: str) -> Original:  # noqa: A002 - the word that everybody expects
         """A photo as it was put in.

@@ -157,6 +157,45 @@ class SearchAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyTimings:
+    """Where a verification spent its time, in seconds, as the keyholder measured it.
+
+    Attributes:
+        compare_seconds: from sending the ciphertexts to the evaluator's result.
+    """
+
+    embed_seconds: float
+    encrypt_seconds: float
+    compare_seconds: float
+    decrypt_seconds: float
+    total_seconds: float
+
+    def seconds(self) -> dict[str, float]:
+        """The stages by name, without the unit in it: {"embed": 0.012, ...}."""
+        return {field.name.removesuffix("_seconds"): getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether two things are the same.
+
+    Attributes:
+        verified: distance <= threshold.
+        distance: squared Euclidean, or 1 - cosine similarity.
+        threshold_source: "given", or which default it is.
+    """
+
+    verified: bool
+    distance: float
+    threshold: float
+    threshold_source: str
+    metric: Metric
+    scheme: str
+    parameter_set: str
+    timings: VerifyTimings
+
+
+@dataclass(frozen=True, slots=True)
 class Original:
     """A photo as it was given to the vault."""
 

@@ -10,9 +10,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import calls, wire
+from blindsight.client import calls, verifying, wire
 from blindsight.client.collection import UNARY_SECONDS, Collection
-from blindsight.client.models import CollectionInfo, Metric, VaultStatus
+from blindsight.client.models import CollectionInfo, Metric, VaultStatus, Verification
+from blindsight.client.verifying import VerifyInput
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
@@ -133,6 +134,44 @@ class Vault:
         """
         with calls.translated():
             self._stub.DeleteCollection(pb.DeleteCollectionRequest(name=name))
+
+    def verify(
+        self,
+        a: VerifyInput,
+        b: VerifyInput,
+        *,
+        metric: Metric = "cosine",
+        threshold: float | None = None,
+        scheme: str = "ckks",
+        parameter_set: str | None = None,
+        embedder: str | None = None,
+    ) -> Verification:
+        """Whether two photos, or two vectors, are of the same thing.
+
+        Both are encrypted, the evaluator computes their encrypted distance, the keyholder decides.
+
+        Args:
+            a, b: two photos (a path, bytes, a Pillow image, a uint8 array [height, width] or
+                [height, width, 3]), or two vectors of numbers [d].
+            metric: "cosine" (1 - similarity) or "euclidean" (squared distance).
+            threshold: largest distance that is still the same; else a default, which the answer names.
+            scheme: "ckks" or "bfv".
+            parameter_set: one of the scheme's; else its default.
+            embedder: what makes vectors of photos; "none" for vectors.
+
+        Raises:
+            InvalidArgument: when they are not two of a kind, or a setting is none.
+            InvalidImage: when a photo is none.
+            InvalidVector: when vectors are of different dimensions, or have a NaN.
+        """
+        header = pb.VerifyHeader(
+            scheme=scheme,
+            parameter_set=parameter_set or "",
+            metric=wire.metric(metric),
+            embedder=embedder or "",
+            threshold=threshold,
+        )
+        return verifying.verify(self._stub, header, a, b)
 
     def status(self) -> VaultStatus:
         """The state of the three services."""

@@ -15,6 +15,8 @@ from blindsight.client.models import (
     SearchTimings,
     ServiceStatus,
     VaultStatus,
+    Verification,
+    VerifyTimings,
 )
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
@@ -44,16 +46,25 @@ def metric(name: str) -> pb.Metric.ValueType:
     raise InvalidArgument(f"metric {name!r}, want one of {', '.join(METRICS)}")
 
 
-def collection(message: pb.Collection) -> CollectionInfo:
-    """A collection.
+def metric_name(number: pb.Metric.ValueType) -> Metric:
+    """The name of a metric.
 
     Raises:
         BlindsightError: when the keyholder is newer and has a metric that this client does not know.
     """
-    if message.metric not in _METRIC_NAMES:
-        raise BlindsightError(f"the keyholder has metric {message.metric}, which this client does not know")
+    if number not in _METRIC_NAMES:
+        raise BlindsightError(f"the keyholder has metric {number}, which this client does not know")
+    return _METRIC_NAMES[number]
+
+
+def collection(message: pb.Collection) -> CollectionInfo:
+    """A collection.
+
+    Raises:
+        BlindsightError: see `metric_name`.
+    """
     plain = {field.name: getattr(message, field.name) for field in fields(CollectionInfo)}
-    return CollectionInfo(**{**plain, "metric": _METRIC_NAMES[message.metric]})
+    return CollectionInfo(**{**plain, "metric": metric_name(message.metric)})
 
 
 def item(message: pb.ItemResult, path: str) -> IngestItem:
@@ -75,6 +86,18 @@ def hits(message: pb.Hits) -> list[Hit]:
 def timings(message: pb.SearchTimings) -> SearchTimings:
     """A search's account of its time."""
     return SearchTimings(**{field.name: getattr(message, field.name) for field in fields(SearchTimings)})
+
+
+def verification(message: pb.VerifyResponse) -> Verification:
+    """The answer of a verification.
+
+    Raises:
+        BlindsightError: see `metric_name`.
+    """
+    timings = {field.name: getattr(message.timings, field.name) for field in fields(VerifyTimings)}
+    plain = {field.name: getattr(message, field.name) for field in fields(Verification)}
+    known = {"metric": metric_name(message.metric), "timings": VerifyTimings(**timings)}
+    return Verification(**{**plain, **known})
 
 
 def repack(message: pb.RepackResponse) -> RepackProgress:

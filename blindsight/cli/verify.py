@@ -1,0 +1,141 @@
+"""`blindsight verify`: whether two photos, or a photo and an item, are of the same thing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from blindsight.cli import arrays, options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+from blindsight.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.client import Vault, Verification
+
+_STAGES = ("embed", "encrypt", "compare", "decrypt")
+
+
+class DistanceName(StrEnum):
+    """What a distance is."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+
+
+def verify(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A [B]", help="Two photos or two .npy vectors; one with --collection.", show_default=False
+        ),
+    ],
+    collection: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare with an item of this collection.", show_default=False),
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Of the item.", show_default=False)
+    ] = None,
+    metric: Annotated[
+        DistanceName | None,
+        typer.Option(help="1 - cosine similarity (default), or squared Euclidean.", show_default=False),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest distance that is the same. Default for photos: cosine 0.45, euclidean 0.9; "
+            "for vectors Facenet-128's in DeepFace: cosine 0.4, euclidean 100 (10 squared).",
+            show_default=False,
+        ),
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="ckks (default) or bfv (exact on rounded values).", show_default=False)
+    ] = None,
+    parameter_set: Annotated[
+        str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of photos: descriptor (default) or pixels.", show_default=False),
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Tell whether A and B are of the same thing, from their encrypted distance.
+
+    The exit code is 0 whether they are or not; 1 and 2 are errors.
+    """
+    settings = {
+        "metric": metric.value if metric else None,
+        "scheme": scheme,
+        "parameter_set": parameter_set,
+        "embedder": embedder,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    with options.vault(address) as vault, output.spinner("comparing"):
+        if collection is None and item is None:
+            answer = _pair(vault, inputs, threshold, given)
+        else:
+            answer = _item(vault, collection, item, inputs, threshold, given)
+    if as_json:
+        output.document(as_document(answer))
+    else:
+        _show(answer)
+
+
+def as_document(answer: Verification) -> dict[str, object]:
+    """What --json prints."""
+    seconds = {name: round(value, 6) for name, value in answer.timings.seconds().items()}
+    plain = {name: value for name, value in asdict(answer).items() if name != "timings"}
+    return {**plain, "timings_seconds": seconds}
+
+
+def _pair(vault: Vault, inputs: list[Path], threshold: float | None, given: dict[str, Any]) -> Verification:
+    if len(inputs) != 2:
+        raise InvalidArgument(f"{len(inputs)} inputs, want two photos or vectors, or --collection and --id")
+    first, second = map(_load, inputs)
+    return vault.verify(first, second, threshold=threshold, **given)
+
+
+def _item(
+    vault: Vault,
+    collection: str | None,
+    item: str | None,
+    inputs: list[Path],
+    threshold: float | None,
+    given: dict[str, Any],
+) -> Verification:
+    if not collection or not item:
+        raise InvalidArgument("want both --collection NAME and --id ID")
+    if len(inputs) != 1:
+        raise InvalidArgument(f"{len(inputs)} inputs, want one to compare with the item")
+    if given:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise InvalidArgument(f"{option} is decided by the collection; leave it out")
+    return vault.collection(collection).verify(item, _load(inputs[0]), threshold=threshold)
+
+
+def _load(path: Path) -> Any:
+    return arrays.load_matrix(path) if path.suffix.lower() == ".npy" else path
+
+
+def _show(answer: Verification) -> None:
+    word, style, sign = (
+        ("verified", "bold green", "<=") if answer.verified else ("not verified", "bold red", ">")
+    )
+    distance, threshold = f"{answer.distance:.6g}", f"{answer.threshold:g}"
+    kind = "squared Euclidean" if answer.metric == "euclidean" else answer.metric
+    line = Text.assemble(
+        (word, style), f": {kind} distance {distance} {sign} threshold {threshold}",
+        (f" ({answer.threshold_source})", "dim"),
+    )  # fmt: skip
+    output.stdout().print(line, soft_wrap=True)
+    seconds = answer.timings.seconds()
+    stages = [f"{stage} {output.duration(seconds[stage])}" for stage in _STAGES if seconds[stage] > 0]
+    total = output.duration(answer.timings.total_seconds)
+    output.show(Text.assemble((total, "bold"), (f"  ({', '.join(stages)}; {answer.parameter_set})", "dim")))

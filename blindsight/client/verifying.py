@@ -1,0 +1,63 @@
+"""One verification: what is compared, as the messages of a stream, and the call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from blindsight import streams
+from blindsight.client import calls, inputs, uploads, wire
+from blindsight.client.models import Verification
+from blindsight.errors import InvalidVector
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+VerifyInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
+
+
+def verify(stub: KeyholderServiceStub, header: pb.VerifyHeader, *compared: VerifyInput) -> Verification:
+    """Asks for one verification; everything is read and checked before anything is sent.
+
+    Raises:
+        InvalidArgument, InvalidImage, InvalidVector: for what cannot be compared.
+        BlindsightError: what the keyholder raised.
+    """
+    parts = [part for one in compared for part in _parts(one)]
+    with calls.translated():
+        answer = stub.Verify(iter([pb.VerifyRequest(header=header), *parts]))
+    return wire.verification(answer)
+
+
+def _parts(one: VerifyInput) -> Iterator[pb.VerifyRequest]:
+    if _is_photo(one):
+        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_photo` has looked
+        yield pb.VerifyRequest(image=wire.file_header("", data))  # its name is nobody's business
+        for chunk in streams.chunks(data):
+            yield pb.VerifyRequest(chunk=chunk)
+    else:
+        yield pb.VerifyRequest(vectors=_vector(one))
+
+
+def _is_photo(one: Any) -> bool:
+    """Paths, bytes and Pillow's images are photos; of arrays, those of bytes with a height and a width."""
+    if isinstance(one, str | os.PathLike | bytes | bytearray | memoryview):
+        return True
+    if not hasattr(type(one), "__array_interface__"):
+        return False
+    dtype = getattr(one, "dtype", None)
+    return dtype is None or (dtype == "uint8" and one.ndim >= 2)
+
+
+def _vector(values: Any) -> pb.VectorBlock:
+    from blindsight.client import vectors  # numpy takes its time, and photos do without it
+
+    matrix = vectors.as_matrix(values)
+    if len(matrix) != 1:
+        raise InvalidVector(f"{len(matrix)} vectors in one input, want 1")
+    vectors.check(matrix)
+    (block,) = uploads.vector_blocks(matrix)
+    return block
