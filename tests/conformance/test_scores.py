@@ -121,6 +121,21 @@ def test_every_metric_is_right_on_vectors_of_any_length(pair, metric, dimension)
     np.testing.assert_allclose(got, want, atol=bound)
 
 
+def test_the_noise_of_a_single_pair_stays_within_its_own_smaller_bound(pair):
+    parameters = pair.parameters
+    layout = Layout(129, 256, parameters.ring_degree)
+    rows, forms = MAX_ROW_NORM * unit_rows(40, 129), unit_rows(40, 129, seed=4)
+    errors = []
+    for row, form in zip(rows, forms, strict=True):
+        block = pair.block(layout, [pair.encrypt_rows(layout, row[None] * parameters.pair_balance)])
+        product = pair.score(layout, [block], form[None] / parameters.pair_balance)[0, 0, 0]
+        errors.append(product - row @ form)
+    bound = parameters.pair_error_bound(MAX_ROW_NORM)
+    assert np.abs(errors).max() <= bound
+    assert np.std(errors) > bound / 60
+    assert bound <= parameters.score_error_bound(1, MAX_ROW_NORM)
+
+
 def test_decrypting_a_gallery_gives_its_rows_back(pair):
     layout = Layout(100, 8, pair.parameters.ring_degree)
     rows = unit_rows(layout.capacity, 100)

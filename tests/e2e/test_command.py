@@ -424,6 +424,92 @@ def test_photos_and_vectors_do_not_mix(blind, vectors, filled, folder, matrix):
     assert done.stderr.count("\n") == 1
 
 
+# --- verification ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> tuple[str, str, str]:
+    """Files of two vectors that are near each other, and of one that is not."""
+    made = tmp_path_factory.mktemp("faces")
+    first, noise, third = SEED.standard_normal((3, 128))
+    for name, vector in (("a", first), ("b", first + 0.1 * noise), ("c", third[None])):
+        np.save(made / f"{name}.npy", vector)
+    return tuple(str(made / f"{name}.npy") for name in "abc")
+
+
+@pytest.mark.parametrize("scheme", ["ckks", "bfv"])
+def test_two_vectors_are_verified_as_numpy_would(blind, faces, scheme):
+    first, near, far = (np.load(path).ravel() for path in faces)
+    for path, other, same in ((faces[1], near, True), (faces[2], far, False)):
+        given = ["--metric", "euclidean", "--scheme", scheme, "--threshold", "50", "--json"]
+        answer = json.loads(blind("verify", faces[0], path, *given).stdout)
+        assert (answer["verified"], answer["threshold"], answer["scheme"]) == (same, 50, scheme)
+        assert answer["distance"] == pytest.approx(np.square(first - other).sum(), rel=1e-4, abs=0.1)
+        assert set(answer["timings_seconds"]) == {"embed", "encrypt", "compare", "decrypt", "total"}
+        assert answer["parameter_set"] == f"{scheme}-4096"
+        assert answer["metric"] == "euclidean"
+
+
+def test_two_photos_are_verified_and_the_line_says_so(blind, folder, tmp_path):
+    mirrored = tmp_path / "mirrored.png"
+    photos.photo("coffee").transpose(0).save(mirrored)
+    same = blind("verify", str(folder / "coffee.jpg"), str(mirrored)).stdout
+    assert same.startswith("verified: cosine distance 0.0")
+    assert "<= threshold 0.45 (default for photos, descriptor)" in same
+    other = blind("verify", str(folder / "coffee.jpg"), str(folder / "chelsea.jpg")).stdout
+    assert other.startswith("not verified: cosine distance ")
+    assert "> threshold 0.45" in other
+    assert "total" not in other
+    assert len(other.splitlines()) == 2
+
+
+def test_a_photo_and_a_vector_are_verified_against_items(blind, filled, vectors, folder, matrix, tmp_path):
+    hit = hits(blind("search", filled, str(folder / "coffee.jpg"), "--json"))[0][0]
+    given = ["verify", "--collection", filled, "--id", hit["id"]]
+    assert json.loads(blind(*given, str(folder / "coffee.jpg"), "--json").stdout)["verified"] is True
+    assert blind(*given, str(folder / "chelsea.jpg")).stdout.startswith("not verified")
+    row = tmp_path / "row.npy"
+    np.save(row, np.load(matrix)[7])
+    for item, same in (("row-7", True), ("row-8", False)):
+        done = blind("verify", "--collection", vectors, "--id", item, str(row), "--json")
+        assert json.loads(done.stdout)["verified"] is same
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["A"], 2, "1 inputs, want two"),
+        (["A", "A", "A"], 2, "3 inputs, want two"),
+        (["A", "PHOTO"], 2, "one photo and one vector"),
+        (["A", "nowhere.npy"], 2, "cannot read"),
+        (["A", "nowhere.jpg"], 2, "no such file"),
+        (["A", "A", "--scheme", "rot13"], 2, "want one of ckks, bfv"),
+        (["A", "A", "--parameter-set", "bfv-4096"], 2, "want ckks"),
+        (["A", "A", "--metric", "dot"], 2, "'dot' is not one of"),
+        (["A", "A", "--embedder", "pixels"], 2, "got vectors"),
+        (["A", "A", "--threshold", "-1"], 2, "threshold -1"),
+        (["A", "--collection", "vectors"], 2, "want both"),
+        (["A", "--id", "row-1"], 2, "want both"),
+        (["A", "A", "--collection", "vectors", "--id", "row-1"], 2, "want one"),
+        (["A", "--collection", "vectors", "--id", "row-1", "--scheme", "bfv"], 2, "--scheme is decided"),
+        (["A", "--collection", "vectors", "--id", "row-1"], 2, "dimension 128, want 32"),
+        (["PHOTO", "--collection", "vectors", "--id", "row-1"], 2, "vectors only"),
+        (["A", "--collection", "vectors", "--id", "nobody"], 1, "no item 'nobody'"),
+        (["A", "--collection", "nope", "--id", "x"], 1, "no collection 'nope'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_verified_is_one_line(blind, faces, vectors, folder, arguments, code, said):
+    if said.startswith("no item"):
+        faces = (str(folder / "row.npy"),)
+        np.save(faces[0], np.ones(32))
+    places = {"A": faces[0], "PHOTO": str(folder / "coffee.jpg")}
+    done = blind("verify", *(places.get(one, one) for one in arguments), "--json", code=code)
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 # --- status, terminals, interruptions ----------------------------------------------------------
 
 

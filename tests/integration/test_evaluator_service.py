@@ -2,7 +2,7 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 import pytest
@@ -12,6 +12,7 @@ from support.services import wait_until
 from support.storage import MAIN_0, MAIN_1, TAIL_0, TAIL_1, refusal
 
 from blindsight.columns import Floats
+from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 
 _numbers = itertools.count(1)
 
@@ -59,6 +60,27 @@ def test_a_search_scores_every_vector_of_both_regions(gallery, evaluator):
     assert answer.summary.scanned_bytes == 2 * 131072 + 65536
     assert answer.summary.kernel_seconds > 0
     assert answer.summary.refresh_seconds > 0
+
+
+def test_only_the_wanted_segments_are_scored_and_those_that_are_not_there_are_left_out(gallery, evaluator):
+    gallery.add(MAIN_0, unit_rows(1024, 8))
+    gallery.add(MAIN_1, unit_rows(700, 8, seed=2))
+    gallery.add(TAIL_0, unit_rows(5, 8, seed=3))
+    forms = unit_rows(2, 8, seed=4)
+    identity, block = gallery.record.collection_id, gallery.query(forms)
+    for wanted, main, tail in (
+        ([MAIN_1], 1, 0),
+        ([TAIL_0], 0, 1),
+        ([TAIL_1, MAIN_0], 1, 0),
+        ([TAIL_1], 0, 0),
+    ):
+        only = [pb.SegmentId(region=int(one.region), index=one.index) for one in wanted]
+        stream = requests(identity, block, 2, gallery.sequence, only=only)
+        answer = collect(gallery, evaluator.stub.Score(stream, timeout=60))
+        assert (answer.plan.main_segments, answer.plan.tail_segments) == (main, tail)
+        chosen = replace(gallery, rows={key: rows for key, rows in gallery.rows.items() if key in wanted})
+        chosen.check(answer, forms)
+        assert answer.summary.scanned_bytes == main * 131072 + tail * 65536
 
 
 def test_many_queries_are_scored_in_several_passes(gallery, evaluator):

@@ -114,6 +114,10 @@ BAD_STREAMS = {
         header(identity, good, minimum_sequence=2**64 - 1),
         chunk(good),
     ],
+    "a region that there is not": lambda identity, good: [
+        header(identity, good, only=[pb.SegmentId(region=7)]),
+        chunk(good),
+    ],
 }
 
 
@@ -285,7 +289,7 @@ def test_a_bad_collection_id_is_refused(evaluator, rpc, size):
     assert (code, reason) == (INVALID, "INVALID_ARGUMENT")
 
 
-@pytest.mark.parametrize("rpc", ["Score", "Prepare", "DropCollection", "GetStatus"])
+@pytest.mark.parametrize("rpc", ["Score", "Compare", "Prepare", "DropCollection", "GetStatus"])
 @pytest.mark.parametrize("payload", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"junk" * 1000], ids=len)
 def test_bytes_that_are_no_message_do_no_harm(evaluator, rpc, payload):
     kind = evaluator.channel.stream_stream if rpc == "Score" else evaluator.channel.unary_stream

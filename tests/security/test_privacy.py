@@ -156,6 +156,9 @@ def _session(vault: Vault, run: Run) -> None:
     assert album.repack().segments_retired == table.repack().segments_retired == 1
     assert album.search(QUERY_PHOTO, k=1).results[0]
     assert table.search_vectors(QUERY_VECTOR, k=1).results[0]
+    vault.verify(PHOTO, QUERY_PHOTO, embedder="pixels")
+    vault.verify(VECTORS[0], QUERY_VECTOR, metric="euclidean")
+    assert table.verify(IDS[6], VECTORS[6]).verified
     _mistakes(vault)
     vault.status()
     run.keep("after repacking")
@@ -169,6 +172,8 @@ def _mistakes(vault: Vault) -> None:
         (lambda: vault.collection(TABLE).search_vectors(VECTORS[:, 1:]), InvalidVector),
         (lambda: vault.collection(TABLE).ingest_vectors(VECTORS[6:], IDS[6:]), BlindsightError),
         (lambda: vault.collection(ALBUM).search(REJECTED_FILE), BlindsightError),
+        (lambda: vault.collection(TABLE).verify(IDS[0], QUERY_VECTOR), NotFound),
+        (lambda: vault.verify(REJECTED_FILE, PHOTO), BlindsightError),
     ):
         with pytest.raises(error):
             mistake()

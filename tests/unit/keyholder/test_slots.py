@@ -115,3 +115,24 @@ def test_only_an_all_zero_handle_is_empty(position):
     one = bytearray(16)
     one[position] = 1
     assert live_slots(handles_from_bytes(bytes(one) + bytes(16))).tolist() == [True, False]
+
+
+def test_an_item_is_found_in_its_slot_until_it_is_deleted_or_its_segment_retired():
+    slots, pieces = place(SlotMap(), LAYOUT, 512 + 40)
+    for placement in pieces:
+        new = slots.segments[placement.region, placement.index].handles
+        for slot in (0, placement.count - 1):
+            handle = new[slot].tobytes()
+            assert slots.find(handle) == ((placement.region, placement.index), slot)
+            gone = slots.without_items(handles_from_bytes(handle), slots.sequence + 1)
+            assert gone.find(handle) is None
+            retired = slots.without_segments([(placement.region, placement.index)], 9, 1)
+            assert retired.find(handle) is None
+    assert slots.find(b"x" * 16) is None
+    assert SlotMap().find(b"x" * 16) is None
+
+
+def test_an_item_is_found_by_its_whole_handle():
+    one, other = b"same-half" + b"1" * 7, b"same-half" + b"2" * 7
+    slots = SlotMap(segments={(Region.TAIL, 3): Segment(handles_from_bytes(one + other), 1)})
+    assert slots.find(other) == ((Region.TAIL, 3), 1)

@@ -44,3 +44,22 @@ def test_another_number_of_results_than_of_segments_and_queries_is_refused(key_i
     pick = tasks.Pick(queries=1, k=3, largest=True)
     with pytest.raises(InvalidCiphertext, match=f"{count} results, want 2 x 1"):
         tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, count), [LIVE, LIVE], pick)
+
+
+@pytest.mark.parametrize("count", [2, 16])
+def test_more_than_one_product_of_a_pair_is_refused(key_id, count):
+    with pytest.raises(InvalidCiphertext, match=f"{count} results of 3 polynomials, want 1 of 3"):
+        tasks.decrypt_pair(CKKS_4096.name, LAYOUT, results(key_id, count))
+
+
+def test_a_pair_that_was_not_multiplied_is_refused(key_id):
+    row = np.linspace(-0.1, 0.1, LAYOUT.dimension)
+    gallery, query = tasks.encrypt_pair(CKKS_4096.name, LAYOUT, row, row)
+    for block in (gallery, query):
+        with pytest.raises(InvalidCiphertext, match="of 2 polynomials, want 1 of 3"):
+            tasks.decrypt_pair(CKKS_4096.name, LAYOUT, block)
+
+
+def test_the_product_of_a_pair_is_rounded_to_its_grid(key_id):
+    assert tasks.decrypt_pair(CKKS_4096.name, LAYOUT, results(key_id, 1)) == 0
+    assert CKKS_4096.pair_grid < CKKS_4096.score_grid

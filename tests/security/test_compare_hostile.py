@@ -1,0 +1,201 @@
+"""Hostile bytes at the evaluator's Compare: one clear status each, and it serves on."""
+
+import struct
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.evaluator import PARAMETERS, TOLERANCE, Client, Owner, Untrusted, unit_rows
+from support.storage import refusal
+from tenseal import sealapi
+
+from blindsight.ciphertext import HEADER, SEED_BYTES, parse_header
+from blindsight.columns import Layout
+from blindsight.parameters import PARAMETER_SETS
+from blindsight.residues import full_block, read_block
+from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
+from blindsight.trusted.keyholder import keys, schemes, seal
+from blindsight.untrusted.evaluator.prng import expand
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+OWNER = Owner()
+ROW, FORM = unit_rows(2, 8)
+PRIME = PARAMETERS.primes[0]
+SIDES = ("gallery", "query")
+
+
+def layout(stride):
+    return Layout(8, stride, PARAMETERS.ring_degree)
+
+
+def blocks(stride=8, owner=OWNER):
+    """A row and a query, as many ciphertexts as the stride leaves columns."""
+    gallery = owner.gallery(layout(stride).pack(ROW[None])).to_bytes()
+    return gallery, owner._secret.encrypt_query(layout(stride).pack_query(FORM), owner.key_id).to_bytes()
+
+
+GOOD = dict(zip(SIDES, blocks(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def untrusted(tmp_path_factory):
+    running = Untrusted(tmp_path_factory.mktemp("compare"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(untrusted):
+    with Client(untrusted.evaluator.address) as connected:
+        yield connected
+
+
+def product(client, gallery, query, stride=8):
+    answer = client.stub.Compare(pb.CompareRequest(gallery=gallery, query=query), timeout=30)
+    assert answer.kernel_seconds > 0
+    parsed = read_block(answer.block, PARAMETERS, OWNER.key_id)
+    assert (parsed.header.count, parsed.header.polynomials) == (1, 3)
+    return layout(stride).scores(OWNER.decrypt(parsed.residues))[0, 0]
+
+
+@pytest.fixture
+def evaluator(client, untrusted):
+    """The service before a hostile call; afterwards the same processes must answer right."""
+    before = [process.pid for process in untrusted.workers()]
+    yield client
+    assert client.serving()
+    assert product(client, **GOOD) == pytest.approx(ROW @ FORM, abs=TOLERANCE)
+    assert [process.pid for process in untrusted.workers()] == before
+
+
+def refused(evaluator, **given):
+    request = pb.CompareRequest(**{**GOOD, **given})
+    code, reason, message = refusal(lambda: evaluator.stub.Compare(request, timeout=30))
+    assert len(message.splitlines()) == 1
+    return code, reason
+
+
+def patched(block, offset, data):
+    offset %= len(block)
+    return block[:offset] + data + block[offset + len(data) :]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
+def test_a_pair_of_one_to_eight_columns_is_compared(evaluator, stride):
+    gallery, query = blocks(stride)
+    assert parse_header(gallery).count == max(1, 8 // stride)
+    assert product(evaluator, gallery, query, stride) == pytest.approx(ROW @ FORM, abs=TOLERANCE)
+
+
+def test_full_blocks_are_taken_and_products_are_not(evaluator):
+    full, products = {}, {}
+    for side, block in GOOD.items():
+        seeded = read_block(block, PARAMETERS, OWNER.key_id)
+        both = np.stack([seeded.residues[:, 0], expand(seeded.seeds, PARAMETERS)], axis=1)
+        full[side] = full_block(PARAMETERS, OWNER.key_id, both).to_bytes()
+        three = np.concatenate([both, both[:, :1]], axis=1)
+        products[side] = full_block(PARAMETERS, OWNER.key_id, three).to_bytes()
+    assert product(evaluator, **full) == pytest.approx(ROW @ FORM, abs=TOLERANCE)
+    for side in SIDES:
+        assert refused(evaluator, **{side: products[side]}) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+# Offset in the block, and what is written there: see the wire form in `blindsight.ciphertext`.
+BAD_BLOCKS = {
+    "magic": (0, b"XXXX"),
+    "version": (4, b"\x02"),
+    "scheme": (5, b"\x07"),
+    "form": (6, b"\x03"),
+    "full instead of seeded": (6, b"\x02"),
+    "three polynomials": (7, b"\x03"),
+    "parameter set": (8, b"\x63\x00"),
+    "another known parameter set": (5, b"\x02\x01\x02\x02\x00"),
+    "reserved": (10, b"\x01"),
+    "no ciphertexts": (12, bytes(4)),
+    "a ciphertext more": (12, struct.pack("<I", 2)),
+    "ciphertexts without end": (12, b"\xff\xff\xff\xff"),
+    "another key": (16, bytes(16)),
+    "first residue is its prime": (HEADER.size, struct.pack("<I", PRIME)),
+    "last residue is the largest": (-SEED_BYTES - 4, b"\xff\xff\xff\xff"),
+    "seed of another generator": (-SEED_BYTES + 16, b"\x02"),
+    "seed of another size": (-SEED_BYTES + 8, b"\xff"),
+}
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("name", BAD_BLOCKS)
+def test_a_bad_block_is_refused(evaluator, name, side):
+    bad = patched(GOOD[side], *BAD_BLOCKS[name])
+    assert refused(evaluator, **{side: bad}) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 1000, -1])
+def test_a_truncated_block_is_refused(evaluator, size, side):
+    assert refused(evaluator, **{side: GOOD[side][:size]}) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_longer_block_is_refused(evaluator, side):
+    assert refused(evaluator, **{side: GOOD[side] + b"x"}) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_random_bytes_and_random_damage_of_the_header_are_refused(evaluator, data):
+    side = data.draw(st.sampled_from(SIDES))
+    junk = data.draw(st.binary(max_size=2000))
+    place = data.draw(st.integers(0, HEADER.size - 1))
+    flipped = patched(GOOD[side], place, bytes([GOOD[side][place] ^ data.draw(st.integers(1, 255))]))
+    for block in (junk, GOOD[side][: HEADER.size] + junk, flipped):
+        assert refused(evaluator, **{side: block}) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+def test_blocks_of_different_counts_and_of_too_many_columns_are_refused(evaluator):
+    gallery, _ = blocks(4)
+    assert refused(evaluator, gallery=gallery) == (INVALID, "INVALID_CIPHERTEXT")
+    wide = Layout(17, 1, PARAMETERS.ring_degree)
+    columns = OWNER.gallery(wide.pack(np.ones((1, 17)))).to_bytes()
+    assert refused(evaluator, gallery=columns, query=columns) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+def test_blocks_of_another_owner_or_parameter_set_are_refused(evaluator):
+    stranger = dict(zip(SIDES, blocks(owner=Owner()), strict=True))
+    made = keys.create()
+    for parameters in PARAMETER_SETS.values():
+        secret = schemes.load(parameters, made.secret_key(parameters.name))
+        wide = Layout(8, 8, parameters.ring_degree)
+        other = secret.encrypt_gallery(wide.pack(ROW[None]), OWNER.key_id).to_bytes()
+        for side in SIDES:
+            assert refused(evaluator, **{side: stranger[side]}) == (INVALID, "INVALID_CIPHERTEXT")
+            if parameters != PARAMETERS:
+                assert refused(evaluator, **{side: other}) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_serialised_secret_keys_are_called_by_their_name(evaluator, tmp_path, side):
+    path = tmp_path / "secret"
+    sealapi.KeyGenerator(seal.context(PARAMETERS)).secret_key().save(str(path))
+    for secret in (path.read_bytes(), b"BSKY" + bytes(500)):
+        assert refused(evaluator, **{side: secret}) == (INVALID, "SECRET_MATERIAL_REFUSED")
+
+
+def test_a_message_over_the_limit_is_refused(evaluator):
+    with pytest.raises(grpc.RpcError) as caught:
+        evaluator.stub.Compare(pb.CompareRequest(gallery=bytes(5 << 20)), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_refusals_and_logs_hold_no_bytes_of_what_came(evaluator, untrusted):
+    canary = b"canary-of-the-test"
+    request = pb.CompareRequest(gallery=patched(GOOD["gallery"], 0, canary), query=GOOD["query"])
+    _, _, message = refusal(lambda: evaluator.stub.Compare(request, timeout=30))
+    log = (untrusted.folder / "evaluator.log").read_text()
+    for shown in (message, log):
+        assert canary.decode() not in shown
+        assert canary.hex() not in shown
+    assert "Traceback" not in log
