@@ -128,7 +128,8 @@ def _show(answer: Verification) -> None:
     word, style, sign = (
         ("verified", "bold green", "<=") if answer.verified else ("not verified", "bold red", ">")
     )
-    distance, threshold = f"{answer.distance:.6g}", f"{answer.threshold:g}"
+    distance = f"{answer.distance:.6f}" if answer.metric == "cosine" else f"{answer.distance:.6g}"
+    threshold = f"{answer.threshold:g}"
     kind = "squared Euclidean" if answer.metric == "euclidean" else answer.metric
     line = Text.assemble(
         (word, style), f": {kind} distance {distance} {sign} threshold {threshold}",
