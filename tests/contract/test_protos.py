@@ -13,9 +13,9 @@ PROTOS = Path(__file__).parents[2] / "protos"
 # An rpc and the lines of comment right above it.
 RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)", re.MULTILINE)
 NAMES = {
-    "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search GetOriginal "
-    "DeleteItems Repack GetStatus",
-    "evaluator": "Score Prepare DropCollection GetStatus",
+    "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
+    "GetOriginal DeleteItems Repack GetStatus",
+    "evaluator": "Score Compare Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
     "ReadBatches ReadSlots GetItems ReadOriginal DeleteItems GetStatus",
 }
