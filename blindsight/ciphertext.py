@@ -40,8 +40,11 @@ MAX_COUNT = 1 << 20
 # First bytes of what the keyholder sealed with AES-256-GCM: originals, metadata, names.
 SEALED_MAGIC = b"BSSB"
 
-# First bytes of things that hold, or may hold, a secret key: SEAL's own files and our key files.
-SECRET_MAGICS = (b"\x5e\xa1", b"BSKY")
+# First bytes of a secret key of an additive scheme.
+ADDITIVE_SECRET_MAGIC = b"BSAS"
+
+# First bytes of things that hold, or may hold, a secret key: SEAL's own files and our keys.
+SECRET_MAGICS = (b"\x5e\xa1", b"BSKY", ADDITIVE_SECRET_MAGIC)
 
 
 class Form(IntEnum):

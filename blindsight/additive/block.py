@@ -1,0 +1,180 @@
+"""The wire form of additive ciphertexts: a header of 64 bytes, then numbers of equal size.
+
+    offset size
+    0      4    magic "BSAC"
+    4      1    version, 1
+    5      1    scheme (`schemes.AdditiveScheme`)
+    6      2    reserved, 0
+    8      4    bytes of one number
+    12     4    count of ciphertexts
+    16     16   key id
+    32     4    rows
+    36     4    columns
+    40     2    values per ciphertext
+    42     1    value bits
+    43     1    guard bits
+    44     1    scale bits
+    45     3    reserved, 0
+    48     8    growth: what the absolute weights of all operations so far sum to, 1 when fresh
+    56     8    reserved, 0
+    64     ...  numbers, little-endian, [count][numbers of a ciphertext]
+
+Growth is what makes overflow an error before the operation: slots hold results of weights up to
+2^guard_bits.  A server that lies about it spoils its own answer and learns nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from blindsight.additive.keys import AdditivePublicKey
+from blindsight.additive.layout import Layout
+from blindsight.additive.schemes import SCHEMES, AdditiveScheme
+from blindsight.ciphertext import SECRET_MAGICS
+from blindsight.errors import InvalidArgument, InvalidCiphertext, SecretMaterialRefused
+
+MAGIC = b"BSAC"
+VERSION = 1
+HEADER = struct.Struct("<4sBBHII16sIIHBBB3sQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class AdditiveHeader:
+    """What a block says of itself, already checked.
+
+    Attributes:
+        scheme, key_id: whose ciphertexts.
+        layout: what lies in their messages.
+        number_bytes: size of one number.
+        growth: what the absolute weights so far sum to.
+    """
+
+    scheme: AdditiveScheme
+    key_id: bytes
+    layout: Layout
+    number_bytes: int
+    growth: int = 1
+
+    def pack(self) -> bytes:
+        """The 64 bytes."""
+        layout = self.layout
+        return HEADER.pack(
+            MAGIC,
+            VERSION,
+            self.scheme,
+            0,
+            self.number_bytes,
+            layout.count,
+            self.key_id,
+            layout.rows,
+            layout.columns,
+            layout.per_ciphertext,
+            layout.value_bits,
+            layout.guard_bits,
+            layout.scale_bits,
+            bytes(3),
+            self.growth,
+            0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AdditiveBlock:
+    """Ciphertexts of one array of values.
+
+    Attributes:
+        header: scheme, key and layout.
+        numbers: [count x numbers of a ciphertext], flat.
+    """
+
+    header: AdditiveHeader
+    numbers: Sequence[int]
+
+    def to_bytes(self) -> bytes:
+        """The wire form."""
+        size = self.header.number_bytes
+        return self.header.pack() + b"".join(int(one).to_bytes(size, "little") for one in self.numbers)
+
+
+def number_bytes(public_key: AdditivePublicKey, layout: Layout) -> int:
+    """Bytes that one number of a ciphertext takes."""
+    modulus = public_key.group.modulus
+    bits = modulus.bit_length() if modulus else layout.slot_bits + 1
+    return -(-bits // 8)
+
+
+def parse_header(data: bytes | memoryview) -> AdditiveHeader:
+    """Reads and checks the header at the start of `data`; what follows is not looked at.
+
+    Raises:
+        SecretMaterialRefused: when the bytes look like a key.
+        InvalidCiphertext: when they are no header of a known version and scheme.
+    """
+    head = bytes(data[: HEADER.size])
+    if head.startswith(SECRET_MAGICS):
+        raise SecretMaterialRefused("got a serialised key, want a block of additive ciphertexts")
+    if len(head) < HEADER.size:
+        raise InvalidCiphertext(f"header of additive ciphertexts of {len(head)} bytes, want {HEADER.size}")
+    magic, version, scheme, zero, size, count, key_id, *shape, zeros, growth, last = HEADER.unpack(head)
+    if magic != MAGIC:
+        raise InvalidCiphertext("not a block of additive ciphertexts: wrong magic")
+    if version != VERSION or zero or any(zeros) or last:
+        raise InvalidCiphertext(f"additive ciphertexts of version {version}, want {VERSION}")
+    if scheme not in tuple(AdditiveScheme):
+        raise InvalidCiphertext(f"additive scheme {scheme} is not known")
+    try:
+        layout = Layout(*shape)
+    except InvalidArgument as error:
+        raise InvalidCiphertext(f"block of additive ciphertexts: {error.message}") from None
+    if count != layout.count:
+        raise InvalidCiphertext(f"block of {count} additive ciphertexts, want {layout.count}")
+    if not 1 <= growth <= layout.most_growth:
+        raise InvalidCiphertext(f"growth of {growth}, want 1 to {layout.most_growth}")
+    return AdditiveHeader(AdditiveScheme(scheme), key_id, layout, size, growth)
+
+
+def check_expected(header: AdditiveHeader, public_key: AdditivePublicKey) -> None:
+    """Refuses a block of another scheme or key, or one that does not fit the key's messages.
+
+    Raises:
+        InvalidCiphertext: with both.
+    """
+    if header.scheme != public_key.scheme:
+        got, want = SCHEMES[header.scheme].name, SCHEMES[public_key.scheme].name
+        raise InvalidCiphertext(f"ciphertexts of {got}, want {want}")
+    if header.key_id != public_key.key_id:
+        raise InvalidCiphertext(f"ciphertexts of key {header.key_id.hex()}, want {public_key.key_id.hex()}")
+    layout = header.layout
+    if layout.per_ciphertext > 1 and not SCHEMES[header.scheme].packed:
+        raise InvalidCiphertext(f"{layout.per_ciphertext} values per ciphertext, want 1")
+    if layout.slot_bits * layout.per_ciphertext > public_key.group.message_bits + 1:
+        raise InvalidCiphertext(
+            f"{layout.per_ciphertext} slots of {layout.slot_bits} bits, "
+            f"a message of this key has {public_key.group.message_bits}"
+        )
+    if header.number_bytes != number_bytes(public_key, layout):
+        raise InvalidCiphertext(
+            f"numbers of {header.number_bytes} bytes, want {number_bytes(public_key, layout)}"
+        )
+
+
+def read_block(data: bytes, public_key: AdditivePublicKey) -> AdditiveBlock:
+    """Reads a block of this key and checks every number in it.
+
+    Raises:
+        SecretMaterialRefused: when the bytes look like a key.
+        InvalidCiphertext: when anything is not what it must be.
+    """
+    header = parse_header(data)
+    check_expected(header, public_key)
+    size, count = header.number_bytes, header.layout.count * public_key.group.components
+    want = HEADER.size + size * count
+    if len(data) != want:
+        raise InvalidCiphertext(f"block of additive ciphertexts of {len(data)} bytes, want {want}")
+    numbers = [
+        int.from_bytes(data[start : start + size], "little") for start in range(HEADER.size, want, size)
+    ]
+    public_key.check_ciphertexts(numbers)
+    return AdditiveBlock(header, numbers)
