@@ -10,7 +10,8 @@ from blindsight.errors import InvalidArgument
 # 112-bit security by NIST SP 800-57 part 1 (2020), table 2, the least that it still allows; 3072 is 128-bit.
 LEAST_MODULUS_BITS = 2048
 DEFAULT_MODULUS_BITS = 3072
-MOST_MODULUS_BITS = 16384
+# A public key sets how large a table the evaluator makes: 90 MB here.
+MOST_MODULUS_BITS = 8192
 
 # Under this not even the arithmetic of the schemes holds; for tests and comparison only.
 LEAST_INSECURE_BITS = 256

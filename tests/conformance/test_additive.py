@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from support.additive import evaluator, key, sent
 
-from blindsight.additive import SCHEMES, AdditiveScheme, Operation, read_block, to_fixed_point
+from blindsight.additive import SCHEMES, AdditiveScheme, Operation, to_fixed_point
 from blindsight.errors import InvalidArgument, InvalidCiphertext
 
 GUARD_BITS = 4
@@ -48,7 +48,7 @@ def weights(draw, count):
 def opened(scheme, block):
     """What the keyholder makes of an answer from the wire."""
     holder = key(scheme)
-    return holder.decrypt(read_block(block.to_bytes(), holder.public_key))
+    return holder.decrypt(holder.read(block.to_bytes()))
 
 
 def applied(scheme, operation, first, second):

@@ -159,7 +159,7 @@ def test_a_public_key_that_is_cut_off_is_refused(cut):
         (lambda n, h: (n, 0), "no unit"),
         (lambda n, h: (n, n), "no unit"),
         (lambda n, h: (n, n * n + 2), "no unit"),
-        (lambda n, h: (n << 20000 | 1, h), "at most 16384"),
+        (lambda n, h: (n << 20000 | 1, h), "at most 8192"),
     ],
 )
 def test_a_public_key_with_wrong_numbers_is_refused(numbers, reason):

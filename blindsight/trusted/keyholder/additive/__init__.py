@@ -118,6 +118,14 @@ class AdditiveKey:
         header = AdditiveHeader(public.scheme, public.key_id, planned, size)
         return AdditiveBlock(header, self._half.encrypt(planned.pack(values), header))
 
+    def read(self, data: bytes) -> AdditiveBlock:
+        """A block from the wire, every field and every number checked.
+
+        Raises:
+            InvalidCiphertext: when anything is not what it must be.
+        """
+        return wire.read_block(data, self.public_key)
+
     def decrypt(self, block: AdditiveBlock) -> Integers:
         """Integers [rows, columns]; `block.header.layout.scale_bits` says what they are multiples of.
 

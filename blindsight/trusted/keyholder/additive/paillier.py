@@ -7,7 +7,8 @@ Randomness is drawn as in Damgard, Jurik and Nielsen, "A generalization of Paill
 with applications to electronic voting", Int. J. Inf. Secur. 9 (2010), section 4.2: with p = q = 3 modulo
 4, gcd(p - 1, q - 1) = 2 and h = -x^2, r^n is replaced by (h^n)^a for a random a of half as many bits as
 n.  Secure when decisional composite residuosity is hard and powers of h with so short an exponent cannot
-be told from random ones of its subgroup; the paper gives the argument for both.
+be told from those with a full one; Goldreich and Rosen, "On the Security of Modular Exponentiation", J.
+Cryptology 16 (2003), derive the latter from the hardness of factoring n.
 """
 
 from __future__ import annotations
