@@ -16,7 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-PACKAGES = ("blindsight", "faiss-cpu", "grpcio", "llvmlite", "numba", "numpy", "protobuf", "tenseal")
+PACKAGES = (
+    "blindsight",
+    "faiss-cpu",
+    "gmpy2",
+    "grpcio",
+    "lightphe",
+    "llvmlite",
+    "numba",
+    "numpy",
+    "protobuf",
+    "tenseal",
+)
 READ_BYTES = 2 << 30
 READ_REPEATS = 5
 
