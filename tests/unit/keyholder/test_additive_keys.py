@@ -57,6 +57,8 @@ def test_a_paillier_key_is_what_the_papers_ask_for(numbers):
     assert abs(p - q).bit_length() > 1024 - 100
     # an n-th power, so that it hides a message and adds nothing to it
     assert pow(blinding, (p - 1) * (q - 1), n * n) == 1
+    # a power of -x^2, which is no square modulo either prime
+    assert all(pow(blinding, (prime - 1) // 2, prime) == prime - 1 for prime in (p, q))
 
 
 def test_paillier_keys_have_3072_bits_unless_told_otherwise():
