@@ -4,7 +4,7 @@ Paillier, "Public-Key Cryptosystems Based on Composite Degree Residuosity Classe
 g = n + 1: c = (1 + m n) r^n modulo n^2, decrypted as in its section 7 modulo p^2 and q^2.
 
 Randomness is drawn as in Damgard, Jurik and Nielsen, "A generalization of Paillier's public-key system
-with applications to electronic voting", Int. J. Inf. Secur. 9 (2010), section 4.2: with p = q = 3 modulo
+with applications to electronic voting", Int. J. Inf. Secur. 9 (2010): with p = q = 3 modulo
 4, gcd(p - 1, q - 1) = 2 and h = -x^2, r^n is replaced by (h^n)^a for a random a of half as many bits as
 n.  Secure when decisional composite residuosity is hard and powers of h with so short an exponent cannot
 be told from those with a full one; Goldreich and Rosen, "On the Security of Modular Exponentiation", J.

@@ -35,7 +35,7 @@ def random_prime(bits: int, *, remainder: int = 1, modulus: int = 2) -> int:
 def blum_pair(bits: int) -> tuple[int, int]:
     """Two primes, 3 modulo 4, far apart, whose product n has exactly `bits` bits (an even number).
 
-    gcd(p - 1, q - 1) = 2, as Damgard, Jurik and Nielsen (2010), section 4.2, want it, and
+    gcd(p - 1, q - 1) = 2, as Damgard, Jurik and Nielsen (2010), want it, and
     gcd(n, (p - 1)(q - 1)) = 1, as Paillier (1999) needs it.
     """
     half = bits // 2
