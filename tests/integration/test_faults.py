@@ -298,7 +298,7 @@ def test_storage_killed_during_ingests_keeps_all_that_was_answered_and_nothing_b
     # The widest stride: a segment holds 16 photos, and so does a batch.
     collection = vault.create_collection("killed", embedder="pixels", dimension=256, expected_size=1)
     halves = [
-        {f"{half}/{number}": small_photo(1000 * half + number) for number in range(200)} for half in (1, 2)
+        {f"{half}/{number}": small_photo(1000 * half + number) for number in range(120)} for half in (1, 2)
     ]
     uploads = [Upload(services.address(), collection.name, half) for half in halves]
     running = [in_thread(upload.run) for upload in uploads]
@@ -306,17 +306,17 @@ def test_storage_killed_during_ingests_keeps_all_that_was_answered_and_nothing_b
     def answered() -> set[str]:
         return uploads[0].answered | uploads[1].answered
 
-    for enough in (1, 80, 160):
+    for enough in (1, 50, 100):
         wait_until(lambda enough=enough: len(answered()) >= enough, 60, "answers")
         services["storage"].kill()
-        if enough < 160:
+        if enough < 100:
             services["storage"].start()
     for upload, thread in zip(uploads, running, strict=True):
         upload.again = False
         thread.result(60)  # storage stays away until both have given up
     services["storage"].start()
     photos = halves[0] | halves[1]
-    assert 160 <= len(answered()) < len(photos)
+    assert 100 <= len(answered()) < len(photos)
     _check_items(collection, photos, answered())
     for half in halves:
         again = Upload(services.address(), collection.name, half)

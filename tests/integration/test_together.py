@@ -75,7 +75,7 @@ def tap(services: Services, taps: dict[str, Tap]) -> Tap:
 
 
 def test_searches_are_right_while_others_ingest_delete_and_repack(services: Services, vault: Vault) -> None:
-    count, first, step, k = 600, 200, 10, 20
+    count, first, step, k = 450, 200, 10, 20
     ledger = Ledger(unit(count))
     # Columns of its own and a tail: appends of a few go to the tail, which repacks empty.
     vault.create_collection("busy", embedder="none", dimension=DIMENSION, expected_size=20_000)
@@ -259,7 +259,7 @@ def test_what_storage_kept_although_its_answer_was_lost_is_found(
     with (
         storage.Client(services.address("storage")) as stored,
         ThreadPoolExecutor(1) as executor,
-        tap.silence_after(20_000),
+        tap.silence_after(20_000, for_ever=True),
     ):
         before = stored.stub.GetStatus(storage_pb2.GetStatusRequest()).items
         ingest = executor.submit(collection.ingest_vectors, rows[10:])

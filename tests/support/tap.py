@@ -1,4 +1,4 @@
-"""A wire tap: forwards TCP connections, keeps every byte of both directions, can hold answers back."""
+"""A wire tap: forwards TCP connections, keeps every byte of both directions, can withhold answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 _READ_BYTES = 1 << 16
-Note = Callable[[bytes, bytearray], None]
+Note = Callable[[bytes, bytearray], bytes]
 
 
 class Tap:
@@ -29,6 +29,7 @@ class Tap:
         self._answering = threading.Event()
         self._answering.set()
         self._until_silence = math.inf
+        self._losing = False
         self._records: list[bytearray] = []
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -52,10 +53,14 @@ class Tap:
             return sum(map(len, self._records))
 
     @contextmanager
-    def silence_after(self, asked_bytes: int) -> Iterator[None]:
-        """Once clients have sent so much, they hear nothing more until the end of the block."""
+    def silence_after(self, asked_bytes: int, *, for_ever: bool = False) -> Iterator[None]:
+        """Once clients have sent so much, they hear nothing more until the end of the block.
+
+        What the server says meanwhile comes then; or never: then the server must be killed in the block,
+        which ends its connections as a lost answer does.
+        """
         with self._lock:
-            self._until_silence = asked_bytes
+            self._until_silence, self._losing = asked_bytes, for_ever
         try:
             yield
         finally:
@@ -95,24 +100,27 @@ class Tap:
             self._records.append(record)
         threading.Thread(target=_pass_on, args=(source, target, record, note), daemon=True).start()
 
-    def _ask(self, data: bytes, record: bytearray) -> None:
+    def _ask(self, data: bytes, record: bytearray) -> bytes:
         with self._lock:
             record += data
             self._until_silence -= len(data)
             if self._until_silence <= 0:
                 self._answering.clear()
+        return data
 
-    def _answer(self, data: bytes, record: bytearray) -> None:
+    def _answer(self, data: bytes, record: bytearray) -> bytes:
         with self._lock:
             record += data
+            if self._losing and not self._answering.is_set():
+                return b""
         self._answering.wait()
+        return data
 
 
 def _pass_on(source: socket.socket, target: socket.socket, record: bytearray, note: Note) -> None:
     with suppress(OSError):
         while data := source.recv(_READ_BYTES):
-            note(data, record)
-            target.sendall(data)
+            target.sendall(note(data, record))
     # Either direction's end is the end of a gRPC connection.
     _end(source)
     _end(target)
