@@ -39,7 +39,7 @@ def _speed(document: Figures, *, large: bool) -> Iterator[Line]:
     search, alone = document["search"], document["evaluator_alone"]
     faiss = document["baselines"]["faiss"]["p50_seconds"]
     kernel = alone["kernel_p50_seconds"]
-    rate, reading = alone["kernel_gb_per_second_p50"], alone["reading_gb_per_second_p50"]
+    rate, reading = alone["kernel_gb_per_second_p50"], alone["reading_gb_per_second_best"]
     yield Line(
         "kernel beside FAISS",
         "< 4x",
@@ -104,6 +104,8 @@ def show(document: Figures) -> None:
         mark = {True: "[green]met", False: "[red]missed", None: "[dim]not judged"}[line.met]
         table.add_row(line.what, line.aim, line.measured, mark)
     console.print(table)
+    if document.get("note"):
+        console.print(document["note"])
     console.print(_stages(document))
     console.print(_others(document))
     console.print(_sizes(document))

@@ -320,6 +320,7 @@ def measure(options: argparse.Namespace) -> Figures:
     document: Figures = {
         "benchmark": "search",
         "machine": machine.describe(),
+        "note": options.note,
         "parameters": {
             "size": options.size,
             "dimension": options.dimension,
@@ -352,6 +353,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--repeats", type=int, default=5, help="of batches and baselines (default %(default)s)"
     )
+    parser.add_argument("--note", default="", help="on the circumstances, kept with the figures")
     parser.add_argument("--seed", type=int, default=1, help="of the vectors (default %(default)s)")
     parser.add_argument(
         "--out", type=Path, help="default: results/search-SIZExDIMENSION.json beside this file"

@@ -6,6 +6,7 @@ There is one such process, so that a gallery is resident once.
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from blindsight.untrusted.evaluator.tiles import add_full, add_seeded, checksum
 
 # Columns of a query that one thread expands at a time, about 1 ms.
 _PIECE_COLUMNS = 16
+# Lower priority than the service itself.
+SCORING_NICENESS = 5
 
 
 class Galleries:
@@ -76,6 +79,8 @@ def _running() -> _Process:
 def start(threads: int) -> None:
     """Compiles, or loads what an earlier process compiled."""
     global _process  # noqa: PLW0603 - the state of a process is what a global is for
+    # The service must answer health checks and send results while all cores score.
+    os.nice(SCORING_NICENESS)
     building.start()
     _process = _Process(threads)
     for parameters in PARAMETER_SETS.values():
