@@ -123,7 +123,7 @@ class ParameterSet:
         if self.scheme is Scheme.BFV:
             return (
                 f"exact integers modulo 2^{self.plain_modulus_bits}; values are rounded to multiples of "
-                f"2^-{self.gallery_scale_bits:g} (gallery) and 2^-{self.query_scale_bits:g} (query)"
+                f"1/{self.gallery_scale:.0f} (gallery) and 1/{self.query_scale:.0f} (query)"
             )
         return (
             f"approximate; scales 2^{self.gallery_scale_bits:g} (gallery) and "
@@ -174,13 +174,13 @@ class ParameterSet:
 
     @property
     def gallery_scale(self) -> float:
-        """What a gallery value is multiplied by before rounding to an integer."""
-        return math.exp2(self.gallery_scale_bits)
+        """What a gallery value is multiplied by before rounding: an integer, so that 1 stays exact."""
+        return float(round(math.exp2(self.gallery_scale_bits)))
 
     @property
     def query_scale(self) -> float:
-        """What a query value is multiplied by before rounding to an integer."""
-        return math.exp2(self.query_scale_bits)
+        """What a query value is multiplied by before rounding: an integer, so that 1 stays exact."""
+        return float(round(math.exp2(self.query_scale_bits)))
 
     @property
     def plain_modulus(self) -> int:

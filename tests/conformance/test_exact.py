@@ -82,6 +82,13 @@ def test_scores_stay_exact_after_as_many_appends_as_the_noise_bound_allows(pair)
     assert (np.rint(scores * scale).astype(np.int64) == rows @ query[0]).all()
 
 
+def test_a_unit_vector_along_an_axis_scores_one_against_itself_to_the_last_digit(pair):
+    layout = Layout(4, 4, pair.parameters.ring_degree)
+    block = pair.block(layout, [pair.encrypt_rows(layout, np.eye(4))])
+    scores = pair.score(layout, [block], np.eye(4))[0][:, :4]
+    np.testing.assert_array_equal(scores, np.eye(4))
+
+
 def test_values_that_would_overflow_are_refused_before_encryption_with_the_bound(pair):
     layout = Layout(1, 1, pair.parameters.ring_degree)
     half = pair.parameters.plain_modulus // 2

@@ -85,6 +85,7 @@ def test_a_missing_file_is_built_again(untrusted, searched, name):
     next(path for path in files_of(untrusted, searched) if path.name.startswith(name)).unlink()
     untrusted.evaluator.start()
     search(untrusted, searched)
+    assert any(path.name.startswith(name) for path in files_of(untrusted, searched))
 
 
 def test_a_file_damaged_while_the_evaluator_runs_is_noticed_by_the_next_scorer(untrusted, searched):
