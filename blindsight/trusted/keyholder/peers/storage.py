@@ -1,33 +1,19 @@
-"""The two untrusted services, as the keyholder calls them.  Only sealed and encrypted bytes pass here."""
+"""Storage, as the keyholder calls it.  Only sealed and encrypted bytes pass here."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
 
-import grpc
-import grpc.aio
-
-from blindsight import logs, server, streams
+from blindsight import server, streams
 from blindsight.columns import Region
 from blindsight.errors import DataLoss, Unavailable
-from blindsight.interceptors import REQUEST_ID_KEY
-from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
-from blindsight.status import from_rpc_error
-from blindsight.trusted.keyholder.records import (
-    NewItem,
-    PeerStatus,
-    StoredCollection,
-    StoredItem,
-)
+from blindsight.trusted.keyholder.peers import calls
+from blindsight.trusted.keyholder.records import NewItem, PeerStatus, StoredCollection, StoredItem
 from blindsight.trusted.keyholder.slots import Placement, Segment, SegmentKey, SlotMap, handles_from_bytes
 
-CALL_SECONDS = 30.0
-STATUS_SECONDS = 3.0
 APPEND_ATTEMPTS = 4
 PAGE = 1000
 _ITEM_MESSAGE_BYTES = 512 << 10
@@ -35,158 +21,6 @@ _MAX_BLOCK_BYTES = 1 << 30
 _MAX_ORIGINAL_BYTES = 128 << 20
 # Items a message: each costs a handle, a digest and a little framing beside its metadata.
 _ITEM_FRAMING_BYTES = 80
-
-
-@contextmanager
-def _errors_of(service: str) -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error, service) from error
-
-
-@asynccontextmanager
-async def _calling(service: str, channel: grpc.aio.Channel) -> AsyncIterator[None]:
-    """A call of a service, which may just be starting again; its errors become ours."""
-    await server.connected(channel, service)
-    with _errors_of(service):
-        yield
-
-
-def _metadata() -> tuple[tuple[str, str], ...]:
-    return ((REQUEST_ID_KEY, logs.request_id.get()),)
-
-
-@dataclass(frozen=True, slots=True)
-class ScorePlan:
-    """What an evaluator's answer covers."""
-
-    sequence: int
-    epoch: int
-    segments: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreResult:
-    """Encrypted scores of some segments and consecutive queries: block order is [segment][query]."""
-
-    region: Region
-    segments: tuple[int, ...]
-    first_query: int
-    queries: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreSummary:
-    """The evaluator's own account of a search."""
-
-    refresh_seconds: float
-    expand_seconds: float
-    kernel_seconds: float
-    scanned_bytes: int
-
-
-ScorePart = ScorePlan | ScoreResult | ScoreSummary
-
-
-class EvaluatorClient:
-    """Calls to the evaluator.
-
-    Args:
-        address: HOST:PORT.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
-        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
-
-    async def score(
-        self,
-        collection_id: bytes,
-        minimum_sequence: int,
-        queries: int,
-        block: bytes,
-        only: Collection[SegmentKey] = (),
-    ) -> AsyncIterator[ScorePart]:
-        """Scores queries against a collection: a plan, results as they come, a summary.
-
-        Args:
-            only: the segments that are wanted; none: all.
-
-        Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
-        """
-        header = evaluator_pb2.ScoreHeader(
-            collection_id=collection_id,
-            minimum_sequence=minimum_sequence,
-            queries=queries,
-            size_bytes=len(block),
-            sha256=await asyncio.to_thread(streams.digest, block),
-            only=[_segment_id(key) for key in only],
-        )
-
-        async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
-            yield evaluator_pb2.ScoreRequest(header=header)
-            for chunk in streams.chunks(block):
-                yield evaluator_pb2.ScoreRequest(chunk=chunk)
-
-        async with _calling("evaluator", self._channel):
-            call = self._stub.Score(requests(), metadata=_metadata())
-            async for response in call:
-                yield _score_part(response)
-
-    async def compare(self, gallery: bytes, query: bytes) -> bytes:
-        """Multiplies one encrypted row by one encrypted query: a block of one product.
-
-        Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
-        """
-        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query)
-        async with _calling("evaluator", self._channel):
-            answer = await self._stub.Compare(request, metadata=_metadata(), timeout=CALL_SECONDS)
-        return answer.block
-
-    async def prepare(self, collection_id: bytes) -> None:
-        """Lets the evaluator fetch what it lacks."""
-        request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
-        async with _calling("evaluator", self._channel):
-            async for _ in self._stub.Prepare(request, metadata=_metadata()):
-                pass
-
-    async def drop_collection(self, collection_id: bytes) -> None:
-        """Lets the evaluator forget a collection."""
-        request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
-        with _errors_of("evaluator"):
-            await self._stub.DropCollection(request, metadata=_metadata(), timeout=CALL_SECONDS)
-
-    async def status(self) -> PeerStatus:
-        """Version, counts and sizes."""
-        with _errors_of("evaluator"):
-            answer = await self._stub.GetStatus(evaluator_pb2.GetStatusRequest(), timeout=STATUS_SECONDS)
-        return PeerStatus(answer.version, answer.collections, 0, answer.disk_bytes, answer.memory_bytes)
-
-    async def close(self) -> None:
-        """Closes the connection."""
-        await self._channel.close()
-
-
-def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:
-    return evaluator_pb2.SegmentId(region=evaluator_pb2.Region.ValueType(key[0]), index=key[1])
-
-
-def _score_part(response: evaluator_pb2.ScoreResponse) -> ScorePart:
-    part = response.WhichOneof("part")
-    if part == "plan":
-        plan = response.plan
-        return ScorePlan(plan.sequence, plan.epoch, plan.main_segments + plan.tail_segments)
-    if part == "result":
-        got = response.result
-        return ScoreResult(Region(got.region), tuple(got.segments), got.first_query, got.queries, got.block)
-    summary = response.summary
-    return ScoreSummary(
-        summary.refresh_seconds, summary.expand_seconds, summary.kernel_seconds, summary.scanned_bytes
-    )
 
 
 class StorageClient:
@@ -216,15 +50,19 @@ class StorageClient:
             stride=collection.stride,
         )
         request = storage_pb2.CreateCollectionRequest(collection=wanted)
-        async with _calling("storage", self._channel):
-            answer = await self._stub.CreateCollection(request, metadata=_metadata(), timeout=CALL_SECONDS)
+        async with calls.calling("storage", self._channel):
+            answer = await self._stub.CreateCollection(
+                request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
+            )
         return _collection(answer.collection)
 
     async def get_collection(self, collection_id: bytes) -> StoredCollection:
         """One collection's record as it is now."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
-        async with _calling("storage", self._channel):
-            answer = await self._stub.GetCollection(request, metadata=_metadata(), timeout=CALL_SECONDS)
+        async with calls.calling("storage", self._channel):
+            answer = await self._stub.GetCollection(
+                request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
+            )
         return _collection(answer.collection)
 
     async def list_collections(self) -> list[StoredCollection]:
@@ -233,8 +71,10 @@ class StorageClient:
         token = ""
         while True:
             request = storage_pb2.ListCollectionsRequest(page_size=PAGE, page_token=token)
-            async with _calling("storage", self._channel):
-                answer = await self._stub.ListCollections(request, metadata=_metadata(), timeout=CALL_SECONDS)
+            async with calls.calling("storage", self._channel):
+                answer = await self._stub.ListCollections(
+                    request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
+                )
             found += map(_collection, answer.collections)
             token = answer.next_page_token
             if not token:
@@ -243,14 +83,14 @@ class StorageClient:
     async def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
         """Replaces the sealed settings of an empty collection."""
         request = storage_pb2.ReplaceConfigRequest(collection_id=collection_id, sealed_config=sealed_config)
-        async with _calling("storage", self._channel):
-            await self._stub.ReplaceConfig(request, metadata=_metadata(), timeout=CALL_SECONDS)
+        async with calls.calling("storage", self._channel):
+            await self._stub.ReplaceConfig(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
 
     async def delete_collection(self, collection_id: bytes) -> None:
         """Removes a collection."""
         request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
-        async with _calling("storage", self._channel):
-            await self._stub.DeleteCollection(request, metadata=_metadata())
+        async with calls.calling("storage", self._channel):
+            await self._stub.DeleteCollection(request, metadata=calls.metadata())
 
     async def append(
         self,
@@ -287,9 +127,9 @@ class StorageClient:
         for attempt in range(APPEND_ATTEMPTS):
             await server.connected(self._channel, "storage")
             try:
-                with _errors_of("storage"):
+                with calls.errors_of("storage"):
                     parts = _append_parts(header, messages, block, items)
-                    answer = await self._stub.Append(parts, metadata=_metadata())
+                    answer = await self._stub.Append(parts, metadata=calls.metadata())
                 return answer.sequence, answer.epoch
             except Unavailable:
                 if attempt + 1 == APPEND_ATTEMPTS:
@@ -307,8 +147,8 @@ class StorageClient:
         blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in segments}
         key: SegmentKey | None = None
         receiver: streams.Receiver | None = None
-        async with _calling("storage", self._channel):
-            async for response in self._stub.ReadBatches(request, metadata=_metadata()):
+        async with calls.calling("storage", self._channel):
+            async for response in self._stub.ReadBatches(request, metadata=calls.metadata()):
                 part = response.WhichOneof("part")
                 if part == "batch":
                     header = response.batch
@@ -331,8 +171,8 @@ class StorageClient:
         sequence = epoch = 0
         upcoming: dict[Region, int] = {}
         runs: dict[SegmentKey, list[tuple[bytes, int]]] = {}
-        async with _calling("storage", self._channel):
-            async for response in self._stub.ReadSlots(request, metadata=_metadata()):
+        async with calls.calling("storage", self._channel):
+            async for response in self._stub.ReadSlots(request, metadata=calls.metadata()):
                 sequence, epoch = response.sequence, response.epoch
                 upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
                 for run in response.runs:
@@ -351,8 +191,10 @@ class StorageClient:
             request = storage_pb2.GetItemsRequest(
                 collection_id=collection_id, handles=handles[start : start + PAGE]
             )
-            async with _calling("storage", self._channel):
-                answer = await self._stub.GetItems(request, metadata=_metadata(), timeout=CALL_SECONDS)
+            async with calls.calling("storage", self._channel):
+                answer = await self._stub.GetItems(
+                    request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
+                )
             for item in answer.items:
                 found[item.handle] = StoredItem(item.handle, item.sealed_metadata, item.original_size_bytes)
         return found
@@ -366,8 +208,8 @@ class StorageClient:
         """
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
         receiver: streams.Receiver | None = None
-        async with _calling("storage", self._channel):
-            async for response in self._stub.ReadOriginal(request, metadata=_metadata()):
+        async with calls.calling("storage", self._channel):
+            async for response in self._stub.ReadOriginal(request, metadata=calls.metadata()):
                 if response.WhichOneof("part") == "header":
                     header = response.header
                     receiver = streams.Receiver(
@@ -382,14 +224,16 @@ class StorageClient:
     async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
         """Deletes items; returns how many were live, and the sequence."""
         request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
-        async with _calling("storage", self._channel):
-            answer = await self._stub.DeleteItems(request, metadata=_metadata(), timeout=CALL_SECONDS)
+        async with calls.calling("storage", self._channel):
+            answer = await self._stub.DeleteItems(
+                request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
+            )
         return answer.deleted, answer.sequence
 
     async def status(self) -> PeerStatus:
         """Version, counts and sizes."""
-        with _errors_of("storage"):
-            answer = await self._stub.GetStatus(storage_pb2.GetStatusRequest(), timeout=STATUS_SECONDS)
+        with calls.errors_of("storage"):
+            answer = await self._stub.GetStatus(storage_pb2.GetStatusRequest(), timeout=calls.STATUS_SECONDS)
         return PeerStatus(
             answer.version, answer.collections, answer.items, answer.disk_bytes, answer.memory_bytes
         )

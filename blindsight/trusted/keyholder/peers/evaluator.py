@@ -1,0 +1,148 @@
+"""The evaluator, as the keyholder calls it.  Only encrypted bytes pass here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+
+from blindsight import server, streams
+from blindsight.columns import Region
+from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
+from blindsight.trusted.keyholder.peers import calls
+from blindsight.trusted.keyholder.records import PeerStatus
+from blindsight.trusted.keyholder.slots import SegmentKey
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePlan:
+    """What an evaluator's answer covers."""
+
+    sequence: int
+    epoch: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """Encrypted scores of some segments and consecutive queries: block order is [segment][query]."""
+
+    region: Region
+    segments: tuple[int, ...]
+    first_query: int
+    queries: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSummary:
+    """The evaluator's own account of a search."""
+
+    refresh_seconds: float
+    expand_seconds: float
+    kernel_seconds: float
+    scanned_bytes: int
+
+
+ScorePart = ScorePlan | ScoreResult | ScoreSummary
+
+
+class EvaluatorClient:
+    """Calls to the evaluator.
+
+    Args:
+        address: HOST:PORT.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = server.channel(address)
+        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
+
+    async def score(
+        self,
+        collection_id: bytes,
+        minimum_sequence: int,
+        queries: int,
+        block: bytes,
+        only: Collection[SegmentKey] = (),
+    ) -> AsyncIterator[ScorePart]:
+        """Scores queries against a collection: a plan, results as they come, a summary.
+
+        Args:
+            only: the segments that are wanted; none: all.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        header = evaluator_pb2.ScoreHeader(
+            collection_id=collection_id,
+            minimum_sequence=minimum_sequence,
+            queries=queries,
+            size_bytes=len(block),
+            sha256=await asyncio.to_thread(streams.digest, block),
+            only=[_segment_id(key) for key in only],
+        )
+
+        async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
+            yield evaluator_pb2.ScoreRequest(header=header)
+            for chunk in streams.chunks(block):
+                yield evaluator_pb2.ScoreRequest(chunk=chunk)
+
+        async with calls.calling("evaluator", self._channel):
+            call = self._stub.Score(requests(), metadata=calls.metadata())
+            async for response in call:
+                yield _score_part(response)
+
+    async def compare(self, gallery: bytes, query: bytes) -> bytes:
+        """Multiplies one encrypted row by one encrypted query: a block of one product.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query)
+        async with calls.calling("evaluator", self._channel):
+            answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
+        return answer.block
+
+    async def prepare(self, collection_id: bytes) -> None:
+        """Lets the evaluator fetch what it lacks."""
+        request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
+        async with calls.calling("evaluator", self._channel):
+            async for _ in self._stub.Prepare(request, metadata=calls.metadata()):
+                pass
+
+    async def drop_collection(self, collection_id: bytes) -> None:
+        """Lets the evaluator forget a collection."""
+        request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
+        with calls.errors_of("evaluator"):
+            await self._stub.DropCollection(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
+
+    async def status(self) -> PeerStatus:
+        """Version, counts and sizes."""
+        with calls.errors_of("evaluator"):
+            answer = await self._stub.GetStatus(
+                evaluator_pb2.GetStatusRequest(), timeout=calls.STATUS_SECONDS
+            )
+        return PeerStatus(answer.version, answer.collections, 0, answer.disk_bytes, answer.memory_bytes)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+
+def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:
+    return evaluator_pb2.SegmentId(region=evaluator_pb2.Region.ValueType(key[0]), index=key[1])
+
+
+def _score_part(response: evaluator_pb2.ScoreResponse) -> ScorePart:
+    part = response.WhichOneof("part")
+    if part == "plan":
+        plan = response.plan
+        return ScorePlan(plan.sequence, plan.epoch, plan.main_segments + plan.tail_segments)
+    if part == "result":
+        got = response.result
+        return ScoreResult(Region(got.region), tuple(got.segments), got.first_query, got.queries, got.block)
+    summary = response.summary
+    return ScoreSummary(
+        summary.refresh_seconds, summary.expand_seconds, summary.kernel_seconds, summary.scanned_bytes
+    )
