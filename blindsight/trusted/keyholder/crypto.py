@@ -91,8 +91,8 @@ class Crypto:
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.encrypt_pair, parameters.name, layout, row, form)
 
-    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> float:
-        """Decrypts their product."""
+    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
+        """Decrypts their products: [fields]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from blindsight import server, streams
@@ -93,13 +93,16 @@ class EvaluatorClient:
             async for response in call:
                 yield _score_part(response)
 
-    async def compare(self, gallery: bytes, query: bytes) -> bytes:
-        """Multiplies one encrypted row by one encrypted query: a block of one product.
+    async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
+        """Multiplies one encrypted row by one encrypted query: a block of one product per field.
+
+        Args:
+            fields: ciphertexts of each field.
 
         Raises:
             BlindsightError: what the evaluator raised, or Unavailable.
         """
-        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query)
+        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
         async with calls.calling("evaluator", self._channel):
             answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
         return answer.block
