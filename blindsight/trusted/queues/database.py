@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.sqlite import translated
 
 SCHEMA_VERSION = 1
@@ -82,6 +83,25 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def require_disk(self, size_bytes: int) -> None:
+        """Refuses a body that would fill the disk: on a full one nobody could acknowledge anything.
+
+        A body is written to the log, which may grow until its next checkpoint; then what is in the log
+        goes to the file.
+
+        Raises:
+            ResourceExhausted: when too little is free.
+        """
+        with self.reading() as db:
+            pragmas = ("PRAGMA page_count", "PRAGMA freelist_count")
+            pages, spare = (db.execute(one).fetchone()[0] * PAGE_BYTES for one in pragmas)
+        log, file = (Path(f"{self._path}{suffix}").stat().st_size for suffix in ("-wal", ""))
+        of_log = max(CHECKPOINT_BYTES + size_bytes - log, 0)
+        want = of_log + max(pages - file, 0) + max(size_bytes - spare, 0)
+        free = shutil.disk_usage(self._path.parent).free
+        if free < want:
+            raise ResourceExhausted(f"the queue's disk is full: {free} bytes are free, want {want}")
 
     def body(self, number: int) -> bytes | None:
         """The body of a message; None when it is gone."""

@@ -51,6 +51,7 @@ class EmbeddedQueue:
         self._consumers: list[EmbeddedConsumer] = []
 
     def publish(self, message: Message) -> None:
+        self._database.require_disk(len(message.body))
         with self._database.transaction() as db:
             self._require_room(db, len(message.body))
             number = db.execute(
