@@ -14,8 +14,9 @@ from blindsight.errors import Unavailable
 from blindsight.trusted.queues import Message, Queue, Settings, open_queue
 from blindsight.workers import die_with_parent
 
-# `hold` never settles, `die` kills itself while it works, `ack` works on.
+# `hold` takes its time before it settles, `die` kills itself instead, `ack` settles at once.
 TASKS = ("publish", "hold", "die", "ack")
+WORK_SECONDS = 3
 
 
 def body_of(message_id: bytes, size: int) -> bytes:
@@ -47,7 +48,7 @@ def consume(queue: Queue, task: str, prefetch: int) -> None:
         if task == "ack":
             print("settled", delivery.ack(), flush=True)
         else:
-            time.sleep(5)
+            time.sleep(WORK_SECONDS)
             print("settled", delivery.ack(), flush=True)
 
 

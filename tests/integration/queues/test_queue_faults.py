@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 
-import pytest
 from support.queue_worker import body_of
 from support.queues import JOB, Place, line, patiently_taken, published, worker
 from support.services import wait_until
@@ -57,13 +56,13 @@ def test_a_consumer_that_slept_too_long_is_told_that_its_message_is_anothers(
     assert delivery.ack()
 
 
-@pytest.mark.parametrize("size", [2_000, 4_000_000])
 def test_a_killed_publisher_leaves_whole_messages_and_all_that_were_confirmed(
-    place: Place, queue: Queue, size: int
+    place: Place, queue: Queue
 ) -> None:
+    size, kills = 1_000_000, 2
     began: set[str] = set()
     confirmed: set[str] = set()
-    for number in range(3):
+    for number in range(kills):
         with worker(place, "publish", job_id=JOB.hex(), size=size, count=1000) as process:
             line(process, "began")
             timer = threading.Timer(random.Random(number).uniform(0.05, 0.4), process.kill)
@@ -82,7 +81,7 @@ def test_a_killed_publisher_leaves_whole_messages_and_all_that_were_confirmed(
         assert delivery.ack()
     assert confirmed
     assert confirmed <= set(found)
-    assert len(found) == found.total() <= len(confirmed) + 3  # each kill may leave one unconfirmed
+    assert len(found) == found.total() <= len(confirmed) + kills  # each kill may leave one unconfirmed
 
 
 def test_processes_share_a_queue(place: Place, queue: Queue) -> None:
@@ -120,7 +119,7 @@ def test_a_worker_that_is_killed_again_and_again_gets_through(place: Place) -> N
         sent = {one.message_id.hex() for one in published(queue, 30)}
         settled: set[str] = set()
         last: set[str] = set()
-        for number in range(3):
+        for number in range(2):
             with worker(place, "ack", prefetch=3) as process:
                 line(process, "ready")
                 timer = threading.Timer(random.Random(number).uniform(0.0, 0.02), process.kill)
@@ -136,7 +135,7 @@ def test_a_worker_that_is_killed_again_and_again_gets_through(place: Place) -> N
             last.add(taken_now)  # it died before, during or after the acknowledgement
         consumer = queue.consumer(prefetch=3)
         left: set[str] = set()
-        while (delivery := consumer.take(1.5 * place.settings.silence_seconds)) is not None:
+        while (delivery := consumer.take(1.2 * place.settings.silence_seconds)) is not None:
             left.add(delivery.message.message_id.hex())
             assert delivery.ack()
         assert settled | left <= sent

@@ -221,7 +221,7 @@ def test_work_that_takes_longer_than_the_silence_allowed_keeps_its_message(
     published(queue, 1)
     consumer, other = queue.consumer(prefetch=1), queue.consumer(prefetch=1)
     delivery = taken(consumer)
-    assert other.take(2.5 * place.settings.silence_seconds) is None
+    assert other.take(1.75 * place.settings.silence_seconds) is None
     assert delivery.ack()
     assert other.take(0.3) is None
     assert waiting(queue) == (0, 0)
