@@ -247,8 +247,8 @@ class Link:
     def call_once(self, function: Callable[[BlockingChannel], Result]) -> Result | None:
         """Runs a function in the thread on the connection that there is; None when it gets lost."""
         work: _Work[Result] = _Work(function, repeats=False)
-        self._submit(work)
         try:
+            self._submit(work)
             return work.future.result()
         except Unavailable:
             return None

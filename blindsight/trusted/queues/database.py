@@ -51,7 +51,6 @@ class Database:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
         if found == (0, 0, 0):
@@ -70,10 +69,16 @@ class Database:
             yield self._require_open()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection, alone in the file: all of it is on the disk afterwards, or nothing."""
+    def transaction(self, *, flush: bool = True) -> Iterator[sqlite3.Connection]:
+        """The connection, alone in the file: all of it is on the disk afterwards, or nothing.
+
+        Args:
+            flush: false for what a machine that loses its power may forget, as it forgets its processes;
+                the next flush takes it along.
+        """
         with self._lock, translated():
             db = self._require_open()
+            db.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db

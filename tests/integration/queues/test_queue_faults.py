@@ -111,33 +111,3 @@ def collect(process, took: Counter[str]) -> None:
         for text in process.stdout:
             if text.startswith("took"):
                 took[text.split()[1]] += 1
-
-
-def test_a_worker_that_is_killed_again_and_again_gets_through(place: Place) -> None:
-    place = place.but(max_deliveries=50)
-    with place.open() as queue:
-        sent = {one.message_id.hex() for one in published(queue, 30)}
-        settled: set[str] = set()
-        last: set[str] = set()
-        for number in range(2):
-            with worker(place, "ack", prefetch=3) as process:
-                line(process, "ready")
-                timer = threading.Timer(random.Random(number).uniform(0.0, 0.02), process.kill)
-                timer.start()
-                taken_now = ""
-                for text in process.stdout or ():
-                    word, *rest = text.split()
-                    if word == "took":
-                        taken_now = rest[0]
-                    elif rest == ["True"]:
-                        settled.add(taken_now)
-                timer.join()
-            last.add(taken_now)  # it died before, during or after the acknowledgement
-        consumer = queue.consumer(prefetch=3)
-        left: set[str] = set()
-        while (delivery := consumer.take(1.2 * place.settings.silence_seconds)) is not None:
-            left.add(delivery.message.message_id.hex())
-            assert delivery.ack()
-        assert settled | left <= sent
-        assert sent - settled - left <= last
-        assert queue.depth().ready == 0

@@ -197,9 +197,11 @@ def test_a_consumer_that_is_closed_gives_back_what_it_did_not_settle(queue: Queu
     assert held[0].ack()
     first.close()
     assert not held[1].ack()
-    assert first.take(0) is None
+    assert not held[2].reject("late")
+    assert [first.take(0), first.take(0)] == [None, None]
     second = queue.consumer(prefetch=3)
     assert [taken(second).message for _ in range(2)] == sent[1:]
+    assert queue.dead_letters() == []
 
 
 def test_a_delivery_is_settled_once(queue: Queue) -> None:
