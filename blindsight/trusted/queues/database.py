@@ -147,7 +147,7 @@ def _alone(path: Path) -> Iterator[None]:
     """One process at a time makes the file: SQLite does not wait while another changes its journal mode."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("w")
+        lock = Path(f"{path}.lock").open("w")  # noqa: SIM115
     except OSError as error:
         raise Unavailable(f"the queue {path} cannot be opened: {error.strerror}") from error
     with lock:

@@ -274,7 +274,7 @@ class EmbeddedDelivery:
 
 def _path(url: str) -> Path:
     path = url.partition(":")[2]
-    if not path or path.startswith("//"):
+    if not path or path.startswith("//") or Path(path).is_dir():
         raise InvalidArgument(f"the queue's URL is {url}, want embedded:PATH of a file")
     return Path(path)
 

@@ -40,6 +40,8 @@ _DELIVERY_COUNT = "x-delivery-count"
 # unless it is told otherwise.
 _LISTINGS = 1 << 30
 _BUSY_SECONDS = 0.1
+# A broker refuses when the queue is full, and for a moment also when the queue is new or changes its leader.
+_TRIES = 4
 
 
 class RabbitQueue:
@@ -85,10 +87,14 @@ class RabbitQueue:
             headers={_JOB: message.job_id.hex(), **headers},
             timestamp=int(time.time()),
         )
-        try:
-            channel.basic_publish("", name, message.body, properties, mandatory=True)
-        except amqp.NackError as error:
-            raise ResourceExhausted(self._settings.full) from error
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                channel.basic_publish("", name, message.body, properties, mandatory=True)
+                return
+            except amqp.NackError as error:
+                if not tries_left:
+                    raise ResourceExhausted(self._settings.full) from error
+                channel.connection.sleep(_BUSY_SECONDS)
 
     def put_dead(self, message: Message, reason: str, deliveries: int) -> None:
         """Publishes a dead letter."""

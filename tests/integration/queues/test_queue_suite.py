@@ -305,9 +305,14 @@ def test_what_is_not_sealed_never_reaches_a_queue() -> None:
         "hidden",
         "http://hidden@there",
         "embedded:",
+        "embedded:/",
         "embedded://host/x",
-        "amqp://u:hidden@h:x/",
         "amqp:///",
+        "amqp://u:hidden@h:x/",
+        "amqp://u:hid/hidden@h/",
+        "amqp://u:12/hidden@h",
+        "amqp://u:hid?hidden@h/",
+        "amqp://u:hid#hidden@h/",
     ],
 )
 def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:

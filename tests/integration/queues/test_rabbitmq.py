@@ -186,7 +186,7 @@ def test_tls_is_spoken_and_the_brokers_certificate_checked(
 
 @pytest.mark.parametrize("setting", ["cafile=/etc", "heartbeat=0"])
 def test_a_plain_url_has_no_settings(setting: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"has a setting {setting.partition('=')[0]}"):
+    with pytest.raises(InvalidArgument, match="has an unknown setting"):
         open_queue(f"amqp://127.0.0.1/?{setting}")
 
 
