@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pika
 import pytest
 from support.broker import Broker
 from support.certificates import self_signed
@@ -38,8 +39,13 @@ def embedded(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def rabbitmq(broker: Broker) -> Place:
-    return Place(broker.url, Settings(name=f"test.{os.urandom(6).hex()}", silence_seconds=SILENCE_SECONDS))
+def rabbitmq(broker: Broker) -> Iterator[Place]:
+    name = f"test.{os.urandom(6).hex()}"
+    yield Place(broker.url, Settings(name=name, silence_seconds=SILENCE_SECONDS))
+    # A broker with a hundred idle queues is slow to start again.
+    with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
+        for one in (name, f"{name}.dead"):
+            connection.channel().queue_delete(one)
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])

@@ -117,7 +117,7 @@ def test_a_publisher_behind_a_cut_cable_publishes_when_it_is_whole_again(rabbitm
 def test_a_broker_short_of_memory_says_so_and_still_takes_acknowledgements(
     broker: Broker, rabbitmq: Place
 ) -> None:
-    with rabbitmq.but(answer_seconds=3.0).open() as queue:
+    with rabbitmq.but(answer_seconds=2.0).open() as queue:
         published(queue, 1)
         consumer = queue.consumer(prefetch=1)
         delivery = taken(consumer)
