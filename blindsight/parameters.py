@@ -29,6 +29,10 @@ ACCUMULATOR_BITS = 64
 # A set whose noise bound allows fewer says so in `ParameterSet.max_batches`.
 MAX_BATCHES_PER_SEGMENT = 1024
 
+# An encrypted row: fields that are scored one by one, and values of each.
+MAX_FIELDS = 16
+MAX_FIELD_VALUES = 1 << 16
+
 # Rows of length sqrt(2) and queries of length 1 give coefficients of at most 2 sqrt(2).
 MIN_HEADROOM = 3.0
 

@@ -82,9 +82,11 @@ class Vault:
         parameter_set: str | None = None,
         embedder: str = "descriptor",
         dimension: int | None = None,
-        metric: Metric = "cosine",
+        metric: Metric | None = None,
         expected_size: int | None = None,
         max_norm: float | None = None,
+        channels: str | None = None,
+        size: int | None = None,
     ) -> Collection:
         """Adds a collection.
 
@@ -94,9 +96,11 @@ class Vault:
             parameter_set: one of the scheme's; else its default.
             embedder: what makes vectors of photos; "none" for vectors of your own.
             dimension: of a vector; needed for "none", else the embedder's own.
-            metric: "cosine", "euclidean" (squared distance) or "dot".
+            metric: "cosine", "euclidean" (squared distance) or "dot"; "squared-cosine" with channels.
             expected_size: how many items it may have one day; decides the layout.
             max_norm: longest vector (dot and euclidean); else the first ingest decides.
+            channels: "rgb" or "grey": embedder pixels keeps the raw pixels of these channels.
+            size: side, in pixels, of the picture that embedder pixels makes; 64 for channels.
 
         Raises:
             AlreadyExists: when the name is taken.
@@ -108,9 +112,11 @@ class Vault:
             parameter_set=parameter_set or "",
             embedder=embedder,
             dimension=_natural("dimension", dimension),
-            metric=wire.metric(metric),
+            metric=wire.metric(metric) if metric else pb.METRIC_UNSPECIFIED,
             expected_size=_natural("expected_size", expected_size),
             max_norm=max_norm or 0.0,
+            channels=channels or "",
+            size=_natural("size", size),
         )
         with calls.translated():
             answer = self._stub.CreateCollection(request, timeout=UNARY_SECONDS)

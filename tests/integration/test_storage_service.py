@@ -34,6 +34,7 @@ from blindsight.ciphertext import Form, parse_header
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.untrusted.storage.records import Region, SegmentId
 from blindsight.untrusted.storage.stores.sqlite import FILE_NAME
+from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION
 
 COLLECTION = collection()
 Start = Callable[..., Process]
@@ -142,7 +143,12 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
 def test_status_tells_version_counts_and_sizes(client: Client) -> None:
     client.append(Batches(COLLECTION).make(MAIN_0, items(3)))
     status = client.stub.GetStatus(pb.GetStatusRequest())
-    assert (status.version, status.collections, status.items, status.schema_version) == (__version__, 1, 3, 1)
+    assert (status.version, status.collections, status.items, status.schema_version) == (
+        __version__,
+        1,
+        3,
+        SCHEMA_VERSION,
+    )
     assert status.disk_bytes > client.get(COLLECTION).size_bytes > 65_000
     assert status.memory_bytes > 10 << 20
 

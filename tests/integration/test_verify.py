@@ -7,7 +7,7 @@ from support.photos import bomb, encoded, jpeg, photo
 
 from blindsight.errors import InvalidArgument, InvalidImage, InvalidVector, NotFound
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyholder import linear
+from blindsight.trusted.keyholder import linear, similarity
 
 RNG = np.random.default_rng(31)
 PAIRS_EACH = 6
@@ -25,9 +25,9 @@ def pair_bound(parameters, metric, a, b):
     """How far a distance may be from `plain`."""
     vectors = np.stack([a, b]).astype(np.float64)
     norm = float(np.linalg.norm(vectors, axis=1).max())
-    made = linear.make(linear.Metric(metric), vectors.shape[1], norm)
+    made = similarity.make(linear.Metric(metric), vectors.shape[1], norm)
     row = float(np.linalg.norm(made.rows(vectors[:1])))
-    return parameters.pair_error_bound(row) * made.form(vectors[1]).multiplier
+    return parameters.pair_error_bound(row) * made.form(vectors[1]).reading.multiplier
 
 
 def faces(dimension=128):

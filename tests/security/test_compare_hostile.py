@@ -27,7 +27,7 @@ SIDES = ("gallery", "query")
 
 
 def layout(stride):
-    return Layout(8, stride, PARAMETERS.ring_degree)
+    return Layout((8,), stride, PARAMETERS.ring_degree)
 
 
 def blocks(stride=8, owner=OWNER):
@@ -158,7 +158,7 @@ def test_random_bytes_and_random_damage_of_the_header_are_refused(evaluator, dat
 def test_blocks_of_different_counts_and_of_too_many_columns_are_refused(evaluator):
     gallery, _ = blocks(4)
     assert refused(evaluator, gallery=gallery) == (INVALID, "INVALID_CIPHERTEXT")
-    wide = Layout(17, 1, PARAMETERS.ring_degree)
+    wide = Layout((17,), 1, PARAMETERS.ring_degree)
     columns = OWNER.gallery(wide.pack(np.ones((1, 17)))).to_bytes()
     assert refused(evaluator, gallery=columns, query=columns) == (INVALID, "INVALID_CIPHERTEXT")
 
@@ -168,7 +168,7 @@ def test_blocks_of_another_owner_or_parameter_set_are_refused(evaluator):
     made = keys.create()
     for parameters in PARAMETER_SETS.values():
         secret = schemes.load(parameters, made.secret_key(parameters.name))
-        wide = Layout(8, 8, parameters.ring_degree)
+        wide = Layout((8,), 8, parameters.ring_degree)
         other = secret.encrypt_gallery(wide.pack(ROW[None]), OWNER.key_id).to_bytes()
         for side in SIDES:
             assert refused(evaluator, **{side: stranger[side]}) == (INVALID, "INVALID_CIPHERTEXT")

@@ -37,23 +37,24 @@ class Crypto:
         """Starts the workers and loads what they need."""
         await self._pool.warm(tasks.warm)
 
-    async def embed(self, embedder: str, dimension: int, data: bytes) -> tasks.Embedded:
+    async def embed(self, embedder: str, dimension: int, channels: str, data: bytes) -> tasks.Embedded:
         """Describes a photo.
 
         Raises:
             InvalidImage: when it is none.
         """
-        return await self._pool.run(tasks.embed, embedder, dimension, data)
+        return await self._pool.run(tasks.embed, embedder, dimension, channels, data)
 
     async def encrypt_rows(
         self, parameters: ParameterSet, layout: Layout, rows: Floats, first_slot: int
     ) -> bytes:
         """Encrypts a batch for one segment: a seeded block with a ciphertext per column."""
+        aligned = layout.align(rows)
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
                 *(
-                    self._pool.run(tasks.encrypt_rows, parameters.name, part, rows[:, columns], first_slot)
-                    for part, columns in _column_parts(layout, self.processes)
+                    self._pool.run(tasks.encrypt_rows, parameters.name, part, aligned[:, values], first_slot)
+                    for part, values in _column_parts(layout, self.processes)
                 )
             )
         return self._seeded(parameters, layout.columns, parts)
@@ -124,7 +125,7 @@ def _ranges(count: int, parts: int) -> Iterator[tuple[int, int]]:
 
 
 def _column_parts(layout: Layout, parts: int) -> Iterator[tuple[Layout, slice]]:
-    """Cuts a layout's columns: narrower layouts and the values that go into each."""
+    """Cuts a layout's columns: narrower layouts, and the values of aligned rows that go into each."""
     for start, stop in _ranges(layout.columns, parts):
-        values = slice(start * layout.stride, min(stop * layout.stride, layout.dimension))
-        yield Layout(values.stop - values.start, layout.stride, layout.ring_degree), values
+        values = slice(start * layout.stride, stop * layout.stride)
+        yield Layout((values.stop - values.start,), layout.stride, layout.ring_degree), values

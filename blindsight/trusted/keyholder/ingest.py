@@ -192,7 +192,7 @@ class Ingest:
     async def _embed_and_seal(self, photo: Photo, item_id: str, handle: bytes) -> _Prepared:
         collection = self._collection
         config = collection.config
-        embedded = await self._crypto.embed(config.embedder, config.dimension, photo.data)
+        embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
         self._seen.add(handle)
         metadata = ItemMetadata(item_id, photo.name, embedded.media_type)
         item = NewItem(

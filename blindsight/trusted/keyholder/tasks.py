@@ -6,6 +6,7 @@ cheaply.  A worker gets the secret keys once, when it starts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,6 +19,7 @@ from blindsight.parameters import PARAMETER_SETS
 from blindsight.residues import CiphertextBlock, read_block
 from blindsight.trusted.keyholder import embedders, images, schemes
 from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.linear import Reading
 from blindsight.trusted.keyholder.ranking import best_of
 from blindsight.trusted.keyholder.secrets import Secret
 
@@ -58,13 +60,13 @@ class Embedded:
     media_type: str
 
 
-def embed(embedder: str, dimension: int, data: bytes) -> Embedded:
+def embed(embedder: str, dimension: int, channels: str, data: bytes) -> Embedded:
     """Decodes a photo and describes it.
 
     Raises:
         InvalidImage: when it is none, see `images.decode`.
     """
-    made = embedders.create(embedder, dimension)
+    made = embedders.create(embedder, dimension, channels)
     image = images.decode(data, at_least=made.at_least)
     return Embedded(made.embed(image), images.media_type(data))
 
@@ -73,7 +75,7 @@ Encrypted = tuple[bytes, bytes]
 
 
 def encrypt_rows(parameter_set: str, layout: Layout, rows: Floats, first_slot: int) -> Encrypted:
-    """Encrypts columns of a batch; a caller may give a part of the columns as a narrower layout.
+    """Encrypts columns of a batch; a caller may give some of the columns as a narrower layout.
 
     Returns:
         residues and seeds, to be joined into one block.
@@ -111,18 +113,27 @@ class Pick:
     """What is wanted of a block of results.
 
     Attributes:
-        queries: for each segment, as many results.
-        k: how many scores of each result.
-        largest: whether large inner products are the better ones.
+        readings: of the queries; for each segment there are as many results.
+        k: how many of each result.
     """
 
-    queries: int
+    readings: tuple[Reading, ...]
     k: int
-    largest: bool
 
 
-# Slots and inner products of the best in one segment for one query, best first.
-Best = tuple[npt.NDArray[np.intp], Floats]
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best in one segment for one query, best first.
+
+    Attributes:
+        slots: where they stand.
+        scores: [count].
+        parts: [count, parts], what each score was made of.
+    """
+
+    slots: npt.NDArray[np.intp]
+    scores: Floats
+    parts: Floats
 
 
 def best_scores(
@@ -131,7 +142,7 @@ def best_scores(
     """Decrypts results and picks the best, so that few numbers leave the worker.
 
     Args:
-        block: ciphertexts [segment][query].
+        block: ciphertexts [segment][query][field].
         live: for each segment, [fill] which slots count.
         pick: how many, and which are better.
 
@@ -142,22 +153,26 @@ def best_scores(
         InvalidCiphertext: when the evaluator sent something else.
     """
     parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
-    if parsed.header.count != len(live) * pick.queries:
-        raise InvalidCiphertext(f"{parsed.header.count} results, want {len(live)} x {pick.queries}")
+    shape = len(live), len(pick.readings), len(layout.fields)
+    if parsed.header.count != math.prod(shape):
+        raise InvalidCiphertext(f"{parsed.header.count} results, want {' x '.join(map(str, shape))}")
     products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
     grid = parsed.header.parameters.score_grid
-    rounded = np.rint(products / grid) * grid
-    by_segment = rounded.reshape(len(live), pick.queries, layout.capacity)
+    rounded = (np.rint(products / grid) * grid).reshape(*shape, layout.capacity)
     return [
-        [_best(scores, np.flatnonzero(slots), pick) for scores in by_query]
-        for by_query, slots in zip(by_segment, live, strict=True)
+        [
+            _best(by_field.T, np.flatnonzero(slots), reading, pick.k)
+            for by_field, reading in zip(by_query, pick.readings, strict=True)
+        ]
+        for by_query, slots in zip(rounded, live, strict=True)
     ]
 
 
-def _best(scores: Floats, slots: npt.NDArray[np.intp], pick: Pick) -> Best:
-    values = scores[slots]
-    chosen = best_of(values, pick.k, largest=pick.largest)
-    return slots[chosen], values[chosen]
+def _best(products: Floats, slots: npt.NDArray[np.intp], reading: Reading, k: int) -> Best:
+    """Of products [capacity, fields], in slots that hold an item."""
+    scores = reading.scores(products[slots])
+    chosen = best_of(scores, k, largest=reading.higher_is_better)
+    return Best(slots[chosen], scores[chosen], reading.parts(products[slots[chosen]]))
 
 
 def encrypt_pair(parameter_set: str, layout: Layout, row: Floats, form: Floats) -> tuple[bytes, bytes]:

@@ -108,7 +108,8 @@ def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
 def _record(collection_id: bytes, collection: storage_pb2.Collection) -> CollectionRecord:
     try:
         chosen = parameters.by_name(collection.parameter_set)
-        layout = collection_layout(collection.dimension, chosen.ring_degree, collection.stride)
+        fields = tuple(collection.fields) or (collection.dimension,)
+        layout = collection_layout(fields, chosen.ring_degree, collection.stride)
     except BlindsightError as error:
         raise DataLoss(f"storage holds a bad record: {error}") from error
     return CollectionRecord(collection_id, chosen, collection.key_id, layout)

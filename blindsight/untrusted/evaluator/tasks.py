@@ -74,7 +74,7 @@ class ScoreTask:
         queries: what an `ExpandTask` made, in shared memory.
         count: queries in it.
         out: receives the scores.
-        offsets: byte offset in `out` of each score [3, primes, N]: [segment][query].
+        offsets: byte offset in `out` of each [fields, 3, primes, N]: [segment][query].
     """
 
     record: CollectionRecord

@@ -32,6 +32,7 @@ def collection_from(message: pb.Collection) -> CollectionRecord:
         key_id=message.key_id,
         dimension=message.dimension,
         stride=message.stride,
+        fields=tuple(message.fields),
     )
 
 
@@ -51,6 +52,7 @@ def collection_message(record: CollectionRecord) -> pb.Collection:
         items=record.items,
         items_added=record.items_added,
         size_bytes=record.size_bytes,
+        fields=record.fields,
     )
 
 

@@ -46,7 +46,8 @@ class StorageClient:
             sealed_config=collection.sealed_config,
             parameter_set=collection.parameter_set,
             key_id=collection.key_id,
-            dimension=collection.dimension,
+            dimension=sum(collection.fields),
+            fields=collection.fields if len(collection.fields) > 1 else (),
             stride=collection.stride,
         )
         request = storage_pb2.CreateCollectionRequest(collection=wanted)
@@ -255,7 +256,7 @@ def _collection(message: storage_pb2.Collection) -> StoredCollection:
         sealed_config=message.sealed_config,
         parameter_set=message.parameter_set,
         key_id=message.key_id,
-        dimension=message.dimension,
+        fields=tuple(message.fields) or (message.dimension,),
         stride=message.stride,
         created_unix_seconds=message.created_unix_seconds,
         sequence=message.sequence,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Measured with blocks of 4.2 MB beside a million items: larger pages write the index of random
 # handles more often than its entries change, smaller ones slow the blocks down.
 PAGE_BYTES = 8192

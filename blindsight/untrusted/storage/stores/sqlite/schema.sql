@@ -17,7 +17,8 @@ CREATE TABLE collections (
   epoch INTEGER NOT NULL DEFAULT 0,
   items INTEGER NOT NULL DEFAULT 0,
   items_added INTEGER NOT NULL DEFAULT 0,
-  size_bytes INTEGER NOT NULL DEFAULT 0
+  size_bytes INTEGER NOT NULL DEFAULT 0,
+  fields TEXT NOT NULL DEFAULT '' -- values of each, with commas between; '': one field
 );
 
 -- Answers of all appends there ever were, so that a repeated one gets the same.
