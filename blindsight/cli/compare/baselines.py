@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -82,20 +83,27 @@ def measure(baseline: Baseline, task: Task, folder: Path) -> Row | LeftOut:
 
 def _run(baseline: Baseline, sample: Path) -> Document:
     module, *rest = baseline.arguments
-    command = [sys.executable, "-m", f"baselines.{module}", str(sample), *rest]
-    with (
-        output.meter(f"{baseline.name}: measuring a sample") as meter,
-        # Its complaints are read when it has ended; a file holds any number of them.
-        sample.with_suffix(".log").open("w+", encoding="utf-8") as log,
-        subprocess.Popen(
-            command, cwd=BENCH, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
-    ):
-        try:
-            document = _follow(process.stdout or (), meter)
-        finally:
-            # Nothing is worth waiting for once this end gives up; after a whole answer it has ended.
-            process.terminate() if sys.exc_info()[0] else process.wait()
+    command = [sys.executable, "-P", "-m", f"baselines.{module}", str(sample), *rest]
+    paths = [str(BENCH), str(BENCH.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    # Its complaints are read when it has ended; a file holds any number of them.
+    with sample.with_suffix(".log").open("w+", encoding="utf-8") as log:
+        with (
+            output.meter(f"{baseline.name}: measuring a sample") as meter,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+            ) as process,
+        ):
+            try:
+                document = _follow(process.stdout or (), meter)
+            except BaseException:
+                process.terminate()
+                raise
         log.seek(0)
         said = log.read().strip().splitlines()
     if document is None:

@@ -11,7 +11,8 @@ import typer
 from blindsight.cli.options import Json
 from blindsight.errors import InvalidArgument
 
-MOST_IMAGES = 20_000
+# As many matches as one search returns; their errors are all looked at.
+MOST_IMAGES = 10_000
 
 
 def compare_schemes(

@@ -61,14 +61,17 @@ class Plot:
     Attributes:
         name: of its file.
         title, caption: for the page and the file.
+        mark: what tells figures that were scaled up from others; said where there are any.
         draw: fills the axes; told whether they are narrow.
     """
 
     name: str
     title: str
     caption: str
+    mark: str
     draw: Callable[[Axes, Sequence[Row], bool], None]
     rows: Callable[[Results], list[Row]]
+    field: str = "compare_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,10 @@ def _shown(results: Results) -> Iterator[tuple[Plot, str, list[Row]]]:
     count = f"{results.images.count:,}"
     for plot in PLOTS:
         rows = plot.rows(results)
+        marked = any(plot.field in row.scaled for row in rows)
+        caption = plot.caption.format(count=count) + (f" {plot.mark}" if marked else "")
         if rows:
-            yield plot, plot.caption.format(count=count), rows
+            yield plot, caption, rows
 
 
 # --- what is drawn ------------------------------------------------------------------------------
@@ -120,7 +125,7 @@ def _draw_times(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
     _dots(axes, rows, values, [_marked(row, "search_seconds", units.seconds) for row in rows])
     least = axes.get_xlim()[0]
     ticks = [tick for tick in _TICK_SECONDS if least <= tick <= max(values)]
-    _ticks(axes, ticks[:: 2 if narrow and len(ticks) > 4 else 1], units.seconds)
+    _ticks(axes, ticks[:: 2 if narrow and len(ticks) > 3 else 1], _round_time)
 
 
 def _draw_errors(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
@@ -129,9 +134,10 @@ def _draw_errors(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
     _logarithmic(axes, [least, most], narrow)
     start, end = axes.get_xlim()
     # No error has no place on such a scale: it stands at the edge.
-    values = [start if units.exact(row.max_error) else row.max_error or most for row in rows]
+    edge = start * (end / start) ** 0.03
+    values = [edge if units.exact(row.max_error) else row.max_error or most for row in rows]
     axes.axvspan(1, end, color=GRID, alpha=0.5, linewidth=0, zorder=0)
-    _dots(axes, rows, values, [units.error(row.max_error) for row in rows])
+    _dots(axes, rows, values, [units.error(row.max_error) for row in rows], edge)
     exponents = [exponent for exponent in range(-18, 19, 3) if start <= 10.0**exponent <= most]
     _ticks(axes, [10.0**exponent for exponent in exponents], _power)
 
@@ -161,10 +167,17 @@ def _draw_stages(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
             left += share
         _label(axes, 1.0, place, _marked(row, "search_seconds", units.seconds))
     _ticks(axes, [0, 0.5, 1] if narrow else [0, 0.25, 0.5, 0.75, 1], lambda value: f"{value:.0%}")
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False,
-        borderaxespad=0.2, handlelength=1.0, handleheight=1.0, columnspacing=1.4, labelcolor=INK,
-    )  # fmt: skip
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Above the bars, from the edge of the figure: there is room for it in the narrow one too."""
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        figure.legend(
+            loc="lower left", bbox_to_anchor=(0.025, axes.get_position().y1), ncols=3, frameon=False,
+            borderaxespad=0.2, handlelength=1.0, handleheight=1.0, columnspacing=1.4, labelcolor=INK,
+        )  # fmt: skip
 
 
 def _all(results: Results) -> list[Row]:
@@ -179,37 +192,33 @@ PLOTS = (
     Plot(
         "time-to-compare",
         "Time of one search",
-        (
-            "One photo compared with {count}, from its pixels to the best match. "
-            "Logarithmic; ○ scaled up from a sample."
-        ),
+        "One photo compared with {count}, from its pixels to the best match. Logarithmic.",
+        "○ was scaled up from a sample.",
         _draw_times,
         _all,
     ),
     Plot(
         "error",
         "Largest error of a similarity",
-        (
-            "Difference from plaintext, logarithmic. "
-            "A similarity lies between 0 and 1: in the grey, it means nothing."
-        ),
+        "Difference from plaintext. Logarithmic; in the grey it is larger than any similarity can be.",
+        "○ is of a sample.",
         _draw_errors,
         _encrypted,
     ),
     Plot(
         "bytes-per-image",
         "Bytes stored for each photo",
-        "With {count} photos stored. Hatched: scaled up from a sample.",
+        "With {count} photos stored.",
+        "Hatched: scaled up from a sample.",
         _draw_sizes,
         _all,
+        field="bytes_per_image",
     ),
     Plot(
         "stages",
         "Where the time of a search goes",
-        (
-            "Shares: encrypt the query, compare it, decrypt and rank. "
-            "At the right the whole; ≈ scaled up from a sample."
-        ),
+        "Shares: encrypt the query, compare it, decrypt and rank. The whole is at the right.",
+        "≈ was scaled up from a sample.",
         _draw_stages,
         _encrypted,
     ),
@@ -246,16 +255,26 @@ def _logarithmic(axes: Axes, values: Sequence[float], narrow: bool) -> None:
     axes.set_xlim(least / span**0.06, most * span ** (0.42 if narrow else 0.16))
 
 
-def _dots(axes: Axes, rows: Sequence[Row], values: Sequence[float], labels: Sequence[str]) -> None:
+def _dots(
+    axes: Axes, rows: Sequence[Row], values: Sequence[float], labels: Sequence[str], edge: float = 0.0
+) -> None:
+    """A dot for each row on a line from the edge; at `edge` an arrow without a line."""
     start = axes.get_xlim()[0]
     for place, (row, value, label) in enumerate(zip(rows, values, labels, strict=True)):
         colour = COLOURS[row.family]
         hollow = bool(row.scaled)
-        shape = "<" if value == start else "o"
-        axes.plot([start, value], [place, place], color=colour, linewidth=1.6, alpha=0.45, zorder=2)
+        shape = "<" if value == edge else "o"
+        axes.plot(
+            [value if value == edge else start, value],
+            [place, place],
+            color=colour,
+            linewidth=1.6,
+            alpha=0.45,
+            zorder=2,
+        )
         axes.plot(
             value, place, shape, color=colour, markerfacecolor=CARD if hollow else colour, markersize=8,
-            markeredgewidth=1.8, zorder=3, clip_on=False,
+            markeredgewidth=1.8, zorder=3,
         )  # fmt: skip
         _label(axes, value, place, label)
 
@@ -273,6 +292,11 @@ def _ticks(axes: Axes, ticks: Sequence[float], written: Callable[[float], str]) 
     axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
+
+
+def _round_time(value: float) -> str:
+    """A tick, which is a round number of its unit."""
+    return f"{value / 60:g} min" if 60 <= value < 3600 else units.seconds(value)
 
 
 def _power(value: float) -> str:

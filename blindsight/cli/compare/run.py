@@ -17,7 +17,7 @@ from blindsight import __version__
 from blindsight.cli import files, output
 from blindsight.cli.compare import baselines, page, photos, plaintext, plots, results, units, vaults, verdict
 from blindsight.cli.compare.plaintext import Task
-from blindsight.cli.compare.results import Images, LeftOut, Results, Row
+from blindsight.cli.compare.results import Images, LeftOut, Method, Results, Row
 
 
 def run(paths: Sequence[str], out: Path, images: int, *, as_json: bool) -> None:
@@ -115,14 +115,15 @@ def _show(found: Results, sentences: Sequence[str], out: Path) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     """Figures of a row for a terminal: encrypt, search, bytes, error, right."""
-
-    def marked(text: str, *fields: str) -> str:
-        return f"≈ {text}" if set(fields) & set(row.scaled) else text
-
+    encrypted = row.method is not Method.PLAINTEXT
     return (
-        marked(units.seconds(row.encrypt_seconds), "encrypt_seconds"),
-        marked(units.seconds(row.search_seconds), "compare_seconds"),
-        marked(units.size(row.bytes_per_image), "bytes_per_image"),
-        units.error(row.max_error),
+        _marked(row, "encrypt_seconds", units.seconds(row.encrypt_seconds)) if encrypted else page.NOTHING,
+        _marked(row, "compare_seconds", units.seconds(row.search_seconds)),
+        _marked(row, "bytes_per_image", units.size(row.bytes_per_image)),
+        units.error(row.max_error) if encrypted else page.NOTHING,
         f"{row.right} of {len(row.answers)}",
     )
+
+
+def _marked(row: Row, field: str, text: str) -> str:
+    return f"≈ {text}" if field in row.scaled else text

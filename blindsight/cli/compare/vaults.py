@@ -74,28 +74,22 @@ def _create_keys(folder: Path) -> dict[str, float]:
     paths = ["--out", str(folder / KEY_FILE_NAME), "--passphrase-file", str(passphrase)]
     done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise KeyFileError(f"no key set could be made: {done.stderr.strip()}")
+        said = done.stderr.strip().splitlines()
+        raise KeyFileError(f"no key set could be made: {said[-1] if said else 'no reason known'}")
     seconds: dict[str, float] = json.loads(done.stdout)["keygen_seconds"]
     return seconds
 
 
 def measure(services: Services, recipe: Recipe, task: Task) -> Row:
     """Puts the gallery in, asks every query some times, and compares all values with plaintext."""
-    name = recipe.parameter_set
-    collection = services.vault.create_collection(
-        name,
-        scheme=recipe.family.value,
-        parameter_set=name,
-        embedder="pixels",
-        channels="rgb",
-        size=photos.SIDE,
-        expected_size=len(task.gallery.pixels),
-    )
+    name, count = recipe.parameter_set, len(task.gallery.pixels)
+    collection = _create(services.vault, recipe, count)
     encrypt_seconds = _ingest(collection, task.gallery)
     first = collection.search(photos.picture(task.asked[0].pixels), k=1).timings
-    hits = [_all_hits(collection, one, len(task.gallery.pixels)) for one in task.asked]
+    hits = [_all_hits(collection, one, count) for one in task.asked]
     query_seconds, compare_seconds, decrypt_seconds = _stages(collection, task.asked)
     about = collection.describe()
+    services.vault.delete_collection(name)  # the next one needs the disk and the memory
     return Row(
         name=name,
         family=recipe.family,
@@ -108,7 +102,7 @@ def measure(services: Services, recipe: Recipe, task: Task) -> Row:
         query_seconds=query_seconds,
         compare_seconds=compare_seconds,
         decrypt_seconds=decrypt_seconds,
-        bytes_per_image=about.size_bytes / len(task.gallery.pixels),
+        bytes_per_image=about.size_bytes / count,
         max_error=_max_error(hits, task.values),
         answers=tuple(_answer(found, query) for found, query in zip(hits, task.queries, strict=True)),
         details={
@@ -118,6 +112,18 @@ def measure(services: Services, recipe: Recipe, task: Task) -> Row:
             "stride": about.stride,
             "size_bytes": about.size_bytes,
         },
+    )
+
+
+def _create(vault: Vault, recipe: Recipe, count: int) -> Collection:
+    return vault.create_collection(
+        recipe.parameter_set,
+        scheme=recipe.family.value,
+        parameter_set=recipe.parameter_set,
+        embedder="pixels",
+        channels="rgb",
+        size=photos.SIDE,
+        expected_size=count,
     )
 
 

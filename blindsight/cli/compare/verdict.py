@@ -108,7 +108,7 @@ def _naive_answers(rows: Sequence[Row]) -> str:
             if worst.max_error is None
             else f"are off by up to {units.error(worst.max_error)}"
         )
-        found = " and ".join(f"{_of(row)} under {row.family.upper()}" for row in rows)
+        found = " and ".join(f"{_of(row)} searches under {row.family.upper()}" for row in rows)
         return (
             f"Raw pixels overflow there: similarities, which lie between 0 and 1, {off}. "
             f"Of {rows[0].answers[0].candidates} photos it picked the right one in {found}."
