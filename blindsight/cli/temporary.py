@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from blindsight.errors import Unavailable
 
@@ -27,23 +29,22 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
     Raises:
         Unavailable: when they do not start.
     """
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "blindsight.cli",
-        "up",
-        "--data",
-        str(data),
-        "--port",
-        "0",
-        "--json",
-    ]
+    command = [sys.executable, "-P", "-m", "blindsight.cli", "up", "--json"]
+    options = ["--data", str(data), "--port", "0"]
     said = subprocess.PIPE if quiet else None
     # Few lines are said, far less than a pipe holds.
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True
-    ) as process:
+    with (
+        ended_by_sigterm(),
+        subprocess.Popen(
+            [*command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            # Ctrl-C goes to the process group of the terminal; it ends the block, and the block ends these.
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:
@@ -52,6 +53,20 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGTERM)
             _wait(process)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Lets SIGTERM end a block as Ctrl-C does, so that nothing that it started stays behind."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _reason(process: subprocess.Popen[str]) -> str:

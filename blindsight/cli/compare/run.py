@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.text import Text
 
 from blindsight import __version__
-from blindsight.cli import files, output
+from blindsight.cli import files, output, temporary
 from blindsight.cli.compare import baselines, page, photos, plaintext, plots, results, units, vaults, verdict
 from blindsight.cli.compare.plaintext import Task
 from blindsight.cli.compare.results import Images, LeftOut, Method, Results, Row
@@ -45,7 +45,7 @@ def _measured(paths: Sequence[str], wanted: int) -> tuple[Results, Task]:
     output.note(page.about_images(described))
     machine = _machine()
     rows, left_out = list[Row](), list[LeftOut]()
-    with tempfile.TemporaryDirectory(prefix="blindsight-compare-") as folder:
+    with temporary.ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="blindsight-compare-") as folder:
         task, plain = plaintext.judge(gallery, photos.queries(gallery))
         for found in _schemes(task, Path(folder)):
             if isinstance(found, Row):
