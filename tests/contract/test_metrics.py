@@ -14,6 +14,11 @@ OURS = re.compile(
     r"blindsight_(keyholder|evaluator|storage)(_[a-z]+)*_(seconds|bytes|items|restarts)(_total)?"
 )
 COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds"}
+REGISTRIES = {
+    "keyholder": metrics.KEYHOLDER,
+    "evaluator": metrics.EVALUATOR,
+    "storage": metrics.STORAGE,
+}
 CLOSED_SETS = {"scheme", "parameter_set", "outcome", "grpc_service", "grpc_method", "grpc_code"}
 
 
@@ -43,3 +48,15 @@ def test_labels_come_from_closed_sets(name: str) -> None:
 def test_a_metric_says_what_it_counts(name: str) -> None:
     (family,) = CATALOGUE[name].describe()
     assert re.fullmatch(r"[A-Z].*\.", family.documentation)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_metric_is_served_by_the_service_that_it_is_named_after(name: str) -> None:
+    shown, _ = exposed(CATALOGUE[name])
+    (family,) = CATALOGUE[name].describe()
+    serving = {
+        service
+        for service, registry in REGISTRIES.items()
+        if family.name in {one.name for one in registry.collect()}
+    }
+    assert serving == {service for service in REGISTRIES if shown.startswith(f"blindsight_{service}_")}

@@ -43,7 +43,7 @@ def main() -> int:
         if settings.die_with_parent:
             workers.die_with_parent()
         logs.configure("storage", level=settings.log_level)
-        metrics.serve(settings.metrics_port)
+        metrics.serve(metrics.STORAGE, settings.metrics_port)
         asyncio.run(serve(settings))
     except (BlindsightError, OSError) as error:
         sys.stderr.write(f"blindsight storage: {error}\n")
