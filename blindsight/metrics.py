@@ -13,6 +13,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     start_http_server,
 )
 
@@ -57,21 +58,21 @@ KEYGEN_SECONDS = Histogram(
 )
 ENCRYPT_SECONDS = Histogram(
     "blindsight_keyholder_encrypt_seconds",
-    "Encrypting one query or one batch of a gallery.",
+    "Encrypting one group of queries, one batch of a gallery, or both sides of one pair.",
     ("scheme", "parameter_set"),
     buckets=_SECONDS,
     registry=KEYHOLDER,
 )
 DECRYPT_SECONDS = Histogram(
     "blindsight_keyholder_decrypt_seconds",
-    "Decrypting all results of one search.",
+    "Decrypting all results of one group of queries, one pair, or one segment for a repack.",
     ("scheme", "parameter_set"),
     buckets=_SECONDS,
     registry=KEYHOLDER,
 )
 SCORE_SECONDS = Histogram(
     "blindsight_evaluator_score_seconds",
-    "Scoring one encrypted search over a whole collection.",
+    "Scoring one encrypted group of queries, from its first byte to the last result.",
     ("scheme", "parameter_set"),
     buckets=_SECONDS,
     registry=EVALUATOR,
@@ -97,6 +98,8 @@ STORED_ITEMS = Counter(
 def serve(own: CollectorRegistry, port: int) -> None:
     """Serves /metrics on loopback: a service's own metrics and what all share; port 0 means not at all."""
     if port:
+        # They are a second family for each counter and histogram, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         for shared in _SHARED:
             own.register(shared)
         start_http_server(port, addr="127.0.0.1", registry=own)
