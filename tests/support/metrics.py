@@ -6,7 +6,7 @@ import socket
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,10 +14,13 @@ from prometheus_client.samples import Sample
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens."""
-    with ExitStack() as probes:
-        taken = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in taken]
+    """Ports on which nobody listens, one after the other."""
+    while True:
+        with ExitStack() as probes, suppress(OSError, OverflowError):
+            first = probes.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            for port in range(first + 1, first + count):
+                probes.enter_context(socket.create_server(("127.0.0.1", port)))
+            return list(range(first, first + count))
 
 
 def scrape(port: int) -> list[Metric]:
