@@ -54,12 +54,14 @@ def _lock(folder: Path) -> None:
 
 
 async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
-    storage = StorageClient(settings.storage_address)
-    evaluator = EvaluatorClient(settings.evaluator_address)
+    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
+    evaluator = EvaluatorClient(settings.evaluator_address, settings.keepalive_seconds)
     keyholder = Keyholder(opened, storage, evaluator, settings.workers, settings.data)
     try:
         await keyholder.start()
-        service = Service([SERVICE_NAME], lambda server: register(keyholder, server))
+        service = Service(
+            [SERVICE_NAME], lambda server: register(keyholder, server), settings.keepalive_seconds
+        )
         await service.run(settings.address, insecure=settings.insecure)
     finally:
         await keyholder.close()

@@ -28,7 +28,7 @@ async def serve(settings: StorageSettings) -> None:
         servicer = StorageServicer(store, threads, sweeper, settings)
         try:
             sweeper.begin()  # a deletion that the last process did not finish
-            service = server.Service([SERVICE_NAME], servicer.register)
+            service = server.Service([SERVICE_NAME], servicer.register, settings.keepalive_seconds)
             await service.run(settings.address, insecure=settings.insecure)
         finally:
             await sweeper.stop()

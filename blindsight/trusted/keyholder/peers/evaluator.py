@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from blindsight import server, streams
 from blindsight.columns import Region
+from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
@@ -52,10 +53,11 @@ class EvaluatorClient:
 
     Args:
         address: HOST:PORT.
+        keepalive_seconds: see `server.channel`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
+    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
         self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
 
     async def score(
