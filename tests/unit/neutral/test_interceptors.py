@@ -62,7 +62,8 @@ def handled(method: str) -> dict[str, float]:
     return {
         sample.labels["grpc_code"]: sample.value
         for sample in family.samples
-        if sample.name.endswith("_total") and sample.labels["grpc_method"] == method
+        if sample.name.endswith("_total")
+        and (sample.labels["grpc_service"], sample.labels["grpc_method"]) == ("test.Endless", method)
     }
 
 
