@@ -14,35 +14,46 @@ from blindsight.client import calls, verifying, wire
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.models import CollectionInfo, Metric, VaultStatus, Verification
 from blindsight.client.verifying import VerifyInput
+from blindsight.connections import (
+    KEEPALIVE_SECONDS,
+    LEAST_KEEPALIVE_SECONDS,
+    MOST_KEEPALIVE_SECONDS,
+    client_options,
+)
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
-from blindsight.streams import MAX_MESSAGE_BYTES
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Photos go to the address that was given and through nobody's proxy.
-    ("grpc.enable_http_proxy", 0),
-]
 
 
-def connect(address: str | None = None, *, timeout_seconds: float = 10.0) -> Vault:
+def connect(
+    address: str | None = None,
+    *,
+    timeout_seconds: float = 10.0,
+    keepalive_seconds: float = KEEPALIVE_SECONDS,
+) -> Vault:
     """Opens a vault and makes sure that its keyholder answers.
 
     Args:
         address: HOST:PORT; else the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
         timeout_seconds: how long the keyholder may take to answer.
+        keepalive_seconds: a connection on which nothing comes for so long, not even the answer to a ping, is
+            lost, and its calls raise Unavailable; however long a call takes, its keyholder answers pings.
 
     Raises:
-        InvalidArgument: when the address is none.
+        InvalidArgument: when the address is none, or the keepalive is not between a second and a day.
         Unavailable: when no keyholder answers there.
     """
     target = address or os.environ.get(ADDRESS_VARIABLE) or blindsight.DEFAULT_ADDRESS
     _check_address(target)
-    channel = grpc.insecure_channel(target, options=_OPTIONS)
+    if not LEAST_KEEPALIVE_SECONDS <= keepalive_seconds <= MOST_KEEPALIVE_SECONDS:
+        raise InvalidArgument(
+            f"keepalive of {keepalive_seconds:g} seconds, want {LEAST_KEEPALIVE_SECONDS:g} to "
+            f"{MOST_KEEPALIVE_SECONDS:g}"
+        )
+    channel = grpc.insecure_channel(target, options=client_options(keepalive_seconds))
     try:
         _check_health(channel, target, timeout_seconds)
     except BaseException:

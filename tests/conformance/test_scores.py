@@ -12,7 +12,7 @@ from support.schemes import Pair
 from blindsight.columns import Layout, widest_stride
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, PARAMETER_SETS
 from blindsight.trusted.keyholder import keys, schemes
-from blindsight.trusted.keyholder.linear import MAX_ROW_NORM, Metric
+from blindsight.trusted.keyholder.linear import MAX_ROW_NORM, Metric, refined
 from blindsight.trusted.keyholder.similarity import METRICS, make
 
 # Dimension and stride: constants, powers of two, odd ones, the widest, and more columns than add up at once.
@@ -122,19 +122,28 @@ def test_every_metric_is_right_on_vectors_of_any_length(pair, metric, dimension)
     np.testing.assert_allclose(got, want, atol=bound)
 
 
-def test_the_noise_of_a_single_pair_stays_within_its_own_smaller_bound(pair):
+def test_a_single_pair_stays_within_its_own_smaller_bound(pair):
     parameters = pair.parameters
-    layout = Layout((129,), 256, parameters.ring_degree)
-    rows, forms = MAX_ROW_NORM * unit_rows(40, 129), unit_rows(40, 129, seed=4)
+    balance = parameters.pair_balance
+    vectors, queries = unit_rows(40, 128), unit_rows(40, 128, seed=4)
+    made = refined(make(Metric.EUCLIDEAN, 128, 1.0), parameters)
+    layout = Layout(made.fields, widest_stride(made.fields, parameters.ring_degree), parameters.ring_degree)
     errors = []
-    for row, form in zip(rows, forms, strict=True):
-        block = pair.block(layout, [pair.encrypt_rows(layout, row[None] * parameters.pair_balance)])
-        product = pair.score(layout, [block], form[None] / parameters.pair_balance)[0, 0, 0]
-        errors.append(product - row @ form)
+    for vector, query in zip(vectors, queries, strict=True):
+        row, form = made.rows(vector[None]), made.form(query)
+        block = pair.block(layout, [pair.encrypt_rows(layout, row * balance)])
+        products = pair.products(layout, [block], form.weights[None] / balance)[0, 0, :, 0]
+        got = form.reading.scores(products[None])[0]
+        errors.append((got - np.square(vector - query).sum()) / multiplier(form.reading))
     bound = parameters.pair_error_bound(MAX_ROW_NORM)
     assert np.abs(errors).max() <= bound
     assert np.std(errors) > bound / 60
     assert bound <= parameters.score_error_bound(1, MAX_ROW_NORM)
+
+
+def multiplier(reading):
+    """What turns an error of the product into one of the score."""
+    return getattr(reading, "coarse", reading).multiplier
 
 
 def test_decrypting_a_gallery_gives_its_rows_back(pair):

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
+from support.metrics import free_ports, value
 from support.services import Process, failed_start, wait_until
 from support.storage import (
     MAIN_0,
@@ -494,12 +495,7 @@ def test_no_id_and_no_byte_of_an_item_is_logged(start: Start, tmp_path: Path) ->
 
 
 def test_metrics_count_what_was_stored(start: Start, tmp_path: Path) -> None:
-    import socket
-    import urllib.request
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     process = start(metrics_port=str(port))
     with Client(process.address) as client:
         client.create(COLLECTION)
@@ -508,13 +504,8 @@ def test_metrics_count_what_was_stored(start: Start, tmp_path: Path) -> None:
         )
         client.append(append)
         client.append(append)  # a repetition stores nothing
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-        text = response.read().decode()
-    assert "blindsight_storage_stored_items_total 2.0" in text
-    stored = next(
-        line for line in text.splitlines() if line.startswith("blindsight_storage_stored_bytes_total ")
-    )
-    assert float(stored.split()[1]) == len(append.block) + 1000
+    assert value(port, "blindsight_storage_stored_items_total") == 2
+    assert value(port, "blindsight_storage_stored_bytes_total") == len(append.block) + 1000
 
 
 def test_a_stopped_process_is_gone(start: Start) -> None:

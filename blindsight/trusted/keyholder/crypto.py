@@ -81,7 +81,10 @@ class Crypto:
         live: list[npt.NDArray[np.bool_]],
         pick: tasks.Pick,
     ) -> list[list[tasks.Best]]:
-        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`."""
+        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`.
+
+        A search has many of these; `Scoring` measures them as one.
+        """
         return await self._pool.run(tasks.best_scores, parameters.name, layout, block, live, pick)
 
     async def encrypt_pair(
@@ -91,14 +94,15 @@ class Crypto:
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.encrypt_pair, parameters.name, layout, row, form)
 
-    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> float:
-        """Decrypts their product."""
+    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
+        """Decrypts their products: [fields]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
 
     async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
-        return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
+        with _timer(metrics.DECRYPT_SECONDS, parameters):
+            return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
 
     def process_ids(self) -> list[int]:
         """The workers that are alive."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from blindsight.columns import Fields, Floats
 from blindsight.errors import InvalidVector
+from blindsight.parameters import ParameterSet
 
 # Rows of dot and Euclidean collections are divided by the collection's largest norm, so a row is at
 # most (1, 1): one value for the direction's length, one for the squared norm's column.
@@ -157,6 +158,65 @@ class Euclidean:
         area = self._max_norm**2
         reading = Affine(False, length * area, float(scaled @ scaled) * area)
         return LinearForm(weights / length, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedReading:
+    """Puts the products of two digits together for another reading."""
+
+    coarse: Reading
+    steps: int
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.coarse.higher_is_better
+
+    def scores(self, products: Floats) -> Floats:
+        return self.coarse.scores(self._joined(products))
+
+    def parts(self, products: Floats) -> Floats:
+        return self.coarse.parts(self._joined(products))
+
+    def _joined(self, products: Floats) -> Floats:
+        return products[:, :1] + products[:, 1:] / self.steps
+
+
+class Refined:
+    """A metric of one field whose values have two digits, for a scheme that rounds them.
+
+    With r = r1 + r2 / steps and f = f1 + f2 / steps, where r1 and f1 are multiples of 1 / unit,
+
+        <r, f> = <r1, f1> + (<r1, f2> + <r2, f1>) / steps
+
+    but for <r2, f2> / steps^2, which is smaller than what the second digits are rounded by.  The two terms
+    are two fields: r1 beside f1, and r1, r2 beside f2, f1.
+    """
+
+    def __init__(self, coarse: Linear, unit: float, steps: int) -> None:
+        (dimension,) = coarse.fields
+        self._coarse, self._unit, self._steps = coarse, unit, steps
+        self.fields: Fields = (dimension, 2 * dimension)
+        self.largest_row, self.amplification = coarse.largest_row, coarse.amplification
+
+    def rows(self, vectors: Floats) -> Floats:
+        first, second = self._digits(self._coarse.rows(vectors))
+        return np.concatenate([first, first, second], axis=1)
+
+    def form(self, query: Floats) -> LinearForm:
+        made = self._coarse.form(query)
+        first, second = self._digits(made.weights)
+        return LinearForm(np.concatenate([first, second, first]), RefinedReading(made.reading, self._steps))
+
+    def _digits(self, values: Floats) -> tuple[Floats, Floats]:
+        first = np.rint(values * self._unit) / self._unit
+        return first, (values - first) * self._steps
+
+
+def refined(coarse: Linear, parameters: ParameterSet) -> Linear:
+    """The metric with as many digits as a pair of vectors needs under these parameters."""
+    if parameters.pair_steps == 1:
+        return coarse
+    return Refined(coarse, parameters.gallery_scale, parameters.pair_steps)
 
 
 def check_vectors(vectors: Floats, dimension: int) -> None:

@@ -189,8 +189,8 @@ def encrypt_pair(parameter_set: str, layout: Layout, row: Floats, form: Floats) 
     return gallery.to_bytes(), query.to_bytes()
 
 
-def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> float:
-    """Decrypts the product of what `encrypt_pair` made: <row, form>.
+def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> Floats:
+    """Decrypts the products of what `encrypt_pair` made: <row, form> of each field, [fields].
 
     Raises:
         InvalidCiphertext: when the evaluator sent something else.
@@ -198,10 +198,11 @@ def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> float:
     parameters = PARAMETER_SETS[parameter_set]
     parsed = read_block(block, parameters, _key_id(parameter_set))
     got = parsed.header.count, parsed.header.polynomials
-    if got != (1, 3):
-        raise InvalidCiphertext(f"{got[0]} results of {got[1]} polynomials, want 1 of 3")
-    product = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))[0, 0]
-    return float(np.rint(product / parameters.pair_grid) * parameters.pair_grid)
+    if got != (len(layout.fields), 3):
+        raise InvalidCiphertext(f"{got[0]} results of {got[1]} polynomials, want {len(layout.fields)} of 3")
+    products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))[:, 0]
+    rounded: Floats = np.rint(products / parameters.pair_grid) * parameters.pair_grid
+    return rounded
 
 
 def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:

@@ -157,19 +157,21 @@ class Verify:
         self, metric: Metric, parameters: ParameterSet, vectors: Floats, timings: Timings
     ) -> float:
         _check_pair(vectors, metric)
-        made = similarity.make(metric, vectors.shape[1], float(np.linalg.norm(vectors, axis=1).max()))
+        longest = float(np.linalg.norm(vectors, axis=1).max())
+        made = linear.refined(similarity.make(metric, vectors.shape[1], longest), parameters)
         degree = parameters.ring_degree
         layout = Layout(made.fields, widest_stride(made.fields, degree), degree)
         row, form = made.rows(vectors[:1])[0], made.form(vectors[1])
         started = time.perf_counter()
         gallery, query = await self._crypto.encrypt_pair(parameters, layout, row, form.weights)
         encrypted = time.perf_counter()
-        block = await self._evaluator.compare(gallery, query)
+        columns = [last - first for first, last in layout.field_columns]
+        block = await self._evaluator.compare(gallery, query, columns)
         compared = time.perf_counter()
-        product = await self._crypto.decrypt_pair(parameters, layout, block)
+        products = await self._crypto.decrypt_pair(parameters, layout, block)
         timings.encrypt, timings.score = encrypted - started, compared - encrypted
         timings.decrypt = time.perf_counter() - compared
-        return _as_distance(metric, float(form.reading.scores(np.array([[product]]))[0]))
+        return _as_distance(metric, float(form.reading.scores(products[None])[0]))
 
     async def item(
         self, collection: OpenCollection, item_id: str, vector: Floats, threshold: float | None

@@ -12,6 +12,7 @@ import grpc.aio
 
 from blindsight import logs, parameters, server, status
 from blindsight.columns import Region, collection_layout
+from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.interceptors import REQUEST_ID_KEY
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
@@ -30,10 +31,11 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
+        keepalive_seconds: see `server.channel`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
+    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
         self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._channel)
 
     async def close(self) -> None:

@@ -149,7 +149,7 @@ class Scorer:
         meter.expand_seconds += await self._pool.run(tasks.expand, task)
 
     async def compare(self, task: tasks.CompareTask) -> tuple[bytes, float]:
-        """Multiplies one row by one query: a block of one product, and the kernel's seconds.
+        """Multiplies one row by one query: a block of one product per field, and the kernel's seconds.
 
         Raises:
             InvalidCiphertext: for a bad residue or seed.

@@ -203,7 +203,7 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     """Multiplies a row by a query, with the kernel of every search.
 
     Returns:
-        a block of one ciphertext of three polynomials, and the seconds that the kernel took.
+        a block of one ciphertext of three polynomials per field, and the seconds that the kernel took.
 
     Raises:
         InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
@@ -211,12 +211,11 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     parameters = task.parameters
     segment = _columns(task, task.gallery, Side.GALLERY)
     query = _columns(task, task.query, Side.QUERY)
-    out = np.empty(Geometry(parameters, segment.shape[1]).score_words, np.uint32)
+    out = np.empty(len(task.fields) * Geometry(parameters, segment.shape[1]).score_words, np.uint32)
     started = time.perf_counter()
-    fields = ((0, segment.shape[1]),)
-    _running().kernel.score([segment], query[None], parameters, fields, out, np.zeros((1, 1), np.int64))
+    _running().kernel.score([segment], query[None], parameters, task.fields, out, np.zeros((1, 1), np.int64))
     seconds = time.perf_counter() - started
-    residues = out.reshape(1, SCORE_POLYNOMIALS, len(parameters.primes), parameters.ring_degree)
+    residues = out.reshape(-1, SCORE_POLYNOMIALS, len(parameters.primes), parameters.ring_degree)
     return full_block(parameters, task.key_id, residues).to_bytes(), seconds
 
 

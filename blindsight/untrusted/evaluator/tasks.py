@@ -93,12 +93,14 @@ class CompareTask:
     Attributes:
         parameters, key_id: what both blocks must be of.
         gallery, query: blocks of as many ciphertexts, in the wire form.
+        fields: first ciphertext of each field of the row, and the one after the last.
     """
 
     parameters: ParameterSet
     key_id: bytes
     gallery: bytes
     query: bytes
+    fields: tuple[tuple[int, int], ...]
 
 
 def expanded_bytes(record: CollectionRecord, count: int) -> int:

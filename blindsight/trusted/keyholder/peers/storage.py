@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 from blindsight import server, streams
 from blindsight.columns import Region
+from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import DataLoss, Unavailable
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
@@ -28,10 +29,11 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
+        keepalive_seconds: see `server.channel`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
+    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
         self._stub = storage_pb2_grpc.StorageServiceStub(self._channel)
 
     async def create_collection(self, collection: StoredCollection) -> StoredCollection:
@@ -91,7 +93,9 @@ class StorageClient:
         """Removes a collection."""
         request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
         async with calls.calling("storage", self._channel):
-            await self._stub.DeleteCollection(request, metadata=calls.metadata())
+            await self._stub.DeleteCollection(
+                request, metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
+            )
 
     async def append(
         self,
@@ -130,7 +134,9 @@ class StorageClient:
             try:
                 with calls.errors_of("storage"):
                     parts = _append_parts(header, messages, block, items)
-                    answer = await self._stub.Append(parts, metadata=calls.metadata())
+                    answer = await self._stub.Append(
+                        parts, metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
+                    )
                 return answer.sequence, answer.epoch
             except Unavailable:
                 if attempt + 1 == APPEND_ATTEMPTS:
