@@ -2,12 +2,13 @@
 
 import json
 import re
+import signal
 import sys
 
 import pytest
 from PIL import Image
 from support import photos
-from support.command import FEW_WORKERS, run
+from support.command import FEW_WORKERS, run, started
 
 from blindsight.cli import app
 
@@ -114,6 +115,21 @@ def test_a_path_that_is_not_there_is_one_line_and_exit_code_2(tmp_path):
     done = run("compare-schemes", "nowhere", "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "blindsight: error: no such file or folder: nowhere\n"
+
+
+def test_a_run_that_is_stopped_leaves_nothing_behind(folder, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    arguments = ["compare-schemes", str(folder), "--images", "6", "--out", str(tmp_path / "out")]
+    with started(*arguments, TMPDIR=str(scratch), **FEW_WORKERS) as process:
+        assert any("✓ ckks-4096" in line for line in process.stderr)
+        [path] = scratch.glob("*/vault/keyholder/log.jsonl")
+        with path.open() as log:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+            assert "draining" in log.read(), "the services were asked to stop, not killed"
+    assert list(scratch.iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_without_matplotlib_one_line_says_how_to_get_it(tmp_path, monkeypatch, capsys):

@@ -65,7 +65,7 @@ class Broken(Exception):
 def measure(baseline: Baseline, task: Task, folder: Path) -> Row | LeftOut:
     """Runs a program; what is missing here is left out with the reason."""
     if not BENCH.joinpath("baselines").is_dir():
-        return LeftOut(baseline.name, "its program is in bench/ of the source tree, not in the package")
+        return LeftOut(baseline.name, "programs of bench/ are in the source tree, not in the package")
     sample = baseline.sample(task)
     path = folder / f"{baseline.name}.npz".replace(" ", "-")
     np.savez(
@@ -157,7 +157,7 @@ def naive_row(name: str, found: Document, task: Task, sample: Sample) -> Row:
         family=family,
         method=Method.NAIVE,
         hides="nothing: it holds the key",
-        security="128-bit parameters; the key lies beside the data",
+        security="128-bit (classical), but the key lies beside the data",
         keygen_seconds=found["keygen_seconds"],
         encrypt_seconds=scaled(found["encrypt_seconds"], count),
         encrypt_includes="encrypting and serialising the photos, in memory",
@@ -183,7 +183,7 @@ def paillier_row(name: str, found: Document, task: Task, sample: Sample) -> Row:
         family=Family.PAILLIER,
         method=Method.ADDITIVE,
         hides="photos; the query is visible",
-        security="128-bit, classical",
+        security="128-bit (classical)",
         keygen_seconds=found["keygen_seconds"],
         encrypt_seconds=found["encrypt_seconds"] * blocks,
         encrypt_includes="encrypting the photos, in memory, on one core",

@@ -81,10 +81,9 @@ def _scaled_key(rows: Sequence[Row]) -> str:
 
 
 def _row(row: Row) -> str:
-    sample = f"<br>≈ from {escape(row.sample)}" if row.sample else ""
     first = (
         f'<td><span class="scheme" style="--c: var(--{row.family})">{escape(row.name)}</span>'
-        f"<small>hides {escape(row.hides)}{sample}</small></td>"
+        f"<small>{'<br>'.join(map(escape, _about(row)))}</small></td>"
     )
     error = units.error(row.max_error) if row.method is not Method.PLAINTEXT else NOTHING
     found = [
@@ -97,6 +96,14 @@ def _row(row: Row) -> str:
         f'<td data-label="right photo">{_right(row)}</td>',
     ]
     return f"<tr>{first}{''.join(found)}</tr>"
+
+
+def _about(row: Row) -> list[str]:
+    """What is hidden, by how much, and what was measured of it."""
+    lines = [f"hides {row.hides}"]
+    if row.method in (Method.BLINDSIGHT, Method.ADDITIVE):
+        lines.append(row.security.partition(",")[0])
+    return [*lines, f"≈ from {row.sample}"] if row.sample else lines
 
 
 def _right(row: Row) -> str:
@@ -118,9 +125,13 @@ def _optional(value: float | None) -> str:
 
 
 def _left_out(results: Results) -> str:
+    """A line for each reason, with all that it kept out."""
+    names: dict[str, list[str]] = {}
+    for one in results.left_out:
+        names.setdefault(one.reason, []).append(one.name)
     return "\n".join(
-        f'<p class="note">Left out: {escape(one.name)}, since {escape(one.reason)}.</p>'
-        for one in results.left_out
+        f'<p class="note">Left out: {escape(", ".join(who))}, since {escape(reason)}.</p>'
+        for reason, who in names.items()
     )
 
 

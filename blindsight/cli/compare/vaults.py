@@ -108,7 +108,6 @@ def measure(services: Services, recipe: Recipe, task: Task) -> Row:
         details={
             "first_search_seconds": first.total_seconds,
             "searches": ROUNDS * len(task.asked),
-            "precision": about.precision,
             "stride": about.stride,
             "size_bytes": about.size_bytes,
         },
