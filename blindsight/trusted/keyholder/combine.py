@@ -33,8 +33,8 @@ MAX_VALUES = 1 << 22
 MAX_LIGHTPHE_VALUES = 1 << 16
 # A byte, as pixels are; more is said of larger values only.
 LEAST_VALUE_BITS = 8
-# Ciphertexts that a worker encrypts or decrypts at once.
-_AT_ONCE = 16
+# Ciphertexts that a worker encrypts or decrypts at once: other work waits for no more than that.
+_AT_ONCE, _LIGHTPHE_AT_ONCE = 16, 4
 # With fewer, an estimate would take longer than it is worth.
 _ESTIMATE_FROM = 64
 
@@ -337,7 +337,8 @@ class _Job:
         columns = self.header.layout.columns
         step = columns
         if self.settings.scheme is not AdditiveScheme.SCRAMBLE:
-            step = self.header.layout.per_ciphertext * _AT_ONCE
+            at_once = _LIGHTPHE_AT_ONCE if SCHEMES[self.settings.scheme].algorithm else _AT_ONCE
+            step = self.header.layout.per_ciphertext * at_once
         for start in range(0, columns, step):
             yield slice(start, min(start + step, columns))
 
