@@ -12,7 +12,7 @@ from support.photos import encoded, photo
 from support.services import Process, Services, wait_until
 
 import blindsight
-from blindsight.additive import SCHEMES, AdditiveScheme, Operation
+from blindsight.additive import SCHEMES, Operation
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.trusted.keyholder.combine import MAX_LIGHTPHE_VALUES, MAX_VALUES
 
@@ -77,7 +77,7 @@ def test_differences_are_numpys_under_every_scheme(vault, scheme):
 
 @pytest.mark.parametrize("scheme", ADDING)
 def test_weighted_sums_are_numpys_under_every_scheme_that_can(vault, scheme):
-    arrays = values(5, 3, 2, count=4)
+    arrays = values(1, 3, 2, count=4)
     answer = vault.combine(list(arrays), weights=[3, 0, -2, 1], scheme=scheme, **FAST[scheme])
     np.testing.assert_array_equal(answer.values, np.tensordot([3, 0, -2, 1], arrays, 1))
 

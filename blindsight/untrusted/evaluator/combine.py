@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
@@ -146,7 +146,8 @@ class Combinations:
             yield CombinePlan(blocks_wire.block_bytes(result, public_key))
             yield result.pack()
             started, seconds = time.perf_counter(), 0.0
-            async with aclosing(self._slices(header, public_key, result, received)) as slices:
+            work = self._tasks(header, public_key, result, received)
+            async with aclosing(self._pool.map(tasks.combine, work)) as slices:
                 async for numbers, spent in slices:
                     seconds += spent
                     for piece in chunks(numbers, CHUNK_BYTES):
@@ -155,31 +156,26 @@ class Combinations:
             metrics.COMBINE_SECONDS.labels(scheme).observe(time.perf_counter() - started)
         yield CombineSummary(seconds)
 
-    async def _slices(
+    def _tasks(
         self,
         header: CombineHeader,
         public_key: AdditivePublicKey,
         result: AdditiveHeader,
         received: Sequence[_Received],
-    ) -> AsyncGenerator[tuple[bytes, float], None]:
+    ) -> Iterator[tuple[tasks.CombineTask]]:
+        """Slices of the work, as long as there is time for another one."""
         step = ciphertexts_at_once(public_key, header.weights)
         size = result.number_bytes * public_key.group.components * step
-        every = (
-            tasks.CombineTask(
-                header.public_key,
-                header.insecure_small_keys,
-                result,
-                header.weights,
-                tuple(bytes(one.data[start : start + size]) for one in received),
-            )
-            for start in range(HEADER.size, len(received[0].data), size)
-        )
         deadline = time.monotonic() + self._limit_seconds
-        async with aclosing(self._pool.map(tasks.combine, ((task,) for task in every))) as slices:
-            async for one in slices:
-                if time.monotonic() > deadline:
-                    raise ResourceExhausted(f"a weighted sum takes over {self._limit_seconds:g} s, too long")
-                yield one
+        for start in range(HEADER.size, len(received[0].data), size):
+            if time.monotonic() > deadline:
+                raise ResourceExhausted(f"a weighted sum takes over {self._limit_seconds:g} s, too long")
+            slices = tuple(bytes(one.data[start : start + size]) for one in received)
+            yield (
+                tasks.CombineTask(
+                    header.public_key, header.insecure_small_keys, result, header.weights, slices
+                ),
+            )
 
     @contextmanager
     def _room(self, size_bytes: int) -> Iterator[None]:
@@ -210,12 +206,14 @@ class Combinations:
                 )
             data += chunk
             await asyncio.to_thread(digest.update, chunk)
-        # Before the digest: a secret key is called by its name whatever surrounds it.
-        parsed = blocks_wire.parse_header(data)
+        # Before anything else: a secret key is called by its name whatever surrounds it.
+        if data.startswith(SECRET_MAGICS):
+            raise SecretMaterialRefused("got a serialised key, want a block of ciphertexts")
         if len(data) != announced.size_bytes:
             raise InvalidArgument(f"a block: {len(data)} bytes came, want {announced.size_bytes}")
         if digest.digest() != announced.sha256:
             raise InvalidArgument("a block: the SHA-256 does not match what came")
+        parsed = blocks_wire.parse_header(data)
         blocks_wire.check_expected(parsed, public_key)
         blocks_wire.check_size(parsed, public_key, len(data))
         return _Received(parsed, data)
