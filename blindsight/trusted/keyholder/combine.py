@@ -284,7 +284,8 @@ class Combine:
                 job.result += chunk
                 if len(job.result) > size:
                     break
-                yield CombineProgress(Stage.COMPUTE, len(job.result) // job.ciphertext_bytes, total)
+                done = max(0, len(job.result) - HEADER.size) // job.ciphertext_bytes
+                yield CombineProgress(Stage.COMPUTE, done, total)
         if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
             raise InvalidCiphertext("the evaluator answered with another block than was asked for")
         job.sent_bytes = sum(map(len, job.blocks))
