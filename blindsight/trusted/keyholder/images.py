@@ -67,6 +67,12 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
     return picture
 
 
+def is_grey(image: Image.Image) -> bool:
+    """Whether every pixel of an RGB picture is grey."""
+    red, green, blue = image.split()
+    return red.tobytes() == green.tobytes() == blue.tobytes()
+
+
 def media_type(data: bytes) -> str:
     """The media type, such as "image/png", read from the header alone.
 
