@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from blindsight import streams
 from blindsight.client.models import (
@@ -20,6 +21,10 @@ from blindsight.client.models import (
 )
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 METRICS: dict[Metric, pb.Metric.ValueType] = {
     "cosine": pb.METRIC_COSINE,
@@ -75,7 +80,9 @@ def item(message: pb.ItemResult, path: str) -> IngestItem:
     """
     if message.outcome not in _OUTCOMES:
         raise BlindsightError(f"the keyholder has outcome {message.outcome}, which this client does not know")
-    return IngestItem(path, _OUTCOMES[message.outcome], message.id, message.reason, message.message)
+    return IngestItem(
+        path, _OUTCOMES[message.outcome], message.id, message.reason, message.message, message.remark
+    )
 
 
 def hits(message: pb.Hits) -> list[Hit]:
@@ -110,6 +117,14 @@ def status(message: pb.GetStatusResponse) -> VaultStatus:
     names = [field.name for field in fields(ServiceStatus)]
     services = [ServiceStatus(**{name: getattr(one, name) for name in names}) for one in message.services]
     return VaultStatus(tuple(services), message.key_id, tuple(collection(one) for one in message.collections))
+
+
+def pixels(header: pb.PlanesHeader, data: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels of planes: uint8 [height, width] or [height, width, 3]."""
+    import numpy as np  # it takes its time, and most commands do without it
+
+    shape = (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())
+    return np.frombuffer(data, np.uint8).reshape(shape).copy()
 
 
 def file_header(name: str, data: bytes) -> pb.FileHeader:

@@ -12,6 +12,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.streams import MAX_PHOTO_BYTES, Receiver
 from blindsight.trusted.keyholder.ingest import ItemResult, Photo, Progress, Vectors
 from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.records import ItemMetadata
 from blindsight.trusted.keyholder.repack import RepackProgress
 from blindsight.trusted.keyholder.scoring import Timings
 from blindsight.trusted.keyholder.search import MAX_QUERIES, Hit
@@ -66,6 +67,8 @@ def collection(opened: OpenCollection) -> pb.Collection:
         score_error_bound=opened.score_error_bound,
         created_unix_seconds=record.created_unix_seconds,
         precision=opened.parameters.precision,
+        plane_items=record.plane_items,
+        plane_bytes=record.plane_bytes,
     )
 
 
@@ -274,6 +277,7 @@ def item_result(result: ItemResult) -> pb.IngestResponse:
             id=result.id,
             reason=result.reason,
             message=result.message,
+            remark=result.remark,
         )
     )
 
@@ -304,6 +308,20 @@ def timings(spent: Timings) -> pb.SearchResponse:
             refresh_seconds=spent.refresh,
             decrypt_busy_seconds=spent.decrypt_busy,
             scanned_bytes=spent.scanned_bytes,
+        )
+    )
+
+
+def planes_header(metadata: ItemMetadata, shape: tuple[int, ...], sha256: bytes) -> pb.GetPlanesResponse:
+    """Announces pixels of shape [height, width] or [height, width, 3]."""
+    return pb.GetPlanesResponse(
+        header=pb.PlanesHeader(
+            id=metadata.id,
+            name=metadata.name,
+            width=shape[1],
+            height=shape[0],
+            channels=1 if len(shape) == 2 else shape[2],
+            sha256=sha256,
         )
     )
 
