@@ -40,7 +40,7 @@ QUERIES = (1, 4, 16)
 
 def gallery(folder: Path, segments: int, dimension: int) -> list[Residues]:
     """Writes segment files of random residues and maps them."""
-    layout = collection_layout(dimension, PARAMETERS.ring_degree, 1)
+    layout = collection_layout((dimension,), PARAMETERS.ring_degree, 1)
     record = CollectionRecord(bytes(16), PARAMETERS, bytes(16), layout)
     random = np.random.default_rng(1)
     mapped = []
@@ -83,7 +83,7 @@ def scoring(blocks: Sequence[Residues], dimension: int, queries: int, threads: i
     out = np.zeros(count * geometry.score_words, np.uint32)
     offsets = np.arange(count, dtype=np.int64).reshape(len(blocks), queries) * geometry.score_words
     kernel = Kernel(threads)
-    return lambda: kernel.score(blocks, query, PARAMETERS, out, offsets)
+    return lambda: kernel.score(blocks, query, PARAMETERS, ((0, dimension),), out, offsets)
 
 
 def flat(size: int, dimension: int, threads: int) -> dict[str, Callable[[], object]]:

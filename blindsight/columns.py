@@ -9,20 +9,29 @@ j*b .. j*b+b-1 into the coefficients i*b .. i*b+b-1.  The query's matching b val
 and every other coefficient is of no use to anyone.  With b = 1 a query is d constants and a segment
 holds N vectors; with b >= d it is one ciphertext and a segment holds N/b.  The work of scoring a
 vector is the same for every stride; the stride trades query size against result size.
+
+A row may be cut into fields, each of which begins in a column of its own and is scored by itself: one
+inner product for each colour channel, say.  The columns of one field are then added up, not those of
+all, and a query has one result per field.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument
+from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS
 
 Floats = npt.NDArray[np.float64]
+# Values of each field of a row; an ordinary vector is one field.
+Fields = tuple[int, ...]
 
 # What one query ciphertext and one result cost a query, in milliseconds of one core: encryption,
 # expansion and transfer of the one; reduction, transfer, decryption and decoding of the other.
@@ -47,7 +56,7 @@ class Layout:
     """Geometry of one kind of segment.
 
     Attributes:
-        dimension: values of an encrypted row.
+        fields: values of each field of an encrypted row.
         stride: b, consecutive coefficients of a vector in one column; a power of two.
         ring_degree: N.
 
@@ -55,25 +64,42 @@ class Layout:
         InvalidArgument: when they do not fit together.
     """
 
-    dimension: int
+    fields: Fields
     stride: int
     ring_degree: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.dimension <= self.ring_degree:
-            raise InvalidArgument(f"dimension {self.dimension}, want 1 to {self.ring_degree}")
+        check_fields(self.fields)
         if self.stride & (self.stride - 1) or not 1 <= self.stride <= self.ring_degree:
             raise InvalidArgument(f"stride {self.stride}, want a power of two up to {self.ring_degree}")
 
     @property
+    def dimension(self) -> int:
+        """Values of an encrypted row."""
+        return sum(self.fields)
+
+    @property
+    def field_columns(self) -> tuple[tuple[int, int], ...]:
+        """First column and the one after the last, of each field."""
+        counts = (-(-field // self.stride) for field in self.fields)
+        return tuple(pairwise(accumulate(counts, initial=0)))
+
+    @property
     def columns(self) -> int:
         """Ciphertexts of a segment, and of a query."""
-        return -(-self.dimension // self.stride)
+        return self.field_columns[-1][1]
 
     @property
     def capacity(self) -> int:
         """Vectors that a segment holds."""
         return self.ring_degree // self.stride
+
+    def align(self, rows: Floats) -> Floats:
+        """Lets every field begin in a column of its own: [..., dimension] -> [..., columns * stride]."""
+        aligned = np.zeros((*rows.shape[:-1], self.columns * self.stride))
+        for start, values, width in self._places():
+            aligned[..., start : start + width] = rows[..., values : values + width]
+        return aligned
 
     def pack(self, rows: Floats, first_slot: int = 0) -> Floats:
         """Puts vectors into the coefficients of columns, zeros elsewhere.
@@ -91,16 +117,18 @@ class Layout:
         count = rows.shape[0]
         if first_slot < 0 or first_slot + count > self.capacity:
             raise InvalidArgument(f"slots {first_slot} to {first_slot + count}, want at most {self.capacity}")
-        padded = np.zeros((self.capacity, self.columns * self.stride))
-        padded[first_slot : first_slot + count, : self.dimension] = rows
-        by_column = padded.reshape(self.capacity, self.columns, self.stride).transpose(1, 0, 2)
+        slots = np.zeros((self.capacity, self.columns * self.stride))
+        slots[first_slot : first_slot + count] = self.align(rows)
+        by_column = slots.reshape(self.capacity, self.columns, self.stride).transpose(1, 0, 2)
         return by_column.reshape(self.columns, self.ring_degree)
 
     def unpack(self, coefficients: Floats) -> Floats:
         """The inverse of `pack` for a whole segment: [columns, N] -> [capacity, dimension]."""
         by_column = coefficients.reshape(self.columns, self.capacity, self.stride)
-        rows = by_column.transpose(1, 0, 2).reshape(self.capacity, self.columns * self.stride)
-        return rows[:, : self.dimension]
+        aligned = by_column.transpose(1, 0, 2).reshape(self.capacity, self.columns * self.stride)
+        return np.concatenate(
+            [aligned[:, start : start + width] for start, _, width in self._places()], axis=1
+        )
 
     def pack_query(self, form: Floats) -> Floats:
         """Puts a linear form into the coefficients of query polynomials.
@@ -111,13 +139,17 @@ class Layout:
         Returns:
             [columns, N]; q_r stands at X^-r, which is -X^(N-r).
         """
-        padded = np.zeros(self.columns * self.stride)
-        padded[: self.dimension] = form
-        parts = padded.reshape(self.columns, self.stride)
+        parts = self.align(form).reshape(self.columns, self.stride)
         packed = np.zeros((self.columns, self.ring_degree))
         packed[:, 0] = parts[:, 0]
         packed[:, self.ring_degree - self.stride + 1 :] = -parts[:, :0:-1]
         return packed
+
+    def _places(self) -> list[tuple[int, int, int]]:
+        """Of each field: where it begins when aligned, where in a row, and its values."""
+        starts = (column * self.stride for column, _ in self.field_columns)
+        values = accumulate(self.fields, initial=0)
+        return list(zip(starts, values, self.fields, strict=False))
 
     def scores(self, coefficients: Floats) -> Floats:
         """Picks the inner products out of decrypted results: [..., N] -> [..., capacity]."""
@@ -141,12 +173,25 @@ class CollectionLayout:
         return self.main.columns + self.tail.columns
 
 
-def widest_stride(dimension: int, ring_degree: int) -> int:
-    """The stride that puts a whole vector into one column."""
-    return min(1 << (dimension - 1).bit_length(), ring_degree)
+def check_fields(fields: Sequence[int]) -> None:
+    """Refuses rows that cannot be.
+
+    Raises:
+        InvalidArgument: with the bounds.
+    """
+    if not 1 <= len(fields) <= MAX_FIELDS:
+        raise InvalidArgument(f"rows of {len(fields)} fields, want 1 to {MAX_FIELDS}")
+    for field in fields:
+        if not 1 <= field <= MAX_FIELD_VALUES:
+            raise InvalidArgument(f"dimension {field}, want 1 to {MAX_FIELD_VALUES}")
 
 
-def plan_stride(dimension: int, ring_degree: int, expected_size: int) -> int:
+def widest_stride(fields: Fields, ring_degree: int) -> int:
+    """The stride that puts the longest field of a vector into as few columns as can be."""
+    return min(1 << (max(fields) - 1).bit_length(), ring_degree)
+
+
+def plan_stride(fields: Fields, ring_degree: int, expected_size: int) -> int:
     """The stride with the cheapest query at an expected number of vectors.
 
     The optimum is near sqrt(d * N * t_query / (M * t_result)); powers of two are few, so the costs
@@ -154,20 +199,20 @@ def plan_stride(dimension: int, ring_degree: int, expected_size: int) -> int:
     """
 
     def cost(stride: int) -> float:
-        layout = Layout(dimension, stride, ring_degree)
-        segments = math.ceil(max(expected_size, 1) / layout.capacity)
-        return layout.columns * QUERY_CIPHERTEXT_MS + segments * RESULT_CIPHERTEXT_MS
+        layout = Layout(fields, stride, ring_degree)
+        results = math.ceil(max(expected_size, 1) / layout.capacity) * len(fields)
+        return layout.columns * QUERY_CIPHERTEXT_MS + results * RESULT_CIPHERTEXT_MS
 
-    widest = widest_stride(dimension, ring_degree)
+    widest = widest_stride(fields, ring_degree)
     return min((1 << power for power in range(widest.bit_length())), key=cost)
 
 
-def collection_layout(dimension: int, ring_degree: int, stride: int) -> CollectionLayout:
-    """Layouts of a collection whose rows have `dimension` values.
+def collection_layout(fields: Fields, ring_degree: int, stride: int) -> CollectionLayout:
+    """Layouts of a collection whose rows have these fields.
 
     Raises:
-        InvalidArgument: when dimension or stride do not fit the ring.
+        InvalidArgument: when fields or stride do not fit the ring.
     """
-    # The widest stride needs a valid dimension, so that is checked first, by building MAIN.
-    main = Layout(dimension, stride, ring_degree)
-    return CollectionLayout(main, Layout(dimension, widest_stride(dimension, ring_degree), ring_degree))
+    # The widest stride needs valid fields, so they are checked first, by building MAIN.
+    main = Layout(fields, stride, ring_degree)
+    return CollectionLayout(main, Layout(fields, widest_stride(fields, ring_degree), ring_degree))

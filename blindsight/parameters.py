@@ -29,6 +29,13 @@ ACCUMULATOR_BITS = 64
 # A set whose noise bound allows fewer says so in `ParameterSet.max_batches`.
 MAX_BATCHES_PER_SEGMENT = 1024
 
+# An encrypted row: fields that are scored one by one, and values of each.
+MAX_FIELDS = 16
+MAX_FIELD_VALUES = 1 << 16
+
+# Values of each side of a single pair, at most.
+MAX_PAIR_VALUES = 2049
+
 # Rows of length sqrt(2) and queries of length 1 give coefficients of at most 2 sqrt(2).
 MIN_HEADROOM = 3.0
 
@@ -151,6 +158,15 @@ class ParameterSet:
         return math.exp2((self.query_scale_bits - self.gallery_scale_bits) / 2)
 
     @property
+    def pair_steps(self) -> int:
+        """Steps of the second digit that the values of a single pair have; 1: they have no second digit.
+
+        BFV rounds values coarsely to leave room for their product.  More than 256 steps would overflow it:
+        second digits are up to steps / 2 / scale, and there may be 2,049 of them.
+        """
+        return 256 if self.scheme is Scheme.BFV else 1
+
+    @property
     def pair_grid(self) -> float:
         """What the inner product of a single pair is rounded to; see `score_grid`."""
         return self.score_grid if self.scheme is Scheme.BFV else 2.0**-21
@@ -162,7 +178,9 @@ class ParameterSet:
             row_norm: length of the encrypted row.
         """
         if self.scheme is Scheme.BFV:
-            return self.score_error_bound(1, row_norm)
+            # Second digits are rounded, and the product of both sides' second digits is left out.
+            left_out = ENCODING_NOISE**2 * math.sqrt(2 * MAX_PAIR_VALUES) / self.gallery_scale**2
+            return self.score_error_bound(1, row_norm) / self.pair_steps + BOUND_SIGMAS * left_out
         scale = math.sqrt(self.gallery_scale * self.query_scale)
         noise = math.hypot(FRESH_NOISE, ENCODING_NOISE) * math.hypot(1.0, row_norm) / scale
         return BOUND_SIGMAS * noise + self.pair_grid / 2

@@ -25,6 +25,7 @@ class MetricName(StrEnum):
     COSINE = "cosine"
     EUCLIDEAN = "euclidean"
     DOT = "dot"
+    SQUARED_COSINE = "squared-cosine"
 
 
 @app.command("create")
@@ -40,12 +41,24 @@ def create(
     dimension: Annotated[
         int | None, typer.Option(min=1, help="Of a vector; needed with --embedder none.", show_default=False)
     ] = None,
-    metric: Annotated[MetricName, typer.Option(help="What a score is.")] = MetricName.COSINE,
+    metric: Annotated[
+        MetricName | None,
+        typer.Option(help="What a score is: cosine, or with --channels squared-cosine.", show_default=False),
+    ] = None,
     expected_size: Annotated[
         int | None, typer.Option(min=1, help="How many items it may have one day.", show_default=False)
     ] = None,
     max_norm: Annotated[
         float | None, typer.Option(help="Longest vector, for euclidean and dot.", show_default=False)
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="rgb or grey: embedder pixels keeps raw pixels, compared by channel.", show_default=False
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=2, help="Side of the picture of embedder pixels.", show_default=False)
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
@@ -58,9 +71,11 @@ def create(
             parameter_set=parameter_set,
             embedder=embedder,
             dimension=dimension,
-            metric=metric.value,
+            metric=metric.value if metric else None,
             expected_size=expected_size,
             max_norm=max_norm,
+            channels=channels,
+            size=size,
         ).describe()
     if as_json:
         output.document(asdict(made))
@@ -143,10 +158,10 @@ def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
         ("scheme", f"{one.scheme}, {one.parameter_set}"),
         ("security", one.security),
         ("precision", one.precision),
-        ("embedder", one.embedder),
+        ("embedder", f"{one.embedder}, raw {one.channels} channels" if one.channels else one.embedder),
         ("dimension", str(one.dimension)),
         ("metric", one.metric),
-        *(norm if one.metric != "cosine" else []),
+        *(norm if one.metric in ("dot", "euclidean") else []),
         ("expected size", f"{one.expected_size:,}"),
         ("stride", str(one.stride)),
         ("score error", f"at most {one.score_error_bound:.1e}"),

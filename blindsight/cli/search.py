@@ -82,13 +82,19 @@ def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
 def _show(answer: SearchAnswer) -> None:
     batch = len(answer.results) > 1
     columns = ["query"] if batch else []
-    found = output.table(*columns, "rank", "score", "id", "name", right=("query", "rank", "score"))
+    by_channel = any(hit.channels for hits in answer.results for hit in hits)
+    parts = ["channels"] if by_channel else []
+    right = ("query", "rank", "score", "channels")
+    found = output.table(*columns, "rank", "score", *parts, "id", "name", right=right)
     for number, hits in enumerate(answer.results):
         for rank, hit in enumerate(hits, 1):
             first = [str(number) if rank == 1 else ""] if batch else []
             style = "bold green" if rank == 1 else ""
             score = Text(f"{hit.score:.4f}", style=style)
-            found.add_row(*first, str(rank), score, hit.id, Text(output.printable(hit.name), style=style))
+            values = [" ".join(f"{value:.4f}" for value in hit.channels)] if by_channel else []
+            found.add_row(
+                *first, str(rank), score, *values, hit.id, Text(output.printable(hit.name), style=style)
+            )
     if any(answer.results):
         output.show(found)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL import Image
 
-Metric = Literal["cosine", "euclidean", "dot"]
+Metric = Literal["cosine", "euclidean", "dot", "squared-cosine"]
 Outcome = Literal["stored", "duplicate", "rejected"]
 
 
@@ -22,7 +22,8 @@ class CollectionInfo:
         security: the parameter set's standing, for people.
         precision: how values are rounded, for people.
         dimension: of a vector, as the user sees it.
-        metric: "cosine" and "dot" are better when higher, "euclidean" (squared distance) when lower.
+        metric: "cosine" and "dot" are better when higher, "euclidean" (squared distance) and
+            "squared-cosine" (distance of the channels' values from all ones) when lower.
         max_norm: longest vector that fits (dot and euclidean); 0 until the first ingest sets it.
         stride: consecutive coefficients that one vector takes in a ciphertext.
         items: that a search sees.
@@ -32,6 +33,7 @@ class CollectionInfo:
         score_error_bound: largest difference of a score from the plaintext's.
         plane_items: that have encrypted pixel planes.
         plane_bytes: of these planes, part of `size_bytes`.
+        channels: of raw pixels, "grey" or "rgb"; empty for other vectors.
     """
 
     name: str
@@ -53,6 +55,7 @@ class CollectionInfo:
     precision: str
     plane_items: int
     plane_bytes: int
+    channels: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +119,17 @@ IngestCallback = Callable[[IngestProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One match; `name` is empty for vectors."""
+    """One match.
+
+    Attributes:
+        name: of the file; empty for vectors.
+        channels: with metric squared-cosine, the squared cosine of each colour channel, 0 to 1.
+    """
 
     id: str
     score: float
     name: str
+    channels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

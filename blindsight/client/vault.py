@@ -14,35 +14,46 @@ from blindsight.client import calls, verifying, wire
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.models import CollectionInfo, Metric, VaultStatus, Verification
 from blindsight.client.verifying import VerifyInput
+from blindsight.connections import (
+    KEEPALIVE_SECONDS,
+    LEAST_KEEPALIVE_SECONDS,
+    MOST_KEEPALIVE_SECONDS,
+    client_options,
+)
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
-from blindsight.streams import MAX_MESSAGE_BYTES
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Photos go to the address that was given and through nobody's proxy.
-    ("grpc.enable_http_proxy", 0),
-]
 
 
-def connect(address: str | None = None, *, timeout_seconds: float = 10.0) -> Vault:
+def connect(
+    address: str | None = None,
+    *,
+    timeout_seconds: float = 10.0,
+    keepalive_seconds: float = KEEPALIVE_SECONDS,
+) -> Vault:
     """Opens a vault and makes sure that its keyholder answers.
 
     Args:
         address: HOST:PORT; else the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
         timeout_seconds: how long the keyholder may take to answer.
+        keepalive_seconds: a connection on which nothing comes for so long, not even the answer to a ping, is
+            lost, and its calls raise Unavailable; however long a call takes, its keyholder answers pings.
 
     Raises:
-        InvalidArgument: when the address is none.
+        InvalidArgument: when the address is none, or the keepalive is not between a second and a day.
         Unavailable: when no keyholder answers there.
     """
     target = address or os.environ.get(ADDRESS_VARIABLE) or blindsight.DEFAULT_ADDRESS
     _check_address(target)
-    channel = grpc.insecure_channel(target, options=_OPTIONS)
+    if not LEAST_KEEPALIVE_SECONDS <= keepalive_seconds <= MOST_KEEPALIVE_SECONDS:
+        raise InvalidArgument(
+            f"keepalive of {keepalive_seconds:g} seconds, want {LEAST_KEEPALIVE_SECONDS:g} to "
+            f"{MOST_KEEPALIVE_SECONDS:g}"
+        )
+    channel = grpc.insecure_channel(target, options=client_options(keepalive_seconds))
     try:
         _check_health(channel, target, timeout_seconds)
     except BaseException:
@@ -82,9 +93,11 @@ class Vault:
         parameter_set: str | None = None,
         embedder: str = "descriptor",
         dimension: int | None = None,
-        metric: Metric = "cosine",
+        metric: Metric | None = None,
         expected_size: int | None = None,
         max_norm: float | None = None,
+        channels: str | None = None,
+        size: int | None = None,
     ) -> Collection:
         """Adds a collection.
 
@@ -94,9 +107,11 @@ class Vault:
             parameter_set: one of the scheme's; else its default.
             embedder: what makes vectors of photos; "none" for vectors of your own.
             dimension: of a vector; needed for "none", else the embedder's own.
-            metric: "cosine", "euclidean" (squared distance) or "dot".
+            metric: "cosine", "euclidean" (squared distance) or "dot"; "squared-cosine" with channels.
             expected_size: how many items it may have one day; decides the layout.
             max_norm: longest vector (dot and euclidean); else the first ingest decides.
+            channels: "rgb" or "grey": embedder pixels keeps the raw pixels of these channels.
+            size: side, in pixels, of the picture that embedder pixels makes; 64 for channels.
 
         Raises:
             AlreadyExists: when the name is taken.
@@ -108,9 +123,11 @@ class Vault:
             parameter_set=parameter_set or "",
             embedder=embedder,
             dimension=_natural("dimension", dimension),
-            metric=wire.metric(metric),
+            metric=wire.metric(metric) if metric else pb.METRIC_UNSPECIFIED,
             expected_size=_natural("expected_size", expected_size),
             max_norm=max_norm or 0.0,
+            channels=channels or "",
+            size=_natural("size", size),
         )
         with calls.translated():
             answer = self._stub.CreateCollection(request, timeout=UNARY_SECONDS)

@@ -30,6 +30,7 @@ METRICS: dict[Metric, pb.Metric.ValueType] = {
     "cosine": pb.METRIC_COSINE,
     "euclidean": pb.METRIC_EUCLIDEAN,
     "dot": pb.METRIC_DOT,
+    "squared-cosine": pb.METRIC_SQUARED_COSINE,
 }
 _METRIC_NAMES = {number: name for name, number in METRICS.items()}
 _OUTCOMES: dict[pb.Outcome.ValueType, Outcome] = {
@@ -87,7 +88,7 @@ def item(message: pb.ItemResult, path: str) -> IngestItem:
 
 def hits(message: pb.Hits) -> list[Hit]:
     """The hits of one query, best first."""
-    return [Hit(hit.id, hit.score, hit.name) for hit in message.hits]
+    return [Hit(hit.id, hit.score, hit.name, tuple(hit.channels)) for hit in message.hits]
 
 
 def timings(message: pb.SearchTimings) -> SearchTimings:

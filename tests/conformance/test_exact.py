@@ -40,7 +40,7 @@ def scored(pair, layout, gallery, queries, batches=1):
 @pytest.mark.parametrize("stride", [1, 2, 8, 64, 128])
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0], ids="{:.0%} full".format)
 def test_every_stride_and_fill_level_is_exact(pair, stride, share):
-    layout = Layout(128, stride, pair.parameters.ring_degree)
+    layout = Layout((128,), stride, pair.parameters.ring_degree)
     fill = max(1, int(layout.capacity * share))
     largest = int((pair.parameters.plain_modulus / 2 / 128) ** 0.5)
     gallery, queries = integers((fill, 128), largest, 1), integers((2, 128), largest, 2)
@@ -50,7 +50,7 @@ def test_every_stride_and_fill_level_is_exact(pair, stride, share):
 
 
 def test_scores_up_to_half_of_the_plain_modulus_are_exact_and_the_next_one_wraps(pair):
-    layout = Layout(1, 1, pair.parameters.ring_degree)
+    layout = Layout((1,), 1, pair.parameters.ring_degree)
     half = pair.parameters.plain_modulus // 2
     gallery = np.array([[half - 1], [1 - half], [half // 2]])
     got = scored(pair, layout, gallery, np.array([[1], [2]]))
@@ -60,14 +60,14 @@ def test_scores_up_to_half_of_the_plain_modulus_are_exact_and_the_next_one_wraps
 
 @pytest.mark.parametrize("dimension", [600, 2048])
 def test_wide_rows_in_many_columns_are_exact(pair, dimension):
-    layout = Layout(dimension, 4, pair.parameters.ring_degree)
+    layout = Layout((dimension,), 4, pair.parameters.ring_degree)
     largest = int((pair.parameters.plain_modulus / 2 / dimension) ** 0.5)
     gallery, query = integers((50, dimension), largest, 3), integers((1, dimension), largest, 4)
     assert (scored(pair, layout, gallery, query)[0, :50] == gallery @ query[0]).all()
 
 
 def test_scores_stay_exact_after_as_many_appends_as_the_noise_bound_allows(pair):
-    layout = Layout(128, 1, pair.parameters.ring_degree)
+    layout = Layout((128,), 1, pair.parameters.ring_degree)
     batches = pair.parameters.max_batches(layout.columns)
     largest = int((pair.parameters.plain_modulus / 2 / 128) ** 0.5)
     rows, query = integers((8, 128), largest, 5), integers((1, 128), largest, 6)
@@ -83,21 +83,21 @@ def test_scores_stay_exact_after_as_many_appends_as_the_noise_bound_allows(pair)
 
 
 def test_a_unit_vector_along_an_axis_scores_one_against_itself_to_the_last_digit(pair):
-    layout = Layout(4, 4, pair.parameters.ring_degree)
+    layout = Layout((4,), 4, pair.parameters.ring_degree)
     block = pair.block(layout, [pair.encrypt_rows(layout, np.eye(4))])
     scores = pair.score(layout, [block], np.eye(4))[0][:, :4]
     np.testing.assert_array_equal(scores, np.eye(4))
 
 
 def test_values_that_would_overflow_are_refused_before_encryption_with_the_bound(pair):
-    layout = Layout(1, 1, pair.parameters.ring_degree)
+    layout = Layout((1,), 1, pair.parameters.ring_degree)
     half = pair.parameters.plain_modulus // 2
     with pytest.raises(InvalidVector, match=f"want less than {half}"):
         pair.encrypt_rows(layout, np.array([[half / pair.parameters.gallery_scale]]))
 
 
 def test_reencryption_of_a_decrypted_gallery_changes_nothing(pair):
-    layout = Layout(16, 4, pair.parameters.ring_degree)
+    layout = Layout((16,), 4, pair.parameters.ring_degree)
     rows = integers((layout.capacity, 16), 1000, 7) / pair.parameters.gallery_scale
     once = layout.unpack(pair.secret.decrypt_gallery([pair.encrypt_rows(layout, rows)]))
     twice = layout.unpack(pair.secret.decrypt_gallery([pair.encrypt_rows(layout, once)]))

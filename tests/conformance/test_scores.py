@@ -12,7 +12,8 @@ from support.schemes import Pair
 from blindsight.columns import Layout, widest_stride
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, PARAMETER_SETS
 from blindsight.trusted.keyholder import keys, schemes
-from blindsight.trusted.keyholder.linear import MAX_ROW_NORM, Metric, make
+from blindsight.trusted.keyholder.linear import MAX_ROW_NORM, Metric, refined
+from blindsight.trusted.keyholder.similarity import METRICS, make
 
 # Dimension and stride: constants, powers of two, odd ones, the widest, and more columns than add up at once.
 SHAPES = [
@@ -46,7 +47,7 @@ def unit_rows(count, dimension, seed=3):
 
 @pytest.mark.parametrize(("dimension", "stride"), SHAPES, ids=str)
 def test_scores_are_numpys_within_the_stated_bound(pair, dimension, stride):
-    layout = Layout(dimension, stride, pair.parameters.ring_degree)
+    layout = Layout((dimension,), stride, pair.parameters.ring_degree)
     rows, form = unit_rows(layout.capacity, dimension), unit_rows(1, dimension, seed=4)
     block = pair.block(layout, [pair.encrypt_rows(layout, rows)])
     scores = pair.score(layout, [block], form)[0, 0]
@@ -56,7 +57,7 @@ def test_scores_are_numpys_within_the_stated_bound(pair, dimension, stride):
 
 @pytest.mark.parametrize("fill", [1, 2, 255, 511, 512])
 def test_free_slots_score_zero_at_every_fill_level(pair, fill):
-    layout = Layout(128, 8, pair.parameters.ring_degree)
+    layout = Layout((128,), 8, pair.parameters.ring_degree)
     rows, form = unit_rows(fill, 128), unit_rows(1, 128, seed=4)
     block = pair.block(layout, [pair.encrypt_rows(layout, rows)])
     scores = pair.score(layout, [block], form)[0, 0]
@@ -67,7 +68,7 @@ def test_free_slots_score_zero_at_every_fill_level(pair, fill):
 
 @pytest.mark.parametrize("stride", [4, 128])
 def test_appending_is_adding(pair, stride):
-    layout = Layout(128, stride, pair.parameters.ring_degree)
+    layout = Layout((128,), stride, pair.parameters.ring_degree)
     rows, form = unit_rows(layout.capacity, 128), unit_rows(1, 128, seed=4)
     cuts = np.unique(np.linspace(0, layout.capacity, 9).astype(int))
     batches = [pair.encrypt_rows(layout, rows[start:stop], start) for start, stop in itertools.pairwise(cuts)]
@@ -77,7 +78,7 @@ def test_appending_is_adding(pair, stride):
 
 
 def test_noise_stays_within_its_bound_after_as_many_appends_as_are_allowed(pair):
-    layout = Layout(2, 2, pair.parameters.ring_degree)
+    layout = Layout((2,), 2, pair.parameters.ring_degree)
     assert pair.parameters.max_batches(layout.columns) == MAX_BATCHES_PER_SEGMENT
     rows, form = unit_rows(MAX_BATCHES_PER_SEGMENT, 2), unit_rows(1, 2, seed=4)
     batches = [pair.encrypt_rows(layout, rows[slot : slot + 1], slot) for slot in range(len(rows))]
@@ -90,7 +91,7 @@ def test_noise_stays_within_its_bound_after_as_many_appends_as_are_allowed(pair)
 
 
 def test_several_queries_over_several_segments_keep_to_their_places(pair):
-    layout = Layout(33, 4, pair.parameters.ring_degree)
+    layout = Layout((33,), 4, pair.parameters.ring_degree)
     rows, forms = unit_rows(3 * layout.capacity, 33), unit_rows(5, 33, seed=4)
     segments = rows.reshape(3, layout.capacity, 33)
     blocks = [pair.block(layout, [pair.encrypt_rows(layout, one)]) for one in segments]
@@ -99,45 +100,54 @@ def test_several_queries_over_several_segments_keep_to_their_places(pair):
     np.testing.assert_allclose(scores, want, atol=pair.parameters.score_error_bound(layout.capacity))
 
 
-@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dimension", [1, 2, 127, 1024])
 def test_every_metric_is_right_on_vectors_of_any_length(pair, metric, dimension):
     rng = np.random.default_rng(dimension)
     vectors, query = rng.normal(size=(200, dimension)) * 5, rng.normal(size=dimension) * 40
     longest = float(np.linalg.norm(vectors, axis=1).max())
     linear = make(metric, dimension, longest)
-    stride = min(widest_stride(linear.row_dimension, pair.parameters.ring_degree), 16)
-    layout = Layout(linear.row_dimension, stride, pair.parameters.ring_degree)
+    stride = min(widest_stride(linear.fields, pair.parameters.ring_degree), 16)
+    layout = Layout(linear.fields, stride, pair.parameters.ring_degree)
     form = linear.form(query)
     block = pair.block(layout, [pair.encrypt_rows(layout, linear.rows(vectors))])
     products = pair.score(layout, [block], form.weights[None])[0, 0][:200]
-    got = products * form.multiplier + form.offset
+    got = form.reading.scores(products[:, None])
     want = {
         Metric.COSINE: vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query),
         Metric.DOT: vectors @ query,
         Metric.EUCLIDEAN: np.square(vectors - query).sum(axis=1),
     }[metric]
-    bound = pair.parameters.score_error_bound(layout.capacity, MAX_ROW_NORM) * form.multiplier
+    bound = pair.parameters.score_error_bound(layout.capacity, MAX_ROW_NORM) * form.reading.multiplier
     np.testing.assert_allclose(got, want, atol=bound)
 
 
-def test_the_noise_of_a_single_pair_stays_within_its_own_smaller_bound(pair):
+def test_a_single_pair_stays_within_its_own_smaller_bound(pair):
     parameters = pair.parameters
-    layout = Layout(129, 256, parameters.ring_degree)
-    rows, forms = MAX_ROW_NORM * unit_rows(40, 129), unit_rows(40, 129, seed=4)
+    balance = parameters.pair_balance
+    vectors, queries = unit_rows(40, 128), unit_rows(40, 128, seed=4)
+    made = refined(make(Metric.EUCLIDEAN, 128, 1.0), parameters)
+    layout = Layout(made.fields, widest_stride(made.fields, parameters.ring_degree), parameters.ring_degree)
     errors = []
-    for row, form in zip(rows, forms, strict=True):
-        block = pair.block(layout, [pair.encrypt_rows(layout, row[None] * parameters.pair_balance)])
-        product = pair.score(layout, [block], form[None] / parameters.pair_balance)[0, 0, 0]
-        errors.append(product - row @ form)
+    for vector, query in zip(vectors, queries, strict=True):
+        row, form = made.rows(vector[None]), made.form(query)
+        block = pair.block(layout, [pair.encrypt_rows(layout, row * balance)])
+        products = pair.products(layout, [block], form.weights[None] / balance)[0, 0, :, 0]
+        got = form.reading.scores(products[None])[0]
+        errors.append((got - np.square(vector - query).sum()) / multiplier(form.reading))
     bound = parameters.pair_error_bound(MAX_ROW_NORM)
     assert np.abs(errors).max() <= bound
     assert np.std(errors) > bound / 60
     assert bound <= parameters.score_error_bound(1, MAX_ROW_NORM)
 
 
+def multiplier(reading):
+    """What turns an error of the product into one of the score."""
+    return getattr(reading, "coarse", reading).multiplier
+
+
 def test_decrypting_a_gallery_gives_its_rows_back(pair):
-    layout = Layout(100, 8, pair.parameters.ring_degree)
+    layout = Layout((100,), 8, pair.parameters.ring_degree)
     rows = unit_rows(layout.capacity, 100)
     half = layout.capacity // 2
     blocks = [pair.encrypt_rows(layout, rows[:half]), pair.encrypt_rows(layout, rows[half:], half)]
@@ -146,7 +156,7 @@ def test_decrypting_a_gallery_gives_its_rows_back(pair):
 
 
 def test_the_same_rows_never_encrypt_to_the_same_bytes(pair):
-    layout = Layout(4, 4, pair.parameters.ring_degree)
+    layout = Layout((4,), 4, pair.parameters.ring_degree)
     rows = unit_rows(10, 4)
     first, second = pair.encrypt_rows(layout, rows), pair.encrypt_rows(layout, rows)
     assert not np.array_equal(first.seeds, second.seeds)
@@ -154,7 +164,7 @@ def test_the_same_rows_never_encrypt_to_the_same_bytes(pair):
 
 
 def test_another_key_decrypts_to_noise(pair):
-    layout = Layout(8, 8, pair.parameters.ring_degree)
+    layout = Layout((8,), 8, pair.parameters.ring_degree)
     rows = unit_rows(layout.capacity, 8)
     encrypted = pair.encrypt_rows(layout, rows)
     stranger = schemes.load(pair.parameters, keys.create().secret_key(pair.parameters.name))

@@ -184,6 +184,8 @@ def cached(services: Services) -> dict[Path, tuple[int, int, int]]:
 def test_a_killed_evaluator_scores_the_same_gallery_again_without_building_it_or_asking_storage(
     services: Services, vectors: Collection
 ) -> None:
+    # What an earlier test wrote may still be built in the background.
+    wait_until(lambda: not any(path.suffix == ".tmp" for path in cached(services)), what="a finished build")
     before = cached(services)
     assert before
     services["evaluator"].kill()

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
+from support.metrics import free_ports, value
 from support.services import Process, failed_start, wait_until
 from support.storage import (
     LARGE_PLANES,
@@ -38,6 +39,7 @@ from blindsight.ciphertext import Form, parse_header
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.untrusted.storage.records import Planes, Region, SegmentId
 from blindsight.untrusted.storage.stores.sqlite import FILE_NAME
+from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION
 
 COLLECTION = collection()
 Start = Callable[..., Process]
@@ -146,7 +148,12 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
 def test_status_tells_version_counts_and_sizes(client: Client) -> None:
     client.append(Batches(COLLECTION).make(MAIN_0, items(3)))
     status = client.stub.GetStatus(pb.GetStatusRequest())
-    assert (status.version, status.collections, status.items, status.schema_version) == (__version__, 1, 3, 2)
+    assert (status.version, status.collections, status.items, status.schema_version) == (
+        __version__,
+        1,
+        3,
+        SCHEMA_VERSION,
+    )
     assert status.disk_bytes > client.get(COLLECTION).size_bytes > 65_000
     assert status.memory_bytes > 10 << 20
 
@@ -492,12 +499,7 @@ def test_no_id_and_no_byte_of_an_item_is_logged(start: Start, tmp_path: Path) ->
 
 
 def test_metrics_count_what_was_stored(start: Start, tmp_path: Path) -> None:
-    import socket
-    import urllib.request
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     process = start(metrics_port=str(port))
     with Client(process.address) as client:
         client.create(COLLECTION)
@@ -506,13 +508,8 @@ def test_metrics_count_what_was_stored(start: Start, tmp_path: Path) -> None:
         )
         client.append(append)
         client.append(append)  # a repetition stores nothing
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-        text = response.read().decode()
-    assert "blindsight_storage_stored_items_total 2.0" in text
-    stored = next(
-        line for line in text.splitlines() if line.startswith("blindsight_storage_stored_bytes_total ")
-    )
-    assert float(stored.split()[1]) == len(append.block) + 1000
+    assert value(port, "blindsight_storage_stored_items_total") == 2
+    assert value(port, "blindsight_storage_stored_bytes_total") == len(append.block) + 1000
 
 
 def test_a_stopped_process_is_gone(start: Start) -> None:

@@ -328,7 +328,7 @@ def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
         key_id = bytes.fromhex(vault.status().key_id)
         listed = stored.stub.ListCollections(storage_pb2.ListCollectionsRequest()).collections
         record = next(one for one in listed if one.key_id == key_id and one.items == 3)
-        layout = collection_layout(record.dimension, CKKS_4096.ring_degree, record.stride)
+        layout = collection_layout((record.dimension,), CKKS_4096.ring_degree, record.stride)
         block = stranger.gallery(layout.tail.pack(unit(1).astype(np.float64), 3)).to_bytes()
         item = storage.AppendItem(storage.identifier("stranger"))
         header = storage.AppendHeader(

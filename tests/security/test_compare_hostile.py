@@ -11,7 +11,7 @@ from support.evaluator import PARAMETERS, TOLERANCE, Client, Owner, Untrusted, u
 from support.storage import refusal
 from tenseal import sealapi
 
-from blindsight.ciphertext import HEADER, SEED_BYTES, parse_header
+from blindsight.ciphertext import HEADER, SECRET_MAGICS, SEED_BYTES, parse_header
 from blindsight.columns import Layout
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.residues import full_block, read_block
@@ -27,7 +27,7 @@ SIDES = ("gallery", "query")
 
 
 def layout(stride):
-    return Layout(8, stride, PARAMETERS.ring_degree)
+    return Layout((8,), stride, PARAMETERS.ring_degree)
 
 
 def blocks(stride=8, owner=OWNER):
@@ -152,13 +152,20 @@ def test_random_bytes_and_random_damage_of_the_header_are_refused(evaluator, dat
     place = data.draw(st.integers(0, HEADER.size - 1))
     flipped = patched(GOOD[side], place, bytes([GOOD[side][place] ^ data.draw(st.integers(1, 255))]))
     for block in (junk, GOOD[side][: HEADER.size] + junk, flipped):
-        assert refused(evaluator, **{side: block}) == (INVALID, "INVALID_CIPHERTEXT")
+        reason = "SECRET_MATERIAL_REFUSED" if block.startswith(SECRET_MAGICS) else "INVALID_CIPHERTEXT"
+        assert refused(evaluator, **{side: block}) == (INVALID, reason)
+
+
+@pytest.mark.parametrize("fields", [[1], [2, 1], [0, 2], [1, 1, 1]], ids=str)
+def test_fields_that_are_not_the_ciphertexts_are_refused(evaluator, fields):
+    gallery, query = blocks(4)
+    assert refused(evaluator, gallery=gallery, query=query, fields=fields) == (INVALID, "INVALID_CIPHERTEXT")
 
 
 def test_blocks_of_different_counts_and_of_too_many_columns_are_refused(evaluator):
     gallery, _ = blocks(4)
     assert refused(evaluator, gallery=gallery) == (INVALID, "INVALID_CIPHERTEXT")
-    wide = Layout(17, 1, PARAMETERS.ring_degree)
+    wide = Layout((17,), 1, PARAMETERS.ring_degree)
     columns = OWNER.gallery(wide.pack(np.ones((1, 17)))).to_bytes()
     assert refused(evaluator, gallery=columns, query=columns) == (INVALID, "INVALID_CIPHERTEXT")
 
@@ -168,7 +175,7 @@ def test_blocks_of_another_owner_or_parameter_set_are_refused(evaluator):
     made = keys.create()
     for parameters in PARAMETER_SETS.values():
         secret = schemes.load(parameters, made.secret_key(parameters.name))
-        wide = Layout(8, 8, parameters.ring_degree)
+        wide = Layout((8,), 8, parameters.ring_degree)
         other = secret.encrypt_gallery(wide.pack(ROW[None]), OWNER.key_id).to_bytes()
         for side in SIDES:
             assert refused(evaluator, **{side: stranger[side]}) == (INVALID, "INVALID_CIPHERTEXT")

@@ -93,7 +93,7 @@ class Gallery:
 
     @property
     def layout(self) -> CollectionLayout:
-        return collection_layout(self.record.dimension, PARAMETERS.ring_degree, self.record.stride)
+        return collection_layout((self.record.dimension,), PARAMETERS.ring_degree, self.record.stride)
 
     def layout_of(self, segment: SegmentId) -> Layout:
         return self.layout.of(columns.Region(segment.region))  # storage has an enumeration of its own

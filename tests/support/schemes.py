@@ -35,17 +35,22 @@ class Pair:
         return self.secret.encrypt_gallery(layout.pack(rows, first_slot), self.key_id)
 
     def score(self, layout, segments, forms):
-        """[segments, forms, capacity] inner products."""
+        """[segments, forms, capacity] inner products of rows that are one field."""
+        return self.products(layout, segments, forms)[:, :, 0]
+
+    def products(self, layout, segments, forms):
+        """[segments, forms, fields, capacity] inner products."""
         encrypted = [self.secret.encrypt_query(layout.pack_query(form), self.key_id) for form in forms]
         query = np.stack([self.block(layout, [one], Side.QUERY) for one in encrypted])
-        words = Geometry(self.parameters, layout.columns).score_words
+        fields = layout.field_columns
+        words = len(fields) * Geometry(self.parameters, layout.columns).score_words
         count = len(segments) * len(forms)
         out = np.zeros(count * words, np.uint32)
         offsets = np.arange(count, dtype=np.int64).reshape(len(segments), len(forms)) * words
-        self.kernel.score(segments, query, self.parameters, out, offsets)
-        residues = out.reshape(count, 3, len(self.parameters.primes), self.parameters.ring_degree)
+        self.kernel.score(segments, query, self.parameters, fields, out, offsets)
+        residues = out.reshape(-1, 3, len(self.parameters.primes), self.parameters.ring_degree)
         products = layout.scores(self.secret.decrypt_scores(residues))
-        return products.reshape(len(segments), len(forms), layout.capacity)
+        return products.reshape(len(segments), len(forms), len(fields), layout.capacity)
 
     def added(self, first, second):
         """The sum of two blocks: what appending does."""

@@ -43,23 +43,24 @@ class Crypto:
         """Starts the workers and loads what they need."""
         await self._pool.warm(tasks.warm)
 
-    async def embed(self, embedder: str, dimension: int, data: bytes) -> tasks.Embedded:
+    async def embed(self, embedder: str, dimension: int, channels: str, data: bytes) -> tasks.Embedded:
         """Describes a photo.
 
         Raises:
             InvalidImage: when it is none.
         """
-        return await self._pool.run(tasks.embed, embedder, dimension, data)
+        return await self._pool.run(tasks.embed, embedder, dimension, channels, data)
 
     async def encrypt_rows(
         self, parameters: ParameterSet, layout: Layout, rows: Floats, first_slot: int
     ) -> bytes:
         """Encrypts a batch for one segment: a seeded block with a ciphertext per column."""
+        aligned = layout.align(rows)
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
                 *(
-                    self._pool.run(tasks.encrypt_rows, parameters.name, part, rows[:, columns], first_slot)
-                    for part, columns in _column_parts(layout, self.processes)
+                    self._pool.run(tasks.encrypt_rows, parameters.name, part, aligned[:, values], first_slot)
+                    for part, values in _column_parts(layout, self.processes)
                 )
             )
         return self._seeded(parameters, layout.columns, parts)
@@ -86,7 +87,10 @@ class Crypto:
         live: list[npt.NDArray[np.bool_]],
         pick: tasks.Pick,
     ) -> list[list[tasks.Best]]:
-        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`."""
+        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`.
+
+        A search has many of these; `Scoring` measures them as one.
+        """
         return await self._pool.run(tasks.best_scores, parameters.name, layout, block, live, pick)
 
     async def encrypt_pair(
@@ -96,14 +100,15 @@ class Crypto:
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.encrypt_pair, parameters.name, layout, row, form)
 
-    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> float:
-        """Decrypts their product."""
+    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
+        """Decrypts their products: [fields]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
 
     async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
-        return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
+        with _timer(metrics.DECRYPT_SECONDS, parameters):
+            return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
 
     async def pixels(self, data: bytes) -> images.Pixels:
         """The pixels of a photo.
@@ -178,7 +183,7 @@ def _ranges(count: int, parts: int) -> Iterator[tuple[int, int]]:
 
 
 def _column_parts(layout: Layout, parts: int) -> Iterator[tuple[Layout, slice]]:
-    """Cuts a layout's columns: narrower layouts and the values that go into each."""
+    """Cuts a layout's columns: narrower layouts, and the values of aligned rows that go into each."""
     for start, stop in _ranges(layout.columns, parts):
-        values = slice(start * layout.stride, min(stop * layout.stride, layout.dimension))
-        yield Layout(values.stop - values.start, layout.stride, layout.ring_degree), values
+        values = slice(start * layout.stride, stop * layout.stride)
+        yield Layout((values.stop - values.start,), layout.stride, layout.ring_degree), values

@@ -206,7 +206,7 @@ class Ingest:
         collection = self._collection
         config = collection.config
         planes, remark = await self._cut(photo) if self._planes else (None, "")
-        embedded = await self._crypto.embed(config.embedder, config.dimension, photo.data)
+        embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
         self._seen.add(handle)
         metadata = ItemMetadata(item_id, photo.name, embedded.media_type)
         item = NewItem(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from blindsight.columns import CollectionLayout, collection_layout
+from blindsight.columns import CollectionLayout, Fields, collection_layout
 from blindsight.errors import DataLoss
 from blindsight.parameters import ParameterSet, by_name
 from blindsight.planes import Integers, PlaneLayout
-from blindsight.trusted.keyholder.linear import Linear, Metric, make
+from blindsight.trusted.keyholder.embedders.pixels import CHANNELS
+from blindsight.trusted.keyholder.linear import Linear, Metric
+from blindsight.trusted.keyholder.similarity import make
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class CollectionConfig:
         metric: how they are compared.
         expected_size: vectors that the stride was planned for.
         max_norm: longest vector that fits; 0 until the first ingest decides it.
+        channels: colour channels of raw pixels, "grey" or "rgb"; "" for vectors of any other kind.
     """
 
     name: str
@@ -31,6 +34,7 @@ class CollectionConfig:
     metric: Metric
     expected_size: int
     max_norm: float
+    channels: str = ""
 
     def to_bytes(self) -> bytes:
         """JSON."""
@@ -51,7 +55,7 @@ class CollectionConfig:
 
     def linear(self) -> Linear:
         """The metric as a linear form."""
-        return make(self.metric, self.dimension, self.max_norm)
+        return make(self.metric, self.dimension, self.max_norm, CHANNELS.get(self.channels, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class StoredCollection:
     sealed_config: bytes
     parameter_set: str
     key_id: bytes
-    dimension: int
+    fields: Fields
     stride: int
     created_unix_seconds: int = 0
     sequence: int = 0
@@ -82,7 +86,7 @@ class StoredCollection:
     @property
     def layout(self) -> CollectionLayout:
         """The layouts of both regions."""
-        return collection_layout(self.dimension, self.parameters.ring_degree, self.stride)
+        return collection_layout(self.fields, self.parameters.ring_degree, self.stride)
 
 
 @dataclass(frozen=True, slots=True)

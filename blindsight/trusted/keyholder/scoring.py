@@ -88,7 +88,7 @@ class Scoring:
 
     async def _pass(self, queries: int, block: bytes, slots: SlotMap, attempt: Attempt) -> bool:
         """False when the evaluator's segments are not those of the slot map."""
-        started = time.perf_counter()
+        started, busy_before = time.perf_counter(), self._timings.decrypt_busy
         decrypting: set[asyncio.Task[None]] = set()
         parts = self._evaluator.score(
             self._collection.record.collection_id, slots.sequence, queries, block, attempt.only
@@ -113,7 +113,7 @@ class Scoring:
             await parts.aclose()  # type: ignore[attr-defined]
         labels = self._collection.parameters
         metrics.DECRYPT_SECONDS.labels(labels.scheme.name.lower(), labels.name).observe(
-            self._timings.decrypt_busy
+            self._timings.decrypt_busy - busy_before
         )
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from blindsight.trusted.keyholder import linear, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
 from blindsight.trusted.keyholder.ranking import best_of
+from blindsight.trusted.keyholder.records import ItemMetadata
 from blindsight.trusted.keyholder.scoring import Attempt, Scoring, Timings
 from blindsight.trusted.keyholder.slots import EMPTY_SEGMENT, Handles, SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
@@ -37,14 +38,24 @@ class Hit:
     id: str
     score: float
     name: str
+    channels: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
 class _Ranking:
     """The best of each segment for one query."""
 
-    products: list[Floats] = field(default_factory=list)
+    found: list[tasks.Best] = field(default_factory=list)
     handles: list[Handles] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """One of the best of all segments."""
+
+    handle: bytes
+    score: float
+    parts: Floats
 
 
 class Search:
@@ -108,8 +119,9 @@ class Search:
     def _form(self, row: int, query: Floats) -> linear.LinearForm:
         try:
             return self._linear.form(query)
-        except InvalidVector:
-            raise InvalidVector(f"query row {row} is all zeros, want a direction") from None
+        except InvalidVector as error:
+            # A metric knows one query, which is its row 0.
+            raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
     async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
         started = time.perf_counter()
@@ -119,14 +131,15 @@ class Search:
         )
         self.timings.encrypt += time.perf_counter() - started
         rankings: list[_Ranking] = []
+        readings = tuple(form.reading for form in forms)
 
         def begin(slots: SlotMap) -> Attempt:
             rankings[:] = [_Ranking() for _ in forms]
-            return Attempt(lambda result: self._take(result, slots, rankings))
+            return Attempt(lambda result: self._take(result, slots, readings, rankings))
 
         await self._scoring.run(len(forms), block, begin)
         started = time.perf_counter()
-        hits = await self._hits(forms, rankings)
+        hits = await self._hits(readings, rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
 
@@ -134,6 +147,7 @@ class Search:
         self,
         result: ScoreResult,
         slots: SlotMap,
+        readings: tuple[linear.Reading, ...],
         rankings: list[_Ranking],
     ) -> None:
         """Decrypts one message of results and keeps the best of each segment and query."""
@@ -143,46 +157,50 @@ class Search:
         # A segment that we do not know was appended after this search began.
         segments = [slots.segments.get((result.region, index), EMPTY_SEGMENT) for index in result.segments]
         live = [segment.live for segment in segments]
-        # A score grows with the inner product whatever the metric, so the best of both are the same.
-        pick = tasks.Pick(result.queries, self._k, self._linear.higher_is_better)
+        asked = readings[result.first_query : result.first_query + result.queries]
+        pick = tasks.Pick(asked, self._k)
         found = await self._crypto.best_scores(self._collection.parameters, layout, result.block, live, pick)
         for segment, by_query in zip(segments, found, strict=True):
-            for query, (chosen, products) in enumerate(by_query, result.first_query):
-                rankings[query].products.append(products)
-                rankings[query].handles.append(segment.handles[chosen])
+            for query, best in enumerate(by_query, result.first_query):
+                rankings[query].found.append(best)
+                rankings[query].handles.append(segment.handles[best.slots])
 
-    def _scores(self, products: Floats, form: linear.LinearForm) -> Floats:
-        scores: Floats = products * form.multiplier + form.offset
-        return scores if self._linear.higher_is_better else np.maximum(scores, 0.0)
-
-    def _best(self, scores: Floats) -> npt.NDArray[np.intp]:
+    def _best(self, scores: Floats, *, higher: bool) -> npt.NDArray[np.intp]:
         """Indices of the k best that pass the threshold, best first."""
-        higher = self._linear.higher_is_better
         chosen = best_of(scores, self._k, largest=higher)
         if self._threshold is None:
             return chosen
         passing = scores[chosen] >= self._threshold if higher else scores[chosen] <= self._threshold
         return chosen[passing]
 
-    async def _hits(self, forms: list[linear.LinearForm], rankings: list[_Ranking]) -> list[list[Hit]]:
-        chosen: list[list[tuple[bytes, float]]] = []
-        for form, ranking in zip(forms, rankings, strict=True):
-            if not ranking.products:
-                chosen.append([])
-                continue
-            scores = self._scores(np.concatenate(ranking.products), form)
-            handles = np.concatenate(ranking.handles)
-            best = self._best(scores)
-            chosen.append([(handles[index].tobytes(), float(scores[index])) for index in best])
-        wanted = list({handle for pairs in chosen for handle, _ in pairs})
+    async def _hits(
+        self, readings: Sequence[linear.Reading], rankings: Sequence[_Ranking]
+    ) -> list[list[Hit]]:
+        matches = [
+            self._matches(ranking, higher=reading.higher_is_better)
+            for reading, ranking in zip(readings, rankings, strict=True)
+        ]
+        wanted = list({match.handle for of_query in matches for match in of_query})
         items = await self._storage.get_items(self._collection.record.collection_id, wanted)
         opened = {handle: self._collection.open_metadata(item) for handle, item in items.items()}
         # An item that was deleted since its slot was scored is not there any more.
         return [
-            [
-                Hit(opened[handle].id, round(score, SCORE_DECIMALS), opened[handle].name)
-                for handle, score in pairs
-                if handle in opened
-            ]
-            for pairs in chosen
+            [_hit(opened[match.handle], match) for match in of_query if match.handle in opened]
+            for of_query in matches
         ]
+
+    def _matches(self, ranking: _Ranking, *, higher: bool) -> list[_Match]:
+        if not ranking.found:
+            return []
+        scores = np.concatenate([best.scores for best in ranking.found])
+        parts = np.concatenate([best.parts for best in ranking.found])
+        handles = np.concatenate(ranking.handles)
+        return [
+            _Match(handles[index].tobytes(), float(scores[index]), parts[index])
+            for index in self._best(scores, higher=higher)
+        ]
+
+
+def _hit(item: ItemMetadata, match: _Match) -> Hit:
+    channels = tuple(round(float(part), SCORE_DECIMALS) for part in match.parts)
+    return Hit(item.id, round(match.score, SCORE_DECIMALS), item.name, channels)

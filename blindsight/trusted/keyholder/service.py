@@ -130,7 +130,7 @@ class Keyholder:
         if config.embedder == embedders.NONE:
             raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
         started = time.perf_counter()
-        embedded = await self._crypto.embed(config.embedder, config.dimension, data)
+        embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
         vector = embedded.vector.astype(np.float64)
         return vector[None], time.perf_counter() - started
 

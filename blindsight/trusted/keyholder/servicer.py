@@ -40,11 +40,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             request.name,
             scheme=request.scheme or "ckks",
             parameter_set=request.parameter_set,
-            embedder=request.embedder or "descriptor",
+            embedder=request.embedder or ("pixels" if request.channels else "descriptor"),
             dimension=request.dimension,
-            metric=wire.metric(request.metric),
+            metric=wire.metric(request.metric) if request.metric else None,
             expected_size=request.expected_size,
             max_norm=request.max_norm,
+            channels=request.channels,
+            size=request.size,
         )
         return pb.CreateCollectionResponse(collection=wire.collection(created))
 

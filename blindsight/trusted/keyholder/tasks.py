@@ -6,6 +6,7 @@ cheaply.  A worker gets the secret keys once, when it starts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +20,7 @@ from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, read_block
 from blindsight.trusted.keyholder import embedders, images, schemes
 from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.linear import Reading
 from blindsight.trusted.keyholder.ranking import best_of
 from blindsight.trusted.keyholder.secrets import Secret
 
@@ -59,13 +61,13 @@ class Embedded:
     media_type: str
 
 
-def embed(embedder: str, dimension: int, data: bytes) -> Embedded:
+def embed(embedder: str, dimension: int, channels: str, data: bytes) -> Embedded:
     """Decodes a photo and describes it.
 
     Raises:
         InvalidImage: when it is none, see `images.decode`.
     """
-    made = embedders.create(embedder, dimension)
+    made = embedders.create(embedder, dimension, channels)
     image = images.decode(data, at_least=made.at_least)
     return Embedded(made.embed(image), images.media_type(data))
 
@@ -98,7 +100,7 @@ Encrypted = tuple[bytes, bytes]
 
 
 def encrypt_rows(parameter_set: str, layout: Layout, rows: Floats, first_slot: int) -> Encrypted:
-    """Encrypts columns of a batch; a caller may give a part of the columns as a narrower layout.
+    """Encrypts columns of a batch; a caller may give some of the columns as a narrower layout.
 
     Returns:
         residues and seeds, to be joined into one block.
@@ -136,18 +138,27 @@ class Pick:
     """What is wanted of a block of results.
 
     Attributes:
-        queries: for each segment, as many results.
-        k: how many scores of each result.
-        largest: whether large inner products are the better ones.
+        readings: of the queries; for each segment there are as many results.
+        k: how many of each result.
     """
 
-    queries: int
+    readings: tuple[Reading, ...]
     k: int
-    largest: bool
 
 
-# Slots and inner products of the best in one segment for one query, best first.
-Best = tuple[npt.NDArray[np.intp], Floats]
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best in one segment for one query, best first.
+
+    Attributes:
+        slots: where they stand.
+        scores: [count].
+        parts: [count, parts], what each score was made of.
+    """
+
+    slots: npt.NDArray[np.intp]
+    scores: Floats
+    parts: Floats
 
 
 def best_scores(
@@ -156,7 +167,7 @@ def best_scores(
     """Decrypts results and picks the best, so that few numbers leave the worker.
 
     Args:
-        block: ciphertexts [segment][query].
+        block: ciphertexts [segment][query][field].
         live: for each segment, [fill] which slots count.
         pick: how many, and which are better.
 
@@ -167,22 +178,26 @@ def best_scores(
         InvalidCiphertext: when the evaluator sent something else.
     """
     parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
-    if parsed.header.count != len(live) * pick.queries:
-        raise InvalidCiphertext(f"{parsed.header.count} results, want {len(live)} x {pick.queries}")
+    shape = len(live), len(pick.readings), len(layout.fields)
+    if parsed.header.count != math.prod(shape):
+        raise InvalidCiphertext(f"{parsed.header.count} results, want {' x '.join(map(str, shape))}")
     products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
     grid = parsed.header.parameters.score_grid
-    rounded = np.rint(products / grid) * grid
-    by_segment = rounded.reshape(len(live), pick.queries, layout.capacity)
+    rounded = (np.rint(products / grid) * grid).reshape(*shape, layout.capacity)
     return [
-        [_best(scores, np.flatnonzero(slots), pick) for scores in by_query]
-        for by_query, slots in zip(by_segment, live, strict=True)
+        [
+            _best(by_field.T, np.flatnonzero(slots), reading, pick.k)
+            for by_field, reading in zip(by_query, pick.readings, strict=True)
+        ]
+        for by_query, slots in zip(rounded, live, strict=True)
     ]
 
 
-def _best(scores: Floats, slots: npt.NDArray[np.intp], pick: Pick) -> Best:
-    values = scores[slots]
-    chosen = best_of(values, pick.k, largest=pick.largest)
-    return slots[chosen], values[chosen]
+def _best(products: Floats, slots: npt.NDArray[np.intp], reading: Reading, k: int) -> Best:
+    """Of products [capacity, fields], in slots that hold an item."""
+    scores = reading.scores(products[slots])
+    chosen = best_of(scores, k, largest=reading.higher_is_better)
+    return Best(slots[chosen], scores[chosen], reading.parts(products[slots[chosen]]))
 
 
 def encrypt_pair(parameter_set: str, layout: Layout, row: Floats, form: Floats) -> tuple[bytes, bytes]:
@@ -199,8 +214,8 @@ def encrypt_pair(parameter_set: str, layout: Layout, row: Floats, form: Floats) 
     return gallery.to_bytes(), query.to_bytes()
 
 
-def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> float:
-    """Decrypts the product of what `encrypt_pair` made: <row, form>.
+def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> Floats:
+    """Decrypts the products of what `encrypt_pair` made: <row, form> of each field, [fields].
 
     Raises:
         InvalidCiphertext: when the evaluator sent something else.
@@ -208,10 +223,11 @@ def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> float:
     parameters = PARAMETER_SETS[parameter_set]
     parsed = read_block(block, parameters, _key_id(parameter_set))
     got = parsed.header.count, parsed.header.polynomials
-    if got != (1, 3):
-        raise InvalidCiphertext(f"{got[0]} results of {got[1]} polynomials, want 1 of 3")
-    product = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))[0, 0]
-    return float(np.rint(product / parameters.pair_grid) * parameters.pair_grid)
+    if got != (len(layout.fields), 3):
+        raise InvalidCiphertext(f"{got[0]} results of {got[1]} polynomials, want {len(layout.fields)} of 3")
+    products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))[:, 0]
+    rounded: Floats = np.rint(products / parameters.pair_grid) * parameters.pair_grid
+    return rounded
 
 
 def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:

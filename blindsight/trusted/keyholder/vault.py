@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from blindsight import logs
-from blindsight.columns import CollectionLayout, Region, collection_layout, plan_stride
+from blindsight.columns import CollectionLayout, Layout, Region, collection_layout, plan_stride
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from blindsight.parameters import ParameterSet, by_name, default_for
 from blindsight.trusted.keyholder import embedders, linear
+from blindsight.trusted.keyholder.embedders.pixels import CHANNELS, Pixels
 from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.keyholder.records import CollectionConfig, ItemMetadata, StoredCollection, StoredItem
@@ -103,14 +104,15 @@ class OpenCollection:
     @property
     def score_error_bound(self) -> float:
         """Bound on the error of a score of unit scale that holds for every segment."""
-        norm = 1.0 if self.config.metric is linear.Metric.COSINE else linear.MAX_ROW_NORM
         capacity = self.layout.main.capacity
-        return self.parameters.score_error_bound(capacity, norm, max(self.batch_limits.values()))
+        batches = min(capacity, max(self.batch_limits.values()))
+        made = self.linear()
+        return made.amplification * self.parameters.score_error_bound(capacity, made.largest_row, batches)
 
     @property
     def batch_limits(self) -> dict[Region, int]:
         """Appends that a segment may take, by region: noise adds up."""
-        return {region: self.parameters.max_batches(self.layout.of(region).columns) for region in Region}
+        return {region: self.parameters.max_batches(_summed(self.layout.of(region))) for region in Region}
 
     def plan(self, slots: SlotMap, count: int) -> Iterator[Placement]:
         """Where new vectors go; see `SlotMap.plan`."""
@@ -142,11 +144,17 @@ class Vault:
         parameter_set: str,
         embedder: str,
         dimension: int,
-        metric: linear.Metric,
+        metric: linear.Metric | None,
         expected_size: int,
         max_norm: float,
+        channels: str = "",
+        size: int = 0,
     ) -> OpenCollection:
         """Adds a collection.
+
+        Args:
+            channels: colour channels of raw pixels; "" for any other vectors.
+            size: side of a picture of pixels; 0 for the embedder's own.
 
         Raises:
             AlreadyExists: when the name is taken.
@@ -154,18 +162,19 @@ class Vault:
         """
         _check_name(name)
         parameters = parameters_for(scheme, parameter_set)
-        dimension = _dimension(embedder, dimension)
+        metric = _metric(metric, channels)
         config = CollectionConfig(
             name=name,
             embedder=embedder,
-            dimension=dimension,
+            dimension=_dimension(embedder, _of_size(size, dimension, embedder, channels), channels),
             metric=metric,
             expected_size=expected_size or DEFAULT_EXPECTED_SIZE,
             max_norm=_max_norm(max_norm, embedder, metric),
+            channels=channels,
         )
-        row_dimension = config.linear().row_dimension
-        stride = plan_stride(row_dimension, parameters.ring_degree, config.expected_size)
-        layout = collection_layout(row_dimension, parameters.ring_degree, stride)
+        fields = config.linear().fields
+        stride = plan_stride(fields, parameters.ring_degree, config.expected_size)
+        layout = collection_layout(fields, parameters.ring_degree, stride)
         _require_noise_room(parameters, layout)
         collection_id = os.urandom(16)
         wanted = StoredCollection(
@@ -174,7 +183,7 @@ class Vault:
             sealed_config=self._configs.seal(config.to_bytes(), collection_id),
             parameter_set=parameters.name,
             key_id=self._keys.key_id,
-            dimension=row_dimension,
+            fields=fields,
             stride=stride,
         )
         try:
@@ -278,12 +287,41 @@ def parameters_for(scheme: str, name: str) -> ParameterSet:
 
 def _require_noise_room(parameters: ParameterSet, layout: CollectionLayout) -> None:
     """Refuses a collection whose scores would drown in noise, from the bound and not by trial."""
-    columns = max(layout.main.columns, layout.tail.columns)
+    columns = max(_summed(layout.main), _summed(layout.tail))
     if parameters.max_batches(columns) < 1:
         raise InvalidArgument(
             f"{parameters.name} has no room for the noise of {columns} columns; "
             "take a smaller dimension or another parameter set"
         )
+
+
+def _summed(layout: Layout) -> int:
+    """Columns whose products, and their noise, add up to one score."""
+    return max(last - first for first, last in layout.field_columns)
+
+
+def _metric(metric: linear.Metric | None, channels: str) -> linear.Metric:
+    """The metric that was asked for, or the one that suits."""
+    suits = linear.Metric.SQUARED_COSINE if channels else linear.Metric.COSINE
+    if metric is None:
+        return suits
+    if channels and metric is not suits:
+        raise InvalidArgument(f"metric {metric} of colour channels, want {suits}")
+    if metric is linear.Metric.SQUARED_COSINE and not channels:
+        raise InvalidArgument(f"metric {metric} is of colour channels, want channels grey or rgb with it")
+    return metric
+
+
+def _of_size(size: int, dimension: int, embedder: str, channels: str) -> int:
+    """The dimension of pictures of so many pixels a side."""
+    if not size:
+        return dimension
+    if embedder != Pixels.name:
+        raise InvalidArgument(f"size {size} with embedder {embedder}, want embedder {Pixels.name} for it")
+    of_size = size * size * CHANNELS.get(channels, 1)
+    if dimension not in (0, of_size):
+        raise InvalidArgument(f"dimension {dimension} with size {size}, want {of_size} or none")
+    return of_size
 
 
 def _check_name(name: str) -> None:
@@ -294,9 +332,9 @@ def _check_name(name: str) -> None:
         )
 
 
-def _dimension(embedder: str, dimension: int) -> int:
-    if embedder != embedders.NONE:
-        return embedders.create(embedder, dimension or None).dimension
+def _dimension(embedder: str, dimension: int, channels: str) -> int:
+    if embedder != embedders.NONE or channels:
+        return embedders.create(embedder, dimension or None, channels).dimension
     if not 1 <= dimension <= MAX_DIMENSION:
         raise InvalidArgument(f"dimension {dimension}, want 1 to {MAX_DIMENSION} for vectors (--dimension)")
     return dimension

@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from blindsight.columns import Floats, collection_layout, widest_stride
+from blindsight.columns import Floats, Layout, widest_stride
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, InvalidVector, NotFound
 from blindsight.parameters import ParameterSet
-from blindsight.trusted.keyholder import embedders, linear, tasks
+from blindsight.trusted.keyholder import embedders, linear, similarity, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.linear import Metric
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
@@ -102,8 +102,8 @@ def require_distance(metric: Metric, what: str) -> None:
     Raises:
         InvalidArgument: with what can be verified.
     """
-    if metric is Metric.DOT:
-        raise InvalidArgument(f"{what} metric dot, want cosine or euclidean to verify")
+    if metric not in (Metric.COSINE, Metric.EUCLIDEAN):
+        raise InvalidArgument(f"{what} metric {metric}, want cosine or euclidean to verify")
 
 
 class Verify:
@@ -147,7 +147,9 @@ class Verify:
             return _stacked([one for one in inputs if not isinstance(one, bytes)])
         started = time.perf_counter()
         dimension = embedders.create(embedder).dimension
-        found = await asyncio.gather(*(self._crypto.embed(embedder, dimension, photo) for photo in photos))
+        found = await asyncio.gather(
+            *(self._crypto.embed(embedder, dimension, "", photo) for photo in photos)
+        )
         timings.embed = time.perf_counter() - started
         return np.stack([one.vector.astype(np.float64) for one in found])
 
@@ -155,19 +157,21 @@ class Verify:
         self, metric: Metric, parameters: ParameterSet, vectors: Floats, timings: Timings
     ) -> float:
         _check_pair(vectors, metric)
-        made = linear.make(metric, vectors.shape[1], float(np.linalg.norm(vectors, axis=1).max()))
+        longest = float(np.linalg.norm(vectors, axis=1).max())
+        made = linear.refined(similarity.make(metric, vectors.shape[1], longest), parameters)
         degree = parameters.ring_degree
-        layout = collection_layout(made.row_dimension, degree, widest_stride(made.row_dimension, degree)).tail
+        layout = Layout(made.fields, widest_stride(made.fields, degree), degree)
         row, form = made.rows(vectors[:1])[0], made.form(vectors[1])
         started = time.perf_counter()
         gallery, query = await self._crypto.encrypt_pair(parameters, layout, row, form.weights)
         encrypted = time.perf_counter()
-        block = await self._evaluator.compare(gallery, query)
+        columns = [last - first for first, last in layout.field_columns]
+        block = await self._evaluator.compare(gallery, query, columns)
         compared = time.perf_counter()
-        product = await self._crypto.decrypt_pair(parameters, layout, block)
+        products = await self._crypto.decrypt_pair(parameters, layout, block)
         timings.encrypt, timings.score = encrypted - started, compared - encrypted
         timings.decrypt = time.perf_counter() - compared
-        return _as_distance(metric, form, product)
+        return _as_distance(metric, float(form.reading.scores(products[None])[0]))
 
     async def item(
         self, collection: OpenCollection, item_id: str, vector: Floats, threshold: float | None
@@ -192,8 +196,8 @@ class Verify:
             collection.parameters, collection.layout, form.weights[None]
         )
         timings.encrypt = time.perf_counter() - started
-        product = await self._product(collection, handle, block, timings)
-        distance = _as_distance(config.metric, form, product)
+        score = await self._score(collection, handle, form.reading, block, timings)
+        distance = _as_distance(config.metric, score)
         return Verification(distance, chosen, config.metric, collection.parameters, timings)
 
     async def _handle(self, collection: OpenCollection, item_id: str) -> bytes:
@@ -207,39 +211,45 @@ class Verify:
             raise _no_item(collection, item_id)
         return handle
 
-    async def _product(
-        self, collection: OpenCollection, handle: bytes, block: bytes, timings: Timings
+    async def _score(
+        self,
+        collection: OpenCollection,
+        handle: bytes,
+        reading: linear.Reading,
+        block: bytes,
+        timings: Timings,
     ) -> float:
-        products: list[float] = []
+        scores: list[float] = []
 
         def begin(slots: SlotMap) -> Attempt:
-            products.clear()
+            scores.clear()
             place = slots.find(handle)
             if place is None:
                 raise NotFound(f"the item was deleted from collection {collection.config.name!r}")
             key, slot = place
-            return Attempt(partial(self._take, collection, key, slot, products), (key,))
+            return Attempt(partial(self._take, collection, key, slot, reading, scores), (key,))
 
         await Scoring(self._vault, self._evaluator, collection, 1, timings).run(1, block, begin)
-        if not products:
+        if not scores:
             raise DataLoss("the evaluator did not score the item's segment")
-        return products[0]
+        return scores[0]
 
     async def _take(
         self,
         collection: OpenCollection,
         key: SegmentKey,
         slot: int,
-        products: list[float],
+        reading: linear.Reading,
+        scores: list[float],
         result: ScoreResult,
     ) -> None:
         if (result.region, result.segments) != (key[0], (key[1],)):
             raise InvalidCiphertext("results of other segments than were asked for")
         layout = collection.layout.of(key[0])
         wanted = np.arange(slot + 1) == slot
-        pick = tasks.Pick(queries=1, k=1, largest=True)
+        pick = tasks.Pick((reading,), k=1)
         found = await self._crypto.best_scores(collection.parameters, layout, result.block, [wanted], pick)
-        products.append(float(found[0][0][1][0]))
+        scores.append(float(found[0][0].scores[0]))
 
 
 def _no_item(collection: OpenCollection, item_id: str) -> NotFound:
@@ -280,7 +290,6 @@ def _check_pair(vectors: Floats, metric: Metric) -> None:
             )
 
 
-def _as_distance(metric: Metric, form: linear.LinearForm, product: float) -> float:
-    """From an inner product; noise may put a distance of nothing a little below."""
-    score = product * form.multiplier + form.offset
+def _as_distance(metric: Metric, score: float) -> float:
+    """From a score; noise may put a distance of nothing a little below."""
     return max(0.0, 1.0 - score if metric is Metric.COSINE else score)

@@ -25,11 +25,13 @@ METRICS: dict[int, Metric] = {
     pb.METRIC_COSINE: Metric.COSINE,
     pb.METRIC_EUCLIDEAN: Metric.EUCLIDEAN,
     pb.METRIC_DOT: Metric.DOT,
+    pb.METRIC_SQUARED_COSINE: Metric.SQUARED_COSINE,
 }
 _METRIC_VALUES = {
     Metric.COSINE: pb.METRIC_COSINE,
     Metric.EUCLIDEAN: pb.METRIC_EUCLIDEAN,
     Metric.DOT: pb.METRIC_DOT,
+    Metric.SQUARED_COSINE: pb.METRIC_SQUARED_COSINE,
 }
 MAX_VERIFY_INPUTS = 2
 _OUTCOMES = {1: pb.OUTCOME_STORED, 2: pb.OUTCOME_DUPLICATE, 3: pb.OUTCOME_REJECTED}
@@ -69,6 +71,7 @@ def collection(opened: OpenCollection) -> pb.Collection:
         precision=opened.parameters.precision,
         plane_items=record.plane_items,
         plane_bytes=record.plane_bytes,
+        channels=config.channels,
     )
 
 
@@ -287,11 +290,13 @@ def progress(totals: Progress) -> pb.IngestProgress:
     return pb.IngestProgress(stored=totals.stored, duplicates=totals.duplicates, rejected=totals.rejected)
 
 
+def _hit(hit: Hit) -> pb.Hit:
+    return pb.Hit(id=hit.id, score=hit.score, name=hit.name, channels=hit.channels)
+
+
 def hits(found: list[Hit]) -> pb.SearchResponse:
     """The matches of one query."""
-    return pb.SearchResponse(
-        hits=pb.Hits(hits=[pb.Hit(id=hit.id, score=hit.score, name=hit.name) for hit in found])
-    )
+    return pb.SearchResponse(hits=pb.Hits(hits=[_hit(hit) for hit in found]))
 
 
 def timings(spent: Timings) -> pb.SearchResponse:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
 from blindsight.ciphertext import BlockHeader, Form, check_expected, check_size, parse_header
 from blindsight.errors import InvalidCiphertext
 from blindsight.untrusted.evaluator.tasks import CompareTask
@@ -10,8 +13,11 @@ from blindsight.untrusted.evaluator.tasks import CompareTask
 MAX_COLUMNS = 16
 
 
-def pair(gallery: bytes, query: bytes) -> CompareTask:
+def pair(gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> CompareTask:
     """The work that two blocks stand for; their residues are checked when it is done.
+
+    Args:
+        fields: ciphertexts of each field of the row; none: all are one.
 
     Raises:
         SecretMaterialRefused: when either looks like a key.
@@ -21,7 +27,11 @@ def pair(gallery: bytes, query: bytes) -> CompareTask:
     check_expected(second, first.parameters, first.key_id)
     if second.count != first.count:
         raise InvalidCiphertext(f"query of {second.count} ciphertexts, want {first.count} as in the gallery")
-    return CompareTask(first.parameters, first.key_id, gallery, query)
+    counts = tuple(fields) or (first.count,)
+    if sum(counts) != first.count or not all(counts):
+        raise InvalidCiphertext(f"fields of {sum(counts)} ciphertexts, want {first.count} and none empty")
+    columns = tuple(pairwise(accumulate(counts, initial=0)))
+    return CompareTask(first.parameters, first.key_id, gallery, query, columns)
 
 
 def _header(data: bytes, what: str) -> BlockHeader:

@@ -7,6 +7,8 @@ For a segment's columns G_j = (g0, g1) and a query's columns Q_j = (q0, q1), in 
 the tensor product of RLWE ciphertexts: a ciphertext of three polynomials.  Residues of 27 bits make
 products of 54, so 512 columns fit in 64 bits (`ParameterSet.max_terms`); wider rows are reduced once
 per 512 columns.  The work is bound by memory, as it reads a gallery once per pass.
+
+Where rows have several fields, the sum runs over the columns of one, and each has a score of its own.
 """
 
 from __future__ import annotations
@@ -90,6 +92,7 @@ def _score_rows(
     segments: npt.NDArray[np.uint64],
     query: Residues,
     primes: npt.NDArray[np.uint64],
+    fields: npt.NDArray[np.int64],
     max_terms: int,
     out: Residues,
     offsets: npt.NDArray[np.int64],
@@ -105,21 +108,23 @@ def _score_rows(
             prime = primes[row]
             reciprocal = 1.0 / numba.float64(prime)
             for q in range(queries):
-                for start in range(0, columns, max_terms):
-                    skipped = start * 2 * TILE * 4
-                    _dot(
-                        numba.uintp(segments[s] + numba.uint64(row * row_bytes + skipped)),
-                        numba.uintp(query[q, row].ctypes.data + skipped),
-                        min(max_terms, columns - start),
-                        numba.uintp(sums.ctypes.data),
-                    )
-                    for i in range(POLYNOMIALS):
-                        base = offsets[s, q] + (i * rows + row) * TILE
-                        for k in range(TILE):
-                            value = reduced(sums[i, k], prime, reciprocal)
-                            if start > 0:
-                                value = reduced(numba.uint64(value) + out[base + k], prime, reciprocal)
-                            out[base + k] = value
+                for field in range(fields.shape[0]):
+                    first, last = fields[field, 0], fields[field, 1]
+                    for start in range(first, last, max_terms):
+                        skipped = start * 2 * TILE * 4
+                        _dot(
+                            numba.uintp(segments[s] + numba.uint64(row * row_bytes + skipped)),
+                            numba.uintp(query[q, row].ctypes.data + skipped),
+                            min(max_terms, last - start),
+                            numba.uintp(sums.ctypes.data),
+                        )
+                        for i in range(POLYNOMIALS):
+                            base = offsets[s, q] + ((field * POLYNOMIALS + i) * rows + row) * TILE
+                            for k in range(TILE):
+                                value = reduced(sums[i, k], prime, reciprocal)
+                                if start > first:
+                                    value = reduced(numba.uint64(value) + out[base + k], prime, reciprocal)
+                                out[base + k] = value
 
 
 class Kernel:
@@ -138,6 +143,7 @@ class Kernel:
         segments: Sequence[Residues],
         query: Residues,
         parameters: ParameterSet,
+        fields: Sequence[tuple[int, int]],
         out: Residues,
         offsets: npt.NDArray[np.int64],
     ) -> None:
@@ -146,13 +152,15 @@ class Kernel:
         Args:
             segments: uint32 [primes * tiles, columns, 2, TILE] each.
             query: uint32 [queries, primes * tiles, columns, 2, TILE].
-            out: uint32 words, flat; receives [3, primes, N] per segment and query.
+            fields: first column of each field of a row, and the one after the last.
+            out: uint32 words, flat; receives [fields, 3, primes, N] per segment and query.
             offsets: int64 [segments, queries], where in `out` each result starts.
 
         Raises:
             ValueError: when shapes do not fit: addresses go to native code after this.
         """
-        self._check(segments, query, parameters, out, offsets)
+        self._check(segments, query, parameters, fields, out, offsets)
+        columns = np.array(fields, np.int64)
         addresses = np.array([segment.ctypes.data for segment in segments], np.uint64)
         primes = row_primes(parameters)
         rows = primes.size
@@ -162,7 +170,7 @@ class Kernel:
 
         def work(first: int) -> None:
             last = min(first + step, rows)
-            _score_rows(addresses, query, primes, parameters.max_terms, out, offsets, first, last)
+            _score_rows(addresses, query, primes, columns, parameters.max_terms, out, offsets, first, last)
 
         self.each(work, range(0, rows, step))
 
@@ -171,6 +179,7 @@ class Kernel:
         segments: Sequence[Residues],
         query: Residues,
         parameters: ParameterSet,
+        fields: Sequence[tuple[int, int]],
         out: Residues,
         offsets: npt.NDArray[np.int64],
     ) -> None:
@@ -181,9 +190,13 @@ class Kernel:
         shape = geometry.shape
         if query.shape[1:] != shape or any(segment.shape != shape for segment in segments):
             raise ValueError(f"query {query.shape}, want blocks of {shape} like the segments")
+        if not all(0 <= first < last <= geometry.columns for first, last in fields):
+            raise ValueError(f"fields {fields}, want columns below {geometry.columns}")
         if offsets.shape != (len(segments), query.shape[0]):
             raise ValueError(f"offsets {offsets.shape}, want {(len(segments), query.shape[0])}")
-        if offsets.size and (offsets.min() < 0 or offsets.max() + geometry.score_words > out.size):
+        if offsets.size and (
+            offsets.min() < 0 or offsets.max() + len(fields) * geometry.score_words > out.size
+        ):
             raise ValueError("a result lies outside of its buffer")
 
     def each(self, work: Callable[[Item], None], items: Iterable[Item]) -> None:

@@ -15,7 +15,7 @@ from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.segments import SegmentKey, read_header
 
 NAME = "manifest.json"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def write(folder: Path, snapshot: Snapshot) -> None:
         "collection_id": record.collection_id.hex(),
         "parameter_set": record.parameters.name,
         "key_id": record.key_id.hex(),
-        "dimension": record.layout.main.dimension,
+        "fields": record.layout.main.fields,
         "stride": record.layout.main.stride,
         "sequence": snapshot.sequence,
         "epoch": snapshot.epoch,
@@ -104,7 +104,7 @@ def read(folder: Path) -> Snapshot:
 
 def _record(content: dict[str, Any]) -> CollectionRecord:
     chosen = parameters.by_name(content["parameter_set"])
-    layout = collection_layout(content["dimension"], chosen.ring_degree, content["stride"])
+    layout = collection_layout(tuple(content["fields"]), chosen.ring_degree, content["stride"])
     identity, key_id = bytes.fromhex(content["collection_id"]), bytes.fromhex(content["key_id"])
     return CollectionRecord(identity, chosen, key_id, layout)
 

@@ -12,6 +12,7 @@ import grpc.aio
 
 from blindsight import logs, parameters, server, status
 from blindsight.columns import Region, collection_layout
+from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.interceptors import REQUEST_ID_KEY
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
@@ -30,10 +31,11 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
+        keepalive_seconds: see `server.channel`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
+    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
         self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._channel)
 
     async def close(self) -> None:
@@ -108,7 +110,8 @@ def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
 def _record(collection_id: bytes, collection: storage_pb2.Collection) -> CollectionRecord:
     try:
         chosen = parameters.by_name(collection.parameter_set)
-        layout = collection_layout(collection.dimension, chosen.ring_degree, collection.stride)
+        fields = tuple(collection.fields) or (collection.dimension,)
+        layout = collection_layout(fields, chosen.ring_degree, collection.stride)
     except BlindsightError as error:
         raise DataLoss(f"storage holds a bad record: {error}") from error
     return CollectionRecord(collection_id, chosen, collection.key_id, layout)

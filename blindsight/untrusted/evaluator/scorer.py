@@ -28,7 +28,7 @@ _IN_HAND = 2
 
 @dataclass(frozen=True, slots=True)
 class ScoreBlock:
-    """Scores as they go to the caller: the wire form of ciphertexts [segment][query].
+    """Scores as they go to the caller: the wire form of ciphertexts [segment][query][field].
 
     Attributes:
         region: of the segments.
@@ -57,10 +57,14 @@ class Piece:
     size_bytes: int
 
 
+def score_bytes(record: CollectionRecord) -> int:
+    """Bytes of one segment's scores for one query, one ciphertext per field."""
+    return len(record.layout.main.fields) * record.geometry(Region.MAIN).score_words * RESIDUE_BYTES
+
+
 def plan_pieces(record: CollectionRecord, segments: int, queries: int) -> list[Piece]:
     """Cuts a chunk's results into blocks of about `streams.CHUNK_BYTES`."""
-    score_bytes = record.geometry(Region.MAIN).score_words * RESIDUE_BYTES
-    at_once = max(1, CHUNK_BYTES // score_bytes)
+    at_once = max(1, CHUNK_BYTES // score_bytes(record))
     per_query = min(queries, at_once)
     per_segment = max(1, at_once // queries)
     pieces = []
@@ -69,7 +73,7 @@ def plan_pieces(record: CollectionRecord, segments: int, queries: int) -> list[P
         height = min(per_segment, segments - segment)
         for query in range(0, queries, per_query):
             width = min(per_query, queries - query)
-            count = height * width
+            count = height * width * len(record.layout.main.fields)
             header = BlockHeader(record.parameters, record.key_id, Form.FULL, SCORE_POLYNOMIALS, count)
             pieces.append(Piece(segment, height, query, width, offset, header.pack(), header.size_bytes))
             offset += header.size_bytes
@@ -77,14 +81,13 @@ def plan_pieces(record: CollectionRecord, segments: int, queries: int) -> list[P
 
 
 def score_offsets(record: CollectionRecord, pieces: Sequence[Piece]) -> tuple[tuple[int, ...], ...]:
-    """Where each score of a chunk goes, in bytes: [segment][query]."""
-    score_bytes = record.geometry(Region.MAIN).score_words * RESIDUE_BYTES
+    """Where the scores of each segment and query of a chunk go, in bytes: [segment][query]."""
     places: dict[tuple[int, int], int] = {}
     for piece in pieces:
         for position in range(piece.segments * piece.queries):
             segment, query = divmod(position, piece.queries)
             key = piece.first_segment + segment, piece.first_query + query
-            places[key] = piece.offset + HEADER.size + position * score_bytes
+            places[key] = piece.offset + HEADER.size + position * score_bytes(record)
     segments = 1 + max(segment for segment, _ in places)
     queries = 1 + max(query for _, query in places)
     return tuple(tuple(places[segment, query] for query in range(queries)) for segment in range(segments))
@@ -92,12 +95,12 @@ def score_offsets(record: CollectionRecord, pieces: Sequence[Piece]) -> tuple[tu
 
 def plan_chunks(snapshot: Snapshot, queries: int) -> list[tuple[SegmentFile, ...]]:
     """Cuts a gallery into chunks of one region each."""
-    score_bytes = snapshot.record.geometry(Region.MAIN).score_words * RESIDUE_BYTES
+    results = queries * score_bytes(snapshot.record)
     chunks = []
     for region in Region:
         files = snapshot.region(region)
         scanned = snapshot.record.geometry(region).size_bytes
-        size = max(1, min(CHUNK_SCAN_BYTES // scanned, CHUNK_RESULT_BYTES // (queries * score_bytes)))
+        size = max(1, min(CHUNK_SCAN_BYTES // scanned, CHUNK_RESULT_BYTES // results))
         chunks += [files[start : start + size] for start in range(0, len(files), size)]
     return chunks
 
@@ -146,7 +149,7 @@ class Scorer:
         meter.expand_seconds += await self._pool.run(tasks.expand, task)
 
     async def compare(self, task: tasks.CompareTask) -> tuple[bytes, float]:
-        """Multiplies one row by one query: a block of one product, and the kernel's seconds.
+        """Multiplies one row by one query: a block of one product per field, and the kernel's seconds.
 
         Raises:
             InvalidCiphertext: for a bad residue or seed.

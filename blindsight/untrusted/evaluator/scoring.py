@@ -88,7 +88,7 @@ def start(threads: int) -> None:
         block = np.zeros(geometry.shape, np.uint32)
         block.flags.writeable = False  # as what is mapped; numba compiles for each kind
         out = np.empty(geometry.score_words, np.uint32)
-        _process.kernel.score([block], block[None], parameters, out, np.zeros((1, 1), np.int64))
+        _process.kernel.score([block], block[None], parameters, ((0, 1),), out, np.zeros((1, 1), np.int64))
 
 
 def open_segments(paths: tuple[str, ...]) -> None:
@@ -184,7 +184,8 @@ def score(task: ScoreTask) -> float:
     out = np.frombuffer(task.out.map(writable=True), np.uint32)
     offsets = np.array(task.offsets, np.int64) // out.itemsize
     started = time.perf_counter()
-    process.kernel.score(segments, query, task.record.parameters, out, offsets)
+    fields = task.record.layout.of(task.region).field_columns
+    process.kernel.score(segments, query, task.record.parameters, fields, out, offsets)
     return time.perf_counter() - started
 
 
@@ -202,7 +203,7 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     """Multiplies a row by a query, with the kernel of every search.
 
     Returns:
-        a block of one ciphertext of three polynomials, and the seconds that the kernel took.
+        a block of one ciphertext of three polynomials per field, and the seconds that the kernel took.
 
     Raises:
         InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
@@ -210,11 +211,11 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     parameters = task.parameters
     segment = _columns(task, task.gallery, Side.GALLERY)
     query = _columns(task, task.query, Side.QUERY)
-    out = np.empty(Geometry(parameters, segment.shape[1]).score_words, np.uint32)
+    out = np.empty(len(task.fields) * Geometry(parameters, segment.shape[1]).score_words, np.uint32)
     started = time.perf_counter()
-    _running().kernel.score([segment], query[None], parameters, out, np.zeros((1, 1), np.int64))
+    _running().kernel.score([segment], query[None], parameters, task.fields, out, np.zeros((1, 1), np.int64))
     seconds = time.perf_counter() - started
-    residues = out.reshape(1, SCORE_POLYNOMIALS, len(parameters.primes), parameters.ring_degree)
+    residues = out.reshape(-1, SCORE_POLYNOMIALS, len(parameters.primes), parameters.ring_degree)
     return full_block(parameters, task.key_id, residues).to_bytes(), seconds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,16 +50,19 @@ class Evaluator:
     _cache: GalleryCache
     _scorer: Scorer
 
-    async def compare(self, gallery: bytes, query: bytes) -> tuple[bytes, float]:
+    async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tuple[bytes, float]:
         """Multiplies one encrypted row by one encrypted query; nothing is kept.
 
+        Args:
+            fields: ciphertexts of each field of the row; none: all are one.
+
         Returns:
-            a block of one product, and the seconds that the kernel took.
+            a block of one product per field, and the seconds that the kernel took.
 
         Raises:
             InvalidCiphertext, SecretMaterialRefused, Unavailable: see `compare.pair` and `Scorer.compare`.
         """
-        task = compare.pair(gallery, query)
+        task = compare.pair(gallery, query, fields)
         labels = task.parameters.scheme.name.lower(), task.parameters.name
         with metrics.COMPARE_SECONDS.labels(*labels).time():
             return await self._scorer.compare(task)

@@ -34,7 +34,7 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         self, request: evaluator_pb2.CompareRequest, context: Context
     ) -> evaluator_pb2.CompareResponse:
         """Multiplies one encrypted row by one encrypted query."""
-        block, seconds = await self._evaluator.compare(request.gallery, request.query)
+        block, seconds = await self._evaluator.compare(request.gallery, request.query, request.fields)
         return evaluator_pb2.CompareResponse(block=block, kernel_seconds=seconds)
 
     async def Prepare(

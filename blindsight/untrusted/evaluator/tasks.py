@@ -74,7 +74,7 @@ class ScoreTask:
         queries: what an `ExpandTask` made, in shared memory.
         count: queries in it.
         out: receives the scores.
-        offsets: byte offset in `out` of each score [3, primes, N]: [segment][query].
+        offsets: byte offset in `out` of each [fields, 3, primes, N]: [segment][query].
     """
 
     record: CollectionRecord
@@ -93,12 +93,14 @@ class CompareTask:
     Attributes:
         parameters, key_id: what both blocks must be of.
         gallery, query: blocks of as many ciphertexts, in the wire form.
+        fields: first ciphertext of each field of the row, and the one after the last.
     """
 
     parameters: ParameterSet
     key_id: bytes
     gallery: bytes
     query: bytes
+    fields: tuple[tuple[int, int], ...]
 
 
 def expanded_bytes(record: CollectionRecord, count: int) -> int:

@@ -14,7 +14,7 @@ from blindsight.ciphertext import (
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
-from blindsight.parameters import by_name
+from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, by_name
 from blindsight.untrusted.storage.records import (
     DIGEST_BYTES,
     ID_BYTES,
@@ -90,13 +90,22 @@ def require_collection(record: CollectionRecord) -> None:
     require_id(record.key_id, "key_id")
     require_config(record.sealed_config)
     degree = by_name(record.parameter_set).ring_degree
-    if not 1 <= record.dimension <= degree:
-        raise InvalidArgument(f"dimension {record.dimension}, want 1 to {degree}")
+    _require_fields(record.fields or (record.dimension,), record.dimension)
     if not 1 <= record.stride <= degree or record.stride & (record.stride - 1):
         raise InvalidArgument(f"stride {record.stride}, want a power of two up to {degree}")
     block_bytes = record.geometry(Region.MAIN).block_bytes
     if block_bytes > MAX_BLOCK_BYTES:
         raise InvalidArgument(f"a batch would take {block_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
+
+
+def _require_fields(fields: tuple[int, ...], dimension: int) -> None:
+    if len(fields) > MAX_FIELDS:
+        raise InvalidArgument(f"rows of {len(fields)} fields, want at most {MAX_FIELDS}")
+    for field in fields:
+        if not 1 <= field <= MAX_FIELD_VALUES:
+            raise InvalidArgument(f"dimension {field}, want 1 to {MAX_FIELD_VALUES}")
+    if sum(fields) != dimension:
+        raise InvalidArgument(f"fields of {sum(fields)} values in all, want the dimension, {dimension}")
 
 
 def require_handles(handles: Sequence[bytes]) -> None:

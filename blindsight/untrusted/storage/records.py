@@ -67,6 +67,7 @@ class CollectionRecord:
     size_bytes: int = 0
     plane_items: int = 0
     plane_bytes: int = 0
+    fields: tuple[int, ...] = ()
 
     @property
     def parameters(self) -> ParameterSet:
@@ -76,10 +77,11 @@ class CollectionRecord:
     def geometry(self, region: Region) -> Geometry:
         """Sizes of a region's segments."""
         degree = self.parameters.ring_degree
+        fields = self.fields or (self.dimension,)
         stride = self.stride
         if region is Region.TAIL:
-            stride = min(1 << (self.dimension - 1).bit_length(), degree)
-        columns = -(-self.dimension // stride)
+            stride = min(1 << (max(fields) - 1).bit_length(), degree)
+        columns = sum(-(-field // stride) for field in fields)
         block = BlockHeader(self.parameters, self.key_id, Form.SEEDED, polynomials=2, count=columns)
         return Geometry(columns, degree // stride, block.size_bytes)
 

@@ -35,6 +35,7 @@ def collection_from(message: pb.Collection) -> CollectionRecord:
         key_id=message.key_id,
         dimension=message.dimension,
         stride=message.stride,
+        fields=tuple(message.fields),
     )
 
 
@@ -56,6 +57,7 @@ def collection_message(record: CollectionRecord) -> pb.Collection:
         size_bytes=record.size_bytes,
         plane_items=record.plane_items,
         plane_bytes=record.plane_bytes,
+        fields=record.fields,
     )
 
 

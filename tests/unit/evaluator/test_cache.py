@@ -34,7 +34,7 @@ class Disk:
         self.cache.load()
 
     def publish(self, number, sequence=1, indices=(0,), keep=()):
-        layout = collection_layout(8, PARAMETERS.ring_degree, 4)
+        layout = collection_layout((8,), PARAMETERS.ring_degree, 4)
         record = CollectionRecord(bytes([number]) * 16, PARAMETERS, b"a key's sixteen.", layout)
         made = [self.file(record, SegmentKey(Region.MAIN, index), sequence) for index in indices]
         snapshot = Snapshot(record, sequence, 0, tuple(sorted([*keep, *made], key=lambda file: file.key)))
@@ -174,13 +174,15 @@ def change(path, **changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"version": 2},
+        {"version": manifest.VERSION + 1},
+        {"version": manifest.VERSION - 1},
         {"collection_id": "00" * 16},
         {"key_id": "00" * 16},
         {"key_id": 5},
         {"parameter_set": "unknown"},
-        {"dimension": 16},
-        {"dimension": -1},
+        {"fields": [16]},
+        {"fields": [-1]},
+        {"fields": 8},
         {"stride": 3},
         {"sequence": "x"},
         {"segments": None},

@@ -1,5 +1,7 @@
 """The kernel against Python's integers, which do not overflow."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,7 +48,7 @@ def score(kernel, segments, query):
     count = len(segments), len(query)
     out = np.full(count[0] * count[1] * words, 0xFFFFFFFF, np.uint32)
     offsets = np.arange(count[0] * count[1], dtype=np.int64).reshape(count) * words
-    kernel.score(list(segments), query, PARAMETERS, out, offsets)
+    kernel.score(list(segments), query, PARAMETERS, ((0, query.shape[2]),), out, offsets)
     return out.reshape(*count, 3, row_primes(PARAMETERS).size, TILE)
 
 
@@ -101,7 +103,7 @@ def test_results_go_where_their_offsets_say_and_nothing_else_is_touched(two_thre
     words = Geometry(PARAMETERS, 2).score_words
     out = np.full(4 * words + 50, 7, np.uint32)
     offsets = np.array([[3 * words + 40, 8], [words + 16, 2 * words + 24]])
-    two_threads.score(list(segments), queries, PARAMETERS, out, offsets)
+    two_threads.score(list(segments), queries, PARAMETERS, ((0, 2),), out, offsets)
     touched = np.zeros(out.size, bool)
     for s in range(2):
         for q in range(2):
@@ -111,6 +113,20 @@ def test_results_go_where_their_offsets_say_and_nothing_else_is_touched(two_thre
             for row in ROWS:
                 assert (got[:, row] == by_integers(segments[s], queries[q], row)).all()
     assert (out[~touched] == 7).all()
+
+
+@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 1, 2, 600), (0, 513, 514)], ids=str)
+def test_every_field_is_scored_as_if_it_were_alone(two_threads, cuts):
+    segments, queries = random_blocks(2, cuts[-1], 7), random_blocks(2, cuts[-1], 8)
+    fields = list(pairwise(cuts))
+    words = Geometry(PARAMETERS, cuts[-1]).score_words
+    out = np.zeros(4 * len(fields) * words, np.uint32)
+    offsets = np.arange(4).reshape(2, 2) * len(fields) * words
+    two_threads.score(list(segments), queries, PARAMETERS, fields, out, offsets)
+    got = out.reshape(2, 2, len(fields), -1)
+    for index, (first, last) in enumerate(fields):
+        parts = [np.ascontiguousarray(blocks[:, :, first:last]) for blocks in (segments, queries)]
+        assert (got[:, :, index] == score(two_threads, *parts).reshape(2, 2, -1)).all()
 
 
 @pytest.mark.parametrize("prime", PARAMETERS.primes)
@@ -126,16 +142,20 @@ def test_shapes_that_do_not_fit_are_refused_before_native_code(two_threads):
     segments, queries = random_blocks(2, 2, 5), random_blocks(1, 2, 6)
     words = Geometry(PARAMETERS, 2).score_words
     out, offsets = np.zeros(2 * words, np.uint32), np.array([[0], [words]])
-    good = [list(segments), queries, PARAMETERS, out, offsets]
+    good = [list(segments), queries, PARAMETERS, ((0, 2),), out, offsets]
     bad = [
         (0, list(random_blocks(2, 3, 5))),
         (0, [segments[0], segments[1][:, :, :, ::-1]]),
         (0, [segments[0], segments[1].astype(np.uint64)]),
         (1, queries[:, :-1]),
-        (3, out[:-1]),
-        (4, offsets + 1),
-        (4, offsets - 1),
-        (4, offsets[:1]),
+        (3, ((0, 3),)),
+        (3, ((1, 1),)),
+        (3, ((-1, 2),)),
+        (3, ((0, 1), (1, 2))),
+        (4, out[:-1]),
+        (5, offsets + 1),
+        (5, offsets - 1),
+        (5, offsets[:1]),
     ]
     for position, wrong in bad:
         arguments = [*good]

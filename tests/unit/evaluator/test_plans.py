@@ -25,7 +25,7 @@ SCORE_BYTES = 3 * 2 * 4096 * 4
 
 
 def record(dimension=128, stride=1):
-    layout = collection_layout(dimension, PARAMETERS.ring_degree, stride)
+    layout = collection_layout((dimension,), PARAMETERS.ring_degree, stride)
     return CollectionRecord(bytes(16), PARAMETERS, b"a key's sixteen.", layout)
 
 

@@ -21,7 +21,7 @@ from blindsight.workers import WorkerPool
 
 KEY_ID = b"a key's sixteen."
 RECORD = CollectionRecord(
-    b"sixteen bytes id", PARAMETERS, KEY_ID, collection_layout(8, PARAMETERS.ring_degree, 4)
+    b"sixteen bytes id", PARAMETERS, KEY_ID, collection_layout((8,), PARAMETERS.ring_degree, 4)
 )
 MAIN, TAIL = SegmentKey(Region.MAIN, 0), SegmentKey(Region.TAIL, 0)
 SEED = SEED_PREFIX + bytes(64)

@@ -21,7 +21,7 @@ RECORD = CollectionRecord(
     b"collection sixteen"[:16],
     PARAMETERS,
     b"a key's sixteen.",
-    collection_layout(8, PARAMETERS.ring_degree, 4),
+    collection_layout((8,), PARAMETERS.ring_degree, 4),
 )
 KEY = SegmentKey(Region.MAIN, 3)
 HEADER = SegmentHeader.of(RECORD, KEY, 17)
@@ -59,7 +59,7 @@ def test_a_segment_of_another_collection_is_told_apart(path, change):
     others = {
         "collection_id": bytes(16),
         "key_id": bytes(16),
-        "layout": collection_layout(16, PARAMETERS.ring_degree, 4),
+        "layout": collection_layout((16,), PARAMETERS.ring_degree, 4),
     }
     fields = {name: getattr(RECORD, name) for name in ("collection_id", "parameters", "key_id", "layout")}
     other = CollectionRecord(**{**fields, change: others[change]})

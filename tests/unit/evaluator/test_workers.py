@@ -30,7 +30,8 @@ before = versions()
 entries = {"_score_rows", "_expand", "_add", "_sums"}
 assert {name for (_, name), count in before.items() if count} >= entries, before
 
-record = CollectionRecord(bytes(16), PARAMETERS, bytes(16), collection_layout(24, PARAMETERS.ring_degree, 8))
+layout = collection_layout((24,), PARAMETERS.ring_degree, 8)
+record = CollectionRecord(bytes(16), PARAMETERS, bytes(16), layout)
 key = SegmentKey(Region.MAIN, 0)
 def block(count, form):
     residues = np.zeros((count, form, 2, PARAMETERS.ring_degree), np.uint32)

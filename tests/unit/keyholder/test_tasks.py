@@ -8,8 +8,10 @@ from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import CKKS_4096
 from blindsight.residues import full_block
 from blindsight.trusted.keyholder import keys, tasks
+from blindsight.trusted.keyholder.linear import Affine
 
-LAYOUT = Layout(dimension=128, stride=8, ring_degree=CKKS_4096.ring_degree)
+LAYOUT = Layout(fields=(128,), stride=8, ring_degree=CKKS_4096.ring_degree)
+HIGHER, LOWER = (Affine(higher_is_better=higher, multiplier=1.0, offset=0.0) for higher in (True, False))
 LIVE = np.array([True, False, True, True, False])
 
 
@@ -27,22 +29,22 @@ def results(key_id, count):
 
 
 def test_only_slots_with_an_item_are_picked(key_id):
-    pick = tasks.Pick(queries=2, k=10, largest=True)
+    pick = tasks.Pick((HIGHER, HIGHER), k=10)
     found = tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, 4), [LIVE, LIVE[:3]], pick)
-    slots = [[sorted(chosen.tolist()) for chosen, _ in by_query] for by_query in found]
+    slots = [[sorted(best.slots.tolist()) for best in by_query] for by_query in found]
     assert slots == [[[0, 2, 3], [0, 2, 3]], [[0, 2], [0, 2]]]
 
 
 def test_a_segment_without_items_gives_nothing(key_id):
-    pick = tasks.Pick(queries=1, k=3, largest=False)
-    (((slots, scores),),) = tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, 1), [LIVE[:0]], pick)
-    assert slots.size == scores.size == 0
+    pick = tasks.Pick((LOWER,), k=3)
+    ((best,),) = tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, 1), [LIVE[:0]], pick)
+    assert best.slots.size == best.scores.size == 0
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_another_number_of_results_than_of_segments_and_queries_is_refused(key_id, count):
-    pick = tasks.Pick(queries=1, k=3, largest=True)
-    with pytest.raises(InvalidCiphertext, match=f"{count} results, want 2 x 1"):
+    pick = tasks.Pick((HIGHER,), k=3)
+    with pytest.raises(InvalidCiphertext, match=f"{count} results, want 2 x 1 x 1"):
         tasks.best_scores(CKKS_4096.name, LAYOUT, results(key_id, count), [LIVE, LIVE], pick)
 
 

@@ -24,7 +24,7 @@ def collection(key_set):
         sealed_config=b"",
         parameter_set=CKKS_4096.name,
         key_id=key_set.key_id,
-        dimension=8,
+        fields=(8,),
         stride=8,
     )
     return OpenCollection(record, CollectionConfig("name", "none", 8, Metric.COSINE, 10, 1.0), key_set)

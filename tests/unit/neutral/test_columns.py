@@ -21,7 +21,7 @@ def negacyclic(first, second):
 
 @given(st.integers(1, 40), st.integers(0, 6), st.data())
 def test_inner_products_land_where_scores_looks_for_them(dimension, stride_bits, data):
-    layout = Layout(dimension, 1 << stride_bits, DEGREE)
+    layout = Layout((dimension,), 1 << stride_bits, DEGREE)
     count = data.draw(st.integers(1, layout.capacity))
     first = data.draw(st.integers(0, layout.capacity - count))
     rng = np.random.default_rng(dimension * 64 + count)
@@ -33,42 +33,63 @@ def test_inner_products_land_where_scores_looks_for_them(dimension, stride_bits,
     np.testing.assert_allclose(scores[first : first + count], rows @ query, atol=1e-9)
 
 
-@given(st.integers(1, 40), st.integers(0, 6))
-def test_unpack_undoes_pack(dimension, stride_bits):
-    layout = Layout(dimension, 1 << stride_bits, DEGREE)
-    rows = np.random.default_rng(1).normal(size=(layout.capacity, dimension))
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(0, 6), st.data())
+def test_every_field_has_an_inner_product_of_its_own(fields, stride_bits, data):
+    layout = Layout(tuple(fields), 1 << stride_bits, DEGREE)
+    count = data.draw(st.integers(1, layout.capacity))
+    rng = np.random.default_rng(sum(fields) * 64 + count)
+    rows, query = rng.normal(size=(count, sum(fields))), rng.normal(size=sum(fields))
+    packed = layout.pack(rows), layout.pack_query(query)
+    products = np.stack([negacyclic(g, q) for g, q in zip(*packed, strict=True)])
+    ends = np.cumsum(fields)
+    for (first, last), end, width in zip(layout.field_columns, ends, fields, strict=True):
+        got = layout.scores(products[first:last].sum(axis=0))[:count]
+        part = slice(end - width, end)
+        np.testing.assert_allclose(got, rows[:, part] @ query[part], atol=1e-9)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(0, 6))
+def test_unpack_undoes_pack(fields, stride_bits):
+    layout = Layout(tuple(fields), 1 << stride_bits, DEGREE)
+    rows = np.random.default_rng(1).normal(size=(layout.capacity, sum(fields)))
     np.testing.assert_array_equal(layout.unpack(layout.pack(rows)), rows)
 
 
 def test_the_planner_spends_few_query_ciphertexts_on_small_collections_and_many_on_large_ones():
-    strides = [plan_stride(128, 4096, size) for size in (1, 1_000, 10_000, 1_000_000)]
+    strides = [plan_stride((128,), 4096, size) for size in (1, 1_000, 10_000, 1_000_000)]
     assert strides == sorted(strides, reverse=True)
-    assert strides[0] == widest_stride(128, 4096)
+    assert strides[0] == widest_stride((128,), 4096)
     assert strides[-1] == 1
 
 
 @pytest.mark.parametrize("expected", [1, 300, 10_000, 200_000, 5_000_000])
 def test_no_other_stride_is_cheaper_than_the_planned_one(expected):
     def ciphertexts(stride):
-        layout = Layout(100, stride, 4096)
+        layout = Layout((100,), stride, 4096)
         return layout.columns * 1.1 + -(-expected // layout.capacity) * 0.7
 
-    planned = plan_stride(100, 4096, expected)
+    planned = plan_stride((100,), 4096, expected)
     assert ciphertexts(planned) == min(ciphertexts(1 << bits) for bits in range(8))
 
 
-@pytest.mark.parametrize(("dimension", "stride"), [(0, 1), (65, 1), (8, 3), (8, 0), (8, 128)], ids=str)
-def test_a_layout_that_does_not_fit_the_ring_is_refused(dimension, stride):
+@pytest.mark.parametrize(("dimension", "stride"), [(0, 1), (65_537, 1), (8, 3), (8, 0), (8, 128)], ids=str)
+def test_a_layout_that_cannot_be_is_refused(dimension, stride):
     with pytest.raises(InvalidArgument):
-        Layout(dimension, stride, DEGREE)
+        Layout((dimension,), stride, DEGREE)
+
+
+@pytest.mark.parametrize("fields", [(), (4, 0), (1,) * 17], ids=len)
+def test_fields_that_cannot_be_are_refused(fields):
+    with pytest.raises(InvalidArgument, match="want 1 to"):
+        Layout(fields, 1, DEGREE)
 
 
 def test_rows_beyond_the_segment_are_refused():
     with pytest.raises(InvalidArgument, match="want at most 8"):
-        Layout(8, 8, DEGREE).pack(np.ones((2, 8)), first_slot=7)
+        Layout((8,), 8, DEGREE).pack(np.ones((2, 8)), first_slot=7)
 
 
 def test_the_tail_holds_a_vector_in_one_ciphertext():
-    layout = collection_layout(100, 4096, 4)
+    layout = collection_layout((100,), 4096, 4)
     assert (layout.main.columns, layout.tail.columns, layout.tail.capacity) == (25, 1, 32)
     assert layout.query_ciphertexts == 26

@@ -421,7 +421,7 @@ def test_a_database_of_version_1_is_brought_up_to_date_with_all_it_has(version_1
     store = SqliteStore(version_1)
     assert store.status().schema_version == SCHEMA_VERSION
     record = store.get_collection(COLLECTION.collection_id)
-    assert (record.items, record.plane_items, record.plane_bytes) == (5, 0, 0)
+    assert (record.items, record.plane_items, record.plane_bytes, record.fields) == (5, 0, 0, ())
     key = COLLECTION.collection_id
     originals = [b"".join(list(store.read_original(key, item.handle))[1:]) for item in MADE]  # type: ignore[arg-type]
     assert originals == ORIGINALS

@@ -28,10 +28,10 @@ COLLECTION = collection()
 HEADER = Batches(COLLECTION).make(MAIN_0, items(3)).header
 
 
-@given(dimension=st.integers(1, 4096), power=st.integers(0, 12))
-def test_the_geometry_is_that_of_the_column_layout(dimension: int, power: int) -> None:
-    record = collection(dimension=dimension, stride=1 << power)
-    layout = columns.collection_layout(dimension, CKKS_4096.ring_degree, 1 << power)
+@given(fields=st.lists(st.integers(1, 5000), min_size=1, max_size=6), power=st.integers(0, 12))
+def test_the_geometry_is_that_of_the_column_layout(fields: list[int], power: int) -> None:
+    record = collection(dimension=sum(fields), stride=1 << power, fields=tuple(fields))
+    layout = columns.collection_layout(tuple(fields), CKKS_4096.ring_degree, 1 << power)
     for region in Region:
         geometry = record.geometry(region)
         expected = layout.of(columns.Region(region))
@@ -56,8 +56,11 @@ def test_the_block_size_is_that_of_real_blocks(region: Region) -> None:
         ({"sealed_config": b""}, "not sealed"),
         ({"sealed_config": b'{"name": "photos"}'}, "not sealed"),
         ({"parameter_set": "ckks-1"}, "parameter set 'ckks-1', want one of"),
-        ({"dimension": 0}, "dimension 0, want 1 to 4096"),
-        ({"dimension": 4097}, "dimension 4097, want 1 to 4096"),
+        ({"dimension": 0}, "dimension 0, want 1 to 65536"),
+        ({"dimension": 65_537}, "dimension 65537, want 1 to 65536"),
+        ({"dimension": 10, "fields": (4, 5)}, "fields of 9 values in all, want the dimension, 10"),
+        ({"dimension": 4, "fields": (4, 0)}, "dimension 0, want 1 to 65536"),
+        ({"dimension": 17, "fields": (1,) * 17}, "rows of 17 fields, want at most 16"),
         ({"stride": 0}, "stride 0, want a power of two"),
         ({"stride": 3}, "stride 3, want a power of two"),
         ({"stride": 8192}, "stride 8192, want a power of two"),

@@ -1,5 +1,7 @@
 """Embedders: from a picture to a unit vector, so that the cosine of two vectors compares two pictures.
 
+Raw pixels of colour channels are the exception: they are compared by squared cosine, and are no unit vector.
+
 A new embedder is one file in this folder and one row in `EMBEDDERS`.
 """
 
@@ -16,7 +18,7 @@ from PIL import Image
 from blindsight.errors import InvalidArgument
 from blindsight.trusted.keyholder.embedders.descriptor import Descriptor
 from blindsight.trusted.keyholder.embedders.none import NoEmbedder
-from blindsight.trusted.keyholder.embedders.pixels import Pixels
+from blindsight.trusted.keyholder.embedders.pixels import Channels, Pixels
 
 __all__ = ["DEFAULT", "EMBEDDERS", "NONE", "Embedder", "create"]
 
@@ -38,7 +40,7 @@ class Embedder(Protocol):
     def at_least(self) -> int: ...
 
     def embed(self, image: Image.Image) -> NDArray[np.float32]:
-        """Returns a float32 vector of shape [dimension] and length 1; the same for the same pixels.
+        """Returns a float32 vector of shape [dimension]; the same for the same pixels.
 
         Raises:
             InvalidImage: the picture has nothing to describe, such as one flat colour.
@@ -60,13 +62,20 @@ DEFAULT = Descriptor.name
 NONE = NoEmbedder.name
 
 
-def create(name: str, dimension: int | None = None) -> Embedder:
+def create(name: str, dimension: int | None = None, channels: str = "") -> Embedder:
     """Makes the named embedder.
 
+    Args:
+        channels: colour channels of raw pixels; "" for a unit vector.
+
     Raises:
-        InvalidArgument: no such embedder, or not one of this dimension.
+        InvalidArgument: no such embedder, or not one of this dimension or these channels.
     """
     if name not in EMBEDDERS:
         # Cut: a name may come from anywhere and be of any length.
         raise InvalidArgument(f"embedder: {name[:40]!r}, want one of {', '.join(sorted(EMBEDDERS))}")
-    return EMBEDDERS[name](dimension)
+    if not channels:
+        return EMBEDDERS[name](dimension)
+    if name != Channels.name:
+        raise InvalidArgument(f"channels of embedder {name!r}, want embedder {Channels.name!r} for them")
+    return Channels(channels, dimension)

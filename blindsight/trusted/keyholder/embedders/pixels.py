@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,46 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blindsight.errors import InvalidArgument, InvalidImage
+
+CHANNELS = MappingProxyType({"grey": 1, "rgb": 3})
+"""Colour channels of raw pixels by what people call them."""
+
+# Larger pictures have channels whose squared length no parameter set has room for.
+MAX_SIZE = 64
+DEFAULT_SIZE = 64
+_MODES = {"grey": "L", "rgb": "RGB"}
+
+
+class Channels:
+    """Raw pixels of a small picture, channel by channel and nothing normalised: [channels * size * size].
+
+    A picture that has the size already is taken as it is; others are resized by the mean of their pixels.
+    """
+
+    name: ClassVar[str] = "pixels"
+
+    def __init__(self, channels: str, dimension: int | None = None) -> None:
+        if channels not in CHANNELS:
+            raise InvalidArgument(f"channels {channels[:40]!r}, want one of {', '.join(CHANNELS)}")
+        count = CHANNELS[channels]
+        self.dimension = count * DEFAULT_SIZE**2 if dimension is None else dimension
+        self._mode = _MODES[channels]
+        self._side = math.isqrt(max(self.dimension, 0) // count)
+        if not 2 <= self._side <= MAX_SIZE or self._side**2 * count != self.dimension:
+            raise InvalidArgument(
+                f"{self.dimension} values of {count} channels, want squares of 2 to {MAX_SIZE} pixels a side"
+            )
+
+    @property
+    def at_least(self) -> int:
+        return 2 * self._side
+
+    def embed(self, image: Image.Image) -> NDArray[np.float32]:
+        size = self._side, self._side
+        picture = image.convert(self._mode)
+        small = picture if picture.size == size else picture.resize(size, Image.Resampling.BOX)
+        by_channel = np.asarray(small, dtype=np.float32).reshape(self._side**2, -1).T
+        return by_channel.ravel()
 
 
 class Pixels:

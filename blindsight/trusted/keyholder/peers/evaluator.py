@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from blindsight import server, streams
 from blindsight.columns import Region
+from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
@@ -52,10 +53,11 @@ class EvaluatorClient:
 
     Args:
         address: HOST:PORT.
+        keepalive_seconds: see `server.channel`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
+    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
         self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
 
     async def score(
@@ -93,13 +95,16 @@ class EvaluatorClient:
             async for response in call:
                 yield _score_part(response)
 
-    async def compare(self, gallery: bytes, query: bytes) -> bytes:
-        """Multiplies one encrypted row by one encrypted query: a block of one product.
+    async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
+        """Multiplies one encrypted row by one encrypted query: a block of one product per field.
+
+        Args:
+            fields: ciphertexts of each field.
 
         Raises:
             BlindsightError: what the evaluator raised, or Unavailable.
         """
-        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query)
+        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
         async with calls.calling("evaluator", self._channel):
             answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
         return answer.block

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from blindsight import server, streams
 from blindsight.columns import Region
+from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.parameters import ParameterSet
 from blindsight.planes import Integers, PlaneLayout
@@ -35,10 +36,11 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
+        keepalive_seconds: see `server.channel`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
+    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
         self._stub = storage_pb2_grpc.StorageServiceStub(self._channel)
 
     async def create_collection(self, collection: StoredCollection) -> StoredCollection:
@@ -53,7 +55,8 @@ class StorageClient:
             sealed_config=collection.sealed_config,
             parameter_set=collection.parameter_set,
             key_id=collection.key_id,
-            dimension=collection.dimension,
+            dimension=sum(collection.fields),
+            fields=collection.fields if len(collection.fields) > 1 else (),
             stride=collection.stride,
         )
         request = storage_pb2.CreateCollectionRequest(collection=wanted)
@@ -97,7 +100,9 @@ class StorageClient:
         """Removes a collection."""
         request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
         async with calls.calling("storage", self._channel):
-            await self._stub.DeleteCollection(request, metadata=calls.metadata())
+            await self._stub.DeleteCollection(
+                request, metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
+            )
 
     async def append(
         self,
@@ -140,7 +145,9 @@ class StorageClient:
             parts = _Parts(header, messages, block, items, encrypt_planes)
             try:
                 with calls.errors_of("storage"):
-                    answer = await self._stub.Append(parts.stream(), metadata=calls.metadata())
+                    answer = await self._stub.Append(
+                        parts.stream(), metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
+                    )
                 return answer.sequence, answer.epoch
             except asyncio.CancelledError:
                 if parts.error is not None:
@@ -301,7 +308,7 @@ def _collection(message: storage_pb2.Collection) -> StoredCollection:
         sealed_config=message.sealed_config,
         parameter_set=message.parameter_set,
         key_id=message.key_id,
-        dimension=message.dimension,
+        fields=tuple(message.fields) or (message.dimension,),
         stride=message.stride,
         created_unix_seconds=message.created_unix_seconds,
         sequence=message.sequence,

@@ -36,6 +36,7 @@ from blindsight.untrusted.storage.stores.sqlite.rows import (
     COLLECTION_FIELDS,
     collection_row,
     insert,
+    of_collection,
     to_collection,
 )
 
@@ -43,7 +44,7 @@ FILE_NAME = "storage.sqlite3"
 # A page of collections fits into one message with room to spare.
 _PAGE_BYTES = 2 << 20
 # What a collection may differ in when its creation is repeated: settings are sealed anew each time.
-_GIVEN = ("name_tag", "parameter_set", "key_id", "dimension", "stride")
+_GIVEN = ("name_tag", "parameter_set", "key_id", "dimension", "stride", "fields")
 
 
 class SqliteStore:
@@ -70,7 +71,7 @@ class SqliteStore:
             if db.execute("SELECT 1 FROM collections WHERE name_tag = ?", (record.name_tag,)).fetchone():
                 raise AlreadyExists("a collection with this name_tag is here already")
             created = dataclasses.replace(record, created_unix_seconds=int(time.time()))
-            insert(db, f"collections ({COLLECTION_FIELDS})", [dataclasses.astuple(created)])
+            insert(db, f"collections ({COLLECTION_FIELDS})", [of_collection(created)])
             return created
 
     def get_collection(self, collection_id: bytes) -> CollectionRecord:

@@ -35,7 +35,15 @@ def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
 
 def to_collection(row: Row) -> CollectionRecord:
     """A collection's record."""
-    return CollectionRecord(**{field: row[field] for field in CollectionRecord.__dataclass_fields__})
+    values = {name: row[name] for name in CollectionRecord.__dataclass_fields__}
+    fields = tuple(int(field) for field in values["fields"].split(",") if field)
+    return CollectionRecord(**{**values, "fields": fields})
+
+
+def of_collection(record: CollectionRecord) -> tuple[object, ...]:
+    """A collection's row, in the order of `COLLECTION_FIELDS`."""
+    values = {name: getattr(record, name) for name in CollectionRecord.__dataclass_fields__}
+    return tuple({**values, "fields": ",".join(map(str, record.fields))}.values())
 
 
 def to_batch(row: Row) -> BatchRecord:

@@ -19,7 +19,8 @@ CREATE TABLE collections (
   items_added INTEGER NOT NULL DEFAULT 0,
   size_bytes INTEGER NOT NULL DEFAULT 0,
   plane_items INTEGER NOT NULL DEFAULT 0,
-  plane_bytes INTEGER NOT NULL DEFAULT 0
+  plane_bytes INTEGER NOT NULL DEFAULT 0,
+  fields TEXT NOT NULL DEFAULT '' -- values of each, with commas between; '': one field
 );
 
 -- Answers of all appends there ever were, so that a repeated one gets the same.

@@ -3,6 +3,7 @@
 UPDATE schema_version SET version = 2;
 ALTER TABLE collections ADD COLUMN plane_items INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE collections ADD COLUMN plane_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE collections ADD COLUMN fields TEXT NOT NULL DEFAULT '';
 
 -- Encrypted pixel planes of an item; the row's own digest binds the geometry to the pieces.
 CREATE TABLE planes (
