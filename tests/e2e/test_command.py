@@ -572,7 +572,7 @@ def test_pixels_come_back_identical_from_their_planes(blind, planes, tmp_path, s
 
 def test_planes_are_counted_where_collections_are_shown(blind, planes):
     described = blind("collection", "describe", "planes").stdout
-    assert "1 items," in next(line for line in described.splitlines() if line.startswith("planes"))
+    assert "1 items," in next(line for line in described.splitlines() if line.startswith("planes "))
     about = json.loads(blind("collection", "describe", "planes", "--json").stdout)
     assert (about["plane_items"], about["items"]) == (1, 2)
     assert 0 < about["plane_bytes"] < about["size_bytes"]

@@ -56,6 +56,8 @@ class Planes:
                 raise DataLoss("storage sent planes without their layout")
             async with aclosing(self._crypto.decrypt_planes(parameters, _pieces(parts))) as decrypted:
                 tiles = [piece async for piece in decrypted]
+        if not tiles:
+            raise DataLoss("storage sent planes without a piece")
         return await asyncio.to_thread(lambda: layout.unpack(np.concatenate(tiles)))
 
 
