@@ -12,7 +12,19 @@ import typer
 from typer.exceptions import TyperException
 
 from blindsight import __version__
-from blindsight.cli import collections, ingest, items, keys, output, search, status, up, verify
+from blindsight.cli import (
+    collections,
+    combine,
+    ingest,
+    items,
+    keys,
+    output,
+    schemes,
+    search,
+    status,
+    up,
+    verify,
+)
 from blindsight.errors import BlindsightError, InvalidArgument
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
@@ -48,11 +60,13 @@ def root(
 SERVICES, COLLECTIONS = "The services", "Photos and vectors"
 app.command("up", rich_help_panel=SERVICES)(up.up)
 app.command("status", rich_help_panel=SERVICES)(status.status)
+app.command("schemes", rich_help_panel=SERVICES)(schemes.schemes)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
 app.command("search", rich_help_panel=COLLECTIONS)(search.search)
 app.command("verify", rich_help_panel=COLLECTIONS)(verify.verify)
+app.command("combine", rich_help_panel=COLLECTIONS)(combine.combine)
 app.command("get", rich_help_panel=COLLECTIONS)(items.get)
 app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)
 app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 from blindsight import streams
 from blindsight.client.models import (
     CollectionInfo,
+    Combination,
+    CombineProgress,
+    CombineStage,
+    CombineTimings,
     Hit,
     IngestItem,
     Metric,
@@ -37,6 +41,19 @@ _OUTCOMES: dict[pb.Outcome.ValueType, Outcome] = {
     pb.OUTCOME_STORED: "stored",
     pb.OUTCOME_DUPLICATE: "duplicate",
     pb.OUTCOME_REJECTED: "rejected",
+}
+
+
+_IMAGE_MODES: dict[str, pb.ImageMode.ValueType] = {
+    "auto": pb.IMAGE_MODE_UNSPECIFIED,
+    "grey": pb.IMAGE_MODE_GREY,
+    "rgb": pb.IMAGE_MODE_RGB,
+}
+_STAGES: dict[pb.CombineStage.ValueType, CombineStage] = {
+    pb.COMBINE_STAGE_KEYGEN: "keygen",
+    pb.COMBINE_STAGE_ENCRYPT: "encrypt",
+    pb.COMBINE_STAGE_COMPUTE: "compute",
+    pb.COMBINE_STAGE_DECRYPT: "decrypt",
 }
 
 
@@ -106,6 +123,37 @@ def verification(message: pb.VerifyResponse) -> Verification:
     plain = {field.name: getattr(message, field.name) for field in fields(Verification)}
     known = {"metric": metric_name(message.metric), "timings": VerifyTimings(**timings)}
     return Verification(**{**plain, **known})
+
+
+def image_mode(name: str) -> pb.ImageMode.ValueType:
+    """The image mode of that name.
+
+    Raises:
+        InvalidArgument: when there is none; the message lists the known.
+    """
+    if name not in _IMAGE_MODES:
+        raise InvalidArgument(f"image mode {name!r}, want one of {', '.join(_IMAGE_MODES)}")
+    return _IMAGE_MODES[name]
+
+
+def combine_progress(message: pb.CombineProgress) -> CombineProgress:
+    """How far a weighted sum is.
+
+    Raises:
+        BlindsightError: for a stage that this client does not know.
+    """
+    if message.stage not in _STAGES:
+        raise BlindsightError(f"the keyholder has stage {message.stage}, which this client does not know")
+    return CombineProgress(_STAGES[message.stage], message.done, message.total)
+
+
+def combination(message: pb.CombineResult, values: npt.NDArray[np.int64]) -> Combination:
+    """A weighted sum; its values came in chunks."""
+    timings = {field.name: getattr(message.timings, field.name) for field in fields(CombineTimings)}
+    names = [field.name for field in fields(Combination) if field.name != "values"]
+    plain = {name: getattr(message, name) for name in names}
+    known = {"weights": tuple(message.weights), "timings": CombineTimings(**timings)}
+    return Combination(values, **{**plain, **known})
 
 
 def repack(message: pb.RepackResponse) -> RepackProgress:

@@ -39,6 +39,11 @@ class Crypto:
         self._pool = WorkerPool(processes, tasks.start_worker, tasks.worker_arguments(keys), restarts.inc)
         self.processes = processes
 
+    @property
+    def pool(self) -> WorkerPool:
+        """The workers, for what needs none of the owner's keys."""
+        return self._pool
+
     async def warm(self) -> None:
         """Starts the workers and loads what they need."""
         await self._pool.warm(tasks.warm)

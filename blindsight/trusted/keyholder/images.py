@@ -127,6 +127,12 @@ def _remark(image: ImageFile.ImageFile) -> str:
     return "; ".join(remarks)
 
 
+def is_grey(image: Image.Image) -> bool:
+    """Whether every pixel of an RGB picture is grey."""
+    red, green, blue = image.split()
+    return red.tobytes() == green.tobytes() == blue.tobytes()
+
+
 def media_type(data: bytes) -> str:
     """The media type, such as "image/png", read from the header alone.
 

@@ -18,6 +18,7 @@ from blindsight.columns import Floats
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.planes import Integers
 from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.combine import Combine
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Photo, Progress, Vectors
 from blindsight.trusted.keyholder.keys import KeySet
@@ -52,6 +53,7 @@ class Keyholder:
         storage, evaluator: the untrusted services.
         workers: processes that encrypt, decrypt and embed.
         folder: where the key file is; its size is part of the status.
+        combine_seconds: the longest weighted sum.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Keyholder:
         evaluator: EvaluatorClient,
         workers: int,
         folder: Path,
+        combine_seconds: float,
     ) -> None:
         self.keys = keys
         self._folder = folder
@@ -71,6 +74,7 @@ class Keyholder:
         self._writer = Writer(self.vault, storage, self._crypto)
         self._verify = Verify(self.vault, storage, evaluator, self._crypto)
         self._planes = Planes(storage, self._crypto)
+        self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
         self._background: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:

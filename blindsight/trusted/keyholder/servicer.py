@@ -13,6 +13,7 @@ from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.trusted.keyholder import wire
+from blindsight.trusted.keyholder.combine import CombineProgress
 from blindsight.trusted.keyholder.ingest import Outcome, Progress
 from blindsight.trusted.keyholder.service import Keyholder
 
@@ -136,6 +137,22 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             made = await self._keyholder.verify_item(*item, inputs, wire.verify_threshold(header))
         made.timings.total = time.perf_counter() - started
         return wire.verification(made)
+
+    async def Combine(
+        self, request_iterator: AsyncIterator[pb.CombineRequest], context: Context
+    ) -> AsyncIterator[pb.CombineResponse]:
+        """A weighted sum of pictures or arrays under an additive scheme."""
+        started = time.perf_counter()
+        requests = aiter(request_iterator)
+        settings = wire.combine_settings((await _first(requests, "header")).header)
+        inputs = await wire.combine_inputs(requests)
+        async for answer in self._keyholder.combinations.run(settings, inputs):
+            if isinstance(answer, CombineProgress):
+                yield wire.combine_progress(answer)
+            else:
+                answer.timings.total = time.perf_counter() - started
+                for part in wire.combination(answer):
+                    yield part
 
     async def GetOriginal(
         self, request: pb.GetOriginalRequest, context: Context
