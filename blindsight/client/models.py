@@ -35,6 +35,8 @@ class CollectionInfo:
         deleted_items: still taking room in ciphertexts, until a repack.
         size_bytes: in storage.
         score_error_bound: largest difference of a score from the plaintext's.
+        plane_items: that have encrypted pixel planes.
+        plane_bytes: of these planes, part of `size_bytes`.
         channels: of raw pixels, "grey" or "rgb"; empty for other vectors.
     """
 
@@ -55,6 +57,8 @@ class CollectionInfo:
     score_error_bound: float
     created_unix_seconds: int
     precision: str
+    plane_items: int
+    plane_bytes: int
     channels: str
 
 
@@ -86,6 +90,7 @@ class IngestItem:
         id: of the item, empty when it was rejected.
         reason: one of `blindsight.errors`, empty unless rejected.
         message: one line for people, empty unless rejected.
+        remark: with planes, what of the photo they do not hold; one line for people, mostly empty.
     """
 
     path: str
@@ -93,6 +98,7 @@ class IngestItem:
     id: str
     reason: str
     message: str
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,9 @@ def item(message: pb.ItemResult, path: str) -> IngestItem:
     """
     if message.outcome not in _OUTCOMES:
         raise BlindsightError(f"the keyholder has outcome {message.outcome}, which this client does not know")
-    return IngestItem(path, _OUTCOMES[message.outcome], message.id, message.reason, message.message)
+    return IngestItem(
+        path, _OUTCOMES[message.outcome], message.id, message.reason, message.message, message.remark
+    )
 
 
 def hits(message: pb.Hits) -> list[Hit]:
@@ -164,6 +166,14 @@ def status(message: pb.GetStatusResponse) -> VaultStatus:
     names = [field.name for field in fields(ServiceStatus)]
     services = [ServiceStatus(**{name: getattr(one, name) for name in names}) for one in message.services]
     return VaultStatus(tuple(services), message.key_id, tuple(collection(one) for one in message.collections))
+
+
+def pixels(header: pb.PlanesHeader, data: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels of planes: uint8 [height, width] or [height, width, 3]."""
+    import numpy as np  # it takes its time, and most commands do without it
+
+    shape = (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())
+    return np.frombuffer(data, np.uint8).reshape(shape).copy()
 
 
 def file_header(name: str, data: bytes) -> pb.FileHeader:

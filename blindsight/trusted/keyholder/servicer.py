@@ -77,12 +77,15 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     ) -> AsyncIterator[pb.IngestResponse]:
         """Takes photos or vectors."""
         requests = aiter(request_iterator)
-        name = (await _first(requests, "header")).header.collection
+        header = (await _first(requests, "header")).header
+        name = header.collection
         first = await anext(requests, None)
         if first is None:
             await self._vault.get(name)  # an unknown collection is an error even for nothing
             totals = Progress()
         elif first.WhichOneof("part") == "vectors":
+            if header.planes:
+                raise InvalidArgument("planes of vectors, want photos: vectors have no pixels")
             totals = Progress()
             blocks = wire.vector_blocks(_with(first, requests))
             async for totals in self._keyholder.ingest_vectors(name, blocks):
@@ -90,7 +93,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         else:
             counts = dict.fromkeys(Outcome, 0)
             photos = wire.photos(_with(first, requests))
-            async for result in self._keyholder.ingest_photos(name, photos):
+            async for result in self._keyholder.ingest_photos(name, photos, planes=header.planes):
                 counts[result.outcome] += 1
                 yield wire.item_result(result)
             totals = Progress(*counts.values())
@@ -166,6 +169,16 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         yield pb.GetOriginalResponse(header=header)
         for chunk in streams.chunks(data):
             yield pb.GetOriginalResponse(chunk=chunk)
+
+    async def GetPlanes(
+        self, request: pb.GetPlanesRequest, context: Context
+    ) -> AsyncIterator[pb.GetPlanesResponse]:
+        """One photo's pixels."""
+        metadata, image = await self._keyholder.planes(request.collection, request.id)
+        data = image.tobytes()
+        yield wire.planes_header(metadata, image.shape, streams.digest(data))
+        for chunk in streams.chunks(data):
+            yield pb.GetPlanesResponse(chunk=chunk)
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
         """Deletes items."""

@@ -19,6 +19,7 @@ from blindsight.trusted.keyholder.combine import Settings as CombineSettings
 from blindsight.trusted.keyholder.combining import ImageMode
 from blindsight.trusted.keyholder.ingest import ItemResult, Photo, Progress, Vectors
 from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.records import ItemMetadata
 from blindsight.trusted.keyholder.repack import RepackProgress
 from blindsight.trusted.keyholder.scoring import Timings
 from blindsight.trusted.keyholder.search import MAX_QUERIES, Hit
@@ -83,6 +84,8 @@ def collection(opened: OpenCollection) -> pb.Collection:
         score_error_bound=opened.score_error_bound,
         created_unix_seconds=record.created_unix_seconds,
         precision=opened.parameters.precision,
+        plane_items=record.plane_items,
+        plane_bytes=record.plane_bytes,
         channels=config.channels,
     )
 
@@ -391,6 +394,7 @@ def item_result(result: ItemResult) -> pb.IngestResponse:
             id=result.id,
             reason=result.reason,
             message=result.message,
+            remark=result.remark,
         )
     )
 
@@ -423,6 +427,20 @@ def timings(spent: Timings) -> pb.SearchResponse:
             refresh_seconds=spent.refresh,
             decrypt_busy_seconds=spent.decrypt_busy,
             scanned_bytes=spent.scanned_bytes,
+        )
+    )
+
+
+def planes_header(metadata: ItemMetadata, shape: tuple[int, ...], sha256: bytes) -> pb.GetPlanesResponse:
+    """Announces pixels of shape [height, width] or [height, width, 3]."""
+    return pb.GetPlanesResponse(
+        header=pb.PlanesHeader(
+            id=metadata.id,
+            name=metadata.name,
+            width=shape[1],
+            height=shape[0],
+            channels=1 if len(shape) == 2 else shape[2],
+            sha256=sha256,
         )
     )
 
