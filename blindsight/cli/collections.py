@@ -164,8 +164,12 @@ def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
         *(norm if one.metric in ("dot", "euclidean") else []),
         ("expected size", f"{one.expected_size:,}"),
         ("stride", str(one.stride)),
-        ("score error", f"at most {one.score_error_bound:.1e}"),
+        ("score error", _error_bound(one.score_error_bound)),
     ]
+
+
+def _error_bound(bound: float) -> str:
+    return f"at most {bound:.1e}" if bound else "none: exact, then rounded to six decimals"
 
 
 def _content(one: CollectionInfo) -> list[tuple[str, str]]:

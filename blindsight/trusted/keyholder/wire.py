@@ -83,7 +83,7 @@ def collection(opened: OpenCollection) -> pb.Collection:
         size_bytes=record.size_bytes,
         score_error_bound=opened.score_error_bound,
         created_unix_seconds=record.created_unix_seconds,
-        precision=opened.parameters.precision,
+        precision=opened.precision,
         plane_items=record.plane_items,
         plane_bytes=record.plane_bytes,
         channels=config.channels,
