@@ -186,16 +186,19 @@ def check_fields(fields: Sequence[int]) -> None:
             raise InvalidArgument(f"dimension {field}, want 1 to {MAX_FIELD_VALUES}")
 
 
-def widest_stride(fields: Fields, ring_degree: int) -> int:
+def widest_stride(fields: Fields, most_stride: int) -> int:
     """The stride that puts the longest field of a vector into as few columns as can be."""
-    return min(1 << (max(fields) - 1).bit_length(), ring_degree)
+    return min(1 << (max(fields) - 1).bit_length(), most_stride)
 
 
-def plan_stride(fields: Fields, ring_degree: int, expected_size: int) -> int:
+def plan_stride(fields: Fields, ring_degree: int, expected_size: int, most_stride: int | None = None) -> int:
     """The stride with the cheapest query at an expected number of vectors.
 
     The optimum is near sqrt(d * N * t_query / (M * t_result)); powers of two are few, so the costs
     are simply compared.
+
+    Args:
+        most_stride: of the parameter set; None for N.
     """
 
     def cost(stride: int) -> float:
@@ -203,16 +206,24 @@ def plan_stride(fields: Fields, ring_degree: int, expected_size: int) -> int:
         results = math.ceil(max(expected_size, 1) / layout.capacity) * len(fields)
         return layout.columns * QUERY_CIPHERTEXT_MS + results * RESULT_CIPHERTEXT_MS
 
-    widest = widest_stride(fields, ring_degree)
+    widest = widest_stride(fields, most_stride or ring_degree)
     return min((1 << power for power in range(widest.bit_length())), key=cost)
 
 
-def collection_layout(fields: Fields, ring_degree: int, stride: int) -> CollectionLayout:
+def collection_layout(
+    fields: Fields, ring_degree: int, stride: int, most_stride: int | None = None
+) -> CollectionLayout:
     """Layouts of a collection whose rows have these fields.
+
+    Args:
+        most_stride: of the parameter set; None for N.
 
     Raises:
         InvalidArgument: when fields or stride do not fit the ring.
     """
     # The widest stride needs valid fields, so they are checked first, by building MAIN.
     main = Layout(fields, stride, ring_degree)
-    return CollectionLayout(main, Layout(fields, widest_stride(fields, ring_degree), ring_degree))
+    most = most_stride or ring_degree
+    if stride > most:
+        raise InvalidArgument(f"stride {stride}, want at most {most}")
+    return CollectionLayout(main, Layout(fields, widest_stride(fields, most), ring_degree))

@@ -13,7 +13,7 @@ import numpy as np
 
 from blindsight.columns import Floats, Layout, widest_stride
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, InvalidVector, NotFound
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import Parameters, ParameterSet
 from blindsight.trusted.keyholder import embedders, linear, similarity, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.linear import Metric
@@ -132,7 +132,7 @@ class Verify:
         if len(inputs) != 2:
             raise InvalidArgument(f"{len(inputs)} inputs, want two photos or two vectors")
         require_distance(settings.metric, "got")
-        parameters = parameters_for(settings.scheme, settings.parameter_set)
+        parameters = _hiding(parameters_for(settings.scheme, settings.parameter_set), "got")
         embedder = _embedder(settings.embedder, inputs)
         threshold = choose_threshold(settings.threshold, settings.metric, embedder)
         timings = Timings()
@@ -180,25 +180,24 @@ class Verify:
 
         Raises:
             NotFound: when there is no such item.
-            InvalidArgument: when the collection's metric is no distance.
+            InvalidArgument: when the collection's metric is no distance, or its scheme shows the vector.
             InvalidVector: for a vector that the metric cannot take.
             Unavailable: when the evaluator or storage is gone.
         """
         config = collection.config
         require_distance(config.metric, f"collection {config.name!r} has")
+        parameters = _hiding(collection.parameters, f"collection {config.name!r} has")
         chosen = choose_threshold(threshold, config.metric, config.embedder)
         linear.check_vectors(vector[None], config.dimension)
         form = collection.linear().form(vector)
         handle = await self._handle(collection, item_id)
         timings = Timings()
         started = time.perf_counter()
-        block = await self._crypto.encrypt_queries(
-            collection.parameters, collection.layout, form.weights[None]
-        )
+        block = await self._crypto.encrypt_queries(parameters, collection.layout, form.weights[None])
         timings.encrypt = time.perf_counter() - started
         score = await self._score(collection, handle, form.reading, block, timings)
         distance = _as_distance(config.metric, score)
-        return Verification(distance, chosen, config.metric, collection.parameters, timings)
+        return Verification(distance, chosen, config.metric, parameters, timings)
 
     async def _handle(self, collection: OpenCollection, item_id: str) -> bytes:
         """The handle of an item that is there, with its slot in the slot map."""
@@ -250,6 +249,20 @@ class Verify:
         pick = tasks.Pick((reading,), k=1)
         found = await self._crypto.best_scores(collection.parameters, layout, result.block, [wanted], pick)
         scores.append(float(found[0][0].scores[0]))
+
+
+def _hiding(parameters: Parameters, what: str) -> ParameterSet:
+    """Refuses a scheme that would show one side to the evaluator.
+
+    Raises:
+        InvalidArgument: with those that can verify.
+    """
+    if isinstance(parameters, ParameterSet):
+        return parameters
+    raise InvalidArgument(
+        f"{what} scheme {parameters.scheme.name.lower()}, which would show one side to the server; "
+        "want ckks or bfv to verify"
+    )
 
 
 def _no_item(collection: OpenCollection, item_id: str) -> NotFound:

@@ -103,7 +103,7 @@ def read(folder: Path) -> Snapshot:
 
 
 def _record(content: dict[str, Any]) -> CollectionRecord:
-    chosen = parameters.by_name(content["parameter_set"])
+    chosen = parameters.PARAMETER_SETS[content["parameter_set"]]
     layout = collection_layout(tuple(content["fields"]), chosen.ring_degree, content["stride"])
     identity, key_id = bytes.fromhex(content["collection_id"]), bytes.fromhex(content["key_id"])
     return CollectionRecord(identity, chosen, key_id, layout)

@@ -10,15 +10,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from blindsight import metrics
-from blindsight.ciphertext import HEADER, BlockHeader, Form, check_expected, check_size, parse_header
+from blindsight.additive import query
+from blindsight.ciphertext import (
+    HEADER,
+    SECRET_MAGICS,
+    BlockHeader,
+    Form,
+    check_expected,
+    check_size,
+    parse_header,
+)
 from blindsight.columns import Region
-from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.galleries import Galleries
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.scorer import Meter, ScoreBlock, Scorer
+from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
+from blindsight.untrusted.evaluator.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
+from blindsight.untrusted.evaluator.visible import VisibleSearches
 
 COLLECTION_ID_BYTES = 16
 MAX_QUERY_BYTES = 256 << 20
@@ -66,26 +76,6 @@ class SearchHeader:
             raise InvalidCiphertext(f"queries of {self.size_bytes} bytes, want at least {HEADER.size}")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the answer covers; comes first."""
-
-    sequence: int
-    epoch: int
-    main_segments: int
-    tail_segments: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What the search cost; comes last."""
-
-    refresh_seconds: float
-    expand_seconds: float
-    kernel_seconds: float
-    scanned_bytes: int
-
-
 Answer = Plan | ScoreBlock | Summary
 
 
@@ -107,6 +97,24 @@ def check_block(header: BlockHeader, announced: SearchHeader, record: Collection
         raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {wanted}")
     if header.form is Form.FULL and header.polynomials != 2:
         raise InvalidCiphertext(f"queries of {header.polynomials} polynomials, want 2")
+
+
+def check_head(head: bytes, record: AnyRecord) -> None:
+    """Refuses queries that are encrypted where they must be in the clear, and the other way round.
+
+    Raises:
+        SecretMaterialRefused: when they look like a key.
+        InvalidCiphertext: with what was got and what was wanted.
+    """
+    if head.startswith(SECRET_MAGICS):
+        raise SecretMaterialRefused("got a serialised key or SEAL object, want queries")
+    in_the_clear, wanted = head.startswith(query.MAGIC), isinstance(record, AdditiveRecord)
+    if in_the_clear and not wanted:
+        raise InvalidCiphertext(f"queries in the clear, want ciphertexts of {record.parameters.name}")
+    if wanted and not in_the_clear:
+        raise InvalidCiphertext(
+            f"{record.parameters.name} cannot search with an encrypted query, want queries in the clear"
+        )
 
 
 async def _steady(chunks: AsyncIterator[bytes], stall_seconds: float) -> AsyncIterator[bytes]:
@@ -132,12 +140,16 @@ class Searches:
     Args:
         galleries: what to score.
         scorer: scores it.
+        visible: answers searches with the query in the clear.
         stall_seconds: a caller who sends nothing for so long is refused.
     """
 
-    def __init__(self, galleries: Galleries, scorer: Scorer, stall_seconds: float) -> None:
+    def __init__(
+        self, galleries: Galleries, scorer: Scorer, visible: VisibleSearches, stall_seconds: float
+    ) -> None:
         self._galleries = galleries
         self._scorer = scorer
+        self._visible = visible
         self._stall_seconds = stall_seconds
         self._received_bytes = 0
 
@@ -154,10 +166,16 @@ class Searches:
         record = await self._galleries.record(header.collection_id)
         with self._room(header.size_bytes), SharedMemory() as block:
             await self._receive(header, chunks, record, block)
-            async for answer in self._score(header, record, block):
+            async for answer in self._answers(header, record, block):
                 yield answer
         labels = record.parameters.scheme.name.lower(), record.parameters.name
         metrics.SCORE_SECONDS.labels(*labels).observe(time.perf_counter() - started)
+
+    def _answers(self, header: SearchHeader, record: AnyRecord, block: SharedMemory) -> AsyncIterator[Answer]:
+        if isinstance(record, CollectionRecord):
+            return self._score(header, record, block)
+        data = block.read(0, block.size_bytes)
+        return self._visible.run(record, data, header.queries, header.minimum_sequence, header.only)
 
     @contextmanager
     def _room(self, size_bytes: int) -> Iterator[None]:
@@ -173,7 +191,7 @@ class Searches:
         self,
         header: SearchHeader,
         chunks: AsyncIterator[bytes],
-        record: CollectionRecord,
+        record: AnyRecord,
         block: SharedMemory,
     ) -> None:
         digest = hashlib.sha256()
@@ -183,12 +201,15 @@ class Searches:
             block.append(chunk)
             await asyncio.to_thread(digest.update, chunk)
         # Before the digest: a secret key is called by its name whatever surrounds it.
-        parsed = parse_header(block.read(0, HEADER.size))
+        head = block.read(0, HEADER.size)
+        check_head(head, record)
+        parsed = parse_header(head) if isinstance(record, CollectionRecord) else None
         if block.size_bytes != header.size_bytes:
             raise InvalidArgument(f"queries: {block.size_bytes} bytes came, want {header.size_bytes}")
         if digest.digest() != header.sha256:
             raise InvalidArgument("queries: the SHA-256 does not match what came")
-        check_block(parsed, header, record)
+        if parsed is not None and isinstance(record, CollectionRecord):
+            check_block(parsed, header, record)
 
     async def _score(
         self, header: SearchHeader, record: CollectionRecord, block: SharedMemory

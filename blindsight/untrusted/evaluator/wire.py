@@ -14,8 +14,8 @@ from blindsight.untrusted.evaluator.combine import (
     CombinePlan,
 )
 from blindsight.untrusted.evaluator.refresh import Progress
-from blindsight.untrusted.evaluator.scorer import ScoreBlock
-from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, Plan, SearchHeader
+from blindsight.untrusted.evaluator.scorer import Plan, ScoreBlock
+from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, SearchHeader
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 
