@@ -404,6 +404,8 @@ class AdditiveSet:
     ) -> float:
         """Bound on |decrypted - true| of one score, for queries of unit length: the rounding of both sides.
 
+        Values of different columns are taken to be rounded independently of each other, as for BFV.
+
         Args:
             capacity, batches: of a segment; they add no error.
             row_norm: largest length of an encrypted row.
