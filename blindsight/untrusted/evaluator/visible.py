@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, Reso
 from blindsight.streams import digest
 from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord
-from blindsight.untrusted.evaluator.log import BatchHeader, LogHeader, Storage
+from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader, Storage
 from blindsight.untrusted.evaluator.scorer import Meter, Plan, ScoreBlock, Summary
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.workers import WorkerPool
@@ -44,6 +44,11 @@ class _Gallery:
     log: LogHeader
     segments: dict[SegmentKey, list[bytes]] = field(default_factory=dict)
     size_bytes: int = 0
+
+    def add(self, key: SegmentKey, block: bytes) -> None:
+        """Takes the next batch."""
+        self.segments.setdefault(key, []).append(block)
+        self.size_bytes += len(block)
 
     def count(self, region: Region) -> int:
         """Segments of a region."""
@@ -92,8 +97,9 @@ class VisibleSearches:
             seconds = time.perf_counter() - started
             yield Plan(gallery.log.sequence, gallery.log.epoch, *map(gallery.count, Region))
             work = (self._segment(record, queries, key, gallery, meter) for key in sorted(gallery.segments))
-            async for scores in _in_order(work, self._pool.processes + 1):
-                yield scores
+            async with aclosing(_in_order(work, self._pool.processes + 1)) as results:
+                async for scores in results:
+                    yield scores
         yield Summary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
 
     @contextmanager
@@ -123,23 +129,13 @@ class VisibleSearches:
             first = await anext(events, None)
             if not isinstance(first, LogHeader):
                 raise DataLoss("storage sent a log without a header")
-            gallery, batches = _Gallery(first), 0
-            batch: _Batch | None = None
-            async for event in events:
-                if isinstance(event, BatchHeader) and (batch is None or batch.complete):
-                    event.check(record)
-                    room.take(event.size_bytes)
-                    batch, batches = _Batch(event), batches + 1
-                elif isinstance(event, bytes) and batch is not None and len(event) <= batch.missing_bytes:
-                    batch.data += event
-                else:
-                    raise DataLoss("storage sent a log out of order")
-                if batch.complete and (not only or batch.header.key in only):
-                    data = await asyncio.to_thread(batch.finish, record)
-                    gallery.segments.setdefault(batch.header.key, []).append(data)
-                    gallery.size_bytes += len(data)
-            if batches != first.batches or (batch is not None and not batch.complete):
-                raise DataLoss(f"storage sent {batches} batches, want {first.batches}")
+            gallery, count = _Gallery(first), 0
+            async for key, block in _batches(record, events, room):
+                count += 1
+                if not only or key in only:
+                    gallery.add(key, block)
+            if count != first.batches:
+                raise DataLoss(f"storage sent {count} batches, want {first.batches}")
         return gallery
 
     async def _segment(
@@ -235,10 +231,6 @@ class _Batch:
     def missing_bytes(self) -> int:
         return self.header.size_bytes - len(self.data)
 
-    @property
-    def complete(self) -> bool:
-        return not self.missing_bytes
-
     def finish(self, record: AdditiveRecord) -> bytes:
         """The block, which is a batch of this collection.
 
@@ -254,6 +246,27 @@ class _Batch:
         except InvalidCiphertext as error:
             raise DataLoss(f"storage holds a bad batch: {error.message}") from error
         return data
+
+
+async def _batches(
+    record: AdditiveRecord, events: AsyncIterator[Event], room: _Room
+) -> AsyncIterator[tuple[SegmentKey, bytes]]:
+    """Whole batches of a log, each counted in `room` before it is read."""
+    batch: _Batch | None = None
+    async for event in events:
+        if isinstance(event, BatchHeader) and batch is None:
+            event.check(record)
+            room.take(event.size_bytes)
+            batch = _Batch(event)
+        elif isinstance(event, bytes) and batch is not None and len(event) <= batch.missing_bytes:
+            batch.data += event
+            if not batch.missing_bytes:
+                yield batch.header.key, await asyncio.to_thread(batch.finish, record)
+                batch = None
+        else:
+            raise DataLoss("storage sent a log out of order")
+    if batch is not None:
+        raise DataLoss("storage sent less of a batch than it announced")
 
 
 def _block(record: AdditiveRecord, numbers: bytes, first: int, last: int) -> bytes:
@@ -272,7 +285,7 @@ def _result_header(record: AdditiveRecord, weights: Weights, count: int) -> byte
 
 async def _in_order(
     work: Iterator[Coroutine[Any, Any, ScoreBlock]], at_once: int
-) -> AsyncIterator[ScoreBlock]:
+) -> AsyncGenerator[ScoreBlock, None]:
     """Results in the order of the work, of which a few run at a time."""
     running: deque[asyncio.Task[ScoreBlock]] = deque()
     try:
