@@ -45,7 +45,11 @@ def search(
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Find the photos that are most like IMAGE, or the best matches of vectors."""
+    """Find the photos that are most like IMAGE, or the best matches of vectors.
+
+    The server sees neither; only of a collection of scheme paillier it sees the numbers of the query, and
+    --query-visible-to-server agrees to that.
+    """
     asked: dict[str, Any] = {"threshold": threshold, "query_visible_to_server": visible}
     with options.vault(address) as vault:
         collection = vault.collection(name)
