@@ -102,6 +102,9 @@ def test_channels_of_raw_pixels_are_fields_that_are_summed_one_by_one(vault):
         (hit.name, hit.score, hit.channels) for hit in want
     ]
     assert (hits[0].name, hits[0].score) == ("rocket", 0)
+    about = album.describe()
+    assert about.score_error_bound == 0
+    assert about.precision == "exact integers in slots of 47 bits, nothing is rounded"
 
 
 def test_nothing_is_shown_to_the_server_that_nobody_agreed_to_show(vault):
@@ -127,6 +130,17 @@ def test_verification_is_refused_where_it_would_show_one_side(vault):
     ):
         with pytest.raises(InvalidArgument, match="would show one side to the server; want ckks or bfv"):
             refused()
+
+
+def test_planes_are_refused_and_nothing_is_stored(vault):
+    album = vault.create_collection("without planes", scheme="paillier", embedder="pixels", dimension=16)
+    said = "planes under paillier, want ckks or bfv for that"
+    with pytest.raises(InvalidArgument, match=said):
+        album.ingest([("coffee", jpeg("coffee"))], planes=True)
+    assert album.describe().items == 0
+    stored = album.ingest([("coffee", jpeg("coffee"))]).items[0]
+    with pytest.raises(InvalidArgument, match=said):
+        album.planes(stored.id)
 
 
 def test_many_queries_are_answered_in_order(vault):

@@ -17,6 +17,7 @@ from blindsight.columns import Layout
 from blindsight.parameters import PAILLIER_3072
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.keyholder.additive import AdditiveKey
+from blindsight.untrusted.storage.records import Append, AppendHeader
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 CIPHERTEXT, SECRET, ARGUMENT = "INVALID_CIPHERTEXT", "SECRET_MATERIAL_REFUSED", "INVALID_ARGUMENT"
@@ -322,6 +323,23 @@ def test_a_collection_that_cannot_be_is_refused(stored, owner, changes, said):
 def test_a_segment_holds_as_many_vectors_as_there_are_slots(gallery, pair):
     good = pair.encrypt_rows(LAYOUT, ROWS[:1], 5)
     is_refused(lambda: gallery.append(MAIN_0, 5, good, 60), ARGUMENT, "slots 5 to 65, want at most 64")
+
+
+def test_planes_are_refused_which_the_scheme_has_none_of(gallery, pair, stored):
+    block = pair.encrypt_rows(LAYOUT, ROWS[:1], 5)
+    header = AppendHeader(
+        collection_id=gallery.record.collection_id,
+        batch_id=storage.identifier("planes"),
+        expected_sequence=2,
+        segment=MAIN_0,
+        first_slot=5,
+        block_size_bytes=len(block),
+        block_sha256=storage.sha256(block),
+        items_count=1,
+    )
+    (item,) = storage.items(1)
+    batch = Append(header, (storage.with_planes(item),), block, (b"",))
+    is_refused(lambda: stored.append(batch), ARGUMENT, "planes under paillier, want ckks or bfv")
 
 
 def test_numbers_that_are_no_ciphertexts_are_data_loss_and_not_computed_with(client, owner, pair, stored):
