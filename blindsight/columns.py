@@ -18,8 +18,8 @@ all, and a query has one result per field.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import accumulate, pairwise
 
@@ -158,19 +158,29 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class CollectionLayout:
-    """The layouts of a collection's two regions; public."""
+    """The layouts of a collection's two regions; public.
+
+    Attributes:
+        main, tail: of each region.
+        regions: those that a query is for.
+    """
 
     main: Layout
     tail: Layout
+    regions: tuple[Region, ...] = tuple(Region)
 
     def of(self, region: Region) -> Layout:
         """The layout of one region."""
         return self.main if region is Region.MAIN else self.tail
 
+    def within(self, regions: Collection[Region]) -> CollectionLayout:
+        """The same for queries that are for these regions alone; their order stays that of `Region`."""
+        return replace(self, regions=tuple(region for region in Region if region in regions))
+
     @property
     def query_ciphertexts(self) -> int:
-        """Ciphertexts of one query: MAIN's columns, then TAIL's."""
-        return self.main.columns + self.tail.columns
+        """Ciphertexts of one query: the columns of its regions, one region after the other."""
+        return sum(self.of(region).columns for region in self.regions)
 
 
 def check_fields(fields: Sequence[int]) -> None:

@@ -80,7 +80,7 @@ class Crypto:
     async def encrypt_queries(
         self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
     ) -> bytes:
-        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][MAIN, TAIL columns]."""
+        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][columns of its regions]."""
         count = forms.shape[0] * layout.query_ciphertexts
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(

@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.columns import Floats
+from blindsight.columns import CollectionLayout, Floats
 from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
 from blindsight.parameters import AdditiveSet
 from blindsight.trusted.keyholder import linear, tasks
@@ -134,10 +135,7 @@ class Search:
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
     async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
-        started = time.perf_counter()
         weights = np.stack([form.weights for form in forms])
-        block = await self._block(weights)
-        self.timings.encrypt += time.perf_counter() - started
         rankings: list[_Ranking] = []
         readings = tuple(form.reading for form in forms)
 
@@ -145,15 +143,15 @@ class Search:
             rankings[:] = [_Ranking() for _ in forms]
             return Attempt(lambda result: self._take(result, slots, readings, rankings))
 
-        await self._scoring.run(len(forms), block, begin)
+        await self._scoring.run(len(forms), partial(self._block, weights), begin)
         started = time.perf_counter()
         hits = await self._hits(readings, rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
 
-    async def _block(self, weights: Floats) -> bytes:
+    async def _block(self, weights: Floats, layout: CollectionLayout) -> bytes:
         """Queries [queries, row dimension] as the evaluator gets them."""
-        parameters, layout = self._collection.parameters, self._collection.layout
+        parameters = self._collection.parameters
         if isinstance(parameters, AdditiveSet):
             return await self._crypto.plain_queries(parameters, layout.main, weights)
         return await self._crypto.encrypt_queries(parameters, layout, weights)

@@ -129,7 +129,7 @@ def plain_queries(parameter_set: str, layout: Layout, forms: Floats) -> bytes:
 def encrypt_query(
     parameter_set: str, layout: CollectionLayout, forms: Floats, start: int, stop: int
 ) -> Encrypted:
-    """Encrypts polynomials `start` to `stop` of queries, counted as [query][MAIN, then TAIL columns].
+    """Encrypts polynomials `start` to `stop` of queries, counted as [query][columns of the layout's regions].
 
     Args:
         forms: linear forms, [queries, row dimension].
@@ -137,7 +137,7 @@ def encrypt_query(
     per_query = layout.query_ciphertexts
     polynomials = []
     for index in range(start // per_query, -(-stop // per_query)):
-        packed = np.concatenate([part.pack_query(forms[index]) for part in (layout.main, layout.tail)])
+        packed = np.concatenate([layout.of(region).pack_query(forms[index]) for region in layout.regions])
         low = max(start - index * per_query, 0)
         polynomials.append(packed[low : stop - index * per_query])
     coefficients = np.concatenate(polynomials)

@@ -11,14 +11,14 @@ from functools import partial
 
 import numpy as np
 
-from blindsight.columns import Floats, Layout, widest_stride
+from blindsight.columns import CollectionLayout, Floats, Layout, widest_stride
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, InvalidVector, NotFound
 from blindsight.parameters import Parameters, ParameterSet
 from blindsight.trusted.keyholder import embedders, linear, similarity, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.linear import Metric
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
-from blindsight.trusted.keyholder.scoring import Attempt, Scoring, Timings
+from blindsight.trusted.keyholder.scoring import Attempt, Encrypt, Scoring, Timings
 from blindsight.trusted.keyholder.slots import SegmentKey, SlotMap
 from blindsight.trusted.keyholder.vault import MAX_DIMENSION, OpenCollection, Vault, parameters_for
 
@@ -192,10 +192,11 @@ class Verify:
         form = collection.linear().form(vector)
         handle = await self._handle(collection, item_id)
         timings = Timings()
-        started = time.perf_counter()
-        block = await self._crypto.encrypt_queries(parameters, collection.layout, form.weights[None])
-        timings.encrypt = time.perf_counter() - started
-        score = await self._score(collection, handle, form.reading, block, timings)
+
+        async def encrypt(layout: CollectionLayout) -> bytes:
+            return await self._crypto.encrypt_queries(parameters, layout, form.weights[None])
+
+        score = await self._score(collection, handle, form.reading, encrypt, timings)
         distance = _as_distance(config.metric, score)
         return Verification(distance, chosen, config.metric, parameters, timings)
 
@@ -215,7 +216,7 @@ class Verify:
         collection: OpenCollection,
         handle: bytes,
         reading: linear.Reading,
-        block: bytes,
+        encrypt: Encrypt,
         timings: Timings,
     ) -> float:
         scores: list[float] = []
@@ -228,7 +229,7 @@ class Verify:
             key, slot = place
             return Attempt(partial(self._take, collection, key, slot, reading, scores), (key,))
 
-        await Scoring(self._vault, self._evaluator, collection, 1, timings).run(1, block, begin)
+        await Scoring(self._vault, self._evaluator, collection, 1, timings).run(1, encrypt, begin)
         if not scores:
             raise DataLoss("the evaluator did not score the item's segment")
         return scores[0]

@@ -11,7 +11,8 @@ and the kernel all use it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from blindsight.ciphertext import BlockHeader, Form, additive_block_bytes
 from blindsight.columns import CollectionLayout, Region
@@ -71,6 +72,10 @@ class CollectionRecord:
     parameters: ParameterSet
     key_id: bytes
     layout: CollectionLayout
+
+    def within(self, regions: Collection[Region]) -> CollectionRecord:
+        """The same for queries that are for these regions alone."""
+        return replace(self, layout=self.layout.within(regions))
 
     def geometry(self, region: Region) -> Geometry:
         """The blocks of one region."""

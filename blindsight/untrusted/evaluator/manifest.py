@@ -57,9 +57,14 @@ class Snapshot:
         """The segments of one region."""
         return tuple(segment for segment in self.segments if segment.key.region is region)
 
-    def only(self, keys: Collection[SegmentKey]) -> Snapshot:
-        """The same gallery as if it had these segments alone; those that it lacks are left out."""
-        return replace(self, segments=tuple(segment for segment in self.segments if segment.key in keys))
+    def wanted(self, regions: Collection[Region], keys: Collection[SegmentKey]) -> Snapshot:
+        """The same gallery as if it had these regions alone and, if keys are given, these segments."""
+        kept = (
+            segment
+            for segment in self.segments
+            if segment.key.region in regions and (not keys or segment.key in keys)
+        )
+        return replace(self, record=self.record.within(regions), segments=tuple(kept))
 
 
 def write(folder: Path, snapshot: Snapshot) -> None:

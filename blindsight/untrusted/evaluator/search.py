@@ -49,6 +49,7 @@ class SearchHeader:
         queries: how many.
         size_bytes, sha256: of the block of ciphertexts that follows.
         only: the segments that are wanted; none: all.
+        regions: whose columns the block holds; segments of another are left out as well.
     """
 
     collection_id: bytes
@@ -57,6 +58,7 @@ class SearchHeader:
     size_bytes: int
     sha256: bytes
     only: frozenset[SegmentKey] = frozenset()
+    regions: frozenset[Region] = frozenset(Region)
 
     def check(self) -> None:
         """Refuses what cannot be a search, before anything is allocated.
@@ -173,7 +175,7 @@ class Searches:
 
     def _answers(self, header: SearchHeader, record: AnyRecord, block: SharedMemory) -> AsyncIterator[Answer]:
         if isinstance(record, CollectionRecord):
-            return self._score(header, record, block)
+            return self._score(header, record.within(header.regions), block)
         data = block.read(0, block.size_bytes)
         return self._visible.run(record, data, header.queries, header.minimum_sequence, header.only)
 
@@ -209,7 +211,7 @@ class Searches:
         if digest.digest() != header.sha256:
             raise InvalidArgument("queries: the SHA-256 does not match what came")
         if parsed is not None and isinstance(record, CollectionRecord):
-            check_block(parsed, header, record)
+            check_block(parsed, header, record.within(header.regions))
 
     async def _score(
         self, header: SearchHeader, record: CollectionRecord, block: SharedMemory
@@ -223,7 +225,7 @@ class Searches:
             started = time.perf_counter()
             async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
                 refresh_seconds = time.perf_counter() - started
-                snapshot = whole.only(header.only) if header.only else whole
+                snapshot = whole.wanted(header.regions, header.only)
                 segments = [len(snapshot.region(region)) for region in Region]
                 yield Plan(snapshot.sequence, snapshot.epoch, *segments)
                 for first in range(0, header.queries, at_once):

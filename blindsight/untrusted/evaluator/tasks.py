@@ -55,7 +55,8 @@ class ExpandTask:
         record: the collection they are for.
         block: the block as it came, in shared memory.
         first, count: which queries.
-        out: receives, one region after the other, uint32 [count, primes * tiles, columns, 2, TILE].
+        out: receives, one of the layout's regions after the other,
+            uint32 [count, primes * tiles, columns, 2, TILE].
     """
 
     record: CollectionRecord
@@ -153,7 +154,7 @@ class WeighTask:
 
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
     """Bytes of `ExpandTask.out`."""
-    return count * sum(record.geometry(region).size_bytes for region in Region)
+    return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)
 
 
 def start_builder() -> None:
