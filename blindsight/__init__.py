@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blindsight.connections import KEEPALIVE_SECONDS
+
 if TYPE_CHECKING:
     from blindsight.client import Vault
 
@@ -26,9 +28,14 @@ DEFAULT_ADDRESS = "127.0.0.1:7420"
 """Where `blindsight up` serves, and where the SDK and the command look, unless told otherwise."""
 
 
-def connect(address: str | None = None, *, timeout_seconds: float = 10.0) -> Vault:
+def connect(
+    address: str | None = None,
+    *,
+    timeout_seconds: float = 10.0,
+    keepalive_seconds: float = KEEPALIVE_SECONDS,
+) -> Vault:
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
     # Imported late: services use this package too, and need no client.
     from blindsight import client
 
-    return client.connect(address, timeout_seconds=timeout_seconds)
+    return client.connect(address, timeout_seconds=timeout_seconds, keepalive_seconds=keepalive_seconds)

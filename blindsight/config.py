@@ -9,6 +9,7 @@ from typing import Literal, Self
 import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blindsight.connections import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
 from blindsight.errors import InvalidArgument
 
 
@@ -19,6 +20,7 @@ class ServiceSettings(BaseSettings):
         address: where to serve, HOST:PORT; port 0 takes a free one.
         insecure: allow a plaintext address that is not loopback.
         data: the service's own folder; zones never share one.
+        keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
         metrics_port: where to serve /metrics on loopback; 0 for not at all.
         log_level: as Python's logging names it.
         die_with_parent: end when the process that started this one ends.
@@ -29,6 +31,9 @@ class ServiceSettings(BaseSettings):
     address: str = "127.0.0.1:0"
     insecure: bool = False
     data: Path
+    keepalive_seconds: float = pydantic.Field(
+        default=KEEPALIVE_SECONDS, ge=LEAST_KEEPALIVE_SECONDS, le=MOST_KEEPALIVE_SECONDS
+    )
     metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     die_with_parent: bool = False

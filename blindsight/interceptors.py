@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -85,12 +86,14 @@ class _Call:
         self._started = time.perf_counter()
         logs.request_id.set(self._request_id)
 
-    def _end(self, code: str) -> None:
+    def _end(self, code: grpc.StatusCode) -> None:
         seconds = time.perf_counter() - self._started
+        # A stream that its caller left may be closed by another task than the one that it began in.
+        logs.request_id.set(self._request_id)
         _, service, method = self._method.split("/")
-        metrics.RPC_HANDLED.labels(service, method, code).inc()
+        metrics.RPC_HANDLED.labels(service, method, code.name).inc()
         metrics.RPC_SECONDS.labels(service, method).observe(seconds)
-        logs.get().info("rpc", method=self._method, code=code, seconds=round(seconds, 6))
+        logs.get().info("rpc", method=self._method, code=code.name, seconds=round(seconds, 6))
 
     async def _fail(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if isinstance(error, BlindsightError):
@@ -99,7 +102,7 @@ class _Call:
             logs.get().error("unexpected_exception", method=self._method, exc_info=error)
             answer = status.internal(self._request_id)
         code = _code(answer.code)
-        self._end(code.name)
+        self._end(code)
         await context.abort(code, answer.message, trailing_metadata=status.metadata_of(answer))
 
     def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -109,10 +112,13 @@ class _Call:
                 response = await inner(self._read(request), context)
             except grpc.aio.AbortError:
                 raise
+            except asyncio.CancelledError:
+                self._end(grpc.StatusCode.CANCELLED)
+                raise
             except Exception as error:
                 await self._fail(error, context)
                 raise
-            self._end("OK")
+            self._end(grpc.StatusCode.OK)
             return response
 
         return handle
@@ -127,10 +133,13 @@ class _Call:
                     yield response
             except grpc.aio.AbortError:
                 raise
+            except (asyncio.CancelledError, GeneratorExit):
+                self._end(grpc.StatusCode.CANCELLED)
+                raise
             except Exception as error:
                 await self._fail(error, context)
                 raise
-            self._end("OK")
+            self._end(grpc.StatusCode.OK)
 
         return handle
 

@@ -9,13 +9,13 @@ import json
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from blindsight import logs
+from blindsight.connections import KEEPALIVE_SECONDS, client_options, server_options
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.interceptors import RequestInterceptor
 from blindsight.streams import MAX_MESSAGE_BYTES
@@ -26,12 +26,6 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 << 20
 # How long a call waits for a peer that is not there: about as long as a service takes to start again.
 PATIENCE_SECONDS = 5.0
-OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Two servers on one port would share its calls at random.
-    ("grpc.so_reuseport", 0),
-]
 
 
 def check_bind(address: str, *, insecure: bool) -> None:
@@ -80,11 +74,19 @@ class Service:
     Args:
         names: full names of the proto services, for health and reflection.
         register: adds the servicers to the server.
+        keepalive_seconds: a client that is silent for so long is lost.
     """
 
-    def __init__(self, names: Sequence[str], register: Callable[[grpc.aio.Server], None]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        register: Callable[[grpc.aio.Server], None],
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+    ) -> None:
         self._names = names
-        self._server = grpc.aio.server(interceptors=[RequestInterceptor()], options=OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=[RequestInterceptor()], options=server_options(keepalive_seconds)
+        )
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -131,14 +133,16 @@ class Service:
         await self.stop()
 
 
-def channel(address: str, **options: Any) -> grpc.aio.Channel:
-    """A client channel to another service, with the message sizes that the servers use."""
-    extra = [(key.replace("_", ".", 1), value) for key, value in options.items()]
+def channel(address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> grpc.aio.Channel:
+    """A client channel to another service.
+
+    Args:
+        address: HOST:PORT.
+        keepalive_seconds: a service that is silent for so long is lost; its calls end as UNAVAILABLE.
+    """
     # A peer that restarts must be found again at once, not after a minute of back-off.
     backoff = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
-    # A proxy that the environment names for the web has no business between services.
-    direct = [("grpc.enable_http_proxy", 0)]
-    return grpc.aio.insecure_channel(address, options=[*OPTIONS[:2], *backoff, *direct, *extra])
+    return grpc.aio.insecure_channel(address, options=[*client_options(keepalive_seconds), *backoff])
 
 
 async def connected(channel: grpc.aio.Channel, name: str) -> None:

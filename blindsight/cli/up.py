@@ -26,12 +26,15 @@ from blindsight.cli.keys import KEY_FILE_NAME, PassphraseFile
 from blindsight.cli.options import DEFAULT_ADDRESS, Json
 from blindsight.cli.status import ZONE_STYLES
 from blindsight.cli.supervisor import Child, Recipe, drain
-from blindsight.errors import KeyFileError, Unavailable
+from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
 
 DEFAULT_HOST, _, _PORT = DEFAULT_ADDRESS.rpartition(":")
 GENERATED_NAME = "passphrase"
 ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
 _ANY_PORT = "127.0.0.1:0"
+# Where services serve /metrics, whatever --host is, and their ports from --metrics-port on.
+_METRICS_HOST = "127.0.0.1"
+_METRICS_ORDER = ("keyholder", "evaluator", "storage")
 # What stands in a storage folder before anything was stored.
 _STORAGE_HOUSEHOLD = {"lock", "log.jsonl", "log.jsonl.1"}
 
@@ -44,6 +47,16 @@ def up(
         bool, typer.Option("--insecure", help="Allow an unencrypted --host beyond this machine.")
     ] = False,
     passphrase_file: PassphraseFile = None,
+    metrics_port: Annotated[
+        int,
+        typer.Option(
+            "--metrics-port",
+            min=0,
+            max=65533,
+            help="Prometheus metrics on loopback: the keyholder's; evaluator and storage take the next two.",
+            show_default="none",
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Run keyholder, evaluator and storage until Ctrl-C or SIGTERM.
@@ -54,11 +67,29 @@ def up(
 
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     check_bind(address, insecure=insecure)
-    _check_free(host, port)
+    metrics_ports = _metrics_ports(metrics_port, port)
+    for place in ((host, port), *((_METRICS_HOST, one) for one in metrics_ports.values())):
+        _check_free(*place)
     with _folders(data) as folders, _passphrase(folders, passphrase_file) as passphrase:
         _ensure_keys(folders, passphrase)
-        run = _Run(folders, address, passphrase, insecure=insecure, as_json=as_json)
+        run = _Run(folders, address, passphrase, metrics_ports, insecure=insecure, as_json=as_json)
         asyncio.run(run.until_stopped())
+
+
+def _metrics_ports(first: int, taken: int) -> dict[str, int]:
+    """The port of each service's metrics; none at all for 0.
+
+    Raises:
+        InvalidArgument: when the keyholder itself is to serve at one of them.
+    """
+    if not first:
+        return {}
+    ports = {name: first + offset for offset, name in enumerate(_METRICS_ORDER)}
+    if taken in ports.values():
+        raise InvalidArgument(
+            f"--metrics-port {first} takes {first} to {first + 2}, of which --port is {taken}; want others"
+        )
+    return ports
 
 
 def _check_free(host: str, port: int) -> None:
@@ -173,6 +204,7 @@ class _Run:
         folders: dict[str, Path],
         address: str,
         passphrase: _Passphrase,
+        metrics_ports: dict[str, int],
         *,
         insecure: bool,
         as_json: bool,
@@ -180,6 +212,7 @@ class _Run:
         self._folders = folders
         self._address = address
         self._passphrase = passphrase
+        self._metrics_ports = metrics_ports
         self._insecure = insecure
         self._as_json = as_json
         self._children: list[Child] = []
@@ -230,6 +263,8 @@ class _Run:
     async def _start(
         self, name: str, address: str, settings: dict[str, str], descriptors: tuple[int, ...] = ()
     ) -> Child:
+        if name in self._metrics_ports:
+            settings = settings | {"metrics_port": str(self._metrics_ports[name])}
         child = Child(Recipe(name, ZONES[name], self._folders[name], settings, descriptors), address, _tell)
         self._children.append(child)
         started = time.monotonic()
@@ -242,9 +277,16 @@ class _Run:
             f"{child.address:<17}  ",
             (f"{zone:<10}", ZONE_STYLES[zone]),
             (f"  {output.duration(time.monotonic() - started)}", "dim"),
+            (f"  {self._metrics_url(name) or ''}", "dim"),
         )
+        line.rstrip()
         output.stderr().print(line, soft_wrap=True)
         return child
+
+    def _metrics_url(self, name: str) -> str | None:
+        if name not in self._metrics_ports:
+            return None
+        return f"http://{_METRICS_HOST}:{self._metrics_ports[name]}/metrics"
 
     def _announce(self, address: str) -> None:
         if not self._as_json:
@@ -257,6 +299,7 @@ class _Run:
                     "process_id": child.process_id,
                     "zone": child.recipe.zone,
                     "log": str(child.recipe.log),
+                    "metrics": self._metrics_url(child.recipe.name),
                 }
                 for child in self._children
             }

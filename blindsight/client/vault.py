@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,39 +12,59 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import calls, verifying, wire
+from blindsight.client import calls, combining, verifying, wire
 from blindsight.client.collection import UNARY_SECONDS, Collection
-from blindsight.client.models import CollectionInfo, Metric, VaultStatus, Verification
+from blindsight.client.combining import CombineInput
+from blindsight.client.models import (
+    CollectionInfo,
+    Combination,
+    CombineCallback,
+    ImageMode,
+    Metric,
+    VaultStatus,
+    Verification,
+)
 from blindsight.client.verifying import VerifyInput
+from blindsight.connections import (
+    KEEPALIVE_SECONDS,
+    LEAST_KEEPALIVE_SECONDS,
+    MOST_KEEPALIVE_SECONDS,
+    client_options,
+)
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
-from blindsight.streams import MAX_MESSAGE_BYTES
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Photos go to the address that was given and through nobody's proxy.
-    ("grpc.enable_http_proxy", 0),
-]
 
 
-def connect(address: str | None = None, *, timeout_seconds: float = 10.0) -> Vault:
+def connect(
+    address: str | None = None,
+    *,
+    timeout_seconds: float = 10.0,
+    keepalive_seconds: float = KEEPALIVE_SECONDS,
+) -> Vault:
     """Opens a vault and makes sure that its keyholder answers.
 
     Args:
         address: HOST:PORT; else the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
         timeout_seconds: how long the keyholder may take to answer.
+        keepalive_seconds: a connection on which nothing comes for so long, not even the answer to a ping, is
+            lost, and its calls raise Unavailable; however long a call takes, its keyholder answers pings.
 
     Raises:
-        InvalidArgument: when the address is none.
+        InvalidArgument: when the address is none, or the keepalive is not between a second and a day.
         Unavailable: when no keyholder answers there.
     """
     target = address or os.environ.get(ADDRESS_VARIABLE) or blindsight.DEFAULT_ADDRESS
     _check_address(target)
-    channel = grpc.insecure_channel(target, options=_OPTIONS)
+    if not LEAST_KEEPALIVE_SECONDS <= keepalive_seconds <= MOST_KEEPALIVE_SECONDS:
+        raise InvalidArgument(
+            f"keepalive of {keepalive_seconds:g} seconds, want {LEAST_KEEPALIVE_SECONDS:g} to "
+            f"{MOST_KEEPALIVE_SECONDS:g}"
+        )
+    channel = grpc.insecure_channel(target, options=client_options(keepalive_seconds))
     try:
         _check_health(channel, target, timeout_seconds)
     except BaseException:
@@ -92,7 +114,8 @@ class Vault:
 
         Args:
             name: free, and none that is taken.
-            scheme: "ckks" (approximate, fastest) or "bfv" (exact on rounded values).
+            scheme: "ckks" (approximate, fastest), "bfv" (exact on rounded values), or "paillier", which shows
+                the query of a search to the server.
             parameter_set: one of the scheme's; else its default.
             embedder: what makes vectors of photos; "none" for vectors of your own.
             dimension: of a vector; needed for "none", else the embedder's own.
@@ -179,6 +202,47 @@ class Vault:
         )
         return verifying.verify(self._stub, header, a, b)
 
+    def combine(
+        self,
+        inputs: Sequence[CombineInput],
+        *,
+        weights: Sequence[int] | None = None,
+        scheme: str = "paillier",
+        key_bits: int | None = None,
+        image_mode: ImageMode = "auto",
+        insecure_small_keys: bool = False,
+        progress: CombineCallback | None = None,
+    ) -> Combination:
+        """The sum of pictures or integer arrays, each times a weight, computed under encryption.
+
+        The keyholder encrypts them under a key that it makes for this call, the evaluator adds up what it
+        cannot read, the keyholder decrypts.  The weights are in the clear.
+
+        Args:
+            inputs: 2 to 16 of one shape: pictures (a path, bytes, a Pillow image), whose values are 0 to 255,
+                or arrays of integers.
+            weights: integers, one for each input; else all 1.
+            scheme: an additive one; `blindsight schemes` lists them.
+            key_bits: size of the key; else the scheme's default.
+            image_mode: "grey" [height, width], "rgb" [height, width, 3], or "auto": grey when no picture has
+                colour.
+            insecure_small_keys: lets LightPHE's schemes have keys that anybody can break, for comparison.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: when shapes differ, the scheme cannot do it, or a result could overflow.
+            InvalidImage: when a picture is none.
+            ResourceExhausted: when there is too much of it, or it would take too long.
+        """
+        header = pb.CombineHeader(
+            scheme=scheme,
+            key_bits=_natural("key_bits", key_bits),
+            weights=_weights(weights or ()),
+            image_mode=wire.image_mode(image_mode),
+            insecure_small_keys=insecure_small_keys,
+        )
+        return combining.combine(self._stub, header, inputs, progress)
+
     def status(self) -> VaultStatus:
         """The state of the three services."""
         with calls.translated():
@@ -191,6 +255,17 @@ def _natural(name: str, value: int | None) -> int:
     if not 0 < value < 1 << 32:
         raise InvalidArgument(f"{name} is {value}, want 1 to {(1 << 32) - 1}")
     return value
+
+
+def _weights(weights: Sequence[int]) -> list[int]:
+    try:
+        exact = [operator.index(weight) for weight in weights]
+    except TypeError:
+        raise InvalidArgument("weights are no integers, want whole numbers of either sign") from None
+    for weight in exact:
+        if not -(1 << 63) <= weight < 1 << 63:
+            raise InvalidArgument("a weight of more than 63 bits, want less")
+    return exact
 
 
 def _check_address(address: str) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from blindsight import metrics
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
 OURS = re.compile(
     r"blindsight_(keyholder|evaluator|storage)(_[a-z]+)*_(seconds|bytes|items|restarts)(_total)?"
 )
 COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds"}
+REGISTRIES = {
+    "keyholder": metrics.KEYHOLDER,
+    "evaluator": metrics.EVALUATOR,
+    "storage": metrics.STORAGE,
+}
 CLOSED_SETS = {"scheme", "parameter_set", "outcome", "grpc_service", "grpc_method", "grpc_code"}
 
 
@@ -43,3 +50,32 @@ def test_labels_come_from_closed_sets(name: str) -> None:
 def test_a_metric_says_what_it_counts(name: str) -> None:
     (family,) = CATALOGUE[name].describe()
     assert re.fullmatch(r"[A-Z].*\.", family.documentation)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_metric_is_served_by_the_service_that_it_is_named_after(name: str) -> None:
+    shown, _ = exposed(CATALOGUE[name])
+    (family,) = CATALOGUE[name].describe()
+    serving = {
+        service
+        for service, registry in REGISTRIES.items()
+        if family.name in {one.name for one in registry.collect()}
+    }
+    assert serving == {service for service in REGISTRIES if shown.startswith(f"blindsight_{service}_")}
+
+
+def test_the_documentation_lists_exactly_the_catalogue() -> None:
+    rows = [
+        tuple(cell.strip() for cell in line.strip("|").split("|"))
+        for line in DOCUMENTATION.read_text().splitlines()
+        if re.match(r"\| `", line)
+    ]
+    listed = {
+        (name.strip("`"), service, tuple(re.findall(r"`(\w+)`", labels))) for name, service, labels, _ in rows
+    }
+    assert len(listed) == len(rows)
+    assert listed == {
+        (shown, shown.split("_")[1] if shown.startswith("blindsight_") else "all", metric._labelnames)
+        for metric in CATALOGUE.values()
+        for shown, _ in [exposed(metric)]
+    }

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command import Terminal, Up, run, started
+from support.metrics import free_ports, value
 from support.services import Services, wait_until
 
 import blindsight
@@ -268,6 +269,32 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
+def test_metrics_are_served_where_the_start_says(home):
+    ports = free_ports(3)
+    names = ("keyholder", "evaluator", "storage")
+    with Up(home, "--metrics-port", str(ports[0])) as up:
+        assert best(up.address) == "3"
+        for name, port in zip(names, ports, strict=True):
+            url = f"http://127.0.0.1:{port}/metrics"
+            assert up.ready["services"][name]["metrics"] == url
+            (line,) = (line for line in up.lines if f"✓ {name}" in line)
+            assert line.endswith(f" {url}\n")
+            assert value(port, "grpc_server_handled_total", grpc_code="OK") > 0
+
+
+def test_without_being_asked_for_no_metrics_are_served(first_life):
+    assert [one["metrics"] for one in first_life.ready["services"].values()] == [None] * 3
+
+
+def test_a_metrics_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("up", "--data", str(tmp_path / "data"), "--port", "0", "--metrics-port", str(port))
+    assert done.returncode == 1
+    assert done.stderr == f"blindsight: error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
@@ -309,6 +336,7 @@ def test_a_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path):
         (["--data", "{tmp}/data", "--host", "0.0.0.0"], 2, "is not loopback"),
         (["--data", "{tmp}/data", "--host", "no.such.host.invalid", "--insecure"], 1, "cannot listen on"),
         (["--data", "{tmp}/data", "--port", "-1"], 2, "--port"),
+        (["--data", "{tmp}/data", "--port", "9101", "--metrics-port", "9100"], 2, "of which --port is 9101"),
         ([], 2, "Missing option '--data'"),
     ],
 )

@@ -29,8 +29,7 @@ class Tap:
         self._answering = threading.Event()
         self._answering.set()
         self._until_silence = math.inf
-        self._losing = False
-        self._cut = False
+        self._losing = self._deaf = self._cut = False
         self._records: list[bytearray] = []
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -54,14 +53,19 @@ class Tap:
             return sum(map(len, self._records))
 
     @contextmanager
-    def silence_after(self, asked_bytes: int, *, for_ever: bool = False) -> Iterator[None]:
+    def silence_after(
+        self, asked_bytes: int, *, for_ever: bool = False, deaf: bool = False
+    ) -> Iterator[None]:
         """Once clients have sent so much, they hear nothing more until the end of the block.
+
+        Deaf, the tap passes on nothing that they say from then on either: all TCP connections stay open, and
+        nothing moves on them.
 
         What the server says meanwhile comes then; or never: then the server must be killed in the block,
         which ends its connections as a lost answer does.
         """
         with self._lock:
-            self._until_silence, self._losing = asked_bytes, for_ever
+            self._until_silence, self._losing, self._deaf = asked_bytes, for_ever, deaf
         try:
             yield
         finally:
@@ -124,7 +128,15 @@ class Tap:
             self._until_silence -= len(data)
             if self._until_silence <= 0:
                 self._answering.clear()
-            return b"" if self._cut else data
+            deaf, cut = self._deaf, self._cut
+        if deaf:
+            self._answering.wait()
+        return b"" if cut else data
+
+    @property
+    def silent(self) -> bool:
+        """Whether the silence has begun."""
+        return not self._answering.is_set()
 
     def _answer(self, data: bytes, record: bytearray) -> bytes:
         with self._lock:

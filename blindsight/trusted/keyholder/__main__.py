@@ -27,7 +27,7 @@ def main() -> int:
             workers.die_with_parent()
         logs.configure("keyholder", level=settings.log_level)
         check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
-        metrics.serve(settings.metrics_port)
+        metrics.serve(metrics.KEYHOLDER, settings.metrics_port)
         asyncio.run(_serve(settings, _open_keys(settings)))
     except (BlindsightError, OSError) as error:
         print(f"keyholder: {error}", file=sys.stderr)
@@ -54,12 +54,16 @@ def _lock(folder: Path) -> None:
 
 
 async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
-    storage = StorageClient(settings.storage_address)
-    evaluator = EvaluatorClient(settings.evaluator_address)
-    keyholder = Keyholder(opened, storage, evaluator, settings.workers, settings.data)
+    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
+    evaluator = EvaluatorClient(settings.evaluator_address, settings.keepalive_seconds)
+    keyholder = Keyholder(
+        opened, storage, evaluator, settings.workers, settings.data, settings.combine_seconds
+    )
     try:
         await keyholder.start()
-        service = Service([SERVICE_NAME], lambda server: register(keyholder, server))
+        service = Service(
+            [SERVICE_NAME], lambda server: register(keyholder, server), settings.keepalive_seconds
+        )
         await service.run(settings.address, insecure=settings.insecure)
     finally:
         await keyholder.close()

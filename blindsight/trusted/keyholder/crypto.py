@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +13,16 @@ from prometheus_client import Histogram
 from prometheus_client.context_managers import Timer
 
 from blindsight import metrics
-from blindsight.ciphertext import BlockHeader, Form
+from blindsight.ciphertext import BlockHeader, Form, additive_header, check_additive_batch
 from blindsight.columns import CollectionLayout, Floats, Layout
-from blindsight.parameters import ParameterSet
-from blindsight.trusted.keyholder import tasks
+from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
+from blindsight.planes import Integers
+from blindsight.tiling import PIECE_CIPHERTEXTS
+from blindsight.trusted.keyholder import images, packed, tasks
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.workers import WorkerPool
+
+_Result = TypeVar("_Result")
 
 
 class Crypto:
@@ -33,6 +39,11 @@ class Crypto:
         self._pool = WorkerPool(processes, tasks.start_worker, tasks.worker_arguments(keys), restarts.inc)
         self.processes = processes
 
+    @property
+    def pool(self) -> WorkerPool:
+        """The workers, for what needs none of the owner's keys."""
+        return self._pool
+
     async def warm(self) -> None:
         """Starts the workers and loads what they need."""
         await self._pool.warm(tasks.warm)
@@ -46,9 +57,9 @@ class Crypto:
         return await self._pool.run(tasks.embed, embedder, dimension, channels, data)
 
     async def encrypt_rows(
-        self, parameters: ParameterSet, layout: Layout, rows: Floats, first_slot: int
+        self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
     ) -> bytes:
-        """Encrypts a batch for one segment: a seeded block with a ciphertext per column."""
+        """Encrypts a batch for one segment: a block with a ciphertext per column, seeded where it can be."""
         aligned = layout.align(rows)
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
@@ -57,12 +68,19 @@ class Crypto:
                     for part, values in _column_parts(layout, self.processes)
                 )
             )
+        if isinstance(parameters, AdditiveSet):
+            header = additive_header(parameters, self._key_id, layout.columns)
+            return b"".join([header, *(numbers for numbers, _ in parts)])
         return self._seeded(parameters, layout.columns, parts)
+
+    async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
+        """Linear forms [queries, row dimension] as weights in the clear, which the evaluator will see."""
+        return await self._pool.run(tasks.plain_queries, parameters.name, layout, forms)
 
     async def encrypt_queries(
         self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
     ) -> bytes:
-        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][MAIN, TAIL columns]."""
+        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][columns of its regions]."""
         count = forms.shape[0] * layout.query_ciphertexts
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
@@ -75,13 +93,16 @@ class Crypto:
 
     async def best_scores(
         self,
-        parameters: ParameterSet,
+        parameters: Parameters,
         layout: Layout,
         block: bytes,
         live: list[npt.NDArray[np.bool_]],
         pick: tasks.Pick,
     ) -> list[list[tasks.Best]]:
-        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`."""
+        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`.
+
+        A search has many of these; `Scoring` measures them as one.
+        """
         return await self._pool.run(tasks.best_scores, parameters.name, layout, block, live, pick)
 
     async def encrypt_pair(
@@ -96,9 +117,61 @@ class Crypto:
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
 
-    async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
+    async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
-        return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
+        with _timer(metrics.DECRYPT_SECONDS, parameters):
+            if isinstance(parameters, AdditiveSet):
+                return await self._decrypt_columns(parameters, layout, batches)
+            return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
+
+    async def pixels(self, data: bytes) -> images.Pixels:
+        """The pixels of a photo.
+
+        Raises:
+            InvalidImage: when it is none, or too large for planes.
+        """
+        return await self._pool.run(tasks.pixels, data)
+
+    async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
+        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
+
+        Raises:
+            InvalidArgument: under an additive scheme.
+        """
+        of_ring(parameters, "planes")
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, bytes]]:
+            for start in range(0, len(tiles), PIECE_CIPHERTEXTS):
+                piece = tiles[start : start + PIECE_CIPHERTEXTS]
+                yield self._pool.run(tasks.encrypt_planes, parameters.name, piece)
+
+        async for block in _in_order(works(), self.processes):
+            yield block
+
+    async def decrypt_planes(
+        self, parameters: ParameterSet, pieces: AsyncIterator[bytes]
+    ) -> AsyncGenerator[npt.NDArray[np.uint8], None]:
+        """Decrypts pieces as they come: uint8 [count, N] each; see `tasks.decrypt_planes`."""
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, npt.NDArray[np.uint8]]]:
+            async for piece in pieces:
+                yield self._pool.run(tasks.decrypt_planes, parameters.name, piece)
+
+        async for tiles in _in_order(works(), self.processes):
+            yield tiles
+
+    async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
+        """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""
+        for batch in batches:
+            check_additive_batch(batch, parameters, self._key_id, layout.columns)
+
+        def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
+            # With a stride of 1 the values of a row are its columns.
+            cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
+            return self._pool.run(tasks.decrypt_rows, parameters.name, narrower, cut)
+
+        parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
+        return np.concatenate(parts, axis=1)
 
     def process_ids(self) -> list[int]:
         """The workers that are alive."""
@@ -113,7 +186,24 @@ class Crypto:
         return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
 
 
-def _timer(histogram: Histogram, parameters: ParameterSet) -> Timer:
+async def _in_order(
+    works: AsyncIterator[Coroutine[Any, Any, _Result]], ahead: int
+) -> AsyncGenerator[_Result, None]:
+    """Runs works, `ahead` of them beside the one whose result is next."""
+    running: deque[asyncio.Task[_Result]] = deque()
+    try:
+        async for work in works:
+            running.append(asyncio.create_task(work))
+            if len(running) > ahead:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+
+
+def _timer(histogram: Histogram, parameters: Parameters) -> Timer:
     return histogram.labels(parameters.scheme.name.lower(), parameters.name).time()
 
 

@@ -24,11 +24,13 @@ async def _serve() -> None:
     if settings.die_with_parent:
         workers.die_with_parent()
     check_bind(settings.address, insecure=settings.insecure)  # before the workers compile
-    metrics.serve(settings.metrics_port)
-    storage = StorageClient(settings.storage_address)
+    metrics.serve(metrics.EVALUATOR, settings.metrics_port)
+    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
     try:
         async with running(settings, storage) as evaluator:
-            service = Service([servicer.NAME], partial(servicer.register, evaluator))
+            service = Service(
+                [servicer.NAME], partial(servicer.register, evaluator), settings.keepalive_seconds
+            )
             await service.run(settings.address, insecure=settings.insecure)
     finally:
         await storage.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from blindsight.additive.block import AdditiveHeader
 from blindsight.columns import Region
 from blindsight.parameters import ParameterSet
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
@@ -54,7 +55,8 @@ class ExpandTask:
         record: the collection they are for.
         block: the block as it came, in shared memory.
         first, count: which queries.
-        out: receives, one region after the other, uint32 [count, primes * tiles, columns, 2, TILE].
+        out: receives, one of the layout's regions after the other,
+            uint32 [count, primes * tiles, columns, 2, TILE].
     """
 
     record: CollectionRecord
@@ -103,9 +105,56 @@ class CompareTask:
     fields: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CombineTask:
+    """Adds up some ciphertexts of an additive scheme.
+
+    Attributes:
+        public_key: in the wire form.
+        insecure_small_keys: whether a key that anybody can break is taken.
+        result: the header of the whole result.
+        weights: one for each slice.
+        slices: the same ciphertexts of every block, without its header.
+    """
+
+    public_key: bytes
+    insecure_small_keys: bool
+    result: AdditiveHeader
+    weights: tuple[int, ...]
+    slices: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldTask:
+    """Adds up batches of the same columns of one segment.
+
+    Attributes:
+        public_key: in the wire form.
+        blocks: of each batch, in the wire form.
+    """
+
+    public_key: bytes
+    blocks: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeighTask:
+    """Multiplies columns of one field by the weights of some queries, and adds them up.
+
+    Attributes:
+        public_key: in the wire form.
+        block: the columns, in the wire form.
+        queries: weights, one a column, of each query.
+    """
+
+    public_key: bytes
+    block: bytes
+    queries: tuple[tuple[int, ...], ...]
+
+
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
     """Bytes of `ExpandTask.out`."""
-    return count * sum(record.geometry(region).size_bytes for region in Region)
+    return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)
 
 
 def start_builder() -> None:
@@ -162,6 +211,27 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     from blindsight.untrusted.evaluator import scoring
 
     return scoring.compare(task)
+
+
+def combine(task: CombineTask) -> tuple[bytes, float]:
+    """Runs in a builder; see `combining.combine`."""
+    from blindsight.untrusted.evaluator import combining
+
+    return combining.combine(task)
+
+
+def fold(task: FoldTask) -> tuple[bytes, float]:
+    """Runs in a builder; see `weighing.fold`."""
+    from blindsight.untrusted.evaluator import weighing
+
+    return weighing.fold(task)
+
+
+def weigh(task: WeighTask) -> tuple[tuple[bytes, ...], float]:
+    """Runs in a builder; see `weighing.weigh`."""
+    from blindsight.untrusted.evaluator import weighing
+
+    return weighing.weigh(task)
 
 
 def ready() -> None:

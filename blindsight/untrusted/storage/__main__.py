@@ -28,7 +28,7 @@ async def serve(settings: StorageSettings) -> None:
         servicer = StorageServicer(store, threads, sweeper, settings)
         try:
             sweeper.begin()  # a deletion that the last process did not finish
-            service = server.Service([SERVICE_NAME], servicer.register)
+            service = server.Service([SERVICE_NAME], servicer.register, settings.keepalive_seconds)
             await service.run(settings.address, insecure=settings.insecure)
         finally:
             await sweeper.stop()
@@ -43,7 +43,7 @@ def main() -> int:
         if settings.die_with_parent:
             workers.die_with_parent()
         logs.configure("storage", level=settings.log_level)
-        metrics.serve(settings.metrics_port)
+        metrics.serve(metrics.STORAGE, settings.metrics_port)
         asyncio.run(serve(settings))
     except (BlindsightError, OSError) as error:
         sys.stderr.write(f"blindsight storage: {error}\n")

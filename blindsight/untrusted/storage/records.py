@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from blindsight.ciphertext import BlockHeader, Form
-from blindsight.parameters import ParameterSet, by_name
+from blindsight.ciphertext import BlockHeader, Form, additive_block_bytes
+from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, by_name
+from blindsight.tiling import Tiling
 
 ID_BYTES = 16
 DIGEST_BYTES = 32
@@ -64,23 +65,55 @@ class CollectionRecord:
     items: int = 0
     items_added: int = 0
     size_bytes: int = 0
+    plane_items: int = 0
+    plane_bytes: int = 0
     fields: tuple[int, ...] = ()
 
     @property
-    def parameters(self) -> ParameterSet:
+    def parameters(self) -> Parameters:
         """The collection's parameter set."""
         return by_name(self.parameter_set)
 
     def geometry(self, region: Region) -> Geometry:
         """Sizes of a region's segments."""
-        degree = self.parameters.ring_degree
+        parameters = self.parameters
         fields = self.fields or (self.dimension,)
         stride = self.stride
         if region is Region.TAIL:
-            stride = min(1 << (max(fields) - 1).bit_length(), degree)
+            stride = min(1 << (max(fields) - 1).bit_length(), parameters.most_stride)
         columns = sum(-(-field // stride) for field in fields)
-        block = BlockHeader(self.parameters, self.key_id, Form.SEEDED, polynomials=2, count=columns)
-        return Geometry(columns, degree // stride, block.size_bytes)
+        return Geometry(columns, parameters.ring_degree // stride, self._block_bytes(parameters, columns))
+
+    def _block_bytes(self, parameters: Parameters, columns: int) -> int:
+        if isinstance(parameters, AdditiveSet):
+            return additive_block_bytes(parameters, columns)
+        return BlockHeader(parameters, self.key_id, Form.SEEDED, polynomials=2, count=columns).size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """Geometry of an item's encrypted pixel planes as announced; `tiling` tells whether it can be."""
+
+    width: int
+    height: int
+    channels: int
+    halo: int = 0
+
+    def tiling(self, parameters: ParameterSet) -> Tiling:
+        """How many pieces they are, and how large.
+
+        Raises:
+            InvalidArgument: when there are no such planes.
+        """
+        return Tiling(self.width, self.height, self.channels, parameters.ring_degree, self.halo)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRecord:
+    """Announces one piece of planes, a block of seeded ciphertexts; its bytes follow."""
+
+    size_bytes: int
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +124,7 @@ class AppendItem:
     sealed_metadata: bytes = b""
     original_size_bytes: int = 0
     original_sha256: bytes = b""
+    planes: Planes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +144,18 @@ class AppendHeader:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """A whole append, received and checked; `originals` holds b"" where an item has none."""
+    """A whole append, received and checked.
+
+    Attributes:
+        originals: b"" where an item has none.
+        upload: under which the store has the pieces of all planes staged, in the items' order.
+    """
 
     header: AppendHeader
     items: tuple[AppendItem, ...]
     block: bytes
     originals: tuple[bytes, ...]
+    upload: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +212,20 @@ class SlotPage:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item's sealed metadata and the size of its original."""
+    """An item's sealed metadata, and the sizes of its original and of its planes."""
 
     handle: bytes
     sealed_metadata: bytes
     original_size_bytes: int
+    planes_size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanesRecord:
+    """Announces encrypted pixel planes; their pieces follow, each announced by itself."""
+
+    planes: Planes
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
 from blindsight.additive import block as wire
-from blindsight.additive import keys, layout, schemes
+from blindsight.additive import keys, schemes
 from blindsight.additive.block import AdditiveBlock, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import Integers
@@ -54,12 +54,18 @@ class AdditiveKey:
 
     @classmethod
     def generate(
-        cls, scheme: AdditiveScheme, bits: int | None = None, *, insecure_small_keys: bool = False
+        cls,
+        scheme: AdditiveScheme,
+        bits: int | None = None,
+        *,
+        key_id: bytes | None = None,
+        insecure_small_keys: bool = False,
     ) -> AdditiveKey:
         """Draws a key from the operating system's random numbers.
 
         Args:
             bits: size of the modulus; None for the scheme's default.
+            key_id: names the key, 16 bytes; None for random ones.
             insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
 
         Raises:
@@ -67,7 +73,7 @@ class AdditiveKey:
         """
         bits = schemes.key_bits(scheme, bits, insecure_small_keys=insecure_small_keys)
         public, secret = HALVES[scheme][0](scheme, bits)
-        key_id = os.urandom(KEY_ID_BYTES)
+        key_id = os.urandom(KEY_ID_BYTES) if key_id is None else key_id
         return cls(AdditivePublicKey(scheme, key_id, public, insecure_small_keys=insecure_small_keys), secret)
 
     def to_secret(self) -> Secret:
@@ -105,18 +111,9 @@ class AdditiveKey:
         """
         if values.ndim != 2 or not values.size:
             raise InvalidArgument(f"values of shape {values.shape}, want [rows, columns]")
-        public = self.public_key
-        planned = layout.plan(
-            (values.shape[0], values.shape[1]),
-            public.group.message_bits,
-            value_bits,
-            guard_bits,
-            scale_bits,
-            packed=schemes.SCHEMES[public.scheme].packed,
-        )
-        size = wire.number_bytes(public, planned)
-        header = AdditiveHeader(public.scheme, public.key_id, planned, size)
-        return AdditiveBlock(header, self._half.encrypt(planned.pack(values), header))
+        shape = values.shape[0], values.shape[1]
+        header = wire.fresh_header(self.public_key, shape, value_bits, guard_bits, scale_bits)
+        return AdditiveBlock(header, self._half.encrypt(header.layout.pack(values), header))
 
     def read(self, data: bytes) -> AdditiveBlock:
         """A block from the wire, every field and every number checked.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from blindsight import server, streams
+from blindsight.additive.keys import AdditivePublicKey
 from blindsight.columns import Region
+from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
@@ -52,10 +54,11 @@ class EvaluatorClient:
 
     Args:
         address: HOST:PORT.
+        keepalive_seconds: see `server.channel`.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = server.channel(address)
+    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
         self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
 
     async def score(
@@ -65,11 +68,13 @@ class EvaluatorClient:
         queries: int,
         block: bytes,
         only: Collection[SegmentKey] = (),
+        regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
         """Scores queries against a collection: a plan, results as they come, a summary.
 
         Args:
             only: the segments that are wanted; none: all.
+            regions: whose columns the block holds; none: those of both.
 
         Raises:
             BlindsightError: what the evaluator raised, or Unavailable.
@@ -81,6 +86,7 @@ class EvaluatorClient:
             size_bytes=len(block),
             sha256=await asyncio.to_thread(streams.digest, block),
             only=[_segment_id(key) for key in only],
+            regions=[evaluator_pb2.Region.ValueType(region) for region in regions],
         )
 
         async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
@@ -106,6 +112,43 @@ class EvaluatorClient:
         async with calls.calling("evaluator", self._channel):
             answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
         return answer.block
+
+    async def combine(
+        self,
+        public_key: AdditivePublicKey,
+        weights: Sequence[int],
+        blocks: Sequence[bytes],
+        *,
+        insecure_small_keys: bool = False,
+    ) -> AsyncGenerator[bytes, None]:
+        """The weighted sum of blocks, as pieces of a block while it is computed.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        announced = [
+            evaluator_pb2.AnnouncedBlock(
+                size_bytes=len(block), sha256=await asyncio.to_thread(streams.digest, block)
+            )
+            for block in blocks
+        ]
+        header = evaluator_pb2.CombineHeader(
+            public_key=public_key.to_bytes(),
+            weights=weights,
+            blocks=announced,
+            insecure_small_keys=insecure_small_keys,
+        )
+
+        async def requests() -> AsyncIterator[evaluator_pb2.CombineRequest]:
+            yield evaluator_pb2.CombineRequest(header=header)
+            for block in blocks:
+                for chunk in streams.chunks(block):
+                    yield evaluator_pb2.CombineRequest(chunk=chunk)
+
+        async with calls.calling("evaluator", self._channel):
+            async for response in self._stub.Combine(requests(), metadata=calls.metadata()):
+                if response.WhichOneof("part") == "chunk":
+                    yield response.chunk
 
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""

@@ -1,0 +1,265 @@
+"""What the services measure while they work, scraped as Prometheus scrapes it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, Metric
+from support.metrics import counts, free_ports, samples, scrape, value
+from support.photos import encoded, photo
+from support.services import Services, wait_until
+
+from blindsight import metrics
+from blindsight.client import Collection, Vault
+from blindsight.errors import InvalidArgument, InvalidVector, NotFound
+from blindsight.parameters import COLLECTION_SETS, PAILLIER_3072, PARAMETER_SETS, Parameters, Scheme
+from blindsight.rpc.evaluator.v1 import evaluator_pb2
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
+from blindsight.rpc.storage.v1 import storage_pb2
+
+DIMENSION = 16
+GALLERY = np.random.default_rng(21).normal(size=(60, DIMENSION)).astype(np.float32)
+REGISTRIES = {"keyholder": metrics.KEYHOLDER, "evaluator": metrics.EVALUATOR, "storage": metrics.STORAGE}
+KEYGEN = "blindsight_keyholder_keygen_seconds"
+ENCRYPT, DECRYPT = "blindsight_keyholder_encrypt_seconds", "blindsight_keyholder_decrypt_seconds"
+SCORE, COMPARE = "blindsight_evaluator_score_seconds", "blindsight_evaluator_compare_seconds"
+HANDLED, HANDLING = "grpc_server_handled_total", "grpc_server_handling_seconds"
+# Of the process and the interpreter; nothing that a caller sends can reach their labels.
+OF_THE_PROCESS = ("process_", "python_")
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, int]:
+    return dict(zip(REGISTRIES, free_ports(3), strict=True))
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iterator[Services]:
+    settings = {name: {"metrics_port": str(port)} for name, port in ports.items()}
+    running = Services(tmp_path_factory.mktemp("metrics"), settings=settings)
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def observed(services: Services, ports: dict[str, int]) -> Callable[[], Counter[tuple[str, str, str]]]:
+    """Counts of all histograms of schemes, at all services."""
+    return lambda: sum((counts(port) for port in ports.values()), Counter())
+
+
+@pytest.fixture
+def adds(observed: Callable[[], Counter[tuple[str, str, str]]]) -> Any:
+    """Around calls: they add so much under one parameter set, and nothing under the others."""
+
+    @contextmanager
+    def check(parameters: Parameters, **expected: int) -> Iterator[None]:
+        names = {"encrypt": ENCRYPT, "decrypt": DECRYPT, "score": SCORE, "compare": COMPARE}
+        before = observed()
+        yield
+        wanted = {(names[work], *labels(parameters)): count for work, count in expected.items() if count}
+        assert dict(observed() - before) == wanted
+
+    return check
+
+
+def labels(parameters: Parameters) -> tuple[str, str]:
+    return parameters.scheme.name.lower(), parameters.name
+
+
+def new(vault: Vault, name: str, parameters: Parameters, **settings: Any) -> Collection:
+    scheme, parameter_set = labels(parameters)
+    wanted = {"embedder": "none", "dimension": DIMENSION, **settings}
+    return vault.create_collection(name, scheme=scheme, parameter_set=parameter_set, **wanted)
+
+
+def families(registry: CollectorRegistry) -> set[str]:
+    return {family.name for family in registry.collect()}
+
+
+def test_keys_that_are_made_at_the_start_are_measured_once_each_and_nothing_else_is(
+    observed: Callable[[], Counter[tuple[str, str, str]]],
+) -> None:
+    assert observed() == {(KEYGEN, *labels(one)): 1 for one in COLLECTION_SETS.values()}
+
+
+@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=PARAMETER_SETS)
+def test_every_use_of_a_scheme_is_measured_once_under_its_own_labels(
+    vault: Vault, adds: Any, parameters: Parameters
+) -> None:
+    scheme, parameter_set = labels(parameters)
+    collection = new(vault, f"all of {parameter_set}", parameters, expected_size=1)
+    with adds(parameters, encrypt=1):
+        collection.ingest_vectors(GALLERY[:20])
+    with adds(parameters, encrypt=1, score=1, decrypt=1):
+        collection.search_vectors(GALLERY[:3], k=2)
+    with adds(parameters, encrypt=3, score=3, decrypt=3):  # groups of 16 queries
+        collection.search_vectors(GALLERY[:40], k=2)
+    with adds(parameters, encrypt=1, compare=1, decrypt=1):
+        vault.verify(GALLERY[0], GALLERY[1], scheme=scheme, parameter_set=parameter_set)
+    with adds(parameters, encrypt=1, score=1, decrypt=1):
+        collection.verify("7", GALLERY[7])
+    collection.delete(["3", "4"])
+    with adds(parameters, encrypt=1, decrypt=1):
+        assert collection.repack().segments_written == 1
+
+
+def test_a_query_in_the_clear_is_scored_and_decrypted_but_not_encrypted(vault: Vault, adds: Any) -> None:
+    collection = new(vault, "in the clear", PAILLIER_3072)
+    with adds(PAILLIER_3072, encrypt=1):
+        collection.ingest_vectors(GALLERY[:20])
+    with adds(PAILLIER_3072, score=3, decrypt=3):  # groups of 16 queries
+        collection.search_vectors(GALLERY[:40], k=2, query_visible_to_server=True)
+    collection.delete(["3", "4"])
+    with adds(PAILLIER_3072, encrypt=1, decrypt=1):
+        assert collection.repack().segments_written == 1
+
+
+@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=PARAMETER_SETS)
+def test_photos_and_vectors_that_are_encrypted_ahead_are_measured_block_by_block(
+    vault: Vault, adds: Any, parameters: Parameters
+) -> None:
+    photos = new(vault, f"photos of {parameters.name}", parameters, embedder="pixels", dimension=64)
+    with adds(parameters, encrypt=1):
+        photos.ingest([("coins.png", encoded(photo("coins"), "PNG"))])
+    with adds(parameters, encrypt=1, score=1, decrypt=1):
+        photos.search(photo("coins"), k=1)
+    # A group is a segment of the widest stride; the next is encrypted while storage takes the one before.
+    vectors = new(vault, f"vectors of {parameters.name}", parameters, dimension=1024, expected_size=1)
+    capacity = parameters.ring_degree // 1024
+    with adds(parameters, encrypt=5):
+        vectors.ingest_vectors(np.random.default_rng(1).normal(size=(5 * capacity, 1024)))
+
+
+def test_a_service_serves_its_own_metrics_and_nobody_elses(services: Services, ports: dict[str, int]) -> None:
+    shared = {HANDLED.removesuffix("_total"), HANDLING}
+    for name, port in ports.items():
+        served = {one.name for one in scrape(port) if not one.name.startswith(OF_THE_PROCESS)}
+        assert served == families(REGISTRIES[name]) | shared
+
+
+def test_labels_hold_schemes_parameter_sets_methods_and_codes_whatever_callers_send(
+    services: Services, vault: Vault, ports: dict[str, int]
+) -> None:
+    refused: list[tuple[type[Exception], Callable[[], object]]] = [
+        (InvalidArgument, lambda: vault.verify([1.0], [1.0], scheme="made up")),
+        (InvalidArgument, lambda: vault.verify([1.0], [1.0], parameter_set="made-up-4096")),
+        (InvalidArgument, lambda: vault.create_collection("made up", scheme="made up")),
+        (NotFound, lambda: vault.collection("made up").search_vectors([1.0])),
+        (InvalidVector, lambda: vault.verify([1.0], [1.0, 2.0])),
+    ]
+    for error, call in refused:
+        with pytest.raises(error):
+            call()
+    for name in ports:
+        with grpc.insecure_channel(services.address(name)) as channel:
+            for method in ("/made.Up/Call", "/blindsight.keyholder.v1.KeyholderService/MadeUp"):
+                with pytest.raises(grpc.RpcError):
+                    channel.unary_unary(method)(b"", timeout=10)
+    closed = {
+        "scheme": {scheme.name.lower() for scheme in Scheme},
+        "parameter_set": set(COLLECTION_SETS),
+        "grpc_service": set(METHODS),
+        "grpc_method": {method for methods in METHODS.values() for method in methods},
+        "grpc_code": {code.name for code in grpc.StatusCode},
+    }
+    seen = {
+        (name, content)
+        for port in ports.values()
+        for family in scrape(port)
+        for name, content in _labels_of(family)
+    }
+    assert {name for name, _ in seen} == set(closed)
+    assert [pair for pair in seen if pair[1] not in closed[pair[0]]] == []
+
+
+METHODS = {
+    service.full_name: set(service.methods_by_name)
+    for contract in (pb, evaluator_pb2, storage_pb2)
+    for service in contract.DESCRIPTOR.services_by_name.values()
+}
+
+
+def _labels_of(family: Metric) -> Iterator[tuple[str, str]]:
+    if family.name.startswith(OF_THE_PROCESS):
+        return
+    for sample in family.samples:
+        assert float(sample.labels.get("le", "inf")) > 0
+        yield from ((name, content) for name, content in sample.labels.items() if name != "le")
+
+
+def test_a_stream_is_measured_to_the_end_of_its_answer(vault: Vault, ports: dict[str, int]) -> None:
+    def measured(method: str) -> tuple[float, float]:
+        where = {"grpc_service": pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name}
+        return tuple(
+            value(ports["keyholder"], HANDLING + suffix, grpc_method=method, **where)
+            for suffix in ("_sum", "_count")
+        )
+
+    collection = new(vault, "streamed", PARAMETER_SETS["ckks-4096"])
+    collection.ingest_vectors(GALLERY)
+    seconds, calls = measured("Search")
+    # The first hits are sent after 16 queries; the search's own account of its time comes last.
+    answer = collection.search_vectors(GALLERY[:48], k=1)
+    assert measured("Search")[1] == calls + 1
+    assert measured("Search")[0] - seconds >= answer.timings.total_seconds
+    seconds, calls = measured("Verify")
+    answer = vault.verify(GALLERY[0], GALLERY[1])
+    assert measured("Verify")[1] == calls + 1
+    assert measured("Verify")[0] - seconds >= answer.timings.total_seconds
+
+
+def test_what_a_search_of_several_groups_took_to_decrypt_is_added_up_once(
+    vault: Vault, ports: dict[str, int]
+) -> None:
+    collection = new(vault, "decrypted", PARAMETER_SETS["ckks-4096"])
+    collection.ingest_vectors(GALLERY)
+    before = value(ports["keyholder"], DECRYPT + "_sum")
+    answer = collection.search_vectors(GALLERY[:48], k=1)
+    measured = value(ports["keyholder"], DECRYPT + "_sum") - before
+    assert measured == pytest.approx(answer.timings.decrypt_busy_seconds, rel=1e-6)
+
+
+def test_a_search_that_its_caller_cancels_is_counted_as_cancelled_and_logged_once(
+    services: Services, vault: Vault, ports: dict[str, int]
+) -> None:
+    port = ports["keyholder"]
+    collection = new(vault, "cancelled", PARAMETER_SETS["ckks-4096"])
+    collection.ingest_vectors(GALLERY)
+    encrypted, ended = value(port, ENCRYPT + "_count"), value(port, HANDLED, grpc_method="Search")
+    query = pb.VectorBlock(values=GALLERY[:1].tobytes(), dimension=DIMENSION)
+    requests = [
+        pb.SearchRequest(header=pb.SearchHeader(collection=collection.name)),
+        pb.SearchRequest(vectors=query),
+    ]
+    evaluator = services["evaluator"].process()
+    evaluator.suspend()  # so that the search cannot be over before it is cancelled
+    try:
+        with grpc.insecure_channel(services.address()) as channel:
+            stub = keyholder_pb2_grpc.KeyholderServiceStub(channel)
+            call = stub.Search(iter(requests), metadata=[("x-request-id", "cancelled-by-its-caller")])
+            wait_until(lambda: value(port, ENCRYPT + "_count") > encrypted, what="a search at work")
+            call.cancel()
+            wait_until(lambda: value(port, HANDLED, grpc_method="Search") > ended, what="its end")
+    finally:
+        evaluator.resume()
+    (sample,) = (
+        one
+        for one in samples(port, HANDLED)
+        if (one.labels["grpc_method"], one.labels["grpc_code"]) == ("Search", "CANCELLED")
+    )
+    assert sample.value == 1
+    lines = [json.loads(line) for line in services["keyholder"].log.read_text().splitlines()]
+    (line,) = [one for one in lines if one.get("request_id") == "cancelled-by-its-caller"]
+    assert (line["event"], line["code"]) == ("rpc", "CANCELLED")
+    assert line["method"].endswith("/Search")
+    assert collection.search_vectors(GALLERY[:1], k=1).results[0][0].id == "0"

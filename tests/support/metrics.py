@@ -1,0 +1,51 @@
+"""What services measure: free ports for /metrics, and scrapes of it."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens, one after the other."""
+    while True:
+        with ExitStack() as probes, suppress(OSError, OverflowError):
+            first = probes.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            for port in range(first + 1, first + count):
+                probes.enter_context(socket.create_server(("127.0.0.1", port)))
+            return list(range(first, first + count))
+
+
+def scrape(port: int) -> list[Metric]:
+    """What a service exposes, as Prometheus would read it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        return list(text_string_to_metric_families(response.read().decode()))
+
+
+def samples(port: int, name: str) -> Iterator[Sample]:
+    """The samples of one name."""
+    return (sample for family in scrape(port) for sample in family.samples if sample.name == name)
+
+
+def value(port: int, name: str, **labels: str) -> float:
+    """The sum of the samples of one name that have these labels."""
+    return sum(sample.value for sample in samples(port, name) if labels.items() <= sample.labels.items())
+
+
+def counts(port: int) -> Counter[tuple[str, str, str]]:
+    """How often each histogram of schemes has been observed: (its name, scheme, parameter set)."""
+    return Counter(
+        {
+            (family.name, sample.labels["scheme"], sample.labels["parameter_set"]): int(sample.value)
+            for family in scrape(port)
+            for sample in family.samples
+            if sample.name == family.name + "_count" and "scheme" in sample.labels
+        }
+    )

@@ -1,0 +1,89 @@
+"""Calls that their callers leave are counted and logged once, wherever they were cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import pytest
+from structlog.testing import capture_logs
+
+from blindsight import metrics
+from blindsight.interceptors import REQUEST_ID_KEY, RequestInterceptor
+
+METADATA = ((REQUEST_ID_KEY, "id-of-this-call"),)
+
+
+class Endless(grpc.GenericRpcHandler):
+    """Answers that never end: by waiting, or by sending more and more."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        if details.method.endswith("Unary"):
+            return grpc.unary_unary_rpc_method_handler(self._unary, bytes, bytes)
+        return grpc.unary_stream_rpc_method_handler(self._stream, bytes, bytes)
+
+    async def _unary(self, _: bytes, __: object) -> bytes:
+        self.begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets the event")
+
+    async def _stream(self, kind: bytes, _: object) -> AsyncIterator[bytes]:
+        yield b"an answer"
+        self.begun.set()
+        while kind == b"sends":
+            yield bytes(1 << 20)  # nobody reads: gRPC stops taking more
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def handler() -> Endless:
+    return Endless()
+
+
+@pytest.fixture
+async def channel(handler: Endless) -> AsyncIterator[grpc.aio.Channel]:
+    server = grpc.aio.server(interceptors=[RequestInterceptor()])
+    server.add_generic_rpc_handlers([handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+    await server.stop(None)
+
+
+def handled(method: str) -> dict[str, float]:
+    """Calls of a method that ended, by code."""
+    (family,) = metrics.RPC_HANDLED.collect()
+    return {
+        sample.labels["grpc_code"]: sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total")
+        and (sample.labels["grpc_service"], sample.labels["grpc_method"]) == ("test.Endless", method)
+    }
+
+
+@pytest.mark.parametrize("left", ["by cancelling", "by a deadline"])
+@pytest.mark.parametrize("kind", ["Unary", "Stream waits", "Stream sends"])
+async def test_a_call_that_is_left_is_counted_and_logged_once(
+    channel: grpc.aio.Channel, handler: Endless, kind: str, left: str
+) -> None:
+    method, _, behaviour = kind.partition(" ")
+    ask = channel.unary_unary if method == "Unary" else channel.unary_stream
+    before = handled(method).get("CANCELLED", 0)
+    with capture_logs() as lines:
+        timeout = 0.2 if left == "by a deadline" else None
+        call = ask(f"/test.Endless/{method}")(behaviour.encode(), metadata=METADATA, timeout=timeout)
+        if left == "by cancelling":
+            await handler.begun.wait()
+            call.cancel()
+        async with asyncio.timeout(20):
+            while handled(method).get("CANCELLED", 0) == before:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # were it counted again, it would be about now
+    assert handled(method) == {"CANCELLED": before + 1}
+    assert [(line["event"], line["code"]) for line in lines] == [("rpc", "CANCELLED")]
