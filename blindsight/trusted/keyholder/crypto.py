@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -43,7 +44,11 @@ class Crypto:
         Raises:
             InvalidImage: when it is none.
         """
-        return await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        started = time.perf_counter()
+        embedded = await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        # Now its name is known to be one of ours.
+        metrics.EMBED_SECONDS.labels(embedder).observe(time.perf_counter() - started)
+        return embedded
 
     async def encrypt_rows(
         self, parameters: ParameterSet, layout: Layout, rows: Floats, first_slot: int
@@ -103,10 +108,6 @@ class Crypto:
         """Decrypts a segment: [capacity, row dimension]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
-
-    def process_ids(self) -> list[int]:
-        """The workers that are alive."""
-        return self._pool.process_ids()
 
     def close(self) -> None:
         """Stops the workers."""

@@ -202,4 +202,5 @@ class StoreStatus:
     collections: int
     items: int
     disk_bytes: int
+    log_bytes: int
     schema_version: int
