@@ -13,6 +13,8 @@ CHUNK_BYTES = 1 << 20
 MAX_MESSAGE_BYTES = 4 << 20
 # One photo as it stands in its file: a client does not send more, the keyholder does not take more.
 MAX_PHOTO_BYTES = 64 << 20
+# Ciphertexts of one weighted sum: the keyholder does not encrypt more, the evaluator does not take more.
+MAX_COMBINE_BYTES = 256 << 20
 
 
 def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -12,9 +12,11 @@ import ctypes
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import Any, TypeVar
 
 from blindsight.errors import Unavailable
@@ -91,6 +93,30 @@ class WorkerPool:
             except BrokenProcessPool:
                 self._replace(executor)
         raise Unavailable("a worker process died twice over the same task", retry="later")
+
+    async def map(
+        self, function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]
+    ) -> AsyncGenerator[Result, None]:
+        """Runs `function(*one)` for each, and yields results in this order; close it to give up the rest.
+
+        Few are handed over at a time, so that other work of the pool takes its turn between them.
+
+        Raises:
+            Unavailable: see `run`.
+        """
+        waiting = iter(arguments)
+        running: deque[asyncio.Task[Result]] = deque()
+        try:
+            while True:
+                for one in islice(waiting, self.processes + 1 - len(running)):
+                    running.append(asyncio.create_task(self.run(function, *one)))
+                if not running:
+                    return
+                yield await running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         if self._executor is not broken:

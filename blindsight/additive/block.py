@@ -26,11 +26,11 @@ Growth is what makes overflow an error before the operation: slots hold results 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.additive.layout import Layout
+from blindsight.additive.layout import MOST_RESULT_BITS, Layout, plan
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.ciphertext import SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, SecretMaterialRefused
@@ -38,6 +38,7 @@ from blindsight.errors import InvalidArgument, InvalidCiphertext, SecretMaterial
 MAGIC = b"BSAC"
 VERSION = 1
 HEADER = struct.Struct("<4sBBHII16sIIHBBB3sQQ")
+MOST_TERMS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,17 @@ class AdditiveBlock:
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        size = self.header.number_bytes
-        return self.header.pack() + b"".join(int(one).to_bytes(size, "little") for one in self.numbers)
+        return self.header.pack() + pack_numbers(self.numbers, self.header.number_bytes)
+
+
+def pack_numbers(numbers: Iterable[int], size: int) -> bytes:
+    """Numbers of a ciphertext as the wire has them, `size` bytes each."""
+    return b"".join(int(one).to_bytes(size, "little") for one in numbers)
+
+
+def unpack_numbers(data: bytes, size: int) -> list[int]:
+    """What `pack_numbers` packed."""
+    return [int.from_bytes(data[start : start + size], "little") for start in range(0, len(data), size)]
 
 
 def number_bytes(public_key: AdditivePublicKey, layout: Layout) -> int:
@@ -105,7 +115,7 @@ def number_bytes(public_key: AdditivePublicKey, layout: Layout) -> int:
     return -(-bits // 8)
 
 
-def parse_header(data: bytes | memoryview) -> AdditiveHeader:
+def parse_header(data: bytes | bytearray | memoryview) -> AdditiveHeader:
     """Reads and checks the header at the start of `data`; what follows is not looked at.
 
     Raises:
@@ -135,6 +145,65 @@ def parse_header(data: bytes | memoryview) -> AdditiveHeader:
     return AdditiveHeader(AdditiveScheme(scheme), key_id, layout, size, growth)
 
 
+def block_bytes(header: AdditiveHeader, public_key: AdditivePublicKey) -> int:
+    """Bytes of the whole block."""
+    return HEADER.size + header.number_bytes * header.layout.count * public_key.group.components
+
+
+def fresh_header(
+    public_key: AdditivePublicKey,
+    shape: tuple[int, int],
+    value_bits: int,
+    guard_bits: int,
+    scale_bits: int = 0,
+) -> AdditiveHeader:
+    """The header of a fresh block of values [rows, columns], as many in a ciphertext as fit.
+
+    Args:
+        value_bits: values are less than 2^value_bits in magnitude.
+        guard_bits: room for weights whose magnitudes sum to at most 2^guard_bits.
+        scale_bits: what the integers are multiples of, 2^-scale_bits.
+
+    Raises:
+        InvalidArgument: when not even one value fits.
+    """
+    planned = plan(
+        shape,
+        public_key.group.message_bits,
+        value_bits,
+        guard_bits,
+        scale_bits,
+        packed=SCHEMES[public_key.scheme].packed,
+    )
+    return AdditiveHeader(public_key.scheme, public_key.key_id, planned, number_bytes(public_key, planned))
+
+
+def weighted_header(
+    headers: Sequence[AdditiveHeader], weights: Sequence[int], weight_scale_bits: int = 0
+) -> AdditiveHeader:
+    """The header of the sum of weights[j] * blocks[j].
+
+    Raises:
+        InvalidArgument: when the blocks do not belong together, or a slot could overflow, with the bound.
+    """
+    if not 1 <= len(headers) <= MOST_TERMS or len(headers) != len(weights):
+        raise InvalidArgument(f"{len(weights)} weights for {len(headers)} blocks, want as many, at least 1")
+    first = headers[0].layout
+    if any(header.layout != first for header in headers):
+        raise InvalidArgument("blocks of different shape, packing or scale cannot be added")
+    growth = sum(abs(weight) * header.growth for weight, header in zip(weights, headers, strict=True))
+    if growth > first.most_growth:
+        raise InvalidArgument(
+            f"weights would overflow: their magnitudes sum to {growth}, "
+            f"want at most {first.most_growth} ({first.guard_bits} guard bits)"
+        )
+    scale_bits = first.scale_bits + weight_scale_bits
+    if not first.scale_bits <= scale_bits <= MOST_RESULT_BITS:
+        raise InvalidArgument(f"result of {scale_bits} scale bits, want at most {MOST_RESULT_BITS}")
+    scaled = replace(first, scale_bits=scale_bits)
+    return replace(headers[0], layout=scaled, growth=max(1, growth))
+
+
 def check_expected(header: AdditiveHeader, public_key: AdditivePublicKey) -> None:
     """Refuses a block of another scheme or key, or one that does not fit the key's messages.
 
@@ -160,6 +229,17 @@ def check_expected(header: AdditiveHeader, public_key: AdditivePublicKey) -> Non
         )
 
 
+def check_size(header: AdditiveHeader, public_key: AdditivePublicKey, size_bytes: int) -> None:
+    """Refuses a block whose size is not what its header says.
+
+    Raises:
+        InvalidCiphertext: with both sizes.
+    """
+    want = block_bytes(header, public_key)
+    if size_bytes != want:
+        raise InvalidCiphertext(f"block of additive ciphertexts of {size_bytes} bytes, want {want}")
+
+
 def read_block(data: bytes, public_key: AdditivePublicKey) -> AdditiveBlock:
     """Reads a block of this key and checks every number in it.
 
@@ -169,12 +249,7 @@ def read_block(data: bytes, public_key: AdditivePublicKey) -> AdditiveBlock:
     """
     header = parse_header(data)
     check_expected(header, public_key)
-    size, count = header.number_bytes, header.layout.count * public_key.group.components
-    want = HEADER.size + size * count
-    if len(data) != want:
-        raise InvalidCiphertext(f"block of additive ciphertexts of {len(data)} bytes, want {want}")
-    numbers = [
-        int.from_bytes(data[start : start + size], "little") for start in range(HEADER.size, want, size)
-    ]
+    check_size(header, public_key, len(data))
+    numbers = unpack_numbers(data[HEADER.size :], header.number_bytes)
     public_key.check_ciphertexts(numbers)
     return AdditiveBlock(header, numbers)

@@ -7,6 +7,7 @@ back; none of its readers or writers is called.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from blindsight.additive.keys import INFINITY, AdditivePublicKey
@@ -18,6 +19,19 @@ CURVE = {"form": "weierstrass", "curve": "secp256k1"}
 _LIGHTPHE_INFINITY = (float("inf"), float("inf"))
 
 
+def require_installed(scheme: AdditiveScheme) -> None:
+    """Refuses an algorithm of LightPHE where LightPHE is not installed; imports nothing.
+
+    Raises:
+        InvalidArgument: with what to install.
+    """
+    if SCHEMES[scheme].algorithm and find_spec("lightphe") is None:
+        raise InvalidArgument(
+            f"{SCHEMES[scheme].name} needs LightPHE, which is not installed: "
+            "pip install 'blindsight[lightphe]'"
+        )
+
+
 def cryptosystem(
     scheme: AdditiveScheme, public: Mapping[str, Any], secret: Mapping[str, int] | None = None
 ) -> Any:
@@ -26,13 +40,9 @@ def cryptosystem(
     Raises:
         InvalidArgument: when LightPHE is not installed.
     """
-    try:
-        from lightphe import LightPHE
-    except ImportError:
-        raise InvalidArgument(
-            f"{SCHEMES[scheme].name} needs LightPHE, which is not installed: "
-            "pip install 'blindsight[lightphe]'"
-        ) from None
+    require_installed(scheme)
+    from lightphe import LightPHE
+
     keys: dict[str, Any] = {"public_key": dict(public)}
     if secret is not None:
         keys["private_key"] = dict(secret)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
@@ -51,63 +52,88 @@ class SchemeInfo:
 
     Attributes:
         name: what people type.
-        description: one line for listings and answers.
+        what: it is, in a few words.
+        rests_on: what must be hard for it to be safe; "" for nothing.
         operations: what its public half can do.
         algorithm: LightPHE's name of it; "" for our own.
         fixed_bits: the only key size there is; 0 where it can be chosen.
+        key_sizes: the only sizes of at least 2048 bits that there are; none: all within bounds.
         default_bits: the key size when none is stated; 0: it must be stated.
+        message_bits: room of a message whatever the key; 0 where it grows with the key.
         packed: whether a message may hold several values.
     """
 
     name: str
-    description: str
+    what: str
+    rests_on: str = ""
     operations: frozenset[Operation] = ALL
     algorithm: str = ""
     fixed_bits: int = 0
+    key_sizes: tuple[int, ...] = ()
     default_bits: int = 0
+    message_bits: int = 0
     packed: bool = True
 
+    @property
+    def description(self) -> str:
+        """One line for listings and answers."""
+        room = f", messages of {self.message_bits} bits" if self.message_bits else ""
+        return f"{self.what}{room}; rests on {self.rests_on}" if self.rests_on else self.what
 
-def _lightphe(name: str, algorithm: str, description: str, fixed_bits: int = 0) -> SchemeInfo:
-    return SchemeInfo(f"lightphe-{name}", description, algorithm=algorithm, fixed_bits=fixed_bits)
 
+_FACTORING, _RESIDUOSITY, _LOGARITHMS = "factoring", "higher residuosity", "discrete logarithms"
 
 SCHEMES: dict[AdditiveScheme, SchemeInfo] = {
     AdditiveScheme.PAILLIER: SchemeInfo(
         "paillier",
-        "Paillier with many values per ciphertext; rests on factoring",
+        "Paillier with many values per ciphertext",
+        _FACTORING,
         default_bits=DEFAULT_MODULUS_BITS,
     ),
     AdditiveScheme.SCRAMBLE: SchemeInfo(
-        "scramble", NOT_ENCRYPTION, frozenset({Operation.DIFFERENCE}), fixed_bits=256, packed=False
-    ),
-    AdditiveScheme.LIGHTPHE_PAILLIER: _lightphe(
-        "paillier", "Paillier", "LightPHE's Paillier; rests on factoring"
-    ),
-    AdditiveScheme.LIGHTPHE_DAMGARD_JURIK: _lightphe(
-        "damgard-jurik", "Damgard-Jurik", "LightPHE's Damgard-Jurik, s = 2; rests on factoring"
-    ),
-    AdditiveScheme.LIGHTPHE_OKAMOTO_UCHIYAMA: _lightphe(
-        "okamoto-uchiyama", "Okamoto-Uchiyama", "LightPHE's Okamoto-Uchiyama; rests on factoring p^2 q"
-    ),
-    AdditiveScheme.LIGHTPHE_BENALOH: _lightphe(
-        "benaloh", "Benaloh", "LightPHE's Benaloh, messages of 20 bits; rests on higher residuosity"
-    ),
-    AdditiveScheme.LIGHTPHE_NACCACHE_STERN: _lightphe(
-        "naccache-stern",
-        "Naccache-Stern",
-        "LightPHE's Naccache-Stern, messages of 25 bits; rests on higher residuosity",
-    ),
-    AdditiveScheme.LIGHTPHE_EXPONENTIAL_ELGAMAL: _lightphe(
-        "exponential-elgamal",
-        "Exponential-ElGamal",
-        "LightPHE's exponential ElGamal, messages of 20 bits; rests on discrete logarithms",
-    ),
-    AdditiveScheme.LIGHTPHE_EC_ELGAMAL: _lightphe(
-        "ec-elgamal",
-        "EllipticCurve-ElGamal",
-        "LightPHE's elliptic-curve ElGamal on secp256k1, messages of 20 bits; rests on discrete logarithms",
+        "scramble",
+        NOT_ENCRYPTION,
+        operations=frozenset({Operation.DIFFERENCE}),
         fixed_bits=256,
+        packed=False,
+    ),
+    AdditiveScheme.LIGHTPHE_PAILLIER: SchemeInfo(
+        "lightphe-paillier", "LightPHE's Paillier", _FACTORING, algorithm="Paillier"
+    ),
+    AdditiveScheme.LIGHTPHE_DAMGARD_JURIK: SchemeInfo(
+        "lightphe-damgard-jurik", "LightPHE's Damgard-Jurik, s = 2", _FACTORING, algorithm="Damgard-Jurik"
+    ),
+    AdditiveScheme.LIGHTPHE_OKAMOTO_UCHIYAMA: SchemeInfo(
+        "lightphe-okamoto-uchiyama",
+        "LightPHE's Okamoto-Uchiyama",
+        "factoring p^2 q",
+        algorithm="Okamoto-Uchiyama",
+    ),
+    AdditiveScheme.LIGHTPHE_BENALOH: SchemeInfo(
+        "lightphe-benaloh", "LightPHE's Benaloh", _RESIDUOSITY, algorithm="Benaloh", message_bits=20
+    ),
+    AdditiveScheme.LIGHTPHE_NACCACHE_STERN: SchemeInfo(
+        "lightphe-naccache-stern",
+        "LightPHE's Naccache-Stern",
+        _RESIDUOSITY,
+        algorithm="Naccache-Stern",
+        message_bits=25,
+    ),
+    AdditiveScheme.LIGHTPHE_EXPONENTIAL_ELGAMAL: SchemeInfo(
+        "lightphe-exponential-elgamal",
+        "LightPHE's exponential ElGamal",
+        _LOGARITHMS,
+        algorithm="Exponential-ElGamal",
+        key_sizes=(2048, 3072),  # RFC 3526's, of which the keyholder has the primes
+        message_bits=20,
+    ),
+    AdditiveScheme.LIGHTPHE_EC_ELGAMAL: SchemeInfo(
+        "lightphe-ec-elgamal",
+        "LightPHE's elliptic-curve ElGamal on secp256k1",
+        _LOGARITHMS,
+        algorithm="EllipticCurve-ElGamal",
+        fixed_bits=256,
+        message_bits=20,
     ),
 }
 _BY_NAME = {info.name: scheme for scheme, info in SCHEMES.items()}
@@ -163,4 +189,41 @@ def key_bits(scheme: AdditiveScheme, bits: int | None, *, insecure_small_keys: b
     if not least <= bits <= most:
         wanted = f"{least}" if least == most else f"at least {least}, at most {most}"
         raise InvalidArgument(f"{info.name} key of {bits} bits, want {wanted}")
+    if info.key_sizes and bits >= LEAST_MODULUS_BITS and bits not in info.key_sizes:
+        known = " or ".join(map(str, info.key_sizes))
+        raise InvalidArgument(f"{info.name} key of {bits} bits, want {known}")
     return bits
+
+
+def operation_of(weights: Sequence[int]) -> Operation:
+    """What a weighted sum with these weights is called: the least that a scheme must be able to do."""
+    if all(weight == 1 for weight in weights):
+        return Operation.SUM
+    return Operation.DIFFERENCE if sorted(weights) == [-1, 1] else Operation.WEIGHTED_SUM
+
+
+def require_room(scheme: AdditiveScheme, value_bits: int, guard_bits: int) -> None:
+    """Refuses results that no key of the scheme has room for.
+
+    Args:
+        value_bits: values are less than 2^value_bits in magnitude.
+        guard_bits: the magnitudes of all weights sum to at most 2^guard_bits.
+
+    Raises:
+        InvalidArgument: with the bound.
+    """
+    info = SCHEMES[scheme]
+    if info.message_bits and value_bits + guard_bits > info.message_bits:
+        raise InvalidArgument(
+            f"values of {value_bits} bits with weights that add {guard_bits} would overflow: "
+            f"a message of {info.name} has {info.message_bits} bits"
+        )
+
+
+def warning(scheme: AdditiveScheme, bits: int) -> str:
+    """What people must be told of every answer that was computed so; "" for nothing."""
+    if scheme is AdditiveScheme.SCRAMBLE:
+        return NOT_ENCRYPTION
+    if not SCHEMES[scheme].fixed_bits and bits < LEAST_MODULUS_BITS:
+        return f"a key of {bits} bits: anybody can break it; for comparison only"
+    return ""

@@ -135,8 +135,8 @@ def delete(
 def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
     """A table of collections."""
     made = output.table(
-        "collection", "items", "dimension", "metric", "embedder", "scheme", "on disk",
-        right=("items", "dimension", "on disk"),
+        "collection", "items", "dimension", "metric", "embedder", "scheme", "planes", "on disk",
+        right=("items", "dimension", "planes", "on disk"),
     )  # fmt: skip
     for one in found:
         made.add_row(
@@ -146,6 +146,7 @@ def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
             one.metric,
             one.embedder,
             one.scheme,
+            f"{one.plane_items:,}" if one.plane_items else "-",
             output.size(one.size_bytes),
         )
     return made
@@ -163,8 +164,12 @@ def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
         *(norm if one.metric in ("dot", "euclidean") else []),
         ("expected size", f"{one.expected_size:,}"),
         ("stride", str(one.stride)),
-        ("score error", f"at most {one.score_error_bound:.1e}"),
+        ("score error", _error_bound(one.score_error_bound)),
     ]
+
+
+def _error_bound(bound: float) -> str:
+    return f"at most {bound:.1e}" if bound else "none: exact, then rounded to six decimals"
 
 
 def _content(one: CollectionInfo) -> list[tuple[str, str]]:
@@ -175,6 +180,11 @@ def _content(one: CollectionInfo) -> list[tuple[str, str]]:
         (
             "deleted",
             f"{one.deleted_items:,}" + (", in ciphertexts until a repack" if one.deleted_items else ""),
+        ),
+        *(
+            [("planes", f"{one.plane_items:,} items, {output.size(one.plane_bytes)}")]
+            if one.plane_items
+            else []
         ),
         ("on disk", output.size(one.size_bytes)),
         ("created", f"{created:%Y-%m-%d %H:%M:%S %Z}"),

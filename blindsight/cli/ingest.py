@@ -37,19 +37,25 @@ def ingest(
         Path | None,
         typer.Option(metavar="FILE.txt", help="Ids of the rows, one a line.", show_default=False),
     ] = None,
+    planes: Annotated[
+        bool, typer.Option("--planes", help="Keep each photo as encrypted pixels too, up to 8 megapixels.")
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
     """Encrypt photos (or vectors of your own) into a collection.
 
-    What is no photo is skipped and counted; the rest goes in.  Repeating is safe.
+    What is no photo is skipped and counted; the rest goes in.  Repeating is safe.  Encrypted pixels are
+    those of the photo as it is displayed, eight bits of grey or RGB; what that leaves out is said.
     """
+    if planes and vectors is not None:
+        raise InvalidArgument("--planes keeps the pixels of photos, and --vectors has none")
     if ids is not None and vectors is None:
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if paths and vectors is None:
-            report = _photos(collection, paths)
+            report = _photos(collection, paths, planes=planes)
         elif vectors is not None and not paths:
             report = _vectors(collection, vectors, ids)
         else:
@@ -63,9 +69,9 @@ def ingest(
         raise _nothing_taken(report)
 
 
-def _photos(collection: Collection, paths: list[str]) -> IngestReport:
+def _photos(collection: Collection, paths: list[str], *, planes: bool) -> IngestReport:
     with _following(collection.name) as follow:
-        return collection.ingest(paths, progress=follow)
+        return collection.ingest(paths, planes=planes, progress=follow)
 
 
 def _vectors(collection: Collection, matrix: Path, ids: Path | None) -> IngestReport:
@@ -106,14 +112,8 @@ def _as_document(report: IngestReport) -> dict[str, object]:
 
 
 def _show(report: IngestReport) -> None:
-    rejected = [item for item in report.items if item.outcome == "rejected"]
-    if rejected:
-        listed = output.table("rejected", "reason")
-        for item in rejected[:LISTED]:
-            listed.add_row(Text(output.printable(item.path)), Text(output.printable(item.message)))
-        output.show(listed)
-    if len(rejected) > LISTED:
-        output.answer(f"... and {len(rejected) - LISTED:,} more; --json lists all of them.")
+    _list("rejected", "reason", [(item.path, item.message) for item in report.items if item.message])
+    _list("planes", "remark", [(item.path, item.remark) for item in report.items if item.remark])
     counts = Text.assemble(
         (f"{report.stored:,} stored", "green"),
         f", {report.duplicates:,} duplicates, ",
@@ -121,6 +121,16 @@ def _show(report: IngestReport) -> None:
         f" in {output.duration(report.seconds)} ({report.per_second:,.1f} a second)",
     )
     output.show(counts)
+
+
+def _list(what: str, why: str, rows: list[tuple[str, str]]) -> None:
+    if rows:
+        listed = output.table(what, why)
+        for row in rows[:LISTED]:
+            listed.add_row(*(Text(output.printable(cell)) for cell in row))
+        output.show(listed)
+    if len(rows) > LISTED:
+        output.answer(f"... and {len(rows) - LISTED:,} more; --json lists all of them.")
 
 
 def _nothing_taken(report: IngestReport) -> output.Failure:

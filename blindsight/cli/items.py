@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blindsight.cli import files, options, output
+from blindsight.cli import files, options, output, pixels
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
 from blindsight.errors import InvalidArgument
 
@@ -27,10 +27,16 @@ def get(
         Path,
         typer.Option("-o", "--output", metavar="FILE", help="Where to write it; - is standard output."),
     ],
+    planes: Annotated[
+        bool, typer.Option("--planes", help="Its pixels, decrypted from its planes, as .png, .tif or .npy.")
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Write a photo to a file, byte for byte as it was put in."""
+    """Write a photo to a file, byte for byte as it was put in; or its pixels from its encrypted planes."""
+    if planes:
+        _get_planes(name, item, to, address, as_json)
+        return
     if to == STANDARD_OUTPUT and as_json:
         raise InvalidArgument("standard output cannot take both the photo and --json")
     if to == STANDARD_OUTPUT and sys.stdout.isatty():
@@ -48,6 +54,22 @@ def get(
         return
     called = f" ({output.printable(original.name)})" if original.name else ""
     output.answer(f"{output.printable(str(to))}: {output.size(len(original.data))}{called}")
+
+
+def _get_planes(name: str, item: str, to: Path, address: str, as_json: bool) -> None:
+    pixels.require_lossless(to)
+    with options.vault(address) as vault, output.spinner(f"decrypting {output.printable(item)}"):
+        image = vault.collection(name).planes(item)
+    data = pixels.encode(image, to)
+    files.write(to, data)
+    height, width = image.shape[:2]
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if as_json:
+        geometry = {"id": item, "width": width, "height": height, "channels": channels}
+        output.document({**geometry, "size_bytes": len(data), "file": str(to)})
+        return
+    kind = "grey" if channels == 1 else "RGB"
+    output.answer(f"{output.printable(str(to))}: {width} x {height} {kind}, {output.size(len(data))}")
 
 
 def delete(

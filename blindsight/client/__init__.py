@@ -14,9 +14,13 @@ It talks to a keyholder and holds no key.  Every error is one of `blindsight.err
 from __future__ import annotations
 
 from blindsight.client.collection import Collection
+from blindsight.client.combining import CombineInput
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
     CollectionInfo,
+    Combination,
+    CombineProgress,
+    CombineTimings,
     Deletion,
     Hit,
     IngestItem,
@@ -37,6 +41,10 @@ from blindsight.client.verifying import VerifyInput
 __all__ = [
     "Collection",
     "CollectionInfo",
+    "Combination",
+    "CombineInput",
+    "CombineProgress",
+    "CombineTimings",
     "Deletion",
     "Hit",
     "ImageInput",

@@ -25,8 +25,10 @@ from blindsight.client.verifying import VerifyInput
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+from blindsight.tiling import CHANNELS, MAX_PIXELS
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 _Result = TypeVar("_Result")
@@ -60,7 +62,9 @@ class Collection:
             answer = self._stub.GetCollection(pb.GetCollectionRequest(name=self.name), timeout=UNARY_SECONDS)
         return wire.collection(answer.collection)
 
-    def ingest(self, photos: Inputs, *, progress: IngestCallback | None = None) -> IngestReport:
+    def ingest(
+        self, photos: Inputs, *, planes: bool = False, progress: IngestCallback | None = None
+    ) -> IngestReport:
         """Puts photos in; one that cannot be taken does not stop the others.
 
         Repeating an ingest is safe: a photo that is there already counts as a duplicate.
@@ -68,6 +72,8 @@ class Collection:
         Args:
             photos: one or many of: a path of a file or folder, a glob, bytes, a PIL image, a uint8 array
                 [height, width] or [height, width, 3], or a pair of a name and one of these.
+            planes: whether each photo, of up to 8 megapixels, is kept as encrypted pixel planes too; storage
+                then learns its width and height, and whether it is grey.
             progress: called after every answer of the keyholder.
 
         Raises:
@@ -76,7 +82,7 @@ class Collection:
             Unavailable: when a service is gone; `metadata` has the counts until then.
         """
         sources, total = inputs.expand(photos)
-        return self._ingest(uploads.PhotoUpload(self.name, sources, total), progress)
+        return self._ingest(uploads.PhotoUpload(self.name, sources, total, planes=planes), progress)
 
     def ingest_vectors(
         self,
@@ -191,6 +197,31 @@ class Collection:
         data = _checked(receiver.finish)
         return Original(header.id, header.name, header.media_type, data)
 
+    def planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - the word that everybody expects
+        """The pixels of a photo that was put in with `planes=True`, decrypted from its planes.
+
+        Returns:
+            uint8 [height, width] of a grey photo, [height, width, 3] of any other: the pixels of the photo as
+            it is displayed, upright, transparency on white.
+
+        Raises:
+            NotFound: when there is no such item, or it has no planes.
+            InvalidArgument: when the collection holds vectors.
+            DataLoss: when what came is not what was put in.
+        """
+        request = pb.GetPlanesRequest(collection=self.name, id=id)
+        header: pb.PlanesHeader | None = None
+        receiver = streams.Receiver(0, bytes(32), limit_bytes=0, what="the planes")
+        for response in calls.answers(self._stub.GetPlanes(request), expects=pb.GetPlanesResponse):
+            if response.WhichOneof("part") == "header":
+                header = response.header
+                receiver = _checked(_planes_receiver, header)
+            else:
+                _checked(receiver.add, response.chunk)
+        if header is None:
+            raise calls.incomplete("planes")
+        return wire.pixels(header, _checked(receiver.finish))
+
     def delete(self, ids: str | Iterable[str]) -> Deletion:
         """Deletes items; an unknown id is reported and does not stop the others.
 
@@ -273,6 +304,12 @@ def _receiver(header: pb.OriginalHeader) -> streams.Receiver:
     return _checked(
         lambda: streams.Receiver(header.size_bytes, header.sha256, limit_bytes=limit, what="the original")
     )
+
+
+def _planes_receiver(header: pb.PlanesHeader) -> streams.Receiver:
+    size = header.width * header.height * header.channels
+    limit = MAX_PIXELS * max(CHANNELS)
+    return streams.Receiver(size, header.sha256, limit_bytes=limit, what="the planes")
 
 
 def _checked(step: Callable[..., _Result], *arguments: object) -> _Result:

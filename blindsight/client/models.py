@@ -8,9 +8,13 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
 
 Metric = Literal["cosine", "euclidean", "dot", "squared-cosine"]
+CombineStage = Literal["keygen", "encrypt", "compute", "decrypt"]
+ImageMode = Literal["auto", "grey", "rgb"]
 Outcome = Literal["stored", "duplicate", "rejected"]
 
 
@@ -31,6 +35,8 @@ class CollectionInfo:
         deleted_items: still taking room in ciphertexts, until a repack.
         size_bytes: in storage.
         score_error_bound: largest difference of a score from the plaintext's.
+        plane_items: that have encrypted pixel planes.
+        plane_bytes: of these planes, part of `size_bytes`.
         channels: of raw pixels, "grey" or "rgb"; empty for other vectors.
     """
 
@@ -51,6 +57,8 @@ class CollectionInfo:
     score_error_bound: float
     created_unix_seconds: int
     precision: str
+    plane_items: int
+    plane_bytes: int
     channels: str
 
 
@@ -82,6 +90,7 @@ class IngestItem:
         id: of the item, empty when it was rejected.
         reason: one of `blindsight.errors`, empty unless rejected.
         message: one line for people, empty unless rejected.
+        remark: with planes, what of the photo they do not hold; one line for people, mostly empty.
     """
 
     path: str
@@ -89,6 +98,7 @@ class IngestItem:
     id: str
     reason: str
     message: str
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +212,69 @@ class Verification:
     scheme: str
     parameter_set: str
     timings: VerifyTimings
+
+
+@dataclass(frozen=True, slots=True)
+class CombineProgress:
+    """How far a weighted sum is.
+
+    Attributes:
+        stage: what is being done.
+        done, total: ciphertexts of the stage; for "keygen", keys.
+    """
+
+    stage: CombineStage
+    done: int
+    total: int
+
+
+CombineCallback = Callable[[CombineProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CombineTimings:
+    """Where a weighted sum spent its time, in seconds, as the keyholder measured it.
+
+    Attributes:
+        compute_seconds: from sending the ciphertexts to the evaluator's whole result.
+        total_seconds: with reading the inputs.
+    """
+
+    keygen_seconds: float
+    encrypt_seconds: float
+    compute_seconds: float
+    decrypt_seconds: float
+    total_seconds: float
+
+    def seconds(self) -> dict[str, float]:
+        """The stages by name, without the unit in it: {"keygen": 0.012, ...}."""
+        return {field.name.removesuffix("_seconds"): getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Combination:
+    """A weighted sum that was computed under encryption.
+
+    Attributes:
+        values: int64, of the inputs' shape, exact.
+        description: of the scheme, for people.
+        warning: not empty where people must be told whenever they are shown the result: that scramble is no
+            encryption, or that the key was one that anybody can break.
+        weights: one for each input.
+        ciphertexts: of one input.
+        sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
+    """
+
+    values: npt.NDArray[np.int64]
+    scheme: str
+    key_bits: int
+    description: str
+    warning: str
+    weights: tuple[int, ...]
+    ciphertexts: int
+    sent_bytes: int
+    received_bytes: int
+    timings: CombineTimings
 
 
 @dataclass(frozen=True, slots=True)

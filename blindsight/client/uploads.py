@@ -26,8 +26,10 @@ class PhotoUpload:
     deque, of which one only adds and the other only removes.
     """
 
-    def __init__(self, collection: str, sources: Iterable[Source], total: int | None) -> None:
-        self._collection = collection
+    def __init__(
+        self, collection: str, sources: Iterable[Source], total: int | None, *, planes: bool = False
+    ) -> None:
+        self._header = pb.IngestHeader(collection=collection, planes=planes)
         self._sources = sources
         self._sent: dict[int, tuple[int, str]] = {}  # index in the stream: position and label
         self._refused: deque[tuple[int, IngestItem]] = deque()
@@ -37,7 +39,7 @@ class PhotoUpload:
 
     def requests(self) -> Iterator[pb.IngestRequest]:
         """The header, then each photo; one that cannot be read is refused here and not sent."""
-        yield pb.IngestRequest(header=pb.IngestHeader(collection=self._collection))
+        yield pb.IngestRequest(header=self._header)
         index = 0
         for position, source in enumerate(self._sources):
             try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,9 +12,18 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import calls, verifying, wire
+from blindsight.client import calls, combining, verifying, wire
 from blindsight.client.collection import UNARY_SECONDS, Collection
-from blindsight.client.models import CollectionInfo, Metric, VaultStatus, Verification
+from blindsight.client.combining import CombineInput
+from blindsight.client.models import (
+    CollectionInfo,
+    Combination,
+    CombineCallback,
+    ImageMode,
+    Metric,
+    VaultStatus,
+    Verification,
+)
 from blindsight.client.verifying import VerifyInput
 from blindsight.connections import (
     KEEPALIVE_SECONDS,
@@ -190,6 +201,47 @@ class Vault:
         )
         return verifying.verify(self._stub, header, a, b)
 
+    def combine(
+        self,
+        inputs: Sequence[CombineInput],
+        *,
+        weights: Sequence[int] | None = None,
+        scheme: str = "paillier",
+        key_bits: int | None = None,
+        image_mode: ImageMode = "auto",
+        insecure_small_keys: bool = False,
+        progress: CombineCallback | None = None,
+    ) -> Combination:
+        """The sum of pictures or integer arrays, each times a weight, computed under encryption.
+
+        The keyholder encrypts them under a key that it makes for this call, the evaluator adds up what it
+        cannot read, the keyholder decrypts.  The weights are in the clear.
+
+        Args:
+            inputs: 2 to 16 of one shape: pictures (a path, bytes, a Pillow image), whose values are 0 to 255,
+                or arrays of integers.
+            weights: integers, one for each input; else all 1.
+            scheme: an additive one; `blindsight schemes` lists them.
+            key_bits: size of the key; else the scheme's default.
+            image_mode: "grey" [height, width], "rgb" [height, width, 3], or "auto": grey when no picture has
+                colour.
+            insecure_small_keys: lets LightPHE's schemes have keys that anybody can break, for comparison.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: when shapes differ, the scheme cannot do it, or a result could overflow.
+            InvalidImage: when a picture is none.
+            ResourceExhausted: when there is too much of it, or it would take too long.
+        """
+        header = pb.CombineHeader(
+            scheme=scheme,
+            key_bits=_natural("key_bits", key_bits),
+            weights=_weights(weights or ()),
+            image_mode=wire.image_mode(image_mode),
+            insecure_small_keys=insecure_small_keys,
+        )
+        return combining.combine(self._stub, header, inputs, progress)
+
     def status(self) -> VaultStatus:
         """The state of the three services."""
         with calls.translated():
@@ -202,6 +254,17 @@ def _natural(name: str, value: int | None) -> int:
     if not 0 < value < 1 << 32:
         raise InvalidArgument(f"{name} is {value}, want 1 to {(1 << 32) - 1}")
     return value
+
+
+def _weights(weights: Sequence[int]) -> list[int]:
+    try:
+        exact = [operator.index(weight) for weight in weights]
+    except TypeError:
+        raise InvalidArgument("weights are no integers, want whole numbers of either sign") from None
+    for weight in exact:
+        if not -(1 << 63) <= weight < 1 << 63:
+            raise InvalidArgument("a weight of more than 63 bits, want less")
+    return exact
 
 
 def _check_address(address: str) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from blindsight import streams
 from blindsight.client.models import (
     CollectionInfo,
+    Combination,
+    CombineProgress,
+    CombineStage,
+    CombineTimings,
     Hit,
     IngestItem,
     Metric,
@@ -21,6 +26,10 @@ from blindsight.client.models import (
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 METRICS: dict[Metric, pb.Metric.ValueType] = {
     "cosine": pb.METRIC_COSINE,
     "euclidean": pb.METRIC_EUCLIDEAN,
@@ -32,6 +41,19 @@ _OUTCOMES: dict[pb.Outcome.ValueType, Outcome] = {
     pb.OUTCOME_STORED: "stored",
     pb.OUTCOME_DUPLICATE: "duplicate",
     pb.OUTCOME_REJECTED: "rejected",
+}
+
+
+_IMAGE_MODES: dict[str, pb.ImageMode.ValueType] = {
+    "auto": pb.IMAGE_MODE_UNSPECIFIED,
+    "grey": pb.IMAGE_MODE_GREY,
+    "rgb": pb.IMAGE_MODE_RGB,
+}
+_STAGES: dict[pb.CombineStage.ValueType, CombineStage] = {
+    pb.COMBINE_STAGE_KEYGEN: "keygen",
+    pb.COMBINE_STAGE_ENCRYPT: "encrypt",
+    pb.COMBINE_STAGE_COMPUTE: "compute",
+    pb.COMBINE_STAGE_DECRYPT: "decrypt",
 }
 
 
@@ -76,7 +98,9 @@ def item(message: pb.ItemResult, path: str) -> IngestItem:
     """
     if message.outcome not in _OUTCOMES:
         raise BlindsightError(f"the keyholder has outcome {message.outcome}, which this client does not know")
-    return IngestItem(path, _OUTCOMES[message.outcome], message.id, message.reason, message.message)
+    return IngestItem(
+        path, _OUTCOMES[message.outcome], message.id, message.reason, message.message, message.remark
+    )
 
 
 def hits(message: pb.Hits) -> list[Hit]:
@@ -101,6 +125,37 @@ def verification(message: pb.VerifyResponse) -> Verification:
     return Verification(**{**plain, **known})
 
 
+def image_mode(name: str) -> pb.ImageMode.ValueType:
+    """The image mode of that name.
+
+    Raises:
+        InvalidArgument: when there is none; the message lists the known.
+    """
+    if name not in _IMAGE_MODES:
+        raise InvalidArgument(f"image mode {name!r}, want one of {', '.join(_IMAGE_MODES)}")
+    return _IMAGE_MODES[name]
+
+
+def combine_progress(message: pb.CombineProgress) -> CombineProgress:
+    """How far a weighted sum is.
+
+    Raises:
+        BlindsightError: for a stage that this client does not know.
+    """
+    if message.stage not in _STAGES:
+        raise BlindsightError(f"the keyholder has stage {message.stage}, which this client does not know")
+    return CombineProgress(_STAGES[message.stage], message.done, message.total)
+
+
+def combination(message: pb.CombineResult, values: npt.NDArray[np.int64]) -> Combination:
+    """A weighted sum; its values came in chunks."""
+    timings = {field.name: getattr(message.timings, field.name) for field in fields(CombineTimings)}
+    names = [field.name for field in fields(Combination) if field.name != "values"]
+    plain = {name: getattr(message, name) for name in names}
+    known = {"weights": tuple(message.weights), "timings": CombineTimings(**timings)}
+    return Combination(values, **{**plain, **known})
+
+
 def repack(message: pb.RepackResponse) -> RepackProgress:
     """How far a repack is."""
     return RepackProgress(**{field.name: getattr(message, field.name) for field in fields(RepackProgress)})
@@ -111,6 +166,14 @@ def status(message: pb.GetStatusResponse) -> VaultStatus:
     names = [field.name for field in fields(ServiceStatus)]
     services = [ServiceStatus(**{name: getattr(one, name) for name in names}) for one in message.services]
     return VaultStatus(tuple(services), message.key_id, tuple(collection(one) for one in message.collections))
+
+
+def pixels(header: pb.PlanesHeader, data: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels of planes: uint8 [height, width] or [height, width, 3]."""
+    import numpy as np  # it takes its time, and most commands do without it
+
+    shape = (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())
+    return np.frombuffer(data, np.uint8).reshape(shape).copy()
 
 
 def file_header(name: str, data: bytes) -> pb.FileHeader:

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from support.additive import evaluator, key, sent
 
 from blindsight.additive import SCHEMES, AdditiveScheme, Operation, to_fixed_point
+from blindsight.additive.layout import MOST_RESULT_BITS
 from blindsight.errors import InvalidArgument, InvalidCiphertext
 
 GUARD_BITS = 4
@@ -65,6 +66,12 @@ def applied(scheme, operation, first, second):
 def test_every_scheme_has_a_row_with_a_claim():
     assert set(SCHEMES) == set(AdditiveScheme)
     assert {scheme for scheme, _ in CLAIMS} == set(AdditiveScheme)
+
+
+@pytest.mark.parametrize("scheme", AdditiveScheme, ids=name)
+def test_a_key_has_the_room_that_the_table_states(scheme):
+    stated, has = SCHEMES[scheme].message_bits, key(scheme).public_key.group.message_bits
+    assert has == stated if stated else has >= MOST_RESULT_BITS
 
 
 @pytest.mark.parametrize("scheme", AdditiveScheme, ids=name)

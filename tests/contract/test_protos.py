@@ -14,10 +14,10 @@ PROTOS = Path(__file__).parents[2] / "protos"
 RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)", re.MULTILINE)
 NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
-    "GetOriginal DeleteItems Repack GetStatus",
-    "evaluator": "Score Compare Prepare DropCollection GetStatus",
+    "Combine GetOriginal GetPlanes DeleteItems Repack GetStatus",
+    "evaluator": "Score Compare Combine Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
-    "ReadBatches ReadSlots GetItems ReadOriginal DeleteItems GetStatus",
+    "ReadBatches ReadSlots GetItems ReadOriginal ReadPlanes DeleteItems GetStatus",
 }
 
 

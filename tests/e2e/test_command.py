@@ -1,6 +1,7 @@
 """The `blindsight` command as people run it, against three real services that it started itself."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import photos
 from support.command import Up, run, run_on_terminal, started
 
@@ -532,6 +534,81 @@ def test_the_status_names_every_service_with_what_it_holds(blind, filled, vector
     shown = blind("status").stdout
     for word in ("keyholder", "evaluator", "storage", "untrusted", "ready", filled):
         assert word in shown
+
+
+# --- planes ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planes(services, folder) -> dict[str, str]:
+    """Ids by file of a collection whose photos have planes; `notes` is there without."""
+    assert run("collection", "create", "planes", "--scheme", "bfv", address=services.address).returncode == 0
+    given = ["ingest", "planes", str(folder / "coffee.jpg"), "--planes", "--json"]
+    report = json.loads(run(*given, address=services.address).stdout)
+    plain = ["ingest", "planes", str(folder / "chelsea.jpg"), "--json"]
+    without = json.loads(run(*plain, address=services.address).stdout)
+    return {"coffee": report["items"][0]["id"], "chelsea": without["items"][0]["id"]}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy", ".PNG"])
+def test_pixels_come_back_identical_from_their_planes(blind, planes, tmp_path, suffix):
+    target = tmp_path / f"back{suffix}"
+    arguments = ["get", "planes", planes["coffee"], "--planes", "-o", str(target)]
+    about = json.loads(blind(*arguments, "--json").stdout)
+    expected = np.asarray(Image.open(io.BytesIO(photos.jpeg("coffee"))))
+    got = np.load(target) if suffix == ".npy" else np.asarray(Image.open(target))
+    np.testing.assert_array_equal(got, expected)
+    height, width = expected.shape[:2]
+    assert about == {
+        "id": planes["coffee"],
+        "width": width,
+        "height": height,
+        "channels": 3,
+        "size_bytes": target.stat().st_size,
+        "file": str(target),
+    }
+    assert f"{width} x {height} RGB" in blind(*arguments).stdout
+
+
+def test_planes_are_counted_where_collections_are_shown(blind, planes):
+    described = blind("collection", "describe", "planes").stdout
+    assert "1 items," in next(line for line in described.splitlines() if line.startswith("planes "))
+    about = json.loads(blind("collection", "describe", "planes", "--json").stdout)
+    assert (about["plane_items"], about["items"]) == (1, 2)
+    assert 0 < about["plane_bytes"] < about["size_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["get", "planes", "COFFEE", "--planes", "-o", "back.jpg"], 2, "want .png, .tif or .npy"),
+        (["get", "planes", "COFFEE", "--planes", "-o", "-"], 2, "want .png, .tif or .npy"),
+        (["get", "planes", "CHELSEA", "--planes", "-o", "back.png"], 1, "ingest it again with --planes"),
+        (["get", "planes", "unheard-of", "--planes", "-o", "back.png"], 1, "no item 'unheard-of'"),
+        (["get", "vectors", "row-1", "--planes", "-o", "back.png"], 2, "holds vectors, which have no planes"),
+        (["ingest", "vectors", "--vectors", "x.npy", "--planes"], 2, "--planes keeps the pixels of photos"),
+    ],
+    ids=["jpeg", "standard output", "without", "unknown", "vectors", "ingest of vectors"],
+)
+def test_planes_that_cannot_be_had_are_one_line(blind, planes, vectors, tmp_path, arguments, code, said):
+    names = {"COFFEE": planes["coffee"], "CHELSEA": planes["chelsea"]}
+    places = {"back.jpg": str(tmp_path / "back.jpg"), "back.png": str(tmp_path / "back.png")}
+    done = blind(*({**names, **places}.get(one, one) for one in arguments), code=code)
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_photo_too_large_for_planes_and_what_is_converted_are_said(made, blind, tmp_path):
+    made("said", embedder="pixels")
+    Image.new("L", (4100, 2100)).save(tmp_path / "large.png")
+    photos.photo("coffee").quantize(16).save(tmp_path / "palette.png")
+    shown = blind("ingest", "said", str(tmp_path), "--planes").stdout
+    assert "too large for planes" in shown
+    assert "palette resolved to RGB" in shown
+    assert "1 stored, 0 duplicates, 1 rejected" in shown
+    done = blind("ingest", "said", str(tmp_path / "large.png"), "--planes", code=1)
+    assert "want at most 8388608" in done.stderr
 
 
 def test_an_unknown_collection_is_one_line_everywhere(blind, folder, matrix, tmp_path):

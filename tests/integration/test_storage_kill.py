@@ -10,8 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.services import Process
+from support.services import Process, wait_until
 from support.storage import (
+    LARGE_PLANES,
     MAIN_0,
     Batches,
     Client,
@@ -20,9 +21,12 @@ from support.storage import (
     identifier,
     items,
     original_of,
+    pieces_of,
     random_block,
+    refusal,
     requests,
     sha256,
+    with_planes,
 )
 
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
@@ -194,4 +198,53 @@ def test_a_deletion_that_was_cut_off_is_finished_by_the_next_process(process: Pr
         append = Batches(collection(1)).make(MAIN_0, items(1))
         client.append(append)
         assert client.read(collection(1)).batches[0][1] == append.block
+    assert process.stop() == 0
+
+
+@pytest.mark.timeout(240)
+def test_a_kill_in_the_middle_of_an_append_leaves_no_item_with_a_part_of_its_planes(process: Process) -> None:
+    record = collection(2)
+    pieces = pieces_of(LARGE_PLANES)
+    append = Batches(record).make(MAIN_0, [with_planes(items(1)[0], LARGE_PLANES)])
+    messages = list(requests(append, CHUNK, pieces))
+    first_piece = next(number for number, message in enumerate(messages) if message.HasField("piece"))
+    generator = random.Random(21)
+    deaths = [first_piece + 1, *sorted(generator.sample(range(first_piece, len(messages)), 6)), None]
+    with Client(process.address) as client:
+        client.create(record)
+        empty = client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes
+
+    def dying(death: int | None) -> Iterator[pb.AppendRequest]:
+        for number, message in enumerate(messages):
+            yield message
+            if number == death:
+                process.process().kill()
+
+    taken = False
+    for death in deaths:
+        with Client(process.address) as client:
+            try:
+                assert client.stub.Append(dying(death), timeout=60).sequence == 1
+                taken = True
+            except grpc.RpcError as error:
+                assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - any other is a failure
+        process.kill()
+        process.start()
+        with Client(process.address) as client:
+            stored = client.get(record)
+            assert (stored.items, stored.plane_items) in ((0, 0), (1, 1))
+            assert stored.items or not taken
+            if stored.items:
+                assert client.planes(record, append.items[0].handle)[1] == pieces
+            else:
+                reading = pb.ReadPlanesRequest(
+                    collection_id=record.collection_id, handle=identifier("item", 0)
+                )
+                assert refusal(lambda of=reading: client.stub.ReadPlanes(of))[1] == "NOT_FOUND"
+
+                def freed(of: Client = client) -> bool:
+                    return bool(of.stub.GetStatus(pb.GetStatusRequest()).disk_bytes <= empty)
+
+                wait_until(freed, what="freeing what was staged")
+    assert taken
     assert process.stop() == 0

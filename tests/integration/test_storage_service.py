@@ -15,6 +15,7 @@ import pytest
 from support.metrics import free_ports, value
 from support.services import Process, failed_start, wait_until
 from support.storage import (
+    LARGE_PLANES,
     MAIN_0,
     MAIN_1,
     TAIL_0,
@@ -25,15 +26,18 @@ from support.storage import (
     identifier,
     items,
     original_of,
+    pieces_of,
+    random_block,
     refusal,
     requests,
     sealed,
+    with_planes,
 )
 
 from blindsight import __version__
 from blindsight.ciphertext import Form, parse_header
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.untrusted.storage.records import Region, SegmentId
+from blindsight.untrusted.storage.records import Planes, Region, SegmentId
 from blindsight.untrusted.storage.stores.sqlite import FILE_NAME
 from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION
 
@@ -514,3 +518,82 @@ def test_a_stopped_process_is_gone(start: Start) -> None:
     pid = process.popen.pid
     assert process.stop() == 0
     assert not psutil.pid_exists(pid)
+
+
+# --- planes -------------------------------------------------------------------------------------------
+
+
+def test_planes_come_back_byte_by_byte_and_go_with_their_item(client: Client) -> None:
+    empty = client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes
+    made = [with_planes(item, LARGE_PLANES) for item in items(2, metadata_bytes=30, original_bytes=900)]
+    pieces = [pieces_of(LARGE_PLANES, number) for number in range(2)]
+    batch = Batches(COLLECTION).make(MAIN_0, made, [original_of(number, 900) for number in range(2)])
+    client.append(batch, 777_777, [*pieces[0], *pieces[1]])
+    for item, expected in zip(made, pieces, strict=True):
+        header, got = client.planes(COLLECTION, item.handle)
+        assert got == expected
+        assert header.size_bytes == sum(map(len, expected))
+        geometry = header.planes
+        assert Planes(geometry.width, geometry.height, geometry.channels, geometry.halo) == LARGE_PLANES
+    size = sum(map(len, pieces[0]))
+    record = client.get(COLLECTION)
+    assert (record.plane_items, record.plane_bytes) == (2, 2 * size)
+    key = COLLECTION.collection_id
+    asked = client.stub.GetItems(pb.GetItemsRequest(collection_id=key, handles=handles(made))).items
+    assert [item.planes_size_bytes for item in asked] == [size, size]
+    client.stub.DeleteItems(pb.DeleteItemsRequest(collection_id=key, handles=handles(made)))
+    record = client.get(COLLECTION)
+    assert (record.plane_items, record.plane_bytes) == (0, 0)
+    disk = client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes
+    assert disk - empty < record.size_bytes + (1 << 20)
+
+
+def test_an_append_that_the_sender_gives_up_frees_what_was_staged(client: Client) -> None:
+    empty = client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes
+    batch = Batches(COLLECTION).make(MAIN_0, [with_planes(items(1)[0], LARGE_PLANES)])
+    staged, go_on = threading.Event(), threading.Event()
+
+    def disk_bytes() -> int:
+        return int(client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes)
+
+    def half() -> Iterator[pb.AppendRequest]:
+        yield from requests(batch, pieces=pieces_of(LARGE_PLANES)[:1])
+        staged.set()
+        go_on.wait(30)
+
+    call = client.stub.Append.future(half())
+    assert staged.wait(30)
+    wait_until(lambda: disk_bytes() > empty + (1 << 20), what="staging")
+    call.cancel()
+    go_on.set()
+    wait_until(lambda: disk_bytes() <= empty, what="freeing what was staged")
+    assert client.get(COLLECTION).sequence == 0
+    assert client.append(batch, pieces=pieces_of(LARGE_PLANES)).sequence == 1
+
+
+def peak_memory(process: Process) -> int:
+    """The most memory that the process ever had, in bytes."""
+    status = Path(f"/proc/{process.process().pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) << 10
+
+
+def test_however_many_planes_pass_through_the_memory_stays_the_same(start: Start) -> None:
+    process = start()
+    planes = Planes(3840, 2160, 3)
+    counts = planes.tiling(COLLECTION.parameters).pieces
+    by_count = {count: random_block(count) for count in set(counts)}
+    size = sum(len(by_count[count]) for count in counts)
+    assert size > 190 << 20
+    batches = Batches(COLLECTION)
+    made = [with_planes(item, planes) for item in items(2)]
+    with Client(process.address) as client:
+        client.create(COLLECTION)
+        # The database's cache and the allocator's reserves fill up once.
+        client.append(batches.make(MAIN_0, made[:1]), pieces=(by_count[count] for count in counts))
+        before = peak_memory(process)
+        client.append(batches.make(MAIN_0, made[1:]), pieces=(by_count[count] for count in counts))
+        for item in made:
+            request = pb.ReadPlanesRequest(collection_id=COLLECTION.collection_id, handle=item.handle)
+            assert sum(len(response.chunk) for response in client.stub.ReadPlanes(request)) == size
+        assert peak_memory(process) - before < 48 << 20

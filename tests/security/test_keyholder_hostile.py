@@ -293,6 +293,11 @@ REQUESTS = {
     "get two lines": Request("GetCollection", pb.GetCollectionRequest(name="\r\n\x1b[2J"), NOT_FOUND),
     "delete nothing": Request("DeleteCollection", pb.DeleteCollectionRequest(), NOT_FOUND),
     "delete the unknown": Request("DeleteCollection", pb.DeleteCollectionRequest(name=LONG), NOT_FOUND),
+    "planes of nothing": Request("GetPlanes", pb.GetPlanesRequest(), NOT_FOUND),
+    "planes of an id with control characters": Request(
+        "GetPlanes", pb.GetPlanesRequest(collection=PHOTOS, id="\x00\n"), NOT_FOUND
+    ),
+    "planes of a vector": Request("GetPlanes", pb.GetPlanesRequest(collection=VECTORS, id="0"), INVALID),
     "an original of nothing": Request("GetOriginal", pb.GetOriginalRequest(), NOT_FOUND),
     "an original that is not there": Request(
         "GetOriginal", pb.GetOriginalRequest(collection=PHOTOS, id="\x00\n"), NOT_FOUND

@@ -138,7 +138,7 @@ def _session(vault: Vault, run: Run) -> None:
     """Everything that an owner does, and some of what goes wrong."""
     album = vault.create_collection(ALBUM, embedder="pixels", dimension=64)
     photos = zip(NAMES, (PHOTO, DELETED_PHOTO, REJECTED_FILE), strict=True)
-    report = album.ingest([*photos, ("other.png", encoded(photo("coins"), "PNG"))])
+    report = album.ingest([*photos, ("other.png", encoded(photo("coins"), "PNG"))], planes=True)
     assert (report.stored, report.rejected) == (3, 1)
     run.canaries["a photo's id"] = [
         form for one in report.items if one.id for form in spelled(one.id.encode())
@@ -150,6 +150,7 @@ def _session(vault: Vault, run: Run) -> None:
     assert len(table.search_vectors(np.stack([QUERY_VECTOR, VECTORS[0]]), k=3).results) == 2
     run.keep("after searching")
     assert album.get(report.items[0].id).data == PHOTO
+    assert _in_rgb(PHOTO_PIXELS) in album.planes(report.items[0].id).tobytes()
     assert album.delete(report.items[1].id).deleted == 1
     assert table.delete(IDS[:5]).deleted == 5
     run.keep("after deleting")
@@ -164,11 +165,23 @@ def _session(vault: Vault, run: Run) -> None:
     run.keep("after repacking")
 
 
+def _in_rgb(pixels: bytes) -> bytes:
+    """BMP writes blue first; planes are handed out red first."""
+    return np.frombuffer(pixels, np.uint8).reshape(-1, 3)[:, ::-1].tobytes()
+
+
+def _channels(pixels: bytes) -> list[bytes]:
+    """As the pixels lie in planes before they are encrypted."""
+    values = np.frombuffer(pixels, np.uint8).reshape(-1, 3)
+    return [values[:, channel].tobytes() for channel in range(3)]
+
+
 def _mistakes(vault: Vault) -> None:
     for mistake, error in (
         (lambda: vault.collection(MISSING).describe(), NotFound),
         (lambda: vault.create_collection(ALBUM), BlindsightError),
         (lambda: vault.collection(ALBUM).get(IDS[0]), NotFound),
+        (lambda: vault.collection(ALBUM).planes(IDS[0]), NotFound),
         (lambda: vault.collection(TABLE).search_vectors(VECTORS[:, 1:]), InvalidVector),
         (lambda: vault.collection(TABLE).ingest_vectors(VECTORS[6:], IDS[6:]), BlindsightError),
         (lambda: vault.collection(ALBUM).search(REJECTED_FILE), BlindsightError),
@@ -187,6 +200,13 @@ def _canaries() -> dict[str, list[bytes]]:
     return {
         "a photo's pixels": spelled(PHOTO_PIXELS),
         "a deleted photo's pixels": spelled(DELETED_PIXELS),
+        "a photo's pixels in RGB": spelled(_in_rgb(PHOTO_PIXELS)),
+        "a channel of a photo's pixels": [
+            form
+            for pixels in (PHOTO_PIXELS, DELETED_PIXELS)
+            for channel in _channels(pixels)
+            for form in (*spelled(channel), np.frombuffer(channel, np.uint8).astype("<f8").tobytes())
+        ],
         "a query's pixels": spelled(QUERY_PIXELS),
         "a file that is no photo": spelled(REJECTED_FILE[-48:]),
         "a vector": [form for vector in VECTORS for form in floats(vector)],
@@ -228,7 +248,7 @@ def _secrets(key_set: KeySet, secret: Secret) -> dict[str, list[bytes]]:
 
 def test_every_canary_that_a_client_sends_is_found_on_its_own_wire(run: Run) -> None:
     found = set().union(*map(run.needles.found, run.wire(CLIENT).values()))
-    never_sent = {"a vector of unit length", "a photo's vector"}
+    never_sent = {"a vector of unit length", "a photo's vector", "a channel of a photo's pixels"}
     assert found == set(run.canaries) - never_sent
 
 

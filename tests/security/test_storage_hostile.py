@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.services import Process
+from support.services import Process, wait_until
 from support.storage import (
+    LARGE_PLANES,
     MAIN_0,
     TAIL_0,
     Batches,
@@ -23,14 +25,19 @@ from support.storage import (
     items,
     items_message,
     original_of,
+    piece_messages,
+    pieces_of,
     random_block,
     refusal,
     requests,
     sealed,
     sha256,
+    with_planes,
 )
 
+from blindsight import residues
 from blindsight.ciphertext import SECRET_MAGICS
+from blindsight.parameters import BFV_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.untrusted.storage.records import Append
 
@@ -155,6 +162,8 @@ def test_an_id_of_another_form_is_refused_everywhere(client: Client, value: byte
         lambda: stub.DeleteItems(pb.DeleteItemsRequest(collection_id=key, handles=[value])),
         lambda: stub.ReadOriginal(pb.ReadOriginalRequest(collection_id=key, handle=value)),
         lambda: stub.ReadOriginal(pb.ReadOriginalRequest(collection_id=value, handle=identifier(1))),
+        lambda: stub.ReadPlanes(pb.ReadPlanesRequest(collection_id=key, handle=value)),
+        lambda: stub.ReadPlanes(pb.ReadPlanesRequest(collection_id=value, handle=identifier(1))),
         append(client, parts(collection_id=value)),
         append(client, parts(batch_id=value)),
         lambda: client.create(collection(1, collection_id=value)),
@@ -177,6 +186,8 @@ def test_unknown_collections_and_items_are_not_found(client: Client) -> None:
         lambda: stub.DeleteItems(pb.DeleteItemsRequest(collection_id=unknown)),
         lambda: stub.ReadOriginal(pb.ReadOriginalRequest(collection_id=unknown, handle=unknown)),
         lambda: client.original(COLLECTION, unknown),
+        lambda: stub.ReadPlanes(pb.ReadPlanesRequest(collection_id=unknown, handle=unknown)),
+        lambda: client.planes(COLLECTION, unknown),
         append(client, parts(collection_id=unknown)),
     ]
     for call in calls:
@@ -297,6 +308,10 @@ def chunk(data: bytes = b"chunk") -> pb.AppendRequest:
         ([header(), parts()[1], listed()], "2 items, want a chunk"),
         ([header(), parts()[1], chunk(b"")], "an empty chunk"),
         ([header(), parts()[1], pb.AppendRequest()], "without a part"),
+        ([pb.AppendRequest(piece=pb.PieceHeader())], "the header of a piece, want a header"),
+        ([header(), pb.AppendRequest(piece=pb.PieceHeader())], "the header of a piece after 0 items"),
+        ([header(), parts()[1], pb.AppendRequest(piece=pb.PieceHeader())], "the header of a piece, want a"),
+        ([*parts(), pb.AppendRequest(piece=pb.PieceHeader())], "the header of a piece after everything"),
         ([*parts(), chunk()], "a chunk after everything"),
         ([*parts(), header()], "a header after everything"),
         ([*parts(), listed()], "2 items after everything"),
@@ -444,6 +459,155 @@ def test_an_original_that_is_not_sealed_is_refused(
     client: Client, original: bytes, expected: tuple[grpc.StatusCode, str]
 ) -> None:
     is_refused(append(client, with_original(original)), expected)
+
+
+# --- appends: planes ----------------------------------------------------------------------------------
+
+PIECES = pieces_of(LARGE_PLANES)
+PLANES_GOOD = Batches(COLLECTION).make(MAIN_0, [with_planes(items(1)[0], LARGE_PLANES)])
+BEFORE_PIECES = list(requests(PLANES_GOOD))
+
+
+def with_pieces(*pieces: bytes) -> list[pb.AppendRequest]:
+    """An append of an item with planes, of which these pieces come."""
+    return [*BEFORE_PIECES, *(message for piece in pieces for message in piece_messages(piece))]
+
+
+def as_large_as_a_piece(data: bytes) -> bytes:
+    return (data + bytes(len(PIECES[0])))[: len(PIECES[0])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 0}, "0 x 500 pixels"),
+        ({"height": 0}, "600 x 0 pixels"),
+        ({"channels": 0}, "0 channels, want 1"),
+        ({"channels": 2}, "2 channels"),
+        ({"channels": 2**32 - 1}, "want 1 \\(grey\\)"),
+        ({"halo": 32}, "halo of 32 pixels, want 0 to 31"),
+        ({"halo": 2**32 - 1}, "halo of"),
+        ({"width": 2**32 - 1, "height": 2**32 - 1}, "want at most 8388608"),
+        ({"width": 1, "height": 8 << 20}, "too narrow or too flat"),
+        ({"width": 2000, "height": 2000, "halo": 31}, "tiles for 2000 x 2000"),
+    ],
+    ids=str,
+)
+def test_planes_that_cannot_be_are_refused_before_a_byte_of_them_is_taken(
+    client: Client, changes: dict[str, int], message: str
+) -> None:
+    planes = replace(LARGE_PLANES, **changes)
+    batch = Batches(COLLECTION).make(MAIN_0, [with_planes(items(1)[0], planes)])
+    is_refused(append(client, list(requests(batch))[:2]), INVALID, message.replace("\\", ""))
+
+
+def test_planes_of_many_items_are_limited_in_all(client: Client) -> None:
+    huge = replace(LARGE_PLANES, width=3840, height=2160, channels=3)
+    batch = Batches(COLLECTION).make(MAIN_0, [with_planes(item, huge) for item in items(40)])
+    is_refused(append(client, list(requests(batch))[:2]), EXHAUSTED, "planes of")
+
+
+@pytest.mark.parametrize(
+    ("piece", "expected"),
+    [
+        (b"", CIPHERTEXT),
+        (b"junk", CIPHERTEXT),
+        (KEY, SECRET),
+        (b"BSKY", SECRET),
+        (b"BSAS", SECRET),
+        (b"\x89PNG\r\n\x1a\n", CIPHERTEXT),
+        (sealed(100), CIPHERTEXT),
+        (random_block(64, key_id=identifier("another key")), CIPHERTEXT),
+        (random_block(63), CIPHERTEXT),
+        (PIECES[0][:4] + b"\x02" + PIECES[0][5:], CIPHERTEXT),
+        (PIECES[0][:6] + b"\x02" + PIECES[0][7:], CIPHERTEXT),
+        (PIECES[0][:8] + b"\x03" + PIECES[0][9:], CIPHERTEXT),
+        (PIECES[0][:12] + b"\xff\xff\xff\xff" + PIECES[0][16:], CIPHERTEXT),
+    ],
+    ids=[
+        "zeros", "junk", "seal", "key file", "additive key", "photo", "sealed", "other key", "fewer",
+        "version", "full", "set", "count",
+    ],
+)  # fmt: skip
+def test_a_piece_that_is_no_ciphertexts_of_the_collection_is_refused(
+    client: Client, piece: bytes, expected: tuple[grpc.StatusCode, str]
+) -> None:
+    is_refused(append(client, with_pieces(as_large_as_a_piece(piece))), expected)
+    # Also when what came before it was good, and is on the disk.
+    second = (piece + bytes(len(PIECES[1])))[: len(PIECES[1])]
+    is_refused(append(client, with_pieces(PIECES[0], second)), expected)
+
+
+def test_a_piece_of_another_parameter_set_is_refused(client: Client) -> None:
+    primes = residues.prime_column(BFV_4096)
+    values = np.random.default_rng(0).integers(0, primes, (64, 1, 3, 4096), np.uint32)
+    other = residues.seeded_block(
+        BFV_4096, COLLECTION.key_id, values, np.zeros((64, 81), np.uint8)
+    ).to_bytes()
+    is_refused(append(client, with_pieces(other)), CIPHERTEXT, "for 64 seeded ciphertexts")
+    is_refused(append(client, with_pieces(as_large_as_a_piece(other))), CIPHERTEXT, "of bfv-4096, want ckks")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"size_bytes": 0}, CIPHERTEXT),
+        ({"size_bytes": len(PIECES[0]) + 1}, CIPHERTEXT),
+        ({"size_bytes": len(PIECES[1])}, CIPHERTEXT),
+        ({"size_bytes": 2**64 - 1}, CIPHERTEXT),
+        ({"sha256": b""}, INVALID),
+        ({"sha256": bytes(33)}, INVALID),
+        ({"sha256": bytes(32)}, INVALID),
+    ],
+    ids=str,
+)
+def test_a_header_of_a_piece_that_does_not_fit_is_refused(
+    client: Client, changes: dict[str, object], expected: tuple[grpc.StatusCode, str]
+) -> None:
+    first, *rest = piece_messages(PIECES[0])
+    for name, value in changes.items():
+        setattr(first.piece, name, value)
+    is_refused(append(client, [*BEFORE_PIECES, first, *rest]), expected)
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        (with_pieces(), "the end, want the header of a piece"),
+        ([*BEFORE_PIECES, chunk()], "a chunk, want the header of a piece"),
+        ([*BEFORE_PIECES, header()], "a header, want the header of a piece"),
+        ([*BEFORE_PIECES, listed()], "2 items, want the header of a piece"),
+        (with_pieces(PIECES[0])[:-1], "the end, want a chunk"),
+        ([*with_pieces(PIECES[0])[:-1], chunk(b"")], "want 2102368"),
+        ([*with_pieces(PIECES[0])[:-1], chunk(bytes(1 << 20))], "bytes came, want 2102368"),
+        ([*with_pieces(PIECES[0])[:-1], *piece_messages(PIECES[1])], "the header of a piece, want a chunk"),
+        (with_pieces(PIECES[0]), "the end, want the header of a piece"),
+        ([*with_pieces(*PIECES), *piece_messages(PIECES[1])], "the header of a piece after everything"),
+        ([*with_pieces(*PIECES), chunk()], "a chunk after everything"),
+    ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
+)
+def test_pieces_out_of_order_are_refused(
+    client: Client, messages: list[pb.AppendRequest], message: str
+) -> None:
+    is_refused(append(client, messages), INVALID, message)
+
+
+def test_after_all_of_it_good_planes_are_stored_and_refused_ones_are_gone(tmp_path: Path) -> None:
+    process = Process("storage", {"data": str(tmp_path / "data")}, tmp_path / "log")
+    process.start()
+    with Client(process.address) as client:
+        client.create(COLLECTION)
+        empty = client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes
+        is_refused(append(client, with_pieces(PIECES[0], KEY)), CIPHERTEXT)
+
+        def freed() -> bool:
+            return bool(client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes <= empty)
+
+        wait_until(freed, what="freeing what was staged")
+        assert client.stub.Append(iter(with_pieces(*PIECES))).sequence == 1
+        assert client.planes(COLLECTION, PLANES_GOOD.items[0].handle)[1] == PIECES
+    assert process.stop() == 0
 
 
 def test_bytes_that_do_not_match_their_digest_are_refused(client: Client) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import grpc
@@ -23,6 +23,7 @@ from blindsight.untrusted.storage.records import (
     AppendHeader,
     AppendItem,
     CollectionRecord,
+    Planes,
     Region,
     SegmentId,
 )
@@ -32,6 +33,9 @@ MAIN_0 = SegmentId(Region.MAIN, 0)
 MAIN_1 = SegmentId(Region.MAIN, 1)
 TAIL_0 = SegmentId(Region.TAIL, 0)
 TAIL_1 = SegmentId(Region.TAIL, 1)
+# 18 ciphertexts in one piece; 80 in two.
+SMALL_PLANES = Planes(70, 130, 3)
+LARGE_PLANES = Planes(600, 500, 1)
 
 
 def sha256(data: bytes) -> bytes:
@@ -93,6 +97,16 @@ def items(count: int, start: int = 0, metadata_bytes: int = 0, original_bytes: i
 
 def original_of(number: int, size: int) -> bytes:
     return sealed(size, "original", number)
+
+
+def pieces_of(planes: Planes, number: int = 0, key_id: bytes = KEY_ID) -> list[bytes]:
+    """The pieces of an item's planes, encryptions of nothing."""
+    counts = planes.tiling(CKKS_4096).pieces
+    return [random_block(count, 1000 * number + place, key_id) for place, count in enumerate(counts)]
+
+
+def with_planes(item: AppendItem, planes: Planes = SMALL_PLANES) -> AppendItem:
+    return replace(item, planes=planes)
 
 
 def handles(of: Sequence[AppendItem]) -> list[bytes]:
@@ -180,19 +194,35 @@ def items_message(of: Sequence[AppendItem]) -> pb.AppendItems:
                 sealed_metadata=item.sealed_metadata,
                 original_size_bytes=item.original_size_bytes,
                 original_sha256=item.original_sha256,
+                planes=planes_message(item.planes) if item.planes else None,
             )
             for item in of
         ]
     )
 
 
-def requests(append: Append, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pb.AppendRequest]:
+def planes_message(planes: Planes) -> pb.Planes:
+    return pb.Planes(width=planes.width, height=planes.height, channels=planes.channels, halo=planes.halo)
+
+
+def piece_messages(piece: bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pb.AppendRequest]:
+    """A piece of planes: its header and its chunks."""
+    yield pb.AppendRequest(piece=pb.PieceHeader(size_bytes=len(piece), sha256=sha256(piece)))
+    for chunk in chunks(piece, chunk_bytes):
+        yield pb.AppendRequest(chunk=chunk)
+
+
+def requests(
+    append: Append, chunk_bytes: int = CHUNK_BYTES, pieces: Iterable[bytes] = ()
+) -> Iterator[pb.AppendRequest]:
     """An append as the stream of messages that a keyholder sends."""
     yield pb.AppendRequest(header=header_message(append.header))
     for start in range(0, len(append.items), 1000):
         yield pb.AppendRequest(items=items_message(append.items[start : start + 1000]))
     for chunk in chunks(append.block + b"".join(append.originals), chunk_bytes):
         yield pb.AppendRequest(chunk=chunk)
+    for piece in pieces:
+        yield from piece_messages(piece, chunk_bytes)
 
 
 @dataclass
@@ -239,8 +269,10 @@ class Client:
         request = pb.GetCollectionRequest(collection_id=record.collection_id)
         return self.stub.GetCollection(request, timeout=30).collection
 
-    def append(self, append: Append, chunk_bytes: int = CHUNK_BYTES) -> pb.AppendResponse:
-        return self.stub.Append(requests(append, chunk_bytes), timeout=60)
+    def append(
+        self, append: Append, chunk_bytes: int = CHUNK_BYTES, pieces: Iterable[bytes] = ()
+    ) -> pb.AppendResponse:
+        return self.stub.Append(requests(append, chunk_bytes, pieces), timeout=60)
 
     def read(self, record: CollectionRecord, after: int = 0, only: Sequence[SegmentId] = ()) -> Log:
         request = pb.ReadBatchesRequest(
@@ -266,6 +298,24 @@ class Client:
         assert len(data) == header.size_bytes
         assert sha256(data) == header.sha256
         return data
+
+    def planes(self, record: CollectionRecord, handle: bytes) -> tuple[pb.PlanesHeader, list[bytes]]:
+        """The header and the pieces, each as long and of the digest that was announced."""
+        request = pb.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
+        responses = self.stub.ReadPlanes(request, timeout=60)
+        header = next(responses).header
+        announced: list[pb.PieceHeader] = []
+        pieces: list[bytes] = []
+        for response in responses:
+            if response.WhichOneof("part") == "piece":
+                announced.append(response.piece)
+                pieces.append(b"")
+            else:
+                pieces[-1] += response.chunk
+        assert [(piece.size_bytes, piece.sha256) for piece in announced] == [
+            (len(piece), sha256(piece)) for piece in pieces
+        ]
+        return header, pieces
 
     def slots(self, record: CollectionRecord) -> list[pb.ReadSlotsResponse]:
         request = pb.ReadSlotsRequest(collection_id=record.collection_id)

@@ -56,7 +56,9 @@ def _lock(folder: Path) -> None:
 async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
     storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
     evaluator = EvaluatorClient(settings.evaluator_address, settings.keepalive_seconds)
-    keyholder = Keyholder(opened, storage, evaluator, settings.workers, settings.data)
+    keyholder = Keyholder(
+        opened, storage, evaluator, settings.workers, settings.data, settings.combine_seconds
+    )
     try:
         await keyholder.start()
         service = Service(

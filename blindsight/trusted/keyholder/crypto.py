@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +17,13 @@ from blindsight import metrics
 from blindsight.ciphertext import BlockHeader, Form
 from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.parameters import ParameterSet
-from blindsight.trusted.keyholder import tasks
+from blindsight.planes import Integers
+from blindsight.tiling import PIECE_CIPHERTEXTS
+from blindsight.trusted.keyholder import images, tasks
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.workers import WorkerPool
+
+_Result = TypeVar("_Result")
 
 
 class Crypto:
@@ -33,6 +39,11 @@ class Crypto:
         restarts = metrics.KEYHOLDER_RESTARTS
         self._pool = WorkerPool(processes, tasks.start_worker, tasks.worker_arguments(keys), restarts.inc)
         self.processes = processes
+
+    @property
+    def pool(self) -> WorkerPool:
+        """The workers, for what needs none of the owner's keys."""
+        return self._pool
 
     async def warm(self) -> None:
         """Starts the workers and loads what they need."""
@@ -109,6 +120,37 @@ class Crypto:
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
 
+    async def pixels(self, data: bytes) -> images.Pixels:
+        """The pixels of a photo.
+
+        Raises:
+            InvalidImage: when it is none, or too large for planes.
+        """
+        return await self._pool.run(tasks.pixels, data)
+
+    async def encrypt_planes(self, parameters: ParameterSet, tiles: Integers) -> AsyncGenerator[bytes, None]:
+        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy."""
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, bytes]]:
+            for start in range(0, len(tiles), PIECE_CIPHERTEXTS):
+                piece = tiles[start : start + PIECE_CIPHERTEXTS]
+                yield self._pool.run(tasks.encrypt_planes, parameters.name, piece)
+
+        async for block in _in_order(works(), self.processes):
+            yield block
+
+    async def decrypt_planes(
+        self, parameters: ParameterSet, pieces: AsyncIterator[bytes]
+    ) -> AsyncGenerator[npt.NDArray[np.uint8], None]:
+        """Decrypts pieces as they come: uint8 [count, N] each; see `tasks.decrypt_planes`."""
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, npt.NDArray[np.uint8]]]:
+            async for piece in pieces:
+                yield self._pool.run(tasks.decrypt_planes, parameters.name, piece)
+
+        async for tiles in _in_order(works(), self.processes):
+            yield tiles
+
     def close(self) -> None:
         """Stops the workers."""
         self._pool.close()
@@ -116,6 +158,23 @@ class Crypto:
     def _seeded(self, parameters: ParameterSet, count: int, parts: list[tasks.Encrypted]) -> bytes:
         header = BlockHeader(parameters, self._key_id, Form.SEEDED, 2, count)
         return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
+
+
+async def _in_order(
+    works: AsyncIterator[Coroutine[Any, Any, _Result]], ahead: int
+) -> AsyncGenerator[_Result, None]:
+    """Runs works, `ahead` of them beside the one whose result is next."""
+    running: deque[asyncio.Task[_Result]] = deque()
+    try:
+        async for work in works:
+            running.append(asyncio.create_task(work))
+            if len(running) > ahead:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
 
 
 def _timer(histogram: Histogram, parameters: ParameterSet) -> Timer:

@@ -12,13 +12,16 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from blindsight.errors import InvalidImage
 from blindsight.streams import MAX_PHOTO_BYTES
+from blindsight.tiling import MAX_PIXELS as MAX_PLANE_PIXELS
 
 MAX_BYTES = MAX_PHOTO_BYTES
 MAX_PIXELS = 50_000_000
@@ -39,6 +42,8 @@ MEDIA_TYPES = MappingProxyType(
 # Phones write several pictures into one JPEG file; Pillow then calls the format MPO.
 _ALIASES = {"MPO": "JPEG"}
 _WANTED = ", ".join(MEDIA_TYPES)
+# Pillow's modes without colour, beside those of more than eight bits.
+_GREY = ("1", "L", "LA", "La")
 
 # `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave warnings off.
 _pillow = threading.Lock()
@@ -59,12 +64,73 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
     with _opened(data) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        image.load()
-        _turn_upright(image)
-        picture = _as_rgb(image)
+        picture = _displayed(image)
     # What is left in `info` (EXIF, position, comments) belongs to the original and not to its pixels.
     picture.info.clear()
     return picture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """A photo's pixels as it is displayed.
+
+    Attributes:
+        values: uint8 [height, width] of a grey photo, [height, width, 3] of any other.
+        remark: what of the photo they do not hold, for people; empty when nothing was converted.
+    """
+
+    values: npt.NDArray[np.uint8]
+    remark: str
+
+
+def pixels(data: bytes) -> Pixels:
+    """All pixels of a photo, for planes: decoded as by `decode`, in full size.
+
+    Raises:
+        InvalidImage: as `decode`, or when there are more pixels than planes may have.
+    """
+    with _opened(data) as image:
+        _check_plane_pixels(image)
+        remark = _remark(image)
+        grey = image.mode in _GREY or _is_deep(image)
+        values = np.asarray(_displayed(image))
+    # Of a grey photo all three channels are the same.
+    return Pixels(np.ascontiguousarray(values[:, :, 0]) if grey else values, remark)
+
+
+def _check_plane_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PLANE_PIXELS:
+        raise InvalidImage(
+            f"photo of {width} x {height} pixels is too large for planes: {width * height} in all, "
+            f"want at most {MAX_PLANE_PIXELS}",
+            width=width,
+            height=height,
+        )
+
+
+def _remark(image: ImageFile.ImageFile) -> str:
+    """What is lost on the way to eight bits of grey or RGB; asked before the file is decoded."""
+    remarks = []
+    if _is_deep(image) or any(";16" in str(tile[3]) for tile in image.tile):
+        remarks.append("more than 8 bits a channel brought to 8")
+    if image.mode.startswith("P"):
+        remarks.append("palette resolved to RGB")
+    elif image.mode not in {*_GREY, "RGB", "RGBA", "RGBX"} and not _is_deep(image):
+        remarks.append(f"{image.mode} brought to RGB")
+    if image.has_transparency_data:
+        remarks.append("transparency put on white")
+    # A phone's several pictures in one JPEG are the same view; Pillow calls the format MPO.
+    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+    if frames > 1:
+        remarks.append(f"the first of {frames} frames")
+    return "; ".join(remarks)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether every pixel of an RGB picture is grey."""
+    red, green, blue = image.split()
+    return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
 def media_type(data: bytes) -> str:
@@ -127,6 +193,12 @@ def _explain(error: Exception) -> InvalidImage:
     return InvalidImage(f"photo is damaged: its data cannot be decoded, want a valid file ({_WANTED})")
 
 
+def _displayed(image: ImageFile.ImageFile) -> Image.Image:
+    image.load()
+    _turn_upright(image)
+    return _as_rgb(image)
+
+
 def _turn_upright(image: Image.Image) -> None:
     try:
         ImageOps.exif_transpose(image, in_place=True)
@@ -134,8 +206,12 @@ def _turn_upright(image: Image.Image) -> None:
         return
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith(("I", "F"))
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
+    if _is_deep(image):
         return _from_deep_grey(image)
     if image.has_transparency_data:
         coloured = image.convert("RGBA")

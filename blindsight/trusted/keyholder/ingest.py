@@ -15,20 +15,22 @@ import numpy as np
 
 from blindsight.columns import Floats
 from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
+from blindsight.planes import PlaneLayout
 from blindsight.trusted.keyholder import embedders, linear
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+from blindsight.trusted.keyholder.records import ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.keyholder.slots import SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.writer import Ahead, Writer
 
-# Originals of one batch; a batch is in memory, and on the wire, as a whole.
+# Originals and pixels for planes of one batch; a batch is in memory, and on the wire, as a whole.
 BATCH_BYTES = 32 << 20
 MAX_BATCH_PHOTOS = 1024
 MAX_ID_BYTES = 512
 MAX_NAME_BYTES = 1024
 # An id stands on a line of its own in files and on terminals.
+_WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _Result = TypeVar("_Result")
@@ -62,6 +64,7 @@ class ItemResult:
     id: str = ""
     reason: str = ""
     message: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class _Batch:
         self.results.append(result)
         self.items.append(item)
         self.vectors.append(vector)
-        self.size_bytes += len(item.sealed_original)
+        self.size_bytes += item.held_bytes
 
 
 _Prepared = ItemResult | tuple[ItemResult, NewItem, Floats]
@@ -115,6 +118,7 @@ class Ingest:
     Args:
         vault, storage, crypto, writer: the keyholder's rooms.
         collection: where to.
+        planes: whether photos are kept as encrypted pixel planes too.
     """
 
     def __init__(
@@ -124,12 +128,15 @@ class Ingest:
         crypto: Crypto,
         writer: Writer,
         collection: OpenCollection,
+        *,
+        planes: bool = False,
     ) -> None:
         self._vault = vault
         self._storage = storage
         self._crypto = crypto
         self._writer = writer
         self._collection = collection
+        self._planes = planes
         self._seen: set[bytes] = set()
 
     async def photos(self, photos: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
@@ -182,8 +189,14 @@ class Ingest:
         item_id = photo.id or await asyncio.to_thread(collection.content_id, photo.data)
         handle = collection.handle(item_id)
         # Not in the photo's own `try`: that storage is gone is not the photo's fault, and ends the import.
-        if handle in self._seen or await self._storage.get_items(collection.record.collection_id, [handle]):
+        if handle in self._seen:
             return ItemResult(photo.index, Outcome.DUPLICATE, item_id)
+        known = await self._storage.get_items(collection.record.collection_id, [handle])
+        if known:
+            lacks_planes = self._planes and not known[handle].planes_size_bytes
+            return ItemResult(
+                photo.index, Outcome.DUPLICATE, item_id, remark=_WITHOUT_PLANES if lacks_planes else ""
+            )
         try:
             return await self._embed_and_seal(photo, item_id, handle)
         except BlindsightError as error:
@@ -192,6 +205,7 @@ class Ingest:
     async def _embed_and_seal(self, photo: Photo, item_id: str, handle: bytes) -> _Prepared:
         collection = self._collection
         config = collection.config
+        planes, remark = await self._cut(photo) if self._planes else (None, "")
         embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
         self._seen.add(handle)
         metadata = ItemMetadata(item_id, photo.name, embedded.media_type)
@@ -199,9 +213,16 @@ class Ingest:
             handle=handle,
             sealed_metadata=collection.seal_metadata(handle, metadata),
             sealed_original=await asyncio.to_thread(collection.seal_original, handle, photo.data),
+            planes=planes,
         )
-        result = ItemResult(photo.index, Outcome.STORED, item_id)
+        result = ItemResult(photo.index, Outcome.STORED, item_id, remark=remark)
         return result, item, embedded.vector.astype(np.float64)
+
+    async def _cut(self, photo: Photo) -> tuple[NewPlanes, str]:
+        """A photo's pixels in tiles, and what of the photo they do not hold."""
+        pixels = await self._crypto.pixels(photo.data)
+        layout = PlaneLayout.of(pixels.values, self._collection.parameters.ring_degree)
+        return NewPlanes(layout, await asyncio.to_thread(layout.pack, pixels.values)), pixels.remark
 
     async def _store(self, batch: _Batch) -> list[ItemResult]:
         """Stores a batch; items that somebody else stored meanwhile are duplicates."""
@@ -215,7 +236,7 @@ class Ingest:
                 await self._writer.append(collection, rows, [batch.items[index] for index in fresh])
         stored = set(fresh)
         return [
-            result if index in stored else replace(result, outcome=Outcome.DUPLICATE)
+            result if index in stored else replace(result, outcome=Outcome.DUPLICATE, remark="")
             for index, result in enumerate(batch.results)
         ]
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from blindsight.columns import CollectionLayout, Fields, collection_layout
 from blindsight.errors import DataLoss
 from blindsight.parameters import ParameterSet, by_name
+from blindsight.planes import Integers, PlaneLayout
 from blindsight.trusted.keyholder.embedders.pixels import CHANNELS
 from blindsight.trusted.keyholder.linear import Linear, Metric
 from blindsight.trusted.keyholder.similarity import make
@@ -74,6 +75,8 @@ class StoredCollection:
     items: int = 0
     size_bytes: int = 0
     items_added: int = 0
+    plane_items: int = 0
+    plane_bytes: int = 0
 
     @property
     def parameters(self) -> ParameterSet:
@@ -113,13 +116,27 @@ class ItemMetadata:
             raise DataLoss("an item's metadata is damaged") from error
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NewPlanes:
+    """Pixels that are encrypted on their way to storage, piece by piece: uint8 tiles [ciphertexts, N]."""
+
+    layout: PlaneLayout
+    tiles: Integers
+
+
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item on its way to storage, sealed."""
+    """An item on its way to storage, sealed but for its planes."""
 
     handle: bytes
     sealed_metadata: bytes = b""
     sealed_original: bytes = b""
+    planes: NewPlanes | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that its large parts take."""
+        return len(self.sealed_original) + (self.planes.tiles.nbytes if self.planes else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +146,7 @@ class StoredItem:
     handle: bytes
     sealed_metadata: bytes
     original_size_bytes: int
+    planes_size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,14 @@ import blindsight
 from blindsight import logs, processes
 from blindsight.columns import Floats
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
+from blindsight.planes import Integers
 from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.combine import Combine
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Photo, Progress, Vectors
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.planes import Planes
 from blindsight.trusted.keyholder.records import ItemMetadata, PeerStatus
 from blindsight.trusted.keyholder.repack import Repack, RepackProgress, worthwhile
 from blindsight.trusted.keyholder.search import Search
@@ -49,6 +52,7 @@ class Keyholder:
         storage, evaluator: the untrusted services.
         workers: processes that encrypt, decrypt and embed.
         folder: where the key file is; its size is part of the status.
+        combine_seconds: the longest weighted sum.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Keyholder:
         evaluator: EvaluatorClient,
         workers: int,
         folder: Path,
+        combine_seconds: float,
     ) -> None:
         self.keys = keys
         self._folder = folder
@@ -67,6 +72,8 @@ class Keyholder:
         self._crypto = Crypto(keys, workers)
         self._writer = Writer(self.vault, storage, self._crypto)
         self._verify = Verify(self.vault, storage, evaluator, self._crypto)
+        self._planes = Planes(storage, self._crypto)
+        self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
         self._background: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
@@ -82,10 +89,12 @@ class Keyholder:
         await self._storage.close()
         await self._evaluator.close()
 
-    async def ingest_photos(self, name: str, photos: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
+    async def ingest_photos(
+        self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False
+    ) -> AsyncIterator[ItemResult]:
         """See `Ingest.photos`."""
         collection = await self.vault.get(name)
-        async for result in self._ingest(collection).photos(photos):
+        async for result in self._ingest(collection, planes=planes).photos(photos):
             yield result
         self._after_write(collection)
 
@@ -96,8 +105,8 @@ class Keyholder:
             yield progress
         self._after_write(collection)
 
-    def _ingest(self, collection: OpenCollection) -> Ingest:
-        return Ingest(self.vault, self._storage, self._crypto, self._writer, collection)
+    def _ingest(self, collection: OpenCollection, *, planes: bool = False) -> Ingest:
+        return Ingest(self.vault, self._storage, self._crypto, self._writer, collection, planes=planes)
 
     async def search(self, name: str, *, k: int, threshold: float | None) -> Search:
         """A search of a collection, to be run on vectors."""
@@ -162,6 +171,10 @@ class Keyholder:
         sealed = await self._storage.read_original(collection.record.collection_id, handle)
         data = await asyncio.to_thread(collection.open_original, handle, sealed)
         return collection.open_metadata(found[handle]), data
+
+    async def planes(self, name: str, item_id: str) -> tuple[ItemMetadata, Integers]:
+        """See `Planes.read`."""
+        return await self._planes.read(await self.vault.get(name), item_id)
 
     async def delete_items(self, name: str, ids: Sequence[str]) -> tuple[int, list[str]]:
         """Deletes items; returns how many, and the ids that are not there."""

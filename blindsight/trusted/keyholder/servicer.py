@@ -13,6 +13,7 @@ from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.trusted.keyholder import wire
+from blindsight.trusted.keyholder.combine import CombineProgress
 from blindsight.trusted.keyholder.ingest import Outcome, Progress
 from blindsight.trusted.keyholder.service import Keyholder
 
@@ -76,12 +77,15 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     ) -> AsyncIterator[pb.IngestResponse]:
         """Takes photos or vectors."""
         requests = aiter(request_iterator)
-        name = (await _first(requests, "header")).header.collection
+        header = (await _first(requests, "header")).header
+        name = header.collection
         first = await anext(requests, None)
         if first is None:
             await self._vault.get(name)  # an unknown collection is an error even for nothing
             totals = Progress()
         elif first.WhichOneof("part") == "vectors":
+            if header.planes:
+                raise InvalidArgument("planes of vectors, want photos: vectors have no pixels")
             totals = Progress()
             blocks = wire.vector_blocks(_with(first, requests))
             async for totals in self._keyholder.ingest_vectors(name, blocks):
@@ -89,7 +93,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         else:
             counts = dict.fromkeys(Outcome, 0)
             photos = wire.photos(_with(first, requests))
-            async for result in self._keyholder.ingest_photos(name, photos):
+            async for result in self._keyholder.ingest_photos(name, photos, planes=header.planes):
                 counts[result.outcome] += 1
                 yield wire.item_result(result)
             totals = Progress(*counts.values())
@@ -134,6 +138,22 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         made.timings.total = time.perf_counter() - started
         return wire.verification(made)
 
+    async def Combine(
+        self, request_iterator: AsyncIterator[pb.CombineRequest], context: Context
+    ) -> AsyncIterator[pb.CombineResponse]:
+        """A weighted sum of pictures or arrays under an additive scheme."""
+        started = time.perf_counter()
+        requests = aiter(request_iterator)
+        settings = wire.combine_settings((await _first(requests, "header")).header)
+        inputs = await wire.combine_inputs(requests)
+        async for answer in self._keyholder.combinations.run(settings, inputs):
+            if isinstance(answer, CombineProgress):
+                yield wire.combine_progress(answer)
+            else:
+                answer.timings.total = time.perf_counter() - started
+                for part in wire.combination(answer):
+                    yield part
+
     async def GetOriginal(
         self, request: pb.GetOriginalRequest, context: Context
     ) -> AsyncIterator[pb.GetOriginalResponse]:
@@ -149,6 +169,16 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         yield pb.GetOriginalResponse(header=header)
         for chunk in streams.chunks(data):
             yield pb.GetOriginalResponse(chunk=chunk)
+
+    async def GetPlanes(
+        self, request: pb.GetPlanesRequest, context: Context
+    ) -> AsyncIterator[pb.GetPlanesResponse]:
+        """One photo's pixels."""
+        metadata, image = await self._keyholder.planes(request.collection, request.id)
+        data = image.tobytes()
+        yield wire.planes_header(metadata, image.shape, streams.digest(data))
+        for chunk in streams.chunks(data):
+            yield pb.GetPlanesResponse(chunk=chunk)
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
         """Deletes items."""

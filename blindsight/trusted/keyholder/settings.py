@@ -18,6 +18,7 @@ class KeyholderSettings(ServiceSettings):
         storage_address, evaluator_address: the untrusted services, HOST:PORT.
         passphrase_file: opens the key file.
         create_keys: make a key file where there is none.
+        combine_seconds: a weighted sum that would take longer, by an estimate, is refused.
         workers: processes that encrypt, decrypt and embed.
     """
 
@@ -27,6 +28,7 @@ class KeyholderSettings(ServiceSettings):
     evaluator_address: str
     passphrase_file: Path
     create_keys: bool = False
+    combine_seconds: float = Field(default=1800.0, gt=0)
     workers: int = Field(default_factory=cores, ge=1)
 
     @property

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.columns import CollectionLayout, Floats, Layout
-from blindsight.errors import InvalidCiphertext
+from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import PARAMETER_SETS
+from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, read_block
 from blindsight.trusted.keyholder import embedders, images, schemes
 from blindsight.trusted.keyholder.keys import KeySet
@@ -69,6 +70,30 @@ def embed(embedder: str, dimension: int, channels: str, data: bytes) -> Embedded
     made = embedders.create(embedder, dimension, channels)
     image = images.decode(data, at_least=made.at_least)
     return Embedded(made.embed(image), images.media_type(data))
+
+
+def pixels(data: bytes) -> images.Pixels:
+    """Decodes a photo for planes; see `images.pixels`."""
+    return images.pixels(data)
+
+
+def encrypt_planes(parameter_set: str, tiles: Integers) -> bytes:
+    """Encrypts tiles [count, N] of pixels: a seeded block."""
+    return _scheme(parameter_set).encrypt_planes(tiles, _key_id(parameter_set)).to_bytes()
+
+
+def decrypt_planes(parameter_set: str, block: bytes) -> npt.NDArray[np.uint8]:
+    """Decrypts tiles of pixels: uint8 [count, N].
+
+    Raises:
+        InvalidCiphertext: when the bytes are no block of this key.
+        DataLoss: when what it holds is no pixels.
+    """
+    parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
+    values = _scheme(parameter_set).decrypt_planes(parsed)
+    if values.min() < 0 or values.max() > np.iinfo(np.uint8).max:
+        raise DataLoss("the planes do not hold pixels: their ciphertexts are not those that were stored")
+    return values.astype(np.uint8)
 
 
 Encrypted = tuple[bytes, bytes]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from blindsight import logs
 from blindsight.columns import CollectionLayout, Layout, Region, collection_layout, plan_stride
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
-from blindsight.parameters import ParameterSet, by_name, default_for
+from blindsight.parameters import ParameterSet, Scheme, by_name, default_for
 from blindsight.trusted.keyholder import embedders, linear
 from blindsight.trusted.keyholder.embedders.pixels import CHANNELS, Pixels
 from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
@@ -107,7 +107,16 @@ class OpenCollection:
         capacity = self.layout.main.capacity
         batches = min(capacity, max(self.batch_limits.values()))
         made = self.linear()
+        if made.whole and self.parameters.scheme is Scheme.BFV:
+            return 0.0
         return made.amplification * self.parameters.score_error_bound(capacity, made.largest_row, batches)
+
+    @property
+    def precision(self) -> str:
+        """How values are rounded, for people."""
+        if self.linear().whole and self.parameters.scheme is Scheme.BFV:
+            return f"exact integers modulo 2^{self.parameters.plain_modulus_bits}, nothing is rounded"
+        return self.parameters.precision
 
     @property
     def batch_limits(self) -> dict[Region, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -120,7 +121,13 @@ class Writer:
         """Appends a block to the log as it was `before`, for which it was placed."""
         with collection.unless_answered():
             sequence, epoch = await self._storage.append(
-                collection.record.collection_id, before.sequence, placement, block, items, retires
+                collection.record.collection_id,
+                before.sequence,
+                placement,
+                block,
+                items,
+                retires,
+                encrypt_planes=partial(self._crypto.encrypt_planes, collection.parameters),
             )
         slots = before.without_segments(retires, sequence, epoch)
         if items:

@@ -14,6 +14,7 @@ from blindsight import logs, metrics, processes
 from blindsight.errors import Unavailable
 from blindsight.untrusted.evaluator import compare, tasks
 from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator.combine import Combinations
 from blindsight.untrusted.evaluator.galleries import Galleries
 from blindsight.untrusted.evaluator.log import Storage
 from blindsight.untrusted.evaluator.refresh import Progress
@@ -41,10 +42,12 @@ class Evaluator:
     Attributes:
         galleries: what can be scored.
         searches: scores it.
+        combinations: weighted sums of arrays that are in no gallery.
     """
 
     galleries: Galleries
     searches: Searches
+    combinations: Combinations
     _cache: GalleryCache
     _scorer: Scorer
 
@@ -142,7 +145,9 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             await scoring.warm(tasks.ready)
             await builders.warm(tasks.ready)
             cache.load()
-            yield Evaluator(galleries, Searches(galleries, scorer, settings.stall_seconds), cache, scorer)
+            searches = Searches(galleries, scorer, settings.stall_seconds)
+            combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
+            yield Evaluator(galleries, searches, combinations, cache, scorer)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

@@ -27,7 +27,7 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         """Streams a plan, encrypted scores per segment, and a summary."""
         requests = aiter(request_iterator)
         header = await wire.search_header(requests)
-        async for answer in self._evaluator.searches.run(header, wire.search_chunks(requests)):
+        async for answer in self._evaluator.searches.run(header, wire.chunks(requests)):
             yield wire.score_response(answer)
 
     async def Compare(
@@ -36,6 +36,15 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         """Multiplies one encrypted row by one encrypted query."""
         block, seconds = await self._evaluator.compare(request.gallery, request.query, request.fields)
         return evaluator_pb2.CompareResponse(block=block, kernel_seconds=seconds)
+
+    async def Combine(
+        self, request_iterator: AsyncIterator[evaluator_pb2.CombineRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.CombineResponse]:
+        """Streams the size of a weighted sum of encrypted arrays, the sum, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.combine_header(requests)
+        async for answer in self._evaluator.combinations.run(header, wire.chunks(requests)):
+            yield wire.combine_response(answer)
 
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from blindsight.additive.block import AdditiveHeader
 from blindsight.columns import Region
 from blindsight.parameters import ParameterSet
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
@@ -103,6 +104,25 @@ class CompareTask:
     fields: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CombineTask:
+    """Adds up some ciphertexts of an additive scheme.
+
+    Attributes:
+        public_key: in the wire form.
+        insecure_small_keys: whether a key that anybody can break is taken.
+        result: the header of the whole result.
+        weights: one for each slice.
+        slices: the same ciphertexts of every block, without its header.
+    """
+
+    public_key: bytes
+    insecure_small_keys: bool
+    result: AdditiveHeader
+    weights: tuple[int, ...]
+    slices: tuple[bytes, ...]
+
+
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
     """Bytes of `ExpandTask.out`."""
     return count * sum(record.geometry(region).size_bytes for region in Region)
@@ -162,6 +182,13 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     from blindsight.untrusted.evaluator import scoring
 
     return scoring.compare(task)
+
+
+def combine(task: CombineTask) -> tuple[bytes, float]:
+    """Runs in a builder; see `combining.combine`."""
+    from blindsight.untrusted.evaluator import combining
+
+    return combining.combine(task)
 
 
 def ready() -> None:

@@ -7,6 +7,12 @@ from collections.abc import AsyncIterator
 from blindsight.columns import Region
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
+from blindsight.untrusted.evaluator.combine import (
+    AnnouncedBlock,
+    CombineAnswer,
+    CombineHeader,
+    CombinePlan,
+)
 from blindsight.untrusted.evaluator.refresh import Progress
 from blindsight.untrusted.evaluator.scorer import ScoreBlock
 from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, Plan, SearchHeader
@@ -40,7 +46,9 @@ def _segment(given: evaluator_pb2.SegmentId) -> SegmentKey:
         raise InvalidArgument(f"region {given.region}, want one of {[int(one) for one in Region]}") from None
 
 
-async def search_chunks(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> AsyncIterator[bytes]:
+async def chunks(
+    requests: AsyncIterator[evaluator_pb2.ScoreRequest] | AsyncIterator[evaluator_pb2.CombineRequest],
+) -> AsyncIterator[bytes]:
     """The chunks that follow.
 
     Raises:
@@ -50,6 +58,35 @@ async def search_chunks(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> 
         if request.WhichOneof("part") != "chunk":
             raise InvalidArgument("the stream holds something other than chunks after its header")
         yield request.chunk
+
+
+async def combine_header(requests: AsyncIterator[evaluator_pb2.CombineRequest]) -> CombineHeader:
+    """The header that a stream begins with.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise.
+    """
+    first = await anext(requests, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InvalidArgument("the stream does not begin with a header")
+    header = first.header
+    return CombineHeader(
+        header.public_key,
+        tuple(header.weights),
+        tuple(AnnouncedBlock(block.size_bytes, block.sha256) for block in header.blocks),
+        header.insecure_small_keys,
+    )
+
+
+def combine_response(answer: CombineAnswer) -> evaluator_pb2.CombineResponse:
+    """One message of a weighted sum."""
+    if isinstance(answer, bytes):
+        return evaluator_pb2.CombineResponse(chunk=answer)
+    if isinstance(answer, CombinePlan):
+        plan = evaluator_pb2.CombineResultHeader(size_bytes=answer.size_bytes)
+        return evaluator_pb2.CombineResponse(header=plan)
+    summary = evaluator_pb2.CombineSummary(compute_seconds=answer.compute_seconds)
+    return evaluator_pb2.CombineResponse(summary=summary)
 
 
 def score_response(answer: Answer) -> evaluator_pb2.ScoreResponse:

@@ -1,7 +1,8 @@
 """The storage service.  Zone: UNTRUSTED.
 
 It may know: opaque bytes (ciphertext blocks, sealed originals, sealed metadata and settings), random
-ids, keyed hashes, sizes, counts, times, public parameters, and which of them are asked for.
+ids, keyed hashes, sizes, counts, times, public parameters, the width, height and channels of photos with
+planes, and which of them are asked for.
 
 It never knows a key, a pixel, a vector, a score, a name or a file name, and it cannot compute on what
 it stores: no numpy, no scheme and no cipher is within its reach (an import contract keeps it so).

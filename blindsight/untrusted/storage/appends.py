@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from blindsight import metrics
@@ -16,6 +17,7 @@ from blindsight.untrusted.storage.records import (
     AppendHeader,
     AppendItem,
     CollectionRecord,
+    PieceRecord,
 )
 from blindsight.untrusted.storage.stores import Store
 from blindsight.untrusted.storage.sweeper import Sweeper
@@ -24,7 +26,9 @@ from blindsight.untrusted.storage.threads import Threads
 # Appends that are received at a time; each may hold its items' metadata beside the memory it shares.
 _AT_A_TIME = 16
 
-AppendPart = AppendHeader | list[AppendItem] | bytes
+_UPLOAD_BYTES = 16
+
+AppendPart = AppendHeader | list[AppendItem] | PieceRecord | bytes
 
 
 class ByteBudget:
@@ -57,7 +61,7 @@ class Appends:
     Args:
         store: where they go.
         threads: the store's.
-        sweeper: begins when an append retired segments.
+        sweeper: begins when an append retired segments, and frees what a failed one left.
         budget: memory for appends on their way in.
         stall_seconds: an append of which nothing comes for so long is given up.
     """
@@ -89,11 +93,14 @@ class Appends:
         async with self._turns:
             items = await parts.items(header.items_count)
             checks.require_items(items)
+            pieces = checks.require_planes(collection, items)
             originals = sum(item.original_size_bytes for item in items)
-            async with self._budget.reserve(header.block_size_bytes + originals):
+            largest = checks.seeded_bytes(collection, max(pieces)) if pieces else 0
+            async with self._budget.reserve(header.block_size_bytes + originals + largest):
                 batch = await self._receive(parts, collection, header, items)
-                answer = await self._threads.write(self._store.append, batch)
-        metrics.STORED_BYTES.inc(header.block_size_bytes + originals)
+                answer = await self._keep(parts, collection, batch, pieces)
+        planes = sum(checks.seeded_bytes(collection, count) for count in pieces)
+        metrics.STORED_BYTES.inc(header.block_size_bytes + originals + planes)
         metrics.STORED_ITEMS.inc(len(items))
         if header.retires:
             self._sweeper.begin()
@@ -105,8 +112,35 @@ class Appends:
         intake = _Intake(header, items)
         while not intake.complete:
             intake.add(await parts.chunk())
-        await parts.end()
         return await self._threads.read(intake.finish, collection)
+
+    async def _keep(
+        self, parts: _Parts, collection: CollectionRecord, batch: Append, pieces: Sequence[int]
+    ) -> Appended:
+        """Takes planes to the disk as they come; the append at the end makes them the items'."""
+        try:
+            for count in pieces:
+                record, data = await self._piece(parts, collection, count)
+                await self._threads.write(self._store.stage, batch.upload, record, data)
+            await parts.end()
+            return await self._threads.write(self._store.append, batch)
+        except BaseException:
+            if pieces:
+                self._sweeper.drop(batch.upload)
+            raise
+
+    async def _piece(
+        self, parts: _Parts, collection: CollectionRecord, count: int
+    ) -> tuple[PieceRecord, bytes]:
+        record = await parts.piece()
+        checks.require_piece_header(collection, count, record)
+        limit = checks.MAX_PIECE_BYTES
+        receiver = Receiver(record.size_bytes, record.sha256, limit_bytes=limit, what="piece")
+        while not receiver.complete:
+            receiver.add(await parts.chunk())
+        data = await self._threads.read(receiver.finish)
+        checks.require_seeded(collection, count, data)
+        return record, data
 
 
 class _Parts:
@@ -149,7 +183,13 @@ class _Parts:
     async def chunk(self) -> bytes:
         part = await self._next()
         if not isinstance(part, bytes):
-            raise InvalidArgument(f"{_name(part)}, want a chunk of the block or of an original")
+            raise InvalidArgument(f"{_name(part)}, want a chunk of the block, of an original or of planes")
+        return part
+
+    async def piece(self) -> PieceRecord:
+        part = await self._next()
+        if not isinstance(part, PieceRecord):
+            raise InvalidArgument(f"{_name(part)}, want the header of a piece of planes")
         return part
 
     async def end(self) -> None:
@@ -163,6 +203,8 @@ def _name(part: AppendPart | None) -> str:
         return "the end"
     if isinstance(part, AppendHeader):
         return "a header"
+    if isinstance(part, PieceRecord):
+        return "the header of a piece"
     return "a chunk" if isinstance(part, bytes) else f"{len(part)} items"
 
 
@@ -206,7 +248,7 @@ class _Intake:
         for original in originals:
             if original:
                 checks.require_sealed(original, "original")
-        return Append(self._header, tuple(self._items), block, originals)
+        return Append(self._header, tuple(self._items), block, originals, os.urandom(_UPLOAD_BYTES))
 
 
 def _original(item: AppendItem) -> Receiver | None:

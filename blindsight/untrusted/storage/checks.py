@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from blindsight.ciphertext import (
     SEALED_MAGIC,
     SECRET_MAGICS,
+    BlockHeader,
     Form,
     check_expected,
     check_size,
@@ -21,6 +22,7 @@ from blindsight.untrusted.storage.records import (
     AppendHeader,
     AppendItem,
     CollectionRecord,
+    PieceRecord,
     Region,
     SegmentId,
 )
@@ -29,11 +31,14 @@ MIB = 1 << 20
 MAX_BLOCK_BYTES = 256 * MIB
 MAX_ORIGINAL_BYTES = 80 * MIB
 MAX_ORIGINALS_BYTES = 256 * MIB
+# A piece of planes in memory; then it is on the disk.
+MAX_PIECE_BYTES = 8 * MIB
+MAX_PLANES_BYTES = 4096 * MIB
 MAX_METADATA_BYTES = 64 << 10
 MAX_METADATA_TOTAL_BYTES = 32 * MIB
 MAX_CONFIG_BYTES = 64 << 10
 # The most that one append can take of the memory for appends.
-MAX_APPEND_BYTES = MAX_BLOCK_BYTES + MAX_ORIGINALS_BYTES
+MAX_APPEND_BYTES = MAX_BLOCK_BYTES + MAX_ORIGINALS_BYTES + MAX_PIECE_BYTES
 
 MAX_HANDLES = 10_000
 MAX_SEGMENTS = 100_000
@@ -192,8 +197,51 @@ def _require_item(item: AppendItem) -> None:
         raise InvalidArgument("an original of 0 bytes has a digest, want none")
 
 
+def require_planes(collection: CollectionRecord, items: Sequence[AppendItem]) -> list[int]:
+    """Refuses planes whose geometry cannot be, or that are too large together.
+
+    Returns:
+        the number of ciphertexts of each piece that is to come.
+
+    Raises:
+        InvalidArgument: for the geometry.
+        ResourceExhausted: for the size.
+    """
+    parameters = collection.parameters
+    tilings = [item.planes.tiling(parameters) for item in items if item.planes is not None]
+    size = sum(tiling.size_bytes(parameters) for tiling in tilings)
+    if size > MAX_PLANES_BYTES:
+        raise ResourceExhausted(f"planes of {size} bytes in one append, want at most {MAX_PLANES_BYTES}")
+    return [count for tiling in tilings for count in tiling.pieces]
+
+
+def require_piece_header(collection: CollectionRecord, count: int, piece: PieceRecord) -> None:
+    """Refuses a piece of planes that is not of the size of so many ciphertexts, before a byte of it is taken.
+
+    Raises:
+        InvalidCiphertext: with both sizes.
+    """
+    wanted = seeded_bytes(collection, count)
+    if piece.size_bytes != wanted:
+        raise InvalidCiphertext(
+            f"piece of {piece.size_bytes} bytes, want {wanted} for {count} seeded ciphertexts"
+        )
+    require_digest(piece.sha256, "piece")
+
+
+def seeded_bytes(collection: CollectionRecord, count: int) -> int:
+    """Size of a block of so many seeded ciphertexts of this collection."""
+    header = BlockHeader(collection.parameters, collection.key_id, Form.SEEDED, polynomials=2, count=count)
+    return header.size_bytes
+
+
 def require_block(collection: CollectionRecord, region: Region, block: bytes) -> None:
-    """Refuses a block that is not a batch of seeded ciphertexts of this collection.
+    """Refuses a block that is not a batch of seeded ciphertexts of this collection; see `require_seeded`."""
+    require_seeded(collection, collection.geometry(region).columns, block)
+
+
+def require_seeded(collection: CollectionRecord, count: int, block: bytes) -> None:
+    """Refuses a block that is not so many seeded ciphertexts of this collection.
 
     Raises:
         SecretMaterialRefused: when it looks like a key.
@@ -203,9 +251,8 @@ def require_block(collection: CollectionRecord, region: Region, block: bytes) ->
     check_expected(header, collection.parameters, collection.key_id)
     if header.form is not Form.SEEDED:
         raise InvalidCiphertext(f"block of {header.form.name} ciphertexts, want {Form.SEEDED.name}")
-    columns = collection.geometry(region).columns
-    if header.count != columns:
-        raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {columns}")
+    if header.count != count:
+        raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {count}")
     check_size(header, len(block))
 
 

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from blindsight.ciphertext import BlockHeader, Form
 from blindsight.parameters import ParameterSet, by_name
+from blindsight.tiling import Tiling
 
 ID_BYTES = 16
 DIGEST_BYTES = 32
@@ -64,6 +65,8 @@ class CollectionRecord:
     items: int = 0
     items_added: int = 0
     size_bytes: int = 0
+    plane_items: int = 0
+    plane_bytes: int = 0
     fields: tuple[int, ...] = ()
 
     @property
@@ -84,6 +87,32 @@ class CollectionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Planes:
+    """Geometry of an item's encrypted pixel planes as announced; `tiling` tells whether it can be."""
+
+    width: int
+    height: int
+    channels: int
+    halo: int = 0
+
+    def tiling(self, parameters: ParameterSet) -> Tiling:
+        """How many pieces they are, and how large.
+
+        Raises:
+            InvalidArgument: when there are no such planes.
+        """
+        return Tiling(self.width, self.height, self.channels, parameters.ring_degree, self.halo)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRecord:
+    """Announces one piece of planes, a block of seeded ciphertexts; its bytes follow."""
+
+    size_bytes: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AppendItem:
     """One item of an append as announced; a size of 0 means that it has no original."""
 
@@ -91,6 +120,7 @@ class AppendItem:
     sealed_metadata: bytes = b""
     original_size_bytes: int = 0
     original_sha256: bytes = b""
+    planes: Planes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +140,18 @@ class AppendHeader:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """A whole append, received and checked; `originals` holds b"" where an item has none."""
+    """A whole append, received and checked.
+
+    Attributes:
+        originals: b"" where an item has none.
+        upload: under which the store has the pieces of all planes staged, in the items' order.
+    """
 
     header: AppendHeader
     items: tuple[AppendItem, ...]
     block: bytes
     originals: tuple[bytes, ...]
+    upload: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +208,20 @@ class SlotPage:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item's sealed metadata and the size of its original."""
+    """An item's sealed metadata, and the sizes of its original and of its planes."""
 
     handle: bytes
     sealed_metadata: bytes
     original_size_bytes: int
+    planes_size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanesRecord:
+    """Announces encrypted pixel planes; their pieces follow, each announced by itself."""
+
+    planes: Planes
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,16 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
             async for part in parts:
                 yield wire.original_message(part)
 
+    async def ReadPlanes(
+        self, request: pb.ReadPlanesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadPlanesResponse]:
+        checks.require_id(request.collection_id, "collection_id")
+        checks.require_id(request.handle, "handle")
+        snapshot = self._store.read_planes(request.collection_id, request.handle)
+        async with aclosing(self._threads.stream(snapshot)) as parts:
+            async for part in parts:
+                yield wire.planes_message(part)
+
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
         checks.require_id(request.collection_id, "collection_id")
         handles = list(request.handles)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from blindsight import logs
 from blindsight.errors import BlindsightError
@@ -23,13 +26,24 @@ class Sweeper:
 
     def begin(self) -> None:
         """Sweeps in the background; what an end of the process leaves over, the next start takes up."""
-        task = asyncio.create_task(self._sweep_and_log())
+        self._start(self.sweep)
+
+    def drop(self, upload: bytes) -> None:
+        """Frees in the background what was staged for an append that failed."""
+        self._start(partial(self._drop, upload))
+
+    async def _drop(self, upload: bytes) -> None:
+        await self._threads.write(self._store.discard, upload)
+        await self.sweep()
+
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.create_task(self._log_failure(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _sweep_and_log(self) -> None:
+    async def _log_failure(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await self.sweep()
+            await work()
         except BlindsightError as error:
             logs.get().warning("sweep_failed", reason=error.reason)
 

@@ -14,6 +14,9 @@ from blindsight.untrusted.storage.records import (
     CollectionRecord,
     LogRecord,
     OriginalRecord,
+    PieceRecord,
+    Planes,
+    PlanesRecord,
     Region,
     SegmentId,
     SlotPage,
@@ -52,6 +55,8 @@ def collection_message(record: CollectionRecord) -> pb.Collection:
         items=record.items,
         items_added=record.items_added,
         size_bytes=record.size_bytes,
+        plane_items=record.plane_items,
+        plane_bytes=record.plane_bytes,
         fields=record.fields,
     )
 
@@ -93,8 +98,12 @@ async def append_parts(requests: AsyncIterator[pb.AppendRequest]) -> AsyncIterat
             yield [_item_from(item) for item in request.items.items]
         elif kind == "chunk":
             yield request.chunk
+        elif kind == "piece":
+            yield PieceRecord(request.piece.size_bytes, request.piece.sha256)
         else:
-            raise InvalidArgument("an append message without a part, want a header, items or a chunk")
+            raise InvalidArgument(
+                "an append message without a part, want a header, items, the header of a piece or a chunk"
+            )
 
 
 def _header_from(message: pb.AppendHeader) -> AppendHeader:
@@ -113,8 +122,16 @@ def _header_from(message: pb.AppendHeader) -> AppendHeader:
 
 def _item_from(message: pb.AppendItem) -> AppendItem:
     return AppendItem(
-        message.handle, message.sealed_metadata, message.original_size_bytes, message.original_sha256
+        message.handle,
+        message.sealed_metadata,
+        message.original_size_bytes,
+        message.original_sha256,
+        _planes_from(message.planes) if message.HasField("planes") else None,
     )
+
+
+def _planes_from(message: pb.Planes) -> Planes:
+    return Planes(message.width, message.height, message.channels, message.halo)
 
 
 def batch_message(part: LogRecord | BatchRecord | bytes) -> pb.ReadBatchesResponse:
@@ -171,6 +188,7 @@ def item_message(item: StoredItem) -> pb.Item:
         handle=item.handle,
         sealed_metadata=item.sealed_metadata,
         original_size_bytes=item.original_size_bytes,
+        planes_size_bytes=item.planes_size_bytes,
     )
 
 
@@ -179,3 +197,19 @@ def original_message(part: OriginalRecord | bytes) -> pb.ReadOriginalResponse:
     if isinstance(part, bytes):
         return pb.ReadOriginalResponse(chunk=part)
     return pb.ReadOriginalResponse(header=pb.OriginalHeader(size_bytes=part.size_bytes, sha256=part.sha256))
+
+
+def planes_message(part: PlanesRecord | PieceRecord | bytes) -> pb.ReadPlanesResponse:
+    """One part of planes."""
+    if isinstance(part, bytes):
+        return pb.ReadPlanesResponse(chunk=part)
+    if isinstance(part, PieceRecord):
+        piece = pb.PieceHeader(size_bytes=part.size_bytes, sha256=part.sha256)
+        return pb.ReadPlanesResponse(piece=piece)
+    planes = pb.Planes(
+        width=part.planes.width,
+        height=part.planes.height,
+        channels=part.planes.channels,
+        halo=part.planes.halo,
+    )
+    return pb.ReadPlanesResponse(header=pb.PlanesHeader(planes=planes, size_bytes=part.size_bytes))

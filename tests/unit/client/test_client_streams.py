@@ -24,6 +24,7 @@ class Keyholder(keyholder_pb2_grpc.KeyholderServiceServicer):
         self.ingest = lambda requests, context: iter(())
         self.search = lambda requests, context: iter(())
         self.original = lambda request: iter(())
+        self.planes = lambda request: iter(())
 
     def GetCollection(self, request, context):
         about = pb.Collection(name=request.name, metric=pb.METRIC_COSINE, dimension=3)
@@ -40,6 +41,9 @@ class Keyholder(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     def GetOriginal(self, request, context):
         yield from self.original(request)
+
+    def GetPlanes(self, request, context):
+        yield from self.planes(request)
 
 
 @pytest.fixture
@@ -296,3 +300,52 @@ def test_another_service_is_no_keyholder():
     with pytest.raises(errors.Unavailable, match="is no keyholder"):
         blindsight.connect(f"127.0.0.1:{port}")
     server.stop(None).wait()
+
+
+# --- planes --------------------------------------------------------------------------------------------
+
+PIXELS = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
+RAW = PIXELS.tobytes()
+
+
+def planes_header(**changes):
+    about = {"width": 4, "height": 2, "channels": 3, "sha256": streams.digest(PIXELS.tobytes()), **changes}
+    return pb.GetPlanesResponse(header=pb.PlanesHeader(**about))
+
+
+def planes_chunk(data=RAW):
+    return pb.GetPlanesResponse(chunk=data)
+
+
+def test_planes_are_put_together_from_chunks_and_can_be_written_to(served, photos):
+    data = PIXELS.tobytes()
+    served.planes = lambda request: iter([planes_header(), planes_chunk(data[:5]), planes_chunk(data[5:])])
+    image = photos.planes("1")
+    np.testing.assert_array_equal(image, PIXELS)
+    image[0] = 0
+    served.planes = lambda request: iter([planes_header(width=12, channels=1), planes_chunk()])
+    assert photos.planes("1").shape == (2, 12)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [planes_header()],
+        [planes_header(), planes_chunk(b"x")],
+        [planes_header(), planes_chunk(bytes(24))],
+        [planes_header(), planes_chunk(bytes(25))],
+        [planes_header(width=5), planes_chunk()],
+        [planes_header(width=2**32 - 1, height=2**32 - 1), planes_chunk()],
+        [planes_header(sha256=b"")],
+    ],
+    ids=["nothing", "less", "other", "more", "wider", "huge", "no digest"],
+)
+def test_planes_that_are_not_what_was_announced_are_data_loss(served, photos, answers):
+    served.planes = lambda request: iter(answers)
+    with pytest.raises(errors.DataLoss, match="the planes"):
+        photos.planes("1")
+
+
+def test_planes_without_a_header_are_incomplete(served, photos):
+    with pytest.raises(errors.BlindsightError, match="without its last message"):
+        photos.planes("1")

@@ -293,3 +293,81 @@ def test_a_message_quotes_neither_bytes_nor_objects(photo):
     # Nor does a traceback lead to Pillow's own message, which quotes them.
     assert refused.value.__cause__ is None
     assert refused.value.__suppress_context__
+
+
+# --- pixels for planes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP", "JPEG"])
+def test_pixels_are_those_that_pillow_shows(photo, mode, form):
+    data = encoded(photo.convert(mode), form)
+    pixels = images.pixels(data)
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(pixels.values, expected)
+    assert (pixels.values.dtype, pixels.values.ndim) == (np.uint8, 2 if mode == "L" else 3)
+    assert pixels.remark == ""
+
+
+def test_pixels_stand_upright_in_full_size(photo):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    large = photo.resize((1400, 900))
+    pixels = images.pixels(encoded(large, "PNG", exif=exif))
+    np.testing.assert_array_equal(pixels.values, np.asarray(large.transpose(Image.Transpose.ROTATE_270)))
+
+
+def sixteen_bit_png():
+    """RGB of 16 bits a channel, which Pillow cannot write."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = b"".join(b"\0" + struct.pack(">12H", *range(0, 60000, 5000)) for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def animated():
+    frames = [Image.new("L", (9, 9), shade) for shade in (0, 128, 255)]
+    return encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "said"),
+    [
+        (lambda photo: encoded(photo.convert("L").convert("I;16")), (64, 96), "more than 8 bits a channel"),
+        (lambda photo: sixteen_bit_png(), (4, 4, 3), "more than 8 bits a channel"),
+        (lambda photo: encoded(photo.quantize(16)), (64, 96, 3), "palette resolved to RGB"),
+        (lambda photo: encoded(photo.convert("RGBA")), (64, 96, 3), "transparency put on white"),
+        (lambda photo: encoded(photo.convert("LA")), (64, 96), "transparency put on white"),
+        (lambda photo: encoded(photo.convert("CMYK"), "JPEG"), (64, 96, 3), "CMYK brought to RGB"),
+        (lambda photo: animated(), (9, 9), "the first of 3 frames"),
+        (lambda photo: encoded(photo.convert("1")), (64, 96), ""),
+    ],
+    ids=["deep grey", "deep colour", "palette", "alpha", "grey alpha", "cmyk", "animated", "bits"],
+)
+def test_what_is_converted_is_said(photo, make, shape, said):
+    pixels = images.pixels(make(photo))
+    assert pixels.values.shape == shape
+    assert pixels.values.dtype == np.uint8
+    assert said in pixels.remark
+    assert bool(said) == bool(pixels.remark)
+
+
+def test_a_photo_of_too_many_pixels_for_planes_is_refused_by_its_header():
+    with pytest.raises(
+        InvalidImage, match=r"4000 x 3000 pixels is too large for planes: 12000000 .* 8388608"
+    ):
+        images.pixels(png_that_announces(4000, 3000))
+
+
+@pytest.mark.parametrize("data", [b"", b"text", png_that_announces(50, 50)])
+def test_what_is_no_photo_has_no_pixels(data):
+    with pytest.raises(InvalidImage):
+        images.pixels(data)

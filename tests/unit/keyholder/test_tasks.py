@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blindsight.columns import Layout
-from blindsight.errors import InvalidCiphertext
+from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import CKKS_4096
 from blindsight.residues import full_block
 from blindsight.trusted.keyholder import keys, tasks
@@ -65,3 +65,12 @@ def test_a_pair_that_was_not_multiplied_is_refused(key_id):
 def test_the_product_of_a_pair_is_rounded_to_its_grid(key_id):
     assert tasks.decrypt_pair(CKKS_4096.name, LAYOUT, results(key_id, 1)) == 0
     assert CKKS_4096.pair_grid < CKKS_4096.score_grid
+
+
+@pytest.mark.parametrize("value", [-1, 256, 1000])
+def test_planes_that_hold_no_pixels_are_data_loss(key_id, value):
+    tiles = np.full((2, CKKS_4096.ring_degree), 7)
+    assert (tasks.decrypt_planes(CKKS_4096.name, tasks.encrypt_planes(CKKS_4096.name, tiles)) == 7).all()
+    tiles[1, 5] = value
+    with pytest.raises(DataLoss, match="do not hold pixels"):
+        tasks.decrypt_planes(CKKS_4096.name, tasks.encrypt_planes(CKKS_4096.name, tiles))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.storage import (
+    LARGE_PLANES,
     MAIN_0,
     TAIL_0,
     Batches,
@@ -17,12 +19,15 @@ from support.storage import (
     identifier,
     items,
     original_of,
+    pieces_of,
+    sha256,
+    with_planes,
 )
 
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound, ResourceExhausted
-from blindsight.untrusted.storage.records import Append
+from blindsight.untrusted.storage.records import Append, PieceRecord
 from blindsight.untrusted.storage.stores.sqlite import FILE_NAME, SqliteStore
-from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION
+from blindsight.untrusted.storage.stores.sqlite.connections import OLDEST_VERSION, SCHEMA_VERSION
 
 COLLECTION = collection()
 MADE = items(3, metadata_bytes=300, original_bytes=20_000)
@@ -84,7 +89,7 @@ def test_the_database_is_set_up_for_durable_commits(folder: Path) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
 
 
-@pytest.mark.parametrize(("version", "age"), [(SCHEMA_VERSION + 1, "newer"), (SCHEMA_VERSION - 1, "older")])
+@pytest.mark.parametrize(("version", "age"), [(SCHEMA_VERSION + 1, "newer"), (OLDEST_VERSION - 1, "older")])
 def test_another_schema_version_is_refused_with_both_versions(folder: Path, version: int, age: str) -> None:
     with sqlite3.connect(folder / FILE_NAME) as db:
         db.execute("UPDATE schema_version SET version = ?", (version,))
@@ -278,3 +283,172 @@ def test_a_collection_of_an_earlier_life_is_not_mistaken_for_the_next(tmp_path: 
     new = store.create_collection(collection(7, name_tag=identifier("seven")))
     assert store.list_collections(after, 2) == ([new], 0)
     store.close()
+
+
+# --- planes -------------------------------------------------------------------------------------------
+
+PIECES = pieces_of(LARGE_PLANES, 5)
+WITH_PLANES = with_planes(items(1)[0], LARGE_PLANES)
+UPLOAD = identifier("upload")
+
+
+def stage(store: SqliteStore, count: int = len(PIECES)) -> None:
+    for piece in PIECES[:count]:
+        store.stage(UPLOAD, PieceRecord(len(piece), sha256(piece)), piece)
+
+
+def stage_again_and_again(store: SqliteStore) -> None:
+    for _ in range(4):
+        stage(store)
+
+
+def append_planes(store: SqliteStore, batches: Batches) -> None:
+    stage(store)
+    store.append(replace(batches.make(MAIN_0, [WITH_PLANES]), upload=UPLOAD))
+
+
+def sweep(store: SqliteStore) -> None:
+    while store.sweep():
+        pass
+
+
+@pytest.fixture
+def planes_folder(tmp_path: Path) -> Path:
+    """A closed store with one item that has planes."""
+    store = SqliteStore(tmp_path)
+    append_planes(store, Batches(store.create_collection(COLLECTION)))
+    store.close()
+    return tmp_path
+
+
+def test_what_a_killed_process_had_staged_is_freed_by_the_next(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.create_collection(COLLECTION)
+    stage(store, 1)
+    store.close()
+    part = PIECES[0][9000:9064]
+    assert part in everywhere(tmp_path)
+    again = SqliteStore(tmp_path)
+    sweep(again)
+    again.close()
+    assert part not in everywhere(tmp_path)
+
+
+def test_deleted_planes_stand_in_no_file(planes_folder: Path) -> None:
+    store = SqliteStore(planes_folder)
+    parts = [piece[9000:9064] for piece in PIECES]
+    assert all(part in everywhere(planes_folder) for part in parts)
+    store.delete_items(COLLECTION.collection_id, [WITH_PLANES.handle])
+    sweep(store)
+    left = everywhere(planes_folder)
+    assert not any(part in left for part in parts)
+    store.close()
+
+
+def test_a_flipped_bit_in_a_piece_is_data_loss_before_its_end(planes_folder: Path) -> None:
+    data = (planes_folder / FILE_NAME).read_bytes()
+    damage(planes_folder, data.index(PIECES[1][5000:5032]))
+    store = SqliteStore(planes_folder)
+    received = []
+    with pytest.raises(DataLoss, match="not what was written"):
+        received.extend(store.read_planes(COLLECTION.collection_id, WITH_PLANES.handle))
+    whole = sum(len(part) for part in received if isinstance(part, bytes))
+    assert len(PIECES[0]) <= whole < len(PIECES[0]) + len(PIECES[1])
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE planes SET width = 599",  # as many tiles, other pixels
+        "UPDATE planes SET width = 'wide'",
+        "UPDATE planes SET channels = -1",
+        "UPDATE planes SET size_bytes = size_bytes - 1",
+        "UPDATE plane_pieces SET position = 5 - position",
+        "UPDATE plane_pieces SET size_bytes = size_bytes + 1 WHERE position = 0",
+        "DELETE FROM plane_pieces WHERE position = 1",
+        "DELETE FROM blobs WHERE number IN (SELECT blob FROM plane_pieces)",
+    ],
+)
+def test_planes_of_which_a_row_was_changed_are_data_loss(planes_folder: Path, change: str) -> None:
+    with sqlite3.connect(planes_folder / FILE_NAME) as db:
+        db.execute(change)
+    db.close()
+    store = SqliteStore(planes_folder)
+    with pytest.raises(DataLoss, match="not what was written"):
+        list(store.read_planes(COLLECTION.collection_id, WITH_PLANES.handle))
+    store.close()
+
+
+def test_a_disk_that_fills_up_while_staging_keeps_what_was_there(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, max_bytes=4 << 20)
+    batches = Batches(store.create_collection(COLLECTION))
+    store.append(batches.make(MAIN_0, MADE, ORIGINALS))
+    before = contents(store)
+    with pytest.raises(ResourceExhausted, match="disk is full"):
+        stage_again_and_again(store)
+    assert contents(store) == before
+    store.discard(UPLOAD)
+    sweep(store)
+    stage(store)
+    store.close()
+
+
+# --- databases of earlier versions --------------------------------------------------------------------
+
+
+@pytest.fixture
+def version_1(folder: Path) -> Path:
+    """A database with two batches as the first version wrote it."""
+    new = sqlite3.connect(folder / FILE_NAME)
+    old = sqlite3.connect(folder / "old")
+    old.executescript((Path(__file__).parent / "schema_1.sql").read_text())
+    for (table,) in old.execute("SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE TABLE%'").fetchall():
+        if table in ("schema_version", "sqlite_sequence"):
+            continue
+        columns = ", ".join(row[1] for row in old.execute(f"PRAGMA table_info({table})"))
+        rows = new.execute(f"SELECT {columns} FROM {table}").fetchall()
+        marks = ", ".join("?" * (columns.count(",") + 1))
+        old.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
+    old.commit()
+    old.close()
+    new.close()
+    (folder / "old").replace(folder / FILE_NAME)
+    return folder
+
+
+def test_a_database_of_version_1_is_brought_up_to_date_with_all_it_has(version_1: Path) -> None:
+    store = SqliteStore(version_1)
+    assert store.status().schema_version == SCHEMA_VERSION
+    record = store.get_collection(COLLECTION.collection_id)
+    assert (record.items, record.plane_items, record.plane_bytes, record.fields) == (5, 0, 0, ())
+    key = COLLECTION.collection_id
+    originals = [b"".join(list(store.read_original(key, item.handle))[1:]) for item in MADE]  # type: ignore[arg-type]
+    assert originals == ORIGINALS
+    sequence = store.delete_items(key, [WITH_PLANES.handle]).sequence
+    append_planes(store, Batches(record, sequence=sequence, filled={MAIN_0: 3}, made=9))
+    store.close()
+
+
+def test_after_the_migration_a_database_opens_like_a_new_one(version_1: Path) -> None:
+    SqliteStore(version_1).close()
+    store = SqliteStore(version_1)
+    before = contents(store)
+    store.close()
+    again = SqliteStore(version_1)
+    assert contents(again) == before
+    again.close()
+
+
+def test_a_migration_that_fails_changes_nothing(version_1: Path) -> None:
+    db = sqlite3.connect(version_1 / FILE_NAME)
+    db.execute("CREATE TABLE staged (what)")
+    db.commit()
+    db.close()
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            SqliteStore(version_1)
+    db = sqlite3.connect(version_1 / FILE_NAME)
+    assert db.execute("SELECT version FROM schema_version").fetchone() == (1,)
+    assert "plane_items" not in [row[1] for row in db.execute("PRAGMA table_info(collections)")]
+    db.close()

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 from support.storage import (
+    LARGE_PLANES,
     MAIN_0,
     MAIN_1,
+    SMALL_PLANES,
     TAIL_0,
     TAIL_1,
     Batches,
@@ -17,8 +19,10 @@ from support.storage import (
     identifier,
     items,
     original_of,
+    pieces_of,
     sealed,
     sha256,
+    with_planes,
 )
 
 from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, ResourceExhausted
@@ -31,6 +35,8 @@ from blindsight.untrusted.storage.records import (
     CollectionRecord,
     LogRecord,
     OriginalRecord,
+    PieceRecord,
+    PlanesRecord,
     Region,
     SegmentId,
     SlotRun,
@@ -73,6 +79,35 @@ def read_original(store: Store, handle: bytes) -> tuple[OriginalRecord, bytes]:
     header, *parts = store.read_original(COLLECTION.collection_id, handle)
     assert isinstance(header, OriginalRecord)
     return header, b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def read_planes(store: Store, handle: bytes) -> tuple[PlanesRecord, list[bytes]]:
+    header, *parts = store.read_planes(COLLECTION.collection_id, handle)
+    assert isinstance(header, PlanesRecord)
+    pieces: list[bytes] = []
+    announced: list[PieceRecord] = []
+    for part in parts:
+        if isinstance(part, PieceRecord):
+            announced.append(part)
+            pieces.append(b"")
+        else:
+            assert isinstance(part, bytes)
+            pieces[-1] += part
+    assert announced == [PieceRecord(len(piece), sha256(piece)) for piece in pieces]
+    return header, pieces
+
+
+def staged(store: Store, append: Append, pieces: list[bytes]) -> Append:
+    """The append with its pieces staged."""
+    upload = identifier("upload", append.header.batch_id)
+    for piece in pieces:
+        store.stage(upload, PieceRecord(len(piece), sha256(piece)), piece)
+    return replace(append, upload=upload)
+
+
+def sweep(store: Store) -> None:
+    while store.sweep():
+        pass
 
 
 def whole(store: Store) -> tuple[object, ...]:
@@ -175,6 +210,7 @@ def test_an_unknown_collection_is_not_found_anywhere(store: Store) -> None:
         lambda: list(store.read_slots(unknown)),
         lambda: store.get_items(unknown, handles(items(1))),
         lambda: list(store.read_original(unknown, identifier("item", 0))),
+        lambda: list(store.read_planes(unknown, identifier("item", 0))),
         lambda: store.delete_items(unknown, handles(items(1))),
     ]
     for call in calls:
@@ -581,3 +617,141 @@ def test_appends_of_many_threads_never_mix(store: Store, batches: Batches) -> No
         racer.join()
     assert sorted(outcomes) == ["conflict"] * 7 + ["stored"]
     assert (state(store).sequence, state(store).items) == (1, 1)
+
+
+# --- planes -------------------------------------------------------------------------------------------
+
+
+def test_planes_come_back_piece_by_piece(store: Store, batches: Batches) -> None:
+    made = items(4, metadata_bytes=20, original_bytes=500)
+    made[1], made[3] = with_planes(made[1], LARGE_PLANES), with_planes(made[3])
+    large, small = pieces_of(LARGE_PLANES, 1), pieces_of(SMALL_PLANES, 3)
+    assert (len(large), len(small)) == (2, 1)
+    append = batches.make(MAIN_0, made, [original_of(n, 500) for n in range(4)])
+    assert store.append(staged(store, append, large + small)) == Appended(1, 0)
+    sizes = [sum(map(len, pieces)) for pieces in (large, small)]
+    assert read_planes(store, made[1].handle) == (PlanesRecord(LARGE_PLANES, sizes[0]), large)
+    assert read_planes(store, made[3].handle) == (PlanesRecord(SMALL_PLANES, sizes[1]), small)
+    found = store.get_items(COLLECTION.collection_id, handles(made))
+    assert [item.planes_size_bytes for item in found] == [0, sizes[0], 0, sizes[1]]
+    assert read_original(store, made[3].handle)[1] == original_of(3, 500)
+    for handle in (made[0].handle, identifier("unknown")):
+        with pytest.raises(NotFound, match="planes"):
+            read_planes(store, handle)
+
+
+def test_planes_of_an_item_without_anything_else_come_back(store: Store, batches: Batches) -> None:
+    made = [with_planes(item) for item in items(1)]
+    store.append(staged(store, batches.make(MAIN_0, made), pieces_of(SMALL_PLANES)))
+    assert read_planes(store, made[0].handle)[1] == pieces_of(SMALL_PLANES)
+
+
+def test_planes_are_counted_as_they_come_and_go(store: Store, batches: Batches) -> None:
+    made = [with_planes(item) for item in items(2, metadata_bytes=10)]
+    first, second = (pieces_of(SMALL_PLANES, number) for number in range(2))
+    size = len(first[0])
+    append = batches.make(MAIN_0, [*made, *items(1, start=2)])
+    store.append(staged(store, append, first + second))
+    record = state(store)
+    assert (record.plane_items, record.plane_bytes) == (2, 2 * size)
+    assert record.size_bytes == len(append.block) + 20 + 2 * size
+    store.delete_items(COLLECTION.collection_id, handles([made[0], *items(1, start=2)]))
+    record = state(store)
+    assert (record.plane_items, record.plane_bytes, record.items) == (1, size, 1)
+    assert record.size_bytes == len(append.block) + 10 + size
+    with pytest.raises(NotFound):
+        read_planes(store, made[0].handle)
+    assert read_planes(store, made[1].handle)[1] == second
+
+
+def test_planes_stay_with_an_item_that_moves(store: Store, batches: Batches) -> None:
+    made = [with_planes(items(1, metadata_bytes=10)[0]), *items(1, start=1)]
+    store.append(staged(store, batches.make(TAIL_0, made), pieces_of(SMALL_PLANES)))
+    before = state(store)
+    moving = batches.make(MAIN_0, items(2), retires=[TAIL_0])
+    store.append(moving)
+    sweep(store)
+    assert read_planes(store, made[0].handle)[1] == pieces_of(SMALL_PLANES)
+    after = state(store)
+    assert (after.plane_items, after.plane_bytes) == (1, before.plane_bytes)
+
+
+def test_an_item_that_moves_brings_no_planes(store: Store, batches: Batches) -> None:
+    store.append(batches.make(TAIL_0, items(1)))
+    moving = batches.make(MAIN_0, [with_planes(items(1)[0])], retires=[TAIL_0])
+    refused(store, staged(store, moving, pieces_of(SMALL_PLANES)), InvalidArgument, "item 0 moves")
+
+
+def test_what_is_staged_is_no_items_until_it_is_appended(store: Store, batches: Batches) -> None:
+    before = whole(store)
+    append = staged(store, batches.make(MAIN_0, [with_planes(items(1)[0])]), pieces_of(SMALL_PLANES))
+    sweep(store)
+    assert whole(store) == before
+    store.append(append)
+    assert read_planes(store, append.items[0].handle)[1] == pieces_of(SMALL_PLANES)
+
+
+def test_uploads_that_come_at_once_are_not_mixed_up(store: Store, batches: Batches) -> None:
+    uploads = [identifier("upload", number) for number in range(2)]
+    pieces = [pieces_of(LARGE_PLANES, number) for number in range(2)]
+    for place in range(2):
+        for upload, of in zip(uploads, pieces, strict=True):
+            store.stage(upload, PieceRecord(len(of[place]), sha256(of[place])), of[place])
+    for number, upload in enumerate(uploads):
+        append = batches.make(MAIN_0, [with_planes(items(1, start=number)[0], LARGE_PLANES)])
+        store.append(replace(append, upload=upload))
+        assert read_planes(store, append.items[0].handle)[1] == pieces[number]
+
+
+def test_a_discarded_upload_is_gone_and_its_append_refused(store: Store, batches: Batches) -> None:
+    append = staged(store, batches.make(MAIN_0, [with_planes(items(1)[0])]), pieces_of(SMALL_PLANES))
+    full = store.status().disk_bytes
+    for _ in range(2):
+        store.discard(append.upload)
+    sweep(store)
+    assert store.status().disk_bytes < full
+    refused(store, append, InvalidArgument, "0 pieces of planes are staged, want 1")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_an_append_with_fewer_or_more_pieces_than_its_planes_is_refused(
+    store: Store, batches: Batches, count: int
+) -> None:
+    pieces = (pieces_of(LARGE_PLANES) * 2)[:count]
+    append = staged(store, batches.make(MAIN_0, [with_planes(items(1)[0], LARGE_PLANES)]), pieces)
+    refused(store, append, InvalidArgument, f"{count} pieces of planes are staged, want 2")
+
+
+def test_a_repeated_batch_drops_the_planes_that_came_again(store: Store, batches: Batches) -> None:
+    append = batches.make(MAIN_0, [with_planes(items(1)[0])])
+    store.append(staged(store, append, pieces_of(SMALL_PLANES)))
+    before, full = whole(store), store.status().disk_bytes
+    again = staged(store, append, pieces_of(SMALL_PLANES, 7))
+    assert store.append(again) == Appended(1, 0)
+    sweep(store)
+    assert whole(store) == before
+    assert store.status().disk_bytes <= full
+    assert read_planes(store, append.items[0].handle)[1] == pieces_of(SMALL_PLANES)
+
+
+def test_a_deleted_collection_takes_its_planes_along(store: Store) -> None:
+    empty = store.status().disk_bytes
+    record = store.create_collection(COLLECTION)
+    append = Batches(record).make(MAIN_0, [with_planes(items(1)[0], LARGE_PLANES)])
+    store.append(staged(store, append, pieces_of(LARGE_PLANES)))
+    store.delete_collection(COLLECTION.collection_id)
+    sweep(store)
+    assert store.status().disk_bytes <= empty
+    store.create_collection(COLLECTION)
+    assert (state(store).plane_items, state(store).plane_bytes) == (0, 0)
+
+
+def test_planes_are_read_to_their_end_while_their_item_is_deleted(store: Store, batches: Batches) -> None:
+    append = batches.make(MAIN_0, [with_planes(items(1)[0], LARGE_PLANES)])
+    store.append(staged(store, append, pieces_of(LARGE_PLANES)))
+    reading = store.read_planes(COLLECTION.collection_id, append.items[0].handle)
+    next(reading)
+    store.delete_items(COLLECTION.collection_id, handles(append.items))
+    sweep(store)
+    rest = b"".join(part for part in reading if isinstance(part, bytes))
+    assert rest == b"".join(pieces_of(LARGE_PLANES))

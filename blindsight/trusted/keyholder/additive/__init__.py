@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
 from blindsight.additive import block as wire
-from blindsight.additive import keys, layout, schemes
+from blindsight.additive import keys, schemes
 from blindsight.additive.block import AdditiveBlock, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import Integers
@@ -105,18 +105,9 @@ class AdditiveKey:
         """
         if values.ndim != 2 or not values.size:
             raise InvalidArgument(f"values of shape {values.shape}, want [rows, columns]")
-        public = self.public_key
-        planned = layout.plan(
-            (values.shape[0], values.shape[1]),
-            public.group.message_bits,
-            value_bits,
-            guard_bits,
-            scale_bits,
-            packed=schemes.SCHEMES[public.scheme].packed,
-        )
-        size = wire.number_bytes(public, planned)
-        header = AdditiveHeader(public.scheme, public.key_id, planned, size)
-        return AdditiveBlock(header, self._half.encrypt(planned.pack(values), header))
+        shape = values.shape[0], values.shape[1]
+        header = wire.fresh_header(self.public_key, shape, value_bits, guard_bits, scale_bits)
+        return AdditiveBlock(header, self._half.encrypt(header.layout.pack(values), header))
 
     def read(self, data: bytes) -> AdditiveBlock:
         """A block from the wire, every field and every number checked.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from blindsight import server, streams
+from blindsight.additive.keys import AdditivePublicKey
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
@@ -108,6 +109,43 @@ class EvaluatorClient:
         async with calls.calling("evaluator", self._channel):
             answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
         return answer.block
+
+    async def combine(
+        self,
+        public_key: AdditivePublicKey,
+        weights: Sequence[int],
+        blocks: Sequence[bytes],
+        *,
+        insecure_small_keys: bool = False,
+    ) -> AsyncGenerator[bytes, None]:
+        """The weighted sum of blocks, as pieces of a block while it is computed.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        announced = [
+            evaluator_pb2.AnnouncedBlock(
+                size_bytes=len(block), sha256=await asyncio.to_thread(streams.digest, block)
+            )
+            for block in blocks
+        ]
+        header = evaluator_pb2.CombineHeader(
+            public_key=public_key.to_bytes(),
+            weights=weights,
+            blocks=announced,
+            insecure_small_keys=insecure_small_keys,
+        )
+
+        async def requests() -> AsyncIterator[evaluator_pb2.CombineRequest]:
+            yield evaluator_pb2.CombineRequest(header=header)
+            for block in blocks:
+                for chunk in streams.chunks(block):
+                    yield evaluator_pb2.CombineRequest(chunk=chunk)
+
+        async with calls.calling("evaluator", self._channel):
+            async for response in self._stub.Combine(requests(), metadata=calls.metadata()):
+                if response.WhichOneof("part") == "chunk":
+                    yield response.chunk
 
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 
 from blindsight import server, streams
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.errors import DataLoss, Unavailable
+from blindsight.errors import BlindsightError, DataLoss, Unavailable
+from blindsight.parameters import ParameterSet
+from blindsight.planes import Integers, PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import NewItem, PeerStatus, StoredCollection, StoredItem
@@ -22,6 +25,10 @@ _MAX_BLOCK_BYTES = 1 << 30
 _MAX_ORIGINAL_BYTES = 128 << 20
 # Items a message: each costs a handle, a digest and a little framing beside its metadata.
 _ITEM_FRAMING_BYTES = 80
+
+
+# Tiles [count, N] to blocks of them, piece by piece.
+EncryptPlanes = Callable[[Integers], AsyncGenerator[bytes, None]]
 
 
 class StorageClient:
@@ -105,8 +112,12 @@ class StorageClient:
         block: bytes,
         items: Sequence[NewItem],
         retires: Sequence[SegmentKey] = (),
+        encrypt_planes: EncryptPlanes | None = None,
     ) -> tuple[int, int]:
         """Appends a batch; tried again under the same batch id while storage is away.
+
+        Args:
+            encrypt_planes: makes the pieces of items' planes, anew for every attempt: they are not kept.
 
         Returns:
             sequence and epoch of the batch; it is durable.
@@ -131,13 +142,17 @@ class StorageClient:
         messages = await asyncio.to_thread(lambda: list(_item_messages(items)))
         for attempt in range(APPEND_ATTEMPTS):
             await server.connected(self._channel, "storage")
+            parts = _Parts(header, messages, block, items, encrypt_planes)
             try:
                 with calls.errors_of("storage"):
-                    parts = _append_parts(header, messages, block, items)
                     answer = await self._stub.Append(
-                        parts, metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
+                        parts.stream(), metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
                     )
                 return answer.sequence, answer.epoch
+            except asyncio.CancelledError:
+                if parts.error is not None:
+                    raise parts.error from None
+                raise
             except Unavailable:
                 if attempt + 1 == APPEND_ATTEMPTS:
                     raise
@@ -203,7 +218,9 @@ class StorageClient:
                     request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
                 )
             for item in answer.items:
-                found[item.handle] = StoredItem(item.handle, item.sealed_metadata, item.original_size_bytes)
+                found[item.handle] = StoredItem(
+                    item.handle, item.sealed_metadata, item.original_size_bytes, item.planes_size_bytes
+                )
         return found
 
     async def read_original(self, collection_id: bytes, handle: bytes) -> bytes:
@@ -227,6 +244,35 @@ class StorageClient:
         if receiver is None:
             raise DataLoss("storage sent no original")
         return receiver.finish()
+
+    async def read_planes(
+        self, collection_id: bytes, handle: bytes, parameters: ParameterSet
+    ) -> AsyncGenerator[PlaneLayout | bytes, None]:
+        """One photo's encrypted planes: their layout, then the pieces.
+
+        Raises:
+            NotFound: when the item has none.
+            InvalidArgument: when storage's answer is no layout, or not the pieces of it.
+        """
+        request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
+        limits: Iterator[int] = iter(())
+        receiver: streams.Receiver | None = None
+        async with calls.calling("storage", self._channel):
+            async for response in self._stub.ReadPlanes(request, metadata=calls.metadata()):
+                part = response.WhichOneof("part")
+                if part == "header":
+                    layout = _plane_layout(response.header.planes, parameters)
+                    limits = (layout.piece_bytes(parameters, count) for count in layout.pieces)
+                    yield layout
+                elif part == "piece":
+                    piece, limit = response.piece, next(limits, 0)
+                    receiver = streams.Receiver(
+                        piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
+                    )
+                elif receiver is not None:
+                    receiver.add(response.chunk)
+                    if receiver.complete:
+                        yield receiver.finish()
 
     async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
         """Deletes items; returns how many were live, and the sequence."""
@@ -270,6 +316,8 @@ def _collection(message: storage_pb2.Collection) -> StoredCollection:
         items=message.items,
         size_bytes=message.size_bytes,
         items_added=message.items_added,
+        plane_items=message.plane_items,
+        plane_bytes=message.plane_bytes,
     )
 
 
@@ -286,6 +334,7 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems
                 sealed_metadata=item.sealed_metadata,
                 original_size_bytes=len(original),
                 original_sha256=streams.digest(original) if original else b"",
+                planes=_planes(item.planes.layout) if item.planes is not None else None,
             )
         )
         if size > _ITEM_MESSAGE_BYTES:
@@ -295,15 +344,60 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems
         yield storage_pb2.AppendItems(items=group)
 
 
-async def _append_parts(
-    header: storage_pb2.AppendHeader,
-    messages: Sequence[storage_pb2.AppendItems],
-    block: bytes,
-    items: Sequence[NewItem],
-) -> AsyncIterator[storage_pb2.AppendRequest]:
-    yield storage_pb2.AppendRequest(header=header)
-    for message in messages:
-        yield storage_pb2.AppendRequest(items=message)
-    for data in (block, *(item.sealed_original for item in items)):
-        for chunk in streams.chunks(data):
-            yield storage_pb2.AppendRequest(chunk=chunk)
+class _Parts:
+    """One attempt's messages of an append.
+
+    Attributes:
+        error: what making a message raised; gRPC then cancels the call and says nothing of it.
+    """
+
+    def __init__(
+        self,
+        header: storage_pb2.AppendHeader,
+        messages: Sequence[storage_pb2.AppendItems],
+        block: bytes,
+        items: Sequence[NewItem],
+        encrypt_planes: EncryptPlanes | None,
+    ) -> None:
+        self._header = header
+        self._messages = messages
+        self._block = block
+        self._items = items
+        self._encrypt_planes = encrypt_planes
+        self.error: BlindsightError | None = None
+
+    async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
+        """The header, items, block, originals, and the planes as they are encrypted."""
+        yield storage_pb2.AppendRequest(header=self._header)
+        for message in self._messages:
+            yield storage_pb2.AppendRequest(items=message)
+        for data in (self._block, *(item.sealed_original for item in self._items)):
+            for chunk in streams.chunks(data):
+                yield storage_pb2.AppendRequest(chunk=chunk)
+        try:
+            async for piece in self._pieces():
+                digest = await asyncio.to_thread(streams.digest, piece)
+                piece_header = storage_pb2.PieceHeader(size_bytes=len(piece), sha256=digest)
+                yield storage_pb2.AppendRequest(piece=piece_header)
+                for chunk in streams.chunks(piece):
+                    yield storage_pb2.AppendRequest(chunk=chunk)
+        except BlindsightError as error:
+            self.error = error
+            raise
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for item in self._items:
+            if item.planes is not None and self._encrypt_planes is not None:
+                async with aclosing(self._encrypt_planes(item.planes.tiles)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+
+def _planes(layout: PlaneLayout) -> storage_pb2.Planes:
+    return storage_pb2.Planes(
+        width=layout.width, height=layout.height, channels=layout.channels, halo=layout.halo
+    )
+
+
+def _plane_layout(planes: storage_pb2.Planes, parameters: ParameterSet) -> PlaneLayout:
+    return PlaneLayout(planes.width, planes.height, planes.channels, parameters.ring_degree, planes.halo)

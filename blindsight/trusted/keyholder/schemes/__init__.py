@@ -6,6 +6,7 @@ from typing import Protocol
 
 from blindsight.columns import Floats
 from blindsight.parameters import ParameterSet, Scheme
+from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, Residues
 from blindsight.trusted.keyholder.schemes import bfv, ckks
 from blindsight.trusted.keyholder.schemes.seal_key import generate_secret_key
@@ -28,6 +29,16 @@ class SecretScheme(Protocol):
 
     def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
         """Decrypts the sum of blocks of equal count: [count, N]."""
+
+    def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
+        """Encrypts integers [count, N], such as tiles of pixels, into a seeded block."""
+
+    def decrypt_planes(self, block: CiphertextBlock) -> Integers:
+        """Decrypts tiles, or sums of them: int64 [count, N], exact.
+
+        Args:
+            block: seeded as it was encrypted, or full and in NTT form as it comes out of arithmetic.
+        """
 
 
 SCHEMES: dict[Scheme, type[ckks.CkksKeyholder | bfv.BfvKeyholder]] = {

@@ -12,18 +12,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tenseal import sealapi
 
+from blindsight.ciphertext import Form
 from blindsight.columns import Floats
 from blindsight.errors import InvalidVector
 from blindsight.parameters import ParameterSet
+from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, Residues
 from blindsight.trusted.keyholder import seal
 from blindsight.trusted.keyholder.schemes.seal_key import SealKey
 from blindsight.trusted.keyholder.secrets import Secret
-
-Integers = npt.NDArray[np.int64]
 
 
 class BfvKeyholder:
@@ -63,10 +62,28 @@ class BfvKeyholder:
         return integers / self._parameters.gallery_scale
 
     def _encrypt(self, coefficients: Floats, scale: float, key_id: bytes) -> CiphertextBlock:
-        integers = np.rint(coefficients * scale).astype(np.int64)
-        self._require_room(integers)
-        plain = (seal.integers_to_plaintext(self._parameters, polynomial) for polynomial in integers)
+        return self.encrypt_planes(np.rint(coefficients * scale).astype(np.int64), key_id)
+
+    def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
+        """Encrypts integers [count, N] as they are.
+
+        Raises:
+            InvalidVector: when one is too large for the plaintext modulus.
+        """
+        self._require_room(tiles)
+        plain = (seal.integers_to_plaintext(self._parameters, tile) for tile in tiles.astype(np.int64))
         return self._key.encrypt(plain, key_id)
+
+    def decrypt_planes(self, block: CiphertextBlock) -> Integers:
+        """Decrypts tiles: int64 [count, N]."""
+        return np.stack([self._tile(block, index) for index in range(block.header.count)])
+
+    def _tile(self, block: CiphertextBlock, index: int) -> Integers:
+        ntt_form = block.header.form is Form.FULL
+        ciphertext = self._key.load(block, index, 1.0, ntt_form=ntt_form)
+        if ntt_form:
+            self._key.evaluator.transform_from_ntt_inplace(ciphertext)
+        return self._centred(self._decrypt(ciphertext))
 
     def _require_room(self, integers: Integers) -> None:
         largest, limit = int(np.abs(integers).max()), self._parameters.plain_modulus // 2

@@ -15,6 +15,7 @@ from tenseal import sealapi
 
 from blindsight.columns import Floats
 from blindsight.parameters import ParameterSet
+from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, Residues
 from blindsight.trusted.keyholder import seal
 from blindsight.trusted.keyholder.schemes.seal_key import SealKey
@@ -98,6 +99,17 @@ class CkksKeyholder:
         """Decrypts the sum of batches: gallery polynomials [count, N]."""
         columns = range(blocks[0].header.count)
         return np.stack([self._decrypt(self._key.sum(blocks, index, ntt_form=True)) for index in columns])
+
+    def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
+        """Encrypts integers [count, N] with the gallery's scale, which leaves the noise far below a half."""
+        return self._encrypt(tiles.astype(np.float64), self._parameters.gallery_scale, key_id)
+
+    def decrypt_planes(self, block: CiphertextBlock) -> Integers:
+        """Decrypts tiles and rounds: int64 [count, N]."""
+        scale = self._parameters.gallery_scale
+        loaded = (self._key.load(block, index, scale, ntt_form=True) for index in range(block.header.count))
+        values = np.stack([self._decrypt(ciphertext) for ciphertext in loaded])
+        return np.rint(values).astype(np.int64)
 
     def _encrypt(self, coefficients: Floats, scale: float, key_id: bytes) -> CiphertextBlock:
         plain = (self._encoder.encode(polynomial, scale) for polynomial in coefficients)

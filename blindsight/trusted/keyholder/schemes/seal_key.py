@@ -47,18 +47,18 @@ class SealKey:
         seeds = np.stack([np.frombuffer(pair[1], np.uint8) for pair in pairs])
         return seeded_block(self.parameters, key_id, residues, seeds)
 
+    def load(self, block: CiphertextBlock, index: int, scale: float, *, ntt_form: bool) -> Any:
+        """One ciphertext of a block as a SEAL object."""
+        seed = b"" if block.seeds is None else block.seeds[index].tobytes()
+        residues = block.residues[index]
+        return seal.from_residues(self.parameters, residues, scale, seed, ntt_form=ntt_form)
+
     def sum(self, blocks: list[CiphertextBlock], index: int, *, ntt_form: bool) -> Any:
         """One column of a segment: the sum of that ciphertext over batches."""
         total = None
+        scale = self.parameters.gallery_scale if ntt_form else 1.0
         for block in blocks:
-            seed = b"" if block.seeds is None else block.seeds[index].tobytes()
-            one = seal.from_residues(
-                self.parameters,
-                block.residues[index],
-                self.parameters.gallery_scale if ntt_form else 1.0,
-                seed,
-                ntt_form=ntt_form,
-            )
+            one = self.load(block, index, scale, ntt_form=ntt_form)
             if total is None:
                 total = one
             else:

@@ -15,14 +15,11 @@ from blindsight.additive import block as wire
 from blindsight.additive import schemes
 from blindsight.additive.block import AdditiveBlock, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.additive.layout import MOST_RESULT_BITS
 from blindsight.additive.schemes import AdditiveScheme, Operation
 from blindsight.errors import InvalidArgument
 from blindsight.untrusted.evaluator.additive import lightphe, paillier, scramble
 
 __all__ = ["HALVES", "AdditiveEvaluator", "PublicHalf"]
-
-MOST_TERMS = 1 << 20
 
 
 class PublicHalf(Protocol):
@@ -124,29 +121,7 @@ class AdditiveEvaluator:
             exact = [operator.index(weight) for weight in weights]
         except TypeError:
             raise InvalidArgument("weights are no integers; see to_fixed_point") from None
-        header = self._result_header(blocks, exact, weight_scale_bits)
-        return AdditiveBlock(header, self._half.weighted([block.numbers for block in blocks], exact, header))
-
-    def _result_header(
-        self, blocks: Sequence[AdditiveBlock], weights: Sequence[int], weight_scale_bits: int
-    ) -> AdditiveHeader:
-        if not 1 <= len(blocks) <= MOST_TERMS or len(blocks) != len(weights):
-            raise InvalidArgument(
-                f"{len(weights)} weights for {len(blocks)} blocks, want as many, at least 1"
-            )
         for block in blocks:
             wire.check_expected(block.header, self.public_key)
-            if block.header.layout != blocks[0].header.layout:
-                raise InvalidArgument("blocks of different shape, packing or scale cannot be added")
-        layout = blocks[0].header.layout
-        growth = sum(abs(weight) * block.header.growth for weight, block in zip(weights, blocks, strict=True))
-        if growth > layout.most_growth:
-            raise InvalidArgument(
-                f"weights would overflow: their magnitudes sum to {growth}, "
-                f"want at most {layout.most_growth} ({layout.guard_bits} guard bits)"
-            )
-        scale_bits = layout.scale_bits + weight_scale_bits
-        if not layout.scale_bits <= scale_bits <= MOST_RESULT_BITS:
-            raise InvalidArgument(f"result of {scale_bits} scale bits, want at most {MOST_RESULT_BITS}")
-        scaled = replace(layout, scale_bits=scale_bits)
-        return replace(blocks[0].header, layout=scaled, growth=max(1, growth))
+        header = wire.weighted_header([block.header for block in blocks], exact, weight_scale_bits)
+        return AdditiveBlock(header, self._half.weighted([block.numbers for block in blocks], exact, header))

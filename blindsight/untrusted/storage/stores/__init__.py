@@ -18,6 +18,8 @@ from blindsight.untrusted.storage.records import (
     Deleted,
     LogRecord,
     OriginalRecord,
+    PieceRecord,
+    PlanesRecord,
     SegmentId,
     SlotPage,
     StoredItem,
@@ -75,8 +77,18 @@ class Store(Protocol):
             Conflict: when the collection is not at the expected sequence.
         """
 
+    def stage(self, upload: bytes, piece: PieceRecord, data: bytes) -> None:
+        """Keeps the next piece of planes for the append of an upload, which makes it an item's.
+
+        Until then nobody can read it, and it does not outlive the process: opening a store drops what
+        is staged.
+        """
+
+    def discard(self, upload: bytes) -> None:
+        """Drops what is staged for an upload; `sweep` then frees the bytes."""
+
     def append(self, append: Append) -> Appended:
-        """Stores a batch as a whole; a repeated batch id changes nothing.
+        """Stores a batch as a whole, with what is staged for it; a repeated batch id changes nothing.
 
         Raises:
             Conflict: when the collection is not at the expected sequence.
@@ -109,8 +121,17 @@ class Store(Protocol):
             NotFound: also when the item is unknown or has no original.
         """
 
+    def read_planes(
+        self, collection_id: bytes, handle: bytes
+    ) -> Generator[PlanesRecord | PieceRecord | bytes, None, None]:
+        """An item's encrypted pixel planes, then each piece followed by its chunks.
+
+        Raises:
+            NotFound: also when the item is unknown or has no planes.
+        """
+
     def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
-        """Makes live items tombstones; `sweep` then frees the bytes of their originals."""
+        """Makes live items tombstones; `sweep` then frees the bytes of their originals and planes."""
 
     def sweep(self) -> bool:
         """Frees some of the bytes that nothing refers to any more; true while there are more.

@@ -10,9 +10,10 @@ import dataclasses
 import sqlite3
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from blindsight.errors import AlreadyExists, Conflict
+from blindsight.errors import AlreadyExists, Conflict, ResourceExhausted
 from blindsight.untrusted.storage.records import (
     Append,
     Appended,
@@ -22,12 +23,14 @@ from blindsight.untrusted.storage.records import (
     Deleted,
     LogRecord,
     OriginalRecord,
+    PieceRecord,
+    PlanesRecord,
     SegmentId,
     SlotPage,
     StoredItem,
     StoreStatus,
 )
-from blindsight.untrusted.storage.stores.sqlite import appends, deletions, reads
+from blindsight.untrusted.storage.stores.sqlite import appends, deletions, planes, reads
 from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION, Connections
 from blindsight.untrusted.storage.stores.sqlite.rows import (
     COLLECTION_FIELDS,
@@ -54,6 +57,9 @@ class SqliteStore:
 
     def __init__(self, folder: Path, max_bytes: int = 0) -> None:
         self._connections = Connections(folder / FILE_NAME, max_bytes)
+        # On a full disk it stays until the next start: reading and deleting must go on.
+        with suppress(ResourceExhausted), self._connections.transaction() as db:
+            planes.discard_all(db)
 
     def create_collection(self, record: CollectionRecord) -> CollectionRecord:
         with self._connections.transaction() as db:
@@ -96,6 +102,14 @@ class SqliteStore:
             collection = collection_row(db, header.collection_id)
             return appends.earlier_answer(db, collection, header) or to_collection(collection)
 
+    def stage(self, upload: bytes, piece: PieceRecord, data: bytes) -> None:
+        with self._connections.transaction() as db:
+            planes.stage(db, upload, piece, data)
+
+    def discard(self, upload: bytes) -> None:
+        with self._connections.transaction() as db:
+            planes.discard(db, upload)
+
     def append(self, append: Append) -> Appended:
         with self._connections.transaction() as db:
             return appends.append(db, append)
@@ -119,6 +133,12 @@ class SqliteStore:
     ) -> Generator[OriginalRecord | bytes, None, None]:
         with self._connections.snapshot() as db:
             yield from reads.read_original(db, collection_id, handle)
+
+    def read_planes(
+        self, collection_id: bytes, handle: bytes
+    ) -> Generator[PlanesRecord | PieceRecord | bytes, None, None]:
+        with self._connections.snapshot() as db:
+            yield from planes.read(db, collection_id, handle)
 
     def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
         with self._connections.transaction() as db:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, ResourceExhausted
-from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
+from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.streams import digest
 from blindsight.untrusted.storage.records import (
     ID_BYTES,
@@ -19,6 +19,7 @@ from blindsight.untrusted.storage.records import (
     BatchRecord,
     SegmentId,
 )
+from blindsight.untrusted.storage.stores.sqlite import planes
 from blindsight.untrusted.storage.stores.sqlite.rows import (
     Row,
     batch_digest,
@@ -26,6 +27,7 @@ from blindsight.untrusted.storage.stores.sqlite.rows import (
     for_handles,
     handles_of,
     insert,
+    store_blob,
 )
 
 # Positions that an AlreadyExists names.
@@ -62,25 +64,30 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
     collection = collection_row(db, header.collection_id)
     earlier = earlier_answer(db, collection, header)
     if earlier is not None:
+        planes.discard(db, batch.upload)
         return earlier
     number, sequence = collection["number"], collection["sequence"] + 1
     answer = Appended(sequence, collection["epoch"] + bool(header.retires))
     moved, freed = _retire(db, number, header.retires, sequence)
     _require_nothing_lost(moved, batch.items)
-    grown = 0
+    grown = plane_bytes = 0
     if header.segment is not None:
         _take_slots(db, number, header.segment, header)
         _require_free(db, number, batch.items)
         contents, grown = _store_contents(db, batch, moved)
+        parameters = by_name(collection["parameter_set"])
+        plane_bytes = planes.take(db, parameters, batch.upload, batch.items, contents)
         _store_batch(db, number, sequence, header.segment, batch)
         _store_live(db, number, sequence, batch.items, contents)
-        grown += header.block_size_bytes
+        grown += header.block_size_bytes + plane_bytes
     insert(db, "appends", [(number, header.batch_id, answer.sequence, answer.epoch)])
     added = len(batch.items) - len(moved)
+    with_planes = sum(item.planes is not None for item in batch.items)
     db.execute(
         "UPDATE collections SET sequence = ?, epoch = ?, items = items + ?, items_added = items_added + ?, "
-        "size_bytes = size_bytes + ? WHERE number = ?",
-        (answer.sequence, answer.epoch, added, added, grown - freed, number),
+        "size_bytes = size_bytes + ?, plane_items = plane_items + ?, plane_bytes = plane_bytes + ? "
+        "WHERE number = ?",
+        (answer.sequence, answer.epoch, added, added, grown - freed, with_planes, plane_bytes, number),
     )
     return answer
 
@@ -121,7 +128,7 @@ def _require_nothing_lost(moved: dict[bytes, int | None], items: Sequence[Append
     if lost:
         raise InvalidArgument(f"retires: {lost} live items of the retired segments are not in the batch")
     for position, item in enumerate(items):
-        if item.handle in moved and (item.sealed_metadata or item.original_size_bytes):
+        if item.handle in moved and (item.sealed_metadata or item.original_size_bytes or item.planes):
             raise InvalidArgument(f"item {position} moves and keeps what it has, want its handle alone")
 
 
@@ -174,22 +181,18 @@ def _store_contents(
     rows: list[tuple[object, ...]] = []
     taken = 0
     for item, original in zip(batch.items, batch.originals, strict=True):
-        if not item.sealed_metadata and not original:
+        if not item.sealed_metadata and not original and item.planes is None:
             contents.append(moved.get(item.handle))
             continue
         number += 1
         contents.append(number)
-        blob = _store_blob(db, original) if original else None
+        blob = store_blob(db, original) if original else None
         sha256 = item.original_sha256 or None
         metadata = item.sealed_metadata
         rows.append((number, metadata, digest(metadata), blob, len(original), sha256))
         taken += len(metadata) + len(original)
     insert(db, "contents", rows)
     return contents, taken
-
-
-def _store_blob(db: sqlite3.Connection, data: bytes) -> int | None:
-    return db.execute("INSERT INTO blobs (bytes) VALUES (?)", (data,)).lastrowid
 
 
 def _store_batch(
@@ -206,7 +209,7 @@ def _store_batch(
         "position": segment.index,
         "first_slot": record.first_slot,
         "count": record.count,
-        "block": _store_blob(db, batch.block),
+        "block": store_blob(db, batch.block),
         "block_size_bytes": size,
         "block_sha256": sha256,
         "row_sha256": batch_digest(record, handles),

@@ -13,6 +13,8 @@ from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.sqlite import translated
 
 SCHEMA_VERSION = 2
+# From here on a database is brought up to date when it is opened, by `schema_2.sql` and so on.
+OLDEST_VERSION = 1
 # Measured with blocks of 4.2 MB beside a million items: larger pages write the index of random
 # handles more often than its entries change, smaller ones slow the blocks down.
 PAGE_BYTES = 8192
@@ -78,16 +80,28 @@ class Connections:
         if not tables:
             self._writer.executescript(f"BEGIN IMMEDIATE; {_schema()} COMMIT;")
             return
-        if not any(name == "schema_version" for name, _ in tables):
+        if not any(table == "schema_version" for table, *_ in tables):
             raise InvalidArgument(f"{self.path} is not a storage database of Blindsight")
         version = self._writer.execute("SELECT version FROM schema_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
             age = "newer" if version > SCHEMA_VERSION else "older"
             raise InvalidArgument(
                 f"{self.path} has schema version {version}, {age} than this program's {SCHEMA_VERSION}"
             )
-        if tables != _expected_tables():
-            raise DataLoss(f"{self.path} does not have the tables of schema version {version}")
+        self._migrate(version)
+        if _tables(self._writer) != _expected_tables():
+            raise DataLoss(f"{self.path} does not have the tables of schema version {SCHEMA_VERSION}")
+
+    def _migrate(self, version: int) -> None:
+        """Brings an older database up to date, each step in a transaction of its own."""
+        for following in range(version + 1, SCHEMA_VERSION + 1):
+            try:
+                step = _resource(f"schema_{following}.sql")
+                self._writer.executescript(f"BEGIN IMMEDIATE; {step} COMMIT;")
+            except sqlite3.Error:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -175,15 +189,23 @@ class Connections:
 
 
 def _schema() -> str:
-    return files(__package__).joinpath("schema.sql").read_text().format(version=SCHEMA_VERSION)
+    return _resource("schema.sql").format(version=SCHEMA_VERSION)
 
 
-def _tables(db: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Names and definitions of all tables and indices."""
-    return {(row[0], row[1]) for row in db.execute("SELECT name, sql FROM sqlite_schema")}
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text()
 
 
-def _expected_tables() -> set[tuple[str, str]]:
+def _tables(db: sqlite3.Connection) -> set[tuple[object, ...]]:
+    """All tables and indices with their columns; not their SQL, which a migration writes in another way."""
+    query = (
+        'SELECT tables.name, columns.name, columns.type, columns."notnull", columns.dflt_value, columns.pk '
+        "FROM sqlite_schema AS tables LEFT JOIN pragma_table_xinfo(tables.name) AS columns"
+    )
+    return {tuple(row) for row in db.execute(query)}
+
+
+def _expected_tables() -> set[tuple[object, ...]]:
     with closing(sqlite3.connect(":memory:")) as db:
         db.executescript(_schema())
         return _tables(db)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from blindsight.errors import DataLoss
 from blindsight.untrusted.storage.records import ID_BYTES, NO_HANDLE, Deleted
+from blindsight.untrusted.storage.stores.sqlite import planes
 from blindsight.untrusted.storage.stores.sqlite.rows import (
     Row,
     batch_digest,
@@ -25,6 +26,9 @@ _DOOMED = "SELECT content FROM live WHERE collection = :number AND content IS NO
 _DELETE_COLLECTION = (
     "INSERT INTO garbage SELECT block FROM batches WHERE collection = :number",
     f"INSERT INTO garbage SELECT original FROM contents WHERE original NOT NULL AND number IN ({_DOOMED})",  # noqa: S608
+    f"INSERT INTO garbage SELECT blob FROM plane_pieces WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"DELETE FROM plane_pieces WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"DELETE FROM planes WHERE content IN ({_DOOMED})",  # noqa: S608
     f"DELETE FROM contents WHERE number IN ({_DOOMED})",  # noqa: S608
     "DELETE FROM live WHERE collection = :number",
     "DELETE FROM batches WHERE collection = :number",
@@ -46,8 +50,10 @@ def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence
     collection = collection_row(db, collection_id)
     number = collection["number"]
     query = (
-        "SELECT handle, sequence, place, content, original, original_size_bytes, length(metadata) AS length "
-        "FROM live LEFT JOIN contents ON contents.number = live.content"
+        "SELECT handle, sequence, place, live.content, original, original_size_bytes, "
+        "length(metadata) AS length, size_bytes AS plane_bytes "
+        "FROM live LEFT JOIN contents ON contents.number = live.content "
+        "LEFT JOIN planes ON planes.content = live.content"
     )
     rows = list(for_handles(db, query, number, list(dict.fromkeys(handles))))
     if not rows:
@@ -60,10 +66,11 @@ def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence
     freed = _drop_contents(db, [row for row in rows if row["content"] is not None])
     list(for_handles(db, "DELETE FROM live", number, [row["handle"] for row in rows]))
     sequence = collection["sequence"] + 1
+    plane_bytes = [row["plane_bytes"] for row in rows if row["plane_bytes"] is not None]
     db.execute(
-        "UPDATE collections SET sequence = ?, items = items - ?, size_bytes = size_bytes - ? "
-        "WHERE number = ?",
-        (sequence, len(rows), freed, number),
+        "UPDATE collections SET sequence = ?, items = items - ?, size_bytes = size_bytes - ?, "
+        "plane_items = plane_items - ?, plane_bytes = plane_bytes - ? WHERE number = ?",
+        (sequence, len(rows), freed + sum(plane_bytes), len(plane_bytes), sum(plane_bytes), number),
     )
     return Deleted(len(rows), sequence)
 
@@ -87,6 +94,7 @@ def _bury(db: sqlite3.Connection, collection: int, sequence: int, places: Sequen
 def _drop_contents(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
     originals = [(row["original"],) for row in rows if row["original"] is not None]
     insert(db, "garbage", originals)
+    planes.drop(db, [row["content"] for row in rows if row["plane_bytes"] is not None])
     db.executemany("DELETE FROM contents WHERE number = ?", [(row["content"],) for row in rows])
     return sum(row["length"] + row["original_size_bytes"] for row in rows)
 

@@ -103,8 +103,9 @@ def get_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[by
     """See `Store.get_items`."""
     number = collection_row(db, collection_id)["number"]
     query = (
-        "SELECT handle, content, metadata, metadata_sha256, original_size_bytes "
-        "FROM live LEFT JOIN contents ON contents.number = live.content"
+        "SELECT handle, live.content, metadata, metadata_sha256, original_size_bytes, size_bytes "
+        "FROM live LEFT JOIN contents ON contents.number = live.content "
+        "LEFT JOIN planes ON planes.content = live.content"
     )
     found: dict[bytes, StoredItem] = {}
     size = 0
@@ -125,7 +126,7 @@ def _stored_item(row: Row) -> StoredItem:
     metadata = row["metadata"]
     if not isinstance(metadata, bytes) or digest(metadata) != row["metadata_sha256"]:
         raise DataLoss("the metadata of an item is not what was written")
-    return StoredItem(row["handle"], metadata, row["original_size_bytes"])
+    return StoredItem(row["handle"], metadata, row["original_size_bytes"], row["size_bytes"] or 0)
 
 
 def read_original(

@@ -105,6 +105,11 @@ def read_blob(db: sqlite3.Connection, number: int, size_bytes: int, sha256: byte
             yield chunk
 
 
+def store_blob(db: sqlite3.Connection, data: bytes) -> int | None:
+    """Stores large bytes; returns their number."""
+    return db.execute("INSERT INTO blobs (bytes) VALUES (?)", (data,)).lastrowid
+
+
 def insert(db: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Inserts many rows; `into` names the table and its columns."""
     if not rows:

@@ -18,6 +18,8 @@ CREATE TABLE collections (
   items INTEGER NOT NULL DEFAULT 0,
   items_added INTEGER NOT NULL DEFAULT 0,
   size_bytes INTEGER NOT NULL DEFAULT 0,
+  plane_items INTEGER NOT NULL DEFAULT 0,
+  plane_bytes INTEGER NOT NULL DEFAULT 0,
   fields TEXT NOT NULL DEFAULT '' -- values of each, with commas between; '': one field
 );
 
@@ -70,6 +72,35 @@ CREATE TABLE contents (
   original_size_bytes INTEGER NOT NULL,
   original_sha256 BLOB
 );
+
+-- Encrypted pixel planes of an item; the row's own digest binds the geometry to the pieces.
+CREATE TABLE planes (
+  content INTEGER PRIMARY KEY REFERENCES contents (number),
+  width INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  channels INTEGER NOT NULL,
+  halo INTEGER NOT NULL,
+  size_bytes INTEGER NOT NULL, -- of all pieces
+  row_sha256 BLOB NOT NULL
+);
+CREATE TABLE plane_pieces (
+  content INTEGER NOT NULL REFERENCES planes (content),
+  position INTEGER NOT NULL, -- from 0
+  blob INTEGER NOT NULL, -- in blobs
+  size_bytes INTEGER NOT NULL,
+  sha256 BLOB NOT NULL,
+  PRIMARY KEY (content, position)
+) WITHOUT ROWID;
+
+-- Pieces of appends that are on their way in; what a process left here is garbage to the next.
+CREATE TABLE staged (
+  upload BLOB NOT NULL,
+  position INTEGER NOT NULL,
+  blob INTEGER NOT NULL, -- in blobs
+  size_bytes INTEGER NOT NULL,
+  sha256 BLOB NOT NULL,
+  PRIMARY KEY (upload, position)
+) WITHOUT ROWID;
 
 -- Handles are random: among a million, those of one batch touch nearly every page.  So they gather in a
 -- small part of the index first, and move to the large part many batches at a time.

@@ -1,0 +1,217 @@
+"""`blindsight combine`: sums and differences of pictures or arrays, computed under encryption."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from blindsight.cli import arrays, files, options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+from blindsight.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from blindsight.client import Combination, CombineProgress
+    from blindsight.client.models import CombineCallback
+
+_STAGES = ("keygen", "encrypt", "compute", "decrypt")
+_WHAT = {"keygen": "making a key", "encrypt": "encrypting", "compute": "adding", "decrypt": "decrypting"}
+_OUTPUTS = (".npy", ".png")
+
+
+class PixelRule(StrEnum):
+    """How a value becomes a pixel."""
+
+    CLIP = "clip"
+    ABSOLUTE = "absolute"
+    OFFSET = "offset"
+
+
+def combine(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B...", help="Pictures, or .npy arrays of integers, of one shape.", show_default=False
+        ),
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,W...", help="An integer for each, such as 1,-1 (default: all 1).", show_default=False
+        ),
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="An additive one; see `blindsight schemes`.")] = "paillier",
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Size of the key; needed for most of lightphe-*.", min=1, show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="OUT.npy (int64, exact) or OUT.png.", show_default=False
+        ),
+    ] = None,
+    pixels: Annotated[
+        PixelRule,
+        typer.Option(
+            help="Values in OUT.png: clip (0 to 255), absolute (magnitude, up to 255), "
+            "offset (128 + half of it, up to 255)."
+        ),
+    ] = PixelRule.CLIP,
+    grey: Annotated[bool, typer.Option("--grey", help="Take pictures as grey.")] = False,
+    insecure_small_keys: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-small-keys", help="For lightphe-* only, to compare: keys that anybody can break."
+        ),
+    ] = False,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Add up pictures or arrays, each times an integer, on a machine that sees ciphertexts only.
+
+    --weights 1,-1 makes the difference of two.  The weights themselves are not hidden.
+    """
+    if out is not None and out.suffix.lower() not in _OUTPUTS:
+        raise InvalidArgument(f"-o {out}, want a name that ends in {' or '.join(_OUTPUTS)}")
+    factors = _weights(weights)
+    loaded = [_load(path) for path in inputs]
+    with options.vault(address) as vault, _progress() as told:
+        answer = vault.combine(
+            loaded,
+            weights=factors,
+            scheme=scheme,
+            key_bits=bits,
+            image_mode="grey" if grey else "auto",
+            insecure_small_keys=insecure_small_keys,
+            progress=told,
+        )
+    written = _write(out, answer.values, pixels) if out is not None else None
+    if as_json:
+        output.document(as_document(answer, written))
+    else:
+        _show(answer, written)
+
+
+def as_document(answer: Combination, written: dict[str, Any] | None) -> dict[str, object]:
+    """What --json prints; the values themselves are in the file that was asked for."""
+    return {
+        "shape": list(answer.values.shape),
+        "minimum": int(answer.values.min()),
+        "maximum": int(answer.values.max()),
+        "scheme": answer.scheme,
+        "key_bits": answer.key_bits,
+        "description": answer.description,
+        "warning": answer.warning,
+        "weights": list(answer.weights),
+        "ciphertexts": answer.ciphertexts,
+        "sent_bytes": answer.sent_bytes,
+        "received_bytes": answer.received_bytes,
+        "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
+        "output": written,
+    }
+
+
+def as_pixels(values: npt.NDArray[Any], rule: PixelRule) -> tuple[npt.NDArray[Any], int]:
+    """Values as uint8, and how many of them did not fit."""
+    import numpy as np
+
+    if rule is PixelRule.ABSOLUTE:
+        values = np.abs(values)
+    elif rule is PixelRule.OFFSET:
+        values = 128 + values // 2
+    clipped = np.clip(values, 0, 255)
+    return clipped.astype(np.uint8), int(np.count_nonzero(clipped != values))
+
+
+def _weights(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidArgument(f"weights {text!r}, want integers such as 1,-1") from None
+
+
+def _load(path: Path) -> Any:
+    return arrays.load_matrix(path) if path.suffix.lower() == ".npy" else path
+
+
+@contextmanager
+def _progress() -> Iterator[CombineCallback]:
+    """Shows each stage by itself: they are of very different speeds."""
+    with ExitStack() as shown:
+        current: list[tuple[str, output.Meter]] = []
+
+        def told(progress: CombineProgress) -> None:
+            if not current or current[-1][0] != progress.stage:
+                shown.close()
+                meter = shown.enter_context(output.meter(_WHAT[progress.stage], progress.total))
+                current.append((progress.stage, meter))
+            current[-1][1].update(progress.done, progress.total)
+
+        yield told
+
+
+def _write(path: Path, values: npt.NDArray[Any], rule: PixelRule) -> dict[str, Any]:
+    """Writes the result; what was done, for people and programs."""
+    import numpy as np
+
+    data = io.BytesIO()
+    if path.suffix.lower() == ".npy":
+        np.save(data, values)
+        files.write(path, data.getvalue())
+        return {"path": str(path), "pixels": None, "clipped_values": 0}
+    if values.ndim != 2 and values.shape[2:] != (3,):
+        shape = " x ".join(map(str, values.shape))
+        raise output.Failure(f"values of shape {shape} make no picture: use -o OUT.npy")
+    from PIL import Image
+
+    shown, clipped = as_pixels(values, rule)
+    Image.fromarray(shown).save(data, "PNG")
+    files.write(path, data.getvalue())
+    return {"path": str(path), "pixels": rule.value, "clipped_values": clipped}
+
+
+def _show(answer: Combination, written: dict[str, Any] | None) -> None:
+    if answer.warning:
+        output.show(Text.assemble(("warning: ", "bold red"), (answer.warning, "red")))
+    shape = " x ".join(map(str, answer.values.shape))
+    terms = ", ".join(f"{weight:+d}" for weight in answer.weights)
+    sent, received = output.size(answer.sent_bytes), output.size(answer.received_bytes)
+    rows = [
+        ("result", f"{shape} values from {answer.values.min():,} to {answer.values.max():,}"),
+        ("weights", f"{terms} (not hidden)"),
+        ("scheme", f"{answer.scheme}, {answer.key_bits} bits: {answer.description}"),
+        ("ciphertexts", f"{answer.ciphertexts:,} an input; {sent} sent, {received} received"),
+    ]
+    if written is not None:
+        rows.append(("written", _written(answer, written)))
+    output.show(output.facts(rows))
+    seconds = answer.timings.seconds()
+    stages = ", ".join(f"{stage} {output.duration(seconds[stage])}" for stage in _STAGES)
+    total = output.duration(answer.timings.total_seconds)
+    output.show(Text.assemble((total, "bold"), (f"  ({stages})", "dim")))
+
+
+_RULES = {
+    None: "exact",
+    "clip": "clipped to 0 to 255",
+    "absolute": "magnitudes, clipped at 255",
+    "offset": "128 + half of each value, clipped to 0 to 255",
+}
+
+
+def _written(answer: Combination, written: dict[str, Any]) -> str:
+    done = f"{written['path']}: {_RULES[written['pixels']]}"
+    if written["pixels"] is None:
+        return done
+    return f"{done}; {written['clipped_values']:,} of {answer.values.size:,} values did not fit"

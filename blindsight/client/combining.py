@@ -1,0 +1,96 @@
+"""One weighted sum under encryption: what is combined, as the messages of a stream, and the answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from blindsight import streams
+from blindsight.client import calls, inputs, wire
+from blindsight.client.models import Combination, CombineCallback
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+CombineInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
+
+
+def combine(
+    stub: KeyholderServiceStub,
+    header: pb.CombineHeader,
+    combined: Sequence[CombineInput],
+    progress: CombineCallback | None,
+) -> Combination:
+    """Asks for one weighted sum; everything is read and checked before anything is sent.
+
+    Raises:
+        InvalidArgument, InvalidImage: for what cannot be combined.
+        DataLoss: when what came is not what was announced.
+        BlindsightError: what the keyholder raised.
+    """
+    parts = [part for number, one in enumerate(combined, 1) for part in _parts(one, number)]
+    requests = iter([pb.CombineRequest(header=header), *parts])
+    result: pb.CombineResult | None = None
+    data = bytearray()
+    for answer in calls.exchange(stub.Combine, requests, expects=pb.CombineResponse):
+        part = answer.WhichOneof("part")
+        if part == "result":
+            result = answer.result
+        elif part == "chunk":
+            data += answer.chunk
+        elif progress is not None:
+            progress(wire.combine_progress(answer.progress))
+    if result is None:
+        raise calls.incomplete("answer")
+    return _read(result, bytes(data))
+
+
+def _parts(one: CombineInput, number: int) -> Iterator[pb.CombineRequest]:
+    if _is_picture(one):
+        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_picture` has looked
+        yield pb.CombineRequest(image=wire.file_header("", data))  # its name is nobody's business
+    else:
+        values = _integers(one, number)
+        data = values.tobytes()
+        yield pb.CombineRequest(array=pb.ArrayHeader(shape=values.shape, sha256=streams.digest(data)))
+    for chunk in streams.chunks(data):
+        yield pb.CombineRequest(chunk=chunk)
+
+
+def _is_picture(one: Any) -> bool:
+    """Paths, bytes and Pillow's images are pictures; arrays are not, whatever their type."""
+    if isinstance(one, str | os.PathLike | bytes | bytearray | memoryview):
+        return True
+    return hasattr(type(one), "__array_interface__") and not hasattr(one, "dtype")
+
+
+def _integers(one: Any, number: int) -> npt.NDArray[Any]:
+    import numpy as np
+
+    try:
+        values = np.asarray(one)
+    except ValueError:
+        raise InvalidArgument(f"input {number} has rows of several lengths, want an array") from None
+    if values.dtype.kind not in "iub" or not values.ndim or not values.size:
+        raise InvalidArgument(
+            f"input {number} is {values.dtype.name} {list(values.shape)}, want integers of 1 axis or more"
+        )
+    if values.dtype.kind == "u" and int(values.max()) >= 1 << 63:
+        raise InvalidArgument(f"input {number} holds values of 2^63 or more, want less")
+    return values.astype("<i8")
+
+
+def _read(result: pb.CombineResult, data: bytes) -> Combination:
+    import numpy as np
+
+    if len(data) != result.size_bytes or streams.digest(data) != result.sha256:
+        raise DataLoss("the values that came are not those that were announced")
+    try:
+        values = np.frombuffer(data, "<i8").astype(np.int64).reshape(tuple(result.shape))
+    except ValueError:
+        raise BlindsightError("the keyholder answered with values that do not fit their shape") from None
+    return wire.combination(result, values)

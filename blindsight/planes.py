@@ -1,0 +1,84 @@
+"""How pixels lie in the coefficients of polynomials: a tile of a channel a ciphertext, a pixel a coefficient.
+
+Rows of a tile follow each other.  Beyond the image's border its last pixels are repeated, in halos and in
+tiles that stick out.  Adding or subtracting ciphertexts of two images of one layout adds or subtracts their
+pixels; `unpack` takes what comes of it, so it takes any integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.errors import InvalidArgument
+from blindsight.tiling import Tiling
+
+Integers = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneLayout(Tiling):
+    """The layout of one image; see `Tiling` for its attributes."""
+
+    @classmethod
+    def of(cls, image: Integers, ring_degree: int, halo: int = 0) -> PlaneLayout:
+        """The layout of an image [height, width] or [height, width, 3].
+
+        Raises:
+            InvalidArgument: when it has another shape, or is too large.
+        """
+        if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+            raise InvalidArgument(
+                f"image of shape {list(image.shape)}, want [height, width] or [height, width, 3]"
+            )
+        height, width = image.shape[:2]
+        return cls(width, height, 1 if image.ndim == 2 else 3, ring_degree, halo)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the image: [height, width], or [height, width, 3]."""
+        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
+
+    def pack(self, image: Integers) -> Integers:
+        """Cuts an image into tiles.
+
+        Args:
+            image: [height, width] or [height, width, 3], of any integers.
+
+        Returns:
+            [ciphertexts, N], of the same type.
+
+        Raises:
+            InvalidArgument: when the image is not of this layout.
+        """
+        if image.shape != self.shape:
+            raise InvalidArgument(f"image of shape {list(image.shape)}, want {list(self.shape)}")
+        planes = image.reshape(self.height, self.width, self.channels)
+        return np.concatenate([self._cut(planes[:, :, channel]) for channel in range(self.channels)])
+
+    def _cut(self, plane: Integers) -> Integers:
+        below = self.tile_rows * self.inner_height - self.height + self.halo
+        right = self.tile_columns * self.inner_width - self.width + self.halo
+        padded = np.pad(plane, ((self.halo, below), (self.halo, right)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (self.tile_height, self.tile_width))
+        return windows[:: self.inner_height, :: self.inner_width].reshape(self.tiles, self.ring_degree)
+
+    def unpack(self, tiles: Integers) -> Integers:
+        """Puts tiles [ciphertexts, N] together again, without their halos: the inverse of `pack`.
+
+        Raises:
+            InvalidArgument: when they are not of this layout.
+        """
+        if tiles.shape != (self.ciphertexts, self.ring_degree):
+            raise InvalidArgument(
+                f"tiles of shape {list(tiles.shape)}, want {[self.ciphertexts, self.ring_degree]}"
+            )
+        shape = (self.channels, self.tile_rows, self.tile_columns, self.tile_height, self.tile_width)
+        own = slice(self.halo, self.halo + self.inner_height), slice(self.halo, self.halo + self.inner_width)
+        inner = tiles.reshape(shape)[..., own[0], own[1]]
+        rows, columns = self.tile_rows * self.inner_height, self.tile_columns * self.inner_width
+        planes = inner.transpose(1, 3, 2, 4, 0).reshape(rows, columns, self.channels)
+        return np.ascontiguousarray(planes[: self.height, : self.width]).reshape(self.shape)

@@ -1,0 +1,77 @@
+"""Fetches a photo's encrypted pixel planes and decrypts them, pieces in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+
+import numpy as np
+
+from blindsight.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
+from blindsight.planes import Integers, PlaneLayout
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.peers import StorageClient
+from blindsight.trusted.keyholder.records import ItemMetadata
+from blindsight.trusted.keyholder.vault import OpenCollection
+
+
+class Planes:
+    """Reads planes.
+
+    Args:
+        storage, crypto: the keyholder's rooms.
+    """
+
+    def __init__(self, storage: StorageClient, crypto: Crypto) -> None:
+        self._storage = storage
+        self._crypto = crypto
+
+    async def read(self, collection: OpenCollection, item_id: str) -> tuple[ItemMetadata, Integers]:
+        """An item's pixels: uint8 [height, width] or [height, width, 3].
+
+        Raises:
+            InvalidArgument: when the collection holds vectors.
+            NotFound: when there is no such item, or it has no planes.
+            DataLoss: when storage's planes are not those of a photo.
+        """
+        if collection.config.embedder == embedders.NONE:
+            raise InvalidArgument("the collection holds vectors, which have no planes (embedder none)")
+        handle = collection.handle(item_id)
+        found = await self._storage.get_items(collection.record.collection_id, [handle])
+        if handle not in found:
+            raise NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
+        if not found[handle].planes_size_bytes:
+            raise NotFound(f"item {item_id!r} has no planes: delete it, and ingest it again with --planes")
+        with _lost_when_refused():
+            image = await self._decrypted(collection, handle)
+        return collection.open_metadata(found[handle]), image
+
+    async def _decrypted(self, collection: OpenCollection, handle: bytes) -> Integers:
+        key, parameters = collection.record.collection_id, collection.parameters
+        async with aclosing(self._storage.read_planes(key, handle, parameters)) as parts:
+            layout = await anext(parts, None)
+            if not isinstance(layout, PlaneLayout):
+                raise DataLoss("storage sent planes without their layout")
+            async with aclosing(self._crypto.decrypt_planes(parameters, _pieces(parts))) as decrypted:
+                tiles = [piece async for piece in decrypted]
+        if not tiles:
+            raise DataLoss("storage sent planes without a piece")
+        return await asyncio.to_thread(lambda: layout.unpack(np.concatenate(tiles)))
+
+
+async def _pieces(parts: AsyncGenerator[PlaneLayout | bytes, None]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        if isinstance(part, PlaneLayout):
+            raise DataLoss("storage sent planes with two layouts")
+        yield part
+
+
+@contextmanager
+def _lost_when_refused() -> Iterator[None]:
+    """What would be a caller's mistake elsewhere is storage's here."""
+    try:
+        yield
+    except (InvalidArgument, ResourceExhausted) as error:
+        raise DataLoss(f"planes from storage: {error.message}") from error

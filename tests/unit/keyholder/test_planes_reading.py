@@ -1,0 +1,154 @@
+"""Planes from and to a storage that misbehaves: a real server, which no real storage would be."""
+
+import grpc.aio
+import numpy as np
+import pytest
+
+from blindsight import streams
+from blindsight.columns import Region
+from blindsight.errors import BlindsightError, DataLoss, Unavailable
+from blindsight.parameters import CKKS_4096
+from blindsight.planes import PlaneLayout
+from blindsight.rpc.storage.v1 import storage_pb2 as pb
+from blindsight.rpc.storage.v1 import storage_pb2_grpc
+from blindsight.trusted.keyholder import keys
+from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.peers import StorageClient
+from blindsight.trusted.keyholder.planes import Planes
+from blindsight.trusted.keyholder.records import (
+    CollectionConfig,
+    ItemMetadata,
+    NewItem,
+    NewPlanes,
+    StoredCollection,
+)
+from blindsight.trusted.keyholder.slots import Placement
+from blindsight.trusted.keyholder.vault import OpenCollection
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+LAYOUT = PlaneLayout.of(IMAGE, CKKS_4096.ring_degree)
+GEOMETRY = pb.Planes(width=90, height=70, channels=3)
+KEYS = keys.create()
+CONFIG = CollectionConfig("album", "descriptor", 128, Metric.COSINE, 1000, 1.0)
+RECORD = StoredCollection(bytes(15) + b"1", bytes(16), b"", CKKS_4096.name, KEYS.key_id, (128,), 8)
+COLLECTION = OpenCollection(RECORD, CONFIG, KEYS)
+
+
+class Storage(storage_pb2_grpc.StorageServiceServicer):
+    """Answers with what a test puts into it."""
+
+    def __init__(self):
+        self.answers = []
+
+    async def GetItems(self, request, context):
+        (handle,) = request.handles
+        sealed = COLLECTION.seal_metadata(handle, ItemMetadata("1"))
+        item = pb.Item(handle=handle, sealed_metadata=sealed, original_size_bytes=9, planes_size_bytes=9)
+        return pb.GetItemsResponse(items=[item])
+
+    async def ReadPlanes(self, request, context):
+        for answer in self.answers:
+            yield answer
+
+    async def Append(self, requests, context):
+        async for _ in requests:
+            pass
+        return pb.AppendResponse(sequence=1)
+
+
+@pytest.fixture(scope="module")
+def crypto():
+    made = Crypto(KEYS, 1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def served():
+    server = grpc.aio.server()
+    storage = Storage()
+    storage_pb2_grpc.add_StorageServiceServicer_to_server(storage, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    storage.client = StorageClient(f"127.0.0.1:{port}")
+    yield storage
+    await storage.client.close()
+    await server.stop(None)
+
+
+async def piece_of(crypto, tiles):
+    return [piece async for piece in crypto.encrypt_planes(CKKS_4096, tiles)]
+
+
+def header(**changes):
+    planes = pb.Planes()
+    planes.CopyFrom(GEOMETRY)
+    for name, value in changes.items():
+        setattr(planes, name, value)
+    return pb.ReadPlanesResponse(header=pb.PlanesHeader(planes=planes, size_bytes=9))
+
+
+def messages(piece):
+    yield pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=len(piece), sha256=streams.digest(piece)))
+    for chunk in streams.chunks(piece):
+        yield pb.ReadPlanesResponse(chunk=chunk)
+
+
+async def test_planes_that_are_right_are_read(served, crypto):
+    (piece,) = await piece_of(crypto, LAYOUT.pack(IMAGE))
+    served.answers = [header(), *messages(piece)]
+    metadata, image = await Planes(served.client, crypto).read(COLLECTION, "1")
+    assert metadata.id == "1"
+    np.testing.assert_array_equal(image, IMAGE)
+
+
+async def test_planes_that_are_not_those_of_a_photo_are_data_loss(served, crypto):
+    tiles = LAYOUT.pack(IMAGE)
+    (good,) = await piece_of(crypto, tiles)
+    (short,) = await piece_of(crypto, tiles[:-1])
+    (wide,) = await piece_of(crypto, np.full_like(tiles, 300, np.int64))
+    first, *rest = messages(good)
+    flipped = good[:200] + b"\xff\xff\xff\xff" + good[204:]
+    other_key = good[:16] + bytes(16) + good[32:]
+    cases = [
+        [],
+        [first, *rest],
+        [header()],
+        [header(), first],
+        [header(), first, *rest[:-1]],
+        [header(), first, *rest, *rest],
+        [header(), *messages(good), *messages(good)],
+        [header(), header(), *messages(good)],
+        [header(width=0), *messages(good)],
+        [header(channels=2), *messages(good)],
+        [header(width=2**32 - 1, height=2**32 - 1), *messages(good)],
+        [header(width=190), *messages(good)],
+        [header(channels=1), *messages(good)],
+        [header(), *messages(short)],
+        [header(), *messages(wide)],
+        [header(), *messages(flipped)],
+        [header(), *messages(other_key)],
+        [header(), *messages(b"junk")],
+        [header(), *messages(bytes(len(good)))],
+        [header(), pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=2**60, sha256=bytes(32)))],
+        [header(), pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=len(good))), *rest],
+    ]
+    for case in cases:
+        served.answers = case
+        with pytest.raises(DataLoss) as caught:
+            await Planes(served.client, crypto).read(COLLECTION, "1")
+        assert "\n" not in str(caught.value)
+
+
+async def test_planes_that_cannot_be_encrypted_fail_their_append_with_the_reason(served):
+    async def failing(tiles):
+        yield b"a piece"
+        raise Unavailable("a worker process died twice over the same task")
+
+    item = NewItem(bytes(15) + b"2", planes=NewPlanes(LAYOUT, LAYOUT.pack(IMAGE)))
+    placement = Placement(Region.MAIN, 0, 0, 1)
+    with pytest.raises(BlindsightError, match="died twice"):
+        await served.client.append(
+            RECORD.collection_id, 0, placement, b"block", [item], encrypt_planes=failing
+        )

@@ -1,0 +1,83 @@
+-- The batch log is the truth about which item lies where; `live` finds an item in it.
+
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+INSERT INTO schema_version VALUES (1);
+
+CREATE TABLE collections (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of creation
+  collection_id BLOB NOT NULL UNIQUE,
+  name_tag BLOB NOT NULL UNIQUE,
+  sealed_config BLOB NOT NULL,
+  parameter_set TEXT NOT NULL,
+  key_id BLOB NOT NULL,
+  dimension INTEGER NOT NULL,
+  stride INTEGER NOT NULL,
+  created_unix_seconds INTEGER NOT NULL,
+  sequence INTEGER NOT NULL DEFAULT 0,
+  epoch INTEGER NOT NULL DEFAULT 0,
+  items INTEGER NOT NULL DEFAULT 0,
+  items_added INTEGER NOT NULL DEFAULT 0,
+  size_bytes INTEGER NOT NULL DEFAULT 0
+);
+
+-- Answers of all appends there ever were, so that a repeated one gets the same.
+CREATE TABLE appends (
+  collection INTEGER NOT NULL REFERENCES collections (number),
+  batch_id BLOB NOT NULL,
+  sequence INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  PRIMARY KEY (collection, batch_id)
+) WITHOUT ROWID;
+
+CREATE TABLE segments (
+  collection INTEGER NOT NULL REFERENCES collections (number),
+  region INTEGER NOT NULL,
+  position INTEGER NOT NULL, -- index of the segment in its region
+  filled INTEGER NOT NULL, -- slots
+  batches INTEGER NOT NULL,
+  retired_sequence INTEGER, -- NULL while it is in use
+  PRIMARY KEY (collection, region, position)
+) WITHOUT ROWID;
+
+-- Large bytes.  Rows that have no owner any more stand in `garbage` until they are swept.
+CREATE TABLE blobs (number INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+CREATE TABLE garbage (blob INTEGER PRIMARY KEY REFERENCES blobs (number));
+
+CREATE TABLE batches (
+  number INTEGER PRIMARY KEY,
+  collection INTEGER NOT NULL REFERENCES collections (number),
+  sequence INTEGER NOT NULL,
+  region INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  first_slot INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  block INTEGER NOT NULL, -- in blobs
+  block_size_bytes INTEGER NOT NULL,
+  block_sha256 BLOB NOT NULL,
+  row_sha256 BLOB NOT NULL, -- of everything else in this row that a reader is told
+  handles BLOB NOT NULL, -- 16 bytes an item, zeros where it was deleted; last, for it is long
+  UNIQUE (collection, sequence)
+);
+CREATE INDEX batches_of_segment ON batches (collection, region, position, first_slot);
+
+-- One row an item that has metadata or an original.
+CREATE TABLE contents (
+  number INTEGER PRIMARY KEY,
+  metadata BLOB NOT NULL,
+  metadata_sha256 BLOB NOT NULL,
+  original INTEGER, -- in blobs
+  original_size_bytes INTEGER NOT NULL,
+  original_sha256 BLOB
+);
+
+-- Handles are random: among a million, those of one batch touch nearly every page.  So they gather in a
+-- small part of the index first, and move to the large part many batches at a time.
+CREATE TABLE live (
+  collection INTEGER NOT NULL,
+  settled INTEGER NOT NULL, -- 0 or 1; a handle stands in one of the two
+  handle BLOB NOT NULL,
+  sequence INTEGER NOT NULL, -- of its batch
+  place INTEGER NOT NULL, -- in its batch, from 0
+  content INTEGER, -- in contents
+  PRIMARY KEY (collection, settled, handle)
+) WITHOUT ROWID;
