@@ -130,10 +130,6 @@ class WorkerPool:
         """Runs `function` once per worker, so that imports and compilation happen before the first task."""
         await asyncio.gather(*(self.run(function, *arguments) for _ in range(self.processes)))
 
-    def process_ids(self) -> list[int]:
-        """The workers that are alive now."""
-        return list(self._executor._processes or {})
-
     def close(self) -> None:
         """Stops the workers; running tasks finish, waiting ones are cancelled."""
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
@@ -54,7 +55,11 @@ class Crypto:
         Raises:
             InvalidImage: when it is none.
         """
-        return await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        started = time.perf_counter()
+        embedded = await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        # Now its name is known to be one of ours.
+        metrics.EMBED_SECONDS.labels(embedder).observe(time.perf_counter() - started)
+        return embedded
 
     async def encrypt_rows(
         self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
@@ -172,10 +177,6 @@ class Crypto:
 
         parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
         return np.concatenate(parts, axis=1)
-
-    def process_ids(self) -> list[int]:
-        """The workers that are alive."""
-        return self._pool.process_ids()
 
     def close(self) -> None:
         """Stops the workers."""
