@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,7 @@ from blindsight.planes import Integers
 from blindsight.tiling import PIECE_CIPHERTEXTS
 from blindsight.trusted.keyholder import images, packed, tasks
 from blindsight.trusted.keyholder.keys import KeySet
-from blindsight.workers import WorkerPool
-
-_Result = TypeVar("_Result")
+from blindsight.workers import WorkerPool, in_order
 
 
 class Crypto:
@@ -150,7 +147,7 @@ class Crypto:
                 piece = tiles[start : start + PIECE_CIPHERTEXTS]
                 yield self._pool.run(tasks.encrypt_planes, parameters.name, piece)
 
-        async for block in _in_order(works(), self.processes):
+        async for block in in_order(works(), self.processes + 1):
             yield block
 
     async def decrypt_planes(
@@ -162,7 +159,7 @@ class Crypto:
             async for piece in pieces:
                 yield self._pool.run(tasks.decrypt_planes, parameters.name, piece)
 
-        async for tiles in _in_order(works(), self.processes):
+        async for tiles in in_order(works(), self.processes + 1):
             yield tiles
 
     async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
@@ -185,23 +182,6 @@ class Crypto:
     def _seeded(self, parameters: ParameterSet, count: int, parts: list[tasks.Encrypted]) -> bytes:
         header = BlockHeader(parameters, self._key_id, Form.SEEDED, 2, count)
         return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
-
-
-async def _in_order(
-    works: AsyncIterator[Coroutine[Any, Any, _Result]], ahead: int
-) -> AsyncGenerator[_Result, None]:
-    """Runs works, `ahead` of them beside the one whose result is next."""
-    running: deque[asyncio.Task[_Result]] = deque()
-    try:
-        async for work in works:
-            running.append(asyncio.create_task(work))
-            if len(running) > ahead:
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
 
 
 def _timer(histogram: Histogram, parameters: Parameters) -> Timer:
