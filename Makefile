@@ -60,6 +60,7 @@ demo: $(INSTALLED)
 	@$(BIN)/python -m blindsight.demo
 
 test: $(INSTALLED)
+	@tools/test-servers tests/servers.list
 	@$(BIN)/python -m pytest tests
 
 # All of it runs, so that one run names every fault; the end says what failed.
