@@ -43,9 +43,10 @@ class Broker:
         self.port, self.tls_port, distribution, mapper = free_ports(4)
         self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/"
         self._mapper = ["epmd", "-port", str(mapper), "-address", "127.0.0.1"]
-        self._write("rabbitmq.conf", _CONFIGURATION.format(
-            port=self.port, tls_port=self.tls_port, certificate=certificate, key=key
-        ))
+        self._write(
+            "rabbitmq.conf",
+            _CONFIGURATION.format(port=self.port, tls_port=self.tls_port, certificate=certificate, key=key),
+        )
         self._write("enabled_plugins", "[].\n")
         self._write("env.conf", "")
         self._write(".erlang.cookie", os.urandom(16).hex()).chmod(0o400)
