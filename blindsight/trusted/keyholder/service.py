@@ -15,14 +15,17 @@ import psutil
 import blindsight
 from blindsight import logs
 from blindsight.columns import Floats
-from blindsight.errors import BlindsightError, InvalidArgument, NotFound
+from blindsight.errors import BlindsightError, InvalidArgument, NotFound, Unavailable
 from blindsight.planes import Integers
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.combine import Combine
 from blindsight.trusted.keyholder.crypto import Crypto
-from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Photo, Progress, Vectors
+from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Progress, Vectors
+from blindsight.trusted.keyholder.jobs.imports import Imports
+from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.photos import Photo
 from blindsight.trusted.keyholder.planes import Planes
 from blindsight.trusted.keyholder.records import ItemMetadata, PeerStatus
 from blindsight.trusted.keyholder.repack import Repack, RepackProgress, worthwhile
@@ -31,6 +34,7 @@ from blindsight.trusted.keyholder.slots import handles_from_bytes
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.verify import Input, Settings, Verification, Verify
 from blindsight.trusted.keyholder.writer import Writer
+from blindsight.trusted.queues import Queue
 
 MAX_DELETE = 10_000
 
@@ -76,16 +80,43 @@ class Keyholder:
         self._planes = Planes(storage, self._crypto)
         self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
         self._background: dict[str, asyncio.Task[None]] = {}
+        self._imports: Imports | None = None
+
+    def open_imports(self, store: JobStore, queue: Queue) -> None:
+        """Has bulk ingest from now on; account and queue are closed with the keyholder."""
+        self._imports = Imports(self.keys, self.vault, store, queue, self._after_write)
+
+    @property
+    def imports(self) -> Imports:
+        """Bulk ingest.
+
+        Raises:
+            Unavailable: where there is no queue.
+        """
+        if self._imports is None:
+            raise Unavailable(
+                "the keyholder has no queue for bulk ingest; set BLINDSIGHT_KEYHOLDER_QUEUE_URL"
+            )
+        return self._imports
 
     async def start(self) -> None:
         """Warms the workers."""
+        if self._imports is not None:
+            self._imports.start()
         await self._crypto.warm()
+
+    def stop_watching(self) -> None:
+        """Ends the streams that would go on as long as an import does."""
+        if self._imports is not None:
+            self._imports.stop_watching()
 
     async def close(self) -> None:
         """Ends background work between two transactions, then workers and connections."""
         for task in self._background.values():
             task.cancel()
         await asyncio.gather(*self._background.values(), return_exceptions=True)
+        if self._imports is not None:
+            await self._imports.close()
         await asyncio.to_thread(self._crypto.close)
         await self._storage.close()
         await self._evaluator.close()
