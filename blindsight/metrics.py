@@ -19,6 +19,7 @@ from prometheus_client import (
 
 # What one service measures; the others' processes import this file too, but serve none of it.
 KEYHOLDER, EVALUATOR, STORAGE = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
+WORKER = CollectorRegistry()
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # LightPHE's algorithms take a second for what others do in a millisecond.
@@ -94,6 +95,12 @@ STORED_BYTES = Counter(
 )
 STORED_ITEMS = Counter(
     "blindsight_storage_stored_items_total", "Items of committed appends.", registry=STORAGE
+)
+WORKER_ITEMS = Counter(
+    "blindsight_worker_items_total",
+    "Items of bulk ingest that were reported, by outcome: done, duplicate or failed.",
+    ("outcome",),
+    registry=WORKER,
 )
 COMBINE_KEYGEN_SECONDS = Histogram(
     "blindsight_keyholder_combine_keygen_seconds",

@@ -13,13 +13,14 @@ from blindsight import metrics
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
 OURS = re.compile(
-    r"blindsight_(keyholder|evaluator|storage)(_[a-z]+)*_(seconds|bytes|items|restarts)(_total)?"
+    r"blindsight_(keyholder|evaluator|storage|worker)(_[a-z]+)*_(seconds|bytes|items|restarts)(_total)?"
 )
 COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds"}
 REGISTRIES = {
     "keyholder": metrics.KEYHOLDER,
     "evaluator": metrics.EVALUATOR,
     "storage": metrics.STORAGE,
+    "worker": metrics.WORKER,
 }
 CLOSED_SETS = {"scheme", "parameter_set", "outcome", "grpc_service", "grpc_method", "grpc_code"}
 

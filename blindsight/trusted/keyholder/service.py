@@ -15,7 +15,7 @@ import psutil
 import blindsight
 from blindsight import logs
 from blindsight.columns import Floats
-from blindsight.errors import BlindsightError, InvalidArgument, NotFound, Unavailable
+from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.planes import Integers
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.combine import Combine
@@ -91,11 +91,11 @@ class Keyholder:
         """Bulk ingest.
 
         Raises:
-            Unavailable: where there is no queue.
+            InvalidArgument: where there is no queue.
         """
         if self._imports is None:
-            raise Unavailable(
-                "the keyholder has no queue for bulk ingest; set BLINDSIGHT_KEYHOLDER_QUEUE_URL"
+            raise InvalidArgument(
+                "the keyholder has no queue for bulk ingest; start it with BLINDSIGHT_KEYHOLDER_QUEUE_URL"
             )
         return self._imports
 

@@ -226,6 +226,9 @@ class Vault:
                 return await self.get(opened.config.name)
         for record, config in await self._mine():
             if record.collection_id == collection_id:
+                known = self._open.get(config.name)
+                if known is not None and known.record.collection_id != collection_id:
+                    del self._open[config.name]  # another process deleted it, and made one of the same name
                 return await self.get(config.name)
         raise NotFound("the collection is gone: it was deleted")
 
