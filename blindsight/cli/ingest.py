@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from blindsight.cli import arrays, options, output
+from blindsight.cli import arrays, jobs, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
 from blindsight.errors import BlindsightError, InvalidArgument
 
 if TYPE_CHECKING:
-    from blindsight.client import Collection, IngestProgress, IngestReport
+    from blindsight.client import Collection, ImportInfo, IngestProgress, IngestReport
     from blindsight.client.models import IngestCallback
 
 # More rejected files than this are counted, not listed.
@@ -40,6 +40,21 @@ def ingest(
     planes: Annotated[
         bool, typer.Option("--planes", help="Keep each photo as encrypted pixels too, up to 8 megapixels.")
     ] = False,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --bulk: end when all are in the queue.")
+    ] = False,
+    request_id: Annotated[
+        str | None,
+        typer.Option(
+            "--request-id",
+            metavar="TEXT",
+            help="With --bulk: the same text and the same files continue what was cut off.",
+            show_default=False,
+        ),
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +67,16 @@ def ingest(
         raise InvalidArgument("--planes keeps the pixels of photos, and --vectors has none")
     if ids is not None and vectors is None:
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
+    if (detach or request_id) and not bulk:
+        raise InvalidArgument(
+            "--detach and --request-id are of imports by way of the queue, want --bulk with them"
+        )
+    if bulk:
+        if planes or vectors is not None or not paths:
+            raise InvalidArgument("--bulk takes photos: want PATH..., without --vectors and --planes")
+        with options.vault(address) as vault:
+            _bulk(vault.collection(name), paths, request_id, detach=detach, as_json=as_json)
+        return
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if paths and vectors is None:
@@ -72,6 +97,24 @@ def ingest(
 def _photos(collection: Collection, paths: list[str], *, planes: bool) -> IngestReport:
     with _following(collection.name) as follow:
         return collection.ingest(paths, planes=planes, progress=follow)
+
+
+def _bulk(
+    collection: Collection, paths: list[str], request_id: str | None, *, detach: bool, as_json: bool
+) -> None:
+    with output.meter(f"sending to {output.printable(collection.name)}") as meter:
+
+        def sent(now: ImportInfo) -> None:
+            meter.update(now.received)
+
+        job = collection.ingest_bulk(paths, request_id=request_id, progress=sent)
+    _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable] if not as_json else [])
+    if not detach:
+        jobs.follow(job, as_json=as_json)
+    elif as_json:
+        output.document(jobs.document(job.info(), [], job))
+    else:
+        output.answer(f"{job.import_id}: in the queue; `blindsight jobs watch {job.import_id}` follows it.")
 
 
 def _vectors(collection: Collection, matrix: Path, ids: Path | None) -> IngestReport:

@@ -1,0 +1,76 @@
+"""Services with a queue and workers, as real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blindsight.client import Collection
+from blindsight.trusted.keyholder.jobs.settings import QueueSettings
+from blindsight.trusted.queues import Settings
+from support.services import Process, Services
+
+# Short enough that a test need not wait long for what a killed worker held.
+SILENCE_SECONDS = 2
+
+
+@dataclass
+class BulkServices(Services):
+    """The three services, a queue at `queue_url`, and as many workers as are started.
+
+    Args:
+        queue_url: of the queue; empty for one in a file of this folder.
+        queue: settings of the queue beside the name.
+    """
+
+    queue_url: str = ""
+    queue: dict[str, str] = field(default_factory=dict)
+    workers: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.queue_url = self.queue_url or f"embedded:{self.folder / 'queue.db'}"
+        self.settings = {**self.settings, "keyholder": {**self._queue_settings(), "workers": "1"}}
+
+    def _queue_settings(self) -> dict[str, str]:
+        return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}
+
+    @property
+    def opened_with(self) -> Settings:
+        """What a test opens the queue with."""
+        return QueueSettings.model_validate(self._queue_settings()).queue
+
+    def worker(self, **settings: str) -> Process:
+        """Starts a worker."""
+        keyholder = self.keyholder_settings("keyholder")
+        own = {
+            "key_file": str(Path(keyholder["data"]) / "keys.bsky"),
+            "passphrase_file": keyholder["passphrase_file"],
+            "keyholder_address": self.address("keyholder"),
+            "storage_address": self.address("storage"),
+            "evaluator_address": self.address("evaluator"),
+            "processes": "1",
+            "linger_seconds": "0.3",
+            **self._queue_settings(),
+            **settings,
+        }
+        process = Process("worker", own, self.folder / f"worker-{len(self.workers)}.log", extra=self.extra)
+        process.start()
+        self.workers.append(process)
+        return process
+
+    def stop(self) -> dict[str, int]:
+        """Stops the workers first."""
+        for process in self.workers:
+            process.stop()
+        return super().stop()
+
+
+def assert_holds(collection: Collection, photos: Sequence[tuple[str, bytes]]) -> None:
+    """The collection has exactly these photos, each byte for byte under its name."""
+    assert collection.describe().items == len(photos)
+    report = collection.ingest(photos)  # tells the ids of what is there
+    assert (report.stored, report.duplicates) == (0, len(photos))
+    for (name, data), item in zip(photos, report.items, strict=True):
+        original = collection.get(item.id)
+        assert (original.name, original.data) == (name, data)
