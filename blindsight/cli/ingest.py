@@ -108,7 +108,8 @@ def _bulk(
             meter.update(now.received)
 
         job = collection.ingest_bulk(paths, request_id=request_id, progress=sent)
-    _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable] if not as_json else [])
+    if not as_json:
+        _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable])
     if not detach:
         jobs.follow(job, as_json=as_json)
     elif as_json:

@@ -157,10 +157,10 @@ def show_end(info: ImportInfo, failed: list[FailedItem]) -> None:
     if len(failed) > LISTED:
         output.answer(f"... and {len(failed) - LISTED:,} more; --json lists all of them.")
     waiting = info.received - info.settled
-    parts = [
+    counts = Text.assemble(
         (f"{info.done:,} stored", "green"),
         f", {info.duplicates:,} duplicates, ",
         (f"{info.failed:,} failed", "yellow" if info.failed else ""),
-        *([f", {waiting:,} not worked on"] if waiting else []),
-    ]
-    output.show(Text.assemble(*parts))
+        f", {waiting:,} not worked on" if waiting else "",
+    )
+    output.show(counts)
