@@ -68,23 +68,22 @@ def ingest(
     if ids is not None and vectors is None:
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
     if (detach or request_id) and not bulk:
-        raise InvalidArgument(
-            "--detach and --request-id are of imports by way of the queue, want --bulk with them"
-        )
-    if bulk:
-        if planes or vectors is not None or not paths:
-            raise InvalidArgument("--bulk takes photos: want PATH..., without --vectors and --planes")
-        with options.vault(address) as vault:
-            _bulk(vault.collection(name), paths, request_id, detach=detach, as_json=as_json)
-        return
+        raise InvalidArgument("--detach and --request-id go with --bulk, which is missing")
+    if bulk and (planes or vectors is not None or not paths):
+        raise InvalidArgument("--bulk takes photos: want PATH..., without --vectors and --planes")
     with options.vault(address) as vault:
         collection = vault.collection(name)
-        if paths and vectors is None:
-            report = _photos(collection, paths, planes=planes)
+        if bulk and paths:
+            _bulk(collection, paths, request_id, detach=detach, as_json=as_json)
+        elif paths and vectors is None:
+            _answer(_photos(collection, paths, planes=planes), as_json=as_json)
         elif vectors is not None and not paths:
-            report = _vectors(collection, vectors, ids)
+            _answer(_vectors(collection, vectors, ids), as_json=as_json)
         else:
             raise InvalidArgument("want either PATH... or --vectors FILE.npy")
+
+
+def _answer(report: IngestReport, *, as_json: bool) -> None:
     nothing_taken = report.rejected and not report.stored and not report.duplicates
     if as_json:
         output.document(_as_document(report))

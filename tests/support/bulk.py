@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blindsight.client import Collection
+from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.keyholder.jobs.settings import QueueSettings
-from blindsight.trusted.queues import Settings
+from blindsight.trusted.queues import Settings, open_queue
 from support.services import Process, Services
+from support.storage import Client
 
 # Short enough that a test need not wait long for what a killed worker held.
 SILENCE_SECONDS = 2
@@ -54,16 +58,37 @@ class BulkServices(Services):
             **self._queue_settings(),
             **settings,
         }
-        process = Process("worker", own, self.folder / f"worker-{len(self.workers)}.log", extra=self.extra)
+        process = Process("worker", own, self.folder / "worker.log", extra=self.extra)
         process.start()
         self.workers.append(process)
         return process
 
+    def stop_workers(self) -> None:
+        """SIGTERM to all of them."""
+        while self.workers:
+            self.workers.pop().stop()
+
     def stop(self) -> dict[str, int]:
         """Stops the workers first."""
-        for process in self.workers:
-            process.stop()
+        self.stop_workers()
         return super().stop()
+
+    def stored(self) -> int:
+        """Items that storage has, whatever the keyholder knows of them."""
+        with Client(self.address("storage")) as client:
+            answer = client.stub.ListCollections(storage_pb2.ListCollectionsRequest())
+        return sum(one.items for one in answer.collections)
+
+    def held(self) -> int | None:
+        """Messages that workers have; None where the queue does not tell."""
+        with open_queue(self.queue_url, self.opened_with) as queue:
+            return queue.depth().unacknowledged
+
+    def reported(self) -> int:
+        """Items that the account has as stored, read from its file while the keyholder may be stopped."""
+        path = self.folder / "keyholder" / "jobs.db"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT TOTAL(done) FROM jobs").fetchone()[0]
 
 
 def assert_holds(collection: Collection, photos: Sequence[tuple[str, bytes]]) -> None:

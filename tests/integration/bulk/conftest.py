@@ -1,4 +1,4 @@
-"""Services with a queue of either kind."""
+"""Services with a queue of either kind, shared by the tests of a module; workers are each test's own."""
 
 import os
 import subprocess
@@ -12,11 +12,10 @@ import blindsight
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
-    """One RabbitMQ for all tests; each uses a queue of its own name."""
+    """One RabbitMQ for all tests; services use queues of names of their own."""
     folder = tmp_path_factory.mktemp("broker")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subject = ["-subj", "/CN=localhost", "-days", "2"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     running = Broker(folder, certificate, key)
     running.start()
@@ -24,12 +23,15 @@ def broker(tmp_path_factory):
     running.stop()
 
 
-@pytest.fixture(params=["embedded", "rabbitmq"])
-def bulk(request, tmp_path):
+@pytest.fixture(scope="module", params=["embedded", "rabbitmq"])
+def services(request, tmp_path_factory):
     """Started services over each queue."""
     url = request.getfixturevalue("broker").url if request.param == "rabbitmq" else ""
-    own = {"queue_name": f"test.{os.urandom(6).hex()}"} if url else {}
-    running = BulkServices(tmp_path, queue_url=url, queue=own)
+    # Tests kill more workers in a row than a photo would be given to by default.
+    own = {"queue_max_deliveries": "20"}
+    if url:
+        own["queue_name"] = f"test.{os.urandom(6).hex()}"
+    running = BulkServices(tmp_path_factory.mktemp("bulk"), queue_url=url, queue=own)
     try:
         yield running.start()
     finally:
@@ -37,6 +39,21 @@ def bulk(request, tmp_path):
 
 
 @pytest.fixture
+def bulk(services):
+    """The services without a worker."""
+    yield services
+    services.stop_workers()
+
+
+@pytest.fixture
 def vault(bulk):
     with blindsight.connect(bulk.address()) as connected:
         yield connected
+
+
+@pytest.fixture
+def collection(vault, request):
+    """One of the test's own."""
+    made = vault.create_collection(request.node.name)
+    yield made
+    vault.delete_collection(made.name)
