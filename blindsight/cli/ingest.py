@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from blindsight.cli import arrays, jobs, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
-from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from blindsight.client import Collection, ImportInfo, IngestProgress, IngestReport
@@ -101,12 +102,17 @@ def _photos(collection: Collection, paths: list[str], *, planes: bool) -> Ingest
 def _bulk(
     collection: Collection, paths: list[str], request_id: str | None, *, detach: bool, as_json: bool
 ) -> None:
-    with output.meter(f"sending to {output.printable(collection.name)}") as meter:
+    known_as = request_id or uuid.uuid4().hex
+    try:
+        with output.meter(f"sending to {output.printable(collection.name)}") as meter:
 
-        def sent(now: ImportInfo) -> None:
-            meter.update(now.received)
+            def sent(now: ImportInfo) -> None:
+                meter.update(now.received)
 
-        job = collection.ingest_bulk(paths, request_id=request_id, progress=sent)
+            job = collection.ingest_bulk(paths, request_id=known_as, progress=sent)
+    except (KeyboardInterrupt, Unavailable):
+        output.note(f"cut off; the same command with --request-id {known_as} continues it")
+        raise
     if not as_json:
         _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable])
     if not detach:

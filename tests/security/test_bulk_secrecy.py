@@ -8,7 +8,7 @@ import pytest
 from support.bulk import BulkServices, assert_holds
 from support.canaries import Needles, contents
 from support.photos import many
-from support.services import wait_until
+from support.services import failed_start, wait_until
 
 import blindsight
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
@@ -127,8 +127,7 @@ def report(bulk, job, shown) -> None:
 
 
 def test_a_worker_with_the_keys_of_another_owner_does_not_start(bulk, tmp_path):
-    keyfile.write(
-        tmp_path / "keys.bsky", keys.create(), passphrase.from_file(bulk.folder / "keyholder.passphrase")
-    )
-    with pytest.raises(RuntimeError, match="no token of a worker of this key set"):
-        bulk.worker(key_file=str(tmp_path / "keys.bsky"))
+    secret = passphrase.from_file(bulk.folder / "keyholder.passphrase")
+    keyfile.write(tmp_path / "keys.bsky", keys.create(), secret)
+    said = failed_start("worker", bulk.worker_settings(key_file=str(tmp_path / "keys.bsky")))
+    assert said == "worker: no token of a worker of this key set came, want one"

@@ -44,10 +44,10 @@ class BulkServices(Services):
         """What a test opens the queue with."""
         return QueueSettings.model_validate(self._queue_settings()).queue
 
-    def worker(self, **settings: str) -> Process:
-        """Starts a worker."""
+    def worker_settings(self, **settings: str) -> dict[str, str]:
+        """Settings of a worker of these services."""
         keyholder = self.keyholder_settings("keyholder")
-        own = {
+        return {
             "key_file": str(Path(keyholder["data"]) / "keys.bsky"),
             "passphrase_file": keyholder["passphrase_file"],
             "keyholder_address": self.address("keyholder"),
@@ -58,6 +58,10 @@ class BulkServices(Services):
             **self._queue_settings(),
             **settings,
         }
+
+    def worker(self, **settings: str) -> Process:
+        """Starts a worker."""
+        own = self.worker_settings(**settings)
         process = Process("worker", own, self.folder / "worker.log", extra=self.extra)
         process.start()
         self.workers.append(process)

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -66,8 +67,8 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
     )
     try:
         if settings.queue_url:
-            queue = await asyncio.to_thread(open_queue, settings.queue_url, settings.queue)
-            keyholder.open_imports(JobStore(settings.jobs_file), queue)
+            store = JobStore(settings.jobs_file)
+            await keyholder.open_imports(store, partial(open_queue, settings.queue_url, settings.queue))
         await keyholder.start()
         service = Service(
             [SERVICE_NAME, imports.SERVICE_NAME],

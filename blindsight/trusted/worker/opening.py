@@ -80,7 +80,7 @@ class Opening:
         self._storage = storage
         self._crypto = crypto
         self._max_deliveries = max_deliveries
-        self._room = _Room(2 * crypto.processes)
+        self._room = Room(2 * crypto.processes)
 
     async def open(self, delivery: Delivery) -> Opened | None:
         """Opens a message; None when it was settled here: it is not ours, or is to come again."""
@@ -148,7 +148,7 @@ def state_of(found: str, wanted: str) -> ItemState:
     return ItemState.DONE if found == wanted else ItemState.DUPLICATE
 
 
-class _Room:
+class Room:
     """Lets several in at a time, or one alone."""
 
     def __init__(self, places: int) -> None:

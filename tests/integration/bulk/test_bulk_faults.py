@@ -1,5 +1,6 @@
 """Whatever dies in the middle of a bulk ingest, every photo is stored once, byte for byte."""
 
+import random
 import threading
 import time
 
@@ -39,19 +40,20 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_batch_loses_nothing(bulk, co
 def test_a_worker_that_is_killed_between_the_commit_and_the_report_stores_nothing_twice(bulk, collection):
     job = collection.ingest_bulk(PHOTOS)
     before = bulk.stored() - bulk.reported()
-    worker = bulk.worker(**SMALL_BATCHES)
+    worker = bulk.worker(prefetch="4", linger_seconds="0.05")
     keyholder = bulk["keyholder"].process()
-    for _ in range(100):
+    moments = random.Random(7)
+    for _ in range(60):
         # Between the worker's question and its report the keyholder falls silent; storage commits.
+        time.sleep(moments.uniform(0.05, 0.4))
         keyholder.suspend()
-        time.sleep(0.5)
+        time.sleep(0.6)
         hit = bulk.stored() - bulk.reported() > before
         if hit:
             worker.kill()
         keyholder.resume()
         if hit:
             break
-        time.sleep(0.05)
     assert hit
     assert not job.info().ended
     bulk.worker()

@@ -52,7 +52,7 @@ def test_what_is_no_photo_fails_with_its_reason_and_name_and_can_be_retried_and_
         (0, "notes.txt", "INVALID_IMAGE"),
         (6, "cut.jpg", "INVALID_IMAGE"),
     ]
-    assert all("image" in item.message for item in failed)
+    assert all(item.message.startswith("photo ") for item in failed)
     assert job.retry() == 2
     assert counts(job.wait()) == (7, 5, 0, 2)
     assert list(job.failed()) == failed

@@ -68,10 +68,9 @@ class Imports:
         self._stopping.set()
 
     async def close(self) -> None:
-        """Closes queue and account."""
+        """Closes the queue."""
         await self._dead_letters.stop()
         await asyncio.to_thread(self._queue.close)
-        await asyncio.to_thread(self._store.close)
 
     async def take(self, name: str, request_id: str, files: AsyncIterator[Photo]) -> AsyncIterator[Job]:
         """Takes files in; yields the job first of all, and again when a file is durable in the queue.
