@@ -53,8 +53,8 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
     crypto = Crypto(keys, settings.processes)
     try:
         stopping = _stopping()
-        # A worker of another key set could open nothing, and would refuse what others can.
-        await patiently("keyholder", lambda: keyholder.report(()))
+        if not await _admitted(keyholder, stopping):
+            return
         vault = Vault(keys, storage, evaluator)
         opening = Opening(Envelopes(keys), vault, storage, crypto, settings.queue_max_deliveries)
         storing = Storing(vault, storage, Writer(vault, storage, crypto))
@@ -66,6 +66,25 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
         await asyncio.to_thread(crypto.close)
         for peer in (keyholder, storage, evaluator):
             await peer.close()
+
+
+async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool:
+    """Waits for the keyholder's word; false when told to stop before.
+
+    A worker of another key set could open nothing, and would refuse what others can.
+
+    Raises:
+        PermissionDenied: when it is one.
+    """
+    asking = asyncio.create_task(patiently("keyholder", lambda: keyholder.report(())))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if asking.done():
+        asking.result()
+        return True
+    asking.cancel()
+    return False
 
 
 def _stopping() -> asyncio.Event:

@@ -36,7 +36,7 @@ def killing(worker):
             with contextlib.suppress(psutil.Error):
                 for process in worker.workers():
                     process.kill()
-            time.sleep(0.005)
+            time.sleep(0.01)
 
     killer = threading.Thread(target=kill)
     killer.start()
