@@ -26,6 +26,7 @@ from blindsight.cli import (
     up,
     verify,
 )
+from blindsight.cli.compare import command as compare
 from blindsight.errors import BlindsightError, InvalidArgument
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
@@ -58,10 +59,9 @@ def root(
             output.answer(help_text)
 
 
-SERVICES, COLLECTIONS = "The services", "Photos and vectors"
+SERVICES, COLLECTIONS, COMPARISONS = "The services", "Photos and vectors", "Which scheme?"
 app.command("up", rich_help_panel=SERVICES)(up.up)
 app.command("status", rich_help_panel=SERVICES)(status.status)
-app.command("schemes", rich_help_panel=SERVICES)(schemes.schemes)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
@@ -72,6 +72,8 @@ app.command("combine", rich_help_panel=COLLECTIONS)(combine.combine)
 app.command("get", rich_help_panel=COLLECTIONS)(items.get)
 app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)
 app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)
+app.command("schemes", rich_help_panel=COMPARISONS)(schemes.schemes)
+app.command("compare-schemes", rich_help_panel=COMPARISONS)(compare.compare_schemes)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,11 +58,11 @@ def create(
     else:
         raise InvalidArgument("no passphrase: want --passphrase-file FILE, or a terminal to ask on")
     with output.spinner("creating the key set"):
-        key_id = create_key_file(path, passphrase)
+        made = create_key_file(path, passphrase)
     if as_json:
-        output.document({"file": str(path), "key_id": key_id})
+        output.document({"file": str(path), **asdict(made)})
     else:
-        output.answer(f"{output.printable(str(path))}: key {key_id}")
+        output.answer(f"{output.printable(str(path))}: key {made.key_id}")
 
 
 def read_passphrase(path: Path) -> Secret:
@@ -85,11 +86,20 @@ def generate_passphrase(path: Path) -> Secret:
     return passphrase.generate(path)
 
 
-def create_key_file(path: Path, passphrase: Secret) -> str:
-    """Makes a key set and seals it into a new file; returns the key's id in hex."""
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What may be told of a new key set: its id in hex, and how long each key took to make."""
+
+    key_id: str
+    keygen_seconds: dict[str, float]
+
+
+def create_key_file(path: Path, passphrase: Secret) -> Created:
+    """Makes a key set and seals it into a new file."""
     from blindsight.trusted.keyholder import keyfile
     from blindsight.trusted.keyholder import keys as key_sets
 
-    made = key_sets.create()
+    seconds: dict[str, float] = {}
+    made = key_sets.create(tell=seconds.__setitem__)
     keyfile.write(path, made, passphrase)
-    return made.key_id.hex()
+    return Created(made.key_id.hex(), seconds)

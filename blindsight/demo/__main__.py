@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,17 +22,17 @@ from rich.progress import track
 from rich.table import Table
 
 import blindsight
+from blindsight.cli import temporary
 from blindsight.client import Collection
 from blindsight.client.models import Hit, IngestProgress, SearchTimings
 from blindsight.demo.sheet import Match, Row, contact_sheet, what_the_server_holds
 from blindsight.demo.views import View, gallery, queries
+from blindsight.errors import BlindsightError
 from blindsight.trusted.keyholder import embedders, images, sealing
 
 OUT = Path("demo-out")
 NAME = "photos"
 DEPTH = 5
-START_SECONDS = 120
-STOP_SECONDS = 30
 STAGES = ("embed", "encrypt", "score", "decrypt", "rank", "total")
 
 Vectors = npt.NDArray[np.float32]
@@ -51,21 +47,6 @@ class Result:
     hits: Sequence[Hit]
     plaintext: Sequence[str]
     timings: SearchTimings
-
-
-@contextmanager
-def services(data: Path) -> Iterator[str]:
-    """`blindsight up` on a free port; yields the keyholder's address."""
-    command = [sys.executable, "-m", "blindsight.cli", "up", "--data", str(data), "--port", "0", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            raise SystemExit("demo: the services did not start")
-        yield json.loads(line)["address"]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STOP_SECONDS)
 
 
 def embed_in_the_clear(views: Sequence[View]) -> Vectors:
@@ -179,7 +160,7 @@ def main() -> None:
     photo_of = {view.name: view.photo for view in views}
     with tempfile.TemporaryDirectory(prefix="blindsight-demo-") as folder:
         data = Path(folder)
-        with services(data) as address, blindsight.connect(address) as vault:
+        with temporary.services(data) as address, blindsight.connect(address) as vault:
             collection = vault.create_collection(NAME, expected_size=len(views))
             per_second = ingest(collection, views)
             vectors = embed_in_the_clear(views)
@@ -193,4 +174,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BlindsightError as error:
+        raise SystemExit(f"demo: {error.message}") from None

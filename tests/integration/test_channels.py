@@ -73,6 +73,9 @@ def album(request, services):
 def test_the_answer_carries_three_values_that_are_numpys(album):
     about = album.describe()
     assert (about.metric, about.channels, about.dimension) == ("squared-cosine", "rgb", 3 * SIZE * SIZE)
+    assert (
+        (about.score_error_bound == 0) == ("nothing is rounded" in about.precision) == (about.scheme == "bfv")
+    )
     (hits,) = album.search(png(PICTURES["coffee"]), k=len(PICTURES)).results
     assert len(hits) == len(PICTURES)
     check(hits, PICTURES["coffee"])

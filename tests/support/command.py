@@ -34,9 +34,10 @@ def run(
     address: str | None = None,
     stdout: Any = subprocess.PIPE,
     text: bool = True,
+    patience: float = PATIENCE_SECONDS,
     **extra: str,
 ) -> subprocess.CompletedProcess[Any]:
-    """Runs a command to its end; `extra` are environment variables."""
+    """Runs a command to its end, in at most `patience` seconds; `extra` are environment variables."""
     return subprocess.run(
         [COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
@@ -44,7 +45,7 @@ def run(
         stderr=subprocess.PIPE,
         text=text,
         env=environment(address, **extra),
-        timeout=PATIENCE_SECONDS,
+        timeout=patience,
         check=False,
     )
 

@@ -76,6 +76,7 @@ class SquaredCosine:
     # Queries are up to sqrt(2) long, both terms at least half: 2 sqrt(2) (2 + 1) of either, and sqrt(3) of
     # three channels.
     amplification = 6 * math.sqrt(6)
+    whole = True
 
     def __init__(self, dimension: int, channels: int) -> None:
         self._channels = channels

@@ -13,12 +13,12 @@ from prometheus_client import Histogram
 from prometheus_client.context_managers import Timer
 
 from blindsight import metrics
-from blindsight.ciphertext import BlockHeader, Form
+from blindsight.ciphertext import BlockHeader, Form, additive_header, check_additive_batch
 from blindsight.columns import CollectionLayout, Floats, Layout
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
 from blindsight.planes import Integers
 from blindsight.tiling import PIECE_CIPHERTEXTS
-from blindsight.trusted.keyholder import images, tasks
+from blindsight.trusted.keyholder import images, packed, tasks
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.workers import WorkerPool
 
@@ -57,9 +57,9 @@ class Crypto:
         return await self._pool.run(tasks.embed, embedder, dimension, channels, data)
 
     async def encrypt_rows(
-        self, parameters: ParameterSet, layout: Layout, rows: Floats, first_slot: int
+        self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
     ) -> bytes:
-        """Encrypts a batch for one segment: a seeded block with a ciphertext per column."""
+        """Encrypts a batch for one segment: a block with a ciphertext per column, seeded where it can be."""
         aligned = layout.align(rows)
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
@@ -68,12 +68,19 @@ class Crypto:
                     for part, values in _column_parts(layout, self.processes)
                 )
             )
+        if isinstance(parameters, AdditiveSet):
+            header = additive_header(parameters, self._key_id, layout.columns)
+            return b"".join([header, *(numbers for numbers, _ in parts)])
         return self._seeded(parameters, layout.columns, parts)
+
+    async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
+        """Linear forms [queries, row dimension] as weights in the clear, which the evaluator will see."""
+        return await self._pool.run(tasks.plain_queries, parameters.name, layout, forms)
 
     async def encrypt_queries(
         self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
     ) -> bytes:
-        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][MAIN, TAIL columns]."""
+        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][columns of its regions]."""
         count = forms.shape[0] * layout.query_ciphertexts
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
@@ -86,7 +93,7 @@ class Crypto:
 
     async def best_scores(
         self,
-        parameters: ParameterSet,
+        parameters: Parameters,
         layout: Layout,
         block: bytes,
         live: list[npt.NDArray[np.bool_]],
@@ -110,9 +117,11 @@ class Crypto:
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
 
-    async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
+    async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
+            if isinstance(parameters, AdditiveSet):
+                return await self._decrypt_columns(parameters, layout, batches)
             return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
 
     async def pixels(self, data: bytes) -> images.Pixels:
@@ -123,8 +132,13 @@ class Crypto:
         """
         return await self._pool.run(tasks.pixels, data)
 
-    async def encrypt_planes(self, parameters: ParameterSet, tiles: Integers) -> AsyncGenerator[bytes, None]:
-        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy."""
+    async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
+        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
+
+        Raises:
+            InvalidArgument: under an additive scheme.
+        """
+        of_ring(parameters, "planes")
 
         async def works() -> AsyncIterator[Coroutine[Any, Any, bytes]]:
             for start in range(0, len(tiles), PIECE_CIPHERTEXTS):
@@ -145,6 +159,19 @@ class Crypto:
 
         async for tiles in _in_order(works(), self.processes):
             yield tiles
+
+    async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
+        """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""
+        for batch in batches:
+            check_additive_batch(batch, parameters, self._key_id, layout.columns)
+
+        def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
+            # With a stride of 1 the values of a row are its columns.
+            cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
+            return self._pool.run(tasks.decrypt_rows, parameters.name, narrower, cut)
+
+        parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
+        return np.concatenate(parts, axis=1)
 
     def process_ids(self) -> list[int]:
         """The workers that are alive."""
@@ -176,7 +203,7 @@ async def _in_order(
             task.cancel()
 
 
-def _timer(histogram: Histogram, parameters: ParameterSet) -> Timer:
+def _timer(histogram: Histogram, parameters: Parameters) -> Timer:
     return histogram.labels(parameters.scheme.name.lower(), parameters.name).time()
 
 

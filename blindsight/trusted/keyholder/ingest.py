@@ -14,6 +14,7 @@ import numpy as np
 
 from blindsight.columns import Floats
 from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
+from blindsight.parameters import of_ring
 from blindsight.trusted.keyholder import embedders, linear, photos
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
@@ -101,6 +102,9 @@ class Ingest:
         vault, storage, crypto, writer: the keyholder's rooms.
         collection: where to.
         planes: whether photos are kept as encrypted pixel planes too.
+
+    Raises:
+        InvalidArgument: for planes under an additive scheme.
     """
 
     def __init__(
@@ -118,6 +122,8 @@ class Ingest:
         self._crypto = crypto
         self._writer = writer
         self._collection = collection
+        if planes:
+            of_ring(collection.parameters, "planes")
         self._planes = planes
         self._seen: set[bytes] = set()
 

@@ -93,6 +93,10 @@ class Linear(Protocol):
     def amplification(self) -> float:
         """By how much an error of a product grows in the score, at most; for scores of unit scale."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether rows and forms are integers that no scheme needs to round."""
+
     def rows(self, vectors: Floats) -> Floats:
         """Rows to encrypt: [count, dimension] -> [count, row dimension]."""
 
@@ -105,6 +109,7 @@ class Cosine:
 
     largest_row = 1.0
     amplification = 1.0
+    whole = False
 
     def __init__(self, dimension: int, _max_norm: float) -> None:
         self.fields: Fields = (dimension,)
@@ -121,6 +126,7 @@ class Dot:
 
     largest_row = MAX_ROW_NORM
     amplification = 1.0
+    whole = False
 
     def __init__(self, dimension: int, max_norm: float) -> None:
         self.fields: Fields = (dimension,)
@@ -141,6 +147,7 @@ class Euclidean:
 
     largest_row = MAX_ROW_NORM
     amplification = 1.0
+    whole = False
 
     def __init__(self, dimension: int, max_norm: float) -> None:
         self.fields: Fields = (dimension + 1,)
@@ -197,6 +204,7 @@ class Refined:
         self._coarse, self._unit, self._steps = coarse, unit, steps
         self.fields: Fields = (dimension, 2 * dimension)
         self.largest_row, self.amplification = coarse.largest_row, coarse.amplification
+        self.whole = coarse.whole
 
     def rows(self, vectors: Floats) -> Floats:
         first, second = self._digits(self._coarse.rows(vectors))

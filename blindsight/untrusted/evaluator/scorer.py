@@ -27,6 +27,26 @@ _IN_HAND = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What the answer covers; comes first."""
+
+    sequence: int
+    epoch: int
+    main_segments: int
+    tail_segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the search cost; comes last."""
+
+    refresh_seconds: float
+    expand_seconds: float
+    kernel_seconds: float
+    scanned_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreBlock:
     """Scores as they go to the caller: the wire form of ciphertexts [segment][query][field].
 

@@ -137,13 +137,14 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(capsys, arguments, sai
         "delete",
         "repack",
         "status",
+        "compare-schemes",
     ],
 )
 def test_every_command_has_help(capsys, command):
     assert app.run([*command.split(), "--help"]) == 0
     printed = capsys.readouterr()
     assert "Usage:" in printed.out
-    if command and command not in ("up", "keys create"):
+    if command and command not in ("up", "keys create", "compare-schemes"):
         assert "--address" in printed.out
         assert "BLINDSIGHT_ADDRESS" in printed.out
     if command:

@@ -1,0 +1,141 @@
+"""Photos compared as in TenSEAL-Image-Recognition: raw pixels, one ciphertext per colour channel.
+
+The squared cosine of a channel is a numerator and a denominator, both computed under encryption: five
+products of ciphertexts, of which three are inner products by rotations.  Both are decrypted and divided.
+Nothing is scaled first, so that sums of raw pixels outgrow the plaintext modulus of BFV and the last prime
+of CKKS; that is the method, and it is left as it is.  One process holds the secret key and the gallery.
+
+    cd bench && python -m baselines.tenseal_pixels SAMPLE.npz ckks
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import tenseal
+from baselines.sample import Pixels, Sample, answer, finite, tell
+
+RING_DEGREE = 8192
+COEFFICIENT_BITS = [60, 40, 40, 60]
+SCALE_BITS = 40
+PLAIN_MODULUS = 1032193
+CHANNELS = 3
+
+
+class Ckks:
+    """Approximate; the pixels are real numbers at a scale."""
+
+    parameters: ClassVar = {"scale_bits": SCALE_BITS}
+
+    def context(self) -> Any:
+        made = tenseal.context(tenseal.SCHEME_TYPE.CKKS, RING_DEGREE, coeff_mod_bit_sizes=COEFFICIENT_BITS)
+        made.global_scale = 2.0**SCALE_BITS
+        return made
+
+    encrypt = staticmethod(tenseal.ckks_vector)
+    load = staticmethod(tenseal.ckks_vector_from)
+
+
+class Bfv:
+    """Exact, modulo the plaintext modulus."""
+
+    parameters: ClassVar = {"plain_modulus": PLAIN_MODULUS}
+
+    def context(self) -> Any:
+        return tenseal.context(
+            tenseal.SCHEME_TYPE.BFV,
+            RING_DEGREE,
+            plain_modulus=PLAIN_MODULUS,
+            coeff_mod_bit_sizes=COEFFICIENT_BITS,
+        )
+
+    encrypt = staticmethod(tenseal.bfv_vector)
+    load = staticmethod(tenseal.bfv_vector_from)
+
+
+SCHEMES = {"ckks": Ckks, "bfv": Bfv}
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What the work gave, and its seconds."""
+    started = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - started
+
+
+class Comparison:
+    """One run under one scheme."""
+
+    def __init__(self, scheme: Ckks | Bfv) -> None:
+        self._scheme = scheme
+        self._context = scheme.context()
+        self._context.generate_galois_keys()
+
+    def encrypt(self, photo: Pixels) -> list[Any]:
+        """One ciphertext per channel of a photo [3, 4096]."""
+        return [self._scheme.encrypt(self._context, channel.tolist()) for channel in photo]
+
+    def store(self, photo: Pixels) -> list[bytes]:
+        """The encrypted photo as it goes into the database."""
+        return [one.serialize() for one in self.encrypt(photo)]
+
+    def similarity(self, stored: list[bytes], query: list[Any]) -> list[tuple[Any, Any]]:
+        """Loads a photo and compares it: numerator and denominator of each channel, encrypted."""
+        rows = [self._scheme.load(self._context, one) for one in stored]
+        return [_squared_cosine(row, asked) for row, asked in zip(rows, query, strict=True)]
+
+    def decrypt(self, similarity: list[tuple[Any, Any]]) -> list[float | None]:
+        """Both numbers of each channel, divided."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            opened = [[np.float64(one.decrypt()[0]) for one in pair] for pair in similarity]
+            return [finite(numerator / denominator) for numerator, denominator in opened]
+
+
+def _squared_cosine(row: Any, query: Any) -> tuple[Any, Any]:
+    numerator = row.dot(query)
+    return numerator * numerator, row.dot(row) * query.dot(query)
+
+
+def measure(scheme: Ckks | Bfv, sample: Sample) -> dict[str, Any]:
+    """Encrypts all of the sample and compares its pairs."""
+    steps = len(sample.gallery) + len(sample.queries) + len(sample.pairs)
+    run, keygen_seconds = timed(lambda: Comparison(scheme))
+    stored, encryptions, queries, query_encryptions = [], [], [], []
+    for photo in sample.gallery:
+        made, seconds = timed(lambda photo=photo: run.store(photo))
+        stored.append(made)
+        encryptions.append(seconds)
+        tell(len(stored), steps)
+    for photo in sample.queries:
+        made, seconds = timed(lambda photo=photo: run.encrypt(photo))
+        queries.append(made)
+        query_encryptions.append(seconds)
+    comparisons, decryptions, scores = [], [], []
+    for query, row in sample.pairs.tolist():
+        compared, seconds = timed(lambda query=query, row=row: run.similarity(stored[row], queries[query]))
+        comparisons.append(seconds)
+        opened, seconds = timed(lambda compared=compared: run.decrypt(compared))
+        decryptions.append(seconds)
+        scores.append({"query": query, "image": row, "channels": opened})
+        tell(len(stored) + len(queries) + len(scores), steps)
+    return {
+        "tenseal": tenseal.__version__,
+        "ring_degree": RING_DEGREE,
+        "coefficient_bits": COEFFICIENT_BITS,
+        **scheme.parameters,
+        "keygen_seconds": keygen_seconds,
+        "encrypt_seconds": encryptions,
+        "query_encrypt_seconds": query_encryptions,
+        "compare_seconds": comparisons,
+        "decrypt_seconds": decryptions,
+        "bytes_per_image": [sum(map(len, one)) for one in stored],
+        "scores": scores,
+    }
+
+
+if __name__ == "__main__":
+    answer(measure(SCHEMES[sys.argv[2]](), Sample.read()))

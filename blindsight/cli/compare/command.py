@@ -1,0 +1,39 @@
+"""The command line; what it needs is imported when it runs, so that other commands start fast."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blindsight.cli.options import Json
+from blindsight.errors import InvalidArgument
+
+# As many matches as one search returns; their errors are all looked at.
+MOST_IMAGES = 10_000
+
+
+def compare_schemes(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the report goes.", show_default=False)
+    ],
+    images: Annotated[
+        int, typer.Option("--images", min=4, max=MOST_IMAGES, help="How many photos are compared.")
+    ] = 100,
+    as_json: Json = False,
+) -> None:
+    """Measure CKKS, BFV and others on your photos, and write a report: report.html, plots, results.json.
+
+    Photos are compared by squared cosines of raw pixels. If there are fewer than --images, more are made by
+    altering them. Everything runs on this machine, in a temporary folder that is removed.
+    """
+    if find_spec("matplotlib") is None:
+        raise InvalidArgument("the report is drawn by matplotlib: pip install 'blindsight[report]'")
+    from blindsight.cli.compare import run
+
+    run.run(paths, out, images, as_json=as_json)

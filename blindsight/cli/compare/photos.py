@@ -1,0 +1,201 @@
+"""What is compared: photos as 64 x 64 colours, altered ones where too few are given, and the queries.
+
+The rule by which pixels come from a file is the one of the embedder `pixels`: the photo upright, transparency
+on white, RGB, resized to 64 x 64 by area averages (Pillow's BOX).  Each is handed to the services as a
+PNG of just that size, which the embedder takes as it is, so every scheme sees the same numbers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageEnhance, ImageOps
+
+from blindsight.client import inputs
+from blindsight.errors import BlindsightError, InvalidArgument
+
+SIDE = 64
+CHANNELS = 3
+# Alterations are made of a copy of this size, so that a crop still has pixels to show.
+_COPY_SIDE = 160
+_MOST_COPIES = 512
+
+Pixels = npt.NDArray[np.uint8]
+"""Photos as [n, 3, 4096], or one as [3, 4096]: red, green and blue, row after row."""
+
+Tell = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """What is stored.
+
+    Attributes:
+        pixels: [n, 3, 4096], no two alike.
+        originals: the first so many are photos as given.
+        skipped: files that were no photo, or alike, or had a channel of zeros only.
+    """
+
+    pixels: Pixels
+    originals: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is looked for.
+
+    Attributes:
+        name: what was done to a gallery photo.
+        image: which one.
+        pixels: [3, 4096].
+    """
+
+    name: str
+    image: int
+    pixels: Pixels
+
+
+@dataclass(slots=True)
+class _Collected:
+    """Photos so far, no two alike."""
+
+    pixels: dict[bytes, Pixels] = field(default_factory=dict)
+    copies: list[Image.Image] = field(default_factory=list)
+    skipped: int = 0
+
+    def add(self, image: Image.Image) -> bool:
+        """Takes a photo in; False when it is there, or has no angle: a channel of zeros only."""
+        small = reduce(image)
+        if not small.any(axis=1).all() or small.tobytes() in self.pixels:
+            return False
+        self.pixels[small.tobytes()] = small
+        return True
+
+
+def gather(paths: Sequence[str], wanted: int, tell: Tell) -> Gallery:
+    """The first `wanted` photos of files, folders and globs; what lacks is made of them by altering.
+
+    Raises:
+        InvalidArgument: when a path does not exist, or none is a photo.
+    """
+    sources, _ = inputs.expand(list(paths))
+    collected = _Collected()
+    for source in sources:
+        if len(collected.pixels) == wanted:
+            break
+        image = _opened(source)
+        if image is None or not collected.add(image):
+            collected.skipped += 1
+        elif len(collected.copies) < _MOST_COPIES:
+            image.thumbnail((_COPY_SIDE, _COPY_SIDE))
+            collected.copies.append(image)
+        tell(len(collected.pixels))
+    originals = len(collected.pixels)
+    if not originals:
+        raise InvalidArgument("none of the files is a photo with three colours; want at least one")
+    for changed in islice(_altered(collected.copies), 100 * wanted):
+        if len(collected.pixels) == wanted:
+            break
+        collected.add(changed)
+        tell(len(collected.pixels))
+    if len(collected.pixels) < wanted:
+        raise InvalidArgument(f"the photos are too plain to make {wanted} different ones of them")
+    return Gallery(np.stack(list(collected.pixels.values())), originals, collected.skipped)
+
+
+def queries(gallery: Gallery) -> list[Asked]:
+    """Three, each of another original where there are as many."""
+    same, touched, mirrored = (row * gallery.originals // 3 for row in range(3))
+    return [
+        Asked("the same photo", same, gallery.pixels[same]),
+        Asked("one pixel changed", touched, one_pixel_changed(gallery.pixels[touched])),
+        Asked("mirrored", mirrored, mirror(gallery.pixels[mirrored])),
+    ]
+
+
+def one_pixel_changed(photo: Pixels) -> Pixels:
+    """The middle pixel one level brighter in each channel, or darker where it is white."""
+    changed = photo.copy()
+    middle = changed[:, (SIDE + 1) * SIDE // 2]
+    changed[:, (SIDE + 1) * SIDE // 2] = np.where(middle == 255, 254, middle + 1)
+    return changed
+
+
+def mirror(photo: Pixels) -> Pixels:
+    """Left for right."""
+    return photo.reshape(CHANNELS, SIDE, SIDE)[:, :, ::-1].reshape(CHANNELS, -1)
+
+
+def reduce(image: Image.Image) -> Pixels:
+    """A photo as [3, 4096]; one that is 64 x 64 keeps its pixels."""
+    small = image if image.size == (SIDE, SIDE) else image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.ascontiguousarray(np.asarray(small).reshape(-1, CHANNELS).T)
+
+
+def picture(photo: Pixels) -> npt.NDArray[np.uint8]:
+    """Back to an array that is an image: [64, 64, 3]."""
+    return np.ascontiguousarray(photo.T.reshape(SIDE, SIDE, CHANNELS))
+
+
+def png(photo: Pixels) -> bytes:
+    """The picture as a file."""
+    encoded = io.BytesIO()
+    Image.fromarray(picture(photo)).save(encoded, "PNG", optimize=True)
+    return encoded.getvalue()
+
+
+def _opened(source: inputs.Source) -> Image.Image | None:
+    """Upright RGB; None for what is no photo."""
+    try:
+        with Image.open(io.BytesIO(source.load())) as image:
+            image.draft("RGB", (2 * _COPY_SIDE, 2 * _COPY_SIDE))
+            upright = ImageOps.exif_transpose(image)
+            if not upright.has_transparency_data:
+                return upright.convert("RGB")
+            coloured = upright.convert("RGBA")
+            white = Image.new("RGB", coloured.size, "white")
+            white.paste(coloured, mask=coloured)
+            return white
+    except (BlindsightError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _altered(copies: Sequence[Image.Image]) -> Iterator[Image.Image]:
+    """Without end: every photo altered in one way, then every photo in the next; the same on every run."""
+    for turn in count():
+        for place, copy in enumerate(copies):
+            # Offsets and noise are large enough that plaintext tells the copies apart.
+            change = _CHANGES[(turn + place) % len(_CHANGES)]
+            yield change(copy, np.random.default_rng([turn, place]))
+
+
+def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    share = rng.uniform(0.6, 0.9)
+    width, height = max(1, round(image.width * share)), max(1, round(image.height * share))
+    left, top = rng.integers(image.width - width + 1), rng.integers(image.height - height + 1)
+    return image.crop((int(left), int(top), int(left) + width, int(top) + height))
+
+
+def _mirrored_crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.mirror(_cropped(image, rng))
+
+
+def _lighter_or_darker(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    contrast = ImageEnhance.Contrast(image).enhance(rng.uniform(0.5, 0.8))
+    return ImageEnhance.Brightness(contrast).enhance(rng.uniform(0.6, 1.4))
+
+
+def _noisy(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    # At the size that is compared: reduced later, noise would average out.
+    values = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
+    noisy = values + rng.normal(0, rng.uniform(10, 30), values.shape)
+    return Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
+
+
+_CHANGES = (_cropped, _lighter_or_darker, _mirrored_crop, _noisy)

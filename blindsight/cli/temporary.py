@@ -1,0 +1,81 @@
+"""The three services for the length of a block, as `blindsight up` runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from blindsight.errors import Unavailable
+
+STOP_SECONDS = 60
+_PREFIX = "blindsight: error: "
+
+
+@contextmanager
+def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
+    """Starts all three on free ports; yields the keyholder's address.
+
+    Args:
+        data: where everything is kept.
+        quiet: keeps what `up` says from standard error.
+
+    Raises:
+        Unavailable: when they do not start.
+    """
+    command = [sys.executable, "-P", "-m", "blindsight.cli", "up", "--json"]
+    options = ["--data", str(data), "--port", "0"]
+    said = subprocess.PIPE if quiet else None
+    # Few lines are said, far less than a pipe holds.
+    with (
+        ended_by_sigterm(),
+        subprocess.Popen(
+            [*command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            # Ctrl-C goes to the process group of the terminal; it ends the block, and the block ends these.
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                raise Unavailable(f"the services did not start: {_reason(process)}")
+            yield str(json.loads(line)["address"])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _wait(process)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Lets SIGTERM end a block as Ctrl-C does, so that nothing that it started stays behind."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _reason(process: subprocess.Popen[str]) -> str:
+    said = process.stderr.read().strip().splitlines() if process.stderr else []
+    return said[-1].removeprefix(_PREFIX) if said else "see above"
+
+
+def _wait(process: subprocess.Popen[str]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
