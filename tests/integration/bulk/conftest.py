@@ -11,9 +11,15 @@ import blindsight
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory):
+def broker_folder(tmp_path_factory):
+    """All that RabbitMQ writes."""
+    return tmp_path_factory.mktemp("broker")
+
+
+@pytest.fixture(scope="session")
+def broker(broker_folder):
     """One RabbitMQ for all tests; services use queues of names of their own."""
-    folder = tmp_path_factory.mktemp("broker")
+    folder = broker_folder
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)

@@ -1,10 +1,11 @@
-"""The broker restarts in the middle of a bulk ingest."""
+"""The broker restarts in the middle of a bulk ingest, and sees nothing of what it keeps."""
 
 import os
 import threading
 
 import pytest
 from support.bulk import BulkServices, assert_holds
+from support.canaries import Needles, contents
 from support.photos import many
 
 PHOTOS = many(120)
@@ -39,3 +40,22 @@ def test_a_broker_that_is_restarted_while_photos_come_and_go_loses_nothing(bulk,
     end = jobs[0].wait()
     assert (end.state, end.received, end.done, end.duplicates, end.failed) == ("finished", 120, 120, 0, 0)
     assert_holds(collection, PHOTOS)
+
+
+@pytest.mark.timeout(120)
+def test_the_files_of_the_broker_hold_no_byte_of_a_photo_and_no_name(bulk, collection, broker_folder):
+    photos = PHOTOS[:10]
+    job = collection.ingest_bulk(photos)
+    places = [(8, 24), (200, 216), (-60, -44)]
+    needles = Needles(
+        {
+            "name": [b"canary-name", collection.name.encode()],
+            "photo": [data[start:stop] for _, data in photos for start, stop in places],
+        }
+    )
+    kept = contents(broker_folder)
+    job_ids = Needles({"job": [job.import_id.encode()]})
+    assert job_ids.found_in(kept) != {}  # the messages are there, and are what was searched
+    assert needles.found_in(kept) == {}
+    bulk.worker()
+    assert job.wait().done == len(photos)
