@@ -12,13 +12,12 @@ from blindsight.errors import BlindsightError, DataLoss, NotFound, Unavailable
 from blindsight.trusted.keyholder import photos
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.keyholder.jobs.records import ItemState
+from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
 from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.keyholder.photos import Photo, PreparedPhoto
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 from blindsight.trusted.queues import Delivery
 from blindsight.trusted.worker.patience import patiently
-from blindsight.trusted.worker.peers import Report
 from blindsight.trusted.worker.settling import settle
 
 
@@ -37,7 +36,7 @@ class Opened:
     photo: QueuedPhoto
     collection: OpenCollection | None = None
     prepared: PreparedPhoto | None = None
-    report: Report | None = None
+    report: ItemReport | None = None
 
     @property
     def origin(self) -> str:
@@ -52,7 +51,7 @@ class Opened:
     def with_outcome(self, state: ItemState, error: BlindsightError | None = None) -> Opened:
         """The same with its report, and nothing to store any more."""
         reason, message = (error.reason, error.message) if error is not None else ("", "")
-        report = Report(self.photo.job_id, self.photo.number, state, reason, message)
+        report = ItemReport(self.photo.job_id, self.photo.number, state, reason, message)
         return replace(self, prepared=None, report=report)
 
 

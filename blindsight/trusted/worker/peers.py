@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from blindsight import server
 from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
 from blindsight.trusted.keyholder.jobs.access import WorkerAccess
-from blindsight.trusted.keyholder.jobs.records import ItemState
+from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
 from blindsight.trusted.keyholder.peers import calls
 
 _STATES = {
@@ -18,17 +17,6 @@ _STATES = {
     ItemState.DUPLICATE: pb.ITEM_STATE_DUPLICATE,
     ItemState.FAILED: pb.ITEM_STATE_FAILED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of one item."""
-
-    job_id: bytes
-    number: int
-    state: ItemState
-    reason: str = ""
-    message: str = ""
 
 
 class KeyholderClient:
@@ -47,7 +35,7 @@ class KeyholderClient:
         self._stub = imports_pb2_grpc.ImportServiceStub(self._channel)
         self._access = access
 
-    async def report(self, reports: Sequence[Report], jobs: Collection[bytes] = ()) -> set[bytes]:
+    async def report(self, reports: Sequence[ItemReport], jobs: Collection[bytes] = ()) -> set[bytes]:
         """Tells what became of items; returns which of the jobs are not to be worked on any more.
 
         Raises:

@@ -8,6 +8,9 @@ from support.bulk import BulkServices, assert_holds
 from support.canaries import Needles, contents
 from support.photos import many
 
+import blindsight
+from blindsight.errors import Unavailable
+
 PHOTOS = many(120)
 
 
@@ -59,3 +62,22 @@ def test_the_files_of_the_broker_hold_no_byte_of_a_photo_and_no_name(bulk, colle
     assert needles.found_in(kept) == {}
     bulk.worker()
     assert job.wait().done == len(photos)
+
+
+@pytest.mark.timeout(240)
+def test_a_keyholder_that_starts_without_its_broker_serves_and_imports_once_it_is_there(broker, tmp_path):
+    queue = {"queue_name": f"test.{os.urandom(6).hex()}"}
+    running = BulkServices(tmp_path, queue_url=broker.url, queue=queue)
+    broker.stop()
+    try:
+        with blindsight.connect(running.start().address()) as vault:
+            collection = vault.create_collection("photos")
+            assert collection.ingest(PHOTOS[:1]).stored == 1
+            with pytest.raises(Unavailable, match="queue of bulk ingest does not answer"):
+                vault.imports()
+            broker.start()
+            job = collection.ingest_bulk(PHOTOS[:3])  # waits for the queue by itself
+            running.worker()
+            assert (job.wait().done, job.info().duplicates) == (2, 1)
+    finally:
+        running.stop()

@@ -41,8 +41,11 @@ class BulkIngest:
 
         Raises:
             Unavailable: as long as the queue does not answer.
+            InvalidArgument, DataLoss: when it answered at last, and is not as it must be.
         """
         if self._imports is None:
+            if self._opening is not None and self._opening.done():
+                self._opening.result()
             raise Unavailable("the queue of bulk ingest does not answer")
         return self._imports
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from blindsight import logs
@@ -11,7 +11,14 @@ from blindsight.errors import BlindsightError, InvalidArgument, NotFound, Resour
 from blindsight.trusted.keyholder import embedders, photos
 from blindsight.trusted.keyholder.jobs.deadletters import DeadLetterWatch
 from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.keyholder.jobs.records import FailedItem, ItemOutcome, ItemState, Job, JobState
+from blindsight.trusted.keyholder.jobs.records import (
+    FailedItem,
+    ItemOutcome,
+    ItemReport,
+    ItemState,
+    Job,
+    JobState,
+)
 from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.photos import Photo
@@ -180,10 +187,13 @@ class Imports:
         await self._job(job_id)
         return await asyncio.to_thread(self._queue.drop, job_id)
 
-    async def report(
-        self, outcomes: Mapping[bytes, Sequence[ItemOutcome]], asked: Iterable[bytes]
-    ) -> set[bytes]:
-        """Notes what workers did, by job; returns the jobs, of these and those asked for, to stop work on."""
+    async def report(self, reports: Iterable[ItemReport], asked: Iterable[bytes]) -> set[bytes]:
+        """Notes what a worker did; returns the jobs, of these and those asked for, to stop work on."""
+        outcomes: dict[bytes, list[ItemOutcome]] = {}
+        for one in reports:
+            message_id = self._envelopes.message_id(one.job_id, one.number)
+            outcome = ItemOutcome(one.number, message_id, one.state, one.reason, one.message)
+            outcomes.setdefault(one.job_id, []).append(outcome)
         for job_id, reported in outcomes.items():
             try:
                 job = await asyncio.to_thread(self._store.report, job_id, reported)
@@ -194,10 +204,6 @@ class Imports:
         named = {*outcomes, *asked}
         states = await asyncio.to_thread(self._store.states, named)
         return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
-
-    def message_id(self, job_id: bytes, number: int) -> bytes:
-        """See `Envelopes.message_id`."""
-        return self._envelopes.message_id(job_id, number)
 
     async def collection_name(self, job: Job) -> str:
         """The name of a job's collection; nothing when it is gone."""

@@ -78,6 +78,17 @@ class ItemOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemReport:
+    """What a worker says of one item; see `ItemOutcome`."""
+
+    job_id: bytes
+    number: int
+    state: ItemState
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FailedItem:
     """An item that failed, for people.
 

@@ -89,8 +89,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def ReportItems(self, request: pb.ReportItemsRequest, context: Context) -> pb.ReportItemsResponse:
         """Takes the word of a worker."""
         self._access.require(dict(context.invocation_metadata() or ()).get(TOKEN_KEY, ""))
-        outcomes = wire.reports(request.items, self._imports)
-        stopped = await self._imports.report(outcomes, request.job_ids)
+        stopped = await self._imports.report(wire.reports(request.items), request.job_ids)
         return pb.ReportItemsResponse(stopped_job_ids=sorted(stopped))
 
     async def _named(self, job: Job) -> pb.Import:

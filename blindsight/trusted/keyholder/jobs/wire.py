@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.streams import MAX_PHOTO_BYTES, Receiver
-from blindsight.trusted.keyholder.jobs.imports import Imports, NamedFailure
-from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState, Job, JobState
+from blindsight.trusted.keyholder.jobs.imports import NamedFailure
+from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState, Job, JobState
 from blindsight.trusted.keyholder.photos import Photo
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
@@ -114,25 +114,18 @@ async def _received(receiver: Receiver, requests: AsyncIterator[pb.CreateImportR
     return receiver.finish()
 
 
-def reports(items: Iterable[pb.ItemReport], imports: Imports) -> dict[bytes, list[ItemOutcome]]:
-    """What workers report, by job.
+def reports(items: Sequence[pb.ItemReport]) -> list[ItemReport]:
+    """What a worker reports.
 
     Raises:
         InvalidArgument: for more at once than is agreed, or a state that there is not.
     """
-    found: dict[bytes, list[ItemOutcome]] = {}
-    for count, item in enumerate(items, start=1):
-        if count > MAX_REPORTED or item.state not in _ITEM_STATES:
-            raise InvalidArgument(
-                f"item {count} of a report with state {item.state}, want at most "
-                f"{MAX_REPORTED} that are done, duplicate or failed"
-            )
-        outcome = ItemOutcome(
-            item.number,
-            imports.message_id(item.job_id, item.number),
-            _ITEM_STATES[item.state],
-            item.reason,
-            item.message,
-        )
-        found.setdefault(item.job_id, []).append(outcome)
-    return found
+    if len(items) > MAX_REPORTED:
+        raise InvalidArgument(f"{len(items)} items reported at once, want at most {MAX_REPORTED}")
+    for item in items:
+        if item.state not in _ITEM_STATES:
+            raise InvalidArgument(f"item state {item.state}, want one of {sorted(_ITEM_STATES)}")
+    return [
+        ItemReport(item.job_id, item.number, _ITEM_STATES[item.state], item.reason, item.message)
+        for item in items
+    ]
