@@ -13,13 +13,10 @@ from blindsight.connections import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, M
 from blindsight.errors import InvalidArgument
 
 
-class ServiceSettings(BaseSettings):
-    """What every service has.  A subclass sets `model_config` with its `env_prefix`.
+class ProcessSettings(BaseSettings):
+    """What every process has.  A subclass sets `model_config` with its `env_prefix`.
 
     Attributes:
-        address: where to serve, HOST:PORT; port 0 takes a free one.
-        insecure: allow a plaintext address that is not loopback.
-        data: the service's own folder; zones never share one.
         keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
         metrics_port: where to serve /metrics; 0 for not at all.
         metrics_host: the address it is served at; in a container, 0.0.0.0 for the network of its own.
@@ -29,9 +26,6 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    address: str = "127.0.0.1:0"
-    insecure: bool = False
-    data: Path
     keepalive_seconds: float = pydantic.Field(
         default=KEEPALIVE_SECONDS, ge=LEAST_KEEPALIVE_SECONDS, le=MOST_KEEPALIVE_SECONDS
     )
@@ -58,3 +52,17 @@ class ServiceSettings(BaseSettings):
             first = error.errors()[0]
             name = prefix + "_".join(str(part) for part in first["loc"]).upper()
             raise InvalidArgument(f"setting {name}: {first['msg']}") from error
+
+
+class ServiceSettings(ProcessSettings):
+    """What every service has beside that.
+
+    Attributes:
+        address: where to serve, HOST:PORT; port 0 takes a free one.
+        insecure: allow a plaintext address that is not loopback.
+        data: the service's own folder; zones never share one.
+    """
+
+    address: str = "127.0.0.1:0"
+    insecure: bool = False
+    data: Path

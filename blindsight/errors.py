@@ -8,6 +8,7 @@
     │       └── SecretMaterialRefused  a secret key at a door of the untrusted zone
     ├── NotFound                   no such collection, item or original
     ├── AlreadyExists              a name or an id that is taken
+    ├── PermissionDenied           the caller is not who may ask this
     ├── Conflict                   the state moved on; read it again and retry
     ├── ResourceExhausted          over a size, a count or the disk
     ├── Unavailable                a service or a worker is gone; retry later
@@ -59,6 +60,10 @@ class NotFound(BlindsightError):
 
 class AlreadyExists(BlindsightError):
     reason = "ALREADY_EXISTS"
+
+
+class PermissionDenied(BlindsightError):
+    reason = "PERMISSION_DENIED"
 
 
 class Conflict(BlindsightError):

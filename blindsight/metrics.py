@@ -23,11 +23,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from blindsight import processes
-from blindsight.config import ServiceSettings
+from blindsight.config import ProcessSettings, ServiceSettings
 from blindsight.errors import BlindsightError
 
 # What one service measures; the others' processes import this file too, but serve none of it.
 KEYHOLDER, EVALUATOR, STORAGE = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
+WORKER = CollectorRegistry()
 
 
 class Reading(Collector):
@@ -235,6 +236,12 @@ STORAGE_LOG_BYTES = Reading(
     "Size of the write-ahead log alone.",
     registry=STORAGE,
 )
+WORKER_ITEMS = Counter(
+    "blindsight_worker_items_total",
+    "Items of bulk ingest that were reported, by outcome: done, duplicate or failed.",
+    ("outcome",),
+    registry=WORKER,
+)
 COMBINE_KEYGEN_SECONDS = Histogram(
     "blindsight_keyholder_combine_keygen_seconds",
     "Making one key of an additive scheme.",
@@ -265,7 +272,7 @@ COMBINE_SECONDS = Histogram(
 )
 
 
-def serve(own: CollectorRegistry, settings: ServiceSettings) -> None:
+def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
     """Serves /metrics: a service's own metrics and what all share; metrics_port 0 means not at all."""
     if not settings.metrics_port:
         return
@@ -273,8 +280,10 @@ def serve(own: CollectorRegistry, settings: ServiceSettings) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     CPU_SECONDS.read_by(processes.cpu_seconds)
     MEMORY_BYTES.read_by(processes.memory_bytes)
-    DISK_BYTES.read_by(lambda: shutil.disk_usage(settings.data).total)
-    DISK_FREE_BYTES.read_by(lambda: shutil.disk_usage(settings.data).free)
+    if isinstance(settings, ServiceSettings):
+        data = settings.data
+        DISK_BYTES.read_by(lambda: shutil.disk_usage(data).total)
+        DISK_FREE_BYTES.read_by(lambda: shutil.disk_usage(data).free)
     for shared in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, *SHARED):
         own.register(shared)
     start_http_server(settings.metrics_port, addr=settings.metrics_host, registry=own)

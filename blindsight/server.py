@@ -75,6 +75,7 @@ class Service:
         names: full names of the proto services, for health and reflection.
         register: adds the servicers to the server.
         keepalive_seconds: a client that is silent for so long is lost.
+        on_drain: called before running calls are waited for; ends those that would not end by themselves.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Service:
         names: Sequence[str],
         register: Callable[[grpc.aio.Server], None],
         keepalive_seconds: float = KEEPALIVE_SECONDS,
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._names = names
+        self._on_drain = on_drain
         self._server = grpc.aio.server(
             interceptors=[RequestInterceptor()], options=server_options(keepalive_seconds)
         )
@@ -116,6 +119,7 @@ class Service:
     async def stop(self) -> None:
         """Tells health checks, refuses new calls, and lets the running ones finish."""
         await self._health.enter_graceful_shutdown()
+        self._on_drain()
         await self._server.stop(DRAIN_SECONDS)
 
     async def run(self, address: str, *, insecure: bool = False) -> None:

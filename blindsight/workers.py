@@ -11,13 +11,15 @@ import asyncio
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
-from typing import Any, TypeVar
+from multiprocessing import reduction
+from typing import Any, TypeVar, cast
 
 from blindsight.errors import Unavailable
 
@@ -34,6 +36,35 @@ def die_with_parent() -> None:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+class _Handed:
+    """Arguments for new workers, in memory that they inherit.
+
+    The standard library would write them into a pipe of 64 KiB.  A worker that is killed before it has read
+    them leaves this process waiting for ever, for it holds the reading end of that pipe itself.
+    """
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self._descriptor = os.memfd_create("arguments", os.MFD_CLOEXEC)
+        with os.fdopen(self._descriptor, "wb", closefd=False) as file:
+            pickle.dump(arguments, file)
+
+    def __reduce__(self) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Any]]:
+        return _taken, (reduction.DupFd(self._descriptor),)
+
+    def close(self) -> None:
+        """Gives the memory back; no worker can be started any more."""
+        os.close(self._descriptor)
+
+
+def _taken(inherited: Any) -> tuple[Any, ...]:
+    descriptor = inherited.detach()
+    try:
+        arguments: tuple[Any, ...] = pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))  # noqa: S301
+    finally:
+        os.close(descriptor)
+    return arguments
 
 
 def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
@@ -63,7 +94,7 @@ class WorkerPool:
     ) -> None:
         self.processes = processes
         self._initializer = initializer
-        self._arguments = arguments
+        self._handed = _Handed(arguments)
         self._on_restart = on_restart
         self._executor = self._make()
 
@@ -76,7 +107,7 @@ class WorkerPool:
             # A fork would copy gRPC's threads and locks in whatever state they are.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start,
-            initargs=(self._initializer, self._arguments),
+            initargs=(self._initializer, cast("tuple[Any, ...]", self._handed)),
         )
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -124,6 +155,7 @@ class WorkerPool:
     def close(self) -> None:
         """Stops the workers; running tasks finish, waiting ones are cancelled."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._handed.close()
 
 
 async def in_order(

@@ -17,6 +17,7 @@ from blindsight.cli import (
     combine,
     ingest,
     items,
+    jobs,
     keys,
     output,
     schemes,
@@ -64,6 +65,7 @@ app.command("status", rich_help_panel=SERVICES)(status.status)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=COLLECTIONS)
 app.command("search", rich_help_panel=COLLECTIONS)(search.search)
 app.command("verify", rich_help_panel=COLLECTIONS)(verify.verify)
 app.command("combine", rich_help_panel=COLLECTIONS)(combine.combine)

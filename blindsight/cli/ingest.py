@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from blindsight.cli import arrays, options, output
+from blindsight.cli import arrays, jobs, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
-from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
-    from blindsight.client import Collection, IngestProgress, IngestReport
+    from blindsight.client import Collection, ImportInfo, IngestProgress, IngestReport
     from blindsight.client.models import IngestCallback
 
 # More rejected files than this are counted, not listed.
@@ -40,6 +41,21 @@ def ingest(
     planes: Annotated[
         bool, typer.Option("--planes", help="Keep each photo as encrypted pixels too, up to 8 megapixels.")
     ] = False,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --bulk: end when all are in the queue.")
+    ] = False,
+    request_id: Annotated[
+        str | None,
+        typer.Option(
+            "--request-id",
+            metavar="TEXT",
+            help="With --bulk: the same text and the same files continue what was cut off.",
+            show_default=False,
+        ),
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
@@ -52,14 +68,23 @@ def ingest(
         raise InvalidArgument("--planes keeps the pixels of photos, and --vectors has none")
     if ids is not None and vectors is None:
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
+    if (detach or request_id) and not bulk:
+        raise InvalidArgument("--detach and --request-id go with --bulk, which is missing")
+    if bulk and (planes or vectors is not None or not paths):
+        raise InvalidArgument("--bulk takes photos: want PATH..., without --vectors and --planes")
     with options.vault(address) as vault:
         collection = vault.collection(name)
-        if paths and vectors is None:
-            report = _photos(collection, paths, planes=planes)
+        if bulk and paths:
+            _bulk(collection, paths, request_id, detach=detach, as_json=as_json)
+        elif paths and vectors is None:
+            _answer(_photos(collection, paths, planes=planes), as_json=as_json)
         elif vectors is not None and not paths:
-            report = _vectors(collection, vectors, ids)
+            _answer(_vectors(collection, vectors, ids), as_json=as_json)
         else:
             raise InvalidArgument("want either PATH... or --vectors FILE.npy")
+
+
+def _answer(report: IngestReport, *, as_json: bool) -> None:
     nothing_taken = report.rejected and not report.stored and not report.duplicates
     if as_json:
         output.document(_as_document(report))
@@ -72,6 +97,30 @@ def ingest(
 def _photos(collection: Collection, paths: list[str], *, planes: bool) -> IngestReport:
     with _following(collection.name) as follow:
         return collection.ingest(paths, planes=planes, progress=follow)
+
+
+def _bulk(
+    collection: Collection, paths: list[str], request_id: str | None, *, detach: bool, as_json: bool
+) -> None:
+    known_as = request_id or uuid.uuid4().hex
+    try:
+        with output.meter(f"sending to {output.printable(collection.name)}") as meter:
+
+            def sent(now: ImportInfo) -> None:
+                meter.update(now.received)
+
+            job = collection.ingest_bulk(paths, request_id=known_as, progress=sent)
+    except (KeyboardInterrupt, Unavailable):
+        output.note(f"cut off; the same command with --request-id {known_as} continues it")
+        raise
+    if not as_json:
+        _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable])
+    if not detach:
+        jobs.follow(job, as_json=as_json)
+    elif as_json:
+        output.document(jobs.document(job.info(), [], job))
+    else:
+        output.answer(f"{job.import_id}: in the queue; `blindsight jobs watch {job.import_id}` follows it.")
 
 
 def _vectors(collection: Collection, matrix: Path, ids: Path | None) -> IngestReport:

@@ -21,6 +21,8 @@ MAX_LOG_BYTES = 50 << 20
 # Dying this soon after a start is no accident; so many times in a row, and it is given up.
 QUICK_SECONDS = 20.0
 MAX_QUICK_DEATHS = 5
+# A worker may die of what it is given; it is started again for ever, after at most this long.
+LONGEST_PAUSE_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.2
 _LOG_TAIL_BYTES = 64 << 10
 
@@ -34,11 +36,12 @@ class Recipe:
     """How to run a service.
 
     Attributes:
-        name: "storage", "evaluator" or "keyholder".
+        name: "storage", "evaluator", "keyholder" or "worker-1" and so on.
         zone: "trusted" or "untrusted".
         folder: its own; it holds its data and its log.
         settings: by the names of its settings class, without the prefix.
         descriptors: open files that it inherits.
+        serves: whether it has an address; what serves nobody may die as often as it likes.
     """
 
     name: str
@@ -46,16 +49,22 @@ class Recipe:
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     descriptors: tuple[int, ...] = ()
+    serves: bool = True
+
+    @property
+    def kind(self) -> str:
+        """Its name without a number."""
+        return self.name.partition("-")[0]
 
     @property
     def module(self) -> str:
         """What `python -m` runs."""
-        return f"blindsight.{self.zone}.{self.name}"
+        return f"blindsight.{self.zone}.{self.kind}"
 
     @property
     def log(self) -> Path:
         """Where its standard error goes."""
-        return self.folder / "log.jsonl"
+        return self.folder / ("log.jsonl" if self.serves else f"{self.name}.jsonl")
 
 
 def environment(recipe: Recipe, address: str, own: Mapping[str, str]) -> dict[str, str]:
@@ -66,13 +75,14 @@ def environment(recipe: Recipe, address: str, own: Mapping[str, str]) -> dict[st
         address: where it is to serve.
         own: this process's environment; BLINDSIGHT_<SERVICE>_* of this service are passed on.
     """
-    prefix = f"BLINDSIGHT_{recipe.name.upper()}_"
+    prefix = f"BLINDSIGHT_{recipe.kind.upper()}_"
     kept = {
         name: value
         for name, value in own.items()
         if name in _COMMON or name.startswith((*_COMMON_PREFIXES, prefix))
     }
-    fixed = {"data": str(recipe.folder), "address": address, "die_with_parent": "true", **recipe.settings}
+    place = {"data": str(recipe.folder), "address": address} if recipe.serves else {}
+    fixed = {**place, "die_with_parent": "true", **recipe.settings}
     return kept | {prefix + name.upper(): value for name, value in fixed.items()}
 
 
@@ -147,16 +157,17 @@ class Child:
             how = _ending(await self._wait())
             deaths = deaths + 1 if time.monotonic() - started < QUICK_SECONDS else 1
             while True:
-                if deaths >= MAX_QUICK_DEATHS:
+                if deaths >= MAX_QUICK_DEATHS and self.recipe.serves:
                     raise Unavailable(f"{self.recipe.name} died {deaths} times in a row: {how}")
-                self._tell(f"{self.recipe.name} {how}; starting it again on {self.address}")
-                await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (deaths - 1))
+                place = f" on {self.address}" if self.recipe.serves else ""
+                self._tell(f"{self.recipe.name} {how}; starting it again{place}")
+                await asyncio.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** (deaths - 1), LONGEST_PAUSE_SECONDS))
                 try:
                     await self.start()
                 except Unavailable as error:
                     deaths, how = deaths + 1, error.message
                 else:
-                    self._tell(f"{self.recipe.name} serves again")
+                    self._tell(f"{self.recipe.name} {'serves' if self.recipe.serves else 'works'} again")
                     break
 
     async def _wait(self) -> int:

@@ -1,4 +1,4 @@
-"""`blindsight up`: the three services on this machine, one process each, zones in separate folders."""
+"""`blindsight up`: services, queue and workers on this machine, zones in separate folders."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
 DEFAULT_HOST, _, _PORT = DEFAULT_ADDRESS.rpartition(":")
 GENERATED_NAME = "passphrase"
 ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
+# Beside the services' folders: the embedded queue of bulk ingest, and the workers' logs.
+_QUEUE, _WORKER = "queue", "worker"
+_QUEUE_FILE_NAME = "ingest.db"
 _ANY_PORT = "127.0.0.1:0"
 # Where services serve /metrics, whatever --host is, and their ports from --metrics-port on.
 _METRICS_HOST = "127.0.0.1"
@@ -57,11 +60,24 @@ def up(
             show_default="none",
         ),
     ] = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, max=64, help="Of bulk ingest (`ingest --bulk`).")
+    ] = 1,
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            "--queue",
+            metavar="URL",
+            envvar="BLINDSIGHT_QUEUE_URL",
+            help="Where photos wait for workers: embedded:FILE or amqp://USER:PASSWORD@HOST/.",
+            show_default="a file in --data",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run keyholder, evaluator and storage until Ctrl-C or SIGTERM.
+    """Run keyholder, evaluator, storage and a worker until Ctrl-C or SIGTERM.
 
-    The first start creates the key set. Prints the keyholder's address when all three are ready.
+    The first start creates the key set. Prints the keyholder's address when all of them are ready.
     """
     from blindsight.server import check_bind
 
@@ -72,7 +88,8 @@ def up(
         _check_free(*place)
     with _folders(data) as folders, _passphrase(folders, passphrase_file) as passphrase:
         _ensure_keys(folders, passphrase)
-        run = _Run(folders, address, passphrase, metrics_ports, insecure=insecure, as_json=as_json)
+        bulk = _Bulk(queue or f"embedded:{folders[_QUEUE] / _QUEUE_FILE_NAME}", workers)
+        run = _Run(folders, address, passphrase, metrics_ports, bulk, insecure=insecure, as_json=as_json)
         asyncio.run(run.until_stopped())
 
 
@@ -107,7 +124,7 @@ def _check_free(host: str, port: int) -> None:
 def _folders(data: Path) -> Iterator[dict[str, Path]]:
     """The services' folders, mode 0700, for this process alone."""
     root = data.resolve()
-    folders = {name: root / name for name in ZONES}
+    folders = {name: root / name for name in (*ZONES, _QUEUE, _WORKER)}
     try:
         for folder in (root, *folders.values()):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,6 +146,14 @@ class _Passphrase:
 
     path: str
     descriptors: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Bulk:
+    """Bulk ingest: where the queue is, and how many workers take from it."""
+
+    queue_url: str
+    workers: int
 
 
 @contextmanager
@@ -205,10 +230,12 @@ class _Run:
         address: str,
         passphrase: _Passphrase,
         metrics_ports: dict[str, int],
+        bulk: _Bulk,
         *,
         insecure: bool,
         as_json: bool,
     ) -> None:
+        self._bulk = bulk
         self._folders = folders
         self._address = address
         self._passphrase = passphrase
@@ -218,7 +245,7 @@ class _Run:
         self._children: list[Child] = []
 
     async def until_stopped(self) -> None:
-        """Starts all and keeps them alive until a signal; then drains keyholder, evaluator, storage.
+        """Starts all and keeps them alive until a signal; then drains workers, keyholder, evaluator, storage.
 
         Raises:
             Unavailable: when one does not start, or dies again and again.
@@ -234,7 +261,7 @@ class _Run:
         stopping.cancel()
         await asyncio.wait({running, stopping})
         if failure is None:
-            _tell("stopping: the keyholder first, then evaluator and storage")
+            _tell("stopping: workers and keyholder first, then evaluator and storage")
         await drain(self._children[::-1], hurry)
         if failure is not None:
             raise failure
@@ -248,8 +275,10 @@ class _Run:
             "evaluator_address": evaluator.address,
             "passphrase_file": self._passphrase.path,
             "insecure": str(self._insecure).lower(),
+            "queue_url": self._bulk.queue_url,
         }
         keyholder = await self._start("keyholder", self._address, settings, self._passphrase.descriptors)
+        await self._start_workers(storage, evaluator, keyholder)
         self._announce(keyholder.address)
         keepers = {asyncio.create_task(child.keep()) for child in self._children}
         try:
@@ -260,12 +289,36 @@ class _Run:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
 
+    async def _start_workers(self, storage: Child, evaluator: Child, keyholder: Child) -> None:
+        settings = {
+            "storage_address": storage.address,
+            "evaluator_address": evaluator.address,
+            "keyholder_address": keyholder.address,
+            "key_file": str(self._folders["keyholder"] / KEY_FILE_NAME),
+            "passphrase_file": self._passphrase.path,
+            "queue_url": self._bulk.queue_url,
+        }
+        for number in range(1, self._bulk.workers + 1):
+            recipe = Recipe(
+                f"{_WORKER}-{number}",
+                "trusted",
+                self._folders[_WORKER],
+                settings,
+                self._passphrase.descriptors,
+                serves=False,
+            )
+            await self._run(Child(recipe, "", _tell))
+
     async def _start(
         self, name: str, address: str, settings: dict[str, str], descriptors: tuple[int, ...] = ()
     ) -> Child:
         if name in self._metrics_ports:
             settings = settings | {"metrics_port": str(self._metrics_ports[name])}
-        child = Child(Recipe(name, ZONES[name], self._folders[name], settings, descriptors), address, _tell)
+        recipe = Recipe(name, ZONES[name], self._folders[name], settings, descriptors)
+        return await self._run(Child(recipe, address, _tell))
+
+    async def _run(self, child: Child) -> Child:
+        name = child.recipe.name
         self._children.append(child)
         started = time.monotonic()
         with output.spinner(f"starting {name}"):
@@ -290,10 +343,10 @@ class _Run:
 
     def _announce(self, address: str) -> None:
         if not self._as_json:
-            told = f"Ready at {address}. Ctrl-C stops all three." if sys.stdout.isatty() else address
+            told = f"Ready at {address}. Ctrl-C stops everything." if sys.stdout.isatty() else address
             output.answer(told)
         else:
-            services = {
+            running = {
                 child.recipe.name: {
                     "address": child.address,
                     "process_id": child.process_id,
@@ -303,7 +356,16 @@ class _Run:
                 }
                 for child in self._children
             }
-            document = {"event": "ready", "address": address, "services": services}
+            document = {
+                "event": "ready",
+                "address": address,
+                "services": {name: running[name] for name in ZONES},
+                "workers": [
+                    {"process_id": child.process_id, "log": str(child.recipe.log)}
+                    for child in self._children
+                    if not child.recipe.serves
+                ],
+            }
             print(json.dumps(document))  # noqa: T201
         sys.stdout.flush()
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from blindsight.client.collection import Collection
 from blindsight.client.combining import CombineInput
+from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
     CollectionInfo,
@@ -22,7 +23,9 @@ from blindsight.client.models import (
     CombineProgress,
     CombineTimings,
     Deletion,
+    FailedItem,
     Hit,
+    ImportInfo,
     IngestItem,
     IngestProgress,
     IngestReport,
@@ -46,8 +49,11 @@ __all__ = [
     "CombineProgress",
     "CombineTimings",
     "Deletion",
+    "FailedItem",
     "Hit",
     "ImageInput",
+    "Import",
+    "ImportInfo",
     "IngestItem",
     "IngestProgress",
     "IngestReport",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from blindsight import streams
-from blindsight.client import calls, inputs, uploads, verifying, wire
+from blindsight.client import calls, imports, inputs, uploads, verifying, wire
+from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
     CollectionInfo,
     Deletion,
     Hit,
+    ImportCallback,
     IngestCallback,
     IngestReport,
     Original,
@@ -24,6 +27,7 @@ from blindsight.client.models import (
 from blindsight.client.verifying import VerifyInput
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.tiling import CHANNELS, MAX_PIXELS
 
@@ -45,8 +49,9 @@ class Collection:
     Use `Vault.collection` or `Vault.create_collection`.
     """
 
-    def __init__(self, stub: KeyholderServiceStub, name: str) -> None:
+    def __init__(self, stub: KeyholderServiceStub, imports: ImportServiceStub, name: str) -> None:
         self._stub = stub
+        self._imports = imports
         self.name = name
 
     def __repr__(self) -> str:
@@ -83,6 +88,29 @@ class Collection:
         """
         sources, total = inputs.expand(photos)
         return self._ingest(uploads.PhotoUpload(self.name, sources, total, planes=planes), progress)
+
+    def ingest_bulk(
+        self, photos: Inputs, *, request_id: str | None = None, progress: ImportCallback | None = None
+    ) -> Import:
+        """Gives photos to the keyholder's queue, from which workers take them; returns when all are in it.
+
+        What is in the queue survives every restart of every process.  This waits for a keyholder that goes
+        away, and continues.  `Import.wait` of what it returns waits for the end.
+
+        Args:
+            photos: as for `ingest`.
+            request_id: up to 128 characters; a call that was cut off is continued by another one with the
+                same photos in the same order and the same request id.  Else a new one.
+            progress: called when the keyholder took a photo.
+
+        Raises:
+            InvalidArgument: when a path does not exist, before anything is sent.
+            NotFound: when there is no such collection.
+            Conflict: when the import was cancelled meanwhile.
+            Unavailable: when the keyholder stays away; `metadata` has the request id.
+        """
+        sources, _ = inputs.expand(photos)
+        return imports.submit(self._imports, self.name, sources, request_id or uuid.uuid4().hex, progress)
 
     def ingest_vectors(
         self,

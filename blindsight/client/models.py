@@ -16,6 +16,7 @@ Metric = Literal["cosine", "euclidean", "dot", "squared-cosine"]
 CombineStage = Literal["keygen", "encrypt", "compute", "decrypt"]
 ImageMode = Literal["auto", "grey", "rgb"]
 Outcome = Literal["stored", "duplicate", "rejected"]
+ImportState = Literal["receiving", "running", "finished", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,65 @@ class IngestReport:
 
 
 IngestCallback = Callable[[IngestProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportInfo:
+    """A bulk ingest as it is at one moment.
+
+    Attributes:
+        import_id: names it in `blindsight jobs`.
+        collection: its name; empty when the collection is gone.
+        request_id: the caller's word for it; the same word is the same import.
+        received: items that the keyholder took; all there are, once it is no longer receiving.
+        done: stored by this import.
+        duplicates: were in the collection already.
+    """
+
+    import_id: str
+    collection: str
+    request_id: str
+    state: ImportState
+    created_unix_seconds: int
+    received: int
+    done: int
+    duplicates: int
+    failed: int
+
+    @property
+    def settled(self) -> int:
+        """Items whose outcome is known."""
+        return self.done + self.duplicates + self.failed
+
+    @property
+    def total(self) -> int | None:
+        """How many items there are; None while they are still coming."""
+        return None if self.state == "receiving" else self.received
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.state in ("finished", "cancelled")
+
+
+ImportCallback = Callable[[ImportInfo], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item of a bulk ingest that could not be stored.
+
+    Attributes:
+        number: of the file, from 0, in the order in which files were given.
+        name: of the file.
+        reason: one of `blindsight.errors`.
+        message: one line for people.
+    """
+
+    number: int
+    name: str
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,16 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import calls, combining, verifying, wire
+from blindsight.client import calls, combining, imports, verifying, wire
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.combining import CombineInput
+from blindsight.client.imports import Import
 from blindsight.client.models import (
     CollectionInfo,
     Combination,
     CombineCallback,
     ImageMode,
+    ImportInfo,
     Metric,
     VaultStatus,
     Verification,
@@ -33,6 +35,7 @@ from blindsight.connections import (
 )
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
@@ -79,6 +82,7 @@ class Vault:
     def __init__(self, channel: grpc.Channel, address: str) -> None:
         self._channel = channel
         self._stub = KeyholderServiceStub(channel)
+        self._imports = ImportServiceStub(channel)
         self.address = address
 
     def __repr__(self) -> str:
@@ -147,7 +151,7 @@ class Vault:
 
     def collection(self, name: str) -> Collection:
         """A handle on a collection; whether it exists shows when it is used."""
-        return Collection(self._stub, name)
+        return Collection(self._stub, self._imports, name)
 
     def collections(self) -> list[CollectionInfo]:
         """All collections."""
@@ -242,6 +246,18 @@ class Vault:
             insecure_small_keys=insecure_small_keys,
         )
         return combining.combine(self._stub, header, inputs, progress)
+
+    def imports(self) -> list[ImportInfo]:
+        """All bulk ingests, the newest first.
+
+        Raises:
+            InvalidArgument: when the keyholder has no queue.
+        """
+        return imports.listed(self._imports)
+
+    def get_import(self, import_id: str) -> Import:
+        """A handle on a bulk ingest; whether it exists shows when it is used."""
+        return Import(self._imports, import_id)
 
     def status(self) -> VaultStatus:
         """The state of the three services."""

@@ -12,7 +12,10 @@ from blindsight.client.models import (
     CombineProgress,
     CombineStage,
     CombineTimings,
+    FailedItem,
     Hit,
+    ImportInfo,
+    ImportState,
     IngestItem,
     Metric,
     Outcome,
@@ -24,6 +27,7 @@ from blindsight.client.models import (
     VerifyTimings,
 )
 from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.rpc.keyholder.v1 import imports_pb2
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 
 if TYPE_CHECKING:
@@ -54,6 +58,14 @@ _STAGES: dict[pb.CombineStage.ValueType, CombineStage] = {
     pb.COMBINE_STAGE_ENCRYPT: "encrypt",
     pb.COMBINE_STAGE_COMPUTE: "compute",
     pb.COMBINE_STAGE_DECRYPT: "decrypt",
+}
+
+
+_IMPORT_STATES: dict[imports_pb2.ImportState.ValueType, ImportState] = {
+    imports_pb2.IMPORT_STATE_RECEIVING: "receiving",
+    imports_pb2.IMPORT_STATE_RUNNING: "running",
+    imports_pb2.IMPORT_STATE_FINISHED: "finished",
+    imports_pb2.IMPORT_STATE_CANCELLED: "cancelled",
 }
 
 
@@ -101,6 +113,25 @@ def item(message: pb.ItemResult, path: str) -> IngestItem:
     return IngestItem(
         path, _OUTCOMES[message.outcome], message.id, message.reason, message.message, message.remark
     )
+
+
+def import_info(message: imports_pb2.Import) -> ImportInfo:
+    """A bulk ingest.
+
+    Raises:
+        BlindsightError: for a state that this client does not know.
+    """
+    if message.state not in _IMPORT_STATES:
+        raise BlindsightError(
+            f"the keyholder has import state {message.state}, which this client does not know"
+        )
+    plain = {field.name: getattr(message, field.name) for field in fields(ImportInfo)}
+    return ImportInfo(**{**plain, "state": _IMPORT_STATES[message.state]})
+
+
+def failed_item(message: imports_pb2.FailedItem) -> FailedItem:
+    """An item of a bulk ingest that failed."""
+    return FailedItem(message.number, message.name, message.reason, message.message)
 
 
 def hits(message: pb.Hits) -> list[Hit]:

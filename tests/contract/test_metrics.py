@@ -14,7 +14,7 @@ DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 KINDS = (MetricWrapperBase, metrics.Reading)
 CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, KINDS)}
 OURS = re.compile(
-    r"blindsight_((keyholder|evaluator|storage)_)?([a-z]+_)*"
+    r"blindsight_((keyholder|evaluator|storage|worker)_)?([a-z]+_)*"
     r"(seconds|bytes|items|restarts|collections|segments|evictions|errors)(_total)?"
 )
 COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds", "grpc_server_in_flight"}
@@ -22,8 +22,18 @@ REGISTRIES = {
     "keyholder": metrics.KEYHOLDER,
     "evaluator": metrics.EVALUATOR,
     "storage": metrics.STORAGE,
+    "worker": metrics.WORKER,
 }
-CLOSED_SETS = {"scheme", "parameter_set", "embedder", "reason", "grpc_service", "grpc_method", "grpc_code"}
+CLOSED_SETS = {
+    "scheme",
+    "parameter_set",
+    "embedder",
+    "outcome",
+    "reason",
+    "grpc_service",
+    "grpc_method",
+    "grpc_code",
+}
 
 
 def exposed(metric: MetricWrapperBase | metrics.Reading) -> tuple[str, str]:

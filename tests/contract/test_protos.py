@@ -15,6 +15,8 @@ RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((st
 NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
     "Combine GetOriginal GetPlanes DeleteItems Repack GetStatus",
+    "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
+    "ReportItems",
     "evaluator": "Score Compare Combine Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
     "ReadBatches ReadSlots GetItems ReadOriginal ReadPlanes DeleteItems GetStatus",
@@ -59,10 +61,12 @@ def test_an_rpc_has_a_request_and_a_response_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "zone"), [("keyholder", "TRUSTED"), ("evaluator", "UNTRUSTED"), ("storage", "UNTRUSTED")]
+    ("service", "zone"),
+    [("keyholder", "TRUSTED"), ("imports", "TRUSTED"), ("evaluator", "UNTRUSTED"), ("storage", "UNTRUSTED")],
 )
 def test_a_service_names_its_zone_first(service: str, zone: str) -> None:
-    text = (PROTOS / "blindsight" / service / "v1" / f"{service}.proto").read_text()
+    (path,) = PROTOS.rglob(f"{service}.proto")
+    text = path.read_text()
     above = re.search(r"((?:^//.*\n)+)service ", text, re.MULTILINE)
     assert above is not None
     assert re.match(rf"// {zone}[.:]", above[1])

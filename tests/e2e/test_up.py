@@ -94,10 +94,12 @@ def test_the_first_start_makes_keys_and_a_passphrase_and_says_so(first_life):
 
 def test_the_zones_share_no_folder_and_each_is_its_owners_alone(first_life):
     folders = sorted(first_life.data.iterdir())
-    assert [folder.name for folder in folders] == ["evaluator", "keyholder", "storage"]
+    assert [folder.name for folder in folders] == ["evaluator", "keyholder", "queue", "storage", "worker"]
     for folder in folders:
         assert mode(folder) == 0o700
-        assert (folder / "log.jsonl").stat().st_size > 0
+    logs = {"evaluator", "keyholder", "storage"}
+    assert {path.parent.name for path in first_life.data.rglob("log.jsonl") if path.stat().st_size} == logs
+    assert (first_life.data / "worker" / "worker-1.jsonl").stat().st_size > 0
 
 
 @pytest.mark.parametrize("name", ["storage", "evaluator"])
@@ -207,7 +209,7 @@ def test_a_passphrase_that_is_typed_in_is_on_no_disk_and_in_no_environment(tmp_p
     assert PASSPHRASE not in output  # not echoed
     assert not (data / "keyholder" / "passphrase").exists()
     children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
-    assert len(children) == 3
+    assert len(children) == 4
     for process in [terminal.process.pid, *map(int, children)]:
         assert PASSPHRASE not in environment_of(process)
         assert PASSPHRASE.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()

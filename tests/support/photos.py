@@ -49,3 +49,13 @@ def bomb() -> bytes:
     small[16:24] = (50_000).to_bytes(4, "big") * 2
     small[29:33] = zlib.crc32(small[12:29]).to_bytes(4, "big")
     return bytes(small)
+
+
+def many(count: int, size: int = 96) -> list[tuple[str, bytes]]:
+    """Small photos that all differ, with names of their own."""
+    made = []
+    for number in range(count):
+        image = photo(NAMES[number % len(NAMES)], size).rotate(number % 360, expand=True)
+        image.putpixel((0, 0), (number % 256, number // 256, 77))
+        made.append((f"canary-name-{number:04}.png", encoded(image, "PNG", compress_level=1)))
+    return made

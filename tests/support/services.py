@@ -20,6 +20,7 @@ MODULES = {
     "storage": "blindsight.untrusted.storage",
     "evaluator": "blindsight.untrusted.evaluator",
     "keyholder": "blindsight.trusted.keyholder",
+    "worker": "blindsight.trusted.worker",
 }
 START_SECONDS = 60
 STOP_SECONDS = 20

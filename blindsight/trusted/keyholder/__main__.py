@@ -6,17 +6,23 @@ import asyncio
 import fcntl
 import os
 import sys
+from functools import partial
 from pathlib import Path
+
+import grpc.aio
 
 from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.server import Service, check_bind
 from blindsight.trusted.keyholder import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.jobs import servicer as imports
+from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.keyholder.service import Keyholder
 from blindsight.trusted.keyholder.servicer import SERVICE_NAME, register
 from blindsight.trusted.keyholder.settings import KeyholderSettings
+from blindsight.trusted.queues import open_queue
 
 
 def main() -> int:
@@ -60,13 +66,24 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
         opened, storage, evaluator, settings.workers, settings.data, settings.combine_seconds
     )
     try:
+        if settings.queue_url:
+            store = JobStore(settings.jobs_file)
+            await keyholder.open_imports(store, partial(open_queue, settings.queue_url, settings.queue))
         await keyholder.start()
         service = Service(
-            [SERVICE_NAME], lambda server: register(keyholder, server), settings.keepalive_seconds
+            [SERVICE_NAME, imports.SERVICE_NAME],
+            lambda server: _register(keyholder, server),
+            settings.keepalive_seconds,
+            on_drain=keyholder.stop_watching,
         )
         await service.run(settings.address, insecure=settings.insecure)
     finally:
         await keyholder.close()
+
+
+def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
+    register(keyholder, server)
+    imports.register(keyholder, server)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -16,23 +15,17 @@ import numpy as np
 from blindsight.columns import Floats
 from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
 from blindsight.parameters import of_ring
-from blindsight.planes import PlaneLayout
-from blindsight.trusted.keyholder import embedders, linear
+from blindsight.trusted.keyholder import embedders, linear, photos
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.records import ItemMetadata, NewItem, NewPlanes
+from blindsight.trusted.keyholder.photos import BATCH_BYTES, Photo
+from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
 from blindsight.trusted.keyholder.slots import SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.writer import Ahead, Writer
+from blindsight.trusted.keyholder.writer import Ahead, Writer, first_of_each
 
-# Originals and pixels for planes of one batch; a batch is in memory, and on the wire, as a whole.
-BATCH_BYTES = 32 << 20
 MAX_BATCH_PHOTOS = 1024
-MAX_ID_BYTES = 512
-MAX_NAME_BYTES = 1024
-# An id stands on a line of its own in files and on terminals.
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _Result = TypeVar("_Result")
 
@@ -43,17 +36,6 @@ class Outcome(IntEnum):
     STORED = 1
     DUPLICATE = 2
     REJECTED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """A file as it came; or, with `error`, why it did not come whole."""
-
-    index: int
-    name: str
-    data: bytes
-    id: str = ""
-    error: BlindsightError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +127,7 @@ class Ingest:
         self._planes = planes
         self._seen: set[bytes] = set()
 
-    async def photos(self, photos: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
+    async def photos(self, coming: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
         """Takes photos; yields what became of each, in batches, after storage committed them.
 
         Raises:
@@ -155,7 +137,7 @@ class Ingest:
         if self._collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
         batch = _Batch()
-        async for prepared in self._prepared(photos):
+        async for prepared in self._prepared(coming):
             if isinstance(prepared, ItemResult):
                 yield prepared
                 continue
@@ -172,11 +154,11 @@ class Ingest:
     def _batch_photos(self) -> int:
         return min(self._collection.layout.main.capacity, MAX_BATCH_PHOTOS)
 
-    async def _prepared(self, photos: AsyncIterator[Photo]) -> AsyncIterator[_Prepared]:
+    async def _prepared(self, coming: AsyncIterator[Photo]) -> AsyncIterator[_Prepared]:
         """Embeds and seals several photos at a time, in their order."""
         running: deque[asyncio.Task[_Prepared]] = deque()
         try:
-            async for photo in photos:
+            async for photo in coming:
                 running.append(asyncio.create_task(self._prepare(photo)))
                 while running and (running[0].done() or len(running) > 2 * self._crypto.processes):
                     yield await running.popleft()
@@ -188,7 +170,7 @@ class Ingest:
 
     async def _prepare(self, photo: Photo) -> _Prepared:
         try:
-            _check(photo)
+            photos.check(photo)
         except BlindsightError as error:
             return _rejected(photo, error)
         collection = self._collection
@@ -209,38 +191,15 @@ class Ingest:
             return _rejected(photo, error)
 
     async def _embed_and_seal(self, photo: Photo, item_id: str, handle: bytes) -> _Prepared:
-        collection = self._collection
-        config = collection.config
-        planes, remark = await self._cut(photo) if self._planes else (None, "")
-        embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
+        made = await photos.prepare(self._crypto, self._collection, photo, item_id, planes=self._planes)
         self._seen.add(handle)
-        metadata = ItemMetadata(item_id, photo.name, embedded.media_type)
-        item = NewItem(
-            handle=handle,
-            sealed_metadata=collection.seal_metadata(handle, metadata),
-            sealed_original=await asyncio.to_thread(collection.seal_original, handle, photo.data),
-            planes=planes,
-        )
-        result = ItemResult(photo.index, Outcome.STORED, item_id, remark=remark)
-        return result, item, embedded.vector.astype(np.float64)
-
-    async def _cut(self, photo: Photo) -> tuple[NewPlanes, str]:
-        """A photo's pixels in tiles, and what of the photo they do not hold."""
-        pixels = await self._crypto.pixels(photo.data)
-        layout = PlaneLayout.of(pixels.values, self._collection.parameters.ring_degree)
-        return NewPlanes(layout, await asyncio.to_thread(layout.pack, pixels.values)), pixels.remark
+        result = ItemResult(photo.index, Outcome.STORED, item_id, remark=made.remark)
+        return result, made.item, made.vector
 
     async def _store(self, batch: _Batch) -> list[ItemResult]:
         """Stores a batch; items that somebody else stored meanwhile are duplicates."""
-        collection = self._collection
-        async with collection.lock:
-            handles = [item.handle for item in batch.items]
-            known = await self._storage.get_items(collection.record.collection_id, handles)
-            fresh = _first_of_each(handles, known.keys())
-            if fresh:
-                rows = collection.linear().rows(np.stack([batch.vectors[index] for index in fresh]))
-                await self._writer.append(collection, rows, [batch.items[index] for index in fresh])
-        stored = set(fresh)
+        async with self._collection.lock:
+            stored = await self._writer.append_new(self._collection, np.stack(batch.vectors), batch.items)
         return [
             result if index in stored else replace(result, outcome=Outcome.DUPLICATE, remark="")
             for index, result in enumerate(batch.results)
@@ -307,7 +266,7 @@ class Ingest:
     def _seal_ids(self, ids: Sequence[str]) -> list[NewItem]:
         items = []
         for item_id in ids:
-            _check_id(item_id)
+            photos.check_id(item_id)
             handle = self._collection.handle(item_id)
             items.append(NewItem(handle, self._collection.seal_metadata(handle, ItemMetadata(item_id))))
         return items
@@ -315,24 +274,13 @@ class Ingest:
     async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
         handles = [item.handle for item in items]
         known = await self._storage.get_items(self._collection.record.collection_id, handles)
-        fresh = set(_first_of_each(handles, known.keys()))
+        fresh = set(first_of_each(handles, known))
         for index in range(len(handles)):
             if index not in fresh:
                 raise AlreadyExists(
                     f"row {first_row + index}: its id is in the collection already; "
                     f"{first_row} rows before it are stored"
                 )
-
-
-def _first_of_each(handles: Sequence[bytes], known: Iterable[bytes]) -> list[int]:
-    """Indices of handles that are neither known nor repeated."""
-    seen = set(known)
-    fresh = []
-    for index, handle in enumerate(handles):
-        if handle not in seen:
-            seen.add(handle)
-            fresh.append(index)
-    return fresh
 
 
 async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncGenerator[Vectors, None]:
@@ -370,20 +318,3 @@ async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
 
 def _rejected(photo: Photo, error: BlindsightError) -> ItemResult:
     return ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message)
-
-
-def _check(photo: Photo) -> None:
-    if photo.error is not None:
-        raise photo.error
-    if photo.id:
-        _check_id(photo.id)
-    if len(photo.name.encode()) > MAX_NAME_BYTES:
-        raise InvalidArgument(f"name of {len(photo.name.encode())} bytes, want at most {MAX_NAME_BYTES}")
-
-
-def _check_id(item_id: str) -> None:
-    size = len(item_id.encode())
-    if not 1 <= size <= MAX_ID_BYTES:
-        raise InvalidArgument(f"id of {size} bytes, want 1 to {MAX_ID_BYTES}")
-    if _CONTROL.search(item_id):
-        raise InvalidArgument("id with a control character, want text of one line")

@@ -92,17 +92,24 @@ class StoredCollection:
 
 @dataclass(frozen=True, slots=True)
 class ItemMetadata:
-    """What only the owner knows of an item; storage keeps it sealed."""
+    """What only the owner knows of an item; storage keeps it sealed.
+
+    Attributes:
+        origin: the message of bulk ingest that brought it, in hex, so that one which comes a second time is
+            known to have been stored; "" for items that came another way.
+    """
 
     id: str
     name: str = ""
     media_type: str = ""
+    origin: str = ""
 
     def to_bytes(self) -> bytes:
         """JSON, as short as it goes: there is one for each item."""
         if not self.name and not self.media_type:
             return json.dumps([self.id]).encode()
-        return json.dumps([self.id, self.name, self.media_type], ensure_ascii=False).encode()
+        origin = [self.origin] if self.origin else []
+        return json.dumps([self.id, self.name, self.media_type, *origin], ensure_ascii=False).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ItemMetadata:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from blindsight.planes import Integers
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.combine import Combine
 from blindsight.trusted.keyholder.crypto import Crypto
-from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Photo, Progress, Vectors
+from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Progress, Vectors
+from blindsight.trusted.keyholder.jobs.bulk import BulkIngest
+from blindsight.trusted.keyholder.jobs.imports import Imports
+from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.photos import Photo
 from blindsight.trusted.keyholder.planes import Planes
 from blindsight.trusted.keyholder.records import ItemMetadata, PeerStatus
 from blindsight.trusted.keyholder.repack import Repack, RepackProgress, worthwhile
@@ -30,6 +35,7 @@ from blindsight.trusted.keyholder.slots import handles_from_bytes
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.verify import Input, Settings, Verification, Verify
 from blindsight.trusted.keyholder.writer import Writer
+from blindsight.trusted.queues import Queue
 
 MAX_DELETE = 10_000
 
@@ -75,16 +81,48 @@ class Keyholder:
         self._planes = Planes(storage, self._crypto)
         self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
         self._background: dict[str, asyncio.Task[None]] = {}
+        self._bulk: BulkIngest | None = None
+
+    async def open_imports(self, store: JobStore, open_queue: Callable[[], Queue]) -> None:
+        """Has bulk ingest from now on; account and queue are closed with the keyholder.
+
+        Raises:
+            InvalidArgument, DataLoss: when the queue is not as it must be; one that is away is waited for.
+        """
+        make = partial(Imports, self.keys, self.vault, store, after_import=self._after_write)
+        self._bulk = BulkIngest(store, open_queue, make)
+        await self._bulk.start()
+
+    @property
+    def imports(self) -> Imports:
+        """Bulk ingest.
+
+        Raises:
+            InvalidArgument: where there is no queue.
+            Unavailable: when it does not answer yet.
+        """
+        if self._bulk is None:
+            raise InvalidArgument(
+                "the keyholder has no queue for bulk ingest; start it with BLINDSIGHT_KEYHOLDER_QUEUE_URL"
+            )
+        return self._bulk.imports
 
     async def start(self) -> None:
         """Warms the workers."""
         await self._crypto.warm()
+
+    def stop_watching(self) -> None:
+        """Ends the streams that would go on as long as an import does."""
+        if self._bulk is not None:
+            self._bulk.stop_watching()
 
     async def close(self) -> None:
         """Ends background work between two transactions, then workers and connections."""
         for task in self._background.values():
             task.cancel()
         await asyncio.gather(*self._background.values(), return_exceptions=True)
+        if self._bulk is not None:
+            await self._bulk.close()
         await asyncio.to_thread(self._crypto.close)
         await self._storage.close()
         await self._evaluator.close()

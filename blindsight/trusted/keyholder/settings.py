@@ -8,10 +8,11 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from blindsight.config import ServiceSettings
+from blindsight.trusted.keyholder.jobs.settings import QueueSettings
 from blindsight.workers import cores
 
 
-class KeyholderSettings(ServiceSettings):
+class KeyholderSettings(ServiceSettings, QueueSettings):
     """BLINDSIGHT_KEYHOLDER_*; the key file is `keys.bsky` in the data folder.
 
     Attributes:
@@ -36,5 +37,11 @@ class KeyholderSettings(ServiceSettings):
         """Where the sealed key set is."""
         return self.data / KEY_FILE_NAME
 
+    @property
+    def jobs_file(self) -> Path:
+        """Where the account of bulk ingest is."""
+        return self.data / JOBS_FILE_NAME
+
 
 KEY_FILE_NAME = "keys.bsky"
+JOBS_FILE_NAME = "jobs.db"

@@ -226,6 +226,29 @@ class Vault:
                     return opened
         raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
 
+    async def get_by_id(self, collection_id: bytes) -> OpenCollection:
+        """A collection by storage's id, which no later collection of the same name has.
+
+        Raises:
+            NotFound: when it is gone.
+        """
+        for opened in self._open.values():
+            if opened.record.collection_id == collection_id:
+                return await self.get(opened.config.name)
+        for record, config in await self._mine():
+            if record.collection_id == collection_id:
+                known = self._open.get(config.name)
+                if known is not None and known.record.collection_id != collection_id:
+                    del self._open[config.name]  # another process deleted it, and made one of the same name
+                return await self.get(config.name)
+        raise NotFound("the collection is gone: it was deleted")
+
+    def suspect(self, collection_id: bytes) -> None:
+        """Notes that somebody else wrote: the slot map is read again before it is used."""
+        for opened in self._open.values():
+            if opened.record.collection_id == collection_id:
+                opened.uncertain = True
+
     async def refresh(self, collection: OpenCollection) -> None:
         """Reads the counters and the slot map again."""
         collection.uncertain = False

@@ -17,8 +17,9 @@ from blindsight.trusted.keyholder.combine import MAX_INPUTS, MAX_VALUES, Combina
 from blindsight.trusted.keyholder.combine import Input as CombineInput
 from blindsight.trusted.keyholder.combine import Settings as CombineSettings
 from blindsight.trusted.keyholder.combining import ImageMode
-from blindsight.trusted.keyholder.ingest import ItemResult, Photo, Progress, Vectors
+from blindsight.trusted.keyholder.ingest import ItemResult, Progress, Vectors
 from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.photos import Photo
 from blindsight.trusted.keyholder.records import ItemMetadata
 from blindsight.trusted.keyholder.repack import RepackProgress
 from blindsight.trusted.keyholder.scoring import Timings

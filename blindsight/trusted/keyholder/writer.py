@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import random
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 
@@ -10,14 +13,17 @@ import numpy as np
 
 from blindsight import logs
 from blindsight.columns import Floats
-from blindsight.errors import Conflict
+from blindsight.errors import AlreadyExists, Conflict
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.keyholder.records import NewItem
 from blindsight.trusted.keyholder.slots import HANDLE_TYPE, Handles, Placement, SegmentKey, SlotMap
 from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 
-CONFLICT_ATTEMPTS = 3
+# Ten workers that write to one collection take turns by chance: who lost waits a random time, longer and
+# longer.  With 16 attempts none of them was seen to starve.
+CONFLICT_ATTEMPTS = 16
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
 
 # Blocks by the number of their first row and the place that they were encrypted for.
 Ahead = Mapping[tuple[int, Placement], bytes]
@@ -70,8 +76,58 @@ class Writer:
             AlreadyExists: when one of the items is there; what was placed before it is stored.
             Conflict: when somebody else keeps writing.
         """
-        done = attempts = 0
+        done = 0
         while done < len(items):
+            done = await self._append_piece(collection, rows, items, done, ahead)
+
+    async def append_new(
+        self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
+    ) -> set[int]:
+        """Stores those items that are not there; other writers may store the same ones meanwhile.
+
+        Args:
+            rows: vectors [count, dimension], not yet brought into the metric's form.
+            items: one per vector; of equal ones the first counts.
+
+        Returns:
+            the indices of the items that this call stored; they are durable.
+
+        Raises:
+            Conflict: when somebody else keeps writing; some of the items may be stored.
+        """
+        stored: set[int] = set()
+        while True:
+            handles = [item.handle for item in items]
+            known = await self._storage.get_items(collection.record.collection_id, handles)
+            fresh = first_of_each(handles, known)
+            if not fresh:
+                return stored
+            formed = collection.linear().rows(rows[fresh])
+            done = await self._append_until_taken(collection, formed, [items[index] for index in fresh])
+            stored |= set(fresh[:done])
+            if done == len(fresh):
+                return stored
+
+    async def _append_until_taken(
+        self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
+    ) -> int:
+        """Appends piece by piece up to one with an item that another writer stored just before; how many."""
+        done = 0
+        with suppress(AlreadyExists):
+            while done < len(items):
+                done = await self._append_piece(collection, rows, items, done)
+        return done
+
+    async def _append_piece(
+        self,
+        collection: OpenCollection,
+        rows: Floats,
+        items: Sequence[NewItem],
+        done: int,
+        ahead: Ahead = MappingProxyType({}),
+    ) -> int:
+        """Appends as much as goes into one segment; returns how many items are done then."""
+        for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots, added_before = collection.slots, collection.items_added
             placement = next(collection.plan(slots, len(items) - done))
             stop = done + placement.count
@@ -82,15 +138,16 @@ class Writer:
                 await self._commit(collection, slots, placement, block, items[done:stop])
             except Conflict:
                 # Somebody else wrote, or an answer was lost on the way: storage knows the truth.
-                attempts += 1
-                if attempts == CONFLICT_ATTEMPTS:
+                if attempt == CONFLICT_ATTEMPTS:
                     raise
-                logs.get().warning("append_conflict", attempt=attempts)
+                logs.get().info("append_conflict", attempt=attempt)
+                await asyncio.sleep(_pause_seconds(attempt))
                 await self._vault.refresh(collection)
                 continue
             # Not simply added: who reads the counters meanwhile may have counted these items.
             collection.items_added = max(collection.items_added, added_before + placement.count)
-            done = stop
+            return stop
+        raise AssertionError("the last attempt returns or raises")
 
     async def put(
         self,
@@ -133,6 +190,22 @@ class Writer:
         if items:
             slots = slots.appended(placement, handles_of(items), sequence, epoch)
         collection.advance(slots)
+
+
+def first_of_each(handles: Sequence[bytes], known: Container[bytes]) -> list[int]:
+    """Indices of handles that are neither known nor repeated."""
+    seen: set[bytes] = set()
+    fresh = []
+    for index, handle in enumerate(handles):
+        if handle not in known and handle not in seen:
+            seen.add(handle)
+            fresh.append(index)
+    return fresh
+
+
+def _pause_seconds(attempt: int) -> float:
+    longest = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
+    return random.uniform(0, longest)
 
 
 def handles_of(items: Sequence[NewItem]) -> Handles:

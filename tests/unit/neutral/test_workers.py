@@ -1,10 +1,14 @@
 """Many tasks in a pool of workers: in order, few at a time, and given up when nobody waits."""
 
+import contextlib
 import math
+import threading
 from contextlib import aclosing
 
+import psutil
 import pytest
 
+from blindsight.errors import Unavailable
 from blindsight.workers import WorkerPool
 
 
@@ -56,3 +60,27 @@ async def test_what_makes_tasks_may_end_the_work(pool):
     with pytest.raises(TimeoutError):
         _ = [one async for one in pool.map(math.factorial, tired())]
     assert await pool.run(abs, -1) == 1
+
+
+async def test_a_worker_that_is_killed_while_it_starts_keeps_nobody_waiting():
+    pool = WorkerPool(1, len, (bytes(1 << 20),))
+    ended = threading.Event()
+
+    def kill():
+        while not ended.wait(0.001):
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.Error):
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        child.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="died twice"):
+                await pool.run(abs, -1)
+    finally:
+        ended.set()
+        killer.join()
+    assert await pool.run(abs, -1) == 1
+    pool.close()

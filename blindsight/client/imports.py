@@ -1,0 +1,238 @@
+"""Bulk ingest: giving photos to the keyholder's queue, and following what becomes of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from blindsight import streams
+from blindsight.client import calls, wire
+from blindsight.client.inputs import Source
+from blindsight.client.models import FailedItem, ImportCallback, ImportInfo, IngestItem
+from blindsight.errors import InvalidImage, ResourceExhausted, Unavailable
+from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
+from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
+
+UNARY_SECONDS = 60.0
+# How long a keyholder may be away before whoever submits or watches gives up.
+PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.5
+_PAGE = 1000
+
+
+class Import:
+    """A handle by id; making one asks nothing of the keyholder.
+
+    Use `Collection.ingest_bulk` or `Vault.get_import`.
+
+    Attributes:
+        import_id: names it in `blindsight jobs`.
+        unreadable: files that were not sent because they could not be read, of a submission.
+    """
+
+    def __init__(
+        self, stub: ImportServiceStub, import_id: str, unreadable: Sequence[IngestItem] = ()
+    ) -> None:
+        self._stub = stub
+        self.import_id = import_id
+        self.unreadable = tuple(unreadable)
+
+    def __repr__(self) -> str:
+        return f"Import({self.import_id!r})"
+
+    def info(self) -> ImportInfo:
+        """How far it is.
+
+        Raises:
+            NotFound: when there is none of that id.
+        """
+        request = pb.GetImportRequest(import_id=self.import_id, page_size=1)
+        with calls.translated():
+            return wire.import_info(self._stub.GetImport(request, timeout=UNARY_SECONDS).job)
+
+    def failed(self) -> Iterator[FailedItem]:
+        """Its failed items, in order.
+
+        Raises:
+            NotFound: when there is none of that id.
+        """
+        token = ""
+        while True:
+            request = pb.GetImportRequest(import_id=self.import_id, page_size=_PAGE, page_token=token)
+            with calls.translated():
+                answer = self._stub.GetImport(request, timeout=UNARY_SECONDS)
+            yield from map(wire.failed_item, answer.failed_items)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def watch(self) -> Iterator[ImportInfo]:
+        """Its state whenever it changed, until it has ended; waits for a keyholder that starts again.
+
+        Raises:
+            NotFound: when there is none of that id.
+            Unavailable: when the keyholder stays away.
+        """
+        request = pb.WatchImportRequest(import_id=self.import_id)
+        patience = _Patience()
+        while True:
+            try:
+                for response in calls.answers(
+                    self._stub.WatchImport(request), expects=pb.WatchImportResponse
+                ):
+                    patience.renew()
+                    info = wire.import_info(response.job)
+                    yield info
+                    if info.ended:
+                        return
+            except Unavailable as error:
+                patience.wait_after(error)
+
+    def wait(self, *, progress: ImportCallback | None = None) -> ImportInfo:
+        """Waits for the end; returns the last state.
+
+        Args:
+            progress: called with every state.
+
+        Raises:
+            NotFound: when there is none of that id.
+            Unavailable: when the keyholder stays away.
+        """
+        last: ImportInfo | None = None
+        for last in self.watch():
+            if progress is not None:
+                progress(last)
+        if last is None:
+            raise calls.incomplete("import")
+        return last
+
+    def cancel(self) -> ImportInfo:
+        """Ends it: what is not stored yet is dropped, what is stored stays; an ended one stays as it is."""
+        with calls.translated():
+            request = pb.CancelImportRequest(import_id=self.import_id)
+            return wire.import_info(self._stub.CancelImport(request, timeout=UNARY_SECONDS).job)
+
+    def retry(self) -> int:
+        """Has failed items tried again, as far as they were not dropped; returns how many.
+
+        Raises:
+            Conflict: when it was cancelled.
+        """
+        with calls.translated():
+            return self._stub.RetryImport(pb.RetryImportRequest(import_id=self.import_id)).retried
+
+    def drop_failed(self) -> int:
+        """Drops the sealed originals of failed items; returns how many there were."""
+        with calls.translated():
+            return self._stub.DropFailed(pb.DropFailedRequest(import_id=self.import_id)).dropped
+
+
+def listed(stub: ImportServiceStub) -> list[ImportInfo]:
+    """All imports, the newest first."""
+    found: list[ImportInfo] = []
+    token = ""
+    while True:
+        request = pb.ListImportsRequest(page_size=_PAGE, page_token=token)
+        with calls.translated():
+            answer = stub.ListImports(request, timeout=UNARY_SECONDS)
+        found += map(wire.import_info, answer.imports)
+        token = answer.next_page_token
+        if not token:
+            return found
+
+
+def submit(
+    stub: ImportServiceStub,
+    collection: str,
+    sources: Iterable[Source],
+    request_id: str,
+    progress: ImportCallback | None,
+) -> Import:
+    """Sends photos until all are in the queue; continues where a keyholder that went away left off."""
+    patience = _Patience()
+    while True:
+        submission = _Submission(collection, request_id, sources)
+        try:
+            for info in submission.run(stub):
+                patience.renew()
+                if progress is not None:
+                    progress(info)
+        except Unavailable as error:
+            error.metadata["request_id"] = request_id
+            if not isinstance(sources, Sequence):
+                raise  # an iterator does not begin again
+            patience.wait_after(error)
+        else:
+            return Import(stub, submission.import_id, submission.unreadable)
+
+
+class _Submission:
+    """One stream of photos.
+
+    `_requests` runs in gRPC's sending thread; it waits there for the keyholder to say what it has.
+    """
+
+    def __init__(self, collection: str, request_id: str, sources: Iterable[Source]) -> None:
+        self._header = pb.ImportHeader(collection=collection, request_id=request_id)
+        self._sources = sources
+        self._answered = threading.Event()
+        self._first_number: int | None = None
+        self.import_id = ""
+        self.unreadable: list[IngestItem] = []
+
+    def run(self, stub: ImportServiceStub) -> Iterator[ImportInfo]:
+        """Sends; yields the import's state whenever the keyholder took a photo."""
+        try:
+            requests = self._requests()
+            for response in calls.exchange(stub.CreateImport, requests, expects=pb.CreateImportResponse):
+                self._take(response.job)
+                yield wire.import_info(response.job)
+        finally:
+            self._answered.set()
+        if not self.import_id:
+            raise calls.incomplete("import")
+
+    def _take(self, job: pb.Import) -> None:
+        self.import_id = job.import_id
+        if not self._answered.is_set() and job.state == pb.IMPORT_STATE_RECEIVING:
+            self._first_number = job.next_number
+        self._answered.set()
+
+    def _requests(self) -> Iterator[pb.CreateImportRequest]:
+        yield pb.CreateImportRequest(header=self._header)
+        self._answered.wait()
+        if self._first_number is None:
+            return  # the keyholder has all of it, or does not answer
+        for number, source in enumerate(self._sources):
+            try:
+                data = source.load()
+            except (InvalidImage, ResourceExhausted) as error:
+                self.unreadable.append(IngestItem(source.label, "rejected", "", error.reason, error.message))
+                continue
+            if number >= self._first_number:
+                yield from _file(number, source, data)
+
+
+def _file(number: int, source: Source, data: bytes) -> Iterator[pb.CreateImportRequest]:
+    about = pb.ImportFile(number=number, name=source.name, size_bytes=len(data), sha256=streams.digest(data))
+    yield pb.CreateImportRequest(file=about)
+    for chunk in streams.chunks(data):
+        yield pb.CreateImportRequest(chunk=chunk)
+
+
+class _Patience:
+    """Waits for a keyholder that is away, from its last answer on."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """The keyholder answered."""
+        self._ends = time.monotonic() + PATIENCE_SECONDS
+
+    def wait_after(self, error: Unavailable) -> None:
+        """Waits a little; raises the error when it has been long enough."""
+        if time.monotonic() > self._ends:
+            raise error
+        time.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,230 @@
+"""Bulk ingest as the keyholder does it: seals files, publishes them, and notes what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+
+from blindsight import logs
+from blindsight.errors import BlindsightError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from blindsight.trusted.keyholder import embedders, photos
+from blindsight.trusted.keyholder.jobs.deadletters import DeadLetterWatch
+from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.keyholder.jobs.records import (
+    FailedItem,
+    ItemOutcome,
+    ItemReport,
+    ItemState,
+    Job,
+    JobState,
+)
+from blindsight.trusted.keyholder.jobs.store import JobStore
+from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.photos import Photo
+from blindsight.trusted.keyholder.vault import OpenCollection, Vault
+from blindsight.trusted.queues import Message, Queue
+
+MAX_REQUEST_ID_CHARACTERS = 128
+WATCH_SECONDS = 0.2
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFailure:
+    """A failed item with its name in the clear, for its owner."""
+
+    item: FailedItem
+    name: str
+
+
+class Imports:
+    """All jobs of one owner.
+
+    Args:
+        keys: the owner's key set.
+        vault: the collections.
+        store: the account of jobs.
+        queue: where sealed items go.
+        after_import: called when a job into a collection has finished.
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        vault: Vault,
+        store: JobStore,
+        queue: Queue,
+        after_import: Callable[[OpenCollection], None],
+    ) -> None:
+        self._envelopes = Envelopes(keys)
+        self._vault = vault
+        self._store = store
+        self._queue = queue
+        self._after_import = after_import
+        self._dead_letters = DeadLetterWatch(store, queue, self._note_end)
+        self._stopping = asyncio.Event()
+        self._names: dict[bytes, str] = {}
+
+    def start(self) -> None:
+        """Begins to look for dead letters."""
+        self._dead_letters.start()
+
+    def stop_watching(self) -> None:
+        """Ends the streams of those who watch: the keyholder is about to stop."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Closes the queue."""
+        await self._dead_letters.stop()
+        await asyncio.to_thread(self._queue.close)
+
+    async def take(self, name: str, request_id: str, files: AsyncIterator[Photo]) -> AsyncIterator[Job]:
+        """Takes files in; yields the job first of all, and again when a file is durable in the queue.
+
+        Args:
+            files: numbered by `index`; those that were taken before are skipped.
+
+        Raises:
+            NotFound: when there is no such collection.
+            InvalidArgument: when it takes vectors only, or the request id is none or another collection's.
+            Conflict: when the job was cancelled meanwhile.
+            Unavailable: when the queue is gone; sending again continues where this ended.
+        """
+        _check_request_id(request_id)
+        collection = await self._vault.get(name)
+        if collection.config.embedder == embedders.NONE:
+            raise InvalidArgument("the collection takes vectors only, got photos (embedder none)")
+        collection_id = collection.record.collection_id
+        self._names[collection_id] = name
+        job = await asyncio.to_thread(self._store.open, collection_id, request_id)
+        yield job
+        if job.state is not JobState.RECEIVING:
+            return
+        async for photo in files:
+            if not await asyncio.to_thread(self._store.has_item, job.job_id, photo.index):
+                job = await self._take(job, photo)
+            yield job
+        job = await asyncio.to_thread(self._store.complete, job.job_id)
+        await self._note_end(job)
+        yield job
+
+    async def _take(self, job: Job, photo: Photo) -> Job:
+        """Publishes before it notes: an item that is noted is in the queue, whoever dies in between."""
+        message_id = self._envelopes.message_id(job.job_id, photo.index)
+        outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
+        try:
+            photos.check(photo)
+        except BlindsightError as error:
+            outcome = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
+        else:
+            queued = QueuedPhoto(job.job_id, photo.index, job.collection_id, photo.id, photo.name, photo.data)
+            await self._publish(job, await asyncio.to_thread(self._envelopes.seal, queued))
+        name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
+        sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
+        return await asyncio.to_thread(self._store.add_item, job.job_id, outcome, sealed_name)
+
+    async def _publish(self, job: Job, message: Message) -> None:
+        """Publishes, and waits while the queue is full: the caller's stream waits with it."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await asyncio.to_thread(self._queue.publish, message)
+            except ResourceExhausted:
+                if (await self._job(job.job_id)).state is not JobState.RECEIVING:
+                    return  # the account refuses the item, and says why
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _job(self, job_id: bytes) -> Job:
+        return await asyncio.to_thread(self._store.get, job_id)
+
+    async def get(self, job_id: bytes, count: int, after: int = -1) -> tuple[Job, list[NamedFailure]]:
+        """A job, and those of its failed items that follow number `after`."""
+        job = await self._job(job_id)
+        failed = await asyncio.to_thread(self._store.failed_items, job_id, count, after)
+        names = [self._envelopes.open_name(job_id, item.number, item.sealed_name) for item in failed]
+        return job, [NamedFailure(item, name) for item, name in zip(failed, names, strict=True)]
+
+    async def page(self, count: int, before: int | None) -> tuple[list[Job], int | None]:
+        """See `JobStore.page`."""
+        return await asyncio.to_thread(self._store.page, count, before)
+
+    async def watch(self, job_id: bytes) -> AsyncIterator[Job]:
+        """A job whenever it changed, until it has ended.
+
+        Raises:
+            NotFound: when there is none.
+            Unavailable: when the keyholder is about to stop.
+        """
+        last: Job | None = None
+        while True:
+            job = await self._job(job_id)
+            if job != last:
+                yield job
+            if job.state.ended:
+                return
+            if self._stopping.is_set():
+                raise Unavailable("the keyholder is stopping; watch again when it is back")
+            last = job
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def cancel(self, job_id: bytes) -> Job:
+        """Ends a job; the queue loses what it can, workers drop the rest."""
+        job = await asyncio.to_thread(self._store.cancel, job_id)
+        if job.state is JobState.CANCELLED:
+            await asyncio.to_thread(self._queue.purge, job_id)
+        return job
+
+    async def retry(self, job_id: bytes) -> tuple[Job, int]:
+        """See `DeadLetterWatch.retry`."""
+        return await self._dead_letters.retry(job_id)
+
+    async def drop_failed(self, job_id: bytes) -> int:
+        """Drops the sealed originals of failed items; returns how many."""
+        await self._job(job_id)
+        return await asyncio.to_thread(self._queue.drop, job_id)
+
+    async def report(self, reports: Iterable[ItemReport], asked: Iterable[bytes]) -> set[bytes]:
+        """Notes what a worker did; returns the jobs, of these and those asked for, to stop work on."""
+        outcomes: dict[bytes, list[ItemOutcome]] = {}
+        for one in reports:
+            message_id = self._envelopes.message_id(one.job_id, one.number)
+            outcome = ItemOutcome(one.number, message_id, one.state, one.reason, one.message)
+            outcomes.setdefault(one.job_id, []).append(outcome)
+        for job_id, reported in outcomes.items():
+            try:
+                job = await asyncio.to_thread(self._store.report, job_id, reported)
+            except NotFound:
+                continue
+            self._vault.suspect(job.collection_id)
+            await self._note_end(job)
+        named = {*outcomes, *asked}
+        states = await asyncio.to_thread(self._store.states, named)
+        return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
+
+    async def collection_name(self, job: Job) -> str:
+        """The name of a job's collection; nothing when it is gone."""
+        if job.collection_id not in self._names:
+            try:
+                collection = await self._vault.get_by_id(job.collection_id)
+            except (NotFound, Unavailable):
+                return ""
+            self._names[job.collection_id] = collection.config.name
+        return self._names[job.collection_id]
+
+    async def _note_end(self, job: Job) -> None:
+        if job.state is JobState.FINISHED:
+            try:
+                self._after_import(await self._vault.get_by_id(job.collection_id))
+            except (NotFound, Unavailable) as error:
+                logs.get().warning("after_import_skipped", reason=error.reason)
+
+
+def _check_request_id(request_id: str) -> None:
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID_CHARACTERS or not request_id.isprintable():
+        raise InvalidArgument(
+            f"request id of {len(request_id)} characters, want 1 to {MAX_REQUEST_ID_CHARACTERS} that print"
+        )

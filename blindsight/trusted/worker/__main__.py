@@ -1,0 +1,99 @@
+"""Starts a worker: `python -m blindsight.trusted.worker`, settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from blindsight import logs, metrics, workers
+from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.trusted.keyholder import keyfile, passphrase
+from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.jobs.access import WorkerAccess
+from blindsight.trusted.keyholder.jobs.envelope import Envelopes
+from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.vault import Vault
+from blindsight.trusted.keyholder.writer import Writer
+from blindsight.trusted.queues import Queue, open_queue
+from blindsight.trusted.worker.opening import Opening
+from blindsight.trusted.worker.patience import patiently
+from blindsight.trusted.worker.peers import KeyholderClient
+from blindsight.trusted.worker.settings import WorkerSettings
+from blindsight.trusted.worker.storing import Storing
+from blindsight.trusted.worker.worker import Worker
+
+
+def main() -> int:
+    """Works until told to stop; a failure to start is one line."""
+    try:
+        settings = WorkerSettings.from_environment()
+        if settings.die_with_parent:
+            workers.die_with_parent()
+        logs.configure("worker", level=settings.log_level)
+        if not settings.queue_url:
+            raise InvalidArgument("no queue, want BLINDSIGHT_WORKER_QUEUE_URL")
+        metrics.serve(metrics.WORKER, settings)
+        keys = keyfile.read(settings.key_file, passphrase.from_file(settings.passphrase_file))
+        with open_queue(settings.queue_url, settings.queue) as queue:
+            asyncio.run(_work(settings, keys, queue))
+    except (BlindsightError, OSError) as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
+    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
+    evaluator = EvaluatorClient(settings.evaluator_address, settings.keepalive_seconds)
+    keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), settings.keepalive_seconds)
+    crypto = Crypto(keys, settings.processes)
+    try:
+        stopping = _stopping()
+        if not await _admitted(keyholder, stopping):
+            return
+        vault = Vault(keys, storage, evaluator)
+        opening = Opening(Envelopes(keys), vault, storage, crypto, settings.queue_max_deliveries)
+        storing = Storing(vault, storage, Writer(vault, storage, crypto))
+        consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
+        print(json.dumps({"event": "ready", "address": "", "process_id": os.getpid()}), flush=True)
+        logs.get().info("ready")
+        await Worker(consumer, opening, storing, keyholder, settings).run(stopping)
+    finally:
+        await asyncio.to_thread(crypto.close)
+        for peer in (keyholder, storage, evaluator):
+            await peer.close()
+
+
+async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool:
+    """Waits for the keyholder's word; false when told to stop before.
+
+    A worker of another key set could open nothing, and would refuse what others can.
+
+    Raises:
+        PermissionDenied: when it is one.
+    """
+    asking = asyncio.create_task(patiently("keyholder", lambda: keyholder.report(())))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if asking.done():
+        asking.result()
+        return True
+    asking.cancel()
+    return False
+
+
+def _stopping() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The keyholder, as workers call it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from blindsight import server
+from blindsight.connections import KEEPALIVE_SECONDS
+from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
+from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
+from blindsight.trusted.keyholder.jobs.access import WorkerAccess
+from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
+from blindsight.trusted.keyholder.peers import calls
+
+_STATES = {
+    ItemState.DONE: pb.ITEM_STATE_DONE,
+    ItemState.DUPLICATE: pb.ITEM_STATE_DUPLICATE,
+    ItemState.FAILED: pb.ITEM_STATE_FAILED,
+}
+
+
+class KeyholderClient:
+    """Calls to the keyholder.
+
+    Args:
+        address: HOST:PORT.
+        access: shows that this is a worker of its key set.
+        keepalive_seconds: see `server.channel`.
+    """
+
+    def __init__(
+        self, address: str, access: WorkerAccess, keepalive_seconds: float = KEEPALIVE_SECONDS
+    ) -> None:
+        self._channel = server.channel(address, keepalive_seconds)
+        self._stub = imports_pb2_grpc.ImportServiceStub(self._channel)
+        self._access = access
+
+    async def report(self, reports: Sequence[ItemReport], jobs: Collection[bytes] = ()) -> set[bytes]:
+        """Tells what became of items; returns which of the jobs are not to be worked on any more.
+
+        Raises:
+            BlindsightError: what the keyholder raised, or Unavailable.
+        """
+        items = [
+            pb.ItemReport(
+                job_id=one.job_id,
+                number=one.number,
+                state=_STATES[one.state],
+                reason=one.reason,
+                message=one.message,
+            )
+            for one in reports
+        ]
+        request = pb.ReportItemsRequest(items=items, job_ids=sorted(jobs))
+        metadata = (*calls.metadata(), *self._access.metadata())
+        async with calls.calling("keyholder", self._channel):
+            answer = await self._stub.ReportItems(request, metadata=metadata, timeout=calls.CALL_SECONDS)
+        return set(answer.stopped_job_ids)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()

@@ -1,0 +1,37 @@
+"""Settings of a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from blindsight.config import ProcessSettings
+from blindsight.trusted.keyholder.jobs.settings import QueueSettings
+from blindsight.workers import cores
+
+
+class WorkerSettings(ProcessSettings, QueueSettings):
+    """BLINDSIGHT_WORKER_*.
+
+    Attributes:
+        key_file, passphrase_file: the owner's key set, and what opens it.
+        keyholder_address, storage_address, evaluator_address: the services, HOST:PORT.
+        processes: that decode, embed and encrypt.
+        prefetch: photos that a worker has at a time, all of them in memory.
+        linger_seconds: how long a photo waits for company before a batch is stored.
+        drain_seconds: after SIGTERM, for what is in hand; what is not stored then is given back.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BLINDSIGHT_WORKER_", extra="forbid", frozen=True)
+
+    key_file: Path
+    passphrase_file: Path
+    keyholder_address: str
+    storage_address: str
+    evaluator_address: str
+    processes: int = Field(default_factory=cores, ge=1)
+    prefetch: int = Field(default=128, ge=1, le=65535)
+    linger_seconds: float = Field(default=2.0, ge=0)
+    drain_seconds: float = Field(default=10.0, ge=0)

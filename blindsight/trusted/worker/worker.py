@@ -1,0 +1,163 @@
+"""A worker: takes messages, gathers what is ready, stores it, reports it, and only then acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from blindsight import logs, metrics
+from blindsight.errors import Unavailable
+from blindsight.trusted.keyholder.jobs.records import ItemState
+from blindsight.trusted.queues import Consumer, Delivery
+from blindsight.trusted.worker.batches import Batches
+from blindsight.trusted.worker.opening import Opened, Opening
+from blindsight.trusted.worker.patience import patiently
+from blindsight.trusted.worker.peers import KeyholderClient
+from blindsight.trusted.worker.settings import WorkerSettings
+from blindsight.trusted.worker.settling import settle
+from blindsight.trusted.worker.storing import Storing
+
+TAKE_SECONDS = 0.1
+_AWAY_SECONDS = 1.0
+
+
+class Worker:
+    """Works on messages until it is told to stop.
+
+    A message is acknowledged when its item is in storage and the keyholder knows.  Whatever dies before that,
+    the message comes again; then the item is found in storage, with the message's own mark on it.
+
+    Args:
+        consumer: gives at most `settings.prefetch` messages at a time.
+        opening, storing: the two halves of the work.
+        keyholder: told what became of items.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        opening: Opening,
+        storing: Storing,
+        keyholder: KeyholderClient,
+        settings: WorkerSettings,
+    ) -> None:
+        self._consumer = consumer
+        self._opening = opening
+        self._storing = storing
+        self._keyholder = keyholder
+        self._settings = settings
+        self._batches = Batches(settings.linger_seconds)
+        self._stopped_jobs: set[bytes] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening_now = self._held = 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Works until `stopping` is set, and then finishes what it can before the deadline."""
+        gathering = asyncio.create_task(self._gather_for_ever())
+        try:
+            while not stopping.is_set():
+                delivery = await self._take()
+                if delivery is not None:
+                    self._held += 1
+                    self._begin(self._open(delivery))
+            await self._drain()
+        finally:
+            for task in (gathering, *self._tasks):
+                task.cancel()
+            await asyncio.gather(gathering, *self._tasks, return_exceptions=True)
+
+    async def _take(self) -> Delivery | None:
+        try:
+            return await asyncio.to_thread(self._consumer.take, TAKE_SECONDS)
+        except Unavailable as error:
+            logs.get().warning("waiting", what="queue", reason=error.reason)
+            await asyncio.sleep(_AWAY_SECONDS)
+            return None
+
+    async def _drain(self) -> None:
+        logs.get().info("draining", held=self._held)
+        deadline = time.monotonic() + self._settings.drain_seconds
+        while self._held and time.monotonic() < deadline:
+            self._store_due(nothing_comes=not self._opening_now)
+            await asyncio.sleep(TAKE_SECONDS)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, delivery: Delivery) -> None:
+        self._opening_now += 1
+        try:
+            if delivery.message.job_id in self._stopped_jobs:
+                await self._settle([delivery.ack])
+                return
+            opened = await self._opening.open(delivery)
+            if opened is None:
+                self._held -= 1
+            else:
+                self._batches.add(opened)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not take the worker with it
+            logs.get().error("message_not_opened", exc_info=error)
+            await self._settle([delivery.nack])
+        finally:
+            self._opening_now -= 1
+
+    async def _gather_for_ever(self) -> None:
+        while True:
+            # With all in hand that it may have, and all of that opened, nobody can join.
+            all_here = self._held >= self._settings.prefetch and not self._opening_now
+            self._store_due(nothing_comes=all_here)
+            await asyncio.sleep(TAKE_SECONDS)
+
+    def _store_due(self, *, nothing_comes: bool) -> None:
+        for batch in self._batches.due(nothing_comes=nothing_comes):
+            self._begin(self._finish(batch))
+
+    async def _finish(self, batch: Sequence[Opened]) -> None:
+        """Stores a batch, reports it and settles its messages, in this order."""
+        left = list(batch)
+        try:
+            left = await self._without_stopped(batch)
+            stored = await self._store(left)
+            reports = [one.report for one in stored if one.report is not None]
+            await patiently("keyholder", lambda: self._keyholder.report(reports))
+        except Exception as error:  # noqa: BLE001 - as above; the delivery limit ends what never works
+            logs.get().error("batch_not_stored", exc_info=error, items=len(left))
+            await asyncio.sleep(_AWAY_SECONDS)
+            await self._settle([one.delivery.nack for one in left])
+        else:
+            for report in reports:
+                metrics.WORKER_ITEMS.labels(report.state.name.lower()).inc()
+            await self._settle([_ending(one) for one in stored])
+
+    async def _store(self, batch: Sequence[Opened]) -> list[Opened]:
+        collection = next((one.collection for one in batch if one.collection is not None), None)
+        if collection is None:
+            return list(batch)
+        return await self._storing.store(collection, batch)
+
+    async def _without_stopped(self, batch: Sequence[Opened]) -> list[Opened]:
+        """Drops messages of jobs that were cancelled."""
+        jobs = {one.photo.job_id for one in batch}
+        stopped = await patiently("keyholder", lambda: self._keyholder.report((), jobs))
+        self._stopped_jobs |= stopped
+        await self._settle([one.delivery.ack for one in batch if one.photo.job_id in stopped])
+        return [one for one in batch if one.photo.job_id not in stopped]
+
+    async def _settle(self, hows: Sequence[Callable[[], bool]]) -> None:
+        for how in hows:
+            if not await settle(how):
+                logs.get().info("message_lost")  # it comes again, to whomever
+            self._held -= 1
+
+
+def _ending(opened: Opened) -> Callable[[], bool]:
+    """How a message that was reported is settled: what failed is kept for another try."""
+    report = opened.report
+    if report is not None and report.state is ItemState.FAILED:
+        reason = report.reason
+        return lambda: opened.delivery.reject(reason)
+    return opened.delivery.ack

@@ -1,0 +1,102 @@
+"""`blindsight ingest --bulk` and `blindsight jobs`, over what `blindsight up` runs."""
+
+import json
+import os
+import signal
+
+import pytest
+from support.command import Up, run, run_on_terminal
+from support.photos import many
+from support.services import wait_until
+
+import blindsight
+
+PHOTOS = many(12)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    with Up(tmp_path_factory.mktemp("up") / "data", BLINDSIGHT_WORKER_PROCESSES="1") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("photos")
+    for name, data in PHOTOS:
+        (made / name).write_bytes(data)
+    (made / "zz-notes.txt").write_text("no photo")
+    return made
+
+
+@pytest.fixture
+def name(up, request):
+    with blindsight.connect(up.address) as vault:
+        vault.create_collection(request.node.name)
+    return request.node.name
+
+
+def answer(up, *arguments):
+    done = run(*arguments, "--json", address=up.address)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_bulk_ingest_tells_what_became_of_each(up, folder, name):
+    told = answer(up, "ingest", name, str(folder), "--bulk")
+    assert (told["state"], told["received"], told["done"], told["failed"]) == ("finished", 13, 12, 1)
+    (failed,) = told["failed_items"]
+    assert (failed["name"], failed["number"], failed["reason"]) == ("zz-notes.txt", 12, "INVALID_IMAGE")
+    assert answer(up, "jobs", "show", told["import_id"]) == told
+    assert answer(up, "jobs", "list")[0]["import_id"] == told["import_id"]
+    shown = run("jobs", "show", told["import_id"], address=up.address).stdout
+    assert "zz-notes.txt" in shown
+    assert "12 stored, 0 duplicates, 1 failed" in shown
+    assert answer(up, "jobs", "retry", told["import_id"])["retried"] == 1
+    assert answer(up, "jobs", "watch", told["import_id"])["failed"] == 1
+    assert answer(up, "jobs", "cancel", told["import_id"])["state"] == "finished"
+    assert answer(up, "jobs", "drop", told["import_id"])["dropped"] == 1
+    assert answer(up, "jobs", "retry", told["import_id"])["retried"] == 0
+
+
+def test_a_detached_ingest_goes_on_by_itself_and_is_watched_on_a_terminal(up, folder, name):
+    told = answer(up, "ingest", name, str(folder), "--bulk", "--detach", "--request-id", "my import")
+    assert (told["request_id"], told["received"]) == ("my import", 13)
+    again = answer(up, "ingest", name, str(folder), "--bulk", "--detach", "--request-id", "my import")
+    assert again["import_id"] == told["import_id"]
+    shown = run_on_terminal("jobs", "watch", told["import_id"], address=up.address)
+    assert shown.returncode == 0
+    assert "12 stored" in shown.output  # in colour, so in pieces
+    assert "1 failed" in shown.output
+
+
+def test_a_worker_that_is_killed_is_started_again(up, folder, name):
+    (worker,) = up.ready["workers"]
+    os.kill(worker["process_id"], signal.SIGKILL)
+    wait_until(lambda: "worker-1 works again" in up.errors, seconds=60, what="the worker's return")
+    assert answer(up, "ingest", name, str(folder), "--bulk")["done"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("jobs", "show", "nothing"), 1, "no import 'nothing'"),
+        (("jobs", "cancel", "00" * 16), 1, "no import 0000"),
+        (("ingest", "nowhere", __file__, "--bulk"), 1, "no collection 'nowhere'"),
+        (("ingest", "nowhere", __file__, "--detach"), 2, "--detach and --request-id go with --bulk"),
+        (("ingest", "nowhere", "--bulk"), 2, "--bulk takes photos"),
+        (("ingest", "nowhere", __file__, "--bulk", "--planes"), 2, "--bulk takes photos"),
+        (("ingest", "nowhere", "no such file", "--bulk"), 2, "no such file or folder"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(up, arguments, code, said):
+    done = run(*arguments, address=up.address)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_bulk_ingest_of_nothing_but_trash_fails(up, folder, name):
+    done = run("ingest", name, str(folder / "zz-notes.txt"), "--bulk", address=up.address)
+    assert done.returncode == 1
+    assert "none of 1 items could be taken; the first: photo is not an image" in done.stderr

@@ -1,0 +1,102 @@
+"""Bulk ingest through real processes and both queues: every photo once, and byte for byte."""
+
+import pytest
+from support.bulk import assert_holds
+from support.photos import jpeg, many
+
+from blindsight.errors import Conflict, InvalidArgument, NotFound
+
+PHOTOS = many(200)
+
+
+def counts(info):
+    return info.received, info.done, info.duplicates, info.failed
+
+
+@pytest.mark.timeout(240)
+def test_two_hundred_photos_are_stored_once_each_and_come_back_as_they_were(bulk, vault, collection):
+    bulk.worker()
+    states = []
+    job = collection.ingest_bulk(PHOTOS)
+    end = job.wait(progress=states.append)
+    assert (end.state, *counts(end)) == ("finished", 200, 200, 0, 0)
+    assert states[-1] == end
+    assert [state.settled for state in states] == sorted(state.settled for state in states)
+    assert_holds(collection, PHOTOS)
+    assert collection.search(PHOTOS[17][1], k=1).results[0][0].name == PHOTOS[17][0]
+    assert vault.imports()[0] == end
+
+
+@pytest.mark.timeout(120)
+def test_the_same_request_id_twice_is_one_import_and_its_items_are_counted_once(bulk, collection):
+    first = collection.ingest_bulk(PHOTOS[:20], request_id="only one " + collection.name)
+    bulk.worker()
+    again = collection.ingest_bulk(PHOTOS[:20], request_id="only one " + collection.name)
+    assert again.import_id == first.import_id
+    assert counts(again.wait()) == (20, 20, 0, 0)
+    another = collection.ingest_bulk(PHOTOS[:20])
+    assert another.import_id != first.import_id
+    assert counts(another.wait()) == (20, 0, 20, 0)
+    assert_holds(collection, PHOTOS[:20])
+
+
+@pytest.mark.timeout(120)
+def test_what_is_no_photo_fails_with_its_reason_and_name_and_can_be_retried_and_dropped(bulk, collection):
+    bulk.worker()
+    job = collection.ingest_bulk(
+        [("notes.txt", b"not a photo"), *PHOTOS[:5], ("cut.jpg", jpeg("coins")[:900])]
+    )
+    assert counts(job.wait()) == (7, 5, 0, 2)
+    failed = list(job.failed())
+    assert [(item.number, item.name, item.reason) for item in failed] == [
+        (0, "notes.txt", "INVALID_IMAGE"),
+        (6, "cut.jpg", "INVALID_IMAGE"),
+    ]
+    assert all(item.message.startswith("photo ") for item in failed)
+    assert job.retry() == 2
+    assert counts(job.wait()) == (7, 5, 0, 2)
+    assert list(job.failed()) == failed
+    assert job.drop_failed() == 2
+    assert (job.retry(), job.drop_failed()) == (0, 0)
+    assert_holds(collection, PHOTOS[:5])
+
+
+@pytest.mark.timeout(120)
+def test_a_cancelled_import_stores_nothing_more(bulk, collection):
+    job = collection.ingest_bulk(PHOTOS[:10])
+    assert job.cancel().state == "cancelled"
+    assert job.wait().state == "cancelled"
+    bulk.worker()
+    after = collection.ingest_bulk(PHOTOS[10:20])  # behind it in the queue, so it is over when this is
+    assert counts(after.wait()) == (10, 10, 0, 0)
+    assert counts(job.info()) == (10, 0, 0, 0)
+    with pytest.raises(Conflict, match="cancelled"):
+        job.retry()
+    assert after.cancel().state == "finished"
+    assert_holds(collection, PHOTOS[10:20])
+
+
+def test_what_cannot_be_imported_is_refused_before_anything_is_sent(vault, collection):
+    with pytest.raises(NotFound):
+        vault.collection("nowhere").ingest_bulk(PHOTOS[:1])
+    with pytest.raises(NotFound, match="no import"):
+        vault.get_import("no id").info()
+    vectors = vault.create_collection(f"vectors {collection.name}", embedder="none", dimension=8)
+    with pytest.raises(InvalidArgument, match="vectors only"):
+        vectors.ingest_bulk(PHOTOS[:1])
+    with pytest.raises(InvalidArgument, match="want 1 to 128"):
+        collection.ingest_bulk(PHOTOS[:1], request_id="x" * 129)
+    vault.delete_collection(vectors.name)
+
+
+@pytest.mark.timeout(120)
+def test_photos_of_a_collection_that_is_gone_fail(bulk, vault):
+    doomed = vault.create_collection("doomed")
+    job = doomed.ingest_bulk(PHOTOS[:3])
+    vault.delete_collection("doomed")
+    again = vault.create_collection("doomed")  # of the same name, and another
+    bulk.worker()
+    assert counts(job.wait()) == (3, 0, 0, 3)
+    assert {item.reason for item in job.failed()} == {"NOT_FOUND"}
+    assert again.describe().items == 0
+    vault.delete_collection("doomed")

@@ -1,0 +1,121 @@
+"""Streams of bulk ingest that no client of ours sends: each ends in one line, and the keyholder goes on."""
+
+import os
+
+import grpc
+import pytest
+from support.bulk import BulkServices
+from support.photos import jpeg
+
+import blindsight
+from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
+from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
+from blindsight.streams import MAX_PHOTO_BYTES, digest
+
+DATA = jpeg("coffee")
+
+
+def header(collection="photos", request_id=None):
+    request_id = os.urandom(8).hex() if request_id is None else request_id
+    return pb.CreateImportRequest(header=pb.ImportHeader(collection=collection, request_id=request_id))
+
+
+SIZE = len(DATA)
+
+
+def file(number=0, size=SIZE, checksum=None, name="name.jpg", item_id=""):
+    checksum = digest(DATA) if checksum is None else checksum
+    about = pb.ImportFile(number=number, name=name, size_bytes=size, sha256=checksum, id=item_id)
+    return pb.CreateImportRequest(file=about)
+
+
+def chunk(data=DATA):
+    return pb.CreateImportRequest(chunk=data)
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory):
+    running = BulkServices(tmp_path_factory.mktemp("hostile"))
+    try:
+        running.start()
+        with blindsight.connect(running.address()) as vault:
+            vault.create_collection("photos")
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def stub(services):
+    with grpc.insecure_channel(services.address()) as channel:
+        yield ImportServiceStub(channel)
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        ([], "does not begin with a header"),
+        ([chunk()], "does not begin with a header"),
+        ([header(), header()], "import stream: header"),
+        ([header(), chunk()], "import stream: chunk"),
+        ([header(), pb.CreateImportRequest()], "import stream: nothing"),
+        ([header(), file(), chunk(), file(), chunk()], "file 0 after 0, want numbers to ascend"),
+        ([header(), file(5), chunk(), file(2), chunk()], "file 2 after 5"),
+        ([header(), file(), chunk(DATA + b"x")], "bytes came, want"),
+        ([header(), file(), chunk(b"")], "bytes came, want"),
+        ([header(), file(), file(1)], "0 bytes came, want"),
+        ([header(), file()], "0 bytes came, want"),
+        ([header(), file(checksum=bytes(32)), chunk()], "the SHA-256 does not match"),
+        ([header(request_id="")], "request id of 0 characters"),
+        ([header(request_id="two\nlines")], "request id of 9 characters"),
+    ],
+)
+def test_a_stream_that_is_none_is_refused_and_the_keyholder_goes_on(stub, stream, said):
+    with pytest.raises(grpc.RpcError) as refused:
+        list(stub.CreateImport(iter(stream), timeout=20))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert said in refused.value.details()
+    assert len(list(stub.CreateImport(iter([header(), file(), chunk()]), timeout=20))) == 3
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        (file(size=MAX_PHOTO_BYTES + 1), "RESOURCE_EXHAUSTED"),
+        (file(size=1 << 60), "RESOURCE_EXHAUSTED"),
+        (file(checksum=b"short"), "INVALID_ARGUMENT"),
+    ],
+)
+def test_a_file_that_is_refused_at_the_door_fails_alone(stub, refused, reason):
+    answers = list(stub.CreateImport(iter([header(), refused, file(1), chunk()]), timeout=20))
+    last = answers[-1].job
+    assert (last.received, last.failed, last.state) == (2, 1, pb.IMPORT_STATE_RUNNING)
+    found = stub.GetImport(pb.GetImportRequest(import_id=last.import_id))
+    assert [(item.number, item.name, item.reason) for item in found.failed_items] == [(0, "name.jpg", reason)]
+
+
+@pytest.mark.parametrize("about", [{"name": "x" * 1025}, {"item_id": "two\nlines"}, {"item_id": "x" * 513}])
+def test_a_name_or_an_id_that_is_none_fails_alone(stub, about):
+    answers = list(stub.CreateImport(iter([header(), file(**about), chunk()]), timeout=20))
+    assert (answers[-1].job.received, answers[-1].job.failed) == (1, 1)
+    assert answers[-1].job.state == pb.IMPORT_STATE_FINISHED
+
+
+@pytest.mark.parametrize("import_id", ["", "xyz", "00" * 16, "00" * 5000])
+def test_an_id_of_no_import_is_not_found(stub, import_id):
+    for call, request in [
+        (stub.GetImport, pb.GetImportRequest),
+        (stub.CancelImport, pb.CancelImportRequest),
+        (stub.RetryImport, pb.RetryImportRequest),
+        (stub.DropFailed, pb.DropFailedRequest),
+    ]:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request(import_id=import_id), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("token", ["-1", "x", "9" * 30, "\u0661"])
+def test_a_page_token_that_was_never_answered_is_refused(stub, token):
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.ListImports(pb.ListImportsRequest(page_token=token), timeout=20)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

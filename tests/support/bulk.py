@@ -1,0 +1,105 @@
+"""Services with a queue and workers, as real processes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blindsight.client import Collection
+from blindsight.rpc.storage.v1 import storage_pb2
+from blindsight.trusted.keyholder.jobs.settings import QueueSettings
+from blindsight.trusted.queues import Settings, open_queue
+from support.services import Process, Services
+from support.storage import Client
+
+# Short enough that a test need not wait long for what a killed worker held.
+SILENCE_SECONDS = 2
+
+
+@dataclass
+class BulkServices(Services):
+    """The three services, a queue at `queue_url`, and as many workers as are started.
+
+    Args:
+        queue_url: of the queue; empty for one in a file of this folder.
+        queue: settings of the queue beside the name.
+    """
+
+    queue_url: str = ""
+    queue: dict[str, str] = field(default_factory=dict)
+    workers: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.queue_url = self.queue_url or f"embedded:{self.folder / 'queue.db'}"
+        self.settings = {**self.settings, "keyholder": {**self._queue_settings(), "workers": "1"}}
+
+    def _queue_settings(self) -> dict[str, str]:
+        return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}
+
+    @property
+    def opened_with(self) -> Settings:
+        """What a test opens the queue with."""
+        return QueueSettings.model_validate(self._queue_settings()).queue
+
+    def worker_settings(self, **settings: str) -> dict[str, str]:
+        """Settings of a worker of these services."""
+        keyholder = self.keyholder_settings("keyholder")
+        return {
+            "key_file": str(Path(keyholder["data"]) / "keys.bsky"),
+            "passphrase_file": keyholder["passphrase_file"],
+            "keyholder_address": self.address("keyholder"),
+            "storage_address": self.address("storage"),
+            "evaluator_address": self.address("evaluator"),
+            "processes": "1",
+            "linger_seconds": "0.3",
+            **self._queue_settings(),
+            **settings,
+        }
+
+    def worker(self, **settings: str) -> Process:
+        """Starts a worker."""
+        own = self.worker_settings(**settings)
+        process = Process("worker", own, self.folder / "worker.log", extra=self.extra)
+        process.start()
+        self.workers.append(process)
+        return process
+
+    def stop_workers(self) -> None:
+        """SIGTERM to all of them."""
+        while self.workers:
+            self.workers.pop().stop()
+
+    def stop(self) -> dict[str, int]:
+        """Stops the workers first."""
+        self.stop_workers()
+        return super().stop()
+
+    def stored(self) -> int:
+        """Items that storage has, whatever the keyholder knows of them."""
+        with Client(self.address("storage")) as client:
+            answer = client.stub.ListCollections(storage_pb2.ListCollectionsRequest())
+        return sum(one.items for one in answer.collections)
+
+    def held(self) -> int | None:
+        """Messages that workers have; None where the queue does not tell."""
+        with open_queue(self.queue_url, self.opened_with) as queue:
+            return queue.depth().unacknowledged
+
+    def reported(self) -> int:
+        """Items that the account has as stored, read from its file while the keyholder may be stopped."""
+        path = self.folder / "keyholder" / "jobs.db"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT TOTAL(done) FROM jobs").fetchone()[0]
+
+
+def assert_holds(collection: Collection, photos: Sequence[tuple[str, bytes]]) -> None:
+    """The collection has exactly these photos, each byte for byte under its name."""
+    assert collection.describe().items == len(photos)
+    report = collection.ingest(photos)  # tells the ids of what is there
+    assert (report.stored, report.duplicates) == (0, len(photos))
+    for (name, data), item in zip(photos, report.items, strict=True):
+        original = collection.get(item.id)
+        assert (original.name, original.data) == (name, data)

@@ -1,0 +1,67 @@
+"""A message of the queue opens as its own item of its own job, and says nothing to who has no key."""
+
+from dataclasses import replace
+
+import pytest
+
+from blindsight.errors import DataLoss
+from blindsight.trusted.keyholder import keys
+from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
+
+PHOTO = QueuedPhoto(b"J" * 16, 7, b"C" * 16, "given id", "holiday/r\u00f6d.jpg", b"\xff\xd8 pixels " * 100)
+
+
+@pytest.fixture(scope="module")
+def key_set():
+    return keys.create()
+
+
+@pytest.fixture
+def envelopes(key_set):
+    return Envelopes(key_set)
+
+
+def test_a_photo_comes_out_as_it_went_in(envelopes):
+    assert envelopes.open(envelopes.seal(PHOTO)) == PHOTO
+    empty = replace(PHOTO, id="", name="", data=b"")
+    assert envelopes.open(envelopes.seal(empty)) == empty
+
+
+def test_an_item_has_one_message_id_and_no_two_items_share_one(envelopes):
+    assert envelopes.seal(PHOTO).message_id == envelopes.seal(PHOTO).message_id
+    others = [replace(PHOTO, number=8), replace(PHOTO, job_id=b"K" * 16)]
+    assert len({envelopes.seal(photo).message_id for photo in (PHOTO, *others)}) == 3
+
+
+def test_the_broker_sees_no_byte_of_the_photo_and_no_name(envelopes):
+    body = envelopes.seal(PHOTO).body
+    for known in (b"pixels", b"holiday", b"given id", b"43" * 4, b"C" * 8):
+        assert known not in body
+    assert envelopes.seal(PHOTO).body != body
+
+
+@pytest.mark.parametrize("field", ["job_id", "message_id"])
+def test_a_message_that_was_moved_does_not_open(envelopes, field):
+    moved = replace(envelopes.seal(PHOTO), **{field: b"X" * 16})
+    with pytest.raises(DataLoss, match="another place"):
+        envelopes.open(moved)
+
+
+def test_the_body_of_another_item_does_not_open(envelopes):
+    other = envelopes.seal(replace(PHOTO, number=8))
+    with pytest.raises(DataLoss, match="another place"):
+        envelopes.open(replace(envelopes.seal(PHOTO), body=other.body))
+
+
+def test_the_message_of_another_owner_does_not_open(envelopes):
+    with pytest.raises(DataLoss):
+        Envelopes(keys.create()).open(envelopes.seal(PHOTO))
+
+
+def test_a_name_opens_in_its_own_place_alone(envelopes):
+    sealed = envelopes.seal_name(PHOTO.job_id, 7, PHOTO.name)
+    assert PHOTO.name.encode() not in sealed
+    assert envelopes.open_name(PHOTO.job_id, 7, sealed) == PHOTO.name
+    assert envelopes.open_name(PHOTO.job_id, 7, b"") == ""
+    with pytest.raises(DataLoss):
+        envelopes.open_name(PHOTO.job_id, 8, sealed)

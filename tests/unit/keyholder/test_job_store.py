@@ -1,0 +1,201 @@
+"""The account of bulk ingest: every item is counted once, whatever is repeated and whoever dies."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
+from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState, JobState
+from blindsight.trusted.keyholder.jobs.store import JobStore
+
+COLLECTION = bytes(range(16))
+DONE, DUPLICATE, FAILED, QUEUED = ItemState.DONE, ItemState.DUPLICATE, ItemState.FAILED, ItemState.QUEUED
+
+
+def message_id(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def outcome(number: int, state: ItemState = QUEUED, reason: str = "", message: str = "") -> ItemOutcome:
+    return ItemOutcome(number, message_id(number), state, reason, message)
+
+
+def counts(job):
+    return job.received, job.done, job.duplicates, job.failed, job.pending
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def store(path):
+    with closing(JobStore(path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def job(store):
+    """A job of three items that is running."""
+    opened = store.open(COLLECTION, "first")
+    for number in range(3):
+        store.add_item(opened.job_id, outcome(number), b"sealed name")
+    return store.complete(opened.job_id)
+
+
+def test_one_request_id_is_one_job(store):
+    job = store.open(COLLECTION, "a")
+    assert job.state is JobState.RECEIVING
+    assert store.open(COLLECTION, "a") == job
+    assert store.open(COLLECTION, "b").job_id != job.job_id
+    with pytest.raises(InvalidArgument, match="another collection"):
+        store.open(bytes(16), "a")
+
+
+def test_an_item_that_is_added_twice_is_counted_once(store):
+    job = store.open(COLLECTION, "a")
+    for _ in range(2):
+        taken = store.add_item(job.job_id, outcome(4), b"sealed")
+    assert counts(taken) == (1, 0, 0, 0, 1)
+    assert taken.next_number == 5
+    assert store.has_item(job.job_id, 4)
+    assert not store.has_item(job.job_id, 3)
+
+
+def test_an_outcome_that_comes_before_the_account_of_the_item_stays(store):
+    job = store.open(COLLECTION, "a")
+    assert counts(store.report(job.job_id, [outcome(0, DONE)])) == (1, 1, 0, 0, 0)
+    assert not store.has_item(job.job_id, 0)
+    assert store.get(job.job_id).next_number == 0
+    assert counts(store.add_item(job.job_id, outcome(0), b"sealed")) == (1, 1, 0, 0, 0)
+    assert store.complete(job.job_id).state is JobState.FINISHED
+
+
+def test_a_job_is_finished_when_the_last_outcome_is_known(store, job):
+    now = store.report(job.job_id, [outcome(0, DONE), outcome(1, DUPLICATE)])
+    assert (now.state, now.pending) == (JobState.RUNNING, 1)
+    now = store.report(job.job_id, [outcome(2, FAILED, "INVALID_IMAGE", "not an image")])
+    assert now.state is JobState.FINISHED
+    assert counts(now) == (3, 1, 1, 1, 0)
+
+
+def test_a_job_of_nothing_is_finished_at_once(store):
+    assert store.complete(store.open(COLLECTION, "a").job_id).state is JobState.FINISHED
+
+
+def test_a_job_that_is_still_received_is_not_finished(store):
+    job = store.open(COLLECTION, "a")
+    store.add_item(job.job_id, outcome(0), b"sealed")
+    assert store.report(job.job_id, [outcome(0, DONE)]).state is JobState.RECEIVING
+
+
+@pytest.mark.parametrize("later", [DUPLICATE, FAILED, QUEUED, DONE])
+def test_what_is_done_stays_done(store, job, later):
+    store.report(job.job_id, [outcome(0, DONE)])
+    assert counts(store.report(job.job_id, [outcome(0, later)])) == (3, 1, 0, 0, 2)
+
+
+def test_what_failed_may_be_done_after_all(store, job):
+    store.report(job.job_id, [outcome(0, FAILED, "UNAVAILABLE", "no")])
+    assert counts(store.report(job.job_id, [outcome(0, DONE)])) == (3, 1, 0, 0, 2)
+    assert store.failed_items(job.job_id, 10) == []
+
+
+def test_failed_items_are_listed_in_order_and_in_pages(store, job):
+    failed = [outcome(number, FAILED, "INVALID_IMAGE", f"line {number}") for number in (2, 0, 1)]
+    store.report(job.job_id, failed)
+    first = store.failed_items(job.job_id, 2)
+    assert [(item.number, item.message) for item in first] == [(0, "line 0"), (1, "line 1")]
+    (last,) = store.failed_items(job.job_id, 2, after=first[-1].number)
+    assert (last.number, last.reason, last.sealed_name) == (2, "INVALID_IMAGE", b"sealed name")
+
+
+def test_a_retry_puts_failed_items_back_and_reopens_the_job(store, job):
+    store.report(job.job_id, [outcome(0, DONE), outcome(1, FAILED), outcome(2, FAILED)])
+    again = store.retry(job.job_id, [message_id(0), message_id(1), message_id(77)])
+    assert (again.state, counts(again)) == (JobState.RUNNING, (3, 1, 0, 1, 1))
+    assert store.report(job.job_id, [outcome(1, DONE)]).state is JobState.FINISHED
+
+
+def test_dead_letters_fail_only_what_nobody_reported(store, job):
+    store.report(job.job_id, [outcome(0, DONE)])
+    dead = {message_id(number): ("UNAVAILABLE", "delivered 5 times") for number in (0, 1, 9)}
+    assert counts(store.give_up(job.job_id, dead)) == (3, 1, 0, 1, 1)
+    assert [item.message for item in store.failed_items(job.job_id, 10)] == ["delivered 5 times"]
+
+
+def test_a_cancelled_job_takes_no_items_but_counts_what_was_stored(store, job):
+    assert store.cancel(job.job_id).state is JobState.CANCELLED
+    with pytest.raises(Conflict, match="cancelled"):
+        store.add_item(job.job_id, outcome(3), b"sealed")
+    with pytest.raises(Conflict, match="cancelled"):
+        store.retry(job.job_id, [])
+    now = store.report(job.job_id, [outcome(number, DONE) for number in range(3)])
+    assert (now.state, now.done) == (JobState.CANCELLED, 3)
+
+
+def test_a_finished_job_cannot_be_cancelled_any_more(store, job):
+    store.report(job.job_id, [outcome(number, DONE) for number in range(3)])
+    assert store.cancel(job.job_id).state is JobState.FINISHED
+
+
+def test_jobs_come_in_pages_the_newest_first(store):
+    for request_id in "abcde":
+        store.open(COLLECTION, request_id)
+    seen, before = [], None
+    while True:
+        jobs, before = store.page(2, before)
+        seen.append([job.request_id for job in jobs])
+        if before is None:
+            break
+    assert seen == [["e", "d"], ["c", "b"], ["a"]]
+
+
+def test_states_and_unfinished_jobs(store, job):
+    finished = store.complete(store.open(COLLECTION, "nothing").job_id)
+    receiving = store.open(COLLECTION, "receiving")
+    assert store.states([job.job_id, finished.job_id, bytes(16)]) == {
+        job.job_id: JobState.RUNNING,
+        finished.job_id: JobState.FINISHED,
+    }
+    assert store.unfinished() == [job, receiving]
+
+
+def test_an_unknown_job_is_not_found(store):
+    for asked in (store.get, store.cancel, store.complete):
+        with pytest.raises(NotFound, match="00" * 16):
+            asked(bytes(16))
+
+
+def test_everything_is_there_after_another_start(path):
+    with closing(JobStore(path)) as store:
+        job = store.open(COLLECTION, "a")
+        store.add_item(job.job_id, outcome(0), b"sealed")
+        kept = store.report(job.job_id, [outcome(0, FAILED, "DATA_LOSS", "why")])
+    with closing(JobStore(path)) as store:
+        assert store.open(COLLECTION, "a") == kept == replace(job, received=1, next_number=1, failed=1)
+        assert store.failed_items(job.job_id, 10)[0].message == "why"
+
+
+def test_another_database_is_left_alone(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(InvalidArgument, match="no account of imports"):
+        JobStore(path)
+
+
+def test_a_database_of_a_later_version_is_refused(path):
+    JobStore(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+    with pytest.raises(InvalidArgument, match="schema version 2, want 1"):
+        JobStore(path)
+
+
+def test_a_damaged_database_is_a_data_loss(path):
+    path.write_bytes(b"no database, and longer than a header " * 100)
+    with pytest.raises(DataLoss):
+        JobStore(path)

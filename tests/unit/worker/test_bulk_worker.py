@@ -1,0 +1,128 @@
+"""How a worker gathers photos, and how it keeps one that kills processes away from the others."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.parameters import CKKS_4096
+from blindsight.trusted.keyholder import keys
+from blindsight.trusted.keyholder.jobs.envelope import QueuedPhoto
+from blindsight.trusted.keyholder.jobs.records import ItemState
+from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.photos import PreparedPhoto
+from blindsight.trusted.keyholder.records import CollectionConfig, NewItem, StoredCollection
+from blindsight.trusted.keyholder.vault import OpenCollection
+from blindsight.trusted.queues import Message, open_queue
+from blindsight.trusted.worker import patience
+from blindsight.trusted.worker.batches import Batches
+from blindsight.trusted.worker.opening import Opened, Room, state_of
+from blindsight.trusted.worker.patience import patiently
+
+
+@pytest.fixture
+def delivery(tmp_path):
+    with open_queue(f"embedded:{tmp_path / 'queue.db'}") as queue:
+        queue.publish(Message(b"m" * 16, b"j" * 16, b"BSSB\x01 sealed"))
+        yield queue.consumer(1).take(5)
+
+
+@pytest.fixture(scope="module")
+def collection():
+    made = keys.create()
+    record = StoredCollection(
+        b"sixteen bytes id", bytes(16), b"", CKKS_4096.name, made.key_id, fields=(8,), stride=2048
+    )
+    return OpenCollection(record, CollectionConfig("name", "descriptor", 8, Metric.COSINE, 10, 1.0), made)
+
+
+@pytest.fixture
+def opened(delivery, collection):
+    photo = QueuedPhoto(b"j" * 16, 3, collection.record.collection_id, "", "name.jpg", b"")
+    prepared = PreparedPhoto(NewItem(bytes(16), b"", b"sealed original"), None)
+    return Opened(delivery, photo, collection, prepared)
+
+
+def test_a_batch_waits_for_company_as_long_as_it_is_told(opened):
+    waiting = Batches(linger_seconds=1000)
+    waiting.add(opened)
+    assert waiting.due(nothing_comes=False) == []
+    assert waiting.due(nothing_comes=True) == [[opened]]
+    assert waiting.due(nothing_comes=True) == []
+    at_once = Batches(linger_seconds=0)
+    at_once.add(opened)
+    assert at_once.due(nothing_comes=False) == [[opened]]
+
+
+def test_a_batch_that_fills_a_segment_waits_no_longer(opened, collection):
+    assert collection.layout.main.capacity == 2
+    waiting = Batches(linger_seconds=1000)
+    waiting.add(opened)
+    waiting.add(opened)
+    assert waiting.due(nothing_comes=False) == [[opened, opened]]
+
+
+def test_a_batch_of_32_mebibytes_waits_no_longer(opened):
+    waiting = Batches(linger_seconds=1000)
+    large = NewItem(bytes(16), b"", bytes(32 << 20))
+    waiting.add(replace(opened, prepared=PreparedPhoto(large, None)))
+    assert len(waiting.due(nothing_comes=False)) == 1
+
+
+def test_photos_of_two_collections_are_two_batches(opened):
+    waiting = Batches(linger_seconds=0)
+    other = replace(opened, photo=replace(opened.photo, collection_id=b"another sixteen."))
+    for one in (opened, other, opened):
+        waiting.add(one)
+    assert sorted(map(len, waiting.due(nothing_comes=False))) == [1, 2]
+
+
+def test_what_is_in_storage_was_stored_by_the_message_whose_mark_it_has(opened):
+    assert opened.origin == (b"m" * 16).hex()
+    assert state_of(opened.origin, opened.origin) is ItemState.DONE
+    assert state_of("", opened.origin) is ItemState.DUPLICATE
+    assert state_of("6e" * 16, opened.origin) is ItemState.DUPLICATE
+
+
+def test_a_failure_is_reported_with_its_reason_and_stores_nothing(opened):
+    failed = opened.with_outcome(ItemState.FAILED, InvalidArgument("why"))
+    assert (failed.report.number, failed.report.reason, failed.report.message) == (
+        3,
+        "INVALID_ARGUMENT",
+        "why",
+    )
+    assert failed.prepared is None
+
+
+async def test_who_wants_the_room_alone_waits_for_all_others_and_keeps_them_out():
+    room, inside, seen = Room(3), set(), []
+
+    async def stay(name, place):
+        async with place:
+            inside.add(name)
+            seen.append(set(inside))
+            await asyncio.sleep(0.01)
+            inside.remove(name)
+
+    guests = [stay(f"guest {number}", room.one()) for number in range(7)]
+    await asyncio.gather(*guests[:4], stay("a", room.all()), stay("b", room.all()), *guests[4:])
+    assert all(others == {name} for name in "ab" for others in seen if name in others)
+    assert max(map(len, seen)) == 3
+    assert len(seen) == 9
+
+
+async def test_what_passes_is_waited_for_and_what_does_not_is_raised(monkeypatch):
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.001)
+    answers = [Unavailable("away"), Unavailable("still"), "back"]
+
+    async def call():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await patiently("storage", call) == "back"
+    answers.append(InvalidArgument("never"))
+    with pytest.raises(InvalidArgument):
+        await patiently("storage", call)
