@@ -18,7 +18,8 @@ class ProcessSettings(BaseSettings):
 
     Attributes:
         keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
-        metrics_port: where to serve /metrics on loopback; 0 for not at all.
+        metrics_port: where to serve /metrics; 0 for not at all.
+        metrics_host: the address it is served at; in a container, 0.0.0.0 for the network of its own.
         log_level: as Python's logging names it.
         die_with_parent: end when the process that started this one ends.
     """
@@ -29,6 +30,7 @@ class ProcessSettings(BaseSettings):
         default=KEEPALIVE_SECONDS, ge=LEAST_KEEPALIVE_SECONDS, le=MOST_KEEPALIVE_SECONDS
     )
     metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
+    metrics_host: str = "127.0.0.1"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     die_with_parent: bool = False
 

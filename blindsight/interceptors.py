@@ -78,29 +78,32 @@ def _reader(deserialize: Callable[[bytes], Any], *, streaming: bool) -> Callable
 class _Call:
     def __init__(self, method: str, request_id: str, read: Callable[[Any], Any]) -> None:
         self._method = method
+        _, *self._labels = method.split("/")
         self._request_id = request_id
         self._read = read
         self._started = 0.0
 
     def _begin(self) -> None:
         self._started = time.perf_counter()
+        metrics.RPC_IN_FLIGHT.labels(*self._labels).inc()
         logs.request_id.set(self._request_id)
 
     def _end(self, code: grpc.StatusCode) -> None:
         seconds = time.perf_counter() - self._started
         # A stream that its caller left may be closed by another task than the one that it began in.
         logs.request_id.set(self._request_id)
-        _, service, method = self._method.split("/")
-        metrics.RPC_HANDLED.labels(service, method, code.name).inc()
-        metrics.RPC_SECONDS.labels(service, method).observe(seconds)
+        metrics.RPC_IN_FLIGHT.labels(*self._labels).dec()
+        metrics.RPC_HANDLED.labels(*self._labels, code.name).inc()
+        metrics.RPC_SECONDS.labels(*self._labels).observe(seconds)
         logs.get().info("rpc", method=self._method, code=code.name, seconds=round(seconds, 6))
 
     async def _fail(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if isinstance(error, BlindsightError):
-            answer = status.to_status(error)
+            answer, reason = status.to_status(error), error.reason
         else:
             logs.get().error("unexpected_exception", method=self._method, exc_info=error)
-            answer = status.internal(self._request_id)
+            answer, reason = status.internal(self._request_id), BlindsightError.reason
+        metrics.RPC_ERRORS.labels(*self._labels, reason).inc()
         code = _code(answer.code)
         self._end(code)
         await context.abort(code, answer.message, trailing_metadata=status.metadata_of(answer))

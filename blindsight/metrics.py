@@ -5,6 +5,9 @@ Labels come from closed sets only.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
+
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -16,10 +19,55 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from blindsight import processes
+from blindsight.config import ProcessSettings, ServiceSettings
+from blindsight.errors import BlindsightError
 
 # What one service measures; the others' processes import this file too, but serve none of it.
 KEYHOLDER, EVALUATOR, STORAGE = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
 WORKER = CollectorRegistry()
+
+
+class Reading(Collector):
+    """A metric without labels that is read when it is scraped, and absent while it cannot be read.
+
+    Args:
+        family: its type.
+        name, documentation: as for any metric.
+        registry: as for any metric; None for one that all services share.
+    """
+
+    def __init__(
+        self,
+        family: type[GaugeMetricFamily | CounterMetricFamily],
+        name: str,
+        documentation: str,
+        registry: CollectorRegistry | None,
+    ) -> None:
+        self._family, self._name, self._documentation = family, name, documentation
+        self._read: Callable[[], float] | None = None
+        if registry is not None:
+            registry.register(self)
+
+    def read_by(self, function: Callable[[], float]) -> None:
+        """Gives it what to read; OSError and BlindsightError mean that it cannot be read now."""
+        self._read = function
+
+    def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        yield self._family(self._name, self._documentation)
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        (family,) = self.describe()
+        if self._read is not None:
+            try:
+                family.add_metric((), self._read())
+            except (OSError, BlindsightError):
+                return
+        yield family
+
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # LightPHE's algorithms take a second for what others do in a millisecond.
@@ -39,7 +87,52 @@ RPC_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=None,
 )
-_SHARED = (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, RPC_HANDLED, RPC_SECONDS)
+RPC_IN_FLIGHT = Gauge(
+    "grpc_server_in_flight",
+    "Rpcs that are being answered now.",
+    ("grpc_service", "grpc_method"),
+    registry=None,
+)
+RPC_ERRORS = Counter(
+    "blindsight_rpc_errors_total",
+    "Rpcs that ended with an error, by method and reason.",
+    ("grpc_service", "grpc_method", "reason"),
+    registry=None,
+)
+CPU_SECONDS = Reading(
+    CounterMetricFamily,
+    "blindsight_cpu_seconds_total",
+    "Processor time of the service and its workers.",
+    registry=None,
+)
+MEMORY_BYTES = Reading(
+    GaugeMetricFamily,
+    "blindsight_memory_bytes",
+    "Resident memory of the service and its workers, shared pages once.",
+    registry=None,
+)
+DISK_BYTES = Reading(
+    GaugeMetricFamily,
+    "blindsight_disk_bytes",
+    "Size of the file system of the data folder.",
+    registry=None,
+)
+DISK_FREE_BYTES = Reading(
+    GaugeMetricFamily,
+    "blindsight_disk_free_bytes",
+    "What the service may still write to the file system of its data folder.",
+    registry=None,
+)
+SHARED: tuple[Collector, ...] = (
+    RPC_HANDLED,
+    RPC_SECONDS,
+    RPC_IN_FLIGHT,
+    RPC_ERRORS,
+    CPU_SECONDS,
+    MEMORY_BYTES,
+    DISK_BYTES,
+    DISK_FREE_BYTES,
+)
 
 KEYHOLDER_RESTARTS = Counter(
     "blindsight_keyholder_worker_restarts_total",
@@ -52,6 +145,13 @@ EVALUATOR_RESTARTS = Counter(
     registry=EVALUATOR,
 )
 
+EMBED_SECONDS = Histogram(
+    "blindsight_keyholder_embed_seconds",
+    "Describing one photo, from the request of a worker to its vector.",
+    ("embedder",),
+    buckets=_SECONDS,
+    registry=KEYHOLDER,
+)
 KEYGEN_SECONDS = Histogram(
     "blindsight_keyholder_keygen_seconds",
     "Making one secret key.",
@@ -87,8 +187,30 @@ COMPARE_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=EVALUATOR,
 )
+REFRESH_SECONDS = Histogram(
+    "blindsight_evaluator_refresh_seconds",
+    "Bringing one gallery up to date: asking storage, fetching and building.",
+    buckets=_SECONDS,
+    registry=EVALUATOR,
+)
 CACHE_BYTES = Gauge(
     "blindsight_evaluator_cache_bytes", "Bytes of galleries ready to be scored.", registry=EVALUATOR
+)
+CACHE_LIMIT_BYTES = Gauge(
+    "blindsight_evaluator_cache_limit_bytes",
+    "Over it, the galleries that were not used for longest go.",
+    registry=EVALUATOR,
+)
+CACHE_COLLECTIONS = Gauge(
+    "blindsight_evaluator_cache_collections", "Galleries ready to be scored.", registry=EVALUATOR
+)
+CACHE_SEGMENTS = Gauge(
+    "blindsight_evaluator_cache_segments", "Segments of galleries ready to be scored.", registry=EVALUATOR
+)
+CACHE_EVICTIONS = Counter(
+    "blindsight_evaluator_cache_evictions_total",
+    "Galleries that made room for others.",
+    registry=EVALUATOR,
 )
 STORED_BYTES = Counter(
     "blindsight_storage_stored_bytes_total", "Bytes of committed appends.", registry=STORAGE
@@ -101,6 +223,24 @@ WORKER_ITEMS = Counter(
     "Items of bulk ingest that were reported, by outcome: done, duplicate or failed.",
     ("outcome",),
     registry=WORKER,
+)
+STORAGE_COLLECTIONS = Reading(
+    GaugeMetricFamily, "blindsight_storage_collections", "Collections that are kept.", registry=STORAGE
+)
+STORAGE_ITEMS = Reading(
+    GaugeMetricFamily, "blindsight_storage_items", "Items that are live.", registry=STORAGE
+)
+STORAGE_DISK_BYTES = Reading(
+    GaugeMetricFamily,
+    "blindsight_storage_disk_bytes",
+    "Size of the database and of its write-ahead log.",
+    registry=STORAGE,
+)
+STORAGE_LOG_BYTES = Reading(
+    GaugeMetricFamily,
+    "blindsight_storage_write_ahead_log_bytes",
+    "Size of the write-ahead log alone.",
+    registry=STORAGE,
 )
 COMBINE_KEYGEN_SECONDS = Histogram(
     "blindsight_keyholder_combine_keygen_seconds",
@@ -132,11 +272,18 @@ COMBINE_SECONDS = Histogram(
 )
 
 
-def serve(own: CollectorRegistry, port: int) -> None:
-    """Serves /metrics on loopback: a service's own metrics and what all share; port 0 means not at all."""
-    if port:
-        # They are a second family for each counter and histogram, which nobody reads.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        for shared in _SHARED:
-            own.register(shared)
-        start_http_server(port, addr="127.0.0.1", registry=own)
+def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
+    """Serves /metrics: a service's own metrics and what all share; metrics_port 0 means not at all."""
+    if not settings.metrics_port:
+        return
+    # They are a second family for each counter and histogram, which nobody reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    CPU_SECONDS.read_by(processes.cpu_seconds)
+    MEMORY_BYTES.read_by(processes.memory_bytes)
+    if isinstance(settings, ServiceSettings):
+        data = settings.data
+        DISK_BYTES.read_by(lambda: shutil.disk_usage(data).total)
+        DISK_FREE_BYTES.read_by(lambda: shutil.disk_usage(data).free)
+    for shared in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, *SHARED):
+        own.register(shared)
+    start_http_server(settings.metrics_port, addr=settings.metrics_host, registry=own)

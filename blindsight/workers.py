@@ -14,10 +14,10 @@ import os
 import pickle
 import signal
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from contextlib import aclosing
 from multiprocessing import reduction
 from typing import Any, TypeVar, cast
 
@@ -135,19 +135,10 @@ class WorkerPool:
         Raises:
             Unavailable: see `run`.
         """
-        waiting = iter(arguments)
-        running: deque[asyncio.Task[Result]] = deque()
-        try:
-            while True:
-                for one in islice(waiting, self.processes + 1 - len(running)):
-                    running.append(asyncio.create_task(self.run(function, *one)))
-                if not running:
-                    return
-                yield await running.popleft()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        work = (self.run(function, *one) for one in arguments)
+        async with aclosing(in_order(work, self.processes + 1)) as results:
+            async for result in results:
+                yield result
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         if self._executor is not broken:
@@ -161,11 +152,34 @@ class WorkerPool:
         """Runs `function` once per worker, so that imports and compilation happen before the first task."""
         await asyncio.gather(*(self.run(function, *arguments) for _ in range(self.processes)))
 
-    def process_ids(self) -> list[int]:
-        """The workers that are alive now."""
-        return list(self._executor._processes or {})
-
     def close(self) -> None:
         """Stops the workers; running tasks finish, waiting ones are cancelled."""
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._handed.close()
+
+
+async def in_order(
+    works: Iterable[Coroutine[Any, Any, Result]] | AsyncIterable[Coroutine[Any, Any, Result]], at_once: int
+) -> AsyncGenerator[Result, None]:
+    """Runs works, `at_once` of them, and yields their results in order; close it to give up the rest."""
+    running: deque[asyncio.Task[Result]] = deque()
+    try:
+        async for work in _one_by_one(works):
+            running.append(asyncio.create_task(work))
+            if len(running) >= at_once:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _one_by_one(works: Iterable[Result] | AsyncIterable[Result]) -> AsyncIterator[Result]:
+    if isinstance(works, AsyncIterable):
+        async for work in works:
+            yield work
+    else:
+        for work in works:
+            yield work

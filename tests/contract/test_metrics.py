@@ -11,24 +11,39 @@ from prometheus_client.metrics import MetricWrapperBase
 from blindsight import metrics
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
-CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, MetricWrapperBase)}
+KINDS = (MetricWrapperBase, metrics.Reading)
+CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, KINDS)}
 OURS = re.compile(
-    r"blindsight_(keyholder|evaluator|storage|worker)(_[a-z]+)*_(seconds|bytes|items|restarts)(_total)?"
+    r"blindsight_((keyholder|evaluator|storage|worker)_)?([a-z]+_)*"
+    r"(seconds|bytes|items|restarts|collections|segments|evictions|errors)(_total)?"
 )
-COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds"}
+COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds", "grpc_server_in_flight"}
 REGISTRIES = {
     "keyholder": metrics.KEYHOLDER,
     "evaluator": metrics.EVALUATOR,
     "storage": metrics.STORAGE,
     "worker": metrics.WORKER,
 }
-CLOSED_SETS = {"scheme", "parameter_set", "outcome", "grpc_service", "grpc_method", "grpc_code"}
+CLOSED_SETS = {
+    "scheme",
+    "parameter_set",
+    "embedder",
+    "reason",
+    "outcome",
+    "grpc_service",
+    "grpc_method",
+    "grpc_code",
+}
 
 
-def exposed(metric: MetricWrapperBase) -> tuple[str, str]:
+def exposed(metric: MetricWrapperBase | metrics.Reading) -> tuple[str, str]:
     """Its name as a scrape shows it, and its type."""
     (family,) = metric.describe()
     return (family.name + "_total" if family.type == "counter" else family.name), family.type
+
+
+def labels(metric: MetricWrapperBase | metrics.Reading) -> tuple[str, ...]:
+    return metric._labelnames if isinstance(metric, MetricWrapperBase) else ()
 
 
 def test_the_catalogue_is_not_empty() -> None:
@@ -44,7 +59,7 @@ def test_a_metric_is_named_by_service_thing_and_unit(name: str) -> None:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_labels_come_from_closed_sets(name: str) -> None:
-    assert set(CATALOGUE[name]._labelnames) <= CLOSED_SETS
+    assert set(labels(CATALOGUE[name])) <= CLOSED_SETS
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -63,6 +78,7 @@ def test_a_metric_is_served_by_the_service_that_it_is_named_after(name: str) -> 
         if family.name in {one.name for one in registry.collect()}
     }
     assert serving == {service for service in REGISTRIES if shown.startswith(f"blindsight_{service}_")}
+    assert (not serving) == (CATALOGUE[name] in metrics.SHARED)
 
 
 def test_the_documentation_lists_exactly_the_catalogue() -> None:
@@ -76,7 +92,7 @@ def test_the_documentation_lists_exactly_the_catalogue() -> None:
     }
     assert len(listed) == len(rows)
     assert listed == {
-        (shown, shown.split("_")[1] if shown.startswith("blindsight_") else "all", metric._labelnames)
+        (shown, "all" if metric in metrics.SHARED else shown.split("_")[1], labels(metric))
         for metric in CATALOGUE.values()
         for shown, _ in [exposed(metric)]
     }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,9 +18,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric
 from support.metrics import counts, free_ports, samples, scrape, value
 from support.photos import encoded, photo
-from support.services import Services, wait_until
+from support.services import Process, Services, wait_until
 
-from blindsight import metrics
+from blindsight import metrics, status
 from blindsight.client import Collection, Vault
 from blindsight.errors import InvalidArgument, InvalidVector, NotFound
 from blindsight.parameters import COLLECTION_SETS, PAILLIER_3072, PARAMETER_SETS, Parameters, Scheme
@@ -24,6 +28,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.rpc.storage.v1 import storage_pb2
+from blindsight.trusted.keyholder.embedders import EMBEDDERS
 
 DIMENSION = 16
 GALLERY = np.random.default_rng(21).normal(size=(60, DIMENSION)).astype(np.float32)
@@ -32,6 +37,7 @@ KEYGEN = "blindsight_keyholder_keygen_seconds"
 ENCRYPT, DECRYPT = "blindsight_keyholder_encrypt_seconds", "blindsight_keyholder_decrypt_seconds"
 SCORE, COMPARE = "blindsight_evaluator_score_seconds", "blindsight_evaluator_compare_seconds"
 HANDLED, HANDLING = "grpc_server_handled_total", "grpc_server_handling_seconds"
+IN_FLIGHT, ERRORS = "grpc_server_in_flight", "blindsight_rpc_errors_total"
 # Of the process and the interpreter; nothing that a caller sends can reach their labels.
 OF_THE_PROCESS = ("process_", "python_")
 
@@ -141,7 +147,7 @@ def test_photos_and_vectors_that_are_encrypted_ahead_are_measured_block_by_block
 
 
 def test_a_service_serves_its_own_metrics_and_nobody_elses(services: Services, ports: dict[str, int]) -> None:
-    shared = {HANDLED.removesuffix("_total"), HANDLING}
+    shared = {family.name for metric in metrics.SHARED for family in metric.describe()}
     for name, port in ports.items():
         served = {one.name for one in scrape(port) if not one.name.startswith(OF_THE_PROCESS)}
         assert served == families(REGISTRIES[name]) | shared
@@ -156,6 +162,7 @@ def test_labels_hold_schemes_parameter_sets_methods_and_codes_whatever_callers_s
         (InvalidArgument, lambda: vault.create_collection("made up", scheme="made up")),
         (NotFound, lambda: vault.collection("made up").search_vectors([1.0])),
         (InvalidVector, lambda: vault.verify([1.0], [1.0, 2.0])),
+        (InvalidArgument, lambda: vault.verify(*2 * [photo("coins")], embedder="made up")),
     ]
     for error, call in refused:
         with pytest.raises(error):
@@ -171,6 +178,8 @@ def test_labels_hold_schemes_parameter_sets_methods_and_codes_whatever_callers_s
         "grpc_service": set(METHODS),
         "grpc_method": {method for methods in METHODS.values() for method in methods},
         "grpc_code": {code.name for code in grpc.StatusCode},
+        "reason": set(status.REASONS),
+        "embedder": set(EMBEDDERS),
     }
     seen = {
         (name, content)
@@ -229,6 +238,87 @@ def test_what_a_search_of_several_groups_took_to_decrypt_is_added_up_once(
     assert measured == pytest.approx(answer.timings.decrypt_busy_seconds, rel=1e-6)
 
 
+def test_an_error_is_counted_once_under_the_reason_that_its_caller_sees(
+    vault: Vault, ports: dict[str, int]
+) -> None:
+    def errors() -> Counter[tuple[str, str]]:
+        seen = samples(ports["keyholder"], ERRORS)
+        return Counter({(one.labels["grpc_method"], one.labels["reason"]): one.value for one in seen})
+
+    before = errors()
+    with pytest.raises(NotFound):
+        vault.collection("of nobody").describe()
+    with pytest.raises(InvalidVector):
+        vault.verify([1.0, 0.0], [0.0, 0.0])
+    assert errors() - before == {("GetCollection", "NOT_FOUND"): 1, ("Verify", "INVALID_VECTOR"): 1}
+
+
+def test_a_photo_is_measured_under_its_embedder(vault: Vault, ports: dict[str, int]) -> None:
+    def photos() -> dict[str, float]:
+        seen = samples(ports["keyholder"], "blindsight_keyholder_embed_seconds_count")
+        return {one.labels["embedder"]: one.value for one in seen}
+
+    before = Counter(photos())
+    vault.verify(photo("coins"), photo("coins"), embedder="descriptor")
+    collection = vault.create_collection("measured photos", embedder="pixels", dimension=64)
+    collection.ingest([("coins.png", encoded(photo("coins"), "PNG")), ("text", b"no photo")])
+    assert Counter(photos()) - before == {"descriptor": 2, "pixels": 1}
+
+
+def test_what_the_untrusted_services_keep_is_what_they_say_of_it(vault: Vault, ports: dict[str, int]) -> None:
+    for one in vault.collections():
+        vault.delete_collection(one.name)
+    names = {
+        "storage": ("collections", "items", "disk_bytes", "write_ahead_log_bytes"),
+        "evaluator": ("cache_collections", "cache_segments", "cache_bytes", "cache_limit_bytes"),
+    }
+
+    def kept(service: str) -> list[float]:
+        return [value(ports[service], f"blindsight_{service}_{name}") for name in names[service]]
+
+    refreshed = value(ports["evaluator"], "blindsight_evaluator_refresh_seconds_count")
+    collection = new(vault, "kept", PARAMETER_SETS["ckks-4096"])
+    collection.ingest_vectors(GALLERY)
+    collection.delete(["1", "2"])
+    collection.search_vectors(GALLERY[:1], k=1)
+    told = {one.name: one for one in vault.status().services}
+    collections, items, disk, log = kept("storage")
+    assert (collections, items, disk) == (1, 58, told["storage"].disk_bytes)
+    assert 0 <= log < disk
+    collections, segments, cached, limit = kept("evaluator")
+    assert (collections, cached, limit) == (1, told["evaluator"].disk_bytes, 16 << 30)
+    assert segments >= 1
+    assert value(ports["evaluator"], "blindsight_evaluator_refresh_seconds_count") > refreshed
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_a_service_tells_what_it_and_its_workers_take_of_the_machine(
+    services: Services, ports: dict[str, int], name: str
+) -> None:
+    disk = shutil.disk_usage(services.folder)
+    assert value(ports[name], "blindsight_disk_bytes") == disk.total
+    assert 0 < value(ports[name], "blindsight_disk_free_bytes") < disk.total
+    family = [services[name].process(), *services[name].process().children()]
+    assert value(ports[name], "blindsight_memory_bytes") <= sum(one.memory_info().rss for one in family)
+    alone = value(ports[name], "process_cpu_seconds_total")
+    workers = sum(sum(one.cpu_times()[:2]) for one in family[1:])
+    assert value(ports[name], "blindsight_cpu_seconds_total") >= alone + workers - 0.1  # of ticks, rounded
+
+
+def test_metrics_are_served_at_the_address_that_a_setting_names(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    settings = {"data": str(tmp_path / "data"), "metrics_port": str(port), "metrics_host": "127.0.0.2"}
+    storage = Process("storage", settings, tmp_path / "log")
+    storage.start()
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=10) as response:
+            assert b"blindsight_storage_items 0.0" in response.read()
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            scrape(port)
+    finally:
+        storage.stop()
+
+
 def test_a_search_that_its_caller_cancels_is_counted_as_cancelled_and_logged_once(
     services: Services, vault: Vault, ports: dict[str, int]
 ) -> None:
@@ -248,10 +338,12 @@ def test_a_search_that_its_caller_cancels_is_counted_as_cancelled_and_logged_onc
             stub = keyholder_pb2_grpc.KeyholderServiceStub(channel)
             call = stub.Search(iter(requests), metadata=[("x-request-id", "cancelled-by-its-caller")])
             wait_until(lambda: value(port, ENCRYPT + "_count") > encrypted, what="a search at work")
+            assert value(port, IN_FLIGHT, grpc_method="Search") == 1
             call.cancel()
             wait_until(lambda: value(port, HANDLED, grpc_method="Search") > ended, what="its end")
     finally:
         evaluator.resume()
+    assert value(port, IN_FLIGHT) == 0
     (sample,) = (
         one
         for one in samples(port, HANDLED)

@@ -33,7 +33,7 @@ def main() -> int:
             workers.die_with_parent()
         logs.configure("keyholder", level=settings.log_level)
         check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
-        metrics.serve(metrics.KEYHOLDER, settings.metrics_port)
+        metrics.serve(metrics.KEYHOLDER, settings)
         asyncio.run(_serve(settings, _open_keys(settings)))
     except (BlindsightError, OSError) as error:
         print(f"keyholder: {error}", file=sys.stderr)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,7 @@ from blindsight.planes import Integers
 from blindsight.tiling import PIECE_CIPHERTEXTS
 from blindsight.trusted.keyholder import images, packed, tasks
 from blindsight.trusted.keyholder.keys import KeySet
-from blindsight.workers import WorkerPool
-
-_Result = TypeVar("_Result")
+from blindsight.workers import WorkerPool, in_order
 
 
 class Crypto:
@@ -54,7 +52,11 @@ class Crypto:
         Raises:
             InvalidImage: when it is none.
         """
-        return await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        started = time.perf_counter()
+        embedded = await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        # Now its name is known to be one of ours.
+        metrics.EMBED_SECONDS.labels(embedder).observe(time.perf_counter() - started)
+        return embedded
 
     async def encrypt_rows(
         self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
@@ -145,7 +147,7 @@ class Crypto:
                 piece = tiles[start : start + PIECE_CIPHERTEXTS]
                 yield self._pool.run(tasks.encrypt_planes, parameters.name, piece)
 
-        async for block in _in_order(works(), self.processes):
+        async for block in in_order(works(), self.processes + 1):
             yield block
 
     async def decrypt_planes(
@@ -157,7 +159,7 @@ class Crypto:
             async for piece in pieces:
                 yield self._pool.run(tasks.decrypt_planes, parameters.name, piece)
 
-        async for tiles in _in_order(works(), self.processes):
+        async for tiles in in_order(works(), self.processes + 1):
             yield tiles
 
     async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
@@ -173,10 +175,6 @@ class Crypto:
         parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
         return np.concatenate(parts, axis=1)
 
-    def process_ids(self) -> list[int]:
-        """The workers that are alive."""
-        return self._pool.process_ids()
-
     def close(self) -> None:
         """Stops the workers."""
         self._pool.close()
@@ -184,23 +182,6 @@ class Crypto:
     def _seeded(self, parameters: ParameterSet, count: int, parts: list[tasks.Encrypted]) -> bytes:
         header = BlockHeader(parameters, self._key_id, Form.SEEDED, 2, count)
         return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
-
-
-async def _in_order(
-    works: AsyncIterator[Coroutine[Any, Any, _Result]], ahead: int
-) -> AsyncGenerator[_Result, None]:
-    """Runs works, `ahead` of them beside the one whose result is next."""
-    running: deque[asyncio.Task[_Result]] = deque()
-    try:
-        async for work in works:
-            running.append(asyncio.create_task(work))
-            if len(running) > ahead:
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
 
 
 def _timer(histogram: Histogram, parameters: Parameters) -> Timer:

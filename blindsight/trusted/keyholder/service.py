@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 import blindsight
-from blindsight import logs
+from blindsight import logs, processes
 from blindsight.columns import Floats
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.planes import Integers
@@ -287,18 +286,9 @@ class Keyholder:
             records = await self.vault.all()
             collections, items = len(records), sum(one.record.items for one in records)
         disk = sum(path.stat().st_size for path in self._folder.iterdir())
-        memory = await asyncio.to_thread(self._memory_bytes)
+        memory = await asyncio.to_thread(processes.memory_bytes)
         own = PeerStatus(blindsight.__version__, collections, items, disk, memory)
         return [ServiceReport("keyholder", "trusted", own), *peers]
-
-    def _memory_bytes(self) -> int:
-        total = 0
-        for process_id in (None, *self._crypto.process_ids()):
-            try:
-                total += psutil.Process(process_id).memory_full_info().pss
-            except psutil.Error:
-                continue  # a worker that just ended
-        return total
 
 
 async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:

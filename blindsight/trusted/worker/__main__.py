@@ -36,7 +36,7 @@ def main() -> int:
         logs.configure("worker", level=settings.log_level)
         if not settings.queue_url:
             raise InvalidArgument("no queue, want BLINDSIGHT_WORKER_QUEUE_URL")
-        metrics.serve(metrics.WORKER, settings.metrics_port)
+        metrics.serve(metrics.WORKER, settings)
         keys = keyfile.read(settings.key_file, passphrase.from_file(settings.passphrase_file))
         with open_queue(settings.queue_url, settings.queue) as queue:
             asyncio.run(_work(settings, keys, queue))

@@ -24,7 +24,7 @@ async def _serve() -> None:
     if settings.die_with_parent:
         workers.die_with_parent()
     check_bind(settings.address, insecure=settings.insecure)  # before the workers compile
-    metrics.serve(metrics.EVALUATOR, settings.metrics_port)
+    metrics.serve(metrics.EVALUATOR, settings)
     storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
     try:
         async with running(settings, storage) as evaluator:

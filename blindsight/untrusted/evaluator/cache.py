@@ -31,6 +31,7 @@ class GalleryCache:
     def __init__(self, folder: Path, limit_bytes: int, forget: Callable[[list[Path]], None]) -> None:
         self._folder = folder
         self._limit = limit_bytes
+        metrics.CACHE_LIMIT_BYTES.set(limit_bytes)
         self._forget = forget
         self._ready: dict[bytes, Snapshot] = {}  # least recently used first
         self._leases: Counter[Path] = Counter()
@@ -114,7 +115,7 @@ class GalleryCache:
         (self.folder(collection_id) / manifest.NAME).unlink(missing_ok=True)
         self._delete(_paths(snapshot.segments))
         _remove_if_empty(self.folder(collection_id))
-        metrics.CACHE_BYTES.set(self.size_bytes)
+        self._measure()
 
     def discard(self, paths: Iterable[Path]) -> None:
         """Deletes files that were built and not published."""
@@ -136,8 +137,14 @@ class GalleryCache:
                 break
             if not any(self._leases[segment.path] for segment in snapshot.segments):
                 logs.get().info("cache_evicted", bytes=snapshot.size_bytes)
+                metrics.CACHE_EVICTIONS.inc()
                 self.drop(identity)
+        self._measure()
+
+    def _measure(self) -> None:
         metrics.CACHE_BYTES.set(self.size_bytes)
+        metrics.CACHE_COLLECTIONS.set(len(self._ready))
+        metrics.CACHE_SEGMENTS.set(sum(len(snapshot.segments) for snapshot in self._ready.values()))
 
 
 def _paths(segments: Iterable[SegmentFile]) -> set[Path]:

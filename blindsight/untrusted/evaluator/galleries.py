@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
-from blindsight import logs
+from blindsight import logs, metrics
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.untrusted.evaluator.cache import GalleryCache
 from blindsight.untrusted.evaluator.geometry import AnyRecord, CollectionRecord
@@ -160,8 +160,9 @@ class Galleries:
                 with self._cache.lease(base):
                     made = await refresh.run(events)
         self._cache.publish(made)
-        seconds = round(time.perf_counter() - started, 3)
-        logs.get().info("gallery_refreshed", segments=len(made.segments), seconds=seconds)
+        seconds = time.perf_counter() - started
+        metrics.REFRESH_SECONDS.observe(seconds)
+        logs.get().info("gallery_refreshed", segments=len(made.segments), seconds=round(seconds, 3))
         return made
 
     async def drop(self, collection_id: bytes) -> None:

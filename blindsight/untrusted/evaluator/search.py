@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from blindsight import metrics
@@ -25,6 +24,7 @@ from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhaus
 from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.galleries import Galleries
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
+from blindsight.untrusted.evaluator.receiving import Room, next_chunk
 from blindsight.untrusted.evaluator.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
@@ -119,23 +119,6 @@ def check_head(head: bytes, record: AnyRecord) -> None:
         )
 
 
-async def _steady(chunks: AsyncIterator[bytes], stall_seconds: float) -> AsyncIterator[bytes]:
-    """Passes chunks on; a caller who announces much and sends nothing must not keep others out.
-
-    Raises:
-        InvalidArgument: when nothing comes for so long.
-    """
-    while True:
-        try:
-            async with asyncio.timeout(stall_seconds):
-                chunk = await anext(chunks, None)
-        except TimeoutError as error:
-            raise InvalidArgument(f"no chunk came for {stall_seconds:g} s") from error
-        if chunk is None:
-            return
-        yield chunk
-
-
 class Searches:
     """Answers searches.
 
@@ -153,7 +136,7 @@ class Searches:
         self._scorer = scorer
         self._visible = visible
         self._stall_seconds = stall_seconds
-        self._received_bytes = 0
+        self._room = Room(MAX_RECEIVED_BYTES, "searches")
 
     async def run(self, header: SearchHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[Answer]:
         """One search: a plan, score blocks, a summary.
@@ -166,7 +149,7 @@ class Searches:
         header.check()
         started = time.perf_counter()
         record = await self._galleries.record(header.collection_id)
-        with self._room(header.size_bytes), SharedMemory() as block:
+        with self._room.take(header.size_bytes), SharedMemory() as block:
             await self._receive(header, chunks, record, block)
             async for answer in self._answers(header, record, block):
                 yield answer
@@ -179,16 +162,6 @@ class Searches:
         data = block.read(0, block.size_bytes)
         return self._visible.run(record, data, header.queries, header.minimum_sequence, header.only)
 
-    @contextmanager
-    def _room(self, size_bytes: int) -> Iterator[None]:
-        if self._received_bytes + size_bytes > MAX_RECEIVED_BYTES:
-            raise ResourceExhausted("too many searches at once; retry later")
-        self._received_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._received_bytes -= size_bytes
-
     async def _receive(
         self,
         header: SearchHeader,
@@ -197,7 +170,7 @@ class Searches:
         block: SharedMemory,
     ) -> None:
         digest = hashlib.sha256()
-        async for chunk in _steady(chunks, self._stall_seconds):
+        while (chunk := await next_chunk(chunks, self._stall_seconds)) is not None:
             if not chunk or block.size_bytes + len(chunk) > header.size_bytes:
                 raise InvalidArgument(f"an empty chunk, or more than the announced {header.size_bytes} bytes")
             block.append(chunk)

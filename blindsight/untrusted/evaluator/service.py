@@ -9,10 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 import blindsight
-from blindsight import logs, metrics
+from blindsight import logs, metrics, processes
 from blindsight.errors import Unavailable
 from blindsight.untrusted.evaluator import compare, tasks
 from blindsight.untrusted.evaluator.cache import GalleryCache
@@ -105,20 +103,8 @@ class Evaluator:
             collections=len(snapshots),
             segments=sum(len(snapshot.segments) for snapshot in snapshots),
             disk_bytes=self._cache.size_bytes,
-            memory_bytes=await asyncio.to_thread(_memory_bytes),
+            memory_bytes=await asyncio.to_thread(processes.memory_bytes),
         )
-
-
-def _memory_bytes() -> int:
-    """Resident bytes of this process and its workers: proportional set sizes, so shared pages count once."""
-    total = 0
-    service = psutil.Process()
-    for process in (service, *service.children()):
-        try:
-            total += process.memory_full_info().pss
-        except psutil.Error:
-            continue  # a worker that ended just now
-    return total
 
 
 @contextmanager

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +25,7 @@ from blindsight.untrusted.evaluator.geometry import AdditiveRecord
 from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader, Storage
 from blindsight.untrusted.evaluator.scorer import Meter, Plan, ScoreBlock, Summary
 from blindsight.untrusted.evaluator.segments import SegmentKey
-from blindsight.workers import WorkerPool
+from blindsight.workers import WorkerPool, in_order
 
 # Galleries that searches hold at the same time, over all callers.
 MAX_GALLERY_BYTES = 512 << 20
@@ -97,7 +95,7 @@ class VisibleSearches:
             seconds = time.perf_counter() - started
             yield Plan(gallery.log.sequence, gallery.log.epoch, *map(gallery.count, Region))
             work = (self._segment(record, queries, key, gallery, meter) for key in sorted(gallery.segments))
-            async with aclosing(_in_order(work, self._pool.processes + 1)) as results:
+            async with aclosing(in_order(work, self._pool.processes + 1)) as results:
                 async for scores in results:
                     yield scores
         yield Summary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
@@ -281,21 +279,3 @@ def _result_header(record: AdditiveRecord, weights: Weights, count: int) -> byte
     magnitudes = np.abs(weights.astype(np.int64))
     sums = [magnitudes[:, first:last].sum(axis=1).max() for first, last in record.layout.main.field_columns]
     return additive_header(record.parameters, record.key_id, count, growth=max(1, int(max(sums))))
-
-
-async def _in_order(
-    work: Iterator[Coroutine[Any, Any, ScoreBlock]], at_once: int
-) -> AsyncGenerator[ScoreBlock, None]:
-    """Results in the order of the work, of which a few run at a time."""
-    running: deque[asyncio.Task[ScoreBlock]] = deque()
-    try:
-        while True:
-            while len(running) < at_once and (coroutine := next(work, None)) is not None:
-                running.append(asyncio.create_task(coroutine))
-            if not running:
-                return
-            yield await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)

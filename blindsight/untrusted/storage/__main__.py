@@ -10,7 +10,7 @@ from blindsight.errors import BlindsightError
 from blindsight.untrusted.storage.lock import one_writer
 from blindsight.untrusted.storage.servicer import SERVICE_NAME, StorageServicer
 from blindsight.untrusted.storage.settings import StorageSettings
-from blindsight.untrusted.storage.stores import STORES
+from blindsight.untrusted.storage.stores import STORES, Store
 from blindsight.untrusted.storage.sweeper import Sweeper
 from blindsight.untrusted.storage.threads import Threads
 
@@ -23,6 +23,7 @@ async def serve(settings: StorageSettings) -> None:
     """
     with one_writer(settings.data):
         store = STORES[settings.store](settings.data, settings.max_disk_bytes)
+        _measure(store)
         threads = Threads(settings.read_streams, settings.stall_seconds)
         sweeper = Sweeper(store, threads)
         servicer = StorageServicer(store, threads, sweeper, settings)
@@ -36,6 +37,13 @@ async def serve(settings: StorageSettings) -> None:
             store.close()
 
 
+def _measure(store: Store) -> None:
+    metrics.STORAGE_COLLECTIONS.read_by(lambda: store.status().collections)
+    metrics.STORAGE_ITEMS.read_by(lambda: store.status().items)
+    metrics.STORAGE_DISK_BYTES.read_by(lambda: store.status().disk_bytes)
+    metrics.STORAGE_LOG_BYTES.read_by(lambda: store.status().log_bytes)
+
+
 def main() -> int:
     """Returns the exit code: 0 after a drained stop, 1 with one line when it could not start."""
     try:
@@ -43,7 +51,7 @@ def main() -> int:
         if settings.die_with_parent:
             workers.die_with_parent()
         logs.configure("storage", level=settings.log_level)
-        metrics.serve(metrics.STORAGE, settings.metrics_port)
+        metrics.serve(metrics.STORAGE, settings)
         asyncio.run(serve(settings))
     except (BlindsightError, OSError) as error:
         sys.stderr.write(f"blindsight storage: {error}\n")

@@ -251,4 +251,5 @@ class StoreStatus:
     collections: int
     items: int
     disk_bytes: int
+    log_bytes: int
     schema_version: int

@@ -152,7 +152,8 @@ class SqliteStore:
     def status(self) -> StoreStatus:
         with self._connections.snapshot() as db:
             row = db.execute("SELECT count(*), coalesce(sum(items), 0) FROM collections").fetchone()
-        return StoreStatus(row[0], row[1], self._connections.disk_bytes(), SCHEMA_VERSION)
+        log_bytes = self._connections.log_bytes()
+        return StoreStatus(row[0], row[1], self._connections.disk_bytes(), log_bytes, SCHEMA_VERSION)
 
     def close(self) -> None:
         self._connections.close()

@@ -172,11 +172,13 @@ class Connections:
 
     def disk_bytes(self) -> int:
         """Size of the database and of its write-ahead log."""
-        total = 0
-        for suffix in ("", "-wal"):
-            with suppress(FileNotFoundError):
-                total += Path(f"{self.path}{suffix}").stat().st_size
-        return total
+        return self.path.stat().st_size + self.log_bytes()
+
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        with suppress(FileNotFoundError):
+            return Path(f"{self.path}-wal").stat().st_size
+        return 0
 
     def close(self) -> None:
         """Closes all connections; the last one puts the write-ahead log into the database."""
