@@ -23,7 +23,10 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 CONTRACTS := $(shell find protos -type d -o -name '*.proto' 2>/dev/null)
 UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal \
-	--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header pyproject.toml
+	--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
+# What a build without isolation needs to be there: for images.
+BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 
 # PYTHON of another version than the environment's: make it anew.
 VERSION := -c 'import sys; print(sys.version_info[:2])'
@@ -69,8 +72,16 @@ check: $(INSTALLED)
 
 lock: $(INSTALLED)
 	@echo "Resolving the locks ..."
-	@$(UV_COMPILE) --extra all --extra dev --output-file requirements/dev.lock
-	@$(UV_COMPILE) --extra bench --constraint requirements/dev.lock --output-file requirements/bench.lock
+	@$(UV_COMPILE) pyproject.toml --extra all --extra dev --output-file requirements/dev.lock
+	@$(UV_COMPILE) pyproject.toml --extra bench --constraint requirements/dev.lock \
+		--output-file requirements/bench.lock
+	@$(UV_COMPILE) pyproject.toml --extra keyholder --extra rabbitmq --constraint requirements/dev.lock \
+		--output-file requirements/keyholder.lock
+	@$(UV_COMPILE) pyproject.toml --extra evaluator --excludes requirements/evaluator.excludes \
+		--constraint requirements/dev.lock --output-file requirements/evaluator.lock
+	@$(UV_COMPILE) pyproject.toml --extra storage --excludes requirements/storage.excludes \
+		--constraint requirements/dev.lock --output-file requirements/storage.lock
+	@$(BUILD_REQUIRES) | $(UV_COMPILE) - --constraint requirements/dev.lock --output-file requirements/build.lock
 	@! grep -nE '://|^--|file:|/(home|root|tmp|opt|usr)/' requirements/*.lock \
 		|| { echo "a lock holds an address or a path" >&2; exit 1; }
 

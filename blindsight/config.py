@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from blindsight.connections import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
 from blindsight.errors import InvalidArgument
 
+SECRETS_DIR = "BLINDSIGHT_SECRETS_DIR"
+
 
 class ServiceSettings(BaseSettings):
     """What every service has.  A subclass sets `model_config` with its `env_prefix`.
@@ -42,7 +44,9 @@ class ServiceSettings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads the environment.
+        """Reads the environment, then files of the folder BLINDSIGHT_SECRETS_DIR that are named as settings.
+
+        They are for what holds a password: `blindsight_keyholder_queue_url`.
 
         Raises:
             InvalidArgument: for an unknown name with the service's prefix, or a bad value.
@@ -53,7 +57,7 @@ class ServiceSettings(BaseSettings):
         if unknown:
             raise InvalidArgument(f"unknown setting {unknown[0]}, want one of {', '.join(sorted(known))}")
         try:
-            return cls()
+            return cls(_secrets_dir=os.environ.get(SECRETS_DIR))
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             name = prefix + "_".join(str(part) for part in first["loc"]).upper()

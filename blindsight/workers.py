@@ -12,6 +12,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +30,14 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when its parent dies, so that none is left behind."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_on_sigterm() -> None:
+    """Ends this process at SIGTERM while it starts, too; a server that serves drains instead.
+
+    Process 1, as a service is in a container, gets no signal that it does not handle.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def cores() -> int:
