@@ -3,6 +3,7 @@
 #   make demo      ingest, search and report on real photos, in three processes on this machine
 #   make test      the whole test suite
 #   make check     style, types, import contracts, protocol lint
+#   make deploy-test   images and compose file for real: builds, runs, breaks; needs Docker, or root to start it
 #   make bench     the measurements that the README quotes: make bench SIZE=1000000
 #   make install   the environment in .venv, with the `blindsight` command in .venv/bin
 #
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install stubs demo test check lock bench clean
+.PHONY: help install stubs demo test deploy-test check lock bench clean
 
 PYTHON ?=
 SIZE ?= 100000
@@ -39,7 +40,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
-	@sed -n '3,9s/^# \{0,1\}//p' Makefile
+	@sed -n '3,10s/^# \{0,1\}//p' Makefile
 
 install: $(INSTALLED)
 
@@ -65,6 +66,10 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@tools/test-servers tests/servers.list
 	@$(BIN)/python -m pytest tests
+
+# Minutes; what cannot run here is said loudly, and is no failure.
+deploy-test: $(INSTALLED)
+	@$(BIN)/python tests/deploy/live
 
 # All of it runs, so that one run names every fault; the end says what failed.
 check: $(INSTALLED)
