@@ -1,7 +1,7 @@
 # The commands of this repository. On a machine with Python 3.11 to 3.13 and make, each does its own set-up.
 #
 #   make demo      ingest, search and report on real photos, in three processes on this machine
-#   make test      the whole test suite
+#   make test      the whole test suite; as root on Debian it installs the servers that tests run
 #   make check     style, types, import contracts, protocol lint
 #   make deploy-test   images and compose file for real: builds, runs, breaks; needs Docker, or root to start it
 #   make bench     the measurements that the README quotes: make bench SIZE=1000000

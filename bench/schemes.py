@@ -1,6 +1,7 @@
 """The schemes beside each other: the same vectors, services and kernel, queries in turns, in one run.
 
 python bench/schemes.py --size 100000 --dimension 128
+python bench/schemes.py --size 1000 --query-visible-to-server
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import services
 import vectors
 
 import blindsight
-from blindsight.parameters import PARAMETER_SETS
+from blindsight.parameters import COLLECTION_SETS, PARAMETER_SETS
 
 K = 10
 
@@ -30,13 +31,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     queries = vectors.strangers(options.queries, options.dimension, options.seed + 1)
     scores = vectors.exact_scores(gallery, queries)
     found: dict[str, Any] = {}
+    sets = COLLECTION_SETS if options.query_visible_to_server else PARAMETER_SETS
     with (
         tempfile.TemporaryDirectory(prefix="blindsight-bench-") as scratch,
         services.running(Path(scratch)) as running,
         blindsight.connect(running.addresses["keyholder"]) as vault,
     ):
         collections = {}
-        for name, parameters in PARAMETER_SETS.items():
+        for name, parameters in sets.items():
             collection = vault.create_collection(
                 name,
                 scheme=parameters.scheme.name.lower(),
@@ -46,8 +48,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 expected_size=options.size,
             )
             report = collection.ingest_vectors(gallery)
-            collection.search_vectors(queries[:1], k=K)  # the evaluator fetches the gallery
-            collections[name] = collection
+            asked = {"k": K, "query_visible_to_server": parameters.query_visible}
+            collection.search_vectors(queries[:1], **asked)  # the evaluator fetches the gallery
+            collections[name] = collection, asked
             found[name] = {
                 "security": parameters.security,
                 "precision": parameters.precision,
@@ -59,9 +62,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             print(f"{name}: {report.per_second:,.0f} vectors a second", file=sys.stderr)
         answers: dict[str, list[Any]] = {name: [] for name in collections}
         for query in queries:
-            for name, collection in collections.items():
+            for name, (collection, asked) in collections.items():
                 started = time.perf_counter()
-                answer = collection.search_vectors(query, k=K)
+                answer = collection.search_vectors(query, **asked)
                 seconds = time.perf_counter() - started
                 found[name]["calls"].append({"client": seconds, **answer.timings.seconds()})
                 answers[name] += answer.results
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--queries", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--query-visible-to-server", action="store_true", help="measure Paillier too")
     options = parser.parse_args()
     document = {
         "benchmark": "schemes",

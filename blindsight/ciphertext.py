@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from blindsight.errors import InvalidCiphertext, SecretMaterialRefused
-from blindsight.parameters import BY_NUMBER, ParameterSet, Scheme
+from blindsight.parameters import BY_NUMBER, AdditiveSet, ParameterSet, Scheme
 
 MAGIC = b"BSCT"
 VERSION = 1
@@ -39,6 +39,11 @@ MAX_COUNT = 1 << 20
 
 # First bytes of what the keyholder sealed with AES-256-GCM: originals, metadata, names.
 SEALED_MAGIC = b"BSSB"
+
+# A block of additive ciphertexts; `blindsight.additive.block` says what its fields are.
+ADDITIVE_MAGIC = b"BSAC"
+ADDITIVE_VERSION = 1
+ADDITIVE_HEADER = struct.Struct("<4sBBHII16sIIHBBB3sQQ")
 
 # First bytes of a secret key of an additive scheme.
 ADDITIVE_SECRET_MAGIC = b"BSAS"
@@ -159,12 +164,73 @@ def check_expected(header: BlockHeader, parameters: ParameterSet, key_id: bytes)
         raise InvalidCiphertext(f"ciphertext of key {header.key_id.hex()}, want {key_id.hex()}")
 
 
+def additive_block_bytes(parameters: AdditiveSet, count: int) -> int:
+    """Bytes of a block of so many ciphertexts."""
+    return ADDITIVE_HEADER.size + count * parameters.number_bytes
+
+
+def additive_header(parameters: AdditiveSet, key_id: bytes, count: int, growth: int = 1) -> bytes:
+    """The 64 bytes before so many ciphertexts of full slots: a collection's columns, or results.
+
+    Args:
+        growth: what the magnitudes of weights so far sum to; 1 when fresh.
+    """
+    return ADDITIVE_HEADER.pack(
+        ADDITIVE_MAGIC,
+        ADDITIVE_VERSION,
+        parameters.wire_scheme,
+        0,
+        parameters.number_bytes,
+        count,
+        key_id,
+        count,
+        parameters.slots,
+        parameters.slots,
+        parameters.value_bits,
+        parameters.guard_bits,
+        0,
+        bytes(3),
+        growth,
+        0,
+    )
+
+
+def check_additive_batch(data: bytes, parameters: AdditiveSet, key_id: bytes, count: int) -> None:
+    """Refuses bytes that are not a fresh block of so many ciphertexts of this set and key.
+
+    The header has one form for each; the numbers are not looked at.
+
+    Raises:
+        SecretMaterialRefused: when they look like a key.
+        InvalidCiphertext: with what was got and what was wanted.
+    """
+    head, want = bytes(data[: ADDITIVE_HEADER.size]), additive_header(parameters, key_id, count)
+    if head.startswith(SECRET_MAGICS):
+        raise SecretMaterialRefused("got a serialised key, want a block of additive ciphertexts")
+    if len(head) < ADDITIVE_HEADER.size or not head.startswith(ADDITIVE_MAGIC):
+        raise InvalidCiphertext(f"not a block of additive ciphertexts, want one of {parameters.name}")
+    got_count, got_key = ADDITIVE_HEADER.unpack(head)[5:7]
+    if got_key != key_id:
+        raise InvalidCiphertext(f"ciphertext of key {got_key.hex()}, want {key_id.hex()}")
+    if got_count != count:
+        raise InvalidCiphertext(f"block of {got_count} ciphertexts, want {count}")
+    if head != want:
+        raise InvalidCiphertext(f"additive ciphertexts of another form, want fresh ones of {parameters.name}")
+    size = additive_block_bytes(parameters, count)
+    if len(data) != size:
+        raise InvalidCiphertext(f"ciphertext block of {len(data)} bytes, want {size}")
+
+
 __all__ = [
+    "ADDITIVE_HEADER",
     "KEY_ID_BYTES",
     "SEED_BYTES",
     "BlockHeader",
     "Form",
     "Scheme",
+    "additive_block_bytes",
+    "additive_header",
+    "check_additive_batch",
     "check_expected",
     "check_size",
     "parse_header",

@@ -18,8 +18,8 @@ all, and a query has one result per field.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import accumulate, pairwise
 
@@ -158,19 +158,29 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class CollectionLayout:
-    """The layouts of a collection's two regions; public."""
+    """The layouts of a collection's two regions; public.
+
+    Attributes:
+        main, tail: of each region.
+        regions: those that a query is for.
+    """
 
     main: Layout
     tail: Layout
+    regions: tuple[Region, ...] = tuple(Region)
 
     def of(self, region: Region) -> Layout:
         """The layout of one region."""
         return self.main if region is Region.MAIN else self.tail
 
+    def within(self, regions: Collection[Region]) -> CollectionLayout:
+        """The same for queries that are for these regions alone; their order stays that of `Region`."""
+        return replace(self, regions=tuple(region for region in Region if region in regions))
+
     @property
     def query_ciphertexts(self) -> int:
-        """Ciphertexts of one query: MAIN's columns, then TAIL's."""
-        return self.main.columns + self.tail.columns
+        """Ciphertexts of one query: the columns of its regions, one region after the other."""
+        return sum(self.of(region).columns for region in self.regions)
 
 
 def check_fields(fields: Sequence[int]) -> None:
@@ -186,16 +196,19 @@ def check_fields(fields: Sequence[int]) -> None:
             raise InvalidArgument(f"dimension {field}, want 1 to {MAX_FIELD_VALUES}")
 
 
-def widest_stride(fields: Fields, ring_degree: int) -> int:
+def widest_stride(fields: Fields, most_stride: int) -> int:
     """The stride that puts the longest field of a vector into as few columns as can be."""
-    return min(1 << (max(fields) - 1).bit_length(), ring_degree)
+    return min(1 << (max(fields) - 1).bit_length(), most_stride)
 
 
-def plan_stride(fields: Fields, ring_degree: int, expected_size: int) -> int:
+def plan_stride(fields: Fields, ring_degree: int, expected_size: int, most_stride: int | None = None) -> int:
     """The stride with the cheapest query at an expected number of vectors.
 
     The optimum is near sqrt(d * N * t_query / (M * t_result)); powers of two are few, so the costs
     are simply compared.
+
+    Args:
+        most_stride: of the parameter set; None for N.
     """
 
     def cost(stride: int) -> float:
@@ -203,16 +216,24 @@ def plan_stride(fields: Fields, ring_degree: int, expected_size: int) -> int:
         results = math.ceil(max(expected_size, 1) / layout.capacity) * len(fields)
         return layout.columns * QUERY_CIPHERTEXT_MS + results * RESULT_CIPHERTEXT_MS
 
-    widest = widest_stride(fields, ring_degree)
+    widest = widest_stride(fields, most_stride or ring_degree)
     return min((1 << power for power in range(widest.bit_length())), key=cost)
 
 
-def collection_layout(fields: Fields, ring_degree: int, stride: int) -> CollectionLayout:
+def collection_layout(
+    fields: Fields, ring_degree: int, stride: int, most_stride: int | None = None
+) -> CollectionLayout:
     """Layouts of a collection whose rows have these fields.
+
+    Args:
+        most_stride: of the parameter set; None for N.
 
     Raises:
         InvalidArgument: when fields or stride do not fit the ring.
     """
     # The widest stride needs valid fields, so they are checked first, by building MAIN.
     main = Layout(fields, stride, ring_degree)
-    return CollectionLayout(main, Layout(fields, widest_stride(fields, ring_degree), ring_degree))
+    most = most_stride or ring_degree
+    if stride > most:
+        raise InvalidArgument(f"stride {stride}, want at most {most}")
+    return CollectionLayout(main, Layout(fields, widest_stride(fields, most), ring_degree))

@@ -174,7 +174,7 @@ DECRYPT_SECONDS = Histogram(
 )
 SCORE_SECONDS = Histogram(
     "blindsight_evaluator_score_seconds",
-    "Scoring one encrypted group of queries, from its first byte to the last result.",
+    "Scoring one group of queries, from its first byte to the last result.",
     ("scheme", "parameter_set"),
     buckets=_SECONDS,
     registry=EVALUATOR,

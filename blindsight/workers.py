@@ -13,10 +13,10 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from blindsight.errors import Unavailable
@@ -116,19 +116,10 @@ class WorkerPool:
         Raises:
             Unavailable: see `run`.
         """
-        waiting = iter(arguments)
-        running: deque[asyncio.Task[Result]] = deque()
-        try:
-            while True:
-                for one in islice(waiting, self.processes + 1 - len(running)):
-                    running.append(asyncio.create_task(self.run(function, *one)))
-                if not running:
-                    return
-                yield await running.popleft()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        work = (self.run(function, *one) for one in arguments)
+        async with aclosing(in_order(work, self.processes + 1)) as results:
+            async for result in results:
+                yield result
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         if self._executor is not broken:
@@ -145,3 +136,30 @@ class WorkerPool:
     def close(self) -> None:
         """Stops the workers; running tasks finish, waiting ones are cancelled."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+async def in_order(
+    works: Iterable[Coroutine[Any, Any, Result]] | AsyncIterable[Coroutine[Any, Any, Result]], at_once: int
+) -> AsyncGenerator[Result, None]:
+    """Runs works, `at_once` of them, and yields their results in order; close it to give up the rest."""
+    running: deque[asyncio.Task[Result]] = deque()
+    try:
+        async for work in _one_by_one(works):
+            running.append(asyncio.create_task(work))
+            if len(running) >= at_once:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _one_by_one(works: Iterable[Result] | AsyncIterable[Result]) -> AsyncIterator[Result]:
+    if isinstance(works, AsyncIterable):
+        async for work in works:
+            yield work
+    else:
+        for work in works:
+            yield work

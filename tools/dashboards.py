@@ -376,6 +376,13 @@ _ABOUT_STEPS = {
     "decrypt": "All results of one group of queries, added up over workers; or one pair.",
 }
 
+_COMBINING = (
+    ("Key", "blindsight_keyholder_combine_keygen_seconds", "Every sum has a key of its own."),
+    ("Encrypt", "blindsight_keyholder_combine_encrypt_seconds", "One picture or array."),
+    ("Sum", "blindsight_evaluator_combine_seconds", "One weighted sum of encrypted arrays."),
+    ("Decrypt", "blindsight_keyholder_combine_decrypt_seconds", "One weighted sum."),
+)
+
 LATENCY: Rows = {
     "Steps, by parameter set": [
         lines(
@@ -431,6 +438,20 @@ LATENCY: Rows = {
             unit="s",
             about="Once, by a keyholder that makes its keys when it starts; empty when they were there already.",
         ),
+    ],
+    "Sums under additive schemes, p95": [
+        lines(
+            title,
+            (
+                f"histogram_quantile(0.95, sum by (scheme, le) (rate({metric}_bucket[$__rate_interval])))",
+                "{{scheme}}",
+            ),
+            unit="s",
+            log=True,
+            width=6,
+            about=about,
+        )
+        for title, metric, about in _COMBINING
     ],
     "Around them": [
         lines(

@@ -25,19 +25,16 @@ Growth is what makes overflow an error before the operation: slots hold results 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import MOST_RESULT_BITS, Layout, plan
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
-from blindsight.ciphertext import SECRET_MAGICS
+from blindsight.ciphertext import ADDITIVE_HEADER, ADDITIVE_MAGIC, ADDITIVE_VERSION, SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, SecretMaterialRefused
 
-MAGIC = b"BSAC"
-VERSION = 1
-HEADER = struct.Struct("<4sBBHII16sIIHBBB3sQQ")
+MAGIC, VERSION, HEADER = ADDITIVE_MAGIC, ADDITIVE_VERSION, ADDITIVE_HEADER
 MOST_TERMS = 1 << 20
 
 

@@ -31,7 +31,12 @@ class MetricName(StrEnum):
 @app.command("create")
 def create(
     name: Name,
-    scheme: Annotated[str, typer.Option(help="ckks (approximate, fastest) or bfv (exact).")] = "ckks",
+    scheme: Annotated[
+        str,
+        typer.Option(
+            help="ckks (approximate, fastest), bfv (exact), or paillier (shows queries to the server)."
+        ),
+    ] = "ckks",
     parameter_set: Annotated[
         str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
     ] = None,
@@ -145,7 +150,7 @@ def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
             str(one.dimension),
             one.metric,
             one.embedder,
-            one.scheme,
+            f"{one.scheme} (shows the query)" if one.query_visible_to_server else one.scheme,
             f"{one.plane_items:,}" if one.plane_items else "-",
             output.size(one.size_bytes),
         )
@@ -164,6 +169,7 @@ def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
         *(norm if one.metric in ("dot", "euclidean") else []),
         ("expected size", f"{one.expected_size:,}"),
         ("stride", str(one.stride)),
+        ("search", "shows the query to the server" if one.query_visible_to_server else "hides the query"),
         ("score error", _error_bound(one.score_error_bound)),
     ]
 

@@ -69,10 +69,14 @@ def _additive(chosen: list[AdditiveScheme]) -> Table:
 
 def _notes() -> None:
     from blindsight.additive.schemes import NOT_ENCRYPTION, SCHEMES, AdditiveScheme
+    from blindsight.parameters import ADDITIVE_SETS
 
     name = SCHEMES[AdditiveScheme.SCRAMBLE].name
     output.show(Text.assemble((f"{name}: ", "bold red"), (NOT_ENCRYPTION, "red")))
     output.answer("all: sums, differences, weighted sums, re-randomisation")
+    for parameters in ADDITIVE_SETS.values():
+        scheme = parameters.scheme.name.lower()
+        output.answer(f"{scheme}: also for collections, whose search shows the query to the server")
     output.answer("room: bits for a value and the weights together")
     output.answer(f"{_EXTRA}-*: keyholder and evaluator need pip install 'blindsight[{_EXTRA}]'")
 
@@ -102,6 +106,7 @@ def _set_document(parameters: ParameterSet) -> dict[str, object]:
         "name": parameters.scheme.name.lower(),
         "kind": "ring",
         "for": ["search", "verify"],
+        "query_visible_to_server": parameters.query_visible,
         "parameter_set": parameters.name,
         "default": parameters is DEFAULT_PARAMETERS[parameters.scheme],
         "security": parameters.security,
@@ -113,13 +118,17 @@ def _set_document(parameters: ParameterSet) -> dict[str, object]:
 
 def _additive_document(scheme: AdditiveScheme) -> dict[str, object]:
     from blindsight.additive.schemes import LEAST_MODULUS_BITS, MOST_MODULUS_BITS, SCHEMES, warning
+    from blindsight.parameters import ADDITIVE_SETS
 
     info = SCHEMES[scheme]
     fixed = info.fixed_bits
+    sets = [one for one in ADDITIVE_SETS.values() if one.wire_scheme == scheme]
     return {
         "name": info.name,
         "kind": "additive",
-        "for": ["combine"],
+        "for": ["combine", *(["search"] if sets else [])],
+        "query_visible_to_server": bool(sets),
+        "parameter_set": sets[0].name if sets else None,
         "operations": _operations(scheme).split(", "),
         "default_key_bits": fixed or info.default_bits or None,
         "least_key_bits": fixed or LEAST_MODULUS_BITS,

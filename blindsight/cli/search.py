@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -35,17 +35,29 @@ def search(
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the matching photos there.", show_default=False)
     ] = None,
+    visible: Annotated[
+        bool,
+        typer.Option(
+            "--query-visible-to-server",
+            help="Agree that the server sees the query's numbers: collections of scheme paillier only.",
+        ),
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Find the photos that are most like IMAGE, or the best matches of vectors."""
+    """Find the photos that are most like IMAGE, or the best matches of vectors.
+
+    The server sees neither; only of a collection of scheme paillier it sees the numbers of the query, and
+    --query-visible-to-server agrees to that.
+    """
+    asked: dict[str, Any] = {"threshold": threshold, "query_visible_to_server": visible}
     with options.vault(address) as vault:
         collection = vault.collection(name)
         with output.spinner(f"searching {output.printable(name)}"):
             if image is not None and vector is None:
-                answer = collection.search(image, k, threshold=threshold)
+                answer = collection.search(image, k, **asked)
             elif vector is not None and image is None:
-                answer = collection.search_vectors(arrays.load_matrix(vector), k, threshold=threshold)
+                answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
             else:
                 raise InvalidArgument("want either IMAGE or --vector FILE.npy")
         if save is not None:
@@ -59,6 +71,7 @@ def search(
 def as_document(answer: SearchAnswer) -> dict[str, object]:
     """What --json prints."""
     return {
+        "query_visible_to_server": answer.query_visible_to_server,
         "results": [[asdict(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
     }
@@ -99,6 +112,8 @@ def _show(answer: SearchAnswer) -> None:
         output.show(found)
     else:
         output.answer("No matches.")
+    if answer.query_visible_to_server:
+        output.answer("The server saw the numbers of the query.")
     output.show(_latency(answer.timings))
 
 

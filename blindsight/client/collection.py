@@ -118,6 +118,7 @@ class Collection:
         k: int = DEFAULT_K,
         *,
         threshold: float | None = None,
+        query_visible_to_server: bool = False,
     ) -> SearchAnswer:
         """The `k` photos that are most like `image`; `results` has one list.
 
@@ -125,16 +126,24 @@ class Collection:
             image: as for `ingest`, but one.
             k: how many; fewer when the collection has fewer.
             threshold: the worst score that is still a hit.
+            query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
+                of scheme paillier asks for; see `describe`.  The photos of the collection stay encrypted.
 
         Raises:
             NotFound: when there is no such collection.
             InvalidImage: when it is no image.
+            InvalidArgument: when `query_visible_to_server` is not what the collection does.
         """
         source = inputs.single(image)
-        return self._search(k, threshold, _photo(source))
+        return self._search(k, threshold, query_visible_to_server, _photo(source))
 
     def search_vectors(
-        self, queries: npt.ArrayLike, k: int = DEFAULT_K, *, threshold: float | None = None
+        self,
+        queries: npt.ArrayLike,
+        k: int = DEFAULT_K,
+        *,
+        threshold: float | None = None,
+        query_visible_to_server: bool = False,
     ) -> SearchAnswer:
         """The best matches of each query vector.
 
@@ -142,17 +151,19 @@ class Collection:
             queries: numbers [n, d], or [d] for one.
             k: how many for each; fewer when the collection has fewer.
             threshold: the worst score that is still a hit.
+            query_visible_to_server: as for `search`.
 
         Raises:
             NotFound: when there is no such collection.
             InvalidVector: names the row that is wrong.
+            InvalidArgument: when `query_visible_to_server` is not what the collection does.
         """
         from blindsight.client import vectors
 
         rows = vectors.as_matrix(queries)
         vectors.check(rows)
         parts = (pb.SearchRequest(vectors=block) for block in uploads.vector_blocks(rows))
-        return self._search(k, threshold, parts)
+        return self._search(k, threshold, query_visible_to_server, parts)
 
     def verify(
         self,
@@ -271,10 +282,14 @@ class Collection:
             raise calls.incomplete("ingest")
         return upload.report()
 
-    def _search(self, k: int, threshold: float | None, parts: Iterator[pb.SearchRequest]) -> SearchAnswer:
+    def _search(
+        self, k: int, threshold: float | None, visible: bool, parts: Iterator[pb.SearchRequest]
+    ) -> SearchAnswer:
         if k < 1:
             raise InvalidArgument(f"k is {k}, want at least 1")
-        header = pb.SearchHeader(collection=self.name, k=k, threshold=threshold)
+        header = pb.SearchHeader(
+            collection=self.name, k=k, threshold=threshold, query_visible_to_server=visible
+        )
 
         def requests() -> Iterator[pb.SearchRequest]:
             yield pb.SearchRequest(header=header)
@@ -287,9 +302,10 @@ class Collection:
                 results.append(wire.hits(response.hits))
             else:
                 timings = wire.timings(response.timings)
+                visible = response.query_visible_to_server
         if timings is None:
             raise calls.incomplete("search")
-        return SearchAnswer(results, timings)
+        return SearchAnswer(results, timings, visible)
 
 
 def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:

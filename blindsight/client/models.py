@@ -38,6 +38,7 @@ class CollectionInfo:
         plane_items: that have encrypted pixel planes.
         plane_bytes: of these planes, part of `size_bytes`.
         channels: of raw pixels, "grey" or "rgb"; empty for other vectors.
+        query_visible_to_server: whether a search shows the numbers of its query to the server.
     """
 
     name: str
@@ -60,6 +61,7 @@ class CollectionInfo:
     plane_items: int
     plane_bytes: int
     channels: str
+    query_visible_to_server: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +171,15 @@ class SearchTimings:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """Hits of every query, in the order of the queries, best first."""
+    """Hits of every query, in the order of the queries, best first.
+
+    Attributes:
+        query_visible_to_server: whether the server saw the numbers of the queries.
+    """
 
     results: list[list[Hit]]
     timings: SearchTimings
+    query_visible_to_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,8 @@ class Vault:
 
         Args:
             name: free, and none that is taken.
-            scheme: "ckks" (approximate, fastest) or "bfv" (exact on rounded values).
+            scheme: "ckks" (approximate, fastest), "bfv" (exact on rounded values), or "paillier", which shows
+                the query of a search to the server.
             parameter_set: one of the scheme's; else its default.
             embedder: what makes vectors of photos; "none" for vectors of your own.
             dimension: of a vector; needed for "none", else the embedder's own.

@@ -80,6 +80,8 @@ def _work(prometheus: Prometheus, vault: Vault, queue: Queue) -> None:
     while waiting and time.monotonic() < deadline:
         for collection in collections:
             _use(vault, collection)
+        for scheme in ("paillier", "scramble"):
+            vault.combine([np.array([[1, 2]]), np.array([[3, 4]])], weights=[1, -1], scheme=scheme)
         photos.ingest([(f"{time.monotonic()}.png", encoded(photo("coins"), "PNG"))])
         photos.search(photo("coins"), k=1)
         _queue_round(queue, consumer)

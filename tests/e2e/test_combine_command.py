@@ -9,7 +9,7 @@ from support.command import Up, run, run_on_terminal
 from support.photos import photo
 
 from blindsight.additive import SCHEMES
-from blindsight.parameters import PARAMETER_SETS
+from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
 
 FAST = ["--bits", "2048"]
 WARNING = "not encryption: hides a picture from a glance only"
@@ -195,5 +195,7 @@ def test_schemes_lists_every_scheme_and_needs_no_service():
         one.name for one in SCHEMES.values()
     }
     assert {one["parameter_set"] for one in listed if one["kind"] == "ring"} == set(PARAMETER_SETS)
+    assert {one["parameter_set"] for one in listed if one["query_visible_to_server"]} == set(ADDITIVE_SETS)
+    assert all("search" in one["for"] for one in listed if one["parameter_set"])
     assert {one["warning"] for one in listed if one["name"] == "scramble"} == {WARNING}
     assert not [one for one in listed if one["warning"] and one["name"] != "scramble"]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -181,14 +182,55 @@ def test_an_unseen_crop_finds_its_photo(blind, filled, tmp_path):
     image.crop((20, 15, image.width - 20, image.height - 15)).save(tmp_path / "crop.png")
     done = blind("search", filled, str(tmp_path / "crop.png"), "-k", "3", "--json")
     document = json.loads(done.stdout)
-    assert set(document) == {"results", "timings_seconds"}
+    assert set(document) == {"query_visible_to_server", "results", "timings_seconds"}
+    assert document["query_visible_to_server"] is False
     [found] = document["results"]
     assert len(found) == 3
-    assert all(set(hit) == {"id", "score", "name"} for hit in found)
+    assert all(set(hit) == {"id", "score", "name", "channels"} for hit in found)
     assert found[0]["name"] == "chelsea.jpg"
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
     assert {"embed", "encrypt", "score", "decrypt", "total"} <= set(document["timings_seconds"])
     assert done.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def shown_to_server(services, folder) -> str:
+    """The name of a collection whose searches show their query, with a photo in it."""
+    name = "gallery under paillier"
+    create = ("collection", "create", name, "--scheme", "paillier", "--embedder", "pixels", "--size", "8")
+    assert run(*create, address=services.address).returncode == 0
+    assert run("ingest", name, str(folder / "coffee.jpg"), address=services.address).returncode == 0
+    return name
+
+
+def test_a_collection_that_shows_queries_says_so_wherever_it_is_shown(blind, shown_to_server):
+    described = blind("collection", "describe", shown_to_server).stdout
+    assert re.search(r"search +shows the query to the server", described)
+    assert json.loads(blind("collection", "describe", shown_to_server, "--json").stdout)[
+        "query_visible_to_server"
+    ]
+    assert "paillier (shows the query)" in " ".join(blind("collection", "list").stdout.split())
+
+
+def test_a_query_is_shown_to_the_server_only_when_the_command_says_so(blind, shown_to_server, folder):
+    search = ("search", shown_to_server, str(folder / "coffee.jpg"))
+    refused = blind(*search, code=2)
+    assert refused.stdout == ""
+    (line,) = refused.stderr.splitlines()
+    assert "the server would see the query's numbers" in line
+    assert "--query-visible-to-server" in line
+    agreed = blind(*search, "--query-visible-to-server").stdout
+    assert "coffee.jpg" in agreed
+    assert "The server saw the numbers of the query." in agreed
+    document = json.loads(blind(*search, "--query-visible-to-server", "--json").stdout)
+    assert document["query_visible_to_server"] is True
+    assert document["results"][0][0]["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_the_flag_is_refused_where_the_query_is_hidden(blind, filled, folder):
+    refused = blind("search", filled, str(folder / "coffee.jpg"), "--query-visible-to-server", code=2)
+    (line,) = refused.stderr.splitlines()
+    assert "hides the query from the server; leave --query-visible-to-server" in line
 
 
 def test_matches_are_shown_with_the_latency_split(blind, filled, folder):

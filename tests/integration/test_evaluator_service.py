@@ -11,7 +11,7 @@ from support.evaluator import Client, Gallery, Owner, Untrusted, collect, new_ga
 from support.services import wait_until
 from support.storage import MAIN_0, MAIN_1, TAIL_0, TAIL_1, refusal
 
-from blindsight.columns import Floats
+from blindsight.columns import Floats, Region
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 
 _numbers = itertools.count(1)
@@ -120,6 +120,19 @@ def test_a_retired_segment_is_not_scored_any_more(gallery, evaluator):
     after = evaluator.score(gallery, forms)
     gallery.check(after, forms)
     assert after.plan.epoch > before.plan.epoch
+
+
+@pytest.mark.parametrize("region", Region)
+def test_a_query_for_one_region_is_scored_against_its_segments_alone(gallery, evaluator, region):
+    for number, segment in enumerate((MAIN_0, TAIL_0, TAIL_1)):
+        gallery.add(segment, unit_rows(3, 8, seed=number))
+    forms = unit_rows(18, 8, seed=3)
+    block = gallery.owner.query(gallery.layout.within({region}), forms)
+    answer = evaluator.send(gallery, block, len(forms), regions=[region])
+    for segment in [segment for segment in gallery.rows if Region(segment.region) is not region]:
+        gallery.rows.pop(segment)
+    gallery.check(answer, forms)
+    assert answer.plan.main_segments + answer.plan.tail_segments == len(gallery.rows)
 
 
 def test_an_empty_collection_has_a_plan_and_a_summary_and_no_results(gallery, evaluator):

@@ -23,7 +23,7 @@ from support.services import Process, Services, wait_until
 from blindsight import metrics, status
 from blindsight.client import Collection, Vault
 from blindsight.errors import InvalidArgument, InvalidVector, NotFound
-from blindsight.parameters import PARAMETER_SETS, ParameterSet, Scheme
+from blindsight.parameters import COLLECTION_SETS, PAILLIER_3072, PARAMETER_SETS, Parameters, Scheme
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
@@ -68,7 +68,7 @@ def adds(observed: Callable[[], Counter[tuple[str, str, str]]]) -> Any:
     """Around calls: they add so much under one parameter set, and nothing under the others."""
 
     @contextmanager
-    def check(parameters: ParameterSet, **expected: int) -> Iterator[None]:
+    def check(parameters: Parameters, **expected: int) -> Iterator[None]:
         names = {"encrypt": ENCRYPT, "decrypt": DECRYPT, "score": SCORE, "compare": COMPARE}
         before = observed()
         yield
@@ -78,11 +78,11 @@ def adds(observed: Callable[[], Counter[tuple[str, str, str]]]) -> Any:
     return check
 
 
-def labels(parameters: ParameterSet) -> tuple[str, str]:
+def labels(parameters: Parameters) -> tuple[str, str]:
     return parameters.scheme.name.lower(), parameters.name
 
 
-def new(vault: Vault, name: str, parameters: ParameterSet, **settings: Any) -> Collection:
+def new(vault: Vault, name: str, parameters: Parameters, **settings: Any) -> Collection:
     scheme, parameter_set = labels(parameters)
     wanted = {"embedder": "none", "dimension": DIMENSION, **settings}
     return vault.create_collection(name, scheme=scheme, parameter_set=parameter_set, **wanted)
@@ -95,12 +95,12 @@ def families(registry: CollectorRegistry) -> set[str]:
 def test_keys_that_are_made_at_the_start_are_measured_once_each_and_nothing_else_is(
     observed: Callable[[], Counter[tuple[str, str, str]]],
 ) -> None:
-    assert observed() == {(KEYGEN, *labels(one)): 1 for one in PARAMETER_SETS.values()}
+    assert observed() == {(KEYGEN, *labels(one)): 1 for one in COLLECTION_SETS.values()}
 
 
 @pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=PARAMETER_SETS)
 def test_every_use_of_a_scheme_is_measured_once_under_its_own_labels(
-    vault: Vault, adds: Any, parameters: ParameterSet
+    vault: Vault, adds: Any, parameters: Parameters
 ) -> None:
     scheme, parameter_set = labels(parameters)
     collection = new(vault, f"all of {parameter_set}", parameters, expected_size=1)
@@ -119,9 +119,20 @@ def test_every_use_of_a_scheme_is_measured_once_under_its_own_labels(
         assert collection.repack().segments_written == 1
 
 
+def test_a_query_in_the_clear_is_scored_and_decrypted_but_not_encrypted(vault: Vault, adds: Any) -> None:
+    collection = new(vault, "in the clear", PAILLIER_3072)
+    with adds(PAILLIER_3072, encrypt=1):
+        collection.ingest_vectors(GALLERY[:20])
+    with adds(PAILLIER_3072, score=3, decrypt=3):  # groups of 16 queries
+        collection.search_vectors(GALLERY[:40], k=2, query_visible_to_server=True)
+    collection.delete(["3", "4"])
+    with adds(PAILLIER_3072, encrypt=1, decrypt=1):
+        assert collection.repack().segments_written == 1
+
+
 @pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=PARAMETER_SETS)
 def test_photos_and_vectors_that_are_encrypted_ahead_are_measured_block_by_block(
-    vault: Vault, adds: Any, parameters: ParameterSet
+    vault: Vault, adds: Any, parameters: Parameters
 ) -> None:
     photos = new(vault, f"photos of {parameters.name}", parameters, embedder="pixels", dimension=64)
     with adds(parameters, encrypt=1):
@@ -163,7 +174,7 @@ def test_labels_hold_schemes_parameter_sets_methods_and_codes_whatever_callers_s
                     channel.unary_unary(method)(b"", timeout=10)
     closed = {
         "scheme": {scheme.name.lower() for scheme in Scheme},
-        "parameter_set": set(PARAMETER_SETS),
+        "parameter_set": set(COLLECTION_SETS),
         "grpc_service": set(METHODS),
         "grpc_method": {method for methods in METHODS.values() for method in methods},
         "grpc_code": {code.name for code in grpc.StatusCode},

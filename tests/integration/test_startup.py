@@ -71,6 +71,11 @@ CASES = {
             ("with an unknown setting", "unknown setting", {"adress": NOBODY}),
             ("in a folder that cannot be", "Not a directory", {"data": "{folder}/wrong/data"}),
             ("with metrics at a taken port", "ddress already in use", {"metrics_port": "{taken_port}"}),
+            (
+                "with metrics at another machine's address",
+                "annot assign requested address",
+                {"metrics_host": "203.0.113.1", "metrics_port": "{taken_port}"},
+            ),
         )
     },
 }

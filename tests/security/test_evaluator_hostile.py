@@ -24,7 +24,7 @@ from support.evaluator import (
 from support.storage import MAIN_0, TAIL_0, refusal
 from tenseal import sealapi
 
-from blindsight.ciphertext import HEADER, SEED_BYTES
+from blindsight.ciphertext import HEADER, SECRET_MAGICS, SEED_BYTES
 from blindsight.residues import CiphertextBlock, full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.keyholder import seal
@@ -174,7 +174,19 @@ def test_random_bytes_and_random_damage_of_the_header_are_refused(evaluator, gal
     flipped = patched(good, place, bytes([good[place] ^ data.draw(st.integers(1, 255))]))
     for block in (junk, good[: HEADER.size] + junk, flipped):
         code, reason, _ = score(evaluator, requests(gallery.record.collection_id, block))
-        assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
+        wanted = "SECRET_MATERIAL_REFUSED" if block.startswith(SECRET_MAGICS) else "INVALID_CIPHERTEXT"
+        assert (code, reason) == (INVALID, wanted)
+
+
+@pytest.mark.parametrize("regions", [[1], [2]], ids=["main", "tail"])
+def test_columns_of_both_regions_for_one_of_them_are_refused(evaluator, gallery, good, regions):
+    code, reason, _ = score(evaluator, requests(gallery.record.collection_id, good, regions=regions))
+    assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+def test_queries_for_a_region_that_there_is_not_are_refused(evaluator, gallery, good):
+    code, reason, _ = score(evaluator, requests(gallery.record.collection_id, good, regions=[7]))
+    assert (code, reason) == (INVALID, "INVALID_ARGUMENT")
 
 
 def test_a_bad_residue_in_a_later_pass_is_refused(evaluator, gallery):

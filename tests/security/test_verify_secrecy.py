@@ -101,12 +101,13 @@ def decrypted(parameters, given, answered, owners, key_set):
     return [*inputs, secret.decrypt_scores(product.residues)[0] / parameters.score_headroom]
 
 
-def test_the_evaluator_gets_two_ciphertexts_and_nothing_else(seen):
+def test_the_evaluator_gets_ciphertexts_of_both_sides_and_nothing_else(seen):
     parameters, given, answered, owners = seen
+    digits = 1 if parameters.pair_steps == 1 else 2
     for block in (given.gallery, given.query):
         parsed = read_block(block, parameters, owners.key_id)
-        assert (parsed.header.count, parsed.header.polynomials) == (1, 2)
-    assert {field.name for field, _ in given.ListFields()} == {"gallery", "query"}
+        assert (parsed.header.count, parsed.header.polynomials) == (digits, 2)
+    assert {field.name for field, _ in given.ListFields()} == {"gallery", "query", "fields"}
     assert {field.name for field, _ in answered.ListFields()} == {"block", "kernel_seconds"}
 
 

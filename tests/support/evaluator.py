@@ -49,10 +49,8 @@ class Owner:
         return self._secret.encrypt_gallery(coefficients, self.key_id)
 
     def query(self, layout: CollectionLayout, forms: Floats) -> bytes:
-        """Queries [queries, dimension] as a block: each with the columns of MAIN, then those of TAIL."""
-        parts = [
-            np.concatenate([layout.main.pack_query(form), layout.tail.pack_query(form)]) for form in forms
-        ]
+        """Queries [queries, dimension] as a block: each with the columns of the layout's regions."""
+        parts = [layout.of(region).pack_query(form) for form in forms for region in layout.regions]
         return self._secret.encrypt_query(np.concatenate(parts), self.key_id).to_bytes()
 
     def decrypt(self, residues: Residues) -> Floats:
@@ -203,6 +201,11 @@ class Client:
         """Scores and takes the answer apart; plan first, summary last."""
         wanted = gallery.sequence if minimum_sequence is None else minimum_sequence
         stream = requests(gallery.record.collection_id, gallery.query(forms), len(forms), wanted)
+        return collect(gallery, self.stub.Score(stream, timeout=60, wait_for_ready=True))
+
+    def send(self, gallery: Gallery, block: bytes, queries: int, **changes: object) -> Answer:
+        """As `score`, with a block and fields of the header of the test's own."""
+        stream = requests(gallery.record.collection_id, block, queries, gallery.sequence, **changes)
         return collect(gallery, self.stub.Score(stream, timeout=60, wait_for_ready=True))
 
     def prepare(self, collection_id: bytes) -> list[pb.PrepareResponse]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-LIST = Path(__file__).parent.parent / "servers.list"
+TESTS = Path(__file__).parent.parent
+LIST = TESTS / "servers.list"
 
 
 def require(package: str) -> Path:

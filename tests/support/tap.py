@@ -29,7 +29,7 @@ class Tap:
         self._answering = threading.Event()
         self._answering.set()
         self._until_silence = math.inf
-        self._losing = self._deaf = False
+        self._losing = self._deaf = self._cut = False
         self._records: list[bytearray] = []
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -73,6 +73,23 @@ class Tap:
                 self._until_silence = math.inf
                 self._answering.set()
 
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Neither side hears the other until the end of the block; then all connections end.
+
+        What is said meanwhile is lost, as by a cable that is pulled out.
+        """
+        with self._lock:
+            self._cut = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._cut = False
+                remaining = list(self._open)
+            for one in remaining:
+                _end(one)
+
     def close(self) -> None:
         """Takes no more connections and ends those that there are; the record stays."""
         with suppress(OSError):
@@ -111,10 +128,10 @@ class Tap:
             self._until_silence -= len(data)
             if self._until_silence <= 0:
                 self._answering.clear()
-            deaf = self._deaf
+            deaf, cut = self._deaf, self._cut
         if deaf:
             self._answering.wait()
-        return data
+        return b"" if cut else data
 
     @property
     def silent(self) -> bool:
@@ -124,7 +141,7 @@ class Tap:
     def _answer(self, data: bytes, record: bytearray) -> bytes:
         with self._lock:
             record += data
-            if self._losing and not self._answering.is_set():
+            if self._cut or (self._losing and not self._answering.is_set()):
                 return b""
         self._answering.wait()
         return data

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +13,14 @@ from prometheus_client import Histogram
 from prometheus_client.context_managers import Timer
 
 from blindsight import metrics
-from blindsight.ciphertext import BlockHeader, Form
+from blindsight.ciphertext import BlockHeader, Form, additive_header, check_additive_batch
 from blindsight.columns import CollectionLayout, Floats, Layout
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
 from blindsight.planes import Integers
 from blindsight.tiling import PIECE_CIPHERTEXTS
-from blindsight.trusted.keyholder import images, tasks
+from blindsight.trusted.keyholder import images, packed, tasks
 from blindsight.trusted.keyholder.keys import KeySet
-from blindsight.workers import WorkerPool
-
-_Result = TypeVar("_Result")
+from blindsight.workers import WorkerPool, in_order
 
 
 class Crypto:
@@ -62,9 +59,9 @@ class Crypto:
         return embedded
 
     async def encrypt_rows(
-        self, parameters: ParameterSet, layout: Layout, rows: Floats, first_slot: int
+        self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
     ) -> bytes:
-        """Encrypts a batch for one segment: a seeded block with a ciphertext per column."""
+        """Encrypts a batch for one segment: a block with a ciphertext per column, seeded where it can be."""
         aligned = layout.align(rows)
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
@@ -73,12 +70,19 @@ class Crypto:
                     for part, values in _column_parts(layout, self.processes)
                 )
             )
+        if isinstance(parameters, AdditiveSet):
+            header = additive_header(parameters, self._key_id, layout.columns)
+            return b"".join([header, *(numbers for numbers, _ in parts)])
         return self._seeded(parameters, layout.columns, parts)
+
+    async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
+        """Linear forms [queries, row dimension] as weights in the clear, which the evaluator will see."""
+        return await self._pool.run(tasks.plain_queries, parameters.name, layout, forms)
 
     async def encrypt_queries(
         self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
     ) -> bytes:
-        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][MAIN, TAIL columns]."""
+        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][columns of its regions]."""
         count = forms.shape[0] * layout.query_ciphertexts
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
@@ -91,7 +95,7 @@ class Crypto:
 
     async def best_scores(
         self,
-        parameters: ParameterSet,
+        parameters: Parameters,
         layout: Layout,
         block: bytes,
         live: list[npt.NDArray[np.bool_]],
@@ -115,9 +119,11 @@ class Crypto:
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
 
-    async def decrypt_rows(self, parameters: ParameterSet, layout: Layout, batches: list[bytes]) -> Floats:
+    async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
+            if isinstance(parameters, AdditiveSet):
+                return await self._decrypt_columns(parameters, layout, batches)
             return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
 
     async def pixels(self, data: bytes) -> images.Pixels:
@@ -128,15 +134,20 @@ class Crypto:
         """
         return await self._pool.run(tasks.pixels, data)
 
-    async def encrypt_planes(self, parameters: ParameterSet, tiles: Integers) -> AsyncGenerator[bytes, None]:
-        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy."""
+    async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
+        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
+
+        Raises:
+            InvalidArgument: under an additive scheme.
+        """
+        of_ring(parameters, "planes")
 
         async def works() -> AsyncIterator[Coroutine[Any, Any, bytes]]:
             for start in range(0, len(tiles), PIECE_CIPHERTEXTS):
                 piece = tiles[start : start + PIECE_CIPHERTEXTS]
                 yield self._pool.run(tasks.encrypt_planes, parameters.name, piece)
 
-        async for block in _in_order(works(), self.processes):
+        async for block in in_order(works(), self.processes + 1):
             yield block
 
     async def decrypt_planes(
@@ -148,8 +159,21 @@ class Crypto:
             async for piece in pieces:
                 yield self._pool.run(tasks.decrypt_planes, parameters.name, piece)
 
-        async for tiles in _in_order(works(), self.processes):
+        async for tiles in in_order(works(), self.processes + 1):
             yield tiles
+
+    async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
+        """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""
+        for batch in batches:
+            check_additive_batch(batch, parameters, self._key_id, layout.columns)
+
+        def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
+            # With a stride of 1 the values of a row are its columns.
+            cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
+            return self._pool.run(tasks.decrypt_rows, parameters.name, narrower, cut)
+
+        parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
+        return np.concatenate(parts, axis=1)
 
     def close(self) -> None:
         """Stops the workers."""
@@ -160,24 +184,7 @@ class Crypto:
         return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
 
 
-async def _in_order(
-    works: AsyncIterator[Coroutine[Any, Any, _Result]], ahead: int
-) -> AsyncGenerator[_Result, None]:
-    """Runs works, `ahead` of them beside the one whose result is next."""
-    running: deque[asyncio.Task[_Result]] = deque()
-    try:
-        async for work in works:
-            running.append(asyncio.create_task(work))
-            if len(running) > ahead:
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-
-
-def _timer(histogram: Histogram, parameters: ParameterSet) -> Timer:
+def _timer(histogram: Histogram, parameters: Parameters) -> Timer:
     return histogram.labels(parameters.scheme.name.lower(), parameters.name).time()
 
 

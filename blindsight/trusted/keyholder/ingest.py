@@ -15,6 +15,7 @@ import numpy as np
 
 from blindsight.columns import Floats
 from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
+from blindsight.parameters import of_ring
 from blindsight.planes import PlaneLayout
 from blindsight.trusted.keyholder import embedders, linear
 from blindsight.trusted.keyholder.crypto import Crypto
@@ -119,6 +120,9 @@ class Ingest:
         vault, storage, crypto, writer: the keyholder's rooms.
         collection: where to.
         planes: whether photos are kept as encrypted pixel planes too.
+
+    Raises:
+        InvalidArgument: for planes under an additive scheme.
     """
 
     def __init__(
@@ -136,6 +140,8 @@ class Ingest:
         self._crypto = crypto
         self._writer = writer
         self._collection = collection
+        if planes:
+            of_ring(collection.parameters, "planes")
         self._planes = planes
         self._seen: set[bytes] = set()
 

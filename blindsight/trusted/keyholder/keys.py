@@ -1,4 +1,4 @@
-"""The owner's key set: one SEAL secret key per parameter set, and a master key for AES and HMAC."""
+"""The owner's key set: one secret key per parameter set, and a master key for AES and HMAC."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from blindsight import metrics
 from blindsight.ciphertext import KEY_ID_BYTES
 from blindsight.errors import KeyFileError
-from blindsight.parameters import PARAMETER_SETS
-from blindsight.trusted.keyholder import schemes
+from blindsight.parameters import COLLECTION_SETS, AdditiveSet, Parameters
+from blindsight.trusted.keyholder import packed, schemes
 from blindsight.trusted.keyholder.secrets import Secret
 
 MASTER_KEY_BYTES = 32
@@ -30,7 +30,7 @@ class KeySet:
     Attributes:
         key_id: 16 random bytes; public, stands in every ciphertext.
         created_unix_seconds: when it was made.
-        secret_keys: SEAL's serialised secret key by the name of its parameter set.
+        secret_keys: by the name of its parameter set: SEAL's serialised one, or an additive scheme's.
         master: the root of all AES and HMAC keys.
     """
 
@@ -47,7 +47,10 @@ class KeySet:
         """
         if parameter_set not in self.secret_keys:
             known = ", ".join(self.secret_keys)
-            raise KeyFileError(f"the key set has no key for {parameter_set}, it has {known}")
+            raise KeyFileError(
+                f"the key set has no key for {parameter_set}, it has {known}; "
+                "a key set that `blindsight keys create` makes now has all"
+            )
         return self.secret_keys[parameter_set]
 
     def subkey(self, purpose: str, context: bytes = b"") -> Secret:
@@ -66,19 +69,25 @@ def create(tell: Callable[[str, float], None] = lambda _name, _seconds: None) ->
     Args:
         tell: called for every parameter set with its name and the seconds that its key took.
     """
-    secrets = {}
-    for name, parameters in PARAMETER_SETS.items():
+    secrets, key_id = {}, os.urandom(KEY_ID_BYTES)
+    for name, parameters in COLLECTION_SETS.items():
         started = time.perf_counter()
-        secrets[name] = schemes.generate_secret_key(parameters)
+        secrets[name] = _secret_key(parameters, key_id)
         seconds = time.perf_counter() - started
         metrics.KEYGEN_SECONDS.labels(parameters.scheme.name.lower(), name).observe(seconds)
         tell(name, seconds)
     return KeySet(
-        key_id=os.urandom(KEY_ID_BYTES),
+        key_id=key_id,
         created_unix_seconds=int(time.time()),
         secret_keys=secrets,
         master=Secret(os.urandom(MASTER_KEY_BYTES)),
     )
+
+
+def _secret_key(parameters: Parameters, key_id: bytes) -> Secret:
+    if isinstance(parameters, AdditiveSet):
+        return packed.generate_secret_key(parameters, key_id)
+    return schemes.generate_secret_key(parameters)
 
 
 def keyed_hash(key: Secret, data: bytes) -> bytes:

@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager
 import numpy as np
 
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
+from blindsight.parameters import ParameterSet, of_ring
 from blindsight.planes import Integers, PlaneLayout
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.crypto import Crypto
@@ -32,12 +33,13 @@ class Planes:
         """An item's pixels: uint8 [height, width] or [height, width, 3].
 
         Raises:
-            InvalidArgument: when the collection holds vectors.
+            InvalidArgument: when the collection holds vectors, or its scheme has no planes.
             NotFound: when there is no such item, or it has no planes.
             DataLoss: when storage's planes are not those of a photo.
         """
         if collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection holds vectors, which have no planes (embedder none)")
+        parameters = of_ring(collection.parameters, "planes")
         handle = collection.handle(item_id)
         found = await self._storage.get_items(collection.record.collection_id, [handle])
         if handle not in found:
@@ -45,11 +47,13 @@ class Planes:
         if not found[handle].planes_size_bytes:
             raise NotFound(f"item {item_id!r} has no planes: delete it, and ingest it again with --planes")
         with _lost_when_refused():
-            image = await self._decrypted(collection, handle)
+            image = await self._decrypted(collection, parameters, handle)
         return collection.open_metadata(found[handle]), image
 
-    async def _decrypted(self, collection: OpenCollection, handle: bytes) -> Integers:
-        key, parameters = collection.record.collection_id, collection.parameters
+    async def _decrypted(
+        self, collection: OpenCollection, parameters: ParameterSet, handle: bytes
+    ) -> Integers:
+        key = collection.record.collection_id
         async with aclosing(self._storage.read_planes(key, handle, parameters)) as parts:
             layout = await anext(parts, None)
             if not isinstance(layout, PlaneLayout):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from blindsight.columns import CollectionLayout, Fields, collection_layout
 from blindsight.errors import DataLoss
-from blindsight.parameters import ParameterSet, by_name
+from blindsight.parameters import Parameters, by_name
 from blindsight.planes import Integers, PlaneLayout
 from blindsight.trusted.keyholder.embedders.pixels import CHANNELS
 from blindsight.trusted.keyholder.linear import Linear, Metric
@@ -79,14 +79,15 @@ class StoredCollection:
     plane_bytes: int = 0
 
     @property
-    def parameters(self) -> ParameterSet:
+    def parameters(self) -> Parameters:
         """The parameter set."""
         return by_name(self.parameter_set)
 
     @property
     def layout(self) -> CollectionLayout:
         """The layouts of both regions."""
-        return collection_layout(self.fields, self.parameters.ring_degree, self.stride)
+        parameters = self.parameters
+        return collection_layout(self.fields, parameters.ring_degree, self.stride, parameters.most_stride)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,9 +97,18 @@ def worthwhile(collection: OpenCollection) -> bool:
 
 
 def plan(collection: OpenCollection) -> list[_Group]:
-    """Groups of segments to move: all with deletions, and the tail where a main segment is worth it."""
+    """Groups of segments to move: all with deletions, and the tail where a main segment is worth it.
+
+    Under a scheme without a tail also those that were filled in several appends.
+    """
     slots, layout = collection.slots, collection.layout
-    deleted = [key for key, segment in slots.segments.items() if not segment.live.all()]
+    # Where there can be no tail every append, however small, is a ciphertext of each column.
+    scatters = collection.parameters.most_stride == 1
+    deleted = [
+        key
+        for key, segment in slots.segments.items()
+        if not segment.live.all() or (scatters and segment.batches > 1)
+    ]
     tail = [key for key in slots.segments if key[0] is Region.TAIL and key not in deleted]
     groups = _cut(slots, sorted(deleted) + sorted(tail), layout.main.capacity, Region.MAIN)
     kept = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blindsight import metrics
+from blindsight.columns import CollectionLayout, Region
 from blindsight.errors import Conflict
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScorePlan, ScoreResult, ScoreSummary
 from blindsight.trusted.keyholder.slots import SegmentKey, SlotMap
@@ -31,6 +32,10 @@ class Timings:
     refresh: float = 0.0
     decrypt_busy: float = 0.0
     scanned_bytes: int = 0
+
+
+# Makes a block of encrypted queries for a layout.
+Encrypt = Callable[[CollectionLayout], Coroutine[Any, Any, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,11 @@ class Scoring:
         self._pending = pending
         self._timings = timings
 
-    async def run(self, queries: int, block: bytes, begin: Callable[[SlotMap], Attempt]) -> None:
-        """Scores a block of queries and lets an attempt take all results.
+    async def run(self, queries: int, encrypt: Encrypt, begin: Callable[[SlotMap], Attempt]) -> None:
+        """Scores queries and lets an attempt take all results.
 
         Args:
+            encrypt: makes the block of queries for a layout, which has the regions that hold anything.
             begin: makes an attempt for a slot map; called again when the evaluator's segments are newer.
 
         Raises:
@@ -81,17 +87,29 @@ class Scoring:
         """
         for _ in range(EPOCH_ATTEMPTS):
             slots = self._collection.slots
-            if await self._pass(queries, block, slots, begin(slots)):
+            attempt = begin(slots)
+            layout = self._collection.layout.within(_regions(attempt, slots))
+            started = time.perf_counter()
+            block = await encrypt(layout)
+            self._timings.encrypt += time.perf_counter() - started
+            if await self._pass(queries, layout, block, slots, attempt):
                 return
             await self._vault.refresh(self._collection)
         raise Conflict("the collection was repacked again and again during the search")
 
-    async def _pass(self, queries: int, block: bytes, slots: SlotMap, attempt: Attempt) -> bool:
+    async def _pass(
+        self, queries: int, layout: CollectionLayout, block: bytes, slots: SlotMap, attempt: Attempt
+    ) -> bool:
         """False when the evaluator's segments are not those of the slot map."""
         started, busy_before = time.perf_counter(), self._timings.decrypt_busy
         decrypting: set[asyncio.Task[None]] = set()
         parts = self._evaluator.score(
-            self._collection.record.collection_id, slots.sequence, queries, block, attempt.only
+            self._collection.record.collection_id,
+            slots.sequence,
+            queries,
+            block,
+            attempt.only,
+            layout.regions,
         )
         try:
             async for part in parts:
@@ -126,6 +144,12 @@ class Scoring:
         self._timings.kernel += summary.kernel_seconds
         self._timings.refresh += summary.refresh_seconds
         self._timings.scanned_bytes += summary.scanned_bytes
+
+
+def _regions(attempt: Attempt, slots: SlotMap) -> set[Region]:
+    """Regions in which there is anything to score; a query for the others would be made for nothing."""
+    wanted = {region for region, _ in attempt.only or slots.segments}
+    return wanted or {Region.TAIL}
 
 
 async def _room(started: set[asyncio.Task[None]], limit: int) -> None:

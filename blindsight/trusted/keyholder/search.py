@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.columns import Floats
+from blindsight.columns import CollectionLayout, Floats
 from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
+from blindsight.parameters import AdditiveSet
 from blindsight.trusted.keyholder import linear, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
@@ -66,9 +68,10 @@ class Search:
         collection: which.
         k: how many matches, at most 10,000.
         threshold: the worst score that is still a match.
+        query_visible_to_server: whether the owner agreed to show the query to the evaluator.
 
     Raises:
-        InvalidArgument: for a bad k or threshold.
+        InvalidArgument: for a bad k or threshold, or when what was agreed to is not what the scheme does.
     """
 
     def __init__(
@@ -81,11 +84,14 @@ class Search:
         *,
         k: int,
         threshold: float | None,
+        query_visible_to_server: bool = False,
     ) -> None:
         if not 1 <= k <= MAX_K:
             raise InvalidArgument(f"k {k}, want 1 to {MAX_K}")
         if threshold is not None and math.isnan(threshold):
             raise InvalidArgument("threshold NaN, want a score")
+        _require_agreement(collection, agreed=query_visible_to_server)
+        self.query_visible_to_server = query_visible_to_server
         self._storage = storage
         self._crypto = crypto
         self._collection = collection
@@ -110,11 +116,16 @@ class Search:
             raise InvalidArgument(f"{len(queries)} queries, want 1 to {MAX_QUERIES}")
         linear.check_vectors(queries, self._collection.config.dimension)
         forms = [self._form(row, query) for row, query in enumerate(queries)]
-        per_query = self._collection.layout.query_ciphertexts
-        size = max(1, min(MAX_GROUP_QUERIES, GROUP_CIPHERTEXTS // per_query))
+        size = self._group_size()
         for start in range(0, len(forms), size):
             for hits in await self._group(forms[start : start + size]):
                 yield hits
+
+    def _group_size(self) -> int:
+        """Queries that are sent at a time."""
+        if self.query_visible_to_server:
+            return MAX_GROUP_QUERIES  # they are small
+        return max(1, min(MAX_GROUP_QUERIES, GROUP_CIPHERTEXTS // self._collection.layout.query_ciphertexts))
 
     def _form(self, row: int, query: Floats) -> linear.LinearForm:
         try:
@@ -124,12 +135,7 @@ class Search:
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
     async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
-        started = time.perf_counter()
         weights = np.stack([form.weights for form in forms])
-        block = await self._crypto.encrypt_queries(
-            self._collection.parameters, self._collection.layout, weights
-        )
-        self.timings.encrypt += time.perf_counter() - started
         rankings: list[_Ranking] = []
         readings = tuple(form.reading for form in forms)
 
@@ -137,11 +143,18 @@ class Search:
             rankings[:] = [_Ranking() for _ in forms]
             return Attempt(lambda result: self._take(result, slots, readings, rankings))
 
-        await self._scoring.run(len(forms), block, begin)
+        await self._scoring.run(len(forms), partial(self._block, weights), begin)
         started = time.perf_counter()
         hits = await self._hits(readings, rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
+
+    async def _block(self, weights: Floats, layout: CollectionLayout) -> bytes:
+        """Queries [queries, row dimension] as the evaluator gets them."""
+        parameters = self._collection.parameters
+        if isinstance(parameters, AdditiveSet):
+            return await self._crypto.plain_queries(parameters, layout.main, weights)
+        return await self._crypto.encrypt_queries(parameters, layout, weights)
 
     async def _take(
         self,
@@ -199,6 +212,22 @@ class Search:
             _Match(handles[index].tobytes(), float(scores[index]), parts[index])
             for index in self._best(scores, higher=higher)
         ]
+
+
+def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:
+    """Refuses to show a query that nobody agreed to show, and an agreement to what does not happen."""
+    name, scheme = collection.config.name, collection.parameters.scheme.name.lower()
+    if collection.parameters.query_visible and not agreed:
+        raise InvalidArgument(
+            f"collection {name!r} ({scheme}) is searched with the query in the clear: the server would see "
+            "the query's numbers, though no vector of the collection and no score; "
+            "give --query-visible-to-server (query_visible_to_server=True) to agree"
+        )
+    if agreed and not collection.parameters.query_visible:
+        raise InvalidArgument(
+            f"collection {name!r} ({scheme}) hides the query from the server; "
+            "leave --query-visible-to-server (query_visible_to_server) out"
+        )
 
 
 def _hit(item: ItemMetadata, match: _Match) -> Hit:

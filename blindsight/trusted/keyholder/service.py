@@ -108,7 +108,9 @@ class Keyholder:
     def _ingest(self, collection: OpenCollection, *, planes: bool = False) -> Ingest:
         return Ingest(self.vault, self._storage, self._crypto, self._writer, collection, planes=planes)
 
-    async def search(self, name: str, *, k: int, threshold: float | None) -> Search:
+    async def search(
+        self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool
+    ) -> Search:
         """A search of a collection, to be run on vectors."""
         collection = await self.vault.get(name)
         return Search(
@@ -119,6 +121,7 @@ class Keyholder:
             collection,
             k=k,
             threshold=threshold,
+            query_visible_to_server=query_visible_to_server,
         )
 
     async def embed_query(self, name: str, data: bytes) -> tuple[Floats, float]:

@@ -107,7 +107,12 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         requests = aiter(request_iterator)
         header = (await _first(requests, "header")).header
         threshold = header.threshold if header.HasField("threshold") else None
-        search = await self._keyholder.search(header.collection, k=header.k or DEFAULT_K, threshold=threshold)
+        search = await self._keyholder.search(
+            header.collection,
+            k=header.k or DEFAULT_K,
+            threshold=threshold,
+            query_visible_to_server=header.query_visible_to_server,
+        )
         query = await anext(requests, None)
         part = query.WhichOneof("part") if query is not None else None
         if query is not None and part == "image":
@@ -120,7 +125,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         async for found in search.run(vectors):
             yield wire.hits(found)
         search.timings.total = time.perf_counter() - started
-        yield wire.timings(search.timings)
+        yield wire.timings(search.timings, query_visible_to_server=search.query_visible_to_server)
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context

@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.errors import DataLoss, InvalidCiphertext
-from blindsight.parameters import PARAMETER_SETS
+from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
 from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, read_block
-from blindsight.trusted.keyholder import embedders, images, schemes
+from blindsight.trusted.keyholder import embedders, images, packed, schemes
+from blindsight.trusted.keyholder.additive import AdditiveKey
 from blindsight.trusted.keyholder.keys import KeySet
 from blindsight.trusted.keyholder.linear import Reading
 from blindsight.trusted.keyholder.ranking import best_of
@@ -43,6 +44,11 @@ def _scheme(parameter_set: str) -> schemes.SecretScheme:
     return schemes.load(PARAMETER_SETS[parameter_set], Secret(_keys[parameter_set][1]))
 
 
+@cache
+def _additive_key(parameter_set: str) -> AdditiveKey:
+    return AdditiveKey.from_secret(Secret(_keys[parameter_set][1]))
+
+
 def _key_id(parameter_set: str) -> bytes:
     return _keys[parameter_set][0]
 
@@ -50,7 +56,10 @@ def _key_id(parameter_set: str) -> bytes:
 def warm() -> None:
     """Loads every scheme, so that the first request does not wait for it."""
     for name in _keys:
-        _scheme(name)
+        if name in ADDITIVE_SETS:
+            _additive_key(name)
+        else:
+            _scheme(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +112,24 @@ def encrypt_rows(parameter_set: str, layout: Layout, rows: Floats, first_slot: i
     """Encrypts columns of a batch; a caller may give some of the columns as a narrower layout.
 
     Returns:
-        residues and seeds, to be joined into one block.
+        residues and seeds, to be joined into one block; numbers and nothing of an additive scheme.
     """
-    scheme = _scheme(parameter_set)
-    return _parts(scheme.encrypt_gallery(layout.pack(rows, first_slot), _key_id(parameter_set)))
+    coefficients = layout.pack(rows, first_slot)
+    if parameter_set in ADDITIVE_SETS:
+        key, parameters = _additive_key(parameter_set), ADDITIVE_SETS[parameter_set]
+        return packed.encrypt(key, parameters, coefficients), b""
+    return _parts(_scheme(parameter_set).encrypt_gallery(coefficients, _key_id(parameter_set)))
+
+
+def plain_queries(parameter_set: str, layout: Layout, forms: Floats) -> bytes:
+    """Linear forms [queries, row dimension] as the evaluator will see them; see `packed.plain_queries`."""
+    return packed.plain_queries(_additive_key(parameter_set), ADDITIVE_SETS[parameter_set], layout, forms)
 
 
 def encrypt_query(
     parameter_set: str, layout: CollectionLayout, forms: Floats, start: int, stop: int
 ) -> Encrypted:
-    """Encrypts polynomials `start` to `stop` of queries, counted as [query][MAIN, then TAIL columns].
+    """Encrypts polynomials `start` to `stop` of queries, counted as [query][columns of the layout's regions].
 
     Args:
         forms: linear forms, [queries, row dimension].
@@ -120,7 +137,7 @@ def encrypt_query(
     per_query = layout.query_ciphertexts
     polynomials = []
     for index in range(start // per_query, -(-stop // per_query)):
-        packed = np.concatenate([part.pack_query(forms[index]) for part in (layout.main, layout.tail)])
+        packed = np.concatenate([layout.of(region).pack_query(forms[index]) for region in layout.regions])
         low = max(start - index * per_query, 0)
         polynomials.append(packed[low : stop - index * per_query])
     coefficients = np.concatenate(polynomials)
@@ -177,12 +194,11 @@ def best_scores(
     Raises:
         InvalidCiphertext: when the evaluator sent something else.
     """
-    parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
     shape = len(live), len(pick.readings), len(layout.fields)
-    if parsed.header.count != math.prod(shape):
-        raise InvalidCiphertext(f"{parsed.header.count} results, want {' x '.join(map(str, shape))}")
-    products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
-    grid = parsed.header.parameters.score_grid
+    coefficients, grid = _products(parameter_set, block)
+    if len(coefficients) != math.prod(shape):
+        raise InvalidCiphertext(f"{len(coefficients)} results, want {' x '.join(map(str, shape))}")
+    products = layout.scores(coefficients)
     rounded = (np.rint(products / grid) * grid).reshape(*shape, layout.capacity)
     return [
         [
@@ -191,6 +207,16 @@ def best_scores(
         ]
         for by_query, slots in zip(rounded, live, strict=True)
     ]
+
+
+def _products(parameter_set: str, block: bytes) -> tuple[Floats, float]:
+    """Decrypted results [count, N], and what they are rounded to."""
+    if parameter_set in ADDITIVE_SETS:
+        additive = ADDITIVE_SETS[parameter_set]
+        return packed.decrypt_scores(_additive_key(parameter_set), additive, block), additive.score_grid
+    parameters = PARAMETER_SETS[parameter_set]
+    parsed = read_block(block, parameters, _key_id(parameter_set))
+    return _scheme(parameter_set).decrypt_scores(parsed.residues), parameters.score_grid
 
 
 def _best(products: Floats, slots: npt.NDArray[np.intp], reading: Reading, k: int) -> Best:
@@ -231,7 +257,13 @@ def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> Floats:
 
 
 def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:
-    """Decrypts a segment from all of its batches: [capacity, row dimension]."""
+    """Decrypts a segment from all of its batches: [capacity, row dimension].
+
+    A caller may give some of the columns as a narrower layout.
+    """
+    if parameter_set in ADDITIVE_SETS:
+        key, additive = _additive_key(parameter_set), ADDITIVE_SETS[parameter_set]
+        return layout.unpack(packed.decrypt_columns(key, additive, batches))
     parameters = PARAMETER_SETS[parameter_set]
     blocks = [read_block(batch, parameters, _key_id(parameter_set)) for batch in batches]
     return layout.unpack(_scheme(parameter_set).decrypt_gallery(blocks))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from blindsight import logs
 from blindsight.columns import CollectionLayout, Layout, Region, collection_layout, plan_stride
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
-from blindsight.parameters import ParameterSet, Scheme, by_name, default_for
+from blindsight.parameters import Parameters, Scheme, by_name, default_for
 from blindsight.trusted.keyholder import embedders, linear
 from blindsight.trusted.keyholder.embedders.pixels import CHANNELS, Pixels
 from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
@@ -107,15 +107,15 @@ class OpenCollection:
         capacity = self.layout.main.capacity
         batches = min(capacity, max(self.batch_limits.values()))
         made = self.linear()
-        if made.whole and self.parameters.scheme is Scheme.BFV:
+        if made.whole and self.parameters.scheme is not Scheme.CKKS:
             return 0.0
         return made.amplification * self.parameters.score_error_bound(capacity, made.largest_row, batches)
 
     @property
     def precision(self) -> str:
         """How values are rounded, for people."""
-        if self.linear().whole and self.parameters.scheme is Scheme.BFV:
-            return f"exact integers modulo 2^{self.parameters.plain_modulus_bits}, nothing is rounded"
+        if self.linear().whole and self.parameters.scheme is not Scheme.CKKS:
+            return f"{self.parameters.integers}, nothing is rounded"
         return self.parameters.precision
 
     @property
@@ -168,9 +168,11 @@ class Vault:
         Raises:
             AlreadyExists: when the name is taken.
             InvalidArgument: when the settings do not fit together.
+            KeyFileError: when the key set has no key for the parameter set.
         """
         _check_name(name)
         parameters = parameters_for(scheme, parameter_set)
+        self._keys.secret_key(parameters.name)  # a key file may be older than the set
         metric = _metric(metric, channels)
         config = CollectionConfig(
             name=name,
@@ -182,9 +184,9 @@ class Vault:
             channels=channels,
         )
         fields = config.linear().fields
-        stride = plan_stride(fields, parameters.ring_degree, config.expected_size)
-        layout = collection_layout(fields, parameters.ring_degree, stride)
-        _require_noise_room(parameters, layout)
+        degree, most_stride = parameters.ring_degree, parameters.most_stride
+        stride = plan_stride(fields, degree, config.expected_size, most_stride)
+        _require_room(parameters, collection_layout(fields, degree, stride, most_stride))
         collection_id = os.urandom(16)
         wanted = StoredCollection(
             collection_id=collection_id,
@@ -280,7 +282,7 @@ class Vault:
         return found
 
 
-def parameters_for(scheme: str, name: str) -> ParameterSet:
+def parameters_for(scheme: str, name: str) -> Parameters:
     """The named parameter set, or the scheme's own.
 
     Raises:
@@ -294,12 +296,12 @@ def parameters_for(scheme: str, name: str) -> ParameterSet:
     return parameters
 
 
-def _require_noise_room(parameters: ParameterSet, layout: CollectionLayout) -> None:
-    """Refuses a collection whose scores would drown in noise, from the bound and not by trial."""
+def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:
+    """Refuses a collection whose scores would drown in noise or overflow, from the bound and not by trial."""
     columns = max(_summed(layout.main), _summed(layout.tail))
     if parameters.max_batches(columns) < 1:
         raise InvalidArgument(
-            f"{parameters.name} has no room for the noise of {columns} columns; "
+            f"{parameters.name} has no room for {parameters.hindrance} of {columns} columns; "
             "take a smaller dimension or another parameter set"
         )
 

@@ -11,14 +11,14 @@ from functools import partial
 
 import numpy as np
 
-from blindsight.columns import Floats, Layout, widest_stride
+from blindsight.columns import CollectionLayout, Floats, Layout, widest_stride
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, InvalidVector, NotFound
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import Parameters, ParameterSet
 from blindsight.trusted.keyholder import embedders, linear, similarity, tasks
 from blindsight.trusted.keyholder.crypto import Crypto
 from blindsight.trusted.keyholder.linear import Metric
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
-from blindsight.trusted.keyholder.scoring import Attempt, Scoring, Timings
+from blindsight.trusted.keyholder.scoring import Attempt, Encrypt, Scoring, Timings
 from blindsight.trusted.keyholder.slots import SegmentKey, SlotMap
 from blindsight.trusted.keyholder.vault import MAX_DIMENSION, OpenCollection, Vault, parameters_for
 
@@ -132,7 +132,7 @@ class Verify:
         if len(inputs) != 2:
             raise InvalidArgument(f"{len(inputs)} inputs, want two photos or two vectors")
         require_distance(settings.metric, "got")
-        parameters = parameters_for(settings.scheme, settings.parameter_set)
+        parameters = _hiding(parameters_for(settings.scheme, settings.parameter_set), "got")
         embedder = _embedder(settings.embedder, inputs)
         threshold = choose_threshold(settings.threshold, settings.metric, embedder)
         timings = Timings()
@@ -180,25 +180,25 @@ class Verify:
 
         Raises:
             NotFound: when there is no such item.
-            InvalidArgument: when the collection's metric is no distance.
+            InvalidArgument: when the collection's metric is no distance, or its scheme shows the vector.
             InvalidVector: for a vector that the metric cannot take.
             Unavailable: when the evaluator or storage is gone.
         """
         config = collection.config
         require_distance(config.metric, f"collection {config.name!r} has")
+        parameters = _hiding(collection.parameters, f"collection {config.name!r} has")
         chosen = choose_threshold(threshold, config.metric, config.embedder)
         linear.check_vectors(vector[None], config.dimension)
         form = collection.linear().form(vector)
         handle = await self._handle(collection, item_id)
         timings = Timings()
-        started = time.perf_counter()
-        block = await self._crypto.encrypt_queries(
-            collection.parameters, collection.layout, form.weights[None]
-        )
-        timings.encrypt = time.perf_counter() - started
-        score = await self._score(collection, handle, form.reading, block, timings)
+
+        async def encrypt(layout: CollectionLayout) -> bytes:
+            return await self._crypto.encrypt_queries(parameters, layout, form.weights[None])
+
+        score = await self._score(collection, handle, form.reading, encrypt, timings)
         distance = _as_distance(config.metric, score)
-        return Verification(distance, chosen, config.metric, collection.parameters, timings)
+        return Verification(distance, chosen, config.metric, parameters, timings)
 
     async def _handle(self, collection: OpenCollection, item_id: str) -> bytes:
         """The handle of an item that is there, with its slot in the slot map."""
@@ -216,7 +216,7 @@ class Verify:
         collection: OpenCollection,
         handle: bytes,
         reading: linear.Reading,
-        block: bytes,
+        encrypt: Encrypt,
         timings: Timings,
     ) -> float:
         scores: list[float] = []
@@ -229,7 +229,7 @@ class Verify:
             key, slot = place
             return Attempt(partial(self._take, collection, key, slot, reading, scores), (key,))
 
-        await Scoring(self._vault, self._evaluator, collection, 1, timings).run(1, block, begin)
+        await Scoring(self._vault, self._evaluator, collection, 1, timings).run(1, encrypt, begin)
         if not scores:
             raise DataLoss("the evaluator did not score the item's segment")
         return scores[0]
@@ -250,6 +250,20 @@ class Verify:
         pick = tasks.Pick((reading,), k=1)
         found = await self._crypto.best_scores(collection.parameters, layout, result.block, [wanted], pick)
         scores.append(float(found[0][0].scores[0]))
+
+
+def _hiding(parameters: Parameters, what: str) -> ParameterSet:
+    """Refuses a scheme that would show one side to the evaluator.
+
+    Raises:
+        InvalidArgument: with those that can verify.
+    """
+    if isinstance(parameters, ParameterSet):
+        return parameters
+    raise InvalidArgument(
+        f"{what} scheme {parameters.scheme.name.lower()}, which would show one side to the server; "
+        "want ckks or bfv to verify"
+    )
 
 
 def _no_item(collection: OpenCollection, item_id: str) -> NotFound:

@@ -87,6 +87,7 @@ def collection(opened: OpenCollection) -> pb.Collection:
         plane_items=record.plane_items,
         plane_bytes=record.plane_bytes,
         channels=config.channels,
+        query_visible_to_server=opened.parameters.query_visible,
     )
 
 
@@ -413,9 +414,10 @@ def hits(found: list[Hit]) -> pb.SearchResponse:
     return pb.SearchResponse(hits=pb.Hits(hits=[_hit(hit) for hit in found]))
 
 
-def timings(spent: Timings) -> pb.SearchResponse:
-    """Where the time went."""
+def timings(spent: Timings, *, query_visible_to_server: bool) -> pb.SearchResponse:
+    """Where the time went, and whether the server saw the query."""
     return pb.SearchResponse(
+        query_visible_to_server=query_visible_to_server,
         timings=pb.SearchTimings(
             embed_seconds=spent.embed,
             encrypt_seconds=spent.encrypt,
@@ -427,7 +429,7 @@ def timings(spent: Timings) -> pb.SearchResponse:
             refresh_seconds=spent.refresh,
             decrypt_busy_seconds=spent.decrypt_busy,
             scanned_bytes=spent.scanned_bytes,
-        )
+        ),
     )
 
 

@@ -109,7 +109,8 @@ def _split(url: str) -> tuple[SplitResult, int]:
         port = parts.port or _PORTS[parts.scheme]
     except ValueError as error:
         raise InvalidArgument("the broker's URL has no valid port") from error
-    if not parts.hostname or "/" in parts.path[1:] or parts.fragment:
+    # A password with a slash, not escaped, would be cut in two, and its parts shown as host and path.
+    if not parts.hostname or set("/@") & set(parts.path[1:]) or parts.fragment:
         raise InvalidArgument("the broker's URL is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST")
     return parts, port
 
@@ -117,11 +118,10 @@ def _split(url: str) -> tuple[SplitResult, int]:
 def _tls(parts: SplitResult) -> pika.SSLOptions | None:
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     allowed = _TLS_FILES if parts.scheme == "amqps" else ()
-    for name in given:
-        if name not in allowed:
-            raise InvalidArgument(
-                f"the broker's URL has a setting {name}, want one of {', '.join(_TLS_FILES)}"
-            )
+    if not set(given) <= set(allowed):
+        # Not shown: it may be the end of a password with a question mark.
+        wanted = ", ".join(_TLS_FILES)
+        raise InvalidArgument(f"the broker's URL has an unknown setting; amqps takes {wanted}, amqp none")
     if parts.scheme != "amqps":
         return None
     try:
@@ -247,8 +247,8 @@ class Link:
     def call_once(self, function: Callable[[BlockingChannel], Result]) -> Result | None:
         """Runs a function in the thread on the connection that there is; None when it gets lost."""
         work: _Work[Result] = _Work(function, repeats=False)
-        self._submit(work)
         try:
+            self._submit(work)
             return work.future.result()
         except Unavailable:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.sqlite import translated
 
 SCHEMA_VERSION = 1
@@ -50,7 +51,6 @@ class Database:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
         if found == (0, 0, 0):
@@ -69,10 +69,16 @@ class Database:
             yield self._require_open()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection, alone in the file: all of it is on the disk afterwards, or nothing."""
+    def transaction(self, *, flush: bool = True) -> Iterator[sqlite3.Connection]:
+        """The connection, alone in the file: all of it is on the disk afterwards, or nothing.
+
+        Args:
+            flush: false for what a machine that loses its power may forget, as it forgets its processes;
+                the next flush takes it along.
+        """
         with self._lock, translated():
             db = self._require_open()
+            db.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -82,6 +88,25 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def require_disk(self, size_bytes: int) -> None:
+        """Refuses a body that would fill the disk: on a full one nobody could acknowledge anything.
+
+        A body is written to the log, which may grow until its next checkpoint; then what is in the log
+        goes to the file.
+
+        Raises:
+            ResourceExhausted: when too little is free.
+        """
+        with self.reading() as db:
+            pragmas = ("PRAGMA page_count", "PRAGMA freelist_count")
+            pages, spare = (db.execute(one).fetchone()[0] * PAGE_BYTES for one in pragmas)
+        log, file = (Path(f"{self._path}{suffix}").stat().st_size for suffix in ("-wal", ""))
+        of_log = max(CHECKPOINT_BYTES + size_bytes - log, 0)
+        want = of_log + max(pages - file, 0) + max(size_bytes - spare, 0)
+        free = shutil.disk_usage(self._path.parent).free
+        if free < want:
+            raise ResourceExhausted(f"the queue's disk is full: {free} bytes are free, want {want}")
 
     def body(self, number: int) -> bytes | None:
         """The body of a message; None when it is gone."""
@@ -122,7 +147,7 @@ def _alone(path: Path) -> Iterator[None]:
     """One process at a time makes the file: SQLite does not wait while another changes its journal mode."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("w")
+        lock = Path(f"{path}.lock").open("w")  # noqa: SIM115
     except OSError as error:
         raise Unavailable(f"the queue {path} cannot be opened: {error.strerror}") from error
     with lock:

@@ -51,6 +51,7 @@ class EmbeddedQueue:
         self._consumers: list[EmbeddedConsumer] = []
 
     def publish(self, message: Message) -> None:
+        self._database.require_disk(len(message.body))
         with self._database.transaction() as db:
             self._require_room(db, len(message.body))
             number = db.execute(
@@ -77,7 +78,7 @@ class EmbeddedQueue:
             "WHERE :job IS NULL OR job_id = :job "
             "GROUP BY job_id, message_id ORDER BY number"
         )
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             return [DeadLetter(*row) for row in db.execute(query, {"job": job_id})]
 
     def requeue(self, job_id: bytes, message_id: bytes | None = None) -> int:
@@ -110,7 +111,7 @@ class EmbeddedQueue:
 
     def depth(self) -> Depth:
         self._give_back_expired()
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             row = db.execute(
                 "SELECT (SELECT COUNT(*) FROM waiting), (SELECT COUNT(holder) FROM messages), "
                 "(SELECT COUNT(*) FROM dead)"
@@ -152,15 +153,17 @@ class EmbeddedConsumer:
         deadline = time.monotonic() + seconds
         while True:
             with self._turn:
-                taken = self._claim() if self._unsettled < self._prefetch and self._worth_a_claim() else None
+                taken = self._claim() if self._may_claim() else None
             if taken is not None:
                 return taken
             remaining = deadline - time.monotonic()
             if remaining <= 0 or self._closing.wait(min(POLL_SECONDS, remaining)):
                 return None
 
-    def _worth_a_claim(self) -> bool:
+    def _may_claim(self) -> bool:
         """Looks without a lock on the file, so that idle consumers do not keep publishers waiting."""
+        if self._closing.is_set() or self._unsettled >= self._prefetch:
+            return False
         with self._database.reading() as db:
             query = (
                 "SELECT EXISTS (SELECT 1 FROM waiting) "
@@ -169,7 +172,7 @@ class EmbeddedConsumer:
             return bool(db.execute(query, (time.time(),)).fetchone()[0])
 
     def _claim(self) -> EmbeddedDelivery | None:
-        with self._database.transaction() as db:
+        with self._database.transaction(flush=False) as db:
             _give_back_expired(db, self._settings)
             held = db.execute("SELECT 1 FROM consumers WHERE consumer = ?", (self._lease,)).fetchone()
             row = self._hold_next(db) if held else None
@@ -214,7 +217,7 @@ class EmbeddedConsumer:
 
     def _renew(self) -> None:
         with self._turn:
-            with self._database.transaction() as db:
+            with self._database.transaction(flush=False) as db:
                 update = "UPDATE consumers SET expires_unix_seconds = ? WHERE consumer = ?"
                 renewed = db.execute(update, (self._expiry(), self._lease)).rowcount
             if not renewed:
@@ -223,6 +226,8 @@ class EmbeddedConsumer:
     def settle(self, lease: bytes, number: int, reason: str | None, *, remove: bool) -> bool:
         """Removes a message, or gives it back, dead if there is a reason; false when it was lost."""
         with self._turn:
+            if self._closing.is_set():
+                return False
             with self._database.transaction() as db:
                 query = "SELECT 1 FROM messages WHERE number = ? AND holder = ?"
                 held = db.execute(query, (number, lease)).fetchone() is not None
@@ -237,9 +242,10 @@ class EmbeddedConsumer:
         return held
 
     def close(self) -> None:
-        if self._closing.is_set():
-            return
-        self._closing.set()
+        with self._turn:
+            if self._closing.is_set():
+                return
+            self._closing.set()
         self._renewer.join()
         with self._database.transaction() as db:
             _give_back(db, self._settings, holder=self._lease)
@@ -268,7 +274,7 @@ class EmbeddedDelivery:
 
 def _path(url: str) -> Path:
     path = url.partition(":")[2]
-    if not path or path.startswith("//"):
+    if not path or path.startswith("//") or Path(path).is_dir():
         raise InvalidArgument(f"the queue's URL is {url}, want embedded:PATH of a file")
     return Path(path)
 

@@ -40,6 +40,8 @@ _DELIVERY_COUNT = "x-delivery-count"
 # unless it is told otherwise.
 _LISTINGS = 1 << 30
 _BUSY_SECONDS = 0.1
+# A broker refuses when the queue is full, and for a moment also when the queue is new or changes its leader.
+_TRIES = 4
 
 
 class RabbitQueue:
@@ -85,10 +87,14 @@ class RabbitQueue:
             headers={_JOB: message.job_id.hex(), **headers},
             timestamp=int(time.time()),
         )
-        try:
-            channel.basic_publish("", name, message.body, properties, mandatory=True)
-        except amqp.NackError as error:
-            raise ResourceExhausted(self._settings.full) from error
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                channel.basic_publish("", name, message.body, properties, mandatory=True)
+                return
+            except amqp.NackError as error:
+                if not tries_left:
+                    raise ResourceExhausted(self._settings.full) from error
+                channel.connection.sleep(_BUSY_SECONDS)
 
     def put_dead(self, message: Message, reason: str, deliveries: int) -> None:
         """Publishes a dead letter."""
@@ -269,23 +275,27 @@ class RabbitConsumer:
                 delivery = self._buffer.get(timeout=max(deadline - time.monotonic(), 0))
             except queue.Empty:
                 break
-            with self._turn:
-                if delivery.connection_number == self._connection_number:
-                    return delivery
+            if self.holds(delivery.connection_number):
+                return delivery
         if self._link.trouble is not None:
             raise Unavailable(self._link.trouble.message)
         return None
+
+    def holds(self, connection_number: int) -> bool:
+        """Whether what came by a connection is still this consumer's, as far as it knows."""
+        with self._turn:
+            return not self._closed and connection_number == self._connection_number
 
     def settle(self, connection_number: int, function: Callable[[BlockingChannel], None]) -> bool:
         """Sends an answer by the connection that a message came by; false when that is lost."""
 
         def run(channel: BlockingChannel) -> bool:
-            if connection_number != self._connection_number:
+            if not self.holds(connection_number):
                 return False
             function(channel)
             return True
 
-        return not self._closed and self._link.call_once(run) is True
+        return self._link.call_once(run) is True
 
     def close(self) -> None:
         if not self._closed:
@@ -311,7 +321,7 @@ class RabbitDelivery:
         return self._settle(lambda channel: channel.basic_nack(self._tag, requeue=True))
 
     def reject(self, reason: str) -> bool:
-        if self._settled:
+        if self._settled or not self._consumer.holds(self.connection_number):
             return False
         self._consumer.owner.put_dead(self.message, require_reason(reason), self.count)
         return self.ack()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from blindsight import metrics
@@ -18,6 +18,7 @@ from blindsight.ciphertext import SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.streams import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
 from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator.receiving import Room, next_chunk
 from blindsight.workers import WorkerPool
 
 MAX_BLOCKS = 64
@@ -133,7 +134,7 @@ class Combinations:
         self._pool = pool
         self._stall_seconds = stall_seconds
         self._limit_seconds = limit_seconds
-        self._received_bytes = 0
+        self._room = Room(MAX_RECEIVED_BYTES, "weighted sums")
 
     async def run(self, header: CombineHeader, parts: AsyncIterator[bytes]) -> AsyncIterator[CombineAnswer]:
         """One weighted sum: a plan, pieces of a block, a summary.
@@ -144,7 +145,7 @@ class Combinations:
             Unavailable: when a worker died twice over it.
         """
         public_key = header.check()
-        with self._room(header.size_bytes):
+        with self._room.take(header.size_bytes):
             received = await self._receive(header, public_key, parts)
             result = blocks_wire.weighted_header([one.header for one in received], header.weights)
             yield CombinePlan(blocks_wire.block_bytes(result, public_key))
@@ -181,21 +182,11 @@ class Combinations:
                 ),
             )
 
-    @contextmanager
-    def _room(self, size_bytes: int) -> Iterator[None]:
-        if self._received_bytes + size_bytes > MAX_RECEIVED_BYTES:
-            raise ResourceExhausted("too many weighted sums at once; retry later")
-        self._received_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._received_bytes -= size_bytes
-
     async def _receive(
         self, header: CombineHeader, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]
     ) -> list[_Received]:
         received = [await self._block(announced, public_key, parts) for announced in header.blocks]
-        if await self._next(parts) is not None:
+        if await next_chunk(parts, self._stall_seconds) is not None:
             raise InvalidArgument("more came than the announced blocks")
         return received
 
@@ -203,7 +194,10 @@ class Combinations:
         self, announced: AnnouncedBlock, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]
     ) -> _Received:
         data, digest = bytearray(), hashlib.sha256()
-        while len(data) < announced.size_bytes and (chunk := await self._next(parts)) is not None:
+        while (
+            len(data) < announced.size_bytes
+            and (chunk := await next_chunk(parts, self._stall_seconds)) is not None
+        ):
             if not chunk or len(data) + len(chunk) > announced.size_bytes:
                 raise InvalidArgument(
                     f"an empty chunk, or more than the announced {announced.size_bytes} bytes of a block"
@@ -221,14 +215,6 @@ class Combinations:
         blocks_wire.check_expected(parsed, public_key)
         blocks_wire.check_size(parsed, public_key, len(data))
         return _Received(parsed, data)
-
-    async def _next(self, parts: AsyncIterator[bytes]) -> bytes | None:
-        """The next chunk; a caller who announces much and sends nothing must not keep others out."""
-        try:
-            async with asyncio.timeout(self._stall_seconds):
-                return await anext(parts, None)
-        except TimeoutError as error:
-            raise InvalidArgument(f"no chunk came for {self._stall_seconds:g} s") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from blindsight import logs, metrics
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.untrusted.evaluator.cache import GalleryCache
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.geometry import AnyRecord, CollectionRecord
 from blindsight.untrusted.evaluator.log import Storage
 from blindsight.untrusted.evaluator.manifest import Snapshot
 from blindsight.untrusted.evaluator.refresh import Progress, Refresh
@@ -42,7 +42,7 @@ class Galleries:
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._refreshing: set[asyncio.Task[Any]] = set()
 
-    async def record(self, collection_id: bytes) -> CollectionRecord:
+    async def record(self, collection_id: bytes) -> AnyRecord:
         """A collection's public record.
 
         Raises:
@@ -149,6 +149,8 @@ class Galleries:
     ) -> Snapshot:
         started = time.perf_counter()
         record = base.record if base is not None else await self._storage.get_collection(collection_id)
+        if not isinstance(record, CollectionRecord):
+            raise InvalidArgument(f"nothing is built of a collection of {record.parameters.name}")
         after = base.sequence if base is not None else 0
         async with self._storage.read_batches(collection_id, after) as events:
             refresh = Refresh(record, base, self._cache, self._builders, on_progress)

@@ -11,10 +11,12 @@ and the kernel all use it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
+from blindsight.ciphertext import BlockHeader, Form, additive_block_bytes
 from blindsight.columns import CollectionLayout, Region
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import AdditiveSet, ParameterSet
 
 # Coefficients of a tile: three 64-bit accumulators of 32 lanes fill 12 of 32 vector registers.
 TILE = 32
@@ -71,6 +73,36 @@ class CollectionRecord:
     key_id: bytes
     layout: CollectionLayout
 
+    def within(self, regions: Collection[Region]) -> CollectionRecord:
+        """The same for queries that are for these regions alone."""
+        return replace(self, layout=self.layout.within(regions))
+
     def geometry(self, region: Region) -> Geometry:
         """The blocks of one region."""
         return Geometry(self.parameters, self.layout.of(region).columns)
+
+    def batch_bytes(self, region: Region) -> int:
+        """Bytes of the block of one batch."""
+        columns = self.layout.of(region).columns
+        return BlockHeader(self.parameters, self.key_id, Form.SEEDED, 2, columns).size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AdditiveRecord:
+    """What is public of a collection of an additive scheme, of which nothing is cached; see `visible`.
+
+    Attributes:
+        collection_id, parameters, key_id, layout: as of a `CollectionRecord`.
+    """
+
+    collection_id: bytes
+    parameters: AdditiveSet
+    key_id: bytes
+    layout: CollectionLayout
+
+    def batch_bytes(self, region: Region) -> int:
+        """Bytes of the block of one batch."""
+        return additive_block_bytes(self.parameters, self.layout.of(region).columns)
+
+
+AnyRecord = CollectionRecord | AdditiveRecord

@@ -7,9 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from blindsight.ciphertext import BlockHeader, Form
 from blindsight.errors import DataLoss
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.geometry import AnyRecord
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 DIGEST_BYTES = 32
@@ -42,20 +41,20 @@ class BatchHeader:
     size_bytes: int
     sha256: bytes
 
-    def check(self, record: CollectionRecord) -> None:
+    def check(self, record: AnyRecord) -> None:
         """Refuses a batch that cannot be one of this collection, before any of it is read.
 
         Raises:
             DataLoss: with what was got and what was wanted.
         """
         layout = record.layout.of(self.key.region)
-        wanted = BlockHeader(record.parameters, record.key_id, Form.SEEDED, 2, layout.columns).size_bytes
+        wanted = record.batch_bytes(self.key.region)
         if self.size_bytes != wanted or len(self.sha256) != DIGEST_BYTES:
             raise DataLoss(f"storage holds a batch of {self.size_bytes} bytes, want {wanted}")
         if self.count < 1 or self.first_slot + self.count > layout.capacity:
             raise DataLoss(f"storage holds a batch beyond slot {layout.capacity}")
 
-    def fills(self, record: CollectionRecord) -> bool:
+    def fills(self, record: AnyRecord) -> bool:
         """Whether no batch can follow in its segment."""
         return self.first_slot + self.count == record.layout.of(self.key.region).capacity
 
@@ -66,7 +65,7 @@ Event = LogHeader | BatchHeader | bytes
 class Storage(Protocol):
     """What the evaluator asks of storage."""
 
-    async def get_collection(self, collection_id: bytes) -> CollectionRecord:
+    async def get_collection(self, collection_id: bytes) -> AnyRecord:
         """A collection's record.
 
         Raises:

@@ -57,9 +57,14 @@ class Snapshot:
         """The segments of one region."""
         return tuple(segment for segment in self.segments if segment.key.region is region)
 
-    def only(self, keys: Collection[SegmentKey]) -> Snapshot:
-        """The same gallery as if it had these segments alone; those that it lacks are left out."""
-        return replace(self, segments=tuple(segment for segment in self.segments if segment.key in keys))
+    def wanted(self, regions: Collection[Region], keys: Collection[SegmentKey]) -> Snapshot:
+        """The same gallery as if it had these regions alone and, if keys are given, these segments."""
+        kept = (
+            segment
+            for segment in self.segments
+            if segment.key.region in regions and (not keys or segment.key in keys)
+        )
+        return replace(self, record=self.record.within(regions), segments=tuple(kept))
 
 
 def write(folder: Path, snapshot: Snapshot) -> None:
@@ -103,7 +108,7 @@ def read(folder: Path) -> Snapshot:
 
 
 def _record(content: dict[str, Any]) -> CollectionRecord:
-    chosen = parameters.by_name(content["parameter_set"])
+    chosen = parameters.PARAMETER_SETS[content["parameter_set"]]
     layout = collection_layout(tuple(content["fields"]), chosen.ring_degree, content["stride"])
     identity, key_id = bytes.fromhex(content["collection_id"]), bytes.fromhex(content["key_id"])
     return CollectionRecord(identity, chosen, key_id, layout)

@@ -16,7 +16,7 @@ from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.interceptors import REQUEST_ID_KEY
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
 from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
@@ -42,7 +42,7 @@ class StorageClient:
         """Ends the connection."""
         await self._channel.close()
 
-    async def get_collection(self, collection_id: bytes) -> CollectionRecord:
+    async def get_collection(self, collection_id: bytes) -> AnyRecord:
         """A collection's record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
         await server.connected(self._channel, _NAME)
@@ -107,13 +107,15 @@ def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
         raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from error
 
 
-def _record(collection_id: bytes, collection: storage_pb2.Collection) -> CollectionRecord:
+def _record(collection_id: bytes, collection: storage_pb2.Collection) -> AnyRecord:
     try:
         chosen = parameters.by_name(collection.parameter_set)
         fields = tuple(collection.fields) or (collection.dimension,)
-        layout = collection_layout(fields, chosen.ring_degree, collection.stride)
+        layout = collection_layout(fields, chosen.ring_degree, collection.stride, chosen.most_stride)
     except BlindsightError as error:
         raise DataLoss(f"storage holds a bad record: {error}") from error
+    if isinstance(chosen, parameters.AdditiveSet):
+        return AdditiveRecord(collection_id, chosen, collection.key_id, layout)
     return CollectionRecord(collection_id, chosen, collection.key_id, layout)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.geometry import SCORE_POLYNOMIALS, CollectionRecord
 from blindsight.untrusted.evaluator.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.shared import SharedMemory, SharedRef
-from blindsight.workers import WorkerPool
+from blindsight.workers import WorkerPool, in_order
 
 # A chunk of work: long enough that handing it over costs little, short enough that two searches
 # take turns and that results flow while the rest is computed.
@@ -24,6 +24,26 @@ CHUNK_SCAN_BYTES = 256 << 20
 CHUNK_RESULT_BYTES = 16 << 20
 # Chunks in hand at once: one computed, one waiting or being sent.
 _IN_HAND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the answer covers; comes first."""
+
+    sequence: int
+    epoch: int
+    main_segments: int
+    tail_segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the search cost; comes last."""
+
+    refresh_seconds: float
+    expand_seconds: float
+    kernel_seconds: float
+    scanned_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,18 +211,11 @@ class Scorer:
             DataLoss: when a file is damaged.
         """
         current = _Pass(snapshot, queries, first, count, meter)
-        waiting = deque(plan_chunks(snapshot, count))
-        running: deque[asyncio.Task[list[ScoreBlock]]] = deque()
-        try:
-            while waiting or running:
-                while waiting and len(running) < _IN_HAND:
-                    running.append(asyncio.create_task(self._chunk(current, waiting.popleft())))
-                for block in await running.popleft():
+        chunks = (self._chunk(current, files) for files in plan_chunks(snapshot, count))
+        async with aclosing(in_order(chunks, _IN_HAND)) as results:
+            async for blocks in results:
+                for block in blocks:
                     yield block
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
 
     async def _chunk(self, current: _Pass, files: tuple[SegmentFile, ...]) -> list[ScoreBlock]:
         record = current.snapshot.record

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.columns import Region
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
 from blindsight.residues import (
     CiphertextBlock,
@@ -118,13 +117,14 @@ def expand(task: ExpandTask) -> float:
     block = view_block(memoryview(task.block.map()), record.parameters, record.key_id)
     out = np.frombuffer(task.out.map(writable=True), np.uint32)
     parts: list[tuple[Residues, int]] = []
-    position = 0
-    for region, skipped in ((Region.MAIN, 0), (Region.TAIL, record.layout.main.columns)):
+    position = skipped = 0
+    for region in record.layout.regions:
         geometry = record.geometry(region)
         for query in range(task.first, task.first + task.count):
             target = out[position : position + geometry.size_bytes // 4].reshape(geometry.shape)
             parts.append((target, query * record.layout.query_ciphertexts + skipped))
             position += target.size
+        skipped += geometry.columns
     _running().kernel.each(lambda part: _place(part, block), _pieces(parts))
     return time.perf_counter() - started
 
@@ -193,9 +193,8 @@ def _query(task: ScoreTask) -> Residues:
     """The region's part of what `expand` made: uint32 [count, primes * tiles, columns, 2, TILE]."""
     words = np.frombuffer(task.queries.map(), np.uint32)
     shape = task.count, *task.record.geometry(task.region).shape
-    start = 0
-    if task.region is Region.TAIL:
-        start = task.count * task.record.geometry(Region.MAIN).size_bytes // words.itemsize
+    before = task.record.layout.regions[: task.record.layout.regions.index(task.region)]
+    start = task.count * sum(task.record.geometry(one).size_bytes for one in before) // words.itemsize
     return words[start : start + math.prod(shape)].reshape(shape)
 
 

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from blindsight import metrics
-from blindsight.ciphertext import HEADER, BlockHeader, Form, check_expected, check_size, parse_header
+from blindsight.additive import query
+from blindsight.ciphertext import (
+    HEADER,
+    SECRET_MAGICS,
+    BlockHeader,
+    Form,
+    check_expected,
+    check_size,
+    parse_header,
+)
 from blindsight.columns import Region
-from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.galleries import Galleries
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.scorer import Meter, ScoreBlock, Scorer
+from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
+from blindsight.untrusted.evaluator.receiving import Room, next_chunk
+from blindsight.untrusted.evaluator.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
+from blindsight.untrusted.evaluator.visible import VisibleSearches
 
 COLLECTION_ID_BYTES = 16
 MAX_QUERY_BYTES = 256 << 20
@@ -39,6 +49,7 @@ class SearchHeader:
         queries: how many.
         size_bytes, sha256: of the block of ciphertexts that follows.
         only: the segments that are wanted; none: all.
+        regions: whose columns the block holds; segments of another are left out as well.
     """
 
     collection_id: bytes
@@ -47,6 +58,7 @@ class SearchHeader:
     size_bytes: int
     sha256: bytes
     only: frozenset[SegmentKey] = frozenset()
+    regions: frozenset[Region] = frozenset(Region)
 
     def check(self) -> None:
         """Refuses what cannot be a search, before anything is allocated.
@@ -64,26 +76,6 @@ class SearchHeader:
             raise ResourceExhausted(f"queries of {self.size_bytes} bytes, want at most {MAX_QUERY_BYTES}")
         if self.size_bytes < HEADER.size:
             raise InvalidCiphertext(f"queries of {self.size_bytes} bytes, want at least {HEADER.size}")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the answer covers; comes first."""
-
-    sequence: int
-    epoch: int
-    main_segments: int
-    tail_segments: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What the search cost; comes last."""
-
-    refresh_seconds: float
-    expand_seconds: float
-    kernel_seconds: float
-    scanned_bytes: int
 
 
 Answer = Plan | ScoreBlock | Summary
@@ -109,21 +101,22 @@ def check_block(header: BlockHeader, announced: SearchHeader, record: Collection
         raise InvalidCiphertext(f"queries of {header.polynomials} polynomials, want 2")
 
 
-async def _steady(chunks: AsyncIterator[bytes], stall_seconds: float) -> AsyncIterator[bytes]:
-    """Passes chunks on; a caller who announces much and sends nothing must not keep others out.
+def check_head(head: bytes, record: AnyRecord) -> None:
+    """Refuses queries that are encrypted where they must be in the clear, and the other way round.
 
     Raises:
-        InvalidArgument: when nothing comes for so long.
+        SecretMaterialRefused: when they look like a key.
+        InvalidCiphertext: with what was got and what was wanted.
     """
-    while True:
-        try:
-            async with asyncio.timeout(stall_seconds):
-                chunk = await anext(chunks, None)
-        except TimeoutError as error:
-            raise InvalidArgument(f"no chunk came for {stall_seconds:g} s") from error
-        if chunk is None:
-            return
-        yield chunk
+    if head.startswith(SECRET_MAGICS):
+        raise SecretMaterialRefused("got a serialised key or SEAL object, want queries")
+    in_the_clear, wanted = head.startswith(query.MAGIC), isinstance(record, AdditiveRecord)
+    if in_the_clear and not wanted:
+        raise InvalidCiphertext(f"queries in the clear, want ciphertexts of {record.parameters.name}")
+    if wanted and not in_the_clear:
+        raise InvalidCiphertext(
+            f"{record.parameters.name} cannot search with an encrypted query, want queries in the clear"
+        )
 
 
 class Searches:
@@ -132,14 +125,18 @@ class Searches:
     Args:
         galleries: what to score.
         scorer: scores it.
+        visible: answers searches with the query in the clear.
         stall_seconds: a caller who sends nothing for so long is refused.
     """
 
-    def __init__(self, galleries: Galleries, scorer: Scorer, stall_seconds: float) -> None:
+    def __init__(
+        self, galleries: Galleries, scorer: Scorer, visible: VisibleSearches, stall_seconds: float
+    ) -> None:
         self._galleries = galleries
         self._scorer = scorer
+        self._visible = visible
         self._stall_seconds = stall_seconds
-        self._received_bytes = 0
+        self._room = Room(MAX_RECEIVED_BYTES, "searches")
 
     async def run(self, header: SearchHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[Answer]:
         """One search: a plan, score blocks, a summary.
@@ -152,43 +149,42 @@ class Searches:
         header.check()
         started = time.perf_counter()
         record = await self._galleries.record(header.collection_id)
-        with self._room(header.size_bytes), SharedMemory() as block:
+        with self._room.take(header.size_bytes), SharedMemory() as block:
             await self._receive(header, chunks, record, block)
-            async for answer in self._score(header, record, block):
+            async for answer in self._answers(header, record, block):
                 yield answer
         labels = record.parameters.scheme.name.lower(), record.parameters.name
         metrics.SCORE_SECONDS.labels(*labels).observe(time.perf_counter() - started)
 
-    @contextmanager
-    def _room(self, size_bytes: int) -> Iterator[None]:
-        if self._received_bytes + size_bytes > MAX_RECEIVED_BYTES:
-            raise ResourceExhausted("too many searches at once; retry later")
-        self._received_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._received_bytes -= size_bytes
+    def _answers(self, header: SearchHeader, record: AnyRecord, block: SharedMemory) -> AsyncIterator[Answer]:
+        if isinstance(record, CollectionRecord):
+            return self._score(header, record.within(header.regions), block)
+        data = block.read(0, block.size_bytes)
+        return self._visible.run(record, data, header.queries, header.minimum_sequence, header.only)
 
     async def _receive(
         self,
         header: SearchHeader,
         chunks: AsyncIterator[bytes],
-        record: CollectionRecord,
+        record: AnyRecord,
         block: SharedMemory,
     ) -> None:
         digest = hashlib.sha256()
-        async for chunk in _steady(chunks, self._stall_seconds):
+        while (chunk := await next_chunk(chunks, self._stall_seconds)) is not None:
             if not chunk or block.size_bytes + len(chunk) > header.size_bytes:
                 raise InvalidArgument(f"an empty chunk, or more than the announced {header.size_bytes} bytes")
             block.append(chunk)
             await asyncio.to_thread(digest.update, chunk)
         # Before the digest: a secret key is called by its name whatever surrounds it.
-        parsed = parse_header(block.read(0, HEADER.size))
+        head = block.read(0, HEADER.size)
+        check_head(head, record)
+        parsed = parse_header(head) if isinstance(record, CollectionRecord) else None
         if block.size_bytes != header.size_bytes:
             raise InvalidArgument(f"queries: {block.size_bytes} bytes came, want {header.size_bytes}")
         if digest.digest() != header.sha256:
             raise InvalidArgument("queries: the SHA-256 does not match what came")
-        check_block(parsed, header, record)
+        if parsed is not None and isinstance(record, CollectionRecord):
+            check_block(parsed, header, record.within(header.regions))
 
     async def _score(
         self, header: SearchHeader, record: CollectionRecord, block: SharedMemory
@@ -202,7 +198,7 @@ class Searches:
             started = time.perf_counter()
             async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
                 refresh_seconds = time.perf_counter() - started
-                snapshot = whole.only(header.only) if header.only else whole
+                snapshot = whole.wanted(header.regions, header.only)
                 segments = [len(snapshot.region(region)) for region in Region]
                 yield Plan(snapshot.sequence, snapshot.epoch, *segments)
                 for first in range(0, header.queries, at_once):

@@ -16,11 +16,13 @@ from blindsight.untrusted.evaluator import compare, tasks
 from blindsight.untrusted.evaluator.cache import GalleryCache
 from blindsight.untrusted.evaluator.combine import Combinations
 from blindsight.untrusted.evaluator.galleries import Galleries
+from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.log import Storage
 from blindsight.untrusted.evaluator.refresh import Progress
 from blindsight.untrusted.evaluator.scorer import Scorer
 from blindsight.untrusted.evaluator.search import Searches
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
+from blindsight.untrusted.evaluator.visible import VisibleSearches
 from blindsight.workers import WorkerPool
 
 
@@ -69,11 +71,13 @@ class Evaluator:
             return await self._scorer.compare(task)
 
     async def prepare(self, collection_id: bytes) -> AsyncIterator[Progress]:
-        """Brings a gallery up to date and opens it.
+        """Brings a gallery up to date and opens it; there is nothing to do where nothing is cached.
 
         Raises:
             NotFound, Unavailable, DataLoss: see `Galleries.refresh`.
         """
+        if not isinstance(await self.galleries.record(collection_id), CollectionRecord):
+            return
         seen: asyncio.Queue[Progress | None] = asyncio.Queue()
 
         async def work() -> None:
@@ -145,7 +149,8 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             await scoring.warm(tasks.ready)
             await builders.warm(tasks.ready)
             cache.load()
-            searches = Searches(galleries, scorer, settings.stall_seconds)
+            visible = VisibleSearches(storage, builders)
+            searches = Searches(galleries, scorer, visible, settings.stall_seconds)
             combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
             yield Evaluator(galleries, searches, combinations, cache, scorer)
         finally:

@@ -55,7 +55,8 @@ class ExpandTask:
         record: the collection they are for.
         block: the block as it came, in shared memory.
         first, count: which queries.
-        out: receives, one region after the other, uint32 [count, primes * tiles, columns, 2, TILE].
+        out: receives, one of the layout's regions after the other,
+            uint32 [count, primes * tiles, columns, 2, TILE].
     """
 
     record: CollectionRecord
@@ -123,9 +124,37 @@ class CombineTask:
     slices: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FoldTask:
+    """Adds up batches of the same columns of one segment.
+
+    Attributes:
+        public_key: in the wire form.
+        blocks: of each batch, in the wire form.
+    """
+
+    public_key: bytes
+    blocks: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeighTask:
+    """Multiplies columns of one field by the weights of some queries, and adds them up.
+
+    Attributes:
+        public_key: in the wire form.
+        block: the columns, in the wire form.
+        queries: weights, one a column, of each query.
+    """
+
+    public_key: bytes
+    block: bytes
+    queries: tuple[tuple[int, ...], ...]
+
+
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
     """Bytes of `ExpandTask.out`."""
-    return count * sum(record.geometry(region).size_bytes for region in Region)
+    return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)
 
 
 def start_builder() -> None:
@@ -189,6 +218,20 @@ def combine(task: CombineTask) -> tuple[bytes, float]:
     from blindsight.untrusted.evaluator import combining
 
     return combining.combine(task)
+
+
+def fold(task: FoldTask) -> tuple[bytes, float]:
+    """Runs in a builder; see `weighing.fold`."""
+    from blindsight.untrusted.evaluator import weighing
+
+    return weighing.fold(task)
+
+
+def weigh(task: WeighTask) -> tuple[tuple[bytes, ...], float]:
+    """Runs in a builder; see `weighing.weigh`."""
+    from blindsight.untrusted.evaluator import weighing
+
+    return weighing.weigh(task)
 
 
 def ready() -> None:

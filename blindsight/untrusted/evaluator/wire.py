@@ -14,8 +14,8 @@ from blindsight.untrusted.evaluator.combine import (
     CombinePlan,
 )
 from blindsight.untrusted.evaluator.refresh import Progress
-from blindsight.untrusted.evaluator.scorer import ScoreBlock
-from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, Plan, SearchHeader
+from blindsight.untrusted.evaluator.scorer import Plan, ScoreBlock
+from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, SearchHeader
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 
@@ -36,14 +36,19 @@ async def search_header(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> 
         header.size_bytes,
         header.sha256,
         frozenset(map(_segment, header.only)),
+        frozenset(map(_region, header.regions)) or frozenset(Region),
     )
 
 
 def _segment(given: evaluator_pb2.SegmentId) -> SegmentKey:
+    return SegmentKey(_region(given.region), given.index)
+
+
+def _region(given: int) -> Region:
     try:
-        return SegmentKey(Region(given.region), given.index)
+        return Region(given)
     except ValueError:
-        raise InvalidArgument(f"region {given.region}, want one of {[int(one) for one in Region]}") from None
+        raise InvalidArgument(f"region {given}, want one of {[int(one) for one in Region]}") from None
 
 
 async def chunks(

@@ -9,12 +9,13 @@ from blindsight.ciphertext import (
     SECRET_MAGICS,
     BlockHeader,
     Form,
+    check_additive_batch,
     check_expected,
     check_size,
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
-from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, by_name
+from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, AdditiveSet, by_name, of_ring
 from blindsight.untrusted.storage.records import (
     DIGEST_BYTES,
     ID_BYTES,
@@ -89,10 +90,10 @@ def require_collection(record: CollectionRecord) -> None:
     require_id(record.name_tag, "name_tag")
     require_id(record.key_id, "key_id")
     require_config(record.sealed_config)
-    degree = by_name(record.parameter_set).ring_degree
+    most = by_name(record.parameter_set).most_stride
     _require_fields(record.fields or (record.dimension,), record.dimension)
-    if not 1 <= record.stride <= degree or record.stride & (record.stride - 1):
-        raise InvalidArgument(f"stride {record.stride}, want a power of two up to {degree}")
+    if not 1 <= record.stride <= most or record.stride & (record.stride - 1):
+        raise InvalidArgument(f"stride {record.stride}, want a power of two up to {most}")
     block_bytes = record.geometry(Region.MAIN).block_bytes
     if block_bytes > MAX_BLOCK_BYTES:
         raise InvalidArgument(f"a batch would take {block_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
@@ -151,7 +152,7 @@ def require_header(collection: CollectionRecord, header: AppendHeader) -> None:
     if header.block_size_bytes != geometry.block_bytes:
         raise InvalidCiphertext(
             f"block of {header.block_size_bytes} bytes, want {geometry.block_bytes} "
-            f"for {geometry.columns} seeded ciphertexts"
+            f"for {geometry.columns} ciphertexts"
         )
     require_digest(header.block_sha256, "block")
     if not 1 <= header.items_count <= geometry.capacity:
@@ -207,7 +208,9 @@ def require_planes(collection: CollectionRecord, items: Sequence[AppendItem]) ->
         InvalidArgument: for the geometry.
         ResourceExhausted: for the size.
     """
-    parameters = collection.parameters
+    if all(item.planes is None for item in items):
+        return []
+    parameters = of_ring(collection.parameters, "planes")
     tilings = [item.planes.tiling(parameters) for item in items if item.planes is not None]
     size = sum(tiling.size_bytes(parameters) for tiling in tilings)
     if size > MAX_PLANES_BYTES:
@@ -231,13 +234,17 @@ def require_piece_header(collection: CollectionRecord, count: int, piece: PieceR
 
 def seeded_bytes(collection: CollectionRecord, count: int) -> int:
     """Size of a block of so many seeded ciphertexts of this collection."""
-    header = BlockHeader(collection.parameters, collection.key_id, Form.SEEDED, polynomials=2, count=count)
-    return header.size_bytes
+    parameters = of_ring(collection.parameters, "planes")
+    return BlockHeader(parameters, collection.key_id, Form.SEEDED, polynomials=2, count=count).size_bytes
 
 
 def require_block(collection: CollectionRecord, region: Region, block: bytes) -> None:
-    """Refuses a block that is not a batch of seeded ciphertexts of this collection; see `require_seeded`."""
-    require_seeded(collection, collection.geometry(region).columns, block)
+    """Refuses a block that is not a batch of this collection; see `require_seeded`, where there are seeds."""
+    parameters, columns = collection.parameters, collection.geometry(region).columns
+    if isinstance(parameters, AdditiveSet):
+        check_additive_batch(block, parameters, collection.key_id, columns)
+    else:
+        require_seeded(collection, columns, block)
 
 
 def require_seeded(collection: CollectionRecord, count: int, block: bytes) -> None:
@@ -248,7 +255,7 @@ def require_seeded(collection: CollectionRecord, count: int, block: bytes) -> No
         InvalidCiphertext: for another form, parameter set, key, count or size.
     """
     header = parse_header(block)
-    check_expected(header, collection.parameters, collection.key_id)
+    check_expected(header, of_ring(collection.parameters, "planes"), collection.key_id)
     if header.form is not Form.SEEDED:
         raise InvalidCiphertext(f"block of {header.form.name} ciphertexts, want {Form.SEEDED.name}")
     if header.count != count:

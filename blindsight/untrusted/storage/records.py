@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from blindsight.ciphertext import BlockHeader, Form
-from blindsight.parameters import ParameterSet, by_name
+from blindsight.ciphertext import BlockHeader, Form, additive_block_bytes
+from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, by_name
 from blindsight.tiling import Tiling
 
 ID_BYTES = 16
@@ -70,20 +70,24 @@ class CollectionRecord:
     fields: tuple[int, ...] = ()
 
     @property
-    def parameters(self) -> ParameterSet:
+    def parameters(self) -> Parameters:
         """The collection's parameter set."""
         return by_name(self.parameter_set)
 
     def geometry(self, region: Region) -> Geometry:
         """Sizes of a region's segments."""
-        degree = self.parameters.ring_degree
+        parameters = self.parameters
         fields = self.fields or (self.dimension,)
         stride = self.stride
         if region is Region.TAIL:
-            stride = min(1 << (max(fields) - 1).bit_length(), degree)
+            stride = min(1 << (max(fields) - 1).bit_length(), parameters.most_stride)
         columns = sum(-(-field // stride) for field in fields)
-        block = BlockHeader(self.parameters, self.key_id, Form.SEEDED, polynomials=2, count=columns)
-        return Geometry(columns, degree // stride, block.size_bytes)
+        return Geometry(columns, parameters.ring_degree // stride, self._block_bytes(parameters, columns))
+
+    def _block_bytes(self, parameters: Parameters, columns: int) -> int:
+        if isinstance(parameters, AdditiveSet):
+            return additive_block_bytes(parameters, columns)
+        return BlockHeader(parameters, self.key_id, Form.SEEDED, polynomials=2, count=columns).size_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,3 +31,8 @@ def test_operations_sizes_and_what_is_no_encryption_are_said(shown):
     assert rows["lightphe-exponential-elgamal"][1:3] == ["2048", "or"]
     assert rows["paillier"][:3] == ["all", "3072", "or"]
     assert f"scramble: {NOT_ENCRYPTION}" in shown
+
+
+def test_a_scheme_whose_collections_show_the_query_is_said_to(shown):
+    assert "paillier: also for collections, whose search shows the query to the server" in shown
+    assert "ckks: also" not in shown

@@ -1,6 +1,7 @@
 """Keys: sealed at rest, unprintable in memory, bound to one passphrase."""
 
 import copy
+import dataclasses
 import json
 import pickle
 import stat
@@ -8,8 +9,9 @@ import stat
 import pytest
 
 from blindsight.errors import AlreadyExists, DataLoss, KeyFileError, WrongPassphrase
-from blindsight.parameters import PARAMETER_SETS
+from blindsight.parameters import COLLECTION_SETS
 from blindsight.trusted.keyholder import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.additive import AdditiveKey
 from blindsight.trusted.keyholder.sealing import Sealer
 from blindsight.trusted.keyholder.secrets import Secret
 
@@ -40,7 +42,7 @@ def test_a_key_file_gives_back_the_same_keys(key_set, key_file):
     assert opened.key_id == key_set.key_id
     assert opened.created_unix_seconds == key_set.created_unix_seconds
     assert secrets_of(opened) == secrets_of(key_set)
-    assert set(opened.secret_keys) == set(PARAMETER_SETS)
+    assert set(opened.secret_keys) == set(COLLECTION_SETS)
 
 
 def test_a_key_file_is_for_its_owner_only_and_holds_no_secret_in_the_clear(key_set, key_file):
@@ -125,6 +127,18 @@ def test_subkeys_differ_by_purpose_and_context(key_set):
 def test_a_missing_parameter_set_is_named(key_set):
     with pytest.raises(KeyFileError, match="no key for ckks-unknown"):
         key_set.secret_key("ckks-unknown")
+
+
+def test_a_key_set_from_before_a_parameter_set_says_what_it_lacks_and_how_to_get_it(key_set):
+    others = {name: key for name, key in key_set.secret_keys.items() if name != "paillier-3072"}
+    older = dataclasses.replace(key_set, secret_keys=others)
+    with pytest.raises(KeyFileError, match=r"no key for paillier-3072, it has ckks-4096, .*keys create"):
+        older.secret_key("paillier-3072")
+
+
+def test_the_keys_of_a_set_go_by_its_id(key_set):
+    holder = AdditiveKey.from_secret(key_set.secret_key("paillier-3072"))
+    assert (holder.public_key.key_id, holder.public_key.bits) == (key_set.key_id, 3072)
 
 
 def test_sealed_bytes_open_only_at_their_place(key_set):

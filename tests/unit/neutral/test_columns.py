@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blindsight.columns import Layout, collection_layout, plan_stride, widest_stride
+from blindsight.columns import Layout, Region, collection_layout, plan_stride, widest_stride
 from blindsight.errors import InvalidArgument
 
 DEGREE = 64
@@ -93,3 +93,5 @@ def test_the_tail_holds_a_vector_in_one_ciphertext():
     layout = collection_layout((100,), 4096, 4)
     assert (layout.main.columns, layout.tail.columns, layout.tail.capacity) == (25, 1, 32)
     assert layout.query_ciphertexts == 26
+    assert [layout.within({region}).query_ciphertexts for region in Region] == [25, 1]
+    assert layout.within([Region.TAIL, Region.MAIN]) == layout

@@ -6,12 +6,15 @@ import pytest
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import (
+    ADDITIVE_SETS,
     BFV_4096,
     BFV_8192,
     BY_NUMBER,
     CKKS_4096,
     CLASSICAL_128_BITS,
+    COLLECTION_SETS,
     MAX_BATCHES_PER_SEGMENT,
+    PAILLIER_3072,
     PARAMETER_SETS,
     QUANTUM_128_BITS,
     by_name,
@@ -55,6 +58,9 @@ def test_a_larger_plain_modulus_leaves_no_room_for_noise():
 
 def test_numbers_and_names_are_unique():
     assert len(BY_NUMBER) == len(PARAMETER_SETS)
+    assert len({parameters.number for parameters in COLLECTION_SETS.values()}) == len(COLLECTION_SETS)
+    assert len(COLLECTION_SETS) == len(PARAMETER_SETS) + len(ADDITIVE_SETS)
+    assert default_for("paillier") is by_name("paillier-3072") is PAILLIER_3072
     assert by_name("ckks-4096") is CKKS_4096
     assert default_for("ckks") is CKKS_4096
 
@@ -74,6 +80,26 @@ def test_numbers_and_names_are_unique():
 def test_a_weak_or_wrong_set_cannot_be_built(change):
     with pytest.raises(InvalidArgument, match=r"ckks-4096: .* want"):
         replace(CKKS_4096, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"modulus_bits": 1024}, "modulus of 1024 bits, want at least 2048"),
+        ({"slots": 66}, "66 slots of 47 bits, want less than 3072"),
+        ({"gallery_scale": 2.0**19}, "leaves no room for values up to 2 in 20 value bits"),
+        ({"guard_bits": 42, "slots": 8}, "slots of 63 bits, want at most 62"),
+    ],
+    ids=["small key", "many slots", "large scale", "wide slots"],
+)
+def test_an_additive_set_that_could_overflow_or_be_broken_cannot_be_built(change, said):
+    with pytest.raises(InvalidArgument, match=f"paillier-3072: .*{said}"):
+        replace(PAILLIER_3072, **change)
+
+
+def test_a_set_says_whether_a_search_shows_its_query():
+    assert {name for name, one in COLLECTION_SETS.items() if one.query_visible} == set(ADDITIVE_SETS)
+    assert "shows the query to the server" in PAILLIER_3072.security
 
 
 @pytest.mark.parametrize("lookup", [by_name, default_for])

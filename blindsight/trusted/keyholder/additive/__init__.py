@@ -54,12 +54,18 @@ class AdditiveKey:
 
     @classmethod
     def generate(
-        cls, scheme: AdditiveScheme, bits: int | None = None, *, insecure_small_keys: bool = False
+        cls,
+        scheme: AdditiveScheme,
+        bits: int | None = None,
+        *,
+        key_id: bytes | None = None,
+        insecure_small_keys: bool = False,
     ) -> AdditiveKey:
         """Draws a key from the operating system's random numbers.
 
         Args:
             bits: size of the modulus; None for the scheme's default.
+            key_id: names the key, 16 bytes; None for random ones.
             insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
 
         Raises:
@@ -67,7 +73,7 @@ class AdditiveKey:
         """
         bits = schemes.key_bits(scheme, bits, insecure_small_keys=insecure_small_keys)
         public, secret = HALVES[scheme][0](scheme, bits)
-        key_id = os.urandom(KEY_ID_BYTES)
+        key_id = os.urandom(KEY_ID_BYTES) if key_id is None else key_id
         return cls(AdditivePublicKey(scheme, key_id, public, insecure_small_keys=insecure_small_keys), secret)
 
     def to_secret(self) -> Secret:

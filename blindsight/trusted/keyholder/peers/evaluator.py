@@ -68,11 +68,13 @@ class EvaluatorClient:
         queries: int,
         block: bytes,
         only: Collection[SegmentKey] = (),
+        regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
         """Scores queries against a collection: a plan, results as they come, a summary.
 
         Args:
             only: the segments that are wanted; none: all.
+            regions: whose columns the block holds; none: those of both.
 
         Raises:
             BlindsightError: what the evaluator raised, or Unavailable.
@@ -84,6 +86,7 @@ class EvaluatorClient:
             size_bytes=len(block),
             sha256=await asyncio.to_thread(streams.digest, block),
             only=[_segment_id(key) for key in only],
+            regions=[evaluator_pb2.Region.ValueType(region) for region in regions],
         )
 
         async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from blindsight.errors import DataLoss, InvalidArgument, NotFound
-from blindsight.parameters import ParameterSet, by_name
+from blindsight.parameters import Parameters, ParameterSet, by_name, of_ring
 from blindsight.streams import digest
 from blindsight.untrusted.storage.records import AppendItem, PieceRecord, Planes, PlanesRecord
 from blindsight.untrusted.storage.stores.sqlite.rows import Row, collection_row, insert, read_blob, store_blob
@@ -40,7 +40,7 @@ def discard_all(db: sqlite3.Connection) -> None:
 
 def take(
     db: sqlite3.Connection,
-    parameters: ParameterSet,
+    parameters: Parameters,
     upload: bytes,
     items: Sequence[AppendItem],
     contents: Sequence[int | None],
@@ -54,7 +54,7 @@ def take(
     start = size = 0
     for item, content in zip(items, contents, strict=True):
         if item.planes is not None:
-            end = start + len(item.planes.tiling(parameters).pieces)
+            end = start + len(item.planes.tiling(of_ring(parameters, "planes")).pieces)
             size += _store(db, content, item.planes, staged[start:end])
             start = end
     if start != len(staged):
@@ -96,7 +96,7 @@ def read(
     pieces = db.execute(
         "SELECT * FROM plane_pieces WHERE content = ? ORDER BY position", (row["content"],)
     ).fetchall()
-    planes = _verified(row, pieces, by_name(collection["parameter_set"]))
+    planes = _verified(row, pieces, of_ring(by_name(collection["parameter_set"]), "planes"))
     yield PlanesRecord(planes, row["size_bytes"])
     for piece in pieces:
         yield PieceRecord(piece["size_bytes"], piece["sha256"])

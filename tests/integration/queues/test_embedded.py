@@ -1,0 +1,149 @@
+"""What can happen to a file: a full disk, damage, a wrong file, processes that meet in it."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.queues import JOB, Place, line, message, published, taken, worker
+from support.servers import TESTS
+from support.services import wait_until
+
+from blindsight.errors import DataLoss, InvalidArgument, Unavailable
+
+ON_A_SMALL_DISK = """
+import sys
+from support.queues import Place, message, published, taken
+from blindsight.errors import ResourceExhausted
+from blindsight.trusted.queues import Settings
+
+with Place(f"embedded:{sys.argv[1]}/queue", Settings()).open() as queue:
+    sent = []
+    try:
+        while True:
+            one = message(2_000_000)
+            queue.publish(one)
+            sent.append(one)
+    except ResourceExhausted as error:
+        print(error.message)
+    consumer = queue.consumer(prefetch=1)
+    for one in sent:
+        delivery = taken(consumer)
+        assert delivery.message == one
+        assert delivery.ack()
+    assert consumer.take(0) is None
+    assert len(published(queue, 10)) == 10
+    print(len(sent) > 5)
+"""
+
+
+def path_of(place: Place) -> Path:
+    return Path(place.url.partition(":")[2])
+
+
+def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # A user namespace lets anybody mount a disk of 120 MB, which is gone with the process.
+    alone = ["unshare", "--map-root-user", "--mount"]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(disk)]
+    if subprocess.run([*alone, *mount], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no mounts in a namespace of one's own")
+    command = f'{" ".join(mount)} && exec "{sys.executable}" -c "$0" "{disk}"'
+    done = subprocess.run(
+        [*alone, "sh", "-c", command, f"import sys; sys.path.insert(0, {str(TESTS)!r})\n{ON_A_SMALL_DISK}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    refusal, many = done.stdout.splitlines()
+    assert refusal.startswith("the queue's disk is full: ")
+    assert many == "True"
+
+
+def test_the_disk_gets_its_room_back(embedded: Place) -> None:
+    with embedded.open() as queue:
+        for _ in range(5):
+            queue.publish(message(20_000_000))
+        consumer = queue.consumer(prefetch=1)
+        for _ in range(5):
+            assert taken(consumer).ack()
+    assert path_of(embedded).stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("offset", [0, 8192], ids=["header", "tables"])
+def test_a_damaged_file_is_named_as_such(embedded: Place, offset: int) -> None:
+    with embedded.open() as queue:
+        published(queue, 100)
+    with path_of(embedded).open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xa5" * 40_000)
+    with pytest.raises(DataLoss, match="the database is damaged"):
+        use(embedded)
+
+
+def use(place: Place) -> None:
+    with place.open() as queue:
+        published(queue, 1)
+        taken(queue.consumer(prefetch=1))
+
+
+def test_a_file_of_something_else_is_left_alone(embedded: Place) -> None:
+    with sqlite3.connect(path_of(embedded)) as db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+    with pytest.raises(InvalidArgument, match="is not a queue of Blindsight"):
+        embedded.open()
+    with sqlite3.connect(path_of(embedded)) as db:
+        assert db.execute("SELECT name FROM sqlite_schema").fetchall() == [("recipes",)]
+    db.close()
+
+
+def test_a_file_of_another_version_is_refused(embedded: Place) -> None:
+    embedded.open().close()
+    with sqlite3.connect(path_of(embedded)) as db:
+        db.execute("PRAGMA user_version = 7")
+    db.close()
+    with pytest.raises(InvalidArgument, match="has schema version 7, want 1"):
+        embedded.open()
+
+
+def test_a_place_where_no_file_can_be_is_unavailable(embedded: Place) -> None:
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        Place("embedded:/proc/nowhere/queue", embedded.settings).open()
+
+
+def test_processes_that_make_the_file_at_once_get_one_queue(embedded: Place) -> None:
+    with ExitStack() as stack:
+        working = [
+            stack.enter_context(worker(embedded, "publish", job_id=JOB.hex(), size=10, count=1))
+            for _ in range(4)
+        ]
+        for process in working:
+            line(process, "done")
+    with embedded.open() as queue:
+        assert queue.depth().ready == 4
+
+
+def test_the_queue_knows_what_is_with_workers(embedded: Place) -> None:
+    with embedded.open() as queue:
+        published(queue, 3)
+        consumer = queue.consumer(prefetch=2)
+        taken(consumer), taken(consumer)
+        assert (queue.depth().ready, queue.depth().unacknowledged) == (1, 2)
+        assert queue.purge(JOB) == 1
+        assert (queue.depth().ready, queue.depth().unacknowledged) == (0, 2)
+
+
+def test_leases_that_ran_out_are_noticed_without_a_consumer(embedded: Place) -> None:
+    with embedded.open() as queue:
+        published(queue, 1)
+        with worker(embedded, "hold") as process:
+            line(process, "took")
+        wait_until(lambda: (queue.depth().ready, queue.depth().unacknowledged) == (1, 0))
