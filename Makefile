@@ -3,6 +3,7 @@
 #   make demo      ingest, search and report on real photos, in three processes on this machine
 #   make test      the whole test suite; as root on Debian it installs the servers that tests run
 #   make check     style, types, import contracts, protocol lint
+#   make deploy-test   images and compose file for real: builds, runs, breaks; needs Docker, or root to start it
 #   make bench     the measurements that the README quotes: make bench SIZE=1000000
 #   make install   the environment in .venv, with the `blindsight` command in .venv/bin
 #
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install stubs demo test check lock bench clean
+.PHONY: help install stubs demo test deploy-test check lock bench clean
 
 PYTHON ?=
 SIZE ?= 100000
@@ -23,7 +24,10 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 CONTRACTS := $(shell find protos -type d -o -name '*.proto' 2>/dev/null)
 UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal \
-	--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header pyproject.toml
+	--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
+# What a build without isolation needs to be there: for images.
+BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 
 # PYTHON of another version than the environment's: make it anew.
 VERSION := -c 'import sys; print(sys.version_info[:2])'
@@ -36,7 +40,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
-	@sed -n '3,9s/^# \{0,1\}//p' Makefile
+	@sed -n '3,10s/^# \{0,1\}//p' Makefile
 
 install: $(INSTALLED)
 
@@ -63,14 +67,26 @@ test: $(INSTALLED)
 	@tools/test-servers tests/servers.list
 	@$(BIN)/python -m pytest tests
 
+# Minutes; what cannot run here is said loudly, and is no failure.
+deploy-test: $(INSTALLED)
+	@$(BIN)/python tests/deploy/live
+
 # All of it runs, so that one run names every fault; the end says what failed.
 check: $(INSTALLED)
 	@tools/check $(BIN)
 
 lock: $(INSTALLED)
 	@echo "Resolving the locks ..."
-	@$(UV_COMPILE) --extra all --extra dev --output-file requirements/dev.lock
-	@$(UV_COMPILE) --extra bench --constraint requirements/dev.lock --output-file requirements/bench.lock
+	@$(UV_COMPILE) pyproject.toml --extra all --extra dev --output-file requirements/dev.lock
+	@$(UV_COMPILE) pyproject.toml --extra bench --constraint requirements/dev.lock \
+		--output-file requirements/bench.lock
+	@$(UV_COMPILE) pyproject.toml --extra keyholder --extra rabbitmq --constraint requirements/dev.lock \
+		--output-file requirements/keyholder.lock
+	@$(UV_COMPILE) pyproject.toml --extra evaluator --excludes requirements/evaluator.excludes \
+		--constraint requirements/dev.lock --output-file requirements/evaluator.lock
+	@$(UV_COMPILE) pyproject.toml --extra storage --excludes requirements/storage.excludes \
+		--constraint requirements/dev.lock --output-file requirements/storage.lock
+	@$(BUILD_REQUIRES) | $(UV_COMPILE) - --constraint requirements/dev.lock --output-file requirements/build.lock
 	@! grep -nE '://|^--|file:|/(home|root|tmp|opt|usr)/' requirements/*.lock \
 		|| { echo "a lock holds an address or a path" >&2; exit 1; }
 

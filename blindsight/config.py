@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from blindsight.connections import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
 from blindsight.errors import InvalidArgument
 
+SECRETS_DIR = "BLINDSIGHT_SECRETS_DIR"
+
 
 class ProcessSettings(BaseSettings):
     """What every process has.  A subclass sets `model_config` with its `env_prefix`.
@@ -36,18 +38,24 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads the environment.
+        """Reads the environment, then files of the folder BLINDSIGHT_SECRETS_DIR that are named as settings.
+
+        They are for what holds a password: `blindsight_keyholder_queue_url`.
 
         Raises:
-            InvalidArgument: for an unknown name with the service's prefix, or a bad value.
+            InvalidArgument: for an unknown name with the service's prefix, a bad value, or a folder that is
+                not there.
         """
         prefix = str(cls.model_config.get("env_prefix", ""))
         known = {prefix + name.upper() for name in cls.model_fields}
         unknown = sorted(name for name in os.environ if name.startswith(prefix) and name not in known)
         if unknown:
             raise InvalidArgument(f"unknown setting {unknown[0]}, want one of {', '.join(sorted(known))}")
+        secrets = os.environ.get(SECRETS_DIR)
+        if secrets is not None and not Path(secrets).is_dir():
+            raise InvalidArgument(f"setting {SECRETS_DIR}: {secrets} is no folder")
         try:
-            return cls()
+            return cls(_secrets_dir=secrets)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             name = prefix + "_".join(str(part) for part in first["loc"]).upper()

@@ -27,6 +27,7 @@ from blindsight.trusted.queues import open_queue
 
 def main() -> int:
     """Serves until told to stop; a failure to start is one line."""
+    workers.end_on_sigterm()
     try:
         settings = KeyholderSettings.from_environment()
         if settings.die_with_parent:

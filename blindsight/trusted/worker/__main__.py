@@ -29,6 +29,7 @@ from blindsight.trusted.worker.worker import Worker
 
 def main() -> int:
     """Works until told to stop; a failure to start is one line."""
+    workers.end_on_sigterm()
     try:
         settings = WorkerSettings.from_environment()
         if settings.die_with_parent:

@@ -19,6 +19,7 @@ async def _serve() -> None:
     from blindsight.untrusted.evaluator.service import running
     from blindsight.untrusted.evaluator.settings import EvaluatorSettings
 
+    workers.end_on_sigterm()
     settings = EvaluatorSettings.from_environment()
     logs.configure("evaluator", level=settings.log_level)
     if settings.die_with_parent:

@@ -36,6 +36,14 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_batch_loses_nothing(bulk, co
     finished(job, collection)
 
 
+def soon(condition, seconds=2.0):
+    """Whether it comes true before long."""
+    deadline = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return holds
+
+
 @pytest.mark.timeout(240)
 def test_a_worker_that_is_killed_between_the_commit_and_the_report_stores_nothing_twice(bulk, collection):
     job = collection.ingest_bulk(PHOTOS)
@@ -47,8 +55,7 @@ def test_a_worker_that_is_killed_between_the_commit_and_the_report_stores_nothin
         # Between the worker's question and its report the keyholder falls silent; storage commits.
         time.sleep(moments.uniform(0.05, 0.4))
         keyholder.suspend()
-        time.sleep(0.6)
-        hit = bulk.stored() - bulk.reported() > before
+        hit = soon(lambda: bulk.stored() - bulk.reported() > before)
         if hit:
             worker.kill()
         keyholder.resume()

@@ -1,0 +1,234 @@
+"""Builds the images, runs deploy/compose.yaml, breaks it, and looks whether anything is lost.
+
+`make deploy-test`, not part of `make test`: it takes minutes, and a Docker daemon or the right to start one.
+Where there is neither it says so and ends well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import daemon
+import vault as running
+from vault import Vault
+
+import blindsight
+from blindsight.client import Collection
+from blindsight.client.models import IngestProgress, IngestReport
+from blindsight.demo import views
+from blindsight.errors import Unavailable
+
+OURS = ("storage", "evaluator", "keyholder")
+UNTRUSTED = ("storage", "evaluator")
+PHOTOS = 120
+PORTION = 20
+TRIES = 12
+
+_PACKAGES = r"-packages/"
+FORBIDDEN = {
+    "everywhere": rf"{_PACKAGES}(pip|setuptools|wheel|hatchling|grpc_tools)/"
+    r"|/bin/(pip\d?|gcc|cc|make)$|^/build/",
+    "trusted": r"/blindsight/(untrusted|demo)/",
+    "untrusted": r"/blindsight/(trusted|client|cli|demo|rpc/keyholder)/"
+    rf"|{_PACKAGES}(PIL|tenseal|cryptography|skimage|typer|rich|pika)/|\.bsky$",
+    "evaluator": r"/blindsight/untrusted/storage/",
+    "storage": rf"/blindsight/(untrusted/evaluator|rpc/evaluator)/|{_PACKAGES}(numpy|numba|llvmlite|gmpy2)/",
+}
+
+
+def main() -> int:
+    try:
+        with daemon.running() as about:
+            say(f"Docker: {about}")
+            base = daemon.base_image()
+            say(f"base image: {base}")
+            tag = f"test-{os.getpid()}"
+            try:
+                test(base, tag)
+            finally:
+                running.remove(tag)
+    except daemon.Cannot as error:
+        bar = "=" * 78
+        print(f"{bar}\nmake deploy-test: NOTHING WAS TESTED: {error}\n{bar}", flush=True)
+    return 0
+
+
+def test(base: str, tag: str) -> None:
+    timed("four images built", lambda: running.build(base, tag))
+    timed("each image holds its own zone's code", lambda: check_images(tag))
+    images = running.others(base)
+    say(f"the broker is {images['rabbitmq']}, Prometheus {images['prometheus']}")
+    port = free_port()
+    with running.project(tag, images, port) as vault:
+        timed("all services are healthy", lambda: start(vault))
+        timed("containers are confined", lambda: check_confinement(vault))
+        timed("no untrusted container reaches the keyholder or the world", lambda: check_zones(vault, port))
+        with blindsight.connect(f"127.0.0.1:{port}") as client:
+            photos = client.create_collection("photos")
+            given = {view.name: view.data for view in list(views.gallery())[::3][:PHOTOS]}
+            killed = f"{len(given)} photos ingested, while {', '.join(OURS)} were killed"
+            timed(killed, lambda: ingest(vault, photos, given))
+            timed("every photo is there, to the byte, and is found", lambda: check_photos(photos, given))
+            timed("Prometheus scrapes all services", lambda: check_targets(vault))
+            timed("all stop at SIGTERM with exit code 0, and start again", lambda: restart(vault))
+            timed("every photo is still there", lambda: check_photos(photos, given))
+    say("make deploy-test: all passed")
+
+
+def say(message: str) -> None:
+    print(message, flush=True)
+
+
+def timed(claim: str, check: Callable[[], None]) -> None:
+    started = time.monotonic()
+    check()
+    say(f"ok  {claim}  ({time.monotonic() - started:.0f} s)")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def check_images(tag: str) -> None:
+    for name in (*OURS, "worker"):
+        zone = "untrusted" if name in UNTRUSTED else "trusted"
+        paths = running.files(f"blindsight-{name}:{tag}")
+        assert f"blindsight/{zone}/" in "\n".join(paths), f"{name} lacks its own code"
+        for rule in ("everywhere", zone, name):
+            wrong = sorted(path for path in paths if re.search(FORBIDDEN.get(rule, "$."), path))
+            assert not wrong, f"the image of {name} holds {wrong[:5]}"
+
+
+def start(vault: Vault) -> None:
+    vault.compose("up", "--detach", "keyholder", "prometheus")
+    vault.wait_healthy(*OURS, "rabbitmq")
+
+
+def check_confinement(vault: Vault) -> None:
+    for service in OURS:
+        about = vault.inspect(service)
+        assert about["Config"]["User"] == "10001:10001", service
+        status = vault.python(service, "print(open('/proc/1/status').read())")
+        assert re.search(r"^CapEff:\s0+$", status, re.MULTILINE), f"{service} has capabilities"
+        assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE), f"{service} can get privileges"
+        program = "import pathlib\ntry: pathlib.Path('/opt/x').touch()\nexcept OSError as e: print(e.errno)"
+        assert vault.python(service, program).strip() == "30", f"the root of {service} can be written on"
+
+
+_REACHED = """
+import socket
+for host, port in {places}:
+    try:
+        socket.create_connection((host, port), 2).close()
+        print(host, port)
+    except OSError:
+        pass
+"""
+
+
+def check_zones(vault: Vault, port: int) -> None:
+    networks = vault.inspect("keyholder")["NetworkSettings"]["Networks"]
+    addresses = [network["IPAddress"] for network in networks.values()]
+    assert len(addresses) == 2, addresses
+    ports = vault.inspect("keyholder")["NetworkSettings"]["Ports"]["7420/tcp"]
+    assert ports == [{"HostIp": "127.0.0.1", "HostPort": str(port)}], ports
+    gateways = [network["Gateway"] for network in networks.values() if network["Gateway"]]
+    places = [(host, number) for host in ("keyholder", *addresses) for number in (7420, 9101)]
+    places += [(gateway, port) for gateway in gateways] + [("1.1.1.1", 443)]
+    for service in UNTRUSTED:
+        reached = reached_from(vault, service, places)
+        assert not reached, f"{service} reaches {reached}"
+    # The probe itself is no dud.
+    assert reached_from(vault, "evaluator", [("storage", 7422)]) == "storage 7422"
+    for service in (*UNTRUSTED, "rabbitmq", "prometheus"):
+        published = vault.inspect(service)["NetworkSettings"]["Ports"] or {}
+        assert not any(published.values()), f"{service} publishes {published}"
+
+
+def reached_from(vault: Vault, service: str, places: list[tuple[str, int]]) -> str:
+    return vault.python(service, _REACHED.format(places=places)).strip()
+
+
+def ingest(vault: Vault, photos: Collection, given: dict[str, bytes]) -> None:
+    """Kills one service after the other in the middle; an ingest that fails is made again."""
+    victims = list(OURS)
+    killers: list[threading.Thread] = []
+    outcomes: dict[str, str] = {}
+
+    def strike(progress: IngestProgress) -> None:
+        if victims and progress.done and not any(killer.is_alive() for killer in killers):
+            killers.append(threading.Thread(target=vault.kill, args=(victims.pop(0),)))
+            killers[-1].start()
+
+    failures = 0
+    rest = list(given.items())
+    while rest:
+        # A few at a time, so that every kill finds an ingest that is under way.
+        try:
+            report = photos.ingest(rest[:PORTION], progress=strike)
+        except Unavailable as error:
+            failures += 1
+            say(f"    interrupted: {error.message}")
+            assert failures < TRIES, "no ingest comes through any more"
+            time.sleep(2)
+        else:
+            outcomes |= taken(report)
+            rest = rest[PORTION:]
+        for killer in killers:
+            killer.join()
+    assert not victims, f"nobody killed {victims}"
+    assert outcomes.keys() == given.keys(), "some photo was not taken"
+    vault.wait_healthy(*OURS)
+
+
+def taken(report: IngestReport) -> dict[str, str]:
+    assert report.rejected == 0, [item for item in report.items if item.reason]
+    return {item.path: item.id for item in report.items}
+
+
+def check_photos(photos: Collection, given: dict[str, bytes]) -> None:
+    report = photos.ingest(list(given.items()))  # names their ids, and stores nothing
+    assert (report.stored, report.duplicates) == (0, len(given)), report
+    for name, number in taken(report).items():
+        assert photos.get(number).data == given[name], name
+    for name, data in list(given.items())[::10]:
+        (hits,) = photos.search(data, k=1).results
+        assert hits[0].name == name, f"{name}: found {hits[0].name}"
+
+
+_TARGETS = """
+import urllib.request
+print(urllib.request.urlopen('http://prometheus:9090/api/v1/targets').read().decode())
+"""
+
+
+def check_targets(vault: Vault) -> None:
+    wanted = {*OURS, "rabbitmq", "rabbitmq-queues"}
+    deadline = time.monotonic() + running.HEALTHY_SECONDS
+    while True:
+        targets = json.loads(vault.python("keyholder", _TARGETS))["data"]["activeTargets"]
+        up = {target["labels"]["job"] for target in targets if target["health"] == "up"}
+        if up >= wanted:
+            return
+        assert time.monotonic() < deadline, f"Prometheus does not reach {wanted - up}"
+        time.sleep(2)
+
+
+def restart(vault: Vault) -> None:
+    vault.compose("stop", *OURS[::-1])
+    for service in OURS:
+        code = vault.inspect(service)["State"]["ExitCode"]
+        assert code == 0, f"{service} ended with {code}"
+    start(vault)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The compose file: two networks for the two zones, and containers that are confined."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from blindsight.trusted.keyholder import passphrase
+from blindsight.trusted.keyholder.settings import KeyholderSettings
+from blindsight.untrusted.evaluator.settings import EvaluatorSettings
+from blindsight.untrusted.storage.settings import StorageSettings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FILE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+UNTRUSTED = {"evaluator", "storage", "rabbitmq"}
+SETTINGS = {"keyholder": KeyholderSettings, "evaluator": EvaluatorSettings, "storage": StorageSettings}
+
+
+def networks(name: str) -> set[str]:
+    return set(SERVICES[name]["networks"])
+
+
+def secrets(name: str) -> set[str]:
+    given = SERVICES[name].get("secrets", [])
+    return {one if isinstance(one, str) else one["source"] for one in given}
+
+
+def test_there_are_two_networks_and_the_untrusted_one_has_no_way_out() -> None:
+    assert FILE["networks"] == {"trusted": {}, "untrusted": {"internal": True}}
+
+
+def test_each_service_is_on_the_networks_of_its_zone() -> None:
+    found = {name: networks(name) for name in SERVICES}
+    assert found == {
+        "keyholder": {"trusted", "untrusted"},
+        "worker": {"trusted", "untrusted"},
+        "evaluator": {"untrusted"},
+        "storage": {"untrusted"},
+        "rabbitmq": {"untrusted"},
+        "prometheus": {"trusted", "untrusted"},
+        "grafana": {"trusted"},
+    }
+
+
+def test_the_keyholder_listens_on_its_address_of_the_trusted_network_alone() -> None:
+    environment = SERVICES["keyholder"]["environment"]
+    name = environment["BLINDSIGHT_KEYHOLDER_ADDRESS"].partition(":")[0]
+    assert SERVICES["keyholder"]["networks"] == {"trusted": {"aliases": [name]}, "untrusted": {}}
+    assert environment["BLINDSIGHT_KEYHOLDER_METRICS_HOST"] == name
+
+
+def test_only_the_keyholder_s_port_is_published_and_on_loopback() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"keyholder": ["127.0.0.1:${BLINDSIGHT_PORT:-7420}:7420"]}
+
+
+def test_keys_and_secrets_are_on_the_trusted_side_alone() -> None:
+    mounting = {name for name, one in SERVICES.items() if "keyholder:" in str(one.get("volumes", ""))}
+    assert mounting == {"keyholder", "worker"}
+    assert SERVICES["worker"]["volumes"] == ["keyholder:/keys:ro"]
+    assert {name: secrets(name) for name in SERVICES if secrets(name)} == {
+        "keyholder": {"passphrase", "queue-url"},
+        "worker": {"passphrase", "queue-url"},
+        "rabbitmq": {"rabbitmq-user"},
+        "grafana": {"grafana-password"},
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "privileged" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+    assert {"mem_limit", "cpus", "pids_limit"} <= service.keys()
+    if "build" not in service:  # ours have their user in the image
+        assert not service["user"].startswith("0")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_variable_is_a_setting_that_the_service_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable, value in SERVICES[name]["environment"].items():
+        monkeypatch.setenv(variable, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
+    monkeypatch.setenv(f"BLINDSIGHT_{name.upper()}_DATA", "/data")  # from the image
+    monkeypatch.setenv("BLINDSIGHT_SECRETS_DIR", str(tmp_path))
+    settings = SETTINGS[name].from_environment()
+    assert settings.metrics_port
+    assert str(settings.metrics_port) in SERVICES[name]["expose"]
+
+
+def test_what_a_container_depends_on_is_healthy_first() -> None:
+    for name in ("keyholder", "worker", "evaluator"):
+        conditions = SERVICES[name]["depends_on"].values()
+        assert all(one == {"condition": "service_healthy"} for one in conditions)
+
+
+def test_secrets_are_made_once_in_a_closed_folder_and_fit_each_other(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    before = None
+    for _ in range(2):
+        subprocess.run([DEPLOY / "make-secrets", folder], check=True, capture_output=True)
+        made = {path.name: path.read_text() for path in folder.iterdir()}
+        assert before in (None, made)
+        before = made
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {f"./secrets/{name}" for name in made} == {one["file"] for one in FILE["secrets"].values()}
+    passphrase.from_file(folder / "passphrase")
+    (password,) = re.findall(r"default_pass = (\S+)", made["rabbitmq-user.conf"])
+    assert made["queue-url"].strip() == f"amqp://blindsight:{password}@rabbitmq:5672/%2F"

@@ -1,0 +1,241 @@
+"""What is deployed on Kubernetes: valid, confined, and cut into zones."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from support import kustomize
+from support.kustomize import FOLDER, OVERLAYS, Manifest, containers, pod
+
+TRUSTED, UNTRUSTED = "blindsight-trusted", "blindsight-untrusted"
+PORTS = {"keyholder": 7420, "evaluator": 7421, "storage": 7422, "rabbitmq": 5672}
+ZONES = {
+    "keyholder": TRUSTED,
+    "worker": TRUSTED,
+    "evaluator": UNTRUSTED,
+    "storage": UNTRUSTED,
+    "rabbitmq": UNTRUSTED,
+}
+# Who may open connections to whom.
+WAYS = {
+    ("keyholder", "storage"),
+    ("keyholder", "evaluator"),
+    ("keyholder", "rabbitmq"),
+    ("worker", "keyholder"),
+    ("worker", "storage"),
+    ("worker", "evaluator"),
+    ("worker", "rabbitmq"),
+    ("evaluator", "storage"),
+}
+
+
+@pytest.fixture(params=OVERLAYS)
+def manifests(request: pytest.FixtureRequest) -> tuple[Manifest, ...]:
+    return kustomize.rendered(request.param)
+
+
+def of_kind(manifests: tuple[Manifest, ...], *kinds: str) -> dict[str, Manifest]:
+    return {one["metadata"]["name"]: one for one in manifests if one["kind"] in kinds}
+
+
+def workloads(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
+    return of_kind(manifests, "StatefulSet", "Deployment")
+
+
+def test_there_are_overlays_for_one_node_and_for_production() -> None:
+    assert OVERLAYS == ["production", "single-node"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_it_is_rendered_the_same_with_and_without_kubectl(overlay: str) -> None:
+    def sorted_by_name(found: tuple[Manifest, ...]) -> list[Manifest]:
+        return sorted(
+            found,
+            key=lambda one: (one["kind"], one["metadata"]["name"], one["metadata"].get("namespace", "")),
+        )
+
+    by_kubectl = kustomize.by_kubectl(overlay)
+    if not by_kubectl:
+        pytest.skip("kubectl is not installed")
+    assert sorted_by_name(by_kubectl) == sorted_by_name(kustomize.by_hand(overlay))
+
+
+def test_every_manifest_is_valid_to_the_letter(manifests: tuple[Manifest, ...]) -> None:
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, "1.30", strict=True)
+
+
+def test_each_workload_is_in_the_namespace_of_its_zone(manifests: tuple[Manifest, ...]) -> None:
+    found = {name: one["metadata"]["namespace"] for name, one in workloads(manifests).items()}
+    assert found == ZONES
+    for name, namespace in of_kind(manifests, "Namespace").items():
+        labels = namespace["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        assert name == f"blindsight-{labels['blindsight.zone']}"
+
+
+def test_every_container_is_confined(manifests: tuple[Manifest, ...]) -> None:
+    for name, workload in workloads(manifests).items():
+        about = pod(workload)
+        assert about is not None
+        security = about["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] >= 100, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & about.keys(), name
+        assert not any("hostPath" in volume for volume in about["volumes"]), name
+        for container in containers(workload):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+
+
+def test_no_pod_has_a_token_of_the_cluster(manifests: tuple[Manifest, ...]) -> None:
+    accounts = of_kind(manifests, "ServiceAccount")
+    for name, workload in workloads(manifests).items():
+        about = pod(workload)
+        assert about is not None
+        assert about["automountServiceAccountToken"] is False, name
+        assert accounts[about["serviceAccountName"]]["automountServiceAccountToken"] is False, name
+        # Variables like KEYHOLDER_PORT are no settings.
+        assert about["enableServiceLinks"] is False, name
+
+
+def test_every_container_has_requests_limits_and_probes(manifests: tuple[Manifest, ...]) -> None:
+    for name, workload in workloads(manifests).items():
+        for container in containers(workload):
+            for kind in ("requests", "limits"):
+                assert container["resources"][kind].keys() == {"cpu", "memory"}, (name, kind)
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                assert probe in container, (name, probe)
+            if name in {"keyholder", "evaluator", "storage"}:
+                assert container["livenessProbe"]["grpc"]["port"] == PORTS[name]
+
+
+def test_every_workload_has_a_disruption_budget_that_finds_it(manifests: tuple[Manifest, ...]) -> None:
+    budgets = of_kind(manifests, "PodDisruptionBudget")
+    for name, workload in workloads(manifests).items():
+        wanted = budgets[name]["spec"]["selector"]["matchLabels"].items()
+        assert wanted <= workload["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_services_listen_where_services_and_addresses_say(manifests: tuple[Manifest, ...]) -> None:
+    services = of_kind(manifests, "Service")
+    for name, port in PORTS.items():
+        assert services[name]["spec"]["ports"][0]["port"] == port
+        assert services[name]["metadata"]["namespace"] == ZONES[name]
+    for name, workload in workloads(manifests).items():
+        (container,) = containers(workload)
+        for variable in container["env"]:
+            if variable["name"].endswith("_ADDRESS") and not variable["value"].startswith("0.0.0.0:"):
+                host, _, port = variable["value"].partition(":")
+                peer, _, namespace = host.partition(".")
+                assert (namespace or ZONES[name], int(port)) == (ZONES[peer], PORTS[peer]), variable
+
+
+def test_secrets_are_references_and_the_untrusted_zone_has_only_the_broker_s(
+    manifests: tuple[Manifest, ...],
+) -> None:
+    assert not of_kind(manifests, "Secret")
+    named = {name: set(secrets_named(workload["spec"])) for name, workload in workloads(manifests).items()}
+    assert named == {
+        "keyholder": {"blindsight-keys", "blindsight-passphrase", "blindsight-queue"},
+        "worker": {"blindsight-keys", "blindsight-passphrase", "blindsight-queue"},
+        "evaluator": set(),
+        "storage": set(),
+        "rabbitmq": {"blindsight-broker"},
+    }
+
+
+def secrets_named(value: Any) -> list[str]:
+    """Names of all secrets that a part of a manifest refers to, however deep."""
+    if isinstance(value, list):
+        return [name for one in value for name in secrets_named(one)]
+    if not isinstance(value, dict):
+        return []
+    found = [name for one in value.values() for name in secrets_named(one)]
+    references = [value[key] for key in ("secret", "secretRef", "secretKeyRef") if key in value]
+    return found + [one.get("secretName") or one["name"] for one in references]
+
+
+def selects(peer: dict[str, Any], own_namespace: str, service: str) -> bool:
+    """Whether a peer of a network policy is this service."""
+    assert peer.keys() <= {"namespaceSelector", "podSelector"}, peer
+    assert all(selector.keys() == {"matchLabels"} for selector in peer.values()), peer
+    zone = ZONES[service]
+    names = {"kubernetes.io/metadata.name": zone, "blindsight.zone": zone.removeprefix("blindsight-")}
+    labels = {"app.kubernetes.io/name": service, "blindsight.zone": zone.removeprefix("blindsight-")}
+    in_namespace = (
+        peer["namespaceSelector"]["matchLabels"].items() <= names.items()
+        if "namespaceSelector" in peer
+        else zone == own_namespace
+    )
+    return (
+        in_namespace and peer.get("podSelector", {"matchLabels": {}})["matchLabels"].items() <= labels.items()
+    )
+
+
+def allowed(manifests: tuple[Manifest, ...], direction: str, service: str, other: str, port: int) -> bool:
+    """Whether a service's policy lets it speak to another, or be spoken to by it, at a port."""
+    word = {"egress": "to", "ingress": "from"}[direction]
+    policy = of_kind(manifests, "NetworkPolicy")[service]
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": service}
+    assert policy["metadata"]["namespace"] == ZONES[service]
+    return any(
+        any(selects(peer, ZONES[service], other) for peer in rule[word])
+        and any(one["port"] == port for one in rule["ports"])
+        for rule in policy["spec"][direction]
+    )
+
+
+@pytest.mark.parametrize("source", ZONES)
+@pytest.mark.parametrize("target", PORTS)
+def test_connections_are_possible_on_the_ways_of_the_design_alone(
+    manifests: tuple[Manifest, ...], source: str, target: str
+) -> None:
+    if source == target:
+        return
+    out = allowed(manifests, "egress", source, target, PORTS[target])
+    into = allowed(manifests, "ingress", target, source, PORTS[target])
+    assert (out, into) == ((source, target) in WAYS,) * 2
+
+
+def test_storage_and_the_broker_may_call_nobody(manifests: tuple[Manifest, ...]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    for name in ("storage", "rabbitmq"):
+        assert "Egress" in policies[name]["spec"]["policyTypes"]
+        assert not policies[name]["spec"].get("egress")
+    assert len(policies["evaluator"]["spec"]["egress"]) == 2  # storage, and names
+
+
+def test_both_zones_deny_what_nothing_allows(manifests: tuple[Manifest, ...]) -> None:
+    denials = [one for one in manifests if one["metadata"]["name"] == "nothing-by-default"]
+    assert {one["metadata"]["namespace"] for one in denials} == {TRUSTED, UNTRUSTED}
+    for denial in denials:
+        assert denial["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_in_production_no_node_runs_both_zones_and_workers_follow_the_queue() -> None:
+    manifests = kustomize.rendered("production")
+    for name, workload in workloads(manifests).items():
+        about = pod(workload)
+        assert about is not None
+        assert about["nodeSelector"] == {"blindsight.zone": ZONES[name].removeprefix("blindsight-")}
+    (scaler,) = of_kind(manifests, "HorizontalPodAutoscaler").values()
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "worker"
+    assert "replicas" not in workloads(manifests)["worker"]["spec"]
+    metric = scaler["spec"]["metrics"][0]["external"]["metric"]["name"]
+    assert metric in (FOLDER.parent / "README.md").read_text()
+
+
+def test_no_manifest_holds_what_looks_like_a_secret() -> None:
+    for path in FOLDER.rglob("*.yaml"):
+        assert "kind: Secret" not in path.read_text(), path
+        assert not re.search(r"(?i)(stringData|password:|amqps?://)", path.read_text()), path
+        assert list(yaml.safe_load_all(path.read_text())), path
