@@ -17,8 +17,9 @@ from blindsight.trusted.keyholder.vault import OpenCollection
 from blindsight.trusted.queues import Message, open_queue
 from blindsight.trusted.worker import patience
 from blindsight.trusted.worker.batches import Batches
-from blindsight.trusted.worker.opening import Opened, Room, state_of
+from blindsight.trusted.worker.opening import Opened, state_of
 from blindsight.trusted.worker.patience import patiently
+from blindsight.trusted.worker.room import Room
 
 
 @pytest.fixture
