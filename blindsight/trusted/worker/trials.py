@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from blindsight import logs
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.trusted.keyholder.jobs.envelope import QueuedPhoto
 from blindsight.trusted.keyholder.jobs.records import Trial, TrialState
-from blindsight.trusted.keyholder.photos import PreparedPhoto
+from blindsight.trusted.keyholder.operations.photos import PreparedPhoto
 from blindsight.trusted.worker.patience import patiently
 from blindsight.trusted.worker.peers import KeyholderClient
 from blindsight.trusted.worker.room import Room
@@ -31,12 +32,16 @@ class Trials:
     Args:
         keyholder: keeps the record.
         room: where photos are opened.
+        warm: starts the processes that open them, so that a trial lasts as long as a photo takes and no longer.
         most: a photo over which so many died is given up.
     """
 
-    def __init__(self, keyholder: KeyholderClient, room: Room, most: int) -> None:
+    def __init__(
+        self, keyholder: KeyholderClient, room: Room, warm: Callable[[], Awaitable[None]], most: int
+    ) -> None:
         self._keyholder = keyholder
         self._room = room
+        self._warm = warm
         self._most = most
 
     async def run(
@@ -54,6 +59,8 @@ class Trials:
         trial = Trial(photo.job_id, photo.number, os.urandom(16))
         await self._step_back(await self._note(trial, TrialState.PLANNED))
         async with self._room.all():
+            with suppress(Unavailable):
+                await self._warm()
             await self._note(trial, TrialState.BEGUN)
             try:
                 prepared = await prepare()
