@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.keyholder.jobs.settings import QueueSettings
-from blindsight.trusted.queues import Settings, open_queue
+from blindsight.trusted.queues import Queue, Settings, open_queue
 from support.services import Process, Services
 from support.storage import Client
 
@@ -34,7 +35,8 @@ class BulkServices(Services):
 
     def __post_init__(self) -> None:
         self.queue_url = self.queue_url or f"embedded:{self.folder / 'queue.db'}"
-        self.settings = {**self.settings, "keyholder": {**self._queue_settings(), "workers": "1"}}
+        own = {**self.settings.get("keyholder", {}), **self._queue_settings(), "workers": "1"}
+        self.settings = {**self.settings, "keyholder": own}
 
     def _queue_settings(self) -> dict[str, str]:
         return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}
@@ -61,11 +63,52 @@ class BulkServices(Services):
 
     def worker(self, **settings: str) -> Process:
         """Starts a worker."""
+        process = self.launch_worker(**settings)
+        process.ready()
+        return process
+
+    def launch_worker(self, **settings: str) -> Process:
+        """Starts a worker, and does not wait until it is ready."""
         own = self.worker_settings(**settings)
         process = Process("worker", own, self.folder / "worker.log", extra=self.extra)
-        process.start()
+        process.launch()
         self.workers.append(process)
         return process
+
+    def restart_keyholder(self, **settings: str) -> None:
+        """Stops it, and starts it with these settings beside or instead of those that it had."""
+        keyholder = self["keyholder"]
+        keyholder.stop()
+        keyholder.environment |= settings
+        keyholder.start()
+
+    @contextmanager
+    def another_queue(self, **settings: str) -> Iterator[None]:
+        """Keyholder and workers have another queue until the end of the block.
+
+        Args:
+            settings: of the queue.
+        """
+        before = self.queue_url, self.queue
+        name = f"test.{os.urandom(6).hex()}"
+        if self.at_broker:
+            self.queue = {**self.queue, "queue_name": name, **settings}
+        else:
+            self.queue_url, self.queue = f"embedded:{self.folder / name}", {**self.queue, **settings}
+        had = {**self["keyholder"].environment}
+        self.restart_keyholder(**self._queue_settings())
+        try:
+            yield
+        finally:
+            self.stop_workers()
+            self.queue_url, self.queue = before
+            self["keyholder"].environment = had
+            self.restart_keyholder()
+
+    @property
+    def at_broker(self) -> bool:
+        """Whether the queue is at a broker."""
+        return self.queue_url.startswith("amqp")
 
     def stop_workers(self) -> None:
         """SIGTERM to all of them."""
@@ -83,16 +126,23 @@ class BulkServices(Services):
             answer = client.stub.ListCollections(storage_pb2.ListCollectionsRequest())
         return sum(one.items for one in answer.collections)
 
-    def held(self) -> int | None:
-        """Messages that workers have; None where the queue does not tell."""
-        with open_queue(self.queue_url, self.opened_with) as queue:
-            return queue.depth().unacknowledged
+    def open_queue(self) -> Queue:
+        """The queue, for a test to look at."""
+        return open_queue(self.queue_url, self.opened_with)
+
+    def deaths(self, number: int) -> int:
+        """Trials of item `number` of any job that have no end yet."""
+        query = "SELECT COUNT(*) FROM trials WHERE number = ?"
+        return self._account(query, number)
 
     def reported(self) -> int:
         """Items that the account has as stored, read from its file while the keyholder may be stopped."""
+        return self._account("SELECT SUM(done) FROM jobs")
+
+    def _account(self, query: str, *values: int) -> int:
         path = self.folder / "keyholder" / "jobs.db"
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            return db.execute("SELECT TOTAL(done) FROM jobs").fetchone()[0]
+            return db.execute(query, values).fetchone()[0] or 0
 
 
 def assert_holds(collection: Collection, photos: Sequence[tuple[str, bytes]]) -> None:

@@ -46,7 +46,7 @@ class Disk:
 
 @contextmanager
 def disk(folder: Path, size_bytes: int) -> Iterator[Disk]:
-    """A new disk over a folder; without the rights for it, which a user namespace gives, tests are skipped."""
+    """A new disk over a folder; tests are skipped where a user namespace gives no right to mount."""
     folder.mkdir(exist_ok=True)
     mount = f'mount -t tmpfs -o size={size_bytes} tmpfs "$0" && echo mounted && exec sleep infinity'
     keeper = subprocess.Popen([*_ALONE, "sh", "-c", mount, str(folder)], stdout=subprocess.PIPE)

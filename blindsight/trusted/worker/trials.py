@@ -32,7 +32,7 @@ class Trials:
     Args:
         keyholder: keeps the record.
         room: where photos are opened.
-        warm: starts the processes that open them, so that a trial lasts as long as a photo takes and no longer.
+        warm: starts the processes that open them, so that a trial lasts no longer than its photo takes.
         most: a photo over which so many died is given up.
     """
 
