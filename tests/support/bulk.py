@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
+
+import psutil
 
 from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.keyholder.jobs.settings import QueueSettings
+from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.settings import KEY_FILE_NAME
 from blindsight.trusted.queues import Queue, Settings, open_queue
-from support.services import Process, Services
+from support.services import Process, Services, variables
 from support.storage import Client
 
+TEMPLATE = Path(__file__).with_name("worker_template.py")
 # Short enough that a test need not wait long for what a killed worker held.
 SILENCE_SECONDS = 2
 
@@ -38,6 +47,16 @@ class BulkServices(Services):
         own = {**self.settings.get("keyholder", {}), **self._queue_settings(), "workers": "1"}
         self.settings = {**self.settings, "keyholder": own}
 
+    def start(self) -> BulkServices:
+        """Starts them with a key file whose passphrase is cheap to try: each process of a test tries it."""
+        data, secret = (self.folder / name for name in ("keyholder", "keyholder.passphrase"))
+        data.mkdir()
+        passphrase.generate(secret)
+        with patch.object(keyfile, "SCRYPT_N", 1 << 10):
+            keyfile.write(data / KEY_FILE_NAME, keys.create(), passphrase.from_file(secret))
+        super().start()
+        return self
+
     def _queue_settings(self) -> dict[str, str]:
         return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}
 
@@ -50,7 +69,7 @@ class BulkServices(Services):
         """Settings of a worker of these services."""
         keyholder = self.keyholder_settings("keyholder")
         return {
-            "key_file": str(Path(keyholder["data"]) / "keys.bsky"),
+            "key_file": str(Path(keyholder["data"]) / KEY_FILE_NAME),
             "passphrase_file": keyholder["passphrase_file"],
             "keyholder_address": self.address("keyholder"),
             "storage_address": self.address("storage"),
@@ -74,6 +93,31 @@ class BulkServices(Services):
         process.launch()
         self.workers.append(process)
         return process
+
+    @contextmanager
+    def quick_workers(self, **settings: str) -> Iterator[Callable[[], psutil.Process]]:
+        """Starts many workers with the same settings, without the time that imports take."""
+        own = {**self.worker_settings(**settings), "die_with_parent": "true"}
+        environment = json.dumps(variables("worker", own)) + "\n"
+        with (self.folder / "worker.log").open("ab") as log:
+            template = subprocess.Popen(
+                [sys.executable, TEMPLATE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+        def start() -> psutil.Process:
+            assert template.stdin is not None
+            assert template.stdout is not None
+            template.stdin.write(environment)
+            template.stdin.flush()
+            return psutil.Process(json.loads(template.stdout.readline())["process_id"])
+
+        with template:
+            yield start
+            template.kill()
 
     def restart_keyholder(self, **settings: str) -> None:
         """Stops it, and starts it with these settings beside or instead of those that it had."""
