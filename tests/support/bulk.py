@@ -36,10 +36,12 @@ class BulkServices(Services):
     Args:
         queue_url: of the queue; empty for one in a file of this folder.
         queue: settings of the queue beside the name.
+        cheap_keys: start with a key file whose passphrase is cheap to try, as each process of a test does.
     """
 
     queue_url: str = ""
     queue: dict[str, str] = field(default_factory=dict)
+    cheap_keys: bool = True
     workers: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,12 +50,13 @@ class BulkServices(Services):
         self.settings = {**self.settings, "keyholder": own}
 
     def start(self) -> BulkServices:
-        """Starts them with a key file whose passphrase is cheap to try: each process of a test tries it."""
-        data, secret = (self.folder / name for name in ("keyholder", "keyholder.passphrase"))
-        data.mkdir()
-        passphrase.generate(secret)
-        with patch.object(keyfile, "SCRYPT_N", 1 << 10):
-            keyfile.write(data / KEY_FILE_NAME, keys.create(), passphrase.from_file(secret))
+        """Starts the three services."""
+        if self.cheap_keys:
+            data, secret = (self.folder / name for name in ("keyholder", "keyholder.passphrase"))
+            data.mkdir()
+            passphrase.generate(secret)
+            with patch.object(keyfile, "SCRYPT_N", 1 << 10):
+                keyfile.write(data / KEY_FILE_NAME, keys.create(), passphrase.from_file(secret))
         super().start()
         return self
 

@@ -28,7 +28,7 @@ def broker(broker_folder):
         running.start()
         yield running
     finally:
-        running.stop()
+        running.kill()
 
 
 @pytest.fixture(scope="session", params=["embedded", "rabbitmq"])
