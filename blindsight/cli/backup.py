@@ -62,7 +62,7 @@ def backup(
     if data is None:
         with _metered("verifying") as tell:
             found = _check(folder, tell)
-        _tell("whole", [folder], [found], started, as_json=as_json)
+        _tell("whole:", [folder], [found], started, as_json=as_json)
         return
     from blindsight.backups.saving import save
 
@@ -71,7 +71,7 @@ def backup(
     with _metered("backing up") as tell:
         made = save(kept, folder, tell)
     _warn(folder, made)
-    _tell("backup", [folder], [made], started, as_json=as_json)
+    _tell("backed up to", [folder], [made], started, as_json=as_json)
 
 
 def restore(
@@ -153,7 +153,7 @@ def _out_of_order(found: Sequence[Manifest]) -> bool:
 
 
 def _tell(
-    event: str,
+    what: str,
     folders: Sequence[Path],
     found: Sequence[Manifest],
     started: float,
@@ -168,13 +168,13 @@ def _tell(
             for folder, one in zip(folders, found, strict=True)
         ]
         place = {"data": str(data)} if data is not None else {}
-        output.document({"event": event, **place, "backups": backups, "seconds": seconds})
+        output.document({**place, "backups": backups, "seconds": seconds})
         return
     for folder, one in zip(folders, found, strict=True):
         _show(one)
         moment = datetime.fromtimestamp(one.created_unix_seconds).astimezone()
         taken = f"{output.size(one.size_bytes)} of {moment:%Y-%m-%d %H:%M:%S %Z}"
-        output.answer(f"{event} {folder}: {taken}, in {output.duration(seconds)}")
+        output.answer(f"{what} {folder}, {taken}, in {output.duration(seconds)}")
     if data is not None:
         output.answer(f"start it with: blindsight up --data {data}")
 
@@ -182,7 +182,7 @@ def _tell(
 def _show(one: Manifest) -> None:
     files = output.table("file", "zone", "size", "holds", right=("size",))
     for entry in one.files:
-        counts = ", ".join(f"{number:,} {name}" for name, number in entry.counts.items())
+        counts = ", ".join(f"{name}: {number:,}" for name, number in entry.counts.items())
         zone = Text(entry.zone, style=ZONE_STYLES.get(entry.zone, ""))
         files.add_row(entry.path, zone, output.size(entry.size_bytes), counts)
     output.show(files)
