@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from blindsight.trusted.keyholder import passphrase
+from blindsight.trusted.keyholder.keyring import passphrase
 from blindsight.trusted.keyholder.settings import KeyholderSettings
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
 from blindsight.untrusted.storage.settings import StorageSettings
