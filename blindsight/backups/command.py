@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blindsight.backups.checking import check
 from blindsight.backups.manifest import Manifest
-from blindsight.backups.parts import Kept, Service, kept_by
+from blindsight.backups.parts import Service, kept_by
 from blindsight.backups.restoring import restore
 from blindsight.backups.saving import save
 from blindsight.errors import BlindsightError, InvalidArgument
@@ -40,15 +40,11 @@ def _done(service: Service, arguments: Sequence[str]) -> Manifest:
     variable = f"BLINDSIGHT_{service.name.upper()}_DATA"
     data = os.environ.get(variable)
     if action == "verify":
-        return check(folder, _kept(service, Path()))
+        return check(folder, kept_by(service, Path()))
     if data is None:
         raise InvalidArgument(f"no data folder, want {variable}")
     if action == "save":
-        return save(_kept(service, Path(data)), folder)
+        return save(kept_by(service, Path(data)), folder)
     if action == "restore":
-        return restore([folder], _kept(service, Path(data)), Path(data))[0]
+        return restore([folder], kept_by(service, Path(data)), Path(data))[0]
     raise InvalidArgument(f"cannot {action}, want save, verify or restore")
-
-
-def _kept(service: Service, data: Path) -> list[Kept]:
-    return kept_by(service, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -176,7 +177,7 @@ def _tell(
         taken = f"{output.size(one.size_bytes)} of {moment:%Y-%m-%d %H:%M:%S %Z}"
         output.answer(f"{what} {folder}, {taken}, in {output.duration(seconds)}")
     if data is not None:
-        output.answer(f"start it with: blindsight up --data {data}")
+        output.answer(f"start it with: blindsight up --data {shlex.quote(str(data))}")
 
 
 def _show(one: Manifest) -> None:

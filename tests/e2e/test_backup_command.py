@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.backups import files
+from support.backups import files, rewrite
 from support.command import Up, run, run_on_terminal
 from support.photos import encoded, many, photo
 from support.services import wait_until
@@ -265,10 +266,23 @@ def test_each_zone_is_copied_without_the_others(copied, tmp_path):
     assert held["untrusted"] == {"storage/storage.sqlite3"}
     assert held["trusted"] == {"queue/ingest.db", "keyholder/jobs.db", "keyholder/keys.bsky"}
     both = (str(tmp_path / "untrusted"), str(tmp_path / "trusted"))
-    assert run("restore", *both, "--data", str(tmp_path / "data")).returncode == 0
+    done = run("restore", *both, "--data", str(tmp_path / "data"))
+    assert (done.returncode, done.stderr) == (0, "")
     assert files(tmp_path / "data") == held["trusted"] | held["untrusted"]
     done = run("up", "--data", str(tmp_path / "data"), "--port", "0")
     assert "want --passphrase-file FILE" in done.stderr
+    rewrite(tmp_path / "untrusted", lambda content: content.update(created_unix_seconds=1))
+    done = run("restore", *both, "--data", str(tmp_path / "again"))
+    assert done.returncode == 0
+    assert "storage's backup is older than the keyholder's" in done.stderr
+
+
+def test_photos_that_wait_in_a_queue_elsewhere_are_told_of(copied, tmp_path):
+    assert run("restore", str(copied.backup), "--data", str(tmp_path / "data")).returncode == 0
+    shutil.rmtree(tmp_path / "data" / "queue")
+    done = run("backup", str(tmp_path / "copy"), "--data", str(tmp_path / "data"))
+    assert done.returncode == 0
+    assert "photos wait in a queue that is not in this data folder, nor in the backup" in done.stderr
 
 
 @pytest.mark.parametrize(
