@@ -62,7 +62,7 @@ def test_photos_that_a_queue_gives_up_are_listed_and_can_be_tried_again(bulk, co
     with bulk.another_queue(queue_max_deliveries="2"), bulk.open_queue() as queue:
         job = collection.ingest_bulk(PHOTOS[:5])
         for _ in range(2):
-            worker = bulk.worker(linger_seconds="60")  # it holds all of them, and stores none
+            worker = bulk.worker(linger_seconds="600")  # it holds all of them, and stores none
             wait_until(lambda: queue.depth().unacknowledged == 5, what="all photos with the worker")
             worker.kill()
             wait_until(lambda: queue.depth().unacknowledged == 0, what="the worker's lease to run out")
