@@ -107,7 +107,7 @@ def test_imports_that_ended_long_ago_are_forgotten_unless_something_of_theirs_ca
     good = collection.ingest_bulk(PHOTOS[:3])
     bad = collection.ingest_bulk([("notes.txt", b"no photo")])
     assert (good.wait().done, bad.wait().failed) == (3, 1)
-    bulk.restart_keyholder(keep_jobs_days="0.00001")
+    bulk.restart_keyholder(keep_jobs_days="1e-9")  # the account counts seconds
     wait_until(lambda: good.import_id not in {one.import_id for one in vault.imports()}, what="oblivion")
     assert bad.info().failed == 1
     with pytest.raises(NotFound):
