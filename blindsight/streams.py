@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from typing import TypeVar
 
 from blindsight.errors import InvalidArgument, ResourceExhausted
 
@@ -15,6 +17,8 @@ MAX_MESSAGE_BYTES = 4 << 20
 MAX_PHOTO_BYTES = 64 << 20
 # Ciphertexts of one weighted sum: the keyholder does not encrypt more, the evaluator does not take more.
 MAX_COMBINE_BYTES = 256 << 20
+
+Part = TypeVar("Part")
 
 
 def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -97,3 +101,22 @@ async def receive(source: AsyncIterator[bytes], receiver: Receiver) -> bytes:
         except StopAsyncIteration:
             break
     return receiver.finish()
+
+
+async def until(stopping: asyncio.Event, source: AsyncIterator[Part]) -> AsyncIterator[Part]:
+    """What a source yields until an event is set; what it is waiting for then is left to it."""
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        while not stopping.is_set():
+            coming = asyncio.ensure_future(anext(source, None))
+            await asyncio.wait({coming, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+                return
+            part = coming.result()
+            if part is None:
+                return
+            yield part
+    finally:
+        stopped.cancel()

@@ -23,6 +23,8 @@ MODULES = {
     "worker": "blindsight.trusted.worker",
 }
 START_SECONDS = 60
+# Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
+PATIENCE_SECONDS = 5
 STOP_SECONDS = 20
 
 
@@ -63,7 +65,7 @@ class Process:
 
         Call it in the main thread: the service ends when the thread that started it does.
         """
-        settings = {**self.environment, "die_with_parent": "true"}
+        settings = {"patience_seconds": str(PATIENCE_SECONDS), **self.environment, "die_with_parent": "true"}
         if self.address:
             settings["address"] = self.address
         with self.log.open("ab") as log:
