@@ -17,13 +17,11 @@ from grpc_reflection.v1alpha import reflection
 from blindsight import logs
 from blindsight.connections import KEEPALIVE_SECONDS, server_options
 from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.health import LIVENESS, READINESS
 from blindsight.interceptors import RequestInterceptor
 from blindsight.shutdown import Shutdown
 from blindsight.streams import MAX_MESSAGE_BYTES
 
-# What health checks ask for.  Liveness: the process answers; only a restart helps one that does not.
-# Readiness, which the empty name and those of the proto services mean too: it may be given work.
-LIVENESS, READINESS = "liveness", "readiness"
 # For what was refused, or watches the health, to get its answer before connections are closed.
 _LAST_WORDS_SECONDS = 0.2
 # Of `mallopt`, in glibc's malloc.h.

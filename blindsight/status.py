@@ -92,13 +92,13 @@ def never_began(error: grpc.RpcError) -> bool:
     """
     info = _error_info(error)
     if info is not None:
-        return info.reason == errors.Draining.reason
+        return bool(info.reason == errors.Draining.reason)
     if error.code() is grpc.StatusCode.CANCELLED:
         # What gRPC makes of a call that reaches a server in the moment when it closes.  One that had begun
         # ends with a reason: see `interceptors`.
         return True
     details = str(error.details() or "")
-    return bool(error.code() is grpc.StatusCode.UNAVAILABLE) and details.startswith(_NEVER_CONNECTED)
+    return details.startswith(_NEVER_CONNECTED)
 
 
 def is_lost(error: grpc.RpcError) -> bool:
@@ -106,7 +106,8 @@ def is_lost(error: grpc.RpcError) -> bool:
     if never_began(error):
         return True
     broken = error.code() is grpc.StatusCode.INTERNAL and error.details() == _BROKEN_WRITE
-    return _error_info(error) is None and (broken or error.code() is grpc.StatusCode.UNAVAILABLE)
+    lost = broken or error.code() is grpc.StatusCode.UNAVAILABLE
+    return bool(lost) and _error_info(error) is None
 
 
 def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:

@@ -97,19 +97,20 @@ class Process:
         """kill -9."""
         assert self.popen is not None
         self.popen.kill()
-        self._reap()
+        self.wait()
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         if self.popen is None or self.popen.poll() is not None:
-            return self._reap()
+            return self.wait()
         self.popen.send_signal(signal.SIGTERM)
-        return self._reap()
+        return self.wait()
 
-    def _reap(self) -> int:
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Waits for its end; returns the exit code."""
         if self.popen is None:
             return 0
-        code = self.popen.wait(STOP_SECONDS)
+        code = self.popen.wait(seconds)
         if self.popen.stdout is not None:
             self.popen.stdout.close()
         return code

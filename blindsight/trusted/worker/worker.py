@@ -119,6 +119,8 @@ class Worker:
     async def _finish(self, batch: Sequence[Opened]) -> None:
         """Stores a batch, reports it and settles its messages, in this order."""
         left = list(batch)
+        # Of several jobs' messages the first one names the calls; the line at the end has them all.
+        logs.request_id.set(left[0].photo.request_id)
         try:
             left = await self._without_stopped(batch)
             stored = await self._store(left)
@@ -129,9 +131,15 @@ class Worker:
             await asyncio.sleep(_AWAY_SECONDS)
             await self._settle([one.delivery.nack for one in left])
         else:
+            self._note(stored)
             for report in reports:
                 metrics.WORKER_ITEMS.labels(report.state.name.lower()).inc()
             await self._settle([_ending(one) for one in stored])
+
+    def _note(self, stored: Sequence[Opened]) -> None:
+        jobs = sorted({one.photo.job_id.hex() for one in stored})
+        requests = sorted({one.photo.request_id for one in stored})
+        logs.get().info("batch_done", items=len(stored), jobs=jobs, request_ids=requests)
 
     async def _store(self, batch: Sequence[Opened]) -> list[Opened]:
         collection = next((one.collection for one in batch if one.collection is not None), None)

@@ -106,6 +106,7 @@ class Imports:
         collection_id = collection.record.collection_id
         self._names[collection_id] = name
         job = await asyncio.to_thread(self._store.open, collection_id, request_id)
+        logs.get().info("import_opened", job=job.job_id.hex())
         yield job
         if job.state is not JobState.RECEIVING:
             return
@@ -128,7 +129,15 @@ class Imports:
         except BlindsightError as error:
             outcome = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
         else:
-            queued = QueuedPhoto(job.job_id, photo.index, job.collection_id, photo.id, photo.name, photo.data)
+            queued = QueuedPhoto(
+                job.job_id,
+                photo.index,
+                job.collection_id,
+                photo.id,
+                photo.name,
+                photo.data,
+                logs.request_id.get(),
+            )
             await self._publish(job, await asyncio.to_thread(self._envelopes.seal, queued))
         name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
         sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
