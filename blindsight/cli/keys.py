@@ -67,21 +67,21 @@ def create(
 
 def read_passphrase(path: Path) -> Secret:
     """The first line of a file."""
-    from blindsight.trusted.keyholder import passphrase
+    from blindsight.trusted.keyholder.keyring import passphrase
 
     return passphrase.from_file(path)
 
 
 def ask_passphrase(*, twice: bool) -> Secret:
     """Asks on the terminal; twice for a new one."""
-    from blindsight.trusted.keyholder import passphrase
+    from blindsight.trusted.keyholder.keyring import passphrase
 
     return passphrase.from_prompt(twice=twice)
 
 
 def generate_passphrase(path: Path) -> Secret:
     """Makes one into a new file, mode 0600."""
-    from blindsight.trusted.keyholder import passphrase
+    from blindsight.trusted.keyholder.keyring import passphrase
 
     return passphrase.generate(path)
 
@@ -96,8 +96,8 @@ class Created:
 
 def create_key_file(path: Path, passphrase: Secret) -> Created:
     """Makes a key set and seals it into a new file."""
-    from blindsight.trusted.keyholder import keyfile
-    from blindsight.trusted.keyholder import keys as key_sets
+    from blindsight.trusted.keyholder.keyring import keyfile
+    from blindsight.trusted.keyholder.keyring import keys as key_sets
 
     seconds: dict[str, float] = {}
     made = key_sets.create(tell=seconds.__setitem__)

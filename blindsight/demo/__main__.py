@@ -28,7 +28,9 @@ from blindsight.client.models import Hit, IngestProgress, SearchTimings
 from blindsight.demo.sheet import Match, Row, contact_sheet, what_the_server_holds
 from blindsight.demo.views import View, gallery, queries
 from blindsight.errors import BlindsightError
-from blindsight.trusted.keyholder import embedders, images, sealing
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted.keyholder.keyring import sealing
 
 OUT = Path("demo-out")
 NAME = "photos"

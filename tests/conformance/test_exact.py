@@ -9,7 +9,7 @@ from support.schemes import Pair
 from blindsight.columns import Layout
 from blindsight.errors import InvalidVector
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyholder import keys
+from blindsight.trusted.keyholder.keyring import keys
 
 EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.scheme is Scheme.BFV]
 

@@ -12,10 +12,10 @@ from blindsight.additive.query import check_weights, read_queries
 from blindsight.columns import Layout
 from blindsight.errors import InvalidArgument, InvalidCiphertext
 from blindsight.parameters import PAILLIER_3072
-from blindsight.trusted.keyholder import packed
-from blindsight.trusted.keyholder.channels import UNIT, SquaredCosine
-from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.additive import packed
 from blindsight.trusted.keyholder.similarity import METRICS, make
+from blindsight.trusted.keyholder.similarity.channels import UNIT, SquaredCosine
+from blindsight.trusted.keyholder.similarity.linear import Metric
 
 SLOTS = PAILLIER_3072.slots
 RNG = np.random.default_rng(11)

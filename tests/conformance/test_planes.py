@@ -8,7 +8,7 @@ from blindsight import residues
 from blindsight.errors import InvalidVector
 from blindsight.parameters import PARAMETER_SETS, Scheme
 from blindsight.planes import PlaneLayout
-from blindsight.trusted.keyholder import keys
+from blindsight.trusted.keyholder.keyring import keys
 from blindsight.untrusted.evaluator import prng
 from blindsight.untrusted.evaluator.schemes import Side, prepare
 

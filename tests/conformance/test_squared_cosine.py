@@ -11,8 +11,8 @@ from support.schemes import Pair
 from blindsight.columns import Layout, widest_stride
 from blindsight.errors import InvalidVector
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyholder import keys
-from blindsight.trusted.keyholder.channels import UNIT, SquaredCosine
+from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.keyholder.similarity.channels import UNIT, SquaredCosine
 
 SIDE = 64
 DIMENSION = 3 * SIDE * SIDE

@@ -13,7 +13,7 @@ import yaml
 
 from blindsight.config import DRAIN_SECONDS
 from blindsight.shutdown import CLOSING_SECONDS
-from blindsight.trusted.keyholder import passphrase
+from blindsight.trusted.keyholder.keyring import passphrase
 from blindsight.trusted.keyholder.settings import KeyholderSettings
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
 from blindsight.untrusted.storage.settings import StorageSettings

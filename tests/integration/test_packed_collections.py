@@ -13,7 +13,7 @@ from support.services import Process
 import blindsight
 from blindsight.errors import InvalidArgument, KeyFileError
 from blindsight.parameters import PAILLIER_3072
-from blindsight.trusted.keyholder import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
 
 RNG = np.random.default_rng(5)
 SLOTS = PAILLIER_3072.slots

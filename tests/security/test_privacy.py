@@ -22,8 +22,10 @@ import blindsight
 from blindsight.client import Vault
 from blindsight.errors import BlindsightError, InvalidVector, NotFound
 from blindsight.parameters import CKKS_4096
-from blindsight.trusted.keyholder import embedders, images, keyfile, passphrase
-from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted.keyholder.keyring import keyfile, passphrase
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.secrets import Secret
 
 UNTRUSTED = ("storage", "evaluator")

@@ -21,7 +21,8 @@ from blindsight.residues import CiphertextBlock, Residues, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
 from blindsight.streams import CHUNK_BYTES, chunks
-from blindsight.trusted.keyholder import keys, schemes
+from blindsight.trusted.keyholder import schemes
+from blindsight.trusted.keyholder.keyring import keys
 from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.storage.records import Append, AppendHeader, CollectionRecord, Region, SegmentId
 from support import storage

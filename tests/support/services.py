@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from blindsight.trusted.keyholder import passphrase
+from blindsight.trusted.keyholder.keyring import passphrase
 
 MODULES = {
     "storage": "blindsight.untrusted.storage",

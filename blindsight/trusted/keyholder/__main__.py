@@ -15,10 +15,10 @@ from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.server import Service, check_bind
 from blindsight.shutdown import Shutdown
-from blindsight.trusted.keyholder import keyfile, keys, passphrase
 from blindsight.trusted.keyholder.jobs import servicer as imports
 from blindsight.trusted.keyholder.jobs.store import JobStore
-from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.keyholder.service import Keyholder
 from blindsight.trusted.keyholder.servicer import SERVICE_NAME, register
@@ -86,7 +86,7 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
 
 def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
     register(keyholder, server)
-    imports.register(keyholder, server)
+    imports.register(keyholder.keys, lambda: keyholder.imports, server)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from blindsight.errors import DataLoss
 from blindsight.parameters import Parameters, by_name
 from blindsight.planes import Integers, PlaneLayout
 from blindsight.trusted.keyholder.embedders.pixels import CHANNELS
-from blindsight.trusted.keyholder.linear import Linear, Metric
 from blindsight.trusted.keyholder.similarity import make
+from blindsight.trusted.keyholder.similarity.linear import Linear, Metric
 
 
 @dataclass(frozen=True, slots=True)

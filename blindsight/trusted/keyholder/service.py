@@ -19,23 +19,23 @@ from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFou
 from blindsight.planes import Integers
 from blindsight.streams import until
 from blindsight.trusted.keyholder import embedders
-from blindsight.trusted.keyholder.combine import Combine
-from blindsight.trusted.keyholder.crypto import Crypto
-from blindsight.trusted.keyholder.ingest import Ingest, ItemResult, Progress, Vectors
+from blindsight.trusted.keyholder.collections.repack import Repack, RepackProgress, worthwhile
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.writer import Writer
+from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.jobs.bulk import BulkIngest
 from blindsight.trusted.keyholder.jobs.imports import Imports
 from blindsight.trusted.keyholder.jobs.store import JobStore
-from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.keyring.keys import KeySet
+from blindsight.trusted.keyholder.operations.combine import Combine
+from blindsight.trusted.keyholder.operations.ingest import Ingest, ItemResult, Progress, Vectors
+from blindsight.trusted.keyholder.operations.photos import Photo
+from blindsight.trusted.keyholder.operations.planes import Planes
+from blindsight.trusted.keyholder.operations.search import Search
+from blindsight.trusted.keyholder.operations.verify import Input, Settings, Verification, Verify
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
-from blindsight.trusted.keyholder.photos import Photo
-from blindsight.trusted.keyholder.planes import Planes
 from blindsight.trusted.keyholder.records import ItemMetadata, PeerStatus
-from blindsight.trusted.keyholder.repack import Repack, RepackProgress, worthwhile
-from blindsight.trusted.keyholder.search import Search
 from blindsight.trusted.keyholder.slots import handles_from_bytes
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.verify import Input, Settings, Verification, Verify
-from blindsight.trusted.keyholder.writer import Writer
 from blindsight.trusted.queues import Queue
 
 MAX_DELETE = 10_000

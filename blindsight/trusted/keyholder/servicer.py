@@ -12,10 +12,10 @@ from blindsight import streams
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
-from blindsight.trusted.keyholder import wire
-from blindsight.trusted.keyholder.combine import CombineProgress
-from blindsight.trusted.keyholder.ingest import Outcome, Progress
+from blindsight.trusted.keyholder.operations.combine import CombineProgress
+from blindsight.trusted.keyholder.operations.ingest import Outcome, Progress
 from blindsight.trusted.keyholder.service import Keyholder
+from blindsight.trusted.keyholder.wire import combining, describing, ingesting, inputs, searching, verifying
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 DEFAULT_K = 5
@@ -43,13 +43,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             parameter_set=request.parameter_set,
             embedder=request.embedder or ("pixels" if request.channels else "descriptor"),
             dimension=request.dimension,
-            metric=wire.metric(request.metric) if request.metric else None,
+            metric=inputs.metric(request.metric) if request.metric else None,
             expected_size=request.expected_size,
             max_norm=request.max_norm,
             channels=request.channels,
             size=request.size,
         )
-        return pb.CreateCollectionResponse(collection=wire.collection(created))
+        return pb.CreateCollectionResponse(collection=describing.collection(created))
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
@@ -57,13 +57,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """One collection."""
         found = await self._vault.get(request.name)
         await self._vault.refresh(found)
-        return pb.GetCollectionResponse(collection=wire.collection(found))
+        return pb.GetCollectionResponse(collection=describing.collection(found))
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
         """All collections."""
-        return pb.ListCollectionsResponse(collections=map(wire.collection, await self._vault.all()))
+        return pb.ListCollectionsResponse(collections=map(describing.collection, await self._vault.all()))
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
@@ -87,17 +87,17 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             if header.planes:
                 raise InvalidArgument("planes of vectors, want photos: vectors have no pixels")
             totals = Progress()
-            blocks = wire.vector_blocks(_with(first, requests))
+            blocks = ingesting.vector_blocks(_with(first, requests))
             async for totals in self._keyholder.ingest_vectors(name, blocks):
-                yield pb.IngestResponse(progress=wire.progress(totals))
+                yield pb.IngestResponse(progress=ingesting.progress(totals))
         else:
             counts = dict.fromkeys(Outcome, 0)
-            photos = wire.photos(_with(first, requests))
+            photos = ingesting.photos(_with(first, requests))
             async for result in self._keyholder.ingest_photos(name, photos, planes=header.planes):
                 counts[result.outcome] += 1
-                yield wire.item_result(result)
+                yield ingesting.item_result(result)
             totals = Progress(*counts.values())
-        yield pb.IngestResponse(summary=wire.progress(totals))
+        yield pb.IngestResponse(summary=ingesting.progress(totals))
 
     async def Search(
         self, request_iterator: AsyncIterator[pb.SearchRequest], context: Context
@@ -116,16 +116,16 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         query = await anext(requests, None)
         part = query.WhichOneof("part") if query is not None else None
         if query is not None and part == "image":
-            data = await wire.query_image(query.image, requests)
+            data = await searching.query_image(query.image, requests)
             vectors, search.timings.embed = await self._keyholder.embed_query(header.collection, data)
         elif query is not None and part == "vectors":
-            vectors = await wire.query_vectors(query.vectors, requests)
+            vectors = await searching.query_vectors(query.vectors, requests)
         else:
             raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo or vectors")
         async for found in search.run(vectors):
-            yield wire.hits(found)
+            yield searching.hits(found)
         search.timings.total = time.perf_counter() - started
-        yield wire.timings(search.timings, query_visible_to_server=search.query_visible_to_server)
+        yield searching.timings(search.timings, query_visible_to_server=search.query_visible_to_server)
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
@@ -134,14 +134,14 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         started = time.perf_counter()
         requests = aiter(request_iterator)
         header = (await _first(requests, "header")).header
-        item = wire.verify_item(header)
-        inputs = await wire.verify_inputs(requests)
+        item = verifying.verify_item(header)
+        inputs = await verifying.verify_inputs(requests)
         if item is None:
-            made = await self._keyholder.verify_pair(wire.verify_settings(header), inputs)
+            made = await self._keyholder.verify_pair(verifying.verify_settings(header), inputs)
         else:
-            made = await self._keyholder.verify_item(*item, inputs, wire.verify_threshold(header))
+            made = await self._keyholder.verify_item(*item, inputs, verifying.verify_threshold(header))
         made.timings.total = time.perf_counter() - started
-        return wire.verification(made)
+        return verifying.verification(made)
 
     async def Combine(
         self, request_iterator: AsyncIterator[pb.CombineRequest], context: Context
@@ -149,14 +149,14 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """A weighted sum of pictures or arrays under an additive scheme."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
-        settings = wire.combine_settings((await _first(requests, "header")).header)
-        inputs = await wire.combine_inputs(requests)
+        settings = combining.combine_settings((await _first(requests, "header")).header)
+        inputs = await combining.combine_inputs(requests)
         async for answer in self._keyholder.combinations.run(settings, inputs):
             if isinstance(answer, CombineProgress):
-                yield wire.combine_progress(answer)
+                yield combining.combine_progress(answer)
             else:
                 answer.timings.total = time.perf_counter() - started
-                for part in wire.combination(answer):
+                for part in combining.combination(answer):
                     yield part
 
     async def GetOriginal(
@@ -181,7 +181,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """One photo's pixels."""
         metadata, image = await self._keyholder.planes(request.collection, request.id)
         data = image.tobytes()
-        yield wire.planes_header(metadata, image.shape, streams.digest(data))
+        yield describing.planes_header(metadata, image.shape, streams.digest(data))
         for chunk in streams.chunks(data):
             yield pb.GetPlanesResponse(chunk=chunk)
 
@@ -193,16 +193,16 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def Repack(self, request: pb.RepackRequest, context: Context) -> AsyncIterator[pb.RepackResponse]:
         """Re-encrypts the tail into full segments."""
         async for state in self._keyholder.repack(request.collection):
-            yield wire.repack_progress(state)
+            yield describing.repack_progress(state)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """The state of all three services."""
         reports = await self._keyholder.reports()
         collections = await self._vault.all() if reports[-1].status is not None else []
         return pb.GetStatusResponse(
-            services=map(wire.service_status, reports),
+            services=map(describing.service_status, reports),
             key_id=self._keyholder.keys.key_id.hex(),
-            collections=map(wire.collection, collections),
+            collections=map(describing.collection, collections),
         )
 
 

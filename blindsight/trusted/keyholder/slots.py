@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.columns import CollectionLayout, Region
-from blindsight.trusted.keyholder.keys import HANDLE_BYTES
+from blindsight.trusted.keyholder.keyring.keys import HANDLE_BYTES
 
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
 HANDLE_TYPE = np.dtype(("V", HANDLE_BYTES))

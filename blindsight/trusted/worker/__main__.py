@@ -10,14 +10,14 @@ import sys
 from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.shutdown import Shutdown
-from blindsight.trusted.keyholder import keyfile, passphrase
-from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.collections.vault import Vault
+from blindsight.trusted.keyholder.collections.writer import Writer
+from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.jobs.access import WorkerAccess
 from blindsight.trusted.keyholder.jobs.envelope import Envelopes
-from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.keyring import keyfile, passphrase
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
-from blindsight.trusted.keyholder.vault import Vault
-from blindsight.trusted.keyholder.writer import Writer
 from blindsight.trusted.queues import Queue, open_queue
 from blindsight.trusted.worker.opening import Opening
 from blindsight.trusted.worker.patience import patiently

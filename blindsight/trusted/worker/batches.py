@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from blindsight.trusted.keyholder.photos import BATCH_BYTES
+from blindsight.trusted.keyholder.operations.photos import BATCH_BYTES
 from blindsight.trusted.worker.opening import Opened
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from blindsight import logs
 from blindsight.errors import BlindsightError, DataLoss, NotFound, Unavailable
-from blindsight.trusted.keyholder import photos
-from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
+from blindsight.trusted.keyholder.operations import photos
+from blindsight.trusted.keyholder.operations.photos import Photo, PreparedPhoto
 from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.photos import Photo, PreparedPhoto
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 from blindsight.trusted.queues import Delivery
 from blindsight.trusted.worker.patience import patiently
 from blindsight.trusted.worker.settling import settle

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from blindsight.errors import NotFound
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.writer import Writer
 from blindsight.trusted.keyholder.jobs.records import ItemState
 from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.writer import Writer
 from blindsight.trusted.worker.opening import Opened, state_of
 from blindsight.trusted.worker.patience import patiently
 

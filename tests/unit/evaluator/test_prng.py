@@ -8,7 +8,7 @@ from support.evaluator import PARAMETERS
 from tenseal import sealapi
 
 from blindsight.errors import InvalidCiphertext
-from blindsight.trusted.keyholder import seal
+from blindsight.trusted.keyholder.schemes import seal
 from blindsight.untrusted.evaluator import prng
 
 SEED = prng.SEED_PREFIX + bytes(range(64))

@@ -8,7 +8,13 @@ import pytest
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import HEADER, parse_header
 from blindsight.errors import InvalidArgument, InvalidCiphertext
-from blindsight.trusted.keyholder.combine import Combination, Combine, Settings, guard_bits, value_bits
+from blindsight.trusted.keyholder.operations.combine import (
+    Combination,
+    Combine,
+    Settings,
+    guard_bits,
+    value_bits,
+)
 from blindsight.untrusted.evaluator.additive import AdditiveEvaluator
 from blindsight.workers import WorkerPool
 

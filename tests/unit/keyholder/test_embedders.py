@@ -8,7 +8,8 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from blindsight.demo import views
 from blindsight.errors import InvalidArgument, InvalidImage
-from blindsight.trusted.keyholder import embedders, images
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.imaging import images
 
 IMAGE_EMBEDDERS = sorted(set(embedders.EMBEDDERS) - {embedders.NONE})
 

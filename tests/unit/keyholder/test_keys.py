@@ -10,9 +10,9 @@ import pytest
 
 from blindsight.errors import AlreadyExists, DataLoss, KeyFileError, WrongPassphrase
 from blindsight.parameters import COLLECTION_SETS
-from blindsight.trusted.keyholder import keyfile, keys, passphrase
 from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.trusted.keyholder.sealing import Sealer
+from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.keyring.sealing import Sealer
 from blindsight.trusted.keyholder.secrets import Secret
 
 PASSPHRASE = Secret(b"correct horse battery")

@@ -11,11 +11,11 @@ from blindsight.parameters import CKKS_4096
 from blindsight.planes import PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
-from blindsight.trusted.keyholder import keys
-from blindsight.trusted.keyholder.crypto import Crypto
-from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder.collections.vault import OpenCollection
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.keyholder.operations.planes import Planes
 from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.planes import Planes
 from blindsight.trusted.keyholder.records import (
     CollectionConfig,
     ItemMetadata,
@@ -23,8 +23,8 @@ from blindsight.trusted.keyholder.records import (
     NewPlanes,
     StoredCollection,
 )
+from blindsight.trusted.keyholder.similarity.linear import Metric
 from blindsight.trusted.keyholder.slots import Placement
-from blindsight.trusted.keyholder.vault import OpenCollection
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
 LAYOUT = PlaneLayout.of(IMAGE, CKKS_4096.ring_degree)

@@ -7,13 +7,13 @@ import pytest
 
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.parameters import CKKS_4096
-from blindsight.trusted.keyholder import keys
+from blindsight.trusted.keyholder.collections.vault import OpenCollection
 from blindsight.trusted.keyholder.jobs.envelope import QueuedPhoto
 from blindsight.trusted.keyholder.jobs.records import ItemState
-from blindsight.trusted.keyholder.linear import Metric
-from blindsight.trusted.keyholder.photos import PreparedPhoto
+from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.keyholder.operations.photos import PreparedPhoto
 from blindsight.trusted.keyholder.records import CollectionConfig, NewItem, StoredCollection
-from blindsight.trusted.keyholder.vault import OpenCollection
+from blindsight.trusted.keyholder.similarity.linear import Metric
 from blindsight.trusted.queues import Message, open_queue
 from blindsight.trusted.worker import patience
 from blindsight.trusted.worker.batches import Batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 
 from blindsight.errors import PermissionDenied
-from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.secrets import Secret
 
 TOKEN_KEY = "x-worker-token"  # noqa: S105 - a name in the metadata

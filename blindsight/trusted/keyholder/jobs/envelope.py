@@ -11,8 +11,8 @@ import struct
 from dataclasses import dataclass, field
 
 from blindsight.errors import DataLoss
-from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
-from blindsight.trusted.keyholder.sealing import Sealer
+from blindsight.trusted.keyholder.keyring.keys import KeySet, keyed_hash
+from blindsight.trusted.keyholder.keyring.sealing import Sealer
 from blindsight.trusted.queues import Message
 
 _NUMBER = struct.Struct("<Q")

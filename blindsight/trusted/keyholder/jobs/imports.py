@@ -16,7 +16,8 @@ from blindsight.errors import (
     Unavailable,
 )
 from blindsight.streams import until
-from blindsight.trusted.keyholder import embedders, photos
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.jobs.deadletters import DeadLetterWatch
 from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.keyholder.jobs.records import (
@@ -28,9 +29,9 @@ from blindsight.trusted.keyholder.jobs.records import (
     JobState,
 )
 from blindsight.trusted.keyholder.jobs.store import JobStore
-from blindsight.trusted.keyholder.keys import KeySet
-from blindsight.trusted.keyholder.photos import Photo
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.keyring.keys import KeySet
+from blindsight.trusted.keyholder.operations import photos
+from blindsight.trusted.keyholder.operations.photos import Photo
 from blindsight.trusted.queues import Message, Queue
 
 MAX_REQUEST_ID_CHARACTERS = 128

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
@@ -14,7 +14,7 @@ from blindsight.trusted.keyholder.jobs import wire
 from blindsight.trusted.keyholder.jobs.access import TOKEN_KEY, WorkerAccess
 from blindsight.trusted.keyholder.jobs.imports import Imports
 from blindsight.trusted.keyholder.jobs.records import Job
-from blindsight.trusted.keyholder.service import Keyholder
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImportService"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -24,16 +24,17 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     """Serves one owner and the workers of the owner's key set.
 
     Args:
-        keyholder: does the work, where it has a queue.
+        keys: the owner's.
+        imports: gives what does the work, or raises where there is no queue.
     """
 
-    def __init__(self, keyholder: Keyholder) -> None:
-        self._keyholder = keyholder
-        self._access = WorkerAccess(keyholder.keys)
+    def __init__(self, keys: KeySet, imports: Callable[[], Imports]) -> None:
+        self._find = imports
+        self._access = WorkerAccess(keys)
 
     @property
     def _imports(self) -> Imports:
-        return self._keyholder.imports
+        return self._find()
 
     async def CreateImport(
         self, request_iterator: AsyncIterator[pb.CreateImportRequest], context: Context
@@ -96,6 +97,6 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         return wire.job(job, await self._imports.collection_name(job))
 
 
-def register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
+def register(keys: KeySet, imports: Callable[[], Imports], server: grpc.aio.Server) -> None:
     """Adds the rpcs of bulk ingest to a server."""
-    imports_pb2_grpc.add_ImportServiceServicer_to_server(ImportServicer(keyholder), server)
+    imports_pb2_grpc.add_ImportServiceServicer_to_server(ImportServicer(keys, imports), server)

@@ -9,7 +9,7 @@ from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.streams import MAX_PHOTO_BYTES, Receiver
 from blindsight.trusted.keyholder.jobs.imports import NamedFailure
 from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState, Job, JobState
-from blindsight.trusted.keyholder.photos import Photo
+from blindsight.trusted.keyholder.operations.photos import Photo
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 MAX_REPORTED = 10_000

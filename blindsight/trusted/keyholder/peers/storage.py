@@ -19,7 +19,13 @@ from blindsight.planes import Integers, PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import NewItem, PeerStatus, StoredCollection, StoredItem
-from blindsight.trusted.keyholder.slots import Placement, Segment, SegmentKey, SlotMap, handles_from_bytes
+from blindsight.trusted.keyholder.slots import (
+    Placement,
+    Segment,
+    SegmentKey,
+    SlotMap,
+    handles_from_bytes,
+)
 
 PAGE = 1000
 _ITEM_MESSAGE_BYTES = 512 << 10

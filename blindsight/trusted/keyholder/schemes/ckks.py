@@ -17,7 +17,7 @@ from blindsight.columns import Floats
 from blindsight.parameters import ParameterSet
 from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, Residues
-from blindsight.trusted.keyholder import seal
+from blindsight.trusted.keyholder.schemes import seal
 from blindsight.trusted.keyholder.schemes.seal_key import SealKey
 from blindsight.trusted.keyholder.secrets import Secret
 

@@ -11,7 +11,7 @@ from tenseal import sealapi
 from blindsight.errors import KeyFileError
 from blindsight.parameters import ParameterSet
 from blindsight.residues import CiphertextBlock, seeded_block
-from blindsight.trusted.keyholder import seal
+from blindsight.trusted.keyholder.schemes import seal
 from blindsight.trusted.keyholder.secrets import Secret
 
 

@@ -18,8 +18,10 @@ from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
 from blindsight.planes import Integers
 from blindsight.tiling import PIECE_CIPHERTEXTS
-from blindsight.trusted.keyholder import images, packed, tasks
-from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.additive import packed
+from blindsight.trusted.keyholder.crypto import tasks
+from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.workers import WorkerPool, in_order
 
 

@@ -18,12 +18,13 @@ from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
 from blindsight.planes import Integers
 from blindsight.residues import CiphertextBlock, read_block
-from blindsight.trusted.keyholder import embedders, images, packed, schemes
-from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.trusted.keyholder.keys import KeySet
-from blindsight.trusted.keyholder.linear import Reading
-from blindsight.trusted.keyholder.ranking import best_of
+from blindsight.trusted.keyholder import embedders, schemes
+from blindsight.trusted.keyholder.additive import AdditiveKey, packed
+from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.secrets import Secret
+from blindsight.trusted.keyholder.similarity.linear import Reading
+from blindsight.trusted.keyholder.similarity.ranking import best_of
 
 _keys: dict[str, tuple[bytes, bytes]] = {}
 

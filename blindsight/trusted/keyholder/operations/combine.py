@@ -20,8 +20,8 @@ from blindsight.additive.layout import MOST_RESULT_BITS, Integers
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.streams import MAX_COMBINE_BYTES
-from blindsight.trusted.keyholder import combining
-from blindsight.trusted.keyholder.combining import ImageMode
+from blindsight.trusted.keyholder.crypto import combining
+from blindsight.trusted.keyholder.crypto.combining import ImageMode
 from blindsight.trusted.keyholder.peers import EvaluatorClient
 from blindsight.trusted.keyholder.secrets import Secret
 from blindsight.workers import WorkerPool

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindsight.columns import Floats, Region
-from blindsight.trusted.keyholder.crypto import Crypto
-from blindsight.trusted.keyholder.keys import HANDLE_BYTES
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.writer import Writer
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.keyholder.records import NewItem
 from blindsight.trusted.keyholder.slots import Placement, SegmentKey, SlotMap
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)

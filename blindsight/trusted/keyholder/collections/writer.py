@@ -14,11 +14,17 @@ import numpy as np
 from blindsight import logs
 from blindsight.columns import Floats
 from blindsight.errors import AlreadyExists, Conflict
-from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.keyholder.records import NewItem
-from blindsight.trusted.keyholder.slots import HANDLE_TYPE, Handles, Placement, SegmentKey, SlotMap
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.slots import (
+    HANDLE_TYPE,
+    Handles,
+    Placement,
+    SegmentKey,
+    SlotMap,
+)
 
 # Ten workers that write to one collection take turns by chance: who lost waits a random time, longer and
 # longer.  With 16 attempts none of them was seen to starve.

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from blindsight.errors import AlreadyExists, KeyFileError, WrongPassphrase
-from blindsight.trusted.keyholder.keys import KeySet
+from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.secrets import Secret
 
 MAGIC = b"BSKY"

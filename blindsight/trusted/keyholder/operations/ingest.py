@@ -15,14 +15,16 @@ import numpy as np
 from blindsight.columns import Floats
 from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
 from blindsight.parameters import of_ring
-from blindsight.trusted.keyholder import embedders, linear, photos
-from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.writer import Ahead, Writer, first_of_each
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.operations import photos
+from blindsight.trusted.keyholder.operations.photos import BATCH_BYTES, Photo
 from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.photos import BATCH_BYTES, Photo
 from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+from blindsight.trusted.keyholder.similarity import linear
 from blindsight.trusted.keyholder.slots import SlotMap
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.writer import Ahead, Writer, first_of_each
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"

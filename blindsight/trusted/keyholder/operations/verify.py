@@ -14,13 +14,20 @@ import numpy as np
 from blindsight.columns import CollectionLayout, Floats, Layout, widest_stride
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, InvalidVector, NotFound
 from blindsight.parameters import Parameters, ParameterSet
-from blindsight.trusted.keyholder import embedders, linear, similarity, tasks
-from blindsight.trusted.keyholder.crypto import Crypto
-from blindsight.trusted.keyholder.linear import Metric
+from blindsight.trusted.keyholder import embedders, similarity
+from blindsight.trusted.keyholder.collections.vault import (
+    MAX_DIMENSION,
+    OpenCollection,
+    Vault,
+    parameters_for,
+)
+from blindsight.trusted.keyholder.crypto import tasks
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.operations.scoring import Attempt, Encrypt, Scoring, Timings
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
-from blindsight.trusted.keyholder.scoring import Attempt, Encrypt, Scoring, Timings
+from blindsight.trusted.keyholder.similarity import linear
+from blindsight.trusted.keyholder.similarity.linear import Metric
 from blindsight.trusted.keyholder.slots import SegmentKey, SlotMap
-from blindsight.trusted.keyholder.vault import MAX_DIMENSION, OpenCollection, Vault, parameters_for
 
 # Measured with 23 of scikit-image's pictures at 320 pixels.  Under the descriptor, photographs of different
 # things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the same photo

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from blindsight.additive.block import HEADER, AdditiveHeader
 from blindsight.additive.layout import Integers
 from blindsight.additive.schemes import AdditiveScheme
-from blindsight.trusted.keyholder import images
 from blindsight.trusted.keyholder.additive import AdditiveKey
+from blindsight.trusted.keyholder.imaging import images
 from blindsight.trusted.keyholder.secrets import Secret
 
 # Keys of calls that run at the same time; each has tables of some 40 MB.

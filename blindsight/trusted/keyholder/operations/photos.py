@@ -11,9 +11,9 @@ import numpy as np
 from blindsight.columns import Floats
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.planes import PlaneLayout
-from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.collections.vault import OpenCollection
+from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.records import ItemMetadata, NewItem, NewPlanes
-from blindsight.trusted.keyholder.vault import OpenCollection
 
 # Originals and pixels for planes of one batch; a batch is in memory, and on the wire, as a whole.
 BATCH_BYTES = 32 << 20

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from blindsight.columns import Fields, Floats
 from blindsight.errors import InvalidVector
-from blindsight.trusted.keyholder.linear import LinearForm
+from blindsight.trusted.keyholder.similarity.linear import LinearForm
 
 MAX_PIXEL = 255
 # Rows are integers divided by this; BFV multiplies by the same number (2^13.5, see `parameters`).

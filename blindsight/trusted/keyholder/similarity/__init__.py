@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from blindsight.trusted.keyholder.channels import SquaredCosine
-from blindsight.trusted.keyholder.linear import Cosine, Dot, Euclidean, Linear, Metric
+from blindsight.trusted.keyholder.similarity.channels import SquaredCosine
+from blindsight.trusted.keyholder.similarity.linear import Cosine, Dot, Euclidean, Linear, Metric
 
 METRICS: dict[Metric, Callable[[int, float], Linear]] = {
     Metric.COSINE: Cosine,

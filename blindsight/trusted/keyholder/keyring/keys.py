@@ -16,7 +16,8 @@ from blindsight import metrics
 from blindsight.ciphertext import KEY_ID_BYTES
 from blindsight.errors import KeyFileError
 from blindsight.parameters import COLLECTION_SETS, AdditiveSet, Parameters
-from blindsight.trusted.keyholder import packed, schemes
+from blindsight.trusted.keyholder import schemes
+from blindsight.trusted.keyholder.additive import packed
 from blindsight.trusted.keyholder.secrets import Secret
 
 MASTER_KEY_BYTES = 32

@@ -14,14 +14,15 @@ import numpy.typing as npt
 from blindsight.columns import CollectionLayout, Floats
 from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
 from blindsight.parameters import AdditiveSet
-from blindsight.trusted.keyholder import linear, tasks
-from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.crypto import tasks
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.operations.scoring import Attempt, Scoring, Timings
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreResult, StorageClient
-from blindsight.trusted.keyholder.ranking import best_of
 from blindsight.trusted.keyholder.records import ItemMetadata
-from blindsight.trusted.keyholder.scoring import Attempt, Scoring, Timings
+from blindsight.trusted.keyholder.similarity import linear
+from blindsight.trusted.keyholder.similarity.ranking import best_of
 from blindsight.trusted.keyholder.slots import EMPTY_SEGMENT, Handles, SlotMap
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 
 MAX_K = 10_000
 MAX_QUERIES = 4096

@@ -12,10 +12,10 @@ from blindsight.errors import DataLoss, InvalidArgument, NotFound, ResourceExhau
 from blindsight.parameters import ParameterSet, of_ring
 from blindsight.planes import Integers, PlaneLayout
 from blindsight.trusted.keyholder import embedders
-from blindsight.trusted.keyholder.crypto import Crypto
+from blindsight.trusted.keyholder.collections.vault import OpenCollection
+from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.keyholder.records import ItemMetadata
-from blindsight.trusted.keyholder.vault import OpenCollection
 
 
 class Planes:

@@ -12,9 +12,9 @@ from typing import Any
 from blindsight import metrics
 from blindsight.columns import CollectionLayout, Region
 from blindsight.errors import Conflict
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScorePlan, ScoreResult, ScoreSummary
 from blindsight.trusted.keyholder.slots import SegmentKey, SlotMap
-from blindsight.trusted.keyholder.vault import OpenCollection, Vault
 
 EPOCH_ATTEMPTS = 4
 

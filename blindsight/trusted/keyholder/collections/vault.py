@@ -12,12 +12,18 @@ from blindsight import logs
 from blindsight.columns import CollectionLayout, Layout, Region, collection_layout, plan_stride
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from blindsight.parameters import Parameters, Scheme, by_name, default_for
-from blindsight.trusted.keyholder import embedders, linear
+from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.embedders.pixels import CHANNELS, Pixels
-from blindsight.trusted.keyholder.keys import KeySet, keyed_hash
+from blindsight.trusted.keyholder.keyring.keys import KeySet, keyed_hash
+from blindsight.trusted.keyholder.keyring.sealing import Sealer
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
-from blindsight.trusted.keyholder.records import CollectionConfig, ItemMetadata, StoredCollection, StoredItem
-from blindsight.trusted.keyholder.sealing import Sealer
+from blindsight.trusted.keyholder.records import (
+    CollectionConfig,
+    ItemMetadata,
+    StoredCollection,
+    StoredItem,
+)
+from blindsight.trusted.keyholder.similarity import linear
 from blindsight.trusted.keyholder.slots import Placement, SlotMap
 
 DEFAULT_EXPECTED_SIZE = 10_000

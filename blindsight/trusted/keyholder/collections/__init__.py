@@ -1,0 +1,1 @@
+"""An owner's collections: their settings, which item lies in which slot, and the writing of batches."""

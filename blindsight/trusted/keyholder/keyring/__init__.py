@@ -1,0 +1,1 @@
+"""The owner's secrets: key sets, the file that keeps them, its passphrase, and seals made with them."""

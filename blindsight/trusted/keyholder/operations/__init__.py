@@ -1,0 +1,1 @@
+"""Whole jobs that callers ask for: ingest, search, verification, weighted sums, planes."""

@@ -1,0 +1,1 @@
+"""The keyholder's proto messages on one side, plain records on the other."""
