@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 from blindsight import streams
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.errors import AlreadyExists, BlindsightError, DataLoss, NotFound
+from blindsight.errors import BlindsightError, DataLoss, NotFound
 from blindsight.parameters import ParameterSet
 from blindsight.patience import PATIENCE_SECONDS
 from blindsight.peer import Peer, metadata
@@ -91,13 +91,7 @@ class StorageClient:
             stride=collection.stride,
         )
         request = storage_pb2.CreateCollectionRequest(collection=wanted)
-        try:
-            answer = await self._call(self._stub.CreateCollection, request)
-        except AlreadyExists:
-            # It may be the one that was wanted: its id is random, and the answer was lost on the way.
-            with suppress(NotFound):
-                return await self.get_collection(collection.collection_id)
-            raise
+        answer = await self._call(self._stub.CreateCollection, request)
         return _collection(answer.collection)
 
     async def get_collection(self, collection_id: bytes) -> StoredCollection:
