@@ -127,6 +127,7 @@ class _Call:
     ) -> None:
         self._calls = calls
         self._task: asyncio.Task[Any] | None = None
+        self._cut = False
         self._method = method
         _, *self._labels = method.split("/")
         self._request_id = request_id
@@ -144,6 +145,7 @@ class _Call:
 
     def cut_off(self) -> None:
         """Cancels what answers the call."""
+        self._cut = True
         if self._task is not None:
             self._task.cancel()
 
@@ -170,7 +172,9 @@ class _Call:
         await context.abort(code, answer.message, trailing_metadata=status.metadata_of(answer))
 
     async def _cancelled(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        if not context.cancelled():  # not by its caller, who must not take it for one that did not begin
+        task = asyncio.current_task()
+        by_caller = not self._cut and task is not None and task.cancelling()
+        if not by_caller:  # who must not take it for a call that did not begin
             await self._fail(Unavailable("the service stopped before this call was done"), context)
         self._end(grpc.StatusCode.CANCELLED)
 
