@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any, TypeVar
 
 from blindsight.errors import InvalidArgument, ResourceExhausted
 
@@ -103,20 +103,19 @@ async def receive(source: AsyncIterator[bytes], receiver: Receiver) -> bytes:
     return receiver.finish()
 
 
-async def until(stopping: asyncio.Event, source: AsyncIterator[Part]) -> AsyncIterator[Part]:
+async def until(stopping: asyncio.Event, source: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
     """What a source yields until an event is set; what it is waiting for then is left to it."""
-    stopped = asyncio.create_task(stopping.wait())
+    running: set[asyncio.Future[Any]] = {asyncio.ensure_future(stopping.wait())}
     try:
         while not stopping.is_set():
             coming = asyncio.ensure_future(anext(source, None))
-            await asyncio.wait({coming, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
+            running.add(coming)
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done() or (part := coming.result()) is None:
                 return
-            part = coming.result()
-            if part is None:
-                return
+            running.discard(coming)
             yield part
     finally:
-        stopped.cancel()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
