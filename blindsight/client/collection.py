@@ -342,12 +342,16 @@ class Collection:
 
         def attempt() -> SearchAnswer:
             results: list[list[Hit]] = []
+            answer: SearchAnswer | None = None
             for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
                 if response.WhichOneof("part") == "timings":
                     seen = response.query_visible_to_server
-                    return SearchAnswer(results, wire.timings(response.timings), seen)
-                results.append(wire.hits(response.hits))
-            raise calls.incomplete("search")
+                    answer = SearchAnswer(results, wire.timings(response.timings), seen)
+                else:
+                    results.append(wire.hits(response.hits))
+            if answer is None:
+                raise calls.incomplete("search")
+            return answer
 
         return self._connection.repeat(attempt)
 

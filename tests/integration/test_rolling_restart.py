@@ -98,6 +98,7 @@ def load(services: Services) -> Iterator[Load]:
     made.close()
 
 
+@pytest.mark.timeout(300)
 def test_a_rolling_restart_fails_no_request_and_loses_and_doubles_nothing(
     services: Services, vault: Vault, load: Load
 ) -> None:
@@ -161,6 +162,9 @@ def test_a_rolling_restart_fails_no_request_and_loses_and_doubles_nothing(
     assert isinstance(report, IngestReport)
     check(vectors, photos, written, sent, report)
     assert {info.name for info in vault.collections()} == {"vectors", "photos"}
+    for name in ("keyholder", "evaluator", "storage"):
+        log = services[name].log.read_text()
+        assert not [word for word in ("Traceback", "cut_off", "overdue") if word in log], name
 
 
 def check(
