@@ -13,7 +13,7 @@ from blindsight.workers import cores
 
 
 class WorkerSettings(ProcessSettings, QueueSettings):
-    """BLINDSIGHT_WORKER_*.
+    """BLINDSIGHT_WORKER_*.  What is not stored within `drain_seconds` is given back to the queue.
 
     Attributes:
         key_file, passphrase_file: the owner's key set, and what opens it.
@@ -21,7 +21,6 @@ class WorkerSettings(ProcessSettings, QueueSettings):
         processes: that decode, embed and encrypt.
         prefetch: photos that a worker has at a time, all of them in memory.
         linger_seconds: how long a photo waits for company before a batch is stored.
-        drain_seconds: after SIGTERM, for what is in hand; what is not stored then is given back.
     """
 
     model_config = SettingsConfigDict(env_prefix="BLINDSIGHT_WORKER_", extra="forbid", frozen=True)
@@ -34,4 +33,3 @@ class WorkerSettings(ProcessSettings, QueueSettings):
     processes: int = Field(default_factory=cores, ge=1)
     prefetch: int = Field(default=128, ge=1, le=65535)
     linger_seconds: float = Field(default=2.0, ge=0)
-    drain_seconds: float = Field(default=10.0, ge=0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from blindsight import logs, metrics
 from blindsight.errors import Unavailable
+from blindsight.shutdown import Shutdown
 from blindsight.trusted.keyholder.jobs.records import ItemState
 from blindsight.trusted.queues import Consumer, Delivery
 from blindsight.trusted.worker.batches import Batches
@@ -53,16 +53,16 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening_now = self._held = 0
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Works until `stopping` is set, and then finishes what it can before the deadline."""
+    async def run(self, shutdown: Shutdown) -> None:
+        """Works until a shutdown begins, and then finishes what it can before the deadline."""
         gathering = asyncio.create_task(self._gather_for_ever())
         try:
-            while not stopping.is_set():
+            while not shutdown.begun.is_set():
                 delivery = await self._take()
                 if delivery is not None:
                     self._held += 1
                     self._begin(self._open(delivery))
-            await self._drain()
+            await self._drain(shutdown)
         finally:
             for task in (gathering, *self._tasks):
                 task.cancel()
@@ -76,12 +76,12 @@ class Worker:
             await asyncio.sleep(_AWAY_SECONDS)
             return None
 
-    async def _drain(self) -> None:
+    async def _drain(self, shutdown: Shutdown) -> None:
         logs.get().info("draining", held=self._held)
-        deadline = time.monotonic() + self._settings.drain_seconds
-        while self._held and time.monotonic() < deadline:
+        while self._held and not shutdown.overdue:
             self._store_due(nothing_comes=not self._opening_now)
             await asyncio.sleep(TAKE_SECONDS)
+        logs.get().info("drained", given_back=self._held)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -119,6 +119,8 @@ class Worker:
     async def _finish(self, batch: Sequence[Opened]) -> None:
         """Stores a batch, reports it and settles its messages, in this order."""
         left = list(batch)
+        # Of several jobs' messages the first one names the calls; the line at the end has them all.
+        logs.request_id.set(left[0].photo.request_id)
         try:
             left = await self._without_stopped(batch)
             stored = await self._store(left)
@@ -129,9 +131,15 @@ class Worker:
             await asyncio.sleep(_AWAY_SECONDS)
             await self._settle([one.delivery.nack for one in left])
         else:
+            self._note(stored)
             for report in reports:
                 metrics.WORKER_ITEMS.labels(report.state.name.lower()).inc()
             await self._settle([_ending(one) for one in stored])
+
+    def _note(self, stored: Sequence[Opened]) -> None:
+        jobs = sorted({one.photo.job_id.hex() for one in stored})
+        requests = sorted({one.photo.request_id for one in stored})
+        logs.get().info("batch_done", items=len(stored), jobs=jobs, request_ids=requests)
 
     async def _store(self, batch: Sequence[Opened]) -> list[Opened]:
         collection = next((one.collection for one in batch if one.collection is not None), None)

@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from blindsight import logs
-from blindsight.errors import BlindsightError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from blindsight.errors import (
+    BlindsightError,
+    Draining,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+from blindsight.streams import until
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.jobs.deadletters import DeadLetterWatch
@@ -71,8 +79,8 @@ class Imports:
         """Begins to look for dead letters."""
         self._dead_letters.start()
 
-    def stop_watching(self) -> None:
-        """Ends the streams of those who watch: the keyholder is about to stop."""
+    def drain(self) -> None:
+        """Ends the streams of those who send and those who watch: the keyholder is about to stop."""
         self._stopping.set()
 
     async def close(self) -> None:
@@ -90,7 +98,7 @@ class Imports:
             NotFound: when there is no such collection.
             InvalidArgument: when it takes vectors only, or the request id is none or another collection's.
             Conflict: when the job was cancelled meanwhile.
-            Unavailable: when the queue is gone; sending again continues where this ended.
+            Unavailable, Draining: when queue or keyholder goes; sending again continues where this ended.
         """
         _check_request_id(request_id)
         collection = await self._vault.get(name)
@@ -99,13 +107,16 @@ class Imports:
         collection_id = collection.record.collection_id
         self._names[collection_id] = name
         job = await asyncio.to_thread(self._store.open, collection_id, request_id)
+        logs.get().info("import_opened", job=job.job_id.hex())
         yield job
         if job.state is not JobState.RECEIVING:
             return
-        async for photo in files:
+        async for photo in until(self._stopping, files):
             if not await asyncio.to_thread(self._store.has_item, job.job_id, photo.index):
                 job = await self._take(job, photo)
             yield job
+        if self._stopping.is_set():
+            raise Draining("the keyholder is stopping; send the rest when it is back")
         job = await asyncio.to_thread(self._store.complete, job.job_id)
         await self._note_end(job)
         yield job
@@ -119,7 +130,15 @@ class Imports:
         except BlindsightError as error:
             outcome = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
         else:
-            queued = QueuedPhoto(job.job_id, photo.index, job.collection_id, photo.id, photo.name, photo.data)
+            queued = QueuedPhoto(
+                job.job_id,
+                photo.index,
+                job.collection_id,
+                photo.id,
+                photo.name,
+                photo.data,
+                logs.request_id.get(),
+            )
             await self._publish(job, await asyncio.to_thread(self._envelopes.seal, queued))
         name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
         sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
@@ -158,7 +177,7 @@ class Imports:
 
         Raises:
             NotFound: when there is none.
-            Unavailable: when the keyholder is about to stop.
+            Draining: when the keyholder is about to stop.
         """
         last: Job | None = None
         while True:
@@ -168,7 +187,7 @@ class Imports:
             if job.state.ended:
                 return
             if self._stopping.is_set():
-                raise Unavailable("the keyholder is stopping; watch again when it is back")
+                raise Draining("the keyholder is stopping; watch again when it is back")
             last = job
             await asyncio.sleep(WATCH_SECONDS)
 
