@@ -16,7 +16,7 @@ NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
     "Combine GetOriginal GetPlanes DeleteItems Repack GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
-    "ReportItems",
+    "ReportItems NoteTrial",
     "evaluator": "Score Compare Combine Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
     "ReadBatches ReadSlots GetItems ReadOriginal ReadPlanes DeleteItems GetStatus",

@@ -70,7 +70,8 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
     try:
         if settings.queue_url:
             store = JobStore(settings.jobs_file)
-            await keyholder.open_imports(store, partial(open_queue, settings.queue_url, settings.queue))
+            opened_queue = partial(open_queue, settings.queue_url, settings.queue)
+            await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
         await keyholder.start()
         service = Service(
             [SERVICE_NAME, imports.SERVICE_NAME],

@@ -85,13 +85,17 @@ class Keyholder:
         self._bulk: BulkIngest | None = None
         self._stopping = asyncio.Event()
 
-    async def open_imports(self, store: JobStore, open_queue: Callable[[], Queue]) -> None:
+    async def open_imports(
+        self, store: JobStore, open_queue: Callable[[], Queue], keep_jobs_days: float
+    ) -> None:
         """Has bulk ingest from now on; account and queue are closed with the keyholder.
 
         Raises:
             InvalidArgument, DataLoss: when the queue is not as it must be; one that is away is waited for.
         """
-        make = partial(Imports, self.keys, self.vault, store, after_import=self._after_write)
+        make = partial(
+            Imports, self.keys, self.vault, store, after_import=self._after_write, keep_days=keep_jobs_days
+        )
         self._bulk = BulkIngest(store, open_queue, make)
         await self._bulk.start()
 

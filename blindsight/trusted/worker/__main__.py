@@ -22,8 +22,10 @@ from blindsight.trusted.queues import Queue, open_queue
 from blindsight.trusted.worker.opening import Opening
 from blindsight.trusted.worker.patience import patiently
 from blindsight.trusted.worker.peers import KeyholderClient
+from blindsight.trusted.worker.room import Room
 from blindsight.trusted.worker.settings import WorkerSettings
 from blindsight.trusted.worker.storing import Storing
+from blindsight.trusted.worker.trials import Trials
 from blindsight.trusted.worker.worker import Worker
 
 
@@ -51,13 +53,15 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
     storage = StorageClient(settings.storage_address, *settings.connection)
     evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
     keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), *settings.connection)
-    crypto = Crypto(keys, settings.processes)
+    crypto = Crypto(keys, settings.processes, metrics.AT_WORKER)
     try:
         shutdown = Shutdown(settings.drain_seconds)
         if not await _admitted(keyholder, shutdown.begun):
             return
         vault = Vault(keys, storage, evaluator)
-        opening = Opening(Envelopes(keys), vault, storage, crypto, settings.queue_max_deliveries)
+        room = Room(2 * crypto.processes)
+        trials = Trials(keyholder, room, crypto.warm, settings.tries)
+        opening = Opening(Envelopes(keys), vault, storage, crypto, room, trials)
         storing = Storing(vault, storage, Writer(vault, storage, crypto))
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         print(json.dumps({"event": "ready", "address": "", "process_id": os.getpid()}), flush=True)

@@ -10,13 +10,18 @@ from blindsight.peer import Peer, metadata
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
 from blindsight.trusted.keyholder.jobs.access import WorkerAccess
-from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
+from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState, Trial, TrialState
 from blindsight.trusted.keyholder.peers import calls
 
 _STATES = {
     ItemState.DONE: pb.ITEM_STATE_DONE,
     ItemState.DUPLICATE: pb.ITEM_STATE_DUPLICATE,
     ItemState.FAILED: pb.ITEM_STATE_FAILED,
+}
+_TRIAL_STATES = {
+    TrialState.PLANNED: pb.TRIAL_STATE_PLANNED,
+    TrialState.BEGUN: pb.TRIAL_STATE_BEGUN,
+    TrialState.OVER: pb.TRIAL_STATE_OVER,
 }
 
 
@@ -62,6 +67,23 @@ class KeyholderClient:
         async def attempt() -> set[bytes]:
             answer = await self._stub.ReportItems(request, metadata=given, timeout=calls.CALL_SECONDS)
             return set(answer.stopped_job_ids)
+
+        return await self._peer.call(attempt)
+
+    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """Tells that a photo is opened alone, or was; returns over how many other trials of it somebody died.
+
+        Raises:
+            BlindsightError: what the keyholder raised, or Unavailable.
+        """
+        request = pb.NoteTrialRequest(
+            job_id=trial.job_id, number=trial.number, trial_id=trial.trial_id, state=_TRIAL_STATES[state]
+        )
+        given = (*metadata(), *self._access.metadata())
+
+        async def attempt() -> int:
+            answer = await self._stub.NoteTrial(request, metadata=given, timeout=calls.CALL_SECONDS)
+            return int(answer.deaths)
 
         return await self._peer.call(attempt)
 

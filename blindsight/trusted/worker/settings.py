@@ -20,6 +20,7 @@ class WorkerSettings(ProcessSettings, QueueSettings):
         keyholder_address, storage_address, evaluator_address: the services, HOST:PORT.
         processes: that decode, embed and encrypt.
         prefetch: photos that a worker has at a time, all of them in memory.
+        tries: a photo that is opened alone so often, and kills its process each time, has failed.
         linger_seconds: how long a photo waits for company before a batch is stored.
     """
 
@@ -32,4 +33,5 @@ class WorkerSettings(ProcessSettings, QueueSettings):
     evaluator_address: str
     processes: int = Field(default_factory=cores, ge=1)
     prefetch: int = Field(default=128, ge=1, le=65535)
+    tries: int = Field(default=5, ge=1)
     linger_seconds: float = Field(default=2.0, ge=0)

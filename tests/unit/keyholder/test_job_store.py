@@ -1,14 +1,16 @@
 """The account of bulk ingest: every item is counted once, whatever is repeated and whoever dies."""
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
 from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
-from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState, JobState
-from blindsight.trusted.keyholder.jobs.store import JobStore
+from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState, JobState, Trial, TrialState
+from blindsight.trusted.keyholder.jobs.store import APPLICATION_ID, JobStore
 
 COLLECTION = bytes(range(16))
 DONE, DUPLICATE, FAILED, QUEUED = ItemState.DONE, ItemState.DUPLICATE, ItemState.FAILED, ItemState.QUEUED
@@ -190,9 +192,70 @@ def test_another_database_is_left_alone(path):
 def test_a_database_of_a_later_version_is_refused(path):
     JobStore(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
-    with pytest.raises(InvalidArgument, match="schema version 2, want 1"):
+        db.execute("PRAGMA user_version = 3")
+    with pytest.raises(InvalidArgument, match="schema version 3, want 2"):
         JobStore(path)
+
+
+def test_a_database_of_the_first_version_keeps_its_jobs(path):
+    schema = files("blindsight.trusted.keyholder.jobs").joinpath("schema.sql").read_text()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+        row = (bytes(16), COLLECTION, "old", JobState.FINISHED, 1, 5, 5, 5, 0, 0)
+        db.execute("INSERT INTO jobs VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        db.commit()
+    for _ in range(2):
+        with closing(JobStore(path)) as store:
+            assert counts(store.get(bytes(16))) == (5, 5, 0, 0, 0)
+            assert store.ended_before(int(time.time()) - 60) == []  # it is kept as if it had ended just now
+            assert store.ended_before(int(time.time()) + 60) == [bytes(16)]
+
+
+def test_trials_without_an_end_are_counted_but_for_the_one_that_asks(store, job):
+    first, second = (Trial(job.job_id, 1, bytes([number]) * 16) for number in range(2))
+    assert store.note_trial(first, TrialState.PLANNED) == 0
+    assert [store.note_trial(first, TrialState.BEGUN) for _ in range(2)] == [0, 0]
+    assert store.note_trial(second, TrialState.PLANNED) == 1
+    assert store.note_trial(second, TrialState.BEGUN) == 1
+    assert store.note_trial(replace(first, number=2), TrialState.PLANNED) == 0
+    assert store.note_trial(second, TrialState.OVER) == 0
+    assert store.note_trial(first, TrialState.PLANNED) == 0
+
+
+@pytest.mark.parametrize("state", [DONE, DUPLICATE, FAILED])
+def test_nobody_died_over_an_item_of_which_it_is_known_what_became_of_it(store, job, state):
+    store.note_trial(Trial(job.job_id, 1, bytes(16)), TrialState.BEGUN)
+    store.report(job.job_id, [outcome(1, state)])
+    assert store.note_trial(Trial(job.job_id, 1, b"t" * 16), TrialState.PLANNED) == 0
+
+
+def test_a_trial_of_an_unknown_job_is_refused(store):
+    with pytest.raises(NotFound):
+        store.note_trial(Trial(bytes(16), 0, bytes(16)), TrialState.BEGUN)
+
+
+def test_jobs_that_ended_are_known_and_forgotten_with_their_items(store, job):
+    later = int(time.time()) + 60
+    assert store.ended_before(later) == []
+    store.report(job.job_id, [outcome(number, DONE) for number in range(3)])
+    other = store.open(COLLECTION, "second")
+    store.note_trial(Trial(other.job_id, 0, bytes(16)), TrialState.BEGUN)
+    store.cancel(other.job_id)
+    assert store.ended_before(later) == [job.job_id, other.job_id]
+    assert store.ended_before(later - 120) == []
+    for job_id in (job.job_id, other.job_id):
+        store.forget(job_id)
+        with pytest.raises(NotFound):
+            store.get(job_id)
+    assert store.open(COLLECTION, "first").received == 0
+
+
+def test_a_job_that_is_tried_again_has_not_ended_and_is_not_forgotten(store, job):
+    store.report(job.job_id, [outcome(0, DONE), outcome(1, DONE), outcome(2, FAILED, "INVALID_IMAGE", "why")])
+    store.retry(job.job_id, [message_id(2)])
+    assert store.ended_before(int(time.time()) + 60) == []
+    store.forget(job.job_id)
+    assert counts(store.get(job.job_id)) == (3, 2, 0, 0, 1)
 
 
 def test_a_damaged_database_is_a_data_loss(path):

@@ -27,7 +27,10 @@ from blindsight.trusted.keyholder.jobs.records import (
     ItemState,
     Job,
     JobState,
+    Trial,
+    TrialState,
 )
+from blindsight.trusted.keyholder.jobs.retention import Retention
 from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.operations import photos
@@ -56,6 +59,7 @@ class Imports:
         store: the account of jobs.
         queue: where sealed items go.
         after_import: called when a job into a collection has finished.
+        keep_days: see `Retention`.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Imports:
         store: JobStore,
         queue: Queue,
         after_import: Callable[[OpenCollection], None],
+        keep_days: float,
     ) -> None:
         self._envelopes = Envelopes(keys)
         self._vault = vault
@@ -72,12 +77,14 @@ class Imports:
         self._queue = queue
         self._after_import = after_import
         self._dead_letters = DeadLetterWatch(store, queue, self._note_end)
+        self._retention = Retention(store, queue, keep_days)
         self._stopping = asyncio.Event()
         self._names: dict[bytes, str] = {}
 
     def start(self) -> None:
-        """Begins to look for dead letters."""
+        """Begins to look for dead letters, and for jobs to forget."""
         self._dead_letters.start()
+        self._retention.start()
 
     def drain(self) -> None:
         """Ends the streams of those who send and those who watch: the keyholder is about to stop."""
@@ -85,6 +92,7 @@ class Imports:
 
     async def close(self) -> None:
         """Closes the queue."""
+        await self._retention.stop()
         await self._dead_letters.stop()
         await asyncio.to_thread(self._queue.close)
 
@@ -224,6 +232,13 @@ class Imports:
         named = {*outcomes, *asked}
         states = await asyncio.to_thread(self._store.states, named)
         return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
+
+    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """See `JobStore.note_trial`; nobody died over items of a job that is unknown."""
+        try:
+            return await asyncio.to_thread(self._store.note_trial, trial, state)
+        except NotFound:
+            return 0
 
     async def collection_name(self, job: Job) -> str:
         """The name of a job's collection; nothing when it is gone."""
