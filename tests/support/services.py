@@ -23,6 +23,8 @@ MODULES = {
     "worker": "blindsight.trusted.worker",
 }
 START_SECONDS = 60
+# Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
+PATIENCE_SECONDS = 5
 STOP_SECONDS = 20
 
 
@@ -69,7 +71,7 @@ class Process:
 
     def launch(self) -> None:
         """Starts it and does not wait; see `start`."""
-        settings = {**self.environment, "die_with_parent": "true"}
+        settings = {"patience_seconds": str(PATIENCE_SECONDS), **self.environment, "die_with_parent": "true"}
         if self.address:
             settings["address"] = self.address
         with self.log.open("ab") as log:
@@ -105,19 +107,20 @@ class Process:
         """kill -9."""
         assert self.popen is not None
         self.popen.kill()
-        self._reap()
+        self.wait()
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         if self.popen is None or self.popen.poll() is not None:
-            return self._reap()
+            return self.wait()
         self.popen.send_signal(signal.SIGTERM)
-        return self._reap()
+        return self.wait()
 
-    def _reap(self) -> int:
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Waits for its end; returns the exit code."""
         if self.popen is None:
             return 0
-        code = self.popen.wait(STOP_SECONDS)
+        code = self.popen.wait(seconds)
         if self.popen.stdout is not None:
             self.popen.stdout.close()
         return code

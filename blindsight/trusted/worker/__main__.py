@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 
 from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.shutdown import Shutdown
 from blindsight.trusted.keyholder.collections.vault import Vault
 from blindsight.trusted.keyholder.collections.writer import Writer
 from blindsight.trusted.keyholder.crypto.pool import Crypto
@@ -51,13 +51,13 @@ def main() -> int:
 
 
 async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
-    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
-    evaluator = EvaluatorClient(settings.evaluator_address, settings.keepalive_seconds)
-    keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), settings.keepalive_seconds)
+    storage = StorageClient(settings.storage_address, *settings.connection)
+    evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
+    keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), *settings.connection)
     crypto = Crypto(keys, settings.processes, metrics.AT_WORKER)
     try:
-        stopping = _stopping()
-        if not await _admitted(keyholder, stopping):
+        shutdown = Shutdown(settings.drain_seconds)
+        if not await _admitted(keyholder, shutdown.begun):
             return
         vault = Vault(keys, storage, evaluator)
         room = Room(2 * crypto.processes)
@@ -67,7 +67,7 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         print(json.dumps({"event": "ready", "address": "", "process_id": os.getpid()}), flush=True)
         logs.get().info("ready")
-        await Worker(consumer, opening, storing, keyholder, settings).run(stopping)
+        await Worker(consumer, opening, storing, keyholder, settings).run(shutdown)
     finally:
         await asyncio.to_thread(crypto.close)
         for peer in (keyholder, storage, evaluator):
@@ -91,14 +91,6 @@ async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool
         return True
     asking.cancel()
     return False
-
-
-def _stopping() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ class Opening:
             logs.get().warning("message_refused", job=delivery.message.job_id.hex())
             await settle(lambda: delivery.reject(DataLoss.reason))
             return None
+        logs.request_id.set(photo.request_id)
         opened = Opened(delivery, replace(photo, data=b""))
         try:
             opened = replace(opened, collection=await self._collection(photo))

@@ -10,6 +10,7 @@ from typing import Any
 
 from blindsight import logs, metrics
 from blindsight.errors import Unavailable
+from blindsight.shutdown import Shutdown
 from blindsight.trusted.keyholder.jobs.records import ItemState
 from blindsight.trusted.queues import Consumer, Delivery
 from blindsight.trusted.worker.batches import Batches
@@ -58,16 +59,16 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening_now = self._storing_now = 0
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Works until `stopping` is set, and then finishes what it can before the deadline."""
+    async def run(self, shutdown: Shutdown) -> None:
+        """Works until a shutdown begins, and then finishes what it can before the deadline."""
         gathering = asyncio.create_task(self._gather_for_ever())
         try:
-            while not stopping.is_set():
+            while not shutdown.begun.is_set():
                 for delivery in await self._take():
                     self._hands.take(delivery)
                     self._last_taken = time.monotonic()
                     self._begin(self._open(delivery))
-            await self._drain()
+            await self._drain(shutdown)
         finally:
             for task in (gathering, *self._tasks):
                 task.cancel()
@@ -84,12 +85,12 @@ class Worker:
             await asyncio.sleep(_AWAY_SECONDS)
             return ()
 
-    async def _drain(self) -> None:
+    async def _drain(self, shutdown: Shutdown) -> None:
         logs.get().info("draining", held=self._hands.held)
-        deadline = time.monotonic() + self._settings.drain_seconds
-        while self._hands.held and time.monotonic() < deadline:
+        while self._hands.held and not shutdown.overdue:
             self._store_due(nothing_comes=not self._opening_now)
             await asyncio.sleep(TAKE_SECONDS)
+        logs.get().info("drained", given_back=self._hands.held)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -132,6 +133,8 @@ class Worker:
     async def _finish(self, batch: Sequence[Opened]) -> None:
         """Stores a batch, reports it and settles its messages, in this order."""
         left = list(batch)
+        # Of several jobs' messages the first one names the calls; the line at the end has them all.
+        logs.request_id.set(left[0].photo.request_id)
         self._storing_now += 1
         try:
             left = await self._without_stopped(batch)
@@ -144,6 +147,7 @@ class Worker:
             for one in left:
                 await self._settle(one.delivery, one.delivery.nack)
         else:
+            self._note(stored)
             for report in reports:
                 metrics.WORKER_ITEMS.labels(report.state.name.lower()).inc()
             await self._end(stored)
@@ -157,6 +161,11 @@ class Worker:
         for delivery, rejection in endings:
             if rejection is not None:
                 await self._settle(delivery, rejection)
+
+    def _note(self, stored: Sequence[Opened]) -> None:
+        jobs = sorted({one.photo.job_id.hex() for one in stored})
+        requests = sorted({one.photo.request_id for one in stored})
+        logs.get().info("batch_done", items=len(stored), jobs=jobs, request_ids=requests)
 
     async def _store(self, batch: Sequence[Opened]) -> list[Opened]:
         collection = next((one.collection for one in batch if one.collection is not None), None)

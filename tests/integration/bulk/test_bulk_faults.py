@@ -191,3 +191,14 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_has(bulk, collection):
     assert not job.info().ended
     bulk.worker()
     finished(job, collection)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_without_the_time_to_finish_gives_back_what_it_holds(bulk, collection):
+    job = collection.ingest_bulk(PHOTOS)
+    worker = bulk.worker(prefetch="16", linger_seconds="60", drain_seconds="0")
+    wait_until(lambda: bulk.held() in (16, None), what="messages in hand")
+    assert worker.stop() == 0
+    assert '"event": "drained", "given_back": ' in worker.log.read_text()
+    bulk.worker()
+    finished(job, collection)

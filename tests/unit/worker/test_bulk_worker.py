@@ -1,6 +1,8 @@
 """How a worker gathers photos, and how it keeps one that kills processes away from the others."""
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -140,3 +142,10 @@ async def test_what_passes_is_waited_for_and_what_does_not_is_raised(monkeypatch
     answers.append(InvalidArgument("never"))
     with pytest.raises(InvalidArgument):
         await patiently("storage", call)
+
+
+@pytest.mark.parametrize("service", ["keyholder", "worker"])
+def test_what_describes_photos_is_loaded_by_processes_of_a_service_and_not_by_itself(service):
+    command = f"import blindsight.trusted.{service}.__main__, sys; print('skimage' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

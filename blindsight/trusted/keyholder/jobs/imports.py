@@ -8,7 +8,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from blindsight import logs
-from blindsight.errors import BlindsightError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from blindsight.errors import (
+    BlindsightError,
+    Draining,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+from blindsight.streams import until
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.jobs.deadletters import DeadLetterWatch
@@ -89,8 +97,8 @@ class Imports:
         self._dead_letters.start()
         self._retention.start()
 
-    def stop_watching(self) -> None:
-        """Ends the streams of those who watch: the keyholder is about to stop."""
+    def drain(self) -> None:
+        """Ends the streams of those who send and those who watch: the keyholder is about to stop."""
         self._stopping.set()
 
     async def close(self) -> None:
@@ -109,7 +117,7 @@ class Imports:
             NotFound: when there is no such collection.
             InvalidArgument: when it takes vectors only, or the request id is none or another collection's.
             Conflict: when the job was cancelled meanwhile.
-            Unavailable: when the queue is gone; sending again continues where this ended.
+            Unavailable, Draining: when queue or keyholder goes; sending again continues where this ended.
         """
         _check_request_id(request_id)
         collection = await self._vault.get(name)
@@ -118,13 +126,16 @@ class Imports:
         collection_id = collection.record.collection_id
         self._names[collection_id] = name
         job = await asyncio.to_thread(self._store.open, collection_id, request_id)
+        logs.get().info("import_opened", job=job.job_id.hex())
         yield job
         if job.state is not JobState.RECEIVING:
             return
-        async with aclosing(groups(files)) as arriving:
+        async with aclosing(until(self._stopping, files)) as coming, aclosing(groups(coming)) as arriving:
             async for group in arriving:
                 async for noted in self._take(job, group):
                     yield noted
+        if self._stopping.is_set():
+            raise Draining("the keyholder is stopping; send the rest when it is back")
         job = await asyncio.to_thread(self._store.complete, job.job_id)
         await self._note_end(job)
         yield job
@@ -152,7 +163,15 @@ class Imports:
         except BlindsightError as error:
             failed = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
             return _Taken(failed, sealed_name, None)
-        queued = QueuedPhoto(job.job_id, photo.index, job.collection_id, photo.id, photo.name, photo.data)
+        queued = QueuedPhoto(
+            job.job_id,
+            photo.index,
+            job.collection_id,
+            photo.id,
+            photo.name,
+            photo.data,
+            logs.request_id.get(),
+        )
         outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
         return _Taken(outcome, sealed_name, self._envelopes.seal(queued))
 
@@ -194,7 +213,7 @@ class Imports:
 
         Raises:
             NotFound: when there is none.
-            Unavailable: when the keyholder is about to stop.
+            Draining: when the keyholder is about to stop.
         """
         last: Job | None = None
         while True:
@@ -204,7 +223,7 @@ class Imports:
             if job.state.ended:
                 return
             if self._stopping.is_set():
-                raise Unavailable("the keyholder is stopping; watch again when it is back")
+                raise Draining("the keyholder is stopping; watch again when it is back")
             last = job
             await asyncio.sleep(WATCH_SECONDS)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from blindsight import server, streams
+from blindsight import streams
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
+from blindsight.patience import PATIENCE_SECONDS
+from blindsight.peer import Peer, metadata
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
 from blindsight.trusted.keyholder.slots import SegmentKey
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +55,29 @@ ScorePart = ScorePlan | ScoreResult | ScoreSummary
 
 
 class EvaluatorClient:
-    """Calls to the evaluator.
+    """Calls to the evaluator; made again while it is away: it keeps nothing that could be done twice.
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds: see `server.channel`.
+        keepalive_seconds, patience_seconds: see `Peer`.
     """
 
-    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
-        self._channel = server.channel(address, keepalive_seconds)
-        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
+    def __init__(
+        self,
+        address: str,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._peer = Peer("evaluator", address, keepalive_seconds, patience_seconds)
+        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._peer.channel)
+
+    async def call(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Does work that takes answers of `score`, and from its beginning when the evaluator went away.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        return await self._peer.call(attempt)
 
     async def score(
         self,
@@ -70,14 +88,11 @@ class EvaluatorClient:
         only: Collection[SegmentKey] = (),
         regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
-        """Scores queries against a collection: a plan, results as they come, a summary.
+        """Scores queries against a collection: a plan, results as they come, a summary; in a `call`.
 
         Args:
             only: the segments that are wanted; none: all.
             regions: whose columns the block holds; none: those of both.
-
-        Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
         """
         header = evaluator_pb2.ScoreHeader(
             collection_id=collection_id,
@@ -94,10 +109,8 @@ class EvaluatorClient:
             for chunk in streams.chunks(block):
                 yield evaluator_pb2.ScoreRequest(chunk=chunk)
 
-        async with calls.calling("evaluator", self._channel):
-            call = self._stub.Score(requests(), metadata=calls.metadata())
-            async for response in call:
-                yield _score_part(response)
+        async for response in self._stub.Score(requests(), metadata=metadata()):
+            yield _score_part(response)
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
         """Multiplies one encrypted row by one encrypted query: a block of one product per field.
@@ -109,9 +122,12 @@ class EvaluatorClient:
             BlindsightError: what the evaluator raised, or Unavailable.
         """
         request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
-        async with calls.calling("evaluator", self._channel):
-            answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
-        return answer.block
+
+        async def attempt() -> bytes:
+            answer = await self._stub.Compare(request, metadata=metadata(), timeout=calls.CALL_SECONDS)
+            return answer.block
+
+        return await self._peer.call(attempt)
 
     async def combine(
         self,
@@ -145,35 +161,45 @@ class EvaluatorClient:
                 for chunk in streams.chunks(block):
                     yield evaluator_pb2.CombineRequest(chunk=chunk)
 
-        async with calls.calling("evaluator", self._channel):
-            async for response in self._stub.Combine(requests(), metadata=calls.metadata()):
-                if response.WhichOneof("part") == "chunk":
-                    yield response.chunk
+        came = 0
+        async for trying in self._peer.attempts():
+            with trying:
+                position = 0
+                async for response in self._stub.Combine(requests(), metadata=metadata()):
+                    # The same sum again after a lost connection, whatever its pieces are.
+                    new = response.chunk[max(0, came - position) :]
+                    position += len(response.chunk)
+                    came = max(came, position)
+                    if new:
+                        yield new
+                return
 
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
-        async with calls.calling("evaluator", self._channel):
-            async for _ in self._stub.Prepare(request, metadata=calls.metadata()):
+
+        async def attempt() -> None:
+            async for _ in self._stub.Prepare(request, metadata=metadata()):
                 pass
+
+        await self._peer.call(attempt)
 
     async def drop_collection(self, collection_id: bytes) -> None:
         """Lets the evaluator forget a collection."""
         request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
-        with calls.errors_of("evaluator"):
-            await self._stub.DropCollection(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
+        with self._peer.errors():
+            await self._stub.DropCollection(request, metadata=metadata(), timeout=calls.CALL_SECONDS)
 
     async def status(self) -> PeerStatus:
         """Version, counts and sizes."""
-        with calls.errors_of("evaluator"):
-            answer = await self._stub.GetStatus(
-                evaluator_pb2.GetStatusRequest(), timeout=calls.STATUS_SECONDS
-            )
+        request = evaluator_pb2.GetStatusRequest()
+        with self._peer.errors():
+            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
         return PeerStatus(answer.version, answer.collections, 0, answer.disk_bytes, answer.memory_bytes)
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._channel.close()
+        await self._peer.close()
 
 
 def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:
