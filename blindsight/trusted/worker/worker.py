@@ -155,12 +155,12 @@ class Worker:
             self._storing_now -= 1
 
     async def _end(self, stored: Sequence[Opened]) -> None:
-        """Settles what was reported."""
+        """Settles what was reported: first what failed, which its owner may want to try again or to drop."""
         endings = [(one.delivery, _rejection(one)) for one in stored]
-        await self._acknowledge([delivery for delivery, rejection in endings if rejection is None])
         for delivery, rejection in endings:
             if rejection is not None:
                 await self._settle(delivery, rejection)
+        await self._acknowledge([delivery for delivery, rejection in endings if rejection is None])
 
     def _note(self, stored: Sequence[Opened]) -> None:
         jobs = sorted({one.photo.job_id.hex() for one in stored})
