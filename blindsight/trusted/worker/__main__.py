@@ -19,6 +19,7 @@ from blindsight.trusted.keyholder.keyring import keyfile, passphrase
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.queues import Queue, open_queue
+from blindsight.trusted.worker.lookups import Lookups
 from blindsight.trusted.worker.opening import Opening
 from blindsight.trusted.worker.patience import patiently
 from blindsight.trusted.worker.peers import KeyholderClient
@@ -61,7 +62,7 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
         vault = Vault(keys, storage, evaluator)
         room = Room(2 * crypto.processes)
         trials = Trials(keyholder, room, crypto.warm, settings.tries)
-        opening = Opening(Envelopes(keys), vault, storage, crypto, room, trials)
+        opening = Opening(Envelopes(keys), vault, Lookups(storage), crypto, room, trials)
         storing = Storing(vault, storage, Writer(vault, storage, crypto))
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         print(json.dumps({"event": "ready", "address": "", "process_id": os.getpid()}), flush=True)

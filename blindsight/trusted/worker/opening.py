@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,8 +14,8 @@ from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
 from blindsight.trusted.keyholder.operations import photos
 from blindsight.trusted.keyholder.operations.photos import Photo, PreparedPhoto
-from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.queues import Delivery
+from blindsight.trusted.worker.lookups import Lookups
 from blindsight.trusted.worker.patience import patiently
 from blindsight.trusted.worker.room import Room
 from blindsight.trusted.worker.settling import settle
@@ -63,7 +62,7 @@ class Opening:
     Args:
         envelopes: of the owner's key set.
         vault: the collections.
-        storage: asked what is there already.
+        lookups: what is in storage already.
         crypto: the processes that decode and embed.
         room: where photos are opened.
         trials: opens those that may have killed somebody; in the same room.
@@ -73,14 +72,14 @@ class Opening:
         self,
         envelopes: Envelopes,
         vault: Vault,
-        storage: StorageClient,
+        lookups: Lookups,
         crypto: Crypto,
         room: Room,
         trials: Trials,
     ) -> None:
         self._envelopes = envelopes
         self._vault = vault
-        self._storage = storage
+        self._lookups = lookups
         self._crypto = crypto
         self._room = room
         self._trials = trials
@@ -88,7 +87,8 @@ class Opening:
     async def open(self, delivery: Delivery) -> Opened | None:
         """Opens a message; None when it was settled here: it is not ours, or is to come again."""
         try:
-            photo = await asyncio.to_thread(self._envelopes.open, delivery.message)
+            size_bytes = len(delivery.message.body)
+            photo = await photos.beside_loop(size_bytes, self._envelopes.open, delivery.message)
         except DataLoss:
             # A message of another owner, damaged, or moved from one job to another: no item to report.
             logs.get().warning("message_refused", job=delivery.message.job_id.hex())
@@ -118,13 +118,13 @@ class Opening:
         if opened.collection is None:
             raise NotFound("the collection is gone: it was deleted")
         collection = opened.collection
-        item_id = photo.id or await asyncio.to_thread(collection.content_id, photo.data)
+        item_id = photo.id or await photos.content_id(collection, photo.data)
         handle = collection.handle(item_id)
         known = await patiently(
-            "storage", lambda: self._storage.get_items(collection.record.collection_id, [handle])
+            "storage", lambda: self._lookups.find(collection.record.collection_id, handle)
         )
-        if known:
-            metadata = collection.open_metadata(known[handle])
+        if known is not None:
+            metadata = collection.open_metadata(known)
             return opened.with_outcome(state_of(metadata.origin, opened.origin))
         file = Photo(photo.number, photo.name, photo.data, photo.id)
         prepare = partial(photos.prepare, self._crypto, collection, file, item_id, origin=opened.origin)

@@ -62,7 +62,7 @@ def test_photos_that_a_queue_gives_up_are_listed_and_can_be_tried_again(bulk, co
     with bulk.another_queue(queue_max_deliveries="2"), bulk.open_queue() as queue:
         job = collection.ingest_bulk(PHOTOS[:5])
         for _ in range(2):
-            worker = bulk.worker(linger_seconds="60")  # it holds all of them, and stores none
+            worker = bulk.worker(linger_seconds="600")  # it holds all of them, and stores none
             wait_until(lambda: queue.depth().unacknowledged == 5, what="all photos with the worker")
             worker.kill()
             wait_until(lambda: queue.depth().unacknowledged == 0, what="the worker's lease to run out")
@@ -110,7 +110,7 @@ def test_imports_that_ended_long_ago_are_forgotten_unless_something_of_theirs_ca
     good = collection.ingest_bulk(PHOTOS[:3])
     bad = collection.ingest_bulk([("notes.txt", b"no photo")])
     assert (good.wait().done, bad.wait().failed) == (3, 1)
-    bulk.restart_keyholder(keep_jobs_days="0.00001")
+    bulk.restart_keyholder(keep_jobs_days="1e-9")  # the account counts seconds
     wait_until(lambda: good.import_id not in known(), what="oblivion")
     assert bad.info().failed == 1
     with pytest.raises(NotFound):

@@ -27,7 +27,9 @@ def queue(tmp_path):
 def ended(store, request_id):
     """A job of one item that has failed."""
     job = store.open(COLLECTION, request_id)
-    store.add_item(job.job_id, ItemOutcome(0, bytes(16), ItemState.FAILED, "INVALID_IMAGE", "why"), b"name")
+    store.add_items(
+        job.job_id, [(ItemOutcome(0, bytes(16), ItemState.FAILED, "INVALID_IMAGE", "why"), b"name")]
+    )
     return store.complete(job.job_id)
 
 

@@ -44,7 +44,7 @@ def job(store):
     """A job of three items that is running."""
     opened = store.open(COLLECTION, "first")
     for number in range(3):
-        store.add_item(opened.job_id, outcome(number), b"sealed name")
+        store.add_items(opened.job_id, [(outcome(number), b"sealed name")])
     return store.complete(opened.job_id)
 
 
@@ -60,19 +60,18 @@ def test_one_request_id_is_one_job(store):
 def test_an_item_that_is_added_twice_is_counted_once(store):
     job = store.open(COLLECTION, "a")
     for _ in range(2):
-        taken = store.add_item(job.job_id, outcome(4), b"sealed")
+        taken = store.add_items(job.job_id, [(outcome(4), b"sealed")])
     assert counts(taken) == (1, 0, 0, 0, 1)
     assert taken.next_number == 5
-    assert store.has_item(job.job_id, 4)
-    assert not store.has_item(job.job_id, 3)
+    assert store.known(job.job_id, [3, 4]) == {4}
 
 
 def test_an_outcome_that_comes_before_the_account_of_the_item_stays(store):
     job = store.open(COLLECTION, "a")
     assert counts(store.report(job.job_id, [outcome(0, DONE)])) == (1, 1, 0, 0, 0)
-    assert not store.has_item(job.job_id, 0)
+    assert store.known(job.job_id, [0]) == set()
     assert store.get(job.job_id).next_number == 0
-    assert counts(store.add_item(job.job_id, outcome(0), b"sealed")) == (1, 1, 0, 0, 0)
+    assert counts(store.add_items(job.job_id, [(outcome(0), b"sealed")])) == (1, 1, 0, 0, 0)
     assert store.complete(job.job_id).state is JobState.FINISHED
 
 
@@ -90,7 +89,7 @@ def test_a_job_of_nothing_is_finished_at_once(store):
 
 def test_a_job_that_is_still_received_is_not_finished(store):
     job = store.open(COLLECTION, "a")
-    store.add_item(job.job_id, outcome(0), b"sealed")
+    store.add_items(job.job_id, [(outcome(0), b"sealed")])
     assert store.report(job.job_id, [outcome(0, DONE)]).state is JobState.RECEIVING
 
 
@@ -132,7 +131,7 @@ def test_dead_letters_fail_only_what_nobody_reported(store, job):
 def test_a_cancelled_job_takes_no_items_but_counts_what_was_stored(store, job):
     assert store.cancel(job.job_id).state is JobState.CANCELLED
     with pytest.raises(Conflict, match="cancelled"):
-        store.add_item(job.job_id, outcome(3), b"sealed")
+        store.add_items(job.job_id, [(outcome(3), b"sealed")])
     with pytest.raises(Conflict, match="cancelled"):
         store.retry(job.job_id, [])
     now = store.report(job.job_id, [outcome(number, DONE) for number in range(3)])
@@ -175,7 +174,7 @@ def test_an_unknown_job_is_not_found(store):
 def test_everything_is_there_after_another_start(path):
     with closing(JobStore(path)) as store:
         job = store.open(COLLECTION, "a")
-        store.add_item(job.job_id, outcome(0), b"sealed")
+        store.add_items(job.job_id, [(outcome(0), b"sealed")])
         kept = store.report(job.job_id, [outcome(0, FAILED, "DATA_LOSS", "why")])
     with closing(JobStore(path)) as store:
         assert store.open(COLLECTION, "a") == kept == replace(job, received=1, next_number=1, failed=1)

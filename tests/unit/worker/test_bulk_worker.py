@@ -48,33 +48,46 @@ def opened(delivery, collection):
 
 
 def test_a_batch_waits_for_company_as_long_as_it_is_told(opened):
-    waiting = Batches(linger_seconds=1000)
+    waiting = Batches(linger_seconds=1000, most=100)
     waiting.add(opened)
     assert waiting.due(nothing_comes=False) == []
     assert waiting.due(nothing_comes=True) == [[opened]]
     assert waiting.due(nothing_comes=True) == []
-    at_once = Batches(linger_seconds=0)
+    at_once = Batches(linger_seconds=0, most=100)
     at_once.add(opened)
     assert at_once.due(nothing_comes=False) == [[opened]]
 
 
 def test_a_batch_that_fills_a_segment_waits_no_longer(opened, collection):
     assert collection.layout.main.capacity == 2
-    waiting = Batches(linger_seconds=1000)
+    waiting = Batches(linger_seconds=1000, most=100)
     waiting.add(opened)
     waiting.add(opened)
     assert waiting.due(nothing_comes=False) == [[opened, opened]]
 
 
+def test_a_batch_of_as_many_as_are_told_waits_no_longer(opened):
+    waiting = Batches(linger_seconds=1000, most=1)
+    waiting.add(opened)
+    assert waiting.due(nothing_comes=False) == [[opened]]
+
+
+def test_a_batch_waits_less_long_when_nobody_is_on_the_way(opened):
+    waiting = Batches(linger_seconds=1000, most=100)
+    waiting.add(opened)
+    assert waiting.due(nothing_comes=False, quiet_seconds=124) == []
+    assert waiting.due(nothing_comes=False, quiet_seconds=126) == [[opened]]
+
+
 def test_a_batch_of_32_mebibytes_waits_no_longer(opened):
-    waiting = Batches(linger_seconds=1000)
+    waiting = Batches(linger_seconds=1000, most=100)
     large = NewItem(bytes(16), b"", bytes(32 << 20))
     waiting.add(replace(opened, prepared=PreparedPhoto(large, None)))
     assert len(waiting.due(nothing_comes=False)) == 1
 
 
 def test_photos_of_two_collections_are_two_batches(opened):
-    waiting = Batches(linger_seconds=0)
+    waiting = Batches(linger_seconds=0, most=100)
     other = replace(opened, photo=replace(opened.photo, collection_id=b"another sixteen."))
     for one in (opened, other, opened):
         waiting.add(one)

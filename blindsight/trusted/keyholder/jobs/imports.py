@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from blindsight import logs
@@ -20,6 +21,7 @@ from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.jobs.deadletters import DeadLetterWatch
 from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.keyholder.jobs.gathering import groups
 from blindsight.trusted.keyholder.jobs.records import (
     FailedItem,
     ItemOutcome,
@@ -48,6 +50,15 @@ class NamedFailure:
 
     item: FailedItem
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """An item on its way into the account, and the message that has to be in the queue before."""
+
+    outcome: ItemOutcome
+    sealed_name: bytes
+    message: Message | None
 
 
 class Imports:
@@ -97,7 +108,7 @@ class Imports:
         await asyncio.to_thread(self._queue.close)
 
     async def take(self, name: str, request_id: str, files: AsyncIterator[Photo]) -> AsyncIterator[Job]:
-        """Takes files in; yields the job first of all, and again when a file is durable in the queue.
+        """Takes files in; yields the job first of all, and again whenever files are durable in the queue.
 
         Args:
             files: numbered by `index`; those that were taken before are skipped.
@@ -119,52 +130,69 @@ class Imports:
         yield job
         if job.state is not JobState.RECEIVING:
             return
-        async for photo in until(self._stopping, files):
-            if not await asyncio.to_thread(self._store.has_item, job.job_id, photo.index):
-                job = await self._take(job, photo)
-            yield job
+        async with aclosing(until(self._stopping, files)) as coming, aclosing(groups(coming)) as arriving:
+            async for group in arriving:
+                async for noted in self._take(job, group):
+                    yield noted
         if self._stopping.is_set():
             raise Draining("the keyholder is stopping; send the rest when it is back")
         job = await asyncio.to_thread(self._store.complete, job.job_id)
         await self._note_end(job)
         yield job
 
-    async def _take(self, job: Job, photo: Photo) -> Job:
+    async def _take(self, job: Job, group: Sequence[Photo]) -> AsyncIterator[Job]:
         """Publishes before it notes: an item that is noted is in the queue, whoever dies in between."""
+        left = await asyncio.to_thread(self._sealed, job, group)
+        while left:
+            count = await self._publish(job, left)
+            noted = [(one.outcome, one.sealed_name) for one in left[:count]]
+            yield await asyncio.to_thread(self._store.add_items, job.job_id, noted)
+            left = left[count:]
+
+    def _sealed(self, job: Job, group: Sequence[Photo]) -> list[_Taken]:
+        """Those that were not taken before."""
+        known = self._store.known(job.job_id, [photo.index for photo in group])
+        return [self._seal(job, photo) for photo in group if photo.index not in known]
+
+    def _seal(self, job: Job, photo: Photo) -> _Taken:
+        name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
+        sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
         message_id = self._envelopes.message_id(job.job_id, photo.index)
-        outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
         try:
             photos.check(photo)
         except BlindsightError as error:
-            outcome = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
-        else:
-            queued = QueuedPhoto(
-                job.job_id,
-                photo.index,
-                job.collection_id,
-                photo.id,
-                photo.name,
-                photo.data,
-                logs.request_id.get(),
-            )
-            await self._publish(job, await asyncio.to_thread(self._envelopes.seal, queued))
-        name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
-        sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
-        return await asyncio.to_thread(self._store.add_item, job.job_id, outcome, sealed_name)
+            failed = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
+            return _Taken(failed, sealed_name, None)
+        queued = QueuedPhoto(
+            job.job_id,
+            photo.index,
+            job.collection_id,
+            photo.id,
+            photo.name,
+            photo.data,
+            logs.request_id.get(),
+        )
+        outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
+        return _Taken(outcome, sealed_name, self._envelopes.seal(queued))
 
-    async def _publish(self, job: Job, message: Message) -> None:
-        """Publishes, and waits while the queue is full: the caller's stream waits with it."""
+    async def _publish(self, job: Job, items: Sequence[_Taken]) -> int:
+        """Publishes the first of them, and waits while the queue is full: the caller's stream waits with it.
+
+        Returns:
+            how many may be noted.
+        """
         pause = _FIRST_PAUSE_SECONDS
+        messages = [one.message for one in items if one.message is not None]
         while True:
             try:
-                await asyncio.to_thread(self._queue.publish, message)
+                published = await asyncio.to_thread(self._queue.publish, *messages)
             except ResourceExhausted:
                 if (await self._job(job.job_id)).state is not JobState.RECEIVING:
-                    return  # the account refuses the item, and says why
+                    return len(items)  # the account refuses the items, and says why
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
-                return
+                return _reached(items, published)
 
     async def _job(self, job_id: bytes) -> Job:
         return await asyncio.to_thread(self._store.get, job_id)
@@ -256,6 +284,16 @@ class Imports:
                 self._after_import(await self._vault.get_by_id(job.collection_id))
             except (NotFound, Unavailable) as error:
                 logs.get().warning("after_import_skipped", reason=error.reason)
+
+
+def _reached(items: Sequence[_Taken], published: int) -> int:
+    """How many items are done with when so many of their messages are published, in their order."""
+    for index, one in enumerate(items):
+        if one.message is not None:
+            if not published:
+                return index
+            published -= 1
+    return len(items)
 
 
 def _check_request_id(request_id: str) -> None:

@@ -124,14 +124,15 @@ class JobStore:
         with self._transaction() as db:
             return [_job(row) for row in db.execute(query, (JobState.RECEIVING, JobState.RUNNING))]
 
-    def has_item(self, job_id: bytes, number: int) -> bool:
-        """Whether an item was taken."""
+    def known(self, job_id: bytes, numbers: Iterable[int]) -> set[int]:
+        """Which items were taken before."""
         query = "SELECT 1 FROM items WHERE job = ? AND number = ? AND sealed_name != x''"
         with self._transaction() as db:
-            return db.execute(query, (_number(db, job_id), number)).fetchone() is not None
+            job = _number(db, job_id)
+            return {number for number in numbers if db.execute(query, (job, number)).fetchone() is not None}
 
-    def add_item(self, job_id: bytes, item: ItemOutcome, sealed_name: bytes) -> Job:
-        """Notes an item that is in the queue, or that was refused at the door.
+    def add_items(self, job_id: bytes, items: Sequence[tuple[ItemOutcome, bytes]]) -> Job:
+        """Notes items that are in the queue, or that were refused at the door, with their sealed names.
 
         A worker may have been faster: then its outcome stays.
 
@@ -143,13 +144,12 @@ class JobStore:
             state = _read(db, job).state
             if state is not JobState.RECEIVING:
                 raise Conflict(f"the import is {state.name.lower()}, it takes no more items")
-            _put(db, job, item)
-            db.execute(
-                "UPDATE items SET sealed_name = ? WHERE job = ? AND number = ?",
-                (sealed_name, job, item.number),
-            )
+            for item, sealed_name in items:
+                _put(db, job, item)
+                named = "UPDATE items SET sealed_name = ? WHERE job = ? AND number = ?"
+                db.execute(named, (sealed_name, job, item.number))
             reached = "UPDATE jobs SET next_number = max(next_number, ?) WHERE number = ?"
-            db.execute(reached, (item.number + 1, job))
+            db.execute(reached, (max((item.number + 1 for item, _ in items), default=0), job))
             return _read(db, job)
 
     def complete(self, job_id: bytes) -> Job:
