@@ -177,6 +177,11 @@ class BulkServices(Services):
         """The queue, for a test to look at."""
         return open_queue(self.queue_url, self.opened_with)
 
+    def held(self) -> int | None:
+        """Messages that workers have; None where the queue does not tell."""
+        with self.open_queue() as queue:
+            return queue.depth().unacknowledged
+
     def deaths(self, number: int) -> int:
         """Trials of item `number` of any job that have no end yet."""
         query = "SELECT COUNT(*) FROM trials WHERE number = ?"

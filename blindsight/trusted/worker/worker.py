@@ -131,7 +131,10 @@ class Worker:
             self._begin(self._finish(batch))
 
     async def _finish(self, batch: Sequence[Opened]) -> None:
-        """Stores a batch, reports it and settles its messages, in this order."""
+        """Stores a batch, puts aside what failed, reports all, and acknowledges the rest, in this order.
+
+        An owner who reads that photos failed finds them among the dead letters.
+        """
         left = list(batch)
         # Of several jobs' messages the first one names the calls; the line at the end has them all.
         logs.request_id.set(left[0].photo.request_id)
@@ -139,6 +142,7 @@ class Worker:
         try:
             left = await self._without_stopped(batch)
             stored = await self._store(left)
+            left = await self._reject_failed(stored)
             reports = [one.report for one in stored if one.report is not None]
             await patiently("keyholder", lambda: self._keyholder.report(reports))
         except Exception as error:  # noqa: BLE001 - as above; the delivery limit ends what never works
@@ -150,17 +154,19 @@ class Worker:
             self._note(stored)
             for report in reports:
                 metrics.WORKER_ITEMS.labels(report.state.name.lower()).inc()
-            await self._end(stored)
+            await self._acknowledge([one.delivery for one in left])
         finally:
             self._storing_now -= 1
 
-    async def _end(self, stored: Sequence[Opened]) -> None:
-        """Settles what was reported: first what failed, which its owner may want to try again or to drop."""
-        endings = [(one.delivery, _rejection(one)) for one in stored]
-        for delivery, rejection in endings:
-            if rejection is not None:
-                await self._settle(delivery, rejection)
-        await self._acknowledge([delivery for delivery, rejection in endings if rejection is None])
+    async def _reject_failed(self, stored: Sequence[Opened]) -> list[Opened]:
+        """Keeps the messages of failed items for another try; returns the others."""
+        rest = []
+        for one in stored:
+            if one.report is not None and one.report.state is ItemState.FAILED:
+                await self._settle(one.delivery, partial(one.delivery.reject, one.report.reason))
+            else:
+                rest.append(one)
+        return rest
 
     def _note(self, stored: Sequence[Opened]) -> None:
         jobs = sorted({one.photo.job_id.hex() for one in stored})
@@ -191,11 +197,3 @@ class Worker:
         if not await settle(how):
             logs.get().info("message_lost")
         self._hands.let_go([delivery])
-
-
-def _rejection(opened: Opened) -> Callable[[], bool] | None:
-    """How a message is kept for another try, when its item has failed."""
-    report = opened.report
-    if report is None or report.state is not ItemState.FAILED:
-        return None
-    return partial(opened.delivery.reject, report.reason)
