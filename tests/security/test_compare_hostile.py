@@ -19,7 +19,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.keyholder import schemes
 from blindsight.trusted.keyholder.keyring import keys
 from blindsight.trusted.keyholder.schemes import seal
-from blindsight.untrusted.evaluator.prng import expand
+from blindsight.untrusted.evaluator.computing.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 OWNER = Owner()

@@ -12,18 +12,19 @@ from pathlib import Path
 import blindsight
 from blindsight import logs, metrics, processes
 from blindsight.errors import Unavailable
-from blindsight.untrusted.evaluator import compare, tasks
-from blindsight.untrusted.evaluator.cache import GalleryCache
-from blindsight.untrusted.evaluator.combine import Combinations
-from blindsight.untrusted.evaluator.galleries import Galleries
+from blindsight.untrusted.evaluator import workers
+from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.galleries import Galleries
+from blindsight.untrusted.evaluator.galleries.loading import Loading
+from blindsight.untrusted.evaluator.galleries.refresh import Progress
+from blindsight.untrusted.evaluator.galleries.scorer import Scorer
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.loading import Loading
 from blindsight.untrusted.evaluator.log import Storage
-from blindsight.untrusted.evaluator.refresh import Progress
-from blindsight.untrusted.evaluator.scorer import Scorer
-from blindsight.untrusted.evaluator.search import Searches
+from blindsight.untrusted.evaluator.operations import compare
+from blindsight.untrusted.evaluator.operations.combine import Combinations
+from blindsight.untrusted.evaluator.operations.search import Searches
+from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
-from blindsight.untrusted.evaluator.visible import VisibleSearches
 from blindsight.workers import WorkerPool
 
 
@@ -145,15 +146,15 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
         Unavailable: when another evaluator uses the folder, or workers do not start.
     """
     with _locked(settings.data):
-        scoring = _pool(1, tasks.start_scorer, settings.threads)
-        builders = _pool(settings.workers, tasks.start_builder)
+        scoring = _pool(1, workers.start_scorer, settings.threads)
+        builders = _pool(settings.workers, workers.start_builder)
         scorer = Scorer(scoring)
         cache = GalleryCache(settings.data / "cache", settings.cache_bytes, scorer.forget)
         galleries = Galleries(cache, storage, builders, scorer)
         try:
             # One after the other: the scorer compiles, the builders load what it compiled.
-            await scoring.warm(tasks.ready)
-            await builders.warm(tasks.ready)
+            await scoring.warm(workers.ready)
+            await builders.warm(workers.ready)
             cache.load()
             visible = VisibleSearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)

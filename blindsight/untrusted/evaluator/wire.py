@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 from blindsight.columns import Region
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
-from blindsight.untrusted.evaluator.combine import (
+from blindsight.untrusted.evaluator.galleries.refresh import Progress
+from blindsight.untrusted.evaluator.galleries.scorer import Plan, ScoreBlock
+from blindsight.untrusted.evaluator.operations.combine import (
     AnnouncedBlock,
     CombineAnswer,
     CombineHeader,
     CombinePlan,
 )
-from blindsight.untrusted.evaluator.refresh import Progress
-from blindsight.untrusted.evaluator.scorer import Plan, ScoreBlock
-from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, SearchHeader
+from blindsight.untrusted.evaluator.operations.search import COLLECTION_ID_BYTES, Answer, SearchHeader
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from blindsight.additive.block import pack_numbers, unpack_numbers
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.untrusted.evaluator.additive import HALVES, PublicHalf
+from blindsight.untrusted.evaluator.computing.additive import HALVES, PublicHalf
 from blindsight.untrusted.evaluator.tasks import CombineTask
 
 

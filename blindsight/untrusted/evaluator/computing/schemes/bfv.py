@@ -14,7 +14,7 @@ import numpy as np
 
 from blindsight.parameters import ParameterSet
 from blindsight.residues import Residues
-from blindsight.untrusted.evaluator.schemes import ntt
+from blindsight.untrusted.evaluator.computing.schemes import ntt
 
 
 class BfvPublic:

@@ -25,10 +25,10 @@ from numba.core import types
 
 from blindsight.parameters import ParameterSet
 from blindsight.residues import Residues
+from blindsight.untrusted.evaluator.computing.jit import compiled, emitted, reduced
+from blindsight.untrusted.evaluator.computing.tiles import row_primes
 from blindsight.untrusted.evaluator.geometry import SCORE_POLYNOMIALS as POLYNOMIALS
 from blindsight.untrusted.evaluator.geometry import TILE, Geometry
-from blindsight.untrusted.evaluator.jit import compiled, emitted, reduced
-from blindsight.untrusted.evaluator.tiles import row_primes
 
 Item = TypeVar("Item")
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blindsight.errors import DataLoss
-from blindsight.untrusted.evaluator import tasks
-from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator import tasks, workers
+from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader
-from blindsight.untrusted.evaluator.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.segments import SegmentHeader, SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
 from blindsight.workers import WorkerPool
@@ -181,7 +181,7 @@ class Refresh:
             await before
         memory, parts = bundle.memory.ref, tuple(bundle.parts)
         task = tasks.BuildTask(self._record, bundle.key, source, target, bundle.sequence, memory, parts)
-        await self._pool.run(tasks.build, task)
+        await self._pool.run(workers.build, task)
         self._report(len(bundle.parts))
 
     def _report(self, batches: int) -> None:

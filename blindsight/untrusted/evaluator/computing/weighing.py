@@ -10,7 +10,7 @@ from gmpy2 import mpz
 from blindsight.additive.block import HEADER, AdditiveBlock, parse_header, unpack_numbers
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.errors import DataLoss, InvalidCiphertext
-from blindsight.untrusted.evaluator.additive import AdditiveEvaluator
+from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
 from blindsight.untrusted.evaluator.tasks import FoldTask, WeighTask
 
 

@@ -17,8 +17,8 @@ from blindsight.additive.keys import AdditivePublicKey
 from blindsight.ciphertext import SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.streams import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
-from blindsight.untrusted.evaluator import tasks
-from blindsight.untrusted.evaluator.receiving import Room, next_chunk
+from blindsight.untrusted.evaluator import tasks, workers
+from blindsight.untrusted.evaluator.operations.receiving import Room, next_chunk
 from blindsight.workers import WorkerPool
 
 MAX_BLOCKS = 64
@@ -152,7 +152,7 @@ class Combinations:
             yield result.pack()
             started, seconds = time.perf_counter(), 0.0
             work = self._tasks(header, public_key, result, received)
-            async with aclosing(self._pool.map(tasks.combine, work)) as slices:
+            async with aclosing(self._pool.map(workers.combine, work)) as slices:
                 async for numbers, spent in slices:
                     seconds += spent
                     for piece in chunks(numbers, CHUNK_BYTES):

@@ -17,7 +17,7 @@ from blindsight.additive.block import AdditiveBlock, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.schemes import AdditiveScheme, Operation
 from blindsight.errors import InvalidArgument
-from blindsight.untrusted.evaluator.additive import lightphe, paillier, scramble
+from blindsight.untrusted.evaluator.computing.additive import lightphe, paillier, scramble
 
 __all__ = ["HALVES", "AdditiveEvaluator", "PublicHalf"]
 

@@ -23,13 +23,13 @@ from blindsight.residues import (
     require_below_primes,
     view_block,
 )
-from blindsight.untrusted.evaluator import building
+from blindsight.untrusted.evaluator.computing import building
+from blindsight.untrusted.evaluator.computing.kernel import Kernel
+from blindsight.untrusted.evaluator.computing.schemes import Side
+from blindsight.untrusted.evaluator.computing.tiles import add_full, add_seeded, checksum
 from blindsight.untrusted.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
-from blindsight.untrusted.evaluator.kernel import Kernel
-from blindsight.untrusted.evaluator.schemes import Side
 from blindsight.untrusted.evaluator.segments import map_segment
 from blindsight.untrusted.evaluator.tasks import CompareTask, ExpandTask, ScoreTask
-from blindsight.untrusted.evaluator.tiles import add_full, add_seeded, checksum
 
 # Columns of a query that one thread expands at a time, about 1 ms.
 _PIECE_COLUMNS = 16

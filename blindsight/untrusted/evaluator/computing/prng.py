@@ -27,7 +27,7 @@ from blindsight.ciphertext import SEED_BYTES
 from blindsight.errors import InvalidCiphertext
 from blindsight.parameters import ParameterSet
 from blindsight.residues import Residues
-from blindsight.untrusted.evaluator.jit import compiled, emitted, reduced
+from blindsight.untrusted.evaluator.computing.jit import compiled, emitted, reduced
 
 # SEAL's header (magic, its own size, version 4.x, no compression, reserved, size of all), then the
 # generator's type, 1 for BLAKE2Xb.  The rest of the 81 bytes is the seed.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from blindsight import logs, metrics
 from blindsight.errors import DataLoss
-from blindsight.untrusted.evaluator import manifest
-from blindsight.untrusted.evaluator.manifest import SegmentFile, Snapshot
+from blindsight.untrusted.evaluator.galleries import manifest
+from blindsight.untrusted.evaluator.galleries.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 

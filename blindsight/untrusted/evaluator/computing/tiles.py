@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from blindsight.parameters import ParameterSet
 from blindsight.residues import Residues
+from blindsight.untrusted.evaluator.computing.jit import compiled
+from blindsight.untrusted.evaluator.computing.prng import expand
+from blindsight.untrusted.evaluator.computing.schemes import Side, prepare
 from blindsight.untrusted.evaluator.geometry import TILE, Geometry
-from blindsight.untrusted.evaluator.jit import compiled
-from blindsight.untrusted.evaluator.prng import expand
-from blindsight.untrusted.evaluator.schemes import Side, prepare
 
 # Columns that are expanded before they are put in place: their residues fit in the second-level cache.
 _GROUP = 8

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from blindsight import logs
 from blindsight.errors import BlindsightError, Unavailable
-from blindsight.untrusted.evaluator.cache import GalleryCache
-from blindsight.untrusted.evaluator.galleries import Galleries
+from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.galleries import Galleries
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.log import Storage
 

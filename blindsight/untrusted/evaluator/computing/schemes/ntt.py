@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from blindsight.parameters import ParameterSet
 from blindsight.residues import Residues
-from blindsight.untrusted.evaluator.jit import compiled
+from blindsight.untrusted.evaluator.computing.jit import compiled
 
 Words = npt.NDArray[np.uint64]
 

@@ -8,11 +8,11 @@ from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.residues import Residues, read_block
 from blindsight.streams import digest
+from blindsight.untrusted.evaluator.computing.prng import SEED_PREFIX
+from blindsight.untrusted.evaluator.computing.tiles import add_full, add_seeded, checksum
 from blindsight.untrusted.evaluator.geometry import Geometry
-from blindsight.untrusted.evaluator.prng import SEED_PREFIX
 from blindsight.untrusted.evaluator.segments import SegmentHeader, map_segment, write_segment
 from blindsight.untrusted.evaluator.tasks import BuildTask
-from blindsight.untrusted.evaluator.tiles import add_full, add_seeded, checksum
 
 
 def start() -> None:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from blindsight.parameters import ParameterSet, Scheme
 from blindsight.residues import Residues
-from blindsight.untrusted.evaluator.schemes.bfv import BfvPublic
-from blindsight.untrusted.evaluator.schemes.ckks import CkksPublic
+from blindsight.untrusted.evaluator.computing.schemes.bfv import BfvPublic
+from blindsight.untrusted.evaluator.computing.schemes.ckks import CkksPublic
 
 __all__ = ["SCHEMES", "PublicScheme", "Side", "prepare"]
 

@@ -20,10 +20,10 @@ from blindsight.ciphertext import ADDITIVE_HEADER, additive_header, check_additi
 from blindsight.columns import Region
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.streams import digest
-from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator import tasks, workers
+from blindsight.untrusted.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Summary
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord
 from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader, Storage
-from blindsight.untrusted.evaluator.scorer import Meter, Plan, ScoreBlock, Summary
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.workers import WorkerPool, in_order
 
@@ -165,7 +165,7 @@ class VisibleSearches:
         parts = await asyncio.gather(
             *(
                 self._pool.run(
-                    tasks.fold,
+                    workers.fold,
                     tasks.FoldTask(
                         public_key,
                         tuple(
@@ -196,7 +196,7 @@ class VisibleSearches:
         parts = await asyncio.gather(
             *(
                 self._pool.run(
-                    tasks.weigh,
+                    workers.weigh,
                     tasks.WeighTask(queries.public_key, block, tuple(weights[start : start + step])),
                 )
                 for start in range(0, len(weights), step)

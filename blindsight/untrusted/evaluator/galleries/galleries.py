@@ -11,12 +11,12 @@ from weakref import WeakValueDictionary
 
 from blindsight import logs, metrics
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
-from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.manifest import Snapshot
+from blindsight.untrusted.evaluator.galleries.refresh import Progress, Refresh
+from blindsight.untrusted.evaluator.galleries.scorer import Scorer
 from blindsight.untrusted.evaluator.geometry import AnyRecord, CollectionRecord
 from blindsight.untrusted.evaluator.log import Storage
-from blindsight.untrusted.evaluator.manifest import Snapshot
-from blindsight.untrusted.evaluator.refresh import Progress, Refresh
-from blindsight.untrusted.evaluator.scorer import Scorer
 from blindsight.workers import WorkerPool
 
 

@@ -22,13 +22,13 @@ from blindsight.ciphertext import (
 from blindsight.columns import Region
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.untrusted.evaluator import tasks
-from blindsight.untrusted.evaluator.galleries import Galleries
+from blindsight.untrusted.evaluator.galleries.galleries import Galleries
+from blindsight.untrusted.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
-from blindsight.untrusted.evaluator.receiving import Room, next_chunk
-from blindsight.untrusted.evaluator.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
+from blindsight.untrusted.evaluator.operations.receiving import Room, next_chunk
+from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
-from blindsight.untrusted.evaluator.visible import VisibleSearches
 
 COLLECTION_ID_BYTES = 16
 MAX_QUERY_BYTES = 256 << 20

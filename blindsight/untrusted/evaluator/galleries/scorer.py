@@ -12,9 +12,9 @@ from blindsight.ciphertext import HEADER, RESIDUE_BYTES, BlockHeader, Form
 from blindsight.columns import Region
 from blindsight.errors import BlindsightError
 from blindsight.streams import CHUNK_BYTES
-from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator import tasks, workers
+from blindsight.untrusted.evaluator.galleries.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.geometry import SCORE_POLYNOMIALS, CollectionRecord
-from blindsight.untrusted.evaluator.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.shared import SharedMemory, SharedRef
 from blindsight.workers import WorkerPool, in_order
 
@@ -149,7 +149,7 @@ class Scorer:
     """Hands work to the one scoring process.
 
     Args:
-        pool: of one process, started with `tasks.start_scorer`.
+        pool: of one process, started with `workers.start_scorer`.
     """
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -166,7 +166,7 @@ class Scorer:
             Unavailable: when the process died twice over it.
         """
         task = tasks.ExpandTask(record, block, first, count, out)
-        meter.expand_seconds += await self._pool.run(tasks.expand, task)
+        meter.expand_seconds += await self._pool.run(workers.expand, task)
 
     async def compare(self, task: tasks.CompareTask) -> tuple[bytes, float]:
         """Multiplies one row by one query: a block of one product per field, and the kernel's seconds.
@@ -175,7 +175,7 @@ class Scorer:
             InvalidCiphertext: for a bad residue or seed.
             Unavailable: when the process died twice over it.
         """
-        return await self._pool.run(tasks.compare, task)
+        return await self._pool.run(workers.compare, task)
 
     async def open(self, snapshot: Snapshot) -> None:
         """Maps and checks a gallery.
@@ -183,7 +183,7 @@ class Scorer:
         Raises:
             DataLoss: when a file of it is missing or damaged.
         """
-        await self._pool.run(tasks.open_segments, tuple(str(segment.path) for segment in snapshot.segments))
+        await self._pool.run(workers.open_segments, tuple(str(segment.path) for segment in snapshot.segments))
 
     def forget(self, paths: list[Path]) -> None:
         """Lets the process unmap deleted files; nobody waits for it."""
@@ -193,7 +193,7 @@ class Scorer:
 
     async def _forget(self, paths: tuple[str, ...]) -> None:
         try:
-            await self._pool.run(tasks.forget_segments, paths)
+            await self._pool.run(workers.forget_segments, paths)
         except BlindsightError:
             return  # a process that died maps nothing
 
@@ -227,7 +227,7 @@ class Scorer:
             paths = tuple(str(file.path) for file in files)
             offsets = score_offsets(record, pieces)
             task = tasks.ScoreTask(record, region, paths, current.queries, current.count, out.ref, offsets)
-            current.meter.kernel_seconds += await self._pool.run(tasks.score, task)
+            current.meter.kernel_seconds += await self._pool.run(workers.score, task)
             current.meter.scanned_bytes += len(files) * record.geometry(region).size_bytes
             return [self._block(current, files, piece, out) for piece in pieces]
 
