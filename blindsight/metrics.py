@@ -270,6 +270,20 @@ COMBINE_SECONDS = Histogram(
     buckets=_LONG_SECONDS,
     registry=EVALUATOR,
 )
+PLANES_SECONDS = Histogram(
+    "blindsight_evaluator_planes_seconds",
+    "Computing with encrypted pixel planes, from the first tile to the last result: transform or difference.",
+    ("operation", "scheme", "parameter_set"),
+    buckets=_LONG_SECONDS,
+    registry=EVALUATOR,
+)
+IMAGING_SECONDS = Histogram(
+    "blindsight_keyholder_imaging_seconds",
+    "Processing one picture or pair from the decoded picture to the result, by kind of operation.",
+    ("operation", "scheme"),
+    buckets=_LONG_SECONDS,
+    registry=KEYHOLDER,
+)
 
 
 def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:

@@ -17,7 +17,8 @@ NAMES = {
     "Combine GetOriginal GetPlanes DeleteItems Repack GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
     "ReportItems",
-    "evaluator": "Score Compare Combine Prepare DropCollection GetStatus",
+    "imaging": "Filter Diff",
+    "evaluator": "Score Compare Combine Transform Difference Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
     "ReadBatches ReadSlots GetItems ReadOriginal ReadPlanes DeleteItems GetStatus",
 }
@@ -62,7 +63,13 @@ def test_an_rpc_has_a_request_and_a_response_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("service", "zone"),
-    [("keyholder", "TRUSTED"), ("imports", "TRUSTED"), ("evaluator", "UNTRUSTED"), ("storage", "UNTRUSTED")],
+    [
+        ("keyholder", "TRUSTED"),
+        ("imports", "TRUSTED"),
+        ("imaging", "TRUSTED"),
+        ("evaluator", "UNTRUSTED"),
+        ("storage", "UNTRUSTED"),
+    ],
 )
 def test_a_service_names_its_zone_first(service: str, zone: str) -> None:
     (path,) = PROTOS.rglob(f"{service}.proto")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,11 +13,14 @@ import grpc.aio
 from blindsight import logs, parameters, server, status
 from blindsight.columns import Region, collection_layout
 from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.errors import BlindsightError, DataLoss, Unavailable
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.interceptors import REQUEST_ID_KEY
+from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
+from blindsight.streams import Receiver
+from blindsight.tiling import Tiling
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
-from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader
+from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader, PlaneEvent, StoredPiece
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 _NAME = "storage"
@@ -61,23 +64,67 @@ class StorageClient:
         await server.connected(self._channel, _NAME)
         call = self._stub.ReadBatches(request, metadata=_metadata())
         try:
-            yield _events(call)
+            yield (_event(message) async for message in _messages(call))
+        finally:
+            call.cancel()
+
+    @asynccontextmanager
+    async def read_planes(
+        self, record: CollectionRecord, handle: bytes
+    ) -> AsyncIterator[AsyncIterator[PlaneEvent]]:
+        """A photo's encrypted planes; the call ends with the `async with` block."""
+        request = storage_pb2.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
+        await server.connected(self._channel, _NAME)
+        call = self._stub.ReadPlanes(request, metadata=_metadata())
+        try:
+            yield _plane_events(_messages(call), record.parameters)
         finally:
             call.cancel()
 
 
-async def _events(call: Any) -> AsyncIterator[Event]:
+async def _messages(call: Any) -> AsyncIterator[Any]:
     try:
         while True:
             async with asyncio.timeout(_SILENCE_SECONDS):
                 message = await call.read()
             if message is grpc.aio.EOF:
                 return
-            yield _event(message)
+            yield message
     except TimeoutError as error:
         raise Unavailable(f"{_NAME} has been silent for {_SILENCE_SECONDS:.0f} s") from error
     except grpc.aio.AioRpcError as error:
         raise status.from_rpc_error(error, _NAME) from error
+
+
+async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
+    """Pieces of the sizes that the tiling announces and no others, so that memory is bounded by it."""
+    sizes: Iterator[int] = iter(())
+    receiver: Receiver | None = None
+    try:
+        async for message in messages:
+            part = message.WhichOneof("part")
+            if part == "header":
+                tiling = _tiling(message.header.planes, parameters)
+                sizes = (tiling.piece_bytes(parameters, count) for count in tiling.pieces)
+                yield tiling
+            elif part == "piece":
+                piece = message.piece
+                limit = next(sizes, 0)
+                receiver = Receiver(
+                    piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
+                )
+            elif part == "chunk" and receiver is not None:
+                receiver.add(message.chunk)
+                if receiver.complete:
+                    yield StoredPiece(receiver.finish())
+            else:
+                raise DataLoss("storage sent something else than planes")
+    except (InvalidArgument, ResourceExhausted) as error:
+        raise DataLoss(f"planes from storage: {error.message}") from error
+
+
+def _tiling(planes: storage_pb2.Planes, parameters: ParameterSet) -> Tiling:
+    return Tiling(planes.width, planes.height, planes.channels, parameters.ring_degree, planes.halo)
 
 
 def _event(message: storage_pb2.ReadBatchesResponse) -> Event:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from blindsight.errors import InvalidArgument, ResourceExhausted
+
+Chunk = TypeVar("Chunk")
 
 
 class Room:
@@ -38,8 +41,8 @@ class Room:
             self._taken_bytes -= size_bytes
 
 
-async def next_chunk(chunks: AsyncIterator[bytes], stall_seconds: float) -> bytes | None:
-    """The next chunk, None at the end.
+async def next_chunk(chunks: AsyncIterator[Chunk], stall_seconds: float) -> Chunk | None:
+    """The next of what a stream is made of, None at the end.
 
     Raises:
         InvalidArgument: when nothing comes for so long: who announces much and sends nothing must not keep

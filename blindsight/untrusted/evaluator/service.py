@@ -17,6 +17,7 @@ from blindsight.untrusted.evaluator.cache import GalleryCache
 from blindsight.untrusted.evaluator.combine import Combinations
 from blindsight.untrusted.evaluator.galleries import Galleries
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.imaging.operations import PlaneOperations
 from blindsight.untrusted.evaluator.log import Storage
 from blindsight.untrusted.evaluator.refresh import Progress
 from blindsight.untrusted.evaluator.scorer import Scorer
@@ -45,11 +46,13 @@ class Evaluator:
         galleries: what can be scored.
         searches: scores it.
         combinations: weighted sums of arrays that are in no gallery.
+        planes: linear filters and differences of encrypted pixel planes.
     """
 
     galleries: Galleries
     searches: Searches
     combinations: Combinations
+    planes: PlaneOperations
     _cache: GalleryCache
     _scorer: Scorer
 
@@ -152,7 +155,8 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             visible = VisibleSearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)
             combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
-            yield Evaluator(galleries, searches, combinations, cache, scorer)
+            planes = PlaneOperations(storage, builders, settings.stall_seconds, settings.transform_seconds)
+            yield Evaluator(galleries, searches, combinations, planes, cache, scorer)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

@@ -46,6 +46,25 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         async for answer in self._evaluator.combinations.run(header, wire.chunks(requests)):
             yield wire.combine_response(answer)
 
+    async def Transform(
+        self, request_iterator: AsyncIterator[evaluator_pb2.TransformRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.TransformResponse]:
+        """Streams a plan, encrypted tiles multiplied by every kernel, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.transform_header(requests)
+        async for answer in self._evaluator.planes.transform(header, wire.tiles(requests, "tiles")):
+            yield wire.plane_response(answer, evaluator_pb2.TransformResponse)
+
+    async def Difference(
+        self, request_iterator: AsyncIterator[evaluator_pb2.DifferenceRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.DifferenceResponse]:
+        """Streams a plan, encrypted tiles less others, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.difference_header(requests)
+        minuend, subtrahend = wire.tiles(requests, "minuend"), wire.tiles(requests, "subtrahend")
+        async for answer in self._evaluator.planes.difference(header, minuend, subtrahend):
+            yield wire.plane_response(answer, evaluator_pb2.DifferenceResponse)
+
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context
     ) -> AsyncIterator[evaluator_pb2.PrepareResponse]:

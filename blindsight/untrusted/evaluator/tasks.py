@@ -12,6 +12,7 @@ from pathlib import Path
 from blindsight.additive.block import AdditiveHeader
 from blindsight.columns import Region
 from blindsight.parameters import ParameterSet
+from blindsight.plane_kernels import PlaneKernel
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedRef
@@ -152,6 +153,41 @@ class WeighTask:
     queries: tuple[tuple[int, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TransformTask:
+    """Multiplies tiles of encrypted planes by kernels.
+
+    Attributes:
+        parameters, key_id: what the block must be of.
+        block: the tiles, in the wire form.
+        kernels: each gives a result.
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    block: bytes
+    kernels: tuple[PlaneKernel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceTask:
+    """Subtracts tiles of encrypted planes from as many others.
+
+    Attributes:
+        parameters, key_id: what both blocks must be of.
+        minuend, subtrahend: the tiles, in the wire form.
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    minuend: bytes
+    subtrahend: bytes
+
+
+# A block for each result, and the seconds that it took.
+PlaneWork = tuple[tuple[bytes, ...], float]
+
+
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
     """Bytes of `ExpandTask.out`."""
     return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)
@@ -160,8 +196,10 @@ def expanded_bytes(record: CollectionRecord, count: int) -> int:
 def start_builder() -> None:
     """Makes a worker ready to build."""
     from blindsight.untrusted.evaluator import building
+    from blindsight.untrusted.evaluator.imaging import computing
 
     building.start()
+    computing.start()
 
 
 def build(task: BuildTask) -> int:
@@ -232,6 +270,20 @@ def weigh(task: WeighTask) -> tuple[tuple[bytes, ...], float]:
     from blindsight.untrusted.evaluator import weighing
 
     return weighing.weigh(task)
+
+
+def transform(task: TransformTask) -> PlaneWork:
+    """Runs in a builder; see `computing.transform`."""
+    from blindsight.untrusted.evaluator.imaging import computing
+
+    return computing.transform(task)
+
+
+def subtract(task: DifferenceTask) -> PlaneWork:
+    """Runs in a builder; see `computing.subtract`."""
+    from blindsight.untrusted.evaluator.imaging import computing
+
+    return computing.subtract(task)
 
 
 def ready() -> None:
