@@ -130,6 +130,12 @@ def subtract(first: Residues, second: Residues, parameters: ParameterSet) -> Res
     return np.where(rest >= primes, rest - primes, rest)
 
 
+def select(block: CiphertextBlock, chosen: npt.NDArray[np.intp]) -> CiphertextBlock:
+    """Ciphertexts of a block by their places in it, as a block."""
+    seeds = None if block.seeds is None else block.seeds[chosen]
+    return CiphertextBlock(replace(block.header, count=len(chosen)), block.residues[chosen], seeds)
+
+
 def cut(block: CiphertextBlock, start: int, stop: int) -> CiphertextBlock:
     """Some ciphertexts of a block, as a block; nothing is copied."""
     count = len(range(*slice(start, stop).indices(block.header.count)))

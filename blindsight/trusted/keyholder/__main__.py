@@ -19,6 +19,7 @@ from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.processing import servicer as processing
 from blindsight.trusted.keyholder.service import Keyholder
 from blindsight.trusted.keyholder.servicer import SERVICE_NAME, register
 from blindsight.trusted.keyholder.settings import KeyholderSettings
@@ -72,7 +73,7 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
             await keyholder.open_imports(store, partial(open_queue, settings.queue_url, settings.queue))
         await keyholder.start()
         service = Service(
-            [SERVICE_NAME, imports.SERVICE_NAME],
+            [SERVICE_NAME, imports.SERVICE_NAME, processing.SERVICE_NAME],
             lambda server: _register(keyholder, server),
             settings.keepalive_seconds,
             on_drain=keyholder.stop_watching,
@@ -85,6 +86,7 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
 def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
     register(keyholder, server)
     imports.register(keyholder.keys, lambda: keyholder.imports, server)
+    processing.register(keyholder.processing, server)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from blindsight.trusted.keyholder.operations.planes import Planes
 from blindsight.trusted.keyholder.operations.search import Search
 from blindsight.trusted.keyholder.operations.verify import Input, Settings, Verification, Verify
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.processing.jobs import Processing
 from blindsight.trusted.keyholder.records import ItemMetadata, PeerStatus
 from blindsight.trusted.keyholder.slots import handles_from_bytes
 from blindsight.trusted.queues import Queue
@@ -80,6 +81,9 @@ class Keyholder:
         self._verify = Verify(self.vault, storage, evaluator, self._crypto)
         self._planes = Planes(storage, self._crypto)
         self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
+        self.processing = Processing(
+            keys.key_id, self.vault, self._planes, evaluator, self._crypto, self.combinations
+        )
         self._background: dict[str, asyncio.Task[None]] = {}
         self._bulk: BulkIngest | None = None
 

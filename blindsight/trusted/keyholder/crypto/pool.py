@@ -16,8 +16,8 @@ from blindsight import metrics
 from blindsight.ciphertext import BlockHeader, Form, additive_header, check_additive_batch
 from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
-from blindsight.planes import Integers
-from blindsight.tiling import PIECE_CIPHERTEXTS
+from blindsight.planes import Integers, PlaneLayout
+from blindsight.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
 from blindsight.trusted.keyholder.additive import packed
 from blindsight.trusted.keyholder.crypto import tasks
 from blindsight.trusted.keyholder.imaging import images
@@ -128,13 +128,15 @@ class Crypto:
                 return await self._decrypt_columns(parameters, layout, batches)
             return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
 
-    async def pixels(self, data: bytes) -> images.Pixels:
+    async def pixels(
+        self, data: bytes, colours: images.Colours = images.Colours.AS_THEY_ARE
+    ) -> images.Pixels:
         """The pixels of a photo.
 
         Raises:
             InvalidImage: when it is none, or too large for planes.
         """
-        return await self._pool.run(tasks.pixels, data)
+        return await self._pool.run(tasks.pixels, data, colours)
 
     async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
         """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
@@ -163,6 +165,25 @@ class Crypto:
 
         async for tiles in in_order(works(), self.processes + 1):
             yield tiles
+
+    async def encrypt_tiles(
+        self, parameters: ParameterSet, tiles: Integers
+    ) -> AsyncGenerator[tuple[bytes, float], None]:
+        """Encrypts tiles [count, N] for the evaluator to compute with: blocks, and the seconds of each."""
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, tuple[bytes, float]]]:
+            for start in range(0, len(tiles), BLOCK_CIPHERTEXTS):
+                block = tiles[start : start + BLOCK_CIPHERTEXTS]
+                yield self._pool.run(tasks.encrypt_tiles, parameters.name, block)
+
+        async for made in in_order(works(), self.processes + 1):
+            yield made
+
+    async def decrypt_results(
+        self, parameters: ParameterSet, layout: PlaneLayout, block: bytes
+    ) -> tuple[npt.NDArray[np.int32], float]:
+        """Decrypts what the evaluator computed of some tiles; see `tasks.decrypt_results`."""
+        return await self._pool.run(tasks.decrypt_results, parameters.name, layout, block)
 
     async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""

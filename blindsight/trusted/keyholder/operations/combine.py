@@ -51,6 +51,7 @@ class Settings:
         weights: one for each input; none: all 1.
         image_mode: how pictures are read.
         insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
+        sample_bytes: how much of each block of ciphertexts is kept to be shown.
 
     Raises:
         InvalidArgument: for what the scheme cannot do, whatever the inputs are.
@@ -61,6 +62,7 @@ class Settings:
     weights: tuple[int, ...] = ()
     image_mode: ImageMode = ImageMode.AUTO
     insecure_small_keys: bool = False
+    sample_bytes: int = 0
 
     def __post_init__(self) -> None:
         schemes.require(self.scheme, schemes.operation_of(self.weights))
@@ -113,6 +115,7 @@ class Combination:
         weights: one for each input.
         ciphertexts: of one input.
         sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
+        samples: first bytes of every input's ciphertexts and of the result's, as many as were asked for.
     """
 
     values: Integers
@@ -123,6 +126,7 @@ class Combination:
     sent_bytes: int
     received_bytes: int
     timings: CombineTimings
+    samples: tuple[bytes, ...] = ()
 
     @property
     def warning(self) -> str:
@@ -289,6 +293,10 @@ class Combine:
         if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
             raise InvalidCiphertext("the evaluator answered with another block than was asked for")
         job.sent_bytes = sum(map(len, job.blocks))
+        job.samples = tuple(
+            bytes(one[HEADER.size : HEADER.size + job.settings.sample_bytes])
+            for one in (*job.blocks, job.result)
+        )
         job.blocks.clear()
         job.header = wanted
         job.timings.compute = time.perf_counter() - started
@@ -323,6 +331,7 @@ class _Job:
     result: bytearray = field(default_factory=bytearray)
     decrypted: list[Integers] = field(default_factory=list)
     sent_bytes: int = 0
+    samples: tuple[bytes, ...] = ()
     timings: CombineTimings = field(default_factory=CombineTimings)
 
     @property
@@ -360,6 +369,7 @@ class _Job:
             sent_bytes=self.sent_bytes,
             received_bytes=len(self.result),
             timings=self.timings,
+            samples=self.samples,
         )
 
 

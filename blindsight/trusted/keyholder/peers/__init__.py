@@ -2,10 +2,28 @@
 
 from blindsight.trusted.keyholder.peers.evaluator import (
     EvaluatorClient,
+    PlanePart,
+    PlaneResult,
+    PlaneSource,
+    PlaneSummary,
     ScorePlan,
     ScoreResult,
     ScoreSummary,
+    SentPlanes,
+    StoredPlanes,
 )
 from blindsight.trusted.keyholder.peers.storage import StorageClient
 
-__all__ = ["EvaluatorClient", "ScorePlan", "ScoreResult", "ScoreSummary", "StorageClient"]
+__all__ = [
+    "EvaluatorClient",
+    "PlanePart",
+    "PlaneResult",
+    "PlaneSource",
+    "PlaneSummary",
+    "ScorePlan",
+    "ScoreResult",
+    "ScoreSummary",
+    "SentPlanes",
+    "StorageClient",
+    "StoredPlanes",
+]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from blindsight import server, streams
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
+from blindsight.errors import BlindsightError
+from blindsight.parameters import ParameterSet
+from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
@@ -46,6 +50,51 @@ class ScoreSummary:
     scanned_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class SentPlanes:
+    """Tiles that this keyholder sends."""
+
+    parameters: ParameterSet
+    key_id: bytes
+    ciphertexts: int
+    halo: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlanes:
+    """Tiles that storage has of one photo."""
+
+    collection_id: bytes
+    handle: bytes
+
+
+PlaneSource = SentPlanes | StoredPlanes
+
+
+@dataclass(frozen=True, slots=True)
+class PlanePlan:
+    """What is to come: how many ciphertexts a result has."""
+
+    ciphertexts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneResult:
+    """Consecutive tiles of the result of one kernel."""
+
+    kernel: int
+    first: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSummary:
+    """What it cost the evaluator, summed up over its workers."""
+
+    compute_seconds: float
+
+
+PlanePart = PlanePlan | PlaneResult | PlaneSummary
 ScorePart = ScorePlan | ScoreResult | ScoreSummary
 
 
@@ -150,6 +199,70 @@ class EvaluatorClient:
                 if response.WhichOneof("part") == "chunk":
                     yield response.chunk
 
+    async def transform(
+        self, planes: PlaneSource, kernels: Sequence[PlaneKernel], blocks: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Applies kernels to encrypted planes: a plan, results while tiles still go out, a summary.
+
+        Args:
+            blocks: of planes that are sent.
+
+        Raises:
+            BlindsightError: what the evaluator raised, what making a block raised, or Unavailable.
+        """
+        header = evaluator_pb2.TransformHeader(planes=_source(planes), kernels=map(_kernel, kernels))
+        feed = _Feed()
+
+        async def requests() -> AsyncIterator[evaluator_pb2.TransformRequest]:
+            yield evaluator_pb2.TransformRequest(header=header)
+            async for tiles in feed.tiles(blocks):
+                yield evaluator_pb2.TransformRequest(tiles=tiles)
+
+        async for part in self._planes(self._stub.Transform, requests(), feed):
+            yield part
+
+    async def difference(
+        self,
+        minuend: PlaneSource,
+        subtrahend: PlaneSource,
+        blocks: AsyncIterator[bytes] | None = None,
+        others: AsyncIterator[bytes] | None = None,
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Subtracts encrypted planes; as `transform`.
+
+        Args:
+            blocks, others: of the minuend and of the subtrahend, if they are sent.
+        """
+        header = evaluator_pb2.DifferenceHeader(minuend=_source(minuend), subtrahend=_source(subtrahend))
+        feed = _Feed()
+
+        async def requests() -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
+            yield evaluator_pb2.DifferenceRequest(header=header)
+            first, second = feed.tiles(blocks), feed.tiles(others)
+            while True:
+                tiles, other = await anext(first, None), await anext(second, None)
+                if tiles is not None:
+                    yield evaluator_pb2.DifferenceRequest(minuend=tiles)
+                if other is not None:
+                    yield evaluator_pb2.DifferenceRequest(subtrahend=other)
+                if tiles is None and other is None:
+                    return
+
+        async for part in self._planes(self._stub.Difference, requests(), feed):
+            yield part
+
+    async def _planes(
+        self, method: Any, requests: AsyncIterator[Any], feed: _Feed
+    ) -> AsyncGenerator[PlanePart, None]:
+        async with calls.calling("evaluator", self._channel):
+            try:
+                async for response in method(requests, metadata=calls.metadata()):
+                    yield _plane_part(response)
+            except asyncio.CancelledError:
+                if feed.error is not None:
+                    raise feed.error from None
+                raise
+
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
@@ -174,6 +287,61 @@ class EvaluatorClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._channel.close()
+
+
+class _Feed:
+    """Tiles on their way out.
+
+    Attributes:
+        error: what making a block raised; gRPC then cancels the call and says nothing of it.
+    """
+
+    def __init__(self) -> None:
+        self.error: BlindsightError | None = None
+
+    async def tiles(self, blocks: AsyncIterator[bytes] | None) -> AsyncIterator[evaluator_pb2.PlaneTiles]:
+        if blocks is None:
+            return
+        try:
+            async for block in blocks:
+                digest = await asyncio.to_thread(streams.digest, block)
+                yield evaluator_pb2.PlaneTiles(block=block, sha256=digest)
+        except BlindsightError as error:
+            self.error = error
+            raise
+
+
+def _source(planes: PlaneSource) -> evaluator_pb2.PlaneSource:
+    if isinstance(planes, SentPlanes):
+        sent = evaluator_pb2.SentPlanes(
+            parameter_set=planes.parameters.name,
+            key_id=planes.key_id,
+            ciphertexts=planes.ciphertexts,
+            halo=planes.halo,
+        )
+        return evaluator_pb2.PlaneSource(sent=sent)
+    stored = evaluator_pb2.StoredPlanes(collection_id=planes.collection_id, handle=planes.handle)
+    return evaluator_pb2.PlaneSource(stored=stored)
+
+
+def _kernel(kernel: PlaneKernel) -> evaluator_pb2.PlaneKernel:
+    return evaluator_pb2.PlaneKernel(
+        height=kernel.height,
+        width=kernel.width,
+        anchor_row=kernel.anchor_row,
+        anchor_column=kernel.anchor_column,
+        weights=kernel.weights,
+        offset=kernel.offset,
+    )
+
+
+def _plane_part(response: evaluator_pb2.TransformResponse | evaluator_pb2.DifferenceResponse) -> PlanePart:
+    part = response.WhichOneof("part")
+    if part == "plan":
+        return PlanePlan(response.plan.ciphertexts)
+    if part == "result":
+        return PlaneResult(response.result.kernel, response.result.first, response.result.block)
+    return PlaneSummary(response.summary.compute_seconds)
 
 
 def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:

@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.planes import Integers
+from blindsight.trusted.keyholder.imaging.quantising import Room
 
-Planes = npt.NDArray[np.int64]
+# Results stay below 2^30 under every scheme.
+Values = npt.NDArray[np.int32]
 
 
 class Stage(Enum):
@@ -39,34 +41,31 @@ class Progress:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What the messages of a scheme have room for.
-
-    Attributes:
-        largest: magnitudes of results stay below it.
-        noise: standard deviation of what encryption adds to one value; 0 where results are exact.
-        most_norm: largest `PlaneKernel.norm` that leaves the noise of exact results harmless.
-    """
-
-    largest: int
-    noise: float = 0.0
-    most_norm: float = float("inf")
-
-
 @dataclass(slots=True)
 class Account:
-    """What it took.
+    """What it took, and under what.
 
     Attributes:
+        scheme: as people name it.
+        parameter_set: of the owner's key; empty for a key of this job alone.
+        key_bits: of a key of this job alone, else 0.
+        description: of the scheme, for people.
+        warning: what people must be told; "" for nothing.
         round_trips: to the evaluator.
         ciphertexts: that were sent, or that storage had.
         results: ciphertexts that came back.
         sent_bytes, received_bytes: of ciphertext.
         encrypt_seconds, compute_seconds, decrypt_seconds: of work, added up over workers; they overlap.
-        views: first bytes of what the evaluator got and of what it gave, by name; where they were asked for.
+        remarks: what was done to a picture on the way, for people.
+        views: grey pixels in a row, of what the evaluator got and of what it gave, where they were asked for:
+            the names are a, b and result.
     """
 
+    scheme: str
+    parameter_set: str = ""
+    key_bits: int = 0
+    description: str = ""
+    warning: str = ""
     round_trips: int = 0
     ciphertexts: int = 0
     results: int = 0
@@ -75,6 +74,8 @@ class Account:
     encrypt_seconds: float = 0.0
     compute_seconds: float = 0.0
     decrypt_seconds: float = 0.0
+    total_seconds: float = 0.0
+    remarks: list[str] = field(default_factory=list)
     views: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
@@ -83,10 +84,10 @@ class Transformed:
     """The last thing that an engine yields.
 
     Attributes:
-        values: int64 [kernels, planes, height, width]; of a difference [1, planes, height, width].
+        values: int32 [kernels, planes, height, width]; of a difference [1, planes, height, width].
     """
 
-    values: Planes
+    values: Values
 
 
 class PlaneEngine(Protocol):
