@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from blindsight.client.collection import Collection
 from blindsight.client.combining import CombineInput
+from blindsight.client.imaging import OperationInput, PictureInput
 from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
@@ -23,8 +24,12 @@ from blindsight.client.models import (
     CombineProgress,
     CombineTimings,
     Deletion,
+    Difference,
     FailedItem,
+    Filtered,
     Hit,
+    ImagingAccount,
+    ImagingProgress,
     ImportInfo,
     IngestItem,
     IngestProgress,
@@ -34,6 +39,7 @@ from blindsight.client.models import (
     SearchAnswer,
     SearchTimings,
     ServiceStatus,
+    StoredPhoto,
     VaultStatus,
     Verification,
     VerifyTimings,
@@ -49,20 +55,27 @@ __all__ = [
     "CombineProgress",
     "CombineTimings",
     "Deletion",
+    "Difference",
     "FailedItem",
+    "Filtered",
     "Hit",
     "ImageInput",
+    "ImagingAccount",
+    "ImagingProgress",
     "Import",
     "ImportInfo",
     "IngestItem",
     "IngestProgress",
     "IngestReport",
     "Inputs",
+    "OperationInput",
     "Original",
+    "PictureInput",
     "RepackProgress",
     "SearchAnswer",
     "SearchTimings",
     "ServiceStatus",
+    "StoredPhoto",
     "Vault",
     "VaultStatus",
     "Verification",

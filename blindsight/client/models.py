@@ -16,6 +16,10 @@ Metric = Literal["cosine", "euclidean", "dot", "squared-cosine"]
 CombineStage = Literal["keygen", "encrypt", "compute", "decrypt"]
 ImageMode = Literal["auto", "grey", "rgb"]
 Outcome = Literal["stored", "duplicate", "rejected"]
+ImagingStage = Literal["keygen", "encrypt", "compute", "decrypt", "finish"]
+PictureKind = Literal["pixels", "signed", "degrees"]
+Border = Literal["reflect", "constant", "replicate"]
+DifferenceMode = Literal["signed", "absolute", "threshold"]
 ImportState = Literal["receiving", "running", "finished", "cancelled"]
 
 
@@ -342,6 +346,101 @@ class Combination:
     sent_bytes: int
     received_bytes: int
     timings: CombineTimings
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPhoto:
+    """A photo of a collection, in place of a file: it must have been ingested with planes."""
+
+    collection: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingProgress:
+    """How far image processing is: ciphertexts of the present stage."""
+
+    stage: ImagingStage
+    done: int
+    total: int
+
+
+ImagingCallback = Callable[[ImagingProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingAccount:
+    """How a result came about.
+
+    Attributes:
+        parameter_set: of the owner's key; empty for a key that was made for this call.
+        key_bits: of a key that was made for this call, else 0.
+        description: of the scheme, for people.
+        warning: not empty where people must be told whenever they are shown the result.
+        round_trips: to the evaluator.
+        ciphertexts, results: that went to the evaluator and came back.
+        sent_bytes, received_bytes: of ciphertext.
+        encrypt_busy_seconds, compute_busy_seconds, decrypt_busy_seconds: added up over workers; they overlap.
+        remarks: what was done to a picture on the way, for people.
+    """
+
+    scheme: str
+    parameter_set: str
+    key_bits: int
+    description: str
+    warning: str
+    round_trips: int
+    ciphertexts: int
+    results: int
+    sent_bytes: int
+    received_bytes: int
+    total_seconds: float
+    encrypt_busy_seconds: float
+    compute_busy_seconds: float
+    decrypt_busy_seconds: float
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filtered:
+    """A picture that was filtered under encryption.
+
+    Attributes:
+        values: [height, width] or [height, width, 3]: uint8 of pixels, else int32.
+        kind: what they are: "pixels"; "signed" of a map with negative values; "degrees" of an orientation, -1
+            where there is none.
+        error_bound: of a value, in grey levels, before rounding.
+        clipped_values: results beyond 0 to 255 that were brought to it.
+    """
+
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    kind: PictureKind
+    error_bound: float
+    clipped_values: int
+    account: ImagingAccount
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """The difference of two pictures, computed under encryption.
+
+    Attributes:
+        values: [height, width] or [height, width, 3]: int32 of a signed difference, else uint8.
+        kind: "signed", or "pixels" of an absolute or thresholded one.
+        minimum, maximum: of the signed difference.
+        differing: values that are not 0.
+        over_threshold: values whose magnitude is over the threshold.
+        server_views: uint8 [height, width] of what the evaluator saw of "a", "b" and "result", if asked for.
+    """
+
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    kind: PictureKind
+    minimum: int
+    maximum: int
+    differing: int
+    over_threshold: int
+    account: ImagingAccount
+    server_views: dict[str, npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)

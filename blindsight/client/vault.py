@@ -12,15 +12,21 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import calls, combining, imports, verifying, wire
+from blindsight.client import calls, combining, imaging, imports, verifying, wire
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.combining import CombineInput
+from blindsight.client.imaging import OperationInput, PictureInput
 from blindsight.client.imports import Import
 from blindsight.client.models import (
+    Border,
     CollectionInfo,
     Combination,
     CombineCallback,
+    Difference,
+    DifferenceMode,
+    Filtered,
     ImageMode,
+    ImagingCallback,
     ImportInfo,
     Metric,
     VaultStatus,
@@ -35,6 +41,7 @@ from blindsight.connections import (
 )
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 
@@ -83,6 +90,7 @@ class Vault:
         self._channel = channel
         self._stub = KeyholderServiceStub(channel)
         self._imports = ImportServiceStub(channel)
+        self._imaging = ImagingServiceStub(channel)
         self.address = address
 
     def __repr__(self) -> str:
@@ -246,6 +254,72 @@ class Vault:
             insecure_small_keys=insecure_small_keys,
         )
         return combining.combine(self._stub, header, inputs, progress)
+
+    def filter(
+        self,
+        image: PictureInput,
+        operations: str | Sequence[OperationInput],
+        *,
+        scheme: str | None = None,
+        border: Border = "reflect",
+        colours: ImageMode = "auto",
+        progress: ImagingCallback | None = None,
+    ) -> Filtered:
+        """A picture filtered under encryption: linear filters on the evaluator, the rest on the keyholder.
+
+        Args:
+            image: a path, bytes, a Pillow image, a uint8 array, or a `StoredPhoto`.
+            operations: one after the other, such as "gaussian:5", "sobel:x", "sobel"; an array is a kernel of
+                your own.  Linear ones in a row are one kernel and one round trip.  An unknown one raises an
+                error that lists the known.
+            scheme: "bfv" (exact, the default) or "ckks"; of a stored photo that of its planes.
+            border: what lies beyond the edge: "reflect" (OpenCV's BORDER_REFLECT_101), "constant" (black) or
+                "replicate".
+            colours: "grey", "rgb", or "auto" for what the picture has.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: for an operation that there is not, or that would overflow.
+            InvalidImage: when the picture is none.
+            NotFound: for a photo that there is not, or that has no planes.
+        """
+        return imaging.filtered(self._imaging, image, operations, scheme or "", border, colours, progress)
+
+    def diff(
+        self,
+        a: PictureInput,
+        b: PictureInput,
+        *,
+        mode: DifferenceMode = "signed",
+        threshold: int = 0,
+        scheme: str | None = None,
+        colours: ImageMode = "auto",
+        key_bits: int | None = None,
+        server_views: bool = False,
+        progress: ImagingCallback | None = None,
+    ) -> Difference:
+        """The difference of two pictures of one size, subtracted under encryption.
+
+        Args:
+            a, b: as for `filter`.
+            mode: "signed" (A - B), "absolute", or "threshold": 255 where the magnitude is over the threshold.
+            threshold: 0 to 254.
+            scheme: "bfv" (the default), "ckks", "paillier", or "scramble", which is no encryption; of stored
+                photos that of their planes.
+            colours: as for `filter`.
+            key_bits: of paillier; else its default.
+            server_views: also answer with pictures of what the evaluator saw.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: for pictures of different sizes, among others.
+            InvalidImage: when a picture is none.
+            NotFound: for a photo that there is not, or that has no planes.
+        """
+        settings = imaging.DifferenceSettings(
+            mode, threshold, scheme or "", colours, _natural("key_bits", key_bits), server_views
+        )
+        return imaging.difference(self._imaging, a, b, settings, progress)
 
     def imports(self) -> list[ImportInfo]:
         """All bulk ingests, the newest first.

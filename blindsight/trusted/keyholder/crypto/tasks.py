@@ -291,7 +291,7 @@ def decrypt_results(
     started = time.perf_counter()
     parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
     values = np.zeros((parsed.header.count, layout.ring_degree), np.int64)
-    # A difference of the same ciphertexts is zeros, which SEAL refuses; without the second half nothing is hidden.
+    # A difference of the same ciphertexts is zeros, which SEAL refuses; without a second half none is hidden.
     hidden = parsed.residues[:, 1].any(axis=(1, 2))
     if parsed.residues[~hidden].any():
         raise InvalidCiphertext("the evaluator answered with tiles that are not encrypted")

@@ -20,7 +20,7 @@ from blindsight.trusted.keyholder.imaging.linear import IDENTITY, LinearMap, Wei
 LARGEST_SIZE = 31
 MAX_OPERATIONS = 16
 MOST_CONTRAST = 16.0
-MOST_AMOUNT = 16.0
+MOST_AMOUNT = 5.0
 _MIDDLE_GREY = 127.5
 _CUSTOM = "custom"
 

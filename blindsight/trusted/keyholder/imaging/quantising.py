@@ -35,12 +35,14 @@ class Room:
         largest: magnitudes of results stay below it.
         noise: standard deviation of what encryption adds to a value; 0 where results are exact.
         most_norm: largest root of the sum of squared weights that keeps exact results exact.
+        most_reach: pixels that a kernel may look beyond the pixel itself.
     """
 
     name: str
     largest: int
     noise: float = 0.0
     most_norm: float = math.inf
+    most_reach: int = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,14 @@ def quantise(maps: Sequence[LinearMap], room: Room) -> Quantised:
     """Integers for maps of bytes, as fine as there is room for.
 
     Raises:
-        InvalidArgument: when results could overflow, or would be off by half of a grey level, with the bound.
+        InvalidArgument: when results could overflow, or would be off by half of a grey level, with the bound;
+            or when maps reach too far.
     """
+    reach = max(one.reach for one in maps)
+    if reach > room.most_reach:
+        raise InvalidArgument(
+            f"operations that reach {reach} pixels together, want at most {room.most_reach} under {room.name}"
+        )
     bits = _scale_bits(maps, room)
     scale = 1 << bits
     kernels = tuple(_rounded(one, scale) for one in maps)

@@ -35,6 +35,8 @@ MAX_LIGHTPHE_VALUES = 1 << 16
 LEAST_VALUE_BITS = 8
 # Ciphertexts that a worker encrypts or decrypts at once: other work waits for no more than that.
 _AT_ONCE, _LIGHTPHE_AT_ONCE = 16, 4
+# Of a number that is no ciphertext: eight hold any value.
+_FEW_BYTES = 8
 # With fewer, an estimate would take longer than it is worth.
 _ESTIMATE_FROM = 64
 
@@ -293,10 +295,7 @@ class Combine:
         if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
             raise InvalidCiphertext("the evaluator answered with another block than was asked for")
         job.sent_bytes = sum(map(len, job.blocks))
-        job.samples = tuple(
-            bytes(one[HEADER.size : HEADER.size + job.settings.sample_bytes])
-            for one in (*job.blocks, job.result)
-        )
+        job.samples = (*map(job.sample, job.blocks), job.sample(job.result))
         job.blocks.clear()
         job.header = wanted
         job.timings.compute = time.perf_counter() - started
@@ -351,6 +350,12 @@ class _Job:
             step = self.header.layout.per_ciphertext * at_once
         for start in range(0, columns, step):
             yield slice(start, min(start + step, columns))
+
+    def sample(self, block: bytes | bytearray) -> bytes:
+        """First bytes of a block; of numbers of a few bytes, as scramble has them, the lowest of each."""
+        size, count = self.header.number_bytes, self.settings.sample_bytes
+        step = size if size <= _FEW_BYTES else 1
+        return bytes(block[HEADER.size : HEADER.size + step * count : step])
 
     def numbers(self, columns: slice) -> bytes:
         """The result's numbers of such columns."""

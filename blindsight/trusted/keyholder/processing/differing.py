@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -147,8 +147,8 @@ class Difference:
             engine = self._engines.ring(stored[0].parameters, pixels)
             _add_remarks(engine.account, first, second)
             return engine.account, engine.difference_stored(first.planes, second.planes, stored[0].layout)
-        plain = [await self._pictures.decrypted(one) for one in (first, second)]
-        account, answers = self._of_plain(settings, scheme, *_same_colours(*plain), pixels)
+        plain = _same_colours(*[await self._pictures.decrypted(one) for one in (first, second)])
+        account, answers = self._of_plain(settings, scheme, *plain, pixels)
         if stored:
             account.remarks.append(f"{why}: the keyholder decrypted what is stored and encrypted it anew")
         _add_remarks(account, *plain)
@@ -208,9 +208,7 @@ def _check_sizes(first: Opened, second: Opened) -> None:
 def _same_colours(first: Plain, second: Plain) -> tuple[Plain, Plain]:
     if first.shape == second.shape:
         return first, second
-    remark = "the grey one taken as RGB, as the other is"
-    a, b = first.in_colour(), second.in_colour()
-    return replace(a, remark="; ".join(filter(None, [a.remark, remark]))), b
+    return first.in_colour(), second.in_colour()
 
 
 def _add_remarks(account: Account, first: Opened, second: Opened) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,10 @@ class Plain:
 
     def in_colour(self) -> Plain:
         """With three channels."""
-        return self if len(self.planes) == 3 else replace(self, planes=np.repeat(self.planes, 3, axis=0))
+        if len(self.planes) == 3:
+            return self
+        remark = "; ".join(filter(None, [self.remark, "grey taken as RGB, as the other picture is"]))
+        return Plain(np.repeat(self.planes, 3, axis=0), remark)
 
 
 @dataclass(frozen=True, slots=True)

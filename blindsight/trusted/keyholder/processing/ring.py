@@ -50,12 +50,16 @@ def room(parameters: ParameterSet) -> Room:
     Noise of BFV is harmless as long as it stays below q / (2 t), to `BOUND_SIGMAS` standard deviations; what
     rounding adds to it is smaller by far, and left to the other half.
     """
+    reach = (PlaneLayout(1, 1, 1, parameters.ring_degree).tile_height - 1) // 2
     if parameters.scheme is Scheme.BFV:
         most = parameters.modulus / (4 * parameters.plain_modulus) / (BOUND_SIGMAS * FRESH_NOISE)
-        return Room(parameters.name, min(parameters.plain_modulus // 2, _MOST_RESULT), most_norm=most)
+        largest = min(parameters.plain_modulus // 2, _MOST_RESULT)
+        return Room(parameters.name, largest, most_norm=most, most_reach=reach)
     scale = parameters.gallery_scale
     noise = float(np.hypot(FRESH_NOISE, ENCODING_NOISE)) / scale
-    return Room(parameters.name, min(int(parameters.modulus / 2 / scale), _MOST_RESULT), noise)
+    return Room(
+        parameters.name, min(int(parameters.modulus / 2 / scale), _MOST_RESULT), noise, most_reach=reach
+    )
 
 
 class RingEngine:
@@ -254,7 +258,7 @@ class RingEngine:
 
 
 def _joined(values: Values, layout: PlaneLayout) -> Values:
-    """Pictures out of tiles: [results, ciphertexts, inner height, inner width] -> [results, channels, ...]."""
+    """Pictures of tiles: [results, ciphertexts, inner height, inner width] -> [results, channels, ...]."""
     return np.stack([layout.join(one).astype(np.int32, copy=False) for one in values])
 
 

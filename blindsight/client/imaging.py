@@ -1,0 +1,232 @@
+"""Image processing under encryption: what is asked for, as the messages of a stream, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from blindsight import streams
+from blindsight.client import calls, inputs
+from blindsight.client.models import (
+    Border,
+    Difference,
+    DifferenceMode,
+    Filtered,
+    ImageMode,
+    ImagingAccount,
+    ImagingCallback,
+    ImagingProgress,
+    ImagingStage,
+    PictureKind,
+    StoredPhoto,
+)
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
+from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+PictureInput: TypeAlias = "inputs.ImageInput | StoredPhoto"
+OperationInput: TypeAlias = "str | npt.ArrayLike"
+Result = TypeVar("Result", pb.FilterResult, pb.DiffResult)
+Value = TypeVar("Value")
+_CUSTOM = "custom"
+_VIEW = "server "
+
+_BORDERS: dict[Border, pb.Border.ValueType] = {
+    "reflect": pb.BORDER_REFLECT,
+    "constant": pb.BORDER_CONSTANT,
+    "replicate": pb.BORDER_REPLICATE,
+}
+_COLOURS: dict[ImageMode, pb.Colours.ValueType] = {
+    "auto": pb.COLOURS_UNSPECIFIED,
+    "grey": pb.COLOURS_GREY,
+    "rgb": pb.COLOURS_RGB,
+}
+_MODES: dict[DifferenceMode, pb.DiffMode.ValueType] = {
+    "signed": pb.DIFF_MODE_SIGNED,
+    "absolute": pb.DIFF_MODE_ABSOLUTE,
+    "threshold": pb.DIFF_MODE_THRESHOLD,
+}
+_STAGES: dict[int, ImagingStage] = {
+    pb.IMAGING_STAGE_KEYGEN: "keygen",
+    pb.IMAGING_STAGE_ENCRYPT: "encrypt",
+    pb.IMAGING_STAGE_COMPUTE: "compute",
+    pb.IMAGING_STAGE_DECRYPT: "decrypt",
+    pb.IMAGING_STAGE_FINISH: "finish",
+}
+_KINDS: dict[int, tuple[PictureKind, str]] = {
+    pb.PICTURE_KIND_PIXELS: ("pixels", "u1"),
+    pb.PICTURE_KIND_SIGNED: ("signed", "<i4"),
+    pb.PICTURE_KIND_DEGREES: ("degrees", "<i4"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceSettings:
+    """How pictures are to be compared; see `Vault.diff`."""
+
+    mode: DifferenceMode
+    threshold: int
+    scheme: str
+    colours: ImageMode
+    key_bits: int
+    server_views: bool
+
+
+def filtered(
+    stub: ImagingServiceStub,
+    image: PictureInput,
+    operations: str | Sequence[OperationInput],
+    scheme: str,
+    border: Border,
+    colours: ImageMode,
+    progress: ImagingCallback | None,
+) -> Filtered:
+    """Asks for one filtered picture; everything is read and checked before anything is sent.
+
+    Raises:
+        InvalidArgument, InvalidImage: for what cannot be filtered.
+        DataLoss: when what came is not what was announced.
+        BlindsightError: what the keyholder raised.
+    """
+    listed = [operations] if isinstance(operations, str) else operations
+    header = pb.FilterHeader(
+        operations=map(_operation, listed),
+        scheme=scheme,
+        border=_named(_BORDERS, border, "border"),
+        colours=_named(_COLOURS, colours, "colours"),
+        stored=_stored(image),
+    )
+    requests = [pb.FilterRequest(header=header), *_files(pb.FilterRequest, image)]
+    answer: _Answer[pb.FilterResult] = _Answer()
+    for response in calls.exchange(stub.Filter, iter(requests), expects=pb.FilterResponse):
+        answer.take(response, progress)
+    result, pictures = answer.finished()
+    kind, values = pictures["result"]
+    return Filtered(values, kind, result.error_bound, result.clipped_values, _account(result.account))
+
+
+def difference(
+    stub: ImagingServiceStub,
+    a: PictureInput,
+    b: PictureInput,
+    settings: DifferenceSettings,
+    progress: ImagingCallback | None,
+) -> Difference:
+    """Asks for one difference; as `filtered`."""
+    if not 0 <= settings.threshold <= 254:
+        raise InvalidArgument(f"threshold of {settings.threshold}, want 0 to 254")
+    header = pb.DiffHeader(
+        scheme=settings.scheme,
+        mode=_named(_MODES, settings.mode, "mode"),
+        threshold=settings.threshold,
+        colours=_named(_COLOURS, settings.colours, "colours"),
+        stored_a=_stored(a),
+        stored_b=_stored(b),
+        key_bits=settings.key_bits,
+        server_views=settings.server_views,
+    )
+    requests = [pb.DiffRequest(header=header), *_files(pb.DiffRequest, a, b)]
+    answer: _Answer[pb.DiffResult] = _Answer()
+    for response in calls.exchange(stub.Diff, iter(requests), expects=pb.DiffResponse):
+        answer.take(response, progress)
+    result, pictures = answer.finished()
+    kind, values = pictures["result"]
+    counts = result.minimum, result.maximum, result.differing, result.over_threshold
+    views = {name.removeprefix(_VIEW): seen for name, (_, seen) in pictures.items() if name.startswith(_VIEW)}
+    return Difference(values, kind, *counts, _account(result.account), views)
+
+
+def _named(known: dict[Any, Value], name: str, what: str) -> Value:
+    if name not in known:
+        raise InvalidArgument(f"{what} {name!r}, want one of {', '.join(known)}")
+    return known[name]
+
+
+def _operation(given: OperationInput) -> pb.Operation:
+    if isinstance(given, str):
+        return pb.Operation(name=given)
+    import numpy as np
+
+    try:
+        matrix = np.asarray(given, np.float64)
+    except (ValueError, TypeError):
+        raise InvalidArgument("kernel that is no matrix of numbers, want rows of one length") from None
+    if matrix.ndim != 2 or not matrix.size:
+        raise InvalidArgument(f"kernel of shape {list(matrix.shape)}, want rows and columns")
+    rows, columns = matrix.shape
+    kernel = pb.KernelMatrix(rows=rows, columns=columns, values=matrix.ravel().tolist())
+    return pb.Operation(name=_CUSTOM, kernel=kernel)
+
+
+def _stored(picture: PictureInput) -> pb.StoredImage | None:
+    if isinstance(picture, StoredPhoto):
+        return pb.StoredImage(collection=picture.collection, id=picture.id)
+    return None
+
+
+def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
+    for picture in pictures:
+        if isinstance(picture, StoredPhoto):
+            continue
+        data = inputs.single(picture).load()
+        yield kind(file=pb.PictureFile(size_bytes=len(data), sha256=streams.digest(data)))
+        for chunk in streams.chunks(data):
+            yield kind(chunk=chunk)
+
+
+@dataclass(slots=True)
+class _Answer(Generic[Result]):
+    """What has come of an answer."""
+
+    result: Result | None = None
+    headers: list[pb.PictureHeader] = field(default_factory=list)
+    data: list[bytearray] = field(default_factory=list)
+
+    def take(self, response: Any, progress: ImagingCallback | None) -> None:
+        part = response.WhichOneof("part")
+        if part == "result":
+            self.result = response.result
+        elif part == "picture":
+            self.headers.append(response.picture)
+            self.data.append(bytearray())
+        elif part == "chunk" and self.data:
+            self.data[-1] += response.chunk
+        elif part == "progress" and progress is not None:
+            progress(_progress(response.progress))
+
+    def finished(self) -> tuple[Result, dict[str, tuple[PictureKind, Any]]]:
+        if self.result is None or not self.headers:
+            raise calls.incomplete("answer")
+        named = zip(self.headers, self.data, strict=True)
+        return self.result, {header.name: _picture(header, bytes(data)) for header, data in named}
+
+
+def _progress(message: pb.ImagingProgress) -> ImagingProgress:
+    if message.stage not in _STAGES:
+        raise BlindsightError(f"the keyholder has stage {message.stage}, which this client does not know")
+    return ImagingProgress(_STAGES[message.stage], message.done, message.total)
+
+
+def _picture(header: pb.PictureHeader, data: bytes) -> tuple[PictureKind, npt.NDArray[np.integer[Any]]]:
+    import numpy as np
+
+    if header.kind not in _KINDS:
+        raise BlindsightError(
+            f"the keyholder has pictures of kind {header.kind}, which this client does not know"
+        )
+    if len(data) != header.size_bytes or streams.digest(data) != header.sha256:
+        raise DataLoss("the pixels that came are not those that were announced")
+    kind, code = _KINDS[header.kind]
+    shape = (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())
+    values = np.frombuffer(data, code)
+    return kind, values.astype(values.dtype.newbyteorder("=")).reshape(shape)
+
+
+def _account(message: pb.ImagingAccount) -> ImagingAccount:
+    plain = {one.name: getattr(message, one.name) for one in fields(ImagingAccount)}
+    return ImagingAccount(**{**plain, "remarks": tuple(message.remarks)})
