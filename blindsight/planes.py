@@ -1,8 +1,8 @@
 """How pixels lie in the coefficients of polynomials: a tile of a channel a ciphertext, a pixel a coefficient.
 
-Rows of a tile follow each other.  Beyond the image's border its last pixels are repeated, in halos and in
-tiles that stick out.  Adding or subtracting ciphertexts of two images of one layout adds or subtracts their
-pixels; `unpack` takes what comes of it, so it takes any integers.
+Rows of a tile follow each other.  Halos beyond the image's border mirror it, without repeating the last
+pixel; tiles that stick out farther repeat what is last.  Adding or subtracting ciphertexts of two images of
+one layout adds or subtracts their pixels; `unpack` takes what comes of it, so it takes any integers.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PlaneLayout(Tiling):
             raise InvalidArgument(f"image of shape {list(image.shape)}, want {list(self.shape)}")
         planes = image.reshape(self.height, self.width, self.channels)
         widths = (self.halo, self.halo)
-        padded = [np.pad(planes[:, :, channel], widths, mode="edge") for channel in range(self.channels)]
+        padded = [np.pad(planes[:, :, channel], widths, mode="reflect") for channel in range(self.channels)]
         return np.concatenate([self.cut(plane) for plane in padded])
 
     def cut(self, padded: Integers) -> Integers:

@@ -282,7 +282,7 @@ def album(vault, request):
     made = vault.create_collection(f"album {request.param}", scheme=request.param, embedder="pixels")
     photos = {"a": ASTRONAUT, "b": OTHER, "grey": CAMERA}
     files = [(name, encoded(Image.fromarray(image), "PNG")) for name, image in photos.items()]
-    report = made.ingest(files, planes=True)
+    report = made.ingest(files, planes=True, plane_halo=3)
     ids = {item.path: item.id for item in report.items}
     plain = made.ingest([("plain", encoded(Image.fromarray(OTHER[::-1]), "PNG"))]).items[0]
     stored = {
@@ -323,13 +323,24 @@ def test_a_stored_photo_is_filtered_where_it_is_as_far_as_its_halo_allows(vault,
     bright = vault.filter(stored["a"], ["brightness:30", "contrast:1.2"])
     assert apart(bright, (ASTRONAUT + 30.0 - 127.5) * 1.2 + 127.5) <= 1
     assert (bright.account.sent_bytes, bright.account.remarks) == (0, ())
-    anew = vault.filter(stored["a"], "gaussian:5", border="constant")
-    assert apart(anew, wanted(ASTRONAUT, ORACLES["gaussian:5"], "constant")) <= 1
-    assert anew.account.remarks == (
-        (
-            "stored planes have a halo of 0 pixels, and the filter reaches 2: "
-            "the keyholder decrypted them and encrypted them anew"
-        ),
+    for operation in ("gaussian:5", "sobel"):
+        there = vault.filter(stored["a"], operation)
+        assert apart(there, wanted(ASTRONAUT, ORACLES[operation])) <= 1
+        assert (there.account.sent_bytes, there.account.remarks) == (0, ())
+
+
+ANEW = ": the keyholder decrypted them and encrypted them anew"
+
+
+def test_beyond_that_the_keyholder_encrypts_anew_and_says_so(vault, album):
+    _, stored = album
+    far = vault.filter(stored["a"], "gaussian:31")
+    assert apart(far, wanted(ASTRONAUT, ORACLES["gaussian:31"])) <= 1
+    assert far.account.remarks == (f"stored planes have a halo of 3 pixels, and the filter reaches 15{ANEW}",)
+    other = vault.filter(stored["a"], "gaussian:5", border="constant")
+    assert apart(other, wanted(ASTRONAUT, ORACLES["gaussian:5"], "constant")) <= 1
+    assert other.account.remarks == (
+        f"stored planes are mirrored beyond the border, and another border was asked for{ANEW}",
     )
 
 

@@ -132,11 +132,11 @@ class Keyholder:
         await self._evaluator.close()
 
     async def ingest_photos(
-        self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False
+        self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False, halo: int = 0
     ) -> AsyncIterator[ItemResult]:
         """See `Ingest.photos`."""
         collection = await self.vault.get(name)
-        async for result in self._ingest(collection, planes=planes).photos(photos):
+        async for result in self._ingest(collection, planes=planes, halo=halo).photos(photos):
             yield result
         self._after_write(collection)
 
@@ -147,8 +147,10 @@ class Keyholder:
             yield progress
         self._after_write(collection)
 
-    def _ingest(self, collection: OpenCollection, *, planes: bool = False) -> Ingest:
-        return Ingest(self.vault, self._storage, self._crypto, self._writer, collection, planes=planes)
+    def _ingest(self, collection: OpenCollection, *, planes: bool = False, halo: int = 0) -> Ingest:
+        return Ingest(
+            self.vault, self._storage, self._crypto, self._writer, collection, planes=planes, halo=halo
+        )
 
     async def search(
         self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool

@@ -44,7 +44,7 @@ def transformed(parameters, layout, image, *kernels):
 def expected(image, kernel, halo):
     """OpenCV over the padded picture, in floats that hold every integer here."""
     weights = np.array(kernel.weights, np.float64).reshape(kernel.height, kernel.width)
-    padded = np.pad(image, halo, mode="edge").astype(np.float64)
+    padded = np.pad(image, halo, mode="reflect").astype(np.float64)
     anchor = kernel.anchor_column, kernel.anchor_row
     whole = cv2.filter2D(padded, -1, weights, anchor=anchor, delta=kernel.offset)
     return whole[halo : halo + image.shape[0], halo : halo + image.shape[1]]

@@ -166,8 +166,8 @@ class _Job:
         halo = picture.layout.halo
         if reach > halo:
             return f"stored planes have a halo of {halo} pixels, and the filter reaches {reach}"
-        if reach and self._border is not Border.REPLICATE:
-            return "stored planes repeat the last pixel beyond the border, and another border was asked for"
+        if reach and self._border is not Border.REFLECT:
+            return "stored planes are mirrored beyond the border, and another border was asked for"
         return ""
 
 
