@@ -18,7 +18,7 @@ NAMES = {
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
     "ReportItems",
     "imaging": "Filter Diff",
-    "evaluator": "Score Compare Combine Transform Difference Prepare DropCollection GetStatus",
+    "evaluator": "Score Compare CompareAll Combine Transform Difference Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
     "ReadBatches ReadSlots GetItems ReadOriginal ReadPlanes DeleteItems GetStatus",
 }

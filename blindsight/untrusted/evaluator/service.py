@@ -15,6 +15,7 @@ from blindsight.errors import Unavailable
 from blindsight.untrusted.evaluator import compare, tasks
 from blindsight.untrusted.evaluator.cache import GalleryCache
 from blindsight.untrusted.evaluator.combine import Combinations
+from blindsight.untrusted.evaluator.compare_all import Comparisons
 from blindsight.untrusted.evaluator.galleries import Galleries
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.imaging.operations import PlaneOperations
@@ -45,12 +46,14 @@ class Evaluator:
     Attributes:
         galleries: what can be scored.
         searches: scores it.
+        comparisons: products of rows and queries that are in no gallery.
         combinations: weighted sums of arrays that are in no gallery.
         planes: linear filters and differences of encrypted pixel planes.
     """
 
     galleries: Galleries
     searches: Searches
+    comparisons: Comparisons
     combinations: Combinations
     planes: PlaneOperations
     _cache: GalleryCache
@@ -154,9 +157,10 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             cache.load()
             visible = VisibleSearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)
+            comparisons = Comparisons(scorer, settings.stall_seconds, settings.combine_seconds)
             combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
             planes = PlaneOperations(storage, builders, settings.stall_seconds, settings.transform_seconds)
-            yield Evaluator(galleries, searches, combinations, planes, cache, scorer)
+            yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, scorer)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

@@ -107,6 +107,50 @@ class CompareTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrangeTask:
+    """Checks the ciphertexts of rows or queries and puts them in the kernel's order.
+
+    Attributes:
+        parameters, key_id: what the block must be of.
+        block: as it came, in shared memory.
+        queries: whether they are queries, which are prepared otherwise than rows.
+        columns: ciphertexts of each row or query.
+        count: of rows or queries.
+        out: receives uint32 [count, primes * tiles, columns, 2, TILE].
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    block: SharedRef
+    queries: bool
+    columns: int
+    count: int
+    out: SharedRef
+
+
+@dataclass(frozen=True, slots=True)
+class CrossTask:
+    """Multiplies some rows by some queries.
+
+    Attributes:
+        parameters, columns: of both.
+        gallery, queries: what an `ArrangeTask` made of each.
+        rows, chosen: first row or query, and the one after the last.
+        out: receives the products.
+        offsets: byte offset in `out` of each [3, primes, N]: [row][query].
+    """
+
+    parameters: ParameterSet
+    columns: int
+    gallery: SharedRef
+    queries: SharedRef
+    rows: tuple[int, int]
+    chosen: tuple[int, int]
+    out: SharedRef
+    offsets: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CombineTask:
     """Adds up some ciphertexts of an additive scheme.
 
@@ -249,6 +293,20 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     from blindsight.untrusted.evaluator import scoring
 
     return scoring.compare(task)
+
+
+def arrange(task: ArrangeTask) -> float:
+    """Runs in the scorer; see `scoring.arrange`."""
+    from blindsight.untrusted.evaluator import scoring
+
+    return scoring.arrange(task)
+
+
+def cross(task: CrossTask) -> float:
+    """Runs in the scorer; see `scoring.cross`."""
+    from blindsight.untrusted.evaluator import scoring
+
+    return scoring.cross(task)
 
 
 def combine(task: CombineTask) -> tuple[bytes, float]:

@@ -15,6 +15,7 @@ from blindsight.untrusted.evaluator.combine import (
     CombineHeader,
     CombinePlan,
 )
+from blindsight.untrusted.evaluator.compare_all import CompareAllAnswer, CompareAllHeader, Products
 from blindsight.untrusted.evaluator.imaging.operations import (
     DifferenceHeader,
     PlaneAnswer,
@@ -59,7 +60,9 @@ def _region(given: int) -> Region:
 
 
 async def chunks(
-    requests: AsyncIterator[evaluator_pb2.ScoreRequest] | AsyncIterator[evaluator_pb2.CombineRequest],
+    requests: AsyncIterator[evaluator_pb2.ScoreRequest]
+    | AsyncIterator[evaluator_pb2.CombineRequest]
+    | AsyncIterator[evaluator_pb2.CompareAllRequest],
 ) -> AsyncIterator[bytes]:
     """The chunks that follow.
 
@@ -96,6 +99,35 @@ def combine_response(answer: CombineAnswer) -> evaluator_pb2.CombineResponse:
         return evaluator_pb2.CombineResponse(header=plan)
     summary = evaluator_pb2.CombineSummary(compute_seconds=answer.compute_seconds)
     return evaluator_pb2.CombineResponse(summary=summary)
+
+
+async def compare_all_header(
+    requests: AsyncIterator[evaluator_pb2.CompareAllRequest],
+) -> CompareAllHeader:
+    """The header that a stream begins with.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise.
+    """
+    header = await _first(requests)
+    gallery, queries = (
+        AnnouncedBlock(one.size_bytes, one.sha256) for one in (header.gallery, header.queries)
+    )
+    return CompareAllHeader(header.columns, gallery, queries)
+
+
+def compare_all_response(answer: CompareAllAnswer) -> evaluator_pb2.CompareAllResponse:
+    """One message of a comparison of all with all."""
+    response = evaluator_pb2.CompareAllResponse()
+    if isinstance(answer, Products):
+        # Filled in place, as in `_result`.
+        response.result.query = answer.query
+        response.result.first_row = answer.first_row
+        response.result.block = answer.block
+    else:
+        response.summary.expand_seconds = answer.expand_seconds
+        response.summary.kernel_seconds = answer.kernel_seconds
+    return response
 
 
 def score_response(answer: Answer) -> evaluator_pb2.ScoreResponse:

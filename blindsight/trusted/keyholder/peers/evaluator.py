@@ -41,6 +41,15 @@ class ScoreResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductsResult:
+    """Encrypted products of one query with consecutive rows."""
+
+    query: int
+    first_row: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreSummary:
     """The evaluator's own account of a search."""
 
@@ -161,6 +170,38 @@ class EvaluatorClient:
         async with calls.calling("evaluator", self._channel):
             answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
         return answer.block
+
+    async def compare_all(
+        self, gallery: bytes, queries: bytes, columns: int
+    ) -> AsyncGenerator[ProductsResult, None]:
+        """Multiplies all encrypted rows by all encrypted queries; results come in any order.
+
+        Args:
+            gallery, queries: blocks of rows and of queries one after the other.
+            columns: ciphertexts of each.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        announced = [
+            evaluator_pb2.AnnouncedBlock(
+                size_bytes=len(block), sha256=await asyncio.to_thread(streams.digest, block)
+            )
+            for block in (gallery, queries)
+        ]
+        header = evaluator_pb2.CompareAllHeader(columns=columns, gallery=announced[0], queries=announced[1])
+
+        async def requests() -> AsyncIterator[evaluator_pb2.CompareAllRequest]:
+            yield evaluator_pb2.CompareAllRequest(header=header)
+            for block in (gallery, queries):
+                for chunk in streams.chunks(block):
+                    yield evaluator_pb2.CompareAllRequest(chunk=chunk)
+
+        async with calls.calling("evaluator", self._channel):
+            async for response in self._stub.CompareAll(requests(), metadata=calls.metadata()):
+                if response.WhichOneof("part") == "result":
+                    got = response.result
+                    yield ProductsResult(got.query, got.first_row, got.block)
 
     async def combine(
         self,
