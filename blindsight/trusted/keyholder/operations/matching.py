@@ -38,6 +38,7 @@ class Account:
 
     Attributes:
         ciphertexts: that were sent.
+        sent_bytes, received_bytes: of ciphertext.
         results: ciphertexts that came back.
         round_trips: to the evaluator.
         encrypt_seconds, compare_seconds: one after the other; results are decrypted while others come.
@@ -46,6 +47,8 @@ class Account:
     ciphertexts: int = 0
     results: int = 0
     round_trips: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
     encrypt_seconds: float = 0.0
     compare_seconds: float = 0.0
 
@@ -100,6 +103,7 @@ class EncryptedMatching:
         self.account.encrypt_seconds += time.perf_counter() - started
         groups = -(-len(vectors) // (layout.queries if queries else layout.rows))
         self.account.ciphertexts += groups * layout.columns
+        self.account.sent_bytes += len(block)
         return block
 
     async def _compare(self, layout: CrossLayout, gallery: bytes, queries: bytes, out: Vectors) -> None:
@@ -125,6 +129,7 @@ class EncryptedMatching:
         """Decrypts one message of results and puts its scores in place; how many there are."""
         products = await self._crypto.decrypt_crossed(self._parameters, layout, result.block)
         self.account.results += len(products)
+        self.account.received_bytes += len(result.block)
         filled = 0
         for row, scores in enumerate(products, result.first_row):
             place = np.s_[

@@ -21,6 +21,6 @@ from __future__ import annotations
 
 from blindsight.trusted.keyholder.imaging.sift.detection import Detection, features
 from blindsight.trusted.keyholder.imaging.sift.keypoints import Features
-from blindsight.trusted.keyholder.imaging.sift.plan import OctavePlan, Pyramid, octave_plans
+from blindsight.trusted.keyholder.imaging.sift.plan import SCALES, OctavePlan, Pyramid, octave_plans
 
-__all__ = ["Detection", "Features", "OctavePlan", "Pyramid", "features", "octave_plans"]
+__all__ = ["SCALES", "Detection", "Features", "OctavePlan", "Pyramid", "features", "octave_plans"]

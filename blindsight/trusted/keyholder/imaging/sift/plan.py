@@ -83,6 +83,26 @@ class OctavePlan:
         """Pixels of the base on every side that the largest kernel needs."""
         return int(self.gaussian_kernels(self.levels - 1).shape[-1] // 2)
 
+    def asked(self) -> list[Floats]:
+        """Kernels of what the evaluator is asked for, each [phases * phases, side, side].
+
+        They are of the first Gaussian that is not the base, and of the differences from it on.
+        """
+        first = int(self.first_is_base)
+        differences = (self.difference_kernels(level) for level in range(first, self.levels - 1))
+        return [self.gaussian_kernels(first), *differences]
+
+    def pyramid(self, base: Images, answers: Sequence[Images]) -> Pyramid:
+        """All images of the octave.
+
+        Args:
+            base: as it was encrypted.
+            answers: woven images of what was `asked`.
+        """
+        if self.first_is_base:
+            return Pyramid.from_differences(base, [answers[0] - base, *answers[1:]])
+        return Pyramid.from_differences(answers[0], answers[1:])
+
     def gaussian_kernels(self, level: int) -> Floats:
         """Kernels over the base: [phases * phases, side, side], those of a row of phases beside each other.
 
