@@ -39,7 +39,7 @@ def match(
     octaves: Annotated[
         int | None, typer.Option(help="At most so many octaves; all by default.", show_default=False)
     ] = None,
-    scales: Annotated[int, typer.Option(help="Scales of an octave.")] = 3,
+    scales: Annotated[int, typer.Option(help="Scales of an octave, 2 to 5.")] = 3,
     side: Annotated[int, typer.Option("--max-side", help="Larger pictures are made smaller first.")] = 800,
     collection: pictures.Collection = None,
     ids: pictures.Ids = None,

@@ -45,10 +45,11 @@ def test_keypoints_are_those_of_the_scale_space_in_the_clear(vault, photo, exact
     assert {one.stage for one in seen} == {"compute", "finish"}
 
 
-def test_octaves_and_scales_are_chosen(vault, photo):
-    answer = vault.keypoints(photo, octaves=1, scales=2)
-    assert answer.account.round_trips == 1
-    assert {one.octave for one in answer.keypoints} == {-1}
+@pytest.mark.parametrize("scales", [2, 5])
+def test_octaves_and_scales_are_chosen(vault, photo, scales):
+    answer = vault.keypoints(photo, octaves=2, scales=scales)
+    assert answer.account.round_trips == 2
+    assert {one.octave for one in answer.keypoints} == {-1, 0}
 
 
 def test_a_large_picture_is_made_smaller_and_that_is_said(vault, photo):

@@ -74,6 +74,15 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         async for answer in self._evaluator.planes.difference(header, minuend, subtrahend):
             yield wire.plane_response(answer, evaluator_pb2.DifferenceResponse)
 
+    async def ScaleSpace(
+        self, request_iterator: AsyncIterator[evaluator_pb2.ScaleSpaceRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.ScaleSpaceResponse]:
+        """Streams a plan, encrypted tiles of Gaussians and their differences, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.scale_space_header(requests)
+        async for answer in self._evaluator.planes.transform(header, wire.tiles(requests, "tiles")):
+            yield wire.plane_response(answer, evaluator_pb2.ScaleSpaceResponse)
+
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context
     ) -> AsyncIterator[evaluator_pb2.PrepareResponse]:

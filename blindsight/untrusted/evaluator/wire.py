@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from blindsight.columns import Region
 from blindsight.errors import InvalidArgument
-from blindsight.plane_kernels import PlaneKernel
+from blindsight.plane_kernels import MAX_KERNELS, PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
+from blindsight.scale_space import ScaleImage, check_phases
 from blindsight.untrusted.evaluator.combine import (
     AnnouncedBlock,
     CombineAnswer,
@@ -192,6 +193,24 @@ async def transform_header(requests: AsyncIterator[evaluator_pb2.TransformReques
     return TransformHeader(_source(header.planes), tuple(map(_kernel, header.kernels)))
 
 
+async def scale_space_header(requests: AsyncIterator[evaluator_pb2.ScaleSpaceRequest]) -> TransformHeader:
+    """The header that a stream begins with, its images as kernels.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise, or an image is none.
+    """
+    header = await _first(requests)
+    check_phases(header.phases)
+    most = MAX_KERNELS // header.phases**2
+    if not 1 <= len(header.images) <= most:
+        raise InvalidArgument(f"{len(header.images)} images of a scale space, want 1 to {most}")
+    images = (
+        ScaleImage(one.sigma, one.less if one.HasField("less") else None, one.bits) for one in header.images
+    )
+    kernels = tuple(kernel for image in images for kernel in image.plane_kernels(header.phases))
+    return TransformHeader(_source(header.planes), kernels)
+
+
 async def difference_header(requests: AsyncIterator[evaluator_pb2.DifferenceRequest]) -> DifferenceHeader:
     """The header that a stream begins with.
 
@@ -241,7 +260,12 @@ async def tiles(requests: AsyncIterator[Any], kind: str) -> AsyncIterator[Tiles]
         yield Tiles(part.block, part.sha256)
 
 
-PlaneResponse = TypeVar("PlaneResponse", evaluator_pb2.TransformResponse, evaluator_pb2.DifferenceResponse)
+PlaneResponse = TypeVar(
+    "PlaneResponse",
+    evaluator_pb2.TransformResponse,
+    evaluator_pb2.DifferenceResponse,
+    evaluator_pb2.ScaleSpaceResponse,
+)
 
 
 def plane_response(answer: PlaneAnswer, kind: type[PlaneResponse]) -> PlaneResponse:

@@ -122,14 +122,14 @@ def test_octaves_shrink_by_two_until_a_side_is_short():
 def test_octaves_and_scales_are_chosen():
     plans = sift.octave_plans(512, 512, octaves=2, scales=5, doubled=False)
     assert [(plan.index, plan.levels) for plan in plans] == [(0, 8), (1, 8)]
-    few, many = (features(grey("camera", 128), octaves=1, scales=scales) for scales in (1, 5))
+    few, many = (features(grey("camera", 128), octaves=1, scales=scales) for scales in (2, 5))
     assert 0 < len(few) < len(many)
     assert set(many.octaves) == {-1}
 
 
-@pytest.mark.parametrize("options", [{"octaves": 0}, {"scales": 0}, {"scales": 9}])
+@pytest.mark.parametrize("options", [{"octaves": 0}, {"scales": 1}, {"scales": 6}])
 def test_octaves_and_scales_that_cannot_be_are_refused(options):
-    with pytest.raises(InvalidArgument, match=r"0 octaves|(0|9) scales"):
+    with pytest.raises(InvalidArgument, match=r"0 octaves|(1|6) scales"):
         sift.octave_plans(64, 64, **options)
 
 

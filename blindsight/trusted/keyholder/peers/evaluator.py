@@ -15,6 +15,7 @@ from blindsight.errors import BlindsightError
 from blindsight.parameters import ParameterSet
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
+from blindsight.scale_space import ScaleImage
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
 from blindsight.trusted.keyholder.slots import SegmentKey
@@ -262,6 +263,31 @@ class EvaluatorClient:
         async for part in self._planes(self._stub.Transform, requests(), feed):
             yield part
 
+    async def scale_space(
+        self,
+        planes: PlaneSource,
+        images: Sequence[ScaleImage],
+        phases: int,
+        blocks: AsyncIterator[bytes] | None = None,
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Gaussians of encrypted planes, and differences of them; as `transform`, phase by phase."""
+        header = evaluator_pb2.ScaleSpaceHeader(
+            planes=_source(planes),
+            phases=phases,
+            images=[
+                evaluator_pb2.ScaleSpaceImage(sigma=one.sigma, less=one.less, bits=one.bits) for one in images
+            ],
+        )
+        feed = _Feed()
+
+        async def requests() -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
+            yield evaluator_pb2.ScaleSpaceRequest(header=header)
+            async for tiles in feed.tiles(blocks):
+                yield evaluator_pb2.ScaleSpaceRequest(tiles=tiles)
+
+        async for part in self._planes(self._stub.ScaleSpace, requests(), feed):
+            yield part
+
     async def difference(
         self,
         minuend: PlaneSource,
@@ -376,7 +402,11 @@ def _kernel(kernel: PlaneKernel) -> evaluator_pb2.PlaneKernel:
     )
 
 
-def _plane_part(response: evaluator_pb2.TransformResponse | evaluator_pb2.DifferenceResponse) -> PlanePart:
+def _plane_part(
+    response: evaluator_pb2.TransformResponse
+    | evaluator_pb2.DifferenceResponse
+    | evaluator_pb2.ScaleSpaceResponse,
+) -> PlanePart:
     part = response.WhichOneof("part")
     if part == "plan":
         return PlanePlan(response.plan.ciphertexts)

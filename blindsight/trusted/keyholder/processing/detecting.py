@@ -14,30 +14,27 @@ from PIL import Image
 
 from blindsight import metrics
 from blindsight.errors import InvalidArgument
+from blindsight.parameters import BFV_4096, CKKS_4096
+from blindsight.scale_space import ScaleImage
 from blindsight.trusted.keyholder.imaging import borders, opencv, sift
 from blindsight.trusted.keyholder.imaging.borders import Border
 from blindsight.trusted.keyholder.imaging.drawing import draw_keypoints
 from blindsight.trusted.keyholder.imaging.images import Colours
 from blindsight.trusted.keyholder.imaging.linear import LinearMap
-from blindsight.trusted.keyholder.imaging.quantising import quantise
+from blindsight.trusted.keyholder.imaging.quantising import Room, quantise
 from blindsight.trusted.keyholder.imaging.sift import Detection, Features, OctavePlan, Pyramid
 from blindsight.trusted.keyholder.imaging.sift.plan import Images
-from blindsight.trusted.keyholder.processing.engine import (
-    Account,
-    PlaneEngine,
-    Progress,
-    Stage,
-    Transformed,
-    Values,
-)
+from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Transformed, Values
 from blindsight.trusted.keyholder.processing.engines import Engines
 from blindsight.trusted.keyholder.processing.pictures import Pictures, Source
+from blindsight.trusted.keyholder.processing.ring import RingEngine
 
 # Bases of later octaves are blurred: they are encrypted in sixteenths of a grey level.
 FRACTION_BITS = 4
 DEFAULT_SIDE, MOST_SIDE = 800, 2048
 # Its results are decrypted twice as fast as BFV's, and its noise is far below what moves a keypoint.
 DEFAULT_SCHEME = "ckks"
+PARAMETERS = {"ckks": CKKS_4096, "bfv": BFV_4096}
 
 Picture = npt.NDArray[np.uint8]
 
@@ -112,7 +109,7 @@ class Detector:
         features: of the picture that was gone through last.
     """
 
-    def __init__(self, engine: PlaneEngine, settings: Settings) -> None:
+    def __init__(self, engine: RingEngine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
         self.features = Features.none()
@@ -121,7 +118,7 @@ class Detector:
         """Goes through the octaves of a picture [height, width]; `features` are its own afterwards.
 
         Raises:
-            BlindsightError: see `PlaneEngine.transform`.
+            BlindsightError: see `RingEngine.scale_space`.
         """
         options = self._settings
         plans = sift.octave_plans(*grey.shape, octaves=options.octaves, scales=options.scales)
@@ -148,15 +145,13 @@ class Detector:
         """What the octave's kernels make of a base in fixed point."""
         room = self._engine.room
         narrower = replace(room, largest=room.largest >> bits)
-        quantised = [
-            quantise([LinearMap.centred(kernel) for kernel in kernels], narrower) for kernels in plan.asked()
-        ]
+        images = [_finest(one, plan.phases, narrower) for one in plan.asked()]
         padded = borders.pad(fixed[None], plan.reach, Border.REFLECT)
-        kernels = [kernel for one in quantised for kernel in one.kernels]
-        async with aclosing(self._engine.transform(padded, plan.reach, kernels)) as answers:
+        made = self._engine.scale_space(padded, plan.reach, images, plan.phases)
+        async with aclosing(made) as answers:
             async for answer in answers:
                 if isinstance(answer, Transformed):
-                    yield _woven(plan, answer.values, [one.scale << bits for one in quantised])
+                    yield _woven(plan, answer.values, [1 << (one.bits + bits) for one in images])
                 else:
                     yield answer
 
@@ -183,11 +178,11 @@ class Keypoints:
             InvalidArgument: when OpenCV, which draws, is not installed; for a scheme that there is not.
             InvalidImage: for a picture that is none.
             NotFound: for a photo that there is not, or that has no planes.
-            BlindsightError: see `PlaneEngine.transform`.
+            BlindsightError: see `RingEngine.scale_space`.
         """
         started = time.perf_counter()
         opencv.require_installed()
-        engine = self._engines.of_scheme(settings.scheme or DEFAULT_SCHEME)
+        engine = engine_of(self._engines, settings.scheme)
         seen = await read(self._pictures, source, settings.side)
         if seen.remark:
             engine.account.remarks.append(seen.remark)
@@ -199,6 +194,18 @@ class Keypoints:
         engine.account.total_seconds = time.perf_counter() - started
         height, width = seen.grey.shape
         yield Detected(detector.features, (width, height), np.asarray(drawn), engine.account)
+
+
+def engine_of(engines: Engines, scheme: str) -> RingEngine:
+    """The engine of a scheme by its name; empty: ckks.
+
+    Raises:
+        InvalidArgument: when it computes no scale space; the message lists those that do.
+    """
+    name = scheme or DEFAULT_SCHEME
+    if name not in PARAMETERS:
+        raise InvalidArgument(f"scheme {name[:40]!r} for keypoints, want one of {', '.join(PARAMETERS)}")
+    return engines.ring(PARAMETERS[name])
 
 
 async def read(pictures: Pictures, source: Source, side: int) -> Seen:
@@ -222,6 +229,12 @@ def _reduced(values: Picture, side: int, remarks: list[str]) -> Seen:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         remarks.append(f"{width} x {height} pixels made {image.width} x {image.height}")
     return Seen(np.asarray(image), np.asarray(image.convert("L")), "; ".join(remarks))
+
+
+def _finest(image: ScaleImage, phases: int, room: Room) -> ScaleImage:
+    """An image of a scale space with weights as fine as there is room for."""
+    quantised = quantise([LinearMap.centred(kernel) for kernel in image.kernels(phases)], room)
+    return replace(image, bits=quantised.scale.bit_length() - 1)
 
 
 def _woven(plan: OctavePlan, values: Values, scales: list[int]) -> list[Images]:

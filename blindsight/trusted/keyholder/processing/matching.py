@@ -86,11 +86,11 @@ class Match:
             InvalidArgument: when OpenCV is not installed; for a scheme that there is not.
             InvalidImage: for a picture that is none.
             NotFound: for a photo that there is not, or that has no planes.
-            BlindsightError: see `PlaneEngine.transform` and `EncryptedMatching.nearest`.
+            BlindsightError: see `RingEngine.scale_space` and `EncryptedMatching.nearest`.
         """
         started = time.perf_counter()
         opencv.require_installed()
-        engine = self._engines.of_scheme(settings.detection.scheme or detecting.DEFAULT_SCHEME)
+        engine = detecting.engine_of(self._engines, settings.detection.scheme)
         account = engine.account
         seen = [await detecting.read(self._pictures, one, settings.detection.side) for one in sources]
         account.remarks += [

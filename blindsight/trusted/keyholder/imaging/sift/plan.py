@@ -5,10 +5,8 @@ octave's base, encrypted: the image itself for the first octave, afterwards ever
 with twice the blur, which the keyholder encrypts again.
 
 The first octave has twice the image's pixels, as Lowe's, and without it two keypoints of three are lost.
-The doubled image is never encrypted: interpolation and blur are one linear map, of which every pixel in a
-2 x 2 block of the doubled image has a kernel of its own over the image (a phase).  The kernels have half
-the reach that they would have over the doubled image, and a fourth of the pixels is encrypted.  Doubled
-pixels lie in the quarters of a pixel, as OpenCV's, so that all of them are interpolated alike.
+The doubled image is never encrypted: see `blindsight.scale_space`.  Doubled pixels lie in the quarters of a
+pixel, as OpenCV's, so that all of them are interpolated alike.
 """
 
 from __future__ import annotations
@@ -16,29 +14,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument
+from blindsight.scale_space import ScaleImage
 
 Floats = npt.NDArray[np.float64]
 Images = npt.NDArray[np.float32]
 
 SCALES = 3
-MAX_SCALES = 8
+# With one scale the widest Gaussian reaches over a tile, with six there are too many images for one call.
+MIN_SCALES, MAX_SCALES = 2, 5
 FIRST_BLUR = 1.6
 CAMERA_BLUR = 0.5
-# A Gaussian is cut off after so many standard deviations. With 4, three keypoints of a hundred more are where
-# uncut Gaussians have them, but halos are wider and twice as many tiles are encrypted.
-TRUNCATE = 3.0
 # Of an octave's images; smaller ones have hardly a pixel that is not border.
 SMALLEST_SIDE = 16
 # A pixel of the doubled image lies a quarter of a pixel beside one of the image.
 DOUBLED_OFFSET = -0.25
-# What a pixel gives to the doubled pixels 2 x - 1 to 2 x + 2.
-_INTERPOLATION = (0.25, 0.75, 0.75, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +79,11 @@ class OctavePlan:
         """Pixels of the base on every side that the largest kernel needs."""
         return int(self.gaussian_kernels(self.levels - 1).shape[-1] // 2)
 
-    def asked(self) -> list[Floats]:
-        """Kernels of what the evaluator is asked for, each [phases * phases, side, side].
-
-        They are of the first Gaussian that is not the base, and of the differences from it on.
-        """
+    def asked(self) -> list[ScaleImage]:
+        """What the evaluator is asked for: the first Gaussian but the base, and the differences after it."""
         first = int(self.first_is_base)
-        differences = (self.difference_kernels(level) for level in range(first, self.levels - 1))
-        return [self.gaussian_kernels(first), *differences]
+        sigmas = self.sigmas[first:]
+        return [ScaleImage(sigmas[0]), *(ScaleImage(wider, less) for less, wider in pairwise(sigmas))]
 
     def pyramid(self, base: Images, answers: Sequence[Images]) -> Pyramid:
         """All images of the octave.
@@ -104,21 +97,12 @@ class OctavePlan:
         return Pyramid.from_differences(answers[0], answers[1:])
 
     def gaussian_kernels(self, level: int) -> Floats:
-        """Kernels over the base: [phases * phases, side, side], those of a row of phases beside each other.
-
-        They are for correlation, as OpenCV's filter2D and scipy's correlate take them; each sums to 1.
-        """
-        rows = _rows(self.sigmas[level], self.phases)
-        side = rows.shape[1]
-        kernels: Floats = np.einsum("ai,bj->abij", rows, rows).reshape(-1, side, side)
-        return kernels
+        """Kernels over the base, [phases * phases, side, side]; each sums to 1."""
+        return ScaleImage(self.sigmas[level]).kernels(self.phases)
 
     def difference_kernels(self, level: int) -> Floats:
         """Those of level + 1 less those of the level; each sums to 0."""
-        wider = self.gaussian_kernels(level + 1)
-        narrower = self.gaussian_kernels(level)
-        rim = (wider.shape[-1] - narrower.shape[-1]) // 2
-        return wider - np.pad(narrower, ((0, 0), (rim, rim), (rim, rim)))
+        return ScaleImage(self.sigmas[level + 1], self.sigmas[level]).kernels(self.phases)
 
     def woven(self, parts: Iterable[npt.NDArray[np.floating[Any]]]) -> Images:
         """One image of the octave, [height, width], from those of its phases, each of the base's size."""
@@ -144,7 +128,7 @@ def octave_plans(
 
     Args:
         octaves: at most so many; None: until a side is shorter than 16 pixels.
-        scales: levels per octave in which extrema are looked for; Lowe finds 3 best.
+        scales: levels per octave in which extrema are looked for; 2 to 5; Lowe finds 3 best.
         doubled: whether to begin with an octave of twice the image's pixels each way.
 
     Raises:
@@ -152,8 +136,8 @@ def octave_plans(
     """
     if octaves is not None and octaves < 1:
         raise InvalidArgument(f"{octaves} octaves, want at least 1")
-    if not 1 <= scales <= MAX_SCALES:
-        raise InvalidArgument(f"{scales} scales per octave, want 1 to {MAX_SCALES}")
+    if not MIN_SCALES <= scales <= MAX_SCALES:
+        raise InvalidArgument(f"{scales} scales per octave, want {MIN_SCALES} to {MAX_SCALES}")
     phases, offset = (2, DOUBLED_OFFSET) if doubled else (1, 0.0)
     plan = OctavePlan(
         1 - phases, height * phases, width * phases, scales, CAMERA_BLUR * phases, phases, offset
@@ -185,26 +169,3 @@ class Pyramid:
         """
         stack = np.stack([first, *differences], dtype=np.float32)
         return cls(np.cumsum(stack, axis=0, dtype=np.float32), stack[1:])
-
-
-def _rows(sigma: float, phases: int) -> Floats:
-    """Kernels of one axis: [phases, side].
-
-    With two phases, pixel 2 y + a of the doubled image is the sum over m of row[a][m] * base[y + m].  On
-    the doubled grid every base pixel spreads over four samples, and the Gaussian follows: base[y + m]
-    reaches the pixel through sample a - 2 m of both together.
-    """
-    radius = math.ceil(TRUNCATE * sigma)
-    at = np.arange(-radius, radius + 1)
-    gaussian: Floats = np.exp(-0.5 * np.square(at / sigma)) if sigma else np.ones(1)
-    gaussian /= gaussian.sum()
-    if phases == 1:
-        return gaussian[None]
-    both = np.convolve(gaussian, _INTERPOLATION)
-    reach = (radius + 3) // 2
-    first = 2 * reach - radius - 1  # zeros before the samples, so that the first is number -2 reach
-    samples = np.pad(both, (first, 4 * reach + 2 - first - len(both)))
-    offsets = np.arange(-reach, reach + 1)
-    rows: Floats = np.stack([samples[2 * reach + phase - 2 * offsets] for phase in range(phases)])
-    rows /= rows.sum(axis=1, keepdims=True)
-    return rows
