@@ -340,7 +340,7 @@ class Vault:
             scheme: "ckks" (the default) or "bfv".
             octaves: at most so many; None: all that the picture has.
             scales: levels of an octave in which keypoints are looked for, 2 to 5.
-            side: a larger picture is made smaller first, so that no side is longer; at most 2048.
+            side: a larger picture is made smaller first, so that no side is longer; at most 1600.
             progress: called after every answer of the keyholder.
 
         Raises:

@@ -31,7 +31,7 @@ from blindsight.trusted.keyholder.processing.ring import RingEngine
 
 # Bases of later octaves are blurred: they are encrypted in sixteenths of a grey level.
 FRACTION_BITS = 4
-DEFAULT_SIDE, MOST_SIDE = 800, 2048
+DEFAULT_SIDE, MOST_SIDE = 800, 1600
 # Its results are decrypted twice as fast as BFV's, and its noise is far below what moves a keypoint.
 DEFAULT_SCHEME = "ckks"
 PARAMETERS = {"ckks": CKKS_4096, "bfv": BFV_4096}
