@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any, TypeVar
 
 from blindsight.errors import InvalidArgument, ResourceExhausted
 
@@ -18,6 +20,8 @@ MAX_COMBINE_BYTES = 256 << 20
 # A comparison of all with all, of each side and in all: the same.
 MAX_COMPARED_CIPHERTEXTS = 2048
 MAX_COMPARED_RESULTS = 8192
+
+Part = TypeVar("Part")
 
 
 def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -100,3 +104,21 @@ async def receive(source: AsyncIterator[bytes], receiver: Receiver) -> bytes:
         except StopAsyncIteration:
             break
     return receiver.finish()
+
+
+async def until(stopping: asyncio.Event, source: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
+    """What a source yields until an event is set; what it is waiting for then is left to it."""
+    running: set[asyncio.Future[Any]] = {asyncio.ensure_future(stopping.wait())}
+    try:
+        while not stopping.is_set():
+            coming = asyncio.ensure_future(anext(source, None))
+            running.add(coming)
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done() or (part := coming.result()) is None:
+                return
+            running.discard(coming)
+            yield part
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

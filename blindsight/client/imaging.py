@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from blindsight import streams
 from blindsight.client import calls, inputs
+from blindsight.client.calls import Connection
 from blindsight.client.models import (
     Border,
     Difference,
@@ -27,7 +28,6 @@ from blindsight.client.models import (
 )
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
-from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ class KeypointSettings:
 
 
 def filtered(
-    stub: ImagingServiceStub,
+    connection: Connection,
     image: PictureInput,
     operations: str | Sequence[OperationInput],
     scheme: str,
@@ -129,16 +129,16 @@ def filtered(
         stored=_stored(image),
     )
     requests = [pb.FilterRequest(header=header), *_files(pb.FilterRequest, image)]
-    answer: _Answer[pb.FilterResult] = _Answer()
-    for response in calls.exchange(stub.Filter, iter(requests), expects=pb.FilterResponse):
-        answer.take(response, progress)
+    answer: _Answer[pb.FilterResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Filter, requests, pb.FilterResponse, progress)
+    )
     result, pictures = answer.finished()
     kind, values = pictures["result"]
     return Filtered(values, kind, result.error_bound, result.clipped_values, _account(result.account))
 
 
 def difference(
-    stub: ImagingServiceStub,
+    connection: Connection,
     a: PictureInput,
     b: PictureInput,
     settings: DifferenceSettings,
@@ -158,9 +158,9 @@ def difference(
         server_views=settings.server_views,
     )
     requests = [pb.DiffRequest(header=header), *_files(pb.DiffRequest, a, b)]
-    answer: _Answer[pb.DiffResult] = _Answer()
-    for response in calls.exchange(stub.Diff, iter(requests), expects=pb.DiffResponse):
-        answer.take(response, progress)
+    answer: _Answer[pb.DiffResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Diff, requests, pb.DiffResponse, progress)
+    )
     result, pictures = answer.finished()
     kind, values = pictures["result"]
     counts = result.minimum, result.maximum, result.differing, result.over_threshold
@@ -169,7 +169,7 @@ def difference(
 
 
 def keypoints(
-    stub: ImagingServiceStub,
+    connection: Connection,
     image: PictureInput,
     settings: KeypointSettings,
     progress: ImagingCallback | None,
@@ -177,9 +177,9 @@ def keypoints(
     """Asks for the keypoints of one picture; as `filtered`."""
     header = pb.KeypointsHeader(settings=settings.message(), stored=_stored(image))
     requests = [pb.KeypointsRequest(header=header), *_files(pb.KeypointsRequest, image)]
-    answer: _Answer[pb.KeypointsResult] = _Answer()
-    for response in calls.exchange(stub.Keypoints, iter(requests), expects=pb.KeypointsResponse):
-        answer.take(response, progress)
+    answer: _Answer[pb.KeypointsResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Keypoints, requests, pb.KeypointsResponse, progress)
+    )
     result, pictures = answer.finished()
     found = [
         Keypoint(one.x, one.y, one.scale, one.angle, one.response, one.octave) for one in result.keypoints
@@ -188,7 +188,7 @@ def keypoints(
 
 
 def matching(
-    stub: ImagingServiceStub,
+    connection: Connection,
     a: PictureInput,
     b: PictureInput,
     settings: KeypointSettings,
@@ -207,9 +207,9 @@ def matching(
         stored_b=_stored(b),
     )
     requests = [pb.MatchRequest(header=header), *_files(pb.MatchRequest, a, b)]
-    answer: _Answer[pb.MatchResult] = _Answer()
-    for response in calls.exchange(stub.Match, iter(requests), expects=pb.MatchResponse):
-        answer.take(response, progress)
+    answer: _Answer[pb.MatchResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Match, requests, pb.MatchResponse, progress)
+    )
     result, pictures = answer.finished()
     return Matching(
         result.keypoints_a,
@@ -267,6 +267,16 @@ def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
         yield kind(file=pb.PictureFile(size_bytes=len(data), sha256=streams.digest(data)))
         for chunk in streams.chunks(data):
             yield kind(chunk=chunk)
+
+
+def _answer(
+    method: Callable[..., Any], requests: Sequence[Any], kind: type[Any], progress: ImagingCallback | None
+) -> _Answer[Any]:
+    """One attempt; an answer that was cut off is asked for again from its beginning."""
+    answer: _Answer[Any] = _Answer()
+    for response in calls.exchange(method, iter(requests), expects=kind):
+        answer.take(response, progress)
+    return answer
 
 
 @dataclass(slots=True)

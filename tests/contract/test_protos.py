@@ -16,7 +16,7 @@ NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
     "Combine GetOriginal GetPlanes DeleteItems Repack GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
-    "ReportItems",
+    "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score Compare CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection "
     "GetStatus",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from blindsight.tiling import BLOCK_CIPHERTEXTS
 from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.imaging.quantising import Room
 from blindsight.trusted.keyholder.peers import (
+    Blocks,
     EvaluatorClient,
     PlanePart,
     PlaneResult,
@@ -43,7 +45,7 @@ _MOST_RESULT = 1 << 30
 MAX_VIEW_PIXELS = 1 << 20
 
 # Asks the evaluator for what becomes of planes.
-Ask = Callable[[PlaneSource, AsyncIterator[bytes]], AsyncGenerator[PlanePart, None]]
+Ask = Callable[[PlaneSource, Blocks], AsyncGenerator[PlanePart, None]]
 Decrypted = tuple[PlaneResult, npt.NDArray[np.int32], float]
 
 
@@ -97,7 +99,7 @@ class RingEngine:
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """See `PlaneEngine.transform`."""
 
-        def ask(source: PlaneSource, blocks: AsyncIterator[bytes]) -> AsyncGenerator[PlanePart, None]:
+        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
             return self._evaluator.transform(source, kernels, blocks)
 
         return self._applied(padded, reach, len(kernels), ask)
@@ -107,7 +109,7 @@ class RingEngine:
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """Like `transform`, with the kernels of images of a scale space, phase by phase."""
 
-        def ask(source: PlaneSource, blocks: AsyncIterator[bytes]) -> AsyncGenerator[PlanePart, None]:
+        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
             return self._evaluator.scale_space(source, images, phases, blocks)
 
         return self._applied(padded, reach, len(images) * phases**2, ask)
@@ -118,7 +120,7 @@ class RingEngine:
         planes, height, width = padded.shape
         layout = self._layout(width - 2 * reach, height - 2 * reach, reach)
         tiles = np.concatenate([layout.cut(plane) for plane in padded])
-        answers = ask(self._sent(len(tiles), reach), self._encrypted(tiles, "a"))
+        answers = ask(self._sent(len(tiles), reach), partial(self._encrypted, tiles, "a"))
         values = np.empty((kernels, len(tiles), layout.inner_height, layout.inner_width), np.int32)
         async for progress in self._collected(answers, layout, values):
             yield progress
@@ -151,7 +153,7 @@ class RingEngine:
         layout = self._layout(1, 1, 0)
         source = self._sent(len(first), 0)
         answers = self._evaluator.difference(
-            source, source, self._encrypted(first, "a"), self._encrypted(second, "b")
+            source, source, partial(self._encrypted, first, "a"), partial(self._encrypted, second, "b")
         )
         values = np.empty((1, len(first), layout.tile_height, layout.tile_width), np.int32)
         async for progress in self._collected(answers, layout, values):
@@ -178,12 +180,12 @@ class RingEngine:
 
     def _operand(
         self, given: StoredPlanes | Integers, layout: PlaneLayout, name: str
-    ) -> tuple[PlaneSource, AsyncIterator[bytes] | None]:
+    ) -> tuple[PlaneSource, Blocks | None]:
         if isinstance(given, StoredPlanes):
             self.account.ciphertexts += layout.ciphertexts
             return given, None
         tiles = layout.pack(np.moveaxis(given, 0, 2).reshape(layout.shape))
-        return self._sent(len(tiles), layout.halo), self._encrypted(tiles, name)
+        return self._sent(len(tiles), layout.halo), partial(self._encrypted, tiles, name)
 
     def _layout(self, width: int, height: int, halo: int) -> PlaneLayout:
         try:
