@@ -14,9 +14,6 @@ from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 if TYPE_CHECKING:
     from blindsight.client import Matching
 
-# Unrelated photos were seen to have five by chance.
-TELLING_INLIERS = 10
-
 
 def match(
     to: Annotated[
@@ -74,6 +71,7 @@ def as_document(answer: Matching, written: dict[str, str]) -> dict[str, object]:
         "keypoints_a": answer.keypoints_a,
         "keypoints_b": answer.keypoints_b,
         "inliers": answer.inliers,
+        "verified": answer.verified,
         "homography": None if answer.homography is None else answer.homography.tolist(),
         "matches": [
             {"a": _place(one.a), "b": _place(one.b), "distance": round(one.distance, 4), "inlier": one.inlier}
@@ -90,8 +88,11 @@ def _place(point: tuple[float, float]) -> list[float]:
 
 def _show(answer: Matching, written: dict[str, str]) -> None:
     pictures.show_warning(answer.account)
-    same = answer.inliers >= TELLING_INLIERS
-    verdict = ("the same scene", "bold green") if same else ("nothing in common that tells", "bold yellow")
+    verdict = (
+        ("the same scene", "bold green")
+        if answer.verified
+        else ("nothing in common that tells", "bold yellow")
+    )
     output.show(
         Text.assemble(verdict, f": {answer.inliers} of {len(answer.matches)} matches agree on one view")
     )

@@ -219,6 +219,7 @@ def matching(
             for one in result.matches
         ],
         result.inliers,
+        result.verified,
         _homography(result.homography),
         pictures["result"][1],
         _account(result.account),

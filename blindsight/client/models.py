@@ -502,7 +502,9 @@ class Matching:
     Attributes:
         keypoints_a, keypoints_b: of each picture.
         matches: those that pass the ratio test, nearest first.
-        inliers: matches that one homography explains; unrelated photos reach five by chance.
+        inliers: matches that one homography explains; four always agree, and unrelated photos reach five.
+        verified: whether so many inliers are no chance: more than 5.9 + 0.22 times the matches (Brown and
+            Lowe, IJCV 2007).
         homography: float64 [3, 3] from pixels of A to pixels of B; None where there is none.
         drawn: uint8 [height, width, 3], both pictures side by side.
     """
@@ -511,6 +513,7 @@ class Matching:
     keypoints_b: int
     matches: list[KeypointMatch]
     inliers: int
+    verified: bool
     homography: npt.NDArray[np.float64] | None
     drawn: npt.NDArray[np.uint8]
     account: ImagingAccount

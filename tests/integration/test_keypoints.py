@@ -64,6 +64,7 @@ def test_two_views_of_one_thing_agree_on_the_homography(vault, photo, encrypted)
     answer = vault.match(photo, view, encrypted=encrypted)
     assert answer.inliers > 25
     assert answer.inliers == sum(one.inlier for one in answer.matches)
+    assert answer.verified
     corners = np.array([[0, 0, 1], [SIZE - 1, 0, 1], [SIZE - 1, SIZE - 1, 1], [0, SIZE - 1, 1]])
     moved, wanted = corners @ answer.homography.T, corners @ homography.T
     assert np.abs(moved[:, :2] / moved[:, 2:] - wanted[:, :2] / wanted[:, 2:]).max() < 3
@@ -75,7 +76,7 @@ def test_two_views_of_one_thing_agree_on_the_homography(vault, photo, encrypted)
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_small_or_flat_picture_matches_nothing(vault, photo, shape, encrypted):
     answer = vault.match(np.full(shape, 90, np.uint8), photo, encrypted=encrypted, octaves=2)
-    assert (answer.keypoints_a, answer.matches, answer.inliers) == (0, [], 0)
+    assert (answer.keypoints_a, answer.matches, answer.inliers, answer.verified) == (0, [], 0, False)
     assert answer.homography is None
 
 
@@ -108,6 +109,7 @@ def test_the_command_writes_a_picture_and_says_how_many_agree(services, photo, t
     done = run("match", *map(str, paths), "-o", str(to), "--json", address=services.address())
     answer = json.loads(done.stdout)
     assert answer["inliers"] > 25
+    assert answer["verified"]
     assert len(answer["matches"]) >= answer["inliers"]
     with Image.open(to) as drawn:
         assert drawn.width > 2 * SIZE

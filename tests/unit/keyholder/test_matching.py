@@ -74,6 +74,7 @@ def test_inliers_of_another_view_are_where_its_homography_puts_them(name):
     off = np.linalg.norm(wanted - second.places[found.pairs[found.inliers, 1]], axis=1)
     assert found.inlier_count > 0.3 * min(len(first), len(second))
     assert found.inlier_count > 0.9 * len(found)
+    assert found.verified
     assert np.mean(off < 3) > 0.98
     corners = np.array([[[0.0, 0], [511, 0], [511, 511], [0, 511]]])
     seen = cv2.perspectiveTransform(corners, found.homography)
@@ -82,7 +83,9 @@ def test_inliers_of_another_view_are_where_its_homography_puts_them(name):
 
 def test_unrelated_photos_agree_on_next_to_nothing():
     for name, other in [("camera", "astronaut"), ("astronaut", "coins"), ("coins", "camera")]:
-        assert matched(known(name), known(other)).inlier_count < 8
+        found = matched(known(name), known(other))
+        assert found.inlier_count < 8
+        assert not found.verified
 
 
 def test_matches_are_the_same_in_every_run_and_best_first():

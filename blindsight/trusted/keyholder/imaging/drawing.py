@@ -55,8 +55,9 @@ def draw_matches(
     colours = _colours(starts)
     others = [_FAINT] * (len(matches) - matches.inlier_count)
     _lines(cv2, canvas, starts[~inliers], ends[~inliers], others, _FAINTNESS)
-    if matches.homography is not None:
-        _outline(cv2, canvas, _outline_of(first, matches.homography), scale, corners[1])
+    if matches.homography is not None and matches.verified:
+        outline = _outline_of(first, matches.homography) * scale
+        _outline(cv2, _part(canvas, corners[1], second, scale), outline)
     chosen = [colour for colour, inlier in zip(colours, inliers, strict=True) if inlier]
     _lines(cv2, canvas, starts[inliers], ends[inliers], chosen, _opacity(len(chosen)))
     for points in (starts[inliers], ends[inliers]):
@@ -92,10 +93,15 @@ def _scale(pictures: Sequence[Picture]) -> float:
     return _LONGEST_SIDE / longest
 
 
+def _size(picture: Picture, scale: float) -> tuple[int, int]:
+    """Height and width in pixels of the canvas."""
+    return max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale))
+
+
 def _prepared(picture: Picture, scale: float) -> Picture:
+    height, width = _size(picture, scale)
     image = Image.fromarray(picture).convert("RGB")
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    resized = np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS))
+    resized = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
     return np.rint(resized * _DIMMED).astype(np.uint8)
 
 
@@ -162,12 +168,19 @@ def _outline_of(picture: Picture, homography: Points) -> Points:
     return outline
 
 
-def _outline(cv2: Any, canvas: Picture, outline: Points, scale: float, corner: Points) -> None:
-    """Where the first picture lies in the second; nothing is drawn to the left of the second."""
-    left = round(float(corner[0]))
-    places = (outline * scale + corner - [left, 0]) * 2**_SHIFT
-    polygon = np.clip(np.rint(places), -(2**26), 2**26).astype(np.int32)
-    cv2.polylines(canvas[:, left:], [polygon], True, _OUTLINE, 2, cv2.LINE_AA, _SHIFT)
+def _part(canvas: Picture, corner: Points, picture: Picture, scale: float) -> Picture:
+    """The view of a canvas that shows a picture."""
+    left, top = (round(float(value)) for value in corner)
+    height, width = _size(picture, scale)
+    return canvas[top : top + height, left : left + width]
+
+
+def _outline(cv2: Any, view: Picture, outline: Points) -> None:
+    """Where the first picture lies in the second; what lies outside of that is not drawn."""
+    polygon = np.clip(np.rint(outline * 2**_SHIFT), -(2**26), 2**26).astype(np.int32)
+    drawn = np.ascontiguousarray(view)
+    cv2.polylines(drawn, [polygon], True, _OUTLINE, 2, cv2.LINE_AA, _SHIFT)
+    view[:] = drawn
 
 
 def _fixed(point: Points) -> tuple[int, int]:

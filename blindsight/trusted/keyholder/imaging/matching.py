@@ -88,6 +88,11 @@ class Matches:
         """Pairs that the homography explains."""
         return int(np.count_nonzero(self.inliers))
 
+    @property
+    def verified(self) -> bool:
+        """Whether so many inliers are no chance (Brown and Lowe, IJCV 74(1), 2007, section 3.2)."""
+        return self.inlier_count > 5.9 + 0.22 * len(self)
+
 
 def nearest_by_flann(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32]) -> Nearest:
     """The two nearest descriptors by FLANN's randomised trees: approximate, and the same in every run.

@@ -254,6 +254,7 @@ def matched(made: Matched) -> Iterator[pb.MatchResponse]:
             pb.KeypointMatch(x_a=x_a, y_a=y_a, x_b=x_b, y_b=y_b, distance=distance, inlier=bool(inlier))
             for (x_a, y_a), (x_b, y_b), distance, inlier in rows
         ],
+        verified=found.verified,
         homography=[] if found.homography is None else found.homography.ravel().tolist(),
     )
     yield pb.MatchResponse(result=result)
