@@ -221,6 +221,13 @@ COMPARE_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=EVALUATOR,
 )
+COMPARE_ALL_SECONDS = Histogram(
+    "blindsight_evaluator_compare_all_seconds",
+    "Multiplying all rows by all queries of one call, from its first byte to the last result.",
+    ("scheme", "parameter_set"),
+    buckets=_SECONDS,
+    registry=EVALUATOR,
+)
 REFRESH_SECONDS = Histogram(
     "blindsight_evaluator_refresh_seconds",
     "Bringing one gallery up to date: asking storage, fetching and building.",
@@ -303,6 +310,20 @@ COMBINE_SECONDS = Histogram(
     ("scheme",),
     buckets=_LONG_SECONDS,
     registry=EVALUATOR,
+)
+PLANES_SECONDS = Histogram(
+    "blindsight_evaluator_planes_seconds",
+    "Computing with encrypted pixel planes, from the first tile to the last result: transform or difference.",
+    ("operation", "scheme", "parameter_set"),
+    buckets=_LONG_SECONDS,
+    registry=EVALUATOR,
+)
+IMAGING_SECONDS = Histogram(
+    "blindsight_keyholder_imaging_seconds",
+    "Processing one picture or pair from the decoded picture to the result, by kind of operation.",
+    ("operation", "scheme"),
+    buckets=_LONG_SECONDS,
+    registry=KEYHOLDER,
 )
 
 

@@ -1,8 +1,8 @@
 """How pixels lie in the coefficients of polynomials: a tile of a channel a ciphertext, a pixel a coefficient.
 
-Rows of a tile follow each other.  Beyond the image's border its last pixels are repeated, in halos and in
-tiles that stick out.  Adding or subtracting ciphertexts of two images of one layout adds or subtracts their
-pixels; `unpack` takes what comes of it, so it takes any integers.
+Rows of a tile follow each other.  Halos beyond the image's border mirror it, without repeating the last
+pixel; tiles that stick out farther repeat what is last.  Adding or subtracting ciphertexts of two images of
+one layout adds or subtracts their pixels; `unpack` takes what comes of it, so it takes any integers.
 """
 
 from __future__ import annotations
@@ -57,13 +57,16 @@ class PlaneLayout(Tiling):
         if image.shape != self.shape:
             raise InvalidArgument(f"image of shape {list(image.shape)}, want {list(self.shape)}")
         planes = image.reshape(self.height, self.width, self.channels)
-        return np.concatenate([self._cut(planes[:, :, channel]) for channel in range(self.channels)])
+        widths = (self.halo, self.halo)
+        padded = [np.pad(planes[:, :, channel], widths, mode="reflect") for channel in range(self.channels)]
+        return np.concatenate([self.cut(plane) for plane in padded])
 
-    def _cut(self, plane: Integers) -> Integers:
-        below = self.tile_rows * self.inner_height - self.height + self.halo
-        right = self.tile_columns * self.inner_width - self.width + self.halo
-        padded = np.pad(plane, ((self.halo, below), (self.halo, right)), mode="edge")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (self.tile_height, self.tile_width))
+    def cut(self, padded: Integers) -> Integers:
+        """Cuts one plane with its surroundings, [height + 2 halo, width + 2 halo], into [tiles, N]."""
+        below = self.tile_rows * self.inner_height - self.height
+        right = self.tile_columns * self.inner_width - self.width
+        whole = np.pad(padded, ((0, below), (0, right)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(whole, (self.tile_height, self.tile_width))
         return windows[:: self.inner_height, :: self.inner_width].reshape(self.tiles, self.ring_degree)
 
     def unpack(self, tiles: Integers) -> Integers:
@@ -76,9 +79,17 @@ class PlaneLayout(Tiling):
             raise InvalidArgument(
                 f"tiles of shape {list(tiles.shape)}, want {[self.ciphertexts, self.ring_degree]}"
             )
-        shape = (self.channels, self.tile_rows, self.tile_columns, self.tile_height, self.tile_width)
+        planes = self.join(self.inner(tiles))
+        return np.ascontiguousarray(planes.transpose(1, 2, 0)).reshape(self.shape)
+
+    def inner(self, tiles: Integers) -> Integers:
+        """Tiles [count, N] without their halos: [count, inner height, inner width]."""
         own = slice(self.halo, self.halo + self.inner_height), slice(self.halo, self.halo + self.inner_width)
-        inner = tiles.reshape(shape)[..., own[0], own[1]]
+        return tiles.reshape(-1, self.tile_height, self.tile_width)[:, own[0], own[1]]
+
+    def join(self, inner: Integers) -> Integers:
+        """Puts tiles [ciphertexts, inner height, inner width] together: [channels, height, width]."""
+        shape = (self.channels, self.tile_rows, self.tile_columns, self.inner_height, self.inner_width)
         rows, columns = self.tile_rows * self.inner_height, self.tile_columns * self.inner_width
-        planes = inner.transpose(1, 3, 2, 4, 0).reshape(rows, columns, self.channels)
-        return np.ascontiguousarray(planes[: self.height, : self.width]).reshape(self.shape)
+        planes = inner.reshape(shape).transpose(0, 1, 3, 2, 4).reshape(self.channels, rows, columns)
+        return planes[:, : self.height, : self.width]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -121,3 +121,23 @@ def add(first: Residues, second: Residues, parameters: ParameterSet) -> Residues
     primes = prime_column(parameters)
     total = first + second  # below 2^28: no wrap
     return np.where(total >= primes, total - primes, total)
+
+
+def subtract(first: Residues, second: Residues, parameters: ParameterSet) -> Residues:
+    """Subtracts ciphertexts residue by residue."""
+    primes = prime_column(parameters)
+    rest = first + (primes - second)  # below 2^28: no wrap
+    return np.where(rest >= primes, rest - primes, rest)
+
+
+def select(block: CiphertextBlock, chosen: npt.NDArray[np.intp]) -> CiphertextBlock:
+    """Ciphertexts of a block by their places in it, as a block."""
+    seeds = None if block.seeds is None else block.seeds[chosen]
+    return CiphertextBlock(replace(block.header, count=len(chosen)), block.residues[chosen], seeds)
+
+
+def cut(block: CiphertextBlock, start: int, stop: int) -> CiphertextBlock:
+    """Some ciphertexts of a block, as a block; nothing is copied."""
+    count = len(range(*slice(start, stop).indices(block.header.count)))
+    seeds = None if block.seeds is None else block.seeds[start:stop]
+    return CiphertextBlock(replace(block.header, count=count), block.residues[start:stop], seeds)

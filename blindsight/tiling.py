@@ -20,6 +20,8 @@ MAX_PIXELS = 1 << 23
 MAX_COEFFICIENTS = 1 << 24
 # Planes are encrypted, sent, stored and read in blocks of so many ciphertexts: 2 to 6 MB.
 PIECE_CIPHERTEXTS = 64
+# They are computed with in blocks of so many, each in one message: 0.5 to 1.6 MB that come, twice that goes.
+BLOCK_CIPHERTEXTS = 16
 CHANNELS = (1, 3)
 
 

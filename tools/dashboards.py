@@ -387,6 +387,11 @@ _COMBINING = (
     ("Decrypt", "blindsight_keyholder_combine_decrypt_seconds", "One weighted sum."),
 )
 
+_IMAGING = (
+    ("Whole jobs", "blindsight_keyholder_imaging_seconds", "From the decoded picture to the result."),
+    ("On ciphertexts", "blindsight_evaluator_planes_seconds", "From the first tile to the last result."),
+)
+
 LATENCY: Rows = {
     "Steps, by parameter set": [
         lines(
@@ -456,6 +461,20 @@ LATENCY: Rows = {
             about=about,
         )
         for title, metric, about in _COMBINING
+    ],
+    "Image processing, p95": [
+        lines(
+            title,
+            (
+                f"histogram_quantile(0.95, sum by (operation, scheme, le) (rate({metric}_bucket[$__rate_interval])))",
+                "{{operation}}, {{scheme}}",
+            ),
+            unit="s",
+            log=True,
+            width=12,
+            about=about,
+        )
+        for title, metric, about in _IMAGING
     ],
     "Around them": [
         lines(

@@ -16,10 +16,12 @@ from blindsight.cli import (
     backup,
     collections,
     combine,
+    filtering,
     ingest,
     items,
     jobs,
     keys,
+    matching,
     output,
     schemes,
     search,
@@ -28,6 +30,7 @@ from blindsight.cli import (
     verify,
 )
 from blindsight.cli.compare import command as compare
+from blindsight.cli.diff import command as diff
 from blindsight.errors import BlindsightError, InvalidArgument
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
@@ -61,6 +64,7 @@ def root(
 
 
 SERVICES, COLLECTIONS, COMPARISONS = "The services", "Photos and vectors", "Which scheme?"
+PICTURES = "Pictures that stay encrypted"
 app.command("up", rich_help_panel=SERVICES)(up.up)
 app.command("status", rich_help_panel=SERVICES)(status.status)
 app.command("backup", rich_help_panel=SERVICES)(backup.backup)
@@ -72,6 +76,9 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=COLLECTIONS)
 app.command("search", rich_help_panel=COLLECTIONS)(search.search)
 app.command("verify", rich_help_panel=COLLECTIONS)(verify.verify)
 app.command("combine", rich_help_panel=COLLECTIONS)(combine.combine)
+app.command("filter", rich_help_panel=PICTURES)(filtering.filter_picture)
+app.command("diff", rich_help_panel=PICTURES)(diff.diff)
+app.command("match", rich_help_panel=PICTURES)(matching.match)
 app.command("get", rich_help_panel=COLLECTIONS)(items.get)
 app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)
 app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from blindsight.cli import arrays, files, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+from blindsight.cli.pixels import PixelRule, as_pixels
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 _STAGES = ("keygen", "encrypt", "compute", "decrypt")
 _WHAT = {"keygen": "making a key", "encrypt": "encrypting", "compute": "adding", "decrypt": "decrypting"}
 _OUTPUTS = (".npy", ".png")
-
-
-class PixelRule(StrEnum):
-    """How a value becomes a pixel."""
-
-    CLIP = "clip"
-    ABSOLUTE = "absolute"
-    OFFSET = "offset"
 
 
 def combine(
@@ -118,18 +110,6 @@ def as_document(answer: Combination, written: dict[str, Any] | None) -> dict[str
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
         "output": written,
     }
-
-
-def as_pixels(values: npt.NDArray[Any], rule: PixelRule) -> tuple[npt.NDArray[Any], int]:
-    """Values as uint8, and how many of them did not fit."""
-    import numpy as np
-
-    if rule is PixelRule.ABSOLUTE:
-        values = np.abs(values)
-    elif rule is PixelRule.OFFSET:
-        values = 128 + values // 2
-    clipped = np.clip(values, 0, 255)
-    return clipped.astype(np.uint8), int(np.count_nonzero(clipped != values))
 
 
 def _weights(text: str | None) -> list[int] | None:

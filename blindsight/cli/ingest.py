@@ -41,6 +41,13 @@ def ingest(
     planes: Annotated[
         bool, typer.Option("--planes", help="Keep each photo as encrypted pixels too, up to 8 megapixels.")
     ] = False,
+    halo: Annotated[
+        int,
+        typer.Option(
+            help="With --planes: how many pixels `filter` may reach on them; 2 for gaussian:5.",
+            min=0,
+        ),
+    ] = 0,
     bulk: Annotated[
         bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")
     ] = False,
@@ -66,6 +73,8 @@ def ingest(
     """
     if planes and vectors is not None:
         raise InvalidArgument("--planes keeps the pixels of photos, and --vectors has none")
+    if halo and not planes:
+        raise InvalidArgument("--halo goes with --planes, which is missing")
     if ids is not None and vectors is None:
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
     if (detach or request_id) and not bulk:
@@ -77,7 +86,7 @@ def ingest(
         if bulk and paths:
             _bulk(collection, paths, request_id, detach=detach, as_json=as_json)
         elif paths and vectors is None:
-            _answer(_photos(collection, paths, planes=planes), as_json=as_json)
+            _answer(_photos(collection, paths, planes=planes, halo=halo), as_json=as_json)
         elif vectors is not None and not paths:
             _answer(_vectors(collection, vectors, ids), as_json=as_json)
         else:
@@ -94,9 +103,9 @@ def _answer(report: IngestReport, *, as_json: bool) -> None:
         raise _nothing_taken(report)
 
 
-def _photos(collection: Collection, paths: list[str], *, planes: bool) -> IngestReport:
+def _photos(collection: Collection, paths: list[str], *, planes: bool, halo: int) -> IngestReport:
     with _following(collection.name) as follow:
-        return collection.ingest(paths, planes=planes, progress=follow)
+        return collection.ingest(paths, planes=planes, plane_halo=halo, progress=follow)
 
 
 def _bulk(

@@ -1,20 +1,40 @@
-"""Writes pixels as a file that keeps every one of them."""
+"""Numbers as pixels, and pixels as a file that keeps every one of them."""
 
 from __future__ import annotations
 
 import io
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 NUMPY = ".npy"
 # Pillow's names of the formats without loss.
 _FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+
+
+class PixelRule(StrEnum):
+    """How a value becomes a pixel."""
+
+    CLIP = "clip"
+    ABSOLUTE = "absolute"
+    OFFSET = "offset"
+
+
+def as_pixels(values: npt.NDArray[Any], rule: PixelRule) -> tuple[npt.NDArray[Any], int]:
+    """Values as uint8, and how many of them did not fit."""
+    import numpy as np
+
+    if rule is PixelRule.ABSOLUTE:
+        values = np.abs(values)
+    elif rule is PixelRule.OFFSET:
+        values = 128 + values // 2
+    clipped = np.clip(values, 0, 255)
+    return clipped.astype(np.uint8), int(np.count_nonzero(clipped != values))
 
 
 def require_lossless(path: Path) -> None:
@@ -25,12 +45,12 @@ def require_lossless(path: Path) -> None:
     """
     if path.suffix.lower() not in {*_FORMATS, NUMPY}:
         raise InvalidArgument(
-            f"planes go to a file that keeps every pixel: got {path.name}, want .png, .tif or .npy"
+            f"pixels go to a file that keeps every one: got {path.name}, want .png, .tif or .npy"
         )
 
 
-def encode(image: npt.NDArray[np.uint8], path: Path) -> bytes:
-    """The bytes of a file of the path's format: uint8 [height, width] or [height, width, 3]."""
+def encode(image: npt.NDArray[Any], path: Path) -> bytes:
+    """A file of the path's format: uint8 [height, width] or [height, width, 3]; .npy takes any numbers."""
     buffer = io.BytesIO()
     if path.suffix.lower() == NUMPY:
         import numpy as np

@@ -17,6 +17,7 @@ from blindsight import logs
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.interceptors import REQUEST_ID_KEY, new_id, valid_id
 from blindsight.patience import Patience
+from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.status import from_rpc_error, is_lost, never_began
@@ -91,6 +92,7 @@ class Connection:
         named = grpc.intercept_channel(channel, _Named())
         self.keyholder = KeyholderServiceStub(named)
         self.imports = ImportServiceStub(named)
+        self.imaging = ImagingServiceStub(named)
         self._patience_seconds = patience_seconds
 
     def patience(self) -> Patience:

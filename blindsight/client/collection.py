@@ -67,7 +67,12 @@ class Collection:
         return wire.collection(answer.collection)
 
     def ingest(
-        self, photos: Inputs, *, planes: bool = False, progress: IngestCallback | None = None
+        self,
+        photos: Inputs,
+        *,
+        planes: bool = False,
+        plane_halo: int = 0,
+        progress: IngestCallback | None = None,
     ) -> IngestReport:
         """Puts photos in; one that cannot be taken does not stop the others.
 
@@ -78,6 +83,9 @@ class Collection:
                 [height, width] or [height, width, 3], or a pair of a name and one of these.
             planes: whether each photo, of up to 8 megapixels, is kept as encrypted pixel planes too; storage
                 then learns its width and height, and whether it is grey.
+            plane_halo: how many pixels a filter may reach on these planes without the keyholder encrypting
+                them anew: 2 for a Gaussian of size 5.  It costs room: tiles of 64 x 64 pixels overlap by
+                twice as much.
             progress: called after every answer of the keyholder.
 
         Raises:
@@ -86,7 +94,9 @@ class Collection:
             Unavailable: when a service is gone; `metadata` has the counts until then.
         """
         sources, total = inputs.expand(photos)
-        return self._ingest(uploads.PhotoUpload(self.name, sources, total, planes=planes), progress)
+        return self._ingest(
+            uploads.PhotoUpload(self.name, sources, total, planes=planes, halo=plane_halo), progress
+        )
 
     def ingest_bulk(
         self, photos: Inputs, *, request_id: str | None = None, progress: ImportCallback | None = None

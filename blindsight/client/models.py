@@ -16,6 +16,10 @@ Metric = Literal["cosine", "euclidean", "dot", "squared-cosine"]
 CombineStage = Literal["keygen", "encrypt", "compute", "decrypt"]
 ImageMode = Literal["auto", "grey", "rgb"]
 Outcome = Literal["stored", "duplicate", "rejected"]
+ImagingStage = Literal["keygen", "encrypt", "compute", "decrypt", "finish"]
+PictureKind = Literal["pixels", "signed", "degrees"]
+Border = Literal["reflect", "constant", "replicate"]
+DifferenceMode = Literal["signed", "absolute", "threshold"]
 ImportState = Literal["receiving", "running", "finished", "cancelled"]
 
 
@@ -342,6 +346,177 @@ class Combination:
     sent_bytes: int
     received_bytes: int
     timings: CombineTimings
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPhoto:
+    """A photo of a collection, in place of a file: it must have been ingested with planes."""
+
+    collection: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingProgress:
+    """How far image processing is: ciphertexts of the present stage."""
+
+    stage: ImagingStage
+    done: int
+    total: int
+
+
+ImagingCallback = Callable[[ImagingProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingAccount:
+    """How a result came about.
+
+    Attributes:
+        parameter_set: of the owner's key; empty for a key that was made for this call.
+        key_bits: of a key that was made for this call, else 0.
+        description: of the scheme, for people.
+        warning: not empty where people must be told whenever they are shown the result.
+        round_trips: to the evaluator.
+        ciphertexts, results: that went to the evaluator and came back.
+        sent_bytes, received_bytes: of ciphertext.
+        encrypt_busy_seconds, compute_busy_seconds, decrypt_busy_seconds: added up over workers; they overlap.
+        remarks: what was done to a picture on the way, for people.
+    """
+
+    scheme: str
+    parameter_set: str
+    key_bits: int
+    description: str
+    warning: str
+    round_trips: int
+    ciphertexts: int
+    results: int
+    sent_bytes: int
+    received_bytes: int
+    total_seconds: float
+    encrypt_busy_seconds: float
+    compute_busy_seconds: float
+    decrypt_busy_seconds: float
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filtered:
+    """A picture that was filtered under encryption.
+
+    Attributes:
+        values: [height, width] or [height, width, 3]: uint8 of pixels, else int32.
+        kind: what they are: "pixels"; "signed" of a map with negative values; "degrees" of an orientation, -1
+            where there is none.
+        error_bound: of a value, in grey levels, before rounding.
+        clipped_values: results beyond 0 to 255 that were brought to it.
+    """
+
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    kind: PictureKind
+    error_bound: float
+    clipped_values: int
+    account: ImagingAccount
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """The difference of two pictures, computed under encryption.
+
+    Attributes:
+        values: [height, width] or [height, width, 3]: int32 of a signed difference, else uint8.
+        kind: "signed", or "pixels" of an absolute or thresholded one.
+        minimum, maximum: of the signed difference.
+        differing: values that are not 0.
+        over_threshold: values whose magnitude is over the threshold.
+        server_views: uint8 [height, width] of what the evaluator saw of "a", "b" and "result", if asked for.
+    """
+
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    kind: PictureKind
+    minimum: int
+    maximum: int
+    differing: int
+    over_threshold: int
+    account: ImagingAccount
+    server_views: dict[str, npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class Keypoint:
+    """A place in a picture that is found again in other views.
+
+    Attributes:
+        x, y: in pixels of the picture that was looked at; (0, 0) is the middle of the first.
+        scale: blur in pixels at which it stands out; OpenCV's size is twice that.
+        angle: radians from right to down.
+        response: contrast in grey levels.
+        octave: -1 in the picture at twice its size, 0 at its own.
+    """
+
+    x: float
+    y: float
+    scale: float
+    angle: float
+    response: float
+    octave: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keypoints:
+    """Keypoints of a picture whose scale space was computed under encryption.
+
+    Attributes:
+        width, height: of the picture that was looked at, which is smaller than a large file.
+        drawn: uint8 [height, width, 3], that picture with its keypoints.
+    """
+
+    keypoints: list[Keypoint]
+    width: int
+    height: int
+    drawn: npt.NDArray[np.uint8]
+    account: ImagingAccount
+
+
+@dataclass(frozen=True, slots=True)
+class KeypointMatch:
+    """Keypoints of two pictures that look the same.
+
+    Attributes:
+        a, b: x and y in either picture.
+        distance: of their descriptors, which are unit vectors.
+        inlier: whether the homography explains it.
+    """
+
+    a: tuple[float, float]
+    b: tuple[float, float]
+    distance: float
+    inlier: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """What two pictures have in common.
+
+    Attributes:
+        keypoints_a, keypoints_b: of each picture.
+        matches: those that pass the ratio test, nearest first.
+        inliers: matches that one homography explains; four always agree, and unrelated photos reach five.
+        verified: whether so many inliers are no chance: more than 5.9 + 0.22 times the matches (Brown and
+            Lowe, IJCV 2007).
+        homography: float64 [3, 3] from pixels of A to pixels of B; None where there is none.
+        drawn: uint8 [height, width, 3], both pictures side by side.
+    """
+
+    keypoints_a: int
+    keypoints_b: int
+    matches: list[KeypointMatch]
+    inliers: int
+    verified: bool
+    homography: npt.NDArray[np.float64] | None
+    drawn: npt.NDArray[np.uint8]
+    account: ImagingAccount
 
 
 @dataclass(frozen=True, slots=True)

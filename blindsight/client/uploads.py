@@ -14,11 +14,14 @@ from blindsight import streams
 from blindsight.client import wire
 from blindsight.client.inputs import Source
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport
-from blindsight.errors import BlindsightError, InvalidImage, ResourceExhausted
+from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 
 if TYPE_CHECKING:
     from blindsight.client.vectors import Matrix
+
+# The collection's tiles may allow less.
+MAX_HALO = 31
 
 
 class PhotoUpload:
@@ -34,9 +37,17 @@ class PhotoUpload:
     repeatable = True
 
     def __init__(
-        self, collection: str, sources: Iterable[Source], total: int | None, *, planes: bool = False
+        self,
+        collection: str,
+        sources: Iterable[Source],
+        total: int | None,
+        *,
+        planes: bool = False,
+        halo: int = 0,
     ) -> None:
-        self._header = pb.IngestHeader(collection=collection, planes=planes)
+        if not 0 <= halo <= MAX_HALO:
+            raise InvalidArgument(f"halo of {halo} pixels, want 0 to {MAX_HALO}")
+        self._header = pb.IngestHeader(collection=collection, planes=planes, plane_halo=halo)
         self._sources = enumerate(sources)
         self._pulling = threading.Lock()  # held while a caller's iterator is asked, which may take its time
         self._lock = threading.Lock()

@@ -13,17 +13,25 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import combining, imports, verifying, wire
+from blindsight.client import combining, imaging, imports, verifying, wire
 from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.combining import CombineInput
+from blindsight.client.imaging import OperationInput, PictureInput
 from blindsight.client.imports import Import
 from blindsight.client.models import (
+    Border,
     CollectionInfo,
     Combination,
     CombineCallback,
+    Difference,
+    DifferenceMode,
+    Filtered,
     ImageMode,
+    ImagingCallback,
     ImportInfo,
+    Keypoints,
+    Matching,
     Metric,
     VaultStatus,
     Verification,
@@ -249,6 +257,128 @@ class Vault:
             insecure_small_keys=insecure_small_keys,
         )
         return combining.combine(self._connection, header, inputs, progress)
+
+    def filter(
+        self,
+        image: PictureInput,
+        operations: str | Sequence[OperationInput],
+        *,
+        scheme: str | None = None,
+        border: Border = "reflect",
+        colours: ImageMode = "auto",
+        progress: ImagingCallback | None = None,
+    ) -> Filtered:
+        """A picture filtered under encryption: linear filters on the evaluator, the rest on the keyholder.
+
+        Args:
+            image: a path, bytes, a Pillow image, a uint8 array, or a `StoredPhoto`.
+            operations: one after the other, such as "gaussian:5", "sobel:x", "sobel"; an array is a kernel of
+                your own.  Linear ones in a row are one kernel and one round trip.  An unknown one raises an
+                error that lists the known.
+            scheme: "bfv" (exact, the default) or "ckks"; of a stored photo that of its planes.
+            border: what lies beyond the edge: "reflect" (OpenCV's BORDER_REFLECT_101), "constant" (black) or
+                "replicate".
+            colours: "grey", "rgb", or "auto" for what the picture has.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: for an operation that there is not, or that would overflow.
+            InvalidImage: when the picture is none.
+            NotFound: for a photo that there is not, or that has no planes.
+        """
+        return imaging.filtered(self._connection, image, operations, scheme or "", border, colours, progress)
+
+    def diff(
+        self,
+        a: PictureInput,
+        b: PictureInput,
+        *,
+        mode: DifferenceMode = "signed",
+        threshold: int = 0,
+        scheme: str | None = None,
+        colours: ImageMode = "auto",
+        key_bits: int | None = None,
+        server_views: bool = False,
+        progress: ImagingCallback | None = None,
+    ) -> Difference:
+        """The difference of two pictures of one size, subtracted under encryption.
+
+        Args:
+            a, b: as for `filter`.
+            mode: "signed" (A - B), "absolute", or "threshold": 255 where the magnitude is over the threshold.
+            threshold: 0 to 254.
+            scheme: "bfv" (the default), "ckks", "paillier", or "scramble", which is no encryption; of stored
+                photos that of their planes.
+            colours: as for `filter`.
+            key_bits: of paillier; else its default.
+            server_views: also answer with pictures of what the evaluator saw.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: for pictures of different sizes, among others.
+            InvalidImage: when a picture is none.
+            NotFound: for a photo that there is not, or that has no planes.
+        """
+        settings = imaging.DifferenceSettings(
+            mode, threshold, scheme or "", colours, _natural("key_bits", key_bits), server_views
+        )
+        return imaging.difference(self._connection, a, b, settings, progress)
+
+    def keypoints(
+        self,
+        image: PictureInput,
+        *,
+        scheme: str | None = None,
+        octaves: int | None = None,
+        scales: int = 3,
+        side: int = 800,
+        progress: ImagingCallback | None = None,
+    ) -> Keypoints:
+        """SIFT keypoints of a picture: its scale space is computed under encryption, an octave a round trip.
+
+        Args:
+            image: as for `filter`.
+            scheme: "ckks" (the default) or "bfv".
+            octaves: at most so many; None: all that the picture has.
+            scales: levels of an octave in which keypoints are looked for, 2 to 5.
+            side: a larger picture is made smaller first, so that no side is longer; at most 1600.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: for what cannot be, or when the keyholder has no OpenCV.
+            InvalidImage: when the picture is none.
+            NotFound: for a photo that there is not, or that has no planes.
+        """
+        settings = imaging.KeypointSettings(scheme or "", octaves, scales, side)
+        return imaging.keypoints(self._connection, image, settings, progress)
+
+    def match(
+        self,
+        a: PictureInput,
+        b: PictureInput,
+        *,
+        ratio: float = 0.75,
+        encrypted: bool = False,
+        scheme: str | None = None,
+        octaves: int | None = None,
+        scales: int = 3,
+        side: int = 800,
+        progress: ImagingCallback | None = None,
+    ) -> Matching:
+        """Which keypoints of two pictures are the same, and which of these agree on one view.
+
+        Args:
+            a, b: as for `filter`.
+            ratio: how much nearer the nearest descriptor must be than the second nearest (Lowe's ratio test).
+            encrypted: the evaluator compares descriptors under encryption, the 1,000 strongest of each
+                picture; otherwise the keyholder does, with FLANN.
+            scheme, octaves, scales, side, progress: as for `keypoints`.
+
+        Raises:
+            InvalidArgument, InvalidImage, NotFound: as `keypoints`.
+        """
+        settings = imaging.KeypointSettings(scheme or "", octaves, scales, side)
+        return imaging.matching(self._connection, a, b, settings, ratio, encrypted, progress)
 
     def imports(self) -> list[ImportInfo]:
         """All bulk ingests, the newest first.

@@ -28,6 +28,7 @@ CLOSED_SETS = {
     "scheme",
     "parameter_set",
     "embedder",
+    "operation",
     "outcome",
     "reason",
     "grpc_service",

@@ -20,6 +20,7 @@ from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.processing import servicer as processing
 from blindsight.trusted.keyholder.service import Keyholder
 from blindsight.trusted.keyholder.servicer import SERVICE_NAME, register
 from blindsight.trusted.keyholder.settings import KeyholderSettings
@@ -74,7 +75,7 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
             await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
         await keyholder.start()
         service = Service(
-            [SERVICE_NAME, imports.SERVICE_NAME],
+            [SERVICE_NAME, imports.SERVICE_NAME, processing.SERVICE_NAME],
             lambda server: _register(keyholder, server),
             settings.keepalive_seconds,
             on_drain=keyholder.drain,
@@ -88,6 +89,7 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
 def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
     register(keyholder, server)
     imports.register(keyholder.keys, lambda: keyholder.imports, server)
+    processing.register(keyholder.processing, server)
 
 
 if __name__ == "__main__":

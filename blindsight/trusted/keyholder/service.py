@@ -34,6 +34,7 @@ from blindsight.trusted.keyholder.operations.planes import Planes
 from blindsight.trusted.keyholder.operations.search import Search
 from blindsight.trusted.keyholder.operations.verify import Input, Settings, Verification, Verify
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.processing.jobs import Processing
 from blindsight.trusted.keyholder.records import ItemMetadata, PeerStatus
 from blindsight.trusted.keyholder.slots import handles_from_bytes
 from blindsight.trusted.queues import Queue
@@ -81,6 +82,9 @@ class Keyholder:
         self._verify = Verify(self.vault, storage, evaluator, self._crypto)
         self._planes = Planes(storage, self._crypto)
         self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
+        self.processing = Processing(
+            keys.key_id, self.vault, self._planes, evaluator, self._crypto, self.combinations
+        )
         self._background: dict[str, asyncio.Task[None]] = {}
         self._bulk: BulkIngest | None = None
         self._stopping = asyncio.Event()
@@ -135,12 +139,12 @@ class Keyholder:
         await self._evaluator.close()
 
     async def ingest_photos(
-        self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False
+        self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False, halo: int = 0
     ) -> AsyncIterator[ItemResult]:
         """See `Ingest.photos`."""
         collection = await self.vault.get(name)
         coming = until(self._stopping, photos)
-        async for result in self._ingest(collection, planes=planes).photos(coming):
+        async for result in self._ingest(collection, planes=planes, halo=halo).photos(coming):
             yield result
         self._after_write(collection)
         self._unless_stopping()
@@ -158,8 +162,10 @@ class Keyholder:
         if self._stopping.is_set():
             raise Draining("the keyholder is stopping; what it has answered is done, send the rest again")
 
-    def _ingest(self, collection: OpenCollection, *, planes: bool = False) -> Ingest:
-        return Ingest(self.vault, self._storage, self._crypto, self._writer, collection, planes=planes)
+    def _ingest(self, collection: OpenCollection, *, planes: bool = False, halo: int = 0) -> Ingest:
+        return Ingest(
+            self.vault, self._storage, self._crypto, self._writer, collection, planes=planes, halo=halo
+        )
 
     async def search(
         self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool

@@ -93,7 +93,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         else:
             counts = dict.fromkeys(Outcome, 0)
             photos = ingesting.photos(_with(first, requests))
-            async for result in self._keyholder.ingest_photos(name, photos, planes=header.planes):
+            asked = self._keyholder.ingest_photos(name, photos, planes=header.planes, halo=header.plane_halo)
+            async for result in asked:
                 counts[result.outcome] += 1
                 yield ingesting.item_result(result)
             totals = Progress(*counts.values())

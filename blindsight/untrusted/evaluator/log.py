@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from blindsight.errors import DataLoss
-from blindsight.untrusted.evaluator.geometry import AnyRecord
+from blindsight.tiling import Tiling
+from blindsight.untrusted.evaluator.geometry import AnyRecord, CollectionRecord
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 DIGEST_BYTES = 32
@@ -59,6 +60,16 @@ class BatchHeader:
         return self.first_slot + self.count == record.layout.of(self.key.region).capacity
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPiece:
+    """Some tiles of a photo's planes: a seeded block, already what its digest says."""
+
+    block: bytes
+
+
+PlaneEvent = Tiling | StoredPiece
+
+
 Event = LogHeader | BatchHeader | bytes
 
 
@@ -84,6 +95,15 @@ class Storage(Protocol):
         self, collection_id: bytes, after_sequence: int
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Opens the log after a sequence: a `LogHeader`, then batches, each a `BatchHeader` and chunks.
+
+        Raises:
+            NotFound, Unavailable, DataLoss: as storage answers, also while it is read.
+        """
+
+    def read_planes(
+        self, record: CollectionRecord, handle: bytes
+    ) -> AbstractAsyncContextManager[AsyncIterator[PlaneEvent]]:
+        """Opens a photo's encrypted planes: their `Tiling`, then its pieces.
 
         Raises:
             NotFound, Unavailable, DataLoss: as storage answers, also while it is read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,12 +13,15 @@ import grpc.aio
 from blindsight import parameters
 from blindsight.columns import Region, collection_layout
 from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.errors import BlindsightError, DataLoss, Unavailable
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.parameters import ParameterSet
 from blindsight.patience import PATIENCE_SECONDS
 from blindsight.peer import Peer, metadata
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
+from blindsight.streams import Receiver
+from blindsight.tiling import Tiling
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
-from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader
+from blindsight.untrusted.evaluator.log import BatchHeader, Event, LogHeader, PlaneEvent, StoredPiece
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 _NAME = "storage"
@@ -79,14 +82,26 @@ class StorageClient:
         """The log after a sequence; the call ends with the `async with` block."""
         request = storage_pb2.ReadBatchesRequest(collection_id=collection_id, after_sequence=after_sequence)
         # The first message is waited for here: until then the call may be made again.
-        call, first = await self._peer.call(lambda: self._opened(request))
+        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
         try:
-            yield _events(self._peer, call, first)
+            yield (_event(message) async for message in _messages(self._peer, call, first))
         finally:
             call.cancel()
 
-    async def _opened(self, request: storage_pb2.ReadBatchesRequest) -> tuple[Any, Any]:
-        call = self._stub.ReadBatches(request, metadata=metadata())
+    @asynccontextmanager
+    async def read_planes(
+        self, record: CollectionRecord, handle: bytes
+    ) -> AsyncIterator[AsyncIterator[PlaneEvent]]:
+        """A photo's encrypted planes; the call ends with the `async with` block."""
+        request = storage_pb2.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
+        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadPlanes, request))
+        try:
+            yield _plane_events(_messages(self._peer, call, first), record.parameters)
+        finally:
+            call.cancel()
+
+    async def _opened(self, rpc: Any, request: Any) -> tuple[Any, Any]:
+        call = rpc(request, metadata=metadata())
         return call, await _next(call)
 
 
@@ -99,11 +114,42 @@ async def _next(call: Any) -> Any:
         raise Unavailable(f"{_NAME} has been silent for {_SILENCE_SECONDS:.0f} s") from error
 
 
-async def _events(peer: Peer, call: Any, message: Any) -> AsyncIterator[Event]:
+async def _messages(peer: Peer, call: Any, message: Any) -> AsyncIterator[Any]:
     with peer.errors():
         while message is not grpc.aio.EOF:
-            yield _event(message)
+            yield message
             message = await _next(call)
+
+
+async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
+    """Pieces of the sizes that the tiling announces and no others, so that memory is bounded by it."""
+    sizes: Iterator[int] = iter(())
+    receiver: Receiver | None = None
+    try:
+        async for message in messages:
+            part = message.WhichOneof("part")
+            if part == "header":
+                tiling = _tiling(message.header.planes, parameters)
+                sizes = (tiling.piece_bytes(parameters, count) for count in tiling.pieces)
+                yield tiling
+            elif part == "piece":
+                piece = message.piece
+                limit = next(sizes, 0)
+                receiver = Receiver(
+                    piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
+                )
+            elif part == "chunk" and receiver is not None:
+                receiver.add(message.chunk)
+                if receiver.complete:
+                    yield StoredPiece(receiver.finish())
+            else:
+                raise DataLoss("storage sent something else than planes")
+    except (InvalidArgument, ResourceExhausted) as error:
+        raise DataLoss(f"planes from storage: {error.message}") from error
+
+
+def _tiling(planes: storage_pb2.Planes, parameters: ParameterSet) -> Tiling:
+    return Tiling(planes.width, planes.height, planes.channels, parameters.ring_degree, planes.halo)
 
 
 def _event(message: storage_pb2.ReadBatchesResponse) -> Event:

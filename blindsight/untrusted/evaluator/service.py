@@ -22,6 +22,8 @@ from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.log import Storage
 from blindsight.untrusted.evaluator.operations import compare
 from blindsight.untrusted.evaluator.operations.combine import Combinations
+from blindsight.untrusted.evaluator.operations.compare_all import Comparisons
+from blindsight.untrusted.evaluator.operations.imaging import PlaneOperations
 from blindsight.untrusted.evaluator.operations.search import Searches
 from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
@@ -46,12 +48,16 @@ class Evaluator:
     Attributes:
         galleries: what can be scored.
         searches: scores it.
+        comparisons: products of rows and queries that are in no gallery.
         combinations: weighted sums of arrays that are in no gallery.
+        planes: linear filters and differences of encrypted pixel planes.
     """
 
     galleries: Galleries
     searches: Searches
+    comparisons: Comparisons
     combinations: Combinations
+    planes: PlaneOperations
     _cache: GalleryCache
     _scorer: Scorer
     _loading: Loading
@@ -158,9 +164,11 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             cache.load()
             visible = VisibleSearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)
+            comparisons = Comparisons(scorer, settings.stall_seconds, settings.combine_seconds)
             combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
+            planes = PlaneOperations(storage, builders, settings.stall_seconds, settings.transform_seconds)
             loading = Loading(cache, galleries, storage)
-            yield Evaluator(galleries, searches, combinations, cache, scorer, loading)
+            yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, scorer, loading)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

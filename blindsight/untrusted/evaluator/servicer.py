@@ -37,6 +37,15 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         block, seconds = await self._evaluator.compare(request.gallery, request.query, request.fields)
         return evaluator_pb2.CompareResponse(block=block, kernel_seconds=seconds)
 
+    async def CompareAll(
+        self, request_iterator: AsyncIterator[evaluator_pb2.CompareAllRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.CompareAllResponse]:
+        """Streams the products of all encrypted rows with all encrypted queries, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.compare_all_header(requests)
+        async for answer in self._evaluator.comparisons.run(header, wire.chunks(requests)):
+            yield wire.compare_all_response(answer)
+
     async def Combine(
         self, request_iterator: AsyncIterator[evaluator_pb2.CombineRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.CombineResponse]:
@@ -45,6 +54,34 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         header = await wire.combine_header(requests)
         async for answer in self._evaluator.combinations.run(header, wire.chunks(requests)):
             yield wire.combine_response(answer)
+
+    async def Transform(
+        self, request_iterator: AsyncIterator[evaluator_pb2.TransformRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.TransformResponse]:
+        """Streams a plan, encrypted tiles multiplied by every kernel, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.transform_header(requests)
+        async for answer in self._evaluator.planes.transform(header, wire.tiles(requests, "tiles")):
+            yield wire.plane_response(answer, evaluator_pb2.TransformResponse)
+
+    async def Difference(
+        self, request_iterator: AsyncIterator[evaluator_pb2.DifferenceRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.DifferenceResponse]:
+        """Streams a plan, encrypted tiles less others, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.difference_header(requests)
+        minuend, subtrahend = wire.tiles(requests, "minuend"), wire.tiles(requests, "subtrahend")
+        async for answer in self._evaluator.planes.difference(header, minuend, subtrahend):
+            yield wire.plane_response(answer, evaluator_pb2.DifferenceResponse)
+
+    async def ScaleSpace(
+        self, request_iterator: AsyncIterator[evaluator_pb2.ScaleSpaceRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.ScaleSpaceResponse]:
+        """Streams a plan, encrypted tiles of Gaussians and their differences, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.scale_space_header(requests)
+        async for answer in self._evaluator.planes.transform(header, wire.tiles(requests, "tiles")):
+            yield wire.plane_response(answer, evaluator_pb2.ScaleSpaceResponse)
 
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context

@@ -8,6 +8,7 @@ from pathlib import Path
 from blindsight.additive.block import AdditiveHeader
 from blindsight.columns import Region
 from blindsight.parameters import ParameterSet
+from blindsight.plane_kernels import PlaneKernel
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedRef
@@ -102,6 +103,50 @@ class CompareTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrangeTask:
+    """Checks the ciphertexts of rows or queries and puts them in the kernel's order.
+
+    Attributes:
+        parameters, key_id: what the block must be of.
+        block: as it came, in shared memory.
+        queries: whether they are queries, which are prepared otherwise than rows.
+        columns: ciphertexts of each row or query.
+        count: of rows or queries.
+        out: receives uint32 [count, primes * tiles, columns, 2, TILE].
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    block: SharedRef
+    queries: bool
+    columns: int
+    count: int
+    out: SharedRef
+
+
+@dataclass(frozen=True, slots=True)
+class CrossTask:
+    """Multiplies some rows by some queries.
+
+    Attributes:
+        parameters, columns: of both.
+        gallery, queries: what an `ArrangeTask` made of each.
+        rows, chosen: first row or query, and the one after the last.
+        out: receives the products.
+        offsets: byte offset in `out` of each [3, primes, N]: [row][query].
+    """
+
+    parameters: ParameterSet
+    columns: int
+    gallery: SharedRef
+    queries: SharedRef
+    rows: tuple[int, int]
+    chosen: tuple[int, int]
+    out: SharedRef
+    offsets: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CombineTask:
     """Adds up some ciphertexts of an additive scheme.
 
@@ -146,6 +191,41 @@ class WeighTask:
     public_key: bytes
     block: bytes
     queries: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransformTask:
+    """Multiplies tiles of encrypted planes by kernels.
+
+    Attributes:
+        parameters, key_id: what the block must be of.
+        block: the tiles, in the wire form.
+        kernels: each gives a result.
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    block: bytes
+    kernels: tuple[PlaneKernel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceTask:
+    """Subtracts tiles of encrypted planes from as many others.
+
+    Attributes:
+        parameters, key_id: what both blocks must be of.
+        minuend, subtrahend: the tiles, in the wire form.
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    minuend: bytes
+    subtrahend: bytes
+
+
+# A block for each result, and the seconds that it took.
+PlaneWork = tuple[tuple[bytes, ...], float]
 
 
 def expanded_bytes(record: CollectionRecord, count: int) -> int:

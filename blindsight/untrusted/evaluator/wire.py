@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any, TypeVar
 
 from blindsight.columns import Region
 from blindsight.errors import InvalidArgument
+from blindsight.plane_kernels import MAX_KERNELS, PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
+from blindsight.scale_space import ScaleImage, check_phases
 from blindsight.untrusted.evaluator.galleries.refresh import Progress
 from blindsight.untrusted.evaluator.galleries.scorer import Plan, ScoreBlock
 from blindsight.untrusted.evaluator.operations.combine import (
@@ -15,7 +18,16 @@ from blindsight.untrusted.evaluator.operations.combine import (
     CombineHeader,
     CombinePlan,
 )
+from blindsight.untrusted.evaluator.operations.compare_all import CompareAllAnswer, CompareAllHeader, Products
+from blindsight.untrusted.evaluator.operations.imaging import (
+    DifferenceHeader,
+    PlaneAnswer,
+    PlaneResult,
+    PlaneSummary,
+    TransformHeader,
+)
 from blindsight.untrusted.evaluator.operations.search import COLLECTION_ID_BYTES, Answer, SearchHeader
+from blindsight.untrusted.evaluator.operations.sources import PlaneSource, SentPlanes, StoredPlanes, Tiles
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 
@@ -25,10 +37,7 @@ async def search_header(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> 
     Raises:
         InvalidArgument: when the stream begins otherwise, or names a region that there is not.
     """
-    first = await anext(requests, None)
-    if first is None or first.WhichOneof("part") != "header":
-        raise InvalidArgument("the stream does not begin with a header")
-    header = first.header
+    header = await _first(requests)
     return SearchHeader(
         header.collection_id,
         header.minimum_sequence,
@@ -52,7 +61,9 @@ def _region(given: int) -> Region:
 
 
 async def chunks(
-    requests: AsyncIterator[evaluator_pb2.ScoreRequest] | AsyncIterator[evaluator_pb2.CombineRequest],
+    requests: AsyncIterator[evaluator_pb2.ScoreRequest]
+    | AsyncIterator[evaluator_pb2.CombineRequest]
+    | AsyncIterator[evaluator_pb2.CompareAllRequest],
 ) -> AsyncIterator[bytes]:
     """The chunks that follow.
 
@@ -71,10 +82,7 @@ async def combine_header(requests: AsyncIterator[evaluator_pb2.CombineRequest]) 
     Raises:
         InvalidArgument: when the stream begins otherwise.
     """
-    first = await anext(requests, None)
-    if first is None or first.WhichOneof("part") != "header":
-        raise InvalidArgument("the stream does not begin with a header")
-    header = first.header
+    header = await _first(requests)
     return CombineHeader(
         header.public_key,
         tuple(header.weights),
@@ -92,6 +100,35 @@ def combine_response(answer: CombineAnswer) -> evaluator_pb2.CombineResponse:
         return evaluator_pb2.CombineResponse(header=plan)
     summary = evaluator_pb2.CombineSummary(compute_seconds=answer.compute_seconds)
     return evaluator_pb2.CombineResponse(summary=summary)
+
+
+async def compare_all_header(
+    requests: AsyncIterator[evaluator_pb2.CompareAllRequest],
+) -> CompareAllHeader:
+    """The header that a stream begins with.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise.
+    """
+    header = await _first(requests)
+    gallery, queries = (
+        AnnouncedBlock(one.size_bytes, one.sha256) for one in (header.gallery, header.queries)
+    )
+    return CompareAllHeader(header.columns, gallery, queries)
+
+
+def compare_all_response(answer: CompareAllAnswer) -> evaluator_pb2.CompareAllResponse:
+    """One message of a comparison of all with all."""
+    response = evaluator_pb2.CompareAllResponse()
+    if isinstance(answer, Products):
+        # Filled in place, as in `_result`.
+        response.result.query = answer.query
+        response.result.first_row = answer.first_row
+        response.result.block = answer.block
+    else:
+        response.summary.expand_seconds = answer.expand_seconds
+        response.summary.kernel_seconds = answer.kernel_seconds
+    return response
 
 
 def score_response(answer: Answer) -> evaluator_pb2.ScoreResponse:
@@ -144,3 +181,109 @@ def collection_id(given: bytes) -> bytes:
     if len(given) != COLLECTION_ID_BYTES:
         raise InvalidArgument(f"collection id of {len(given)} bytes, want {COLLECTION_ID_BYTES}")
     return given
+
+
+async def transform_header(requests: AsyncIterator[evaluator_pb2.TransformRequest]) -> TransformHeader:
+    """The header that a stream begins with.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise, or a kernel is none.
+    """
+    header = await _first(requests)
+    return TransformHeader(_source(header.planes), tuple(map(_kernel, header.kernels)))
+
+
+async def scale_space_header(requests: AsyncIterator[evaluator_pb2.ScaleSpaceRequest]) -> TransformHeader:
+    """The header that a stream begins with, its images as kernels.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise, or an image is none.
+    """
+    header = await _first(requests)
+    check_phases(header.phases)
+    most = MAX_KERNELS // header.phases**2
+    if not 1 <= len(header.images) <= most:
+        raise InvalidArgument(f"{len(header.images)} images of a scale space, want 1 to {most}")
+    images = (
+        ScaleImage(one.sigma, one.less if one.HasField("less") else None, one.bits) for one in header.images
+    )
+    kernels = tuple(kernel for image in images for kernel in image.plane_kernels(header.phases))
+    return TransformHeader(_source(header.planes), kernels)
+
+
+async def difference_header(requests: AsyncIterator[evaluator_pb2.DifferenceRequest]) -> DifferenceHeader:
+    """The header that a stream begins with.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise.
+    """
+    header = await _first(requests)
+    return DifferenceHeader(_source(header.minuend), _source(header.subtrahend))
+
+
+async def _first(requests: AsyncIterator[Any]) -> Any:
+    first = await anext(requests, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InvalidArgument("the stream does not begin with a header")
+    return first.header
+
+
+def _source(given: evaluator_pb2.PlaneSource) -> PlaneSource:
+    kind = given.WhichOneof("from")
+    if kind == "sent":
+        sent = given.sent
+        return SentPlanes(sent.parameter_set, sent.key_id, sent.ciphertexts, sent.halo)
+    if kind == "stored":
+        return StoredPlanes(given.stored.collection_id, given.stored.handle)
+    raise InvalidArgument("planes from nowhere, want sent or stored ones")
+
+
+def _kernel(given: evaluator_pb2.PlaneKernel) -> PlaneKernel:
+    anchor = given.anchor_row, given.anchor_column
+    return PlaneKernel(given.height, given.width, *anchor, tuple(given.weights), given.offset)
+
+
+async def tiles(requests: AsyncIterator[Any], kind: str) -> AsyncIterator[Tiles]:
+    """The tiles that follow; two of these may take turns with one stream.
+
+    Args:
+        kind: the part of the request that they stand in.
+
+    Raises:
+        InvalidArgument: for anything else.
+    """
+    async for request in requests:
+        got = request.WhichOneof("part")
+        if got != kind:
+            raise InvalidArgument(f"the stream holds {got or 'an empty message'} where {kind} is wanted")
+        part = getattr(request, kind)
+        yield Tiles(part.block, part.sha256)
+
+
+PlaneResponse = TypeVar(
+    "PlaneResponse",
+    evaluator_pb2.TransformResponse,
+    evaluator_pb2.DifferenceResponse,
+    evaluator_pb2.ScaleSpaceResponse,
+)
+
+
+def plane_response(answer: PlaneAnswer, kind: type[PlaneResponse]) -> PlaneResponse:
+    """One message of what becomes of planes."""
+    response = kind()
+    if isinstance(answer, PlaneResult):
+        # Filled in place, as in `_result`.
+        response.result.kernel = answer.kernel
+        response.result.first = answer.first
+        response.result.block = answer.block
+    elif isinstance(answer, PlaneSummary):
+        response.summary.compute_seconds = answer.compute_seconds
+    else:
+        response.plan.parameter_set = answer.parameters.name
+        response.plan.key_id = answer.key_id
+        response.plan.ciphertexts = answer.ciphertexts
+        response.plan.halo = answer.halo
+        response.plan.width = answer.width
+        response.plan.height = answer.height
+        response.plan.channels = answer.channels
+    return response

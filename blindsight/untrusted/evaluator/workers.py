@@ -11,9 +11,10 @@ from blindsight.untrusted.evaluator import tasks
 
 def start_builder() -> None:
     """Makes a worker ready to build."""
-    from blindsight.untrusted.evaluator.computing import building
+    from blindsight.untrusted.evaluator.computing import building, imaging
 
     building.start()
+    imaging.start()
 
 
 def build(task: tasks.BuildTask) -> int:
@@ -65,6 +66,20 @@ def compare(task: tasks.CompareTask) -> tuple[bytes, float]:
     return scoring.compare(task)
 
 
+def arrange(task: tasks.ArrangeTask) -> float:
+    """Runs in the scorer; see `scoring.arrange`."""
+    from blindsight.untrusted.evaluator.computing import scoring
+
+    return scoring.arrange(task)
+
+
+def cross(task: tasks.CrossTask) -> float:
+    """Runs in the scorer; see `scoring.cross`."""
+    from blindsight.untrusted.evaluator.computing import scoring
+
+    return scoring.cross(task)
+
+
 def combine(task: tasks.CombineTask) -> tuple[bytes, float]:
     """Runs in a builder; see `combining.combine`."""
     from blindsight.untrusted.evaluator.computing import combining
@@ -84,6 +99,20 @@ def weigh(task: tasks.WeighTask) -> tuple[tuple[bytes, ...], float]:
     from blindsight.untrusted.evaluator.computing import weighing
 
     return weighing.weigh(task)
+
+
+def transform(task: tasks.TransformTask) -> tasks.PlaneWork:
+    """Runs in a builder; see `imaging.transform`."""
+    from blindsight.untrusted.evaluator.computing import imaging
+
+    return imaging.transform(task)
+
+
+def subtract(task: tasks.DifferenceTask) -> tasks.PlaneWork:
+    """Runs in a builder; see `imaging.subtract`."""
+    from blindsight.untrusted.evaluator.computing import imaging
+
+    return imaging.subtract(task)
 
 
 def ready() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blindsight.cli.combine import PixelRule, as_pixels
+from blindsight.cli.pixels import PixelRule, as_pixels
 
 VALUES = np.array([[-300, -255, -1, 0, 1, 255, 256]])
 

@@ -39,8 +39,15 @@ def test_unpacking_gives_back_the_pixels(made):
     np.testing.assert_array_equal(unpacked, image)
 
 
+def mirrored(places, length, halo):
+    """Which pixel stands at a place: mirrored in the halo beyond the border, the last of these farther on."""
+    period = max(1, 2 * (length - 1))
+    turned = np.minimum(places, length - 1 + halo) % period
+    return np.minimum(turned, period - turned) if length > 1 else 0 * turned
+
+
 @given(laid_out())
-def test_every_pixel_of_a_tile_is_the_image_there_and_its_last_pixels_beyond(made):
+def test_every_pixel_of_a_tile_is_the_image_there_and_its_mirror_beyond(made):
     image, layout = made
     tiles = layout.pack(image).reshape(
         layout.channels, layout.tile_rows, layout.tile_columns, layout.tile_height, layout.tile_width
@@ -50,7 +57,9 @@ def test_every_pixel_of_a_tile_is_the_image_there_and_its_last_pixels_beyond(mad
         for column in range(layout.tile_columns):
             across = np.arange(layout.tile_width) + column * layout.inner_width - layout.halo
             down = np.arange(layout.tile_height) + row * layout.inner_height - layout.halo
-            inside = np.ix_(down.clip(0, layout.height - 1), across.clip(0, layout.width - 1))
+            inside = np.ix_(
+                mirrored(down, layout.height, layout.halo), mirrored(across, layout.width, layout.halo)
+            )
             for channel in range(layout.channels):
                 np.testing.assert_array_equal(tiles[channel, row, column], planes[:, :, channel][inside])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from blindsight import metrics
 from blindsight.ciphertext import BlockHeader, Form, additive_header, check_additive_batch
 from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
-from blindsight.planes import Integers
-from blindsight.tiling import PIECE_CIPHERTEXTS
+from blindsight.planes import Integers, PlaneLayout
+from blindsight.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
 from blindsight.trusted.keyholder.additive import packed
 from blindsight.trusted.keyholder.crypto import tasks
 from blindsight.trusted.keyholder.imaging import images
 from blindsight.trusted.keyholder.keyring.keys import KeySet
+from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
 from blindsight.workers import WorkerPool, in_order
 
 
@@ -125,6 +127,31 @@ class Crypto:
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
 
+    async def encrypt_crossed(
+        self, parameters: ParameterSet, layout: CrossLayout, vectors: Floats, *, queries: bool
+    ) -> bytes:
+        """Encrypts rows or queries [count, dimension], at least one, in groups: a seeded block."""
+        size = layout.queries if queries else layout.rows
+        groups = -(-len(vectors) // size)
+        encrypt = partial(tasks.encrypt_crossed, queries=queries)
+        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+            parts = await asyncio.gather(
+                *(
+                    self._pool.run(encrypt, parameters.name, layout, vectors[start * size : stop * size])
+                    for start, stop in _ranges(groups, self.processes)
+                )
+            )
+        return self._seeded(parameters, groups * layout.columns, parts)
+
+    async def decrypt_crossed(
+        self, parameters: ParameterSet, layout: CrossLayout, block: bytes
+    ) -> npt.NDArray[np.float32]:
+        """Decrypts products of groups: [results, queries, rows]; see `tasks.decrypt_crossed`.
+
+        A matching has many of these; its caller measures them as one.
+        """
+        return await self._pool.run(tasks.decrypt_crossed, parameters.name, layout, block)
+
     async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
@@ -132,13 +159,15 @@ class Crypto:
                 return await self._decrypt_columns(parameters, layout, batches)
             return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
 
-    async def pixels(self, data: bytes) -> images.Pixels:
+    async def pixels(
+        self, data: bytes, colours: images.Colours = images.Colours.AS_THEY_ARE
+    ) -> images.Pixels:
         """The pixels of a photo.
 
         Raises:
             InvalidImage: when it is none, or too large for planes.
         """
-        return await self._pool.run(tasks.pixels, data)
+        return await self._pool.run(tasks.pixels, data, colours)
 
     async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
         """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
@@ -167,6 +196,25 @@ class Crypto:
 
         async for tiles in in_order(works(), self.processes + 1):
             yield tiles
+
+    async def encrypt_tiles(
+        self, parameters: ParameterSet, tiles: Integers
+    ) -> AsyncGenerator[tuple[bytes, float], None]:
+        """Encrypts tiles [count, N] for the evaluator to compute with: blocks, and the seconds of each."""
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, tuple[bytes, float]]]:
+            for start in range(0, len(tiles), BLOCK_CIPHERTEXTS):
+                block = tiles[start : start + BLOCK_CIPHERTEXTS]
+                yield self._pool.run(tasks.encrypt_tiles, parameters.name, block)
+
+        async for made in in_order(works(), self.processes + 1):
+            yield made
+
+    async def decrypt_results(
+        self, parameters: ParameterSet, layout: PlaneLayout, block: bytes
+    ) -> tuple[npt.NDArray[np.int32], float]:
+        """Decrypts what the evaluator computed of some tiles; see `tasks.decrypt_results`."""
+        return await self._pool.run(tasks.decrypt_results, parameters.name, layout, block)
 
     async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""

@@ -7,6 +7,7 @@ cheaply.  A worker gets the secret keys once, when it starts.
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,15 +18,19 @@ from PIL import Image
 from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
-from blindsight.planes import Integers
-from blindsight.residues import CiphertextBlock, read_block
+from blindsight.planes import Integers, PlaneLayout
+from blindsight.residues import CiphertextBlock, read_block, select
 from blindsight.trusted.keyholder import embedders, schemes
 from blindsight.trusted.keyholder.additive import AdditiveKey, packed
 from blindsight.trusted.keyholder.imaging import images
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.secrets import Secret
+from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
 from blindsight.trusted.keyholder.similarity.linear import Reading
 from blindsight.trusted.keyholder.similarity.ranking import best_of
+
+# What a picture can come to under any scheme.
+_LARGEST_RESULT = (1 << 31) - 1
 
 _keys: dict[str, tuple[bytes, bytes]] = {}
 
@@ -84,9 +89,9 @@ def embed(embedder: str, dimension: int, channels: str, data: bytes) -> Embedded
     return Embedded(made.embed(image), images.media_type(data))
 
 
-def pixels(data: bytes) -> images.Pixels:
+def pixels(data: bytes, colours: images.Colours) -> images.Pixels:
     """Decodes a photo for planes; see `images.pixels`."""
-    return images.pixels(data)
+    return images.pixels(data, colours)
 
 
 def encrypt_planes(parameter_set: str, tiles: Integers) -> bytes:
@@ -259,6 +264,34 @@ def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> Floats:
     return rounded
 
 
+def encrypt_crossed(parameter_set: str, layout: CrossLayout, vectors: Floats, *, queries: bool) -> Encrypted:
+    """Encrypts whole groups of rows or of queries [count, dimension], each its columns.
+
+    Both sides have the same scale, as those of a single pair.
+    """
+    scheme, key_id = _scheme(parameter_set), _key_id(parameter_set)
+    balance = PARAMETER_SETS[parameter_set].pair_balance
+    if queries:
+        return _parts(scheme.encrypt_query(layout.pack_queries(vectors) / balance, key_id))
+    return _parts(scheme.encrypt_gallery(layout.pack_rows(vectors) * balance, key_id))
+
+
+def decrypt_crossed(parameter_set: str, layout: CrossLayout, block: bytes) -> npt.NDArray[np.float32]:
+    """Decrypts products of groups: inner products [results, queries, rows].
+
+    Raises:
+        InvalidCiphertext: when the evaluator sent something else.
+    """
+    parameters = PARAMETER_SETS[parameter_set]
+    parsed = read_block(block, parameters, _key_id(parameter_set))
+    if parsed.header.polynomials != 3:
+        raise InvalidCiphertext(f"results of {parsed.header.polynomials} polynomials, want 3")
+    scores = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
+    grid = parameters.pair_grid
+    rounded: npt.NDArray[np.float32] = (np.rint(scores / grid) * grid).astype(np.float32)
+    return rounded
+
+
 def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:
     """Decrypts a segment from all of its batches: [capacity, row dimension].
 
@@ -270,3 +303,33 @@ def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Fl
     parameters = PARAMETER_SETS[parameter_set]
     blocks = [read_block(batch, parameters, _key_id(parameter_set)) for batch in batches]
     return layout.unpack(_scheme(parameter_set).decrypt_gallery(blocks))
+
+
+def encrypt_tiles(parameter_set: str, tiles: Integers) -> tuple[bytes, float]:
+    """Like `encrypt_planes`; the block, and the seconds."""
+    started = time.perf_counter()
+    return encrypt_planes(parameter_set, tiles), time.perf_counter() - started
+
+
+def decrypt_results(
+    parameter_set: str, layout: PlaneLayout, block: bytes
+) -> tuple[npt.NDArray[np.int32], float]:
+    """Decrypts tiles that the evaluator computed: int32 [count, inner height, inner width], and the seconds.
+
+    Raises:
+        InvalidCiphertext: when the evaluator sent something else.
+    """
+    started = time.perf_counter()
+    parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
+    values = np.zeros((parsed.header.count, layout.ring_degree), np.int64)
+    # A difference of the same ciphertexts is zeros, which SEAL refuses; without a second half none is hidden.
+    hidden = parsed.residues[:, 1].any(axis=(1, 2))
+    if parsed.residues[~hidden].any():
+        raise InvalidCiphertext("the evaluator answered with tiles that are not encrypted")
+    (there,) = np.nonzero(hidden)
+    if there.size:
+        values[there] = _scheme(parameter_set).decrypt_planes(select(parsed, there))
+    if values.min() < -_LARGEST_RESULT or values.max() > _LARGEST_RESULT:
+        raise InvalidCiphertext("results that no picture has: the evaluator computed something else")
+    inner = np.ascontiguousarray(layout.inner(values), np.int32)
+    return inner, time.perf_counter() - started

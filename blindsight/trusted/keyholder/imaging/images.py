@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from types import MappingProxyType
 
 import numpy as np
@@ -83,7 +84,15 @@ class Pixels:
     remark: str
 
 
-def pixels(data: bytes) -> Pixels:
+class Colours(Enum):
+    """Which channels pixels are to have."""
+
+    AS_THEY_ARE = 0
+    GREY = 1
+    RGB = 2
+
+
+def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
     """All pixels of a photo, for planes: decoded as by `decode`, in full size.
 
     Raises:
@@ -93,9 +102,15 @@ def pixels(data: bytes) -> Pixels:
         _check_plane_pixels(image)
         remark = _remark(image)
         grey = image.mode in _GREY or _is_deep(image)
-        values = np.asarray(_displayed(image))
+        displayed = _displayed(image)
+    if colours is Colours.GREY and not grey:
+        return Pixels(
+            np.asarray(displayed.convert("L")), "; ".join(filter(None, [remark, "colour brought to grey"]))
+        )
+    values = np.asarray(displayed)
     # Of a grey photo all three channels are the same.
-    return Pixels(np.ascontiguousarray(values[:, :, 0]) if grey else values, remark)
+    alone = grey and colours is not Colours.RGB
+    return Pixels(np.ascontiguousarray(values[:, :, 0]) if alone else values, remark)
 
 
 def _check_plane_pixels(image: Image.Image) -> None:

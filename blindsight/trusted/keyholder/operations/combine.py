@@ -35,6 +35,8 @@ MAX_LIGHTPHE_VALUES = 1 << 16
 LEAST_VALUE_BITS = 8
 # Ciphertexts that a worker encrypts or decrypts at once: other work waits for no more than that.
 _AT_ONCE, _LIGHTPHE_AT_ONCE = 16, 4
+# Of a number that is no ciphertext: eight hold any value.
+_FEW_BYTES = 8
 # With fewer, an estimate would take longer than it is worth.
 _ESTIMATE_FROM = 64
 
@@ -51,6 +53,7 @@ class Settings:
         weights: one for each input; none: all 1.
         image_mode: how pictures are read.
         insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
+        sample_bytes: how much of each block of ciphertexts is kept to be shown.
 
     Raises:
         InvalidArgument: for what the scheme cannot do, whatever the inputs are.
@@ -61,6 +64,7 @@ class Settings:
     weights: tuple[int, ...] = ()
     image_mode: ImageMode = ImageMode.AUTO
     insecure_small_keys: bool = False
+    sample_bytes: int = 0
 
     def __post_init__(self) -> None:
         schemes.require(self.scheme, schemes.operation_of(self.weights))
@@ -113,6 +117,7 @@ class Combination:
         weights: one for each input.
         ciphertexts: of one input.
         sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
+        samples: first bytes of every input's ciphertexts and of the result's, as many as were asked for.
     """
 
     values: Integers
@@ -123,6 +128,7 @@ class Combination:
     sent_bytes: int
     received_bytes: int
     timings: CombineTimings
+    samples: tuple[bytes, ...] = ()
 
     @property
     def warning(self) -> str:
@@ -289,6 +295,7 @@ class Combine:
         if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
             raise InvalidCiphertext("the evaluator answered with another block than was asked for")
         job.sent_bytes = sum(map(len, job.blocks))
+        job.samples = (*map(job.sample, job.blocks), job.sample(job.result))
         job.blocks.clear()
         job.header = wanted
         job.timings.compute = time.perf_counter() - started
@@ -323,6 +330,7 @@ class _Job:
     result: bytearray = field(default_factory=bytearray)
     decrypted: list[Integers] = field(default_factory=list)
     sent_bytes: int = 0
+    samples: tuple[bytes, ...] = ()
     timings: CombineTimings = field(default_factory=CombineTimings)
 
     @property
@@ -343,6 +351,12 @@ class _Job:
         for start in range(0, columns, step):
             yield slice(start, min(start + step, columns))
 
+    def sample(self, block: bytes | bytearray) -> bytes:
+        """First bytes of a block; of numbers of a few bytes, as scramble has them, the lowest of each."""
+        size, count = self.header.number_bytes, self.settings.sample_bytes
+        step = size if size <= _FEW_BYTES else 1
+        return bytes(block[HEADER.size : HEADER.size + step * count : step])
+
     def numbers(self, columns: slice) -> bytes:
         """The result's numbers of such columns."""
         per_ciphertext = self.header.layout.per_ciphertext
@@ -360,6 +374,7 @@ class _Job:
             sent_bytes=self.sent_bytes,
             received_bytes=len(self.result),
             timings=self.timings,
+            samples=self.samples,
         )
 
 

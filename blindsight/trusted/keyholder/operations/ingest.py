@@ -15,6 +15,7 @@ import numpy as np
 from blindsight.columns import Floats
 from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
 from blindsight.parameters import of_ring
+from blindsight.tiling import Tiling
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.collections.writer import Ahead, Writer, first_of_each
@@ -104,9 +105,10 @@ class Ingest:
         vault, storage, crypto, writer: the keyholder's rooms.
         collection: where to.
         planes: whether photos are kept as encrypted pixel planes too.
+        halo: of these planes, pixels around every tile.
 
     Raises:
-        InvalidArgument: for planes under an additive scheme.
+        InvalidArgument: for planes under an additive scheme, or a halo that leaves nothing of a tile.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Ingest:
         collection: OpenCollection,
         *,
         planes: bool = False,
+        halo: int = 0,
     ) -> None:
         self._vault = vault
         self._storage = storage
@@ -125,8 +128,11 @@ class Ingest:
         self._writer = writer
         self._collection = collection
         if planes:
-            of_ring(collection.parameters, "planes")
+            Tiling(1, 1, 1, of_ring(collection.parameters, "planes").ring_degree, halo)
+        elif halo:
+            raise InvalidArgument(f"a halo of {halo} pixels without planes, want planes that have it")
         self._planes = planes
+        self._halo = halo
         self._seen: set[bytes] = set()
 
     async def photos(self, coming: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
@@ -193,7 +199,9 @@ class Ingest:
             return _rejected(photo, error)
 
     async def _embed_and_seal(self, photo: Photo, item_id: str, handle: bytes) -> _Prepared:
-        made = await photos.prepare(self._crypto, self._collection, photo, item_id, planes=self._planes)
+        made = await photos.prepare(
+            self._crypto, self._collection, photo, item_id, halo=self._halo if self._planes else None
+        )
         self._seen.add(handle)
         result = ItemResult(photo.index, Outcome.STORED, item_id, remark=made.remark)
         return result, made.item, made.vector

@@ -93,12 +93,13 @@ async def prepare(
     photo: Photo,
     item_id: str,
     *,
-    planes: bool = False,
+    halo: int | None = None,
     origin: str = "",
 ) -> PreparedPhoto:
     """Embeds and seals a photo.
 
     Args:
+        halo: of its planes; None: it is to have none.
         origin: of the item, see `ItemMetadata`.
 
     Raises:
@@ -106,7 +107,7 @@ async def prepare(
         Unavailable: when it killed its worker process twice.
     """
     config, handle = collection.config, collection.handle(item_id)
-    cut, remark = await _cut(crypto, collection, photo) if planes else (None, "")
+    cut, remark = (None, "") if halo is None else await _cut(crypto, collection, photo, halo)
     embedded = await crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
     metadata = ItemMetadata(item_id, photo.name, embedded.media_type, origin)
     item = NewItem(
@@ -118,8 +119,8 @@ async def prepare(
     return PreparedPhoto(item, embedded.vector.astype(np.float64), remark)
 
 
-async def _cut(crypto: Crypto, collection: OpenCollection, photo: Photo) -> tuple[NewPlanes, str]:
+async def _cut(crypto: Crypto, collection: OpenCollection, photo: Photo, halo: int) -> tuple[NewPlanes, str]:
     """A photo's pixels in tiles, and what of the photo they do not hold."""
     pixels = await crypto.pixels(photo.data)
-    layout = PlaneLayout.of(pixels.values, collection.parameters.ring_degree)
+    layout = PlaneLayout.of(pixels.values, collection.parameters.ring_degree, halo)
     return NewPlanes(layout, await asyncio.to_thread(layout.pack, pixels.values)), pixels.remark

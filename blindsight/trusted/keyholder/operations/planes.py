@@ -15,7 +15,7 @@ from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection
 from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.records import ItemMetadata
+from blindsight.trusted.keyholder.records import ItemMetadata, StoredItem
 
 
 class Planes:
@@ -37,6 +37,22 @@ class Planes:
             NotFound: when there is no such item, or it has no planes.
             DataLoss: when storage's planes are not those of a photo.
         """
+        parameters, item = await self._find(collection, item_id)
+        with _lost_when_refused():
+            image = await self._decrypted(collection, parameters, item.handle)
+        return collection.open_metadata(item), image
+
+    async def layout(self, collection: OpenCollection, item_id: str) -> PlaneLayout:
+        """How an item's planes lie in tiles.
+
+        Raises:
+            As `read`.
+        """
+        parameters, item = await self._find(collection, item_id)
+        with _lost_when_refused():
+            return await self._storage.plane_layout(collection.record.collection_id, item.handle, parameters)
+
+    async def _find(self, collection: OpenCollection, item_id: str) -> tuple[ParameterSet, StoredItem]:
         if collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection holds vectors, which have no planes (embedder none)")
         parameters = of_ring(collection.parameters, "planes")
@@ -46,9 +62,7 @@ class Planes:
             raise NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
         if not found[handle].planes_size_bytes:
             raise NotFound(f"item {item_id!r} has no planes: delete it, and ingest it again with --planes")
-        with _lost_when_refused():
-            image = await self._decrypted(collection, parameters, handle)
-        return collection.open_metadata(found[handle]), image
+        return parameters, found[handle]
 
     async def _decrypted(
         self, collection: OpenCollection, parameters: ParameterSet, handle: bytes

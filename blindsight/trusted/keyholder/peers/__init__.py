@@ -1,11 +1,33 @@
 """The two untrusted services, as the keyholder calls them."""
 
 from blindsight.trusted.keyholder.peers.evaluator import (
+    Blocks,
     EvaluatorClient,
+    PlanePart,
+    PlaneResult,
+    PlaneSource,
+    PlaneSummary,
+    ProductsResult,
     ScorePlan,
     ScoreResult,
     ScoreSummary,
+    SentPlanes,
+    StoredPlanes,
 )
 from blindsight.trusted.keyholder.peers.storage import StorageClient
 
-__all__ = ["EvaluatorClient", "ScorePlan", "ScoreResult", "ScoreSummary", "StorageClient"]
+__all__ = [
+    "Blocks",
+    "EvaluatorClient",
+    "PlanePart",
+    "PlaneResult",
+    "PlaneSource",
+    "PlaneSummary",
+    "ProductsResult",
+    "ScorePlan",
+    "ScoreResult",
+    "ScoreSummary",
+    "SentPlanes",
+    "StorageClient",
+    "StoredPlanes",
+]

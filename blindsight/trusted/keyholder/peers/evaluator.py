@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from blindsight import streams
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
+from blindsight.errors import BlindsightError
+from blindsight.parameters import ParameterSet
 from blindsight.patience import PATIENCE_SECONDS
 from blindsight.peer import Peer, metadata
+from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
+from blindsight.scale_space import ScaleImage
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
 from blindsight.trusted.keyholder.slots import SegmentKey
@@ -42,6 +46,15 @@ class ScoreResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductsResult:
+    """Encrypted products of one query with consecutive rows."""
+
+    query: int
+    first_row: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreSummary:
     """The evaluator's own account of a search."""
 
@@ -51,6 +64,53 @@ class ScoreSummary:
     scanned_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class SentPlanes:
+    """Tiles that this keyholder sends."""
+
+    parameters: ParameterSet
+    key_id: bytes
+    ciphertexts: int
+    halo: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlanes:
+    """Tiles that storage has of one photo."""
+
+    collection_id: bytes
+    handle: bytes
+
+
+PlaneSource = SentPlanes | StoredPlanes
+
+
+@dataclass(frozen=True, slots=True)
+class PlanePlan:
+    """What is to come: how many ciphertexts a result has."""
+
+    ciphertexts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneResult:
+    """Consecutive tiles of the result of one kernel."""
+
+    kernel: int
+    first: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSummary:
+    """What it cost the evaluator, summed up over its workers."""
+
+    compute_seconds: float
+
+
+# Tiles from the first on, each time that it is called: encrypted anew where the connection was lost.
+Blocks = Callable[[], AsyncIterator[bytes]]
+PlanePart = PlanePlan | PlaneResult | PlaneSummary
 ScorePart = ScorePlan | ScoreResult | ScoreSummary
 
 
@@ -129,6 +189,43 @@ class EvaluatorClient:
 
         return await self._peer.call(attempt)
 
+    async def compare_all(
+        self, gallery: bytes, queries: bytes, columns: int
+    ) -> AsyncGenerator[ProductsResult, None]:
+        """Multiplies all encrypted rows by all encrypted queries; results come in any order.
+
+        Args:
+            gallery, queries: blocks of rows and of queries one after the other.
+            columns: ciphertexts of each.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        announced = [
+            evaluator_pb2.AnnouncedBlock(
+                size_bytes=len(block), sha256=await asyncio.to_thread(streams.digest, block)
+            )
+            for block in (gallery, queries)
+        ]
+        header = evaluator_pb2.CompareAllHeader(columns=columns, gallery=announced[0], queries=announced[1])
+
+        async def requests() -> AsyncIterator[evaluator_pb2.CompareAllRequest]:
+            yield evaluator_pb2.CompareAllRequest(header=header)
+            for block in (gallery, queries):
+                for chunk in streams.chunks(block):
+                    yield evaluator_pb2.CompareAllRequest(chunk=chunk)
+
+        came: set[tuple[int, int]] = set()
+        async for trying in self._peer.attempts():
+            with trying:
+                async for response in self._stub.CompareAll(requests(), metadata=metadata()):
+                    got = response.result
+                    # After a lost connection all of them come again.
+                    if response.WhichOneof("part") == "result" and (got.query, got.first_row) not in came:
+                        came.add((got.query, got.first_row))
+                        yield ProductsResult(got.query, got.first_row, got.block)
+                return
+
     async def combine(
         self,
         public_key: AdditivePublicKey,
@@ -174,6 +271,100 @@ class EvaluatorClient:
                         yield new
                 return
 
+    async def transform(
+        self, planes: PlaneSource, kernels: Sequence[PlaneKernel], blocks: Blocks | None = None
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Applies kernels to encrypted planes: a plan, results while tiles still go out, a summary.
+
+        Args:
+            blocks: of planes that are sent.
+
+        Raises:
+            BlindsightError: what the evaluator raised, what making a block raised, or Unavailable.
+        """
+        header = evaluator_pb2.TransformHeader(planes=_source(planes), kernels=map(_kernel, kernels))
+
+        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.TransformRequest]:
+            yield evaluator_pb2.TransformRequest(header=header)
+            async for tiles in feed.tiles(blocks):
+                yield evaluator_pb2.TransformRequest(tiles=tiles)
+
+        async for part in self._planes(self._stub.Transform, requests):
+            yield part
+
+    async def scale_space(
+        self,
+        planes: PlaneSource,
+        images: Sequence[ScaleImage],
+        phases: int,
+        blocks: Blocks | None = None,
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Gaussians of encrypted planes, and differences of them; as `transform`, phase by phase."""
+        header = evaluator_pb2.ScaleSpaceHeader(
+            planes=_source(planes),
+            phases=phases,
+            images=[
+                evaluator_pb2.ScaleSpaceImage(sigma=one.sigma, less=one.less, bits=one.bits) for one in images
+            ],
+        )
+
+        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
+            yield evaluator_pb2.ScaleSpaceRequest(header=header)
+            async for tiles in feed.tiles(blocks):
+                yield evaluator_pb2.ScaleSpaceRequest(tiles=tiles)
+
+        async for part in self._planes(self._stub.ScaleSpace, requests):
+            yield part
+
+    async def difference(
+        self,
+        minuend: PlaneSource,
+        subtrahend: PlaneSource,
+        blocks: Blocks | None = None,
+        others: Blocks | None = None,
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Subtracts encrypted planes; as `transform`.
+
+        Args:
+            blocks, others: of the minuend and of the subtrahend, if they are sent.
+        """
+        header = evaluator_pb2.DifferenceHeader(minuend=_source(minuend), subtrahend=_source(subtrahend))
+
+        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
+            yield evaluator_pb2.DifferenceRequest(header=header)
+            first, second = feed.tiles(blocks), feed.tiles(others)
+            while True:
+                tiles, other = await anext(first, None), await anext(second, None)
+                if tiles is not None:
+                    yield evaluator_pb2.DifferenceRequest(minuend=tiles)
+                if other is not None:
+                    yield evaluator_pb2.DifferenceRequest(subtrahend=other)
+                if tiles is None and other is None:
+                    return
+
+        async for part in self._planes(self._stub.Difference, requests):
+            yield part
+
+    async def _planes(
+        self, method: Callable[..., Any], requests: Callable[[_Feed], AsyncIterator[Any]]
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Parts of an answer; from its beginning again after a lost connection, but for what came before."""
+        came = 0
+        async for trying in self._peer.attempts():
+            with trying:
+                position, feed = 0, _Feed()
+                try:
+                    async for response in method(requests(feed), metadata=metadata()):
+                        position += 1
+                        if position > came:
+                            came = position
+                            yield _plane_part(response)
+                except asyncio.CancelledError:
+                    if feed.error is not None:
+                        raise feed.error from None
+                    raise
+                return
+
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
@@ -200,6 +391,65 @@ class EvaluatorClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._peer.close()
+
+
+class _Feed:
+    """Tiles on their way out.
+
+    Attributes:
+        error: what making a block raised; gRPC then cancels the call and says nothing of it.
+    """
+
+    def __init__(self) -> None:
+        self.error: BlindsightError | None = None
+
+    async def tiles(self, blocks: Blocks | None) -> AsyncIterator[evaluator_pb2.PlaneTiles]:
+        if blocks is None:
+            return
+        try:
+            async for block in blocks():
+                digest = await asyncio.to_thread(streams.digest, block)
+                yield evaluator_pb2.PlaneTiles(block=block, sha256=digest)
+        except BlindsightError as error:
+            self.error = error
+            raise
+
+
+def _source(planes: PlaneSource) -> evaluator_pb2.PlaneSource:
+    if isinstance(planes, SentPlanes):
+        sent = evaluator_pb2.SentPlanes(
+            parameter_set=planes.parameters.name,
+            key_id=planes.key_id,
+            ciphertexts=planes.ciphertexts,
+            halo=planes.halo,
+        )
+        return evaluator_pb2.PlaneSource(sent=sent)
+    stored = evaluator_pb2.StoredPlanes(collection_id=planes.collection_id, handle=planes.handle)
+    return evaluator_pb2.PlaneSource(stored=stored)
+
+
+def _kernel(kernel: PlaneKernel) -> evaluator_pb2.PlaneKernel:
+    return evaluator_pb2.PlaneKernel(
+        height=kernel.height,
+        width=kernel.width,
+        anchor_row=kernel.anchor_row,
+        anchor_column=kernel.anchor_column,
+        weights=kernel.weights,
+        offset=kernel.offset,
+    )
+
+
+def _plane_part(
+    response: evaluator_pb2.TransformResponse
+    | evaluator_pb2.DifferenceResponse
+    | evaluator_pb2.ScaleSpaceResponse,
+) -> PlanePart:
+    part = response.WhichOneof("part")
+    if part == "plan":
+        return PlanePlan(response.plan.ciphertexts)
+    if part == "result":
+        return PlaneResult(response.result.kernel, response.result.first, response.result.block)
+    return PlaneSummary(response.summary.compute_seconds)
 
 
 def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:

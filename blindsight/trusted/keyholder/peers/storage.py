@@ -318,6 +318,21 @@ class StorageClient:
                 if receiver.complete:
                     yield receiver.finish()
 
+    async def plane_layout(
+        self, collection_id: bytes, handle: bytes, parameters: ParameterSet
+    ) -> PlaneLayout:
+        """The layout of one photo's encrypted planes.
+
+        Raises:
+            NotFound: when the item has none.
+            InvalidArgument: when storage's answer is no layout.
+        """
+        async with aclosing(self.read_planes(collection_id, handle, parameters)) as parts:
+            layout = await anext(parts, None)
+        if not isinstance(layout, PlaneLayout):
+            raise DataLoss("storage sent planes without their layout")
+        return layout
+
     async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
         """Deletes items; returns how many were live, and the sequence.
 

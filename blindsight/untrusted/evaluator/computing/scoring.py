@@ -29,7 +29,7 @@ from blindsight.untrusted.evaluator.computing.schemes import Side
 from blindsight.untrusted.evaluator.computing.tiles import add_full, add_seeded, checksum
 from blindsight.untrusted.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
 from blindsight.untrusted.evaluator.segments import map_segment
-from blindsight.untrusted.evaluator.tasks import CompareTask, ExpandTask, ScoreTask
+from blindsight.untrusted.evaluator.tasks import ArrangeTask, CompareTask, CrossTask, ExpandTask, ScoreTask
 
 # Columns of a query that one thread expands at a time, about 1 ms.
 _PIECE_COLUMNS = 16
@@ -125,7 +125,7 @@ def expand(task: ExpandTask) -> float:
             parts.append((target, query * record.layout.query_ciphertexts + skipped))
             position += target.size
         skipped += geometry.columns
-    _running().kernel.each(lambda part: _place(part, block), _pieces(parts))
+    _running().kernel.each(lambda part: _place(part, block, Side.QUERY), _pieces(parts))
     return time.perf_counter() - started
 
 
@@ -147,7 +147,7 @@ def _pieces(parts: list[tuple[Residues, int]]) -> list[_Piece]:
     ]
 
 
-def _place(piece: _Piece, block: CiphertextBlock) -> None:
+def _place(piece: _Piece, block: CiphertextBlock, side: Side) -> None:
     parameters = block.header.parameters
     chosen = slice(piece.first, piece.first + piece.count)
     residues = block.residues[chosen]
@@ -155,7 +155,7 @@ def _place(piece: _Piece, block: CiphertextBlock) -> None:
     # A task that is repeated after its worker died finds half of a sum here.
     piece.target[:, piece.column : piece.column + piece.count] = 0
     seeds = None if block.seeds is None else block.seeds[chosen]
-    _add(piece.target, residues, seeds, parameters, piece.column, Side.QUERY)
+    _add(piece.target, residues, seeds, parameters, piece.column, side)
 
 
 def _add(
@@ -216,6 +216,36 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     seconds = time.perf_counter() - started
     residues = out.reshape(-1, SCORE_POLYNOMIALS, len(parameters.primes), parameters.ring_degree)
     return full_block(parameters, task.key_id, residues).to_bytes(), seconds
+
+
+def arrange(task: ArrangeTask) -> float:
+    """Checks rows or queries and puts them in the kernel's order; returns the seconds that it took.
+
+    Raises:
+        InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
+    """
+    started = time.perf_counter()
+    block = view_block(memoryview(task.block.map()), task.parameters, task.key_id)
+    out = np.frombuffer(task.out.map(writable=True), np.uint32)
+    targets = out.reshape(task.count, *Geometry(task.parameters, task.columns).shape)
+    pieces = _pieces([(target, index * task.columns) for index, target in enumerate(targets)])
+    side = Side.QUERY if task.queries else Side.GALLERY
+    _running().kernel.each(lambda piece: _place(piece, block, side), pieces)
+    return time.perf_counter() - started
+
+
+def cross(task: CrossTask) -> float:
+    """Multiplies every row by every query; returns the seconds that the kernel took."""
+    geometry = Geometry(task.parameters, task.columns)
+    gallery, queries = (
+        np.frombuffer(shared.map(), np.uint32).reshape(-1, *geometry.shape)[slice(*chosen)]
+        for shared, chosen in ((task.gallery, task.rows), (task.queries, task.chosen))
+    )
+    out = np.frombuffer(task.out.map(writable=True), np.uint32)
+    offsets = np.array(task.offsets, np.int64) // out.itemsize
+    started = time.perf_counter()
+    _running().kernel.score(list(gallery), queries, task.parameters, ((0, task.columns),), out, offsets)
+    return time.perf_counter() - started
 
 
 def _columns(task: CompareTask, data: bytes, side: Side) -> Residues:

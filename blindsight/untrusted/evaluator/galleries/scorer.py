@@ -177,6 +177,23 @@ class Scorer:
         """
         return await self._pool.run(workers.compare, task)
 
+    async def arrange(self, task: tasks.ArrangeTask) -> float:
+        """Checks rows or queries and puts them in the kernel's order; the seconds that it took.
+
+        Raises:
+            InvalidCiphertext: for a bad residue or seed.
+            Unavailable: when the process died twice over it.
+        """
+        return await self._pool.run(workers.arrange, task)
+
+    async def cross(self, task: tasks.CrossTask) -> float:
+        """Multiplies every row by every query; the kernel's seconds.
+
+        Raises:
+            Unavailable: when the process died twice over it.
+        """
+        return await self._pool.run(workers.cross, task)
+
     async def open(self, snapshot: Snapshot) -> None:
         """Maps and checks a gallery.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -18,7 +17,7 @@ from blindsight.ciphertext import SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.streams import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
 from blindsight.untrusted.evaluator import tasks, workers
-from blindsight.untrusted.evaluator.operations.receiving import Room, next_chunk
+from blindsight.untrusted.evaluator.operations.receiving import Room, collect, next_chunk
 from blindsight.workers import WorkerPool
 
 MAX_BLOCKS = 64
@@ -193,23 +192,14 @@ class Combinations:
     async def _block(
         self, announced: AnnouncedBlock, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]
     ) -> _Received:
-        data, digest = bytearray(), hashlib.sha256()
-        while (
-            len(data) < announced.size_bytes
-            and (chunk := await next_chunk(parts, self._stall_seconds)) is not None
-        ):
-            if not chunk or len(data) + len(chunk) > announced.size_bytes:
-                raise InvalidArgument(
-                    f"an empty chunk, or more than the announced {announced.size_bytes} bytes of a block"
-                )
-            data += chunk
-            await asyncio.to_thread(digest.update, chunk)
+        data = bytearray()
+        digest = await collect(parts, announced.size_bytes, data.extend, self._stall_seconds)
         # Before anything else: a secret key is called by its name whatever surrounds it.
         if data.startswith(SECRET_MAGICS):
             raise SecretMaterialRefused("got a serialised key, want a block of ciphertexts")
         if len(data) != announced.size_bytes:
             raise InvalidArgument(f"a block: {len(data)} bytes came, want {announced.size_bytes}")
-        if digest.digest() != announced.sha256:
+        if digest != announced.sha256:
             raise InvalidArgument("a block: the SHA-256 does not match what came")
         parsed = blocks_wire.parse_header(data)
         blocks_wire.check_expected(parsed, public_key)

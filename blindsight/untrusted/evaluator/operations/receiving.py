@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from blindsight.errors import InvalidArgument, ResourceExhausted
+
+Chunk = TypeVar("Chunk")
 
 
 class Room:
@@ -38,8 +42,30 @@ class Room:
             self._taken_bytes -= size_bytes
 
 
-async def next_chunk(chunks: AsyncIterator[bytes], stall_seconds: float) -> bytes | None:
-    """The next chunk, None at the end.
+async def collect(
+    chunks: AsyncIterator[bytes], size_bytes: int, append: Callable[[bytes], None], stall_seconds: float
+) -> bytes:
+    """Takes the chunks of a block until it is whole or the stream ends; the SHA-256 of what came.
+
+    Args:
+        size_bytes: what was announced.
+        append: takes every chunk.
+
+    Raises:
+        InvalidArgument: for an empty chunk, more than was announced, or when nothing comes for so long.
+    """
+    received, digest = 0, hashlib.sha256()
+    while received < size_bytes and (chunk := await next_chunk(chunks, stall_seconds)) is not None:
+        if not chunk or received + len(chunk) > size_bytes:
+            raise InvalidArgument(f"an empty chunk, or more than the announced {size_bytes} bytes of a block")
+        append(chunk)
+        received += len(chunk)
+        await asyncio.to_thread(digest.update, chunk)
+    return digest.digest()
+
+
+async def next_chunk(chunks: AsyncIterator[Chunk], stall_seconds: float) -> Chunk | None:
+    """The next of what a stream is made of, None at the end.
 
     Raises:
         InvalidArgument: when nothing comes for so long: who announces much and sends nothing must not keep

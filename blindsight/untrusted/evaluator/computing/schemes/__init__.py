@@ -32,6 +32,9 @@ class PublicScheme(Protocol):
     def query(self, polynomials: Residues, parameters: ParameterSet) -> None:
         """Prepares polynomials uint32 [count, primes, N] of a query, in place."""
 
+    def constant(self, value: int, parameters: ParameterSet) -> int:
+        """What the first polynomial of encrypted planes grows by, modulo q, when pixels grow by `value`."""
+
 
 SCHEMES: dict[Scheme, PublicScheme] = {Scheme.CKKS: CkksPublic(), Scheme.BFV: BfvPublic()}
 

@@ -30,3 +30,8 @@ class BfvPublic:
         for row, prime in enumerate(parameters.primes):
             product = polynomials[:, row].astype(np.uint64) * np.uint64(parameters.plain_modulus % prime)
             polynomials[:, row] = product % np.uint64(prime)
+
+    def constant(self, value: int, parameters: ParameterSet) -> int:
+        """The message is multiplied by q / t and rounded."""
+        modulus, plain = parameters.modulus, parameters.plain_modulus
+        return (value * modulus + plain // 2) // plain % modulus

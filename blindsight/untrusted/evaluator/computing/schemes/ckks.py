@@ -14,3 +14,7 @@ class CkksPublic:
 
     def query(self, polynomials: Residues, parameters: ParameterSet) -> None:
         """Nothing."""
+
+    def constant(self, value: int, parameters: ParameterSet) -> int:
+        """Planes have the gallery's scale."""
+        return value * round(parameters.gallery_scale) % parameters.modulus

@@ -1,0 +1,176 @@
+"""What the server saw of a difference, as pictures and one HTML file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files as resources
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from blindsight.cli import files, output, pictures
+from blindsight.cli.pixels import PixelRule
+from blindsight.client import Difference, PictureInput, StoredPhoto
+
+if TYPE_CHECKING:
+    from blindsight.client import Vault
+
+Pixels = npt.NDArray[np.uint8]
+# Pictures on the page are no wider or higher, pixels; those in the folder are whole.
+PAGE_PIXELS = 560
+_SERVER = {"a": "server-a.png", "b": "server-b.png", "result": "server-difference.png"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of the report."""
+
+    file: str
+    title: str
+    caption: str
+    pixels: Pixels
+    noise: bool = False  # shown pixel by pixel: scaled down, noise would be a grey area
+
+
+def write(
+    vault: Vault,
+    folder: Path,
+    inputs: tuple[PictureInput, PictureInput],
+    answer: Difference,
+    rule: PixelRule | None,
+) -> Path:
+    """Writes every picture and the page; the page's path."""
+    first, second = (_pixels(vault, one) for one in inputs)
+    every = [
+        Shown("a.png", "A", "what you have", first),
+        Shown("b.png", "B", "what you have", second),
+        *_seen(answer),
+        Shown("difference.png", "Difference", "what you get", *_result(answer, rule)[:1]),
+    ]
+    for one in every:
+        files.write(folder / one.file, _png(Image.fromarray(one.pixels)))
+    page = folder / "report.html"
+    files.write(page, render(every, answer, _result(answer, rule)[1]).encode())
+    return page
+
+
+def _pixels(vault: Vault, one: PictureInput) -> Pixels:
+    """A picture as people see it; of a stored photo the pixels of its planes."""
+    if isinstance(one, StoredPhoto):
+        return vault.collection(one.collection).planes(one.id)
+    with Image.open(one) as opened:  # type: ignore[arg-type]  # the command gives paths
+        upright = ImageOps.exif_transpose(opened)
+        return np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
+
+
+def _seen(answer: Difference) -> list[Shown]:
+    titles = {
+        "a": "A, as the server sees it",
+        "b": "B, as the server sees it",
+        "result": "Difference, as the server sees it",
+    }
+    hidden = not answer.account.warning
+    about = (
+        "ciphertext, a grey level for each number"
+        if hidden
+        else "not encrypted: the same values, shuffled, half of them inverted"
+    )
+    return [
+        Shown(_SERVER[name], titles[name], about, answer.server_views[name], noise=True)
+        for name in _SERVER
+        if name in answer.server_views
+    ]
+
+
+def _result(answer: Difference, rule: PixelRule | None) -> tuple[Pixels, str]:
+    made, done = pictures.shown(answer.values, answer.kind, rule)
+    return made, done
+
+
+def render(every: list[Shown], answer: Difference, done: str) -> str:
+    """The page."""
+    by_file = {one.file: one for one in every}
+    largest = max(every[0].pixels.shape[:2])
+    own = "a.png", "b.png", "difference.png"
+    order = [name for pair in zip(own, _SERVER.values(), strict=True) for name in pair]
+    figures = [_figure(by_file[name], every[0].pixels.shape, largest) for name in order if name in by_file]
+    warning = answer.account.warning
+    facts = (f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in _facts(answer))
+    parts = {
+        "headline": escape(_headline(answer)),
+        "lead": escape(_lead(answer, done)),
+        "warning": f'<p class="warning">{escape(warning)}</p>' if warning else "",
+        "figures": "\n".join(figures),
+        "facts": "\n".join(facts),
+    }
+    page = Template(resources(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    return page.substitute(parts)
+
+
+def _headline(answer: Difference) -> str:
+    values = f"{answer.values.size:,} values"
+    if answer.account.warning:
+        return f"The server subtracted {values} and could read every one"
+    return f"The server subtracted {values} and read none"
+
+
+def _lead(answer: Difference, done: str) -> str:
+    found = (
+        "The pictures are the same."
+        if not answer.differing
+        else f"The pictures differ in {answer.differing:,} of them, by {answer.minimum} to {answer.maximum}."
+    )
+    return f"{found} Shown: {done}." if done else found
+
+
+def _facts(answer: Difference) -> list[tuple[str, str]]:
+    account = answer.account
+    work = account.encrypt_busy_seconds, account.compute_busy_seconds, account.decrypt_busy_seconds
+    names = zip(("encrypt", "compute", "decrypt"), work, strict=True)
+    spent = ", ".join(f"{name} {output.duration(seconds)}" for name, seconds in names)
+    return [
+        ("picture", pictures.size(answer.values)),
+        *pictures.account_facts(account),
+        ("time", f"{output.duration(account.total_seconds)}; of work, over all workers: {spent}"),
+    ]
+
+
+def _figure(one: Shown, shape: tuple[int, ...], largest: int) -> str:
+    picture = Image.fromarray(_same_size(one, shape) if one.noise else one.pixels)
+    if largest > PAGE_PIXELS:
+        scale = PAGE_PIXELS / largest
+        wanted = max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
+        picture = picture.crop((0, 0, *wanted)) if one.noise else picture.resize(wanted)
+    data = base64.b64encode(_png(picture)).decode()
+    levels = f"{entropy(one.pixels):.2f} of 8 bits a value"
+    size = f'width="{picture.width}" height="{picture.height}"'
+    return f"""<figure class="card">
+<img {size} alt="{escape(one.title)}" src="data:image/png;base64,{data}">
+<figcaption><h3>{escape(one.title)}</h3><p>{escape(one.caption)}</p><p>{levels}</p></figcaption>
+</figure>"""
+
+
+def _same_size(one: Shown, shape: tuple[int, ...]) -> Pixels:
+    """What was seen may be less than the picture has, or more."""
+    height, width = shape[:2]
+    return np.resize(one.pixels.reshape(-1), (height, width))
+
+
+def entropy(values: npt.NDArray[Any]) -> float:
+    """Shannon's entropy of bytes, in bits."""
+    share = np.bincount(values.reshape(-1), minlength=256) / values.size
+    there = share[share > 0]
+    return float(-(there * np.log2(there)).sum())
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,137 @@
+"""`blindsight filter`: a picture filtered under encryption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blindsight.cli import arrays, options, output, pictures, pixels
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+from blindsight.cli.pixels import NUMPY, PixelRule
+from blindsight.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.client import Filtered, OperationInput
+
+_CUSTOM = "custom:"
+MAX_KERNEL_BYTES = 1 << 20
+
+
+def filter_picture(
+    to: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
+    ],
+    operations: Annotated[
+        list[str],
+        typer.Option(
+            "--op",
+            metavar="OP",
+            help="One after the other: box:SIZE, gaussian:SIZE[:SIGMA], sharpen, unsharp:SIZE:AMOUNT, "
+            "emboss, laplacian, brightness:LEVELS, contrast:FACTOR, custom:FILE; sobel, scharr, prewitt or "
+            "roberts, alone for the magnitude, or with :orientation, :x or :y.",
+            show_default=False,
+        ),
+    ],
+    image: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGE]", help="A picture.", show_default=False)
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="bfv (exact, the default) or ckks.", show_default=False)
+    ] = None,
+    border: Annotated[
+        str, typer.Option(help="What lies beyond the edge: reflect, constant (black) or replicate.")
+    ] = "reflect",
+    rule: Annotated[
+        PixelRule | None,
+        typer.Option(
+            "--pixels",
+            help="Negative values in OUT.png: offset (128 + half, the default), absolute or clip.",
+            show_default=False,
+        ),
+    ] = None,
+    grey: pictures.Grey = False,
+    collection: pictures.Collection = None,
+    ids: pictures.Ids = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Filter a picture on a machine that sees ciphertexts only.
+
+    Linear operations in a row are one kernel and one round trip.  Kernels are not hidden.
+    """
+    pixels.require_lossless(to)
+    (picture,) = pictures.chosen(image or (), collection, ids, 1)
+    listed = [_operation(one) for one in operations]
+    with options.vault(address) as vault, pictures.progress() as told:
+        answer = vault.filter(
+            picture,
+            listed,
+            scheme=scheme,
+            border=border,  # type: ignore[arg-type]  # the SDK lists those that there are
+            colours="grey" if grey else "auto",
+            progress=told,
+        )
+    written = pictures.write(to, answer.values, answer.kind, rule)
+    if as_json:
+        output.document(as_document(operations, answer, written))
+    else:
+        _show(operations, answer, written)
+
+
+def as_document(operations: list[str], answer: Filtered, written: dict[str, str]) -> dict[str, object]:
+    """What --json prints; the picture is in the file."""
+    return {
+        "operations": operations,
+        "shape": list(answer.values.shape),
+        "kind": answer.kind,
+        "minimum": int(answer.values.min()),
+        "maximum": int(answer.values.max()),
+        "error_bound": answer.error_bound,
+        "clipped_values": answer.clipped_values,
+        **pictures.account_document(answer.account),
+        "output": written,
+    }
+
+
+def _operation(text: str) -> OperationInput:
+    return _kernel(Path(text.removeprefix(_CUSTOM))) if text.startswith(_CUSTOM) else text
+
+
+def _kernel(path: Path) -> Any:
+    """A kernel from a .npy file, or from text: a row a line, numbers between spaces or commas.
+
+    Raises:
+        InvalidArgument: when it is none.
+    """
+    if path.suffix.lower() == NUMPY:
+        return arrays.load_matrix(path)
+    try:
+        if path.stat().st_size > MAX_KERNEL_BYTES:
+            raise InvalidArgument(f"{path} has over {MAX_KERNEL_BYTES} bytes, want a kernel")
+        lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"{path} is no UTF-8 text, want rows of numbers, or .npy") from None
+    try:
+        return [[float(number) for number in line.split()] for line in lines if line.strip()]
+    except ValueError:
+        raise InvalidArgument(f"{path} holds something else than numbers, want rows of them") from None
+
+
+def _show(operations: list[str], answer: Filtered, written: dict[str, str]) -> None:
+    pictures.show_warning(answer.account)
+    lowest, highest = int(answer.values.min()), int(answer.values.max())
+    clipped = f", {answer.clipped_values:,} clipped" if answer.clipped_values else ""
+    rows = [
+        ("result", f"{pictures.size(answer.values)}, values from {lowest} to {highest}{clipped}"),
+        ("operations", f"{', '.join(operations)} (not hidden)"),
+        ("error", f"at most {answer.error_bound:.2g} grey levels before rounding"),
+        *pictures.account_facts(answer.account),
+        ("written", f"{written['path']}: {written['pixels']}"),
+    ]
+    output.show(output.facts(rows))
+    pictures.show_time(answer.account)

@@ -1,0 +1,103 @@
+"""Kernels of integers for encrypted pixel planes: what a linear filter is, to both zones.
+
+All of it is in the clear: the evaluator multiplies ciphertexts by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from blindsight.errors import InvalidArgument
+
+# As wide as a tile; a filter that reaches so far leaves nothing of the tile, so this is only a first check.
+MAX_SIDE = 64
+MAX_KERNELS = 32
+# The widest message of any scheme: bound of a weight and of an offset.
+MAX_WEIGHT = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneKernel:
+    """A pixel of the result is the sum of `weights` times the pixels around it, plus the offset.
+
+    Weight (i, j) belongs to the pixel i - anchor_row below and j - anchor_column to the right: correlation,
+    as in OpenCV's filter2D, and not convolution.
+
+    Attributes:
+        height, width: 1 to 64.
+        anchor_row, anchor_column: the weight of the pixel itself.
+        weights: row by row; they are not all 0, which would be no ciphertext.
+        offset: added to every pixel.
+
+    Raises:
+        InvalidArgument: when it is no kernel.
+    """
+
+    height: int
+    width: int
+    anchor_row: int
+    anchor_column: int
+    weights: tuple[int, ...]
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
+            raise InvalidArgument(
+                f"kernel of {self.height} x {self.width}, want 1 x 1 to {MAX_SIDE} x {MAX_SIDE}"
+            )
+        if len(self.weights) != self.height * self.width:
+            raise InvalidArgument(
+                f"kernel of {self.height} x {self.width} with {len(self.weights)} weights, want "
+                f"{self.height * self.width}"
+            )
+        if not (0 <= self.anchor_row < self.height and 0 <= self.anchor_column < self.width):
+            raise InvalidArgument(
+                f"anchor at {self.anchor_row}, {self.anchor_column}, want it in a kernel of "
+                f"{self.height} x {self.width}"
+            )
+        if not any(self.weights):
+            raise InvalidArgument("kernel of zeros, want a weight that is none")
+        if self.gain > MAX_WEIGHT or abs(self.offset) > MAX_WEIGHT:
+            raise InvalidArgument(f"kernel whose weights or offset pass {MAX_WEIGHT}, want less")
+
+    @property
+    def reach(self) -> int:
+        """Pixels that it looks beyond the pixel itself, in the direction where it looks farthest."""
+        below, right = self.height - 1 - self.anchor_row, self.width - 1 - self.anchor_column
+        return max(self.anchor_row, self.anchor_column, below, right)
+
+    @property
+    def gain(self) -> int:
+        """Sum of the weights' magnitudes: what the largest pixel can grow by."""
+        return sum(map(abs, self.weights))
+
+    @property
+    def norm(self) -> float:
+        """Root of the sum of squared weights: what independent noise grows by."""
+        return math.sqrt(sum(weight * weight for weight in self.weights))
+
+    def exponents(self, tile_width: int) -> list[int]:
+        """For each weight, the power of X that brings its pixel to where the result stands; may be negative.
+
+        Args:
+            tile_width: columns of a tile, whose pixel (r, c) is the coefficient of X^(r tile_width + c).
+        """
+        return [
+            (self.anchor_row - row) * tile_width + self.anchor_column - column
+            for row in range(self.height)
+            for column in range(self.width)
+        ]
+
+
+def diffused(weights: Iterable[float], scale: int) -> tuple[int, ...]:
+    """Weights times the scale as integers, of which each takes what the one before was rounded by."""
+    rounded, carry = [], 0.0
+    for weight in weights:
+        value = weight * scale
+        # Zeros stay zeros: kernels are often wider than what they look at.
+        whole = round(value + carry) if value else 0
+        carry += value - whole
+        rounded.append(whole)
+    return tuple(rounded)

@@ -1,0 +1,59 @@
+"""What no linear map can do: rounding, clipping, magnitude and direction, after decryption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+Reals = npt.NDArray[np.float32]
+LARGEST = 255
+
+
+class Kind(Enum):
+    """What the numbers of a picture are."""
+
+    PIXELS = 1  # uint8
+    SIGNED = 2  # int32
+    DEGREES = 3  # int32, 0 to 359; -1 where there is no direction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """Numbers that can be shown.
+
+    Attributes:
+        kind: what they are.
+        values: uint8 of pixels, else int32; [planes, height, width].
+        clipped: pixels that were brought into 0 to 255.
+    """
+
+    kind: Kind
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    clipped: int = 0
+
+
+def pixels(values: Reals) -> Picture:
+    """Rounded, and clipped to bytes."""
+    rounded = np.rint(values)
+    clipped = np.clip(rounded, 0, LARGEST)
+    return Picture(Kind.PIXELS, clipped.astype(np.uint8), int(np.count_nonzero(clipped != rounded)))
+
+
+def signed(values: Reals) -> Picture:
+    """Rounded."""
+    return Picture(Kind.SIGNED, np.rint(values).astype(np.int32))
+
+
+def magnitude(across: Reals, down: Reals) -> Picture:
+    """Length of the gradient, as pixels."""
+    return pixels(np.hypot(across, down))
+
+
+def direction(across: Reals, down: Reals) -> Picture:
+    """Direction of the gradient in degrees, clockwise from the right as y points down (OpenCV's phase)."""
+    degrees = np.rint(np.degrees(np.arctan2(down, across))).astype(np.int32) % 360
+    degrees[np.rint(np.hypot(across, down)) == 0] = -1
+    return Picture(Kind.DEGREES, degrees)

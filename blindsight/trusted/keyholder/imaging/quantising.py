@@ -1,0 +1,122 @@
+"""Kernels of real numbers become kernels of integers, with a bound on what that costs.
+
+Weights are multiplied by a power of two and rounded with error diffusion: what one weight is rounded by goes
+into the next, so that their sum is exact and an even picture keeps its brightness to the last digit.  The
+power is the largest for which nothing overflows; results are divided by it after decryption.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blindsight.errors import InvalidArgument
+from blindsight.parameters import BOUND_SIGMAS
+from blindsight.plane_kernels import PlaneKernel, diffused
+from blindsight.trusted.keyholder.imaging.linear import LinearMap
+
+# A pixel is a byte.
+LARGEST_PIXEL = 255
+# Weights of 24 bits are finer than any result can show.
+MOST_SCALE_BITS = 24
+# Of a grey level: what is worse would not be right after rounding.
+WORST_ERROR = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the messages of a scheme have room for.
+
+    Attributes:
+        name: of the parameter set, for people.
+        largest: magnitudes of results stay below it.
+        noise: standard deviation of what encryption adds to a value; 0 where results are exact.
+        most_norm: largest root of the sum of squared weights that keeps exact results exact.
+        most_reach: pixels that a kernel may look beyond the pixel itself.
+    """
+
+    name: str
+    largest: int
+    noise: float = 0.0
+    most_norm: float = math.inf
+    most_reach: int = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """Kernels that share a scale.
+
+    Attributes:
+        kernels: of integers.
+        scale: results are this many times too large.
+        error_bound: on the difference to the real map, in grey levels, before rounding.
+    """
+
+    kernels: tuple[PlaneKernel, ...]
+    scale: int
+    error_bound: float
+
+
+def quantise(maps: Sequence[LinearMap], room: Room) -> Quantised:
+    """Integers for maps of bytes, as fine as there is room for.
+
+    Raises:
+        InvalidArgument: when results could overflow, or would be off by half of a grey level, with the bound;
+            or when maps reach too far.
+    """
+    reach = max(one.reach for one in maps)
+    if reach > room.most_reach:
+        raise InvalidArgument(
+            f"operations that reach {reach} pixels together, want at most {room.most_reach} under {room.name}"
+        )
+    bits = _scale_bits(maps, room)
+    scale = 1 << bits
+    kernels = tuple(_rounded(one, scale) for one in maps)
+    bound = max(_error(one, kernel, scale, room) for one, kernel in zip(maps, kernels, strict=True))
+    if bound >= WORST_ERROR:
+        raise InvalidArgument(
+            f"the kernel would be off by up to {bound:.2f} grey levels under {room.name}, want less than "
+            f"{WORST_ERROR:g}: its weights are of too different magnitudes"
+        )
+    return Quantised(kernels, scale, bound)
+
+
+def _scale_bits(maps: Sequence[LinearMap], room: Room) -> int:
+    """The largest that leaves room for every result, rounding included."""
+    for bits in range(MOST_SCALE_BITS, -1, -1):
+        if all(_fits(one, 1 << bits, room) for one in maps):
+            return bits
+    gain = max(float(np.abs(one.weights).sum()) for one in maps)
+    offset = max(abs(one.offset) for one in maps)
+    raise InvalidArgument(
+        f"the kernel would overflow: magnitudes of its weights sum to {gain:g} (offset {offset:g}), want at "
+        f"most {room.largest // LARGEST_PIXEL} under {room.name}, where results stay below {room.largest}"
+    )
+
+
+def _fits(one: LinearMap, scale: int, room: Room) -> bool:
+    # Diffusion moves a weight by at most 1.
+    gain = float(np.abs(one.weights).sum()) * scale + one.weights.size
+    norm = float(np.linalg.norm(one.weights)) * scale + math.sqrt(one.weights.size)
+    return gain * LARGEST_PIXEL + abs(one.offset) * scale + 1 < room.largest and norm <= room.most_norm
+
+
+def _rounded(one: LinearMap, scale: int) -> PlaneKernel:
+    height, width = one.weights.shape
+    weights = diffused(one.weights.ravel().tolist(), scale)
+    return PlaneKernel(height, width, *one.anchor, weights, round(one.offset * scale))
+
+
+def _error(one: LinearMap, kernel: PlaneKernel, scale: int, room: Room) -> float:
+    """Rounded weights and offset, and the noise.
+
+    Bytes are taken as 127.5 and a deviation of at most as much: what weights are off by in sum counts with
+    the one, what they are off by each with the other.
+    """
+    off = one.weights.ravel() - np.array(kernel.weights, np.float64) / scale
+    rounding = LARGEST_PIXEL / 2 * (abs(float(off.sum())) + float(np.abs(off).sum()))
+    offset = abs(one.offset - kernel.offset / scale)
+    return rounding + offset + BOUND_SIGMAS * room.noise * kernel.norm / scale

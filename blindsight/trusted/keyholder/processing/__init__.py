@@ -1,0 +1,1 @@
+"""Image processing on encrypted pixel planes: whole jobs and their rpcs."""

@@ -1,0 +1,246 @@
+"""The difference of two pictures, as a whole job under any scheme."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from blindsight import metrics
+from blindsight.additive import schemes as additive
+from blindsight.errors import InvalidArgument
+from blindsight.parameters import BFV_4096, CKKS_4096
+from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
+from blindsight.trusted.keyholder.imaging.images import Colours
+from blindsight.trusted.keyholder.operations import combine
+from blindsight.trusted.keyholder.operations.combine import Combination, Combine
+from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Transformed, Values
+from blindsight.trusted.keyholder.processing.engines import DEFAULT_SCHEME, Engines
+from blindsight.trusted.keyholder.processing.pictures import Bytes, Encrypted, Opened, Pictures, Plain, Source
+from blindsight.trusted.keyholder.processing.ring import MAX_VIEW_PIXELS
+
+LARGEST_THRESHOLD = 254
+_RING_SETS = {"bfv": BFV_4096, "ckks": CKKS_4096}
+_ADDITIVE = ("paillier", "scramble")
+SCHEMES = (*_RING_SETS, *_ADDITIVE)
+_STAGES = {
+    combine.Stage.KEYGEN: Stage.KEYGEN,
+    combine.Stage.ENCRYPT: Stage.ENCRYPT,
+    combine.Stage.COMPUTE: Stage.COMPUTE,
+    combine.Stage.DECRYPT: Stage.DECRYPT,
+}
+
+
+class Mode(Enum):
+    """What becomes of a signed difference."""
+
+    SIGNED = 1
+    ABSOLUTE = 2
+    THRESHOLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How pictures are to be compared.
+
+    Attributes:
+        scheme: empty for that of a stored photo, else bfv.
+        mode: what is shown.
+        threshold: with that mode: magnitudes over it are white.
+        colours: of files' pixels.
+        key_bits: of an additive scheme; None for its default.
+        views: whether pictures of what the evaluator saw are wanted.
+
+    Raises:
+        InvalidArgument: for what there is not.
+    """
+
+    scheme: str = ""
+    mode: Mode = Mode.SIGNED
+    threshold: int = 0
+    colours: Colours = Colours.AS_THEY_ARE
+    key_bits: int | None = None
+    views: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scheme and self.scheme not in SCHEMES:
+            raise InvalidArgument(f"scheme {self.scheme!r}, want one of {', '.join(SCHEMES)}")
+        if not 0 <= self.threshold <= LARGEST_THRESHOLD:
+            raise InvalidArgument(f"threshold of {self.threshold}, want 0 to {LARGEST_THRESHOLD}")
+        if self.key_bits and self.scheme != "paillier":
+            raise InvalidArgument("key bits are for paillier only: other schemes have keys of their own")
+
+
+@dataclass(frozen=True, slots=True)
+class Differed:
+    """The result.
+
+    Attributes:
+        picture: by the mode.
+        minimum, maximum: of the signed difference.
+        differing: values that are not 0.
+        over: values whose magnitude is over the threshold.
+        account: what it took.
+    """
+
+    picture: Picture
+    minimum: int
+    maximum: int
+    differing: int
+    over: int
+    account: Account
+
+
+Answers = AsyncGenerator[Progress | Transformed, None]
+
+
+class Difference:
+    """Subtracts pictures.
+
+    Args:
+        pictures, engines, combinations: what it works with.
+    """
+
+    def __init__(self, pictures: Pictures, engines: Engines, combinations: Combine) -> None:
+        self._pictures = pictures
+        self._engines = engines
+        self._combinations = combinations
+
+    async def run(
+        self, settings: Settings, sources: tuple[Source, Source]
+    ) -> AsyncIterator[Progress | Differed]:
+        """Tells how far it is, and at last the result.
+
+        Raises:
+            InvalidArgument: for pictures of different sizes, with both.
+            InvalidImage: for a picture that is none.
+            NotFound: for a photo that there is not, or that has no planes.
+            BlindsightError: see `PlaneEngine.difference` and `Combine.run`.
+        """
+        started = time.perf_counter()
+        first, second = [await self._pictures.open(one, settings.colours) for one in sources]
+        _check_sizes(first, second)
+        account, answers = await self._answers(settings, first, second)
+        values: Values | None = None
+        with metrics.IMAGING_SECONDS.labels("difference", account.scheme).time():
+            async with aclosing(answers):
+                async for answer in answers:
+                    if isinstance(answer, Transformed):
+                        values = answer.values[0]
+                    else:
+                        yield answer
+        if values is None:
+            raise RuntimeError("an engine's last word is its result")
+        account.total_seconds = time.perf_counter() - started
+        yield _differed(settings, values, account)
+
+    async def _answers(self, settings: Settings, first: Opened, second: Opened) -> tuple[Account, Answers]:
+        scheme = settings.scheme or _scheme_of(first, second)
+        pixels = first.shape[1] * first.shape[2] if settings.views else 0
+        stored = [one for one in (first, second) if isinstance(one, Encrypted)]
+        why = _unusable(scheme, first, second)
+        if stored and not why:
+            engine = self._engines.ring(stored[0].parameters, pixels)
+            _add_remarks(engine.account, first, second)
+            return engine.account, engine.difference_stored(first.planes, second.planes, stored[0].layout)
+        plain = _same_colours(*[await self._pictures.decrypted(one) for one in (first, second)])
+        account, answers = self._of_plain(settings, scheme, *plain, pixels)
+        if stored:
+            account.remarks.append(f"{why}: the keyholder decrypted what is stored and encrypted it anew")
+        _add_remarks(account, *plain)
+        return account, answers
+
+    def _of_plain(
+        self, settings: Settings, scheme: str, first: Plain, second: Plain, pixels: int
+    ) -> tuple[Account, Answers]:
+        if scheme in _RING_SETS:
+            engine = self._engines.ring(_RING_SETS[scheme], pixels)
+            return engine.account, engine.difference(first.planes, second.planes)
+        account = Account(scheme)
+        chosen = combine.Settings(
+            additive.by_name(scheme),
+            settings.key_bits,
+            weights=(1, -1),
+            sample_bytes=min(pixels, MAX_VIEW_PIXELS),
+        )
+        return account, self._added(chosen, [first.planes, second.planes], account)
+
+    async def _added(self, settings: combine.Settings, planes: Sequence[Bytes], account: Account) -> Answers:
+        """The difference as a weighted sum under an additive scheme."""
+        sums = self._combinations.run(settings, [one.astype(np.int64) for one in planes])
+        async for answer in sums:
+            if isinstance(answer, Combination):
+                _fill(account, answer)
+                yield Transformed(answer.values.astype(np.int32)[None])
+            else:
+                yield Progress(_STAGES[answer.stage], answer.done, answer.total)
+
+
+def _scheme_of(*pictures: Opened) -> str:
+    for one in pictures:
+        if isinstance(one, Encrypted):
+            return one.parameters.scheme.name.lower()
+    return DEFAULT_SCHEME
+
+
+def _unusable(scheme: str, first: Opened, second: Opened) -> str:
+    """Why stored planes cannot be subtracted as they are; empty when they can."""
+    stored = [one for one in (first, second) if isinstance(one, Encrypted)]
+    if any(one.parameters.scheme.name.lower() != scheme for one in stored):
+        return f"stored planes are not of {scheme}"
+    if first.shape != second.shape:
+        return "one picture is grey and one is not"
+    if len({(one.parameters.name, one.layout) for one in stored}) > 1:
+        return "stored planes are not of one parameter set and halo"
+    return ""
+
+
+def _check_sizes(first: Opened, second: Opened) -> None:
+    if first.shape[1:] != second.shape[1:]:
+        sizes = [f"{one.shape[2]} x {one.shape[1]}" for one in (first, second)]
+        raise InvalidArgument(f"A is {sizes[0]} pixels and B is {sizes[1]}, want the same size")
+
+
+def _same_colours(first: Plain, second: Plain) -> tuple[Plain, Plain]:
+    if first.shape == second.shape:
+        return first, second
+    return first.in_colour(), second.in_colour()
+
+
+def _add_remarks(account: Account, first: Opened, second: Opened) -> None:
+    for name, one in (("A", first), ("B", second)):
+        if isinstance(one, Plain) and one.remark:
+            account.remarks.append(f"{name}: {one.remark}")
+
+
+def _fill(account: Account, made: Combination) -> None:
+    account.key_bits = made.key_bits
+    account.description = additive.SCHEMES[made.scheme].description
+    account.warning = made.warning
+    account.round_trips = 1
+    account.ciphertexts, account.results = 2 * made.ciphertexts, made.ciphertexts
+    account.sent_bytes, account.received_bytes = made.sent_bytes, made.received_bytes
+    account.encrypt_seconds = made.timings.encrypt
+    account.compute_seconds = made.timings.compute
+    account.decrypt_seconds = made.timings.decrypt
+    names = ("a", "b", "result")
+    account.views = {
+        name: np.frombuffer(sample, np.uint8) for name, sample in zip(names, made.samples, strict=False)
+    }
+
+
+def _differed(settings: Settings, values: Values, account: Account) -> Differed:
+    magnitudes = np.abs(values)
+    over = magnitudes > settings.threshold
+    if settings.mode is Mode.SIGNED:
+        picture = Picture(Kind.SIGNED, values)
+    elif settings.mode is Mode.ABSOLUTE:
+        picture = Picture(Kind.PIXELS, magnitudes.astype(np.uint8))
+    else:
+        picture = Picture(Kind.PIXELS, np.where(over, 255, 0).astype(np.uint8))
+    counts = int(np.count_nonzero(values)), int(np.count_nonzero(over))
+    return Differed(picture, int(values.min()), int(values.max()), *counts, account)

@@ -1,0 +1,103 @@
+"""The rpcs of image processing: parse, delegate, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from blindsight.errors import InvalidArgument
+from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
+from blindsight.rpc.keyholder.v1 import imaging_pb2_grpc
+from blindsight.trusted.keyholder.processing import wire
+from blindsight.trusted.keyholder.processing.engine import Progress
+from blindsight.trusted.keyholder.processing.jobs import Processing
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImagingService"].full_name
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
+    """Serves one owner."""
+
+    def __init__(self, processing: Processing) -> None:
+        self._processing = processing
+
+    async def Filter(
+        self, request_iterator: AsyncIterator[pb.FilterRequest], context: Context
+    ) -> AsyncIterator[pb.FilterResponse]:
+        """Filters one picture."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.filter_settings(header)
+        (source,) = await wire.sources(requests, [header.stored if header.HasField("stored") else None])
+        async for answer in self._processing.filter.run(settings, source):
+            if isinstance(answer, Progress):
+                yield pb.FilterResponse(progress=wire.progress(answer))
+            else:
+                for response in wire.filtered(answer):
+                    yield response
+
+    async def Diff(
+        self, request_iterator: AsyncIterator[pb.DiffRequest], context: Context
+    ) -> AsyncIterator[pb.DiffResponse]:
+        """Subtracts one picture from another."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.diff_settings(header)
+        stored = [
+            getattr(header, name) if header.HasField(name) else None for name in ("stored_a", "stored_b")
+        ]
+        first, second = await wire.sources(requests, stored)
+        async for answer in self._processing.difference.run(settings, (first, second)):
+            if isinstance(answer, Progress):
+                yield pb.DiffResponse(progress=wire.progress(answer))
+            else:
+                for response in wire.differed(answer):
+                    yield response
+
+    async def Keypoints(
+        self, request_iterator: AsyncIterator[pb.KeypointsRequest], context: Context
+    ) -> AsyncIterator[pb.KeypointsResponse]:
+        """Finds the keypoints of one picture."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.keypoint_settings(header.settings)
+        (source,) = await wire.sources(requests, [header.stored if header.HasField("stored") else None])
+        async for answer in self._processing.keypoints.run(settings, source):
+            if isinstance(answer, Progress):
+                yield pb.KeypointsResponse(progress=wire.progress(answer))
+            else:
+                for response in wire.detected(answer):
+                    yield response
+
+    async def Match(
+        self, request_iterator: AsyncIterator[pb.MatchRequest], context: Context
+    ) -> AsyncIterator[pb.MatchResponse]:
+        """Finds which keypoints of two pictures are the same."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.match_settings(header)
+        stored = [
+            getattr(header, name) if header.HasField(name) else None for name in ("stored_a", "stored_b")
+        ]
+        first, second = await wire.sources(requests, stored)
+        async for answer in self._processing.match.run(settings, (first, second)):
+            if isinstance(answer, Progress):
+                yield pb.MatchResponse(progress=wire.progress(answer))
+            else:
+                for response in wire.matched(answer):
+                    yield response
+
+
+def register(processing: Processing, server: grpc.aio.Server) -> None:
+    """Adds the rpcs of image processing to a server."""
+    imaging_pb2_grpc.add_ImagingServiceServicer_to_server(ImagingServicer(processing), server)
+
+
+async def _header(requests: AsyncIterator[Any]) -> Any:
+    first = await anext(requests, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InvalidArgument("the stream does not begin with a header, want one")
+    return first.header
