@@ -31,7 +31,9 @@ def filter_picture(
             metavar="OP",
             help="One after the other: box:SIZE, gaussian:SIZE[:SIGMA], sharpen, unsharp:SIZE:AMOUNT, "
             "emboss, laplacian, brightness:LEVELS, contrast:FACTOR, custom:FILE; sobel, scharr, prewitt or "
-            "roberts, alone for the magnitude, or with :orientation, :x or :y.",
+            "roberts, alone for the magnitude, or with :orientation, :x or :y; threshold:LEVEL or "
+            "threshold:otsu; erode, dilate, open, close, gradient, top-hat or black-hat with :SIZE, "
+            ":SIZE:ELEMENT (square, cross or disc) or :SIZE:ELEMENT:LEVELS (of grey; 256).",
             show_default=False,
         ),
     ],
@@ -42,8 +44,13 @@ def filter_picture(
         str | None, typer.Option(help="bfv (exact, the default) or ckks.", show_default=False)
     ] = None,
     border: Annotated[
-        str, typer.Option(help="What lies beyond the edge: reflect, constant (black) or replicate.")
-    ] = "reflect",
+        str | None,
+        typer.Option(
+            help="What lies beyond the edge: reflect, constant (black) or replicate; by default reflect, and "
+            "nothing for morphology, as in OpenCV.",
+            show_default=False,
+        ),
+    ] = None,
     rule: Annotated[
         PixelRule | None,
         typer.Option(
@@ -60,7 +67,8 @@ def filter_picture(
 ) -> None:
     """Filter a picture on a machine that sees ciphertexts only.
 
-    Linear operations in a row are one kernel and one round trip.  Kernels are not hidden.
+    Linear operations in a row are one kernel and one round trip; erode and dilate are one each, open, close
+    and the hats two.  Kernels and elements are not hidden.
     """
     pixels.require_lossless(to)
     (picture,) = pictures.chosen(image or (), collection, ids, 1)
@@ -91,6 +99,7 @@ def as_document(operations: list[str], answer: Filtered, written: dict[str, str]
         "maximum": int(answer.values.max()),
         "error_bound": answer.error_bound,
         "clipped_values": answer.clipped_values,
+        "levels": answer.levels,
         **pictures.account_document(answer.account),
         "output": written,
     }

@@ -82,7 +82,7 @@ def filtered(
     image: PictureInput,
     operations: str | Sequence[OperationInput],
     scheme: str,
-    border: Border,
+    border: Border | None,
     colours: ImageMode,
     progress: ImagingCallback | None,
 ) -> Filtered:
@@ -97,7 +97,7 @@ def filtered(
     header = pb.FilterHeader(
         operations=map(_operation, listed),
         scheme=scheme,
-        border=_named(_BORDERS, border, "border"),
+        border=_named(_BORDERS, border, "border") if border else pb.BORDER_UNSPECIFIED,
         colours=_named(_COLOURS, colours, "colours"),
         stored=_stored(image),
     )
@@ -107,7 +107,8 @@ def filtered(
         answer.take(response, progress)
     result, pictures = answer.finished()
     kind, values = pictures["result"]
-    return Filtered(values, kind, result.error_bound, result.clipped_values, _account(result.account))
+    counts = result.clipped_values, result.levels
+    return Filtered(values, kind, result.error_bound, *counts, _account(result.account))
 
 
 def difference(

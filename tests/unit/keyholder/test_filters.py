@@ -122,7 +122,8 @@ REFUSED = {
         [Operation("blur:3")],
         (
             "operation 'blur', want one of box, gaussian, sharpen, unsharp, emboss, roberts, prewitt, sobel, "
-            "scharr, laplacian, brightness, contrast, custom"
+            "scharr, laplacian, brightness, contrast, threshold, erode, dilate, open, close, gradient, "
+            "top-hat, black-hat, custom"
         ),
     ),
     "an even box": ([Operation("box:4")], "box of size 4, want an odd size of 1 to 31"),
