@@ -65,10 +65,11 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@tools/test-servers tests/servers.list
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 # Minutes; what cannot run here is said loudly, and is no failure.
 deploy-test: $(INSTALLED)
+	@docker info >/dev/null 2>&1 || tools/test-servers tests/deploy/live/servers.list
 	@$(BIN)/python tests/deploy/live
 
 # All of it runs, so that one run names every fault; the end says what failed.

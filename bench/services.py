@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +56,10 @@ class Services:
         """Memory of each service with its workers: pages that processes share are counted once (PSS)."""
         return {name: _tree_bytes(self.process(name)) for name in NAMES}
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time of each service and its workers since they started."""
+        return {name: tree_cpu_seconds(self.process(name)) for name in NAMES}
+
     def disk_bytes(self) -> dict[str, int]:
         """Bytes of the files of each service."""
         return {name: _folder_bytes(self.folder / name) for name in NAMES}
@@ -87,6 +91,18 @@ def _tree_bytes(process: psutil.Process | None) -> int:
             total += one.memory_full_info().pss
         except psutil.Error:
             continue  # it ended just now
+    return total
+
+
+def tree_cpu_seconds(process: psutil.Process | None) -> float:
+    """User and system time of a process and of those that it started, of the dead among them too."""
+    if process is None:
+        return 0.0
+    total = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):  # it ended just now
+            times = one.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
@@ -123,11 +139,11 @@ def running(scratch: Path) -> Iterator[Services]:
         addresses = {name: ready[name]["address"] for name in NAMES}
         yield Services(folder, psutil.Process(up.pid), addresses)
     finally:
-        _stop(up)
+        stop(up)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stop(up: subprocess.Popen[bytes]) -> None:
+def stop(up: subprocess.Popen[bytes]) -> None:
     if up.poll() is None:
         up.send_signal(signal.SIGTERM)
     try:

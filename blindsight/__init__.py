@@ -14,15 +14,17 @@ secret.  The zones are in the import path: `blindsight.trusted` may know keys an
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from blindsight.connections import KEEPALIVE_SECONDS
+from blindsight.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
 
 __version__ = "0.1.0"
-__all__ = ["DEFAULT_ADDRESS", "__version__", "connect"]
+__all__ = ["DEFAULT_ADDRESS", "__version__", "connect", "request_id"]
 
 DEFAULT_ADDRESS = "127.0.0.1:7420"
 """Where `blindsight up` serves, and where the SDK and the command look, unless told otherwise."""
@@ -33,9 +35,22 @@ def connect(
     *,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Vault:
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
     # Imported late: services use this package too, and need no client.
     from blindsight import client
 
-    return client.connect(address, timeout_seconds=timeout_seconds, keepalive_seconds=keepalive_seconds)
+    return client.connect(
+        address,
+        timeout_seconds=timeout_seconds,
+        keepalive_seconds=keepalive_seconds,
+        patience_seconds=patience_seconds,
+    )
+
+
+def request_id(name: str | None = None) -> AbstractContextManager[str]:
+    """Names the calls of a `with` block in the services' logs; see `blindsight.client.request_id`."""
+    from blindsight import client
+
+    return client.request_id(name)

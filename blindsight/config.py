@@ -11,8 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blindsight.connections import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
 from blindsight.errors import InvalidArgument
+from blindsight.patience import PATIENCE_SECONDS
 
 SECRETS_DIR = "BLINDSIGHT_SECRETS_DIR"
+DRAIN_SECONDS = 10.0
 
 
 class ProcessSettings(BaseSettings):
@@ -20,6 +22,8 @@ class ProcessSettings(BaseSettings):
 
     Attributes:
         keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
+        patience_seconds: how long a peer may be away, to restart, before calls of it fail.
+        drain_seconds: after SIGTERM, for what has begun; what is not done then is cut off.
         metrics_port: where to serve /metrics; 0 for not at all.
         metrics_host: the address it is served at; in a container, 0.0.0.0 for the network of its own.
         log_level: as Python's logging names it.
@@ -31,10 +35,17 @@ class ProcessSettings(BaseSettings):
     keepalive_seconds: float = pydantic.Field(
         default=KEEPALIVE_SECONDS, ge=LEAST_KEEPALIVE_SECONDS, le=MOST_KEEPALIVE_SECONDS
     )
+    patience_seconds: float = pydantic.Field(default=PATIENCE_SECONDS, ge=0, le=3600)
+    drain_seconds: float = pydantic.Field(default=DRAIN_SECONDS, ge=0, le=3600)
     metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     die_with_parent: bool = False
+
+    @property
+    def connection(self) -> tuple[float, float]:
+        """What `Peer` is told of connections: keepalive and patience."""
+        return self.keepalive_seconds, self.patience_seconds
 
     @classmethod
     def from_environment(cls) -> Self:

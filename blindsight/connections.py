@@ -44,8 +44,16 @@ def client_options(keepalive_seconds: float = KEEPALIVE_SECONDS) -> Options:
     Args:
         keepalive_seconds: a server that says nothing for so long, not even to a ping, is lost.
     """
-    # A proxy that the environment names for the web has no business with what is sent here.
-    return [*_SIZES, *_keepalive(keepalive_seconds), ("grpc.enable_http_proxy", 0)]
+    return [
+        *_SIZES,
+        *_keepalive(keepalive_seconds),
+        # A server that restarts must be found again at once, not after a minute of back-off.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # A proxy that the environment names for the web has no business with what is sent here.
+        ("grpc.enable_http_proxy", 0),
+    ]
 
 
 def server_options(keepalive_seconds: float = KEEPALIVE_SECONDS) -> Options:

@@ -12,6 +12,7 @@
     ├── Conflict                   the state moved on; read it again and retry
     ├── ResourceExhausted          over a size, a count or the disk
     ├── Unavailable                a service or a worker is gone; retry later
+    │   └── Draining               a service is stopping: it did not begin, or has said how far it came
     ├── DataLoss                   stored bytes are not what was written
     └── KeyFileError               a key file is missing, damaged or of a wrong form
         └── WrongPassphrase        the passphrase does not open the key file
@@ -76,6 +77,10 @@ class ResourceExhausted(BlindsightError):
 
 class Unavailable(BlindsightError):
     reason = "UNAVAILABLE"
+
+
+class Draining(Unavailable):
+    reason = "DRAINING"
 
 
 class DataLoss(BlindsightError):

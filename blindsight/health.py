@@ -1,4 +1,4 @@
-"""Asks a service whether it serves: `python -m blindsight.health HOST:PORT`, for images without curl."""
+"""Asks a service whether it is ready: `python -m blindsight.health HOST:PORT [liveness]`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ from blindsight.connections import client_options
 from blindsight.errors import InvalidArgument, Unavailable
 
 ANSWER_SECONDS = 5.0
+# What health checks ask for.  Liveness: the process answers; only a restart helps one that does not.
+# Readiness, which the empty name and those of the proto services mean too: it may be given work.
+LIVENESS, READINESS = "liveness", "readiness"
 
 
-def require_serving(address: str) -> None:
+def require_serving(address: str, name: str = READINESS) -> None:
     """Returns when the service at HOST:PORT says that it serves.
 
+    Args:
+        name: "readiness", "liveness", or the full name of a proto service.
+
     Raises:
-        Unavailable: when nothing answers in 5 seconds, or what answers is starting or stopping.
+        Unavailable: when nothing answers in 5 seconds, or what answers is not ready, as it starts or stops.
     """
     with grpc.insecure_channel(address, options=client_options()) as channel:
         try:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
-            answer = check(health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS)
+            answer = check(health_pb2.HealthCheckRequest(service=name), timeout=ANSWER_SECONDS)
         except grpc.RpcError as error:
             raise Unavailable(f"{address} does not answer: {error.code().name}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
@@ -34,9 +40,9 @@ def require_serving(address: str) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 when it serves, 1 with one line when it does not."""
     try:
-        if len(arguments) != 1:
-            raise InvalidArgument(f"{len(arguments)} arguments, want one: HOST:PORT")
-        require_serving(arguments[0])
+        if not 1 <= len(arguments) <= 2:
+            raise InvalidArgument(f"{len(arguments)} arguments, want HOST:PORT, and liveness or readiness")
+        require_serving(*arguments)
     except (InvalidArgument, Unavailable) as error:
         sys.stderr.write(f"blindsight health: {error}\n")
         return 1

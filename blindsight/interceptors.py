@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,14 +14,57 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from blindsight import logs, metrics, status
-from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.errors import BlindsightError, Draining, InvalidArgument, Unavailable
 
 REQUEST_ID_KEY = "x-request-id"
+# One to 64 ASCII letters, digits and dashes: what a log takes over from strangers.
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a service."""
+    """Wraps every handler of a service, and knows which calls are running.
+
+    Attributes:
+        idle: set while no call is running.
+    """
+
+    def __init__(self) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._refusing = False
+        self._running: set[_Call] = set()
+
+    @property
+    def running(self) -> int:
+        """How many calls are."""
+        return len(self._running)
+
+    def refuse(self) -> None:
+        """Takes no new calls from now on."""
+        self._refusing = True
+
+    def cut_off(self) -> None:
+        """Ends the running calls; their callers are told that nobody knows how far they came."""
+        for call in self._running:
+            call.cut_off()
+
+    def begin(self, call: _Call) -> None:
+        """Notes a call.
+
+        Raises:
+            Draining: when no more are taken.
+        """
+        if self._refusing:
+            raise Draining("the service is stopping; call again when it is back")
+        self._running.add(call)
+        self.idle.clear()
+
+    def end(self, call: _Call) -> None:
+        """Forgets a call."""
+        self._running.discard(call)
+        if not self._running:
+            self.idle.set()
 
     async def intercept_service(
         self,
@@ -33,7 +77,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
         read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
-        call = _Call(method, _valid_id(given), read)
+        call = _Call(self, method, valid_id(given) or new_id(), read)
         if handler.response_streaming:
             kind = (
                 grpc.stream_stream_rpc_method_handler
@@ -51,12 +95,14 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         return kind(wrapped, None, handler.response_serializer)
 
 
-def _valid_id(given: str | bytes) -> str:
-    text = given if isinstance(given, str) else ""
-    # A caller's id goes into logs, so only short plain ones are taken over.
-    if 0 < len(text) <= 64 and text.replace("-", "").isalnum() and text.isascii():
-        return text
+def new_id() -> str:
+    """A request id for a call that has none."""
     return uuid.uuid4().hex
+
+
+def valid_id(given: str | bytes) -> str:
+    """A caller's request id as it goes into logs; "" for one that is not short and plain."""
+    return given if isinstance(given, str) and _ID.fullmatch(given) else ""
 
 
 def _reader(deserialize: Callable[[bytes], Any], *, streaming: bool) -> Callable[[Any], Any]:
@@ -76,7 +122,12 @@ def _reader(deserialize: Callable[[bytes], Any], *, streaming: bool) -> Callable
 
 
 class _Call:
-    def __init__(self, method: str, request_id: str, read: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, calls: RequestInterceptor, method: str, request_id: str, read: Callable[[Any], Any]
+    ) -> None:
+        self._calls = calls
+        self._task: asyncio.Task[Any] | None = None
+        self._cut = False
         self._method = method
         _, *self._labels = method.split("/")
         self._request_id = request_id
@@ -88,14 +139,26 @@ class _Call:
         metrics.RPC_IN_FLIGHT.labels(*self._labels).inc()
         logs.request_id.set(self._request_id)
 
-    def _end(self, code: grpc.StatusCode) -> None:
+    def _admit(self) -> None:
+        self._calls.begin(self)
+        self._task = asyncio.current_task()
+
+    def cut_off(self) -> None:
+        """Cancels what answers the call."""
+        self._cut = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, code: grpc.StatusCode, reason: str = "") -> None:
+        self._calls.end(self)
         seconds = time.perf_counter() - self._started
         # A stream that its caller left may be closed by another task than the one that it began in.
         logs.request_id.set(self._request_id)
         metrics.RPC_IN_FLIGHT.labels(*self._labels).dec()
         metrics.RPC_HANDLED.labels(*self._labels, code.name).inc()
         metrics.RPC_SECONDS.labels(*self._labels).observe(seconds)
-        logs.get().info("rpc", method=self._method, code=code.name, seconds=round(seconds, 6))
+        why = {"reason": reason} if reason else {}
+        logs.get().info("rpc", method=self._method, code=code.name, seconds=round(seconds, 6), **why)
 
     async def _fail(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if isinstance(error, BlindsightError):
@@ -105,18 +168,27 @@ class _Call:
             answer, reason = status.internal(self._request_id), BlindsightError.reason
         metrics.RPC_ERRORS.labels(*self._labels, reason).inc()
         code = _code(answer.code)
-        self._end(code)
+        self._end(code, reason)
         await context.abort(code, answer.message, trailing_metadata=status.metadata_of(answer))
+
+    async def _cancelled(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        task = asyncio.current_task()
+        by_caller = not self._cut and task is not None and task.cancelling()
+        if not by_caller:  # who must not take it for a call that did not begin
+            await self._fail(Unavailable("the service stopped before this call was done"), context)
+        self._end(grpc.StatusCode.CANCELLED)
 
     def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._begin()
             try:
+                self._admit()
                 response = await inner(self._read(request), context)
             except grpc.aio.AbortError:
+                self._calls.end(self)
                 raise
             except asyncio.CancelledError:
-                self._end(grpc.StatusCode.CANCELLED)
+                await self._cancelled(context)
                 raise
             except Exception as error:
                 await self._fail(error, context)
@@ -132,11 +204,16 @@ class _Call:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             self._begin()
             try:
+                self._admit()
                 async for response in inner(self._read(request), context):
                     yield response
             except grpc.aio.AbortError:
+                self._calls.end(self)
                 raise
-            except (asyncio.CancelledError, GeneratorExit):
+            except asyncio.CancelledError:
+                await self._cancelled(context)
+                raise
+            except GeneratorExit:
                 self._end(grpc.StatusCode.CANCELLED)
                 raise
             except Exception as error:

@@ -16,29 +16,44 @@ import structlog
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-def _add_request_id(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    current = request_id.get()
-    if current:
-        event["request_id"] = current
-    return event
-
-
 def configure(service: str, *, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
-    """Sets logging up for a process; call it once, in `__main__`."""
+    """Sets logging up for a process, that of libraries too; call it once, in `__main__`."""
+
+    def add_origin(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["service"] = service
+        current = request_id.get()
+        if current:
+            event["request_id"] = current
+        return event
+
+    common: list[structlog.typing.Processor] = [
+        add_origin,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer = structlog.processors.JSONRenderer(sort_keys=True)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            _add_request_id,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(sort_keys=True),
-        ],
+        processors=[structlog.contextvars.merge_contextvars, *common, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_of_library, *common],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
+
+
+def _of_library(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["message"], event["event"] = event["event"], "library"
+    event["library"] = event["_record"].name
+    return event
 
 
 def get() -> structlog.typing.FilteringBoundLogger:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -173,6 +174,39 @@ DECRYPT_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=KEYHOLDER,
 )
+WORKER_RESTARTS = Counter(
+    "blindsight_worker_worker_restarts_total",
+    "Worker pools that were replaced after a worker died.",
+    registry=WORKER,
+)
+WORKER_EMBED_SECONDS = Histogram(
+    "blindsight_worker_embed_seconds",
+    "Describing one photo of bulk ingest, with the wait for a process to do it.",
+    ("embedder",),
+    buckets=_SECONDS,
+    registry=WORKER,
+)
+WORKER_ENCRYPT_SECONDS = Histogram(
+    "blindsight_worker_encrypt_seconds",
+    "Encrypting one batch of a gallery in bulk ingest.",
+    ("scheme", "parameter_set"),
+    buckets=_SECONDS,
+    registry=WORKER,
+)
+
+
+@dataclass(frozen=True)
+class Ingesting:
+    """What keyholder and workers measure alike, each under names of its own."""
+
+    embed: Histogram
+    encrypt: Histogram
+    restarts: Counter
+
+
+AT_KEYHOLDER = Ingesting(EMBED_SECONDS, ENCRYPT_SECONDS, KEYHOLDER_RESTARTS)
+AT_WORKER = Ingesting(WORKER_EMBED_SECONDS, WORKER_ENCRYPT_SECONDS, WORKER_RESTARTS)
+
 SCORE_SECONDS = Histogram(
     "blindsight_evaluator_score_seconds",
     "Scoring one group of queries, from its first byte to the last result.",

@@ -1,4 +1,4 @@
-"""Runs a gRPC service: address checks, health, reflection, draining on SIGTERM."""
+"""Runs a gRPC service: address checks, liveness and readiness, reflection, draining on SIGTERM."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import asyncio
 import ctypes
 import ipaddress
 import json
-import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from blindsight import logs
-from blindsight.connections import KEEPALIVE_SECONDS, client_options, server_options
+from blindsight.connections import KEEPALIVE_SECONDS, server_options
 from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.health import LIVENESS, READINESS
 from blindsight.interceptors import RequestInterceptor
+from blindsight.shutdown import Shutdown
 from blindsight.streams import MAX_MESSAGE_BYTES
 
-DRAIN_SECONDS = 10.0
+# For what was refused, or watches the health, to get its answer before connections are closed.
+_LAST_WORDS_SECONDS = 0.2
 # Of `mallopt`, in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 << 20
-# How long a call waits for a peer that is not there: about as long as a service takes to start again.
-PATIENCE_SECONDS = 5.0
 
 
 def check_bind(address: str, *, insecure: bool) -> None:
@@ -75,6 +76,7 @@ class Service:
         names: full names of the proto services, for health and reflection.
         register: adds the servicers to the server.
         keepalive_seconds: a client that is silent for so long is lost.
+        load: what must be done, beside serving, before the service is ready; it is alive meanwhile.
         on_drain: called before running calls are waited for; ends those that would not end by themselves.
     """
 
@@ -83,13 +85,14 @@ class Service:
         names: Sequence[str],
         register: Callable[[grpc.aio.Server], None],
         keepalive_seconds: float = KEEPALIVE_SECONDS,
+        load: Callable[[], Awaitable[None]] | None = None,
         on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._names = names
+        self._load = load
         self._on_drain = on_drain
-        self._server = grpc.aio.server(
-            interceptors=[RequestInterceptor()], options=server_options(keepalive_seconds)
-        )
+        self._calls = RequestInterceptor()
+        self._server = grpc.aio.server(interceptors=[self._calls], options=server_options(keepalive_seconds))
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -98,69 +101,64 @@ class Service:
         )
 
     async def start(self, address: str, *, insecure: bool = False) -> str:
-        """Binds and serves; returns the address with the port that was bound.
+        """Binds and serves, not ready yet; returns the address with the port that was bound.
 
         Raises:
             InvalidArgument: see `check_bind`.
             Unavailable: when the port is taken.
         """
         check_bind(address, insecure=insecure)
+        await self._set_ready(ready=False)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         try:
             _require_free(address)
             port = self._server.add_insecure_port(address)
         except (OSError, OverflowError, RuntimeError) as error:
             raise Unavailable(f"cannot bind {address}: is another process serving there?") from error
         await self._server.start()
-        for name in ("", *self._names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         host = address.rpartition(":")[0]
         return f"{host}:{port}"
 
-    async def stop(self) -> None:
-        """Tells health checks, refuses new calls, and lets the running ones finish."""
-        await self._health.enter_graceful_shutdown()
-        self._on_drain()
-        await self._server.stop(DRAIN_SECONDS)
+    async def _set_ready(self, *, ready: bool) -> None:
+        answer = health_pb2.HealthCheckResponse
+        for name in ("", READINESS, *self._names):
+            await self._health.set(name, answer.SERVING if ready else answer.NOT_SERVING)
 
-    async def run(self, address: str, *, insecure: bool = False) -> None:
-        """Serves until SIGTERM or SIGINT; prints one JSON line when it is ready."""
+    async def _become_ready(self) -> None:
+        if self._load is not None:
+            await self._load()
+        await self._set_ready(ready=True)
+        logs.get().info("ready")
+
+    async def run(self, address: str, shutdown: Shutdown, *, insecure: bool = False) -> None:
+        """Serves until a shutdown begins, then drains; prints one JSON line when calls are taken."""
         _keep_freed_memory()
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
         bound = await self.start(address, insecure=insecure)
-        print(json.dumps({"event": "ready", "address": bound}), flush=True)
-        logs.get().info("ready", address=bound)
-        await stopping.wait()
-        logs.get().info("draining")
-        await self.stop()
+        print(json.dumps({"event": "listening", "address": bound}), flush=True)
+        logs.get().info("listening", address=bound)
+        getting_ready = asyncio.create_task(self._become_ready())
+        stopped = asyncio.create_task(shutdown.begun.wait())
+        await asyncio.wait({getting_ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if getting_ready.done():
+            await getting_ready  # raises what it raised
+        await stopped
+        await _cancelled(getting_ready)
+        await self.drain(shutdown)
+
+    async def drain(self, shutdown: Shutdown) -> None:
+        """Is not ready any more, refuses new calls, and lets the running ones finish until the deadline."""
+        logs.get().info("draining", calls=self._calls.running)
+        self._calls.refuse()
+        await self._set_ready(ready=False)
+        self._on_drain()
+        if not await shutdown.wait_for(self._calls.idle):
+            logs.get().warning("cut_off", calls=self._calls.running)
+            self._calls.cut_off()
+            await self._calls.idle.wait()  # not for ever: `shutdown` ends the process
+        await self._server.stop(_LAST_WORDS_SECONDS)
+        logs.get().info("drained")
 
 
-def channel(address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> grpc.aio.Channel:
-    """A client channel to another service.
-
-    Args:
-        address: HOST:PORT.
-        keepalive_seconds: a service that is silent for so long is lost; its calls end as UNAVAILABLE.
-    """
-    # A peer that restarts must be found again at once, not after a minute of back-off.
-    backoff = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
-    return grpc.aio.insecure_channel(address, options=[*client_options(keepalive_seconds), *backoff])
-
-
-async def connected(channel: grpc.aio.Channel, name: str) -> None:
-    """Waits until a peer can be called; one that starts again is not reported as gone.
-
-    Args:
-        channel: to the peer, made by `channel`.
-        name: of the peer, for the message.
-
-    Raises:
-        Unavailable: when it does not come back.
-    """
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await channel.channel_ready()
-    except TimeoutError:
-        raise Unavailable(f"{name} does not answer; tried for {PATIENCE_SECONDS:g} seconds") from None
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

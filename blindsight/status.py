@@ -17,6 +17,8 @@ RETRY_SECONDS = 1
 # A message travels twice in trailing metadata, of which gRPC takes 8 KiB; it may quote a caller's long words.
 MAX_MESSAGE_CHARACTERS = 400
 
+# What gRPC's core says when there was no connection to send a call over.
+_NEVER_CONNECTED = "failed to connect to all addresses"
 # What grpc.aio says when a message cannot be sent any more and the call's status is not there yet.
 _BROKEN_WRITE = "Internal error from Core"
 
@@ -33,6 +35,7 @@ CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.DataLoss: grpc.StatusCode.DATA_LOSS,
     errors.KeyFileError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WrongPassphrase: grpc.StatusCode.FAILED_PRECONDITION,
@@ -80,6 +83,31 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError
     if code == grpc.StatusCode.INTERNAL and details == _BROKEN_WRITE:
         return errors.Unavailable(f"{service} does not answer: the connection broke")
     return errors.BlindsightError(f"{service}: {_first_line(details)}")
+
+
+def never_began(error: grpc.RpcError) -> bool:
+    """Whether a failed call had no effect for certain: it was not sent, or a service that drains refused it.
+
+    What a draining service did before it ended a stream, it has answered on that stream.
+    """
+    info = _error_info(error)
+    if info is not None:
+        return bool(info.reason == errors.Draining.reason)
+    if error.code() is grpc.StatusCode.CANCELLED:
+        # What gRPC makes of a call that reaches a server in the moment when it closes.  One that had begun
+        # ends with a reason: see `interceptors`.
+        return True
+    details = str(error.details() or "")
+    return details.startswith(_NEVER_CONNECTED)
+
+
+def is_lost(error: grpc.RpcError) -> bool:
+    """Whether a failed call may work when its service is back, however far this one came."""
+    if never_began(error):
+        return True
+    broken = error.code() is grpc.StatusCode.INTERNAL and error.details() == _BROKEN_WRITE
+    lost = broken or error.code() is grpc.StatusCode.UNAVAILABLE
+    return bool(lost) and _error_info(error) is None
 
 
 def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any, TypeVar
 
 from blindsight.errors import InvalidArgument, ResourceExhausted
 
@@ -15,6 +17,8 @@ MAX_MESSAGE_BYTES = 4 << 20
 MAX_PHOTO_BYTES = 64 << 20
 # Ciphertexts of one weighted sum: the keyholder does not encrypt more, the evaluator does not take more.
 MAX_COMBINE_BYTES = 256 << 20
+
+Part = TypeVar("Part")
 
 
 def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -97,3 +101,21 @@ async def receive(source: AsyncIterator[bytes], receiver: Receiver) -> bytes:
         except StopAsyncIteration:
             break
     return receiver.finish()
+
+
+async def until(stopping: asyncio.Event, source: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
+    """What a source yields until an event is set; what it is waiting for then is left to it."""
+    running: set[asyncio.Future[Any]] = {asyncio.ensure_future(stopping.wait())}
+    try:
+        while not stopping.is_set():
+            coming = asyncio.ensure_future(anext(source, None))
+            running.add(coming)
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done() or (part := coming.result()) is None:
+                return
+            running.discard(coming)
+            yield part
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

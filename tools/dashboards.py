@@ -365,6 +365,10 @@ OVERVIEW: Rows = {
 }
 
 
+def _p95(label: str, histogram: str) -> str:
+    return f"histogram_quantile(0.95, sum by ({label}, le) (rate({histogram}_bucket[$__rate_interval])))"
+
+
 def _step(step: str) -> str:
     return f"blindsight_{STEPS[step]}_{step}_seconds"
 
@@ -381,6 +385,11 @@ _COMBINING = (
     ("Encrypt", "blindsight_keyholder_combine_encrypt_seconds", "One picture or array."),
     ("Sum", "blindsight_evaluator_combine_seconds", "One weighted sum of encrypted arrays."),
     ("Decrypt", "blindsight_keyholder_combine_decrypt_seconds", "One weighted sum."),
+)
+
+_IMAGING = (
+    ("Whole jobs", "blindsight_keyholder_imaging_seconds", "From the decoded picture to the result."),
+    ("On ciphertexts", "blindsight_evaluator_planes_seconds", "From the first tile to the last result."),
 )
 
 LATENCY: Rows = {
@@ -443,7 +452,7 @@ LATENCY: Rows = {
         lines(
             title,
             (
-                f"histogram_quantile(0.95, sum by (scheme, le) (rate({metric}_bucket[$__rate_interval])))",
+                _p95("scheme", metric),
                 "{{scheme}}",
             ),
             unit="s",
@@ -452,6 +461,20 @@ LATENCY: Rows = {
             about=about,
         )
         for title, metric, about in _COMBINING
+    ],
+    "Image processing, p95": [
+        lines(
+            title,
+            (
+                f"histogram_quantile(0.95, sum by (operation, scheme, le) (rate({metric}_bucket[$__rate_interval])))",
+                "{{operation}}, {{scheme}}",
+            ),
+            unit="s",
+            log=True,
+            width=12,
+            about=about,
+        )
+        for title, metric, about in _IMAGING
     ],
     "Around them": [
         lines(
@@ -491,10 +514,7 @@ LATENCY: Rows = {
         lines(
             "Describing a photo, p95",
             (
-                (
-                    "histogram_quantile(0.95, sum by (embedder, le) "
-                    "(rate(blindsight_keyholder_embed_seconds_bucket[$__rate_interval])))"
-                ),
+                _p95("embedder", "blindsight_keyholder_embed_seconds"),
                 "{{embedder}}",
             ),
             unit="s",
@@ -556,6 +576,29 @@ INGEST: Rows = {
             unit="s",
             log=True,
             about="From the first byte to what is safe on storage's disk.",
+        ),
+    ],
+    "Bulk ingest, at the workers": [
+        lines(
+            "Items of workers",
+            ("sum by (outcome) (rate(blindsight_worker_items_total[$__rate_interval]))", "{{outcome}}"),
+            unit="ops",
+            stacked=True,
+            about="Reported to the keyholder: done, duplicate, or failed.",
+        ),
+        lines(
+            "Describing a photo at a worker, p95",
+            (_p95("embedder", "blindsight_worker_embed_seconds"), "{{embedder}}"),
+            unit="s",
+            log=True,
+            about="With the wait for a free process.",
+        ),
+        lines(
+            "Encrypting a batch at a worker, p95",
+            (_p95("parameter_set", "blindsight_worker_encrypt_seconds"), "{{parameter_set}}"),
+            unit="s",
+            log=True,
+            about="The vectors of photos that are stored together.",
         ),
     ],
     "What is kept": [

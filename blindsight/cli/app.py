@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from blindsight import __version__
 from blindsight.cli import (
+    backup,
     collections,
     combine,
     filtering,
@@ -65,6 +66,8 @@ SERVICES, COLLECTIONS, COMPARISONS = "The services", "Photos and vectors", "Whic
 PICTURES = "Pictures that stay encrypted"
 app.command("up", rich_help_panel=SERVICES)(up.up)
 app.command("status", rich_help_panel=SERVICES)(status.status)
+app.command("backup", rich_help_panel=SERVICES)(backup.backup)
+app.command("restore", rich_help_panel=SERVICES)(backup.restore)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)

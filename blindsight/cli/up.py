@@ -38,6 +38,7 @@ _ANY_PORT = "127.0.0.1:0"
 # Where services serve /metrics, whatever --host is, and their ports from --metrics-port on.
 _METRICS_HOST = "127.0.0.1"
 _METRICS_ORDER = ("keyholder", "evaluator", "storage")
+_LAST_PORT = 65535
 # What stands in a storage folder before anything was stored.
 _STORAGE_HOUSEHOLD = {"lock", "log.jsonl", "log.jsonl.1"}
 
@@ -56,7 +57,7 @@ def up(
             "--metrics-port",
             min=0,
             max=65533,
-            help="Prometheus metrics on loopback: the keyholder's; evaluator and storage take the next two.",
+            help="Prometheus metrics on loopback: the keyholder's; the others take the next ones.",
             show_default="none",
         ),
     ] = 0,
@@ -83,7 +84,7 @@ def up(
 
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     check_bind(address, insecure=insecure)
-    metrics_ports = _metrics_ports(metrics_port, port)
+    metrics_ports = _metrics_ports(metrics_port, port, workers)
     for place in ((host, port), *((_METRICS_HOST, one) for one in metrics_ports.values())):
         _check_free(*place)
     with _folders(data) as folders, _passphrase(folders, passphrase_file) as passphrase:
@@ -93,20 +94,30 @@ def up(
         asyncio.run(run.until_stopped())
 
 
-def _metrics_ports(first: int, taken: int) -> dict[str, int]:
-    """The port of each service's metrics; none at all for 0.
+def _metrics_ports(first: int, taken: int, workers: int) -> dict[str, int]:
+    """The port of the metrics of each service and worker; none at all for 0.
 
     Raises:
-        InvalidArgument: when the keyholder itself is to serve at one of them.
+        InvalidArgument: when there are not so many ports, or the keyholder itself is to serve at one of them.
     """
     if not first:
         return {}
-    ports = {name: first + offset for offset, name in enumerate(_METRICS_ORDER)}
+    names = (*_METRICS_ORDER, *(_worker_name(number) for number in range(1, workers + 1)))
+    ports = {name: first + offset for offset, name in enumerate(names)}
+    last = max(ports.values())
+    if last > _LAST_PORT:
+        raise InvalidArgument(
+            f"--metrics-port {first} takes {first} to {last}, want ports up to {_LAST_PORT}"
+        )
     if taken in ports.values():
         raise InvalidArgument(
-            f"--metrics-port {first} takes {first} to {first + 2}, of which --port is {taken}; want others"
+            f"--metrics-port {first} takes {first} to {last}, of which --port is {taken}; want others"
         )
     return ports
+
+
+def _worker_name(number: int) -> str:
+    return f"{_WORKER}-{number}"
 
 
 def _check_free(host: str, port: int) -> None:
@@ -299,11 +310,12 @@ class _Run:
             "queue_url": self._bulk.queue_url,
         }
         for number in range(1, self._bulk.workers + 1):
+            name = _worker_name(number)
             recipe = Recipe(
-                f"{_WORKER}-{number}",
+                name,
                 "trusted",
                 self._folders[_WORKER],
-                settings,
+                settings | self._metrics_settings(name),
                 self._passphrase.descriptors,
                 serves=False,
             )
@@ -312,8 +324,7 @@ class _Run:
     async def _start(
         self, name: str, address: str, settings: dict[str, str], descriptors: tuple[int, ...] = ()
     ) -> Child:
-        if name in self._metrics_ports:
-            settings = settings | {"metrics_port": str(self._metrics_ports[name])}
+        settings = settings | self._metrics_settings(name)
         recipe = Recipe(name, ZONES[name], self._folders[name], settings, descriptors)
         return await self._run(Child(recipe, address, _tell))
 
@@ -335,6 +346,9 @@ class _Run:
         line.rstrip()
         output.stderr().print(line, soft_wrap=True)
         return child
+
+    def _metrics_settings(self, name: str) -> dict[str, str]:
+        return {"metrics_port": str(self._metrics_ports[name])} if name in self._metrics_ports else {}
 
     def _metrics_url(self, name: str) -> str | None:
         if name not in self._metrics_ports:
@@ -361,7 +375,11 @@ class _Run:
                 "address": address,
                 "services": {name: running[name] for name in ZONES},
                 "workers": [
-                    {"process_id": child.process_id, "log": str(child.recipe.log)}
+                    {
+                        "process_id": child.process_id,
+                        "log": str(child.recipe.log),
+                        "metrics": self._metrics_url(child.recipe.name),
+                    }
                     for child in self._children
                     if not child.recipe.serves
                 ],

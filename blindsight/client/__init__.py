@@ -13,6 +13,7 @@ It talks to a keyholder and holds no key.  Every error is one of `blindsight.err
 
 from __future__ import annotations
 
+from blindsight.client.calls import request_id
 from blindsight.client.collection import Collection
 from blindsight.client.combining import CombineInput
 from blindsight.client.imaging import OperationInput, PictureInput
@@ -82,4 +83,5 @@ __all__ = [
     "VerifyInput",
     "VerifyTimings",
     "connect",
+    "request_id",
 ]

@@ -1,26 +1,140 @@
-"""Calls to the keyholder: statuses become exceptions again, streams are fed with back-pressure."""
+"""Calls to the keyholder: repeated while it restarts, named by request ids, fed with back-pressure.
+
+Its statuses become exceptions again.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 
-from blindsight.errors import BlindsightError
-from blindsight.status import from_rpc_error
+from blindsight import logs
+from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.interceptors import REQUEST_ID_KEY, new_id, valid_id
+from blindsight.patience import Patience
+from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
+from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
+from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+from blindsight.status import from_rpc_error, is_lost, never_began
 
 PEER = "the keyholder"
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def request_id(name: str | None = None) -> Iterator[str]:
+    """Names the calls that are made in the block: the logs of all services have the name with what they did.
+
+    Args:
+        name: 1 to 64 letters, digits and dashes; else a random one, or that of the block around this one.
+
+    Raises:
+        InvalidArgument: for any other name.
+    """
+    if name is not None and not valid_id(name):
+        raise InvalidArgument(
+            f"request id of {len(name)} characters, want 1 to 64 letters, digits and dashes"
+        )
+    token = logs.request_id.set(name or logs.request_id.get() or new_id())
+    try:
+        yield logs.request_id.get()
+    finally:
+        logs.request_id.reset(token)
+
+
+class _Details(NamedTuple):
+    """What gRPC's interceptors must be given; `grpc.ClientCallDetails` is a class without an initialiser."""
+
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _Named(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Gives every call its request id."""
+
+    def _name(self, continuation: Any, details: Any, request: Any) -> Any:
+        named = (*(details.metadata or ()), (REQUEST_ID_KEY, logs.request_id.get() or new_id()))
+        given = (details.credentials, details.wait_for_ready, details.compression)
+        return continuation(_Details(details.method, details.timeout, named, *given), request)
+
+    intercept_unary_unary = intercept_unary_stream = _name  # type: ignore[assignment]
+    intercept_stream_unary = intercept_stream_stream = _name  # type: ignore[assignment]
+
+
+class Connection:
+    """The rpcs of one keyholder.
+
+    Args:
+        channel: to it; closed with this.
+        patience_seconds: how long it may be away before a call fails.
+    """
+
+    def __init__(self, channel: grpc.Channel, patience_seconds: float) -> None:
+        self._channel = channel
+        self._closed = False
+        named = grpc.intercept_channel(channel, _Named())
+        self.keyholder = KeyholderServiceStub(named)
+        self.imports = ImportServiceStub(named)
+        self.imaging = ImagingServiceStub(named)
+        self._patience_seconds = patience_seconds
+
+    def patience(self) -> Patience:
+        """For a call that renews it."""
+        return Patience(self._patience_seconds)
+
+    def repeat(
+        self, attempt: Callable[[], Result], *, safe: bool = True, patience: Patience | None = None
+    ) -> Result:
+        """Makes a call, and makes it again while the keyholder is away; all under one request id.
+
+        Args:
+            attempt: makes it; lets gRPC's errors pass.
+            safe: whether it may be made twice; else only a call that had no effect is made again.
+            patience: else one of its own.
+
+        Raises:
+            BlindsightError: what the keyholder raised; `metadata` has the request id.
+        """
+        lasting = patience or self.patience()
+        with request_id() as name:
+            while True:
+                try:
+                    return attempt()
+                except grpc.RpcError as error:
+                    again = is_lost(error) if safe else never_began(error)
+                    pause = lasting.pause() if again and not self._closed else None
+                    if pause is None:
+                        raised = from_rpc_error(error, PEER)
+                        raised.metadata.setdefault("request_id", name)
+                        raise raised from None
+                time.sleep(pause)
+
+    def close(self) -> None:
+        """Closes the connection; running calls are cancelled."""
+        self._closed = True
+        self._channel.close()
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises the keyholder's own errors in place of gRPC's."""
+    """Raises the keyholder's own errors in place of gRPC's, of a call that is made once."""
     try:
         yield
     except grpc.RpcError as error:
@@ -69,7 +183,7 @@ def exchange(
     """Sends a stream and yields what comes back, while it is still being sent.
 
     Raises:
-        BlindsightError: what the keyholder raised.
+        grpc.RpcError: what ended the call; see `Connection.repeat` and `translated`.
         Exception: what making a request raised.
     """
     feed = _Feed(requests)
@@ -77,19 +191,20 @@ def exchange(
     feed.attach(call)
     try:
         yield from answers(call, expects=expects)
-    except BlindsightError as error:
-        raise (feed.error or error) from None
+    except grpc.RpcError:
+        if feed.error is not None:
+            raise feed.error from None
+        raise
 
 
 def answers(call: Any, *, expects: type[Response]) -> Iterator[Response]:  # noqa: ARG001 - the type of what is yielded
     """Yields what a call answers with.
 
     Raises:
-        BlindsightError: what the keyholder raised.
+        grpc.RpcError: what ended the call.
     """
     try:
-        with translated():
-            yield from call
+        yield from call
     finally:
         # Also when the caller stops reading, or Ctrl-C ends the wait.
         call.cancel()

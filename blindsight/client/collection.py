@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from blindsight import streams
 from blindsight.client import calls, imports, inputs, uploads, verifying, wire
+from blindsight.client.calls import Connection
 from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
@@ -21,14 +23,11 @@ from blindsight.client.models import (
     RepackCallback,
     RepackProgress,
     SearchAnswer,
-    SearchTimings,
     Verification,
 )
 from blindsight.client.verifying import VerifyInput
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
-from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.tiling import CHANNELS, MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -49,9 +48,9 @@ class Collection:
     Use `Vault.collection` or `Vault.create_collection`.
     """
 
-    def __init__(self, stub: KeyholderServiceStub, imports: ImportServiceStub, name: str) -> None:
-        self._stub = stub
-        self._imports = imports
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._stub = connection.keyholder
         self.name = name
 
     def __repr__(self) -> str:
@@ -63,8 +62,8 @@ class Collection:
         Raises:
             NotFound: when there is none of that name.
         """
-        with calls.translated():
-            answer = self._stub.GetCollection(pb.GetCollectionRequest(name=self.name), timeout=UNARY_SECONDS)
+        request = pb.GetCollectionRequest(name=self.name)
+        answer = self._connection.repeat(lambda: self._stub.GetCollection(request, timeout=UNARY_SECONDS))
         return wire.collection(answer.collection)
 
     def ingest(
@@ -120,7 +119,7 @@ class Collection:
             Unavailable: when the keyholder stays away; `metadata` has the request id.
         """
         sources, _ = inputs.expand(photos)
-        return imports.submit(self._imports, self.name, sources, request_id or uuid.uuid4().hex, progress)
+        return imports.submit(self._connection, self.name, sources, request_id or uuid.uuid4().hex, progress)
 
     def ingest_vectors(
         self,
@@ -173,7 +172,7 @@ class Collection:
             InvalidArgument: when `query_visible_to_server` is not what the collection does.
         """
         source = inputs.single(image)
-        return self._search(k, threshold, query_visible_to_server, _photo(source))
+        return self._search(k, threshold, query_visible_to_server, lambda: _photo(source))
 
     def search_vectors(
         self,
@@ -200,7 +199,10 @@ class Collection:
 
         rows = vectors.as_matrix(queries)
         vectors.check(rows)
-        parts = (pb.SearchRequest(vectors=block) for block in uploads.vector_blocks(rows))
+
+        def parts() -> Iterator[pb.SearchRequest]:
+            return (pb.SearchRequest(vectors=block) for block in uploads.vector_blocks(rows))
+
         return self._search(k, threshold, query_visible_to_server, parts)
 
     def verify(
@@ -223,7 +225,7 @@ class Collection:
             InvalidVector: when the vector is of another dimension.
         """
         header = pb.VerifyHeader(collection=self.name, id=id, threshold=threshold)
-        return verifying.verify(self._stub, header, image_or_vector)
+        return verifying.verify(self._connection, header, image_or_vector)
 
     def get(self, id: str) -> Original:  # noqa: A002 - the word that everybody expects
         """A photo as it was put in.
@@ -232,6 +234,9 @@ class Collection:
             NotFound: when there is no such item, or it is a vector.
             DataLoss: when what came is not what was put in.
         """
+        return self._connection.repeat(lambda: self._get(id))
+
+    def _get(self, id: str) -> Original:  # noqa: A002 - as above
         request = pb.GetOriginalRequest(collection=self.name, id=id)
         header: pb.OriginalHeader | None = None
         receiver = streams.Receiver(0, bytes(32), limit_bytes=0, what="the original")
@@ -258,6 +263,9 @@ class Collection:
             InvalidArgument: when the collection holds vectors.
             DataLoss: when what came is not what was put in.
         """
+        return self._connection.repeat(lambda: self._get_planes(id))
+
+    def _get_planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - as above
         request = pb.GetPlanesRequest(collection=self.name, id=id)
         header: pb.PlanesHeader | None = None
         receiver = streams.Receiver(0, bytes(32), limit_bytes=0, what="the planes")
@@ -281,8 +289,7 @@ class Collection:
         deleted, unknown = 0, list[str]()
         for start in range(0, len(wanted), _DELETE_BATCH):
             request = pb.DeleteItemsRequest(collection=self.name, ids=wanted[start : start + _DELETE_BATCH])
-            with calls.translated():
-                answer = self._stub.DeleteItems(request)
+            answer = self._connection.repeat(partial(self._stub.DeleteItems, request), safe=False)
             deleted += answer.deleted
             unknown.extend(answer.unknown_ids)
         return Deletion(deleted, tuple(unknown))
@@ -293,35 +300,45 @@ class Collection:
         Raises:
             NotFound: when there is no such collection.
         """
-        last = RepackProgress()
         request = pb.RepackRequest(collection=self.name)
-        for response in calls.answers(self._stub.Repack(request), expects=pb.RepackResponse):
-            last = wire.repack(response)
-            if progress is not None:
-                progress(last)
-        return last
+
+        def attempt() -> RepackProgress:
+            last = RepackProgress()
+            for response in calls.answers(self._stub.Repack(request), expects=pb.RepackResponse):
+                last = wire.repack(response)
+                if progress is not None:
+                    progress(last)
+            return last
+
+        return self._connection.repeat(attempt)
 
     def _ingest(
         self, upload: uploads.PhotoUpload | uploads.VectorUpload, progress: IngestCallback | None
     ) -> IngestReport:
-        finished = False
-        try:
+        patience = self._connection.patience()
+
+        def attempt() -> None:
+            finished = False
             for response in calls.exchange(self._stub.Ingest, upload.requests(), expects=pb.IngestResponse):
+                patience.renew()
                 finished = upload.take(response)
                 if progress is not None:
                     progress(upload.progress)
+            if not finished:
+                raise calls.incomplete("ingest")
+
+        try:
+            self._connection.repeat(attempt, safe=upload.repeatable, patience=patience)
         except BlindsightError as error:
             counts = upload.progress
             error.metadata.update(
                 stored=str(counts.stored), duplicates=str(counts.duplicates), rejected=str(counts.rejected)
             )
             raise
-        if not finished:
-            raise calls.incomplete("ingest")
         return upload.report()
 
     def _search(
-        self, k: int, threshold: float | None, visible: bool, parts: Iterator[pb.SearchRequest]
+        self, k: int, threshold: float | None, visible: bool, parts: Callable[[], Iterator[pb.SearchRequest]]
     ) -> SearchAnswer:
         if k < 1:
             raise InvalidArgument(f"k is {k}, want at least 1")
@@ -331,19 +348,22 @@ class Collection:
 
         def requests() -> Iterator[pb.SearchRequest]:
             yield pb.SearchRequest(header=header)
-            yield from parts
+            yield from parts()
 
-        results: list[list[Hit]] = []
-        timings: SearchTimings | None = None
-        for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
-            if response.WhichOneof("part") == "hits":
-                results.append(wire.hits(response.hits))
-            else:
-                timings = wire.timings(response.timings)
-                visible = response.query_visible_to_server
-        if timings is None:
-            raise calls.incomplete("search")
-        return SearchAnswer(results, timings, visible)
+        def attempt() -> SearchAnswer:
+            results: list[list[Hit]] = []
+            answer: SearchAnswer | None = None
+            for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
+                if response.WhichOneof("part") == "timings":
+                    seen = response.query_visible_to_server
+                    answer = SearchAnswer(results, wire.timings(response.timings), seen)
+                else:
+                    results.append(wire.hits(response.hits))
+            if answer is None:
+                raise calls.incomplete("search")
+            return answer
+
+        return self._connection.repeat(attempt)
 
 
 def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight import streams
 from blindsight.client import calls, inputs, wire
+from blindsight.client.calls import Connection
 from blindsight.client.models import Combination, CombineCallback
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,7 +20,7 @@ CombineInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
 
 
 def combine(
-    stub: KeyholderServiceStub,
+    connection: Connection,
     header: pb.CombineHeader,
     combined: Sequence[CombineInput],
     progress: CombineCallback | None,
@@ -33,10 +33,17 @@ def combine(
         BlindsightError: what the keyholder raised.
     """
     parts = [part for number, one in enumerate(combined, 1) for part in _parts(one, number)]
-    requests = iter([pb.CombineRequest(header=header), *parts])
+    requests = [pb.CombineRequest(header=header), *parts]
+    return connection.repeat(lambda: _combine(connection, requests, progress))
+
+
+def _combine(
+    connection: Connection, requests: Sequence[pb.CombineRequest], progress: CombineCallback | None
+) -> Combination:
     result: pb.CombineResult | None = None
     data = bytearray()
-    for answer in calls.exchange(stub.Combine, requests, expects=pb.CombineResponse):
+    combine = connection.keyholder.Combine
+    for answer in calls.exchange(combine, iter(requests), expects=pb.CombineResponse):
         part = answer.WhichOneof("part")
         if part == "result":
             result = answer.result

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from blindsight import streams
 from blindsight.client import calls, inputs
+from blindsight.client.calls import Connection
 from blindsight.client.models import (
     Border,
     Difference,
@@ -23,7 +24,6 @@ from blindsight.client.models import (
 )
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
-from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ class DifferenceSettings:
 
 
 def filtered(
-    stub: ImagingServiceStub,
+    connection: Connection,
     image: PictureInput,
     operations: str | Sequence[OperationInput],
     scheme: str,
@@ -102,9 +102,9 @@ def filtered(
         stored=_stored(image),
     )
     requests = [pb.FilterRequest(header=header), *_files(pb.FilterRequest, image)]
-    answer: _Answer[pb.FilterResult] = _Answer()
-    for response in calls.exchange(stub.Filter, iter(requests), expects=pb.FilterResponse):
-        answer.take(response, progress)
+    answer: _Answer[pb.FilterResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Filter, requests, pb.FilterResponse, progress)
+    )
     result, pictures = answer.finished()
     kind, values = pictures["result"]
     counts = result.clipped_values, result.levels
@@ -112,7 +112,7 @@ def filtered(
 
 
 def difference(
-    stub: ImagingServiceStub,
+    connection: Connection,
     a: PictureInput,
     b: PictureInput,
     settings: DifferenceSettings,
@@ -132,9 +132,9 @@ def difference(
         server_views=settings.server_views,
     )
     requests = [pb.DiffRequest(header=header), *_files(pb.DiffRequest, a, b)]
-    answer: _Answer[pb.DiffResult] = _Answer()
-    for response in calls.exchange(stub.Diff, iter(requests), expects=pb.DiffResponse):
-        answer.take(response, progress)
+    answer: _Answer[pb.DiffResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Diff, requests, pb.DiffResponse, progress)
+    )
     result, pictures = answer.finished()
     kind, values = pictures["result"]
     counts = result.minimum, result.maximum, result.differing, result.over_threshold
@@ -178,6 +178,16 @@ def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
         yield kind(file=pb.PictureFile(size_bytes=len(data), sha256=streams.digest(data)))
         for chunk in streams.chunks(data):
             yield kind(chunk=chunk)
+
+
+def _answer(
+    method: Callable[..., Any], requests: Sequence[Any], kind: type[Any], progress: ImagingCallback | None
+) -> _Answer[Any]:
+    """One attempt; an answer that was cut off is asked for again from its beginning."""
+    answer: _Answer[Any] = _Answer()
+    for response in calls.exchange(method, iter(requests), expects=kind):
+        answer.take(response, progress)
+    return answer
 
 
 @dataclass(slots=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from blindsight import streams
 from blindsight.client import calls, wire
+from blindsight.client.calls import Connection
 from blindsight.client.inputs import Source
 from blindsight.client.models import FailedItem, ImportCallback, ImportInfo, IngestItem
 from blindsight.errors import InvalidImage, ResourceExhausted, Unavailable
@@ -31,10 +33,9 @@ class Import:
         unreadable: files that were not sent because they could not be read, of a submission.
     """
 
-    def __init__(
-        self, stub: ImportServiceStub, import_id: str, unreadable: Sequence[IngestItem] = ()
-    ) -> None:
-        self._stub = stub
+    def __init__(self, connection: Connection, import_id: str, unreadable: Sequence[IngestItem] = ()) -> None:
+        self._connection = connection
+        self._stub = connection.imports
         self.import_id = import_id
         self.unreadable = tuple(unreadable)
 
@@ -48,8 +49,8 @@ class Import:
             NotFound: when there is none of that id.
         """
         request = pb.GetImportRequest(import_id=self.import_id, page_size=1)
-        with calls.translated():
-            return wire.import_info(self._stub.GetImport(request, timeout=UNARY_SECONDS).job)
+        ask = partial(self._stub.GetImport, request, timeout=UNARY_SECONDS)
+        return wire.import_info(self._connection.repeat(ask).job)
 
     def failed(self) -> Iterator[FailedItem]:
         """Its failed items, in order.
@@ -60,8 +61,7 @@ class Import:
         token = ""
         while True:
             request = pb.GetImportRequest(import_id=self.import_id, page_size=_PAGE, page_token=token)
-            with calls.translated():
-                answer = self._stub.GetImport(request, timeout=UNARY_SECONDS)
+            answer = self._connection.repeat(partial(self._stub.GetImport, request, timeout=UNARY_SECONDS))
             yield from map(wire.failed_item, answer.failed_items)
             token = answer.next_page_token
             if not token:
@@ -78,16 +78,19 @@ class Import:
         patience = _Patience()
         while True:
             try:
-                for response in calls.answers(
-                    self._stub.WatchImport(request), expects=pb.WatchImportResponse
-                ):
+                for info in self._watch(request):
                     patience.renew()
-                    info = wire.import_info(response.job)
                     yield info
                     if info.ended:
                         return
             except Unavailable as error:
                 patience.wait_after(error)
+
+    def _watch(self, request: pb.WatchImportRequest) -> Iterator[ImportInfo]:
+        call = self._stub.WatchImport(request)
+        with calls.translated():
+            for response in calls.answers(call, expects=pb.WatchImportResponse):
+                yield wire.import_info(response.job)
 
     def wait(self, *, progress: ImportCallback | None = None) -> ImportInfo:
         """Waits for the end; returns the last state.
@@ -109,9 +112,9 @@ class Import:
 
     def cancel(self) -> ImportInfo:
         """Ends it: what is not stored yet is dropped, what is stored stays; an ended one stays as it is."""
-        with calls.translated():
-            request = pb.CancelImportRequest(import_id=self.import_id)
-            return wire.import_info(self._stub.CancelImport(request, timeout=UNARY_SECONDS).job)
+        request = pb.CancelImportRequest(import_id=self.import_id)
+        cancel = partial(self._stub.CancelImport, request, timeout=UNARY_SECONDS)
+        return wire.import_info(self._connection.repeat(cancel).job)
 
     def retry(self) -> int:
         """Has failed items tried again, as far as they were not dropped; returns how many.
@@ -119,23 +122,22 @@ class Import:
         Raises:
             Conflict: when it was cancelled.
         """
-        with calls.translated():
-            return self._stub.RetryImport(pb.RetryImportRequest(import_id=self.import_id)).retried
+        request = pb.RetryImportRequest(import_id=self.import_id)
+        return self._connection.repeat(partial(self._stub.RetryImport, request), safe=False).retried
 
     def drop_failed(self) -> int:
         """Drops the sealed originals of failed items; returns how many there were."""
-        with calls.translated():
-            return self._stub.DropFailed(pb.DropFailedRequest(import_id=self.import_id)).dropped
+        request = pb.DropFailedRequest(import_id=self.import_id)
+        return self._connection.repeat(partial(self._stub.DropFailed, request), safe=False).dropped
 
 
-def listed(stub: ImportServiceStub) -> list[ImportInfo]:
+def listed(connection: Connection) -> list[ImportInfo]:
     """All imports, the newest first."""
     found: list[ImportInfo] = []
     token = ""
     while True:
         request = pb.ListImportsRequest(page_size=_PAGE, page_token=token)
-        with calls.translated():
-            answer = stub.ListImports(request, timeout=UNARY_SECONDS)
+        answer = connection.repeat(partial(connection.imports.ListImports, request, timeout=UNARY_SECONDS))
         found += map(wire.import_info, answer.imports)
         token = answer.next_page_token
         if not token:
@@ -143,7 +145,7 @@ def listed(stub: ImportServiceStub) -> list[ImportInfo]:
 
 
 def submit(
-    stub: ImportServiceStub,
+    connection: Connection,
     collection: str,
     sources: Iterable[Source],
     request_id: str,
@@ -151,20 +153,23 @@ def submit(
 ) -> Import:
     """Sends photos until all are in the queue; continues where a keyholder that went away left off."""
     patience = _Patience()
+    with calls.request_id() as name:
+        pass  # one for all attempts
     while True:
         submission = _Submission(collection, request_id, sources)
         try:
-            for info in submission.run(stub):
-                patience.renew()
-                if progress is not None:
-                    progress(info)
+            with calls.request_id(name):
+                for info in submission.run(connection.imports):
+                    patience.renew()
+                    if progress is not None:
+                        progress(info)
         except Unavailable as error:
             error.metadata["request_id"] = request_id
             if not isinstance(sources, Sequence):
                 raise  # an iterator does not begin again
             patience.wait_after(error)
         else:
-            return Import(stub, submission.import_id, submission.unreadable)
+            return Import(connection, submission.import_id, submission.unreadable)
 
 
 class _Submission:
@@ -185,9 +190,10 @@ class _Submission:
         """Sends; yields the import's state whenever the keyholder took a photo."""
         try:
             requests = self._requests()
-            for response in calls.exchange(stub.CreateImport, requests, expects=pb.CreateImportResponse):
-                self._take(response.job)
-                yield wire.import_info(response.job)
+            with calls.translated():
+                for response in calls.exchange(stub.CreateImport, requests, expects=pb.CreateImportResponse):
+                    self._take(response.job)
+                    yield wire.import_info(response.job)
         finally:
             self._answered.set()
         if not self.import_id:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from blindsight import streams
@@ -25,9 +27,14 @@ MAX_HALO = 31
 class PhotoUpload:
     """One ingest of photos: what is sent, and what became of it.
 
-    `requests` runs in gRPC's sending thread and `take` in the caller's.  They share a dict and a
-    deque, of which one only adds and the other only removes.
+    `requests` runs in gRPC's sending thread and `take` in the caller's.  A stream that was cut off is
+    followed by another one, with what was not answered first of all; the thread of the first may still run.
+
+    Attributes:
+        repeatable: whether photos may be sent again whose answers were lost; they are duplicates then.
     """
+
+    repeatable = True
 
     def __init__(
         self,
@@ -41,8 +48,13 @@ class PhotoUpload:
         if not 0 <= halo <= MAX_HALO:
             raise InvalidArgument(f"halo of {halo} pixels, want 0 to {MAX_HALO}")
         self._header = pb.IngestHeader(collection=collection, planes=planes, plane_halo=halo)
-        self._sources = sources
-        self._sent: dict[int, tuple[int, str]] = {}  # index in the stream: position and label
+        self._sources = enumerate(sources)
+        self._pulling = threading.Lock()  # held while a caller's iterator is asked, which may take its time
+        self._lock = threading.Lock()
+        self._again: deque[tuple[int, Source]] = deque()
+        self._unanswered: dict[int, Source] = {}  # by position
+        self._sent: list[int] = []  # position by index in the stream
+        self._stream = 0
         self._refused: deque[tuple[int, IngestItem]] = deque()
         self._items: list[tuple[int, IngestItem]] = []
         self._started = time.perf_counter()
@@ -50,20 +62,53 @@ class PhotoUpload:
 
     def requests(self) -> Iterator[pb.IngestRequest]:
         """The header, then each photo; one that cannot be read is refused here and not sent."""
+        with self._lock:
+            self._stream += 1
+            self._again = deque(sorted(self._unanswered.items()))
+            self._sent = []
+            return self._requests(self._stream)
+
+    def _requests(self, stream: int) -> Iterator[pb.IngestRequest]:
         yield pb.IngestRequest(header=self._header)
-        index = 0
-        for position, source in enumerate(self._sources):
+        while (taken := self._take_source(stream)) is not None:
+            position, source = taken
             try:
                 data = source.load()
             except (InvalidImage, ResourceExhausted) as error:
                 item = IngestItem(source.label, "rejected", "", error.reason, error.message)
-                self._refused.append((position, item))
+                self._refuse(stream, position, item)
                 continue
-            self._sent[index] = (position, source.label)
-            index += 1
+            with self._lock:
+                if stream != self._stream:
+                    return
+                self._sent.append(position)
             yield pb.IngestRequest(file=wire.file_header(source.name, data))
             for chunk in streams.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)
+
+    def _take_source(self, stream: int) -> tuple[int, Source] | None:
+        """The next photo; None at the end, and for a stream that another one follows."""
+        with self._pulling:
+            with self._lock:
+                if stream != self._stream:
+                    return None
+                if self._again:
+                    return self._again.popleft()
+            taken = next(self._sources, None)
+            with self._lock:
+                if taken is None:
+                    return None
+                self._unanswered.update([taken])
+                if stream == self._stream:
+                    return taken
+                self._again.append(taken)
+                return None
+
+    def _refuse(self, stream: int, position: int, item: IngestItem) -> None:
+        with self._lock:
+            if stream == self._stream:
+                del self._unanswered[position]
+                self._refused.append((position, item))
 
     def take(self, response: pb.IngestResponse) -> bool:
         """Notes one answer; true for the last.
@@ -72,14 +117,18 @@ class PhotoUpload:
             BlindsightError: when it is about a photo that was not sent.
         """
         if response.WhichOneof("part") == "item":
-            index = response.item.index
-            if index not in self._sent:
-                raise BlindsightError(f"the keyholder answered for photo {index}, which was not sent")
-            position, label = self._sent.pop(index)
-            self._note(position, wire.item(response.item, label))
+            position, source = self._answered(response.item.index)
+            self._note(position, wire.item(response.item, source.label))
         while self._refused:
             self._note(*self._refused.popleft())
         return response.WhichOneof("part") == "summary"
+
+    def _answered(self, index: int) -> tuple[int, Source]:
+        with self._lock:
+            position = self._sent[index] if index < len(self._sent) else -1
+            if position not in self._unanswered:
+                raise BlindsightError(f"the keyholder answered for photo {index}, which was not sent")
+            return position, self._unanswered.pop(position)
 
     def _note(self, position: int, item: IngestItem) -> None:
         self._items.append((position, item))
@@ -98,20 +147,28 @@ class PhotoUpload:
 
 
 class VectorUpload:
-    """One ingest of vectors."""
+    """One ingest of vectors; a stream that was cut off is followed by another one with the rest of the rows.
+
+    Attributes:
+        repeatable: see `PhotoUpload`; rows without ids would be stored twice.
+    """
+
+    repeatable = False
 
     def __init__(self, collection: str, matrix: Matrix, ids: Sequence[str] | None) -> None:
         self._collection = collection
         self._matrix = matrix
         self._ids = ids
+        self._stored_before = 0  # this stream
         self._started = time.perf_counter()
         self.progress = IngestProgress(total=len(matrix))
 
     def requests(self) -> Iterator[pb.IngestRequest]:
-        """The header, then blocks of rows."""
-        yield pb.IngestRequest(header=pb.IngestHeader(collection=self._collection))
-        for block in vector_blocks(self._matrix, self._ids):
-            yield pb.IngestRequest(vectors=block)
+        """The header, then blocks of the rows that are not stored."""
+        done = self._stored_before = self.progress.stored
+        header = pb.IngestRequest(header=pb.IngestHeader(collection=self._collection))
+        left = vector_blocks(self._matrix[done:], self._ids[done:] if self._ids is not None else None)
+        return chain([header], (pb.IngestRequest(vectors=block) for block in left))
 
     def take(self, response: pb.IngestResponse) -> bool:
         """Notes one answer; true for the last."""
@@ -119,7 +176,10 @@ class VectorUpload:
         counts = response.summary if part == "summary" else response.progress
         if part in ("summary", "progress"):
             self.progress = replace(
-                self.progress, stored=counts.stored, duplicates=counts.duplicates, rejected=counts.rejected
+                self.progress,
+                stored=self._stored_before + counts.stored,
+                duplicates=counts.duplicates,
+                rejected=counts.rejected,
             )
         return part == "summary"
 

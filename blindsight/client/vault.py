@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import calls, combining, imaging, imports, verifying, wire
+from blindsight.client import combining, imaging, imports, verifying, wire
+from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.combining import CombineInput
 from blindsight.client.imaging import OperationInput, PictureInput
@@ -40,10 +42,8 @@ from blindsight.connections import (
     client_options,
 )
 from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.patience import PATIENCE_SECONDS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
-from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
-from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
@@ -54,6 +54,7 @@ def connect(
     *,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Vault:
     """Opens a vault and makes sure that its keyholder answers.
 
@@ -62,6 +63,8 @@ def connect(
         timeout_seconds: how long the keyholder may take to answer.
         keepalive_seconds: a connection on which nothing comes for so long, not even the answer to a ping, is
             lost, and its calls raise Unavailable; however long a call takes, its keyholder answers pings.
+        patience_seconds: how long the keyholder may be away, to restart, before calls raise Unavailable.
+            Until then they are made again: those that may be made twice, and those that it did not begin.
 
     Raises:
         InvalidArgument: when the address is none, or the keepalive is not between a second and a day.
@@ -80,17 +83,15 @@ def connect(
     except BaseException:
         channel.close()
         raise
-    return Vault(channel, target)
+    return Vault(Connection(channel, patience_seconds), target)
 
 
 class Vault:
     """An open connection; also a context manager.  Use `blindsight.connect`."""
 
-    def __init__(self, channel: grpc.Channel, address: str) -> None:
-        self._channel = channel
-        self._stub = KeyholderServiceStub(channel)
-        self._imports = ImportServiceStub(channel)
-        self._imaging = ImagingServiceStub(channel)
+    def __init__(self, connection: Connection, address: str) -> None:
+        self._connection = connection
+        self._stub = connection.keyholder
         self.address = address
 
     def __repr__(self) -> str:
@@ -106,7 +107,7 @@ class Vault:
 
     def close(self) -> None:
         """Closes the connection; running calls are cancelled."""
-        self._channel.close()
+        self._connection.close()
 
     def create_collection(
         self,
@@ -153,18 +154,18 @@ class Vault:
             channels=channels or "",
             size=_natural("size", size),
         )
-        with calls.translated():
-            answer = self._stub.CreateCollection(request, timeout=UNARY_SECONDS)
+        create = partial(self._stub.CreateCollection, request, timeout=UNARY_SECONDS)
+        answer = self._connection.repeat(create, safe=False)
         return self.collection(answer.collection.name)
 
     def collection(self, name: str) -> Collection:
         """A handle on a collection; whether it exists shows when it is used."""
-        return Collection(self._stub, self._imports, name)
+        return Collection(self._connection, name)
 
     def collections(self) -> list[CollectionInfo]:
         """All collections."""
-        with calls.translated():
-            answer = self._stub.ListCollections(pb.ListCollectionsRequest(), timeout=UNARY_SECONDS)
+        request = pb.ListCollectionsRequest()
+        answer = self._connection.repeat(lambda: self._stub.ListCollections(request, timeout=UNARY_SECONDS))
         return [wire.collection(one) for one in answer.collections]
 
     def delete_collection(self, name: str) -> None:
@@ -173,8 +174,8 @@ class Vault:
         Raises:
             NotFound: when there is none of that name.
         """
-        with calls.translated():
-            self._stub.DeleteCollection(pb.DeleteCollectionRequest(name=name))
+        request = pb.DeleteCollectionRequest(name=name)
+        self._connection.repeat(lambda: self._stub.DeleteCollection(request), safe=False)
 
     def verify(
         self,
@@ -212,7 +213,7 @@ class Vault:
             embedder=embedder or "",
             threshold=threshold,
         )
-        return verifying.verify(self._stub, header, a, b)
+        return verifying.verify(self._connection, header, a, b)
 
     def combine(
         self,
@@ -253,7 +254,7 @@ class Vault:
             image_mode=wire.image_mode(image_mode),
             insecure_small_keys=insecure_small_keys,
         )
-        return combining.combine(self._stub, header, inputs, progress)
+        return combining.combine(self._connection, header, inputs, progress)
 
     def filter(
         self,
@@ -286,7 +287,7 @@ class Vault:
             InvalidImage: when the picture is none.
             NotFound: for a photo that there is not, or that has no planes.
         """
-        return imaging.filtered(self._imaging, image, operations, scheme or "", border, colours, progress)
+        return imaging.filtered(self._connection, image, operations, scheme or "", border, colours, progress)
 
     def diff(
         self,
@@ -322,7 +323,7 @@ class Vault:
         settings = imaging.DifferenceSettings(
             mode, threshold, scheme or "", colours, _natural("key_bits", key_bits), server_views
         )
-        return imaging.difference(self._imaging, a, b, settings, progress)
+        return imaging.difference(self._connection, a, b, settings, progress)
 
     def imports(self) -> list[ImportInfo]:
         """All bulk ingests, the newest first.
@@ -330,16 +331,17 @@ class Vault:
         Raises:
             InvalidArgument: when the keyholder has no queue.
         """
-        return imports.listed(self._imports)
+        return imports.listed(self._connection)
 
     def get_import(self, import_id: str) -> Import:
         """A handle on a bulk ingest; whether it exists shows when it is used."""
-        return Import(self._imports, import_id)
+        return Import(self._connection, import_id)
 
     def status(self) -> VaultStatus:
         """The state of the three services."""
-        with calls.translated():
-            return wire.status(self._stub.GetStatus(pb.GetStatusRequest(), timeout=UNARY_SECONDS))
+        request = pb.GetStatusRequest()
+        ask = partial(self._stub.GetStatus, request, timeout=UNARY_SECONDS)
+        return wire.status(self._connection.repeat(ask))
 
 
 def _natural(name: str, value: int | None) -> int:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight import streams
-from blindsight.client import calls, inputs, uploads, wire
+from blindsight.client import inputs, uploads, wire
+from blindsight.client.calls import Connection
 from blindsight.client.models import Verification
 from blindsight.errors import InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VerifyInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
 
 
-def verify(stub: KeyholderServiceStub, header: pb.VerifyHeader, *compared: VerifyInput) -> Verification:
+def verify(connection: Connection, header: pb.VerifyHeader, *compared: VerifyInput) -> Verification:
     """Asks for one verification; everything is read and checked before anything is sent.
 
     Raises:
@@ -27,8 +27,8 @@ def verify(stub: KeyholderServiceStub, header: pb.VerifyHeader, *compared: Verif
         BlindsightError: what the keyholder raised.
     """
     parts = [part for one in compared for part in _parts(one)]
-    with calls.translated():
-        answer = stub.Verify(iter([pb.VerifyRequest(header=header), *parts]))
+    requests = [pb.VerifyRequest(header=header), *parts]
+    answer = connection.repeat(lambda: connection.keyholder.Verify(iter(requests)))
     return wire.verification(answer)
 
 

@@ -16,7 +16,7 @@ NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
     "Combine GetOriginal GetPlanes DeleteItems Repack GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
-    "ReportItems",
+    "ReportItems NoteTrial",
     "imaging": "Filter Diff",
     "evaluator": "Score Compare Combine Transform Difference Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "

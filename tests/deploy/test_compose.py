@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from blindsight.config import DRAIN_SECONDS
+from blindsight.shutdown import CLOSING_SECONDS
 from blindsight.trusted.keyholder.keyring import passphrase
 from blindsight.trusted.keyholder.settings import KeyholderSettings
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
@@ -104,6 +106,11 @@ def test_what_a_container_depends_on_is_healthy_first() -> None:
     for name in ("keyholder", "worker", "evaluator"):
         conditions = SERVICES[name]["depends_on"].values()
         assert all(one == {"condition": "service_healthy"} for one in conditions)
+
+
+def test_containers_are_given_the_time_that_their_drain_takes() -> None:
+    for service in SERVICES.values():
+        assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS + CLOSING_SECONDS
 
 
 def test_secrets_are_made_once_in_a_closed_folder_and_fit_each_other(tmp_path: Path) -> None:

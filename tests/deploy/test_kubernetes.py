@@ -11,6 +11,10 @@ import yaml
 from support import kustomize
 from support.kustomize import FOLDER, OVERLAYS, Manifest, containers, pod
 
+from blindsight.config import DRAIN_SECONDS
+from blindsight.health import LIVENESS, READINESS
+from blindsight.shutdown import CLOSING_SECONDS
+
 TRUSTED, UNTRUSTED = "blindsight-trusted", "blindsight-untrusted"
 PORTS = {"keyholder": 7420, "evaluator": 7421, "storage": 7422, "rabbitmq": 5672}
 ZONES = {
@@ -115,7 +119,22 @@ def test_every_container_has_requests_limits_and_probes(manifests: tuple[Manifes
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 assert probe in container, (name, probe)
             if name in {"keyholder", "evaluator", "storage"}:
-                assert container["livenessProbe"]["grpc"]["port"] == PORTS[name]
+                asked = {
+                    kind: container[f"{kind}Probe"]["grpc"] for kind in ("startup", "liveness", "readiness")
+                }
+                alive = {"port": PORTS[name], "service": LIVENESS}
+                assert asked == {
+                    "startup": alive,
+                    "liveness": alive,
+                    "readiness": alive | {"service": READINESS},
+                }
+
+
+def test_pods_are_given_the_time_that_their_drain_takes(manifests: tuple[Manifest, ...]) -> None:
+    for workload in workloads(manifests).values():
+        about = pod(workload)
+        assert about is not None
+        assert about["terminationGracePeriodSeconds"] > DRAIN_SECONDS + CLOSING_SECONDS
 
 
 def test_every_workload_has_a_disruption_budget_that_finds_it(manifests: tuple[Manifest, ...]) -> None:

@@ -12,26 +12,25 @@ from secrets import token_bytes
 import numpy as np
 import pytest
 from support.broker import Broker
+from support.bulk import BulkServices
 from support.certificates import self_signed
 from support.dashboards import FILES, Query, load, queries
 from support.metrics import free_ports
 from support.photos import encoded, photo
 from support.prometheus import Prometheus
-from support.services import Services, wait_until
+from support.services import wait_until
 
 import blindsight
-from blindsight.ciphertext import SEALED_MAGIC
 from blindsight.client import Collection, Vault
 from blindsight.errors import BlindsightError, NotFound
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.trusted.queues import Consumer, Message, Queue, open_queue
 
 pytestmark = pytest.mark.timeout(400)
 
 ENOUGH_SECONDS = 120
 DIMENSION = 16
 VECTORS = np.random.default_rng(3).normal(size=(40, DIMENSION)).astype(np.float32)
-DEPLOYED = {"keyholder": 9101, "evaluator": 9102, "storage": 9103}
+DEPLOYED = {"keyholder": 9101, "evaluator": 9102, "storage": 9103, "worker": 9104}
 QUERIES = [query for file in FILES for query in queries(load(file))]
 
 
@@ -55,26 +54,27 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]
 def observed(broker: tuple[str, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """All of them under load, until every panel has had its data or time is up."""
     ports = dict(zip(DEPLOYED, free_ports(len(DEPLOYED)), strict=True))
-    settings = {name: {"metrics_port": str(port)} for name, port in ports.items()}
-    services = Services(tmp_path_factory.mktemp("services"), settings=settings)
+    settings = {name: {"metrics_port": str(port)} for name, port in ports.items() if name != "worker"}
+    folder = tmp_path_factory.mktemp("services")
+    services = BulkServices(folder, settings=settings, queue_url=broker[0], cheap_keys=False)
     targets = {f"{name}:{DEPLOYED[name]}": port for name, port in ports.items()}
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), {**targets, "rabbitmq:15692": broker[1]})
     try:
         prometheus.start()
         services.start()
-        with blindsight.connect(services.address()) as vault, open_queue(broker[0]) as queue:
-            _work(prometheus, vault, queue)
+        services.worker(metrics_port=str(ports["worker"]), linger_seconds="0")
+        with blindsight.connect(services.address()) as vault:
+            _work(prometheus, vault)
         yield prometheus
     finally:
         prometheus.stop()
         services.stop()
 
 
-def _work(prometheus: Prometheus, vault: Vault, queue: Queue) -> None:
+def _work(prometheus: Prometheus, vault: Vault) -> None:
     """Rounds of everything that is done with a vault, so that all that is measured grows."""
     collections = [_collection(vault, name) for name in PARAMETER_SETS]
     photos = vault.create_collection("photos", embedder="pixels", dimension=64)
-    consumer = queue.consumer(prefetch=1)
     deadline = time.monotonic() + ENOUGH_SECONDS
     waiting = QUERIES
     while waiting and time.monotonic() < deadline:
@@ -84,7 +84,7 @@ def _work(prometheus: Prometheus, vault: Vault, queue: Queue) -> None:
             vault.combine([np.array([[1, 2]]), np.array([[3, 4]])], weights=[1, -1], scheme=scheme)
         photos.ingest([(f"{time.monotonic()}.png", encoded(photo("coins"), "PNG"))])
         photos.search(photo("coins"), k=1)
-        _queue_round(queue, consumer)
+        photos.ingest_bulk([_another_photo(), ("notes.txt", b"no photo")])
         _refused(vault)
         waiting = [query for query in waiting if not prometheus.numbers(query.expression)]
 
@@ -104,13 +104,11 @@ def _use(vault: Vault, collection: Collection) -> None:
     vault.verify(VECTORS[0], VECTORS[1], scheme=scheme, parameter_set=parameters.name)
 
 
-def _queue_round(queue: Queue, consumer: Consumer) -> None:
-    """Two messages: one is done, one is given up."""
-    for settle in ("ack", "reject"):
-        queue.publish(Message(token_bytes(16), token_bytes(16), SEALED_MAGIC + token_bytes(100)))
-        delivery = consumer.take(10)
-        assert delivery is not None
-        assert delivery.ack() if settle == "ack" else delivery.reject("a test")
+def _another_photo() -> tuple[str, bytes]:
+    """One that is not in the collection yet."""
+    image = photo("coffee").copy()
+    image.putpixel((0, 0), (*token_bytes(3),))
+    return "coffee.png", encoded(image, "PNG")
 
 
 def _refused(vault: Vault) -> None:
@@ -164,11 +162,10 @@ def test_every_alert_is_evaluated_says_what_to_do_and_only_those_with_a_cause_ar
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert set(rule["annotations"]) == {"summary", "description", "runbook"}
     on = {rule["name"] for rule in rules if rule["alerts"]}
-    # No worker runs here, the load puts messages to the dead letters; the disk is the machine's.
-    assert on - {"DiskLow", "DiskNearlyFull"} == {"NoWorker", "DeadLetters"}
+    # The load puts messages to the dead letters; the disk is the machine's.
+    assert on - {"DiskLow", "DiskNearlyFull"} == {"DeadLetters"}
 
 
 def test_all_that_is_deployed_is_scraped(observed: Prometheus) -> None:
-    """The job of workers, of which there are none, has no target; its alert says so."""
     up = {one["metric"]["job"]: one["value"][1] for one in observed.ask("query", query="up")["result"]}
     assert up == dict.fromkeys([*DEPLOYED, "rabbitmq", "rabbitmq-queues", "prometheus"], "1")

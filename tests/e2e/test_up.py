@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command import Terminal, Up, run, started
-from support.metrics import free_ports, value
+from support.metrics import free_ports, scrape, value
 from support.services import Services, wait_until
 
 import blindsight
@@ -272,16 +272,23 @@ def damage(path: Path) -> None:
 
 
 def test_metrics_are_served_where_the_start_says(home):
-    ports = free_ports(3)
-    names = ("keyholder", "evaluator", "storage")
-    with Up(home, "--metrics-port", str(ports[0])) as up:
+    ports = free_ports(5)
+    names = ("keyholder", "evaluator", "storage", "worker-1", "worker-2")
+    with Up(home, "--metrics-port", str(ports[0]), "--workers", "2") as up:
         assert best(up.address) == "3"
-        for name, port in zip(names, ports, strict=True):
+        told = [*(up.ready["services"][name] for name in names[:3]), *up.ready["workers"]]
+        for name, port, one in zip(names, ports, told, strict=True):
             url = f"http://127.0.0.1:{port}/metrics"
-            assert up.ready["services"][name]["metrics"] == url
+            assert one["metrics"] == url
             (line,) = (line for line in up.lines if f"✓ {name}" in line)
             assert line.endswith(f" {url}\n")
+            assert value(port, "process_start_time_seconds") > 0
+        for port in ports[:3]:
             assert value(port, "grpc_server_handled_total", grpc_code="OK") > 0
+        assert {one.name for one in scrape(ports[4])} >= {
+            "blindsight_worker_items",
+            "blindsight_memory_bytes",
+        }
 
 
 def test_without_being_asked_for_no_metrics_are_served(first_life):
@@ -339,6 +346,7 @@ def test_a_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path):
         (["--data", "{tmp}/data", "--host", "no.such.host.invalid", "--insecure"], 1, "cannot listen on"),
         (["--data", "{tmp}/data", "--port", "-1"], 2, "--port"),
         (["--data", "{tmp}/data", "--port", "9101", "--metrics-port", "9100"], 2, "of which --port is 9101"),
+        (["--data", "{tmp}/data", "--metrics-port", "65533"], 2, "65533 to 65536, want ports up to 65535"),
         ([], 2, "Missing option '--data'"),
     ],
 )

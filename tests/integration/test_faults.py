@@ -12,8 +12,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
-from support.photos import encoded
+from support.photos import small_photo
 from support.services import Services, wait_until
 
 from blindsight.client import Collection, SearchAnswer, Vault
@@ -50,12 +49,6 @@ def compare(answer: SearchAnswer, rows: range) -> None:
         scores = np.sort(GALLERY @ GALLERY[row])[::-1][:5]
         assert hits[0].id == str(row)
         np.testing.assert_allclose([hit.score for hit in hits], scores, atol=bound)
-
-
-def small_photo(seed: int) -> bytes:
-    """A picture of coloured squares, of which no two seeds have the same."""
-    squares = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-    return encoded(Image.fromarray(squares).resize((48, 48), Image.Resampling.NEAREST), "PNG")
 
 
 def in_thread(work: Callable[[], object]) -> Future[object]:

@@ -35,7 +35,8 @@ def storage(tmp_path: Path):
 
 
 def test_a_service_that_serves_is_healthy_and_one_that_is_gone_is_not(storage: Process) -> None:
-    assert health(storage.address) == (0, "")
+    for name in ([], ["readiness"], ["liveness"]):
+        assert health(storage.address, *name) == (0, "")
     assert storage.stop() == 0
     code, line = health(storage.address)
     assert (code, line) == (1, f"blindsight health: {storage.address} does not answer: UNAVAILABLE")
@@ -47,7 +48,7 @@ def test_what_answers_without_serving_is_not_healthy() -> None:
         code, line = health(address)
     assert code == 1
     assert line.startswith(f"blindsight health: {address} does not answer")
-    assert health() == (1, "blindsight health: 0 arguments, want one: HOST:PORT")
+    assert health() == (1, "blindsight health: 0 arguments, want HOST:PORT, and liveness or readiness")
 
 
 def catches_sigterm(process: subprocess.Popen[str]) -> bool:

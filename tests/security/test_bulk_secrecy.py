@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
@@ -102,20 +103,49 @@ def test_who_is_no_worker_of_this_key_set_cannot_report(bulk, vault, token):
     shown = [] if token is None else [(TOKEN_KEY, token)]
     if token == "another owner's":
         shown = WorkerAccess(keys.create()).metadata()
-    with pytest.raises(grpc.RpcError) as refused:
-        report(bulk, job, shown)
-    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert job.info().done == 0
+    for call in (report, note_trial):
+        with pytest.raises(grpc.RpcError) as refused:
+            call(bulk, job, shown)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert job.info().done == bulk.deaths(0) == 0
+
+
+def shown_by_a_worker(bulk):
+    """The metadata of a worker of the services' key set."""
+    settings = bulk.worker_settings()
+    secret = passphrase.from_file(Path(settings["passphrase_file"]))
+    return WorkerAccess(keyfile.read(Path(settings["key_file"]), secret)).metadata()
 
 
 def test_a_worker_of_this_key_set_may_report(bulk, vault):
     job = vault.create_collection("believed").ingest_bulk(PHOTOS[:1])
-    settings = bulk.keyholder_settings("keyholder")
-    secret = passphrase.from_file(bulk.folder / "keyholder.passphrase")
-    opened = keyfile.read(bulk.folder / "keyholder" / "keys.bsky", secret)
-    assert settings["passphrase_file"] == str(bulk.folder / "keyholder.passphrase")
-    report(bulk, job, WorkerAccess(opened).metadata())
-    assert job.info().done == 1
+    shown = shown_by_a_worker(bulk)
+    note_trial(bulk, job, shown)
+    assert bulk.deaths(0) == 1
+    report(bulk, job, shown)
+    assert (job.info().done, bulk.deaths(0)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"trial_id": b"short"}, "trial_id has 5 bytes, want 16"),
+        ({"state": pb.TRIAL_STATE_UNSPECIFIED}, "trial state 0, want one of"),
+        ({"state": 99}, "trial state 99, want one of"),
+    ],
+)
+def test_a_trial_that_is_none_is_refused(bulk, vault, wrong, said):
+    job = vault.create_collection(f"trials {said}").ingest_bulk(PHOTOS[:1])
+    with pytest.raises(grpc.RpcError, match=said):
+        note_trial(bulk, job, shown_by_a_worker(bulk), **wrong)
+
+
+def note_trial(bulk, job, shown, **wrong) -> None:
+    about = {"job_id": bytes.fromhex(job.import_id), "trial_id": bytes(16), "state": pb.TRIAL_STATE_BEGUN}
+    with grpc.insecure_channel(bulk.address()) as channel:
+        ImportServiceStub(channel).NoteTrial(
+            pb.NoteTrialRequest(**{**about, **wrong}), metadata=shown, timeout=10
+        )
 
 
 def report(bulk, job, shown) -> None:

@@ -16,8 +16,9 @@ from blindsight.columns import Layout
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.residues import full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
-from blindsight.trusted.keyholder import schemes, seal
+from blindsight.trusted.keyholder import schemes
 from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.keyholder.schemes import seal
 from blindsight.untrusted.evaluator.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
+
+import psutil
 
 from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.keyholder.jobs.settings import QueueSettings
-from blindsight.trusted.queues import Settings, open_queue
-from support.services import Process, Services
+from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyholder.settings import KEY_FILE_NAME
+from blindsight.trusted.queues import Queue, Settings, open_queue
+from support.services import Process, Services, variables
 from support.storage import Client
 
+TEMPLATE = Path(__file__).with_name("worker_template.py")
 # Short enough that a test need not wait long for what a killed worker held.
 SILENCE_SECONDS = 2
 
@@ -26,15 +36,29 @@ class BulkServices(Services):
     Args:
         queue_url: of the queue; empty for one in a file of this folder.
         queue: settings of the queue beside the name.
+        cheap_keys: start with a key file whose passphrase is cheap to try, as each process of a test does.
     """
 
     queue_url: str = ""
     queue: dict[str, str] = field(default_factory=dict)
+    cheap_keys: bool = True
     workers: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.queue_url = self.queue_url or f"embedded:{self.folder / 'queue.db'}"
-        self.settings = {**self.settings, "keyholder": {**self._queue_settings(), "workers": "1"}}
+        own = {**self.settings.get("keyholder", {}), **self._queue_settings(), "workers": "1"}
+        self.settings = {**self.settings, "keyholder": own}
+
+    def start(self) -> BulkServices:
+        """Starts the three services."""
+        if self.cheap_keys:
+            data, secret = (self.folder / name for name in ("keyholder", "keyholder.passphrase"))
+            data.mkdir()
+            passphrase.generate(secret)
+            with patch.object(keyfile, "SCRYPT_N", 1 << 10):
+                keyfile.write(data / KEY_FILE_NAME, keys.create(), passphrase.from_file(secret))
+        super().start()
+        return self
 
     def _queue_settings(self) -> dict[str, str]:
         return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}
@@ -48,7 +72,7 @@ class BulkServices(Services):
         """Settings of a worker of these services."""
         keyholder = self.keyholder_settings("keyholder")
         return {
-            "key_file": str(Path(keyholder["data"]) / "keys.bsky"),
+            "key_file": str(Path(keyholder["data"]) / KEY_FILE_NAME),
             "passphrase_file": keyholder["passphrase_file"],
             "keyholder_address": self.address("keyholder"),
             "storage_address": self.address("storage"),
@@ -61,11 +85,77 @@ class BulkServices(Services):
 
     def worker(self, **settings: str) -> Process:
         """Starts a worker."""
+        process = self.launch_worker(**settings)
+        process.ready()
+        return process
+
+    def launch_worker(self, **settings: str) -> Process:
+        """Starts a worker, and does not wait until it is ready."""
         own = self.worker_settings(**settings)
         process = Process("worker", own, self.folder / "worker.log", extra=self.extra)
-        process.start()
+        process.launch()
         self.workers.append(process)
         return process
+
+    @contextmanager
+    def quick_workers(self, **settings: str) -> Iterator[Callable[[], psutil.Process]]:
+        """Starts many workers with the same settings, without the time that imports take."""
+        own = {**self.worker_settings(**settings), "die_with_parent": "true"}
+        environment = json.dumps(variables("worker", own)) + "\n"
+        with (self.folder / "worker.log").open("ab") as log:
+            template = subprocess.Popen(
+                [sys.executable, TEMPLATE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+        def start() -> psutil.Process:
+            assert template.stdin is not None
+            assert template.stdout is not None
+            template.stdin.write(environment)
+            template.stdin.flush()
+            return psutil.Process(json.loads(template.stdout.readline())["process_id"])
+
+        with template:
+            yield start
+            template.kill()
+
+    def restart_keyholder(self, **settings: str) -> None:
+        """Stops it, and starts it with these settings beside or instead of those that it had."""
+        keyholder = self["keyholder"]
+        keyholder.stop()
+        keyholder.environment |= settings
+        keyholder.start()
+
+    @contextmanager
+    def another_queue(self, **settings: str) -> Iterator[None]:
+        """Keyholder and workers have another queue until the end of the block.
+
+        Args:
+            settings: of the queue.
+        """
+        before = self.queue_url, self.queue
+        name = f"test.{os.urandom(6).hex()}"
+        if self.at_broker:
+            self.queue = {**self.queue, "queue_name": name, **settings}
+        else:
+            self.queue_url, self.queue = f"embedded:{self.folder / name}", {**self.queue, **settings}
+        had = {**self["keyholder"].environment}
+        self.restart_keyholder(**self._queue_settings())
+        try:
+            yield
+        finally:
+            self.stop_workers()
+            self.queue_url, self.queue = before
+            self["keyholder"].environment = had
+            self.restart_keyholder()
+
+    @property
+    def at_broker(self) -> bool:
+        """Whether the queue is at a broker."""
+        return self.queue_url.startswith("amqp")
 
     def stop_workers(self) -> None:
         """SIGTERM to all of them."""
@@ -83,16 +173,28 @@ class BulkServices(Services):
             answer = client.stub.ListCollections(storage_pb2.ListCollectionsRequest())
         return sum(one.items for one in answer.collections)
 
+    def open_queue(self) -> Queue:
+        """The queue, for a test to look at."""
+        return open_queue(self.queue_url, self.opened_with)
+
     def held(self) -> int | None:
         """Messages that workers have; None where the queue does not tell."""
-        with open_queue(self.queue_url, self.opened_with) as queue:
+        with self.open_queue() as queue:
             return queue.depth().unacknowledged
+
+    def deaths(self, number: int) -> int:
+        """Trials of item `number` of any job that have no end yet."""
+        query = "SELECT COUNT(*) FROM trials WHERE number = ?"
+        return self._account(query, number)
 
     def reported(self) -> int:
         """Items that the account has as stored, read from its file while the keyholder may be stopped."""
+        return self._account("SELECT SUM(done) FROM jobs")
+
+    def _account(self, query: str, *values: int) -> int:
         path = self.folder / "keyholder" / "jobs.db"
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            return db.execute("SELECT TOTAL(done) FROM jobs").fetchone()[0]
+            return db.execute(query, values).fetchone()[0] or 0
 
 
 def assert_holds(collection: Collection, photos: Sequence[tuple[str, bytes]]) -> None:

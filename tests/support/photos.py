@@ -6,6 +6,7 @@ import io
 import zlib
 from functools import cache
 
+import numpy as np
 from PIL import Image
 from skimage import data
 
@@ -59,3 +60,9 @@ def many(count: int, size: int = 96) -> list[tuple[str, bytes]]:
         image.putpixel((0, 0), (number % 256, number // 256, 77))
         made.append((f"canary-name-{number:04}.png", encoded(image, "PNG", compress_level=1)))
     return made
+
+
+def small_photo(seed: int) -> bytes:
+    """A picture of coloured squares, of which no two seeds have the same."""
+    squares = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return encoded(Image.fromarray(squares).resize((48, 48), Image.Resampling.NEAREST), "PNG")

@@ -19,6 +19,10 @@ from support.servers import free_ports, require
 from support.services import wait_until
 
 CONFIGURATION = DEPLOY / "prometheus"
+# What is found by its name when it is deployed, and stands at one port here: name and port.
+_DISCOVERED = re.compile(
+    r"dns_sd_configs:\n +- names: \[(\w+)\]\n +type: A\n +port: (\d+)\n +refresh_interval: \d+s"
+)
 
 
 def promtool(*arguments: str | Path) -> str:
@@ -43,6 +47,7 @@ class Prometheus:
         (self.port,) = free_ports(1)
         shutil.copytree(CONFIGURATION / "rules", folder / "rules")
         text = (CONFIGURATION / "prometheus.yml").read_text()
+        text = _DISCOVERED.sub(r'static_configs:\n      - targets: ["\1:\2"]', text)
         for deployed, port in {**targets, "localhost:9090": self.port}.items():
             assert f'"{deployed}"' in text
             text = text.replace(f'"{deployed}"', f'"127.0.0.1:{port}"')

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ MODULES = {
     "worker": "blindsight.trusted.worker",
 }
 START_SECONDS = 60
+# Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
+PATIENCE_SECONDS = 5
 STOP_SECONDS = 20
 
 
@@ -57,23 +59,33 @@ class Process:
     popen: subprocess.Popen[str] | None = None
     address: str = ""
     extra: dict[str, str] = field(default_factory=dict)  # variables that are no settings
+    within: Sequence[str] = ()  # a command that runs it
 
     def start(self) -> str:
         """Starts it and waits for its ready line; a restart takes the same port.
 
         Call it in the main thread: the service ends when the thread that started it does.
         """
-        settings = {**self.environment, "die_with_parent": "true"}
+        self.launch()
+        return self.ready()
+
+    def launch(self) -> None:
+        """Starts it and does not wait; see `start`."""
+        settings = {"patience_seconds": str(PATIENCE_SECONDS), **self.environment, "die_with_parent": "true"}
         if self.address:
             settings["address"] = self.address
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", MODULES[self.name]],
+                [*self.within, sys.executable, "-m", MODULES[self.name]],
                 env=variables(self.name, settings) | self.extra,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
+
+    def ready(self) -> str:
+        """Waits for the ready line; returns the address in it."""
+        assert self.popen is not None
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         if not line:
@@ -95,19 +107,20 @@ class Process:
         """kill -9."""
         assert self.popen is not None
         self.popen.kill()
-        self._reap()
+        self.wait()
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         if self.popen is None or self.popen.poll() is not None:
-            return self._reap()
+            return self.wait()
         self.popen.send_signal(signal.SIGTERM)
-        return self._reap()
+        return self.wait()
 
-    def _reap(self) -> int:
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Waits for its end; returns the exit code."""
         if self.popen is None:
             return 0
-        code = self.popen.wait(STOP_SECONDS)
+        code = self.popen.wait(seconds)
         if self.popen.stdout is not None:
             self.popen.stdout.close()
         return code
@@ -127,6 +140,7 @@ class Services:
         settings: by service, beside those that it needs.
         extra: variables of every service that are no settings.
         way: (client, server, server's address) -> the address that the client is given.
+        within: by service, a command that runs it.
     """
 
     folder: Path
@@ -134,6 +148,7 @@ class Services:
     extra: dict[str, str] = field(default_factory=dict)
     way: Callable[[str, str, str], str] = direct
     processes: dict[str, Process] = field(default_factory=dict)
+    within: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def start(self) -> Services:
         """Starts all three, in the order in which they need each other."""
@@ -161,7 +176,8 @@ class Services:
     def _start(self, name: str, environment: dict[str, str]) -> None:
         data = self.folder / name
         own = {"data": str(data), **environment, **self.settings.get(name, {})}
-        self.processes[name] = Process(name, own, self.folder / f"{name}.log", extra=self.extra)
+        log, within = self.folder / f"{name}.log", self.within.get(name, ())
+        self.processes[name] = Process(name, own, log, extra=self.extra, within=within)
         self.processes[name].start()
 
     def address(self, name: str = "keyholder") -> str:

@@ -14,6 +14,7 @@ import grpc.aio
 from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.server import Service, check_bind
+from blindsight.shutdown import Shutdown
 from blindsight.trusted.keyholder.jobs import servicer as imports
 from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
@@ -62,23 +63,25 @@ def _lock(folder: Path) -> None:
 
 
 async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
-    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
-    evaluator = EvaluatorClient(settings.evaluator_address, settings.keepalive_seconds)
+    storage = StorageClient(settings.storage_address, *settings.connection)
+    evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
     keyholder = Keyholder(
         opened, storage, evaluator, settings.workers, settings.data, settings.combine_seconds
     )
     try:
         if settings.queue_url:
             store = JobStore(settings.jobs_file)
-            await keyholder.open_imports(store, partial(open_queue, settings.queue_url, settings.queue))
+            opened_queue = partial(open_queue, settings.queue_url, settings.queue)
+            await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
         await keyholder.start()
         service = Service(
             [SERVICE_NAME, imports.SERVICE_NAME, processing.SERVICE_NAME],
             lambda server: _register(keyholder, server),
             settings.keepalive_seconds,
-            on_drain=keyholder.stop_watching,
+            on_drain=keyholder.drain,
         )
-        await service.run(settings.address, insecure=settings.insecure)
+        shutdown = Shutdown(settings.drain_seconds)
+        await service.run(settings.address, shutdown, insecure=settings.insecure)
     finally:
         await keyholder.close()
 

@@ -15,8 +15,9 @@ import numpy as np
 import blindsight
 from blindsight import logs, processes
 from blindsight.columns import Floats
-from blindsight.errors import BlindsightError, InvalidArgument, NotFound
+from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFound
 from blindsight.planes import Integers
+from blindsight.streams import until
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.repack import Repack, RepackProgress, worthwhile
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
@@ -86,14 +87,19 @@ class Keyholder:
         )
         self._background: dict[str, asyncio.Task[None]] = {}
         self._bulk: BulkIngest | None = None
+        self._stopping = asyncio.Event()
 
-    async def open_imports(self, store: JobStore, open_queue: Callable[[], Queue]) -> None:
+    async def open_imports(
+        self, store: JobStore, open_queue: Callable[[], Queue], keep_jobs_days: float
+    ) -> None:
         """Has bulk ingest from now on; account and queue are closed with the keyholder.
 
         Raises:
             InvalidArgument, DataLoss: when the queue is not as it must be; one that is away is waited for.
         """
-        make = partial(Imports, self.keys, self.vault, store, after_import=self._after_write)
+        make = partial(
+            Imports, self.keys, self.vault, store, after_import=self._after_write, keep_days=keep_jobs_days
+        )
         self._bulk = BulkIngest(store, open_queue, make)
         await self._bulk.start()
 
@@ -115,10 +121,11 @@ class Keyholder:
         """Warms the workers."""
         await self._crypto.warm()
 
-    def stop_watching(self) -> None:
-        """Ends the streams that would go on as long as an import does."""
+    def drain(self) -> None:
+        """Ends the streams that would go on as long as their callers do: what came is stored and answered."""
+        self._stopping.set()
         if self._bulk is not None:
-            self._bulk.stop_watching()
+            self._bulk.drain()
 
     async def close(self) -> None:
         """Ends background work between two transactions, then workers and connections."""
@@ -136,16 +143,24 @@ class Keyholder:
     ) -> AsyncIterator[ItemResult]:
         """See `Ingest.photos`."""
         collection = await self.vault.get(name)
-        async for result in self._ingest(collection, planes=planes, halo=halo).photos(photos):
+        coming = until(self._stopping, photos)
+        async for result in self._ingest(collection, planes=planes, halo=halo).photos(coming):
             yield result
         self._after_write(collection)
+        self._unless_stopping()
 
     async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
         """See `Ingest.vectors`."""
         collection = await self.vault.get(name)
-        async for progress in self._ingest(collection).vectors(blocks):
+        async for progress in self._ingest(collection).vectors(until(self._stopping, blocks)):
             yield progress
         self._after_write(collection)
+        self._unless_stopping()
+
+    def _unless_stopping(self) -> None:
+        """Tells a caller whose stream was not read to its end."""
+        if self._stopping.is_set():
+            raise Draining("the keyholder is stopping; what it has answered is done, send the rest again")
 
     def _ingest(self, collection: OpenCollection, *, planes: bool = False, halo: int = 0) -> Ingest:
         return Ingest(
@@ -252,6 +267,7 @@ class Keyholder:
         collection = await self.vault.get(name)
         async for progress in self._repack().run(collection):
             yield progress
+            self._unless_stopping()
         self._prepare(collection)
 
     def _repack(self) -> Repack:

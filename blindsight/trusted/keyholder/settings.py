@@ -20,6 +20,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
         passphrase_file: opens the key file.
         create_keys: make a key file where there is none.
         combine_seconds: a weighted sum that would take longer, by an estimate, is refused.
+        keep_jobs_days: bulk ingests that ended so long ago are forgotten, see `jobs.retention`; 0 keeps them.
         workers: processes that encrypt, decrypt and embed.
     """
 
@@ -30,6 +31,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     passphrase_file: Path
     create_keys: bool = False
     combine_seconds: float = Field(default=1800.0, gt=0)
+    keep_jobs_days: float = Field(default=30.0, ge=0)
     workers: int = Field(default_factory=cores, ge=1)
 
     @property

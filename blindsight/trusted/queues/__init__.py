@@ -6,7 +6,7 @@ A queue is one module here and one row in `QUEUES`; the suite over `Queue` then 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
 from blindsight.errors import InvalidArgument
@@ -67,6 +67,16 @@ class Consumer(Protocol):
             Unavailable: when nothing came because the queue cannot be reached; it is tried again meanwhile.
         """
 
+    def take_some(self, seconds: float, most: int) -> Sequence[Delivery]:
+        """The next message, and with it those that are there at once, `most` in all.
+
+        Raises:
+            Unavailable: as `take`.
+        """
+
+    def ack_all(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """Acknowledges deliveries of this consumer, for little more than the cost of one."""
+
     def close(self) -> None:
         """Gives back what was not settled."""
 
@@ -80,11 +90,13 @@ class Queue(Protocol):
     All methods raise Unavailable when the queue cannot be reached and DataLoss when it is damaged.
     """
 
-    def publish(self, message: Message) -> None:
-        """Returns when the message is durable; after an error other than ResourceExhausted it may be, too.
+    def publish(self, *messages: Message) -> int:
+        """Returns how many of the messages, the first of them, are durable: fewer when the queue got full.
+
+        After an error other than ResourceExhausted some may be durable, too.
 
         Raises:
-            ResourceExhausted: when the queue or its disk is full; nothing of the message is kept.
+            ResourceExhausted: when the queue or its disk is full; nothing of the messages is kept.
         """
 
     def consumer(self, prefetch: int) -> Consumer:

@@ -6,9 +6,9 @@ messages of live processes away, since there are no leases; it has no counts of 
 letters, no bound; a publisher does not wake another process's consumer for ten seconds; and it unpickles
 what it finds in its file.
 
-Write-ahead log, synchronous FULL: every change is one transaction and one flush.  A consumer is a row with
-a lease that a thread renews.  Whoever takes or counts messages first gives back those of consumers whose
-lease ran out, so a killed process needs nobody to clean up after it.
+Write-ahead log, synchronous FULL: every call that changes something is one transaction and one flush.  A
+consumer is a row with a lease that a thread renews.  Whoever takes or counts messages first gives back those
+of consumers whose lease ran out, so a killed process needs nobody to clean up after it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import and_
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 from blindsight import logs
 from blindsight.errors import BlindsightError, InvalidArgument, ResourceExhausted
+from blindsight.trusted.queues import Delivery
 from blindsight.trusted.queues.database import Database
 from blindsight.trusted.queues.messages import (
     DeadLetter,
@@ -50,21 +53,35 @@ class EmbeddedQueue:
         self._database = Database(_path(url))
         self._consumers: list[EmbeddedConsumer] = []
 
-    def publish(self, message: Message) -> None:
-        self._database.require_disk(len(message.body))
+    def publish(self, *messages: Message) -> int:
+        sizes = [len(message.body) for message in messages]
+        self._database.require_disk(sum(sizes))
         with self._database.transaction() as db:
-            self._require_room(db, len(message.body))
-            number = db.execute(
-                "INSERT INTO messages (message_id, job_id, size_bytes) VALUES (?, ?, ?)",
-                (message.message_id, message.job_id, len(message.body)),
-            ).lastrowid
-            db.execute("INSERT INTO bodies VALUES (?, ?)", (number, message.body))
+            count = self._room(db, sizes)
+            for message in messages[:count]:
+                number = db.execute(
+                    "INSERT INTO messages (message_id, job_id, size_bytes) VALUES (?, ?, ?)",
+                    (message.message_id, message.job_id, len(message.body)),
+                ).lastrowid
+                db.execute("INSERT INTO bodies VALUES (?, ?)", (number, message.body))
+        return count
 
-    def _require_room(self, db: sqlite3.Connection, size_bytes: int) -> None:
-        """Counts what waits; like RabbitMQ it does not count what workers have."""
-        row = db.execute("SELECT COUNT(*), TOTAL(size_bytes) FROM waiting").fetchone()
-        if row[0] >= self._settings.max_messages or row[1] + size_bytes > self._settings.max_bytes:
+    def _room(self, db: sqlite3.Connection, sizes_bytes: Sequence[int]) -> int:
+        """How many of these fit; like RabbitMQ the bounds count what waits, and not what workers have.
+
+        Raises:
+            ResourceExhausted: when there is none for the first.
+        """
+        messages, total = db.execute("SELECT COUNT(*), TOTAL(size_bytes) FROM waiting").fetchone()
+        count = 0
+        for size_bytes in sizes_bytes:
+            total += size_bytes
+            if messages + count >= self._settings.max_messages or total > self._settings.max_bytes:
+                break
+            count += 1
+        if sizes_bytes and not count:
             raise ResourceExhausted(self._settings.full)
+        return count
 
     def consumer(self, prefetch: int) -> EmbeddedConsumer:
         made = EmbeddedConsumer(self._database, self._settings, prefetch)
@@ -82,21 +99,15 @@ class EmbeddedQueue:
             return [DeadLetter(*row) for row in db.execute(query, {"job": job_id})]
 
     def requeue(self, job_id: bytes, message_id: bytes | None = None) -> int:
-        moved = 0
         with self._database.transaction() as db:
-            for number, size_bytes in _dead_of(db, job_id, message_id):
-                try:
-                    self._require_room(db, size_bytes)
-                except ResourceExhausted:
-                    if not moved:
-                        raise
-                    break
+            dead = _dead_of(db, job_id, message_id)
+            moved = self._room(db, [size_bytes for _, size_bytes in dead])
+            for number, _ in dead[:moved]:
                 db.execute(
                     "UPDATE messages SET dead_reason = NULL, dead_unix_seconds = NULL, deliveries = 0 "
                     "WHERE number = ?",
                     (number,),
                 )
-                moved += 1
         return moved
 
     def drop(self, job_id: bytes, message_id: bytes | None = None) -> int:
@@ -150,15 +161,19 @@ class EmbeddedConsumer:
         self._renewer.start()
 
     def take(self, seconds: float) -> EmbeddedDelivery | None:
+        taken = self.take_some(seconds, 1)
+        return taken[0] if taken else None
+
+    def take_some(self, seconds: float, most: int) -> list[EmbeddedDelivery]:
         deadline = time.monotonic() + seconds
         while True:
             with self._turn:
-                taken = self._claim() if self._may_claim() else None
-            if taken is not None:
+                taken = self._claim(most) if self._may_claim() else []
+            if taken:
                 return taken
             remaining = deadline - time.monotonic()
             if remaining <= 0 or self._closing.wait(min(POLL_SECONDS, remaining)):
-                return None
+                return []
 
     def _may_claim(self) -> bool:
         """Looks without a lock on the file, so that idle consumers do not keep publishers waiting."""
@@ -171,30 +186,30 @@ class EmbeddedConsumer:
             )
             return bool(db.execute(query, (time.time(),)).fetchone()[0])
 
-    def _claim(self) -> EmbeddedDelivery | None:
+    def _claim(self, most: int) -> list[EmbeddedDelivery]:
         with self._database.transaction(flush=False) as db:
             _give_back_expired(db, self._settings)
             held = db.execute("SELECT 1 FROM consumers WHERE consumer = ?", (self._lease,)).fetchone()
-            row = self._hold_next(db) if held else None
+            rows = self._hold_next(db, min(most, self._prefetch - self._unsettled)) if held else []
         if not held:
             self._begin_lease()
-        if row is None:
-            return None
-        number, message_id, job_id, count = row
-        body = self._database.body(number)
-        if body is None:
-            return None  # the lease ran out meanwhile, and another consumer was done with it
-        self._unsettled += 1
-        return EmbeddedDelivery(Message(message_id, job_id, body), count, self, self._lease, number)
+        taken = []
+        for number, message_id, job_id, count in sorted(rows):
+            body = self._database.body(number)
+            if body is None:
+                continue  # the lease ran out meanwhile, and another consumer was done with it
+            message = Message(message_id, job_id, body)
+            taken.append(EmbeddedDelivery(message, count, self, self._lease, number))
+        self._unsettled += len(taken)
+        return taken
 
-    def _hold_next(self, db: sqlite3.Connection) -> tuple[int, bytes, bytes, int] | None:
-        row: tuple[int, bytes, bytes, int] | None = db.execute(
-            "UPDATE messages SET holder = ?, deliveries = deliveries + 1 WHERE number = "
-            "(SELECT number FROM waiting ORDER BY number LIMIT 1) "
+    def _hold_next(self, db: sqlite3.Connection, count: int) -> list[tuple[int, bytes, bytes, int]]:
+        return db.execute(
+            "UPDATE messages SET holder = ?, deliveries = deliveries + 1 WHERE number IN "
+            "(SELECT number FROM waiting ORDER BY number LIMIT ?) "
             "RETURNING number, message_id, job_id, deliveries",
-            (self._lease,),
-        ).fetchone()
-        return row
+            (self._lease, count),
+        ).fetchall()
 
     def _begin_lease(self) -> None:
         """A new name each time: what was taken under an older one belongs to others."""
@@ -223,22 +238,39 @@ class EmbeddedConsumer:
             if not renewed:
                 self._begin_lease()
 
-    def settle(self, lease: bytes, number: int, reason: str | None, *, remove: bool) -> bool:
-        """Removes a message, or gives it back, dead if there is a reason; false when it was lost."""
+    def ack_all(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        if not deliveries:
+            return []
+        own = cast("Sequence[EmbeddedDelivery]", deliveries)
+        acknowledged = self._settle(own, lambda db, number: _remove(db, [number]))
+        if any(acknowledged):
+            self._database.cut_when_empty()
+        return acknowledged
+
+    def give_back(self, delivery: EmbeddedDelivery, reason: str | None) -> bool:
+        """Gives a message back, dead if there is a reason; false when it was lost."""
+
+        def let_go(db: sqlite3.Connection, number: int) -> None:
+            _give_back(db, self._settings, number=number, reason=reason)
+
+        return self._settle([delivery], let_go)[0]
+
+    def _settle(
+        self, deliveries: Sequence[EmbeddedDelivery], how: Callable[[sqlite3.Connection, int], object]
+    ) -> list[bool]:
+        """Settles in one transaction what is still this consumer's; false for what was lost."""
         with self._turn:
             if self._closing.is_set():
-                return False
+                return [False] * len(deliveries)
             with self._database.transaction() as db:
                 query = "SELECT 1 FROM messages WHERE number = ? AND holder = ?"
-                held = db.execute(query, (number, lease)).fetchone() is not None
-                if held and remove:
-                    _remove(db, [number])
-                elif held:
-                    _give_back(db, self._settings, number=number, reason=reason)
-            if held and lease == self._lease:
-                self._unsettled -= 1
-        if held and remove:
-            self._database.cut_when_empty()
+                held = []
+                for one in deliveries:
+                    held.append(db.execute(query, (one.number, one.lease)).fetchone() is not None)
+                    if held[-1]:
+                        how(db, one.number)
+            current = (one.lease == self._lease for one in deliveries)
+            self._unsettled -= sum(map(and_, held, current))
         return held
 
     def close(self) -> None:
@@ -259,17 +291,17 @@ class EmbeddedDelivery:
     message: Message
     count: int
     _consumer: EmbeddedConsumer
-    _lease: bytes
-    _number: int
+    lease: bytes
+    number: int
 
     def ack(self) -> bool:
-        return self._consumer.settle(self._lease, self._number, None, remove=True)
+        return self._consumer.ack_all([self])[0]
 
     def nack(self) -> bool:
-        return self._consumer.settle(self._lease, self._number, None, remove=False)
+        return self._consumer.give_back(self, None)
 
     def reject(self, reason: str) -> bool:
-        return self._consumer.settle(self._lease, self._number, require_reason(reason), remove=False)
+        return self._consumer.give_back(self, require_reason(reason))
 
 
 def _path(url: str) -> Path:

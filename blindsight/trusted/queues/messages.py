@@ -82,7 +82,8 @@ class Settings:
         name: of the queue at the broker; an embedded queue is named by its file.
         max_messages: that may wait; then `publish` refuses.
         max_bytes: of bodies that may wait.
-        max_deliveries: of one message; then it is a dead letter.
+        max_deliveries: of one message; then it is a dead letter.  Many: what a consumer that is killed held
+            counts as delivered, whatever it died of.
         silence_seconds: a consumer that shows no sign of life for so long is taken for dead.  Signs come
             from a thread of the queue's own, however long the work takes.
         answer_seconds: how long a call waits for an answer, reconnecting meanwhile.
@@ -94,7 +95,7 @@ class Settings:
     name: str = "blindsight.ingest"
     max_messages: int = 100_000
     max_bytes: int = 16 << 30
-    max_deliveries: int = 5
+    max_deliveries: int = 1000
     silence_seconds: int = 30
     answer_seconds: float = 60.0
 

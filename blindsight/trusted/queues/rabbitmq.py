@@ -12,10 +12,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Self
 
 import pika
@@ -24,6 +25,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 
 from blindsight import logs
 from blindsight.errors import BlindsightError, InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.trusted.queues import Delivery
 from blindsight.trusted.queues.amqp import Broker, Link
 from blindsight.trusted.queues.messages import (
     DeadLetter,
@@ -77,8 +79,15 @@ class RabbitQueue:
         declare(channel, self._settings.name, given)
         return channel
 
-    def publish(self, message: Message) -> None:
-        self._call(lambda channel: self._put(channel, self._settings.name, message, {}))
+    def publish(self, *messages: Message) -> int:
+        for count, message in enumerate(messages):
+            try:
+                self._call(partial(self._put, name=self._settings.name, message=message, headers={}))
+            except ResourceExhausted:
+                if not count:
+                    raise
+                return count
+        return len(messages)
 
     def _put(self, channel: BlockingChannel, name: str, message: Message, headers: dict[str, object]) -> None:
         properties = pika.BasicProperties(
@@ -268,7 +277,24 @@ class RabbitConsumer:
         with self._turn:
             self._connection_number += 1
 
+    def take_some(self, seconds: float, most: int) -> list[RabbitDelivery]:
+        first = self.take(seconds)
+        taken = [] if first is None else [first]
+        while taken and len(taken) < most and (following := self._next(0)) is not None:
+            taken.append(following)
+        return taken
+
+    def ack_all(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        return [delivery.ack() for delivery in deliveries]
+
     def take(self, seconds: float) -> RabbitDelivery | None:
+        delivery = self._next(seconds)
+        if delivery is None and self._link.trouble is not None:
+            raise Unavailable(self._link.trouble.message)
+        return delivery
+
+    def _next(self, seconds: float) -> RabbitDelivery | None:
+        """The next message of the buffer that is still this consumer's."""
         deadline = time.monotonic() + seconds
         while not self._closed:
             try:
@@ -277,8 +303,6 @@ class RabbitConsumer:
                 break
             if self.holds(delivery.connection_number):
                 return delivery
-        if self._link.trouble is not None:
-            raise Unavailable(self._link.trouble.message)
         return None
 
     def holds(self, connection_number: int) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 
 from blindsight import logs, metrics, workers
 from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.shutdown import Shutdown
 from blindsight.trusted.keyholder.collections.vault import Vault
 from blindsight.trusted.keyholder.collections.writer import Writer
 from blindsight.trusted.keyholder.crypto.pool import Crypto
@@ -19,11 +19,14 @@ from blindsight.trusted.keyholder.keyring import keyfile, passphrase
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.queues import Queue, open_queue
+from blindsight.trusted.worker.lookups import Lookups
 from blindsight.trusted.worker.opening import Opening
 from blindsight.trusted.worker.patience import patiently
 from blindsight.trusted.worker.peers import KeyholderClient
+from blindsight.trusted.worker.room import Room
 from blindsight.trusted.worker.settings import WorkerSettings
 from blindsight.trusted.worker.storing import Storing
+from blindsight.trusted.worker.trials import Trials
 from blindsight.trusted.worker.worker import Worker
 
 
@@ -48,21 +51,23 @@ def main() -> int:
 
 
 async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
-    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
-    evaluator = EvaluatorClient(settings.evaluator_address, settings.keepalive_seconds)
-    keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), settings.keepalive_seconds)
-    crypto = Crypto(keys, settings.processes)
+    storage = StorageClient(settings.storage_address, *settings.connection)
+    evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
+    keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), *settings.connection)
+    crypto = Crypto(keys, settings.processes, metrics.AT_WORKER)
     try:
-        stopping = _stopping()
-        if not await _admitted(keyholder, stopping):
+        shutdown = Shutdown(settings.drain_seconds)
+        if not await _admitted(keyholder, shutdown.begun):
             return
         vault = Vault(keys, storage, evaluator)
-        opening = Opening(Envelopes(keys), vault, storage, crypto, settings.queue_max_deliveries)
+        room = Room(2 * crypto.processes)
+        trials = Trials(keyholder, room, crypto.warm, settings.tries)
+        opening = Opening(Envelopes(keys), vault, Lookups(storage), crypto, room, trials)
         storing = Storing(vault, storage, Writer(vault, storage, crypto))
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         print(json.dumps({"event": "ready", "address": "", "process_id": os.getpid()}), flush=True)
         logs.get().info("ready")
-        await Worker(consumer, opening, storing, keyholder, settings).run(stopping)
+        await Worker(consumer, opening, storing, keyholder, settings).run(shutdown)
     finally:
         await asyncio.to_thread(crypto.close)
         for peer in (keyholder, storage, evaluator):
@@ -86,14 +91,6 @@ async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool
         return True
     asking.cancel()
     return False
-
-
-def _stopping() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from blindsight import logs
 from blindsight.errors import BlindsightError, DataLoss, NotFound, Unavailable
@@ -15,10 +14,12 @@ from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
 from blindsight.trusted.keyholder.operations import photos
 from blindsight.trusted.keyholder.operations.photos import Photo, PreparedPhoto
-from blindsight.trusted.keyholder.peers import StorageClient
 from blindsight.trusted.queues import Delivery
+from blindsight.trusted.worker.lookups import Lookups
 from blindsight.trusted.worker.patience import patiently
+from blindsight.trusted.worker.room import Room
 from blindsight.trusted.worker.settling import settle
+from blindsight.trusted.worker.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,80 +62,85 @@ class Opening:
     Args:
         envelopes: of the owner's key set.
         vault: the collections.
-        storage: asked what is there already.
+        lookups: what is in storage already.
         crypto: the processes that decode and embed.
-        max_deliveries: of one message; at the last a photo that kills processes is given up.
+        room: where photos are opened.
+        trials: opens those that may have killed somebody; in the same room.
     """
 
     def __init__(
         self,
         envelopes: Envelopes,
         vault: Vault,
-        storage: StorageClient,
+        lookups: Lookups,
         crypto: Crypto,
-        max_deliveries: int,
+        room: Room,
+        trials: Trials,
     ) -> None:
         self._envelopes = envelopes
         self._vault = vault
-        self._storage = storage
+        self._lookups = lookups
         self._crypto = crypto
-        self._max_deliveries = max_deliveries
-        self._room = Room(2 * crypto.processes)
+        self._room = room
+        self._trials = trials
 
     async def open(self, delivery: Delivery) -> Opened | None:
         """Opens a message; None when it was settled here: it is not ours, or is to come again."""
         try:
-            photo = await asyncio.to_thread(self._envelopes.open, delivery.message)
+            size_bytes = len(delivery.message.body)
+            photo = await photos.beside_loop(size_bytes, self._envelopes.open, delivery.message)
         except DataLoss:
             # A message of another owner, damaged, or moved from one job to another: no item to report.
             logs.get().warning("message_refused", job=delivery.message.job_id.hex())
             await settle(lambda: delivery.reject(DataLoss.reason))
             return None
+        logs.request_id.set(photo.request_id)
         opened = Opened(delivery, replace(photo, data=b""))
         try:
             opened = replace(opened, collection=await self._collection(photo))
-            return await self._prepared(opened, photo)
-        except Unavailable as error:
-            if delivery.count >= self._max_deliveries:
-                return opened.with_outcome(ItemState.FAILED, error)
-            await settle(delivery.nack)
-            return None
+            prepared = await self._prepared(opened, photo)
         except BlindsightError as error:
             return opened.with_outcome(ItemState.FAILED, error)
+        if prepared is None:
+            await settle(delivery.nack)
+        return prepared
 
     async def _collection(self, photo: QueuedPhoto) -> OpenCollection:
         return await patiently("storage", lambda: self._vault.get_by_id(photo.collection_id))
 
-    async def _prepared(self, opened: Opened, photo: QueuedPhoto) -> Opened:
-        """Embeds and seals it, unless it is in storage.
+    async def _prepared(self, opened: Opened, photo: QueuedPhoto) -> Opened | None:
+        """Embeds and seals it, unless it is in storage; None when it killed its process, alone too.
 
         Raises:
-            Unavailable: when it killed its process, alone too.
+            Unavailable: when it did so too often.
             BlindsightError: what is wrong with the photo.
         """
         if opened.collection is None:
             raise NotFound("the collection is gone: it was deleted")
         collection = opened.collection
-        item_id = photo.id or await asyncio.to_thread(collection.content_id, photo.data)
+        item_id = photo.id or await photos.content_id(collection, photo.data)
         handle = collection.handle(item_id)
         known = await patiently(
-            "storage", lambda: self._storage.get_items(collection.record.collection_id, [handle])
+            "storage", lambda: self._lookups.find(collection.record.collection_id, handle)
         )
-        if known:
-            metadata = collection.open_metadata(known[handle])
+        if known is not None:
+            metadata = collection.open_metadata(known)
             return opened.with_outcome(state_of(metadata.origin, opened.origin))
         file = Photo(photo.number, photo.name, photo.data, photo.id)
-        return replace(opened, prepared=await self._prepare(collection, file, item_id, opened.origin))
+        prepare = partial(photos.prepare, self._crypto, collection, file, item_id, origin=opened.origin)
+        prepared = await self._beside_others(prepare) if opened.delivery.count == 1 else None
+        if prepared is None:
+            prepared = await self._trials.run(photo, prepare)
+        return replace(opened, prepared=prepared) if prepared is not None else None
 
-    async def _prepare(self, collection: OpenCollection, file: Photo, item_id: str, of: str) -> PreparedPhoto:
-        """Beside others first; when a process dies, alone: else its neighbours would be blamed too."""
-        for turn in (self._room.one(), self._room.all()):
-            async with turn:
-                try:
-                    return await photos.prepare(self._crypto, collection, file, item_id, origin=of)
-                except Unavailable:
-                    logs.get().warning("process_died_over_a_photo")
-        raise Unavailable("the photo killed the process that decoded it, again and again")
+    async def _beside_others(self, prepare: Callable[[], Awaitable[PreparedPhoto]]) -> PreparedPhoto | None:
+        """None when a process died: nobody knows yet which of them it died of."""
+        async with self._room.one():
+            try:
+                return await prepare()
+            except Unavailable:
+                logs.get().warning("process_died_over_photos")
+                return None
 
 
 def origin(delivery: Delivery) -> str:
@@ -145,25 +151,3 @@ def origin(delivery: Delivery) -> str:
 def state_of(found: str, wanted: str) -> ItemState:
     """What became of an item that is in storage: this message brought it, or somebody else did."""
     return ItemState.DONE if found == wanted else ItemState.DUPLICATE
-
-
-class Room:
-    """Lets several in at a time, or one alone."""
-
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self._free = asyncio.Semaphore(places)
-        self._alone = asyncio.Lock()
-
-    def one(self) -> asyncio.Semaphore:
-        """A place among others."""
-        return self._free
-
-    @asynccontextmanager
-    async def all(self) -> AsyncIterator[None]:
-        """The whole room."""
-        async with AsyncExitStack() as taken:
-            await taken.enter_async_context(self._alone)
-            for _ in range(self._places):
-                await taken.enter_async_context(self._free)
-            yield

@@ -11,7 +11,7 @@ from blindsight.errors import BlindsightError, Conflict, ResourceExhausted, Unav
 
 _Result = TypeVar("_Result")
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 # A service that is away or busy, a disk that is full: all of it passes, or somebody is called.
 _PASSING = (Unavailable, Conflict, ResourceExhausted)
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from blindsight import server
 from blindsight.connections import KEEPALIVE_SECONDS
+from blindsight.patience import PATIENCE_SECONDS
+from blindsight.peer import Peer, metadata
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
 from blindsight.trusted.keyholder.jobs.access import WorkerAccess
-from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState
+from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState, Trial, TrialState
 from blindsight.trusted.keyholder.peers import calls
 
 _STATES = {
     ItemState.DONE: pb.ITEM_STATE_DONE,
     ItemState.DUPLICATE: pb.ITEM_STATE_DUPLICATE,
     ItemState.FAILED: pb.ITEM_STATE_FAILED,
+}
+_TRIAL_STATES = {
+    TrialState.PLANNED: pb.TRIAL_STATE_PLANNED,
+    TrialState.BEGUN: pb.TRIAL_STATE_BEGUN,
+    TrialState.OVER: pb.TRIAL_STATE_OVER,
 }
 
 
@@ -25,14 +31,18 @@ class KeyholderClient:
     Args:
         address: HOST:PORT.
         access: shows that this is a worker of its key set.
-        keepalive_seconds: see `server.channel`.
+        keepalive_seconds, patience_seconds: see `Peer`.
     """
 
     def __init__(
-        self, address: str, access: WorkerAccess, keepalive_seconds: float = KEEPALIVE_SECONDS
+        self,
+        address: str,
+        access: WorkerAccess,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._channel = server.channel(address, keepalive_seconds)
-        self._stub = imports_pb2_grpc.ImportServiceStub(self._channel)
+        self._peer = Peer("keyholder", address, keepalive_seconds, patience_seconds)
+        self._stub = imports_pb2_grpc.ImportServiceStub(self._peer.channel)
         self._access = access
 
     async def report(self, reports: Sequence[ItemReport], jobs: Collection[bytes] = ()) -> set[bytes]:
@@ -52,11 +62,31 @@ class KeyholderClient:
             for one in reports
         ]
         request = pb.ReportItemsRequest(items=items, job_ids=sorted(jobs))
-        metadata = (*calls.metadata(), *self._access.metadata())
-        async with calls.calling("keyholder", self._channel):
-            answer = await self._stub.ReportItems(request, metadata=metadata, timeout=calls.CALL_SECONDS)
-        return set(answer.stopped_job_ids)
+        given = (*metadata(), *self._access.metadata())
+
+        async def attempt() -> set[bytes]:
+            answer = await self._stub.ReportItems(request, metadata=given, timeout=calls.CALL_SECONDS)
+            return set(answer.stopped_job_ids)
+
+        return await self._peer.call(attempt)
+
+    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """Tells that a photo is opened alone, or was; returns over how many other trials of it somebody died.
+
+        Raises:
+            BlindsightError: what the keyholder raised, or Unavailable.
+        """
+        request = pb.NoteTrialRequest(
+            job_id=trial.job_id, number=trial.number, trial_id=trial.trial_id, state=_TRIAL_STATES[state]
+        )
+        given = (*metadata(), *self._access.metadata())
+
+        async def attempt() -> int:
+            answer = await self._stub.NoteTrial(request, metadata=given, timeout=calls.CALL_SECONDS)
+            return int(answer.deaths)
+
+        return await self._peer.call(attempt)
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._channel.close()
+        await self._peer.close()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 from blindsight.trusted.worker.patience import patiently
 
+_Settled = TypeVar("_Settled", bool, list[bool])
 
-async def settle(how: Callable[[], bool]) -> bool:
-    """Acknowledges, gives back or rejects; false when the message had gone to another worker meanwhile."""
+
+async def settle(how: Callable[[], _Settled]) -> _Settled:
+    """Acknowledges, gives back or rejects; false when a message had gone to another worker meanwhile."""
     return await patiently("queue", lambda: asyncio.to_thread(how))

@@ -48,8 +48,8 @@ class Storing:
         """Stores; what was there is this message's work of an earlier try, or somebody else's."""
         prepared = [one.prepared for one in ready if one.prepared is not None]
         async with collection.lock:
-            if collection.uncertain:
-                await self._vault.refresh(collection)
+            # What other workers wrote would be found out by encrypting for a place that is taken.
+            await self._vault.catch_up(collection)
             vectors = np.stack([one.vector for one in prepared])
             stored = await self._writer.append_new(collection, vectors, [one.item for one in prepared])
         handles = [one.item.handle for one in prepared]

@@ -14,6 +14,7 @@ async def _serve() -> None:
 
     from blindsight import logs, metrics, workers
     from blindsight.server import Service, check_bind
+    from blindsight.shutdown import Shutdown
     from blindsight.untrusted.evaluator import servicer
     from blindsight.untrusted.evaluator.peers import StorageClient
     from blindsight.untrusted.evaluator.service import running
@@ -26,13 +27,17 @@ async def _serve() -> None:
         workers.die_with_parent()
     check_bind(settings.address, insecure=settings.insecure)  # before the workers compile
     metrics.serve(metrics.EVALUATOR, settings)
-    storage = StorageClient(settings.storage_address, settings.keepalive_seconds)
+    storage = StorageClient(settings.storage_address, *settings.connection)
     try:
         async with running(settings, storage) as evaluator:
             service = Service(
-                [servicer.NAME], partial(servicer.register, evaluator), settings.keepalive_seconds
+                [servicer.NAME],
+                partial(servicer.register, evaluator),
+                settings.keepalive_seconds,
+                load=evaluator.load if settings.preload else None,
             )
-            await service.run(settings.address, insecure=settings.insecure)
+            shutdown = Shutdown(settings.drain_seconds)
+            await service.run(settings.address, shutdown, insecure=settings.insecure)
     finally:
         await storage.close()
 

@@ -65,6 +65,11 @@ class GalleryCache:
         """Bytes of all files."""
         return sum(snapshot.size_bytes for snapshot in self._ready.values())
 
+    @property
+    def full(self) -> bool:
+        """Whether another gallery would make one go."""
+        return self.size_bytes >= self._limit
+
     def folder(self, collection_id: bytes) -> Path:
         """A collection's folder."""
         return self._folder / collection_id.hex()

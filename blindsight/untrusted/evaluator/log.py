@@ -84,6 +84,13 @@ class Storage(Protocol):
             Unavailable: when storage does not answer.
         """
 
+    async def list_collections(self) -> list[AnyRecord]:
+        """The records of all collections, oldest first.
+
+        Raises:
+            Unavailable: when storage does not answer.
+        """
+
     def read_batches(
         self, collection_id: bytes, after_sequence: int
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from blindsight import logs, parameters, server, status
+from blindsight import parameters
 from blindsight.columns import Region, collection_layout
 from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
-from blindsight.interceptors import REQUEST_ID_KEY
 from blindsight.parameters import ParameterSet
+from blindsight.patience import PATIENCE_SECONDS
+from blindsight.peer import Peer, metadata
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.streams import Receiver
 from blindsight.tiling import Tiling
@@ -25,6 +26,7 @@ from blindsight.untrusted.evaluator.segments import SegmentKey
 
 _NAME = "storage"
 _ANSWER_SECONDS = 10.0
+_PAGE = 1000
 # Between two messages of a stream: storage may have to read a large block from a slow disk.
 _SILENCE_SECONDS = 60.0
 
@@ -34,25 +36,43 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds: see `server.channel`.
+        keepalive_seconds, patience_seconds: see `Peer`.
     """
 
-    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
-        self._channel = server.channel(address, keepalive_seconds)
-        self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._channel)
+    def __init__(
+        self,
+        address: str,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._peer = Peer(_NAME, address, keepalive_seconds, patience_seconds)
+        self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
     async def close(self) -> None:
         """Ends the connection."""
-        await self._channel.close()
+        await self._peer.close()
+
+    async def list_collections(self) -> list[AnyRecord]:
+        """The records of all collections, oldest first; those that make no sense are left out."""
+        found: list[AnyRecord] = []
+        token = ""
+        while True:
+            request = storage_pb2.ListCollectionsRequest(page_size=_PAGE, page_token=token)
+            answer = await self._call(self._stub.ListCollections, request)
+            for one in answer.collections:
+                with suppress(DataLoss):
+                    found.append(_record(one.collection_id, one))
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    async def _call(self, rpc: Any, request: Any) -> Any:
+        return await self._peer.call(lambda: rpc(request, timeout=_ANSWER_SECONDS, metadata=metadata()))
 
     async def get_collection(self, collection_id: bytes) -> AnyRecord:
         """A collection's record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
-        await server.connected(self._channel, _NAME)
-        try:
-            answer = await self._stub.GetCollection(request, timeout=_ANSWER_SECONDS, metadata=_metadata())
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error, _NAME) from error
+        answer = await self._call(self._stub.GetCollection, request)
         return _record(collection_id, answer.collection)
 
     @asynccontextmanager
@@ -61,10 +81,10 @@ class StorageClient:
     ) -> AsyncIterator[AsyncIterator[Event]]:
         """The log after a sequence; the call ends with the `async with` block."""
         request = storage_pb2.ReadBatchesRequest(collection_id=collection_id, after_sequence=after_sequence)
-        await server.connected(self._channel, _NAME)
-        call = self._stub.ReadBatches(request, metadata=_metadata())
+        # The first message is waited for here: until then the call may be made again.
+        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
         try:
-            yield (_event(message) async for message in _messages(call))
+            yield (_event(message) async for message in _messages(self._peer, call, first))
         finally:
             call.cancel()
 
@@ -74,26 +94,31 @@ class StorageClient:
     ) -> AsyncIterator[AsyncIterator[PlaneEvent]]:
         """A photo's encrypted planes; the call ends with the `async with` block."""
         request = storage_pb2.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
-        await server.connected(self._channel, _NAME)
-        call = self._stub.ReadPlanes(request, metadata=_metadata())
+        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadPlanes, request))
         try:
-            yield _plane_events(_messages(call), record.parameters)
+            yield _plane_events(_messages(self._peer, call, first), record.parameters)
         finally:
             call.cancel()
 
+    async def _opened(self, rpc: Any, request: Any) -> tuple[Any, Any]:
+        call = rpc(request, metadata=metadata())
+        return call, await _next(call)
 
-async def _messages(call: Any) -> AsyncIterator[Any]:
+
+async def _next(call: Any) -> Any:
     try:
-        while True:
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                message = await call.read()
-            if message is grpc.aio.EOF:
-                return
-            yield message
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            return await call.read()
     except TimeoutError as error:
+        call.cancel()
         raise Unavailable(f"{_NAME} has been silent for {_SILENCE_SECONDS:.0f} s") from error
-    except grpc.aio.AioRpcError as error:
-        raise status.from_rpc_error(error, _NAME) from error
+
+
+async def _messages(peer: Peer, call: Any, message: Any) -> AsyncIterator[Any]:
+    with peer.errors():
+        while message is not grpc.aio.EOF:
+            yield message
+            message = await _next(call)
 
 
 async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
@@ -164,8 +189,3 @@ def _record(collection_id: bytes, collection: storage_pb2.Collection) -> AnyReco
     if isinstance(chosen, parameters.AdditiveSet):
         return AdditiveRecord(collection_id, chosen, collection.key_id, layout)
     return CollectionRecord(collection_id, chosen, collection.key_id, layout)
-
-
-def _metadata() -> tuple[tuple[str, str], ...]:
-    current = logs.request_id.get()
-    return ((REQUEST_ID_KEY, current),) if current else ()

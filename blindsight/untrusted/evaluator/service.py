@@ -18,6 +18,7 @@ from blindsight.untrusted.evaluator.combine import Combinations
 from blindsight.untrusted.evaluator.galleries import Galleries
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.imaging.operations import PlaneOperations
+from blindsight.untrusted.evaluator.loading import Loading
 from blindsight.untrusted.evaluator.log import Storage
 from blindsight.untrusted.evaluator.refresh import Progress
 from blindsight.untrusted.evaluator.scorer import Scorer
@@ -55,6 +56,11 @@ class Evaluator:
     planes: PlaneOperations
     _cache: GalleryCache
     _scorer: Scorer
+    _loading: Loading
+
+    async def load(self) -> None:
+        """Makes ready what an earlier process left, and what storage has; see `Loading.run`."""
+        await self._loading.run()
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tuple[bytes, float]:
         """Multiplies one encrypted row by one encrypted query; nothing is kept.
@@ -136,7 +142,7 @@ def _pool(processes: int, initializer: Callable[..., None], *arguments: object) 
 
 @asynccontextmanager
 async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterator[Evaluator]:
-    """An evaluator with its workers started and its cache loaded.
+    """An evaluator with its workers started, which knows what its cache has.
 
     Raises:
         Unavailable: when another evaluator uses the folder, or workers do not start.
@@ -156,7 +162,8 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)
             combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
             planes = PlaneOperations(storage, builders, settings.stall_seconds, settings.transform_seconds)
-            yield Evaluator(galleries, searches, combinations, planes, cache, scorer)
+            loading = Loading(cache, galleries, storage)
+            yield Evaluator(galleries, searches, combinations, planes, cache, scorer, loading)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

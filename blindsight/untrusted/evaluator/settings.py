@@ -15,6 +15,7 @@ class EvaluatorSettings(ServiceSettings):
     Attributes:
         storage_address: where storage serves, HOST:PORT.
         cache_bytes: of galleries on disk; over it, the least recently used go.
+        preload: whether a start loads galleries before it is ready; else each is loaded by its first search.
         workers: processes that build galleries, one 500,000 vectors of 128 values a second, and that compute
             weighted sums and filters.
         combine_seconds: a weighted sum that takes longer is given up.
@@ -27,6 +28,7 @@ class EvaluatorSettings(ServiceSettings):
 
     storage_address: str
     cache_bytes: int = Field(default=16 << 30, ge=0)
+    preload: bool = True
     workers: int = Field(default_factory=lambda: min(2, cores()), ge=1)
     stall_seconds: float = Field(default=60.0, gt=0)
     combine_seconds: float = Field(default=600.0, gt=0)

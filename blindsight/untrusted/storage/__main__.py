@@ -7,6 +7,7 @@ import sys
 
 from blindsight import logs, metrics, server, workers
 from blindsight.errors import BlindsightError
+from blindsight.shutdown import Shutdown
 from blindsight.untrusted.storage.lock import one_writer
 from blindsight.untrusted.storage.servicer import SERVICE_NAME, StorageServicer
 from blindsight.untrusted.storage.settings import StorageSettings
@@ -30,7 +31,8 @@ async def serve(settings: StorageSettings) -> None:
         try:
             sweeper.begin()  # a deletion that the last process did not finish
             service = server.Service([SERVICE_NAME], servicer.register, settings.keepalive_seconds)
-            await service.run(settings.address, insecure=settings.insecure)
+            shutdown = Shutdown(settings.drain_seconds)
+            await service.run(settings.address, shutdown, insecure=settings.insecure)
         finally:
             await sweeper.stop()
             threads.close()

@@ -13,7 +13,9 @@ import socket
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
+from typing import Any
 
 import daemon
 import vault as running
@@ -25,8 +27,10 @@ from blindsight.client.models import IngestProgress, IngestReport
 from blindsight.demo import views
 from blindsight.errors import Unavailable
 
-OURS = ("storage", "evaluator", "keyholder")
+SERVICES = ("storage", "evaluator", "keyholder")
+OURS = (*SERVICES, "worker")
 UNTRUSTED = ("storage", "evaluator")
+ALL = (*OURS, "rabbitmq")
 PHOTOS = 120
 PORTION = 20
 TRIES = 12
@@ -73,10 +77,15 @@ def test(base: str, tag: str) -> None:
         with blindsight.connect(f"127.0.0.1:{port}") as client:
             photos = client.create_collection("photos")
             given = {view.name: view.data for view in list(views.gallery())[::3][:PHOTOS]}
-            killed = f"{len(given)} photos ingested, while {', '.join(OURS)} were killed"
+            killed = f"{len(given)} photos ingested, while {', '.join(SERVICES)} were killed"
             timed(killed, lambda: ingest(vault, photos, given))
             timed("every photo is there, to the byte, and is found", lambda: check_photos(photos, given))
+            queued = client.create_collection("queued")
+            killed = f"{len(given)} photos ingested in bulk, while {', '.join(ALL)} were killed"
+            timed(killed, lambda: ingest_bulk(vault, queued, given))
+            timed("every one of them is there too, once", lambda: check_photos(queued, given))
             timed("Prometheus scrapes all services", lambda: check_targets(vault))
+            timed("and saw each of them start again", lambda: check_seen(vault))
             timed("all stop at SIGTERM with exit code 0, and start again", lambda: restart(vault))
             timed("every photo is still there", lambda: check_photos(photos, given))
     say("make deploy-test: all passed")
@@ -98,7 +107,7 @@ def free_port() -> int:
 
 
 def check_images(tag: str) -> None:
-    for name in (*OURS, "worker"):
+    for name in OURS:
         zone = "untrusted" if name in UNTRUSTED else "trusted"
         paths = running.files(f"blindsight-{name}:{tag}")
         assert f"blindsight/{zone}/" in "\n".join(paths), f"{name} lacks its own code"
@@ -108,8 +117,8 @@ def check_images(tag: str) -> None:
 
 
 def start(vault: Vault) -> None:
-    vault.compose("up", "--detach", "keyholder", "prometheus")
-    vault.wait_healthy(*OURS, "rabbitmq")
+    vault.compose("up", "--detach", "worker", "prometheus")
+    vault.wait_healthy(*ALL)
 
 
 def check_confinement(vault: Vault) -> None:
@@ -159,7 +168,7 @@ def reached_from(vault: Vault, service: str, places: list[tuple[str, int]]) -> s
 
 def ingest(vault: Vault, photos: Collection, given: dict[str, bytes]) -> None:
     """Kills one service after the other in the middle; an ingest that fails is made again."""
-    victims = list(OURS)
+    victims = list(SERVICES)
     killers: list[threading.Thread] = []
     outcomes: dict[str, str] = {}
 
@@ -178,15 +187,28 @@ def ingest(vault: Vault, photos: Collection, given: dict[str, bytes]) -> None:
             failures += 1
             say(f"    interrupted: {error.message}")
             assert failures < TRIES, "no ingest comes through any more"
-            time.sleep(2)
         else:
             outcomes |= taken(report)
             rest = rest[PORTION:]
         for killer in killers:
             killer.join()
+        vault.wait_healthy(*SERVICES)
     assert not victims, f"nobody killed {victims}"
     assert outcomes.keys() == given.keys(), "some photo was not taken"
-    vault.wait_healthy(*OURS)
+
+
+def ingest_bulk(vault: Vault, photos: Collection, given: dict[str, bytes]) -> None:
+    """Kills each container in turn with a job under way; nothing is sent twice."""
+    items = list(given.items())
+    portion = -(-len(items) // len(ALL))
+    jobs = []
+    for victim, start in zip(ALL, range(0, len(items), portion), strict=True):
+        jobs.append(photos.ingest_bulk(items[start : start + portion]))
+        vault.kill(victim)
+        vault.wait_healthy(victim)
+    ended = [job.wait() for job in jobs]
+    assert {job.state for job in ended} == {"finished"}, ended
+    assert sum(job.done for job in ended) == len(items), ended
 
 
 def taken(report: IngestReport) -> dict[str, str]:
@@ -204,21 +226,40 @@ def check_photos(photos: Collection, given: dict[str, bytes]) -> None:
         assert hits[0].name == name, f"{name}: found {hits[0].name}"
 
 
-_TARGETS = """
+_ASK = """
 import urllib.request
-print(urllib.request.urlopen('http://prometheus:9090/api/v1/targets').read().decode())
+print(urllib.request.urlopen('http://prometheus:9090/api/v1/{path}').read().decode())
 """
 
 
 def check_targets(vault: Vault) -> None:
-    wanted = {*OURS, "rabbitmq", "rabbitmq-queues"}
-    deadline = time.monotonic() + running.HEALTHY_SECONDS
-    while True:
-        targets = json.loads(vault.python("keyholder", _TARGETS))["data"]["activeTargets"]
+    def missing() -> set[str]:
+        targets = ask_prometheus(vault, "targets")["activeTargets"]
         up = {target["labels"]["job"] for target in targets if target["health"] == "up"}
-        if up >= wanted:
-            return
-        assert time.monotonic() < deadline, f"Prometheus does not reach {wanted - up}"
+        return {*ALL, "rabbitmq-queues"} - up
+
+    wait_for_none(missing, "Prometheus does not reach")
+
+
+def check_seen(vault: Vault) -> None:
+    """A start is seen when a scrape before it and one after it tell different times."""
+    query = urllib.parse.quote("changes(process_start_time_seconds[30m]) > 0")
+
+    def missing() -> set[str]:
+        series = ask_prometheus(vault, f"query?query={query}")["result"]
+        return set(OURS) - {one["metric"]["job"] for one in series}
+
+    wait_for_none(missing, "Prometheus saw no new start of")
+
+
+def ask_prometheus(vault: Vault, path: str) -> Any:
+    return json.loads(vault.python("keyholder", _ASK.format(path=path)))["data"]
+
+
+def wait_for_none(missing: Callable[[], set[str]], complaint: str) -> None:
+    deadline = time.monotonic() + running.HEALTHY_SECONDS
+    while found := missing():
+        assert time.monotonic() < deadline, f"{complaint} {', '.join(sorted(found))}"
         time.sleep(2)
 
 

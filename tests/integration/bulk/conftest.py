@@ -1,13 +1,17 @@
-"""Services with a queue of either kind, shared by the tests of a module; workers are each test's own."""
+"""Services with a queue of either kind, shared by all tests; workers are each test's own."""
 
 import os
-import subprocess
 
 import pytest
 from support.broker import Broker
 from support.bulk import BulkServices
+from support.certificates import self_signed
+from support.disk import disk
 
 import blindsight
+
+# What a full queue or disk is tested with; only what is written takes memory.
+DISK_BYTES = 1 << 30
 
 
 @pytest.fixture(scope="session")
@@ -19,25 +23,22 @@ def broker_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def broker(broker_folder):
     """One RabbitMQ for all tests; services use queues of names of their own."""
-    folder = broker_folder
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    running = Broker(folder, certificate, key)
-    running.start()
-    yield running
-    running.stop()
+    running = Broker(broker_folder, *self_signed(broker_folder))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.kill()
 
 
-@pytest.fixture(scope="module", params=["embedded", "rabbitmq"])
+@pytest.fixture(scope="session", params=["embedded", "rabbitmq"])
 def services(request, tmp_path_factory):
     """Started services over each queue."""
-    url = request.getfixturevalue("broker").url if request.param == "rabbitmq" else ""
-    # Tests kill more workers in a row than a photo would be given to by default.
-    own = {"queue_max_deliveries": "20"}
-    if url:
-        own["queue_name"] = f"test.{os.urandom(6).hex()}"
-    running = BulkServices(tmp_path_factory.mktemp("bulk"), queue_url=url, queue=own)
+    folder = tmp_path_factory.mktemp("bulk")
+    url, queue = "", {}
+    if request.param == "rabbitmq":
+        url, queue = request.getfixturevalue("broker").url, {"queue_name": f"test.{os.urandom(6).hex()}"}
+    running = BulkServices(folder, queue_url=url, queue=queue)
     try:
         yield running.start()
     finally:
@@ -60,6 +61,23 @@ def vault(bulk):
 @pytest.fixture
 def collection(vault, request):
     """One of the test's own."""
-    made = vault.create_collection(request.node.name)
+    made = vault.create_collection(request.node.name[:100])
     yield made
     vault.delete_collection(made.name)
+
+
+@pytest.fixture
+def storage_disk(bulk, tmp_path):
+    """A disk that the services' storage is on, empty at first, until the test is over."""
+    storage, data = bulk["storage"], tmp_path / "storage"
+    environment = storage.environment
+    with disk(data, DISK_BYTES) as made:
+        storage.stop()
+        storage.within, storage.environment = made.within, {**environment, "data": str(data)}
+        storage.start()
+        try:
+            yield made
+        finally:
+            storage.stop()
+            storage.within, storage.environment = (), environment
+            storage.start()

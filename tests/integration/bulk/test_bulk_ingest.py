@@ -2,11 +2,13 @@
 
 import pytest
 from support.bulk import assert_holds
+from support.metrics import free_ports, scrape, value
 from support.photos import jpeg, many
 
+from blindsight import metrics
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 
-PHOTOS = many(200)
+PHOTOS = many(100)
 
 
 def counts(info):
@@ -14,17 +16,23 @@ def counts(info):
 
 
 @pytest.mark.timeout(240)
-def test_two_hundred_photos_are_stored_once_each_and_come_back_as_they_were(bulk, vault, collection):
-    bulk.worker()
+def test_a_hundred_photos_are_stored_once_each_and_come_back_as_they_were(bulk, vault, collection):
+    (port,) = free_ports(1)
+    bulk.worker(metrics_port=str(port))
     states = []
     job = collection.ingest_bulk(PHOTOS)
     end = job.wait(progress=states.append)
-    assert (end.state, *counts(end)) == ("finished", 200, 200, 0, 0)
+    assert (end.state, *counts(end)) == ("finished", 100, 100, 0, 0)
     assert states[-1] == end
     assert [state.settled for state in states] == sorted(state.settled for state in states)
     assert_holds(collection, PHOTOS)
     assert collection.search(PHOTOS[17][1], k=1).results[0][0].name == PHOTOS[17][0]
     assert vault.imports()[0] == end
+    assert {one.name for one in scrape(port)} >= {family.name for family in metrics.WORKER.collect()}
+    assert value(port, "blindsight_worker_items_total", outcome="done") == 100
+    assert value(port, "blindsight_worker_embed_seconds_count", embedder="descriptor") == 100
+    scheme = {"scheme": "ckks", "parameter_set": collection.describe().parameter_set}
+    assert 0 < value(port, "blindsight_worker_encrypt_seconds_count", **scheme) < 100
 
 
 @pytest.mark.timeout(120)

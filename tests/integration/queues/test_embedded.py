@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.disk import disk
 from support.queues import JOB, Place, line, message, published, taken, worker
 from support.servers import TESTS
 from support.services import wait_until
@@ -46,21 +47,15 @@ def path_of(place: Place) -> Path:
 
 
 def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    # A user namespace lets anybody mount a disk of 120 MB, which is gone with the process.
-    alone = ["unshare", "--map-root-user", "--mount"]
-    mount = ["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(disk)]
-    if subprocess.run([*alone, *mount], capture_output=True, check=False).returncode:
-        pytest.skip("this machine allows no mounts in a namespace of one's own")
-    command = f'{" ".join(mount)} && exec "{sys.executable}" -c "$0" "{disk}"'
-    done = subprocess.run(
-        [*alone, "sh", "-c", command, f"import sys; sys.path.insert(0, {str(TESTS)!r})\n{ON_A_SMALL_DISK}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    script = f"import sys; sys.path.insert(0, {str(TESTS)!r})\n{ON_A_SMALL_DISK}"
+    with disk(tmp_path / "disk", 120 << 20) as made:
+        done = subprocess.run(
+            [*made.within, sys.executable, "-c", script, str(made.folder)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     refusal, many = done.stdout.splitlines()
     assert refusal.startswith("the queue's disk is full: ")

@@ -7,11 +7,11 @@ import time
 from collections import Counter
 
 import pytest
-from support.queues import JOB, OTHER_JOB, Place, message, published, taken
+from support.queues import JOB, OTHER_JOB, TAKE_SECONDS, Place, message, published, taken
 from support.services import wait_until
 
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
-from blindsight.trusted.queues import Message, Queue, open_queue
+from blindsight.trusted.queues import Consumer, Delivery, Message, Queue, open_queue
 from blindsight.trusted.queues.messages import MAX_BODY_BYTES
 
 
@@ -45,6 +45,47 @@ def test_messages_come_in_the_order_of_publishing(queue: Queue) -> None:
     sent = published(queue, 20)
     consumer = queue.consumer(prefetch=20)
     assert [taken(consumer).message for _ in sent] == sent
+
+
+def test_messages_that_are_published_together_come_in_their_order(queue: Queue) -> None:
+    sent = [message() for _ in range(20)]
+    assert queue.publish(*sent) == 20
+    assert queue.publish() == 0
+    consumer = queue.consumer(prefetch=20)
+    assert [taken(consumer).message for _ in sent] == sent
+
+
+def test_several_are_taken_as_far_as_they_are_there_and_the_prefetch_allows(queue: Queue) -> None:
+    sent = published(queue, 9)
+    consumer = queue.consumer(prefetch=6)
+    first = taken_together(consumer, 4)
+    assert [delivery.message for delivery in first] == sent[:4]
+    assert consumer.ack_all(first[:1]) == [True]
+    rest = taken_together(consumer, 3)
+    assert [delivery.message for delivery in rest] == sent[4:7]
+    assert consumer.take_some(0.3, 5) == []
+    assert consumer.ack_all([*first, *rest]) == [False] + [True] * 6
+    assert [delivery.message for delivery in taken_together(consumer, 2)] == sent[7:]
+
+
+def taken_together(consumer: Consumer, count: int) -> list[Delivery]:
+    """The next so many; a broker may bring them in parts."""
+    found: list[Delivery] = []
+    while len(found) < count:
+        some = consumer.take_some(TAKE_SECONDS, count - len(found))
+        assert 1 <= len(some) <= count - len(found)
+        found += some
+    return found
+
+
+def test_acknowledging_together_tells_what_was_settled_before(queue: Queue) -> None:
+    published(queue, 3)
+    consumer = queue.consumer(prefetch=3)
+    held = taken_together(consumer, 3)
+    assert held[1].reject("broken")
+    assert consumer.ack_all(held) == [True, False, True]
+    assert consumer.ack_all([]) == []
+    assert waiting(queue) == (0, 1)
 
 
 def test_no_more_than_the_prefetch_is_with_a_consumer(queue: Queue) -> None:
@@ -160,6 +201,18 @@ def test_a_full_queue_refuses_and_loses_nothing(place: Place, bound: dict[str, i
         assert consumer.take(0.3) is None
         (sent,) = published(queue, 1)
         assert taken(consumer).message == sent
+
+
+def test_a_full_queue_takes_the_first_of_what_is_published_together(place: Place) -> None:
+    with place.but(max_messages=10).open() as queue:
+        sent = [message(1000) for _ in range(100)]
+        count = queue.publish(*sent)
+        assert 10 <= count < 40
+        with pytest.raises(ResourceExhausted, match="the queue is full"):
+            queue.publish(*sent[count:])
+        consumer = queue.consumer(prefetch=100)
+        assert [taken(consumer).message for _ in range(count)] == sent[:count]
+        assert consumer.take(0.3) is None
 
 
 def test_a_full_queue_keeps_the_dead_letters_that_do_not_fit(place: Place) -> None:

@@ -18,7 +18,7 @@ from support.services import wait_until
 from support.tap import Tap
 
 from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
-from blindsight.trusted.queues import Consumer, Message, open_queue
+from blindsight.trusted.queues import Consumer, Message, amqp, open_queue
 
 # A quorum queue younger than this may be left without a leader when its broker is killed.
 SETTLING_SECONDS = 3
@@ -52,8 +52,9 @@ def is_away(consumer: Consumer) -> bool:
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_confirmed_messages_outlive_the_broker_and_its_clients_come_back(
-    broker: Broker, rabbitmq: Place, how: str
+    broker: Broker, rabbitmq: Place, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
+    monkeypatch.setattr(amqp, "_LONGEST_WAIT_SECONDS", 0.5)
     with rabbitmq.open() as queue, ThreadPoolExecutor() as threads:
         sent = published(queue, 20)
         consumer = queue.consumer(prefetch=2)

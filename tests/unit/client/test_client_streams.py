@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import blindsight
 from blindsight import errors, status, streams
+from blindsight.interceptors import REQUEST_ID_KEY
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 
@@ -349,3 +350,70 @@ def test_planes_that_are_not_what_was_announced_are_data_loss(served, photos, an
 def test_planes_without_a_header_are_incomplete(served, photos):
     with pytest.raises(errors.BlindsightError, match="without its last message"):
         photos.planes("1")
+
+
+# --- a keyholder that restarts ------------------------------------------------------------------------
+
+DRAINING = errors.Draining("the keyholder is stopping")
+
+
+class Ingests:
+    """Answers one stream after the other as its next answer says, and keeps what came."""
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+        self.came = []
+        self.names = []
+
+    def __call__(self, requests, context):
+        parts = list(requests)[1:]
+        self.came.append(parts)
+        self.names.append(dict(context.invocation_metadata())[REQUEST_ID_KEY])
+        return self._answers.pop(0)(context)
+
+
+def photo_names(parts):
+    return [part.file.name for part in parts if part.WhichOneof("part") == "file"]
+
+
+def cut_off_after(*responses):
+    def answer(context):
+        yield from responses
+        abort(context, DRAINING)
+
+    return answer
+
+
+def all_of(*responses):
+    return lambda context: iter([*responses, pb.IngestResponse(summary=pb.IngestProgress())])
+
+
+@pytest.mark.parametrize("kind", [list, iter], ids=["list", "iterator"])
+def test_photos_that_were_not_answered_are_sent_again_and_no_others(served, photos, kind):
+    served.ingest = Ingests(cut_off_after(stored(1)), cut_off_after(), all_of(stored(0), stored(1)))
+    seen = []
+    report = photos.ingest(
+        kind([("a", b"1"), ("b", b"2"), ("c", b"3")]), progress=lambda now: seen.append(now.stored)
+    )
+    assert [photo_names(parts) for parts in served.ingest.came] == [["a", "b", "c"], ["a", "c"], ["a", "c"]]
+    assert [(item.path, item.id) for item in report.items] == [("a", "id-0"), ("b", "id-1"), ("c", "id-1")]
+    assert (report.stored, seen) == (3, [1, 2, 3, 3])
+    assert len(set(served.ingest.names)) == 1
+
+
+def test_rows_that_were_not_stored_are_sent_again_and_no_others(served, photos):
+    first = pb.IngestResponse(progress=pb.IngestProgress(stored=2))
+    last = pb.IngestResponse(summary=pb.IngestProgress(stored=3))
+    served.ingest = Ingests(cut_off_after(first), lambda context: iter([last]))
+    report = photos.ingest_vectors(np.eye(3)[[0, 1, 2, 0, 1]], ["a", "b", "c", "d", "e"])
+    sent = [[name for part in parts for name in part.vectors.ids] for parts in served.ingest.came]
+    assert sent == [["a", "b", "c", "d", "e"], ["c", "d", "e"]]
+    assert report.stored == 5
+
+
+def test_rows_of_a_stream_that_was_lost_without_a_word_are_not_sent_again(served, photos):
+    served.ingest = Ingests(lambda context: context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed"))
+    with pytest.raises(errors.Unavailable, match="the keyholder does not answer: Socket closed") as caught:
+        photos.ingest_vectors(np.eye(3))
+    assert caught.value.metadata["request_id"] == served.ingest.names[0]
+    assert len(served.ingest.came) == 1

@@ -1,14 +1,16 @@
 """The account of bulk ingest: every item is counted once, whatever is repeated and whoever dies."""
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
 from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
-from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState, JobState
-from blindsight.trusted.keyholder.jobs.store import JobStore
+from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState, JobState, Trial, TrialState
+from blindsight.trusted.keyholder.jobs.store import APPLICATION_ID, JobStore
 
 COLLECTION = bytes(range(16))
 DONE, DUPLICATE, FAILED, QUEUED = ItemState.DONE, ItemState.DUPLICATE, ItemState.FAILED, ItemState.QUEUED
@@ -42,7 +44,7 @@ def job(store):
     """A job of three items that is running."""
     opened = store.open(COLLECTION, "first")
     for number in range(3):
-        store.add_item(opened.job_id, outcome(number), b"sealed name")
+        store.add_items(opened.job_id, [(outcome(number), b"sealed name")])
     return store.complete(opened.job_id)
 
 
@@ -58,19 +60,18 @@ def test_one_request_id_is_one_job(store):
 def test_an_item_that_is_added_twice_is_counted_once(store):
     job = store.open(COLLECTION, "a")
     for _ in range(2):
-        taken = store.add_item(job.job_id, outcome(4), b"sealed")
+        taken = store.add_items(job.job_id, [(outcome(4), b"sealed")])
     assert counts(taken) == (1, 0, 0, 0, 1)
     assert taken.next_number == 5
-    assert store.has_item(job.job_id, 4)
-    assert not store.has_item(job.job_id, 3)
+    assert store.known(job.job_id, [3, 4]) == {4}
 
 
 def test_an_outcome_that_comes_before_the_account_of_the_item_stays(store):
     job = store.open(COLLECTION, "a")
     assert counts(store.report(job.job_id, [outcome(0, DONE)])) == (1, 1, 0, 0, 0)
-    assert not store.has_item(job.job_id, 0)
+    assert store.known(job.job_id, [0]) == set()
     assert store.get(job.job_id).next_number == 0
-    assert counts(store.add_item(job.job_id, outcome(0), b"sealed")) == (1, 1, 0, 0, 0)
+    assert counts(store.add_items(job.job_id, [(outcome(0), b"sealed")])) == (1, 1, 0, 0, 0)
     assert store.complete(job.job_id).state is JobState.FINISHED
 
 
@@ -88,7 +89,7 @@ def test_a_job_of_nothing_is_finished_at_once(store):
 
 def test_a_job_that_is_still_received_is_not_finished(store):
     job = store.open(COLLECTION, "a")
-    store.add_item(job.job_id, outcome(0), b"sealed")
+    store.add_items(job.job_id, [(outcome(0), b"sealed")])
     assert store.report(job.job_id, [outcome(0, DONE)]).state is JobState.RECEIVING
 
 
@@ -130,7 +131,7 @@ def test_dead_letters_fail_only_what_nobody_reported(store, job):
 def test_a_cancelled_job_takes_no_items_but_counts_what_was_stored(store, job):
     assert store.cancel(job.job_id).state is JobState.CANCELLED
     with pytest.raises(Conflict, match="cancelled"):
-        store.add_item(job.job_id, outcome(3), b"sealed")
+        store.add_items(job.job_id, [(outcome(3), b"sealed")])
     with pytest.raises(Conflict, match="cancelled"):
         store.retry(job.job_id, [])
     now = store.report(job.job_id, [outcome(number, DONE) for number in range(3)])
@@ -173,7 +174,7 @@ def test_an_unknown_job_is_not_found(store):
 def test_everything_is_there_after_another_start(path):
     with closing(JobStore(path)) as store:
         job = store.open(COLLECTION, "a")
-        store.add_item(job.job_id, outcome(0), b"sealed")
+        store.add_items(job.job_id, [(outcome(0), b"sealed")])
         kept = store.report(job.job_id, [outcome(0, FAILED, "DATA_LOSS", "why")])
     with closing(JobStore(path)) as store:
         assert store.open(COLLECTION, "a") == kept == replace(job, received=1, next_number=1, failed=1)
@@ -190,9 +191,70 @@ def test_another_database_is_left_alone(path):
 def test_a_database_of_a_later_version_is_refused(path):
     JobStore(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
-    with pytest.raises(InvalidArgument, match="schema version 2, want 1"):
+        db.execute("PRAGMA user_version = 3")
+    with pytest.raises(InvalidArgument, match="schema version 3, want 2"):
         JobStore(path)
+
+
+def test_a_database_of_the_first_version_keeps_its_jobs(path):
+    schema = files("blindsight.trusted.keyholder.jobs").joinpath("schema.sql").read_text()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+        row = (bytes(16), COLLECTION, "old", JobState.FINISHED, 1, 5, 5, 5, 0, 0)
+        db.execute("INSERT INTO jobs VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        db.commit()
+    for _ in range(2):
+        with closing(JobStore(path)) as store:
+            assert counts(store.get(bytes(16))) == (5, 5, 0, 0, 0)
+            assert store.ended_before(int(time.time()) - 60) == []  # it is kept as if it had ended just now
+            assert store.ended_before(int(time.time()) + 60) == [bytes(16)]
+
+
+def test_trials_without_an_end_are_counted_but_for_the_one_that_asks(store, job):
+    first, second = (Trial(job.job_id, 1, bytes([number]) * 16) for number in range(2))
+    assert store.note_trial(first, TrialState.PLANNED) == 0
+    assert [store.note_trial(first, TrialState.BEGUN) for _ in range(2)] == [0, 0]
+    assert store.note_trial(second, TrialState.PLANNED) == 1
+    assert store.note_trial(second, TrialState.BEGUN) == 1
+    assert store.note_trial(replace(first, number=2), TrialState.PLANNED) == 0
+    assert store.note_trial(second, TrialState.OVER) == 0
+    assert store.note_trial(first, TrialState.PLANNED) == 0
+
+
+@pytest.mark.parametrize("state", [DONE, DUPLICATE, FAILED])
+def test_nobody_died_over_an_item_of_which_it_is_known_what_became_of_it(store, job, state):
+    store.note_trial(Trial(job.job_id, 1, bytes(16)), TrialState.BEGUN)
+    store.report(job.job_id, [outcome(1, state)])
+    assert store.note_trial(Trial(job.job_id, 1, b"t" * 16), TrialState.PLANNED) == 0
+
+
+def test_a_trial_of_an_unknown_job_is_refused(store):
+    with pytest.raises(NotFound):
+        store.note_trial(Trial(bytes(16), 0, bytes(16)), TrialState.BEGUN)
+
+
+def test_jobs_that_ended_are_known_and_forgotten_with_their_items(store, job):
+    later = int(time.time()) + 60
+    assert store.ended_before(later) == []
+    store.report(job.job_id, [outcome(number, DONE) for number in range(3)])
+    other = store.open(COLLECTION, "second")
+    store.note_trial(Trial(other.job_id, 0, bytes(16)), TrialState.BEGUN)
+    store.cancel(other.job_id)
+    assert store.ended_before(later) == [job.job_id, other.job_id]
+    assert store.ended_before(later - 120) == []
+    for job_id in (job.job_id, other.job_id):
+        store.forget(job_id)
+        with pytest.raises(NotFound):
+            store.get(job_id)
+    assert store.open(COLLECTION, "first").received == 0
+
+
+def test_a_job_that_is_tried_again_has_not_ended_and_is_not_forgotten(store, job):
+    store.report(job.job_id, [outcome(0, DONE), outcome(1, DONE), outcome(2, FAILED, "INVALID_IMAGE", "why")])
+    store.retry(job.job_id, [message_id(2)])
+    assert store.ended_before(int(time.time()) + 60) == []
+    store.forget(job.job_id)
+    assert counts(store.get(job.job_id)) == (3, 2, 0, 0, 1)
 
 
 def test_a_damaged_database_is_a_data_loss(path):

@@ -11,7 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from blindsight import metrics
+from blindsight.errors import Unavailable
 from blindsight.interceptors import REQUEST_ID_KEY, RequestInterceptor
+from blindsight.status import from_rpc_error, never_began
 
 METADATA = ((REQUEST_ID_KEY, "id-of-this-call"),)
 
@@ -27,8 +29,10 @@ class Endless(grpc.GenericRpcHandler):
             return grpc.unary_unary_rpc_method_handler(self._unary, bytes, bytes)
         return grpc.unary_stream_rpc_method_handler(self._stream, bytes, bytes)
 
-    async def _unary(self, _: bytes, __: object) -> bytes:
+    async def _unary(self, kind: bytes, _: object) -> bytes:
         self.begun.set()
+        if kind == b"breaks":
+            raise asyncio.CancelledError  # as of work that somebody else cancelled
         await asyncio.Event().wait()
         raise AssertionError("nothing sets the event")
 
@@ -87,3 +91,11 @@ async def test_a_call_that_is_left_is_counted_and_logged_once(
         await asyncio.sleep(0.05)  # were it counted again, it would be about now
     assert handled(method) == {"CANCELLED": before + 1}
     assert [(line["event"], line["code"]) for line in lines] == [("rpc", "CANCELLED")]
+
+
+async def test_a_call_that_its_caller_did_not_cancel_ends_with_a_reason(channel: grpc.aio.Channel) -> None:
+    # Without one it would look like a call that the service never began.
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary("/test.Endless/Unary")(b"breaks", timeout=20)
+    assert not never_began(caught.value)
+    assert isinstance(from_rpc_error(caught.value, "the service"), Unavailable)

@@ -1,6 +1,8 @@
 """How a worker gathers photos, and how it keeps one that kills processes away from the others."""
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -17,8 +19,9 @@ from blindsight.trusted.keyholder.similarity.linear import Metric
 from blindsight.trusted.queues import Message, open_queue
 from blindsight.trusted.worker import patience
 from blindsight.trusted.worker.batches import Batches
-from blindsight.trusted.worker.opening import Opened, Room, state_of
+from blindsight.trusted.worker.opening import Opened, state_of
 from blindsight.trusted.worker.patience import patiently
+from blindsight.trusted.worker.room import Room
 
 
 @pytest.fixture
@@ -45,33 +48,46 @@ def opened(delivery, collection):
 
 
 def test_a_batch_waits_for_company_as_long_as_it_is_told(opened):
-    waiting = Batches(linger_seconds=1000)
+    waiting = Batches(linger_seconds=1000, most=100)
     waiting.add(opened)
     assert waiting.due(nothing_comes=False) == []
     assert waiting.due(nothing_comes=True) == [[opened]]
     assert waiting.due(nothing_comes=True) == []
-    at_once = Batches(linger_seconds=0)
+    at_once = Batches(linger_seconds=0, most=100)
     at_once.add(opened)
     assert at_once.due(nothing_comes=False) == [[opened]]
 
 
 def test_a_batch_that_fills_a_segment_waits_no_longer(opened, collection):
     assert collection.layout.main.capacity == 2
-    waiting = Batches(linger_seconds=1000)
+    waiting = Batches(linger_seconds=1000, most=100)
     waiting.add(opened)
     waiting.add(opened)
     assert waiting.due(nothing_comes=False) == [[opened, opened]]
 
 
+def test_a_batch_of_as_many_as_are_told_waits_no_longer(opened):
+    waiting = Batches(linger_seconds=1000, most=1)
+    waiting.add(opened)
+    assert waiting.due(nothing_comes=False) == [[opened]]
+
+
+def test_a_batch_waits_less_long_when_nobody_is_on_the_way(opened):
+    waiting = Batches(linger_seconds=1000, most=100)
+    waiting.add(opened)
+    assert waiting.due(nothing_comes=False, quiet_seconds=124) == []
+    assert waiting.due(nothing_comes=False, quiet_seconds=126) == [[opened]]
+
+
 def test_a_batch_of_32_mebibytes_waits_no_longer(opened):
-    waiting = Batches(linger_seconds=1000)
+    waiting = Batches(linger_seconds=1000, most=100)
     large = NewItem(bytes(16), b"", bytes(32 << 20))
     waiting.add(replace(opened, prepared=PreparedPhoto(large, None)))
     assert len(waiting.due(nothing_comes=False)) == 1
 
 
 def test_photos_of_two_collections_are_two_batches(opened):
-    waiting = Batches(linger_seconds=0)
+    waiting = Batches(linger_seconds=0, most=100)
     other = replace(opened, photo=replace(opened.photo, collection_id=b"another sixteen."))
     for one in (opened, other, opened):
         waiting.add(one)
@@ -126,3 +142,10 @@ async def test_what_passes_is_waited_for_and_what_does_not_is_raised(monkeypatch
     answers.append(InvalidArgument("never"))
     with pytest.raises(InvalidArgument):
         await patiently("storage", call)
+
+
+@pytest.mark.parametrize("service", ["keyholder", "worker"])
+def test_what_describes_photos_is_loaded_by_processes_of_a_service_and_not_by_itself(service):
+    command = f"import blindsight.trusted.{service}.__main__, sys; print('skimage' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -264,6 +264,12 @@ class Vault:
             collection.items_added = max(collection.items_added, record.items_added)
             collection.advance(await self._storage.read_slots(record.collection_id))
 
+    async def catch_up(self, collection: OpenCollection) -> None:
+        """Refreshes a collection that others write to as well, if they did."""
+        record = await self._storage.get_collection(collection.record.collection_id)
+        if collection.uncertain or record.sequence != collection.slots.sequence:
+            await self.refresh(collection)
+
     async def names(self) -> list[str]:
         """Names of all collections."""
         return [config.name for _, config in await self._mine()]

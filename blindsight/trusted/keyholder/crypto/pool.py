@@ -31,12 +31,16 @@ class Crypto:
     Args:
         keys: the key set; workers get the secret keys when they start.
         processes: workers.
+        measured: whose histograms.
     """
 
-    def __init__(self, keys: KeySet, processes: int) -> None:
+    def __init__(
+        self, keys: KeySet, processes: int, measured: metrics.Ingesting = metrics.AT_KEYHOLDER
+    ) -> None:
         self._key_id = keys.key_id
-        restarts = metrics.KEYHOLDER_RESTARTS
-        self._pool = WorkerPool(processes, tasks.start_worker, tasks.worker_arguments(keys), restarts.inc)
+        self._measured = measured
+        arguments = tasks.worker_arguments(keys)
+        self._pool = WorkerPool(processes, tasks.start_worker, arguments, measured.restarts.inc)
         self.processes = processes
 
     @property
@@ -57,7 +61,7 @@ class Crypto:
         started = time.perf_counter()
         embedded = await self._pool.run(tasks.embed, embedder, dimension, channels, data)
         # Now its name is known to be one of ours.
-        metrics.EMBED_SECONDS.labels(embedder).observe(time.perf_counter() - started)
+        self._measured.embed.labels(embedder).observe(time.perf_counter() - started)
         return embedded
 
     async def encrypt_rows(
@@ -65,7 +69,7 @@ class Crypto:
     ) -> bytes:
         """Encrypts a batch for one segment: a block with a ciphertext per column, seeded where it can be."""
         aligned = layout.align(rows)
-        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+        with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
                 *(
                     self._pool.run(tasks.encrypt_rows, parameters.name, part, aligned[:, values], first_slot)
@@ -86,7 +90,7 @@ class Crypto:
     ) -> bytes:
         """Encrypts linear forms [queries, row dimension]: a seeded block, [query][columns of its regions]."""
         count = forms.shape[0] * layout.query_ciphertexts
-        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+        with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
                 *(
                     self._pool.run(tasks.encrypt_query, parameters.name, layout, forms, start, stop)
@@ -113,7 +117,7 @@ class Crypto:
         self, parameters: ParameterSet, layout: Layout, row: Floats, form: Floats
     ) -> tuple[bytes, bytes]:
         """Encrypts one row and one linear form; see `tasks.encrypt_pair`."""
-        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+        with _timer(self._measured.encrypt, parameters):
             return await self._pool.run(tasks.encrypt_pair, parameters.name, layout, row, form)
 
     async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:

@@ -13,6 +13,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.errors import DataLoss, InvalidCiphertext
@@ -59,7 +60,8 @@ def _key_id(parameter_set: str) -> bytes:
 
 
 def warm() -> None:
-    """Loads every scheme, so that the first request does not wait for it."""
+    """Loads every scheme, and what describes photos, so that the first request does not wait for it."""
+    embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
     for name in _keys:
         if name in ADDITIVE_SETS:
             _additive_key(name)

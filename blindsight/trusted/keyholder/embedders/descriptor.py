@@ -12,8 +12,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.color import rgb2gray
-from skimage.filters import gaussian
 
 from blindsight.errors import InvalidArgument, InvalidImage
 
@@ -67,6 +65,8 @@ def _gradients(light: Array, scale: Scale) -> Array:
     turn the dot product into Hellinger's kernel (Arandjelovic and Zisserman, CVPR 2012), so that a few
     strong edges do not outvote the rest.
     """
+    from skimage.filters import gaussian  # a third of a service's start, which it leaves to its workers
+
     down, across = np.gradient(gaussian(light, scale.sigma, truncate=3.0))
     strength = np.hypot(down, across)
     # A half turn is the whole circle: dark to light and light to dark are the same edge.
@@ -127,6 +127,8 @@ def _cells(side: int) -> Array:
 
 
 def _light(picture: Image.Image, side: int) -> Array:
+    from skimage.color import rgb2gray
+
     light: Array = rgb2gray(np.asarray(_square(picture, side))).astype(np.float32)
     return light
 

@@ -71,10 +71,10 @@ class BulkIngest:
                 self._imports = self._make(queue)
                 self._imports.start()
 
-    def stop_watching(self) -> None:
-        """See `Imports.stop_watching`."""
+    def drain(self) -> None:
+        """See `Imports.drain`."""
         if self._imports is not None:
-            self._imports.stop_watching()
+            self._imports.drain()
 
     async def close(self) -> None:
         """Closes queue and account."""

@@ -27,6 +27,7 @@ class QueuedPhoto:
         collection_id: where to.
         id: as the owner gave it; empty for a keyed hash of the content.
         name: of the file.
+        request_id: of the call that brought it, for the logs.
     """
 
     job_id: bytes
@@ -35,6 +36,7 @@ class QueuedPhoto:
     id: str
     name: str
     data: bytes = field(repr=False)
+    request_id: str = ""
 
 
 class Envelopes:
@@ -55,7 +57,7 @@ class Envelopes:
 
     def seal(self, photo: QueuedPhoto) -> Message:
         """Seals a photo: a length, a JSON header and the file, all of it under the seal."""
-        about = [photo.number, photo.collection_id.hex(), photo.id, photo.name]
+        about = [photo.number, photo.collection_id.hex(), photo.id, photo.name, photo.request_id]
         header = json.dumps(about, ensure_ascii=False).encode()
         message_id = self.message_id(photo.job_id, photo.number)
         plain = b"".join((_LENGTH.pack(len(header)), header, photo.data))
@@ -71,10 +73,9 @@ class Envelopes:
         try:
             (length,) = _LENGTH.unpack_from(plain)
             end = _LENGTH.size + length
-            number, collection_id, item_id, name = json.loads(plain[_LENGTH.size : end])
-            photo = QueuedPhoto(
-                message.job_id, number, bytes.fromhex(collection_id), item_id, name, plain[end:]
-            )
+            number, collection_id, item_id, name, *later = json.loads(plain[_LENGTH.size : end])
+            place = bytes.fromhex(collection_id)
+            photo = QueuedPhoto(message.job_id, number, place, item_id, name, plain[end:], *later)
         except (ValueError, TypeError, struct.error) as error:
             raise DataLoss("a message of the queue is damaged") from error
         if self.message_id(photo.job_id, photo.number) != message.message_id:

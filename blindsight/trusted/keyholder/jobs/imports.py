@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from blindsight import logs
-from blindsight.errors import BlindsightError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from blindsight.errors import (
+    BlindsightError,
+    Draining,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+from blindsight.streams import until
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.jobs.deadletters import DeadLetterWatch
 from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.keyholder.jobs.gathering import groups
 from blindsight.trusted.keyholder.jobs.records import (
     FailedItem,
     ItemOutcome,
@@ -19,7 +29,10 @@ from blindsight.trusted.keyholder.jobs.records import (
     ItemState,
     Job,
     JobState,
+    Trial,
+    TrialState,
 )
+from blindsight.trusted.keyholder.jobs.retention import Retention
 from blindsight.trusted.keyholder.jobs.store import JobStore
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.operations import photos
@@ -39,6 +52,15 @@ class NamedFailure:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """An item on its way into the account, and the message that has to be in the queue before."""
+
+    outcome: ItemOutcome
+    sealed_name: bytes
+    message: Message | None
+
+
 class Imports:
     """All jobs of one owner.
 
@@ -48,6 +70,7 @@ class Imports:
         store: the account of jobs.
         queue: where sealed items go.
         after_import: called when a job into a collection has finished.
+        keep_days: see `Retention`.
     """
 
     def __init__(
@@ -57,6 +80,7 @@ class Imports:
         store: JobStore,
         queue: Queue,
         after_import: Callable[[OpenCollection], None],
+        keep_days: float,
     ) -> None:
         self._envelopes = Envelopes(keys)
         self._vault = vault
@@ -64,24 +88,27 @@ class Imports:
         self._queue = queue
         self._after_import = after_import
         self._dead_letters = DeadLetterWatch(store, queue, self._note_end)
+        self._retention = Retention(store, queue, keep_days)
         self._stopping = asyncio.Event()
         self._names: dict[bytes, str] = {}
 
     def start(self) -> None:
-        """Begins to look for dead letters."""
+        """Begins to look for dead letters, and for jobs to forget."""
         self._dead_letters.start()
+        self._retention.start()
 
-    def stop_watching(self) -> None:
-        """Ends the streams of those who watch: the keyholder is about to stop."""
+    def drain(self) -> None:
+        """Ends the streams of those who send and those who watch: the keyholder is about to stop."""
         self._stopping.set()
 
     async def close(self) -> None:
         """Closes the queue."""
+        await self._retention.stop()
         await self._dead_letters.stop()
         await asyncio.to_thread(self._queue.close)
 
     async def take(self, name: str, request_id: str, files: AsyncIterator[Photo]) -> AsyncIterator[Job]:
-        """Takes files in; yields the job first of all, and again when a file is durable in the queue.
+        """Takes files in; yields the job first of all, and again whenever files are durable in the queue.
 
         Args:
             files: numbered by `index`; those that were taken before are skipped.
@@ -90,7 +117,7 @@ class Imports:
             NotFound: when there is no such collection.
             InvalidArgument: when it takes vectors only, or the request id is none or another collection's.
             Conflict: when the job was cancelled meanwhile.
-            Unavailable: when the queue is gone; sending again continues where this ended.
+            Unavailable, Draining: when queue or keyholder goes; sending again continues where this ended.
         """
         _check_request_id(request_id)
         collection = await self._vault.get(name)
@@ -99,45 +126,73 @@ class Imports:
         collection_id = collection.record.collection_id
         self._names[collection_id] = name
         job = await asyncio.to_thread(self._store.open, collection_id, request_id)
+        logs.get().info("import_opened", job=job.job_id.hex())
         yield job
         if job.state is not JobState.RECEIVING:
             return
-        async for photo in files:
-            if not await asyncio.to_thread(self._store.has_item, job.job_id, photo.index):
-                job = await self._take(job, photo)
-            yield job
+        async with aclosing(until(self._stopping, files)) as coming, aclosing(groups(coming)) as arriving:
+            async for group in arriving:
+                async for noted in self._take(job, group):
+                    yield noted
+        if self._stopping.is_set():
+            raise Draining("the keyholder is stopping; send the rest when it is back")
         job = await asyncio.to_thread(self._store.complete, job.job_id)
         await self._note_end(job)
         yield job
 
-    async def _take(self, job: Job, photo: Photo) -> Job:
+    async def _take(self, job: Job, group: Sequence[Photo]) -> AsyncIterator[Job]:
         """Publishes before it notes: an item that is noted is in the queue, whoever dies in between."""
+        left = await asyncio.to_thread(self._sealed, job, group)
+        while left:
+            count = await self._publish(job, left)
+            noted = [(one.outcome, one.sealed_name) for one in left[:count]]
+            yield await asyncio.to_thread(self._store.add_items, job.job_id, noted)
+            left = left[count:]
+
+    def _sealed(self, job: Job, group: Sequence[Photo]) -> list[_Taken]:
+        """Those that were not taken before."""
+        known = self._store.known(job.job_id, [photo.index for photo in group])
+        return [self._seal(job, photo) for photo in group if photo.index not in known]
+
+    def _seal(self, job: Job, photo: Photo) -> _Taken:
+        name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
+        sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
         message_id = self._envelopes.message_id(job.job_id, photo.index)
-        outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
         try:
             photos.check(photo)
         except BlindsightError as error:
-            outcome = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
-        else:
-            queued = QueuedPhoto(job.job_id, photo.index, job.collection_id, photo.id, photo.name, photo.data)
-            await self._publish(job, await asyncio.to_thread(self._envelopes.seal, queued))
-        name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
-        sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
-        return await asyncio.to_thread(self._store.add_item, job.job_id, outcome, sealed_name)
+            failed = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
+            return _Taken(failed, sealed_name, None)
+        queued = QueuedPhoto(
+            job.job_id,
+            photo.index,
+            job.collection_id,
+            photo.id,
+            photo.name,
+            photo.data,
+            logs.request_id.get(),
+        )
+        outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
+        return _Taken(outcome, sealed_name, self._envelopes.seal(queued))
 
-    async def _publish(self, job: Job, message: Message) -> None:
-        """Publishes, and waits while the queue is full: the caller's stream waits with it."""
+    async def _publish(self, job: Job, items: Sequence[_Taken]) -> int:
+        """Publishes the first of them, and waits while the queue is full: the caller's stream waits with it.
+
+        Returns:
+            how many may be noted.
+        """
         pause = _FIRST_PAUSE_SECONDS
+        messages = [one.message for one in items if one.message is not None]
         while True:
             try:
-                await asyncio.to_thread(self._queue.publish, message)
+                published = await asyncio.to_thread(self._queue.publish, *messages)
             except ResourceExhausted:
                 if (await self._job(job.job_id)).state is not JobState.RECEIVING:
-                    return  # the account refuses the item, and says why
+                    return len(items)  # the account refuses the items, and says why
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
-                return
+                return _reached(items, published)
 
     async def _job(self, job_id: bytes) -> Job:
         return await asyncio.to_thread(self._store.get, job_id)
@@ -158,7 +213,7 @@ class Imports:
 
         Raises:
             NotFound: when there is none.
-            Unavailable: when the keyholder is about to stop.
+            Draining: when the keyholder is about to stop.
         """
         last: Job | None = None
         while True:
@@ -168,7 +223,7 @@ class Imports:
             if job.state.ended:
                 return
             if self._stopping.is_set():
-                raise Unavailable("the keyholder is stopping; watch again when it is back")
+                raise Draining("the keyholder is stopping; watch again when it is back")
             last = job
             await asyncio.sleep(WATCH_SECONDS)
 
@@ -206,6 +261,13 @@ class Imports:
         states = await asyncio.to_thread(self._store.states, named)
         return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
 
+    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """See `JobStore.note_trial`; nobody died over items of a job that is unknown."""
+        try:
+            return await asyncio.to_thread(self._store.note_trial, trial, state)
+        except NotFound:
+            return 0
+
     async def collection_name(self, job: Job) -> str:
         """The name of a job's collection; nothing when it is gone."""
         if job.collection_id not in self._names:
@@ -222,6 +284,16 @@ class Imports:
                 self._after_import(await self._vault.get_by_id(job.collection_id))
             except (NotFound, Unavailable) as error:
                 logs.get().warning("after_import_skipped", reason=error.reason)
+
+
+def _reached(items: Sequence[_Taken], published: int) -> int:
+    """How many items are done with when so many of their messages are published, in their order."""
+    for index, one in enumerate(items):
+        if one.message is not None:
+            if not published:
+                return index
+            published -= 1
+    return len(items)
 
 
 def _check_request_id(request_id: str) -> None:

@@ -88,6 +88,28 @@ class ItemReport:
     message: str = ""
 
 
+class TrialState(IntEnum):
+    """How far a trial is; the values are those of the proto."""
+
+    PLANNED = 1
+    BEGUN = 2
+    OVER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One photo that a worker opens with none beside it.
+
+    Attributes:
+        number: of the item in its job.
+        trial_id: 16 random bytes.
+    """
+
+    job_id: bytes
+    number: int
+    trial_id: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class FailedItem:
     """An item that failed, for people.

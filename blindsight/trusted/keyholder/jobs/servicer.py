@@ -89,9 +89,17 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
 
     async def ReportItems(self, request: pb.ReportItemsRequest, context: Context) -> pb.ReportItemsResponse:
         """Takes the word of a worker."""
-        self._access.require(dict(context.invocation_metadata() or ()).get(TOKEN_KEY, ""))
+        self._require_worker(context)
         stopped = await self._imports.report(wire.reports(request.items), request.job_ids)
         return pb.ReportItemsResponse(stopped_job_ids=sorted(stopped))
+
+    async def NoteTrial(self, request: pb.NoteTrialRequest, context: Context) -> pb.NoteTrialResponse:
+        """Keeps the record of photos that are opened alone."""
+        self._require_worker(context)
+        return pb.NoteTrialResponse(deaths=await self._imports.note_trial(*wire.trial(request)))
+
+    def _require_worker(self, context: Context) -> None:
+        self._access.require(dict(context.invocation_metadata() or ()).get(TOKEN_KEY, ""))
 
     async def _named(self, job: Job) -> pb.Import:
         return wire.job(job, await self._imports.collection_name(job))

@@ -16,9 +16,18 @@ from pathlib import Path
 
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 from blindsight.sqlite import translated
-from blindsight.trusted.keyholder.jobs.records import FailedItem, ItemOutcome, ItemState, Job, JobState
+from blindsight.trusted.keyholder.jobs.records import (
+    FailedItem,
+    ItemOutcome,
+    ItemState,
+    Job,
+    JobState,
+    Trial,
+    TrialState,
+)
 
-SCHEMA_VERSION = 1
+# A file of an earlier version is brought up to date when it is opened, by `schema_2.sql` and so on.
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x42534A42  # "BSJB", where `file` looks for whose database it is
 BUSY_MILLISECONDS = 5000
 JOB_ID_BYTES = 16
@@ -115,14 +124,15 @@ class JobStore:
         with self._transaction() as db:
             return [_job(row) for row in db.execute(query, (JobState.RECEIVING, JobState.RUNNING))]
 
-    def has_item(self, job_id: bytes, number: int) -> bool:
-        """Whether an item was taken."""
+    def known(self, job_id: bytes, numbers: Iterable[int]) -> set[int]:
+        """Which items were taken before."""
         query = "SELECT 1 FROM items WHERE job = ? AND number = ? AND sealed_name != x''"
         with self._transaction() as db:
-            return db.execute(query, (_number(db, job_id), number)).fetchone() is not None
+            job = _number(db, job_id)
+            return {number for number in numbers if db.execute(query, (job, number)).fetchone() is not None}
 
-    def add_item(self, job_id: bytes, item: ItemOutcome, sealed_name: bytes) -> Job:
-        """Notes an item that is in the queue, or that was refused at the door.
+    def add_items(self, job_id: bytes, items: Sequence[tuple[ItemOutcome, bytes]]) -> Job:
+        """Notes items that are in the queue, or that were refused at the door, with their sealed names.
 
         A worker may have been faster: then its outcome stays.
 
@@ -134,13 +144,12 @@ class JobStore:
             state = _read(db, job).state
             if state is not JobState.RECEIVING:
                 raise Conflict(f"the import is {state.name.lower()}, it takes no more items")
-            _put(db, job, item)
-            db.execute(
-                "UPDATE items SET sealed_name = ? WHERE job = ? AND number = ?",
-                (sealed_name, job, item.number),
-            )
+            for item, sealed_name in items:
+                _put(db, job, item)
+                named = "UPDATE items SET sealed_name = ? WHERE job = ? AND number = ?"
+                db.execute(named, (sealed_name, job, item.number))
             reached = "UPDATE jobs SET next_number = max(next_number, ?) WHERE number = ?"
-            db.execute(reached, (item.number + 1, job))
+            db.execute(reached, (max((item.number + 1 for item, _ in items), default=0), job))
             return _read(db, job)
 
     def complete(self, job_id: bytes) -> Job:
@@ -185,7 +194,7 @@ class JobStore:
                 raise Conflict("the import is cancelled, nothing of it is tried again")
             for message_id in message_ids:
                 _move(db, job, message_id, ItemState.FAILED, ItemState.QUEUED)
-            reopened = "UPDATE jobs SET state = ? WHERE number = ? AND state = ?"
+            reopened = "UPDATE jobs SET state = ?, ended_unix_seconds = 0 WHERE number = ? AND state = ?"
             db.execute(reopened, (JobState.RUNNING, job, JobState.FINISHED))
             return _settled(db, job)
 
@@ -194,8 +203,8 @@ class JobStore:
         with self._transaction() as db:
             job = _number(db, job_id)
             db.execute(
-                "UPDATE jobs SET state = ? WHERE number = ? AND state IN (?, ?)",
-                (JobState.CANCELLED, job, JobState.RECEIVING, JobState.RUNNING),
+                "UPDATE jobs SET state = ?, ended_unix_seconds = ? WHERE number = ? AND state IN (?, ?)",
+                (JobState.CANCELLED, int(time.time()), job, JobState.RECEIVING, JobState.RUNNING),
             )
             return _read(db, job)
 
@@ -208,6 +217,44 @@ class JobStore:
         with self._transaction() as db:
             rows = db.execute(query, (_number(db, job_id), after, count)).fetchall()
         return [FailedItem(*row) for row in rows]
+
+    def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """Notes that a photo is opened alone, or was; returns how many other trials of it had no end.
+
+        Raises:
+            NotFound: when there is no such job.
+        """
+        with self._transaction() as db:
+            item = (_number(db, trial.job_id), trial.number)
+            if state is TrialState.BEGUN:
+                db.execute("INSERT OR IGNORE INTO trials VALUES (?, ?, ?)", (*item, trial.trial_id))
+            elif state is TrialState.OVER:
+                db.execute("DELETE FROM trials WHERE job = ? AND number = ?", item)
+            query = "SELECT COUNT(*) FROM trials WHERE job = ? AND number = ? AND trial_id != ?"
+            return int(db.execute(query, (*item, trial.trial_id)).fetchone()[0])
+
+    def ended_before(self, unix_seconds: int) -> list[bytes]:
+        """Jobs that have ended, and did so before a time."""
+        query = "SELECT job_id FROM jobs WHERE state IN (?, ?) AND ended_unix_seconds < ? ORDER BY number"
+        with self._transaction() as db:
+            rows = db.execute(query, (JobState.FINISHED, JobState.CANCELLED, unix_seconds)).fetchall()
+        return [job_id for (job_id,) in rows]
+
+    def forget(self, job_id: bytes) -> None:
+        """Removes a job and its items, unless somebody has tried it again meanwhile.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            if _read(db, job).state.ended:
+                for statement in (
+                    "DELETE FROM trials WHERE job = ?",
+                    "DELETE FROM items WHERE job = ?",
+                    "DELETE FROM jobs WHERE number = ?",
+                ):
+                    db.execute(statement, (job,))
 
     def close(self) -> None:
         """Puts the write-ahead log into the file."""
@@ -223,14 +270,15 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     )
     if tables and application != APPLICATION_ID:
         raise InvalidArgument(f"{path} is no account of imports")
-    if tables and version != SCHEMA_VERSION:
+    if tables and not 1 <= version <= SCHEMA_VERSION:
         raise InvalidArgument(f"{path} has schema version {version}, want {SCHEMA_VERSION}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA foreign_keys = ON")
-    if not tables:
-        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-        schema = files(__package__).joinpath("schema.sql").read_text()
+    for following in range(version + 1 if tables else 1, SCHEMA_VERSION + 1):
+        name = "schema.sql" if following == 1 else f"schema_{following}.sql"
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {following};"
+        schema = files(__package__).joinpath(name).read_text()
         db.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
 
 
@@ -288,6 +336,7 @@ def _change(
         "UPDATE items SET state = ?, reason = ?, message = ? WHERE job = ? AND number = ?",
         (now, *why, job, number),
     )
+    db.execute("DELETE FROM trials WHERE job = ? AND number = ?", (job, number))
     _count(db, job, before, -1)
     _count(db, job, now, 1)
 
@@ -301,7 +350,8 @@ def _count(db: sqlite3.Connection, job: int, state: ItemState, step: int) -> Non
 def _settled(db: sqlite3.Connection, job: int) -> Job:
     """The job, which is finished when nothing of it is on its way."""
     db.execute(
-        "UPDATE jobs SET state = ? WHERE number = ? AND state = ? AND received = done + duplicates + failed",
-        (JobState.FINISHED, job, JobState.RUNNING),
+        "UPDATE jobs SET state = ?, ended_unix_seconds = ? "
+        "WHERE number = ? AND state = ? AND received = done + duplicates + failed",
+        (JobState.FINISHED, int(time.time()), job, JobState.RUNNING),
     )
     return _read(db, job)

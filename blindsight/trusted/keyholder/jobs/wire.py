@@ -8,7 +8,7 @@ from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.streams import MAX_PHOTO_BYTES, Receiver
 from blindsight.trusted.keyholder.jobs.imports import NamedFailure
-from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState, Job, JobState
+from blindsight.trusted.keyholder.jobs.records import ItemReport, ItemState, Job, JobState, Trial, TrialState
 from blindsight.trusted.keyholder.operations.photos import Photo
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
@@ -23,6 +23,12 @@ _ITEM_STATES = {
     pb.ITEM_STATE_DONE: ItemState.DONE,
     pb.ITEM_STATE_DUPLICATE: ItemState.DUPLICATE,
     pb.ITEM_STATE_FAILED: ItemState.FAILED,
+}
+TRIAL_ID_BYTES = 16
+_TRIAL_STATES = {
+    pb.TRIAL_STATE_PLANNED: TrialState.PLANNED,
+    pb.TRIAL_STATE_BEGUN: TrialState.BEGUN,
+    pb.TRIAL_STATE_OVER: TrialState.OVER,
 }
 
 
@@ -129,3 +135,16 @@ def reports(items: Sequence[pb.ItemReport]) -> list[ItemReport]:
         ItemReport(item.job_id, item.number, _ITEM_STATES[item.state], item.reason, item.message)
         for item in items
     ]
+
+
+def trial(request: pb.NoteTrialRequest) -> tuple[Trial, TrialState]:
+    """What a worker says of a photo that it opens alone.
+
+    Raises:
+        InvalidArgument: for an id that is none, or a state that there is not.
+    """
+    if len(request.trial_id) != TRIAL_ID_BYTES:
+        raise InvalidArgument(f"trial_id has {len(request.trial_id)} bytes, want {TRIAL_ID_BYTES}")
+    if request.state not in _TRIAL_STATES:
+        raise InvalidArgument(f"trial state {request.state}, want one of {sorted(_TRIAL_STATES)}")
+    return Trial(request.job_id, request.number, request.trial_id), _TRIAL_STATES[request.state]

@@ -182,7 +182,7 @@ class Ingest:
         except BlindsightError as error:
             return _rejected(photo, error)
         collection = self._collection
-        item_id = photo.id or await asyncio.to_thread(collection.content_id, photo.data)
+        item_id = photo.id or await photos.content_id(collection, photo.data)
         handle = collection.handle(item_id)
         # Not in the photo's own `try`: that storage is gone is not the photo's fault, and ends the import.
         if handle in self._seen:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,8 +19,11 @@ from blindsight.trusted.keyholder.records import ItemMetadata, NewItem, NewPlane
 
 # Originals and pixels for planes of one batch; a batch is in memory, and on the wire, as a whole.
 BATCH_BYTES = 32 << 20
+# Hashing or sealing these takes less than half a millisecond; a thread costs a tenth of one.
+AT_ONCE_BYTES = 256 << 10
 MAX_ID_BYTES = 512
 MAX_NAME_BYTES = 1024
+Result = TypeVar("Result")
 # An id stands on a line of its own in files and on terminals.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -70,6 +75,18 @@ def check_id(item_id: str) -> None:
         raise InvalidArgument("id with a control character, want text of one line")
 
 
+async def content_id(collection: OpenCollection, data: bytes) -> str:
+    """The id of a photo that was given none."""
+    return await beside_loop(len(data), collection.content_id, data)
+
+
+async def beside_loop(size_bytes: int, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Calls what goes through so many bytes, in a thread if the event loop would feel it."""
+    if size_bytes <= AT_ONCE_BYTES:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
 async def prepare(
     crypto: Crypto,
     collection: OpenCollection,
@@ -96,7 +113,7 @@ async def prepare(
     item = NewItem(
         handle=handle,
         sealed_metadata=collection.seal_metadata(handle, metadata),
-        sealed_original=await asyncio.to_thread(collection.seal_original, handle, photo.data),
+        sealed_original=await beside_loop(len(photo.data), collection.seal_original, handle, photo.data),
         planes=cut,
     )
     return PreparedPhoto(item, embedded.vector.astype(np.float64), remark)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from blindsight import metrics
@@ -79,7 +80,8 @@ class Scoring:
 
         Args:
             encrypt: makes the block of queries for a layout, which has the regions that hold anything.
-            begin: makes an attempt for a slot map; called again when the evaluator's segments are newer.
+            begin: makes an attempt for a slot map; called again when the evaluator's segments are newer, and
+                when the evaluator went away in the middle.
 
         Raises:
             Conflict: when the collection is repacked again and again.
@@ -87,20 +89,25 @@ class Scoring:
         """
         for _ in range(EPOCH_ATTEMPTS):
             slots = self._collection.slots
-            attempt = begin(slots)
-            layout = self._collection.layout.within(_regions(attempt, slots))
+            layout = self._collection.layout.within(_regions(begin(slots), slots))
             started = time.perf_counter()
             block = await encrypt(layout)
             self._timings.encrypt += time.perf_counter() - started
-            if await self._pass(queries, layout, block, slots, attempt):
+            if await self._evaluator.call(partial(self._pass, queries, layout, block, slots, begin)):
                 return
             await self._vault.refresh(self._collection)
         raise Conflict("the collection was repacked again and again during the search")
 
     async def _pass(
-        self, queries: int, layout: CollectionLayout, block: bytes, slots: SlotMap, attempt: Attempt
+        self,
+        queries: int,
+        layout: CollectionLayout,
+        block: bytes,
+        slots: SlotMap,
+        begin: Callable[[SlotMap], Attempt],
     ) -> bool:
         """False when the evaluator's segments are not those of the slot map."""
+        attempt = begin(slots)
         started, busy_before = time.perf_counter(), self._timings.decrypt_busy
         decrypting: set[asyncio.Task[None]] = set()
         parts = self._evaluator.score(

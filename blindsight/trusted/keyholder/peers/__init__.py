@@ -1,6 +1,7 @@
 """The two untrusted services, as the keyholder calls them."""
 
 from blindsight.trusted.keyholder.peers.evaluator import (
+    Blocks,
     EvaluatorClient,
     PlanePart,
     PlaneResult,
@@ -15,6 +16,7 @@ from blindsight.trusted.keyholder.peers.evaluator import (
 from blindsight.trusted.keyholder.peers.storage import StorageClient
 
 __all__ = [
+    "Blocks",
     "EvaluatorClient",
     "PlanePart",
     "PlaneResult",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from blindsight import server, streams
+from blindsight import streams
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError
 from blindsight.parameters import ParameterSet
+from blindsight.patience import PATIENCE_SECONDS
+from blindsight.peer import Peer, metadata
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
 from blindsight.trusted.keyholder.slots import SegmentKey
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +98,36 @@ class PlaneSummary:
     compute_seconds: float
 
 
+# Tiles from the first on, each time that it is called: encrypted anew where the connection was lost.
+Blocks = Callable[[], AsyncIterator[bytes]]
 PlanePart = PlanePlan | PlaneResult | PlaneSummary
 ScorePart = ScorePlan | ScoreResult | ScoreSummary
 
 
 class EvaluatorClient:
-    """Calls to the evaluator.
+    """Calls to the evaluator; made again while it is away: it keeps nothing that could be done twice.
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds: see `server.channel`.
+        keepalive_seconds, patience_seconds: see `Peer`.
     """
 
-    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
-        self._channel = server.channel(address, keepalive_seconds)
-        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._channel)
+    def __init__(
+        self,
+        address: str,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._peer = Peer("evaluator", address, keepalive_seconds, patience_seconds)
+        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._peer.channel)
+
+    async def call(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Does work that takes answers of `score`, and from its beginning when the evaluator went away.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        return await self._peer.call(attempt)
 
     async def score(
         self,
@@ -119,14 +138,11 @@ class EvaluatorClient:
         only: Collection[SegmentKey] = (),
         regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
-        """Scores queries against a collection: a plan, results as they come, a summary.
+        """Scores queries against a collection: a plan, results as they come, a summary; in a `call`.
 
         Args:
             only: the segments that are wanted; none: all.
             regions: whose columns the block holds; none: those of both.
-
-        Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
         """
         header = evaluator_pb2.ScoreHeader(
             collection_id=collection_id,
@@ -143,10 +159,8 @@ class EvaluatorClient:
             for chunk in streams.chunks(block):
                 yield evaluator_pb2.ScoreRequest(chunk=chunk)
 
-        async with calls.calling("evaluator", self._channel):
-            call = self._stub.Score(requests(), metadata=calls.metadata())
-            async for response in call:
-                yield _score_part(response)
+        async for response in self._stub.Score(requests(), metadata=metadata()):
+            yield _score_part(response)
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
         """Multiplies one encrypted row by one encrypted query: a block of one product per field.
@@ -158,9 +172,12 @@ class EvaluatorClient:
             BlindsightError: what the evaluator raised, or Unavailable.
         """
         request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
-        async with calls.calling("evaluator", self._channel):
-            answer = await self._stub.Compare(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
-        return answer.block
+
+        async def attempt() -> bytes:
+            answer = await self._stub.Compare(request, metadata=metadata(), timeout=calls.CALL_SECONDS)
+            return answer.block
+
+        return await self._peer.call(attempt)
 
     async def combine(
         self,
@@ -194,13 +211,21 @@ class EvaluatorClient:
                 for chunk in streams.chunks(block):
                     yield evaluator_pb2.CombineRequest(chunk=chunk)
 
-        async with calls.calling("evaluator", self._channel):
-            async for response in self._stub.Combine(requests(), metadata=calls.metadata()):
-                if response.WhichOneof("part") == "chunk":
-                    yield response.chunk
+        came = 0
+        async for trying in self._peer.attempts():
+            with trying:
+                position = 0
+                async for response in self._stub.Combine(requests(), metadata=metadata()):
+                    # The same sum again after a lost connection, whatever its pieces are.
+                    new = response.chunk[max(0, came - position) :]
+                    position += len(response.chunk)
+                    came = max(came, position)
+                    if new:
+                        yield new
+                return
 
     async def transform(
-        self, planes: PlaneSource, kernels: Sequence[PlaneKernel], blocks: AsyncIterator[bytes] | None = None
+        self, planes: PlaneSource, kernels: Sequence[PlaneKernel], blocks: Blocks | None = None
     ) -> AsyncGenerator[PlanePart, None]:
         """Applies kernels to encrypted planes: a plan, results while tiles still go out, a summary.
 
@@ -211,22 +236,21 @@ class EvaluatorClient:
             BlindsightError: what the evaluator raised, what making a block raised, or Unavailable.
         """
         header = evaluator_pb2.TransformHeader(planes=_source(planes), kernels=map(_kernel, kernels))
-        feed = _Feed()
 
-        async def requests() -> AsyncIterator[evaluator_pb2.TransformRequest]:
+        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.TransformRequest]:
             yield evaluator_pb2.TransformRequest(header=header)
             async for tiles in feed.tiles(blocks):
                 yield evaluator_pb2.TransformRequest(tiles=tiles)
 
-        async for part in self._planes(self._stub.Transform, requests(), feed):
+        async for part in self._planes(self._stub.Transform, requests):
             yield part
 
     async def difference(
         self,
         minuend: PlaneSource,
         subtrahend: PlaneSource,
-        blocks: AsyncIterator[bytes] | None = None,
-        others: AsyncIterator[bytes] | None = None,
+        blocks: Blocks | None = None,
+        others: Blocks | None = None,
     ) -> AsyncGenerator[PlanePart, None]:
         """Subtracts encrypted planes; as `transform`.
 
@@ -234,9 +258,8 @@ class EvaluatorClient:
             blocks, others: of the minuend and of the subtrahend, if they are sent.
         """
         header = evaluator_pb2.DifferenceHeader(minuend=_source(minuend), subtrahend=_source(subtrahend))
-        feed = _Feed()
 
-        async def requests() -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
+        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
             yield evaluator_pb2.DifferenceRequest(header=header)
             first, second = feed.tiles(blocks), feed.tiles(others)
             while True:
@@ -248,45 +271,55 @@ class EvaluatorClient:
                 if tiles is None and other is None:
                     return
 
-        async for part in self._planes(self._stub.Difference, requests(), feed):
+        async for part in self._planes(self._stub.Difference, requests):
             yield part
 
     async def _planes(
-        self, method: Any, requests: AsyncIterator[Any], feed: _Feed
+        self, method: Callable[..., Any], requests: Callable[[_Feed], AsyncIterator[Any]]
     ) -> AsyncGenerator[PlanePart, None]:
-        async with calls.calling("evaluator", self._channel):
-            try:
-                async for response in method(requests, metadata=calls.metadata()):
-                    yield _plane_part(response)
-            except asyncio.CancelledError:
-                if feed.error is not None:
-                    raise feed.error from None
-                raise
+        """Parts of an answer; from its beginning again after a lost connection, but for what came before."""
+        came = 0
+        async for trying in self._peer.attempts():
+            with trying:
+                position, feed = 0, _Feed()
+                try:
+                    async for response in method(requests(feed), metadata=metadata()):
+                        position += 1
+                        if position > came:
+                            came = position
+                            yield _plane_part(response)
+                except asyncio.CancelledError:
+                    if feed.error is not None:
+                        raise feed.error from None
+                    raise
+                return
 
     async def prepare(self, collection_id: bytes) -> None:
         """Lets the evaluator fetch what it lacks."""
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
-        async with calls.calling("evaluator", self._channel):
-            async for _ in self._stub.Prepare(request, metadata=calls.metadata()):
+
+        async def attempt() -> None:
+            async for _ in self._stub.Prepare(request, metadata=metadata()):
                 pass
+
+        await self._peer.call(attempt)
 
     async def drop_collection(self, collection_id: bytes) -> None:
         """Lets the evaluator forget a collection."""
         request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
-        with calls.errors_of("evaluator"):
-            await self._stub.DropCollection(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
+        with self._peer.errors():
+            await self._stub.DropCollection(request, metadata=metadata(), timeout=calls.CALL_SECONDS)
 
     async def status(self) -> PeerStatus:
         """Version, counts and sizes."""
-        with calls.errors_of("evaluator"):
-            answer = await self._stub.GetStatus(
-                evaluator_pb2.GetStatusRequest(), timeout=calls.STATUS_SECONDS
-            )
+        request = evaluator_pb2.GetStatusRequest()
+        with self._peer.errors():
+            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
         return PeerStatus(answer.version, answer.collections, 0, answer.disk_bytes, answer.memory_bytes)
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._channel.close()
+        await self._peer.close()
 
 
 class _Feed:
@@ -299,11 +332,11 @@ class _Feed:
     def __init__(self) -> None:
         self.error: BlindsightError | None = None
 
-    async def tiles(self, blocks: AsyncIterator[bytes] | None) -> AsyncIterator[evaluator_pb2.PlaneTiles]:
+    async def tiles(self, blocks: Blocks | None) -> AsyncIterator[evaluator_pb2.PlaneTiles]:
         if blocks is None:
             return
         try:
-            async for block in blocks:
+            async for block in blocks():
                 digest = await asyncio.to_thread(streams.digest, block)
                 yield evaluator_pb2.PlaneTiles(block=block, sha256=digest)
         except BlindsightError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from typing import Any
 
-from blindsight import server, streams
+from blindsight import streams
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.errors import BlindsightError, DataLoss, Unavailable
+from blindsight.errors import BlindsightError, DataLoss, NotFound
 from blindsight.parameters import ParameterSet
+from blindsight.patience import PATIENCE_SECONDS
+from blindsight.peer import Peer, metadata
 from blindsight.planes import Integers, PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
@@ -24,7 +27,6 @@ from blindsight.trusted.keyholder.slots import (
     handles_from_bytes,
 )
 
-APPEND_ATTEMPTS = 4
 PAGE = 1000
 _ITEM_MESSAGE_BYTES = 512 << 10
 _MAX_BLOCK_BYTES = 1 << 30
@@ -38,16 +40,39 @@ EncryptPlanes = Callable[[Integers], AsyncGenerator[bytes, None]]
 
 
 class StorageClient:
-    """Calls to storage.
+    """Calls to storage; made again while it is away, which changes nothing that was done.
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds: see `server.channel`.
+        keepalive_seconds, patience_seconds: see `Peer`.
     """
 
-    def __init__(self, address: str, keepalive_seconds: float = KEEPALIVE_SECONDS) -> None:
-        self._channel = server.channel(address, keepalive_seconds)
-        self._stub = storage_pb2_grpc.StorageServiceStub(self._channel)
+    def __init__(
+        self,
+        address: str,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._peer = Peer("storage", address, keepalive_seconds, patience_seconds)
+        self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
+
+    async def _call(
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = calls.CALL_SECONDS
+    ) -> Any:
+        return (await self._counted(rpc, request, seconds))[0]
+
+    async def _counted(
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = calls.CALL_SECONDS
+    ) -> tuple[Any, int]:
+        """The answer, and how many times it was asked for: the answer to one that came before may be lost."""
+        tries = 0
+
+        async def attempt() -> Any:
+            nonlocal tries
+            tries += 1
+            return await rpc(request, metadata=metadata(), timeout=seconds)
+
+        return await self._peer.call(attempt), tries
 
     async def create_collection(self, collection: StoredCollection) -> StoredCollection:
         """Adds a collection.
@@ -66,19 +91,13 @@ class StorageClient:
             stride=collection.stride,
         )
         request = storage_pb2.CreateCollectionRequest(collection=wanted)
-        async with calls.calling("storage", self._channel):
-            answer = await self._stub.CreateCollection(
-                request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
-            )
+        answer = await self._call(self._stub.CreateCollection, request)
         return _collection(answer.collection)
 
     async def get_collection(self, collection_id: bytes) -> StoredCollection:
         """One collection's record as it is now."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
-        async with calls.calling("storage", self._channel):
-            answer = await self._stub.GetCollection(
-                request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
-            )
+        answer = await self._call(self._stub.GetCollection, request)
         return _collection(answer.collection)
 
     async def list_collections(self) -> list[StoredCollection]:
@@ -87,10 +106,7 @@ class StorageClient:
         token = ""
         while True:
             request = storage_pb2.ListCollectionsRequest(page_size=PAGE, page_token=token)
-            async with calls.calling("storage", self._channel):
-                answer = await self._stub.ListCollections(
-                    request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
-                )
+            answer = await self._call(self._stub.ListCollections, request)
             found += map(_collection, answer.collections)
             token = answer.next_page_token
             if not token:
@@ -99,16 +115,23 @@ class StorageClient:
     async def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
         """Replaces the sealed settings of an empty collection."""
         request = storage_pb2.ReplaceConfigRequest(collection_id=collection_id, sealed_config=sealed_config)
-        async with calls.calling("storage", self._channel):
-            await self._stub.ReplaceConfig(request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS)
+        await self._call(self._stub.ReplaceConfig, request)
 
     async def delete_collection(self, collection_id: bytes) -> None:
         """Removes a collection."""
         request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
-        async with calls.calling("storage", self._channel):
-            await self._stub.DeleteCollection(
-                request, metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
-            )
+        tries = 0
+
+        async def attempt() -> None:
+            nonlocal tries
+            tries += 1
+            await self._stub.DeleteCollection(request, metadata=metadata(), timeout=calls.LONG_CALL_SECONDS)
+
+        try:
+            await self._peer.call(attempt)
+        except NotFound:
+            if tries == 1:
+                raise
 
     async def append(
         self,
@@ -146,66 +169,68 @@ class StorageClient:
             retires=map(_segment, retires),
         )
         messages = await asyncio.to_thread(lambda: list(_item_messages(items)))
-        for attempt in range(APPEND_ATTEMPTS):
-            await server.connected(self._channel, "storage")
+
+        async def attempt() -> storage_pb2.AppendResponse:
             parts = _Parts(header, messages, block, items, encrypt_planes)
             try:
-                with calls.errors_of("storage"):
-                    answer = await self._stub.Append(
-                        parts.stream(), metadata=calls.metadata(), timeout=calls.LONG_CALL_SECONDS
-                    )
-                return answer.sequence, answer.epoch
+                return await self._stub.Append(
+                    parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS
+                )
             except asyncio.CancelledError:
                 if parts.error is not None:
                     raise parts.error from None
                 raise
-            except Unavailable:
-                if attempt + 1 == APPEND_ATTEMPTS:
-                    raise
-                await asyncio.sleep(0.2 * 2**attempt)
-        raise AssertionError("the last attempt returns or raises")
+
+        answer = await self._peer.call(attempt)
+        return answer.sequence, answer.epoch
 
     async def read_segments(
         self, collection_id: bytes, segments: Sequence[SegmentKey]
     ) -> dict[SegmentKey, list[bytes]]:
         """The blocks of some segments' batches, in the order in which they were appended."""
+        return await self._peer.call(lambda: self._read_segments(collection_id, segments))
+
+    async def _read_segments(
+        self, collection_id: bytes, segments: Sequence[SegmentKey]
+    ) -> dict[SegmentKey, list[bytes]]:
         request = storage_pb2.ReadBatchesRequest(
             collection_id=collection_id, only_segments=map(_segment, segments)
         )
         blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in segments}
         key: SegmentKey | None = None
         receiver: streams.Receiver | None = None
-        async with calls.calling("storage", self._channel):
-            async for response in self._stub.ReadBatches(request, metadata=calls.metadata()):
-                part = response.WhichOneof("part")
-                if part == "batch":
-                    header = response.batch
-                    key = (Region(header.segment.region), header.segment.index)
-                    receiver = streams.Receiver(
-                        header.block_size_bytes,
-                        header.block_sha256,
-                        limit_bytes=_MAX_BLOCK_BYTES,
-                        what="a batch from storage",
-                    )
-                elif part == "chunk" and receiver is not None and key is not None:
-                    receiver.add(response.chunk)
-                    if receiver.complete:
-                        blocks[key].append(receiver.finish())
+        async for response in self._stub.ReadBatches(request, metadata=metadata()):
+            part = response.WhichOneof("part")
+            if part == "batch":
+                header = response.batch
+                key = (Region(header.segment.region), header.segment.index)
+                receiver = streams.Receiver(
+                    header.block_size_bytes,
+                    header.block_sha256,
+                    limit_bytes=_MAX_BLOCK_BYTES,
+                    what="a batch from storage",
+                )
+            elif part == "chunk" and receiver is not None and key is not None:
+                receiver.add(response.chunk)
+                if receiver.complete:
+                    blocks[key].append(receiver.finish())
         return blocks
 
     async def read_slots(self, collection_id: bytes) -> SlotMap:
         """The slot map as it is now."""
+        return await self._peer.call(lambda: self._read_slots(collection_id))
+
+    async def _read_slots(self, collection_id: bytes) -> SlotMap:
         request = storage_pb2.ReadSlotsRequest(collection_id=collection_id)
         sequence = epoch = 0
         upcoming: dict[Region, int] = {}
         runs: dict[SegmentKey, list[tuple[bytes, int]]] = {}
-        async with calls.calling("storage", self._channel):
-            async for response in self._stub.ReadSlots(request, metadata=calls.metadata()):
-                sequence, epoch = response.sequence, response.epoch
-                upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
-                for run in response.runs:
-                    key = (Region(run.segment.region), run.segment.index)
-                    runs.setdefault(key, []).append((run.handles, run.batches))
+        async for response in self._stub.ReadSlots(request, metadata=metadata()):
+            sequence, epoch = response.sequence, response.epoch
+            upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
+            for run in response.runs:
+                key = (Region(run.segment.region), run.segment.index)
+                runs.setdefault(key, []).append((run.handles, run.batches))
         segments = {}
         for key, pieces in runs.items():
             handles = handles_from_bytes(b"".join(piece for piece, _ in pieces))
@@ -219,10 +244,7 @@ class StorageClient:
             request = storage_pb2.GetItemsRequest(
                 collection_id=collection_id, handles=handles[start : start + PAGE]
             )
-            async with calls.calling("storage", self._channel):
-                answer = await self._stub.GetItems(
-                    request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
-                )
+            answer = await self._call(self._stub.GetItems, request)
             for item in answer.items:
                 found[item.handle] = StoredItem(
                     item.handle, item.sealed_metadata, item.original_size_bytes, item.planes_size_bytes
@@ -236,17 +258,19 @@ class StorageClient:
             NotFound: when the item has none.
             DataLoss: when storage's bytes are not what was written.
         """
+        return await self._peer.call(lambda: self._read_original(collection_id, handle))
+
+    async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
         receiver: streams.Receiver | None = None
-        async with calls.calling("storage", self._channel):
-            async for response in self._stub.ReadOriginal(request, metadata=calls.metadata()):
-                if response.WhichOneof("part") == "header":
-                    header = response.header
-                    receiver = streams.Receiver(
-                        header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
-                    )
-                elif receiver is not None:
-                    receiver.add(response.chunk)
+        async for response in self._stub.ReadOriginal(request, metadata=metadata()):
+            if response.WhichOneof("part") == "header":
+                header = response.header
+                receiver = streams.Receiver(
+                    header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
+                )
+            elif receiver is not None:
+                receiver.add(response.chunk)
         if receiver is None:
             raise DataLoss("storage sent no original")
         return receiver.finish()
@@ -260,25 +284,39 @@ class StorageClient:
             NotFound: when the item has none.
             InvalidArgument: when storage's answer is no layout, or not the pieces of it.
         """
+        came = 0
+        async for trying in self._peer.attempts():
+            with trying:
+                async with aclosing(self._read_planes(collection_id, handle, parameters)) as parts:
+                    position = 0
+                    async for part in parts:
+                        position += 1
+                        if position > came:  # else it came before the connection was lost
+                            came = position
+                            yield part
+                return
+
+    async def _read_planes(
+        self, collection_id: bytes, handle: bytes, parameters: ParameterSet
+    ) -> AsyncGenerator[PlaneLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
         limits: Iterator[int] = iter(())
         receiver: streams.Receiver | None = None
-        async with calls.calling("storage", self._channel):
-            async for response in self._stub.ReadPlanes(request, metadata=calls.metadata()):
-                part = response.WhichOneof("part")
-                if part == "header":
-                    layout = _plane_layout(response.header.planes, parameters)
-                    limits = (layout.piece_bytes(parameters, count) for count in layout.pieces)
-                    yield layout
-                elif part == "piece":
-                    piece, limit = response.piece, next(limits, 0)
-                    receiver = streams.Receiver(
-                        piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
-                    )
-                elif receiver is not None:
-                    receiver.add(response.chunk)
-                    if receiver.complete:
-                        yield receiver.finish()
+        async for response in self._stub.ReadPlanes(request, metadata=metadata()):
+            part = response.WhichOneof("part")
+            if part == "header":
+                layout = _plane_layout(response.header.planes, parameters)
+                limits = (layout.piece_bytes(parameters, count) for count in layout.pieces)
+                yield layout
+            elif part == "piece":
+                piece, limit = response.piece, next(limits, 0)
+                receiver = streams.Receiver(
+                    piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
+                )
+            elif receiver is not None:
+                receiver.add(response.chunk)
+                if receiver.complete:
+                    yield receiver.finish()
 
     async def plane_layout(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
@@ -296,25 +334,28 @@ class StorageClient:
         return layout
 
     async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
-        """Deletes items; returns how many were live, and the sequence."""
+        """Deletes items; returns how many were live, and the sequence.
+
+        Args:
+            handles: of live ones: those that an earlier try deleted, whose answer was lost, count as live.
+        """
         request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
-        async with calls.calling("storage", self._channel):
-            answer = await self._stub.DeleteItems(
-                request, metadata=calls.metadata(), timeout=calls.CALL_SECONDS
-            )
-        return answer.deleted, answer.sequence
+        answer, tries = await self._counted(self._stub.DeleteItems, request)
+        deleted = answer.deleted or (len(handles) if tries > 1 else 0)
+        return deleted, answer.sequence
 
     async def status(self) -> PeerStatus:
         """Version, counts and sizes."""
-        with calls.errors_of("storage"):
-            answer = await self._stub.GetStatus(storage_pb2.GetStatusRequest(), timeout=calls.STATUS_SECONDS)
+        request = storage_pb2.GetStatusRequest()
+        with self._peer.errors():
+            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
         return PeerStatus(
             answer.version, answer.collections, answer.items, answer.disk_bytes, answer.memory_bytes
         )
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._channel.close()
+        await self._peer.close()
 
 
 def _segment(key: SegmentKey) -> storage_pb2.SegmentId:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from blindsight.tiling import BLOCK_CIPHERTEXTS
 from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.imaging.quantising import Room
 from blindsight.trusted.keyholder.peers import (
+    Blocks,
     EvaluatorClient,
     PlanePart,
     PlaneResult,
@@ -97,7 +99,7 @@ class RingEngine:
         layout = self._layout(width - 2 * reach, height - 2 * reach, reach)
         tiles = np.concatenate([layout.cut(plane) for plane in padded])
         source = self._sent(len(tiles), reach)
-        answers = self._evaluator.transform(source, kernels, self._encrypted(tiles, "a"))
+        answers = self._evaluator.transform(source, kernels, partial(self._encrypted, tiles, "a"))
         values = np.empty((len(kernels), len(tiles), layout.inner_height, layout.inner_width), np.int32)
         async for progress in self._collected(answers, layout, values):
             yield progress
@@ -130,7 +132,7 @@ class RingEngine:
         layout = self._layout(1, 1, 0)
         source = self._sent(len(first), 0)
         answers = self._evaluator.difference(
-            source, source, self._encrypted(first, "a"), self._encrypted(second, "b")
+            source, source, partial(self._encrypted, first, "a"), partial(self._encrypted, second, "b")
         )
         values = np.empty((1, len(first), layout.tile_height, layout.tile_width), np.int32)
         async for progress in self._collected(answers, layout, values):
@@ -157,12 +159,12 @@ class RingEngine:
 
     def _operand(
         self, given: StoredPlanes | Integers, layout: PlaneLayout, name: str
-    ) -> tuple[PlaneSource, AsyncIterator[bytes] | None]:
+    ) -> tuple[PlaneSource, Blocks | None]:
         if isinstance(given, StoredPlanes):
             self.account.ciphertexts += layout.ciphertexts
             return given, None
         tiles = layout.pack(np.moveaxis(given, 0, 2).reshape(layout.shape))
-        return self._sent(len(tiles), layout.halo), self._encrypted(tiles, name)
+        return self._sent(len(tiles), layout.halo), partial(self._encrypted, tiles, name)
 
     def _layout(self, width: int, height: int, halo: int) -> PlaneLayout:
         try:

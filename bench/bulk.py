@@ -1,0 +1,102 @@
+"""Workers of bulk ingest beside services that run, each on a processor of its own."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from services import Services, stop, tree_cpu_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Running workers.
+
+    Attributes:
+        start_seconds: until the last of them said that it is ready, from the start of the first.
+        log: of all of them.
+    """
+
+    processes: list[psutil.Process]
+    start_seconds: float
+    log: Path
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all of them since they started."""
+        return sum(map(tree_cpu_seconds, self.processes))
+
+    def conflicts(self) -> int:
+        """How often an append came too late, since another had written just before it."""
+        return self.log.read_text().count('"append_conflict"')
+
+
+@contextmanager
+def working(services: Services, count: int) -> Iterator[Workers]:
+    """Starts workers over the services' own queue; stops them at the end.
+
+    Raises:
+        RuntimeError: with what a worker said, when it does not start.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    started = time.perf_counter()
+    with ExitStack() as running:
+        made = [
+            running.enter_context(_started(services, cores[number % len(cores)])) for number in range(count)
+        ]
+        for one in made:
+            if one.stdout is None or not one.stdout.readline():
+                raise RuntimeError(f"a worker did not start: {_log(services).read_text().strip()}")
+        seconds = time.perf_counter() - started
+        yield Workers([psutil.Process(one.pid) for one in made], seconds, _log(services))
+
+
+@contextmanager
+def _started(services: Services, core: int) -> Iterator[subprocess.Popen[bytes]]:
+    """On one processor a worker has one process that decodes and encrypts, as in a container of that size."""
+    keyholder = services.folder / "keyholder"
+    settings = {
+        "key_file": keyholder / "keys.bsky",
+        "passphrase_file": keyholder / "passphrase",
+        "queue_url": f"embedded:{queue_file(services)}",
+        **{f"{name}_address": address for name, address in services.addresses.items()},
+    }
+    environment = {f"BLINDSIGHT_WORKER_{name.upper()}": str(value) for name, value in settings.items()}
+    with _log(services).open("ab") as log:
+        process = subprocess.Popen(
+            ["taskset", "--cpu-list", str(core), sys.executable, "-m", "blindsight.trusted.worker"],
+            env=os.environ | environment | {"BLINDSIGHT_WORKER_DIE_WITH_PARENT": "true"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def queue_bytes(services: Services) -> int:
+    """Bytes of the queue's pages that hold something, wherever they are now: in the file or in its log."""
+    with closing(sqlite3.connect(queue_file(services))) as db:
+        pages, spare, size = (
+            db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+    return int((pages - spare) * size)
+
+
+def queue_file(services: Services) -> Path:
+    """The embedded queue of services that `blindsight up` runs."""
+    return services.folder / "queue" / "ingest.db"
+
+
+def _log(services: Services) -> Path:
+    return services.folder / "workers.log"

@@ -1,0 +1,281 @@
+"""Photos into a collection: the plain path, and bulk ingest with one and with two workers, in one run.
+
+    python bench/ingest.py --photos 10000
+
+Makes JPEG files, starts the services as `blindsight up` does, sends the same files down each path into a
+collection of its own, times every step of one photo's way by hand, and writes all raw figures with a
+description of the machine as JSON.  A worker has one processor and one process that decodes and encrypts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import bulk
+import ingest_report
+import jpegs
+import machine
+import psutil
+import steps
+from services import Services, own_cores, running
+
+import blindsight
+from blindsight.client import Collection, ImportInfo, IngestProgress, Vault
+
+RESULTS = Path(__file__).parent / "results"
+WORKERS = (1, 2)
+_WARMING = 32  # photos that nobody measures
+_FEW_BATCHES = 8
+_TELL_SECONDS = 5.0
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the phases work on.
+
+    Attributes:
+        files: that are measured.
+        others: that warm up what is about to be measured.
+    """
+
+    services: Services
+    vault: Vault
+    files: list[Path]
+    others: list[Path]
+
+
+@contextmanager
+def phase(what: str) -> Iterator[None]:
+    """Says on standard error what is being done, and how long it took."""
+    tell(f"{what} ...")
+    started = time.perf_counter()
+    yield
+    tell(f"{what}: {time.perf_counter() - started:.1f} s")
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class Telling:
+    """Says every few seconds how far something is."""
+
+    def __init__(self, total: int, what: str = "") -> None:
+        self._total, self._what, self._told = total, what, time.perf_counter()
+
+    def __call__(self, done: int) -> None:
+        if time.perf_counter() - self._told > _TELL_SECONDS:
+            self._told = time.perf_counter()
+            tell(f"  {done:,} of {self._total:,}{self._what}")
+
+
+@dataclass(slots=True)
+class Clock:
+    """Wall time, and processor time by program, of a `with` block."""
+
+    services: Services
+    workers: bulk.Workers | None = None
+    seconds: float = 0.0
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self.seconds, self.cpu_seconds = time.perf_counter(), self._cpu_seconds()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        now = self._cpu_seconds()
+        self.seconds = time.perf_counter() - self.seconds
+        self.cpu_seconds = {name: now[name] - before for name, before in self.cpu_seconds.items()}
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        own = psutil.Process().cpu_times()
+        return {
+            "client": own.user + own.system,
+            **self.services.cpu_seconds(),
+            "workers": self.workers.cpu_seconds() if self.workers is not None else 0.0,
+        }
+
+    def figures(self, photos: int) -> Figures:
+        """Rates, and milliseconds of processor time for a photo."""
+        per_photo = {name: 1e3 * seconds / photos for name, seconds in self.cpu_seconds.items()}
+        return {
+            "photos": photos,
+            "seconds": self.seconds,
+            "photos_per_second": photos / self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "cpu_ms_per_photo": per_photo,
+            "cpu_ms_per_photo_total": sum(per_photo.values()),
+            "cores_busy": sum(self.cpu_seconds.values()) / self.seconds,
+        }
+
+
+def plain(run: Run) -> Figures:
+    """`blindsight ingest`: the keyholder does all of it, and answers when storage has it."""
+    run.vault.create_collection("warm").ingest(_names(run.others))
+    telling = Telling(len(run.files))
+
+    def show(progress: IngestProgress) -> None:
+        telling(progress.done)
+
+    collection = run.vault.create_collection("plain", expected_size=len(run.files))
+    with Clock(run.services) as clock:
+        report = collection.ingest(_names(run.files), progress=show)
+    if report.stored != len(run.files):
+        raise RuntimeError(f"{report.stored} photos were stored, want {len(run.files)}")
+    stored = collection.describe().size_bytes
+    return {**clock.figures(len(run.files)), "storage_bytes_per_photo": stored / len(run.files)}
+
+
+def publish(run: Run) -> Figures:
+    """Into the queue while nobody takes from it: open, seal, publish, and note."""
+    files = run.files[: max(len(run.files) // 5, 1)]
+    collection = run.vault.create_collection("publish")
+    telling = Telling(len(files), " in the queue")
+    with Clock(run.services) as clock:
+        job = collection.ingest_bulk(_names(files), progress=lambda now: telling(now.received))
+    in_queue = bulk.queue_bytes(run.services)
+    job.cancel()
+    return {
+        **clock.figures(len(files)),
+        "queue_bytes_per_photo": in_queue / len(files),
+        "file_bytes_per_photo": sum(path.stat().st_size for path in files) / len(files),
+    }
+
+
+def by_workers(run: Run, count: int) -> Figures:
+    """`blindsight ingest --bulk`, from the first file that is opened to the last photo that is stored."""
+    with bulk.working(run.services, count) as workers:
+        with phase(f"  first photos of {count} cold workers"), Clock(run.services, workers) as cold:
+            _work(run.vault.create_collection(f"cold-{count}"), run.others)
+        # Those who were late for these find theirs now.
+        _work(run.vault.create_collection(f"warm-{count}"), run.others)
+        collection = run.vault.create_collection(f"bulk-{count}", expected_size=len(run.files))
+        before = workers.conflicts()
+        with Clock(run.services, workers) as clock:
+            course = _work(collection, run.files)
+        conflicts = workers.conflicts() - before
+        stored = collection.describe().size_bytes
+    return {
+        **clock.figures(len(run.files)),
+        **course,
+        "workers": count,
+        "conflicts": conflicts,
+        "storage_bytes_per_photo": stored / len(run.files),
+        "start_seconds": workers.start_seconds,
+        "cold_seconds": cold.seconds,
+        "cold_photos": len(run.others),
+    }
+
+
+def _work(collection: Collection, files: Sequence[Path]) -> Figures:
+    """One job to its end; how long it was sent, and how fast it was after that."""
+    telling = Telling(len(files), " stored")
+    course: list[tuple[float, int]] = []
+
+    def note(now: ImportInfo) -> None:
+        telling(now.done)
+        course.append((time.perf_counter() - started, now.done))
+
+    started = time.perf_counter()
+    job = collection.ingest_bulk(_names(files), progress=lambda now: telling(now.done))
+    sending = time.perf_counter() - started
+    end = job.wait(progress=note)
+    if end.done != len(files):
+        raise RuntimeError(f"{end.done} photos were stored, want {len(files)}: {end}")
+    return {"sending_seconds": sending, "after_sending_per_second": _rate(course), "course": course}
+
+
+def _rate(course: Sequence[tuple[float, int]]) -> float | None:
+    """Photos per second from the first batch that was reported to the last; None when there are few."""
+    changes = [now for before, now in pairwise(course) if now[1] > before[1]]
+    if len(changes) <= _FEW_BATCHES:
+        return None
+    (first, before), (last, after) = changes[0], changes[-2]  # the last of all may be a small one
+    return (after - before) / (last - first)
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    return [str(path) for path in files]
+
+
+def measure(options: argparse.Namespace) -> Figures:
+    """The whole run."""
+    document: Figures = {
+        "benchmark": "ingest",
+        "machine": machine.describe(),
+        "note": options.note,
+        "parameters": {
+            "photos": options.photos,
+            "width": jpegs.WIDTH,
+            "height": jpegs.HEIGHT,
+            "quality": jpegs.QUALITY,
+            "seed": options.seed,
+        },
+    }
+    telling = Telling(options.photos + _WARMING)
+    with phase(f"{options.photos:,} JPEG files"):
+        made = jpegs.gallery(options.photos + _WARMING, options.seed, options.scratch, telling)
+    files, others = made[: options.photos], made[options.photos :]
+    with running(options.scratch) as services, blindsight.connect(services.addresses["keyholder"]) as vault:
+        run = Run(services, vault, files, others)
+        with phase("the plain path"):
+            document["plain"] = plain(run)
+        with phase("publishing alone"):
+            document["publish"] = publish(run)
+        document["bulk"] = {}
+        for count in WORKERS:
+            with phase(f"bulk ingest, workers: {count}"):
+                document["bulk"][str(count)] = by_workers(run, count)
+        with phase("the steps of a photo"):
+            vault.create_collection(steps.NAME, expected_size=options.photos)
+            document["steps"] = steps.measure(services, files[: options.step_photos])
+    document["machine"]["load_average_after"] = machine.load_average()
+    return document
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--photos", type=int, default=10_000, help="on each path (default %(default)s)")
+    parser.add_argument(
+        "--step-photos", type=int, default=512, help="of which each step is timed (default %(default)s)"
+    )
+    parser.add_argument("--note", default="", help="on the circumstances, kept with the figures")
+    parser.add_argument("--seed", type=int, default=1, help="of the photos (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="default: results/ingest-PHOTOS.json beside this file")
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        default=Path("/var/tmp"),
+        help="for photos, which stay there, and services, on a real disk (default %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    if options.photos < 1 or options.step_photos < 1:
+        parser.error("want at least 1 photo")
+    if own_cores() < max(WORKERS):
+        parser.error(f"this process may use {own_cores()} processors, want {max(WORKERS)}")
+    options.out = options.out or RESULTS / f"ingest-{options.photos}.json"
+    return options
+
+
+def main() -> int:
+    options = parse(sys.argv[1:])
+    document = measure(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    ingest_report.show(document)
+    tell(f"written: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

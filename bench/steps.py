@@ -1,0 +1,178 @@
+"""One photo's way through bulk ingest, step by step in one process, each step timed alone.
+
+Keyholder and worker do these steps in groups of the same size.  The streams, pipes and event loops between
+them are missing here; the processor times of whole runs have them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from services import Services, tree_cpu_seconds
+
+from blindsight.columns import Floats
+from blindsight.trusted.keyholder import embedders
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.writer import Writer
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.keyholder.jobs.gathering import GROUP_PHOTOS
+from blindsight.trusted.keyholder.keyring import keyfile, passphrase
+from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+from blindsight.trusted.queues import Consumer, Delivery, Queue, open_queue
+from blindsight.trusted.worker.settings import WorkerSettings
+from blindsight.trusted.worker.worker import TAKE_AT_ONCE
+
+QUEUE = ("seal", "publish", "take", "open", "ack")
+WORK = ("read", "decode", "embed", "name and seal", "encrypt", "append")
+NAME = "steps"
+_PREFETCH = WorkerSettings.model_fields["prefetch"].default
+_BATCH = _PREFETCH // 2
+_JOB = b"a job's sixteen."
+_TAKE_SECONDS = 10.0
+Prepared = tuple[NewItem, Floats]
+
+
+class Stopwatch:
+    """Adds up the wall time and the processor time of steps.
+
+    Attributes:
+        helpers: processes whose time counts as this one's.
+    """
+
+    def __init__(self) -> None:
+        self.helpers: list[psutil.Process] = []
+        self.seconds = dict.fromkeys((*WORK, *QUEUE), 0.0)
+        self.cpu_seconds = dict(self.seconds)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Times a block."""
+        cpu, started = self._cpu(), time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - started
+        self.cpu_seconds[name] += self._cpu() - cpu
+
+    def _cpu(self) -> float:
+        return time.process_time() + sum(map(tree_cpu_seconds, self.helpers))
+
+
+def measure(services: Services, files: Sequence[Path]) -> dict[str, Any]:
+    """Milliseconds of each step for one photo, and what the queue's steps cost beside the others.
+
+    Args:
+        services: that have an empty collection of the name `NAME`.
+        files: as many as there are in some batches.
+    """
+    watch = Stopwatch()
+    asyncio.run(_measure(services, files, watch))
+    return {
+        "photos": len(files),
+        "ms": {name: 1e3 * seconds / len(files) for name, seconds in watch.seconds.items()},
+        "cpu_ms": {name: 1e3 * seconds / len(files) for name, seconds in watch.cpu_seconds.items()},
+        "queue_part": _part(watch.seconds),
+        "queue_part_cpu": _part(watch.cpu_seconds),
+    }
+
+
+def _part(seconds: dict[str, float]) -> float:
+    return sum(seconds[name] for name in QUEUE) / sum(seconds[name] for name in WORK)
+
+
+async def _measure(services: Services, files: Sequence[Path], watch: Stopwatch) -> None:
+    folder = services.folder / "keyholder"
+    keys = keyfile.read(folder / "keys.bsky", passphrase.from_file(folder / "passphrase"))
+    storage = StorageClient(services.addresses["storage"])
+    evaluator = EvaluatorClient(services.addresses["evaluator"])
+    crypto = Crypto(keys, 1)
+    envelopes = Envelopes(keys)
+    try:
+        await crypto.warm()
+        vault = Vault(keys, storage, evaluator)
+        collection = await vault.get(NAME)
+        with open_queue(f"embedded:{services.folder / 'queue' / 'steps.db'}") as queue:
+            _publish(queue, envelopes, collection, files, watch)
+            consumer = queue.consumer(len(files))
+            deliveries = _take(consumer, len(files), watch)
+            prepared = _prepare(envelopes, collection, deliveries, watch)
+            watch.helpers = [one for one in (services.process("storage"), *_children()) if one is not None]
+            for start in range(0, len(files), _BATCH):
+                batch = slice(start, start + _BATCH)
+                await _store(Writer(vault, storage, crypto), collection, prepared[batch], watch)
+                with watch.step("ack"):
+                    consumer.ack_all(deliveries[batch])
+    finally:
+        crypto.close()
+        await storage.close()
+        await evaluator.close()
+
+
+def _children() -> list[psutil.Process]:
+    """The process that encrypts; not the services, which are a branch of this program too."""
+    return [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
+
+
+def _publish(
+    queue: Queue, envelopes: Envelopes, collection: OpenCollection, files: Sequence[Path], watch: Stopwatch
+) -> None:
+    collection_id = collection.record.collection_id
+    for start in range(0, len(files), GROUP_PHOTOS):
+        group = list(enumerate(files))[start : start + GROUP_PHOTOS]
+        with watch.step("read"):
+            read = [(number, path.name, path.read_bytes()) for number, path in group]
+        with watch.step("seal"):
+            photos = [QueuedPhoto(_JOB, number, collection_id, "", name, data) for number, name, data in read]
+            messages = [envelopes.seal(photo) for photo in photos]
+        with watch.step("publish"):
+            queue.publish(*messages)
+
+
+def _take(consumer: Consumer, count: int, watch: Stopwatch) -> list[Delivery]:
+    taken: list[Delivery] = []
+    while len(taken) < count:
+        with watch.step("take"):
+            taken += consumer.take_some(_TAKE_SECONDS, TAKE_AT_ONCE)
+    return taken
+
+
+def _prepare(
+    envelopes: Envelopes, collection: OpenCollection, deliveries: Sequence[Delivery], watch: Stopwatch
+) -> list[Prepared]:
+    """What a worker and its processes make of each photo."""
+    config = collection.config
+    embedder = embedders.create(config.embedder, config.dimension, config.channels)
+    prepared = []
+    for delivery in deliveries:
+        with watch.step("open"):
+            photo = envelopes.open(delivery.message)
+        with watch.step("decode"):
+            picture = images.decode(photo.data, at_least=embedder.at_least)
+            media_type = images.media_type(photo.data)
+        with watch.step("embed"):
+            vector = embedder.embed(picture).astype(np.float64)
+        with watch.step("name and seal"):
+            item_id = collection.content_id(photo.data)
+            handle = collection.handle(item_id)
+            metadata = collection.seal_metadata(handle, ItemMetadata(item_id, photo.name, media_type))
+            item = NewItem(handle, metadata, collection.seal_original(handle, photo.data))
+        prepared.append((item, vector))
+    return prepared
+
+
+async def _store(
+    writer: Writer, collection: OpenCollection, batch: Sequence[Prepared], watch: Stopwatch
+) -> None:
+    rows = collection.linear().rows(np.stack([vector for _, vector in batch]))
+    with watch.step("encrypt"):
+        ahead = await writer.encrypt(collection, collection.slots, rows)
+    with watch.step("append"):
+        await writer.append(collection, rows, [item for item, _ in batch], ahead)
