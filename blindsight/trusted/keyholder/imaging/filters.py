@@ -30,6 +30,7 @@ from blindsight.trusted.keyholder.imaging.quantising import LARGEST_PIXEL
 
 LARGEST_SIZE = 31
 MAX_OPERATIONS = 16
+MAX_TEXT = 64
 MOST_CONTRAST = 16.0
 MOST_AMOUNT = 5.0
 _MIDDLE_GREY = 127.5
@@ -128,6 +129,8 @@ def _levels(before: Sequence[AnyStep]) -> int:
 
 
 def _step(operation: Operation) -> AnyStep:
+    if len(operation.text) > MAX_TEXT:
+        raise InvalidArgument(f"operation of {len(operation.text)} characters, want at most {MAX_TEXT}")
     name, *arguments = operation.text.split(":")
     if name == _CUSTOM:
         return Step((_custom(operation, arguments),))
