@@ -68,7 +68,7 @@ def filter_picture(
     """Filter a picture on a machine that sees ciphertexts only.
 
     Linear operations in a row are one kernel and one round trip; erode and dilate are one each, open, close
-    and the hats two.  Kernels and elements are not hidden.
+    and the hats two.  Kernels and elements are not hidden, thresholds are.
     """
     pixels.require_lossless(to)
     (picture,) = pictures.chosen(image or (), collection, ids, 1)
@@ -134,11 +134,13 @@ def _kernel(path: Path) -> Any:
 def _show(operations: list[str], answer: Filtered, written: dict[str, str]) -> None:
     pictures.show_warning(answer.account)
     lowest, highest = int(answer.values.min()), int(answer.values.max())
+    bound = f"at most {answer.error_bound:.2g} grey levels before rounding" if answer.error_bound else "none"
+    hidden = "not hidden, but for thresholds" if "threshold" in " ".join(operations) else "not hidden"
     clipped = f", {answer.clipped_values:,} clipped" if answer.clipped_values else ""
     rows = [
         ("result", f"{pictures.size(answer.values)}, values from {lowest} to {highest}{clipped}"),
-        ("operations", f"{', '.join(operations)} (not hidden)"),
-        ("error", f"at most {answer.error_bound:.2g} grey levels before rounding"),
+        ("operations", f"{', '.join(operations)} ({hidden})"),
+        ("error", bound),
         *pictures.account_facts(answer.account),
         ("written", f"{written['path']}: {written['pixels']}"),
     ]

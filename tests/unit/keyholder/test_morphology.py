@@ -66,6 +66,12 @@ def test_sixteen_levels_under_a_small_element_need_few_numbers():
         assert Packing.of(Element(Shape.SQUARE, 31), 16, where).digits == 3
 
 
+def test_numbers_stay_as_small_as_what_may_go_in():
+    packing = Packing.of(Element(Shape.SQUARE, 3), 16, Room("bytes", 1 << 30, most_value=255))
+    assert packing.digits == 3
+    assert packing.pack(np.array([15], np.uint8), 0).max() == 111
+
+
 def test_an_element_whose_counts_have_no_room_is_refused():
     for tight in (Room("toy", 4), Room("toy", 1 << 20, noise=0.1), Room("toy", 1 << 20, most_reach=0)):
         with pytest.raises(InvalidArgument) as refused:

@@ -220,8 +220,10 @@ class Packing:
         Raises:
             InvalidArgument: when there is room for none.
         """
-        digits, base = 0, element.points + 1
-        while base ** (digits + 1) // 2 < min(room.largest, _MOST_SPREAD):
+        digits, base, ones = 0, element.points + 1, 0
+        largest = min(room.largest, _MOST_SPREAD)
+        while base ** (digits + 1) // 2 < largest and ones + base**digits <= room.most_value:
+            ones += base**digits
             digits += 1
         norm = math.sqrt(element.points)
         noisy = BOUND_SIGMAS * room.noise * norm >= WORST_ERROR or norm > room.most_norm

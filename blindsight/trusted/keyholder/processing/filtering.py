@@ -129,7 +129,9 @@ def _prepared(step: AnyStep, room: Room, picture: Opened) -> Prepared:
         step.require_room(height, width)
         return Packing.of(step.element, step.levels, room)
     if step.level is None and channels > 1:
-        raise InvalidArgument("Otsu's threshold of a picture in colour, want a grey one (colours: grey)")
+        raise InvalidArgument(
+            "Otsu's threshold of a picture in colour, want a grey one: colours grey, or --grey"
+        )
     return None
 
 
@@ -193,8 +195,10 @@ class _Job:
             "a threshold is for pixels in the clear: the keyholder decrypted the stored planes"
         )
         level = morphology.otsu(planes) if step.level is None else step.level
-        whose = "the keyholder's" if step.level is not None else "Otsu's, found by the keyholder"
-        self._engine.account.remarks.append(f"threshold: 255 over {level}, else 0 ({whose} work alone)")
+        whose = " (Otsu's)" if step.level is None else ""
+        self._engine.account.remarks.append(
+            f"threshold: 255 over {level}{whose}, else 0, by the keyholder alone: nothing was sent for it"
+        )
         self.result = Picture(Kind.PIXELS, morphology.binarised(planes, level))
 
     async def _plain(self, remark: str) -> Bytes:
