@@ -38,7 +38,7 @@ def filter_picture(
         ),
     ],
     image: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]", help="A picture.", show_default=False)
+        Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)
     ] = None,
     scheme: Annotated[
         str | None, typer.Option(help="bfv (exact, the default) or ckks.", show_default=False)
@@ -71,7 +71,7 @@ def filter_picture(
     and the hats two.  Kernels and elements are not hidden, thresholds are.
     """
     pixels.require_lossless(to)
-    (picture,) = pictures.chosen(image or (), collection, ids, 1)
+    (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
     listed = [_operation(one) for one in operations]
     with options.vault(address) as vault, pictures.progress() as told:
         answer = vault.filter(
