@@ -67,7 +67,7 @@ def test_sixteen_levels_under_a_small_element_need_few_numbers():
 
 
 def test_numbers_stay_as_small_as_what_may_go_in():
-    packing = Packing.of(Element(Shape.SQUARE, 3), 16, Room("bytes", 1 << 30, most_value=255))
+    packing = Packing.of(Element(Shape.SQUARE, 3), 16, Room("bytes", 1 << 30))
     assert packing.digits == 3
     assert packing.pack(np.array([15], np.uint8), 0).max() == 111
 

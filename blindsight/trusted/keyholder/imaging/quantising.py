@@ -44,7 +44,7 @@ class Room:
     noise: float = 0.0
     most_norm: float = math.inf
     most_reach: int = 31
-    most_value: int = (1 << 30) - 1
+    most_value: int = LARGEST_PIXEL
 
 
 @dataclass(frozen=True, slots=True)
