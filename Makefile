@@ -96,6 +96,7 @@ bench: $(BENCH_INSTALLED)
 	@$(BIN)/python bench/kernel.py --size $(SIZE) --dimension $(DIMENSION)
 	@$(BIN)/python bench/search.py --size $(SIZE) --dimension $(DIMENSION)
 	@$(BIN)/python bench/schemes.py --dimension $(DIMENSION)
+	@$(BIN)/python bench/imaging.py
 
 clean:
 	rm -rf $(VENV) blindsight/rpc build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,8 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +26,7 @@ import machine
 import psutil
 import steps
 from services import Services, own_cores, running
+from telling import Telling, phase, tell
 
 import blindsight
 from blindsight.client import Collection, ImportInfo, IngestProgress, Vault
@@ -35,7 +35,6 @@ RESULTS = Path(__file__).parent / "results"
 WORKERS = (1, 2)
 _WARMING = 32  # photos that nobody measures
 _FEW_BATCHES = 8
-_TELL_SECONDS = 5.0
 Figures = dict[str, Any]
 
 
@@ -52,31 +51,6 @@ class Run:
     vault: Vault
     files: list[Path]
     others: list[Path]
-
-
-@contextmanager
-def phase(what: str) -> Iterator[None]:
-    """Says on standard error what is being done, and how long it took."""
-    tell(f"{what} ...")
-    started = time.perf_counter()
-    yield
-    tell(f"{what}: {time.perf_counter() - started:.1f} s")
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class Telling:
-    """Says every few seconds how far something is."""
-
-    def __init__(self, total: int, what: str = "") -> None:
-        self._total, self._what, self._told = total, what, time.perf_counter()
-
-    def __call__(self, done: int) -> None:
-        if time.perf_counter() - self._told > _TELL_SECONDS:
-            self._told = time.perf_counter()
-            tell(f"  {done:,} of {self._total:,}{self._what}")
 
 
 @dataclass(slots=True)

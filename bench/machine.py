@@ -25,7 +25,10 @@ PACKAGES = (
     "llvmlite",
     "numba",
     "numpy",
+    "opencv-python-headless",
+    "phe",
     "protobuf",
+    "scikit-image",
     "tenseal",
 )
 READ_BYTES = 2 << 30

@@ -14,9 +14,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import scoring
 import vectors
 from baselines import flat, tenseal_dot
 from services import HealthProbe, PeakMemory, Services, own_cores, running, wait_until
+from telling import Telling, phase, tell
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, SearchAnswer, Vault
@@ -37,7 +37,6 @@ K = 10
 BATCH = 8
 CLIENTS = 2
 NAME = "bench"
-_TELL_SECONDS = 5.0
 Figures = dict[str, Any]
 
 
@@ -61,28 +60,12 @@ class Run:
     winners: list[int]
 
 
-@contextmanager
-def phase(what: str) -> Iterator[None]:
-    """Says on standard error what is being done, and how long it took."""
-    tell(f"{what} ...")
-    started = time.perf_counter()
-    yield
-    tell(f"{what}: {time.perf_counter() - started:.1f} s")
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def ingest(run: Run) -> Figures:
     """Vectors per second into storage, and what they take there."""
-    told = time.perf_counter()
+    telling = Telling(len(run.gallery))
 
     def show(progress: IngestProgress) -> None:
-        nonlocal told
-        if time.perf_counter() - told > _TELL_SECONDS:
-            told = time.perf_counter()
-            tell(f"  {progress.done:,} of {len(run.gallery):,}")
+        telling(progress.done)
 
     with PeakMemory(run.services) as memory:
         made = run.collection.ingest_vectors(run.gallery, progress=show)

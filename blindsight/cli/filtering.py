@@ -31,19 +31,26 @@ def filter_picture(
             metavar="OP",
             help="One after the other: box:SIZE, gaussian:SIZE[:SIGMA], sharpen, unsharp:SIZE:AMOUNT, "
             "emboss, laplacian, brightness:LEVELS, contrast:FACTOR, custom:FILE; sobel, scharr, prewitt or "
-            "roberts, alone for the magnitude, or with :orientation, :x or :y.",
+            "roberts, alone for the magnitude, or with :orientation, :x or :y; threshold:LEVEL or "
+            "threshold:otsu; erode, dilate, open, close, gradient, top-hat or black-hat with :SIZE, "
+            ":SIZE:ELEMENT (square, cross or disc) or :SIZE:ELEMENT:LEVELS (of grey; 256).",
             show_default=False,
         ),
     ],
     image: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]", help="A picture.", show_default=False)
+        Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)
     ] = None,
     scheme: Annotated[
         str | None, typer.Option(help="bfv (exact, the default) or ckks.", show_default=False)
     ] = None,
     border: Annotated[
-        str, typer.Option(help="What lies beyond the edge: reflect, constant (black) or replicate.")
-    ] = "reflect",
+        str | None,
+        typer.Option(
+            help="What lies beyond the edge: reflect, constant (black) or replicate; by default reflect, and "
+            "nothing for morphology, as in OpenCV.",
+            show_default=False,
+        ),
+    ] = None,
     rule: Annotated[
         PixelRule | None,
         typer.Option(
@@ -60,10 +67,11 @@ def filter_picture(
 ) -> None:
     """Filter a picture on a machine that sees ciphertexts only.
 
-    Linear operations in a row are one kernel and one round trip.  Kernels are not hidden.
+    Linear operations in a row are one kernel and one round trip; erode and dilate are one each, open, close
+    and the hats two.  Kernels and elements are not hidden, thresholds are.
     """
     pixels.require_lossless(to)
-    (picture,) = pictures.chosen(image or (), collection, ids, 1)
+    (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
     listed = [_operation(one) for one in operations]
     with options.vault(address) as vault, pictures.progress() as told:
         answer = vault.filter(
@@ -91,6 +99,7 @@ def as_document(operations: list[str], answer: Filtered, written: dict[str, str]
         "maximum": int(answer.values.max()),
         "error_bound": answer.error_bound,
         "clipped_values": answer.clipped_values,
+        "levels": answer.levels,
         **pictures.account_document(answer.account),
         "output": written,
     }
@@ -125,11 +134,13 @@ def _kernel(path: Path) -> Any:
 def _show(operations: list[str], answer: Filtered, written: dict[str, str]) -> None:
     pictures.show_warning(answer.account)
     lowest, highest = int(answer.values.min()), int(answer.values.max())
+    bound = f"at most {answer.error_bound:.2g} grey levels before rounding" if answer.error_bound else "none"
+    hidden = "not hidden, but for thresholds" if "threshold" in " ".join(operations) else "not hidden"
     clipped = f", {answer.clipped_values:,} clipped" if answer.clipped_values else ""
     rows = [
         ("result", f"{pictures.size(answer.values)}, values from {lowest} to {highest}{clipped}"),
-        ("operations", f"{', '.join(operations)} (not hidden)"),
-        ("error", f"at most {answer.error_bound:.2g} grey levels before rounding"),
+        ("operations", f"{', '.join(operations)} ({hidden})"),
+        ("error", bound),
         *pictures.account_facts(answer.account),
         ("written", f"{written['path']}: {written['pixels']}"),
     ]

@@ -109,7 +109,7 @@ def filtered(
     image: PictureInput,
     operations: str | Sequence[OperationInput],
     scheme: str,
-    border: Border,
+    border: Border | None,
     colours: ImageMode,
     progress: ImagingCallback | None,
 ) -> Filtered:
@@ -124,7 +124,7 @@ def filtered(
     header = pb.FilterHeader(
         operations=map(_operation, listed),
         scheme=scheme,
-        border=_named(_BORDERS, border, "border"),
+        border=_named(_BORDERS, border, "border") if border else pb.BORDER_UNSPECIFIED,
         colours=_named(_COLOURS, colours, "colours"),
         stored=_stored(image),
     )
@@ -134,7 +134,8 @@ def filtered(
     )
     result, pictures = answer.finished()
     kind, values = pictures["result"]
-    return Filtered(values, kind, result.error_bound, result.clipped_values, _account(result.account))
+    counts = result.clipped_values, result.levels
+    return Filtered(values, kind, result.error_bound, *counts, _account(result.account))
 
 
 def difference(

@@ -411,12 +411,14 @@ class Filtered:
             where there is none.
         error_bound: of a value, in grey levels, before rounding.
         clipped_values: results beyond 0 to 255 that were brought to it.
+        levels: of grey, of the operation of morphology that has most; 0 without one.
     """
 
     values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
     kind: PictureKind
     error_bound: float
     clipped_values: int
+    levels: int
     account: ImagingAccount
 
 

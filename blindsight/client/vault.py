@@ -264,20 +264,23 @@ class Vault:
         operations: str | Sequence[OperationInput],
         *,
         scheme: str | None = None,
-        border: Border = "reflect",
+        border: Border | None = None,
         colours: ImageMode = "auto",
         progress: ImagingCallback | None = None,
     ) -> Filtered:
         """A picture filtered under encryption: linear filters on the evaluator, the rest on the keyholder.
 
+        Of morphology the evaluator counts pixels in planes of levels, and the keyholder decides.
+
         Args:
             image: a path, bytes, a Pillow image, a uint8 array, or a `StoredPhoto`.
-            operations: one after the other, such as "gaussian:5", "sobel:x", "sobel"; an array is a kernel of
+            operations: one after the other, such as "gaussian:5", "sobel:x", "sobel", "threshold:otsu",
+                "open:5:disc", "erode:3:cross:16" (16 levels of grey, not all 256); an array is a kernel of
                 your own.  Linear ones in a row are one kernel and one round trip.  An unknown one raises an
                 error that lists the known.
             scheme: "bfv" (exact, the default) or "ckks"; of a stored photo that of its planes.
             border: what lies beyond the edge: "reflect" (OpenCV's BORDER_REFLECT_101), "constant" (black) or
-                "replicate".
+                "replicate"; by default "reflect", and nothing for morphology, as in OpenCV.
             colours: "grey", "rgb", or "auto" for what the picture has.
             progress: called after every answer of the keyholder.
 

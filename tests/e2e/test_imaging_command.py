@@ -84,6 +84,26 @@ def test_several_operations_and_kernels_from_files_are_taken_in_order(blind, fil
     assert np.abs(found - wanted).max() <= 1
 
 
+def test_morphology_is_opencvs_and_the_answer_says_what_it_took(blind, files, tmp_path):
+    operations = ["--op", "threshold:otsu", "--op", "open:5:disc"]
+    done = blind("filter", files / "grey.png", *operations, "-o", tmp_path / "open.png", "--json")
+    binary = cv2.threshold(CAMERA, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    np.testing.assert_array_equal(
+        pixels(tmp_path / "open.png"), cv2.morphologyEx(binary, cv2.MORPH_OPEN, element)
+    )
+    told = json.loads(done.stdout)
+    assert (told["levels"], told["round_trips"], told["ciphertexts"]) == (2, 2, 8)
+    dark = ("--op", "erode:3:square:16", "--border", "constant")
+    seen = blind("filter", files / "grey.png", *dark, "-o", tmp_path / "erode.png").stdout
+    assert "erode, square of 3: 16 levels of grey (pixels brought to the nearest of 16)" in " ".join(
+        seen.split()
+    )
+    grey = np.rint(np.rint(CAMERA / 17) * 17).astype(np.uint8)
+    eroded = cv2.erode(grey, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    np.testing.assert_array_equal(pixels(tmp_path / "erode.png"), eroded)
+
+
 @pytest.mark.parametrize(
     ("rule", "shown"),
     [
@@ -198,13 +218,21 @@ REFUSED = {
         "kernel of 2 x 2, want odd numbers",
     ),
     "an even size": (["filter", "grey.png", "--op", "box:4"], "box of size 4, want an odd size of 1 to 31"),
+    "an unknown element": (
+        ["filter", "grey.png", "--op", "erode:3:star"],
+        "element 'star', want one of square, cross, disc",
+    ),
+    "negative values": (
+        ["filter", "grey.png", "--op", "sharpen", "--op", "erode:31", "--op", "sobel:x", "--op", "close"],
+        "operation 'close' after a map of differences",
+    ),
     "no kernel": (["filter", "grey.png", "--op", "custom:none.txt"], "cannot read "),
     "a kernel of words": (
         ["filter", "grey.png", "--op", "custom:words.txt"],
         "words.txt holds something else",
     ),
     "no picture": (["filter", "--op", "box:3"], "0 files and 0 ids, want 1 picture: files, or --collection"),
-    "two pictures": (["filter", "a.png", "b.png", "--op", "box:3"], "2 files and 0 ids, want 1 picture"),
+    "two pictures": (["filter", "a.png", "b.png", "--op", "box:3"], "extra argument"),
     "an id alone": (["filter", "--id", "x", "--op", "box:3"], "want both --collection NAME and --id ID"),
     "no file": (["filter", "nothing.png", "--op", "box:3"], "no such file: "),
     "no picture's file": (["filter", "words.txt", "--op", "box:3"], "not an image that can be read"),

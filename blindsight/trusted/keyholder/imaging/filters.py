@@ -1,24 +1,36 @@
-"""The filters that people name, as linear maps and what finishes them.
+"""The filters that people name, as linear maps and what finishes them; morphology among them.
 
 A list of operations is cut into steps: linear operations in a row are one map (`LinearMap.then`), computed
-over the padded picture without rounding in between; a gradient's magnitude or orientation ends a step.
+over the padded picture without rounding in between; a gradient's magnitude or orientation ends a step, and
+what is not linear at all is one by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument
-from blindsight.trusted.keyholder.imaging.linear import IDENTITY, LinearMap, Weights
+from blindsight.trusted.keyholder.imaging.linear import LinearMap, Weights
+from blindsight.trusted.keyholder.imaging.morphology import (
+    MOST_LEVELS,
+    RECIPES,
+    Element,
+    Morphology,
+    Shape,
+    Threshold,
+)
+from blindsight.trusted.keyholder.imaging.quantising import LARGEST_PIXEL
 
 LARGEST_SIZE = 31
 MAX_OPERATIONS = 16
+MAX_TEXT = 64
 MOST_CONTRAST = 16.0
 MOST_AMOUNT = 5.0
 _MIDDLE_GREY = 127.5
@@ -48,7 +60,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one round trip does.
+    """What one round trip of linear maps does.
 
     Attributes:
         maps: one; two of a gradient, across and down.
@@ -64,29 +76,61 @@ class Step:
         return max(one.reach for one in self.maps)
 
 
-def steps(operations: Sequence[Operation]) -> list[Step]:
+AnyStep = Step | Threshold | Morphology
+
+
+def steps(operations: Sequence[Operation]) -> list[AnyStep]:
     """The steps of a list of operations.
 
     Raises:
-        InvalidArgument: for an operation that there is not, and lists the known; or for its arguments.
+        InvalidArgument: for an operation that there is not, and lists the known; for its arguments; or where
+            one needs pixels, and those before it make none.
     """
     if not 1 <= len(operations) <= MAX_OPERATIONS:
         raise InvalidArgument(f"{len(operations)} operations, want 1 to {MAX_OPERATIONS}")
-    made: list[Step] = []
-    pending: LinearMap | None = None
+    made: list[AnyStep] = []
     for operation in operations:
-        step = _step(operation)
-        before = pending or IDENTITY
-        maps = tuple(before.then(one) for one in step.maps)
-        if step.reading is Reading.MAP:
-            pending = maps[0]
-        else:
-            made.append(Step(maps, step.reading))
-            pending = None
-    return made if pending is None else [*made, Step((pending,))]
+        step, last = _step(operation), made[-1] if made else None
+        if isinstance(last, Step) and last.reading is Reading.MAP and isinstance(step, Step):
+            maps = tuple(last.maps[0].then(one) for one in step.maps)
+            made[-1] = Step(maps, step.reading)
+            continue
+        if last is not None:
+            _require_pixels(last, operation)
+        if isinstance(step, Morphology) and isinstance(last, Threshold | Morphology):
+            step = replace(step, levels=min(step.levels, _levels(made)))
+        made.append(step)
+    return made
 
 
-def _step(operation: Operation) -> Step:
+def _require_pixels(last: AnyStep, operation: Operation) -> None:
+    """What a step that is not linear, or one after such a step, begins with."""
+    if not isinstance(last, Step):
+        return
+    if last.reading is Reading.ORIENTATION:
+        raise InvalidArgument(
+            "operations after an orientation, want it to be the last: degrees are no pixels"
+        )
+    if last.reading is Reading.MAP and not last.maps[0].keeps_brightness:
+        raise InvalidArgument(
+            f"operation {operation.text!r} after a map of differences, which has negative values, want one "
+            "after pixels: a magnitude, or filters that keep the brightness"
+        )
+
+
+def _levels(before: Sequence[AnyStep]) -> int:
+    """Of grey, that a picture has after these steps: morphology leaves a binary one binary."""
+    for step in reversed(before):
+        if isinstance(step, Threshold):
+            return 2
+        if isinstance(step, Step):
+            break
+    return MOST_LEVELS
+
+
+def _step(operation: Operation) -> AnyStep:
+    if len(operation.text) > MAX_TEXT:
+        raise InvalidArgument(f"operation of {len(operation.text)} characters, want at most {MAX_TEXT}")
     name, *arguments = operation.text.split(":")
     if name == _CUSTOM:
         return Step((_custom(operation, arguments),))
@@ -194,13 +238,27 @@ def _brightness(levels: str) -> Step:
     return Step((LinearMap.centred([[1.0]], _number(levels, "brightness", -255, 255)),))
 
 
+def _threshold(level: str = "otsu") -> Threshold:
+    return Threshold(
+        None if level == "otsu" else int(_number(str(int(level)), "threshold", 0, LARGEST_PIXEL - 1))
+    )
+
+
+def _morphology(name: str, size: str = "3", shape: str = "square", levels: str = "256") -> Morphology:
+    shapes = [one.value for one in Shape]
+    if shape not in shapes:
+        raise InvalidArgument(f"element {shape!r}, want one of {', '.join(shapes)}")
+    count = int(_number(str(int(levels)), f"{name} levels", 2, MOST_LEVELS))
+    return Morphology(name, Element(Shape(shape), _size(size, name)), count)
+
+
 def _contrast(factor: str) -> Step:
     """Distances from the middle grey, multiplied."""
     value = _number(factor, "contrast", 1 / MOST_CONTRAST, MOST_CONTRAST)
     return Step((LinearMap.centred([[value]], _MIDDLE_GREY * (1 - value)),))
 
 
-OPERATIONS = MappingProxyType[str, Callable[..., Step]](
+OPERATIONS = MappingProxyType[str, Callable[..., AnyStep]](
     {
         "box": _box,
         "gaussian": _gaussian,
@@ -214,6 +272,8 @@ OPERATIONS = MappingProxyType[str, Callable[..., Step]](
         "laplacian": _fixed([[0, 1, 0], [1, -4, 1], [0, 1, 0]]),
         "brightness": _brightness,
         "contrast": _contrast,
+        "threshold": _threshold,
+        **{name: partial(_morphology, name) for name in RECIPES},
     }
 )
 _DIRECTIONS = ":magnitude (or alone), :orientation, :x or :y"
@@ -231,6 +291,8 @@ USAGE = MappingProxyType(
         "laplacian": "laplacian",
         "brightness": "brightness:LEVELS",
         "contrast": "contrast:FACTOR",
+        "threshold": "threshold:otsu or threshold:LEVEL",
+        **{name: f"{name}:SIZE, {name}:SIZE:ELEMENT or {name}:SIZE:ELEMENT:LEVELS" for name in RECIPES},
     }
 )
 

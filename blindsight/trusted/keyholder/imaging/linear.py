@@ -52,6 +52,3 @@ class LinearMap:
             weights[row : row + height, column : column + width] += later.weights[row, column] * self.weights
         anchor = self.anchor[0] + later.anchor[0], self.anchor[1] + later.anchor[1]
         return LinearMap(weights, anchor, float(later.weights.sum()) * self.offset + later.offset)
-
-
-IDENTITY = LinearMap.centred([[1.0]])

@@ -36,6 +36,7 @@ class Room:
         noise: standard deviation of what encryption adds to a value; 0 where results are exact.
         most_norm: largest root of the sum of squared weights that keeps exact results exact.
         most_reach: pixels that a kernel may look beyond the pixel itself.
+        most_value: what goes in is at most so large; pixels always may.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Room:
     noise: float = 0.0
     most_norm: float = math.inf
     most_reach: int = 31
+    most_value: int = LARGEST_PIXEL
 
 
 @dataclass(frozen=True, slots=True)

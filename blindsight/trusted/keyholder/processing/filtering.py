@@ -12,12 +12,13 @@ import numpy as np
 
 from blindsight import metrics
 from blindsight.errors import InvalidArgument
-from blindsight.trusted.keyholder.imaging import borders, filters, finishing
+from blindsight.trusted.keyholder.imaging import borders, filters, finishing, morphology
 from blindsight.trusted.keyholder.imaging.borders import Border
-from blindsight.trusted.keyholder.imaging.filters import Operation, Reading, Step
-from blindsight.trusted.keyholder.imaging.finishing import Picture
+from blindsight.trusted.keyholder.imaging.filters import AnyStep, Operation, Reading, Step
+from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
-from blindsight.trusted.keyholder.imaging.quantising import Quantised, quantise
+from blindsight.trusted.keyholder.imaging.morphology import MOST_LEVELS, Morphology, Packing, Threshold
+from blindsight.trusted.keyholder.imaging.quantising import Quantised, Room, quantise
 from blindsight.trusted.keyholder.processing.engine import (
     Account,
     PlaneEngine,
@@ -27,8 +28,13 @@ from blindsight.trusted.keyholder.processing.engine import (
     Values,
 )
 from blindsight.trusted.keyholder.processing.engines import Engines
-from blindsight.trusted.keyholder.processing.pictures import Encrypted, Opened, Pictures, Plain, Source
+from blindsight.trusted.keyholder.processing.morphing import morph
+from blindsight.trusted.keyholder.processing.pictures import Bytes, Encrypted, Opened, Pictures, Plain, Source
 from blindsight.trusted.keyholder.processing.ring import RingEngine
+
+# What must be known before anything is encrypted: kernels of integers, how planes are packed; None of a
+# threshold.
+Prepared = Quantised | Packing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,13 @@ class Settings:
     Attributes:
         operations: one after the other.
         scheme: empty for bfv; left empty for a stored photo, whose planes have one.
-        border: what lies beyond the edge.
+        border: what lies beyond the edge; None: a mirror for linear filters, nothing for morphology.
         colours: of a file's pixels.
     """
 
     operations: tuple[Operation, ...]
     scheme: str = ""
-    border: Border = Border.REFLECT
+    border: Border | None = None
     colours: Colours = Colours.AS_THEY_ARE
 
 
@@ -55,11 +61,13 @@ class Filtered:
     Attributes:
         picture: the filtered one.
         error_bound: of a pixel, in grey levels, before rounding; of the worst step.
+        levels: of grey, of the operation of morphology that has most; 0 without one.
         account: what it took.
     """
 
     picture: Picture
     error_bound: float
+    levels: int
     account: Account
 
 
@@ -86,18 +94,19 @@ class Filter:
         """
         started = time.perf_counter()
         steps = filters.steps(settings.operations)
-        _check_order(steps)
         picture = await self._pictures.open(source, settings.colours)
         engine = self._engine(settings, picture)
-        kernels = [quantise(step.maps, engine.room) for step in steps]
+        prepared = [_prepared(step, engine.room, picture) for step in steps]
         labels = filters.family(settings.operations), engine.account.scheme
         with metrics.IMAGING_SECONDS.labels(*labels).time():
             job = _Job(self._pictures, engine, settings.border, picture)
-            for step, integers in zip(steps, kernels, strict=True):
-                async for progress in job.step(step, integers):
+            for step, ready in zip(steps, prepared, strict=True):
+                async for progress in job.step(step, ready):
                     yield progress
         engine.account.total_seconds = time.perf_counter() - started
-        yield Filtered(job.result, max(one.error_bound for one in kernels), engine.account)
+        bounds = [one.error_bound for one in prepared if isinstance(one, Quantised)]
+        levels = [one.levels for one in prepared if isinstance(one, Packing)]
+        yield Filtered(job.result, max(bounds, default=0.0), max(levels, default=0), engine.account)
 
     def _engine(self, settings: Settings, picture: Opened) -> PlaneEngine:
         if isinstance(picture, Plain):
@@ -111,11 +120,19 @@ class Filter:
         return engine
 
 
-def _check_order(steps: list[Step]) -> None:
-    if any(step.reading is Reading.ORIENTATION for step in steps[:-1]):
+def _prepared(step: AnyStep, room: Room, picture: Opened) -> Prepared:
+    """Refuses what cannot be done."""
+    channels, height, width = picture.shape
+    if isinstance(step, Step):
+        return quantise(step.maps, room)
+    if isinstance(step, Morphology):
+        step.require_room(height, width)
+        return Packing.of(step.element, step.levels, room)
+    if step.level is None and channels > 1:
         raise InvalidArgument(
-            "operations after an orientation, want it to be the last: degrees are no pixels"
+            "Otsu's threshold of a picture in colour, want a grey one: colours grey, or --grey"
         )
+    return None
 
 
 class _Job:
@@ -127,7 +144,9 @@ class _Job:
 
     result: Picture
 
-    def __init__(self, pictures: Pictures, engine: PlaneEngine, border: Border, picture: Opened) -> None:
+    def __init__(
+        self, pictures: Pictures, engine: PlaneEngine, border: Border | None, picture: Opened
+    ) -> None:
         self._pictures = pictures
         self._engine = engine
         self._border = border
@@ -135,8 +154,20 @@ class _Job:
         if isinstance(picture, Plain) and picture.remark:
             engine.account.remarks.append(picture.remark)
 
-    async def step(self, step: Step, integers: Quantised) -> AsyncIterator[Progress]:
-        """One round trip, and what the keyholder does after it."""
+    async def step(self, step: AnyStep, ready: Prepared) -> AsyncIterator[Progress]:
+        """The round trips of one step, and what the keyholder does."""
+        if isinstance(step, Step) and isinstance(ready, Quantised):
+            async for progress in self._linear(step, ready):
+                yield progress
+        elif isinstance(step, Morphology) and isinstance(ready, Packing):
+            async for progress in self._morphology(step, ready):
+                yield progress
+        elif isinstance(step, Threshold):
+            await self._threshold(step)
+        if self.result.kind is Kind.PIXELS:
+            self._picture = Plain(self.result.values.astype(np.uint8, copy=False))
+
+    async def _linear(self, step: Step, integers: Quantised) -> AsyncIterator[Progress]:
         async with aclosing(await self._answers(step, integers)) as answers:
             async for answer in answers:
                 if isinstance(answer, Transformed):
@@ -145,8 +176,36 @@ class _Job:
                     yield Progress(Stage.FINISH, 1, 1)
                 else:
                     yield answer
-        if self.result.kind is finishing.Kind.PIXELS:
-            self._picture = Plain(self.result.values.astype(np.uint8, copy=False))
+
+    async def _morphology(self, step: Morphology, packing: Packing) -> AsyncIterator[Progress]:
+        anew = "the keyholder decrypted them and encrypted planes of levels"
+        planes = await self._plain(
+            f"{step.name} counts in planes of levels, stored are planes of pixels: {anew}"
+        )
+        self._engine.account.remarks.append(_levels_of(step, packing))
+        async with aclosing(morph(step, packing, self._engine, planes, self._border)) as answers:
+            async for answer in answers:
+                if isinstance(answer, Progress):
+                    yield answer
+                else:
+                    self.result = Picture(Kind.PIXELS, answer)
+
+    async def _threshold(self, step: Threshold) -> None:
+        planes = await self._plain(
+            "a threshold is for pixels in the clear: the keyholder decrypted the stored planes"
+        )
+        level = morphology.otsu(planes) if step.level is None else step.level
+        whose = " (Otsu's)" if step.level is None else ""
+        self._engine.account.remarks.append(
+            f"threshold: 255 over {level}{whose}, else 0, by the keyholder alone: nothing was sent for it"
+        )
+        self.result = Picture(Kind.PIXELS, morphology.binarised(planes, level))
+
+    async def _plain(self, remark: str) -> Bytes:
+        """The pixels, of stored planes with a remark."""
+        if isinstance(self._picture, Encrypted):
+            self._engine.account.remarks.append(remark)
+        return (await self._pictures.decrypted(self._picture)).planes
 
     async def _answers(self, step: Step, integers: Quantised) -> AsyncGenerator[Progress | Transformed, None]:
         picture = self._picture
@@ -158,7 +217,8 @@ class _Job:
                 f"{why}: the keyholder decrypted them and encrypted them anew"
             )
             picture = await self._pictures.decrypted(picture)
-        padded = await asyncio.to_thread(borders.pad, picture.planes, step.reach, self._border)
+        border = self._border or Border.REFLECT
+        padded = await asyncio.to_thread(borders.pad, picture.planes, step.reach, border)
         return self._engine.transform(padded, step.reach, integers.kernels)
 
     def _unusable(self, picture: Encrypted, reach: int) -> str:
@@ -166,14 +226,22 @@ class _Job:
         halo = picture.layout.halo
         if reach > halo:
             return f"stored planes have a halo of {halo} pixels, and the filter reaches {reach}"
-        if reach and self._border is not Border.REFLECT:
+        if reach and self._border not in (None, Border.REFLECT):
             return "stored planes are mirrored beyond the border, and another border was asked for"
         return ""
 
 
+def _levels_of(step: Morphology, packing: Packing) -> str:
+    """For people."""
+    reduced = f" (pixels brought to the nearest of {step.levels})" if 2 < step.levels < MOST_LEVELS else ""
+    numbers = "1 number" if packing.groups == 1 else f"{packing.groups} numbers"
+    element = f"{step.element.shape.value} of {step.element.size}"
+    return f"{step.name}, {element}: {step.levels} levels of grey{reduced}, {numbers} a pixel"
+
+
 def _finished(step: Step, values: Values, scale: int) -> Picture:
     """What no linear map can do, of results [maps, planes, height, width]."""
-    reals = [one.astype(np.float32) / np.float32(scale) for one in values]
+    reals = [finishing.scaled(one, scale) for one in values]
     if step.reading is Reading.MAGNITUDE:
         return finishing.magnitude(*reals)
     if step.reading is Reading.ORIENTATION:

@@ -59,12 +59,11 @@ def room(parameters: ParameterSet) -> Room:
     if parameters.scheme is Scheme.BFV:
         most = parameters.modulus / (4 * parameters.plain_modulus) / (BOUND_SIGMAS * FRESH_NOISE)
         largest = min(parameters.plain_modulus // 2, _MOST_RESULT)
-        return Room(parameters.name, largest, most_norm=most, most_reach=reach)
+        return Room(parameters.name, largest, 0.0, most, reach, most_value=largest - 1)
     scale = parameters.gallery_scale
     noise = float(np.hypot(FRESH_NOISE, ENCODING_NOISE)) / scale
-    return Room(
-        parameters.name, min(int(parameters.modulus / 2 / scale), _MOST_RESULT), noise, most_reach=reach
-    )
+    largest = min(int(parameters.modulus / 2 / scale), _MOST_RESULT)
+    return Room(parameters.name, largest, noise, most_reach=reach, most_value=largest - 1)
 
 
 class RingEngine:

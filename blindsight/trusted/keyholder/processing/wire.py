@@ -27,7 +27,6 @@ from blindsight.trusted.keyholder.processing.pictures import Bytes, Source, Stor
 
 Member = TypeVar("Member", bound=Enum)
 _BORDERS = {
-    pb.BORDER_UNSPECIFIED: Border.REFLECT,
     pb.BORDER_REFLECT: Border.REFLECT,
     pb.BORDER_CONSTANT: Border.CONSTANT,
     pb.BORDER_REPLICATE: Border.REPLICATE,
@@ -66,7 +65,7 @@ def filter_settings(header: pb.FilterHeader) -> filtering.Settings:
     return filtering.Settings(
         tuple(map(_operation, header.operations)),
         header.scheme,
-        _member(_BORDERS, header.border, "border"),
+        _member(_BORDERS, header.border, "border") if header.border else None,
         _member(_COLOURS, header.colours, "colours"),
     )
 
@@ -194,7 +193,10 @@ def _account(made: Account) -> pb.ImagingAccount:
 def filtered(made: Filtered) -> Iterator[pb.FilterResponse]:
     """The result, and the filtered picture."""
     result = pb.FilterResult(
-        account=_account(made.account), error_bound=made.error_bound, clipped_values=made.picture.clipped
+        account=_account(made.account),
+        error_bound=made.error_bound,
+        clipped_values=made.picture.clipped,
+        levels=made.levels,
     )
     yield pb.FilterResponse(result=result)
     for part in _picture("result", made.picture):
