@@ -39,7 +39,8 @@ def filter_picture(
         list[Path] | None, typer.Argument(metavar="[IMAGE]", help="A picture.", show_default=False)
     ] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="bfv (exact, the default) or ckks.", show_default=False)
+        str | None,
+        typer.Option(help="bfv (exact, the default), ckks, or paillier (slow).", show_default=False),
     ] = None,
     border: Annotated[
         str, typer.Option(help="What lies beyond the edge: reflect, constant (black) or replicate.")
@@ -52,6 +53,7 @@ def filter_picture(
             show_default=False,
         ),
     ] = None,
+    bits: pictures.KeyBits = None,
     grey: pictures.Grey = False,
     collection: pictures.Collection = None,
     ids: pictures.Ids = None,
@@ -72,6 +74,7 @@ def filter_picture(
             scheme=scheme,
             border=border,  # type: ignore[arg-type]  # the SDK lists those that there are
             colours="grey" if grey else "auto",
+            key_bits=bits,
             progress=told,
         )
     written = pictures.write(to, answer.values, answer.kind, rule)

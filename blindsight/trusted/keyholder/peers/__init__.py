@@ -11,6 +11,7 @@ from blindsight.trusted.keyholder.peers.evaluator import (
     ScoreResult,
     ScoreSummary,
     SentPlanes,
+    StackedPlanes,
     StoredPlanes,
 )
 from blindsight.trusted.keyholder.peers.storage import StorageClient
@@ -26,6 +27,7 @@ __all__ = [
     "ScoreResult",
     "ScoreSummary",
     "SentPlanes",
+    "StackedPlanes",
     "StorageClient",
     "StoredPlanes",
 ]

@@ -18,6 +18,7 @@ from blindsight.trusted.keyholder.imaging.filters import Operation, Reading, Ste
 from blindsight.trusted.keyholder.imaging.finishing import Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
 from blindsight.trusted.keyholder.imaging.quantising import Quantised, quantise
+from blindsight.trusted.keyholder.processing import engines
 from blindsight.trusted.keyholder.processing.engine import (
     Account,
     PlaneEngine,
@@ -40,12 +41,20 @@ class Settings:
         scheme: empty for bfv; left empty for a stored photo, whose planes have one.
         border: what lies beyond the edge.
         colours: of a file's pixels.
+        key_bits: of paillier; None for its default.
+
+    Raises:
+        InvalidArgument: for key bits of another scheme.
     """
 
     operations: tuple[Operation, ...]
     scheme: str = ""
     border: Border = Border.REFLECT
     colours: Colours = Colours.AS_THEY_ARE
+    key_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        engines.require_key_bits(self.scheme, self.key_bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Filter:
 
     def _engine(self, settings: Settings, picture: Opened) -> PlaneEngine:
         if isinstance(picture, Plain):
-            return self._engines.of_scheme(settings.scheme)
+            return self._engines.of_scheme(settings.scheme, settings.key_bits)
         engine = self._engines.ring(picture.parameters)
         if settings.scheme not in ("", engine.account.scheme):
             raise InvalidArgument(

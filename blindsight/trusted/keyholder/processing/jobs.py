@@ -35,6 +35,6 @@ class Processing:
         combinations: Combine,
     ) -> None:
         pictures = Pictures(vault, planes, crypto)
-        engines = Engines(key_id, evaluator, crypto)
+        engines = Engines(key_id, evaluator, crypto, combinations)
         self.filter = Filter(pictures, engines)
-        self.difference = Difference(pictures, engines, combinations)
+        self.difference = Difference(pictures, engines)

@@ -64,6 +64,7 @@ def filter_settings(header: pb.FilterHeader) -> filtering.Settings:
         header.scheme,
         _member(_BORDERS, header.border, "border"),
         _member(_COLOURS, header.colours, "colours"),
+        header.key_bits or None,
     )
 
 
