@@ -129,6 +129,10 @@ REFUSED = {
     "an even gaussian": ([Operation("gaussian:6")], "gaussian of size 6, want an odd size of 1 to 31"),
     "too large": ([Operation("gaussian:33")], "gaussian of size 33, want an odd size of 1 to 31"),
     "a negative size": ([Operation("box:-3")], "box of size -3, want an odd size of 1 to 31"),
+    "a text without end": (
+        [Operation("box:" + "3" * 1000)],
+        "operation of 1004 characters, want at most 64",
+    ),
     "no number": ([Operation("box:x")], "operation 'box:x', want box:SIZE"),
     "too much": ([Operation("sharpen:1")], "operation 'sharpen:1', want sharpen"),
     "too little": ([Operation("brightness")], "operation 'brightness', want brightness:LEVELS"),
@@ -224,6 +228,14 @@ def test_kernels_whose_small_weights_would_be_lost_are_refused_with_the_error():
         InvalidArgument, match=r"off by up to .* grey levels under bfv-4096, want less than 0\.5"
     ):
         quantise([LinearMap.centred(matrix)], room(PARAMETER_SETS["bfv-4096"]))
+
+
+@pytest.mark.parametrize("scale", [1, 3, 1 << 20])
+def test_results_are_divided_exactly_enough_however_large_they_are(scale):
+    values = np.array([[[0, 1, -255, 2**29 + 1, -(2**29) - 1]]], np.int32)
+    found = finishing.scaled(values, scale)
+    np.testing.assert_allclose(found, values / scale, rtol=0, atol=0.01)
+    assert found.dtype == (np.float64 if scale < 2**13 else np.float32)
 
 
 @pytest.mark.parametrize("border", Border)

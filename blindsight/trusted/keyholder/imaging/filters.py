@@ -19,6 +19,7 @@ from blindsight.trusted.keyholder.imaging.linear import IDENTITY, LinearMap, Wei
 
 LARGEST_SIZE = 31
 MAX_OPERATIONS = 16
+MAX_TEXT = 64
 MOST_CONTRAST = 16.0
 MOST_AMOUNT = 5.0
 _MIDDLE_GREY = 127.5
@@ -87,6 +88,8 @@ def steps(operations: Sequence[Operation]) -> list[Step]:
 
 
 def _step(operation: Operation) -> Step:
+    if len(operation.text) > MAX_TEXT:
+        raise InvalidArgument(f"operation of {len(operation.text)} characters, want at most {MAX_TEXT}")
     name, *arguments = operation.text.split(":")
     if name == _CUSTOM:
         return Step((_custom(operation, arguments),))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Reals = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.floating[Any]]
 LARGEST = 255
+# Up to here single precision is right to a hundredth of a grey level.
+_MOST_SINGLE = 1 << 16
 
 
 class Kind(Enum):
@@ -33,6 +36,13 @@ class Picture:
     kind: Kind
     values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
     clipped: int = 0
+
+
+def scaled(values: npt.NDArray[np.int32], scale: int) -> Reals:
+    """Integers divided by the scale of their kernel."""
+    small = np.abs(values).max(initial=0) < _MOST_SINGLE * scale
+    reals: Reals = values.astype(np.float32 if small else np.float64)
+    return reals / reals.dtype.type(scale)
 
 
 def pixels(values: Reals) -> Picture:

@@ -182,7 +182,7 @@ class _Job:
 
 def _finished(step: Step, values: Values, scale: int) -> Picture:
     """What no linear map can do, of results [maps, planes, height, width]."""
-    reals = [one.astype(np.float32) / np.float32(scale) for one in values]
+    reals = [finishing.scaled(one, scale) for one in values]
     if step.reading is Reading.MAGNITUDE:
         return finishing.magnitude(*reals)
     if step.reading is Reading.ORIENTATION:
