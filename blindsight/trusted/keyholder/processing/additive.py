@@ -6,6 +6,7 @@ forgotten.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
@@ -97,8 +98,9 @@ class AdditiveEngine:
         schemes.require(self._scheme, schemes.Operation.WEIGHTED_SUM)
         yield Progress(Stage.KEYGEN, 0, 1)
         job = await self._job(padded.shape, reach, kernels)
+        await self._check_time(job)
         yield Progress(Stage.KEYGEN, 1, 1)
-        positions = await self._checked(job, job.blocks.cut(padded))
+        positions = await asyncio.to_thread(job.positions, padded)
         answers = self._evaluator.transform(job.source, kernels, partial(self._rows, job, positions))
         async for progress in self._collected(job, answers):
             yield progress
@@ -138,16 +140,11 @@ class AdditiveEngine:
         blocks = arrange(inner, reach, header.layout.per_ciphertext, len(kernels), fits)
         return _Job(key, Secret(secret), header, blocks, kernels)
 
-    async def _checked(self, job: _Job, positions: Integers) -> Integers:
-        """Positions as rows of slots [positions, slots]; refuses what would take too long, by one of them."""
-        slots = job.header.layout.per_ciphertext
-        filled = np.zeros((job.stack.positions, slots), positions.dtype)
-        filled[:, : job.blocks.count] = positions.reshape(-1, job.blocks.count)
+    async def _check_time(self, job: _Job) -> None:
+        """Refuses what would take too long, by a measurement of one ciphertext."""
+        one = stacks.of_positions(job.header, 1)
         encrypt, decrypt = await self._pool.run(
-            combining.sample,
-            job.secret.reveal_secret(),
-            stacks.of_positions(job.header, 1),
-            filled[0].astype(np.int64),
+            combining.sample, job.secret.reveal_secret(), one, np.zeros(one.layout.columns, np.int64)
         )
         product = decrypt / (_PRODUCTS_OF_A_DECRYPTION * self._bits)
         products = job.stack.positions + sum(job.stack.products(one) for one in job.kernels)
@@ -159,7 +156,6 @@ class AdditiveEngine:
                 f"{math.ceil(seconds / 60)} minutes here, want at most {limit / 60:g}: a smaller picture or "
                 "kernel, or bfv"
             )
-        return filled
 
     async def _rows(self, job: _Job, positions: Integers) -> AsyncIterator[bytes]:
         """Rows of the stack, encrypted a few ciphertexts at a time."""
@@ -267,6 +263,13 @@ class _Job:
     def results(self) -> int:
         """Ciphertexts that come back."""
         return self.stack.results * len(self.kernels)
+
+    def positions(self, padded: Integers) -> Integers:
+        """Planes with what lies beyond their border as [positions, slots]; slots without a block are 0."""
+        cut = self.blocks.cut(padded).reshape(-1, self.blocks.count)
+        filled = np.zeros((len(cut), self.header.layout.per_ciphertext), cut.dtype)
+        filled[:, : self.blocks.count] = cut
+        return filled
 
     def row(self, positions: int, growth: int = 1) -> AdditiveHeader:
         """The header of so many positions."""
