@@ -36,9 +36,8 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
         header = await wire.transform_header(stream)
         computed = self._operations.transform(header.planes, header.kernels, wire.tiles(stream, "tiles"))
         rows = [answer async for answer in computed if isinstance(answer, StackRow)]
-        for result in self.lie(
-            [pb.PlaneResult(kernel=one.kernel, first=one.first, block=one.block) for one in rows]
-        ):
+        results = [pb.PlaneResult(kernel=one.kernel, first=one.first, block=one.block) for one in rows]
+        for result in self.lie(results):
             yield pb.TransformResponse(result=result)
 
 
@@ -90,14 +89,11 @@ async def test_every_kernel_is_applied_to_every_plane(client, pool):
     np.testing.assert_array_equal(found[1], own + 2 * right + 3 * below + 4 * across - 300)
     account = made.account
     assert (account.round_trips, account.key_bits) == (1, 2048)
-    assert account.received_bytes == account.results * 512 + HEADER.size * (
-        account.received_bytes % 512 // 64
-    )
+    assert account.sent_bytes > 512 * account.ciphertexts > 0
+    assert account.received_bytes > 512 * account.results > 0
 
 
-async def test_what_would_take_too_long_is_refused_and_the_evaluator_hears_nothing_of_it(
-    client, pool, evaluator
-):
+async def test_what_would_take_too_long_is_refused_before_the_evaluator_hears_of_it(client, pool, evaluator):
     heard = []
     evaluator.lie = lambda results: heard.append(results) or results
     with pytest.raises(ResourceExhausted, match="would take paillier about 1 minutes here, want at most"):
