@@ -36,7 +36,7 @@ def filter_picture(
         ),
     ],
     image: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]", help="A picture.", show_default=False)
+        Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)
     ] = None,
     scheme: Annotated[
         str | None,
@@ -65,7 +65,7 @@ def filter_picture(
     Linear operations in a row are one kernel and one round trip.  Kernels are not hidden.
     """
     pixels.require_lossless(to)
-    (picture,) = pictures.chosen(image or (), collection, ids, 1)
+    (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
     listed = [_operation(one) for one in operations]
     with options.vault(address) as vault, pictures.progress() as told:
         answer = vault.filter(

@@ -215,7 +215,7 @@ REFUSED = {
         "words.txt holds something else",
     ),
     "no picture": (["filter", "--op", "box:3"], "0 files and 0 ids, want 1 picture: files, or --collection"),
-    "two pictures": (["filter", "a.png", "b.png", "--op", "box:3"], "2 files and 0 ids, want 1 picture"),
+    "two pictures": (["filter", "a.png", "b.png", "--op", "box:3"], "extra argument"),
     "an id alone": (["filter", "--id", "x", "--op", "box:3"], "want both --collection NAME and --id ID"),
     "no file": (["filter", "nothing.png", "--op", "box:3"], "no such file: "),
     "no picture's file": (["filter", "words.txt", "--op", "box:3"], "not an image that can be read"),

@@ -24,7 +24,7 @@ def diff(
         typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
     ],
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[A] [B]", help="Pictures of one size.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="A B", help="Pictures of one size.", show_default=False)
     ] = None,
     mode: Annotated[
         str, typer.Option(help="signed (A - B), absolute, or threshold (white where it is over it).")
