@@ -80,11 +80,14 @@ class Layout:
         """What absolute weights may sum to."""
         return 1 << self.guard_bits
 
+    def filled(self, value: int) -> int:
+        """The message with this value in every slot."""
+        return value * (((1 << self.slot_bits * self.per_ciphertext) - 1) // ((1 << self.slot_bits) - 1))
+
     @property
     def _bias(self) -> int:
         """Half of a slot in every slot: what makes all digits positive."""
-        ones = ((1 << self.slot_bits * self.per_ciphertext) - 1) // ((1 << self.slot_bits) - 1)
-        return ones << (self.slot_bits - 1)
+        return self.filled(1 << (self.slot_bits - 1))
 
     def check(self, values: Integers) -> None:
         """Refuses values that the slots are not made for.

@@ -41,7 +41,8 @@ def filter_picture(
         Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)
     ] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="bfv (exact, the default) or ckks.", show_default=False)
+        str | None,
+        typer.Option(help="bfv (exact, the default), ckks, or paillier (slow).", show_default=False),
     ] = None,
     border: Annotated[
         str | None,
@@ -59,6 +60,7 @@ def filter_picture(
             show_default=False,
         ),
     ] = None,
+    bits: pictures.KeyBits = None,
     grey: pictures.Grey = False,
     collection: pictures.Collection = None,
     ids: pictures.Ids = None,
@@ -80,6 +82,7 @@ def filter_picture(
             scheme=scheme,
             border=border,  # type: ignore[arg-type]  # the SDK lists those that there are
             colours="grey" if grey else "auto",
+            key_bits=bits,
             progress=told,
         )
     written = pictures.write(to, answer.values, answer.kind, rule)

@@ -30,6 +30,10 @@ Ids = Annotated[
     typer.Option("--id", metavar="ID", help="A photo that was ingested with planes.", show_default=False),
 ]
 Grey = Annotated[bool, typer.Option("--grey", help="Take files as grey.")]
+KeyBits = Annotated[
+    int | None,
+    typer.Option("--bits", help="Size of a key of paillier.", min=1, show_default=False),
+]
 _WHAT = {
     "keygen": "making a key",
     "encrypt": "encrypting",

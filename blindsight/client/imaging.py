@@ -111,6 +111,7 @@ def filtered(
     scheme: str,
     border: Border | None,
     colours: ImageMode,
+    key_bits: int,
     progress: ImagingCallback | None,
 ) -> Filtered:
     """Asks for one filtered picture; everything is read and checked before anything is sent.
@@ -127,6 +128,7 @@ def filtered(
         border=_named(_BORDERS, border, "border") if border else pb.BORDER_UNSPECIFIED,
         colours=_named(_COLOURS, colours, "colours"),
         stored=_stored(image),
+        key_bits=key_bits,
     )
     requests = [pb.FilterRequest(header=header), *_files(pb.FilterRequest, image)]
     answer: _Answer[pb.FilterResult] = connection.repeat(

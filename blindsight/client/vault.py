@@ -266,6 +266,7 @@ class Vault:
         scheme: str | None = None,
         border: Border | None = None,
         colours: ImageMode = "auto",
+        key_bits: int | None = None,
         progress: ImagingCallback | None = None,
     ) -> Filtered:
         """A picture filtered under encryption: linear filters on the evaluator, the rest on the keyholder.
@@ -278,10 +279,12 @@ class Vault:
                 "open:5:disc", "erode:3:cross:16" (16 levels of grey, not all 256); an array is a kernel of
                 your own.  Linear ones in a row are one kernel and one round trip.  An unknown one raises an
                 error that lists the known.
-            scheme: "bfv" (exact, the default) or "ckks"; of a stored photo that of its planes.
+            scheme: "bfv" (exact, the default), "ckks" or "paillier" (slow); of a stored photo that of its
+                planes.
             border: what lies beyond the edge: "reflect" (OpenCV's BORDER_REFLECT_101), "constant" (black) or
                 "replicate"; by default "reflect", and nothing for morphology, as in OpenCV.
             colours: "grey", "rgb", or "auto" for what the picture has.
+            key_bits: of paillier's key, which is made for this and forgotten; 3072 unless stated.
             progress: called after every answer of the keyholder.
 
         Raises:
@@ -289,7 +292,9 @@ class Vault:
             InvalidImage: when the picture is none.
             NotFound: for a photo that there is not, or that has no planes.
         """
-        return imaging.filtered(self._connection, image, operations, scheme or "", border, colours, progress)
+        return imaging.filtered(
+            self._connection, image, operations, scheme or "", border, colours, key_bits or 0, progress
+        )
 
     def diff(
         self,

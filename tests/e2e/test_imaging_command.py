@@ -63,6 +63,17 @@ def test_a_filtered_picture_is_written_and_the_answer_says_how_it_came_about(bli
     assert told["timings_seconds"]["total_seconds"] > 0
 
 
+def test_a_picture_is_filtered_under_paillier(blind, files, tmp_path):
+    out = tmp_path / "out.png"
+    paillier = "--scheme", "paillier", "--bits", "2048"
+    done = blind("filter", files / "grey.png", "--op", "sharpen", *paillier, "-o", out, "--json")
+    cross = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])
+    wanted = np.clip(cv2.filter2D(CAMERA.astype(np.float64), -1, cross), 0, 255)
+    np.testing.assert_array_equal(pixels(out), wanted)
+    told = json.loads(done.stdout)
+    assert (told["scheme"], told["key_bits"], told["error_bound"]) == ("paillier", 2048, 0)
+
+
 def test_several_operations_and_kernels_from_files_are_taken_in_order(blind, files, tmp_path):
     operations = ["--op", f"custom:{files / 'kernel.txt'}", "--op", f"custom:{files / 'kernel.npy'}"]
     blind(

@@ -7,6 +7,7 @@ from support.services import Services
 from support.tap import Tap
 
 import blindsight
+from blindsight.additive.keys import PUBLIC_MAGIC, SECRET_MAGIC
 from blindsight.ciphertext import SECRET_MAGICS
 from blindsight.client import StoredPhoto
 from blindsight.trusted.keyholder.imaging.images import decode
@@ -84,6 +85,16 @@ def test_neither_pixels_nor_results_pass_to_or_from_the_evaluator(vault, service
     assert not looked_for.found(seen)
     assert not looked_for.found_in(contents(services.folder / "evaluator"))
     assert not any(magic in seen for magic in SECRET_MAGICS if len(magic) > 2)
+
+
+def test_under_paillier_neither_pixels_nor_the_key_of_the_job_pass(vault, services, passed):
+    filtered = vault.filter(FIRST, ["box:3", "brightness:9"], scheme="paillier", key_bits=2048)
+    account = filtered.account
+    seen = passed("keyholder", "evaluator")
+    assert len(seen) > account.sent_bytes + account.received_bytes > 50_000
+    assert not needles(FIRST, filtered.values).found(seen)
+    assert PUBLIC_MAGIC in seen
+    assert SECRET_MAGIC not in seen
 
 
 def test_stored_planes_go_from_storage_to_the_evaluator_and_only_results_come_back(vault, services, passed):

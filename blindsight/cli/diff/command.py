@@ -39,9 +39,7 @@ def diff(
             help="bfv (the default), ckks, paillier, or scramble (no encryption).", show_default=False
         ),
     ] = None,
-    bits: Annotated[
-        int | None, typer.Option(help="Size of a key of paillier.", min=1, show_default=False)
-    ] = None,
+    bits: pictures.KeyBits = None,
     rule: Annotated[
         PixelRule | None,
         typer.Option(

@@ -224,6 +224,36 @@ class DifferenceTask:
     subtrahend: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class NumbersTask:
+    """Checks numbers of Paillier ciphertexts.
+
+    Attributes:
+        public_key: in the wire form.
+        numbers: of a row.
+    """
+
+    public_key: bytes
+    numbers: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTask:
+    """Applies a kernel to neighbouring Paillier ciphertexts, which are checked.
+
+    Attributes:
+        public_key: in the wire form.
+        header: of a row of results.
+        rows: as many as the kernel has; numbers of `kernel.width` - 1 more ciphertexts than of results.
+        kernel: its offset is added to every value.
+    """
+
+    public_key: bytes
+    header: AdditiveHeader
+    rows: tuple[bytes, ...]
+    kernel: PlaneKernel
+
+
 # A block for each result, and the seconds that it took.
 PlaneWork = tuple[tuple[bytes, ...], float]
 

@@ -27,7 +27,14 @@ from blindsight.untrusted.evaluator.operations.imaging import (
     TransformHeader,
 )
 from blindsight.untrusted.evaluator.operations.search import COLLECTION_ID_BYTES, Answer, SearchHeader
-from blindsight.untrusted.evaluator.operations.sources import PlaneSource, SentPlanes, StoredPlanes, Tiles
+from blindsight.untrusted.evaluator.operations.sources import (
+    PlaneSource,
+    SentPlanes,
+    StackedPlanes,
+    StoredPlanes,
+    Tiles,
+)
+from blindsight.untrusted.evaluator.operations.stacks import StackAnswer, StackPlan, StackRow, StackSummary
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 
@@ -190,7 +197,9 @@ async def transform_header(requests: AsyncIterator[evaluator_pb2.TransformReques
         InvalidArgument: when the stream begins otherwise, or a kernel is none.
     """
     header = await _first(requests)
-    return TransformHeader(_source(header.planes), tuple(map(_kernel, header.kernels)))
+    planes = header.planes
+    source = _stacked(planes.stacked) if planes.HasField("stacked") else _source(planes)
+    return TransformHeader(source, tuple(map(_kernel, header.kernels)))
 
 
 async def scale_space_header(requests: AsyncIterator[evaluator_pb2.ScaleSpaceRequest]) -> TransformHeader:
@@ -226,6 +235,10 @@ async def _first(requests: AsyncIterator[Any]) -> Any:
     if first is None or first.WhichOneof("part") != "header":
         raise InvalidArgument("the stream does not begin with a header")
     return first.header
+
+
+def _stacked(given: evaluator_pb2.StackedPlanes) -> StackedPlanes:
+    return StackedPlanes(given.public_key, given.header, given.height, given.width, given.halo)
 
 
 def _source(given: evaluator_pb2.PlaneSource) -> PlaneSource:
@@ -268,16 +281,20 @@ PlaneResponse = TypeVar(
 )
 
 
-def plane_response(answer: PlaneAnswer, kind: type[PlaneResponse]) -> PlaneResponse:
+def plane_response(answer: PlaneAnswer | StackAnswer, kind: type[PlaneResponse]) -> PlaneResponse:
     """One message of what becomes of planes."""
     response = kind()
-    if isinstance(answer, PlaneResult):
+    if isinstance(answer, PlaneResult | StackRow):
         # Filled in place, as in `_result`.
         response.result.kernel = answer.kernel
         response.result.first = answer.first
         response.result.block = answer.block
-    elif isinstance(answer, PlaneSummary):
+    elif isinstance(answer, PlaneSummary | StackSummary):
         response.summary.compute_seconds = answer.compute_seconds
+    elif isinstance(answer, StackPlan):
+        response.plan.key_id = answer.key.key_id
+        response.plan.ciphertexts = answer.stack.results
+        response.plan.halo = answer.stack.halo
     else:
         response.plan.parameter_set = answer.parameters.name
         response.plan.key_id = answer.key_id

@@ -115,5 +115,19 @@ def subtract(task: tasks.DifferenceTask) -> tasks.PlaneWork:
     return imaging.subtract(task)
 
 
+def check_numbers(task: tasks.NumbersTask) -> float:
+    """Runs in a builder; see `weighted.check_numbers`."""
+    from blindsight.untrusted.evaluator.computing import weighted
+
+    return weighted.check_numbers(task)
+
+
+def windows(task: tasks.WindowTask) -> tuple[bytes, float]:
+    """Runs in a builder; see `weighted.windows`."""
+    from blindsight.untrusted.evaluator.computing import weighted
+
+    return weighted.windows(task)
+
+
 def ready() -> None:
     """Does nothing, in a worker that has started."""

@@ -15,7 +15,7 @@ from blindsight.trusted.keyholder.imaging import filters, finishing
 from blindsight.trusted.keyholder.imaging.borders import Border, pad
 from blindsight.trusted.keyholder.imaging.filters import OPERATIONS, USAGE, Operation, Reading
 from blindsight.trusted.keyholder.imaging.linear import LinearMap
-from blindsight.trusted.keyholder.imaging.quantising import quantise
+from blindsight.trusted.keyholder.imaging.quantising import Room, quantise
 from blindsight.trusted.keyholder.processing.ring import room
 
 CAMERA = data.camera()[:120, :90]
@@ -264,3 +264,42 @@ def test_results_are_rounded_clipped_and_turned_as_opencv_does_it():
     assert finishing.pixels(np.array([[[-3.0, 0.4, 255.5, 300.0]]], np.float32)).values.tolist() == [
         [[0, 0, 255, 255]]
     ]
+
+
+# --- where every bit costs time --------------------------------------------------------------------
+
+SPARING = Room("paillier", 1 << 30, enough=0.1)
+EXACT = {
+    "box:5": (25, 25),
+    "gaussian:5": (256, 256),
+    "sharpen": (1, 9),
+    "sobel:x": (1, 8),
+    "unsharp:5:1": (256, 476 + 220),
+    "contrast:1.2": (10, 12),
+    "gaussian:3 box:3": (144, 144),
+}
+
+
+@pytest.mark.parametrize("names", EXACT)
+def test_weights_that_are_fractions_of_one_number_are_as_small_as_they_can_be(names):
+    made = quantise(maps(*names.split()), SPARING)
+    scale, gain = EXACT[names]
+    assert (made.scale, made.kernels[0].gain) == (scale, gain)
+    assert made.error_bound < 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(matrix=weights, offset=st.floats(-300, 300))
+def test_other_weights_are_no_finer_than_good_enough(matrix, offset):
+    one = LinearMap.centred(matrix, offset)
+    made, finest = quantise([one], SPARING), quantise([one], Room("any", 1 << 30))
+    assert made.error_bound <= 0.1
+    assert made.scale <= finest.scale
+
+
+def test_where_there_is_no_room_for_good_enough_weights_are_as_fine_as_they_can_be():
+    uneven = LinearMap.centred([[10.0, 1e-3, 1 / 3]])
+    tight = Room("tight", 1 << 22, enough=1e-6)
+    made = quantise([uneven], tight)
+    assert made.scale == quantise([uneven], Room("tight", 1 << 22)).scale
+    assert 1e-6 < made.error_bound < 0.5

@@ -3,7 +3,6 @@
 import grpc.aio
 import numpy as np
 import pytest
-from blindsight.untrusted.evaluator.imaging import computing
 
 from blindsight.errors import InvalidCiphertext
 from blindsight.parameters import BFV_4096
@@ -17,6 +16,7 @@ from blindsight.trusted.keyholder.keyring import keys
 from blindsight.trusted.keyholder.peers import EvaluatorClient
 from blindsight.trusted.keyholder.processing.engine import Progress, Stage, Transformed
 from blindsight.trusted.keyholder.processing.ring import RingEngine
+from blindsight.untrusted.evaluator.computing import imaging
 from blindsight.untrusted.evaluator.tasks import DifferenceTask, TransformTask
 
 PARAMETERS = BFV_4096
@@ -44,7 +44,7 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
                 )
                 for one in header.kernels
             )
-            blocks, _ = computing.transform(
+            blocks, _ = imaging.transform(
                 TransformTask(PARAMETERS, KEYS.key_id, request.tiles.block, kernels)
             )
             results += [pb.PlaneResult(kernel=kernel, block=block) for kernel, block in enumerate(blocks)]
@@ -56,7 +56,7 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
     async def Difference(self, requests, context):
         received = [request async for request in requests]
         first, second = received[1].minuend.block, received[2].subtrahend.block
-        (block,), _ = computing.subtract(DifferenceTask(PARAMETERS, KEYS.key_id, first, second))
+        (block,), _ = imaging.subtract(DifferenceTask(PARAMETERS, KEYS.key_id, first, second))
         for result in self.lie([pb.PlaneResult(block=block)]):
             yield pb.DifferenceResponse(result=result)
 

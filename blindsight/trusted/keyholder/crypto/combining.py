@@ -80,6 +80,22 @@ def decrypt(secret: bytes, header: AdditiveHeader, columns: int, numbers: bytes)
     return row
 
 
+def encrypt_timed(secret: bytes, header: AdditiveHeader, values: Integers) -> tuple[bytes, float]:
+    """As `encrypt`, and the seconds that it took."""
+    started = time.perf_counter()
+    numbers = encrypt(secret, header, values)
+    return numbers, time.perf_counter() - started
+
+
+def decrypt_timed(
+    secret: bytes, header: AdditiveHeader, columns: int, numbers: bytes
+) -> tuple[Integers, float]:
+    """As `decrypt`, and the seconds that it took."""
+    started = time.perf_counter()
+    values = decrypt(secret, header, columns, numbers)
+    return values, time.perf_counter() - started
+
+
 def sample(secret: bytes, header: AdditiveHeader, values: Integers) -> tuple[float, float]:
     """Seconds that a ciphertext takes to be encrypted and to be decrypted; the second of two is measured."""
     one = values[: header.layout.per_ciphertext]

@@ -2,13 +2,15 @@
 
 Weights are multiplied by a power of two and rounded with error diffusion: what one weight is rounded by goes
 into the next, so that their sum is exact and an even picture keeps its brightness to the last digit.  The
-power is the largest for which nothing overflows; results are divided by it after decryption.
+power is the largest for which nothing overflows; results are divided by it after decryption.  Where every bit
+costs time, the smallest number will do for which all weights are integers, or the smallest power that is
+good enough.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,10 @@ LARGEST_PIXEL = 255
 MOST_SCALE_BITS = 24
 # Of a grey level: what is worse would not be right after rounding.
 WORST_ERROR = 0.5
+# Of the smallest weight, looking for a number that makes integers of all.
+_MOST_MULTIPLE = 64
+# Diffusion takes at most 1/2 of a weight away.
+_LEAST_LARGEST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Room:
         most_norm: largest root of the sum of squared weights that keeps exact results exact.
         most_reach: pixels that a kernel may look beyond the pixel itself.
         most_value: what goes in is at most so large; pixels always may.
+        enough: error, in grey levels, that need not get smaller; 0: weights are as fine as there is room for.
     """
 
     name: str
@@ -45,6 +52,7 @@ class Room:
     most_norm: float = math.inf
     most_reach: int = 31
     most_value: int = LARGEST_PIXEL
+    enough: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +82,40 @@ def quantise(maps: Sequence[LinearMap], room: Room) -> Quantised:
         raise InvalidArgument(
             f"operations that reach {reach} pixels together, want at most {room.most_reach} under {room.name}"
         )
-    bits = _scale_bits(maps, room)
-    scale = 1 << bits
+    for scale in _small_scales(maps) if room.enough else ():
+        if all(_fits(one, scale, room) for one in maps):
+            small = _scaled(maps, scale, room)
+            if small.error_bound <= room.enough:
+                return small
+    made = _scaled(maps, 1 << _scale_bits(maps, room), room)
+    if made.error_bound >= WORST_ERROR:
+        raise InvalidArgument(
+            f"the kernel would be off by up to {made.error_bound:.2f} grey levels under {room.name}, want "
+            f"less than {WORST_ERROR:g}: its weights are of too different magnitudes"
+        )
+    return made
+
+
+def _scaled(maps: Sequence[LinearMap], scale: int, room: Room) -> Quantised:
     kernels = tuple(_rounded(one, scale) for one in maps)
     bound = max(_error(one, kernel, scale, room) for one, kernel in zip(maps, kernels, strict=True))
-    if bound >= WORST_ERROR:
-        raise InvalidArgument(
-            f"the kernel would be off by up to {bound:.2f} grey levels under {room.name}, want less than "
-            f"{WORST_ERROR:g}: its weights are of too different magnitudes"
-        )
     return Quantised(kernels, scale, bound)
+
+
+def _small_scales(maps: Sequence[LinearMap]) -> Iterator[int]:
+    """The one that makes integers of all weights and offsets, if there is one; then powers of two."""
+    every = np.concatenate([np.abs([*one.weights.ravel(), one.offset]) for one in maps])
+    numbers = every[every > 0]
+    for multiple in range(1, _MOST_MULTIPLE + 1):
+        scale = round(multiple / float(numbers.min()))
+        if not 1 <= scale <= 1 << MOST_SCALE_BITS:
+            continue
+        if np.allclose(numbers * scale, np.rint(numbers * scale), rtol=1e-12, atol=1e-9):
+            yield scale
+            break
+    # With which at least one weight of each map stays.
+    largest = min(float(np.abs(one.weights).max()) for one in maps)
+    yield from (1 << bits for bits in range(MOST_SCALE_BITS + 1) if largest * (1 << bits) >= _LEAST_LARGEST)
 
 
 def _scale_bits(maps: Sequence[LinearMap], room: Room) -> int:

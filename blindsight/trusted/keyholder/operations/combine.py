@@ -179,10 +179,12 @@ class Combine:
         limit_seconds: what would take longer is refused.
     """
 
+    limit_seconds: float
+
     def __init__(self, evaluator: EvaluatorClient, pool: WorkerPool, limit_seconds: float) -> None:
         self._evaluator = evaluator
         self._pool = pool
-        self._limit_seconds = limit_seconds
+        self.limit_seconds = limit_seconds
 
     async def run(
         self, settings: Settings, inputs: Sequence[Input]
@@ -253,10 +255,10 @@ class Combine:
             combining.sample, job.secret.reveal_secret(), job.header, job.values[0]
         )
         seconds = count * (inputs * encrypt + decrypt) / self._pool.processes
-        if seconds > self._limit_seconds:
+        if seconds > self.limit_seconds:
             raise ResourceExhausted(
                 f"{count} ciphertexts for each of {inputs} inputs would take {job.scheme_name} about "
-                f"{math.ceil(seconds / 60)} minutes here, want at most {self._limit_seconds / 60:g}: "
+                f"{math.ceil(seconds / 60)} minutes here, want at most {self.limit_seconds / 60:g}: "
                 "smaller inputs, or paillier"
             )
 

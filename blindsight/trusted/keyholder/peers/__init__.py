@@ -12,6 +12,7 @@ from blindsight.trusted.keyholder.peers.evaluator import (
     ScoreResult,
     ScoreSummary,
     SentPlanes,
+    StackedPlanes,
     StoredPlanes,
 )
 from blindsight.trusted.keyholder.peers.storage import StorageClient
@@ -28,6 +29,7 @@ __all__ = [
     "ScoreResult",
     "ScoreSummary",
     "SentPlanes",
+    "StackedPlanes",
     "StorageClient",
     "StoredPlanes",
 ]

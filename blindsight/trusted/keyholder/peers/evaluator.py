@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from blindsight import streams
+from blindsight.additive.block import AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
+from blindsight.additive.stacks import Stack
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError
@@ -82,7 +84,16 @@ class StoredPlanes:
     handle: bytes
 
 
-PlaneSource = SentPlanes | StoredPlanes
+@dataclass(frozen=True, slots=True)
+class StackedPlanes:
+    """Rows of a stack that this keyholder sends, under Paillier; `header` is that of a row."""
+
+    public_key: AdditivePublicKey
+    header: AdditiveHeader
+    stack: Stack
+
+
+PlaneSource = SentPlanes | StoredPlanes | StackedPlanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +435,15 @@ def _source(planes: PlaneSource) -> evaluator_pb2.PlaneSource:
             halo=planes.halo,
         )
         return evaluator_pb2.PlaneSource(sent=sent)
+    if isinstance(planes, StackedPlanes):
+        stacked = evaluator_pb2.StackedPlanes(
+            public_key=planes.public_key.to_bytes(),
+            header=planes.header.pack(),
+            height=planes.stack.height,
+            width=planes.stack.width,
+            halo=planes.stack.halo,
+        )
+        return evaluator_pb2.PlaneSource(stacked=stacked)
     stored = evaluator_pb2.StoredPlanes(collection_id=planes.collection_id, handle=planes.handle)
     return evaluator_pb2.PlaneSource(stored=stored)
 

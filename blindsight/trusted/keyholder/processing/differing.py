@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
@@ -11,28 +11,16 @@ from enum import Enum
 import numpy as np
 
 from blindsight import metrics
-from blindsight.additive import schemes as additive
 from blindsight.errors import InvalidArgument
-from blindsight.parameters import BFV_4096, CKKS_4096
 from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
-from blindsight.trusted.keyholder.operations import combine
-from blindsight.trusted.keyholder.operations.combine import Combination, Combine
-from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Transformed, Values
+from blindsight.trusted.keyholder.processing import engines
+from blindsight.trusted.keyholder.processing.engine import Account, Progress, Transformed, Values
 from blindsight.trusted.keyholder.processing.engines import DEFAULT_SCHEME, Engines
-from blindsight.trusted.keyholder.processing.pictures import Bytes, Encrypted, Opened, Pictures, Plain, Source
-from blindsight.trusted.keyholder.processing.ring import MAX_VIEW_PIXELS
+from blindsight.trusted.keyholder.processing.pictures import Encrypted, Opened, Pictures, Plain, Source
 
 LARGEST_THRESHOLD = 254
-_RING_SETS = {"bfv": BFV_4096, "ckks": CKKS_4096}
-_ADDITIVE = ("paillier", "scramble")
-SCHEMES = (*_RING_SETS, *_ADDITIVE)
-_STAGES = {
-    combine.Stage.KEYGEN: Stage.KEYGEN,
-    combine.Stage.ENCRYPT: Stage.ENCRYPT,
-    combine.Stage.COMPUTE: Stage.COMPUTE,
-    combine.Stage.DECRYPT: Stage.DECRYPT,
-}
+SCHEMES = (*engines.SCHEMES, "scramble")
 
 
 class Mode(Enum):
@@ -71,8 +59,7 @@ class Settings:
             raise InvalidArgument(f"scheme {self.scheme!r}, want one of {', '.join(SCHEMES)}")
         if not 0 <= self.threshold <= LARGEST_THRESHOLD:
             raise InvalidArgument(f"threshold of {self.threshold}, want 0 to {LARGEST_THRESHOLD}")
-        if self.key_bits and self.scheme != "paillier":
-            raise InvalidArgument("key bits are for paillier only: other schemes have keys of their own")
+        engines.require_key_bits(self.scheme, self.key_bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +89,12 @@ class Difference:
     """Subtracts pictures.
 
     Args:
-        pictures, engines, combinations: what it works with.
+        pictures, engines: what it works with.
     """
 
-    def __init__(self, pictures: Pictures, engines: Engines, combinations: Combine) -> None:
+    def __init__(self, pictures: Pictures, engines: Engines) -> None:
         self._pictures = pictures
         self._engines = engines
-        self._combinations = combinations
 
     async def run(
         self, settings: Settings, sources: tuple[Source, Source]
@@ -119,7 +105,7 @@ class Difference:
             InvalidArgument: for pictures of different sizes, with both.
             InvalidImage: for a picture that is none.
             NotFound: for a photo that there is not, or that has no planes.
-            BlindsightError: see `PlaneEngine.difference` and `Combine.run`.
+            BlindsightError: see `PlaneEngine.difference`.
         """
         started = time.perf_counter()
         first, second = [await self._pictures.open(one, settings.colours) for one in sources]
@@ -157,27 +143,11 @@ class Difference:
     def _of_plain(
         self, settings: Settings, scheme: str, first: Plain, second: Plain, pixels: int
     ) -> tuple[Account, Answers]:
-        if scheme in _RING_SETS:
-            engine = self._engines.ring(_RING_SETS[scheme], pixels)
-            return engine.account, engine.difference(first.planes, second.planes)
-        account = Account(scheme)
-        chosen = combine.Settings(
-            additive.by_name(scheme),
-            settings.key_bits,
-            weights=(1, -1),
-            sample_bytes=min(pixels, MAX_VIEW_PIXELS),
-        )
-        return account, self._added(chosen, [first.planes, second.planes], account)
-
-    async def _added(self, settings: combine.Settings, planes: Sequence[Bytes], account: Account) -> Answers:
-        """The difference as a weighted sum under an additive scheme."""
-        sums = self._combinations.run(settings, [one.astype(np.int64) for one in planes])
-        async for answer in sums:
-            if isinstance(answer, Combination):
-                _fill(account, answer)
-                yield Transformed(answer.values.astype(np.int32)[None])
-            else:
-                yield Progress(_STAGES[answer.stage], answer.done, answer.total)
+        if scheme in engines.SCHEMES:
+            engine = self._engines.of_scheme(scheme, settings.key_bits, pixels)
+        else:
+            engine = self._engines.additive(scheme, view_pixels=pixels)
+        return engine.account, engine.difference(first.planes, second.planes)
 
 
 def _scheme_of(*pictures: Opened) -> str:
@@ -215,22 +185,6 @@ def _add_remarks(account: Account, first: Opened, second: Opened) -> None:
     for name, one in (("A", first), ("B", second)):
         if isinstance(one, Plain) and one.remark:
             account.remarks.append(f"{name}: {one.remark}")
-
-
-def _fill(account: Account, made: Combination) -> None:
-    account.key_bits = made.key_bits
-    account.description = additive.SCHEMES[made.scheme].description
-    account.warning = made.warning
-    account.round_trips = 1
-    account.ciphertexts, account.results = 2 * made.ciphertexts, made.ciphertexts
-    account.sent_bytes, account.received_bytes = made.sent_bytes, made.received_bytes
-    account.encrypt_seconds = made.timings.encrypt
-    account.compute_seconds = made.timings.compute
-    account.decrypt_seconds = made.timings.decrypt
-    names = ("a", "b", "result")
-    account.views = {
-        name: np.frombuffer(sample, np.uint8) for name, sample in zip(names, made.samples, strict=False)
-    }
 
 
 def _differed(settings: Settings, values: Values, account: Account) -> Differed:

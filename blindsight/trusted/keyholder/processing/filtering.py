@@ -19,6 +19,7 @@ from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
 from blindsight.trusted.keyholder.imaging.morphology import MOST_LEVELS, Morphology, Packing, Threshold
 from blindsight.trusted.keyholder.imaging.quantising import Quantised, Room, quantise
+from blindsight.trusted.keyholder.processing import engines
 from blindsight.trusted.keyholder.processing.engine import (
     Account,
     PlaneEngine,
@@ -46,12 +47,20 @@ class Settings:
         scheme: empty for bfv; left empty for a stored photo, whose planes have one.
         border: what lies beyond the edge; None: a mirror for linear filters, nothing for morphology.
         colours: of a file's pixels.
+        key_bits: of paillier; None for its default.
+
+    Raises:
+        InvalidArgument: for key bits of another scheme.
     """
 
     operations: tuple[Operation, ...]
     scheme: str = ""
     border: Border | None = None
     colours: Colours = Colours.AS_THEY_ARE
+    key_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        engines.require_key_bits(self.scheme, self.key_bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class Filter:
 
     def _engine(self, settings: Settings, picture: Opened) -> PlaneEngine:
         if isinstance(picture, Plain):
-            return self._engines.of_scheme(settings.scheme)
+            return self._engines.of_scheme(settings.scheme, settings.key_bits)
         engine = self._engines.ring(picture.parameters)
         if settings.scheme not in ("", engine.account.scheme):
             raise InvalidArgument(

@@ -39,8 +39,8 @@ class Processing:
         combinations: Combine,
     ) -> None:
         pictures = Pictures(vault, planes, crypto)
-        engines = Engines(key_id, evaluator, crypto)
+        engines = Engines(key_id, evaluator, crypto, combinations)
         self.filter = Filter(pictures, engines)
-        self.difference = Difference(pictures, engines, combinations)
+        self.difference = Difference(pictures, engines)
         self.keypoints = Keypoints(pictures, engines)
         self.match = Match(pictures, engines)

@@ -67,6 +67,7 @@ def filter_settings(header: pb.FilterHeader) -> filtering.Settings:
         header.scheme,
         _member(_BORDERS, header.border, "border") if header.border else None,
         _member(_COLOURS, header.colours, "colours"),
+        header.key_bits or None,
     )
 
 

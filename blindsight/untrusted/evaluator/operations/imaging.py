@@ -17,7 +17,14 @@ from blindsight.tiling import BLOCK_CIPHERTEXTS
 from blindsight.untrusted.evaluator import tasks, workers
 from blindsight.untrusted.evaluator.log import Storage
 from blindsight.untrusted.evaluator.operations.receiving import Room, next_chunk
-from blindsight.untrusted.evaluator.operations.sources import PlanePlan, PlaneSource, Sources, Tiles
+from blindsight.untrusted.evaluator.operations.sources import (
+    PlanePlan,
+    PlaneSource,
+    Sources,
+    StackedPlanes,
+    Tiles,
+)
+from blindsight.untrusted.evaluator.operations.stacks import StackAnswer, StackOperations
 from blindsight.workers import WorkerPool, in_order
 
 # Results of one task at most, ciphertexts: bounds the memory of a task, and the time that others wait for it.
@@ -32,7 +39,7 @@ MAX_CALLS = 32
 class TransformHeader:
     """Kernels that are to be applied to planes."""
 
-    planes: PlaneSource
+    planes: PlaneSource | StackedPlanes
     kernels: tuple[PlaneKernel, ...]
 
 
@@ -89,10 +96,11 @@ class PlaneOperations:
         self._stall_seconds = stall_seconds
         self._limit_seconds = limit_seconds
         self._room = Room(MAX_CALLS, "image operations")
+        self._stacks = StackOperations(pool, stall_seconds, limit_seconds)
 
     async def transform(
         self, header: TransformHeader, tiles: AsyncIterator[Tiles]
-    ) -> AsyncIterator[PlaneAnswer]:
+    ) -> AsyncIterator[PlaneAnswer | StackAnswer]:
         """Every kernel applied to every tile: a plan, results in the order of tiles, a summary.
 
         Raises:
@@ -103,14 +111,33 @@ class PlaneOperations:
         """
         _check_kernels(header.kernels)
         with self._room.take(1):
-            async with self._sources.open(header.planes, tiles) as opened:
-                _check_fit(opened.plan, header.kernels)
-                yield opened.plan
-                works = self._transforming(opened.plan, header.kernels, opened.blocks)
-                async with aclosing(self._answers("transform", opened.plan, works)) as answers:
-                    async for answer in answers:
-                        yield answer
+            if isinstance(header.planes, StackedPlanes):
+                answers = self._stacked(header.planes, header.kernels, tiles)
+            else:
+                answers = self._tiled(header.planes, header.kernels, tiles)
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
             await _require_end(tiles, self._stall_seconds)
+
+    def _stacked(
+        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[Tiles]
+    ) -> AsyncGenerator[PlaneAnswer | StackAnswer, None]:
+        _check_reach(planes.halo, kernels)
+        _check_results(planes.height * planes.width, kernels)
+        return self._stacks.transform(planes, kernels, rows)
+
+    async def _tiled(
+        self, planes: PlaneSource, kernels: tuple[PlaneKernel, ...], tiles: AsyncIterator[Tiles]
+    ) -> AsyncGenerator[PlaneAnswer | StackAnswer, None]:
+        async with self._sources.open(planes, tiles) as opened:
+            _check_reach(opened.plan.halo, kernels)
+            _check_results(opened.plan.ciphertexts, kernels)
+            yield opened.plan
+            works = self._transforming(opened.plan, kernels, opened.blocks)
+            async with aclosing(self._answers("transform", opened.plan, works)) as answers:
+                async for answer in answers:
+                    yield answer
 
     async def _transforming(
         self, plan: PlanePlan, kernels: tuple[PlaneKernel, ...], blocks: AsyncIterator[bytes]
@@ -187,15 +214,16 @@ def _check_kernels(kernels: tuple[PlaneKernel, ...]) -> None:
         raise InvalidArgument(f"{len(kernels)} kernels, want 1 to {MAX_KERNELS}")
 
 
-def _check_fit(plan: PlanePlan, kernels: tuple[PlaneKernel, ...]) -> None:
+def _check_reach(halo: int, kernels: tuple[PlaneKernel, ...]) -> None:
     reach = max(kernel.reach for kernel in kernels)
-    if reach > plan.halo:
-        raise InvalidArgument(
-            f"kernel that reaches {reach} pixels, want at most {plan.halo}, the planes' halo"
-        )
-    if plan.ciphertexts * len(kernels) > MAX_RESULTS:
+    if reach > halo:
+        raise InvalidArgument(f"kernel that reaches {reach} pixels, want at most {halo}, the planes' halo")
+
+
+def _check_results(ciphertexts: int, kernels: tuple[PlaneKernel, ...]) -> None:
+    if ciphertexts * len(kernels) > MAX_RESULTS:
         raise ResourceExhausted(
-            f"{plan.ciphertexts} tiles by {len(kernels)} kernels, want at most {MAX_RESULTS} results"
+            f"{ciphertexts} tiles by {len(kernels)} kernels, want at most {MAX_RESULTS} results"
         )
 
 

@@ -50,6 +50,17 @@ class StoredPlanes:
     handle: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class StackedPlanes:
+    """Rows of a stack under Paillier that the caller announces; see the contract."""
+
+    public_key: bytes
+    header: bytes
+    height: int
+    width: int
+    halo: int
+
+
 PlaneSource = SentPlanes | StoredPlanes
 
 

@@ -18,6 +18,7 @@ from gmpy2 import mpz
 from blindsight.additive.block import AdditiveHeader
 from blindsight.additive.fixed_base import FixedBase
 from blindsight.additive.keys import AdditivePublicKey
+from blindsight.additive.powers import digit_bits
 
 # A table of 256 rows x 64 entries x 768 bytes at 3072 bits, 13 MB.
 WINDOW = 6
@@ -28,7 +29,7 @@ class PaillierPublic:
 
     def __init__(self, public_key: AdditivePublicKey) -> None:
         n, h = public_key.numbers
-        self._h, self._modulus = mpz(h), mpz(n) ** 2
+        self._n, self._h, self._modulus = mpz(n), mpz(h), mpz(n) ** 2
         self._exponent_bits = -(-n.bit_length() // 2)
 
     def weighted(
@@ -51,16 +52,16 @@ class PaillierPublic:
         """The product of number^weight."""
         result, modulus = mpz(1), self._modulus
         width = max((weight.bit_length() for _, weight in terms), default=0)
-        digit_bits = _digit_bits(len(terms), width)
-        for shift in reversed(range(0, width, digit_bits)):
-            for _ in range(digit_bits):
+        bits = digit_bits(len(terms), width)
+        for shift in reversed(range(0, width, bits)):
+            for _ in range(bits):
                 result = result * result % modulus
-            result = result * self._digit_powers(terms, shift, digit_bits) % modulus
+            result = result * self._digit_powers(terms, shift, bits) % modulus
         return result
 
-    def _digit_powers(self, terms: Sequence[tuple[mpz, int]], shift: int, digit_bits: int) -> mpz:
+    def _digit_powers(self, terms: Sequence[tuple[mpz, int]], shift: int, bits: int) -> mpz:
         """The product of number^digit, for one digit of each weight."""
-        mask, modulus = (1 << digit_bits) - 1, self._modulus
+        mask, modulus = (1 << bits) - 1, self._modulus
         by_digit = [mpz(1)] * (mask + 1)
         for number, weight in terms:
             digit = weight >> shift & mask
@@ -73,6 +74,11 @@ class PaillierPublic:
             result = result * partial % modulus
         return result
 
+    def plus(self, numbers: Sequence[int], message: int) -> list[int]:
+        """Ciphertexts of their messages and another one, which is in the clear."""
+        factor = (1 + message * self._n) % self._modulus
+        return [int(number * factor % self._modulus) for number in numbers]
+
     def rerandomise(self, numbers: Sequence[int]) -> list[int]:
         return [
             int(mpz(number) * self._table.power(secrets.randbits(self._exponent_bits)) % self._modulus)
@@ -82,12 +88,3 @@ class PaillierPublic:
     @cached_property
     def _table(self) -> FixedBase:
         return FixedBase(self._h, self._modulus, self._exponent_bits, WINDOW)
-
-
-def _digit_bits(terms: int, width: int) -> int:
-    """The size of digits that takes the fewest products."""
-
-    def products(bits: int) -> float:
-        return -(-width // bits) * (terms * (1 - 2.0**-bits) + 2 * ((1 << bits) - 1))
-
-    return min(range(1, 12), key=products)
