@@ -81,7 +81,7 @@ lock: $(INSTALLED)
 	@$(UV_COMPILE) pyproject.toml --extra all --extra dev --output-file requirements/dev.lock
 	@$(UV_COMPILE) pyproject.toml --extra bench --constraint requirements/dev.lock \
 		--output-file requirements/bench.lock
-	@$(UV_COMPILE) pyproject.toml --extra keyholder --extra rabbitmq --constraint requirements/dev.lock \
+	@$(UV_COMPILE) pyproject.toml --extra keyholder --extra imaging --extra rabbitmq --constraint requirements/dev.lock \
 		--output-file requirements/keyholder.lock
 	@$(UV_COMPILE) pyproject.toml --extra evaluator --excludes requirements/evaluator.excludes \
 		--constraint requirements/dev.lock --output-file requirements/evaluator.lock

@@ -26,7 +26,7 @@ from lightphe import LightPHE
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.keys import SECRET_MAGIC, read_numbers
 from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.evaluator.additive import AdditiveEvaluator
+from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
 
 RESULTS = Path(__file__).parent / "results"
 VALUE_BITS = 8

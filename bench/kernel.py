@@ -28,10 +28,10 @@ import numpy as np
 from blindsight.columns import Region, collection_layout
 from blindsight.parameters import CKKS_4096 as PARAMETERS
 from blindsight.residues import Residues
+from blindsight.untrusted.evaluator.computing.kernel import Kernel
+from blindsight.untrusted.evaluator.computing.tiles import checksum
 from blindsight.untrusted.evaluator.geometry import CollectionRecord, Geometry
-from blindsight.untrusted.evaluator.kernel import Kernel
 from blindsight.untrusted.evaluator.segments import SegmentHeader, SegmentKey, map_segment, write_segment
-from blindsight.untrusted.evaluator.tiles import checksum
 from blindsight.workers import cores
 
 RESULTS = Path(__file__).parent / "results"

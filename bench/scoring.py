@@ -14,7 +14,7 @@ import numpy as np
 from blindsight.residues import seeded_block
 from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreSummary, StorageClient
 from blindsight.trusted.keyholder.records import StoredCollection
-from blindsight.untrusted.evaluator.prng import SEED_PREFIX
+from blindsight.untrusted.evaluator.computing.prng import SEED_PREFIX
 
 _SECRET_SEED_BYTES = 64
 

@@ -221,6 +221,13 @@ COMPARE_SECONDS = Histogram(
     buckets=_SECONDS,
     registry=EVALUATOR,
 )
+COMPARE_ALL_SECONDS = Histogram(
+    "blindsight_evaluator_compare_all_seconds",
+    "Multiplying all rows by all queries of one call, from its first byte to the last result.",
+    ("scheme", "parameter_set"),
+    buckets=_SECONDS,
+    registry=EVALUATOR,
+)
 REFRESH_SECONDS = Histogram(
     "blindsight_evaluator_refresh_seconds",
     "Bringing one gallery up to date: asking storage, fetching and building.",

@@ -6,6 +6,7 @@ All of it is in the clear: the evaluator multiplies ciphertexts by it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from blindsight.errors import InvalidArgument
@@ -88,3 +89,15 @@ class PlaneKernel:
             for row in range(self.height)
             for column in range(self.width)
         ]
+
+
+def diffused(weights: Iterable[float], scale: int) -> tuple[int, ...]:
+    """Weights times the scale as integers, of which each takes what the one before was rounded by."""
+    rounded, carry = [], 0.0
+    for weight in weights:
+        value = weight * scale
+        # Zeros stay zeros: kernels are often wider than what they look at.
+        whole = round(value + carry) if value else 0
+        carry += value - whole
+        rounded.append(whole)
+    return tuple(rounded)

@@ -20,7 +20,7 @@ from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import AdditiveBlock
 from blindsight.additive.layout import plan
 from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.evaluator.additive import AdditiveEvaluator
+from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
 
 PIXEL_BITS = 8
 SQUARE_BITS = 28  # of a sum of 4096 squares of 255

@@ -19,6 +19,10 @@ from blindsight.client.models import (
     ImagingCallback,
     ImagingProgress,
     ImagingStage,
+    Keypoint,
+    KeypointMatch,
+    Keypoints,
+    Matching,
     PictureKind,
     StoredPhoto,
 )
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
 PictureInput: TypeAlias = "inputs.ImageInput | StoredPhoto"
 OperationInput: TypeAlias = "str | npt.ArrayLike"
-Result = TypeVar("Result", pb.FilterResult, pb.DiffResult)
+Result = TypeVar("Result", pb.FilterResult, pb.DiffResult, pb.KeypointsResult, pb.MatchResult)
 Value = TypeVar("Value")
 _CUSTOM = "custom"
 _VIEW = "server "
@@ -75,6 +79,29 @@ class DifferenceSettings:
     colours: ImageMode
     key_bits: int
     server_views: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeypointSettings:
+    """How keypoints are to be found; see `Vault.keypoints`."""
+
+    scheme: str
+    octaves: int | None
+    scales: int
+    side: int
+
+    def message(self) -> pb.KeypointSettings:
+        """As it is sent.
+
+        Raises:
+            InvalidArgument: for what cannot be.
+        """
+        for what, value in (("octaves", self.octaves), ("scales", self.scales), ("side", self.side)):
+            if value is not None and not 1 <= value < 1 << 31:
+                raise InvalidArgument(f"{what} {value}, want at least 1")
+        return pb.KeypointSettings(
+            scheme=self.scheme, octaves=self.octaves or 0, scales=self.scales, side=self.side
+        )
 
 
 def filtered(
@@ -141,6 +168,70 @@ def difference(
     counts = result.minimum, result.maximum, result.differing, result.over_threshold
     views = {name.removeprefix(_VIEW): seen for name, (_, seen) in pictures.items() if name.startswith(_VIEW)}
     return Difference(values, kind, *counts, _account(result.account), views)
+
+
+def keypoints(
+    connection: Connection,
+    image: PictureInput,
+    settings: KeypointSettings,
+    progress: ImagingCallback | None,
+) -> Keypoints:
+    """Asks for the keypoints of one picture; as `filtered`."""
+    header = pb.KeypointsHeader(settings=settings.message(), stored=_stored(image))
+    requests = [pb.KeypointsRequest(header=header), *_files(pb.KeypointsRequest, image)]
+    answer: _Answer[pb.KeypointsResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Keypoints, requests, pb.KeypointsResponse, progress)
+    )
+    result, pictures = answer.finished()
+    found = [
+        Keypoint(one.x, one.y, one.scale, one.angle, one.response, one.octave) for one in result.keypoints
+    ]
+    return Keypoints(found, result.width, result.height, pictures["result"][1], _account(result.account))
+
+
+def matching(
+    connection: Connection,
+    a: PictureInput,
+    b: PictureInput,
+    settings: KeypointSettings,
+    ratio: float,
+    encrypted: bool,
+    progress: ImagingCallback | None,
+) -> Matching:
+    """Asks what two pictures have in common; as `filtered`."""
+    if not 0 < ratio <= 1:
+        raise InvalidArgument(f"ratio {ratio:g}, want more than 0 and at most 1")
+    header = pb.MatchHeader(
+        settings=settings.message(),
+        ratio=ratio,
+        encrypted=encrypted,
+        stored_a=_stored(a),
+        stored_b=_stored(b),
+    )
+    requests = [pb.MatchRequest(header=header), *_files(pb.MatchRequest, a, b)]
+    answer: _Answer[pb.MatchResult] = connection.repeat(
+        lambda: _answer(connection.imaging.Match, requests, pb.MatchResponse, progress)
+    )
+    result, pictures = answer.finished()
+    return Matching(
+        result.keypoints_a,
+        result.keypoints_b,
+        [
+            KeypointMatch((one.x_a, one.y_a), (one.x_b, one.y_b), one.distance, one.inlier)
+            for one in result.matches
+        ],
+        result.inliers,
+        result.verified,
+        _homography(result.homography),
+        pictures["result"][1],
+        _account(result.account),
+    )
+
+
+def _homography(values: Sequence[float]) -> npt.NDArray[np.float64] | None:
+    import numpy as np
+
+    return np.array(values, np.float64).reshape(3, 3) if len(values) == 9 else None
 
 
 def _named(known: dict[Any, Value], name: str, what: str) -> Value:

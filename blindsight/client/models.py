@@ -444,6 +444,82 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Keypoint:
+    """A place in a picture that is found again in other views.
+
+    Attributes:
+        x, y: in pixels of the picture that was looked at; (0, 0) is the middle of the first.
+        scale: blur in pixels at which it stands out; OpenCV's size is twice that.
+        angle: radians from right to down.
+        response: contrast in grey levels.
+        octave: -1 in the picture at twice its size, 0 at its own.
+    """
+
+    x: float
+    y: float
+    scale: float
+    angle: float
+    response: float
+    octave: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keypoints:
+    """Keypoints of a picture whose scale space was computed under encryption.
+
+    Attributes:
+        width, height: of the picture that was looked at, which is smaller than a large file.
+        drawn: uint8 [height, width, 3], that picture with its keypoints.
+    """
+
+    keypoints: list[Keypoint]
+    width: int
+    height: int
+    drawn: npt.NDArray[np.uint8]
+    account: ImagingAccount
+
+
+@dataclass(frozen=True, slots=True)
+class KeypointMatch:
+    """Keypoints of two pictures that look the same.
+
+    Attributes:
+        a, b: x and y in either picture.
+        distance: of their descriptors, which are unit vectors.
+        inlier: whether the homography explains it.
+    """
+
+    a: tuple[float, float]
+    b: tuple[float, float]
+    distance: float
+    inlier: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """What two pictures have in common.
+
+    Attributes:
+        keypoints_a, keypoints_b: of each picture.
+        matches: those that pass the ratio test, nearest first.
+        inliers: matches that one homography explains; four always agree, and unrelated photos reach five.
+        verified: whether so many inliers are no chance: more than 5.9 + 0.22 times the matches (Brown and
+            Lowe, IJCV 2007).
+        homography: float64 [3, 3] from pixels of A to pixels of B; None where there is none.
+        drawn: uint8 [height, width, 3], both pictures side by side.
+    """
+
+    keypoints_a: int
+    keypoints_b: int
+    matches: list[KeypointMatch]
+    inliers: int
+    verified: bool
+    homography: npt.NDArray[np.float64] | None
+    drawn: npt.NDArray[np.uint8]
+    account: ImagingAccount
+
+
+@dataclass(frozen=True, slots=True)
 class Original:
     """A photo as it was given to the vault."""
 

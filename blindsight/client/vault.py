@@ -30,6 +30,8 @@ from blindsight.client.models import (
     ImageMode,
     ImagingCallback,
     ImportInfo,
+    Keypoints,
+    Matching,
     Metric,
     VaultStatus,
     Verification,
@@ -326,6 +328,62 @@ class Vault:
             mode, threshold, scheme or "", colours, _natural("key_bits", key_bits), server_views
         )
         return imaging.difference(self._connection, a, b, settings, progress)
+
+    def keypoints(
+        self,
+        image: PictureInput,
+        *,
+        scheme: str | None = None,
+        octaves: int | None = None,
+        scales: int = 3,
+        side: int = 800,
+        progress: ImagingCallback | None = None,
+    ) -> Keypoints:
+        """SIFT keypoints of a picture: its scale space is computed under encryption, an octave a round trip.
+
+        Args:
+            image: as for `filter`.
+            scheme: "ckks" (the default) or "bfv".
+            octaves: at most so many; None: all that the picture has.
+            scales: levels of an octave in which keypoints are looked for, 2 to 5.
+            side: a larger picture is made smaller first, so that no side is longer; at most 1600.
+            progress: called after every answer of the keyholder.
+
+        Raises:
+            InvalidArgument: for what cannot be, or when the keyholder has no OpenCV.
+            InvalidImage: when the picture is none.
+            NotFound: for a photo that there is not, or that has no planes.
+        """
+        settings = imaging.KeypointSettings(scheme or "", octaves, scales, side)
+        return imaging.keypoints(self._connection, image, settings, progress)
+
+    def match(
+        self,
+        a: PictureInput,
+        b: PictureInput,
+        *,
+        ratio: float = 0.75,
+        encrypted: bool = False,
+        scheme: str | None = None,
+        octaves: int | None = None,
+        scales: int = 3,
+        side: int = 800,
+        progress: ImagingCallback | None = None,
+    ) -> Matching:
+        """Which keypoints of two pictures are the same, and which of these agree on one view.
+
+        Args:
+            a, b: as for `filter`.
+            ratio: how much nearer the nearest descriptor must be than the second nearest (Lowe's ratio test).
+            encrypted: the evaluator compares descriptors under encryption, the 1,000 strongest of each
+                picture; otherwise the keyholder does, with FLANN.
+            scheme, octaves, scales, side, progress: as for `keypoints`.
+
+        Raises:
+            InvalidArgument, InvalidImage, NotFound: as `keypoints`.
+        """
+        settings = imaging.KeypointSettings(scheme or "", octaves, scales, side)
+        return imaging.matching(self._connection, a, b, settings, ratio, encrypted, progress)
 
     def imports(self) -> list[ImportInfo]:
         """All bulk ingests, the newest first.

@@ -9,8 +9,8 @@ from blindsight.errors import InvalidVector
 from blindsight.parameters import PARAMETER_SETS, Scheme
 from blindsight.planes import PlaneLayout
 from blindsight.trusted.keyholder.keyring import keys
-from blindsight.untrusted.evaluator import prng
-from blindsight.untrusted.evaluator.schemes import Side, prepare
+from blindsight.untrusted.evaluator.computing import prng
+from blindsight.untrusted.evaluator.computing.schemes import Side, prepare
 
 EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.scheme is Scheme.BFV]
 

@@ -1,4 +1,4 @@
-"""Hostile bytes at the evaluator's Compare: one clear status each, and it serves on."""
+"""Hostile bytes at the evaluator's Compare and CompareAll: one clear status each, and it serves on."""
 
 import struct
 
@@ -16,10 +16,11 @@ from blindsight.columns import Layout
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.residues import full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
+from blindsight.streams import chunks, digest
 from blindsight.trusted.keyholder import schemes
 from blindsight.trusted.keyholder.keyring import keys
 from blindsight.trusted.keyholder.schemes import seal
-from blindsight.untrusted.evaluator.prng import expand
+from blindsight.untrusted.evaluator.computing.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 OWNER = Owner()
@@ -208,3 +209,88 @@ def test_refusals_and_logs_hold_no_bytes_of_what_came(evaluator, untrusted):
         assert canary.decode() not in shown
         assert canary.hex() not in shown
     assert "Traceback" not in log
+
+
+def announced(block):
+    return pb.AnnouncedBlock(size_bytes=len(block), sha256=digest(block))
+
+
+def all_with_all(sides, **header):
+    """The messages of a call."""
+    gallery, query = (sides[side] for side in SIDES)
+    given = {"columns": 1, "gallery": announced(gallery), "queries": announced(query), **header}
+    yield pb.CompareAllRequest(header=pb.CompareAllHeader(**given))
+    for block in (gallery, query):
+        for chunk in chunks(block):
+            yield pb.CompareAllRequest(chunk=chunk)
+
+
+def refused_all(evaluator, messages):
+    code, reason, message = refusal(lambda: evaluator.stub.CompareAll(messages, timeout=30))
+    assert len(message.splitlines()) == 1
+    return code, reason
+
+
+def test_all_rows_are_compared_with_all_queries(evaluator):
+    rows, forms = unit_rows(23, 8, seed=4), unit_rows(2, 8, seed=5)
+    single = layout(4)
+    gallery = OWNER.gallery(np.concatenate([single.pack(row[None]) for row in rows])).to_bytes()
+    packed = np.concatenate([single.pack_query(form) for form in forms])
+    queries = OWNER._secret.encrypt_query(packed, OWNER.key_id).to_bytes()
+    scores = np.zeros((2, 23))
+    *results, last = evaluator.stub.CompareAll(
+        all_with_all({"gallery": gallery, "query": queries}, columns=2), timeout=30
+    )
+    for answer in results:
+        block = read_block(answer.result.block, PARAMETERS, OWNER.key_id)
+        first = answer.result.first_row
+        products = single.scores(OWNER.decrypt(block.residues))[:, 0]
+        scores[answer.result.query, first : first + len(products)] = products
+    assert scores == pytest.approx(forms @ rows.T, abs=TOLERANCE)
+    assert last.summary.kernel_seconds > 0
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("name", BAD_BLOCKS)
+def test_a_bad_block_among_all_is_refused(evaluator, name, side):
+    bad = {**GOOD, side: patched(GOOD[side], *BAD_BLOCKS[name])}
+    assert refused_all(evaluator, all_with_all(bad)) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_secret_keys_among_all_are_called_by_their_name(evaluator, side):
+    bad = {**GOOD, side: b"BSKY" + bytes(500)}
+    assert refused_all(evaluator, all_with_all(bad)) == (INVALID, "SECRET_MATERIAL_REFUSED")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"columns": 0},
+        {"columns": 129},
+        {"gallery": pb.AnnouncedBlock(size_bytes=100, sha256=bytes(31))},
+        {"queries": pb.AnnouncedBlock(size_bytes=len(GOOD["query"]), sha256=bytes(32))},
+        {"queries": pb.AnnouncedBlock(size_bytes=len(GOOD["query"]) + 1, sha256=bytes(32))},
+        {"queries": pb.AnnouncedBlock(size_bytes=len(GOOD["query"]) - 1, sha256=bytes(32))},
+    ],
+    ids=["no column", "too many", "short digest", "another digest", "too little comes", "too much comes"],
+)
+def test_a_header_that_is_not_what_comes_is_refused(evaluator, header):
+    assert refused_all(evaluator, all_with_all(GOOD, **header)) == (INVALID, "INVALID_ARGUMENT")
+
+
+def test_columns_that_do_not_divide_the_ciphertexts_are_refused(evaluator):
+    sides = dict(zip(SIDES, blocks(4), strict=True))
+    assert refused_all(evaluator, all_with_all(sides, columns=3)) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+def test_streams_that_end_early_begin_otherwise_or_go_on_are_refused(evaluator):
+    good = list(all_with_all(GOOD))
+    for messages in ([], good[:1], good[:-1], good[1:], [*good, good[-1]], [good[0], *good]):
+        assert refused_all(evaluator, iter(messages)) == (INVALID, "INVALID_ARGUMENT")
+
+
+def test_announcements_over_the_limit_are_refused_before_anything_comes(evaluator):
+    large = pb.AnnouncedBlock(size_bytes=1 << 40, sha256=bytes(32))
+    code, reason = refused_all(evaluator, all_with_all(GOOD, gallery=large))
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED")

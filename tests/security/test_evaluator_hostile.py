@@ -28,7 +28,7 @@ from blindsight.ciphertext import HEADER, SECRET_MAGICS, SEED_BYTES
 from blindsight.residues import CiphertextBlock, full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.keyholder.schemes import seal
-from blindsight.untrusted.evaluator.prng import expand
+from blindsight.untrusted.evaluator.computing.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 FORMS = unit_rows(1, 8, seed=5)

@@ -1,4 +1,4 @@
-"""Hostile bytes at the evaluator's Transform and Difference: one clear status each, and it serves on."""
+"""Hostile bytes where the evaluator computes with planes: one clear status each, and it serves on."""
 
 import threading
 
@@ -14,6 +14,7 @@ from blindsight.ciphertext import HEADER, Form
 from blindsight.parameters import BFV_4096, BFV_8192
 from blindsight.residues import full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
+from blindsight.scale_space import ScaleImage
 from blindsight.streams import digest
 from blindsight.tiling import BLOCK_CIPHERTEXTS
 from blindsight.trusted.keyholder import schemes
@@ -333,3 +334,60 @@ def test_whatever_bytes_a_block_holds_it_is_computed_with_or_refused(evaluator, 
     except grpc.RpcError:
         last = call.code()
     assert last in ("summary", INVALID)
+
+
+def space(*blocks, planes=None, phases=1, images=None):
+    """A whole stream of ScaleSpace."""
+    listed = [pb.ScaleSpaceImage(sigma=0.6, bits=10)] if images is None else images
+    yield pb.ScaleSpaceRequest(
+        header=pb.ScaleSpaceHeader(planes=planes or sent(), phases=phases, images=listed)
+    )
+    for one in blocks or GOOD:
+        yield pb.ScaleSpaceRequest(tiles=part(one))
+
+
+def test_a_scale_space_is_what_its_kernels_make_of_every_tile(evaluator):
+    images = [ScaleImage(0.5, bits=12), ScaleImage(0.6, 0.5, bits=14)]
+    listed = [pb.ScaleSpaceImage(sigma=one.sigma, less=one.less, bits=one.bits) for one in images]
+    kernels = [one for image in images for one in image.plane_kernels(2)]
+    as_kernels = [
+        kernel(
+            height=one.height,
+            width=one.width,
+            anchor_row=one.anchor_row,
+            anchor_column=one.anchor_column,
+            weights=one.weights,
+        )
+        for one in kernels
+    ]
+    got = list(evaluator.stub.ScaleSpace(space(phases=2, images=listed), timeout=30))
+    wanted = list(evaluator.stub.Transform(iter(stream(kernels=as_kernels)), timeout=30))
+    assert len(kernels) == 8
+    assert [one.result for one in got] == [one.result for one in wanted]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"phases": 0},
+        {"phases": 3},
+        {"images": []},
+        {"images": [pb.ScaleSpaceImage(sigma=0.6)] * 33},
+        {"images": [pb.ScaleSpaceImage(sigma=0.6)] * 9, "phases": 2},
+        {"images": [pb.ScaleSpaceImage(sigma=-1)]},
+        {"images": [pb.ScaleSpaceImage(sigma=float("nan"))]},
+        {"images": [pb.ScaleSpaceImage(sigma=float("inf"))]},
+        {"images": [pb.ScaleSpaceImage(sigma=1e-300)]},
+        {"images": [pb.ScaleSpaceImage(sigma=1e9)]},
+        {"images": [pb.ScaleSpaceImage(sigma=0.6, less=0.6)]},
+        {"images": [pb.ScaleSpaceImage(sigma=0.6, less=-0.1)]},
+        {"images": [pb.ScaleSpaceImage(sigma=0.6, bits=25)]},
+        {"images": [pb.ScaleSpaceImage(sigma=0.6, less=0.59, bits=0)]},
+        {"images": [pb.ScaleSpaceImage(sigma=3)]},
+    ],
+    ids=str,
+)
+def test_images_of_no_scale_space_are_refused(evaluator, changes):
+    code, reason, message = refusal(lambda: evaluator.stub.ScaleSpace(space(**changes), timeout=30))
+    assert (code, reason) == (INVALID, "INVALID_ARGUMENT")
+    assert len(message.splitlines()) == 1

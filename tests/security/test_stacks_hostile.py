@@ -21,8 +21,8 @@ from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.streams import digest
 from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.evaluator.imaging.sources import StackedPlanes, Tiles
-from blindsight.untrusted.evaluator.imaging.stacks import StackOperations
+from blindsight.untrusted.evaluator.operations.sources import StackedPlanes, Tiles
+from blindsight.untrusted.evaluator.operations.stacks import StackOperations
 from blindsight.workers import WorkerPool
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

@@ -6,7 +6,7 @@ from functools import cache
 
 from blindsight.additive import SCHEMES, AdditivePublicKey
 from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.evaluator.additive import AdditiveEvaluator
+from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
 
 SMALL_BITS = 512
 

@@ -23,7 +23,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
 from blindsight.streams import CHUNK_BYTES, chunks
 from blindsight.trusted.keyholder import schemes
 from blindsight.trusted.keyholder.keyring import keys
-from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator import workers
 from blindsight.untrusted.storage.records import Append, AppendHeader, CollectionRecord, Region, SegmentId
 from support import storage
 from support.services import Process
@@ -60,7 +60,7 @@ class Owner:
 
 def start_builder_with_little_room(file_bytes: int) -> None:
     """A builder process that cannot write larger files, as on a full disk."""
-    tasks.start_builder()
+    workers.start_builder()
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
 

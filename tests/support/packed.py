@@ -7,7 +7,7 @@ import numpy as np
 from blindsight.additive.query import read_queries
 from blindsight.ciphertext import ADDITIVE_HEADER, additive_header
 from blindsight.trusted.keyholder.additive import AdditiveKey, packed
-from blindsight.untrusted.evaluator import weighing
+from blindsight.untrusted.evaluator.computing import weighing
 from blindsight.untrusted.evaluator.tasks import FoldTask, WeighTask
 
 

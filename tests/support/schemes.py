@@ -7,10 +7,10 @@ import numpy as np
 from blindsight import residues
 from blindsight.residues import read_block
 from blindsight.trusted.keyholder import schemes
+from blindsight.untrusted.evaluator.computing.kernel import Kernel
+from blindsight.untrusted.evaluator.computing.schemes import Side
+from blindsight.untrusted.evaluator.computing.tiles import add_seeded
 from blindsight.untrusted.evaluator.geometry import Geometry
-from blindsight.untrusted.evaluator.kernel import Kernel
-from blindsight.untrusted.evaluator.schemes import Side
-from blindsight.untrusted.evaluator.tiles import add_seeded
 
 
 class Pair:

@@ -12,19 +12,21 @@ from pathlib import Path
 import blindsight
 from blindsight import logs, metrics, processes
 from blindsight.errors import Unavailable
-from blindsight.untrusted.evaluator import compare, tasks
-from blindsight.untrusted.evaluator.cache import GalleryCache
-from blindsight.untrusted.evaluator.combine import Combinations
-from blindsight.untrusted.evaluator.galleries import Galleries
+from blindsight.untrusted.evaluator import workers
+from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.galleries import Galleries
+from blindsight.untrusted.evaluator.galleries.loading import Loading
+from blindsight.untrusted.evaluator.galleries.refresh import Progress
+from blindsight.untrusted.evaluator.galleries.scorer import Scorer
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.imaging.operations import PlaneOperations
-from blindsight.untrusted.evaluator.loading import Loading
 from blindsight.untrusted.evaluator.log import Storage
-from blindsight.untrusted.evaluator.refresh import Progress
-from blindsight.untrusted.evaluator.scorer import Scorer
-from blindsight.untrusted.evaluator.search import Searches
+from blindsight.untrusted.evaluator.operations import compare
+from blindsight.untrusted.evaluator.operations.combine import Combinations
+from blindsight.untrusted.evaluator.operations.compare_all import Comparisons
+from blindsight.untrusted.evaluator.operations.imaging import PlaneOperations
+from blindsight.untrusted.evaluator.operations.search import Searches
+from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
-from blindsight.untrusted.evaluator.visible import VisibleSearches
 from blindsight.workers import WorkerPool
 
 
@@ -46,12 +48,14 @@ class Evaluator:
     Attributes:
         galleries: what can be scored.
         searches: scores it.
+        comparisons: products of rows and queries that are in no gallery.
         combinations: weighted sums of arrays that are in no gallery.
         planes: linear filters and differences of encrypted pixel planes.
     """
 
     galleries: Galleries
     searches: Searches
+    comparisons: Comparisons
     combinations: Combinations
     planes: PlaneOperations
     _cache: GalleryCache
@@ -148,22 +152,23 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
         Unavailable: when another evaluator uses the folder, or workers do not start.
     """
     with _locked(settings.data):
-        scoring = _pool(1, tasks.start_scorer, settings.threads)
-        builders = _pool(settings.workers, tasks.start_builder)
+        scoring = _pool(1, workers.start_scorer, settings.threads)
+        builders = _pool(settings.workers, workers.start_builder)
         scorer = Scorer(scoring)
         cache = GalleryCache(settings.data / "cache", settings.cache_bytes, scorer.forget)
         galleries = Galleries(cache, storage, builders, scorer)
         try:
             # One after the other: the scorer compiles, the builders load what it compiled.
-            await scoring.warm(tasks.ready)
-            await builders.warm(tasks.ready)
+            await scoring.warm(workers.ready)
+            await builders.warm(workers.ready)
             cache.load()
             visible = VisibleSearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)
+            comparisons = Comparisons(scorer, settings.stall_seconds, settings.combine_seconds)
             combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
             planes = PlaneOperations(storage, builders, settings.stall_seconds, settings.transform_seconds)
             loading = Loading(cache, galleries, storage)
-            yield Evaluator(galleries, searches, combinations, planes, cache, scorer, loading)
+            yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, scorer, loading)
         finally:
             await galleries.close()
             await asyncio.to_thread(scoring.close)

@@ -37,6 +37,15 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         block, seconds = await self._evaluator.compare(request.gallery, request.query, request.fields)
         return evaluator_pb2.CompareResponse(block=block, kernel_seconds=seconds)
 
+    async def CompareAll(
+        self, request_iterator: AsyncIterator[evaluator_pb2.CompareAllRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.CompareAllResponse]:
+        """Streams the products of all encrypted rows with all encrypted queries, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.compare_all_header(requests)
+        async for answer in self._evaluator.comparisons.run(header, wire.chunks(requests)):
+            yield wire.compare_all_response(answer)
+
     async def Combine(
         self, request_iterator: AsyncIterator[evaluator_pb2.CombineRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.CombineResponse]:
@@ -64,6 +73,15 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         minuend, subtrahend = wire.tiles(requests, "minuend"), wire.tiles(requests, "subtrahend")
         async for answer in self._evaluator.planes.difference(header, minuend, subtrahend):
             yield wire.plane_response(answer, evaluator_pb2.DifferenceResponse)
+
+    async def ScaleSpace(
+        self, request_iterator: AsyncIterator[evaluator_pb2.ScaleSpaceRequest], context: Context
+    ) -> AsyncIterator[evaluator_pb2.ScaleSpaceResponse]:
+        """Streams a plan, encrypted tiles of Gaussians and their differences, and a summary."""
+        requests = aiter(request_iterator)
+        header = await wire.scale_space_header(requests)
+        async for answer in self._evaluator.planes.transform(header, wire.tiles(requests, "tiles")):
+            yield wire.plane_response(answer, evaluator_pb2.ScaleSpaceResponse)
 
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context

@@ -1,8 +1,4 @@
-"""What the service asks of its workers: tasks as plain data, and the functions that run them.
-
-The functions import the numerical code when they are called, which is in a worker: the service itself
-stays small and compiles nothing.
-"""
+"""What worker processes are asked to do, as plain data."""
 
 from __future__ import annotations
 
@@ -104,6 +100,50 @@ class CompareTask:
     gallery: bytes
     query: bytes
     fields: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrangeTask:
+    """Checks the ciphertexts of rows or queries and puts them in the kernel's order.
+
+    Attributes:
+        parameters, key_id: what the block must be of.
+        block: as it came, in shared memory.
+        queries: whether they are queries, which are prepared otherwise than rows.
+        columns: ciphertexts of each row or query.
+        count: of rows or queries.
+        out: receives uint32 [count, primes * tiles, columns, 2, TILE].
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    block: SharedRef
+    queries: bool
+    columns: int
+    count: int
+    out: SharedRef
+
+
+@dataclass(frozen=True, slots=True)
+class CrossTask:
+    """Multiplies some rows by some queries.
+
+    Attributes:
+        parameters, columns: of both.
+        gallery, queries: what an `ArrangeTask` made of each.
+        rows, chosen: first row or query, and the one after the last.
+        out: receives the products.
+        offsets: byte offset in `out` of each [3, primes, N]: [row][query].
+    """
+
+    parameters: ParameterSet
+    columns: int
+    gallery: SharedRef
+    queries: SharedRef
+    rows: tuple[int, int]
+    chosen: tuple[int, int]
+    out: SharedRef
+    offsets: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,114 +261,3 @@ PlaneWork = tuple[tuple[bytes, ...], float]
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
     """Bytes of `ExpandTask.out`."""
     return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)
-
-
-def start_builder() -> None:
-    """Makes a worker ready to build."""
-    from blindsight.untrusted.evaluator import building
-    from blindsight.untrusted.evaluator.imaging import computing
-
-    building.start()
-    computing.start()
-
-
-def build(task: BuildTask) -> int:
-    """Runs in a builder; see `building.build`."""
-    from blindsight.untrusted.evaluator import building
-
-    return building.build(task)
-
-
-def start_scorer(threads: int) -> None:
-    """Makes a worker ready to score."""
-    from blindsight.untrusted.evaluator import scoring
-
-    scoring.start(threads)
-
-
-def expand(task: ExpandTask) -> float:
-    """Runs in the scorer; see `scoring.expand`."""
-    from blindsight.untrusted.evaluator import scoring
-
-    return scoring.expand(task)
-
-
-def open_segments(paths: tuple[str, ...]) -> None:
-    """Runs in the scorer; see `scoring.open_segments`."""
-    from blindsight.untrusted.evaluator import scoring
-
-    scoring.open_segments(paths)
-
-
-def forget_segments(paths: tuple[str, ...]) -> None:
-    """Runs in the scorer; see `scoring.forget_segments`."""
-    from blindsight.untrusted.evaluator import scoring
-
-    scoring.forget_segments(paths)
-
-
-def score(task: ScoreTask) -> float:
-    """Runs in the scorer; see `scoring.score`."""
-    from blindsight.untrusted.evaluator import scoring
-
-    return scoring.score(task)
-
-
-def compare(task: CompareTask) -> tuple[bytes, float]:
-    """Runs in the scorer; see `scoring.compare`."""
-    from blindsight.untrusted.evaluator import scoring
-
-    return scoring.compare(task)
-
-
-def combine(task: CombineTask) -> tuple[bytes, float]:
-    """Runs in a builder; see `combining.combine`."""
-    from blindsight.untrusted.evaluator import combining
-
-    return combining.combine(task)
-
-
-def fold(task: FoldTask) -> tuple[bytes, float]:
-    """Runs in a builder; see `weighing.fold`."""
-    from blindsight.untrusted.evaluator import weighing
-
-    return weighing.fold(task)
-
-
-def weigh(task: WeighTask) -> tuple[tuple[bytes, ...], float]:
-    """Runs in a builder; see `weighing.weigh`."""
-    from blindsight.untrusted.evaluator import weighing
-
-    return weighing.weigh(task)
-
-
-def transform(task: TransformTask) -> PlaneWork:
-    """Runs in a builder; see `computing.transform`."""
-    from blindsight.untrusted.evaluator.imaging import computing
-
-    return computing.transform(task)
-
-
-def subtract(task: DifferenceTask) -> PlaneWork:
-    """Runs in a builder; see `computing.subtract`."""
-    from blindsight.untrusted.evaluator.imaging import computing
-
-    return computing.subtract(task)
-
-
-def check_numbers(task: NumbersTask) -> float:
-    """Runs in a builder; see `weighted.check_numbers`."""
-    from blindsight.untrusted.evaluator.imaging import weighted
-
-    return weighted.check_numbers(task)
-
-
-def windows(task: WindowTask) -> tuple[bytes, float]:
-    """Runs in a builder; see `weighted.windows`."""
-    from blindsight.untrusted.evaluator.imaging import weighted
-
-    return weighted.windows(task)
-
-
-def ready() -> None:
-    """Does nothing, in a worker that has started."""

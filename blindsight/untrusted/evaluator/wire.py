@@ -7,32 +7,34 @@ from typing import Any, TypeVar
 
 from blindsight.columns import Region
 from blindsight.errors import InvalidArgument
-from blindsight.plane_kernels import PlaneKernel
+from blindsight.plane_kernels import MAX_KERNELS, PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
-from blindsight.untrusted.evaluator.combine import (
+from blindsight.scale_space import ScaleImage, check_phases
+from blindsight.untrusted.evaluator.galleries.refresh import Progress
+from blindsight.untrusted.evaluator.galleries.scorer import Plan, ScoreBlock
+from blindsight.untrusted.evaluator.operations.combine import (
     AnnouncedBlock,
     CombineAnswer,
     CombineHeader,
     CombinePlan,
 )
-from blindsight.untrusted.evaluator.imaging.operations import (
+from blindsight.untrusted.evaluator.operations.compare_all import CompareAllAnswer, CompareAllHeader, Products
+from blindsight.untrusted.evaluator.operations.imaging import (
     DifferenceHeader,
     PlaneAnswer,
     PlaneResult,
     PlaneSummary,
     TransformHeader,
 )
-from blindsight.untrusted.evaluator.imaging.sources import (
+from blindsight.untrusted.evaluator.operations.search import COLLECTION_ID_BYTES, Answer, SearchHeader
+from blindsight.untrusted.evaluator.operations.sources import (
     PlaneSource,
     SentPlanes,
     StackedPlanes,
     StoredPlanes,
     Tiles,
 )
-from blindsight.untrusted.evaluator.imaging.stacks import StackAnswer, StackPlan, StackRow, StackSummary
-from blindsight.untrusted.evaluator.refresh import Progress
-from blindsight.untrusted.evaluator.scorer import Plan, ScoreBlock
-from blindsight.untrusted.evaluator.search import COLLECTION_ID_BYTES, Answer, SearchHeader
+from blindsight.untrusted.evaluator.operations.stacks import StackAnswer, StackPlan, StackRow, StackSummary
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 
@@ -66,7 +68,9 @@ def _region(given: int) -> Region:
 
 
 async def chunks(
-    requests: AsyncIterator[evaluator_pb2.ScoreRequest] | AsyncIterator[evaluator_pb2.CombineRequest],
+    requests: AsyncIterator[evaluator_pb2.ScoreRequest]
+    | AsyncIterator[evaluator_pb2.CombineRequest]
+    | AsyncIterator[evaluator_pb2.CompareAllRequest],
 ) -> AsyncIterator[bytes]:
     """The chunks that follow.
 
@@ -103,6 +107,35 @@ def combine_response(answer: CombineAnswer) -> evaluator_pb2.CombineResponse:
         return evaluator_pb2.CombineResponse(header=plan)
     summary = evaluator_pb2.CombineSummary(compute_seconds=answer.compute_seconds)
     return evaluator_pb2.CombineResponse(summary=summary)
+
+
+async def compare_all_header(
+    requests: AsyncIterator[evaluator_pb2.CompareAllRequest],
+) -> CompareAllHeader:
+    """The header that a stream begins with.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise.
+    """
+    header = await _first(requests)
+    gallery, queries = (
+        AnnouncedBlock(one.size_bytes, one.sha256) for one in (header.gallery, header.queries)
+    )
+    return CompareAllHeader(header.columns, gallery, queries)
+
+
+def compare_all_response(answer: CompareAllAnswer) -> evaluator_pb2.CompareAllResponse:
+    """One message of a comparison of all with all."""
+    response = evaluator_pb2.CompareAllResponse()
+    if isinstance(answer, Products):
+        # Filled in place, as in `_result`.
+        response.result.query = answer.query
+        response.result.first_row = answer.first_row
+        response.result.block = answer.block
+    else:
+        response.summary.expand_seconds = answer.expand_seconds
+        response.summary.kernel_seconds = answer.kernel_seconds
+    return response
 
 
 def score_response(answer: Answer) -> evaluator_pb2.ScoreResponse:
@@ -169,6 +202,24 @@ async def transform_header(requests: AsyncIterator[evaluator_pb2.TransformReques
     return TransformHeader(source, tuple(map(_kernel, header.kernels)))
 
 
+async def scale_space_header(requests: AsyncIterator[evaluator_pb2.ScaleSpaceRequest]) -> TransformHeader:
+    """The header that a stream begins with, its images as kernels.
+
+    Raises:
+        InvalidArgument: when the stream begins otherwise, or an image is none.
+    """
+    header = await _first(requests)
+    check_phases(header.phases)
+    most = MAX_KERNELS // header.phases**2
+    if not 1 <= len(header.images) <= most:
+        raise InvalidArgument(f"{len(header.images)} images of a scale space, want 1 to {most}")
+    images = (
+        ScaleImage(one.sigma, one.less if one.HasField("less") else None, one.bits) for one in header.images
+    )
+    kernels = tuple(kernel for image in images for kernel in image.plane_kernels(header.phases))
+    return TransformHeader(_source(header.planes), kernels)
+
+
 async def difference_header(requests: AsyncIterator[evaluator_pb2.DifferenceRequest]) -> DifferenceHeader:
     """The header that a stream begins with.
 
@@ -222,7 +273,12 @@ async def tiles(requests: AsyncIterator[Any], kind: str) -> AsyncIterator[Tiles]
         yield Tiles(part.block, part.sha256)
 
 
-PlaneResponse = TypeVar("PlaneResponse", evaluator_pb2.TransformResponse, evaluator_pb2.DifferenceResponse)
+PlaneResponse = TypeVar(
+    "PlaneResponse",
+    evaluator_pb2.TransformResponse,
+    evaluator_pb2.DifferenceResponse,
+    evaluator_pb2.ScaleSpaceResponse,
+)
 
 
 def plane_response(answer: PlaneAnswer | StackAnswer, kind: type[PlaneResponse]) -> PlaneResponse:

@@ -10,12 +10,12 @@ from support.evaluator import PARAMETERS
 
 from blindsight.columns import Region, collection_layout
 from blindsight.errors import DataLoss
-from blindsight.untrusted.evaluator import manifest
-from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator.computing.tiles import checksum
+from blindsight.untrusted.evaluator.galleries import manifest
+from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.manifest import SegmentFile, Snapshot
 from blindsight.untrusted.evaluator.segments import SegmentHeader, SegmentKey, write_segment
-from blindsight.untrusted.evaluator.tiles import checksum
 
 FILE_BYTES = 4096 + 131072
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.evaluator import PARAMETERS
 
+from blindsight.untrusted.evaluator.computing.jit import reduced
+from blindsight.untrusted.evaluator.computing.kernel import Kernel
+from blindsight.untrusted.evaluator.computing.tiles import row_primes
 from blindsight.untrusted.evaluator.geometry import TILE, Geometry
-from blindsight.untrusted.evaluator.jit import reduced
-from blindsight.untrusted.evaluator.kernel import Kernel
-from blindsight.untrusted.evaluator.tiles import row_primes
 
 # Rows that are compared: first and last of each prime, and one inside.
 ROWS = [0, 77, 127, 128, 255]

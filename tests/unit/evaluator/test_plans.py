@@ -9,16 +9,16 @@ from blindsight.ciphertext import parse_header
 from blindsight.columns import Region, collection_layout
 from blindsight.streams import MAX_MESSAGE_BYTES
 from blindsight.untrusted.evaluator import tasks
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.manifest import SegmentFile, Snapshot
-from blindsight.untrusted.evaluator.scorer import (
+from blindsight.untrusted.evaluator.galleries.manifest import SegmentFile, Snapshot
+from blindsight.untrusted.evaluator.galleries.scorer import (
     CHUNK_RESULT_BYTES,
     CHUNK_SCAN_BYTES,
     plan_chunks,
     plan_pieces,
     score_offsets,
 )
-from blindsight.untrusted.evaluator.search import PASS_BYTES, PASS_QUERIES, queries_at_once
+from blindsight.untrusted.evaluator.geometry import CollectionRecord
+from blindsight.untrusted.evaluator.operations.search import PASS_BYTES, PASS_QUERIES, queries_at_once
 from blindsight.untrusted.evaluator.segments import SegmentKey
 
 SCORE_BYTES = 3 * 2 * 4096 * 4

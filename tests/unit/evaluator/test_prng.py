@@ -9,7 +9,7 @@ from tenseal import sealapi
 
 from blindsight.errors import InvalidCiphertext
 from blindsight.trusted.keyholder.schemes import seal
-from blindsight.untrusted.evaluator import prng
+from blindsight.untrusted.evaluator.computing import prng
 
 SEED = prng.SEED_PREFIX + bytes(range(64))
 

@@ -9,14 +9,14 @@ from support.evaluator import PARAMETERS, start_builder_with_little_room
 from blindsight.columns import Region, collection_layout
 from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
 from blindsight.residues import prime_column, seeded_block
-from blindsight.untrusted.evaluator import tasks
-from blindsight.untrusted.evaluator.cache import GalleryCache
+from blindsight.untrusted.evaluator import workers
+from blindsight.untrusted.evaluator.computing.prng import SEED_PREFIX
+from blindsight.untrusted.evaluator.computing.tiles import checksum
+from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
+from blindsight.untrusted.evaluator.galleries.refresh import Refresh
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.log import BatchHeader, LogHeader
-from blindsight.untrusted.evaluator.prng import SEED_PREFIX
-from blindsight.untrusted.evaluator.refresh import Refresh
 from blindsight.untrusted.evaluator.segments import SegmentKey, map_segment
-from blindsight.untrusted.evaluator.tiles import checksum
 from blindsight.workers import WorkerPool
 
 KEY_ID = b"a key's sixteen."
@@ -51,7 +51,7 @@ async def stream(events):
 
 @pytest.fixture(scope="module")
 def pool():
-    made = WorkerPool(2, tasks.start_builder)
+    made = WorkerPool(2, workers.start_builder)
     yield made
     made.close()
 

@@ -6,6 +6,7 @@ from support.evaluator import PARAMETERS
 
 from blindsight.columns import Region, collection_layout
 from blindsight.errors import DataLoss
+from blindsight.untrusted.evaluator.computing.tiles import checksum
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.segments import (
     PAGE_BYTES,
@@ -15,7 +16,6 @@ from blindsight.untrusted.evaluator.segments import (
     read_header,
     write_segment,
 )
-from blindsight.untrusted.evaluator.tiles import checksum
 
 RECORD = CollectionRecord(
     b"collection sixteen"[:16],

@@ -5,9 +5,9 @@ import pytest
 from support.evaluator import PARAMETERS
 
 from blindsight.residues import add
+from blindsight.untrusted.evaluator.computing.prng import SEED_PREFIX, expand
+from blindsight.untrusted.evaluator.computing.tiles import add_full, add_seeded, checksum
 from blindsight.untrusted.evaluator.geometry import TILE, Geometry
-from blindsight.untrusted.evaluator.prng import SEED_PREFIX, expand
-from blindsight.untrusted.evaluator.tiles import add_full, add_seeded, checksum
 
 PRIMES = len(PARAMETERS.primes)
 

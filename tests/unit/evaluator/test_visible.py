@@ -10,12 +10,13 @@ from support.packed import PackedPair
 from blindsight.columns import Region, collection_layout
 from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
 from blindsight.parameters import PAILLIER_3072
-from blindsight.untrusted.evaluator import tasks, visible
+from blindsight.untrusted.evaluator import workers
+from blindsight.untrusted.evaluator.galleries.scorer import Plan, ScoreBlock, Summary
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord
 from blindsight.untrusted.evaluator.log import BatchHeader, LogHeader
-from blindsight.untrusted.evaluator.scorer import Plan, ScoreBlock, Summary
+from blindsight.untrusted.evaluator.operations import visible
+from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
 from blindsight.untrusted.evaluator.segments import SegmentKey
-from blindsight.untrusted.evaluator.visible import VisibleSearches
 from blindsight.workers import WorkerPool
 
 RECORD = AdditiveRecord(
@@ -49,7 +50,7 @@ def pair():
 
 @pytest.fixture(scope="module")
 def pool():
-    made = WorkerPool(2, tasks.ready)
+    made = WorkerPool(2, workers.ready)
     yield made
     made.close()
 

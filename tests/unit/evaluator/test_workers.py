@@ -11,7 +11,14 @@ import numpy as np
 from support.evaluator import PARAMETERS
 from blindsight.columns import Region, collection_layout
 from blindsight.residues import full_block, seeded_block
-from blindsight.untrusted.evaluator import building, jit, kernel, prng, scoring, tasks, tiles
+from blindsight.untrusted.evaluator.computing import building
+from blindsight.untrusted.evaluator.computing import jit
+from blindsight.untrusted.evaluator.computing import kernel
+from blindsight.untrusted.evaluator.computing import prng
+from blindsight.untrusted.evaluator.computing import scoring
+from blindsight.untrusted.evaluator import tasks
+from blindsight.untrusted.evaluator import workers
+from blindsight.untrusted.evaluator.computing import tiles
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
@@ -48,7 +55,7 @@ for number in range(2):
         memory.append(data)
         part = tasks.BatchPart(0, len(data), hashlib.sha256(data).digest())
         target = folder / f"{number}.seg"
-        tasks.build(tasks.BuildTask(record, key, source, target, number, memory.ref, (part,)))
+        workers.build(tasks.BuildTask(record, key, source, target, number, memory.ref, (part,)))
         source = target
 for form in (1, 2):
     data = block(2 * 4, form)
@@ -56,23 +63,26 @@ for form in (1, 2):
     with SharedMemory() as memory, SharedMemory(tasks.expanded_bytes(record, 2)) as out, SharedMemory(
         4 * words) as scores:
         memory.append(data)
-        tasks.expand(tasks.ExpandTask(record, memory.ref, 0, 2, out.ref))
+        workers.expand(tasks.ExpandTask(record, memory.ref, 0, 2, out.ref))
         offsets = ((0, words), (2 * words, 3 * words))
         paths = (str(folder / "0.seg"), str(folder / "1.seg"))
-        tasks.score(tasks.ScoreTask(record, Region.MAIN, paths, out.ref, 2, scores.ref, offsets))
+        workers.score(tasks.ScoreTask(record, Region.MAIN, paths, out.ref, 2, scores.ref, offsets))
 assert versions() == before, (before, versions())
 """
 
 SMALL = """
 import sys
-from blindsight.untrusted.evaluator import servicer, service
+from blindsight.untrusted.evaluator import servicer
+from blindsight.untrusted.evaluator import service
 heavy = {"numba", "llvmlite", "tenseal", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """
 
 NO_SEAL = """
 import sys
-from blindsight.untrusted.evaluator import building, scoring, servicer
+from blindsight.untrusted.evaluator.computing import building
+from blindsight.untrusted.evaluator.computing import scoring
+from blindsight.untrusted.evaluator import servicer
 assert "tenseal" not in sys.modules
 """
 

@@ -17,7 +17,7 @@ from blindsight.trusted.keyholder.peers import EvaluatorClient
 from blindsight.trusted.keyholder.processing.additive import AdditiveEngine
 from blindsight.trusted.keyholder.processing.engine import Progress, Transformed
 from blindsight.untrusted.evaluator import wire
-from blindsight.untrusted.evaluator.imaging.stacks import StackOperations, StackRow
+from blindsight.untrusted.evaluator.operations.stacks import StackOperations, StackRow
 from blindsight.workers import WorkerPool
 
 PLANES = np.random.default_rng(0).integers(0, 256, (3, 9, 40), np.uint8)

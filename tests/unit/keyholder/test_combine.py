@@ -15,7 +15,7 @@ from blindsight.trusted.keyholder.operations.combine import (
     guard_bits,
     value_bits,
 )
-from blindsight.untrusted.evaluator.additive import AdditiveEvaluator
+from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
 from blindsight.workers import WorkerPool
 
 FIRST, SECOND = np.random.default_rng(9).integers(-255, 256, (2, 6, 50))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from blindsight.trusted.keyholder.additive import packed
 from blindsight.trusted.keyholder.crypto import tasks
 from blindsight.trusted.keyholder.imaging import images
 from blindsight.trusted.keyholder.keyring.keys import KeySet
+from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
 from blindsight.workers import WorkerPool, in_order
 
 
@@ -124,6 +126,31 @@ class Crypto:
         """Decrypts their products: [fields]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
+
+    async def encrypt_crossed(
+        self, parameters: ParameterSet, layout: CrossLayout, vectors: Floats, *, queries: bool
+    ) -> bytes:
+        """Encrypts rows or queries [count, dimension], at least one, in groups: a seeded block."""
+        size = layout.queries if queries else layout.rows
+        groups = -(-len(vectors) // size)
+        encrypt = partial(tasks.encrypt_crossed, queries=queries)
+        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+            parts = await asyncio.gather(
+                *(
+                    self._pool.run(encrypt, parameters.name, layout, vectors[start * size : stop * size])
+                    for start, stop in _ranges(groups, self.processes)
+                )
+            )
+        return self._seeded(parameters, groups * layout.columns, parts)
+
+    async def decrypt_crossed(
+        self, parameters: ParameterSet, layout: CrossLayout, block: bytes
+    ) -> npt.NDArray[np.float32]:
+        """Decrypts products of groups: [results, queries, rows]; see `tasks.decrypt_crossed`.
+
+        A matching has many of these; its caller measures them as one.
+        """
+        return await self._pool.run(tasks.decrypt_crossed, parameters.name, layout, block)
 
     async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""

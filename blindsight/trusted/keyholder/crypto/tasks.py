@@ -25,6 +25,7 @@ from blindsight.trusted.keyholder.additive import AdditiveKey, packed
 from blindsight.trusted.keyholder.imaging import images
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.secrets import Secret
+from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
 from blindsight.trusted.keyholder.similarity.linear import Reading
 from blindsight.trusted.keyholder.similarity.ranking import best_of
 
@@ -260,6 +261,34 @@ def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> Floats:
         raise InvalidCiphertext(f"{got[0]} results of {got[1]} polynomials, want {len(layout.fields)} of 3")
     products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))[:, 0]
     rounded: Floats = np.rint(products / parameters.pair_grid) * parameters.pair_grid
+    return rounded
+
+
+def encrypt_crossed(parameter_set: str, layout: CrossLayout, vectors: Floats, *, queries: bool) -> Encrypted:
+    """Encrypts whole groups of rows or of queries [count, dimension], each its columns.
+
+    Both sides have the same scale, as those of a single pair.
+    """
+    scheme, key_id = _scheme(parameter_set), _key_id(parameter_set)
+    balance = PARAMETER_SETS[parameter_set].pair_balance
+    if queries:
+        return _parts(scheme.encrypt_query(layout.pack_queries(vectors) / balance, key_id))
+    return _parts(scheme.encrypt_gallery(layout.pack_rows(vectors) * balance, key_id))
+
+
+def decrypt_crossed(parameter_set: str, layout: CrossLayout, block: bytes) -> npt.NDArray[np.float32]:
+    """Decrypts products of groups: inner products [results, queries, rows].
+
+    Raises:
+        InvalidCiphertext: when the evaluator sent something else.
+    """
+    parameters = PARAMETER_SETS[parameter_set]
+    parsed = read_block(block, parameters, _key_id(parameter_set))
+    if parsed.header.polynomials != 3:
+        raise InvalidCiphertext(f"results of {parsed.header.polynomials} polynomials, want 3")
+    scores = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
+    grid = parameters.pair_grid
+    rounded: npt.NDArray[np.float32] = (np.rint(scores / grid) * grid).astype(np.float32)
     return rounded
 
 

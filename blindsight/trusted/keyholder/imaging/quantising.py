@@ -17,7 +17,7 @@ import numpy as np
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import BOUND_SIGMAS
-from blindsight.plane_kernels import PlaneKernel
+from blindsight.plane_kernels import PlaneKernel, diffused
 from blindsight.trusted.keyholder.imaging.linear import LinearMap
 
 # A pixel is a byte.
@@ -138,14 +138,8 @@ def _fits(one: LinearMap, scale: int, room: Room) -> bool:
 
 def _rounded(one: LinearMap, scale: int) -> PlaneKernel:
     height, width = one.weights.shape
-    weights, carry = [], 0.0
-    for value in (one.weights * scale).ravel().tolist():
-        # Zeros stay zeros: kernels are often wider than what they look at.
-        target = value + carry if value else 0.0
-        weight = round(target)
-        carry += value - weight
-        weights.append(weight)
-    return PlaneKernel(height, width, *one.anchor, tuple(weights), round(one.offset * scale))
+    weights = diffused(one.weights.ravel().tolist(), scale)
+    return PlaneKernel(height, width, *one.anchor, weights, round(one.offset * scale))
 
 
 def _error(one: LinearMap, kernel: PlaneKernel, scale: int, room: Room) -> float:

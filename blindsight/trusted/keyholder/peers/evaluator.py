@@ -19,6 +19,7 @@ from blindsight.patience import PATIENCE_SECONDS
 from blindsight.peer import Peer, metadata
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
+from blindsight.scale_space import ScaleImage
 from blindsight.trusted.keyholder.peers import calls
 from blindsight.trusted.keyholder.records import PeerStatus
 from blindsight.trusted.keyholder.slots import SegmentKey
@@ -43,6 +44,15 @@ class ScoreResult:
     segments: tuple[int, ...]
     first_query: int
     queries: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProductsResult:
+    """Encrypted products of one query with consecutive rows."""
+
+    query: int
+    first_row: int
     block: bytes
 
 
@@ -190,6 +200,43 @@ class EvaluatorClient:
 
         return await self._peer.call(attempt)
 
+    async def compare_all(
+        self, gallery: bytes, queries: bytes, columns: int
+    ) -> AsyncGenerator[ProductsResult, None]:
+        """Multiplies all encrypted rows by all encrypted queries; results come in any order.
+
+        Args:
+            gallery, queries: blocks of rows and of queries one after the other.
+            columns: ciphertexts of each.
+
+        Raises:
+            BlindsightError: what the evaluator raised, or Unavailable.
+        """
+        announced = [
+            evaluator_pb2.AnnouncedBlock(
+                size_bytes=len(block), sha256=await asyncio.to_thread(streams.digest, block)
+            )
+            for block in (gallery, queries)
+        ]
+        header = evaluator_pb2.CompareAllHeader(columns=columns, gallery=announced[0], queries=announced[1])
+
+        async def requests() -> AsyncIterator[evaluator_pb2.CompareAllRequest]:
+            yield evaluator_pb2.CompareAllRequest(header=header)
+            for block in (gallery, queries):
+                for chunk in streams.chunks(block):
+                    yield evaluator_pb2.CompareAllRequest(chunk=chunk)
+
+        came: set[tuple[int, int]] = set()
+        async for trying in self._peer.attempts():
+            with trying:
+                async for response in self._stub.CompareAll(requests(), metadata=metadata()):
+                    got = response.result
+                    # After a lost connection all of them come again.
+                    if response.WhichOneof("part") == "result" and (got.query, got.first_row) not in came:
+                        came.add((got.query, got.first_row))
+                        yield ProductsResult(got.query, got.first_row, got.block)
+                return
+
     async def combine(
         self,
         public_key: AdditivePublicKey,
@@ -254,6 +301,30 @@ class EvaluatorClient:
                 yield evaluator_pb2.TransformRequest(tiles=tiles)
 
         async for part in self._planes(self._stub.Transform, requests):
+            yield part
+
+    async def scale_space(
+        self,
+        planes: PlaneSource,
+        images: Sequence[ScaleImage],
+        phases: int,
+        blocks: Blocks | None = None,
+    ) -> AsyncGenerator[PlanePart, None]:
+        """Gaussians of encrypted planes, and differences of them; as `transform`, phase by phase."""
+        header = evaluator_pb2.ScaleSpaceHeader(
+            planes=_source(planes),
+            phases=phases,
+            images=[
+                evaluator_pb2.ScaleSpaceImage(sigma=one.sigma, less=one.less, bits=one.bits) for one in images
+            ],
+        )
+
+        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
+            yield evaluator_pb2.ScaleSpaceRequest(header=header)
+            async for tiles in feed.tiles(blocks):
+                yield evaluator_pb2.ScaleSpaceRequest(tiles=tiles)
+
+        async for part in self._planes(self._stub.ScaleSpace, requests):
             yield part
 
     async def difference(
@@ -388,7 +459,11 @@ def _kernel(kernel: PlaneKernel) -> evaluator_pb2.PlaneKernel:
     )
 
 
-def _plane_part(response: evaluator_pb2.TransformResponse | evaluator_pb2.DifferenceResponse) -> PlanePart:
+def _plane_part(
+    response: evaluator_pb2.TransformResponse
+    | evaluator_pb2.DifferenceResponse
+    | evaluator_pb2.ScaleSpaceResponse,
+) -> PlanePart:
     part = response.WhichOneof("part")
     if part == "plan":
         return PlanePlan(response.plan.ciphertexts)

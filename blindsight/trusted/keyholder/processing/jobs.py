@@ -7,9 +7,11 @@ from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.operations.combine import Combine
 from blindsight.trusted.keyholder.operations.planes import Planes
 from blindsight.trusted.keyholder.peers import EvaluatorClient
+from blindsight.trusted.keyholder.processing.detecting import Keypoints
 from blindsight.trusted.keyholder.processing.differing import Difference
 from blindsight.trusted.keyholder.processing.engines import Engines
 from blindsight.trusted.keyholder.processing.filtering import Filter
+from blindsight.trusted.keyholder.processing.matching import Match
 from blindsight.trusted.keyholder.processing.pictures import Pictures
 
 
@@ -19,6 +21,8 @@ class Processing:
     Attributes:
         filter: of one picture.
         difference: of two.
+        keypoints: of one.
+        match: of two by their keypoints.
 
     Args:
         key_id: of the owner's key set.
@@ -38,3 +42,5 @@ class Processing:
         engines = Engines(key_id, evaluator, crypto, combinations)
         self.filter = Filter(pictures, engines)
         self.difference = Difference(pictures, engines)
+        self.keypoints = Keypoints(pictures, engines)
+        self.match = Match(pictures, engines)

@@ -7,7 +7,7 @@ of base 512, which holds any difference of two.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from blindsight.errors import InvalidArgument, InvalidCiphertext
 from blindsight.parameters import BOUND_SIGMAS, ENCODING_NOISE, FRESH_NOISE, ParameterSet, Scheme
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.planes import Integers, PlaneLayout
+from blindsight.scale_space import ScaleImage
 from blindsight.tiling import BLOCK_CIPHERTEXTS
 from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.imaging.quantising import Room
@@ -43,6 +44,8 @@ _MOST_RESULT = 1 << 30
 # Pixels of a view, at most: those of a screen.
 MAX_VIEW_PIXELS = 1 << 20
 
+# Asks the evaluator for what becomes of planes.
+Ask = Callable[[PlaneSource, Blocks], AsyncGenerator[PlanePart, None]]
 Decrypted = tuple[PlaneResult, npt.NDArray[np.int32], float]
 
 
@@ -91,21 +94,39 @@ class RingEngine:
         self._crypto = crypto
         self._view_pixels = min(view_pixels, MAX_VIEW_PIXELS)
 
-    async def transform(
+    def transform(
         self, padded: Integers, reach: int, kernels: Sequence[PlaneKernel]
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """See `PlaneEngine.transform`."""
+
+        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
+            return self._evaluator.transform(source, kernels, blocks)
+
+        return self._applied(padded, reach, len(kernels), ask)
+
+    def scale_space(
+        self, padded: Integers, reach: int, images: Sequence[ScaleImage], phases: int
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Like `transform`, with the kernels of images of a scale space, phase by phase."""
+
+        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
+            return self._evaluator.scale_space(source, images, phases, blocks)
+
+        return self._applied(padded, reach, len(images) * phases**2, ask)
+
+    async def _applied(
+        self, padded: Integers, reach: int, kernels: int, ask: Ask
+    ) -> AsyncGenerator[Progress | Transformed, None]:
         planes, height, width = padded.shape
         layout = self._layout(width - 2 * reach, height - 2 * reach, reach)
         tiles = np.concatenate([layout.cut(plane) for plane in padded])
-        source = self._sent(len(tiles), reach)
-        answers = self._evaluator.transform(source, kernels, partial(self._encrypted, tiles, "a"))
-        values = np.empty((len(kernels), len(tiles), layout.inner_height, layout.inner_width), np.int32)
+        answers = ask(self._sent(len(tiles), reach), partial(self._encrypted, tiles, "a"))
+        values = np.empty((kernels, len(tiles), layout.inner_height, layout.inner_width), np.int32)
         async for progress in self._collected(answers, layout, values):
             yield progress
-        per_plane = values.reshape(len(kernels) * planes, layout.tiles, *values.shape[2:])
+        per_plane = values.reshape(kernels * planes, layout.tiles, *values.shape[2:])
         yield Transformed(
-            _joined(per_plane, layout).reshape(len(kernels), planes, height - 2 * reach, width - 2 * reach)
+            _joined(per_plane, layout).reshape(kernels, planes, height - 2 * reach, width - 2 * reach)
         )
 
     async def transform_stored(

@@ -57,6 +57,39 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
                 for response in wire.differed(answer):
                     yield response
 
+    async def Keypoints(
+        self, request_iterator: AsyncIterator[pb.KeypointsRequest], context: Context
+    ) -> AsyncIterator[pb.KeypointsResponse]:
+        """Finds the keypoints of one picture."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.keypoint_settings(header.settings)
+        (source,) = await wire.sources(requests, [header.stored if header.HasField("stored") else None])
+        async for answer in self._processing.keypoints.run(settings, source):
+            if isinstance(answer, Progress):
+                yield pb.KeypointsResponse(progress=wire.progress(answer))
+            else:
+                for response in wire.detected(answer):
+                    yield response
+
+    async def Match(
+        self, request_iterator: AsyncIterator[pb.MatchRequest], context: Context
+    ) -> AsyncIterator[pb.MatchResponse]:
+        """Finds which keypoints of two pictures are the same."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.match_settings(header)
+        stored = [
+            getattr(header, name) if header.HasField(name) else None for name in ("stored_a", "stored_b")
+        ]
+        first, second = await wire.sources(requests, stored)
+        async for answer in self._processing.match.run(settings, (first, second)):
+            if isinstance(answer, Progress):
+                yield pb.MatchResponse(progress=wire.progress(answer))
+            else:
+                for response in wire.matched(answer):
+                    yield response
+
 
 def register(processing: Processing, server: grpc.aio.Server) -> None:
     """Adds the rpcs of image processing to a server."""

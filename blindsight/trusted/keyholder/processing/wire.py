@@ -15,11 +15,15 @@ from blindsight.trusted.keyholder.imaging.borders import Border
 from blindsight.trusted.keyholder.imaging.filters import Operation
 from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
-from blindsight.trusted.keyholder.processing import differing, filtering
+from blindsight.trusted.keyholder.imaging.matching import RATIO
+from blindsight.trusted.keyholder.imaging.sift import SCALES, Detection
+from blindsight.trusted.keyholder.processing import detecting, differing, filtering, matching
+from blindsight.trusted.keyholder.processing.detecting import Detected
 from blindsight.trusted.keyholder.processing.differing import Differed, Mode
 from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage
 from blindsight.trusted.keyholder.processing.filtering import Filtered
-from blindsight.trusted.keyholder.processing.pictures import Source, StoredImage
+from blindsight.trusted.keyholder.processing.matching import Matched
+from blindsight.trusted.keyholder.processing.pictures import Bytes, Source, StoredImage, planar
 
 Member = TypeVar("Member", bound=Enum)
 _BORDERS = {
@@ -82,6 +86,31 @@ def diff_settings(header: pb.DiffHeader) -> differing.Settings:
         header.key_bits or None,
         header.server_views,
     )
+
+
+def keypoint_settings(given: pb.KeypointSettings) -> detecting.Settings:
+    """How keypoints are to be found.
+
+    Raises:
+        InvalidArgument: for what cannot be.
+    """
+    usual = Detection()
+    return detecting.Settings(
+        given.scheme,
+        given.octaves or None,
+        given.scales or SCALES,
+        given.side or detecting.DEFAULT_SIDE,
+        Detection(given.contrast or usual.contrast, given.edge or usual.edge),
+    )
+
+
+def match_settings(header: pb.MatchHeader) -> matching.Settings:
+    """How pictures are to be matched.
+
+    Raises:
+        InvalidArgument: for what cannot be.
+    """
+    return matching.Settings(keypoint_settings(header.settings), header.ratio or RATIO, header.encrypted)
 
 
 def _member(known: dict[Any, Member], value: int, what: str) -> Member:
@@ -186,6 +215,56 @@ def differed(made: Differed) -> Iterator[pb.DiffResponse]:
     for name, picture in [("result", made.picture), *_views(made.account, made.picture.values.shape[2])]:
         for part in _picture(name, picture):
             yield pb.DiffResponse(chunk=part) if isinstance(part, bytes) else pb.DiffResponse(picture=part)
+
+
+def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
+    """The result, and the picture with its keypoints."""
+    columns = made.features
+    rows = zip(
+        columns.places, columns.scales, columns.angles, columns.responses, columns.octaves, strict=True
+    )
+    result = pb.KeypointsResult(
+        account=_account(made.account),
+        width=made.size[0],
+        height=made.size[1],
+        keypoints=[
+            pb.Keypoint(x=x, y=y, scale=scale, angle=angle, response=response, octave=octave)
+            for (x, y), scale, angle, response, octave in rows
+        ],
+    )
+    yield pb.KeypointsResponse(result=result)
+    for part in _drawn(made.drawn):
+        if isinstance(part, bytes):
+            yield pb.KeypointsResponse(chunk=part)
+        else:
+            yield pb.KeypointsResponse(picture=part)
+
+
+def matched(made: Matched) -> Iterator[pb.MatchResponse]:
+    """The result, and the picture of both side by side."""
+    first, second = made.features
+    found = made.matches
+    starts, ends = first.places[found.pairs[:, 0]], second.places[found.pairs[:, 1]]
+    rows = zip(starts, ends, found.distances, found.inliers, strict=True)
+    result = pb.MatchResult(
+        account=_account(made.account),
+        keypoints_a=len(first),
+        keypoints_b=len(second),
+        inliers=found.inlier_count,
+        matches=[
+            pb.KeypointMatch(x_a=x_a, y_a=y_a, x_b=x_b, y_b=y_b, distance=distance, inlier=bool(inlier))
+            for (x_a, y_a), (x_b, y_b), distance, inlier in rows
+        ],
+        verified=found.verified,
+        homography=[] if found.homography is None else found.homography.ravel().tolist(),
+    )
+    yield pb.MatchResponse(result=result)
+    for part in _drawn(made.drawn):
+        yield pb.MatchResponse(chunk=part) if isinstance(part, bytes) else pb.MatchResponse(picture=part)
+
+
+def _drawn(image: Bytes) -> Iterator[pb.PictureHeader | bytes]:
+    return _picture("result", Picture(Kind.PIXELS, planar(image)))
 
 
 def _views(account: Account, width: int) -> Iterator[tuple[str, Picture]]:

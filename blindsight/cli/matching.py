@@ -1,0 +1,105 @@
+"""`blindsight match`: what two pictures have in common, found under encryption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from blindsight.cli import options, output, pictures, pixels
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+
+if TYPE_CHECKING:
+    from blindsight.client import Matching
+
+
+def match(
+    to: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
+    ],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="[A] [B]", help="Two pictures.", show_default=False)
+    ] = None,
+    ratio: Annotated[
+        float, typer.Option(help="How much nearer the nearest must be than the second nearest.")
+    ] = 0.75,
+    encrypted: Annotated[
+        bool,
+        typer.Option(
+            "--encrypted-matching", help="Compare descriptors on the evaluator too, under encryption."
+        ),
+    ] = False,
+    scheme: Annotated[str | None, typer.Option(help="ckks (the default) or bfv.", show_default=False)] = None,
+    octaves: Annotated[
+        int | None, typer.Option(help="At most so many octaves; all by default.", show_default=False)
+    ] = None,
+    scales: Annotated[int, typer.Option(help="Scales of an octave, 2 to 5.")] = 3,
+    side: Annotated[int, typer.Option("--max-side", help="Larger pictures are made smaller first.")] = 800,
+    collection: pictures.Collection = None,
+    ids: pictures.Ids = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Find what two pictures have in common: SIFT with an encrypted scale space, drawn side by side."""
+    pixels.require_lossless(to)
+    first, second = pictures.chosen(images or (), collection, ids, 2)
+    with options.vault(address) as vault, pictures.progress() as told:
+        answer = vault.match(
+            first,
+            second,
+            ratio=ratio,
+            encrypted=encrypted,
+            scheme=scheme,
+            octaves=octaves,
+            scales=scales,
+            side=side,
+            progress=told,
+        )
+    written = pictures.write(to, answer.drawn, "pixels", None)
+    if as_json:
+        output.document(as_document(answer, written))
+    else:
+        _show(answer, written)
+
+
+def as_document(answer: Matching, written: dict[str, str]) -> dict[str, object]:
+    """What --json prints; the picture is in the file."""
+    return {
+        "keypoints_a": answer.keypoints_a,
+        "keypoints_b": answer.keypoints_b,
+        "inliers": answer.inliers,
+        "verified": answer.verified,
+        "homography": None if answer.homography is None else answer.homography.tolist(),
+        "matches": [
+            {"a": _place(one.a), "b": _place(one.b), "distance": round(one.distance, 4), "inlier": one.inlier}
+            for one in answer.matches
+        ],
+        **pictures.account_document(answer.account),
+        "output": written,
+    }
+
+
+def _place(point: tuple[float, float]) -> list[float]:
+    return [round(value, 2) for value in point]
+
+
+def _show(answer: Matching, written: dict[str, str]) -> None:
+    pictures.show_warning(answer.account)
+    verdict = (
+        ("the same scene", "bold green")
+        if answer.verified
+        else ("nothing in common that tells", "bold yellow")
+    )
+    output.show(
+        Text.assemble(verdict, f": {answer.inliers} of {len(answer.matches)} matches agree on one view")
+    )
+    rows = [
+        ("keypoints", f"{answer.keypoints_a:,} in A, {answer.keypoints_b:,} in B"),
+        *pictures.account_facts(answer.account),
+        ("written", written["path"]),
+    ]
+    output.show(output.facts(rows))
+    pictures.show_time(answer.account)

@@ -1,0 +1,246 @@
+"""Keypoints of a picture, as a whole job: an octave of its scale space is one round trip to the evaluator."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from blindsight import metrics
+from blindsight.errors import InvalidArgument
+from blindsight.parameters import BFV_4096, CKKS_4096
+from blindsight.scale_space import ScaleImage
+from blindsight.trusted.keyholder.imaging import borders, opencv, sift
+from blindsight.trusted.keyholder.imaging.borders import Border
+from blindsight.trusted.keyholder.imaging.drawing import draw_keypoints
+from blindsight.trusted.keyholder.imaging.images import Colours
+from blindsight.trusted.keyholder.imaging.linear import LinearMap
+from blindsight.trusted.keyholder.imaging.quantising import Room, quantise
+from blindsight.trusted.keyholder.imaging.sift import Detection, Features, OctavePlan, Pyramid
+from blindsight.trusted.keyholder.imaging.sift.plan import Images
+from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Transformed, Values
+from blindsight.trusted.keyholder.processing.engines import Engines
+from blindsight.trusted.keyholder.processing.pictures import Pictures, Source
+from blindsight.trusted.keyholder.processing.ring import RingEngine
+
+# Bases of later octaves are blurred: they are encrypted in sixteenths of a grey level.
+FRACTION_BITS = 4
+DEFAULT_SIDE, MOST_SIDE = 800, 1600
+# Its results are decrypted twice as fast as BFV's, and its noise is far below what moves a keypoint.
+DEFAULT_SCHEME = "ckks"
+PARAMETERS = {"ckks": CKKS_4096, "bfv": BFV_4096}
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How keypoints are to be found.
+
+    Attributes:
+        scheme: empty for ckks.
+        octaves: at most so many; None: all that the picture has.
+        scales: levels of an octave in which extrema are looked for.
+        side: a larger picture is made smaller, so that no side is longer.
+        detection: which extrema are keypoints.
+
+    Raises:
+        InvalidArgument: for what cannot be.
+    """
+
+    scheme: str = ""
+    octaves: int | None = None
+    scales: int = sift.SCALES
+    side: int = DEFAULT_SIDE
+    detection: Detection = field(default_factory=Detection)
+
+    def __post_init__(self) -> None:
+        sift.octave_plans(1, 1, octaves=self.octaves, scales=self.scales)
+        if not 1 <= self.side <= MOST_SIDE:
+            raise InvalidArgument(f"side of {self.side} pixels, want 1 to {MOST_SIDE}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A picture in the clear, as large as keypoints are looked for in it.
+
+    Attributes:
+        shown: uint8 [height, width] or [height, width, 3].
+        grey: uint8 [height, width].
+        remark: what was converted, for people.
+    """
+
+    shown: Picture
+    grey: Picture
+    remark: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detected:
+    """The result.
+
+    Attributes:
+        features: in pixels of `drawn`'s picture.
+        size: width and height of the picture that they were looked for in.
+        drawn: uint8 [height, width, 3], the picture with its keypoints.
+        account: what it took.
+    """
+
+    features: Features
+    size: tuple[int, int]
+    drawn: Picture
+    account: Account
+
+
+class Detector:
+    """Finds keypoints of pictures in the clear with an evaluator's scale space.
+
+    Args:
+        engine: applies kernels to what is encrypted.
+        settings: of the job.
+
+    Attributes:
+        features: of the picture that was gone through last.
+    """
+
+    def __init__(self, engine: RingEngine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self.features = Features.none()
+
+    async def run(self, grey: Picture) -> AsyncIterator[Progress]:
+        """Goes through the octaves of a picture [height, width]; `features` are its own afterwards.
+
+        Raises:
+            BlindsightError: see `RingEngine.scale_space`.
+        """
+        options = self._settings
+        plans = sift.octave_plans(*grey.shape, octaves=options.octaves, scales=options.scales)
+        base, bits, found = grey.astype(np.float32), 0, [Features.none()]
+        for plan in plans:
+            fixed = np.rint(base * (1 << bits)).astype(np.int32)
+            answers: list[Images] = []
+            async for made in self._answers(plan, fixed, bits):
+                if isinstance(made, Progress):
+                    yield made
+                else:
+                    answers = made
+            exact = (fixed / (1 << bits)).astype(np.float32)
+            yield Progress(Stage.FINISH, 0, 1)
+            pyramid, features = await asyncio.to_thread(self._finish, plan, exact, answers)
+            yield Progress(Stage.FINISH, 1, 1)
+            found.append(features)
+            base, bits = plan.next_base(pyramid), FRACTION_BITS
+        self.features = Features.joined(found)
+
+    async def _answers(
+        self, plan: OctavePlan, fixed: npt.NDArray[np.int32], bits: int
+    ) -> AsyncIterator[Progress | list[Images]]:
+        """What the octave's kernels make of a base in fixed point."""
+        room = self._engine.room
+        narrower = replace(room, largest=room.largest >> bits)
+        images = [_finest(one, plan.phases, narrower) for one in plan.asked()]
+        padded = borders.pad(fixed[None], plan.reach, Border.REFLECT)
+        made = self._engine.scale_space(padded, plan.reach, images, plan.phases)
+        async with aclosing(made) as answers:
+            async for answer in answers:
+                if isinstance(answer, Transformed):
+                    yield _woven(plan, answer.values, [1 << (one.bits + bits) for one in images])
+                else:
+                    yield answer
+
+    def _finish(self, plan: OctavePlan, base: Images, answers: list[Images]) -> tuple[Pyramid, Features]:
+        pyramid = plan.pyramid(base, answers)
+        return pyramid, sift.features(pyramid, plan, self._settings.detection)
+
+
+class Keypoints:
+    """Finds the keypoints of one picture.
+
+    Args:
+        pictures, engines: what it works with.
+    """
+
+    def __init__(self, pictures: Pictures, engines: Engines) -> None:
+        self._pictures = pictures
+        self._engines = engines
+
+    async def run(self, settings: Settings, source: Source) -> AsyncIterator[Progress | Detected]:
+        """Tells how far it is, and at last the result.
+
+        Raises:
+            InvalidArgument: when OpenCV, which draws, is not installed; for a scheme that there is not.
+            InvalidImage: for a picture that is none.
+            NotFound: for a photo that there is not, or that has no planes.
+            BlindsightError: see `RingEngine.scale_space`.
+        """
+        started = time.perf_counter()
+        opencv.require_installed()
+        engine = engine_of(self._engines, settings.scheme)
+        seen = await read(self._pictures, source, settings.side)
+        if seen.remark:
+            engine.account.remarks.append(seen.remark)
+        detector = Detector(engine, settings)
+        with metrics.IMAGING_SECONDS.labels("keypoints", engine.account.scheme).time():
+            async for progress in detector.run(seen.grey):
+                yield progress
+            drawn = await asyncio.to_thread(draw_keypoints, seen.shown, detector.features)
+        engine.account.total_seconds = time.perf_counter() - started
+        height, width = seen.grey.shape
+        yield Detected(detector.features, (width, height), np.asarray(drawn), engine.account)
+
+
+def engine_of(engines: Engines, scheme: str) -> RingEngine:
+    """The engine of a scheme by its name; empty: ckks.
+
+    Raises:
+        InvalidArgument: when it computes no scale space; the message lists those that do.
+    """
+    name = scheme or DEFAULT_SCHEME
+    if name not in PARAMETERS:
+        raise InvalidArgument(f"scheme {name[:40]!r} for keypoints, want one of {', '.join(PARAMETERS)}")
+    return engines.ring(PARAMETERS[name])
+
+
+async def read(pictures: Pictures, source: Source, side: int) -> Seen:
+    """A picture in the clear, no side of it longer than `side`; stored planes are decrypted.
+
+    Raises:
+        InvalidImage: for a file that is none.
+        NotFound: for a photo that there is not, or that has no planes.
+    """
+    plain = await pictures.decrypted(await pictures.open(source, Colours.AS_THEY_ARE))
+    remarks = [plain.remark] if plain.remark else []
+    if not isinstance(source, bytes):
+        remarks.append("the keyholder decrypted what is stored and encrypted it anew, with halos")
+    return await asyncio.to_thread(_reduced, np.moveaxis(plain.planes, 0, 2), side, remarks)
+
+
+def _reduced(values: Picture, side: int, remarks: list[str]) -> Seen:
+    image = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+    width, height = image.size
+    if max(image.size) > side:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        remarks.append(f"{width} x {height} pixels made {image.width} x {image.height}")
+    return Seen(np.asarray(image), np.asarray(image.convert("L")), "; ".join(remarks))
+
+
+def _finest(image: ScaleImage, phases: int, room: Room) -> ScaleImage:
+    """An image of a scale space with weights as fine as there is room for."""
+    quantised = quantise([LinearMap.centred(kernel) for kernel in image.kernels(phases)], room)
+    return replace(image, bits=quantised.scale.bit_length() - 1)
+
+
+def _woven(plan: OctavePlan, values: Values, scales: list[int]) -> list[Images]:
+    """Images of the octave out of results [kernels, 1, height, width], each of its own scale."""
+    phases = plan.phases**2
+    return [
+        plan.woven(part / np.float32(scale) for part in values[index * phases : (index + 1) * phases, 0])
+        for index, scale in enumerate(scales)
+    ]

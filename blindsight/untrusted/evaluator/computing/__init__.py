@@ -1,0 +1,1 @@
+"""What worker processes compute, which may die: the kernel, segments, sums, schemes, in compiled code."""

@@ -1,1 +1,0 @@
-"""Arithmetic on encrypted pixel planes: tiles come, are computed with, and go, a few at a time."""

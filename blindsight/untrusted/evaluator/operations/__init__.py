@@ -1,0 +1,1 @@
+"""Whole jobs that callers ask for: search, comparison, weighted sums."""

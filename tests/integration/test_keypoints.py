@@ -1,0 +1,117 @@
+"""Keypoints and matches whose scale space the evaluator computed on ciphertexts."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial import cKDTree
+from support.command import run
+from support.photos import encoded
+from support.scalespace import features, grey, seen_from_aside
+
+from blindsight.client import StoredPhoto
+from blindsight.errors import InvalidArgument, InvalidImage
+
+SIZE = 200
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return grey("astronaut", SIZE)
+
+
+@pytest.fixture(scope="module")
+def exact(photo):
+    return features(photo)
+
+
+def found_again(places, others):
+    return np.mean(cKDTree(others).query(places)[0] < 1)
+
+
+@pytest.mark.parametrize("scheme", ["ckks", "bfv"])
+def test_keypoints_are_those_of_the_scale_space_in_the_clear(vault, photo, exact, scheme):
+    seen = []
+    answer = vault.keypoints(photo, scheme=scheme, progress=seen.append)
+    places = np.array([(one.x, one.y) for one in answer.keypoints])
+    assert len(exact) > 50
+    assert found_again(places, exact.places) > 0.93
+    assert found_again(exact.places, places) > 0.93
+    assert answer.account.scheme == scheme
+    assert answer.account.round_trips == 5  # 400, 200, 100, 50 and 25 pixels
+    assert (answer.width, answer.height) == (SIZE, SIZE)
+    assert {one.octave for one in answer.keypoints} >= {-1, 0, 1}
+    assert {one.stage for one in seen} == {"compute", "finish"}
+
+
+@pytest.mark.parametrize("scales", [2, 5])
+def test_octaves_and_scales_are_chosen(vault, photo, scales):
+    answer = vault.keypoints(photo, octaves=2, scales=scales)
+    assert answer.account.round_trips == 2
+    assert {one.octave for one in answer.keypoints} == {-1, 0}
+
+
+def test_a_large_picture_is_made_smaller_and_that_is_said(vault, photo):
+    answer = vault.keypoints(photo, side=64)
+    assert (answer.width, answer.height) == (64, 64)
+    assert answer.account.remarks == (f"{SIZE} x {SIZE} pixels made 64 x 64",)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_two_views_of_one_thing_agree_on_the_homography(vault, photo, encrypted):
+    view, homography = seen_from_aside(photo)
+    answer = vault.match(photo, view, encrypted=encrypted)
+    assert answer.inliers > 25
+    assert answer.inliers == sum(one.inlier for one in answer.matches)
+    assert answer.verified
+    corners = np.array([[0, 0, 1], [SIZE - 1, 0, 1], [SIZE - 1, SIZE - 1, 1], [0, SIZE - 1, 1]])
+    moved, wanted = corners @ answer.homography.T, corners @ homography.T
+    assert np.abs(moved[:, :2] / moved[:, 2:] - wanted[:, :2] / wanted[:, 2:]).max() < 3
+    assert answer.drawn.shape[2] == 3
+    assert answer.drawn.shape[1] > 2 * SIZE
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 200), (60, 60)])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_small_or_flat_picture_matches_nothing(vault, photo, shape, encrypted):
+    answer = vault.match(np.full(shape, 90, np.uint8), photo, encrypted=encrypted, octaves=2)
+    assert (answer.keypoints_a, answer.matches, answer.inliers, answer.verified) == (0, [], 0, False)
+    assert answer.homography is None
+
+
+def test_a_stored_photo_is_taken_from_its_planes(vault, photo):
+    collection = vault.create_collection("views")
+    (item,) = collection.ingest([("one", photo[:96, :96])], planes=True).items
+    stored = StoredPhoto("views", item.id)
+    answer, wanted = (vault.keypoints(one, octaves=2) for one in (stored, photo[:96, :96]))
+    places = [[(one.x, one.y) for one in made.keypoints] for made in (answer, wanted)]
+    assert len(places[0]) > 10
+    assert places[0] == [pytest.approx(place, abs=0.05) for place in places[1]]
+    assert "the keyholder decrypted what is stored" in answer.account.remarks[0]
+
+
+def test_what_cannot_be_is_refused_in_one_line(vault, photo):
+    for options in ({"octaves": 0}, {"scales": 9}, {"side": 5000}, {"scheme": "rsa"}, {"ratio": 2.0}):
+        with pytest.raises(InvalidArgument, match="want") as caught:
+            vault.match(photo, photo, **options)
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(InvalidImage):
+        vault.match(b"no picture", photo)
+
+
+def test_the_command_writes_a_picture_and_says_how_many_agree(services, photo, tmp_path):
+    view, _ = seen_from_aside(photo)
+    paths = tmp_path / "a.png", tmp_path / "b.png"
+    for path, values in zip(paths, (photo, view), strict=True):
+        path.write_bytes(encoded(Image.fromarray(values), "PNG"))
+    to = tmp_path / "out.png"
+    done = run("match", *map(str, paths), "-o", str(to), "--json", address=services.address())
+    answer = json.loads(done.stdout)
+    assert answer["inliers"] > 25
+    assert answer["verified"]
+    assert len(answer["matches"]) >= answer["inliers"]
+    with Image.open(to) as drawn:
+        assert drawn.width > 2 * SIZE
+    shown = run("match", *map(str, paths), "-o", str(to), "--max-side", "64", address=services.address())
+    assert "matches agree on one view" in shown.stdout
