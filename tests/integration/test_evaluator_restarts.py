@@ -164,11 +164,13 @@ def test_a_terminated_evaluator_exits_with_zero_and_leaves_no_process(untrusted)
 def small(untrusted):
     """An evaluator whose cache has room for two galleries of one segment."""
     untrusted.evaluator.stop()
-    untrusted.evaluator.environment["cache_bytes"] = str(2 * FILE_BYTES)
+    settings = {"cache_bytes": str(2 * FILE_BYTES), "preload": "false"}
+    untrusted.evaluator.environment |= settings
     untrusted.evaluator.start()
     with Client(untrusted.evaluator.address) as client:
         yield client
-    del untrusted.evaluator.environment["cache_bytes"]
+    for name in settings:
+        del untrusted.evaluator.environment[name]
 
 
 def test_a_small_cache_lets_the_least_recently_used_gallery_go(small, owner, stored, untrusted):

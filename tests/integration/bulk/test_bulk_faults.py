@@ -198,7 +198,7 @@ def test_a_worker_without_the_time_to_finish_gives_back_what_it_holds(bulk, coll
     job = collection.ingest_bulk(PHOTOS)
     worker = bulk.worker(prefetch="16", linger_seconds="60", drain_seconds="0")
     wait_until(lambda: bulk.held() in (16, None), what="messages in hand")
-    assert worker.stop() == 0
+    assert worker.stop() in (0, 1)  # 1: its processes did not end in time
     assert '"event": "drained", "given_back": ' in worker.log.read_text()
     bulk.worker()
     finished(job, collection)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from blindsight import logs
-from blindsight.errors import BlindsightError, Unavailable
+from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.status import REASONS
 from blindsight.trusted.keyholder.jobs.records import Job
 from blindsight.trusted.keyholder.jobs.store import JobStore
@@ -104,10 +104,18 @@ class DeadLetterWatch:
                 await self._give_up(quiet.job.job_id)
 
     async def _give_up(self, job_id: bytes) -> Job:
-        """Fails the items of a job's dead letters, unless it is known what became of them."""
+        """Fails the items of a job's dead letters, unless it is known what became of them.
+
+        What could not be opened may be forged: the true message of its item may still be on its way.
+        """
         depth = await asyncio.to_thread(self._queue.depth)
         dead = await asyncio.to_thread(self._queue.dead_letters, job_id) if depth.dead else []
-        reasons = {letter.message_id: _explained(letter) for letter in dead}
+        on_their_way = depth.ready or depth.unacknowledged
+        reasons = {
+            letter.message_id: _explained(letter)
+            for letter in dead
+            if letter.reason != DataLoss.reason or not on_their_way
+        }
         job = await asyncio.to_thread(self._store.give_up, job_id, reasons)
         await self._changed(job)
         return job

@@ -159,7 +159,8 @@ class Galleries:
             else:
                 with self._cache.lease(base):
                     made = await refresh.run(events)
-        self._cache.publish(made)
+        if made != base:
+            self._cache.publish(made)
         seconds = time.perf_counter() - started
         metrics.REFRESH_SECONDS.observe(seconds)
         logs.get().info("gallery_refreshed", segments=len(made.segments), seconds=round(seconds, 3))
