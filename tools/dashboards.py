@@ -388,8 +388,24 @@ _COMBINING = (
 )
 
 _IMAGING = (
-    ("Whole jobs", "blindsight_keyholder_imaging_seconds", "From the decoded picture to the result."),
-    ("On ciphertexts", "blindsight_evaluator_planes_seconds", "From the first tile to the last result."),
+    (
+        "Whole jobs",
+        "blindsight_keyholder_imaging_seconds",
+        "operation",
+        "From the decoded picture to the result.",
+    ),
+    (
+        "On ciphertexts",
+        "blindsight_evaluator_planes_seconds",
+        "operation",
+        "From the first tile to the last result.",
+    ),
+    (
+        "All with all",
+        "blindsight_evaluator_compare_all_seconds",
+        "parameter_set",
+        "Descriptors of two pictures, from the first byte to the last result.",
+    ),
 )
 
 LATENCY: Rows = {
@@ -466,15 +482,15 @@ LATENCY: Rows = {
         lines(
             title,
             (
-                f"histogram_quantile(0.95, sum by (operation, scheme, le) (rate({metric}_bucket[$__rate_interval])))",
-                "{{operation}}, {{scheme}}",
+                f"histogram_quantile(0.95, sum by ({label}, scheme, le) (rate({metric}_bucket[$__rate_interval])))",
+                f"{{{{{label}}}}}, {{{{scheme}}}}",
             ),
             unit="s",
             log=True,
-            width=12,
+            width=8,
             about=about,
         )
-        for title, metric, about in _IMAGING
+        for title, metric, label, about in _IMAGING
     ],
     "Around them": [
         lines(

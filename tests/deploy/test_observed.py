@@ -75,6 +75,7 @@ def _work(prometheus: Prometheus, vault: Vault) -> None:
     """Rounds of everything that is done with a vault, so that all that is measured grows."""
     collections = [_collection(vault, name) for name in PARAMETER_SETS]
     photos = vault.create_collection("photos", embedder="pixels", dimension=64)
+    detail = photo("coins").crop((0, 0, 96, 96))
     deadline = time.monotonic() + ENOUGH_SECONDS
     waiting = QUERIES
     while waiting and time.monotonic() < deadline:
@@ -84,6 +85,8 @@ def _work(prometheus: Prometheus, vault: Vault) -> None:
             vault.combine([np.array([[1, 2]]), np.array([[3, 4]])], weights=[1, -1], scheme=scheme)
         photos.ingest([(f"{time.monotonic()}.png", encoded(photo("coins"), "PNG"))])
         photos.search(photo("coins"), k=1)
+        vault.filter(detail, "box:3")
+        vault.match(detail, detail, encrypted=True, octaves=1)
         photos.ingest_bulk([_another_photo(), ("notes.txt", b"no photo")])
         _refused(vault)
         waiting = [query for query in waiting if not prometheus.numbers(query.expression)]
