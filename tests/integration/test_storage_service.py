@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import grpc
@@ -37,7 +39,7 @@ from support.storage import (
 from blindsight import __version__
 from blindsight.ciphertext import Form, parse_header
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.untrusted.storage.records import Planes, Region, SegmentId
+from blindsight.untrusted.storage.records import Append, Planes, Region, SegmentId
 from blindsight.untrusted.storage.stores.sqlite import FILE_NAME
 from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION
 
@@ -65,7 +67,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """One process for all tests that need none of their own."""
     folder = tmp_path_factory.mktemp("storage")
-    process = Process("storage", {"data": str(folder / "data")}, folder / "log")
+    # Who is refused with CONFLICT here does not come again for the turn that is kept for it.
+    settings = {"data": str(folder / "data"), "turn_seconds": "0.2"}
+    process = Process("storage", settings, folder / "log")
     process.start()
     yield process
     assert process.stop() == 0
@@ -395,6 +399,88 @@ def test_one_of_many_appends_for_the_same_sequence_is_taken(client: Client) -> N
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(attempt, appends)) == ["ABORTED"] * 7 + ["OK"]
     assert client.get(COLLECTION).items == 1
+
+
+class Halting:
+    """A call of Append that sends some messages of a stream, and then nothing until it is let go on."""
+
+    def __init__(self, client: Client, append: Append, messages: int = 1) -> None:
+        self._append, self._messages = append, messages
+        self._go_on = threading.Event()
+        self.call = client.stub.Append.future(self._stream())
+
+    def _stream(self) -> Iterator[pb.AppendRequest]:
+        messages = requests(self._append)
+        yield from islice(messages, self._messages)
+        if self._go_on.wait(30):
+            yield from messages
+
+    def finish(self) -> pb.AppendResponse:
+        """Sends the rest."""
+        self._go_on.set()
+        return self.call.result(timeout=30)
+
+    def wait_until_told_to_go_ahead(self) -> None:
+        """Returns when storage has read the header and awaits the rest, or has refused it."""
+        self.call.initial_metadata()
+
+
+def test_a_stale_append_is_refused_at_its_header_before_anything_else_comes(client: Client) -> None:
+    batches = Batches(COLLECTION)
+    client.append(batches.make(MAIN_0, items(1)))
+    stale = Halting(client, Batches(COLLECTION, made=5).make(MAIN_0, items(1, start=1)))
+    code, reason, message = refusal(lambda: stale.call.result(timeout=30))
+    assert (code, reason) == (grpc.StatusCode.ABORTED, "CONFLICT")
+    assert message == "the collection is at sequence 1, the append expects 0"
+
+
+def test_an_append_waits_while_another_comes_in_and_is_told_before_it_sends_more(start: Start) -> None:
+    with Client(start(turn_seconds="30").address) as client:
+        client.create(COLLECTION)
+        first = Halting(client, Batches(COLLECTION).make(MAIN_0, items(2)))
+        first.wait_until_told_to_go_ahead()
+        second = Halting(client, Batches(COLLECTION, made=1).make(MAIN_0, items(2, start=2)))
+        assert client.serving()
+        assert not second.call.done()
+        assert first.finish().sequence == 1
+        code, reason, _ = refusal(lambda: second.call.result(timeout=30))
+        assert (code, reason) == (grpc.StatusCode.ABORTED, "CONFLICT")
+
+
+def test_who_was_refused_comes_again_under_its_batch_id_before_those_who_wait(start: Start) -> None:
+    with Client(start(turn_seconds="30").address) as client:
+        client.create(COLLECTION)
+        batches = Batches(COLLECTION)
+        client.append(batches.make(MAIN_0, items(1)))
+        placed_anew = batches.make(MAIN_0, items(1, start=1))
+        stale = replace(placed_anew, header=replace(placed_anew.header, expected_sequence=0))
+        assert refusal(lambda: client.append(stale))[1] == "CONFLICT"
+        other = Halting(client, Batches(COLLECTION, sequence=1, made=9).make(TAIL_0, items(1, start=2)))
+        assert client.append(placed_anew).sequence == 2
+        assert refusal(lambda: other.call.result(timeout=30))[1] == "CONFLICT"
+
+
+def test_a_header_and_then_silence_delay_another_append_no_longer_than_a_turn(start: Start) -> None:
+    with Client(start(turn_seconds="0.3").address) as client:
+        client.create(COLLECTION)
+        batches = Batches(COLLECTION)
+        silent = Halting(client, Batches(COLLECTION, made=9).make(MAIN_0, items(1)))
+        silent.wait_until_told_to_go_ahead()
+        for count in range(3):
+            client.append(batches.make(MAIN_0, items(1, start=count)))
+        assert not silent.call.done()  # its stream would be given up after a minute
+        assert client.get(COLLECTION).sequence == 3
+        assert refusal(silent.finish)[1] == "CONFLICT"
+
+
+def test_an_append_whose_sender_goes_away_leaves_its_turn_to_the_next(start: Start) -> None:
+    with Client(start(turn_seconds="30").address) as client:
+        client.create(COLLECTION)
+        gone = Halting(client, Batches(COLLECTION, made=9).make(MAIN_0, items(1)))
+        gone.wait_until_told_to_go_ahead()
+        waiting = client.stub.Append.future(requests(Batches(COLLECTION).make(MAIN_0, items(1))))
+        gone.call.cancel()
+        assert waiting.result(timeout=20).sequence == 1
 
 
 def test_readers_that_go_away_leave_their_turns_to_others(start: Start) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from blindsight import metrics
@@ -22,6 +22,7 @@ from blindsight.untrusted.storage.records import (
 from blindsight.untrusted.storage.stores import Store
 from blindsight.untrusted.storage.sweeper import Sweeper
 from blindsight.untrusted.storage.threads import Threads
+from blindsight.untrusted.storage.turns import Turns
 
 # Appends that are received at a time; each may hold its items' metadata beside the memory it shares.
 _AT_A_TIME = 16
@@ -63,21 +64,34 @@ class Appends:
         threads: the store's.
         sweeper: begins when an append retired segments, and frees what a failed one left.
         budget: memory for appends on their way in.
+        turns: of the appends to one collection.
         stall_seconds: an append of which nothing comes for so long is given up.
     """
 
     def __init__(
-        self, store: Store, threads: Threads, sweeper: Sweeper, budget: ByteBudget, stall_seconds: float
+        self,
+        store: Store,
+        threads: Threads,
+        sweeper: Sweeper,
+        budget: ByteBudget,
+        turns: Turns,
+        stall_seconds: float,
     ) -> None:
         self._store = store
         self._threads = threads
         self._sweeper = sweeper
         self._budget = budget
+        self._turns = turns
         self._stall_seconds = stall_seconds
-        self._turns = asyncio.Semaphore(_AT_A_TIME)
+        self._room = asyncio.Semaphore(_AT_A_TIME)
 
-    async def append(self, stream: AsyncIterator[AppendPart]) -> Appended:
+    async def append(
+        self, stream: AsyncIterator[AppendPart], go_ahead: Callable[[], Awaitable[None]]
+    ) -> Appended:
         """Receives, checks and stores one append; see `Store.append` for the errors of the last step.
+
+        Args:
+            go_ahead: tells the sender that its header is good, and that it is its turn.
 
         Raises:
             InvalidArgument: when the parts are not one header, its items and their bytes.
@@ -86,11 +100,19 @@ class Appends:
         parts = _Parts(stream, self._stall_seconds)
         header = await parts.header()
         checks.require_ids(header)
-        collection = await self._threads.read(self._store.admit, header)
-        if isinstance(collection, Appended):
-            return collection
-        checks.require_header(collection, header)
-        async with self._turns:
+        async with self._turns.of(header.collection_id, header.batch_id):
+            collection = await self._threads.read(self._store.admit, header)
+            if isinstance(collection, Appended):
+                return collection
+            checks.require_header(collection, header)
+            await go_ahead()
+            answer = await self._take(parts, collection, header)
+        if header.retires:
+            self._sweeper.begin()
+        return answer
+
+    async def _take(self, parts: _Parts, collection: CollectionRecord, header: AppendHeader) -> Appended:
+        async with self._room:
             items = await parts.items(header.items_count)
             checks.require_items(items)
             pieces = checks.require_planes(collection, items)
@@ -102,8 +124,6 @@ class Appends:
         planes = sum(checks.seeded_bytes(collection, count) for count in pieces)
         metrics.STORED_BYTES.inc(header.block_size_bytes + originals + planes)
         metrics.STORED_ITEMS.inc(len(items))
-        if header.retires:
-            self._sweeper.begin()
         return answer
 
     async def _receive(

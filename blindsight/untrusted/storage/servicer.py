@@ -18,6 +18,7 @@ from blindsight.untrusted.storage.settings import StorageSettings
 from blindsight.untrusted.storage.stores import Store
 from blindsight.untrusted.storage.sweeper import Sweeper
 from blindsight.untrusted.storage.threads import Threads
+from blindsight.untrusted.storage.turns import Turns
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["StorageService"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,7 +39,8 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self._threads = threads
         self._sweeper = sweeper
         budget = ByteBudget(settings.receive_bytes)
-        self._appends = Appends(store, threads, sweeper, budget, settings.stall_seconds)
+        turns = Turns(settings.turn_seconds)
+        self._appends = Appends(store, threads, sweeper, budget, turns, settings.stall_seconds)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds this service to a server."""
@@ -88,7 +90,8 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def Append(
         self, request_iterator: AsyncIterator[pb.AppendRequest], context: Context
     ) -> pb.AppendResponse:
-        answer = await self._appends.append(wire.append_parts(request_iterator))
+        parts = wire.append_parts(request_iterator)
+        answer = await self._appends.append(parts, lambda: context.send_initial_metadata(()))
         return pb.AppendResponse(sequence=answer.sequence, epoch=answer.epoch)
 
     async def ReadBatches(

@@ -17,6 +17,7 @@ class StorageSettings(ServiceSettings):
         max_disk_bytes: appends that would need more are refused; 0 for as much as the disk holds.
         receive_bytes: memory for appends that are on their way in; more of them wait their turn.
         read_streams: reads of blocks, slots and originals at a time; more of them wait their turn.
+        turn_seconds: appends to one collection take turns; one lasts no longer, and none waits longer for it.
         stall_seconds: a stream on which the peer neither sends nor takes anything for so long ends.
     """
 
@@ -26,4 +27,5 @@ class StorageSettings(ServiceSettings):
     max_disk_bytes: int = Field(default=0, ge=0)
     receive_bytes: int = Field(default=2 * MAX_APPEND_BYTES, ge=MAX_APPEND_BYTES)
     read_streams: int = Field(default=16, ge=1)
+    turn_seconds: float = Field(default=5.0, gt=0)
     stall_seconds: float = Field(default=60.0, gt=0)

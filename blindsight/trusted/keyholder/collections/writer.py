@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
@@ -133,6 +134,7 @@ class Writer:
         ahead: Ahead = MappingProxyType({}),
     ) -> int:
         """Appends as much as goes into one segment; returns how many items are done then."""
+        batch_id = _new_batch_id()
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots, added_before = collection.slots, collection.items_added
             placement = next(collection.plan(slots, len(items) - done))
@@ -141,13 +143,14 @@ class Writer:
                 collection, placement, rows[done:stop]
             )
             try:
-                await self._commit(collection, slots, placement, block, items[done:stop])
+                await self._commit(collection, batch_id, slots, placement, block, items[done:stop])
             except Conflict:
                 # Somebody else wrote, or an answer was lost on the way: storage knows the truth.
                 if attempt == CONFLICT_ATTEMPTS:
                     raise
                 logs.get().info("append_conflict", attempt=attempt)
-                await asyncio.sleep(_pause_seconds(attempt))
+                if attempt > 1:  # else storage keeps this batch its turn
+                    await asyncio.sleep(_pause_seconds(attempt))
                 await self._vault.refresh(collection)
                 continue
             # Not simply added: who reads the counters meanwhile may have counted these items.
@@ -166,7 +169,7 @@ class Writer:
         """Encrypts and appends one batch, and retires the segments that it replaces."""
         slots = collection.slots
         block = await self._encrypt(collection, placement, rows) if items else b""
-        await self._commit(collection, slots, placement, block, items, retires)
+        await self._commit(collection, _new_batch_id(), slots, placement, block, items, retires)
 
     async def _encrypt(self, collection: OpenCollection, placement: Placement, rows: Floats) -> bytes:
         layout = collection.layout.of(placement.region)
@@ -175,6 +178,7 @@ class Writer:
     async def _commit(
         self,
         collection: OpenCollection,
+        batch_id: bytes,
         before: SlotMap,
         placement: Placement,
         block: bytes,
@@ -185,6 +189,7 @@ class Writer:
         with collection.unless_answered():
             sequence, epoch = await self._storage.append(
                 collection.record.collection_id,
+                batch_id,
                 before.sequence,
                 placement,
                 block,
@@ -207,6 +212,10 @@ def first_of_each(handles: Sequence[bytes], known: Container[bytes]) -> list[int
             seen.add(handle)
             fresh.append(index)
     return fresh
+
+
+def _new_batch_id() -> bytes:
+    return os.urandom(16)
 
 
 def _pause_seconds(attempt: int) -> float:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from blindsight import streams
@@ -33,6 +32,8 @@ _MAX_BLOCK_BYTES = 1 << 30
 _MAX_ORIGINAL_BYTES = 128 << 20
 # Items a message: each costs a handle, a digest and a little framing beside its metadata.
 _ITEM_FRAMING_BYTES = 80
+# Longer than storage lets anybody wait for a turn.
+_GO_AHEAD_SECONDS = 10.0
 
 
 # Tiles [count, N] to blocks of them, piece by piece.
@@ -136,6 +137,7 @@ class StorageClient:
     async def append(
         self,
         collection_id: bytes,
+        batch_id: bytes,
         expected_sequence: int,
         placement: Placement,
         block: bytes,
@@ -143,9 +145,11 @@ class StorageClient:
         retires: Sequence[SegmentKey] = (),
         encrypt_planes: EncryptPlanes | None = None,
     ) -> tuple[int, int]:
-        """Appends a batch; tried again under the same batch id while storage is away.
+        """Appends a batch when it is its turn; tried again while storage is away.
 
         Args:
+            batch_id: 16 random bytes.  After a conflict the batch may come again under the same, and has its
+                turn before others.
             encrypt_planes: makes the pieces of items' planes, anew for every attempt: they are not kept.
 
         Returns:
@@ -158,7 +162,7 @@ class StorageClient:
         """
         header = storage_pb2.AppendHeader(
             collection_id=collection_id,
-            batch_id=os.urandom(16),
+            batch_id=batch_id,
             expected_sequence=expected_sequence,
             # Without items the batch only retires.
             segment=_segment((placement.region, placement.index)) if items else None,
@@ -168,14 +172,13 @@ class StorageClient:
             items_count=len(items),
             retires=map(_segment, retires),
         )
-        messages = await asyncio.to_thread(lambda: list(_item_messages(items)))
 
         async def attempt() -> storage_pb2.AppendResponse:
-            parts = _Parts(header, messages, block, items, encrypt_planes)
+            parts = _Parts(header, block, items, encrypt_planes)
+            call = self._stub.Append(parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS)
+            parts.go_ahead = call.initial_metadata
             try:
-                return await self._stub.Append(
-                    parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS
-                )
+                return await call
             except asyncio.CancelledError:
                 if parts.error is not None:
                     raise parts.error from None
@@ -410,28 +413,29 @@ class _Parts:
     """One attempt's messages of an append.
 
     Attributes:
+        go_ahead: returns when storage wants more than the header, or nothing at all.
         error: what making a message raised; gRPC then cancels the call and says nothing of it.
     """
 
     def __init__(
         self,
         header: storage_pb2.AppendHeader,
-        messages: Sequence[storage_pb2.AppendItems],
         block: bytes,
         items: Sequence[NewItem],
         encrypt_planes: EncryptPlanes | None,
     ) -> None:
         self._header = header
-        self._messages = messages
         self._block = block
         self._items = items
         self._encrypt_planes = encrypt_planes
+        self.go_ahead: Callable[[], Awaitable[object]] | None = None
         self.error: BlindsightError | None = None
 
     async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
         """The header, items, block, originals, and the planes as they are encrypted."""
         yield storage_pb2.AppendRequest(header=self._header)
-        for message in self._messages:
+        await self._told_to_go_ahead()
+        for message in await asyncio.to_thread(lambda: list(_item_messages(self._items))):
             yield storage_pb2.AppendRequest(items=message)
         for data in (self._block, *(item.sealed_original for item in self._items)):
             for chunk in streams.chunks(data):
@@ -446,6 +450,13 @@ class _Parts:
         except BlindsightError as error:
             self.error = error
             raise
+
+    async def _told_to_go_ahead(self) -> None:
+        # Storage of an earlier version answers at the end and says nothing before.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GO_AHEAD_SECONDS):
+                if self.go_ahead is not None:
+                    await self.go_ahead()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for item in self._items:
