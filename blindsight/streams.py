@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from blindsight.errors import InvalidArgument, ResourceExhausted
@@ -26,9 +26,26 @@ Part = TypeVar("Part")
 
 def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Cuts `data` into pieces of at most `size` bytes."""
-    view = memoryview(data)
-    for start in range(0, len(view), size):
-        yield bytes(view[start : start + size])
+    return joined_chunks((data,), size)
+
+
+def joined_chunks(parts: Iterable[bytes | memoryview], size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Cuts parts that follow each other into pieces of `size` bytes, the last one shorter.
+
+    Borders of parts are nowhere seen: a message costs as much time as the bytes of a whole photo.
+    """
+    held: list[memoryview] = []
+    room = size
+    for part in parts:
+        view = memoryview(part)
+        while len(view) >= room:
+            yield b"".join((*held, view[:room]))
+            view, held, room = view[room:], [], size
+        if len(view):
+            held.append(view)
+            room -= len(view)
+    if held:
+        yield b"".join(held)
 
 
 def digest(data: bytes | memoryview) -> bytes:

@@ -221,9 +221,16 @@ class _Submission:
 
 
 def _file(number: int, source: Source, data: bytes) -> Iterator[pb.CreateImportRequest]:
-    about = pb.ImportFile(number=number, name=source.name, size_bytes=len(data), sha256=streams.digest(data))
-    yield pb.CreateImportRequest(file=about)
-    for chunk in streams.chunks(data):
+    chunks = streams.chunks(data)
+    file = pb.ImportFile(
+        number=number,
+        name=source.name,
+        size_bytes=len(data),
+        sha256=streams.digest(data),
+        data=next(chunks, b""),  # a message of its own would cost as much as these bytes
+    )
+    yield pb.CreateImportRequest(file=file)
+    for chunk in chunks:
         yield pb.CreateImportRequest(chunk=chunk)
 
 

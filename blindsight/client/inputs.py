@@ -198,7 +198,10 @@ def _read(path: Path) -> bytes:
         if about.st_size > MAX_PHOTO_BYTES:
             raise _too_large(about.st_size)
         with path.open("rb") as file:
-            return _limited(file.read(MAX_PHOTO_BYTES + 1))
+            data = file.read(about.st_size + 1)  # memory for as much as is asked for is taken at once
+            if len(data) > about.st_size:
+                data += file.read(MAX_PHOTO_BYTES)  # it has grown
+            return _limited(data)
     except OSError as error:
         raise InvalidImage(f"cannot be read: {error.strerror}") from None
 

@@ -108,6 +108,8 @@ async def photos(requests: AsyncIterator[pb.CreateImportRequest]) -> AsyncIterat
             # The rest of the stream is fine; a client does not send the chunks of what is too large.
             yield Photo(file.number, file.name, b"", file.id, error)
             continue
+        if file.data:
+            receiver.add(file.data)
         yield Photo(file.number, file.name, await _received(receiver, requests), file.id)
 
 

@@ -437,9 +437,9 @@ class _Parts:
         await self._told_to_go_ahead()
         for message in await asyncio.to_thread(lambda: list(_item_messages(self._items))):
             yield storage_pb2.AppendRequest(items=message)
-        for data in (self._block, *(item.sealed_original for item in self._items)):
-            for chunk in streams.chunks(data):
-                yield storage_pb2.AppendRequest(chunk=chunk)
+        originals = (item.sealed_original for item in self._items)
+        for chunk in streams.joined_chunks((self._block, *originals)):
+            yield storage_pb2.AppendRequest(chunk=chunk)
         try:
             async for piece in self._pieces():
                 digest = await asyncio.to_thread(streams.digest, piece)

@@ -1,0 +1,143 @@
+"""Writers of one collection at once, over a real storage service: each has its turn, and uploads once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from support.services import Process
+from support.tap import Tap
+
+from blindsight.columns import Region
+from blindsight.errors import Conflict
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.writer import Writer
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+
+DIMENSION = 16
+BATCHES, BATCH_ITEMS, ORIGINAL_BYTES = 4, 4, 512 << 10
+# What one writer sends when nobody else writes; ciphertexts, seals and framing beside it are less than a tenth.
+PAYLOAD_BYTES = BATCHES * BATCH_ITEMS * ORIGINAL_BYTES
+
+
+@dataclass
+class OneWriter:
+    """A writer as a worker has it, with a connection of its own to storage, whose bytes are counted."""
+
+    name: str
+    storage: StorageClient
+    tap: Tap
+    vault: Vault
+    writer: Writer
+
+    async def write(self, collection: str, batches: int = BATCHES) -> OpenCollection:
+        """Stores batches of new items, one after the other."""
+        opened = await self.vault.get(collection)
+        for number in range(batches):
+            items = [item(opened, f"{self.name}-{number}-{place}") for place in range(BATCH_ITEMS)]
+            vectors = np.random.default_rng(number).normal(size=(BATCH_ITEMS, DIMENSION))
+            stored = await self.writer.append_new(opened, vectors, items)
+            assert stored == set(range(BATCH_ITEMS))
+        return opened
+
+
+def item(collection: OpenCollection, item_id: str) -> NewItem:
+    handle = collection.handle(item_id)
+    original = collection.seal_original(handle, os.urandom(ORIGINAL_BYTES))
+    return NewItem(handle, collection.seal_metadata(handle, ItemMetadata(item_id)), original)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("storage")
+    process = Process("storage", {"data": str(folder / "data")}, folder / "log")
+    process.start()
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def key_set() -> keys.KeySet:
+    return keys.create()
+
+
+@pytest.fixture(scope="module")
+def crypto(key_set: keys.KeySet) -> Iterator[Crypto]:
+    made = Crypto(key_set, 1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def writers(
+    service: Process, key_set: keys.KeySet, crypto: Crypto
+) -> AsyncIterator[tuple[OneWriter, OneWriter]]:
+    made = []
+    for name in ("first", "second"):
+        tap = Tap(service.address)
+        storage = StorageClient(tap.address)
+        vault = Vault(key_set, storage, EvaluatorClient(service.address))
+        made.append(OneWriter(name, storage, tap, vault, Writer(vault, storage, crypto)))
+    yield made[0], made[1]
+    for one in made:
+        await one.storage.close()
+        one.tap.close()
+
+
+async def create(writer: OneWriter, name: str) -> None:
+    await writer.vault.create(
+        name,
+        scheme="ckks",
+        parameter_set="",
+        embedder="none",
+        dimension=DIMENSION,
+        metric=None,
+        expected_size=1000,
+        max_norm=1.0,
+    )
+
+
+async def test_two_writers_at_once_store_everything_once_and_send_it_once(
+    writers: tuple[OneWriter, OneWriter],
+) -> None:
+    await create(writers[0], "shared")
+    opened, _ = await asyncio.gather(*(one.write("shared") for one in writers))
+    record = await writers[0].storage.get_collection(opened.record.collection_id)
+    wanted = {
+        opened.handle(f"{one.name}-{number}-{place}")
+        for one in writers
+        for number in range(BATCHES)
+        for place in range(BATCH_ITEMS)
+    }
+    slots = await writers[0].storage.read_slots(opened.record.collection_id)
+    handles = [handle.tobytes() for one in slots.segments.values() for handle in one.handles]
+    assert sorted(handles) == sorted(wanted)
+    assert (record.items, record.items_added, record.sequence) == (len(wanted), len(wanted), 2 * BATCHES)
+    for one in writers:
+        assert PAYLOAD_BYTES < one.tap.size_bytes < 1.1 * PAYLOAD_BYTES
+
+
+async def test_a_writer_that_knows_an_old_sequence_is_refused_before_it_sends_its_originals(
+    writers: tuple[OneWriter, OneWriter],
+) -> None:
+    await create(writers[0], "moved on")
+    early, late = writers
+    before = (await late.vault.get("moved on")).slots
+    opened = await early.write("moved on", batches=1)
+    sent_before = late.tap.size_bytes
+    placement = next(opened.plan(before, 1))
+    assert placement.region is Region.TAIL
+    block = next(iter((await late.writer.encrypt(opened, before, np.ones((1, DIMENSION)))).values()))
+    items = [item(opened, "late")]
+    with pytest.raises(Conflict):
+        await late.storage.append(
+            opened.record.collection_id, os.urandom(16), before.sequence, placement, block, items
+        )
+    assert late.tap.size_bytes - sent_before < ORIGINAL_BYTES / 10
