@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
 import psutil
+
+# Of glibc's <malloc.h>; what is larger than the first is the kernel's affair, and glibc takes no larger one.
+_M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 32 << 20
+_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 64 << 20
 
 
 def _family() -> Iterator[psutil.Process]:
     service = psutil.Process()
     yield service
     yield from service.children()
+
+
+def keep_freed_memory() -> None:
+    """Asks the C library to keep up to 64 MiB of what this process frees for what it allocates next.
+
+    What is as large as a photo else goes back to the kernel at once, which clears every page of the next: a
+    fifth of the time that it takes to describe a photo, a tenth of what storage needs for one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries than glibc have none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def memory_bytes() -> int:

@@ -17,6 +17,8 @@ MAX_MESSAGE_BYTES = 4 << 20
 MAX_PHOTO_BYTES = 64 << 20
 # Ciphertexts of one weighted sum: the keyholder does not encrypt more, the evaluator does not take more.
 MAX_COMBINE_BYTES = 256 << 20
+# In the initial metadata of an append: storage has read its header, and wants the rest.
+GO_AHEAD_KEY = "blindsight-go-ahead"
 # A comparison of all with all, of each side and in all: the same.
 MAX_COMPARED_CIPHERTEXTS = 2048
 MAX_COMPARED_RESULTS = 8192

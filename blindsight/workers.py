@@ -26,26 +26,11 @@ from blindsight.errors import Unavailable
 Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1
-# Of glibc's <malloc.h>; what is larger than the first is the kernel's affair, and glibc takes no larger one.
-_M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 32 << 20
-_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 64 << 20
 
 
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when its parent dies, so that none is left behind."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def keep_freed_memory() -> None:
-    """Asks the C library to keep up to 64 MiB of what this process frees for what it allocates next.
-
-    Arrays of a photo's size else go back to the kernel one by one, which clears every page of the next one:
-    a fifth of the time that it takes to describe a photo.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries than glibc have none
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def end_on_sigterm() -> None:

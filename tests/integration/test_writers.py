@@ -23,7 +23,7 @@ from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
 
 DIMENSION = 16
 BATCHES, BATCH_ITEMS, ORIGINAL_BYTES = 4, 4, 512 << 10
-# What one writer sends when nobody else writes; ciphertexts, seals and framing beside it are less than a tenth.
+# What a writer sends when nobody else writes; ciphertexts, seals and framing are less than a tenth of it.
 PAYLOAD_BYTES = BATCHES * BATCH_ITEMS * ORIGINAL_BYTES
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from blindsight import logs, metrics, workers
+from blindsight import logs, metrics, processes, workers
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.shutdown import Shutdown
 from blindsight.trusted.keyholder.collections.vault import Vault
@@ -33,6 +33,7 @@ from blindsight.trusted.worker.worker import Worker
 def main() -> int:
     """Works until told to stop; a failure to start is one line."""
     workers.end_on_sigterm()
+    processes.keep_freed_memory()
     try:
         settings = WorkerSettings.from_environment()
         if settings.die_with_parent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from blindsight import logs, metrics, server, workers
+from blindsight import logs, metrics, processes, server, workers
 from blindsight.errors import BlindsightError
 from blindsight.shutdown import Shutdown
 from blindsight.untrusted.storage.lock import one_writer
@@ -49,6 +49,7 @@ def _measure(store: Store) -> None:
 def main() -> int:
     """Returns the exit code: 0 after a drained stop, 1 with one line when it could not start."""
     workers.end_on_sigterm()
+    processes.keep_freed_memory()
     try:
         settings = StorageSettings.from_environment()
         if settings.die_with_parent:

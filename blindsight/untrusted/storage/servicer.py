@@ -12,6 +12,7 @@ import psutil
 from blindsight import __version__
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
+from blindsight.streams import GO_AHEAD_KEY
 from blindsight.untrusted.storage import checks, wire
 from blindsight.untrusted.storage.appends import Appends, ByteBudget
 from blindsight.untrusted.storage.settings import StorageSettings
@@ -90,8 +91,10 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def Append(
         self, request_iterator: AsyncIterator[pb.AppendRequest], context: Context
     ) -> pb.AppendResponse:
-        parts = wire.append_parts(request_iterator)
-        answer = await self._appends.append(parts, lambda: context.send_initial_metadata(()))
+        async def go_ahead() -> None:
+            await context.send_initial_metadata(((GO_AHEAD_KEY, "1"),))
+
+        answer = await self._appends.append(wire.append_parts(request_iterator), go_ahead)
         return pb.AppendResponse(sequence=answer.sequence, epoch=answer.epoch)
 
     async def ReadBatches(

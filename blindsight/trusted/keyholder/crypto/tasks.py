@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blindsight import workers
+from blindsight import processes
 from blindsight.columns import CollectionLayout, Floats, Layout
 from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
@@ -43,7 +43,7 @@ def worker_arguments(keys: KeySet) -> tuple[bytes, dict[str, bytes]]:
 
 def start_worker(key_id: bytes, secret_keys: dict[str, bytes]) -> None:
     """Initializer of a worker."""
-    workers.keep_freed_memory()
+    processes.keep_freed_memory()
     for name, secret_key in secret_keys.items():
         _keys[name] = (key_id, secret_key)
 

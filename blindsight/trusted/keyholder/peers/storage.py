@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 from blindsight import streams
@@ -175,14 +175,16 @@ class StorageClient:
 
         async def attempt() -> storage_pb2.AppendResponse:
             parts = _Parts(header, block, items, encrypt_planes)
-            call = self._stub.Append(parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS)
-            parts.go_ahead = call.initial_metadata
+            parts.call = self._stub.Append(
+                parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS
+            )
             try:
-                return await call
+                answer: storage_pb2.AppendResponse = await parts.call
             except asyncio.CancelledError:
                 if parts.error is not None:
                     raise parts.error from None
                 raise
+            return answer
 
         answer = await self._peer.call(attempt)
         return answer.sequence, answer.epoch
@@ -413,7 +415,7 @@ class _Parts:
     """One attempt's messages of an append.
 
     Attributes:
-        go_ahead: returns when storage wants more than the header, or nothing at all.
+        call: that they are sent with; the first message is not made before it is there.
         error: what making a message raised; gRPC then cancels the call and says nothing of it.
     """
 
@@ -428,13 +430,14 @@ class _Parts:
         self._block = block
         self._items = items
         self._encrypt_planes = encrypt_planes
-        self.go_ahead: Callable[[], Awaitable[object]] | None = None
+        self.call: Any = None
         self.error: BlindsightError | None = None
 
     async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
         """The header, items, block, originals, and the planes as they are encrypted."""
         yield storage_pb2.AppendRequest(header=self._header)
-        await self._told_to_go_ahead()
+        if not await self._wanted():
+            return
         for message in await asyncio.to_thread(lambda: list(_item_messages(self._items))):
             yield storage_pb2.AppendRequest(items=message)
         originals = (item.sealed_original for item in self._items)
@@ -451,12 +454,14 @@ class _Parts:
             self.error = error
             raise
 
-    async def _told_to_go_ahead(self) -> None:
-        # Storage of an earlier version answers at the end and says nothing before.
-        with suppress(TimeoutError):
+    async def _wanted(self) -> bool:
+        """Waits for storage to say that it wants more than the header."""
+        try:
             async with asyncio.timeout(_GO_AHEAD_SECONDS):
-                if self.go_ahead is not None:
-                    await self.go_ahead()
+                told = await self.call.initial_metadata()
+        except TimeoutError:
+            return True  # storage of an earlier version says nothing before its answer
+        return streams.GO_AHEAD_KEY in told
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for item in self._items:
