@@ -23,9 +23,9 @@ def header(collection="photos", request_id=None):
 SIZE = len(DATA)
 
 
-def file(number=0, size=SIZE, checksum=None, name="name.jpg", item_id=""):
+def file(number=0, size=SIZE, checksum=None, name="name.jpg", item_id="", data=b""):
     checksum = digest(DATA) if checksum is None else checksum
-    about = pb.ImportFile(number=number, name=name, size_bytes=size, sha256=checksum, id=item_id)
+    about = pb.ImportFile(number=number, name=name, size_bytes=size, sha256=checksum, id=item_id, data=data)
     return pb.CreateImportRequest(file=about)
 
 
@@ -63,6 +63,10 @@ def stub(services):
         ([header(), file(5), chunk(), file(2), chunk()], "file 2 after 5"),
         ([header(), file(), chunk(DATA + b"x")], "bytes came, want"),
         ([header(), file(), chunk(b"")], "bytes came, want"),
+        ([header(), file(data=DATA + b"x")], "bytes came, want"),
+        ([header(), file(data=DATA[:9]), chunk()], "bytes came, want"),
+        ([header(), file(data=DATA[:9]), file(1)], "9 bytes came, want"),
+        ([header(), file(checksum=bytes(32), data=DATA)], "the SHA-256 does not match"),
         ([header(), file(), file(1)], "0 bytes came, want"),
         ([header(), file()], "0 bytes came, want"),
         ([header(), file(checksum=bytes(32)), chunk()], "the SHA-256 does not match"),
@@ -83,6 +87,7 @@ def test_a_stream_that_is_none_is_refused_and_the_keyholder_goes_on(stub, stream
     [
         (file(size=MAX_PHOTO_BYTES + 1), "RESOURCE_EXHAUSTED"),
         (file(size=1 << 60), "RESOURCE_EXHAUSTED"),
+        (file(size=1 << 60, data=DATA), "RESOURCE_EXHAUSTED"),
         (file(checksum=b"short"), "INVALID_ARGUMENT"),
     ],
 )
@@ -92,6 +97,20 @@ def test_a_file_that_is_refused_at_the_door_fails_alone(stub, refused, reason):
     assert (last.received, last.failed, last.state) == (2, 1, pb.IMPORT_STATE_RUNNING)
     found = stub.GetImport(pb.GetImportRequest(import_id=last.import_id))
     assert [(item.number, item.name, item.reason) for item in found.failed_items] == [(0, "name.jpg", reason)]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        [file(), chunk()],
+        [file(data=DATA)],
+        [file(data=DATA[:9]), chunk(DATA[9:])],
+        [file(data=DATA[:9]), chunk(DATA[9:20]), chunk(DATA[20:])],
+    ],
+)
+def test_a_files_bytes_come_with_its_header_or_after_it(stub, stream):
+    answers = list(stub.CreateImport(iter([header(), *stream]), timeout=20))
+    assert (answers[-1].job.received, answers[-1].job.failed) == (1, 0)
 
 
 @pytest.mark.parametrize("about", [{"name": "x" * 1025}, {"item_id": "two\nlines"}, {"item_id": "x" * 513}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
@@ -37,3 +38,28 @@ def test_memory_counts_workers_that_run() -> None:
     child.communicate()
     assert running - before >= 100 << 20
     assert processes.memory_bytes() < running - (90 << 20)
+
+
+FAULTS = """
+import resource, sys
+from blindsight import processes
+if sys.argv[1] == "keep":
+    processes.keep_freed_memory()
+large = bytes(20 << 20)
+del large
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    bytearray(b"x") * (20 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_memory_that_a_process_keeps_need_not_be_had_from_the_kernel_again() -> None:
+    def faults(how: str) -> int:
+        return int(
+            subprocess.run([sys.executable, "-c", FAULTS, how], stdout=subprocess.PIPE, check=True).stdout
+        )
+
+    pages = (20 << 20) // resource.getpagesize()
+    assert faults("give back") > 5 * pages
+    assert faults("keep") < 3 * pages
