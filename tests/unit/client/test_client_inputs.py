@@ -74,15 +74,15 @@ def test_a_file_that_is_found_twice_is_sent_once(folder):
 
 
 @pytest.mark.parametrize("missing", ["nowhere", "nowhere/*.jpg", "*.webp"])
+def test_a_path_that_does_not_exist_is_refused_before_any_file_is_read(folder, missing):
+    with pytest.raises(InvalidArgument, match=r"no such file or folder|no file matches"):
+        expand([str(folder / "a.jpg"), f"{folder}/{missing}"])
+
+
 def test_a_file_that_holds_more_than_its_size_says_is_read_whole():
     # As one that grew just then: the kernel's files have a size of 0.
     [source] = expand("/proc/version")[0]
     assert source.load() == Path("/proc/version").read_bytes() != b""
-
-
-def test_a_path_that_does_not_exist_is_refused_before_any_file_is_read(folder, missing):
-    with pytest.raises(InvalidArgument, match=r"no such file or folder|no file matches"):
-        expand([str(folder / "a.jpg"), f"{folder}/{missing}"])
 
 
 def test_a_path_that_the_system_refuses_is_one_line(tmp_path):
