@@ -34,7 +34,7 @@ class Workers:
         return sum(map(tree_cpu_seconds, self.processes))
 
     def conflicts(self) -> int:
-        """How often an append came too late, since another had written just before it."""
+        """How often an append was refused, since another had written just before, and was encrypted anew."""
         return self.log.read_text().count('"append_conflict"')
 
 

@@ -88,7 +88,7 @@ def _paths(document: Figures) -> Table:
         table.caption = (table.caption or "") + (
             f"workers: {count}: ready after {one['start_seconds']:.1f} s, "
             f"first {one['cold_photos']} photos after {one['cold_seconds']:.1f} s more, "
-            f"appends repeated: {one['conflicts']}; "
+            f"appends refused and placed anew: {one['conflicts']}; "
         )
     return table
 

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 from services import Services, tree_cpu_seconds
 
+from blindsight import processes
 from blindsight.columns import Floats
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
@@ -74,6 +75,7 @@ def measure(services: Services, files: Sequence[Path]) -> dict[str, Any]:
         files: as many as there are in some batches.
     """
     watch = Stopwatch()
+    processes.keep_freed_memory()  # as the processes that do these steps
     asyncio.run(_measure(services, files, watch))
     return {
         "photos": len(files),

@@ -27,8 +27,9 @@ from blindsight.trusted.keyholder.slots import (
     SlotMap,
 )
 
-# Ten workers that write to one collection take turns by chance: who lost waits a random time, longer and
-# longer.  With 16 attempts none of them was seen to starve.
+# Storage keeps its turn for a batch that it refused.  Who lost that as well has to do with writers that are
+# slower than their turns, and waits a random time, longer and longer: with 16 attempts none of ten workers
+# was seen to starve, without any turns.
 CONFLICT_ATTEMPTS = 16
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
 
