@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 
 from blindsight.ciphertext import BlockHeader, Form, additive_block_bytes
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, by_name
@@ -118,13 +120,15 @@ class PieceRecord:
 
 @dataclass(frozen=True, slots=True)
 class AppendItem:
-    """One item of an append as announced; a size of 0 means that it has no original."""
+    """One item of an append as announced; a size of 0 means that it has no original, or no attachment."""
 
     handle: bytes
     sealed_metadata: bytes = b""
     original_size_bytes: int = 0
     original_sha256: bytes = b""
     planes: Planes | None = None
+    attachment_size_bytes: int = 0
+    attachment_sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class Append:
     Attributes:
         originals: b"" where an item has none.
         upload: under which the store has the pieces of all planes staged, in the items' order.
+        attachments: by the position of their item.
     """
 
     header: AppendHeader
@@ -156,6 +161,7 @@ class Append:
     block: bytes
     originals: tuple[bytes, ...]
     upload: bytes = b""
+    attachments: Mapping[int, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +238,15 @@ class PlanesRecord:
 class OriginalRecord:
     """Announces a sealed original; its bytes follow."""
 
+    size_bytes: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRecord:
+    """Announces an item's sealed attachment; its bytes follow."""
+
+    handle: bytes
     size_bytes: int
     sha256: bytes
 
