@@ -42,7 +42,7 @@ def render(collection: str, answer: SearchAnswer) -> str:
         "headline": escape(_headline(hits)),
         "lead": escape(_lead(hits)),
         "ranking": "\n".join(_ranked(one, hit) for one, hit in shown),
-        "matches": "\n".join(_drawn(one, hit) for one, hit in shown),
+        "matches": "\n".join(_drawn(one, hit) for one, hit in [*shown[1:], shown[0]]),
         "facts": "\n".join(facts),
     }
     page = Template(resources(__package__).joinpath("page.html").read_text(encoding="utf-8"))

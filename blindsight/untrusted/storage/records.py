@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from types import MappingProxyType
 
 from blindsight.ciphertext import BlockHeader, Form, additive_block_bytes
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, by_name
@@ -161,7 +160,7 @@ class Append:
     block: bytes
     originals: tuple[bytes, ...]
     upload: bytes = b""
-    attachments: Mapping[int, bytes] = MappingProxyType({})
+    attachments: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
