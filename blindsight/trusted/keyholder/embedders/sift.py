@@ -99,8 +99,7 @@ class Sift:
         summed = np.sign(added) * np.sqrt(np.abs(added))
         if not summed.any():
             return np.eye(1, self.dimension, dtype=np.float32)[0]
-        vector: Vector = _unit(summed.ravel()).astype(np.float32)
-        return vector
+        return _unit(summed.ravel()).astype(np.float32)
 
 
 def _scaled(rows: Floats, lengths: Floats) -> Floats:
