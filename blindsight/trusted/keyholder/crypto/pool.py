@@ -26,7 +26,7 @@ from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
 from blindsight.workers import WorkerPool, in_order
 
-# Photos whose keypoints one call to a worker compares: some 40 ms.
+# Photos whose keypoints one call to a worker compares: some 60 ms.
 _COMPARED_AT_ONCE = 10
 
 

@@ -98,7 +98,8 @@ class Sift:
         # A texture repeats itself: roots keep it from outvoting the rest.
         summed = np.sign(added) * np.sqrt(np.abs(added))
         if not summed.any():
-            return np.eye(1, self.dimension, dtype=np.float32)[0]
+            nothing: Vector = np.eye(1, self.dimension, dtype=np.float32)[0]
+            return nothing
         return _unit(summed.ravel()).astype(np.float32)
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from blindsight.errors import DataLoss
 from blindsight.trusted.keyholder.imaging import matching, opencv
-from blindsight.trusted.keyholder.imaging.matching import Matches, Nearest
+from blindsight.trusted.keyholder.imaging.matching import Matches
 from blindsight.trusted.keyholder.imaging.sift import Features
 from blindsight.trusted.keyholder.imaging.sift.keypoints import DESCRIPTOR
 
@@ -133,10 +133,11 @@ def unpack(packed: bytes) -> Keypoints:
 def compare(first: Keypoints, second: Keypoints) -> Matches:
     """What two photos have in common.
 
-    All descriptors are compared with all: of 500 that is faster than to build FLANN's trees, and exact.
+    Raises:
+        InvalidArgument: when OpenCV is not installed.
     """
-    scores = first.features.descriptors @ second.features.descriptors.T
-    return matching.match(first.features, second.features, Nearest.from_scores(scores))
+    nearest = matching.nearest_of_all(first.features.descriptors, second.features.descriptors)
+    return matching.match(first.features, second.features, nearest)
 
 
 def _unit(descriptors: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
