@@ -24,7 +24,7 @@ from blindsight.trusted.keyholder.operations.scoring import Timings
 from blindsight.trusted.keyholder.operations.search import Drawing, Hit, Search, embed_query
 from blindsight.trusted.keyholder.peers import StorageClient
 
-# All photos of a collection that has no more.  Their keypoints are 13 MB, and compared in a second of one core.
+# All photos of a collection that has no more.  Their keypoints are 13 MB, and take a second of one core.
 CANDIDATES = 200
 MOST_RESULTS = 50
 
