@@ -24,13 +24,13 @@ from blindsight.cli import (
     matching,
     output,
     schemes,
-    search,
     status,
     up,
     verify,
 )
 from blindsight.cli.compare import command as compare
 from blindsight.cli.diff import command as diff
+from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, InvalidArgument
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"

@@ -41,7 +41,8 @@ def create(
         str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
     ] = None,
     embedder: Annotated[
-        str, typer.Option(metavar="NAME", help="What makes vectors of photos: descriptor, pixels, or none.")
+        str,
+        typer.Option(metavar="NAME", help="What photos are found by: descriptor, pixels, sift, or none."),
     ] = "descriptor",
     dimension: Annotated[
         int | None, typer.Option(min=1, help="Of a vector; needed with --embedder none.", show_default=False)

@@ -171,7 +171,7 @@ def _as_document(report: IngestReport) -> dict[str, object]:
 
 def _show(report: IngestReport) -> None:
     _list("rejected", "reason", [(item.path, item.message) for item in report.items if item.message])
-    _list("planes", "remark", [(item.path, item.remark) for item in report.items if item.remark])
+    _list("photo", "remark", [(item.path, item.remark) for item in report.items if item.remark])
     counts = Text.assemble(
         (f"{report.stored:,} stored", "green"),
         f", {report.duplicates:,} duplicates, ",

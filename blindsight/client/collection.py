@@ -19,6 +19,7 @@ from blindsight.client.models import (
     ImportCallback,
     IngestCallback,
     IngestReport,
+    MatchDrawing,
     Original,
     RepackCallback,
     RepackProgress,
@@ -156,8 +157,11 @@ class Collection:
         *,
         threshold: float | None = None,
         query_visible_to_server: bool = False,
+        draw: bool = False,
     ) -> SearchAnswer:
         """The `k` photos that are most like `image`; `results` has one list.
+
+        A collection with embedder sift ranks by how many keypoints agree on one view, see `Hit.keypoints`.
 
         Args:
             image: as for `ingest`, but one.
@@ -165,6 +169,7 @@ class Collection:
             threshold: the worst score that is still a hit.
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
                 of scheme paillier asks for; see `describe`.  The photos of the collection stay encrypted.
+            draw: with embedder sift, whether `drawings` of the matching keypoints are wanted.
 
         Raises:
             NotFound: when there is no such collection.
@@ -172,7 +177,7 @@ class Collection:
             InvalidArgument: when `query_visible_to_server` is not what the collection does.
         """
         source = inputs.single(image)
-        return self._search(k, threshold, query_visible_to_server, lambda: _photo(source))
+        return self._search(k, threshold, query_visible_to_server, lambda: _photo(source), draw=draw)
 
     def search_vectors(
         self,
@@ -338,12 +343,18 @@ class Collection:
         return upload.report()
 
     def _search(
-        self, k: int, threshold: float | None, visible: bool, parts: Callable[[], Iterator[pb.SearchRequest]]
+        self,
+        k: int,
+        threshold: float | None,
+        visible: bool,
+        parts: Callable[[], Iterator[pb.SearchRequest]],
+        *,
+        draw: bool = False,
     ) -> SearchAnswer:
         if k < 1:
             raise InvalidArgument(f"k is {k}, want at least 1")
         header = pb.SearchHeader(
-            collection=self.name, k=k, threshold=threshold, query_visible_to_server=visible
+            collection=self.name, k=k, threshold=threshold, query_visible_to_server=visible, draw=draw
         )
 
         def requests() -> Iterator[pb.SearchRequest]:
@@ -352,11 +363,15 @@ class Collection:
 
         def attempt() -> SearchAnswer:
             results: list[list[Hit]] = []
+            drawings: list[MatchDrawing] = []
             answer: SearchAnswer | None = None
             for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
                 if response.WhichOneof("part") == "timings":
                     seen = response.query_visible_to_server
-                    answer = SearchAnswer(results, wire.timings(response.timings), seen)
+                    timings = wire.timings(response.timings)
+                    answer = SearchAnswer(results, timings, seen, tuple(drawings))
+                elif response.WhichOneof("part") == "drawing":
+                    drawings.append(wire.drawing(response.drawing))
                 else:
                     results.append(wire.hits(response.hits))
             if answer is None:

@@ -97,7 +97,8 @@ class IngestItem:
         id: of the item, empty when it was rejected.
         reason: one of `blindsight.errors`, empty unless rejected.
         message: one line for people, empty unless rejected.
-        remark: with planes, what of the photo they do not hold; one line for people, mostly empty.
+        remark: what of the photo its planes do not hold, or why no search will find it; one line for people,
+            mostly empty.
     """
 
     path: str
@@ -188,18 +189,35 @@ class FailedItem:
 
 
 @dataclass(frozen=True, slots=True)
+class KeypointAgreement:
+    """What a photo has in common with the query.
+
+    Attributes:
+        inliers: matches that one view explains.
+        matches: keypoints that look the same.
+        verified: whether so many inliers are no chance.
+    """
+
+    inliers: int
+    matches: int
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One match.
 
     Attributes:
         name: of the file; empty for vectors.
         channels: with metric squared-cosine, the squared cosine of each colour channel, 0 to 1.
+        keypoints: with embedder sift, which ranks by their inliers.
     """
 
     id: str
     score: float
     name: str
     channels: tuple[float, ...] = ()
+    keypoints: KeypointAgreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +231,7 @@ class SearchTimings:
         refresh_seconds: inside score: the evaluator fetched new batches.
         decrypt_busy_seconds: added up over workers.
         scanned_bytes: of ciphertext that the kernel read.
+        match_seconds: with embedder sift, keypoints of the candidates, fetched and compared.
     """
 
     embed_seconds: float
@@ -225,6 +244,7 @@ class SearchTimings:
     refresh_seconds: float
     decrypt_busy_seconds: float
     scanned_bytes: int
+    match_seconds: float = 0.0
 
     def seconds(self) -> dict[str, float]:
         """The stages by name, without the unit in it: {"embed": 0.012, ...}."""
@@ -234,16 +254,33 @@ class SearchTimings:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchDrawing:
+    """Pictures of a hit, JPEG files.
+
+    Attributes:
+        rank: of the hit, from 1; 0 is the query.
+        photo: made smaller.
+        drawn: beside the query, with lines between what matches; of the query: with its keypoints.
+    """
+
+    rank: int
+    photo: bytes
+    drawn: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SearchAnswer:
     """Hits of every query, in the order of the queries, best first.
 
     Attributes:
+        drawings: of the query and of every hit, where they were asked for.
         query_visible_to_server: whether the server saw the numbers of the queries.
     """
 
     results: list[list[Hit]]
     timings: SearchTimings
     query_visible_to_server: bool = False
+    drawings: tuple[MatchDrawing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from blindsight.client.models import (
     ImportInfo,
     ImportState,
     IngestItem,
+    KeypointAgreement,
+    MatchDrawing,
     Metric,
     Outcome,
     RepackProgress,
@@ -136,7 +138,25 @@ def failed_item(message: imports_pb2.FailedItem) -> FailedItem:
 
 def hits(message: pb.Hits) -> list[Hit]:
     """The hits of one query, best first."""
-    return [Hit(hit.id, hit.score, hit.name, tuple(hit.channels)) for hit in message.hits]
+    return [
+        Hit(
+            hit.id,
+            hit.score,
+            hit.name,
+            tuple(hit.channels),
+            _agreement(hit.keypoints) if hit.HasField("keypoints") else None,
+        )
+        for hit in message.hits
+    ]
+
+
+def _agreement(message: pb.KeypointAgreement) -> KeypointAgreement:
+    return KeypointAgreement(message.inliers, message.matches, message.verified)
+
+
+def drawing(message: pb.Drawing) -> MatchDrawing:
+    """Pictures of a hit."""
+    return MatchDrawing(message.rank, message.photo, message.drawn)
 
 
 def timings(message: pb.SearchTimings) -> SearchTimings:

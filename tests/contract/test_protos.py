@@ -21,7 +21,7 @@ NAMES = {
     "evaluator": "Score Compare CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection "
     "GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
-    "ReadBatches ReadSlots GetItems ReadOriginal ReadPlanes DeleteItems GetStatus",
+    "ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments ReadPlanes DeleteItems GetStatus",
 }
 
 

@@ -18,6 +18,7 @@ from support.storage import (
     TAIL_0,
     Batches,
     Client,
+    attachment_of,
     collection,
     handles,
     header_message,
@@ -32,6 +33,7 @@ from support.storage import (
     requests,
     sealed,
     sha256,
+    with_attachment,
     with_planes,
 )
 
@@ -420,7 +422,7 @@ def test_originals_of_many_items_are_limited_in_all(client: Client) -> None:
     batch = Batches(COLLECTION).make(MAIN_0, large)
     messages = [header_message(batch.header), items_message(large)]
     wrapped = [pb.AppendRequest(header=messages[0]), pb.AppendRequest(items=messages[1])]
-    is_refused(append(client, wrapped), EXHAUSTED, "originals of")
+    is_refused(append(client, wrapped), EXHAUSTED, "originals and attachments of")
 
 
 @pytest.mark.parametrize(
@@ -459,6 +461,21 @@ def test_an_original_that_is_not_sealed_is_refused(
     client: Client, original: bytes, expected: tuple[grpc.StatusCode, str]
 ) -> None:
     is_refused(append(client, with_original(original)), expected)
+
+
+def test_an_attachment_that_is_not_sealed_is_refused(client: Client) -> None:
+    for attachment, expected in [(bytes(64), INVALID), (KEY, SECRET)]:
+        made = [with_attachment(items(1)[0], attachment)]
+        batch = Batches(COLLECTION).make(MAIN_0, made, attachments={0: attachment})
+        is_refused(append(client, requests(batch)), expected, "attachment")
+
+
+def test_an_attachment_that_is_not_what_was_announced_is_refused(client: Client) -> None:
+    attachment = attachment_of(0, 100)
+    batch = Batches(COLLECTION).make(MAIN_0, [with_attachment(items(1)[0], attachment)])
+    for sent in (attachment[:-1], attachment + b"x", attachment[::-1]):
+        messages = requests(replace(batch, attachments={0: sent}))
+        is_refused(append(client, messages), INVALID)
 
 
 # --- appends: planes ----------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Self
 
 import grpc
@@ -99,6 +100,14 @@ def original_of(number: int, size: int) -> bytes:
     return sealed(size, "original", number)
 
 
+def with_attachment(item: AppendItem, attachment: bytes) -> AppendItem:
+    return replace(item, attachment_size_bytes=len(attachment), attachment_sha256=sha256(attachment))
+
+
+def attachment_of(number: int, size: int) -> bytes:
+    return sealed(size, "attachment", number)
+
+
 def pieces_of(planes: Planes, number: int = 0, key_id: bytes = KEY_ID) -> list[bytes]:
     """The pieces of an item's planes, encryptions of nothing."""
     counts = planes.tiling(CKKS_4096).pieces
@@ -128,8 +137,13 @@ class Batches:
         of: Sequence[AppendItem],
         originals: Sequence[bytes] = (),
         retires: Sequence[SegmentId] = (),
+        attachments: Mapping[int, bytes] = MappingProxyType({}),
     ) -> Append:
-        """An append of items at the next free slots; counted as done."""
+        """An append of items at the next free slots; counted as done.
+
+        Args:
+            attachments: by the position of their item.
+        """
         block = random_block(self.record.geometry(segment.region).columns, seed=self.made)
         header = AppendHeader(
             collection_id=self.record.collection_id,
@@ -143,7 +157,8 @@ class Batches:
             retires=tuple(retires),
         )
         self._count(segment, len(of))
-        return Append(header, tuple(of), block, tuple(originals) or (b"",) * len(of))
+        whole = tuple(originals) or (b"",) * len(of)
+        return Append(header, tuple(of), block, whole, attachments=attachments)
 
     def retiring(self, *segments: SegmentId) -> Append:
         """An append that only retires."""
@@ -195,6 +210,8 @@ def items_message(of: Sequence[AppendItem]) -> pb.AppendItems:
                 original_size_bytes=item.original_size_bytes,
                 original_sha256=item.original_sha256,
                 planes=planes_message(item.planes) if item.planes else None,
+                attachment_size_bytes=item.attachment_size_bytes,
+                attachment_sha256=item.attachment_sha256,
             )
             for item in of
         ]
@@ -219,7 +236,8 @@ def requests(
     yield pb.AppendRequest(header=header_message(append.header))
     for start in range(0, len(append.items), 1000):
         yield pb.AppendRequest(items=items_message(append.items[start : start + 1000]))
-    for chunk in chunks(append.block + b"".join(append.originals), chunk_bytes):
+    sealed_bytes = b"".join([*append.originals, *append.attachments.values()])
+    for chunk in chunks(append.block + sealed_bytes, chunk_bytes):
         yield pb.AppendRequest(chunk=chunk)
     for piece in pieces:
         yield from piece_messages(piece, chunk_bytes)
@@ -298,6 +316,18 @@ class Client:
         assert len(data) == header.size_bytes
         assert sha256(data) == header.sha256
         return data
+
+    def attachments(self, record: CollectionRecord, of: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Attachments by handle."""
+        request = pb.ReadAttachmentsRequest(collection_id=record.collection_id, handles=of)
+        found: dict[bytes, bytes] = {}
+        for response in self.stub.ReadAttachments(request, timeout=60):
+            if response.WhichOneof("part") == "header":
+                handle = response.header.handle
+                found[handle] = b""
+            else:
+                found[handle] += response.chunk
+        return found
 
     def planes(self, record: CollectionRecord, handle: bytes) -> tuple[pb.PlanesHeader, list[bytes]]:
         """The header and the pieces, each as long and of the digest that was announced."""

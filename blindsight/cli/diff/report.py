@@ -104,6 +104,7 @@ def render(every: list[Shown], answer: Difference, done: str) -> str:
     warning = answer.account.warning
     facts = (f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in _facts(answer))
     parts = {
+        "style": resources("blindsight.cli").joinpath("page.css").read_text(encoding="utf-8"),
         "headline": escape(_headline(answer)),
         "lead": escape(_lead(answer, done)),
         "warning": f'<p class="warning">{escape(warning)}</p>' if warning else "",

@@ -140,11 +140,13 @@ class NewItem:
     sealed_metadata: bytes = b""
     sealed_original: bytes = b""
     planes: NewPlanes | None = None
+    sealed_keypoints: bytes = b""
 
     @property
     def held_bytes(self) -> int:
         """Memory that its large parts take."""
-        return len(self.sealed_original) + (self.planes.tiles.nbytes if self.planes else 0)
+        sealed = len(self.sealed_original) + len(self.sealed_keypoints)
+        return sealed + (self.planes.tiles.nbytes if self.planes else 0)
 
 
 @dataclass(frozen=True, slots=True)

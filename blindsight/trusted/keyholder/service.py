@@ -31,7 +31,8 @@ from blindsight.trusted.keyholder.operations.combine import Combine
 from blindsight.trusted.keyholder.operations.ingest import Ingest, ItemResult, Progress, Vectors
 from blindsight.trusted.keyholder.operations.photos import Photo
 from blindsight.trusted.keyholder.operations.planes import Planes
-from blindsight.trusted.keyholder.operations.search import Search
+from blindsight.trusted.keyholder.operations.recognition import CANDIDATES, Recognition
+from blindsight.trusted.keyholder.operations.search import Search, embed_query
 from blindsight.trusted.keyholder.operations.verify import Input, Settings, Verification, Verify
 from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
 from blindsight.trusted.keyholder.processing.jobs import Processing
@@ -168,36 +169,45 @@ class Keyholder:
         )
 
     async def search(
-        self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool
-    ) -> Search:
-        """A search of a collection, to be run on vectors."""
+        self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool, draw: bool
+    ) -> Search | Recognition:
+        """A search of a collection, to be run on vectors or a photo.
+
+        Args:
+            draw: whether pictures of matching keypoints are wanted.
+
+        Raises:
+            InvalidArgument: for settings that the collection cannot be searched with.
+        """
         collection = await self.vault.get(name)
-        return Search(
+        recognising = collection.config.embedder == embedders.SIFT
+        if draw and not recognising:
+            raise InvalidArgument(
+                f"pictures of matches in collection {name!r} (embedder {collection.config.embedder}), "
+                "want embedder sift for them: other vectors have no keypoints"
+            )
+        search = Search(
             self.vault,
             self._storage,
             self._evaluator,
             self._crypto,
             collection,
-            k=k,
-            threshold=threshold,
+            k=CANDIDATES if recognising else k,
+            threshold=None if recognising else threshold,
             query_visible_to_server=query_visible_to_server,
         )
+        if not recognising:
+            return search
+        return Recognition(
+            search, self._storage, self._crypto, collection, k=k, threshold=threshold, draw=draw
+        )
 
-    async def embed_query(self, name: str, data: bytes) -> tuple[Floats, float]:
-        """A photo as a query [1, dimension], and the seconds that it took.
-
-        Raises:
-            InvalidImage: when it is none.
-            InvalidArgument: when the collection takes vectors only.
-        """
+    async def _embed(self, name: str, data: bytes) -> tuple[Floats, float]:
+        """A photo as a vector [dimension], and the seconds that it took; see `embed_query`."""
         collection = await self.vault.get(name)
-        config = collection.config
-        if config.embedder == embedders.NONE:
-            raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
         started = time.perf_counter()
-        embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
-        vector = embedded.vector.astype(np.float64)
-        return vector[None], time.perf_counter() - started
+        embedded = await embed_query(self._crypto, collection, data)
+        return embedded.vector.astype(np.float64), time.perf_counter() - started
 
     async def verify_pair(self, settings: Settings, inputs: Sequence[Input]) -> Verification:
         """See `Verify.pair`."""
@@ -212,7 +222,7 @@ class Keyholder:
         collection = await self.vault.get(name)
         vector, seconds = inputs[0], 0.0
         if isinstance(vector, bytes):
-            (vector,), seconds = await self.embed_query(name, vector)
+            vector, seconds = await self._embed(name, vector)
         verification = await self._verify.item(collection, item_id, vector, threshold)
         verification.timings.embed = seconds
         return verification

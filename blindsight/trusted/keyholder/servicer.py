@@ -113,18 +113,19 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             k=header.k or DEFAULT_K,
             threshold=threshold,
             query_visible_to_server=header.query_visible_to_server,
+            draw=header.draw,
         )
         query = await anext(requests, None)
         part = query.WhichOneof("part") if query is not None else None
         if query is not None and part == "image":
             data = await searching.query_image(query.image, requests)
-            vectors, search.timings.embed = await self._keyholder.embed_query(header.collection, data)
+            answers = search.photo(data)
         elif query is not None and part == "vectors":
-            vectors = await searching.query_vectors(query.vectors, requests)
+            answers = search.run(await searching.query_vectors(query.vectors, requests))
         else:
             raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo or vectors")
-        async for found in search.run(vectors):
-            yield searching.hits(found)
+        async for answer in answers:
+            yield searching.answer(answer)
         search.timings.total = time.perf_counter() - started
         yield searching.timings(search.timings, query_visible_to_server=search.query_visible_to_server)
 

@@ -116,13 +116,13 @@ class Appends:
             items = await parts.items(header.items_count)
             checks.require_items(items)
             pieces = checks.require_planes(collection, items)
-            originals = sum(item.original_size_bytes for item in items)
             largest = checks.seeded_bytes(collection, max(pieces)) if pieces else 0
-            async with self._budget.reserve(header.block_size_bytes + originals + largest):
+            sealed = checks.sealed_bytes(items)
+            async with self._budget.reserve(header.block_size_bytes + sealed + largest):
                 batch = await self._receive(parts, collection, header, items)
                 answer = await self._keep(parts, collection, batch, pieces)
         planes = sum(checks.seeded_bytes(collection, count) for count in pieces)
-        metrics.STORED_BYTES.inc(header.block_size_bytes + originals + planes)
+        metrics.STORED_BYTES.inc(header.block_size_bytes + sealed + planes)
         metrics.STORED_ITEMS.inc(len(items))
         return answer
 
@@ -203,7 +203,9 @@ class _Parts:
     async def chunk(self) -> bytes:
         part = await self._next()
         if not isinstance(part, bytes):
-            raise InvalidArgument(f"{_name(part)}, want a chunk of the block, of an original or of planes")
+            raise InvalidArgument(
+                f"{_name(part)}, want a chunk of the block, of an original, an attachment or planes"
+            )
         return part
 
     async def piece(self) -> PieceRecord:
@@ -229,7 +231,7 @@ def _name(part: AppendPart | None) -> str:
 
 
 class _Intake:
-    """Sorts the chunks of an append into its block and its originals, whose borders they may cross."""
+    """Sorts the chunks of an append into its block, originals and attachments; they may cross borders."""
 
     def __init__(self, header: AppendHeader, items: list[AppendItem]) -> None:
         self._header = header
@@ -239,7 +241,11 @@ class _Intake:
             Receiver(size, sha256, limit_bytes=checks.MAX_BLOCK_BYTES, what="block") if size else None
         )
         self._originals = [_original(item) for item in items]
-        self._waiting = [part for part in (self._block, *self._originals) if part is not None]
+        self._attachments = {
+            position: _attachment(item) for position, item in enumerate(items) if item.attachment_size_bytes
+        }
+        expected = self._block, *self._originals, *self._attachments.values()
+        self._waiting = [part for part in expected if part is not None]
         self._waiting.reverse()
 
     @property
@@ -248,7 +254,9 @@ class _Intake:
 
     def add(self, chunk: bytes) -> None:
         if not chunk:
-            raise InvalidArgument("an empty chunk, want bytes of the block or of an original")
+            raise InvalidArgument(
+                "an empty chunk, want bytes of the block, of an original or of an attachment"
+            )
         rest = memoryview(chunk)
         while rest:
             if not self._waiting:
@@ -268,7 +276,11 @@ class _Intake:
         for original in originals:
             if original:
                 checks.require_sealed(original, "original")
-        return Append(self._header, tuple(self._items), block, originals, os.urandom(_UPLOAD_BYTES))
+        attachments = {position: part.finish() for position, part in self._attachments.items()}
+        for attachment in attachments.values():
+            checks.require_sealed(attachment, "attachment")
+        upload = os.urandom(_UPLOAD_BYTES)
+        return Append(self._header, tuple(self._items), block, originals, upload, attachments)
 
 
 def _original(item: AppendItem) -> Receiver | None:
@@ -279,4 +291,13 @@ def _original(item: AppendItem) -> Receiver | None:
         item.original_sha256,
         limit_bytes=checks.MAX_ORIGINAL_BYTES,
         what="original",
+    )
+
+
+def _attachment(item: AppendItem) -> Receiver:
+    return Receiver(
+        item.attachment_size_bytes,
+        item.attachment_sha256,
+        limit_bytes=checks.MAX_ATTACHMENT_BYTES,
+        what="attachment",
     )

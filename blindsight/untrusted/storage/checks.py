@@ -31,7 +31,9 @@ from blindsight.untrusted.storage.records import (
 MIB = 1 << 20
 MAX_BLOCK_BYTES = 256 * MIB
 MAX_ORIGINAL_BYTES = 80 * MIB
+# Of all items of an append, together with their attachments.
 MAX_ORIGINALS_BYTES = 256 * MIB
+MAX_ATTACHMENT_BYTES = MIB
 # A piece of planes in memory; then it is on the disk.
 MAX_PIECE_BYTES = 8 * MIB
 MAX_PLANES_BYTES = 4096 * MIB
@@ -175,9 +177,16 @@ def require_items(items: Sequence[AppendItem]) -> None:
         raise InvalidArgument("a handle stands twice in the batch")
     for item in items:
         _require_item(item)
-    originals = sum(item.original_size_bytes for item in items)
-    if originals > MAX_ORIGINALS_BYTES:
-        raise ResourceExhausted(f"originals of {originals} bytes, want at most {MAX_ORIGINALS_BYTES}")
+    sealed = sealed_bytes(items)
+    if sealed > MAX_ORIGINALS_BYTES:
+        raise ResourceExhausted(
+            f"originals and attachments of {sealed} bytes, want at most {MAX_ORIGINALS_BYTES}"
+        )
+
+
+def sealed_bytes(items: Sequence[AppendItem]) -> int:
+    """Size of all originals and attachments."""
+    return sum(item.original_size_bytes + item.attachment_size_bytes for item in items)
 
 
 def _require_item(item: AppendItem) -> None:
@@ -192,10 +201,19 @@ def _require_item(item: AppendItem) -> None:
         raise ResourceExhausted(
             f"original of {item.original_size_bytes} bytes, want at most {MAX_ORIGINAL_BYTES}"
         )
-    if item.original_size_bytes:
-        require_digest(item.original_sha256, "original")
-    elif item.original_sha256:
-        raise InvalidArgument("an original of 0 bytes has a digest, want none")
+    if item.attachment_size_bytes > MAX_ATTACHMENT_BYTES:
+        raise ResourceExhausted(
+            f"attachment of {item.attachment_size_bytes} bytes, want at most {MAX_ATTACHMENT_BYTES}"
+        )
+    _require_announced(item.original_size_bytes, item.original_sha256, "original")
+    _require_announced(item.attachment_size_bytes, item.attachment_sha256, "attachment")
+
+
+def _require_announced(size_bytes: int, sha256: bytes, what: str) -> None:
+    if size_bytes:
+        require_digest(sha256, what)
+    elif sha256:
+        raise InvalidArgument(f"an {what} of 0 bytes has a digest, want none")
 
 
 def require_planes(collection: CollectionRecord, items: Sequence[AppendItem]) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from blindsight.ciphertext import BlockHeader, Form, additive_block_bytes
@@ -118,13 +119,15 @@ class PieceRecord:
 
 @dataclass(frozen=True, slots=True)
 class AppendItem:
-    """One item of an append as announced; a size of 0 means that it has no original."""
+    """One item of an append as announced; a size of 0 means that it has no original, or no attachment."""
 
     handle: bytes
     sealed_metadata: bytes = b""
     original_size_bytes: int = 0
     original_sha256: bytes = b""
     planes: Planes | None = None
+    attachment_size_bytes: int = 0
+    attachment_sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ class Append:
     Attributes:
         originals: b"" where an item has none.
         upload: under which the store has the pieces of all planes staged, in the items' order.
+        attachments: by the position of their item.
     """
 
     header: AppendHeader
@@ -156,6 +160,7 @@ class Append:
     block: bytes
     originals: tuple[bytes, ...]
     upload: bytes = b""
+    attachments: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +237,15 @@ class PlanesRecord:
 class OriginalRecord:
     """Announces a sealed original; its bytes follow."""
 
+    size_bytes: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRecord:
+    """Announces an item's sealed attachment; its bytes follow."""
+
+    handle: bytes
     size_bytes: int
     sha256: bytes
 

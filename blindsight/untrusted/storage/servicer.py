@@ -134,6 +134,17 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
             async for part in parts:
                 yield wire.original_message(part)
 
+    async def ReadAttachments(
+        self, request: pb.ReadAttachmentsRequest, context: Context
+    ) -> AsyncIterator[pb.ReadAttachmentsResponse]:
+        checks.require_id(request.collection_id, "collection_id")
+        handles = list(request.handles)
+        checks.require_handles(handles)
+        snapshot = self._store.read_attachments(request.collection_id, handles)
+        async with aclosing(self._threads.stream(snapshot)) as parts:
+            async for part in parts:
+                yield wire.attachment_message(part)
+
     async def ReadPlanes(
         self, request: pb.ReadPlanesRequest, context: Context
     ) -> AsyncIterator[pb.ReadPlanesResponse]:

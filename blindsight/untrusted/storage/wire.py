@@ -10,6 +10,7 @@ from blindsight.untrusted.storage.appends import AppendPart
 from blindsight.untrusted.storage.records import (
     AppendHeader,
     AppendItem,
+    AttachmentRecord,
     BatchRecord,
     CollectionRecord,
     LogRecord,
@@ -127,6 +128,8 @@ def _item_from(message: pb.AppendItem) -> AppendItem:
         message.original_size_bytes,
         message.original_sha256,
         _planes_from(message.planes) if message.HasField("planes") else None,
+        message.attachment_size_bytes,
+        message.attachment_sha256,
     )
 
 
@@ -197,6 +200,14 @@ def original_message(part: OriginalRecord | bytes) -> pb.ReadOriginalResponse:
     if isinstance(part, bytes):
         return pb.ReadOriginalResponse(chunk=part)
     return pb.ReadOriginalResponse(header=pb.OriginalHeader(size_bytes=part.size_bytes, sha256=part.sha256))
+
+
+def attachment_message(part: AttachmentRecord | bytes) -> pb.ReadAttachmentsResponse:
+    """One part of attachments."""
+    if isinstance(part, bytes):
+        return pb.ReadAttachmentsResponse(chunk=part)
+    header = pb.AttachmentHeader(handle=part.handle, size_bytes=part.size_bytes, sha256=part.sha256)
+    return pb.ReadAttachmentsResponse(header=header)
 
 
 def planes_message(part: PlanesRecord | PieceRecord | bytes) -> pb.ReadPlanesResponse:

@@ -3,7 +3,7 @@
 import pytest
 from support.bulk import assert_holds
 from support.metrics import free_ports, scrape, value
-from support.photos import jpeg, many
+from support.photos import encoded, jpeg, many, photo
 
 from blindsight import metrics
 from blindsight.errors import Conflict, InvalidArgument, NotFound
@@ -33,6 +33,18 @@ def test_a_hundred_photos_are_stored_once_each_and_come_back_as_they_were(bulk, 
     assert value(port, "blindsight_worker_embed_seconds_count", embedder="descriptor") == 100
     scheme = {"scheme": "ckks", "parameter_set": collection.describe().parameter_set}
     assert 0 < value(port, "blindsight_worker_encrypt_seconds_count", **scheme) < 100
+
+
+@pytest.mark.timeout(120)
+def test_workers_keep_the_keypoints_of_photos_that_are_found_by_them(bulk, vault, request):
+    album = vault.create_collection(request.node.name[:100], embedder="sift")
+    bulk.worker()
+    end = album.ingest_bulk([(f"{name}.jpg", jpeg(name)) for name in ("coffee", "coins", "rocket")]).wait()
+    assert counts(end) == (3, 3, 0, 0)
+    (hits,) = album.search(encoded(photo("coins").rotate(40, expand=True)), k=3).results
+    assert [(hit.name, hit.keypoints.verified) for hit in hits[:1]] == [("coins.jpg", True)]
+    assert not any(hit.keypoints.verified for hit in hits[1:])
+    vault.delete_collection(album.name)
 
 
 @pytest.mark.timeout(120)

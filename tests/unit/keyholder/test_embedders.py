@@ -47,7 +47,9 @@ def test_the_same_pixels_give_the_same_vector(embedder, photos):
 
 
 @pytest.mark.parametrize("colour", ["black", "white", "crimson"])
-def test_one_flat_colour_is_refused(embedder, colour):
+@pytest.mark.parametrize("name", sorted({*IMAGE_EMBEDDERS} - {embedders.SIFT}))  # it has no keypoints then
+def test_one_flat_colour_is_refused(name, colour):
+    embedder = embedders.create(name)
     with pytest.raises(InvalidImage, match="image has no contrast"):
         embedder.embed(Image.new("RGB", (300, 200), colour))
 
@@ -69,14 +71,16 @@ def test_a_reduced_decoding_gives_nearly_the_same_vector(embedder, photos):
     small = images.decode(file.getvalue(), at_least=embedder.at_least)
     full = images.decode(file.getvalue())
     assert small.width < full.width
-    assert float(embedder.embed(small) @ embedder.embed(full)) > 0.998
+    # Which keypoints are among the strongest is decided by little.
+    least = 0.97 if embedder.name == embedders.SIFT else 0.998
+    assert float(embedder.embed(small) @ embedder.embed(full)) > least
 
 
 # --- the registry --------------------------------------------------------------------------------
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidArgument, match="'resnet', want one of descriptor, none, pixels"):
+    with pytest.raises(InvalidArgument, match="'resnet', want one of descriptor, none, pixels, sift"):
         embedders.create("resnet")
 
 
@@ -86,7 +90,7 @@ def test_the_default_is_one_of_them():
 
 @pytest.mark.parametrize("name", embedders.EMBEDDERS)
 def test_a_row_makes_the_embedder_of_its_name(name):
-    made = embedders.create(name, 1024 if name != "descriptor" else None)
+    made = embedders.create(name, None if name in ("descriptor", "sift") else 1024)
     assert made.name == name
 
 

@@ -32,23 +32,28 @@ def unit_vectors(count, dimension=128):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+FINDERS = {
+    "scores": lambda queries, gallery: matching.Nearest.from_scores(queries @ gallery.T),
+    "all": matching.nearest_of_all,
+    "flann": matching.nearest_by_flann,
+}
+
+
+@pytest.mark.parametrize("find", ["scores", "all"])
 @pytest.mark.parametrize("counts", [(1, 2), (7, 3), (40, 200), (200, 40)])
-def test_the_two_nearest_by_scores_are_those_of_brute_force(counts):
+def test_the_two_nearest_of_all_are_those_of_brute_force(find, counts):
     queries, gallery = map(unit_vectors, counts)
-    found = matching.Nearest.from_scores(queries @ gallery.T)
+    found = FINDERS[find](queries, gallery)
     indices, distances = brute_force(queries, gallery)
     assert np.array_equal(found.indices, indices)
     assert found.distances == pytest.approx(distances, abs=1e-3)
 
 
-@pytest.mark.parametrize("find", ["scores", "flann"])
+@pytest.mark.parametrize("find", FINDERS)
 @pytest.mark.parametrize("counts", [(0, 0), (0, 5), (5, 0), (3, 1)])
 def test_what_a_small_gallery_has_no_more_of_is_infinitely_far(find, counts):
     queries, gallery = map(unit_vectors, counts)
-    if find == "flann":
-        found = matching.nearest_by_flann(queries, gallery)
-    else:
-        found = matching.Nearest.from_scores(queries @ gallery.T)
+    found = FINDERS[find](queries, gallery)
     assert found.indices.shape == found.distances.shape == (counts[0], 2)
     assert (found.indices[:, min(counts[1], 2) :] == -1).all()
     assert np.isinf(found.distances[:, min(counts[1], 2) :]).all()

@@ -14,6 +14,7 @@ from support.storage import (
     MAIN_0,
     TAIL_0,
     Batches,
+    attachment_of,
     collection,
     handles,
     identifier,
@@ -21,6 +22,7 @@ from support.storage import (
     original_of,
     pieces_of,
     sha256,
+    with_attachment,
     with_planes,
 )
 
@@ -30,7 +32,9 @@ from blindsight.untrusted.storage.stores.sqlite import FILE_NAME, SqliteStore
 from blindsight.untrusted.storage.stores.sqlite.connections import OLDEST_VERSION, SCHEMA_VERSION
 
 COLLECTION = collection()
+ATTACHMENT = attachment_of(0, 20_000)
 MADE = items(3, metadata_bytes=300, original_bytes=20_000)
+MADE[0] = with_attachment(MADE[0], ATTACHMENT)
 ORIGINALS = [original_of(number, 20_000) for number in range(3)]
 
 
@@ -39,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     """A closed store with one batch of three items."""
     store = SqliteStore(tmp_path)
     batches = Batches(store.create_collection(COLLECTION))
-    store.append(batches.make(MAIN_0, MADE, ORIGINALS))
+    store.append(batches.make(MAIN_0, MADE, ORIGINALS, attachments={0: ATTACHMENT}))
     store.append(batches.make(TAIL_0, items(2, start=3)))
     store.close()
     return tmp_path
@@ -54,7 +58,9 @@ def contents(store: SqliteStore) -> list[object]:
     key = COLLECTION.collection_id
     originals = [list(store.read_original(key, item.handle)) for item in MADE]
     runs = [page.runs for page in store.read_slots(key)]
-    return [list(store.read_batches(key, 0, ())), runs, store.get_items(key, handles(MADE)), originals]
+    attachments = list(store.read_attachments(key, handles(MADE)))
+    items = store.get_items(key, handles(MADE))
+    return [list(store.read_batches(key, 0, ())), runs, items, originals, attachments]
 
 
 def damage(folder: Path, position: int, flip: int = 1) -> None:
@@ -133,6 +139,10 @@ def test_a_truncated_database_is_data_loss(folder: Path) -> None:
             lambda store: list(store.read_original(COLLECTION.collection_id, MADE[1].handle)),
         ),
         (
+            ATTACHMENT[10_000:10_032],
+            lambda store: list(store.read_attachments(COLLECTION.collection_id, handles(MADE))),
+        ),
+        (
             MADE[2].sealed_metadata[200:232],
             lambda store: store.get_items(COLLECTION.collection_id, [MADE[2].handle]),
         ),
@@ -143,7 +153,7 @@ def test_a_truncated_database_is_data_loss(folder: Path) -> None:
             lambda store: store.delete_items(COLLECTION.collection_id, [MADE[0].handle]),
         ),
     ],
-    ids=["block", "original", "metadata", "slots", "log", "tombstone"],
+    ids=["block", "original", "attachment", "metadata", "slots", "log", "tombstone"],
 )
 def test_a_flipped_bit_is_data_loss_for_who_reads_it(
     folder: Path, part: bytes, call: Callable[[SqliteStore], object]
@@ -227,8 +237,9 @@ def test_a_full_disk_keeps_nothing_of_the_append_and_serves_on(tmp_path: Path) -
 def test_deleted_bytes_stand_in_no_file(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     batches = Batches(store.create_collection(COLLECTION))
-    store.append(batches.make(MAIN_0, MADE, ORIGINALS))
+    store.append(batches.make(MAIN_0, MADE, ORIGINALS, attachments={0: ATTACHMENT}))
     gone = [
+        ATTACHMENT[9000:9064],
         *(original[9000:9064] for original in ORIGINALS[:2]),
         *(item.sealed_metadata[100:164] for item in MADE[:2]),
     ]
@@ -427,6 +438,10 @@ def test_a_database_of_version_1_is_brought_up_to_date_with_all_it_has(version_1
     assert originals == ORIGINALS
     sequence = store.delete_items(key, [WITH_PLANES.handle]).sequence
     append_planes(store, Batches(record, sequence=sequence, filled={MAIN_0: 3}, made=9))
+    with_one = Batches(store.get_collection(key), sequence=sequence + 1, filled={MAIN_0: 4}, made=99)
+    made = [with_attachment(items(1, start=70)[0], ATTACHMENT)]
+    store.append(with_one.make(MAIN_0, made, attachments={0: ATTACHMENT}))
+    assert b"".join(list(store.read_attachments(key, handles(made)))[1:]) == ATTACHMENT  # type: ignore[arg-type]
     store.close()
 
 

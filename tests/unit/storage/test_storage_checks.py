@@ -127,6 +127,13 @@ GOOD = items(1, metadata_bytes=50, original_bytes=100)[0]
         (replace(GOOD, original_size_bytes=81 << 20), ResourceExhausted, "at most 83886080"),
         (replace(GOOD, original_sha256=b""), InvalidArgument, "digest of 0 bytes"),
         (AppendItem(identifier("x"), b"", 0, bytes(32)), InvalidArgument, "has a digest, want none"),
+        (replace(GOOD, attachment_size_bytes=9), InvalidArgument, "attachment has a digest of 0 bytes"),
+        (replace(GOOD, attachment_sha256=bytes(32)), InvalidArgument, "attachment of 0 bytes has a digest"),
+        (
+            replace(GOOD, attachment_size_bytes=(1 << 20) + 1, attachment_sha256=bytes(32)),
+            ResourceExhausted,
+            "attachment of 1048577 bytes, want at most 1048576",
+        ),
     ],
 )
 def test_an_item_that_cannot_be_is_refused(item: AppendItem, error: type[Exception], message: str) -> None:
@@ -143,7 +150,7 @@ def test_a_handle_twice_in_a_batch_is_refused() -> None:
 def test_originals_over_the_limit_of_an_append_are_refused() -> None:
     large = [replace(item, original_size_bytes=64 << 20, original_sha256=bytes(32)) for item in items(5)]
     checks.require_items(large[:4])
-    with pytest.raises(ResourceExhausted, match="originals of 335544320 bytes"):
+    with pytest.raises(ResourceExhausted, match="originals and attachments of 335544320 bytes"):
         checks.require_items(large)
 
 

@@ -14,6 +14,7 @@ from support.storage import (
     TAIL_0,
     TAIL_1,
     Batches,
+    attachment_of,
     collection,
     handles,
     identifier,
@@ -22,6 +23,7 @@ from support.storage import (
     pieces_of,
     sealed,
     sha256,
+    with_attachment,
     with_planes,
 )
 
@@ -31,6 +33,8 @@ from blindsight.untrusted.storage.records import (
     NO_HANDLE,
     Append,
     Appended,
+    AppendItem,
+    AttachmentRecord,
     BatchRecord,
     CollectionRecord,
     LogRecord,
@@ -755,3 +759,82 @@ def test_planes_are_read_to_their_end_while_their_item_is_deleted(store: Store, 
     sweep(store)
     rest = b"".join(part for part in reading if isinstance(part, bytes))
     assert rest == b"".join(pieces_of(LARGE_PLANES))
+
+
+# --- attachments --------------------------------------------------------------------------------------
+
+
+def read_attachments(store: Store, of: list[bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    announced: dict[bytes, AttachmentRecord] = {}
+    handle = b""
+    for part in store.read_attachments(COLLECTION.collection_id, of):
+        if isinstance(part, AttachmentRecord):
+            handle = part.handle
+            announced[handle], found[handle] = part, b""
+        else:
+            found[handle] += part
+    for handle, data in found.items():
+        assert announced[handle] == AttachmentRecord(handle, len(data), sha256(data))
+    return found
+
+
+@pytest.fixture
+def attached(store: Store, batches: Batches) -> list[AppendItem]:
+    """Four items of one batch, of which the second and the last have attachments."""
+    made = items(4, metadata_bytes=20, original_bytes=500)
+    attachments = {place: attachment_of(place, ATTACHMENT_BYTES) for place in (1, 3)}
+    made = [
+        with_attachment(item, attachments[n]) if n in attachments else item for n, item in enumerate(made)
+    ]
+    originals = [original_of(n, 500) for n in range(4)]
+    store.append(batches.make(TAIL_0, made, originals, attachments=attachments))
+    return made
+
+
+ATTACHMENT_BYTES = 300_000  # two chunks
+
+
+def test_attachments_come_back_for_many_items_at_once(store: Store, attached: list[AppendItem]) -> None:
+    asked = [*handles(attached), identifier("unknown"), attached[1].handle]
+    assert read_attachments(store, asked) == {
+        attached[n].handle: attachment_of(n, ATTACHMENT_BYTES) for n in (1, 3)
+    }
+    assert read_original(store, attached[3].handle)[1] == original_of(3, 500)
+    with pytest.raises(NotFound):
+        list(store.read_attachments(identifier("nowhere"), asked))
+
+
+def test_attachments_count_among_the_bytes_and_go_with_their_item(
+    store: Store, attached: list[AppendItem]
+) -> None:
+    before = state(store).size_bytes
+    store.delete_items(COLLECTION.collection_id, [attached[1].handle, attached[0].handle])
+    sweep(store)
+    assert state(store).size_bytes == before - ATTACHMENT_BYTES - 2 * (20 + 500)
+    assert list(read_attachments(store, handles(attached))) == [attached[3].handle]
+
+
+def test_an_attachment_stays_with_an_item_that_moves(
+    store: Store, batches: Batches, attached: list[AppendItem]
+) -> None:
+    before = read_attachments(store, handles(attached))
+    store.append(batches.make(MAIN_0, items(4), retires=[TAIL_0]))
+    sweep(store)
+    assert read_attachments(store, handles(attached)) == before
+
+
+def test_an_item_that_moves_brings_no_attachment(store: Store, batches: Batches) -> None:
+    store.append(batches.make(TAIL_0, items(1)))
+    new = attachment_of(0, 100)
+    moving = batches.make(MAIN_0, [with_attachment(items(1)[0], new)], retires=[TAIL_0], attachments={0: new})
+    refused(store, moving, InvalidArgument, "item 0 moves")
+
+
+def test_a_deleted_collection_takes_its_attachments_along(store: Store, attached: list[AppendItem]) -> None:
+    full = store.status().disk_bytes
+    store.delete_collection(COLLECTION.collection_id)
+    sweep(store)
+    assert store.status().disk_bytes < full - 2 * ATTACHMENT_BYTES
+    store.create_collection(COLLECTION)
+    assert read_attachments(store, handles(attached)) == {}

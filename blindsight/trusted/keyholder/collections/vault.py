@@ -11,7 +11,7 @@ from dataclasses import replace
 from blindsight import logs
 from blindsight.columns import CollectionLayout, Layout, Region, collection_layout, plan_stride
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
-from blindsight.parameters import Parameters, Scheme, by_name, default_for
+from blindsight.parameters import Parameters, Scheme, by_name, default_for, of_ring
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.embedders.pixels import CHANNELS, Pixels
 from blindsight.trusted.keyholder.keyring.keys import KeySet, keyed_hash
@@ -103,6 +103,18 @@ class OpenCollection:
         """
         return self._sealer.open(sealed, b"original:" + handle)
 
+    def seal_keypoints(self, handle: bytes, packed: bytes) -> bytes:
+        """Seals a photo's keypoints."""
+        return self._sealer.seal(packed, b"keypoints:" + handle)
+
+    def open_keypoints(self, handle: bytes, sealed: bytes) -> bytes:
+        """Opens a photo's keypoints.
+
+        Raises:
+            DataLoss: when they are not what was sealed.
+        """
+        return self._sealer.open(sealed, b"keypoints:" + handle)
+
     def linear(self) -> linear.Linear:
         """The metric as a linear form."""
         return self.config.linear()
@@ -180,6 +192,8 @@ class Vault:
         parameters = parameters_for(scheme, parameter_set)
         self._keys.secret_key(parameters.name)  # a key file may be older than the set
         metric = _metric(metric, channels)
+        if embedder == embedders.SIFT:
+            _require_recognisable(parameters, metric)
         config = CollectionConfig(
             name=name,
             embedder=embedder,
@@ -356,6 +370,13 @@ def _metric(metric: linear.Metric | None, channels: str) -> linear.Metric:
     if metric is linear.Metric.SQUARED_COSINE and not channels:
         raise InvalidArgument(f"metric {metric} is of colour channels, want channels grey or rgb with it")
     return metric
+
+
+def _require_recognisable(parameters: Parameters, metric: linear.Metric) -> None:
+    """Refuses settings under which photos cannot be found by their keypoints."""
+    of_ring(parameters, "embedder sift")
+    if metric is not linear.Metric.COSINE:
+        raise InvalidArgument(f"metric {metric} with embedder sift, want cosine")
 
 
 def _of_size(size: int, dimension: int, embedder: str, channels: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,9 @@ from blindsight.trusted.keyholder.imaging import images
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
 from blindsight.workers import WorkerPool, in_order
+
+# Photos whose keypoints one call to a worker compares: some 60 ms.
+_COMPARED_AT_ONCE = 10
 
 
 class Crypto:
@@ -65,6 +68,18 @@ class Crypto:
         # Now its name is known to be one of ours.
         self._measured.embed.labels(embedder).observe(time.perf_counter() - started)
         return embedded
+
+    async def compare_keypoints(self, query: bytes, others: Sequence[bytes]) -> list[tasks.Agreement]:
+        """Compares packed keypoints with those of many photos, in their order.
+
+        Raises:
+            DataLoss: for bytes that are none.
+        """
+        parts = [others[at : at + _COMPARED_AT_ONCE] for at in range(0, len(others), _COMPARED_AT_ONCE)]
+        compared = await asyncio.gather(
+            *(self._pool.run(tasks.compare_keypoints, query, list(part)) for part in parts)
+        )
+        return [agreement for part in compared for agreement in part]
 
     async def encrypt_rows(
         self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int

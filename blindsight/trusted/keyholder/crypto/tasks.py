@@ -23,7 +23,8 @@ from blindsight.planes import Integers, PlaneLayout
 from blindsight.residues import CiphertextBlock, read_block, select
 from blindsight.trusted.keyholder import embedders, schemes
 from blindsight.trusted.keyholder.additive import AdditiveKey, packed
-from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted.keyholder.embedders.sift import Sift
+from blindsight.trusted.keyholder.imaging import drawing, images, keypoints
 from blindsight.trusted.keyholder.keyring.keys import KeySet
 from blindsight.trusted.keyholder.secrets import Secret
 from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
@@ -74,10 +75,17 @@ def warm() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A photo's vector and what it is."""
+    """A photo's vector and what it is.
+
+    Attributes:
+        keypoints: packed, of embedder sift; else empty.
+        remark: what of the photo a search will not find, for people; mostly empty.
+    """
 
     vector: npt.NDArray[np.float32]
     media_type: str
+    keypoints: bytes = b""
+    remark: str = ""
 
 
 def embed(embedder: str, dimension: int, channels: str, data: bytes) -> Embedded:
@@ -88,7 +96,58 @@ def embed(embedder: str, dimension: int, channels: str, data: bytes) -> Embedded
     """
     made = embedders.create(embedder, dimension, channels)
     image = images.decode(data, at_least=made.at_least)
-    return Embedded(made.embed(image), images.media_type(data))
+    media_type = images.media_type(data)
+    if not isinstance(made, Sift):
+        return Embedded(made.embed(image), media_type)
+    found = keypoints.find(image)
+    remark = f"no search will find it: {keypoints.too_few(found)}" if len(found) < keypoints.LEAST else ""
+    return Embedded(made.vector(found), media_type, keypoints.pack(found), remark)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two photos' keypoints agree; see `matching.Matches`."""
+
+    inliers: int
+    matches: int
+    verified: bool
+
+
+def compare_keypoints(query: bytes, others: list[bytes]) -> list[Agreement]:
+    """Compares packed keypoints with those of other photos.
+
+    Raises:
+        DataLoss: for bytes that are none.
+    """
+    first = keypoints.unpack(query)
+    made = [keypoints.compare(first, keypoints.unpack(other)) for other in others]
+    return [Agreement(one.inlier_count, len(one), one.verified) for one in made]
+
+
+def draw_keypoints(data: bytes) -> tuple[bytes, bytes]:
+    """A photo, and the photo with its keypoints: two JPEG files."""
+    picture = _bounded(data)
+    drawn = drawing.draw_keypoints(np.asarray(picture), keypoints.find(picture).features)
+    return drawing.jpeg(picture), drawing.jpeg(drawn)
+
+
+def draw_agreement(query: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """The other photo, and both side by side with their matches: two JPEG files.
+
+    Args:
+        query, other: a photo's file and its packed keypoints.
+    """
+    pictures = [_bounded(data) for data, _ in (query, other)]
+    found = [keypoints.unpack(packed) for _, packed in (query, other)]
+    first, second = (np.asarray(picture) for picture in pictures)
+    features = found[0].features, found[1].features
+    drawn = drawing.draw_matches(first, second, features, keypoints.compare(*found))
+    return drawing.jpeg(pictures[1]), drawing.jpeg(drawn)
+
+
+def _bounded(data: bytes) -> Image.Image:
+    """A photo as its keypoints were found in it."""
+    return keypoints.bounded(images.decode(data, at_least=Sift.at_least))
 
 
 def pixels(data: bytes, colours: images.Colours) -> images.Pixels:

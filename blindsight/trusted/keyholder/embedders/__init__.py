@@ -19,8 +19,9 @@ from blindsight.errors import InvalidArgument
 from blindsight.trusted.keyholder.embedders.descriptor import Descriptor
 from blindsight.trusted.keyholder.embedders.none import NoEmbedder
 from blindsight.trusted.keyholder.embedders.pixels import Channels, Pixels
+from blindsight.trusted.keyholder.embedders.sift import Sift
 
-__all__ = ["DEFAULT", "EMBEDDERS", "NONE", "Embedder", "create"]
+__all__ = ["DEFAULT", "EMBEDDERS", "NONE", "SIFT", "Embedder", "create"]
 
 
 class Embedder(Protocol):
@@ -53,6 +54,7 @@ EMBEDDERS: MappingProxyType[str, Callable[[int | None], Embedder]] = MappingProx
     {
         Descriptor.name: Descriptor,
         Pixels.name: Pixels,
+        Sift.name: Sift,
         NoEmbedder.name: NoEmbedder,
     }
 )
@@ -60,6 +62,7 @@ EMBEDDERS: MappingProxyType[str, Callable[[int | None], Embedder]] = MappingProx
 
 DEFAULT = Descriptor.name
 NONE = NoEmbedder.name
+SIFT = Sift.name
 
 
 def create(name: str, dimension: int | None = None, channels: str = "") -> Embedder:

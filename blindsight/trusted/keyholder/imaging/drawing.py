@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -85,6 +86,13 @@ def draw_keypoints(picture: Picture, features: Features) -> Image.Image:
         cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, 1, cv2.LINE_AA, _SHIFT)
         cv2.line(canvas, _fixed(centre), _fixed(hand), colour, 1, cv2.LINE_AA, _SHIFT)
     return _captioned(canvas, f"{len(features)} keypoints")
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """A file for people to look at."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def _scale(pictures: Sequence[Picture]) -> float:

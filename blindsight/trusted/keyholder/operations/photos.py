@@ -41,7 +41,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class PreparedPhoto:
-    """A photo that is ready to be stored, and what of it its planes do not hold."""
+    """A photo that is ready to be stored, and what of it its planes do not hold or a search will not find."""
 
     item: NewItem
     vector: Floats
@@ -110,13 +110,16 @@ async def prepare(
     cut, remark = (None, "") if halo is None else await _cut(crypto, collection, photo, halo)
     embedded = await crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
     metadata = ItemMetadata(item_id, photo.name, embedded.media_type, origin)
+    keypoints = embedded.keypoints
     item = NewItem(
         handle=handle,
         sealed_metadata=collection.seal_metadata(handle, metadata),
         sealed_original=await beside_loop(len(photo.data), collection.seal_original, handle, photo.data),
         planes=cut,
+        sealed_keypoints=collection.seal_keypoints(handle, keypoints) if keypoints else b"",
     )
-    return PreparedPhoto(item, embedded.vector.astype(np.float64), remark)
+    remarks = "; ".join(filter(None, [remark, embedded.remark]))
+    return PreparedPhoto(item, embedded.vector.astype(np.float64), remarks)
 
 
 async def _cut(crypto: Crypto, collection: OpenCollection, photo: Photo, halo: int) -> tuple[NewPlanes, str]:

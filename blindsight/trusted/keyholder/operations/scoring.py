@@ -32,6 +32,7 @@ class Timings:
     kernel: float = 0.0
     refresh: float = 0.0
     decrypt_busy: float = 0.0
+    match: float = 0.0
     scanned_bytes: int = 0
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from blindsight.columns import CollectionLayout, Floats
 from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
 from blindsight.parameters import AdditiveSet
+from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.crypto import tasks
 from blindsight.trusted.keyholder.crypto.pool import Crypto
@@ -42,6 +43,22 @@ class Hit:
     score: float
     name: str
     channels: tuple[float, ...] = ()
+    agreement: tasks.Agreement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Pictures of a match, JPEG files.
+
+    Attributes:
+        rank: of the match, from 1; 0 is the query.
+        photo: made smaller.
+        drawn: beside the query, with all that they have in common; the query alone has its keypoints.
+    """
+
+    rank: int
+    photo: bytes
+    drawn: bytes
 
 
 @dataclass(slots=True)
@@ -102,6 +119,20 @@ class Search:
         self.timings = Timings()
         pending = PENDING_RESULTS * crypto.processes
         self._scoring = Scoring(vault, evaluator, collection, pending, self.timings)
+
+    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | Drawing]:
+        """Matches of a photo, best first.
+
+        Raises:
+            InvalidImage: when it is none.
+            InvalidArgument: when the collection takes vectors only.
+            Unavailable: when the evaluator or storage is gone.
+        """
+        started = time.perf_counter()
+        embedded = await embed_query(self._crypto, self._collection, data)
+        self.timings.embed = time.perf_counter() - started
+        async for hits in self.run(embedded.vector[None].astype(np.float64)):
+            yield hits
 
     async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
         """Matches of each query, best first.
@@ -213,6 +244,19 @@ class Search:
             _Match(handles[index].tobytes(), float(scores[index]), parts[index])
             for index in self._best(scores, higher=higher)
         ]
+
+
+async def embed_query(crypto: Crypto, collection: OpenCollection, data: bytes) -> tasks.Embedded:
+    """A photo as it is compared with those of a collection.
+
+    Raises:
+        InvalidImage: when it is none.
+        InvalidArgument: when the collection takes vectors only.
+    """
+    config = collection.config
+    if config.embedder == embedders.NONE:
+        raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
+    return await crypto.embed(config.embedder, config.dimension, config.channels, data)
 
 
 def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:

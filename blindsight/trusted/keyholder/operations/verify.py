@@ -103,6 +103,19 @@ def choose_threshold(given: float | None, metric: Metric, embedder: str) -> Thre
     return Threshold(2 * PHOTO_COSINE if euclidean else PHOTO_COSINE, f"default for photos, {embedder}")
 
 
+def require_vectors_that_tell(embedder: str) -> None:
+    """Refuses the embedder whose vectors only choose candidates.
+
+    Raises:
+        InvalidArgument: with what compares keypoints.
+    """
+    if embedder == embedders.SIFT:
+        raise InvalidArgument(
+            "embedder sift has no distance to verify by, want descriptor or pixels; "
+            "`match` compares the keypoints of two photos, `search` those of a collection"
+        )
+
+
 def require_distance(metric: Metric, what: str) -> None:
     """Refuses a metric that is no distance.
 
@@ -192,6 +205,7 @@ class Verify:
             Unavailable: when the evaluator or storage is gone.
         """
         config = collection.config
+        require_vectors_that_tell(config.embedder)
         require_distance(config.metric, f"collection {config.name!r} has")
         parameters = _hiding(collection.parameters, f"collection {config.name!r} has")
         chosen = choose_threshold(threshold, config.metric, config.embedder)
@@ -288,6 +302,7 @@ def _embedder(wanted: str, inputs: Sequence[Input]) -> str:
         return embedders.NONE
     if wanted == embedders.NONE:
         raise InvalidArgument("embedder 'none' takes vectors only, got photos")
+    require_vectors_that_tell(wanted)
     return wanted or embedders.DEFAULT
 
 

@@ -30,6 +30,7 @@ PAGE = 1000
 _ITEM_MESSAGE_BYTES = 512 << 10
 _MAX_BLOCK_BYTES = 1 << 30
 _MAX_ORIGINAL_BYTES = 128 << 20
+_MAX_KEYPOINTS_BYTES = 1 << 20
 # Items a message: each costs a handle, a digest and a little framing beside its metadata.
 _ITEM_FRAMING_BYTES = 80
 # Longer than storage lets anybody wait for a turn.
@@ -280,6 +281,32 @@ class StorageClient:
             raise DataLoss("storage sent no original")
         return receiver.finish()
 
+    async def read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Sealed keypoints of items by handle; those that are not there or have none are left out.
+
+        Raises:
+            DataLoss: when storage's bytes are not what was written.
+        """
+        return await self._peer.call(lambda: self._read_keypoints(collection_id, handles))
+
+    async def _read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
+        request = storage_pb2.ReadAttachmentsRequest(collection_id=collection_id, handles=handles)
+        found: dict[bytes, bytes] = {}
+        handle, receiver = b"", None
+        async for response in self._stub.ReadAttachments(request, metadata=metadata()):
+            if response.WhichOneof("part") == "header":
+                handle, header = response.header.handle, response.header
+                if handle not in handles or handle in found:
+                    raise DataLoss("storage sent keypoints of an item that was not asked for")
+                receiver = streams.Receiver(
+                    header.size_bytes, header.sha256, limit_bytes=_MAX_KEYPOINTS_BYTES, what="keypoints"
+                )
+            elif receiver is not None:
+                receiver.add(response.chunk)
+                if receiver.complete:
+                    found[handle] = receiver.finish()
+        return found
+
     async def read_planes(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
     ) -> AsyncGenerator[PlaneLayout | bytes, None]:
@@ -394,7 +421,7 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems
     size = 0
     for item in items:
         size += len(item.sealed_metadata) + _ITEM_FRAMING_BYTES
-        original = item.sealed_original
+        original, keypoints = item.sealed_original, item.sealed_keypoints
         group.append(
             storage_pb2.AppendItem(
                 handle=item.handle,
@@ -402,6 +429,8 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems
                 original_size_bytes=len(original),
                 original_sha256=streams.digest(original) if original else b"",
                 planes=_planes(item.planes.layout) if item.planes is not None else None,
+                attachment_size_bytes=len(keypoints),
+                attachment_sha256=streams.digest(keypoints) if keypoints else b"",
             )
         )
         if size > _ITEM_MESSAGE_BYTES:
@@ -434,14 +463,15 @@ class _Parts:
         self.error: BlindsightError | None = None
 
     async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
-        """The header, items, block, originals, and the planes as they are encrypted."""
+        """The header, items, block, originals, keypoints, and the planes as they are encrypted."""
         yield storage_pb2.AppendRequest(header=self._header)
         if not await self._wanted():
             return
         for message in await asyncio.to_thread(lambda: list(_item_messages(self._items))):
             yield storage_pb2.AppendRequest(items=message)
         originals = (item.sealed_original for item in self._items)
-        for chunk in streams.joined_chunks((self._block, *originals)):
+        keypoints = (item.sealed_keypoints for item in self._items)
+        for chunk in streams.joined_chunks((self._block, *originals, *keypoints)):
             yield storage_pb2.AppendRequest(chunk=chunk)
         try:
             async for piece in self._pieces():

@@ -10,7 +10,7 @@ from blindsight.columns import Floats
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.trusted.keyholder.operations.scoring import Timings
-from blindsight.trusted.keyholder.operations.search import MAX_QUERIES, Hit
+from blindsight.trusted.keyholder.operations.search import MAX_QUERIES, Drawing, Hit
 from blindsight.trusted.keyholder.wire.inputs import matrix, receiver_of
 
 
@@ -45,11 +45,19 @@ async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.Search
 
 
 def _hit(hit: Hit) -> pb.Hit:
-    return pb.Hit(id=hit.id, score=hit.score, name=hit.name, channels=hit.channels)
+    message = pb.Hit(id=hit.id, score=hit.score, name=hit.name, channels=hit.channels)
+    if (made := hit.agreement) is not None:
+        message.keypoints.CopyFrom(
+            pb.KeypointAgreement(inliers=made.inliers, matches=made.matches, verified=made.verified)
+        )
+    return message
 
 
-def hits(found: list[Hit]) -> pb.SearchResponse:
-    """The matches of one query."""
+def answer(found: list[Hit] | Drawing) -> pb.SearchResponse:
+    """The matches of one query, or pictures of one of them."""
+    if isinstance(found, Drawing):
+        drawing = pb.Drawing(rank=found.rank, photo=found.photo, drawn=found.drawn)
+        return pb.SearchResponse(drawing=drawing)
     return pb.SearchResponse(hits=pb.Hits(hits=[_hit(hit) for hit in found]))
 
 
@@ -68,5 +76,6 @@ def timings(spent: Timings, *, query_visible_to_server: bool) -> pb.SearchRespon
             refresh_seconds=spent.refresh,
             decrypt_busy_seconds=spent.decrypt_busy,
             scanned_bytes=spent.scanned_bytes,
+            match_seconds=spent.match,
         ),
     )

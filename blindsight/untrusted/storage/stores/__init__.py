@@ -13,6 +13,7 @@ from blindsight.untrusted.storage.records import (
     Append,
     Appended,
     AppendHeader,
+    AttachmentRecord,
     BatchRecord,
     CollectionRecord,
     Deleted,
@@ -121,6 +122,11 @@ class Store(Protocol):
             NotFound: also when the item is unknown or has no original.
         """
 
+    def read_attachments(
+        self, collection_id: bytes, handles: Sequence[bytes]
+    ) -> Generator[AttachmentRecord | bytes, None, None]:
+        """Items' sealed attachments, each followed by its chunks; items without one are left out."""
+
     def read_planes(
         self, collection_id: bytes, handle: bytes
     ) -> Generator[PlanesRecord | PieceRecord | bytes, None, None]:
@@ -131,7 +137,7 @@ class Store(Protocol):
         """
 
     def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
-        """Makes live items tombstones; `sweep` then frees the bytes of their originals and planes."""
+        """Makes live items tombstones; `sweep` then frees the bytes of what they had."""
 
     def sweep(self) -> bool:
         """Frees some of the bytes that nothing refers to any more; true while there are more.

@@ -18,6 +18,7 @@ from blindsight.untrusted.storage.records import (
     Append,
     Appended,
     AppendHeader,
+    AttachmentRecord,
     BatchRecord,
     CollectionRecord,
     Deleted,
@@ -30,7 +31,7 @@ from blindsight.untrusted.storage.records import (
     StoredItem,
     StoreStatus,
 )
-from blindsight.untrusted.storage.stores.sqlite import appends, deletions, planes, reads
+from blindsight.untrusted.storage.stores.sqlite import appends, attachments, deletions, planes, reads
 from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION, Connections
 from blindsight.untrusted.storage.stores.sqlite.rows import (
     COLLECTION_FIELDS,
@@ -133,6 +134,12 @@ class SqliteStore:
     ) -> Generator[OriginalRecord | bytes, None, None]:
         with self._connections.snapshot() as db:
             yield from reads.read_original(db, collection_id, handle)
+
+    def read_attachments(
+        self, collection_id: bytes, handles: Sequence[bytes]
+    ) -> Generator[AttachmentRecord | bytes, None, None]:
+        with self._connections.snapshot() as db:
+            yield from attachments.read(db, collection_id, handles)
 
     def read_planes(
         self, collection_id: bytes, handle: bytes

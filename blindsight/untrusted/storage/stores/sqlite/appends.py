@@ -19,7 +19,7 @@ from blindsight.untrusted.storage.records import (
     BatchRecord,
     SegmentId,
 )
-from blindsight.untrusted.storage.stores.sqlite import planes
+from blindsight.untrusted.storage.stores.sqlite import attachments, planes
 from blindsight.untrusted.storage.stores.sqlite.rows import (
     Row,
     batch_digest,
@@ -80,6 +80,7 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
         _store_batch(db, number, sequence, header.segment, batch)
         _store_live(db, number, sequence, batch.items, contents)
         grown += header.block_size_bytes + plane_bytes
+        grown += attachments.store(db, batch.items, contents, batch.attachments)
     insert(db, "appends", [(number, header.batch_id, answer.sequence, answer.epoch)])
     added = len(batch.items) - len(moved)
     with_planes = sum(item.planes is not None for item in batch.items)
@@ -128,8 +129,14 @@ def _require_nothing_lost(moved: dict[bytes, int | None], items: Sequence[Append
     if lost:
         raise InvalidArgument(f"retires: {lost} live items of the retired segments are not in the batch")
     for position, item in enumerate(items):
-        if item.handle in moved and (item.sealed_metadata or item.original_size_bytes or item.planes):
+        if item.handle in moved and _brings(item):
             raise InvalidArgument(f"item {position} moves and keeps what it has, want its handle alone")
+
+
+def _brings(item: AppendItem) -> bool:
+    """Whether it has more than its handle."""
+    sealed = item.sealed_metadata or item.original_size_bytes or item.attachment_size_bytes
+    return bool(sealed or item.planes)
 
 
 def _take_slots(db: sqlite3.Connection, collection: int, segment: SegmentId, header: AppendHeader) -> None:
@@ -181,7 +188,7 @@ def _store_contents(
     rows: list[tuple[object, ...]] = []
     taken = 0
     for item, original in zip(batch.items, batch.originals, strict=True):
-        if not item.sealed_metadata and not original and item.planes is None:
+        if not _brings(item):
             contents.append(moved.get(item.handle))
             continue
         number += 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.sqlite import translated
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # From here on a database is brought up to date when it is opened, by `schema_2.sql` and so on.
 OLDEST_VERSION = 1
 # Measured with blocks of 4.2 MB beside a million items: larger pages write the index of random

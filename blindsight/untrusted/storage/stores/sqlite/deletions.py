@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from blindsight.errors import DataLoss
 from blindsight.untrusted.storage.records import ID_BYTES, NO_HANDLE, Deleted
-from blindsight.untrusted.storage.stores.sqlite import planes
+from blindsight.untrusted.storage.stores.sqlite import attachments, planes
 from blindsight.untrusted.storage.stores.sqlite.rows import (
     Row,
     batch_digest,
@@ -26,6 +26,8 @@ _DOOMED = "SELECT content FROM live WHERE collection = :number AND content IS NO
 _DELETE_COLLECTION = (
     "INSERT INTO garbage SELECT block FROM batches WHERE collection = :number",
     f"INSERT INTO garbage SELECT original FROM contents WHERE original NOT NULL AND number IN ({_DOOMED})",  # noqa: S608
+    f"INSERT INTO garbage SELECT blob FROM attachments WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"DELETE FROM attachments WHERE content IN ({_DOOMED})",  # noqa: S608
     f"INSERT INTO garbage SELECT blob FROM plane_pieces WHERE content IN ({_DOOMED})",  # noqa: S608
     f"DELETE FROM plane_pieces WHERE content IN ({_DOOMED})",  # noqa: S608
     f"DELETE FROM planes WHERE content IN ({_DOOMED})",  # noqa: S608
@@ -95,8 +97,10 @@ def _drop_contents(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
     originals = [(row["original"],) for row in rows if row["original"] is not None]
     insert(db, "garbage", originals)
     planes.drop(db, [row["content"] for row in rows if row["plane_bytes"] is not None])
+    freed = attachments.drop(db, [row["content"] for row in rows])
     db.executemany("DELETE FROM contents WHERE number = ?", [(row["content"],) for row in rows])
-    return sum(row["length"] + row["original_size_bytes"] for row in rows)
+    sizes: list[int] = [row["length"] + row["original_size_bytes"] for row in rows]
+    return freed + sum(sizes)
 
 
 def sweep(db: sqlite3.Connection) -> bool:

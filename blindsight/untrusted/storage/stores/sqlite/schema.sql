@@ -73,6 +73,14 @@ CREATE TABLE contents (
   original_sha256 BLOB
 );
 
+-- A second sealed thing of an item.
+CREATE TABLE attachments (
+  content INTEGER PRIMARY KEY REFERENCES contents (number),
+  blob INTEGER NOT NULL, -- in blobs
+  size_bytes INTEGER NOT NULL,
+  sha256 BLOB NOT NULL
+);
+
 -- Encrypted pixel planes of an item; the row's own digest binds the geometry to the pieces.
 CREATE TABLE planes (
   content INTEGER PRIMARY KEY REFERENCES contents (number),

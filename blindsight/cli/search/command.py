@@ -14,9 +14,9 @@ from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from blindsight.client import Collection, SearchAnswer, SearchTimings
+    from blindsight.client import Collection, Hit, SearchAnswer, SearchTimings
 
-_STAGES = ("embed", "encrypt", "score", "decrypt", "rank")
+_STAGES = ("embed", "encrypt", "score", "decrypt", "rank", "match")
 
 
 def search(
@@ -35,6 +35,14 @@ def search(
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the matching photos there.", show_default=False)
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Pictures of the matching keypoints, and a page: collections of embedder sift.",
+            show_default=False,
+        ),
+    ] = None,
     visible: Annotated[
         bool,
         typer.Option(
@@ -47,30 +55,35 @@ def search(
 ) -> None:
     """Find the photos that are most like IMAGE, or the best matches of vectors.
 
+    A collection of embedder sift finds photos that show the same thing, however it is turned, cut or lit.
     The server sees neither; only of a collection of scheme paillier it sees the numbers of the query, and
     --query-visible-to-server agrees to that.
     """
     asked: dict[str, Any] = {"threshold": threshold, "query_visible_to_server": visible}
+    if report is not None:
+        files.make_folder(report)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         with output.spinner(f"searching {output.printable(name)}"):
             if image is not None and vector is None:
-                answer = collection.search(image, k, **asked)
-            elif vector is not None and image is None:
+                answer = collection.search(image, k, draw=report is not None, **asked)
+            elif vector is not None and image is None and report is None:
                 answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
             else:
-                raise InvalidArgument("want either IMAGE or --vector FILE.npy")
+                raise InvalidArgument("want either IMAGE or --vector FILE.npy; --report takes an IMAGE")
         if save is not None:
             _save(collection, answer, save)
+    page = None if report is None else _report(report, name, answer)
     if as_json:
-        output.document(as_document(answer))
+        output.document(as_document(answer, page))
     else:
-        _show(answer)
+        _show(answer, page)
 
 
-def as_document(answer: SearchAnswer) -> dict[str, object]:
+def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, object]:
     """What --json prints."""
     return {
+        "report": str(page) if page is not None else None,
         "query_visible_to_server": answer.query_visible_to_server,
         "results": [[asdict(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
@@ -92,12 +105,20 @@ def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
                 meter.update(done)
 
 
-def _show(answer: SearchAnswer) -> None:
+def _report(folder: Path, collection: str, answer: SearchAnswer) -> Path:
+    from blindsight.cli.search import report  # most searches do without it
+
+    return report.write(folder, collection, answer)
+
+
+def _show(answer: SearchAnswer, page: Path | None) -> None:
     batch = len(answer.results) > 1
     columns = ["query"] if batch else []
     by_channel = any(hit.channels for hits in answer.results for hit in hits)
+    by_keypoint = any(hit.keypoints for hits in answer.results for hit in hits)
     parts = ["channels"] if by_channel else []
-    right = ("query", "rank", "score", "channels")
+    parts += ["inliers", "matches", "verified"] if by_keypoint else []
+    right = ("query", "rank", "score", "channels", "inliers", "matches")
     found = output.table(*columns, "rank", "score", *parts, "id", "name", right=right)
     for number, hits in enumerate(answer.results):
         for rank, hit in enumerate(hits, 1):
@@ -105,6 +126,7 @@ def _show(answer: SearchAnswer) -> None:
             style = "bold green" if rank == 1 else ""
             score = Text(f"{hit.score:.4f}", style=style)
             values = [" ".join(f"{value:.4f}" for value in hit.channels)] if by_channel else []
+            values += _common(hit) if by_keypoint else []
             found.add_row(
                 *first, str(rank), score, *values, hit.id, Text(output.printable(hit.name), style=style)
             )
@@ -114,7 +136,14 @@ def _show(answer: SearchAnswer) -> None:
         output.answer("No matches.")
     if answer.query_visible_to_server:
         output.answer("The server saw the numbers of the query.")
+    if page is not None:
+        output.answer(f"Report: {page}")
     output.show(_latency(answer.timings))
+
+
+def _common(hit: Hit) -> list[str]:
+    made = hit.keypoints
+    return [str(made.inliers), str(made.matches), "yes" if made.verified else "no"] if made else [""] * 3
 
 
 def _latency(timings: SearchTimings) -> Text:

@@ -1,0 +1,1 @@
+"""`blindsight search`, and its page."""
