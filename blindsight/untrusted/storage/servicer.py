@@ -10,10 +10,11 @@ import grpc.aio
 import psutil
 
 from blindsight import __version__
+from blindsight.budget import ByteBudget
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.untrusted.storage import checks, wire
-from blindsight.untrusted.storage.appends import Appends, ByteBudget
+from blindsight.untrusted.storage.appends import Appends
 from blindsight.untrusted.storage.settings import StorageSettings
 from blindsight.untrusted.storage.stores import Store
 from blindsight.untrusted.storage.sweeper import Sweeper
@@ -37,7 +38,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self._store = store
         self._threads = threads
         self._sweeper = sweeper
-        budget = ByteBudget(settings.receive_bytes)
+        budget = ByteBudget(settings.receive_bytes, "an append")
         self._appends = Appends(store, threads, sweeper, budget, settings.stall_seconds)
 
     def register(self, server: grpc.aio.Server) -> None:
