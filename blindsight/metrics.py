@@ -326,6 +326,25 @@ IMAGING_SECONDS = Histogram(
     registry=KEYHOLDER,
 )
 
+IMAGING_LIMIT_BYTES = Reading(
+    GaugeMetricFamily,
+    "blindsight_keyholder_imaging_limit_bytes",
+    "Memory of all image processing at once.",
+    registry=KEYHOLDER,
+)
+IMAGING_HELD_BYTES = Reading(
+    GaugeMetricFamily,
+    "blindsight_keyholder_imaging_held_bytes",
+    "Memory that running jobs of image processing may take, by estimates.",
+    registry=KEYHOLDER,
+)
+IMAGING_WAITING_JOBS = Reading(
+    GaugeMetricFamily,
+    "blindsight_keyholder_imaging_waiting_jobs",
+    "Jobs of image processing that wait for memory.",
+    registry=KEYHOLDER,
+)
+
 
 def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
     """Serves /metrics: a service's own metrics and what all share; metrics_port 0 means not at all."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
 # Of glibc's <malloc.h>; what is larger than the first is the kernel's affair, and glibc takes no larger one.
 _M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 32 << 20
 _M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 64 << 20
+# Of a control group: the limit's name under version 2, and under version 1.
+_LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
 
 
 def _family() -> Iterator[psutil.Process]:
@@ -52,3 +55,34 @@ def cpu_seconds() -> float:
             continue
         total += times.user + times.system
     return float(total)
+
+
+def memory_limit_bytes(groups: Path = Path("/proc/self/cgroup"), tree: Path = Path("/sys/fs/cgroup")) -> int:
+    """What this process may have: the machine's memory, or less where a container's limit says so.
+
+    Args:
+        groups: the control groups of the process, as the kernel lists them.
+        tree: where their files are.
+    """
+    limits = [psutil.virtual_memory().total]
+    for folder in _group_folders(groups, tree):
+        for name in _LIMIT_FILES:
+            try:
+                limits.append(int((folder / name).read_text()))
+            except (OSError, ValueError):
+                continue  # no such file, or "max"
+    return int(min(limits))
+
+
+def _group_folders(groups: Path, tree: Path) -> Iterator[Path]:
+    """Folders of a process's control groups and of those around them, the tree itself included."""
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", maxsplit=2)
+        top = tree / controllers  # version 2 names none
+        folder = top / path.lstrip("/")
+        yield folder
+        yield from (parent for parent in folder.parents if parent.is_relative_to(top))

@@ -361,6 +361,20 @@ OVERVIEW: Rows = {
             ),
             about="Worker processes are started again when one died; the calls are repeated.",
         ),
+        lines(
+            "Memory of image processing",
+            ("blindsight_keyholder_imaging_held_bytes", "of running jobs"),
+            ("blindsight_keyholder_imaging_limit_bytes", "limit"),
+            unit="bytes",
+            width=12,
+            about="By estimates, before a job begins; what finds too little left waits.",
+        ),
+        lines(
+            "Image processing that waits",
+            ("blindsight_keyholder_imaging_waiting_jobs", "jobs"),
+            width=12,
+            about="For memory; more than 16 are refused.",
+        ),
     ],
 }
 

@@ -35,6 +35,7 @@ KeyBits = Annotated[
     typer.Option("--bits", help="Size of a key of paillier.", min=1, show_default=False),
 ]
 _WHAT = {
+    "wait": "waiting for memory",
     "keygen": "making a key",
     "encrypt": "encrypting",
     "compute": "computing",

@@ -61,6 +61,7 @@ _STAGES: dict[int, ImagingStage] = {
     pb.IMAGING_STAGE_COMPUTE: "compute",
     pb.IMAGING_STAGE_DECRYPT: "decrypt",
     pb.IMAGING_STAGE_FINISH: "finish",
+    pb.IMAGING_STAGE_WAIT: "wait",
 }
 _KINDS: dict[int, tuple[PictureKind, str]] = {
     pb.PICTURE_KIND_PIXELS: ("pixels", "u1"),

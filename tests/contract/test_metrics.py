@@ -15,7 +15,7 @@ KINDS = (MetricWrapperBase, metrics.Reading)
 CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, KINDS)}
 OURS = re.compile(
     r"blindsight_((keyholder|evaluator|storage|worker)_)?([a-z]+_)*"
-    r"(seconds|bytes|items|restarts|collections|segments|evictions|errors)(_total)?"
+    r"(seconds|bytes|items|jobs|restarts|collections|segments|evictions|errors)(_total)?"
 )
 COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds", "grpc_server_in_flight"}
 REGISTRIES = {

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import zstandard
-from support.canaries import Needles, contents, floats, picture, spelled, windows
+from support.canaries import Needles, contents, floats, key_material, picture, spelled
 from support.photos import encoded, photo
 from support.services import Services
 from support.tap import Tap
@@ -25,8 +24,6 @@ from blindsight.parameters import CKKS_4096
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.imaging import images
 from blindsight.trusted.keyholder.keyring import keyfile, passphrase
-from blindsight.trusted.keyholder.keyring.keys import KeySet
-from blindsight.trusted.keyholder.secrets import Secret
 
 UNTRUSTED = ("storage", "evaluator")
 CLIENT = "client to keyholder"
@@ -123,7 +120,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         taps[CLIENT] = Tap(services.address())
         secret = passphrase.from_file(services.folder / "keyholder.passphrase")
         key_set = keyfile.read(services.folder / "keyholder" / "keys.bsky", secret)
-        made = Run(services.folder, taps, key_set.key_id, _secrets(key_set, secret), _canaries())
+        made = Run(
+            services.folder, taps, key_set.key_id, key_material(key_set, secret, CKKS_4096), _canaries()
+        )
         with blindsight.connect(taps[CLIENT].address) as vault:
             _session(vault, made)
         made.look(services)
@@ -218,30 +217,6 @@ def _canaries() -> dict[str, list[bytes]]:
         **{
             name: [form for text in group for form in spelled(text.encode())] for name, group in texts.items()
         },
-    }
-
-
-def _secrets(key_set: KeySet, secret: Secret) -> dict[str, list[bytes]]:
-    serialised = key_set.secret_key(CKKS_4096.name).reveal_secret()
-    header, public = 16, 100  # SEAL's header; what a key begins with is the same for all keys
-    plain = zstandard.ZstdDecompressor().decompressobj().decompress(serialised[header:])
-    moduli = [*CKKS_4096.primes, CKKS_4096.special_prime]
-    residues = np.frombuffer(plain[-8 * len(moduli) * CKKS_4096.ring_degree :], "<u8").reshape(
-        len(moduli), -1
-    )
-    assert (residues < np.array(moduli)[:, None]).all()
-    assert residues.any(axis=1).all()
-    forms = {
-        "the secret key": [serialised[public:], plain[public:], residues.astype("<u4").tobytes()],
-        "the master key": [key_set.master.reveal_secret()],
-        "a key for names or settings": [
-            key_set.subkey(purpose).reveal_secret() for purpose in ("names", "settings")
-        ],
-        "the passphrase": [secret.reveal_secret()],
-    }
-    return {
-        name: [window for form in every for text in spelled(form) for window in windows(text)]
-        for name, every in forms.items()
     }
 
 

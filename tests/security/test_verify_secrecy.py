@@ -1,11 +1,10 @@
 """Verify from both sides: what the evaluator is given is noise to it, and bad streams do no harm."""
 
-from concurrent import futures
-
 import grpc
 import numpy as np
 import pytest
 from support.photos import jpeg
+from support.relay import Relay
 from support.services import Services
 from support.storage import refusal
 
@@ -24,32 +23,8 @@ A, B = np.random.default_rng(3).normal(size=(2, 128)).astype(np.float32)
 PAIRS = {name: parameters.scheme.name.lower() for name, parameters in PARAMETER_SETS.items()}
 
 
-class Recorder(grpc.GenericRpcHandler):
-    """An evaluator's door: passes every unary call on and keeps it."""
-
-    def __init__(self, address: str) -> None:
-        self.calls = []
-        self._channel = grpc.insecure_channel(address)
-        self._server = grpc.server(futures.ThreadPoolExecutor(2))
-        self._server.add_generic_rpc_handlers((self,))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def service(self, call):
-        def passed_on(request, context):
-            answer = self._channel.unary_unary(call.method)(request, timeout=30)
-            self.calls.append((call.method, request, answer))
-            return answer
-
-        return grpc.unary_unary_rpc_method_handler(passed_on)
-
-    def close(self) -> None:
-        self._server.stop(None).wait()
-        self._channel.close()
-
-
 @pytest.fixture(scope="module")
-def recorders():
+def relays():
     made = []
     yield made
     for one in made:
@@ -57,12 +32,12 @@ def recorders():
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory, recorders):
+def services(tmp_path_factory, relays):
     def way(_, server, address):
         if server != "evaluator":
             return address
-        recorders.append(Recorder(address))
-        return recorders[-1].address
+        relays.append(Relay(address))
+        return relays[-1].address
 
     running = Services(tmp_path_factory.mktemp("secrecy"), way=way)
     try:
@@ -77,17 +52,22 @@ def vault(services):
         yield connected
 
 
+def compared(relays):
+    """Calls that multiplied a row by a query."""
+    method = "/blindsight.evaluator.v1.EvaluatorService/Compare"
+    return [call for relay in relays for call in relay.calls if call.method == method]
+
+
 @pytest.fixture(scope="module", params=PAIRS)
-def seen(request, vault, recorders, services):
+def seen(request, vault, relays, services):
     """Parameter set, all that the evaluator got and gave of one verification, and the owner's own keys."""
     name = request.param
     vault.verify(A, B, scheme=PAIRS[name], parameter_set=name)
-    ((method, got, gave),) = [call for recorder in recorders for call in recorder.calls][-1:]
-    assert method == "/blindsight.evaluator.v1.EvaluatorService/Compare"
+    call = compared(relays)[-1]
     secret = passphrase.from_file(services.folder / "keyholder.passphrase")
     owners = keyfile.read(services.folder / "keyholder" / "keys.bsky", secret)
-    given = evaluator_pb.CompareRequest.FromString(got)
-    answered = evaluator_pb.CompareResponse.FromString(gave)
+    given = evaluator_pb.CompareRequest.FromString(call.asked[0])
+    answered = evaluator_pb.CompareResponse.FromString(call.answered[0])
     return PARAMETER_SETS[name], given, answered, owners
 
 
@@ -133,12 +113,10 @@ def test_to_any_other_key_they_are_noise_over_the_whole_range(seen):
             assert abs(np.corrcoef(values[:128], vector)[0, 1]) < 0.45
 
 
-def test_the_same_pair_looks_different_every_time(vault, recorders):
-    (recorder,) = recorders
+def test_the_same_pair_looks_different_every_time(vault, relays):
     for _ in range(2):
         vault.verify(A, A)
-    (_, first, _), (_, second, _) = recorder.calls[-2:]
-    given = [evaluator_pb.CompareRequest.FromString(one) for one in (first, second)]
+    given = [evaluator_pb.CompareRequest.FromString(call.asked[0]) for call in compared(relays)[-2:]]
     blocks = [block for one in given for block in (one.gallery, one.query)]
     residues = [np.frombuffer(block[HEADER.size : -SEED_BYTES], "<u4") for block in blocks]
     for index, one in enumerate(residues):

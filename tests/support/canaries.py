@@ -8,7 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import zstandard
 from PIL import Image
+
+from blindsight.parameters import ParameterSet
+from blindsight.trusted.keyholder.keyring.keys import KeySet
+from blindsight.trusted.keyholder.secrets import Secret
 
 # So many bytes of a secret in a row are no accident: by chance one place in 2^192 looks like them.
 WINDOW = 24
@@ -52,6 +57,42 @@ def spelled(value: bytes) -> list[bytes]:
     """A value as text may hold it: as it is, in hexadecimal, in base64 at each of its three alignments."""
     shifted = [base64.b64encode(bytes(shift) + value)[4 * (shift > 0) : -4] for shift in range(3)]
     return [value, value.hex().encode(), *shifted]
+
+
+def key_material(key_set: KeySet, passphrase: Secret, parameters: ParameterSet) -> dict[str, list[bytes]]:
+    """The secret key of a parameter set in every form that it has, and what seals all else."""
+    serialised = key_set.secret_key(parameters.name).reveal_secret()
+    header, public = 16, 100  # SEAL's header; what a key begins with is the same for all keys
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(serialised[header:])
+    moduli = [*parameters.primes, parameters.special_prime]
+    residues = np.frombuffer(plain[-8 * len(moduli) * parameters.ring_degree :], "<u8").reshape(
+        len(moduli), -1
+    )
+    assert (residues < np.array(moduli)[:, None]).all()
+    assert residues.any(axis=1).all()
+    forms = {
+        "the secret key": [serialised[public:], plain[public:], residues.astype("<u4").tobytes()],
+        "the master key": [key_set.master.reveal_secret()],
+        "a key for names or settings": [
+            key_set.subkey(purpose).reveal_secret() for purpose in ("names", "settings")
+        ],
+        "the passphrase": [passphrase.reveal_secret()],
+    }
+    return {
+        name: [window for form in every for text in spelled(form) for window in windows(text)]
+        for name, every in forms.items()
+    }
+
+
+def factor_of(modulus: int, data: bytes) -> bool:
+    """Whether a factor of a modulus of two equal primes stands anywhere in data, in either order of bytes."""
+    size = modulus.bit_length() // 16
+    for place in range(len(data) - size + 1):
+        for order in ("little", "big"):
+            candidate = int.from_bytes(data[place : place + size], order)
+            if candidate > 1 and modulus % candidate == 0:
+                return True
+    return False
 
 
 class Needles:

@@ -66,7 +66,13 @@ async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
     storage = StorageClient(settings.storage_address, *settings.connection)
     evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
     keyholder = Keyholder(
-        opened, storage, evaluator, settings.workers, settings.data, settings.combine_seconds
+        opened,
+        storage,
+        evaluator,
+        settings.workers,
+        settings.data,
+        settings.combine_seconds,
+        settings.imaging_bytes,
     )
     try:
         if settings.queue_url:

@@ -62,6 +62,7 @@ class Keyholder:
         workers: processes that encrypt, decrypt and embed.
         folder: where the key file is; its size is part of the status.
         combine_seconds: the longest weighted sum.
+        imaging_bytes: memory of all image processing at once.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Keyholder:
         workers: int,
         folder: Path,
         combine_seconds: float,
+        imaging_bytes: int,
     ) -> None:
         self.keys = keys
         self._folder = folder
@@ -84,7 +86,7 @@ class Keyholder:
         self._planes = Planes(storage, self._crypto)
         self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
         self.processing = Processing(
-            keys.key_id, self.vault, self._planes, evaluator, self._crypto, self.combinations
+            keys.key_id, self.vault, self._planes, evaluator, self._crypto, self.combinations, imaging_bytes
         )
         self._background: dict[str, asyncio.Task[None]] = {}
         self._bulk: BulkIngest | None = None

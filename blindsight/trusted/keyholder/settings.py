@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from blindsight import processes
 from blindsight.config import ServiceSettings
 from blindsight.trusted.keyholder.jobs.settings import QueueSettings
 from blindsight.workers import cores
@@ -20,6 +21,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
         passphrase_file: opens the key file.
         create_keys: make a key file where there is none.
         combine_seconds: a weighted sum that would take longer, by an estimate, is refused.
+        imaging_bytes: memory of all image processing at once, by estimates; jobs wait for their part of it.
         keep_jobs_days: bulk ingests that ended so long ago are forgotten, see `jobs.retention`; 0 keeps them.
         workers: processes that encrypt, decrypt and embed.
     """
@@ -31,6 +33,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     passphrase_file: Path
     create_keys: bool = False
     combine_seconds: float = Field(default=1800.0, gt=0)
+    imaging_bytes: int = Field(default_factory=lambda: processes.memory_limit_bytes() // 2, ge=1)
     keep_jobs_days: float = Field(default=30.0, ge=0)
     workers: int = Field(default_factory=cores, ge=1)
 

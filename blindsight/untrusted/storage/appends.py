@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 
 from blindsight import metrics
+from blindsight.budget import ByteBudget
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.streams import Receiver
 from blindsight.untrusted.storage import checks
@@ -30,30 +30,6 @@ _AT_A_TIME = 16
 _UPLOAD_BYTES = 16
 
 AppendPart = AppendHeader | list[AppendItem] | PieceRecord | bytes
-
-
-class ByteBudget:
-    """Memory that calls share; a call that finds too little left waits for its turn."""
-
-    def __init__(self, total_bytes: int) -> None:
-        self._free = total_bytes
-        self._released = asyncio.Event()
-        # Whoever waits for memory waits alone, or small calls would overtake a large one for ever.
-        self._queue = asyncio.Lock()
-
-    @asynccontextmanager
-    async def reserve(self, size_bytes: int) -> AsyncIterator[None]:
-        """Holds so many bytes for the caller."""
-        async with self._queue:
-            while self._free < size_bytes:
-                self._released.clear()
-                await self._released.wait()
-            self._free -= size_bytes
-        try:
-            yield
-        finally:
-            self._free += size_bytes
-            self._released.set()
 
 
 class Appends:

@@ -10,11 +10,12 @@ import grpc.aio
 import psutil
 
 from blindsight import __version__
+from blindsight.budget import ByteBudget
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.streams import GO_AHEAD_KEY
 from blindsight.untrusted.storage import checks, wire
-from blindsight.untrusted.storage.appends import Appends, ByteBudget
+from blindsight.untrusted.storage.appends import Appends
 from blindsight.untrusted.storage.settings import StorageSettings
 from blindsight.untrusted.storage.stores import Store
 from blindsight.untrusted.storage.sweeper import Sweeper
@@ -39,7 +40,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self._store = store
         self._threads = threads
         self._sweeper = sweeper
-        budget = ByteBudget(settings.receive_bytes)
+        budget = ByteBudget(settings.receive_bytes, "an append")
         turns = Turns(settings.turn_seconds)
         self._appends = Appends(store, threads, sweeper, budget, turns, settings.stall_seconds)
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
+
+import psutil
+import pytest
 
 from blindsight import processes
 
@@ -66,3 +70,27 @@ def test_memory_that_a_process_keeps_need_not_be_had_from_the_kernel_again() -> 
     pages = ARRAYS * ARRAY_BYTES // resource.getpagesize()
     assert faults("give back") > CYCLES * pages / 2
     assert faults("keep") < pages / 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "wanted"),
+    [
+        ("0::/", {"memory.max": 700 << 20}, 700 << 20),
+        ("0::/pods/one", {"pods/one/memory.max": "max", "pods/memory.max": 300 << 20}, 300 << 20),
+        ("5:cpu:/a\n4:memory:/a", {"memory/a/memory.limit_in_bytes": 1 << 20}, 1 << 20),
+        ("4:memory:/a", {"memory/memory.limit_in_bytes": 2 << 20}, 2 << 20),
+        ("0::/", {"memory.max": "max"}, None),
+        ("0::/", {"memory.max": 1 << 60}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_memory_limit_is_the_least_of_machine_and_control_groups(
+    tmp_path: Path, groups: str | None, files: dict[str, object], wanted: int | None
+) -> None:
+    listed, tree = tmp_path / "cgroup", tmp_path / "tree"
+    if groups is not None:
+        listed.write_text(groups + "\n")
+    for name, value in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(f"{value}\n")
+    assert processes.memory_limit_bytes(listed, tree) == (wanted or psutil.virtual_memory().total)

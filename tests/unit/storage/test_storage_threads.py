@@ -8,7 +8,6 @@ from contextlib import aclosing
 import pytest
 
 from blindsight.errors import Unavailable
-from blindsight.untrusted.storage.appends import ByteBudget
 from blindsight.untrusted.storage.threads import Threads
 
 
@@ -107,38 +106,3 @@ async def test_writes_run_one_at_a_time_in_order(threads: Threads) -> None:
 
     answers = await asyncio.gather(*(threads.write(write, number) for number in range(50)))
     assert answers == order == list(range(50))
-
-
-async def test_a_call_waits_for_memory_in_turn() -> None:
-    budget = ByteBudget(10)
-    order: list[str] = []
-
-    async def hold(name: str, size: int, until: asyncio.Event) -> None:
-        async with budget.reserve(size):
-            order.append(name)
-            await until.wait()
-
-    first_done, rest_done = asyncio.Event(), asyncio.Event()
-    rest_done.set()
-    tasks = [asyncio.create_task(hold("first", 6, first_done))]
-    tasks.append(asyncio.create_task(hold("large", 10, rest_done)))
-    tasks.append(asyncio.create_task(hold("small", 1, rest_done)))
-    await asyncio.sleep(0.01)
-    assert order == ["first"]  # the small one would fit, but it does not overtake
-    first_done.set()
-    await asyncio.gather(*tasks)
-    assert order == ["first", "large", "small"]
-
-
-async def test_memory_comes_back_from_calls_that_fail_or_are_cancelled() -> None:
-    budget = ByteBudget(10)
-    with pytest.raises(ValueError, match="failed"):
-        async with budget.reserve(10):
-            raise ValueError("failed")
-    async with budget.reserve(10):
-        waiting = asyncio.create_task(budget.reserve(1).__aenter__())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-    async with asyncio.timeout(5), budget.reserve(10):
-        pass

@@ -184,6 +184,14 @@ class Crypto:
         """
         return await self._pool.run(tasks.pixels, data, colours)
 
+    async def plane_shape(self, data: bytes, colours: images.Colours) -> tuple[int, int, int]:
+        """Channels, height and width of a photo's planes, by its header.
+
+        Raises:
+            InvalidImage: when it is none, or too large for planes.
+        """
+        return await self._pool.run(tasks.plane_shape, data, colours)
+
     async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
         """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
 

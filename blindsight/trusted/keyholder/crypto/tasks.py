@@ -155,6 +155,11 @@ def pixels(data: bytes, colours: images.Colours) -> images.Pixels:
     return images.pixels(data, colours)
 
 
+def plane_shape(data: bytes, colours: images.Colours) -> tuple[int, int, int]:
+    """How large a photo's planes would be; see `images.plane_shape`."""
+    return images.plane_shape(data, colours)
+
+
 def encrypt_planes(parameter_set: str, tiles: Integers) -> bytes:
     """Encrypts tiles [count, N] of pixels: a seeded block."""
     return _scheme(parameter_set).encrypt_planes(tiles, _key_id(parameter_set)).to_bytes()

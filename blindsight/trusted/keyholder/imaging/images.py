@@ -101,7 +101,7 @@ def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
     with _opened(data) as image:
         _check_plane_pixels(image)
         remark = _remark(image)
-        grey = image.mode in _GREY or _is_deep(image)
+        grey = _is_grey_file(image)
         displayed = _displayed(image)
     if colours is Colours.GREY and not grey:
         return Pixels(
@@ -111,6 +111,22 @@ def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
     # Of a grey photo all three channels are the same.
     alone = grey and colours is not Colours.RGB
     return Pixels(np.ascontiguousarray(values[:, :, 0]) if alone else values, remark)
+
+
+def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[int, int, int]:
+    """Channels, height and width that `pixels` would find, by the header alone; not turned upright.
+
+    Raises:
+        InvalidImage: as `pixels`, for what a header tells.
+    """
+    with _opened(data) as image:
+        _check_plane_pixels(image)
+        alone = colours is Colours.GREY or (colours is Colours.AS_THEY_ARE and _is_grey_file(image))
+        return 1 if alone else 3, image.height, image.width
+
+
+def _is_grey_file(image: Image.Image) -> bool:
+    return image.mode in _GREY or _is_deep(image)
 
 
 def _check_plane_pixels(image: Image.Image) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +24,7 @@ from blindsight.trusted.keyholder.imaging.linear import LinearMap
 from blindsight.trusted.keyholder.imaging.quantising import Room, quantise
 from blindsight.trusted.keyholder.imaging.sift import Detection, Features, OctavePlan, Pyramid
 from blindsight.trusted.keyholder.imaging.sift.plan import Images
+from blindsight.trusted.keyholder.processing import memory
 from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Transformed, Values
 from blindsight.trusted.keyholder.processing.engines import Engines
 from blindsight.trusted.keyholder.processing.pictures import Pictures, Source
@@ -171,7 +172,11 @@ class Keypoints:
         self._pictures = pictures
         self._engines = engines
 
-    async def run(self, settings: Settings, source: Source) -> AsyncIterator[Progress | Detected]:
+    async def memory_bytes(self, settings: Settings, source: Source) -> int:
+        """See `Job.memory_bytes`."""
+        return await memory_bytes(self._pictures, settings, [source])
+
+    async def run(self, settings: Settings, source: Source) -> AsyncGenerator[Progress | Detected, None]:
         """Tells how far it is, and at last the result.
 
         Raises:
@@ -206,6 +211,13 @@ def engine_of(engines: Engines, scheme: str) -> RingEngine:
     if name not in PARAMETERS:
         raise InvalidArgument(f"scheme {name[:40]!r} for keypoints, want one of {', '.join(PARAMETERS)}")
     return engines.ring(PARAMETERS[name])
+
+
+async def memory_bytes(pictures: Pictures, settings: Settings, sources: Sequence[Source]) -> int:
+    """What keypoints of pictures take, one after the other; see `Job.memory_bytes`."""
+    opencv.require_installed()
+    shapes = [await pictures.shape(one, Colours.AS_THEY_ARE) for one in sources]
+    return memory.of_keypoints(shapes, settings.side, settings.scales + 3)
 
 
 async def read(pictures: Pictures, source: Source, side: int) -> Seen:

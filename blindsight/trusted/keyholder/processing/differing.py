@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
@@ -14,7 +14,7 @@ from blindsight import metrics
 from blindsight.errors import InvalidArgument
 from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
-from blindsight.trusted.keyholder.processing import engines
+from blindsight.trusted.keyholder.processing import engines, memory
 from blindsight.trusted.keyholder.processing.engine import Account, Progress, Transformed, Values
 from blindsight.trusted.keyholder.processing.engines import DEFAULT_SCHEME, Engines
 from blindsight.trusted.keyholder.processing.pictures import Encrypted, Opened, Pictures, Plain, Source
@@ -96,9 +96,14 @@ class Difference:
         self._pictures = pictures
         self._engines = engines
 
+    async def memory_bytes(self, settings: Settings, sources: tuple[Source, Source]) -> int:
+        """See `Job.memory_bytes`."""
+        shapes = [await self._pictures.shape(one, settings.colours) for one in sources]
+        return memory.of_difference(shapes, stacked=settings.scheme not in ("", *engines.RING_SETS))
+
     async def run(
         self, settings: Settings, sources: tuple[Source, Source]
-    ) -> AsyncIterator[Progress | Differed]:
+    ) -> AsyncGenerator[Progress | Differed, None]:
         """Tells how far it is, and at last the result.
 
         Raises:

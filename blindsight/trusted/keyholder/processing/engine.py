@@ -30,6 +30,7 @@ class Stage(Enum):
     COMPUTE = 3
     DECRYPT = 4
     FINISH = 5
+    WAIT = 6
 
 
 @dataclass(frozen=True, slots=True)

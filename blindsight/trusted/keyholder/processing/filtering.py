@@ -19,7 +19,7 @@ from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
 from blindsight.trusted.keyholder.imaging.morphology import MOST_LEVELS, Morphology, Packing, Threshold
 from blindsight.trusted.keyholder.imaging.quantising import Quantised, Room, quantise
-from blindsight.trusted.keyholder.processing import engines
+from blindsight.trusted.keyholder.processing import engines, memory
 from blindsight.trusted.keyholder.processing.engine import (
     Account,
     PlaneEngine,
@@ -91,7 +91,14 @@ class Filter:
         self._pictures = pictures
         self._engines = engines
 
-    async def run(self, settings: Settings, source: Source) -> AsyncIterator[Progress | Filtered]:
+    async def memory_bytes(self, settings: Settings, source: Source) -> int:
+        """See `Job.memory_bytes`."""
+        steps = filters.steps(settings.operations)
+        room = self._engines.of_scheme(settings.scheme, settings.key_bits).room
+        shape = await self._pictures.shape(source, settings.colours)
+        return memory.of_filter(steps, shape, room, stacked=settings.scheme == engines.PAILLIER)
+
+    async def run(self, settings: Settings, source: Source) -> AsyncGenerator[Progress | Filtered, None]:
         """Tells how far it is, and at last the result.
 
         Raises:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from blindsight import metrics
+from blindsight.budget import ByteBudget
 from blindsight.trusted.keyholder.collections.vault import Vault
 from blindsight.trusted.keyholder.crypto.pool import Crypto
 from blindsight.trusted.keyholder.operations.combine import Combine
 from blindsight.trusted.keyholder.operations.planes import Planes
 from blindsight.trusted.keyholder.peers import EvaluatorClient
+from blindsight.trusted.keyholder.processing.admission import Admitted
 from blindsight.trusted.keyholder.processing.detecting import Keypoints
 from blindsight.trusted.keyholder.processing.differing import Difference
 from blindsight.trusted.keyholder.processing.engines import Engines
 from blindsight.trusted.keyholder.processing.filtering import Filter
 from blindsight.trusted.keyholder.processing.matching import Match
 from blindsight.trusted.keyholder.processing.pictures import Pictures
+
+# Each has its pictures' files in memory, of 64 MiB at most.
+MOST_WAITING = 16
 
 
 class Processing:
@@ -27,6 +33,7 @@ class Processing:
     Args:
         key_id: of the owner's key set.
         vault, planes, evaluator, crypto, combinations: the keyholder's rooms.
+        memory_bytes: of all jobs at once, by estimates.
     """
 
     def __init__(
@@ -37,10 +44,15 @@ class Processing:
         evaluator: EvaluatorClient,
         crypto: Crypto,
         combinations: Combine,
+        memory_bytes: int,
     ) -> None:
         pictures = Pictures(vault, planes, crypto)
         engines = Engines(key_id, evaluator, crypto, combinations)
-        self.filter = Filter(pictures, engines)
-        self.difference = Difference(pictures, engines)
-        self.keypoints = Keypoints(pictures, engines)
-        self.match = Match(pictures, engines)
+        budget = ByteBudget(memory_bytes, "image processing", MOST_WAITING)
+        self.filter = Admitted(Filter(pictures, engines), budget)
+        self.difference = Admitted(Difference(pictures, engines), budget)
+        self.keypoints = Admitted(Keypoints(pictures, engines), budget)
+        self.match = Admitted(Match(pictures, engines), budget)
+        metrics.IMAGING_LIMIT_BYTES.read_by(lambda: budget.total_bytes)
+        metrics.IMAGING_HELD_BYTES.read_by(lambda: budget.held_bytes)
+        metrics.IMAGING_WAITING_JOBS.read_by(lambda: budget.waiting)

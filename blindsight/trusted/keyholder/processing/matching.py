@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from blindsight.trusted.keyholder.imaging.drawing import draw_matches
 from blindsight.trusted.keyholder.imaging.matching import Matches, Nearest
 from blindsight.trusted.keyholder.imaging.sift import Features
 from blindsight.trusted.keyholder.operations.matching import EncryptedMatching
-from blindsight.trusted.keyholder.processing import detecting
+from blindsight.trusted.keyholder.processing import detecting, memory
 from blindsight.trusted.keyholder.processing.detecting import Detector, Picture
 from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage
 from blindsight.trusted.keyholder.processing.engines import Engines
@@ -77,9 +77,14 @@ class Match:
         self._pictures = pictures
         self._engines = engines
 
+    async def memory_bytes(self, settings: Settings, sources: tuple[Source, Source]) -> int:
+        """See `Job.memory_bytes`."""
+        keypoints = await detecting.memory_bytes(self._pictures, settings.detection, sources)
+        return keypoints + (memory.of_encrypted_matching() if settings.encrypted else 0)
+
     async def run(
         self, settings: Settings, sources: tuple[Source, Source]
-    ) -> AsyncIterator[Progress | Matched]:
+    ) -> AsyncGenerator[Progress | Matched, None]:
         """Tells how far it is, and at last the result.
 
         Raises:

@@ -114,6 +114,16 @@ class Pictures:
         planes = StoredPlanes(collection.record.collection_id, handle)
         return Encrypted(collection, source.id, of_ring(collection.parameters, "planes"), layout, planes)
 
+    async def shape(self, source: Source, colours: Colours) -> tuple[int, int, int]:
+        """Channels, height and width of a picture; nothing is decoded or decrypted.
+
+        Raises:
+            As `open`.
+        """
+        if isinstance(source, bytes):
+            return await self._crypto.plane_shape(source, colours)
+        return (await self.open(source, colours)).shape
+
     async def decrypted(self, picture: Opened) -> Plain:
         """The pixels of any picture."""
         if isinstance(picture, Plain):
