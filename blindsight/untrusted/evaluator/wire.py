@@ -248,6 +248,8 @@ def _source(given: evaluator_pb2.PlaneSource) -> PlaneSource:
         return SentPlanes(sent.parameter_set, sent.key_id, sent.ciphertexts, sent.halo)
     if kind == "stored":
         return StoredPlanes(given.stored.collection_id, given.stored.handle)
+    if kind == "stacked":
+        raise InvalidArgument("stacked planes, which are for Transform alone, want sent or stored ones")
     raise InvalidArgument("planes from nowhere, want sent or stored ones")
 
 
