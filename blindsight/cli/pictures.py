@@ -41,6 +41,10 @@ _WHAT = {
     "decrypt": "decrypting",
     "finish": "finishing",
 }
+_STORED = {
+    "in place": "computed with where they are",
+    "decrypted": "not used as they are: see the note",
+}
 _WHOLE_TURN = 360
 
 
@@ -136,6 +140,7 @@ def account_facts(account: ImagingAccount) -> list[tuple[str, str]]:
         ("scheme", f"{account.scheme}, {key}: {account.description}"),
         ("ciphertexts", f"{account.ciphertexts:,} in, {account.results:,} out in {trips}"),
         ("sent", f"{sent}, {received} received"),
+        *([("stored planes", _STORED[account.stored])] if account.stored else []),
         *(("note", remark) for remark in account.remarks),
     ]
 

@@ -20,7 +20,7 @@ from blindsight.trusted.keyholder.imaging.sift import SCALES, Detection
 from blindsight.trusted.keyholder.processing import detecting, differing, filtering, matching
 from blindsight.trusted.keyholder.processing.detecting import Detected
 from blindsight.trusted.keyholder.processing.differing import Differed, Mode
-from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage
+from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Stored
 from blindsight.trusted.keyholder.processing.filtering import Filtered
 from blindsight.trusted.keyholder.processing.matching import Matched
 from blindsight.trusted.keyholder.processing.pictures import Bytes, Source, StoredImage, planar
@@ -48,6 +48,11 @@ _STAGES = {
     Stage.COMPUTE: pb.IMAGING_STAGE_COMPUTE,
     Stage.DECRYPT: pb.IMAGING_STAGE_DECRYPT,
     Stage.FINISH: pb.IMAGING_STAGE_FINISH,
+}
+_STORED = {
+    Stored.NONE: pb.STORED_USE_UNSPECIFIED,
+    Stored.IN_PLACE: pb.STORED_USE_IN_PLACE,
+    Stored.DECRYPTED: pb.STORED_USE_DECRYPTED,
 }
 _KINDS = {
     Kind.PIXELS: pb.PICTURE_KIND_PIXELS,
@@ -188,6 +193,7 @@ def _account(made: Account) -> pb.ImagingAccount:
         compute_busy_seconds=made.compute_seconds,
         decrypt_busy_seconds=made.decrypt_seconds,
         remarks=made.remarks,
+        stored=_STORED[made.stored],
     )
 
 
