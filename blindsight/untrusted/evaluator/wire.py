@@ -12,12 +12,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.scale_space import ScaleImage, check_phases
 from blindsight.untrusted.evaluator.galleries.refresh import Progress
 from blindsight.untrusted.evaluator.galleries.scorer import Plan, ScoreBlock
-from blindsight.untrusted.evaluator.operations.combine import (
-    AnnouncedBlock,
-    CombineAnswer,
-    CombineHeader,
-    CombinePlan,
-)
+from blindsight.untrusted.evaluator.operations.combine import CombineAnswer, CombineHeader, CombinePlan
 from blindsight.untrusted.evaluator.operations.compare_all import CompareAllAnswer, CompareAllHeader, Products
 from blindsight.untrusted.evaluator.operations.imaging import (
     DifferenceHeader,
@@ -26,6 +21,7 @@ from blindsight.untrusted.evaluator.operations.imaging import (
     PlaneSummary,
     TransformHeader,
 )
+from blindsight.untrusted.evaluator.operations.receiving import AnnouncedBlock
 from blindsight.untrusted.evaluator.operations.search import COLLECTION_ID_BYTES, Answer, SearchHeader
 from blindsight.untrusted.evaluator.operations.sources import (
     PlaneSource,
