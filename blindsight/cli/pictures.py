@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from blindsight.client import ImagingAccount, ImagingProgress, PictureInput
     from blindsight.client.models import ImagingCallback, PictureKind
 
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
+]
 Collection = Annotated[
     str | None,
     typer.Option("--collection", metavar="NAME", help="Where photos named by --id are.", show_default=False),
@@ -29,7 +33,7 @@ Ids = Annotated[
     list[str] | None,
     typer.Option("--id", metavar="ID", help="A photo that was ingested with planes.", show_default=False),
 ]
-Grey = Annotated[bool, typer.Option("--grey", help="Take files as grey.")]
+Grey = Annotated[bool, typer.Option("--grey", help="Take pictures as grey.")]
 KeyBits = Annotated[
     int | None,
     typer.Option("--bits", help="Size of a key of paillier.", min=1, show_default=False),
