@@ -347,10 +347,22 @@ def test_a_stored_photo_in_colour_is_taken_as_grey_when_it_is_asked_for_and_it_i
     why = f"stored planes are RGB, and grey was asked for{ANEW}"
     answer = vault.filter(stored["a"], "gaussian:5", colours="grey")
     assert apart(answer, wanted(grey, ORACLES["gaussian:5"])) <= 1
-    assert (answer.account.stored, answer.account.remarks) == ("decrypted", (why,))
+    assert (answer.account.stored, answer.account.remarks) == ("decrypted", (why, "colour brought to grey"))
     compared = vault.diff(stored["a"], ASTRONAUT, colours="grey")
     assert compared.differing == 0
-    assert compared.account.remarks == (f"A: {why}", "B: colour brought to grey")
+    assert compared.account.remarks == (
+        f"A: {why}",
+        "A: colour brought to grey",
+        "B: colour brought to grey",
+    )
+    binary = vault.filter(stored["a"], "threshold:otsu", colours="grey")
+    level, expected = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    np.testing.assert_array_equal(binary.values, expected)
+    assert binary.account.remarks == (
+        "a threshold is for pixels in the clear: the keyholder decrypted the stored planes",
+        "colour brought to grey",
+        f"threshold: 255 over {level:g} (Otsu's), else 0, by the keyholder alone: nothing was sent for it",
+    )
     there = vault.filter(stored["grey"], "gaussian:5", colours="grey")
     assert (there.account.stored, there.account.remarks) == ("in place", ())
 

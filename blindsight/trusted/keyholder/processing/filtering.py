@@ -181,9 +181,7 @@ class _Job:
                     yield answer
 
     async def _morphology(self, step: Morphology, packing: Packing) -> AsyncIterator[Progress]:
-        plain = await self._pictures.decrypted(
-            self._picture,
-            self._engine.account,
+        plain = await self._plain(
             f"{step.name} counts in planes of levels, stored are planes of pixels",
             "the keyholder decrypted them and encrypted planes of levels",
         )
@@ -196,17 +194,22 @@ class _Job:
                     self.result = Picture(Kind.PIXELS, answer)
 
     async def _threshold(self, step: Threshold) -> None:
-        account = self._engine.account
-        why = "a threshold is for pixels in the clear"
-        plain = await self._pictures.decrypted(
-            self._picture, account, why, "the keyholder decrypted the stored planes"
+        plain = await self._plain(
+            "a threshold is for pixels in the clear", "the keyholder decrypted the stored planes"
         )
         level = morphology.otsu(plain.planes) if step.level is None else step.level
         whose = " (Otsu's)" if step.level is None else ""
-        account.remarks.append(
+        self._engine.account.remarks.append(
             f"threshold: 255 over {level}{whose}, else 0, by the keyholder alone: nothing was sent for it"
         )
         self.result = Picture(Kind.PIXELS, morphology.binarised(plain.planes, level))
+
+    async def _plain(self, why: str, *then: str) -> Plain:
+        """The picture in the clear, with remarks where it was not."""
+        plain = await self._pictures.decrypted(self._picture, self._engine.account, why, *then)
+        if isinstance(self._picture, Encrypted) and plain.remark:
+            self._engine.account.remarks.append(plain.remark)
+        return plain
 
     async def _answers(self, step: Step, integers: Quantised) -> AsyncGenerator[Progress | Transformed, None]:
         picture = self._picture
@@ -214,7 +217,7 @@ class _Job:
             why = picture.unusable(self._engine.account, step.reach) or self._other_border(step.reach)
             if not why and isinstance(self._engine, RingEngine):
                 return self._engine.transform_stored(picture.planes, picture.layout, integers.kernels)
-            picture = await self._pictures.decrypted(picture, self._engine.account, why)
+            picture = await self._plain(why)
         border = self._border or Border.REFLECT
         padded = await asyncio.to_thread(borders.pad, picture.planes, step.reach, border)
         return self._engine.transform(padded, step.reach, integers.kernels)

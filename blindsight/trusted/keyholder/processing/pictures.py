@@ -18,7 +18,7 @@ from blindsight.trusted.keyholder.peers import StoredPlanes
 from blindsight.trusted.keyholder.processing.engine import Account
 
 Bytes = npt.NDArray[np.uint8]
-ANEW = "the keyholder decrypted them and encrypted them anew"
+_ANEW = "the keyholder decrypted them and encrypted them anew"
 _CHANNELS = {Colours.GREY: 1, Colours.RGB: 3}
 _NAMES = {1: "grey", 3: "RGB"}
 
@@ -148,7 +148,7 @@ class Pictures:
         parameters = of_ring(collection.parameters, "planes")
         return Encrypted(collection, source.id, parameters, layout, planes, colours)
 
-    async def decrypted(self, picture: Opened, account: Account, why: str, then: str = ANEW) -> Plain:
+    async def decrypted(self, picture: Opened, account: Account, why: str, then: str = _ANEW) -> Plain:
         """The pixels of any picture; the account says that stored planes were decrypted, and why."""
         if isinstance(picture, Plain):
             return picture
@@ -158,8 +158,9 @@ class Pictures:
     async def clear(self, picture: Encrypted) -> Plain:
         """The pixels of a stored photo, in the colours that are wanted."""
         _, image = await self._planes.read(picture.collection, picture.id)
-        seen = Pixels(image.astype(np.uint8), "")
-        return Plain(planar((await asyncio.to_thread(seen.brought_to, picture.colours)).values))
+        whole = Pixels(image.astype(np.uint8), "")
+        seen = await asyncio.to_thread(whole.brought_to, picture.colours)
+        return Plain(planar(seen.values), seen.remark)
 
 
 def planar(image: Bytes) -> Bytes:
