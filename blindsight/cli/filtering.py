@@ -9,7 +9,7 @@ import typer
 
 from blindsight.cli import arrays, options, output, pictures, pixels
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
-from blindsight.cli.pixels import NUMPY, PixelRule
+from blindsight.cli.pixels import NUMPY
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -52,14 +52,7 @@ def filter_picture(
             show_default=False,
         ),
     ] = None,
-    rule: Annotated[
-        PixelRule | None,
-        typer.Option(
-            "--pixels",
-            help="Negative values in OUT.png: offset (128 + half, the default), absolute or clip.",
-            show_default=False,
-        ),
-    ] = None,
+    rule: pictures.Rule = None,
     bits: pictures.KeyBits = None,
     grey: pictures.Grey = False,
     collection: pictures.Collection = None,

@@ -25,13 +25,26 @@ Output = Annotated[
     Path,
     typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
 ]
+Rule = Annotated[
+    PixelRule | None,
+    typer.Option(
+        "--pixels",
+        help="Negative values in OUT.png: offset (128 + half, the default), absolute or clip.",
+        show_default=False,
+    ),
+]
 Collection = Annotated[
     str | None,
     typer.Option("--collection", metavar="NAME", help="Where photos named by --id are.", show_default=False),
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Option("--id", metavar="ID", help="A photo that was ingested with planes.", show_default=False),
+    typer.Option(
+        "--id",
+        metavar="ID",
+        help="A photo that was ingested with planes; it counts after files.",
+        show_default=False,
+    ),
 ]
 Grey = Annotated[bool, typer.Option("--grey", help="Take pictures as grey.")]
 KeyBits = Annotated[

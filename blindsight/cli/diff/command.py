@@ -38,14 +38,7 @@ def diff(
         ),
     ] = None,
     bits: pictures.KeyBits = None,
-    rule: Annotated[
-        PixelRule | None,
-        typer.Option(
-            "--pixels",
-            help="Signed values in OUT.png: offset (128 + half, the default), absolute or clip.",
-            show_default=False,
-        ),
-    ] = None,
+    rule: pictures.Rule = None,
     report: Annotated[
         Path | None,
         typer.Option(
