@@ -36,6 +36,21 @@ def write(path: Path, data: bytes) -> None:
         raise Failure(f"cannot write {path}: {error.strerror}") from None
 
 
+def require_writable(path: Path) -> None:
+    """Refuses a file that could not be written, before work is done for it.
+
+    Raises:
+        Failure: as `write`.
+    """
+    try:
+        if path.is_dir():
+            raise Failure(f"{path} is a folder, want a file to write")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror}") from None
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder where there is none.
 

@@ -9,7 +9,7 @@ import typer
 
 from blindsight.cli import arrays, options, output, pictures, pixels
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
-from blindsight.cli.pixels import NUMPY, PixelRule
+from blindsight.cli.pixels import NUMPY
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ MAX_KERNEL_BYTES = 1 << 20
 
 
 def filter_picture(
-    to: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
-    ],
+    to: pictures.Output,
     operations: Annotated[
         list[str],
         typer.Option(
@@ -42,7 +39,10 @@ def filter_picture(
     ] = None,
     scheme: Annotated[
         str | None,
-        typer.Option(help="bfv (exact, the default), ckks, or paillier (slow).", show_default=False),
+        typer.Option(
+            help="bfv (exact), ckks, or paillier (slow); that of a stored photo, else bfv.",
+            show_default=False,
+        ),
     ] = None,
     border: Annotated[
         str | None,
@@ -52,14 +52,7 @@ def filter_picture(
             show_default=False,
         ),
     ] = None,
-    rule: Annotated[
-        PixelRule | None,
-        typer.Option(
-            "--pixels",
-            help="Negative values in OUT.png: offset (128 + half, the default), absolute or clip.",
-            show_default=False,
-        ),
-    ] = None,
+    rule: pictures.Rule = None,
     bits: pictures.KeyBits = None,
     grey: pictures.Grey = False,
     collection: pictures.Collection = None,
@@ -72,7 +65,7 @@ def filter_picture(
     Linear operations in a row are one kernel and one round trip; erode and dilate are one each, open, close
     and the hats two.  Kernels and elements are not hidden, thresholds are.
     """
-    pixels.require_lossless(to)
+    pixels.require_output(to)
     (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
     listed = [_operation(one) for one in operations]
     with options.vault(address) as vault, pictures.progress() as told:
@@ -109,7 +102,13 @@ def as_document(operations: list[str], answer: Filtered, written: dict[str, str]
 
 
 def _operation(text: str) -> OperationInput:
-    return _kernel(Path(text.removeprefix(_CUSTOM))) if text.startswith(_CUSTOM) else text
+    if not text.startswith(_CUSTOM):
+        return text
+    file = text.removeprefix(_CUSTOM)
+    if not file:
+        raise InvalidArgument(f"operation {text!r} without a file, want {_CUSTOM}FILE")
+    kernel: OperationInput = _kernel(Path(file))
+    return kernel
 
 
 def _kernel(path: Path) -> Any:
@@ -129,9 +128,12 @@ def _kernel(path: Path) -> Any:
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} is no UTF-8 text, want rows of numbers, or .npy") from None
     try:
-        return [[float(number) for number in line.split()] for line in lines if line.strip()]
+        rows = [[float(number) for number in line.split()] for line in lines if line.strip()]
     except ValueError:
         raise InvalidArgument(f"{path} holds something else than numbers, want rows of them") from None
+    if not rows:
+        raise InvalidArgument(f"{path} is empty, want rows of numbers")
+    return rows
 
 
 def _show(operations: list[str], answer: Filtered, written: dict[str, str]) -> None:

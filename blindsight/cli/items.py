@@ -57,7 +57,7 @@ def get(
 
 
 def _get_planes(name: str, item: str, to: Path, address: str, as_json: bool) -> None:
-    pixels.require_lossless(to)
+    pixels.require_output(to)
     with options.vault(address) as vault, output.spinner(f"decrypting {output.printable(item)}"):
         image = vault.collection(name).planes(item)
     data = pixels.encode(image, to)

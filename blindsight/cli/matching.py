@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def match(
-    to: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
-    ],
+    to: pictures.Output,
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="[A] [B]", help="Two pictures.", show_default=False)
     ] = None,
@@ -44,7 +41,7 @@ def match(
     as_json: Json = False,
 ) -> None:
     """Find what two pictures have in common: SIFT with an encrypted scale space, drawn side by side."""
-    pixels.require_lossless(to)
+    pixels.require_output(to)
     first, second = pictures.chosen(images or (), collection, ids, 2)
     with options.vault(address) as vault, pictures.progress() as told:
         answer = vault.match(

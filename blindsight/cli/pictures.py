@@ -21,15 +21,32 @@ if TYPE_CHECKING:
     from blindsight.client import ImagingAccount, ImagingProgress, PictureInput
     from blindsight.client.models import ImagingCallback, PictureKind
 
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
+]
+Rule = Annotated[
+    PixelRule | None,
+    typer.Option(
+        "--pixels",
+        help="Negative values in OUT.png: offset (128 + half, the default), absolute or clip.",
+        show_default=False,
+    ),
+]
 Collection = Annotated[
     str | None,
     typer.Option("--collection", metavar="NAME", help="Where photos named by --id are.", show_default=False),
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Option("--id", metavar="ID", help="A photo that was ingested with planes.", show_default=False),
+    typer.Option(
+        "--id",
+        metavar="ID",
+        help="A photo that was ingested with planes; it counts after files.",
+        show_default=False,
+    ),
 ]
-Grey = Annotated[bool, typer.Option("--grey", help="Take files as grey.")]
+Grey = Annotated[bool, typer.Option("--grey", help="Take pictures as grey.")]
 KeyBits = Annotated[
     int | None,
     typer.Option("--bits", help="Size of a key of paillier.", min=1, show_default=False),
@@ -41,6 +58,10 @@ _WHAT = {
     "compute": "computing",
     "decrypt": "decrypting",
     "finish": "finishing",
+}
+_STORED = {
+    "in place": "computed with where they are",
+    "decrypted": "not used as they are: see the note",
 }
 _WHOLE_TURN = 360
 
@@ -137,6 +158,7 @@ def account_facts(account: ImagingAccount) -> list[tuple[str, str]]:
         ("scheme", f"{account.scheme}, {key}: {account.description}"),
         ("ciphertexts", f"{account.ciphertexts:,} in, {account.results:,} out in {trips}"),
         ("sent", f"{sent}, {received} received"),
+        *([("stored planes", _STORED[account.stored])] if account.stored else []),
         *(("note", remark) for remark in account.remarks),
     ]
 

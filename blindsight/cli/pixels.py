@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blindsight.cli import files
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -37,16 +38,18 @@ def as_pixels(values: npt.NDArray[Any], rule: PixelRule) -> tuple[npt.NDArray[An
     return clipped.astype(np.uint8), int(np.count_nonzero(clipped != values))
 
 
-def require_lossless(path: Path) -> None:
-    """Refuses a file whose format would change pixels, or does not say what it is.
+def require_output(path: Path) -> None:
+    """Refuses a file whose format would change pixels, or does not say what it is, or that cannot be written.
 
     Raises:
-        InvalidArgument: with the formats that do.
+        InvalidArgument: with the formats that keep pixels.
+        Failure: when it cannot be written.
     """
     if path.suffix.lower() not in {*_FORMATS, NUMPY}:
         raise InvalidArgument(
-            f"pixels go to a file that keeps every one: got {path.name}, want .png, .tif or .npy"
+            f"pixels go to a file that keeps every one: got {path.name or path}, want .png, .tif or .npy"
         )
+    files.require_writable(path)
 
 
 def encode(image: npt.NDArray[Any], path: Path) -> bytes:

@@ -25,6 +25,7 @@ from blindsight.client.models import (
     Matching,
     PictureKind,
     StoredPhoto,
+    StoredUse,
 )
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
@@ -62,6 +63,11 @@ _STAGES: dict[int, ImagingStage] = {
     pb.IMAGING_STAGE_DECRYPT: "decrypt",
     pb.IMAGING_STAGE_FINISH: "finish",
     pb.IMAGING_STAGE_WAIT: "wait",
+}
+_STORED: dict[int, StoredUse] = {
+    pb.STORED_USE_UNSPECIFIED: "",
+    pb.STORED_USE_IN_PLACE: "in place",
+    pb.STORED_USE_DECRYPTED: "decrypted",
 }
 _KINDS: dict[int, tuple[PictureKind, str]] = {
     pb.PICTURE_KIND_PIXELS: ("pixels", "u1"),
@@ -248,8 +254,9 @@ def _operation(given: OperationInput) -> pb.Operation:
     import numpy as np
 
     try:
-        matrix = np.asarray(given, np.float64)
-    except (ValueError, TypeError):
+        numbers = np.asarray(given)
+        matrix = numbers.astype(np.float64, casting="unsafe" if numbers.dtype.kind == "O" else "same_kind")
+    except (ValueError, TypeError, OverflowError):
         raise InvalidArgument("kernel that is no matrix of numbers, want rows of one length") from None
     if matrix.ndim != 2 or not matrix.size:
         raise InvalidArgument(f"kernel of shape {list(matrix.shape)}, want rows and columns")
@@ -334,4 +341,8 @@ def _picture(header: pb.PictureHeader, data: bytes) -> tuple[PictureKind, npt.ND
 
 def _account(message: pb.ImagingAccount) -> ImagingAccount:
     plain = {one.name: getattr(message, one.name) for one in fields(ImagingAccount)}
-    return ImagingAccount(**{**plain, "remarks": tuple(message.remarks)})
+    if message.stored not in _STORED:
+        raise BlindsightError(
+            f"the keyholder has use {message.stored} of photos, which this client does not know"
+        )
+    return ImagingAccount(**{**plain, "remarks": tuple(message.remarks), "stored": _STORED[message.stored]})

@@ -18,6 +18,7 @@ ImageMode = Literal["auto", "grey", "rgb"]
 Outcome = Literal["stored", "duplicate", "rejected"]
 ImagingStage = Literal["wait", "keygen", "encrypt", "compute", "decrypt", "finish"]
 PictureKind = Literal["pixels", "signed", "degrees"]
+StoredUse = Literal["", "in place", "decrypted"]
 Border = Literal["reflect", "constant", "replicate"]
 DifferenceMode = Literal["signed", "absolute", "threshold"]
 ImportState = Literal["receiving", "running", "finished", "cancelled"]
@@ -419,6 +420,9 @@ class ImagingAccount:
         sent_bytes, received_bytes: of ciphertext.
         encrypt_busy_seconds, compute_busy_seconds, decrypt_busy_seconds: added up over workers; they overlap.
         remarks: what was done to a picture on the way, for people.
+        stored: what became of planes of stored photos. "in place": the evaluator computed with them where
+            they are; "decrypted": of one at least the keyholder decrypted them, and remarks say why; "":
+            there are none.
     """
 
     scheme: str
@@ -436,6 +440,7 @@ class ImagingAccount:
     compute_busy_seconds: float
     decrypt_busy_seconds: float
     remarks: tuple[str, ...]
+    stored: StoredUse
 
 
 @dataclass(frozen=True, slots=True, eq=False)

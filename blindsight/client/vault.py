@@ -274,13 +274,15 @@ class Vault:
         Of morphology the evaluator counts pixels in planes of levels, and the keyholder decides.
 
         Args:
-            image: a path, bytes, a Pillow image, a uint8 array, or a `StoredPhoto`.
+            image: a path, bytes, a Pillow image, a uint8 array, or a `StoredPhoto`: its planes are computed
+                with where they are when they are as the filter needs them, else the keyholder decrypts them
+                and encrypts anew; `account.stored` says which, `account.remarks` why.
             operations: one after the other, such as "gaussian:5", "sobel:x", "sobel", "threshold:otsu",
                 "open:5:disc", "erode:3:cross:16" (16 levels of grey, not all 256); an array is a kernel of
                 your own.  Linear ones in a row are one kernel and one round trip.  An unknown one raises an
                 error that lists the known.
-            scheme: "bfv" (exact, the default), "ckks" or "paillier" (slow); of a stored photo that of its
-                planes.
+            scheme: "bfv" (exact), "ckks" or "paillier" (slow); by default that of a stored photo's planes,
+                else "bfv".
             border: what lies beyond the edge: "reflect" (OpenCV's BORDER_REFLECT_101), "constant" (black) or
                 "replicate"; by default "reflect", and nothing for morphology, as in OpenCV.
             colours: "grey", "rgb", or "auto" for what the picture has.
@@ -315,8 +317,8 @@ class Vault:
             a, b: as for `filter`.
             mode: "signed" (A - B), "absolute", or "threshold": 255 where the magnitude is over the threshold.
             threshold: 0 to 254.
-            scheme: "bfv" (the default), "ckks", "paillier", or "scramble", which is no encryption; of stored
-                photos that of their planes.
+            scheme: "bfv", "ckks", "paillier", or "scramble", which is no encryption; by default that of a
+                stored photo's planes, else "bfv".
             colours: as for `filter`.
             key_bits: of paillier; else its default.
             server_views: also answer with pictures of what the evaluator saw.
@@ -346,7 +348,8 @@ class Vault:
 
         Args:
             image: as for `filter`.
-            scheme: "ckks" (the default) or "bfv".
+            scheme: "ckks" or "bfv"; by default that of a stored photo's planes where they can be used, which
+                is of a grey photo with a halo of 9 (at 3 scales), else "ckks".
             octaves: at most so many; None: all that the picture has.
             scales: levels of an octave in which keypoints are looked for, 2 to 5.
             side: a larger picture is made smaller first, so that no side is longer; at most 1600.

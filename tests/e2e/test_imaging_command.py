@@ -46,6 +46,12 @@ def files(tmp_path_factory):
     (folder / "kernel.txt").write_text("0 0.25 0\n0.25, 0, 0.25\n\n0 0.25 0\n")
     (folder / "even.txt").write_text("1 1\n1 1\n")
     (folder / "words.txt").write_text("one two\n")
+    (folder / "nothing.txt").write_text("\n")
+    (folder / "ragged.txt").write_text("1 2 3\n1 2\n")
+    (folder / "infinite.txt").write_text("1 1e999 1\n")
+    (folder / "huge.txt").write_text("1e6 1e6 1e6\n")
+    (folder / "empty.png").touch()
+    np.save(folder / "complex.npy", np.full((3, 3), 1j))
     np.save(folder / "kernel.npy", np.full((3, 3), 1 / 9))
     return folder
 
@@ -242,6 +248,43 @@ REFUSED = {
         ["filter", "grey.png", "--op", "custom:words.txt"],
         "words.txt holds something else",
     ),
+    "an empty kernel": (
+        ["filter", "grey.png", "--op", "custom:nothing.txt"],
+        "nothing.txt is empty, want rows of numbers",
+    ),
+    "a kernel without a file": (
+        ["filter", "grey.png", "--op", "custom:"],
+        "operation 'custom:' without a file, want custom:FILE",
+    ),
+    "a kernel of rows of several lengths": (
+        ["filter", "grey.png", "--op", "custom:ragged.txt"],
+        "kernel that is no matrix of numbers, want rows of one length",
+    ),
+    "a kernel without an end": (
+        ["filter", "grey.png", "--op", "custom:infinite.txt"],
+        "kernel with a number that is not finite, want finite ones",
+    ),
+    "a complex kernel": (
+        ["filter", "grey.png", "--op", "custom:complex.npy"],
+        "kernel that is no matrix of numbers",
+    ),
+    "a kernel that overflows": (
+        ["filter", "grey.png", "--op", "custom:huge.txt"],
+        "magnitudes of its weights sum to 3e+06 (offset 0), want at most 2105376 under bfv-4096",
+    ),
+    "a size too large": (
+        ["filter", "grey.png", "--op", "gaussian:33"],
+        "gaussian of size 33, want an odd size of 1 to 31",
+    ),
+    "no border": (
+        ["filter", "grey.png", "--op", "box:3", "--border", "wrap"],
+        "border 'wrap', want one of reflect, constant, replicate",
+    ),
+    "an empty file": (["filter", "empty.png", "--op", "box:3"], "photo is empty: 0 bytes, want an image"),
+    "no scheme of keypoints": (
+        ["match", "a.png", "b.png", "--scheme", "paillier"],
+        "scheme 'paillier' for keypoints, want one of ckks, bfv",
+    ),
     "no picture": (["filter", "--op", "box:3"], "0 files and 0 ids, want 1 picture: files, or --collection"),
     "two pictures": (["filter", "a.png", "b.png", "--op", "box:3"], "extra argument"),
     "an id alone": (["filter", "--id", "x", "--op", "box:3"], "want both --collection NAME and --id ID"),
@@ -264,16 +307,40 @@ REFUSED = {
 def test_what_cannot_be_done_is_one_line(blind, files, tmp_path, name):
     arguments, said = REFUSED[name]
     there = {path.name for path in files.iterdir()}
-    own = [
-        f"custom:{files / one.removeprefix('custom:')}" if one.startswith("custom:") else one
-        for one in arguments
-    ]
+    own = [one if one == "custom:" else one.replace("custom:", f"custom:{files}/") for one in arguments]
     placed = [files / one if one in there or one == "nothing.png" else one for one in own]
     done = blind(*placed, "-o", tmp_path / "o.png", code=2)
     (line,) = done.stderr.splitlines()
     assert said in line
     assert not done.stdout
     assert not (tmp_path / "o.png").exists()
+
+
+def test_ids_that_cannot_be_used_are_one_line(blind, files, ids, tmp_path):
+    bare = json.loads(blind("ingest", "album", files / "grey.png", "--json").stdout)["items"][0]["id"]
+    for given, said in (
+        (("album", "nobody"), "no item 'nobody' in collection 'album'"),
+        (("album", bare), "has no planes: delete it, and ingest it again with --planes"),
+        (("nowhere", "a"), "no collection 'nowhere'"),
+    ):
+        place = "--collection", given[0], "--id", given[1]
+        done = blind("filter", *place, "--op", "box:3", "-o", tmp_path / "o.png", code=1)
+        (line,) = done.stderr.splitlines()
+        assert said in line
+
+
+@pytest.mark.parametrize(
+    "command", [["filter", "a.png", "--op", "box:3"], ["diff", "a.png", "b.png"], ["match", "a.png", "b.png"]]
+)
+def test_a_result_that_could_not_be_written_is_refused_before_anything_is_sent(files, tmp_path, command):
+    placed = [str(files / one) if one.endswith(".png") else one for one in command]
+    (tmp_path / "folder.png").mkdir()
+    for to, said in (("missing/o.png", "cannot write "), ("folder.png", "is a folder, want a file to write")):
+        # Nobody listens there.
+        done = run(*placed, "-o", str(tmp_path / to), address="127.0.0.1:1")
+        (line,) = done.stderr.splitlines()
+        assert done.returncode == 1
+        assert said in line
 
 
 def test_a_file_that_would_lose_pixels_is_refused(blind, files, tmp_path):

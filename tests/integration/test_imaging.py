@@ -278,17 +278,17 @@ def test_a_difference_that_cannot_be_is_refused_in_one_line(vault, name):
 
 @pytest.fixture(scope="module", params=SCHEMES)
 def album(vault, request):
-    """Two photos with planes: a, b by id; of `plain` there are none."""
+    """Photos with planes by id; of `plain` there are none, and `bare` has no halo."""
     made = vault.create_collection(f"album {request.param}", scheme=request.param, embedder="pixels")
     photos = {"a": ASTRONAUT, "b": OTHER, "grey": CAMERA}
     files = [(name, encoded(Image.fromarray(image), "PNG")) for name, image in photos.items()]
     report = made.ingest(files, planes=True, plane_halo=3)
     ids = {item.path: item.id for item in report.items}
-    plain = made.ingest([("plain", encoded(Image.fromarray(OTHER[::-1]), "PNG"))]).items[0]
-    stored = {
-        name: StoredPhoto(made.describe().name, one) for name, one in (ids | {"plain": plain.id}).items()
-    }
-    return request.param, stored
+    upside_down = [("plain", encoded(Image.fromarray(OTHER[::-1]), "PNG"))]
+    mirrored = [("bare", encoded(Image.fromarray(OTHER[:, ::-1]), "PNG"))]
+    for more in (made.ingest(upside_down), made.ingest(mirrored, planes=True)):
+        ids |= {item.path: item.id for item in more.items}
+    return request.param, {name: StoredPhoto(made.describe().name, one) for name, one in ids.items()}
 
 
 def test_stored_photos_are_subtracted_where_they_are(vault, album):
@@ -297,24 +297,83 @@ def test_stored_photos_are_subtracted_where_they_are(vault, album):
     np.testing.assert_array_equal(answer.values, SIGNED)
     account = answer.account
     assert (account.scheme, account.sent_bytes, account.encrypt_busy_seconds) == (scheme, 0, 0)
-    assert account.remarks == ()
+    assert (account.stored, account.remarks) == ("in place", ())
     assert vault.diff(stored["a"], stored["a"]).differing == 0
 
 
 def test_a_stored_photo_and_a_file_are_subtracted(vault, album):
     _, stored = album
-    np.testing.assert_array_equal(vault.diff(stored["a"], OTHER).values, SIGNED)
-    np.testing.assert_array_equal(vault.diff(OTHER, stored["a"]).values, -SIGNED)
+    for pair, wanted in (((stored["a"], OTHER), SIGNED), ((OTHER, stored["a"]), -SIGNED)):
+        answer = vault.diff(*pair)
+        np.testing.assert_array_equal(answer.values, wanted)
+        assert (answer.account.stored, answer.account.remarks) == ("in place", ())
+    assert vault.diff(ASTRONAUT, OTHER).account.stored == ""
 
 
-def test_stored_photos_go_under_another_scheme_when_it_is_asked_for_and_it_is_said(vault, album):
+ANEW = ": the keyholder decrypted them and encrypted them anew"
+
+
+def test_of_photos_with_different_halos_one_is_encrypted_anew_and_it_is_said(vault, album):
     scheme, stored = album
-    other = SCHEMES[1 - SCHEMES.index(scheme)]
+    answer = vault.diff(stored["a"], stored["bare"])
+    np.testing.assert_array_equal(answer.values, ASTRONAUT.astype(int) - OTHER[:, ::-1])
+    assert (answer.account.scheme, answer.account.stored) == (scheme, "decrypted")
+    assert answer.account.remarks == (
+        f"B: stored planes have a halo of 0 pixels, and the other photo's of 3{ANEW}",
+    )
+    alone = vault.diff(stored["a"], OTHER[:, ::-1])
+    assert 0 < answer.account.sent_bytes == alone.account.sent_bytes
+
+
+@pytest.mark.parametrize("under", ["other", "scramble"])
+def test_stored_photos_go_under_another_scheme_when_it_is_asked_for_and_it_is_said(vault, album, under):
+    scheme, stored = album
+    other = SCHEMES[1 - SCHEMES.index(scheme)] if under == "other" else under
+    named = f"{other}-4096" if under == "other" else under
+    why = f"stored planes are of {scheme}-4096, and the job is under {named}{ANEW}"
     answer = vault.diff(stored["a"], stored["b"], scheme=other)
     np.testing.assert_array_equal(answer.values, SIGNED)
-    (remark,) = answer.account.remarks
-    assert remark == (
-        f"stored planes are not of {other}: the keyholder decrypted what is stored and encrypted it anew"
+    assert (answer.account.scheme, answer.account.stored) == (other, "decrypted")
+    assert answer.account.remarks == (f"A: {why}", f"B: {why}")
+    if under == "other":
+        filtered = vault.filter(stored["a"], "gaussian:5", scheme=other)
+        assert apart(filtered, wanted(ASTRONAUT, ORACLES["gaussian:5"])) <= 1
+        assert (filtered.account.scheme, filtered.account.remarks) == (other, (why,))
+
+
+def test_a_stored_photo_in_colour_is_taken_as_grey_when_it_is_asked_for_and_it_is_said(vault, album):
+    _, stored = album
+    grey = np.asarray(Image.fromarray(ASTRONAUT).convert("L"))
+    why = f"stored planes are RGB, and grey was asked for{ANEW}"
+    answer = vault.filter(stored["a"], "gaussian:5", colours="grey")
+    assert apart(answer, wanted(grey, ORACLES["gaussian:5"])) <= 1
+    assert (answer.account.stored, answer.account.remarks) == ("decrypted", (why, "colour brought to grey"))
+    compared = vault.diff(stored["a"], ASTRONAUT, colours="grey")
+    assert compared.differing == 0
+    assert compared.account.remarks == (
+        f"A: {why}",
+        "A: colour brought to grey",
+        "B: colour brought to grey",
+    )
+    binary = vault.filter(stored["a"], "threshold:otsu", colours="grey")
+    level, expected = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    np.testing.assert_array_equal(binary.values, expected)
+    assert binary.account.remarks == (
+        "a threshold is for pixels in the clear: the keyholder decrypted the stored planes",
+        "colour brought to grey",
+        f"threshold: 255 over {level:g} (Otsu's), else 0, by the keyholder alone: nothing was sent for it",
+    )
+    there = vault.filter(stored["grey"], "gaussian:5", colours="grey")
+    assert (there.account.stored, there.account.remarks) == ("in place", ())
+
+
+def test_a_stored_photo_in_colour_and_a_grey_one_are_compared_in_colour(vault, album):
+    _, stored = album
+    answer = vault.diff(stored["a"], ASTRONAUT[:, :, 0])
+    np.testing.assert_array_equal(answer.values, ASTRONAUT.astype(int) - ASTRONAUT[:, :, :1])
+    assert answer.account.remarks == (
+        f"A: one picture is grey and one is not{ANEW}",
+        "B: grey taken as RGB, as the other picture is",
     )
 
 
@@ -322,21 +381,19 @@ def test_a_stored_photo_is_filtered_where_it_is_as_far_as_its_halo_allows(vault,
     _, stored = album
     bright = vault.filter(stored["a"], ["brightness:30", "contrast:1.2"])
     assert apart(bright, (ASTRONAUT + 30.0 - 127.5) * 1.2 + 127.5) <= 1
-    assert (bright.account.sent_bytes, bright.account.remarks) == (0, ())
+    assert (bright.account.sent_bytes, bright.account.stored, bright.account.remarks) == (0, "in place", ())
     for operation in ("gaussian:5", "sobel"):
         there = vault.filter(stored["a"], operation)
         assert apart(there, wanted(ASTRONAUT, ORACLES[operation])) <= 1
         assert (there.account.sent_bytes, there.account.remarks) == (0, ())
 
 
-ANEW = ": the keyholder decrypted them and encrypted them anew"
-
-
 def test_beyond_that_the_keyholder_encrypts_anew_and_says_so(vault, album):
     _, stored = album
     far = vault.filter(stored["a"], "gaussian:31")
     assert apart(far, wanted(ASTRONAUT, ORACLES["gaussian:31"])) <= 1
-    assert far.account.remarks == (f"stored planes have a halo of 3 pixels, and the filter reaches 15{ANEW}",)
+    assert far.account.stored == "decrypted"
+    assert far.account.remarks == (f"stored planes have a halo of 3 pixels, and the kernel reaches 15{ANEW}",)
     other = vault.filter(stored["a"], "gaussian:5", border="constant")
     assert apart(other, wanted(ASTRONAUT, ORACLES["gaussian:5"], "constant")) <= 1
     assert other.account.remarks == (
@@ -345,17 +402,12 @@ def test_beyond_that_the_keyholder_encrypts_anew_and_says_so(vault, album):
 
 
 def test_a_stored_photo_that_cannot_be_used_is_refused(vault, album):
-    scheme, stored = album
-    other = SCHEMES[1 - SCHEMES.index(scheme)]
+    _, stored = album
     with pytest.raises(NotFound, match="has no planes: delete it, and ingest it again with --planes"):
         vault.filter(stored["plain"], "box:3")
     with pytest.raises(NotFound, match="no item"):
         vault.diff(stored["a"], StoredPhoto(stored["a"].collection, "nobody"))
     with pytest.raises(NotFound):
         vault.filter(StoredPhoto("no such collection", "a"), "box:3")
-    with pytest.raises(InvalidArgument, match=f"scheme '{other}' for a photo whose planes are of {scheme}"):
-        vault.filter(stored["a"], "box:3", scheme=other)
     with pytest.raises(InvalidArgument, match="A is 181 x 150 pixels and B is 150 x 160"):
         vault.diff(stored["a"], stored["grey"])
-    with pytest.raises(InvalidArgument, match="colours of a stored photo are those of its planes"):
-        vault.filter(stored["a"], "box:3", colours="grey")

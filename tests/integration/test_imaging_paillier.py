@@ -146,8 +146,24 @@ def test_what_cannot_be_done_is_refused_in_one_line(vault, name):
     assert refused.value.message.startswith(said)
 
 
-def test_planes_that_are_stored_stay_under_their_scheme(vault):
-    album = vault.create_collection("album", embedder="pixels")
-    report = album.ingest([("a", encoded(Image.fromarray(GREY), "PNG"))], planes=True)
-    with pytest.raises(InvalidArgument, match="want that or none"):
-        vault.filter(StoredPhoto("album", report.items[0].id), "box:3", **UNDER)
+ANEW = "the keyholder decrypted them and encrypted"
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "ckks"])
+def test_stored_photos_are_encrypted_anew_for_it_and_it_is_said(vault, scheme):
+    album = vault.create_collection(scheme, scheme=scheme, embedder="pixels")
+    pictures = {"a": GREY, "b": GREY[::-1]}
+    files = [(name, encoded(Image.fromarray(image), "PNG")) for name, image in pictures.items()]
+    a, b = (StoredPhoto(scheme, item.id) for item in album.ingest(files, planes=True, plane_halo=2).items)
+    why = f"stored planes are of {scheme}-4096, and the job is under paillier: {ANEW} them anew"
+    smooth = vault.filter(a, "gaussian:5", **UNDER)
+    np.testing.assert_array_equal(smooth.values, wanted(smooth, GREY, ORACLES["gaussian:5"]))
+    assert (smooth.account.scheme, smooth.account.stored) == ("paillier", "decrypted")
+    assert smooth.account.remarks == (why,)
+    for pair, others in (((a, b), [f"A: {why}", f"B: {why}"]), ((GREY, b), [f"B: {why}"])):
+        answer = vault.diff(*pair, **UNDER)
+        np.testing.assert_array_equal(answer.values, GREY.astype(int) - GREY[::-1])
+        assert (answer.account.stored, list(answer.account.remarks)) == ("decrypted", others)
+    eroded = vault.filter(a, "erode:3:cross:4", **UNDER)
+    np.testing.assert_array_equal(eroded.values, vault.filter(GREY, "erode:3:cross:4", scheme="bfv").values)
+    assert eroded.account.remarks[0].endswith(f"{ANEW} planes of levels")

@@ -80,6 +80,9 @@ def test_a_small_or_flat_picture_matches_nothing(vault, photo, shape, encrypted)
     assert answer.homography is None
 
 
+ANEW = ": the keyholder decrypted them and encrypted them anew"
+
+
 def test_a_stored_photo_is_taken_from_its_planes(vault, photo):
     collection = vault.create_collection("views")
     (item,) = collection.ingest([("one", photo[:96, :96])], planes=True).items
@@ -88,7 +91,30 @@ def test_a_stored_photo_is_taken_from_its_planes(vault, photo):
     places = [[(one.x, one.y) for one in made.keypoints] for made in (answer, wanted)]
     assert len(places[0]) > 10
     assert places[0] == [pytest.approx(place, abs=0.05) for place in places[1]]
-    assert "the keyholder decrypted what is stored" in answer.account.remarks[0]
+    assert answer.account.stored == "decrypted"
+    assert answer.account.remarks == (
+        f"stored planes have a halo of 0 pixels, and the kernel reaches 9{ANEW}",
+    )
+
+
+@pytest.mark.parametrize("scheme", ["ckks", "bfv"])
+def test_the_first_octave_of_a_stored_photo_with_a_wide_halo_is_computed_where_it_is(vault, photo, scheme):
+    collection = vault.create_collection(f"wide {scheme}", scheme=scheme)
+    small = photo[:96, :96]
+    (item,) = collection.ingest([("one", small)], planes=True, plane_halo=9).items
+    stored = StoredPhoto(f"wide {scheme}", item.id)
+    answer, sent = vault.keypoints(stored, octaves=1), vault.keypoints(small, octaves=1, scheme=scheme)
+    places = [[(one.x, one.y) for one in made.keypoints] for made in (answer, sent)]
+    assert len(places[0]) > 10
+    assert places[0] == [pytest.approx(place, abs=0.05) for place in places[1]]
+    assert (answer.account.scheme, answer.account.stored) == (scheme, "in place")
+    assert 0 == answer.account.sent_bytes < sent.account.sent_bytes
+    other = "bfv" if scheme == "ckks" else "ckks"
+    matched = vault.match(stored, small, scheme=other, octaves=1)
+    assert matched.inliers == len(matched.matches) > 10
+    assert matched.account.stored == "decrypted"
+    why = f"A: stored planes are of {scheme}-4096, and the job is under {other}-4096{ANEW}"
+    assert matched.account.remarks == (why,)
 
 
 def test_what_cannot_be_is_refused_in_one_line(vault, photo):

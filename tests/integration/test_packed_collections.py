@@ -11,6 +11,7 @@ from support.photos import jpeg
 from support.services import Process
 
 import blindsight
+from blindsight.client import StoredPhoto
 from blindsight.errors import InvalidArgument, KeyFileError
 from blindsight.parameters import PAILLIER_3072
 from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
@@ -134,13 +135,15 @@ def test_verification_is_refused_where_it_would_show_one_side(vault):
 
 def test_planes_are_refused_and_nothing_is_stored(vault):
     album = vault.create_collection("without planes", scheme="paillier", embedder="pixels", dimension=16)
-    said = "planes under paillier, want ckks or bfv for that"
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgument, match="planes under paillier, want ckks or bfv for that"):
         album.ingest([("coffee", jpeg("coffee"))], planes=True)
     assert album.describe().items == 0
     stored = album.ingest([("coffee", jpeg("coffee"))]).items[0]
+    said = "collection 'without planes' is under paillier, which keeps no planes, want one under ckks or bfv"
     with pytest.raises(InvalidArgument, match=said):
         album.planes(stored.id)
+    with pytest.raises(InvalidArgument, match=said):
+        vault.filter(StoredPhoto("without planes", stored.id), "box:3", scheme="bfv")
 
 
 def test_many_queries_are_answered_in_order(vault):

@@ -251,6 +251,18 @@ def test_a_bad_source_is_refused(evaluator, name):
     assert refused(evaluator.stub.Difference, pair(subtrahend=bad)) == wanted
 
 
+def test_stacked_planes_are_for_transform_alone_and_a_caller_is_told(evaluator):
+    stacked = pb.PlaneSource(stacked=pb.StackedPlanes(height=3, width=3, halo=1))
+    for requests, method in (
+        (pair(minuend=stacked), evaluator.stub.Difference),
+        (pair(subtrahend=stacked), evaluator.stub.Difference),
+        (space(planes=stacked), evaluator.stub.ScaleSpace),
+    ):
+        code, _, message = refusal(lambda method=method, sent=requests: list(method(sent, timeout=30)))
+        assert code == INVALID
+        assert message == "stacked planes, which are for Transform alone, want sent or stored ones"
+
+
 @pytest.mark.parametrize("count", [0, 12289, 2**32 - 1])
 def test_too_many_tiles_are_refused_before_they_come(evaluator, count):
     large = [header(sent(ciphertexts=count))]

@@ -21,6 +21,7 @@ from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.streams import digest
 from blindsight.trusted.keyholder.additive import AdditiveKey
+from blindsight.untrusted.evaluator.operations.receiving import Limits
 from blindsight.untrusted.evaluator.operations.sources import StackedPlanes, Tiles
 from blindsight.untrusted.evaluator.operations.stacks import StackOperations
 from blindsight.workers import WorkerPool
@@ -338,7 +339,7 @@ def test_work_without_end_is_given_up():
             yield Tiles(data, digest(data))
 
     async def run():
-        operations = StackOperations(pool, stall_seconds=5, limit_seconds=0)
+        operations = StackOperations(pool, Limits(stall_seconds=5, call_seconds=0))
         return [one async for one in operations.transform(planes, (PlaneKernel(1, 1, 0, 0, (2,)),), rows())]
 
     try:

@@ -19,10 +19,7 @@ DEFAULT_THRESHOLD = 25
 
 
 def diff(
-    to: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
-    ],
+    to: pictures.Output,
     inputs: Annotated[
         list[Path] | None, typer.Argument(metavar="A B", help="Pictures of one size.", show_default=False)
     ] = None,
@@ -36,18 +33,12 @@ def diff(
     scheme: Annotated[
         str | None,
         typer.Option(
-            help="bfv (the default), ckks, paillier, or scramble (no encryption).", show_default=False
-        ),
-    ] = None,
-    bits: pictures.KeyBits = None,
-    rule: Annotated[
-        PixelRule | None,
-        typer.Option(
-            "--pixels",
-            help="Signed values in OUT.png: offset (128 + half, the default), absolute or clip.",
+            help="bfv, ckks, paillier, or scramble (no encryption); that of a stored photo, else bfv.",
             show_default=False,
         ),
     ] = None,
+    bits: pictures.KeyBits = None,
+    rule: pictures.Rule = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +52,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Subtract one picture from another on a machine that sees ciphertexts only."""
-    pixels.require_lossless(to)
+    pixels.require_output(to)
     if threshold is not None and mode != "threshold":
         raise InvalidArgument(f"--threshold with --mode {mode}, want --mode threshold")
     first, second = pictures.chosen(inputs or (), collection, ids, 2)

@@ -24,6 +24,7 @@ from blindsight.untrusted.evaluator.operations import compare
 from blindsight.untrusted.evaluator.operations.combine import Combinations
 from blindsight.untrusted.evaluator.operations.compare_all import Comparisons
 from blindsight.untrusted.evaluator.operations.imaging import PlaneOperations
+from blindsight.untrusted.evaluator.operations.receiving import Limits
 from blindsight.untrusted.evaluator.operations.search import Searches
 from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
 from blindsight.untrusted.evaluator.settings import EvaluatorSettings
@@ -164,9 +165,11 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             cache.load()
             visible = VisibleSearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)
-            comparisons = Comparisons(scorer, settings.stall_seconds, settings.combine_seconds)
-            combinations = Combinations(builders, settings.stall_seconds, settings.combine_seconds)
-            planes = PlaneOperations(storage, builders, settings.stall_seconds, settings.transform_seconds)
+            limits = Limits(settings.stall_seconds, settings.combine_seconds)
+            comparisons, combinations = Comparisons(scorer, limits), Combinations(builders, limits)
+            planes = PlaneOperations(
+                storage, builders, Limits(settings.stall_seconds, settings.transform_seconds)
+            )
             loading = Loading(cache, galleries, storage)
             yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, scorer, loading)
         finally:

@@ -12,12 +12,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.scale_space import ScaleImage, check_phases
 from blindsight.untrusted.evaluator.galleries.refresh import Progress
 from blindsight.untrusted.evaluator.galleries.scorer import Plan, ScoreBlock
-from blindsight.untrusted.evaluator.operations.combine import (
-    AnnouncedBlock,
-    CombineAnswer,
-    CombineHeader,
-    CombinePlan,
-)
+from blindsight.untrusted.evaluator.operations.combine import CombineAnswer, CombineHeader, CombinePlan
 from blindsight.untrusted.evaluator.operations.compare_all import CompareAllAnswer, CompareAllHeader, Products
 from blindsight.untrusted.evaluator.operations.imaging import (
     DifferenceHeader,
@@ -26,6 +21,7 @@ from blindsight.untrusted.evaluator.operations.imaging import (
     PlaneSummary,
     TransformHeader,
 )
+from blindsight.untrusted.evaluator.operations.receiving import AnnouncedBlock
 from blindsight.untrusted.evaluator.operations.search import COLLECTION_ID_BYTES, Answer, SearchHeader
 from blindsight.untrusted.evaluator.operations.sources import (
     PlaneSource,
@@ -248,6 +244,8 @@ def _source(given: evaluator_pb2.PlaneSource) -> PlaneSource:
         return SentPlanes(sent.parameter_set, sent.key_id, sent.ciphertexts, sent.halo)
     if kind == "stored":
         return StoredPlanes(given.stored.collection_id, given.stored.handle)
+    if kind == "stacked":
+        raise InvalidArgument("stacked planes, which are for Transform alone, want sent or stored ones")
     raise InvalidArgument("planes from nowhere, want sent or stored ones")
 
 

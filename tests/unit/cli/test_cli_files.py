@@ -58,17 +58,29 @@ def test_an_older_file_is_replaced_and_who_reads_it_keeps_it(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_a_folder_is_not_overwritten(tmp_path):
+WAYS = [lambda path: files.write(path, b"bytes"), files.require_writable]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["written", "asked"])
+def test_a_folder_is_not_overwritten(tmp_path, way):
     with pytest.raises(Failure, match="is a folder"):
-        files.write(tmp_path, b"bytes")
+        way(tmp_path)
 
 
+@pytest.mark.parametrize("way", WAYS, ids=["written", "asked"])
 @pytest.mark.parametrize("place", ["missing/photo.jpg", "file/photo.jpg", "x" * 300])
-def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, place):
+def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, place, way):
     (tmp_path / "file").touch()
     with pytest.raises(Failure, match="cannot write"):
-        files.write(tmp_path / place, b"bytes")
+        way(tmp_path / place)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_that_can_be_written_is_left_as_it_is(tmp_path):
+    (tmp_path / "old.png").write_bytes(b"old")
+    for name in ("old.png", "new.png"):
+        files.require_writable(tmp_path / name)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("old.png", b"old")]
 
 
 def test_a_folder_is_made_with_its_parents(tmp_path):

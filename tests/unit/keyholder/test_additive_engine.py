@@ -17,6 +17,7 @@ from blindsight.trusted.keyholder.peers import EvaluatorClient
 from blindsight.trusted.keyholder.processing.additive import AdditiveEngine
 from blindsight.trusted.keyholder.processing.engine import Progress, Transformed
 from blindsight.untrusted.evaluator import wire
+from blindsight.untrusted.evaluator.operations.receiving import Limits
 from blindsight.untrusted.evaluator.operations.stacks import StackOperations, StackRow
 from blindsight.workers import WorkerPool
 
@@ -29,7 +30,7 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
 
     def __init__(self, pool):
         self.lie = lambda results: results
-        self._operations = StackOperations(pool, stall_seconds=5, limit_seconds=60)
+        self._operations = StackOperations(pool, Limits(stall_seconds=5, call_seconds=60))
 
     async def Transform(self, requests, context):
         stream = aiter(requests)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from blindsight.errors import InvalidImage
 from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted.keyholder.imaging.images import Colours
 
 ORIENTATION = 0x0112
 
@@ -358,6 +359,17 @@ def test_what_is_converted_is_said(photo, make, shape, said):
     assert pixels.values.dtype == np.uint8
     assert said in pixels.remark
     assert bool(said) == bool(pixels.remark)
+
+
+def test_pixels_are_brought_to_the_colours_that_are_wanted(photo):
+    seen, grey = images.pixels(encoded(photo)), images.pixels(encoded(photo), Colours.GREY)
+    np.testing.assert_array_equal(grey.values, np.asarray(photo.convert("L")))
+    assert (grey.remark, seen.brought_to(Colours.GREY).remark) == ("colour brought to grey",) * 2
+    again = grey.brought_to(Colours.RGB)
+    assert again.values.shape == seen.values.shape
+    assert (again.values == grey.values[:, :, np.newaxis]).all()
+    for same in (Colours.AS_THEY_ARE, Colours.RGB):
+        assert seen.brought_to(same) is seen
 
 
 def test_a_photo_of_too_many_pixels_for_planes_is_refused_by_its_header():

@@ -71,6 +71,14 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
     return picture
 
 
+class Colours(Enum):
+    """Which channels pixels are to have."""
+
+    AS_THEY_ARE = 0
+    GREY = 1
+    RGB = 2
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
     """A photo's pixels as it is displayed.
@@ -83,13 +91,15 @@ class Pixels:
     values: npt.NDArray[np.uint8]
     remark: str
 
-
-class Colours(Enum):
-    """Which channels pixels are to have."""
-
-    AS_THEY_ARE = 0
-    GREY = 1
-    RGB = 2
+    def brought_to(self, colours: Colours) -> Pixels:
+        """The same pixels with these channels; what that loses is remarked."""
+        grey = self.values.ndim == 2
+        if colours is Colours.GREY and not grey:
+            values = np.asarray(Image.fromarray(self.values).convert("L"))
+            return Pixels(values, "; ".join(filter(None, [self.remark, "colour brought to grey"])))
+        if colours is Colours.RGB and grey:
+            return Pixels(np.repeat(self.values[:, :, np.newaxis], 3, axis=2), self.remark)
+        return self
 
 
 def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
@@ -102,15 +112,9 @@ def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
         _check_plane_pixels(image)
         remark = _remark(image)
         grey = _is_grey_file(image)
-        displayed = _displayed(image)
-    if colours is Colours.GREY and not grey:
-        return Pixels(
-            np.asarray(displayed.convert("L")), "; ".join(filter(None, [remark, "colour brought to grey"]))
-        )
-    values = np.asarray(displayed)
+        values = np.asarray(_displayed(image))
     # Of a grey photo all three channels are the same.
-    alone = grey and colours is not Colours.RGB
-    return Pixels(np.ascontiguousarray(values[:, :, 0]) if alone else values, remark)
+    return Pixels(np.ascontiguousarray(values[:, :, 0]) if grey else values, remark).brought_to(colours)
 
 
 def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 import numpy as np
 
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
-from blindsight.parameters import ParameterSet, of_ring
+from blindsight.parameters import ParameterSet
 from blindsight.planes import Integers, PlaneLayout
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection
@@ -55,7 +55,13 @@ class Planes:
     async def _find(self, collection: OpenCollection, item_id: str) -> tuple[ParameterSet, StoredItem]:
         if collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection holds vectors, which have no planes (embedder none)")
-        parameters = of_ring(collection.parameters, "planes")
+        parameters = collection.parameters
+        if not isinstance(parameters, ParameterSet):
+            scheme = parameters.scheme.name.lower()
+            raise InvalidArgument(
+                f"collection {collection.config.name!r} is under {scheme}, which keeps no planes, want one "
+                "under ckks or bfv"
+            )
         handle = collection.handle(item_id)
         found = await self._storage.get_items(collection.record.collection_id, [handle])
         if handle not in found:

@@ -27,7 +27,7 @@ from blindsight.trusted.keyholder.imaging.sift.plan import Images
 from blindsight.trusted.keyholder.processing import memory
 from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Transformed, Values
 from blindsight.trusted.keyholder.processing.engines import Engines
-from blindsight.trusted.keyholder.processing.pictures import Pictures, Source
+from blindsight.trusted.keyholder.processing.pictures import Encrypted, Opened, Pictures, Plain, Source
 from blindsight.trusted.keyholder.processing.ring import RingEngine
 
 # Bases of later octaves are blurred: they are encrypted in sixteenths of a grey level.
@@ -36,6 +36,10 @@ DEFAULT_SIDE, MOST_SIDE = 800, 1600
 # Its results are decrypted twice as fast as BFV's, and its noise is far below what moves a keypoint.
 DEFAULT_SCHEME = "ckks"
 PARAMETERS = {"ckks": CKKS_4096, "bfv": BFV_4096}
+_BOTH = (
+    "the first octave is computed of stored planes where they are; the keyholder decrypts them too, for the "
+    "later octaves and the drawing"
+)
 
 Picture = npt.NDArray[np.uint8]
 
@@ -45,14 +49,14 @@ class Settings:
     """How keypoints are to be found.
 
     Attributes:
-        scheme: empty for ckks.
+        scheme: empty for that of a stored photo which can be computed with where it is, else ckks.
         octaves: at most so many; None: all that the picture has.
         scales: levels of an octave in which extrema are looked for.
         side: a larger picture is made smaller, so that no side is longer.
         detection: which extrema are keypoints.
 
     Raises:
-        InvalidArgument: for what cannot be.
+        InvalidArgument: for what cannot be; a scheme that computes no scale space, with those that do.
     """
 
     scheme: str = ""
@@ -62,9 +66,16 @@ class Settings:
     detection: Detection = field(default_factory=Detection)
 
     def __post_init__(self) -> None:
-        sift.octave_plans(1, 1, octaves=self.octaves, scales=self.scales)
+        if self.scheme and self.scheme not in PARAMETERS:
+            known = ", ".join(PARAMETERS)
+            raise InvalidArgument(f"scheme {self.scheme[:40]!r} for keypoints, want one of {known}")
+        self.plans(1, 1)
         if not 1 <= self.side <= MOST_SIDE:
             raise InvalidArgument(f"side of {self.side} pixels, want 1 to {MOST_SIDE}")
+
+    def plans(self, height: int, width: int) -> tuple[OctavePlan, ...]:
+        """The octaves of a picture, largest first."""
+        return sift.octave_plans(height, width, octaves=self.octaves, scales=self.scales)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,11 +86,13 @@ class Seen:
         shown: uint8 [height, width] or [height, width, 3].
         grey: uint8 [height, width].
         remark: what was converted, for people.
+        stored: planes with which the evaluator can compute the first octave where they are.
     """
 
     shown: Picture
     grey: Picture
     remark: str
+    stored: Encrypted | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,19 +128,18 @@ class Detector:
         self._settings = settings
         self.features = Features.none()
 
-    async def run(self, grey: Picture) -> AsyncIterator[Progress]:
-        """Goes through the octaves of a picture [height, width]; `features` are its own afterwards.
+    async def run(self, seen: Seen) -> AsyncIterator[Progress]:
+        """Goes through the octaves of a picture; `features` are its own afterwards.
 
         Raises:
             BlindsightError: see `RingEngine.scale_space`.
         """
-        options = self._settings
-        plans = sift.octave_plans(*grey.shape, octaves=options.octaves, scales=options.scales)
-        base, bits, found = grey.astype(np.float32), 0, [Features.none()]
-        for plan in plans:
+        base, bits, found = seen.grey.astype(np.float32), 0, [Features.none()]
+        stored = seen.stored
+        for plan in self._settings.plans(*seen.grey.shape):
             fixed = np.rint(base * (1 << bits)).astype(np.int32)
             answers: list[Images] = []
-            async for made in self._answers(plan, fixed, bits):
+            async for made in self._answers(plan, fixed, bits, stored):
                 if isinstance(made, Progress):
                     yield made
                 else:
@@ -137,18 +149,21 @@ class Detector:
             pyramid, features = await asyncio.to_thread(self._finish, plan, exact, answers)
             yield Progress(Stage.FINISH, 1, 1)
             found.append(features)
-            base, bits = plan.next_base(pyramid), FRACTION_BITS
+            base, bits, stored = plan.next_base(pyramid), FRACTION_BITS, None
         self.features = Features.joined(found)
 
     async def _answers(
-        self, plan: OctavePlan, fixed: npt.NDArray[np.int32], bits: int
+        self, plan: OctavePlan, fixed: npt.NDArray[np.int32], bits: int, stored: Encrypted | None
     ) -> AsyncIterator[Progress | list[Images]]:
-        """What the octave's kernels make of a base in fixed point."""
+        """What the octave's kernels make of a base in fixed point, or of the same in storage."""
         room = self._engine.room
         narrower = replace(room, largest=room.largest >> bits)
         images = [_finest(one, plan.phases, narrower) for one in plan.asked()]
-        padded = borders.pad(fixed[None], plan.reach, Border.REFLECT)
-        made = self._engine.scale_space(padded, plan.reach, images, plan.phases)
+        if stored is not None:
+            made = self._engine.scale_space_stored(stored.planes, stored.layout, images, plan.phases)
+        else:
+            padded = borders.pad(fixed[None], plan.reach, Border.REFLECT)
+            made = self._engine.scale_space(padded, plan.reach, images, plan.phases)
         async with aclosing(made) as answers:
             async for answer in answers:
                 if isinstance(answer, Transformed):
@@ -180,20 +195,19 @@ class Keypoints:
         """Tells how far it is, and at last the result.
 
         Raises:
-            InvalidArgument: when OpenCV, which draws, is not installed; for a scheme that there is not.
+            InvalidArgument: when OpenCV, which draws, is not installed.
             InvalidImage: for a picture that is none.
             NotFound: for a photo that there is not, or that has no planes.
             BlindsightError: see `RingEngine.scale_space`.
         """
         started = time.perf_counter()
         opencv.require_installed()
-        engine = engine_of(self._engines, settings.scheme)
-        seen = await read(self._pictures, source, settings.side)
-        if seen.remark:
-            engine.account.remarks.append(seen.remark)
+        picture = await self._pictures.open(source, Colours.AS_THEY_ARE)
+        engine = engine_of(self._engines, settings, picture)
+        seen = await read(self._pictures, picture, settings, engine.account)
         detector = Detector(engine, settings)
         with metrics.IMAGING_SECONDS.labels("keypoints", engine.account.scheme).time():
-            async for progress in detector.run(seen.grey):
+            async for progress in detector.run(seen):
                 yield progress
             drawn = await asyncio.to_thread(draw_keypoints, seen.shown, detector.features)
         engine.account.total_seconds = time.perf_counter() - started
@@ -201,16 +215,47 @@ class Keypoints:
         yield Detected(detector.features, (width, height), np.asarray(drawn), engine.account)
 
 
-def engine_of(engines: Engines, scheme: str) -> RingEngine:
-    """The engine of a scheme by its name; empty: ckks.
+def engine_of(engines: Engines, settings: Settings, *pictures: Opened) -> RingEngine:
+    """The engine of the scheme that is asked for, in the parameter set of planes that it can use in place."""
+    for one in pictures:
+        if not isinstance(one, Encrypted) or settings.scheme not in ("", one.scheme):
+            continue
+        if not _unfit(one, settings):
+            return engines.ring(one.parameters)
+    return engines.ring(PARAMETERS[settings.scheme or DEFAULT_SCHEME])
 
-    Raises:
-        InvalidArgument: when it computes no scale space; the message lists those that do.
+
+def _unfit(picture: Encrypted, settings: Settings) -> str:
+    """Why keypoints cannot be looked for in stored planes as they are; empty when they can."""
+    channels, height, width = picture.shape
+    if channels > 1:
+        return "stored planes are RGB, and keypoints are looked for in grey"
+    if max(height, width) > settings.side:
+        return f"stored planes are {width} x {height} pixels, and keypoints are looked for in {settings.side}"
+    reach = max((one.reach for one in settings.plans(height, width)[:1]), default=0)
+    return picture.short_of(reach)
+
+
+async def read(
+    pictures: Pictures, picture: Opened, settings: Settings, account: Account, prefix: str = ""
+) -> Seen:
+    """A picture in the clear, no side of it longer than the settings allow.
+
+    Stored planes are decrypted in any case: later octaves begin with a level in the clear, and it is drawn.
+
+    Args:
+        account: of the job; remarks go there, after the prefix.
     """
-    name = scheme or DEFAULT_SCHEME
-    if name not in PARAMETERS:
-        raise InvalidArgument(f"scheme {name[:40]!r} for keypoints, want one of {', '.join(PARAMETERS)}")
-    return engines.ring(PARAMETERS[name])
+    if isinstance(picture, Plain):
+        seen = await asyncio.to_thread(_reduced, picture, settings.side)
+    elif why := picture.unusable(account) or _unfit(picture, settings):
+        plain = await pictures.decrypted(picture, account, prefix + why)
+        seen = await asyncio.to_thread(_reduced, plain, settings.side)
+    else:
+        seen = await asyncio.to_thread(_reduced, await pictures.clear(picture), settings.side)
+        seen = replace(seen, stored=picture, remark=_BOTH)
+    account.remarks += [f"{prefix}{seen.remark}"] if seen.remark else []
+    return seen
 
 
 async def memory_bytes(pictures: Pictures, settings: Settings, sources: Sequence[Source]) -> int:
@@ -220,23 +265,11 @@ async def memory_bytes(pictures: Pictures, settings: Settings, sources: Sequence
     return memory.of_keypoints(shapes, settings.side, settings.scales + 3)
 
 
-async def read(pictures: Pictures, source: Source, side: int) -> Seen:
-    """A picture in the clear, no side of it longer than `side`; stored planes are decrypted.
-
-    Raises:
-        InvalidImage: for a file that is none.
-        NotFound: for a photo that there is not, or that has no planes.
-    """
-    plain = await pictures.decrypted(await pictures.open(source, Colours.AS_THEY_ARE))
-    remarks = [plain.remark] if plain.remark else []
-    if not isinstance(source, bytes):
-        remarks.append("the keyholder decrypted what is stored and encrypted it anew, with halos")
-    return await asyncio.to_thread(_reduced, np.moveaxis(plain.planes, 0, 2), side, remarks)
-
-
-def _reduced(values: Picture, side: int, remarks: list[str]) -> Seen:
+def _reduced(picture: Plain, side: int) -> Seen:
+    values = np.moveaxis(picture.planes, 0, 2)
     image = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
     width, height = image.size
+    remarks = [picture.remark] if picture.remark else []
     if max(image.size) > side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         remarks.append(f"{width} x {height} pixels made {image.width} x {image.height}")

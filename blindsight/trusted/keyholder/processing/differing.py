@@ -15,9 +15,16 @@ from blindsight.errors import InvalidArgument
 from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
 from blindsight.trusted.keyholder.imaging.images import Colours
 from blindsight.trusted.keyholder.processing import engines, memory
-from blindsight.trusted.keyholder.processing.engine import Account, Progress, Transformed, Values
+from blindsight.trusted.keyholder.processing.engine import (
+    Account,
+    PlaneEngine,
+    Progress,
+    Transformed,
+    Values,
+)
 from blindsight.trusted.keyholder.processing.engines import DEFAULT_SCHEME, Engines
 from blindsight.trusted.keyholder.processing.pictures import Encrypted, Opened, Pictures, Plain, Source
+from blindsight.trusted.keyholder.processing.ring import RingEngine
 
 LARGEST_THRESHOLD = 254
 SCHEMES = (*engines.SCHEMES, "scramble")
@@ -39,7 +46,7 @@ class Settings:
         scheme: empty for that of a stored photo, else bfv.
         mode: what is shown.
         threshold: with that mode: magnitudes over it are white.
-        colours: of files' pixels.
+        colours: of the pictures' pixels.
         key_bits: of an additive scheme; None for its default.
         views: whether pictures of what the evaluator saw are wanted.
 
@@ -130,48 +137,58 @@ class Difference:
         yield _differed(settings, values, account)
 
     async def _answers(self, settings: Settings, first: Opened, second: Opened) -> tuple[Account, Answers]:
-        scheme = settings.scheme or _scheme_of(first, second)
-        pixels = first.shape[1] * first.shape[2] if settings.views else 0
-        stored = [one for one in (first, second) if isinstance(one, Encrypted)]
-        why = _unusable(scheme, first, second)
-        if stored and not why:
-            engine = self._engines.ring(stored[0].parameters, pixels)
-            _add_remarks(engine.account, first, second)
-            return engine.account, engine.difference_stored(first.planes, second.planes, stored[0].layout)
-        plain = _same_colours(*[await self._pictures.decrypted(one) for one in (first, second)])
-        account, answers = self._of_plain(settings, scheme, *plain, pixels)
-        if stored:
-            account.remarks.append(f"{why}: the keyholder decrypted what is stored and encrypted it anew")
+        base = _base(settings.scheme, first, second)
+        engine = self._engine(settings, base, first, second)
+        account = engine.account
+        usable = [
+            one if isinstance(one, Plain) else await self._usable(name, one, base, account)
+            for name, one in (("A", first), ("B", second))
+        ]
+        if base is not None and isinstance(engine, RingEngine):
+            minuend, subtrahend = usable
+            _add_remarks(account, minuend, subtrahend)
+            return account, engine.difference_stored(minuend.planes, subtrahend.planes, base.layout)
+        plain = _same_colours(*(one for one in usable if isinstance(one, Plain)))
         _add_remarks(account, *plain)
-        return account, answers
+        return account, engine.difference(*(one.planes for one in plain))
 
-    def _of_plain(
-        self, settings: Settings, scheme: str, first: Plain, second: Plain, pixels: int
-    ) -> tuple[Account, Answers]:
+    def _engine(
+        self, settings: Settings, base: Encrypted | None, first: Opened, second: Opened
+    ) -> PlaneEngine:
+        pixels = first.shape[1] * first.shape[2] if settings.views else 0
+        if base is not None:
+            return self._engines.ring(base.parameters, pixels)
+        scheme = settings.scheme or _scheme_of(first, second)
         if scheme in engines.SCHEMES:
-            engine = self._engines.of_scheme(scheme, settings.key_bits, pixels)
-        else:
-            engine = self._engines.additive(scheme, view_pixels=pixels)
-        return engine.account, engine.difference(first.planes, second.planes)
+            return self._engines.of_scheme(scheme, settings.key_bits, pixels)
+        return self._engines.additive(scheme, view_pixels=pixels)
+
+    async def _usable(self, name: str, one: Encrypted, base: Encrypted | None, account: Account) -> Opened:
+        """A stored photo as it is, or decrypted where it cannot be subtracted so."""
+        why = one.unusable(account)
+        if not why and base is None:
+            why = "one picture is grey and one is not"
+        elif not why and base is not None and one.layout != base.layout:
+            halos = one.layout.halo, base.layout.halo
+            why = f"stored planes have a halo of {halos[0]} pixels, and the other photo's of {halos[1]}"
+        return await self._pictures.decrypted(one, account, f"{name}: {why}") if why else one
+
+
+def _base(scheme: str, first: Opened, second: Opened) -> Encrypted | None:
+    """The stored photo whose parameter set and tiles both pictures are given; None: all is encrypted anew."""
+    if first.shape != second.shape:
+        return None
+    for one in (first, second):
+        if isinstance(one, Encrypted) and scheme in ("", one.scheme) and not one.converted:
+            return one
+    return None
 
 
 def _scheme_of(*pictures: Opened) -> str:
     for one in pictures:
         if isinstance(one, Encrypted):
-            return one.parameters.scheme.name.lower()
+            return one.scheme
     return DEFAULT_SCHEME
-
-
-def _unusable(scheme: str, first: Opened, second: Opened) -> str:
-    """Why stored planes cannot be subtracted as they are; empty when they can."""
-    stored = [one for one in (first, second) if isinstance(one, Encrypted)]
-    if any(one.parameters.scheme.name.lower() != scheme for one in stored):
-        return f"stored planes are not of {scheme}"
-    if first.shape != second.shape:
-        return "one picture is grey and one is not"
-    if len({(one.parameters.name, one.layout) for one in stored}) > 1:
-        return "stored planes are not of one parameter set and halo"
-    return ""
 
 
 def _check_sizes(first: Opened, second: Opened) -> None:

@@ -42,6 +42,14 @@ class Progress:
     total: int
 
 
+class Stored(Enum):
+    """What became of the planes of stored photos."""
+
+    NONE = 0  # there were none
+    IN_PLACE = 1  # the evaluator computed with them where they are
+    DECRYPTED = 2  # of one photo at least: the keyholder fetched and decrypted them
+
+
 @dataclass(slots=True)
 class Account:
     """What it took, and under what.
@@ -57,6 +65,7 @@ class Account:
         results: ciphertexts that came back.
         sent_bytes, received_bytes: of ciphertext.
         encrypt_seconds, compute_seconds, decrypt_seconds: of work, added up over workers; they overlap.
+        stored: what became of the planes of stored photos.
         remarks: what was done to a picture on the way, for people.
         views: grey pixels in a row, of what the evaluator got and of what it gave, where they were asked for:
             the names are a, b and result.
@@ -76,8 +85,19 @@ class Account:
     compute_seconds: float = 0.0
     decrypt_seconds: float = 0.0
     total_seconds: float = 0.0
+    stored: Stored = Stored.NONE
     remarks: list[str] = field(default_factory=list)
     views: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+    def note_in_place(self) -> None:
+        """Stored planes are computed with where they are."""
+        if self.stored is Stored.NONE:
+            self.stored = Stored.IN_PLACE
+
+    def note_decrypted(self, remark: str) -> None:
+        """Stored planes are decrypted, for a reason that people are told."""
+        self.stored = Stored.DECRYPTED
+        self.remarks.append(remark)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

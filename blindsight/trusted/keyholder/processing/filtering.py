@@ -30,7 +30,7 @@ from blindsight.trusted.keyholder.processing.engine import (
 )
 from blindsight.trusted.keyholder.processing.engines import Engines
 from blindsight.trusted.keyholder.processing.morphing import morph
-from blindsight.trusted.keyholder.processing.pictures import Bytes, Encrypted, Opened, Pictures, Plain, Source
+from blindsight.trusted.keyholder.processing.pictures import Encrypted, Opened, Pictures, Plain, Source
 from blindsight.trusted.keyholder.processing.ring import RingEngine
 
 # What must be known before anything is encrypted: kernels of integers, how planes are packed; None of a
@@ -44,9 +44,9 @@ class Settings:
 
     Attributes:
         operations: one after the other.
-        scheme: empty for bfv; left empty for a stored photo, whose planes have one.
+        scheme: empty for that of a stored photo, else bfv.
         border: what lies beyond the edge; None: a mirror for linear filters, nothing for morphology.
-        colours: of a file's pixels.
+        colours: of the picture's pixels.
         key_bits: of paillier; None for its default.
 
     Raises:
@@ -125,15 +125,9 @@ class Filter:
         yield Filtered(job.result, max(bounds, default=0.0), max(levels, default=0), engine.account)
 
     def _engine(self, settings: Settings, picture: Opened) -> PlaneEngine:
-        if isinstance(picture, Plain):
-            return self._engines.of_scheme(settings.scheme, settings.key_bits)
-        engine = self._engines.ring(picture.parameters)
-        if settings.scheme not in ("", engine.account.scheme):
-            raise InvalidArgument(
-                f"scheme {settings.scheme!r} for a photo whose planes are of {engine.account.scheme}, "
-                "want that or none"
-            )
-        return engine
+        if isinstance(picture, Encrypted) and settings.scheme in ("", picture.scheme):
+            return self._engines.ring(picture.parameters)
+        return self._engines.of_scheme(settings.scheme, settings.key_bits)
 
 
 def _prepared(step: AnyStep, room: Room, picture: Opened) -> Prepared:
@@ -194,12 +188,12 @@ class _Job:
                     yield answer
 
     async def _morphology(self, step: Morphology, packing: Packing) -> AsyncIterator[Progress]:
-        anew = "the keyholder decrypted them and encrypted planes of levels"
-        planes = await self._plain(
-            f"{step.name} counts in planes of levels, stored are planes of pixels: {anew}"
+        plain = await self._plain(
+            f"{step.name} counts in planes of levels, stored are planes of pixels",
+            "the keyholder decrypted them and encrypted planes of levels",
         )
         self._engine.account.remarks.append(_levels_of(step, packing))
-        async with aclosing(morph(step, packing, self._engine, planes, self._border)) as answers:
+        async with aclosing(morph(step, packing, self._engine, plain.planes, self._border)) as answers:
             async for answer in answers:
                 if isinstance(answer, Progress):
                     yield answer
@@ -207,41 +201,36 @@ class _Job:
                     self.result = Picture(Kind.PIXELS, answer)
 
     async def _threshold(self, step: Threshold) -> None:
-        planes = await self._plain(
-            "a threshold is for pixels in the clear: the keyholder decrypted the stored planes"
+        plain = await self._plain(
+            "a threshold is for pixels in the clear", "the keyholder decrypted the stored planes"
         )
-        level = morphology.otsu(planes) if step.level is None else step.level
+        level = morphology.otsu(plain.planes) if step.level is None else step.level
         whose = " (Otsu's)" if step.level is None else ""
         self._engine.account.remarks.append(
             f"threshold: 255 over {level}{whose}, else 0, by the keyholder alone: nothing was sent for it"
         )
-        self.result = Picture(Kind.PIXELS, morphology.binarised(planes, level))
+        self.result = Picture(Kind.PIXELS, morphology.binarised(plain.planes, level))
 
-    async def _plain(self, remark: str) -> Bytes:
-        """The pixels, of stored planes with a remark."""
-        if isinstance(self._picture, Encrypted):
-            self._engine.account.remarks.append(remark)
-        return (await self._pictures.decrypted(self._picture)).planes
+    async def _plain(self, why: str, *then: str) -> Plain:
+        """The picture in the clear, with remarks where it was not."""
+        plain = await self._pictures.decrypted(self._picture, self._engine.account, why, *then)
+        if isinstance(self._picture, Encrypted) and plain.remark:
+            self._engine.account.remarks.append(plain.remark)
+        return plain
 
     async def _answers(self, step: Step, integers: Quantised) -> AsyncGenerator[Progress | Transformed, None]:
         picture = self._picture
         if isinstance(picture, Encrypted):
-            why = self._unusable(picture, step.reach)
+            why = picture.unusable(self._engine.account, step.reach) or self._other_border(step.reach)
             if not why and isinstance(self._engine, RingEngine):
                 return self._engine.transform_stored(picture.planes, picture.layout, integers.kernels)
-            self._engine.account.remarks.append(
-                f"{why}: the keyholder decrypted them and encrypted them anew"
-            )
-            picture = await self._pictures.decrypted(picture)
+            picture = await self._plain(why)
         border = self._border or Border.REFLECT
         padded = await asyncio.to_thread(borders.pad, picture.planes, step.reach, border)
         return self._engine.transform(padded, step.reach, integers.kernels)
 
-    def _unusable(self, picture: Encrypted, reach: int) -> str:
-        """Why stored planes are not as they must be; empty when they are."""
-        halo = picture.layout.halo
-        if reach > halo:
-            return f"stored planes have a halo of {halo} pixels, and the filter reaches {reach}"
+    def _other_border(self, reach: int) -> str:
+        """Why the border of stored planes is of no use; empty when it is of use."""
         if reach and self._border not in (None, Border.REFLECT):
             return "stored planes are mirrored beyond the border, and another border was asked for"
         return ""

@@ -14,6 +14,7 @@ from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.trusted.keyholder.imaging import matching, opencv
 from blindsight.trusted.keyholder.imaging.drawing import draw_matches
+from blindsight.trusted.keyholder.imaging.images import Colours
 from blindsight.trusted.keyholder.imaging.matching import Matches, Nearest
 from blindsight.trusted.keyholder.imaging.sift import Features
 from blindsight.trusted.keyholder.operations.matching import EncryptedMatching
@@ -88,24 +89,25 @@ class Match:
         """Tells how far it is, and at last the result.
 
         Raises:
-            InvalidArgument: when OpenCV is not installed; for a scheme that there is not.
+            InvalidArgument: when OpenCV is not installed.
             InvalidImage: for a picture that is none.
             NotFound: for a photo that there is not, or that has no planes.
             BlindsightError: see `RingEngine.scale_space` and `EncryptedMatching.nearest`.
         """
         started = time.perf_counter()
         opencv.require_installed()
-        engine = detecting.engine_of(self._engines, settings.detection.scheme)
+        opened = [await self._pictures.open(one, Colours.AS_THEY_ARE) for one in sources]
+        engine = detecting.engine_of(self._engines, settings.detection, *opened)
         account = engine.account
-        seen = [await detecting.read(self._pictures, one, settings.detection.side) for one in sources]
-        account.remarks += [
-            f"{name}: {one.remark}" for name, one in zip("AB", seen, strict=True) if one.remark
+        seen = [
+            await detecting.read(self._pictures, one, settings.detection, account, f"{name}: ")
+            for name, one in zip("AB", opened, strict=True)
         ]
         found: list[Features] = []
         with metrics.IMAGING_SECONDS.labels("match", account.scheme).time():
             for one in seen:
                 detector = Detector(engine, settings.detection)
-                async for progress in detector.run(one.grey):
+                async for progress in detector.run(one):
                     yield progress
                 found.append(detector.features)
             if settings.encrypted:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.errors import InvalidArgument
 from blindsight.parameters import ParameterSet, of_ring
 from blindsight.planes import PlaneLayout
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.imaging.images import Colours
+from blindsight.trusted.keyholder.imaging.images import Colours, Pixels
 from blindsight.trusted.keyholder.operations.planes import Planes
 from blindsight.trusted.keyholder.peers import StoredPlanes
+from blindsight.trusted.keyholder.processing.engine import Account
 
 Bytes = npt.NDArray[np.uint8]
+_ANEW = "the keyholder decrypted them and encrypted them anew"
+_CHANNELS = {Colours.GREY: 1, Colours.RGB: 3}
+_NAMES = {1: "grey", 3: "RGB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Encrypted:
         collection, id: whose it is.
         parameters, layout: of its planes.
         planes: where they are.
+        colours: that are wanted of it.
     """
 
     collection: OpenCollection
@@ -71,11 +76,44 @@ class Encrypted:
     parameters: ParameterSet
     layout: PlaneLayout
     planes: StoredPlanes
+    colours: Colours
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        return self.layout.channels, self.layout.height, self.layout.width
+        """Channels that are wanted, height and width."""
+        channels = _CHANNELS.get(self.colours, self.layout.channels)
+        return channels, self.layout.height, self.layout.width
+
+    @property
+    def scheme(self) -> str:
+        """Of its planes, as people name it."""
+        return self.parameters.scheme.name.lower()
+
+    @property
+    def converted(self) -> bool:
+        """Whether other colours are wanted than its planes have."""
+        return self.shape[0] != self.layout.channels
+
+    def unusable(self, account: Account, reach: int = 0) -> str:
+        """Why a job cannot compute with the planes as they are; empty when it can.
+
+        Args:
+            account: of the job, which says under what it computes.
+            reach: of its kernels, pixels.
+        """
+        if self.parameters.name != account.parameter_set:
+            wanted = account.parameter_set or account.scheme
+            return f"stored planes are of {self.parameters.name}, and the job is under {wanted}"
+        if self.converted:
+            stored, wanted = _NAMES[self.layout.channels], _NAMES[self.shape[0]]
+            return f"stored planes are {stored}, and {wanted} was asked for"
+        return self.short_of(reach)
+
+    def short_of(self, reach: int) -> str:
+        """Why the halo of the planes is too narrow; empty when it is not."""
+        if reach > self.layout.halo:
+            return f"stored planes have a halo of {self.layout.halo} pixels, and the kernel reaches {reach}"
+        return ""
 
 
 Opened = Plain | Encrypted
@@ -98,21 +136,17 @@ class Pictures:
 
         Raises:
             InvalidImage: for a file that is none.
-            InvalidArgument: when a stored photo's colours are to be changed.
             NotFound: when there is no such collection or item, or it has no planes.
         """
         if isinstance(source, bytes):
             pixels = await self._crypto.pixels(source, colours)
             return Plain(planar(pixels.values), pixels.remark)
-        if colours is not Colours.AS_THEY_ARE:
-            raise InvalidArgument(
-                "colours of a stored photo are those of its planes, want none to be asked for"
-            )
         collection = await self._vault.get(source.collection)
         layout = await self._planes.layout(collection, source.id)
         handle = collection.handle(source.id)
         planes = StoredPlanes(collection.record.collection_id, handle)
-        return Encrypted(collection, source.id, of_ring(collection.parameters, "planes"), layout, planes)
+        parameters = of_ring(collection.parameters, "planes")
+        return Encrypted(collection, source.id, parameters, layout, planes, colours)
 
     async def shape(self, source: Source, colours: Colours) -> tuple[int, int, int]:
         """Channels, height and width of a picture; nothing is decoded or decrypted.
@@ -124,12 +158,19 @@ class Pictures:
             return await self._crypto.plane_shape(source, colours)
         return (await self.open(source, colours)).shape
 
-    async def decrypted(self, picture: Opened) -> Plain:
-        """The pixels of any picture."""
+    async def decrypted(self, picture: Opened, account: Account, why: str, then: str = _ANEW) -> Plain:
+        """The pixels of any picture; the account says that stored planes were decrypted, and why."""
         if isinstance(picture, Plain):
             return picture
+        account.note_decrypted(f"{why}: {then}")
+        return await self.clear(picture)
+
+    async def clear(self, picture: Encrypted) -> Plain:
+        """The pixels of a stored photo, in the colours that are wanted."""
         _, image = await self._planes.read(picture.collection, picture.id)
-        return Plain(planar(image.astype(np.uint8)))
+        whole = Pixels(image.astype(np.uint8), "")
+        seen = await asyncio.to_thread(whole.brought_to, picture.colours)
+        return Plain(planar(seen.values), seen.remark)
 
 
 def planar(image: Bytes) -> Bytes:

@@ -128,7 +128,7 @@ class RingEngine:
             _joined(per_plane, layout).reshape(kernels, planes, height - 2 * reach, width - 2 * reach)
         )
 
-    async def transform_stored(
+    def transform_stored(
         self, stored: StoredPlanes, layout: PlaneLayout, kernels: Sequence[PlaneKernel]
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """Like `transform`, of planes that storage has.
@@ -136,10 +136,22 @@ class RingEngine:
         Args:
             layout: of the planes; its halo is at least as wide as every kernel reaches.
         """
-        self.account.ciphertexts += layout.ciphertexts
         answers = self._evaluator.transform(stored, kernels)
-        shape = len(kernels), layout.ciphertexts, layout.inner_height, layout.inner_width
-        values = np.empty(shape, np.int32)
+        return self._applied_in_place(answers, layout, len(kernels))
+
+    def scale_space_stored(
+        self, stored: StoredPlanes, layout: PlaneLayout, images: Sequence[ScaleImage], phases: int
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Like `scale_space`, of planes that storage has; as `transform_stored`."""
+        answers = self._evaluator.scale_space(stored, images, phases)
+        return self._applied_in_place(answers, layout, len(images) * phases**2)
+
+    async def _applied_in_place(
+        self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, kernels: int
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        self.account.note_in_place()
+        self.account.ciphertexts += layout.ciphertexts
+        values = np.empty((kernels, layout.ciphertexts, layout.inner_height, layout.inner_width), np.int32)
         async for progress in self._collected(answers, layout, values):
             yield progress
         yield Transformed(_joined(values, layout))
@@ -181,6 +193,7 @@ class RingEngine:
         self, given: StoredPlanes | Integers, layout: PlaneLayout, name: str
     ) -> tuple[PlaneSource, Blocks | None]:
         if isinstance(given, StoredPlanes):
+            self.account.note_in_place()
             self.account.ciphertexts += layout.ciphertexts
             return given, None
         tiles = layout.pack(np.moveaxis(given, 0, 2).reshape(layout.shape))

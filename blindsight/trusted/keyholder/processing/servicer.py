@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
 
 import grpc.aio
 
@@ -13,8 +13,10 @@ from blindsight.rpc.keyholder.v1 import imaging_pb2_grpc
 from blindsight.trusted.keyholder.processing import wire
 from blindsight.trusted.keyholder.processing.engine import Progress
 from blindsight.trusted.keyholder.processing.jobs import Processing
+from blindsight.trusted.keyholder.processing.wire import Response
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImagingService"].full_name
+Result = TypeVar("Result")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -31,13 +33,10 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         requests = aiter(request_iterator)
         header = await _header(requests)
         settings = wire.filter_settings(header)
-        (source,) = await wire.sources(requests, [header.stored if header.HasField("stored") else None])
-        async for answer in self._processing.filter.run(settings, source):
-            if isinstance(answer, Progress):
-                yield pb.FilterResponse(progress=wire.progress(answer))
-            else:
-                for response in wire.filtered(answer):
-                    yield response
+        (source,) = await wire.sources(requests, header, "stored")
+        answers = self._processing.filter.run(settings, source)
+        async for response in _responses(answers, pb.FilterResponse, wire.filtered):
+            yield response
 
     async def Diff(
         self, request_iterator: AsyncIterator[pb.DiffRequest], context: Context
@@ -46,16 +45,10 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         requests = aiter(request_iterator)
         header = await _header(requests)
         settings = wire.diff_settings(header)
-        stored = [
-            getattr(header, name) if header.HasField(name) else None for name in ("stored_a", "stored_b")
-        ]
-        first, second = await wire.sources(requests, stored)
-        async for answer in self._processing.difference.run(settings, (first, second)):
-            if isinstance(answer, Progress):
-                yield pb.DiffResponse(progress=wire.progress(answer))
-            else:
-                for response in wire.differed(answer):
-                    yield response
+        first, second = await wire.sources(requests, header, "stored_a", "stored_b")
+        answers = self._processing.difference.run(settings, (first, second))
+        async for response in _responses(answers, pb.DiffResponse, wire.differed):
+            yield response
 
     async def Keypoints(
         self, request_iterator: AsyncIterator[pb.KeypointsRequest], context: Context
@@ -64,13 +57,10 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         requests = aiter(request_iterator)
         header = await _header(requests)
         settings = wire.keypoint_settings(header.settings)
-        (source,) = await wire.sources(requests, [header.stored if header.HasField("stored") else None])
-        async for answer in self._processing.keypoints.run(settings, source):
-            if isinstance(answer, Progress):
-                yield pb.KeypointsResponse(progress=wire.progress(answer))
-            else:
-                for response in wire.detected(answer):
-                    yield response
+        (source,) = await wire.sources(requests, header, "stored")
+        answers = self._processing.keypoints.run(settings, source)
+        async for response in _responses(answers, pb.KeypointsResponse, wire.detected):
+            yield response
 
     async def Match(
         self, request_iterator: AsyncIterator[pb.MatchRequest], context: Context
@@ -79,16 +69,10 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         requests = aiter(request_iterator)
         header = await _header(requests)
         settings = wire.match_settings(header)
-        stored = [
-            getattr(header, name) if header.HasField(name) else None for name in ("stored_a", "stored_b")
-        ]
-        first, second = await wire.sources(requests, stored)
-        async for answer in self._processing.match.run(settings, (first, second)):
-            if isinstance(answer, Progress):
-                yield pb.MatchResponse(progress=wire.progress(answer))
-            else:
-                for response in wire.matched(answer):
-                    yield response
+        first, second = await wire.sources(requests, header, "stored_a", "stored_b")
+        answers = self._processing.match.run(settings, (first, second))
+        async for response in _responses(answers, pb.MatchResponse, wire.matched):
+            yield response
 
 
 def register(processing: Processing, server: grpc.aio.Server) -> None:
@@ -101,3 +85,17 @@ async def _header(requests: AsyncIterator[Any]) -> Any:
     if first is None or first.WhichOneof("part") != "header":
         raise InvalidArgument("the stream does not begin with a header, want one")
     return first.header
+
+
+async def _responses(
+    answers: AsyncIterator[Progress | Result],
+    kind: type[Response],
+    result: Callable[[Result], Iterator[Response]],
+) -> AsyncIterator[Response]:
+    """How far a job is, as it tells, and the messages of its result."""
+    async for answer in answers:
+        if isinstance(answer, Progress):
+            yield kind(progress=wire.progress(answer))
+        else:
+            for response in result(answer):
+                yield response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -20,12 +20,14 @@ from blindsight.trusted.keyholder.imaging.sift import SCALES, Detection
 from blindsight.trusted.keyholder.processing import detecting, differing, filtering, matching
 from blindsight.trusted.keyholder.processing.detecting import Detected
 from blindsight.trusted.keyholder.processing.differing import Differed, Mode
-from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage
+from blindsight.trusted.keyholder.processing.engine import Account, Progress, Stage, Stored
 from blindsight.trusted.keyholder.processing.filtering import Filtered
 from blindsight.trusted.keyholder.processing.matching import Matched
 from blindsight.trusted.keyholder.processing.pictures import Bytes, Source, StoredImage, planar
 
 Member = TypeVar("Member", bound=Enum)
+Response = TypeVar("Response", pb.FilterResponse, pb.DiffResponse, pb.KeypointsResponse, pb.MatchResponse)
+Named = tuple[str, Picture]
 _BORDERS = {
     pb.BORDER_REFLECT: Border.REFLECT,
     pb.BORDER_CONSTANT: Border.CONSTANT,
@@ -49,6 +51,11 @@ _STAGES = {
     Stage.DECRYPT: pb.IMAGING_STAGE_DECRYPT,
     Stage.FINISH: pb.IMAGING_STAGE_FINISH,
     Stage.WAIT: pb.IMAGING_STAGE_WAIT,
+}
+_STORED = {
+    Stored.NONE: pb.STORED_USE_UNSPECIFIED,
+    Stored.IN_PLACE: pb.STORED_USE_IN_PLACE,
+    Stored.DECRYPTED: pb.STORED_USE_DECRYPTED,
 }
 _KINDS = {
     Kind.PIXELS: pb.PICTURE_KIND_PIXELS,
@@ -130,19 +137,21 @@ def _operation(given: pb.Operation) -> Operation:
     return Operation(given.name, np.array(kernel.values, np.float64).reshape(kernel.rows, kernel.columns))
 
 
-async def sources(requests: AsyncIterator[Any], stored: list[pb.StoredImage | None]) -> list[Source]:
+async def sources(requests: AsyncIterator[Any], header: Any, *stored: str) -> list[Source]:
     """The pictures of a stream.
 
     Args:
-        stored: for each picture, where it is stored; None: it is the next file of the stream.
+        stored: fields of the header, one for each picture, that say where it is stored; where one is not set,
+            the picture is the next file of the stream.
 
     Raises:
         InvalidArgument: when files are missing, or there are more.
         ResourceExhausted: when one is too large.
     """
     found: list[Source] = []
-    for one in stored:
-        if one is not None:
+    for name in stored:
+        if header.HasField(name):
+            one = getattr(header, name)
             found.append(StoredImage(one.collection, one.id))
         else:
             found.append(await _file(requests))
@@ -189,6 +198,7 @@ def _account(made: Account) -> pb.ImagingAccount:
         compute_busy_seconds=made.compute_seconds,
         decrypt_busy_seconds=made.decrypt_seconds,
         remarks=made.remarks,
+        stored=_STORED[made.stored],
     )
 
 
@@ -200,9 +210,7 @@ def filtered(made: Filtered) -> Iterator[pb.FilterResponse]:
         clipped_values=made.picture.clipped,
         levels=made.levels,
     )
-    yield pb.FilterResponse(result=result)
-    for part in _picture("result", made.picture):
-        yield pb.FilterResponse(chunk=part) if isinstance(part, bytes) else pb.FilterResponse(picture=part)
+    return _messages(pb.FilterResponse, result, [("result", made.picture)])
 
 
 def differed(made: Differed) -> Iterator[pb.DiffResponse]:
@@ -214,10 +222,8 @@ def differed(made: Differed) -> Iterator[pb.DiffResponse]:
         differing=made.differing,
         over_threshold=made.over,
     )
-    yield pb.DiffResponse(result=result)
-    for name, picture in [("result", made.picture), *_views(made.account, made.picture.values.shape[2])]:
-        for part in _picture(name, picture):
-            yield pb.DiffResponse(chunk=part) if isinstance(part, bytes) else pb.DiffResponse(picture=part)
+    views = _views(made.account, made.picture.values.shape[2])
+    return _messages(pb.DiffResponse, result, [("result", made.picture), *views])
 
 
 def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
@@ -235,12 +241,7 @@ def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
             for (x, y), scale, angle, response, octave in rows
         ],
     )
-    yield pb.KeypointsResponse(result=result)
-    for part in _drawn(made.drawn):
-        if isinstance(part, bytes):
-            yield pb.KeypointsResponse(chunk=part)
-        else:
-            yield pb.KeypointsResponse(picture=part)
+    return _messages(pb.KeypointsResponse, result, [_drawn(made.drawn)])
 
 
 def matched(made: Matched) -> Iterator[pb.MatchResponse]:
@@ -261,22 +262,28 @@ def matched(made: Matched) -> Iterator[pb.MatchResponse]:
         verified=found.verified,
         homography=[] if found.homography is None else found.homography.ravel().tolist(),
     )
-    yield pb.MatchResponse(result=result)
-    for part in _drawn(made.drawn):
-        yield pb.MatchResponse(chunk=part) if isinstance(part, bytes) else pb.MatchResponse(picture=part)
+    return _messages(pb.MatchResponse, result, [_drawn(made.drawn)])
 
 
-def _drawn(image: Bytes) -> Iterator[pb.PictureHeader | bytes]:
-    return _picture("result", Picture(Kind.PIXELS, planar(image)))
+def _drawn(image: Bytes) -> Named:
+    return "result", Picture(Kind.PIXELS, planar(image))
 
 
-def _views(account: Account, width: int) -> Iterator[tuple[str, Picture]]:
+def _views(account: Account, width: int) -> Iterator[Named]:
     """Rows of what was seen, as wide as the picture; short of a row they are one that is shorter."""
     for name, seen in account.views.items():
         across = min(width, len(seen))
         if across:
             rows = len(seen) // across
             yield f"server {name}", Picture(Kind.PIXELS, seen[: rows * across].reshape(1, rows, across))
+
+
+def _messages(kind: type[Response], result: Any, pictures: Iterable[Named]) -> Iterator[Response]:
+    """A result, and after it each picture: a header and chunks."""
+    yield kind(result=result)
+    for name, picture in pictures:
+        for part in _picture(name, picture):
+            yield kind(chunk=part) if isinstance(part, bytes) else kind(picture=part)
 
 
 def _picture(name: str, picture: Picture) -> Iterator[pb.PictureHeader | bytes]:

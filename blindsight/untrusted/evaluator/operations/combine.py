@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
@@ -13,15 +12,20 @@ from blindsight.additive import block as blocks_wire
 from blindsight.additive import lightphe, schemes
 from blindsight.additive.block import HEADER, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.ciphertext import SECRET_MAGICS
-from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.errors import InvalidArgument, ResourceExhausted
 from blindsight.streams import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
 from blindsight.untrusted.evaluator import tasks, workers
-from blindsight.untrusted.evaluator.operations.receiving import Room, collect, next_chunk
+from blindsight.untrusted.evaluator.operations.receiving import (
+    AnnouncedBlock,
+    Limits,
+    Room,
+    check_public_key,
+    collect,
+    next_chunk,
+)
 from blindsight.workers import WorkerPool
 
 MAX_BLOCKS = 64
-MAX_PUBLIC_KEY_BYTES = 1 << 16
 # Blocks that arrive or wait at the same time, over all callers.
 MAX_RECEIVED_BYTES = 2 * MAX_COMBINE_BYTES
 # Products of 64-bit words in one slice: a quarter of a second, so that other work of the pool gets its turn.
@@ -30,14 +34,6 @@ SLICE_WORD_PRODUCTS = 100_000_000
 LEAST_WORD_PRODUCTS = 4096
 # Measured: LightPHE computes with Python's integers, and inverts for every negative weight.
 LIGHTPHE_FACTOR = 16
-
-
-@dataclass(frozen=True, slots=True)
-class AnnouncedBlock:
-    """A block that is to come."""
-
-    size_bytes: int
-    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +64,7 @@ class CombineHeader:
             InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what no sum can be made of.
             ResourceExhausted: for too many bytes.
         """
-        if self.public_key.startswith(SECRET_MAGICS):
-            raise SecretMaterialRefused("got a secret key, want a public one")
-        if len(self.public_key) > MAX_PUBLIC_KEY_BYTES:
-            raise InvalidArgument(
-                f"public key of {len(self.public_key)} bytes, want at most {MAX_PUBLIC_KEY_BYTES}"
-            )
+        check_public_key(self.public_key)
         self._check_blocks()
         key = AdditivePublicKey.from_bytes(self.public_key, insecure_small_keys=self.insecure_small_keys)
         schemes.require(key.scheme, schemes.operation_of(self.weights))
@@ -86,10 +77,7 @@ class CombineHeader:
                 f"{len(self.weights)} weights for {len(self.blocks)} blocks, want as many, 1 to {MAX_BLOCKS}"
             )
         for block in self.blocks:
-            if len(block.sha256) != hashlib.sha256().digest_size:
-                raise InvalidArgument(f"a block has a digest of {len(block.sha256)} bytes, want 32")
-            if block.size_bytes < HEADER.size:
-                raise InvalidCiphertext(f"block of {block.size_bytes} bytes, want at least {HEADER.size}")
+            block.check(HEADER.size)
         if self.size_bytes > MAX_COMBINE_BYTES:
             raise ResourceExhausted(f"blocks of {self.size_bytes} bytes, want at most {MAX_COMBINE_BYTES}")
 
@@ -125,14 +113,12 @@ class Combinations:
 
     Args:
         pool: the workers.
-        stall_seconds: a caller who sends nothing for so long is refused.
-        limit_seconds: a sum that takes longer is given up.
+        limits: of a caller.
     """
 
-    def __init__(self, pool: WorkerPool, stall_seconds: float, limit_seconds: float) -> None:
+    def __init__(self, pool: WorkerPool, limits: Limits) -> None:
         self._pool = pool
-        self._stall_seconds = stall_seconds
-        self._limit_seconds = limit_seconds
+        self._limits = limits
         self._room = Room(MAX_RECEIVED_BYTES, "weighted sums")
 
     async def run(self, header: CombineHeader, parts: AsyncIterator[bytes]) -> AsyncIterator[CombineAnswer]:
@@ -170,10 +156,9 @@ class Combinations:
         """Slices of the work, as long as there is time for another one."""
         step = ciphertexts_at_once(public_key, header.weights)
         size = result.number_bytes * public_key.group.components * step
-        deadline = time.monotonic() + self._limit_seconds
+        deadline = self._limits.deadline("a weighted sum")
         for start in range(HEADER.size, len(received[0].data), size):
-            if time.monotonic() > deadline:
-                raise ResourceExhausted(f"a weighted sum takes over {self._limit_seconds:g} s, too long")
+            deadline.check()
             slices = tuple(bytes(one.data[start : start + size]) for one in received)
             yield (
                 tasks.CombineTask(
@@ -185,7 +170,7 @@ class Combinations:
         self, header: CombineHeader, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]
     ) -> list[_Received]:
         received = [await self._block(announced, public_key, parts) for announced in header.blocks]
-        if await next_chunk(parts, self._stall_seconds) is not None:
+        if await next_chunk(parts, self._limits.stall_seconds) is not None:
             raise InvalidArgument("more came than the announced blocks")
         return received
 
@@ -193,14 +178,8 @@ class Combinations:
         self, announced: AnnouncedBlock, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]
     ) -> _Received:
         data = bytearray()
-        digest = await collect(parts, announced.size_bytes, data.extend, self._stall_seconds)
-        # Before anything else: a secret key is called by its name whatever surrounds it.
-        if data.startswith(SECRET_MAGICS):
-            raise SecretMaterialRefused("got a serialised key, want a block of ciphertexts")
-        if len(data) != announced.size_bytes:
-            raise InvalidArgument(f"a block: {len(data)} bytes came, want {announced.size_bytes}")
-        if digest != announced.sha256:
-            raise InvalidArgument("a block: the SHA-256 does not match what came")
+        digest = await collect(parts, announced.size_bytes, data.extend, self._limits.stall_seconds)
+        announced.check_came(data, len(data), digest)
         parsed = blocks_wire.parse_header(data)
         blocks_wire.check_expected(parsed, public_key)
         blocks_wire.check_size(parsed, public_key, len(data))

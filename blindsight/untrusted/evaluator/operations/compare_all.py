@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
@@ -12,20 +11,24 @@ from blindsight import metrics
 from blindsight.ciphertext import (
     HEADER,
     RESIDUE_BYTES,
-    SECRET_MAGICS,
     BlockHeader,
     Form,
     check_expected,
     check_size,
     parse_header,
 )
-from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.streams import CHUNK_BYTES, MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
 from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.galleries.scorer import CHUNK_RESULT_BYTES, Scorer
 from blindsight.untrusted.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
-from blindsight.untrusted.evaluator.operations.combine import AnnouncedBlock
-from blindsight.untrusted.evaluator.operations.receiving import Room, collect, next_chunk
+from blindsight.untrusted.evaluator.operations.receiving import (
+    AnnouncedBlock,
+    Limits,
+    Room,
+    collect,
+    next_chunk,
+)
 from blindsight.untrusted.evaluator.shared import SharedMemory
 from blindsight.workers import in_order
 
@@ -61,10 +64,7 @@ class CompareAllHeader:
         if not 1 <= self.columns <= MAX_COLUMNS:
             raise InvalidArgument(f"rows of {self.columns} ciphertexts, want 1 to {MAX_COLUMNS}")
         for block in (self.gallery, self.queries):
-            if len(block.sha256) != hashlib.sha256().digest_size:
-                raise InvalidArgument(f"a block has a digest of {len(block.sha256)} bytes, want 32")
-            if block.size_bytes < HEADER.size:
-                raise InvalidCiphertext(f"block of {block.size_bytes} bytes, want at least {HEADER.size}")
+            block.check(HEADER.size)
             if block.size_bytes > MAX_BLOCK_BYTES:
                 raise ResourceExhausted(f"block of {block.size_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
 
@@ -110,14 +110,12 @@ class Comparisons:
 
     Args:
         scorer: the process.
-        stall_seconds: a caller who sends nothing for so long is refused.
-        limit_seconds: what takes longer is given up.
+        limits: of a caller.
     """
 
-    def __init__(self, scorer: Scorer, stall_seconds: float, limit_seconds: float) -> None:
+    def __init__(self, scorer: Scorer, limits: Limits) -> None:
         self._scorer = scorer
-        self._stall_seconds = stall_seconds
-        self._limit_seconds = limit_seconds
+        self._limits = limits
         self._room = Room(MAX_HELD_BYTES, "comparisons")
 
     async def run(
@@ -139,7 +137,7 @@ class Comparisons:
         ):
             first = await self._receive(header.gallery, chunks, gallery)
             second = await self._receive(header.queries, chunks, queries)
-            if await next_chunk(chunks, self._stall_seconds) is not None:
+            if await next_chunk(chunks, self._limits.stall_seconds) is not None:
                 raise InvalidArgument("more came than the announced blocks")
             _check_pair(first, second, header.columns)
             parameters = first.parameters
@@ -166,15 +164,9 @@ class Comparisons:
     async def _receive(
         self, announced: AnnouncedBlock, chunks: AsyncIterator[bytes], block: SharedMemory
     ) -> BlockHeader:
-        digest = await collect(chunks, announced.size_bytes, block.append, self._stall_seconds)
+        digest = await collect(chunks, announced.size_bytes, block.append, self._limits.stall_seconds)
         head = block.read(0, HEADER.size)
-        # Before anything else: a secret key is called by its name whatever surrounds it.
-        if head.startswith(SECRET_MAGICS):
-            raise SecretMaterialRefused("got a serialised key, want a block of ciphertexts")
-        if block.size_bytes != announced.size_bytes:
-            raise InvalidArgument(f"a block: {block.size_bytes} bytes came, want {announced.size_bytes}")
-        if digest != announced.sha256:
-            raise InvalidArgument("a block: the SHA-256 does not match what came")
+        announced.check_came(head, block.size_bytes, digest)
         parsed = parse_header(head)
         if parsed.form is Form.FULL and parsed.polynomials != 2:
             raise InvalidCiphertext(f"ciphertexts of {parsed.polynomials} polynomials, want 2")
@@ -195,7 +187,7 @@ class Comparisons:
     ) -> AsyncGenerator[tuple[list[Products], float], None]:
         geometry = Geometry(header.parameters, columns)
         at_once = max(1, CHUNK_RESULT_BYTES // (geometry.score_words * RESIDUE_BYTES))
-        deadline = time.monotonic() + self._limit_seconds
+        deadline = self._limits.deadline("a comparison")
         work = (
             self._chunk(header, columns, chunk, gallery, queries)
             for chunk in _chunks(gallery.count, queries.count, at_once)
@@ -203,8 +195,7 @@ class Comparisons:
         async with aclosing(in_order(work, _IN_HAND)) as done:
             async for products in done:
                 yield products
-                if time.monotonic() > deadline:
-                    raise ResourceExhausted(f"a comparison takes over {self._limit_seconds:g} s, too long")
+                deadline.check()
 
     async def _chunk(
         self, header: BlockHeader, columns: int, chunk: _Chunk, gallery: _Side, queries: _Side

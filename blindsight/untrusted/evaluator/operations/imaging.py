@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from blindsight.residues import cut, view_block
 from blindsight.tiling import BLOCK_CIPHERTEXTS
 from blindsight.untrusted.evaluator import tasks, workers
 from blindsight.untrusted.evaluator.log import Storage
-from blindsight.untrusted.evaluator.operations.receiving import Room, next_chunk
+from blindsight.untrusted.evaluator.operations.receiving import Limits, Room, next_chunk
 from blindsight.untrusted.evaluator.operations.sources import (
     PlanePlan,
     PlaneSource,
@@ -84,19 +83,15 @@ class PlaneOperations:
     Args:
         storage: has the stored ones.
         pool: the workers.
-        stall_seconds: a caller who sends nothing for so long is refused.
-        limit_seconds: what takes longer is given up.
+        limits: of a caller.
     """
 
-    def __init__(
-        self, storage: Storage, pool: WorkerPool, stall_seconds: float, limit_seconds: float
-    ) -> None:
-        self._sources = Sources(storage, stall_seconds)
+    def __init__(self, storage: Storage, pool: WorkerPool, limits: Limits) -> None:
+        self._sources = Sources(storage, limits.stall_seconds)
         self._pool = pool
-        self._stall_seconds = stall_seconds
-        self._limit_seconds = limit_seconds
+        self._limits = limits
         self._room = Room(MAX_CALLS, "image operations")
-        self._stacks = StackOperations(pool, stall_seconds, limit_seconds)
+        self._stacks = StackOperations(pool, limits)
 
     async def transform(
         self, header: TransformHeader, tiles: AsyncIterator[Tiles]
@@ -118,7 +113,7 @@ class PlaneOperations:
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
-            await _require_end(tiles, self._stall_seconds)
+            await _require_end(tiles, self._limits.stall_seconds)
 
     def _stacked(
         self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[Tiles]
@@ -174,7 +169,7 @@ class PlaneOperations:
                 async with aclosing(self._answers("difference", first.plan, works)) as answers:
                     async for answer in answers:
                         yield answer
-            await _require_end(minuend, self._stall_seconds)
+            await _require_end(minuend, self._limits.stall_seconds)
 
     async def _subtracting(
         self, plan: PlanePlan, minuend: AsyncIterator[bytes], subtrahend: AsyncIterator[bytes]
@@ -194,7 +189,7 @@ class PlaneOperations:
     ) -> AsyncGenerator[PlaneAnswer, None]:
         """Results as they come, measured and limited in time."""
         parameters, spent = plan.parameters, 0.0
-        deadline = time.monotonic() + self._limit_seconds
+        deadline = self._limits.deadline("an image operation")
         labels = operation, parameters.scheme.name.lower(), parameters.name
         with metrics.PLANES_SECONDS.labels(*labels).time():
             async with aclosing(in_order(works, self._pool.processes + 1)) as results:
@@ -202,10 +197,7 @@ class PlaneOperations:
                     spent += seconds
                     for kernel, block in enumerate(blocks):
                         yield PlaneResult(kernel, first, block)
-                    if time.monotonic() > deadline:
-                        raise ResourceExhausted(
-                            f"an image operation takes over {self._limit_seconds:g} s, too long"
-                        )
+                    deadline.check()
         yield PlaneSummary(spent)
 
 

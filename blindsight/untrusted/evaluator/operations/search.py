@@ -25,7 +25,12 @@ from blindsight.untrusted.evaluator import tasks
 from blindsight.untrusted.evaluator.galleries.galleries import Galleries
 from blindsight.untrusted.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
 from blindsight.untrusted.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
-from blindsight.untrusted.evaluator.operations.receiving import Room, next_chunk
+from blindsight.untrusted.evaluator.operations.receiving import (
+    Room,
+    check_digest,
+    check_digest_size,
+    next_chunk,
+)
 from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
 from blindsight.untrusted.evaluator.segments import SegmentKey
 from blindsight.untrusted.evaluator.shared import SharedMemory
@@ -68,8 +73,7 @@ class SearchHeader:
         """
         if len(self.collection_id) != COLLECTION_ID_BYTES:
             raise InvalidArgument(f"collection id of {len(self.collection_id)} bytes, want 16")
-        if len(self.sha256) != hashlib.sha256().digest_size:
-            raise InvalidArgument(f"queries have a digest of {len(self.sha256)} bytes, want 32")
+        check_digest_size(self.sha256, "queries have")
         if self.queries < 1:
             raise InvalidArgument("no queries, want at least 1")
         if self.size_bytes > MAX_QUERY_BYTES:
@@ -181,8 +185,7 @@ class Searches:
         parsed = parse_header(head) if isinstance(record, CollectionRecord) else None
         if block.size_bytes != header.size_bytes:
             raise InvalidArgument(f"queries: {block.size_bytes} bytes came, want {header.size_bytes}")
-        if digest.digest() != header.sha256:
-            raise InvalidArgument("queries: the SHA-256 does not match what came")
+        check_digest(digest.digest(), header.sha256, "queries")
         if parsed is not None and isinstance(record, CollectionRecord):
             check_block(parsed, header, record.within(header.regions))
 

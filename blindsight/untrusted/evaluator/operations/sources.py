@@ -7,18 +7,16 @@ bounded and planes of any source can be put side by side.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from blindsight.ciphertext import KEY_ID_BYTES, SECRET_MAGICS, Form, check_expected, check_size, parse_header
+from blindsight.ciphertext import KEY_ID_BYTES, Form, check_expected, check_size, parse_header
 from blindsight.errors import (
     DataLoss,
     InvalidArgument,
     InvalidCiphertext,
     ResourceExhausted,
-    SecretMaterialRefused,
 )
 from blindsight.parameters import ParameterSet, by_name, of_ring
 from blindsight.residues import cut, read_block
@@ -26,7 +24,12 @@ from blindsight.streams import digest
 from blindsight.tiling import BLOCK_CIPHERTEXTS, CHANNELS, MAX_COEFFICIENTS, Tiling
 from blindsight.untrusted.evaluator.geometry import CollectionRecord
 from blindsight.untrusted.evaluator.log import Storage, StoredPiece
-from blindsight.untrusted.evaluator.operations.receiving import next_chunk
+from blindsight.untrusted.evaluator.operations.receiving import (
+    check_digest,
+    check_digest_size,
+    check_no_secret,
+    next_chunk,
+)
 
 # Ids and handles.
 ID_BYTES = 16
@@ -181,10 +184,8 @@ def _announced(source: SentPlanes) -> PlanePlan:
 
 def _check_sent(sent: Tiles, plan: PlanePlan, count: int) -> None:
     """Refuses a block of anything else; its residues are checked by the worker."""
-    if sent.block.startswith(SECRET_MAGICS):
-        raise SecretMaterialRefused("got a serialised key, want a block of ciphertexts")
-    if len(sent.sha256) != hashlib.sha256().digest_size:
-        raise InvalidArgument(f"tiles have a digest of {len(sent.sha256)} bytes, want 32")
+    check_no_secret(sent.block, "a block of ciphertexts")
+    check_digest_size(sent.sha256, "tiles have")
     header = parse_header(sent.block)
     check_expected(header, plan.parameters, plan.key_id)
     if header.count != count:
@@ -192,8 +193,7 @@ def _check_sent(sent: Tiles, plan: PlanePlan, count: int) -> None:
     if header.form is Form.FULL and header.polynomials != 2:
         raise InvalidCiphertext(f"tiles of {header.polynomials} polynomials, want 2")
     check_size(header, len(sent.block))
-    if digest(sent.block) != sent.sha256:
-        raise InvalidArgument("tiles: the SHA-256 does not match what came")
+    check_digest(digest(sent.block), sent.sha256, "tiles")
 
 
 def _stored_plan(record: CollectionRecord, tiling: Tiling) -> PlanePlan:

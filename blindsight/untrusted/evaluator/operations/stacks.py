@@ -7,8 +7,6 @@ nothing moves inside a ciphertext; kernels of rank 1 are applied along the rows 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import aclosing
@@ -22,13 +20,21 @@ from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.powers import weighted_products
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.additive.stacks import Stack
-from blindsight.ciphertext import SECRET_MAGICS
-from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.streams import digest
 from blindsight.untrusted.evaluator import tasks, workers
-from blindsight.untrusted.evaluator.operations.combine import MAX_PUBLIC_KEY_BYTES, SLICE_WORD_PRODUCTS
-from blindsight.untrusted.evaluator.operations.receiving import Room, next_chunk
+from blindsight.untrusted.evaluator.operations.combine import SLICE_WORD_PRODUCTS
+from blindsight.untrusted.evaluator.operations.receiving import (
+    Deadline,
+    Limits,
+    Room,
+    check_digest,
+    check_digest_size,
+    check_no_secret,
+    check_public_key,
+    next_chunk,
+)
 from blindsight.untrusted.evaluator.operations.sources import StackedPlanes, Tiles
 from blindsight.workers import WorkerPool, in_order
 
@@ -98,13 +104,8 @@ class _Call:
     plan: StackPlan
     public_key: bytes
     kernels: list[_Applied]
-    deadline: float
-    limit_seconds: float
+    deadline: Deadline
     seconds: float = field(default=0.0)
-
-    def check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise ResourceExhausted(f"an image operation takes over {self.limit_seconds:g} s, too long")
 
 
 class StackOperations:
@@ -112,14 +113,12 @@ class StackOperations:
 
     Args:
         pool: the workers.
-        stall_seconds: a caller who sends nothing for so long is refused.
-        limit_seconds: what takes longer is given up.
+        limits: of a caller.
     """
 
-    def __init__(self, pool: WorkerPool, stall_seconds: float, limit_seconds: float) -> None:
+    def __init__(self, pool: WorkerPool, limits: Limits) -> None:
         self._pool = pool
-        self._stall_seconds = stall_seconds
-        self._limit_seconds = limit_seconds
+        self._limits = limits
         self._room = Room(MAX_WAITING_BYTES, "encrypted pictures")
 
     async def transform(
@@ -137,8 +136,7 @@ class StackOperations:
         """
         plan = _announced(planes)
         applied = [_applied(kernel, plan) for kernel in kernels]
-        deadline = time.monotonic() + self._limit_seconds
-        call = _Call(plan, planes.public_key, applied, deadline, self._limit_seconds)
+        call = _Call(plan, planes.public_key, applied, self._limits.deadline("an image operation"))
         with self._room.take(self._waiting_bytes(call)):
             yield plan
             name = SCHEMES[plan.key.scheme].name
@@ -179,7 +177,7 @@ class StackOperations:
 
     async def _received(self, plan: StackPlan, rows: AsyncIterator[Tiles]) -> AsyncIterator[bytes]:
         for number in range(plan.stack.height):
-            sent = await next_chunk(rows, self._stall_seconds)
+            sent = await next_chunk(rows, self._limits.stall_seconds)
             if sent is None:
                 raise InvalidArgument(f"the stream ended after {number} of {plan.stack.height} rows")
             await asyncio.to_thread(_check_row, sent, plan)
@@ -218,7 +216,7 @@ class StackOperations:
         """Numbers of the weighted sums of a row, computed a moment's work at a time."""
         parts = []
         for columns in _slices(call.plan, kernel):
-            call.check_time()
+            call.deadline.check()
             task = tasks.WindowTask(call.public_key, header, tuple(row[columns] for row in rows), kernel)
             numbers, seconds = await self._pool.run(workers.windows, task)
             call.seconds += seconds
@@ -227,12 +225,7 @@ class StackOperations:
 
 
 def _announced(planes: StackedPlanes) -> StackPlan:
-    if planes.public_key.startswith(SECRET_MAGICS):
-        raise SecretMaterialRefused("got a secret key, want a public one")
-    if len(planes.public_key) > MAX_PUBLIC_KEY_BYTES:
-        raise InvalidArgument(
-            f"public key of {len(planes.public_key)} bytes, want at most {MAX_PUBLIC_KEY_BYTES}"
-        )
+    check_public_key(planes.public_key)
     key = AdditivePublicKey.from_bytes(planes.public_key)
     if key.scheme is not AdditiveScheme.PAILLIER:
         raise InvalidArgument(f"planes under {SCHEMES[key.scheme].name}, want paillier")
@@ -255,15 +248,12 @@ def _applied(kernel: PlaneKernel, plan: StackPlan) -> _Applied:
 
 def _check_row(sent: Tiles, plan: StackPlan) -> None:
     """Refuses a row of anything else; its numbers are checked by a worker."""
-    if sent.block.startswith(SECRET_MAGICS):
-        raise SecretMaterialRefused("got a serialised key, want a row of ciphertexts")
-    if len(sent.sha256) != hashlib.sha256().digest_size:
-        raise InvalidArgument(f"a row has a digest of {len(sent.sha256)} bytes, want 32")
+    check_no_secret(sent.block, "a row of ciphertexts")
+    check_digest_size(sent.sha256, "a row has")
     if parse_header(sent.block) != plan.header:
         raise InvalidCiphertext("a row of another key or form than was announced")
     check_size(plan.header, plan.key, len(sent.block))
-    if digest(sent.block) != sent.sha256:
-        raise InvalidArgument("a row: the SHA-256 does not match what came")
+    check_digest(digest(sent.block), sent.sha256, "a row")
 
 
 def _slices(plan: StackPlan, kernel: PlaneKernel) -> Iterator[slice]:
