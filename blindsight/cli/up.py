@@ -346,8 +346,8 @@ class _Run:
         zone = child.recipe.zone
         line = Text.assemble(
             ("✓ ", "green"),
-            (f"{name:<11}", "bold"),
-            f"{child.address:<17}  ",
+            (f"{name:<10}", "bold"),
+            f"{child.address:<16} ",
             (f"{zone:<10}", ZONE_STYLES[zone]),
             (f"  {output.duration(time.monotonic() - started)}", "dim"),
             (f"  {self._metrics_url(name) or ''}", "dim"),
