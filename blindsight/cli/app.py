@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -86,6 +87,16 @@ app.command("schemes", rich_help_panel=COMPARISONS)(schemes.schemes)
 app.command("compare-schemes", rich_help_panel=COMPARISONS)(compare.compare_schemes)
 
 
+def _flowing(text: str) -> str:
+    """A docstring whose paragraphs are one line each: only the first is filled by Typer itself."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+for _command in app.registered_commands:
+    if _command.callback is not None:
+        _command.help = _flowing(_command.callback.__doc__ or "")
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code; an error is one line on standard error."""
     try:
@@ -113,7 +124,8 @@ def _failed(error: Exception) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     message, code = explained(error)
-    output.error(message)
+    if message:
+        output.error(message)
     return code
 
 
@@ -134,5 +146,7 @@ def explained(error: Exception) -> tuple[str, int]:
 
 def _usage(error: TyperException) -> str:
     message = error.format_message().rstrip(".").replace("Value error, ", "")
+    if not message:
+        return ""  # it has printed the help instead
     context = getattr(error, "ctx", None)
     return f"{message}; see `{context.command_path} --help`" if context is not None else message

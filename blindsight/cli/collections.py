@@ -127,7 +127,7 @@ def delete(
     with options.vault(address) as vault:
         found = vault.collection(name).describe()
         if not yes and not as_json and output.interactive():
-            question = f"Delete {output.printable(name)} with {found.items:,} items?"
+            question = f"Delete {output.printable(name)} with {output.count(found.items, 'item')}?"
             if not typer.confirm(question, err=True):
                 raise output.Failure("not deleted")
         with output.spinner(f"deleting {name}"):
@@ -135,7 +135,7 @@ def delete(
     if as_json:
         output.document({"deleted": name, "items": found.items})
         return
-    output.answer(f"Deleted {output.printable(name)} with {found.items:,} items.")
+    output.answer(f"Deleted {output.printable(name)} with {output.count(found.items, 'item')}.")
 
 
 def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
@@ -189,7 +189,7 @@ def _content(one: CollectionInfo) -> list[tuple[str, str]]:
             f"{one.deleted_items:,}" + (", in ciphertexts until a repack" if one.deleted_items else ""),
         ),
         *(
-            [("planes", f"{one.plane_items:,} items, {output.size(one.plane_bytes)}")]
+            [("planes", f"{output.count(one.plane_items, 'item')}, {output.size(one.plane_bytes)}")]
             if one.plane_items
             else []
         ),

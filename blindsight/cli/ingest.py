@@ -111,14 +111,23 @@ def _photos(collection: Collection, paths: list[str], *, planes: bool, halo: int
 def _bulk(
     collection: Collection, paths: list[str], request_id: str | None, *, detach: bool, as_json: bool
 ) -> None:
+    from blindsight.client.inputs import expand
+
     known_as = request_id or uuid.uuid4().hex
+    sources, total = expand(paths)
+    received = 0
     try:
-        with output.meter(f"sending to {output.printable(collection.name)}") as meter:
+        with output.meter(f"sending to {output.printable(collection.name)}", total) as meter:
 
             def sent(now: ImportInfo) -> None:
-                meter.update(now.received)
+                nonlocal received
+                received = now.received
+                meter.update(received)
 
-            job = collection.ingest_bulk(paths, request_id=known_as, progress=sent)
+            def away(_: Unavailable) -> None:
+                meter.update(received, remark=jobs.AWAY)
+
+            job = collection.ingest_bulk(sources, request_id=known_as, progress=sent, away=away)
     except (KeyboardInterrupt, Unavailable):
         output.note(f"cut off; the same command with --request-id {known_as} continues it")
         raise
@@ -129,7 +138,7 @@ def _bulk(
     elif as_json:
         output.document(jobs.document(job.info(), [], job))
     else:
-        output.answer(f"{job.import_id}: in the queue; `blindsight jobs watch {job.import_id}` follows it.")
+        output.answer(f"{job.import_id} is in the queue; {jobs.following(job)}.")
 
 
 def _vectors(collection: Collection, matrix: Path, ids: Path | None) -> IngestReport:
@@ -153,7 +162,7 @@ def _following(name: str) -> Iterator[IngestCallback]:
             if kept:
                 # What was acknowledged is safe, and whoever repeats the command should know it.
                 raise output.Failure(
-                    f"{error.message} (at least {kept:,} items were stored before)"
+                    f"{error.message} (at least {output.count(kept, 'item')} stored before)"
                 ) from error
             raise
 
@@ -174,7 +183,7 @@ def _show(report: IngestReport) -> None:
     _list("photo", "remark", [(item.path, item.remark) for item in report.items if item.remark])
     counts = Text.assemble(
         (f"{report.stored:,} stored", "green"),
-        f", {report.duplicates:,} duplicates, ",
+        f", {output.count(report.duplicates, 'duplicate')}, ",
         (f"{report.rejected:,} rejected", "yellow" if report.rejected else ""),
         f" in {output.duration(report.seconds)} ({report.per_second:,.1f} a second)",
     )
@@ -194,9 +203,8 @@ def _list(what: str, why: str, rows: list[tuple[str, str]]) -> None:
 def _nothing_taken(report: IngestReport) -> output.Failure:
     first = next((item for item in report.items if item.outcome == "rejected"), None)
     if first is None:
-        return output.Failure(f"none of {report.rejected:,} items could be taken")
+        return output.Failure(f"none of {output.count(report.rejected, 'item')} could be taken")
     if len(report.items) == 1:
         return output.Failure(f"{first.path}: {first.message}")
-    return output.Failure(
-        f"none of {report.rejected:,} files could be taken; the first: {first.path}: {first.message}"
-    )
+    every = output.count(report.rejected, "file")
+    return output.Failure(f"none of {every} could be taken; the first: {first.path}: {first.message}")

@@ -11,17 +11,23 @@ from rich.text import Text
 
 from blindsight.cli import options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+from blindsight.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
-    from blindsight.client import FailedItem, Import, ImportInfo
+    from blindsight.client import FailedItem, Import, ImportInfo, Vault
 
 # More failed items than this are counted, not listed.
 LISTED = 20
+AWAY = "no answer"
+# A terminal is shown so much of an id; a command takes any beginning that is of one import only.
+_SHORT, _WHOLE = 8, 32
 _STYLES = {"receiving": "cyan", "running": "cyan", "finished": "green", "cancelled": "yellow"}
 
 app = typer.Typer(help="Bulk ingests: list, watch, cancel, try again.", no_args_is_help=True)
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="Of the import.", show_default=False)]
+JobId = Annotated[
+    str, typer.Argument(metavar="ID", help="Of the import, or how it begins.", show_default=False)
+]
 
 
 @app.command("list")
@@ -37,11 +43,12 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
         return
     numbers = ("items", "stored", "duplicates", "failed")
     table = output.table("id", "collection", "state", *numbers, "begun", right=numbers)
+    digits = _SHORT if output.stdout().is_terminal else _WHOLE
     for one in found:
         counts = (f"{count:,}" for count in (one.received, one.done, one.duplicates, one.failed))
-        begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_unix_seconds))
         name = Text(output.printable(one.collection) or "(deleted)")
-        table.add_row(one.import_id, name, Text(one.state, style=_STYLES[one.state]), *counts, begun)
+        state = Text(one.state, style=_STYLES[one.state])
+        table.add_row(one.import_id[:digits], name, state, *counts, _briefly(one.created_unix_seconds))
     output.show(table)
 
 
@@ -49,7 +56,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
 def show(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """Show one bulk ingest, and which of its items failed and why."""
     with options.vault(address) as vault:
-        opened = vault.get_import(job)
+        opened = _opened(vault, job)
         info, failed = opened.info(), list(opened.failed())
     if as_json:
         output.document(document(info, failed))
@@ -61,6 +68,7 @@ def show(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) 
                 ("collection", info.collection or "(deleted)"),
                 ("request id", info.request_id),
                 ("state", info.state),
+                ("begun", _moment(info.created_unix_seconds)),
                 ("items", f"{info.received:,}"),
             ]
         )
@@ -72,18 +80,18 @@ def show(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) 
 def watch(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """Follow one bulk ingest to its end."""
     with options.vault(address) as vault:
-        follow(vault.get_import(job), as_json=as_json)
+        follow(_opened(vault, job), as_json=as_json)
 
 
 @app.command()
 def cancel(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """End a bulk ingest: what is not stored yet is dropped, what is stored stays."""
     with options.vault(address) as vault:
-        info = vault.get_import(job).cancel()
+        info = _opened(vault, job).cancel()
     if as_json:
         output.document(asdict(info))
     elif info.state == "cancelled":
-        output.answer(f"Cancelled; {info.done:,} of {info.received:,} items are stored.")
+        output.answer(f"Cancelled; {info.done:,} of {output.count(info.received, 'item')} stored.")
     else:
         output.answer(f"It is {info.state} already; nothing was cancelled.")
 
@@ -92,22 +100,56 @@ def cancel(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False
 def retry(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """Try the failed items of a bulk ingest again."""
     with options.vault(address) as vault:
-        retried = vault.get_import(job).retry()
+        opened = _opened(vault, job)
+        retried = opened.retry()
     if as_json:
-        output.document({"import_id": job, "retried": retried})
+        output.document({"import_id": opened.import_id, "retried": retried})
+    elif retried:
+        output.answer(f"Trying {output.count(retried, 'item')} again; {following(opened)}.")
     else:
-        output.answer(f"{retried:,} items are tried again; `blindsight jobs watch {job}` follows them.")
+        output.answer("Nothing to try again: no failed item has its sealed original.")
 
 
 @app.command()
 def drop(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """Drop the sealed originals of failed items; they cannot be tried again."""
     with options.vault(address) as vault:
-        dropped = vault.get_import(job).drop_failed()
+        opened = _opened(vault, job)
+        dropped = opened.drop_failed()
     if as_json:
-        output.document({"import_id": job, "dropped": dropped})
+        output.document({"import_id": opened.import_id, "dropped": dropped})
     else:
-        output.answer(f"Dropped {dropped:,}.")
+        output.answer(f"Dropped {output.count(dropped, 'sealed original')} of failed items.")
+
+
+def _opened(vault: Vault, text: str) -> Import:
+    """The import whose id is a text, or begins with it.
+
+    Raises:
+        InvalidArgument: when several begin so.
+    """
+    if not 0 < len(text) < _WHOLE:
+        return vault.get_import(text)
+    found = [one.import_id for one in vault.imports() if one.import_id.startswith(text.lower())]
+    if len(found) > 1:
+        raise InvalidArgument(f"{len(found)} imports have ids that begin with {text}, want more of the id")
+    return vault.get_import(found[0] if found else text)
+
+
+def _moment(unix_seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_seconds))
+
+
+def _briefly(unix_seconds: int) -> str:
+    """In eleven characters: the time of day, or the year of another one."""
+    moment = time.localtime(unix_seconds)
+    this_year = moment.tm_year == time.localtime().tm_year
+    return time.strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d", moment)
+
+
+def following(job: Import) -> str:
+    """What to type to see how it goes on."""
+    return f"`blindsight jobs watch {job.import_id[:_SHORT]}` follows it"
 
 
 def follow(job: Import, *, as_json: bool) -> None:
@@ -116,24 +158,35 @@ def follow(job: Import, *, as_json: bool) -> None:
     Raises:
         output.Failure: when nothing of it could be stored.
     """
-    info = watched(job)
+    try:
+        info = watched(job)
+    except (KeyboardInterrupt, Unavailable):
+        output.note(f"the import goes on; {following(job)}")
+        raise
     failed = list(job.failed())
     if as_json:
         output.document(document(info, failed, job))
     else:
         show_end(info, failed)
     if info.failed and info.failed == info.received:
-        raise output.Failure(f"none of {info.failed:,} items could be taken; the first: {failed[0].message}")
+        of = output.count(info.failed, "item")
+        raise output.Failure(f"none of {of} could be taken; the first: {failed[0].message}")
 
 
 def watched(job: Import) -> ImportInfo:
     """Waits for the end with a bar: how many of how many, the rate, the time left, how many failed."""
-    with output.meter(f"import {job.import_id[:8]}") as meter:
+    settled, total = 0, None
+    with output.meter(f"import {job.import_id[:_SHORT]}") as meter:
 
         def update(now: ImportInfo) -> None:
-            meter.update(now.settled, now.total, f"{now.failed:,} failed" if now.failed else "")
+            nonlocal settled, total
+            settled, total = now.settled, now.total
+            meter.update(settled, total, f"{now.failed:,} failed" if now.failed else "")
 
-        return job.wait(progress=update)
+        def away(_: Unavailable) -> None:
+            meter.update(settled, total, AWAY)
+
+        return job.wait(progress=update, away=away)
 
 
 def document(info: ImportInfo, failed: list[FailedItem], job: Import | None = None) -> dict[str, object]:
@@ -156,11 +209,12 @@ def show_end(info: ImportInfo, failed: list[FailedItem]) -> None:
         output.show(table)
     if len(failed) > LISTED:
         output.answer(f"... and {len(failed) - LISTED:,} more; --json lists all of them.")
-    waiting = info.received - info.settled
+    rest = info.received - info.settled
+    of_rest = "not stored" if info.state == "cancelled" else "waiting"
     counts = Text.assemble(
         (f"{info.done:,} stored", "green"),
-        f", {info.duplicates:,} duplicates, ",
+        f", {output.count(info.duplicates, 'duplicate')}, ",
         (f"{info.failed:,} failed", "yellow" if info.failed else ""),
-        f", {waiting:,} not worked on" if waiting else "",
+        f", {rest:,} {of_rest}" if rest else "",
     )
     output.show(counts)

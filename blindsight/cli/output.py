@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -55,7 +56,16 @@ def stderr() -> Console:
 
 def interactive() -> bool:
     """Whether there is somebody to ask; a daemon may have no standard input at all."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    terminals = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    return terminals and not _in_background()
+
+
+def _in_background() -> bool:
+    # A shell's `command &` is stopped by the kernel when it reads from the terminal.
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
+    except OSError:  # a terminal that is not this session's, which stops nobody
+        return False
 
 
 def printable(text: str) -> str:
@@ -86,7 +96,7 @@ def error(message: str) -> None:
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
     """An empty table; columns named in `right` hold numbers."""
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
@@ -105,6 +115,11 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Table:
 def show(what: Any) -> None:
     """A table or a text on standard output."""
     stdout().print(what)
+
+
+def count(number: int, what: str) -> str:
+    """So many of something, whose plural has an s."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def size(count: int) -> str:

@@ -236,4 +236,4 @@ def _reason(recipe: Recipe, written: int) -> str:
         lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
     if not lines or lines[-1].startswith("{"):
         return f"its log is {recipe.log}"
-    return lines[-1].removeprefix(f"{recipe.name}: ")
+    return lines[-1].removeprefix(f"{recipe.kind}: ")

@@ -45,8 +45,12 @@ _STORAGE_HOUSEHOLD = {"lock", "log.jsonl", "log.jsonl.1"}
 
 def up(
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where everything is kept.")],
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The keyholder's.")] = int(_PORT),
-    host: Annotated[str, typer.Option("--host", help="Where the keyholder listens.")] = DEFAULT_HOST,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="The keyholder's.")
+    ] = int(_PORT),
+    host: Annotated[
+        str, typer.Option("--host", metavar="HOST", help="Where the keyholder listens.")
+    ] = DEFAULT_HOST,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow an unencrypted --host beyond this machine.")
     ] = False,
@@ -55,6 +59,7 @@ def up(
         int,
         typer.Option(
             "--metrics-port",
+            metavar="N",
             min=0,
             max=65533,
             help="Prometheus metrics on loopback: the keyholder's; the others take the next ones.",
@@ -62,7 +67,7 @@ def up(
         ),
     ] = 0,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, max=64, help="Of bulk ingest (`ingest --bulk`).")
+        int, typer.Option("--workers", metavar="N", min=0, max=64, help="Of bulk ingest (`ingest --bulk`).")
     ] = 1,
     queue: Annotated[
         str | None,
@@ -70,7 +75,7 @@ def up(
             "--queue",
             metavar="URL",
             envvar="BLINDSIGHT_QUEUE_URL",
-            help="Where photos wait for workers: embedded:FILE or amqp://USER:PASSWORD@HOST/.",
+            help="Where photos wait for workers: embedded:FILE, or RabbitMQ's amqp://USER:PASSWORD@HOST/.",
             show_default="a file in --data",
         ),
     ] = None,
@@ -78,10 +83,14 @@ def up(
 ) -> None:
     """Run keyholder, evaluator, storage and a worker until Ctrl-C or SIGTERM.
 
-    The first start creates the key set. Prints the keyholder's address when all of them are ready.
+    The first start creates the key set, and asks for a passphrase; without a terminal, or in the background,
+    it makes one and says where it is. Prints the keyholder's address when all of them are ready.
     """
     from blindsight.server import check_bind
+    from blindsight.trusted.queues import require_scheme
 
+    if queue is not None:
+        require_scheme(queue)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     check_bind(address, insecure=insecure)
     metrics_ports = _metrics_ports(metrics_port, port, workers)
@@ -337,8 +346,8 @@ class _Run:
         zone = child.recipe.zone
         line = Text.assemble(
             ("✓ ", "green"),
-            (f"{name:<11}", "bold"),
-            f"{child.address:<17}  ",
+            (f"{name:<10}", "bold"),
+            f"{child.address:<16} ",
             (f"{zone:<10}", ZONE_STYLES[zone]),
             (f"  {output.duration(time.monotonic() - started)}", "dim"),
             (f"  {self._metrics_url(name) or ''}", "dim"),
@@ -357,7 +366,8 @@ class _Run:
 
     def _announce(self, address: str) -> None:
         if not self._as_json:
-            told = f"Ready at {address}. Ctrl-C stops everything." if sys.stdout.isatty() else address
+            to_person = sys.stdout.isatty() and output.interactive()
+            told = f"Ready at {address}. Ctrl-C stops everything." if to_person else address
             output.answer(told)
         else:
             running = {

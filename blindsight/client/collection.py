@@ -13,6 +13,7 @@ from blindsight.client.calls import Connection
 from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
+    AwayCallback,
     CollectionInfo,
     Deletion,
     Hit,
@@ -100,7 +101,12 @@ class Collection:
         )
 
     def ingest_bulk(
-        self, photos: Inputs, *, request_id: str | None = None, progress: ImportCallback | None = None
+        self,
+        photos: Inputs,
+        *,
+        request_id: str | None = None,
+        progress: ImportCallback | None = None,
+        away: AwayCallback | None = None,
     ) -> Import:
         """Gives photos to the keyholder's queue, from which workers take them; returns when all are in it.
 
@@ -112,6 +118,7 @@ class Collection:
             request_id: up to 128 characters; a call that was cut off is continued by another one with the
                 same photos in the same order and the same request id.  Else a new one.
             progress: called when the keyholder took a photo.
+            away: called whenever the keyholder did not answer, before it is tried again.
 
         Raises:
             InvalidArgument: when a path does not exist, before anything is sent.
@@ -120,7 +127,8 @@ class Collection:
             Unavailable: when the keyholder stays away; `metadata` has the request id.
         """
         sources, _ = inputs.expand(photos)
-        return imports.submit(self._connection, self.name, sources, request_id or uuid.uuid4().hex, progress)
+        known_as = request_id or uuid.uuid4().hex
+        return imports.submit(self._connection, self.name, sources, known_as, progress, away)
 
     def ingest_vectors(
         self,

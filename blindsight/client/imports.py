@@ -11,7 +11,7 @@ from blindsight import streams
 from blindsight.client import calls, wire
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import Source
-from blindsight.client.models import FailedItem, ImportCallback, ImportInfo, IngestItem
+from blindsight.client.models import AwayCallback, FailedItem, ImportCallback, ImportInfo, IngestItem
 from blindsight.errors import InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
@@ -67,15 +67,18 @@ class Import:
             if not token:
                 return
 
-    def watch(self) -> Iterator[ImportInfo]:
+    def watch(self, *, away: AwayCallback | None = None) -> Iterator[ImportInfo]:
         """Its state whenever it changed, until it has ended; waits for a keyholder that starts again.
+
+        Args:
+            away: called whenever the keyholder did not answer, before it is asked again.
 
         Raises:
             NotFound: when there is none of that id.
             Unavailable: when the keyholder stays away.
         """
         request = pb.WatchImportRequest(import_id=self.import_id)
-        patience = _Patience()
+        patience = _Patience(away)
         while True:
             try:
                 for info in self._watch(request):
@@ -92,18 +95,19 @@ class Import:
             for response in calls.answers(call, expects=pb.WatchImportResponse):
                 yield wire.import_info(response.job)
 
-    def wait(self, *, progress: ImportCallback | None = None) -> ImportInfo:
+    def wait(self, *, progress: ImportCallback | None = None, away: AwayCallback | None = None) -> ImportInfo:
         """Waits for the end; returns the last state.
 
         Args:
             progress: called with every state.
+            away: as of `watch`.
 
         Raises:
             NotFound: when there is none of that id.
             Unavailable: when the keyholder stays away.
         """
         last: ImportInfo | None = None
-        for last in self.watch():
+        for last in self.watch(away=away):
             if progress is not None:
                 progress(last)
         if last is None:
@@ -150,9 +154,10 @@ def submit(
     sources: Iterable[Source],
     request_id: str,
     progress: ImportCallback | None,
+    away: AwayCallback | None,
 ) -> Import:
     """Sends photos until all are in the queue; continues where a keyholder that went away left off."""
-    patience = _Patience()
+    patience = _Patience(away)
     with calls.request_id() as name:
         pass  # one for all attempts
     while True:
@@ -235,9 +240,10 @@ def _file(number: int, source: Source, data: bytes) -> Iterator[pb.CreateImportR
 
 
 class _Patience:
-    """Waits for a keyholder that is away, from its last answer on."""
+    """Waits for a keyholder that is away, from its last answer on, and tells `away` of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, away: AwayCallback | None) -> None:
+        self._away = away
         self.renew()
 
     def renew(self) -> None:
@@ -248,4 +254,6 @@ class _Patience:
         """Waits a little; raises the error when it has been long enough."""
         if time.monotonic() > self._ends:
             raise error
+        if self._away is not None:
+            self._away(error)
         time.sleep(_PAUSE_SECONDS)

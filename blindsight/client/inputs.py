@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ImageInput: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]"
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8] | Source"
 )
 Inputs: TypeAlias = "ImageInput | tuple[str, ImageInput] | Iterable[ImageInput | tuple[str, ImageInput]]"
 
@@ -109,6 +109,9 @@ def _without_repeats(sources: Iterable[Source]) -> list[Source]:
 
 
 def _sources(one: Any, position: int) -> Iterator[Source]:
+    if isinstance(one, Source):  # expanded before, by somebody who had to know how many there are
+        yield one
+        return
     if isinstance(one, str | os.PathLike):
         yield from _paths(os.fspath(one))
         return

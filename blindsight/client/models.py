@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
+from blindsight.errors import Unavailable
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -170,6 +172,7 @@ class ImportInfo:
 
 
 ImportCallback = Callable[[ImportInfo], None]
+AwayCallback = Callable[[Unavailable], None]
 
 
 @dataclass(frozen=True, slots=True)

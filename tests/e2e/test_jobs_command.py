@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from support.command import Up, run, run_on_terminal
+from support.command import Terminal, Up, run, run_on_terminal
 from support.photos import many
 from support.services import wait_until
 
@@ -70,6 +70,18 @@ def test_a_detached_ingest_goes_on_by_itself_and_is_watched_on_a_terminal(up, fo
     assert "1 failed" in shown.output
 
 
+def test_a_terminal_lists_short_ids_and_every_command_takes_them(up, folder, name):
+    whole = answer(up, "ingest", name, str(folder), "--bulk")["import_id"]
+    listed = run_on_terminal("jobs", "list", address=up.address).output
+    assert whole[:8] in listed
+    assert whole not in listed
+    assert whole in run("jobs", "list", address=up.address).stdout
+    assert answer(up, "jobs", "show", whole[:8].upper())["import_id"] == whole
+    assert answer(up, "jobs", "retry", whole[:8]) == {"import_id": whole, "retried": 1}
+    done = run("jobs", "show", "", address=up.address)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
 def test_a_worker_that_is_killed_is_started_again(up, folder, name):
     (worker,) = up.ready["workers"]
     os.kill(worker["process_id"], signal.SIGKILL)
@@ -99,4 +111,23 @@ def test_what_cannot_be_is_said_in_one_line(up, arguments, code, said):
 def test_a_bulk_ingest_of_nothing_but_trash_fails(up, folder, name):
     done = run("ingest", name, str(folder / "zz-notes.txt"), "--bulk", address=up.address)
     assert done.returncode == 1
-    assert "none of 1 items could be taken; the first: photo is not an image" in done.stderr
+    assert "none of 1 item could be taken; the first: photo is not an image" in done.stderr
+
+
+def test_a_watch_says_when_nobody_answers_and_how_to_go_on_later(up, name):
+    def one_and_then_nothing():
+        yield PHOTOS[0]
+        raise RuntimeError("the disk was pulled out")
+
+    with blindsight.connect(up.address) as vault, pytest.raises(RuntimeError, match="pulled out"):
+        vault.collection(name).ingest_bulk(one_and_then_nothing())
+    job = answer(up, "jobs", "list")[0]
+    assert job["state"] == "receiving"
+    terminal = Terminal("jobs", "watch", job["import_id"], address=up.address)
+    terminal.wait_for(f"import {job['import_id'][:8]}")
+    os.kill(up.process_id("keyholder"), signal.SIGKILL)
+    terminal.wait_for("no answer")
+    terminal.process.send_signal(signal.SIGINT)
+    shown = terminal.close()
+    assert shown.returncode == 128 + signal.SIGINT
+    assert f"the import goes on; `blindsight jobs watch {job['import_id'][:8]}` follows it" in shown.output

@@ -347,6 +347,7 @@ def test_a_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path):
         (["--data", "{tmp}/data", "--port", "-1"], 2, "--port"),
         (["--data", "{tmp}/data", "--port", "9101", "--metrics-port", "9100"], 2, "of which --port is 9101"),
         (["--data", "{tmp}/data", "--metrics-port", "65533"], 2, "65533 to 65536, want ports up to 65535"),
+        (["--data", "{tmp}/data", "--queue", "http://me:secret@host/"], 2, "schemes embedded, amqp, amqps"),
         ([], 2, "Missing option '--data'"),
     ],
 )
@@ -357,6 +358,7 @@ def test_what_cannot_be_started_is_one_line(tmp_path, arguments, code, said):
     assert said in done.stderr
     assert done.stderr.startswith("blindsight: error: ")
     assert done.stderr.count("\n") == 1
+    assert "secret" not in done.stderr
 
 
 def test_a_service_that_does_not_answer_shows_in_the_status(tmp_path):

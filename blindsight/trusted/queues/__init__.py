@@ -22,6 +22,7 @@ __all__ = [
     "Queue",
     "Settings",
     "open_queue",
+    "require_scheme",
 ]
 
 
@@ -154,6 +155,19 @@ QUEUES: dict[str, Callable[[str, Settings], Queue]] = {
 """Opens a queue by the scheme of its URL."""
 
 
+def require_scheme(url: str) -> str:
+    """The scheme of a queue's URL.
+
+    Raises:
+        InvalidArgument: when no queue has it.
+    """
+    scheme, colon, _ = url.partition(":")
+    if not colon or scheme not in QUEUES:
+        # Not even the scheme is quoted: what stands before the colon may be a password.
+        raise InvalidArgument(f"a queue is given as a URL with one of the schemes {', '.join(QUEUES)}")
+    return scheme
+
+
 def open_queue(url: str, settings: Settings | None = None) -> Queue:
     """Opens a queue, and makes it where there is none.
 
@@ -167,8 +181,4 @@ def open_queue(url: str, settings: Settings | None = None) -> Queue:
         Unavailable: when nothing answers there.
         DataLoss: when the file is damaged.
     """
-    scheme, colon, _ = url.partition(":")
-    if not colon or scheme not in QUEUES:
-        # Not even the scheme is quoted: what stands before the colon may be a password.
-        raise InvalidArgument(f"a queue is given as a URL with one of the schemes {', '.join(QUEUES)}")
-    return QUEUES[scheme](url, settings or Settings())
+    return QUEUES[require_scheme(url)](url, settings or Settings())

@@ -78,6 +78,7 @@ class Vault:
 
     def __init__(self, project: str, folder: Path, variables: dict[str, str]) -> None:
         self.name = project
+        self.backups = folder.parent / "backups"
         self._file = folder / COMPOSE_FILE.name
         self._variables = variables
 
@@ -111,6 +112,17 @@ class Vault:
         """Runs a program inside; returns what it printed."""
         return docker("exec", self.container(service), "python3", "-c", program)
 
+    def aside(self, service: str, *arguments: str) -> str:
+        """Runs Python in another container of a service's image: with its volumes, and /backups.
+
+        As docs/operations.md has it for backups.
+        """
+        image = self.inspect(service)["Config"]["Image"]
+        volumes = ["--volumes-from", self.container(service), "--volume", f"{self.backups}:/backups"]
+        return docker(
+            "run", "--rm", "--network", "none", *volumes, "--entrypoint", "python", image, *arguments
+        )
+
     def kill(self, service: str) -> None:
         """SIGKILL, and a start: as after a crash."""
         docker("kill", self.container(service))
@@ -132,6 +144,8 @@ def project(tag: str, images: dict[str, str], port: int) -> Iterator[Vault]:
         folder = Path(name) / "deploy"
         shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets"))
         Path(name).chmod(0o755)  # containers read what is mounted under users of their own
+        (Path(name) / "backups").mkdir()
+        (Path(name) / "backups").chmod(0o777)  # and write it
         subprocess.run([folder / "make-secrets"], check=True, stdout=subprocess.DEVNULL)
         variables = {
             "BLINDSIGHT_TAG": tag,

@@ -1,4 +1,8 @@
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -155,3 +159,50 @@ def test_the_command_and_the_keyholder_agree_on_the_name_of_the_key_file():
     from blindsight.cli import keys
 
     assert keys.KEY_FILE_NAME == keyholder_settings.KEY_FILE_NAME
+
+
+# On a terminal that controls it: in front, and then as a shell's `command &`.
+_IN_FRONT_AND_BEHIND = """
+import fcntl, subprocess, sys, termios
+from blindsight.cli import output
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+print(output.interactive(), flush=True)
+behind = "from blindsight.cli import output; print(output.interactive())"
+subprocess.run([sys.executable, "-c", behind], process_group=0, check=True)
+"""
+
+
+def test_a_command_in_the_background_has_nobody_to_ask():
+    own, terminal = pty.openpty()
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", _IN_FRONT_AND_BEHIND],
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            text=True,
+            start_new_session=True,
+            check=True,
+        ).stdout
+    finally:
+        os.close(own)
+        os.close(terminal)
+    assert told.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 items"), (1, "1 item"), (1600, "1,600 items")])
+def test_a_count_is_written_for_people(number, text):
+    assert output.count(number, "item") == text
+
+
+def test_a_group_of_commands_alone_tells_of_them_and_of_nothing_else(capsys):
+    assert app.run(["jobs"]) == 2
+    printed = capsys.readouterr()
+    assert "Usage: blindsight" in printed.out + printed.err
+    assert "error" not in printed.err
+
+
+def test_help_fills_every_paragraph(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert app.run(["ingest", "--help"]) == 0
+    assert "Encrypted pixels are those of the photo" in capsys.readouterr().out
