@@ -353,8 +353,12 @@ def animated():
     ],
     ids=["deep grey", "deep colour", "palette", "alpha", "grey alpha", "cmyk", "animated", "bits"],
 )
-def test_what_is_converted_is_said(photo, make, shape, said):
-    pixels = images.pixels(make(photo))
+def test_what_is_converted_is_said_and_its_shape_is_known_by_the_header(photo, make, shape, said):
+    data = make(photo)
+    pixels = images.pixels(data)
+    for colours in images.Colours:
+        height, width, *channels = images.pixels(data, colours).values.shape
+        assert images.plane_shape(data, colours) == (*(channels or [1]), height, width)
     assert pixels.values.shape == shape
     assert pixels.values.dtype == np.uint8
     assert said in pixels.remark
@@ -376,6 +380,8 @@ def test_a_photo_of_too_many_pixels_for_planes_is_refused_by_its_header():
     with pytest.raises(
         InvalidImage, match=r"4000 x 3000 pixels is too large for planes: 12000000 .* 8388608"
     ):
+        images.plane_shape(png_that_announces(4000, 3000))
+    with pytest.raises(InvalidImage, match="too large for planes"):
         images.pixels(png_that_announces(4000, 3000))
 
 
