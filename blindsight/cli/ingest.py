@@ -135,9 +135,12 @@ def _bulk(
         _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable])
     if not detach:
         jobs.follow(job, as_json=as_json)
-    elif as_json:
-        output.document(jobs.document(job.info(), [], job))
-    else:
+        return
+    info = job.info()
+    if as_json:
+        output.document(jobs.document(info, [], job))
+    jobs.require_going_on(info)
+    if not as_json:
         output.answer(f"{job.import_id} is in the queue; {jobs.following(job)}.")
 
 

@@ -156,7 +156,7 @@ def follow(job: Import, *, as_json: bool) -> None:
     """Shows how far an import is until it has ended, and then what came of it.
 
     Raises:
-        output.Failure: when nothing of it could be stored.
+        output.Failure: when nothing of it could be stored, or when it was cancelled.
     """
     try:
         info = watched(job)
@@ -168,6 +168,7 @@ def follow(job: Import, *, as_json: bool) -> None:
         output.document(document(info, failed, job))
     else:
         show_end(info, failed)
+    require_going_on(info)
     if info.failed and info.failed == info.received:
         of = output.count(info.failed, "item")
         raise output.Failure(f"none of {of} could be taken; the first: {failed[0].message}")
@@ -187,6 +188,13 @@ def watched(job: Import) -> ImportInfo:
             meter.update(settled, total, AWAY)
 
         return job.wait(progress=update, away=away)
+
+
+def require_going_on(info: ImportInfo) -> None:
+    """Refuses a cancelled import: whoever gave photos to it must not take them for stored."""
+    if info.state == "cancelled":
+        stored = f"{info.done + info.duplicates:,} of {output.count(info.received, 'item')}"
+        raise output.Failure(f"the import was cancelled; {stored} stored")
 
 
 def document(info: ImportInfo, failed: list[FailedItem], job: Import | None = None) -> dict[str, object]:

@@ -114,20 +114,38 @@ def test_a_bulk_ingest_of_nothing_but_trash_fails(up, folder, name):
     assert "none of 1 item could be taken; the first: photo is not an image" in done.stderr
 
 
-def test_a_watch_says_when_nobody_answers_and_how_to_go_on_later(up, name):
+def interrupted(up, name, request_id):
+    """A submission that broke off; the id of its import, which is still receiving."""
+
     def one_and_then_nothing():
         yield PHOTOS[0]
         raise RuntimeError("the disk was pulled out")
 
-    with blindsight.connect(up.address) as vault, pytest.raises(RuntimeError, match="pulled out"):
-        vault.collection(name).ingest_bulk(one_and_then_nothing())
-    job = answer(up, "jobs", "list")[0]
-    assert job["state"] == "receiving"
-    terminal = Terminal("jobs", "watch", job["import_id"], address=up.address)
-    terminal.wait_for(f"import {job['import_id'][:8]}")
+    with blindsight.connect(up.address) as vault:
+        with pytest.raises(RuntimeError, match="pulled out"):
+            vault.collection(name).ingest_bulk(one_and_then_nothing(), request_id=request_id)
+        (job,) = (one for one in vault.imports() if one.request_id == request_id)
+    assert job.state == "receiving"
+    return job.import_id
+
+
+def test_nobody_takes_a_cancelled_import_for_stored(up, folder, name):
+    job = interrupted(up, name, "cancelled")
+    assert answer(up, "jobs", "cancel", job)["state"] == "cancelled"
+    again = ("ingest", name, str(folder), "--bulk", "--request-id", "cancelled")
+    for arguments in (("jobs", "watch", job), again, (*again, "--detach"), (*again, "--detach", "--json")):
+        done = run(*arguments, address=up.address)
+        assert done.returncode == 1, arguments
+        assert "error: the import was cancelled; " in done.stderr
+
+
+def test_a_watch_says_when_nobody_answers_and_how_to_go_on_later(up, name):
+    job = interrupted(up, name, "watched")
+    terminal = Terminal("jobs", "watch", job, address=up.address)
+    terminal.wait_for(f"import {job[:8]}")
     os.kill(up.process_id("keyholder"), signal.SIGKILL)
     terminal.wait_for("no answer")
     terminal.process.send_signal(signal.SIGINT)
     shown = terminal.close()
     assert shown.returncode == 128 + signal.SIGINT
-    assert f"the import goes on; `blindsight jobs watch {job['import_id'][:8]}` follows it" in shown.output
+    assert f"the import goes on; `blindsight jobs watch {job[:8]}` follows it" in shown.output
