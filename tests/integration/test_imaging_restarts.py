@@ -1,4 +1,4 @@
-"""An evaluator, or one of its workers, that dies or stops in the middle of a filter; a caller who leaves it."""
+"""An evaluator, or one of its workers, that ends in the middle of a filter; a caller who leaves one."""
 
 import json
 import signal
@@ -79,11 +79,13 @@ def test_work_that_its_caller_leaves_ends_at_the_evaluator(services, method):
         if progress.done:
             raise Left
 
-    with blindsight.connect(services.address()) as vault, pytest.raises(Left):
-        if method == "Transform":
-            vault.filter(LARGE, "gaussian:5", progress=told)
-        else:
-            vault.diff(LARGE, LARGE, progress=told)
+    with blindsight.connect(services.address()) as vault:
+        ask = {
+            "Transform": lambda: vault.filter(LARGE, "gaussian:5", progress=told),
+            "Difference": lambda: vault.diff(LARGE, LARGE, progress=told),
+        }
+        with pytest.raises(Left):
+            ask[method]()
     wait_until(lambda: method in cancelled(services), what=f"the end of {method} at the evaluator")
 
 

@@ -220,7 +220,7 @@ def differed(made: Differed) -> Iterator[pb.DiffResponse]:
 
 
 def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
-    """The result, and the picture with its keypoints."""
+    """The result, the picture with its keypoints, and what they look like."""
     columns = made.features
     rows = zip(
         columns.places, columns.scales, columns.angles, columns.responses, columns.octaves, strict=True
@@ -235,7 +235,8 @@ def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
         ],
     )
     yield pb.KeypointsResponse(result=result)
-    for part in _drawn(made.drawn):
+    described = Picture(Kind.PIXELS, columns.descriptor_bytes()[None])
+    for part in (*_drawn(made.drawn), *_picture("descriptors", described)):
         if isinstance(part, bytes):
             yield pb.KeypointsResponse(chunk=part)
         else:
