@@ -12,6 +12,7 @@ from blindsight.streams import MAX_MESSAGE_BYTES
 # Longer than a busy machine or a lost packet keeps a ping, and shorter than the patience of who waits.
 KEEPALIVE_SECONDS = 30.0
 LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS = 1.0, 86_400.0
+_CONNECT_SECONDS = 5.0
 # Of that silence this much goes by before a ping is sent; the rest is for the answer.
 _BEFORE_PING = 2 / 3
 # Servers refuse who pings more often: half of what the least setting of a peer leads to.
@@ -49,7 +50,8 @@ def client_options(keepalive_seconds: float = KEEPALIVE_SECONDS) -> Options:
         *_keepalive(keepalive_seconds),
         # A server that restarts must be found again at once, not after a minute of back-off.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # What gRPC's core gives an attempt to connect, whatever it is called: a busy machine takes its time.
+        ("grpc.min_reconnect_backoff_ms", _milliseconds(_CONNECT_SECONDS)),
         ("grpc.max_reconnect_backoff_ms", 1000),
         # A proxy that the environment names for the web has no business with what is sent here.
         ("grpc.enable_http_proxy", 0),

@@ -12,7 +12,8 @@
     ├── Conflict                   the state moved on; read it again and retry
     ├── ResourceExhausted          over a size, a count or the disk
     ├── Unavailable                a service or a worker is gone; retry later
-    │   └── Draining               a service is stopping: it did not begin, or has said how far it came
+    │   ├── Draining               a service is stopping: it did not begin, or has said how far it came
+    │   └── CutOff                 a service stopped in the middle of it, which may have been done or not
     ├── DataLoss                   stored bytes are not what was written
     └── KeyFileError               a key file is missing, damaged or of a wrong form
         └── WrongPassphrase        the passphrase does not open the key file
@@ -81,6 +82,10 @@ class Unavailable(BlindsightError):
 
 class Draining(Unavailable):
     reason = "DRAINING"
+
+
+class CutOff(Unavailable):
+    reason = "CUT_OFF"
 
 
 class DataLoss(BlindsightError):

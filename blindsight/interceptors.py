@@ -14,7 +14,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from blindsight import logs, metrics, status
-from blindsight.errors import BlindsightError, Draining, InvalidArgument, Unavailable
+from blindsight.errors import BlindsightError, CutOff, Draining, InvalidArgument, Unavailable
 
 REQUEST_ID_KEY = "x-request-id"
 # One to 64 ASCII letters, digits and dashes: what a log takes over from strangers.
@@ -175,7 +175,8 @@ class _Call:
         task = asyncio.current_task()
         by_caller = not self._cut and task is not None and task.cancelling()
         if not by_caller:  # who must not take it for a call that did not begin
-            await self._fail(Unavailable("the service stopped before this call was done"), context)
+            kind = CutOff if self._cut else Unavailable
+            await self._fail(kind("the service stopped before this call was done"), context)
         self._end(grpc.StatusCode.CANCELLED)
 
     def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:

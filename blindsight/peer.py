@@ -12,12 +12,13 @@ import grpc.aio
 
 from blindsight import logs
 from blindsight.connections import KEEPALIVE_SECONDS, client_options
-from blindsight.errors import BlindsightError, Draining, Unavailable
+from blindsight.errors import BlindsightError, CutOff, Draining, Unavailable
 from blindsight.interceptors import REQUEST_ID_KEY
 from blindsight.patience import PATIENCE_SECONDS, Patience
 from blindsight.status import from_rpc_error, is_lost
 
 Result = TypeVar("Result")
+Call = TypeVar("Call", bound=grpc.aio.Call)
 
 
 class Peer:
@@ -82,9 +83,9 @@ class Peer:
             lost.append(pause)
 
     def error_of(self, error: grpc.RpcError) -> BlindsightError:
-        """What a failed call stands for; that the peer drains is no news for whoever called us."""
+        """What a failed call stands for; that the peer stops is no news for whoever called us."""
         raised = from_rpc_error(error, self._name)
-        if isinstance(raised, Draining):
+        if isinstance(raised, Draining | CutOff):
             return Unavailable(f"{self._name} does not answer: it is stopping")
         return raised
 
@@ -107,6 +108,18 @@ class Peer:
     async def close(self) -> None:
         """Closes the connection."""
         await self.channel.close()
+
+
+@contextmanager
+def open_call(call: Call) -> Iterator[Call]:
+    """A stream whose answers are read in the block; it ends with the block, though nobody read on.
+
+    gRPC alone does not end it: while there are requests to send, it keeps the call for them.
+    """
+    try:
+        yield call
+    finally:
+        call.cancel()  # nothing, for a call that is done
 
 
 def metadata() -> tuple[tuple[str, str], ...]:

@@ -36,6 +36,7 @@ CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.CutOff: grpc.StatusCode.UNAVAILABLE,
     errors.DataLoss: grpc.StatusCode.DATA_LOSS,
     errors.KeyFileError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WrongPassphrase: grpc.StatusCode.FAILED_PRECONDITION,
@@ -107,7 +108,8 @@ def is_lost(error: grpc.RpcError) -> bool:
         return True
     broken = error.code() is grpc.StatusCode.INTERNAL and error.details() == _BROKEN_WRITE
     lost = broken or error.code() is grpc.StatusCode.UNAVAILABLE
-    return bool(lost) and _error_info(error) is None
+    info = _error_info(error)
+    return bool(lost) and (info is None or info.reason == errors.CutOff.reason)
 
 
 def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:

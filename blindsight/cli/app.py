@@ -21,6 +21,7 @@ from blindsight.cli import (
     ingest,
     items,
     jobs,
+    keypoints,
     keys,
     matching,
     output,
@@ -79,6 +80,7 @@ app.command("verify", rich_help_panel=COLLECTIONS)(verify.verify)
 app.command("combine", rich_help_panel=COLLECTIONS)(combine.combine)
 app.command("filter", rich_help_panel=PICTURES)(filtering.filter_picture)
 app.command("diff", rich_help_panel=PICTURES)(diff.diff)
+app.command("keypoints", rich_help_panel=PICTURES)(keypoints.keypoints)
 app.command("match", rich_help_panel=PICTURES)(matching.match)
 app.command("get", rich_help_panel=COLLECTIONS)(items.get)
 app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)

@@ -62,8 +62,9 @@ def filter_picture(
 ) -> None:
     """Filter a picture on a machine that sees ciphertexts only.
 
-    Linear operations in a row are one kernel and one round trip; erode and dilate are one each, open, close
-    and the hats two.  Kernels and elements are not hidden, thresholds are.
+    Linear operations in a row are one round trip, an operation of morphology one or two; docs/imaging.md.
+
+    The evaluator learns kernels and elements, and neither pixels nor thresholds.
     """
     pixels.require_output(to)
     (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)

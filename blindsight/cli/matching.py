@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from blindsight.cli import options, output, pictures, pixels
+from blindsight.cli.keypoints import DEFAULT_SCALES, DEFAULT_SIDE, Octaves, Scales, Scheme, Side
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def match(
     to: pictures.Output,
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="[A] [B]", help="Two pictures.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="A B", help="Two pictures.", show_default=False)
     ] = None,
     ratio: Annotated[
         float, typer.Option(help="How much nearer the nearest must be than the second nearest.")
@@ -29,12 +30,10 @@ def match(
             "--encrypted-matching", help="Compare descriptors on the evaluator too, under encryption."
         ),
     ] = False,
-    scheme: Annotated[str | None, typer.Option(help="ckks (the default) or bfv.", show_default=False)] = None,
-    octaves: Annotated[
-        int | None, typer.Option(help="At most so many octaves; all by default.", show_default=False)
-    ] = None,
-    scales: Annotated[int, typer.Option(help="Scales of an octave, 2 to 5.")] = 3,
-    side: Annotated[int, typer.Option("--max-side", help="Larger pictures are made smaller first.")] = 800,
+    scheme: Scheme = None,
+    octaves: Octaves = None,
+    scales: Scales = DEFAULT_SCALES,
+    side: Side = DEFAULT_SIDE,
     collection: pictures.Collection = None,
     ids: pictures.Ids = None,
     address: Address = DEFAULT_ADDRESS,

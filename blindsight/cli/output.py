@@ -213,10 +213,10 @@ class Lines:
         self._started = self._told = time.monotonic()
 
     def update(self, done: int, total: int | None = None, remark: str = "") -> None:
-        """Writes a line when the last one is long enough ago."""
+        """Writes a line when the last one is long enough ago, and there is still something to do."""
         self._total = total if total is not None else self._total
         now = time.monotonic()
-        if now - self._told < self._quiet_seconds:
+        if now - self._told < self._quiet_seconds or done == self._total:
             return
         self._told = now
         rate = done / max(now - self._started, 1e-9)

@@ -116,7 +116,8 @@ def shown(
         return turned, "a whole turn is 256 grey levels; black too where there is no direction"
     rule = rule or PixelRule.OFFSET
     made, clipped = as_pixels(values, rule)
-    return made, f"{_RULES[rule]}; {clipped:,} of {values.size:,} values did not fit"
+    lost = f"{clipped:,} of {values.size:,} values did not fit" if clipped else "every value fits"
+    return made, f"{_RULES[rule]}; {lost}"
 
 
 _RULES = {

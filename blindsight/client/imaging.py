@@ -194,7 +194,10 @@ def keypoints(
     found = [
         Keypoint(one.x, one.y, one.scale, one.angle, one.response, one.octave) for one in result.keypoints
     ]
-    return Keypoints(found, result.width, result.height, pictures["result"][1], _account(result.account))
+    if "descriptors" not in pictures:
+        raise calls.incomplete("answer")
+    (_, descriptors), (_, drawn) = pictures["descriptors"], pictures["result"]
+    return Keypoints(found, descriptors, result.width, result.height, drawn, _account(result.account))
 
 
 def matching(

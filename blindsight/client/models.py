@@ -515,11 +515,13 @@ class Keypoints:
     """Keypoints of a picture whose scale space was computed under encryption.
 
     Attributes:
+        descriptors: uint8 [keypoints, 128], what each looks like; as OpenCV's, so that they match its own.
         width, height: of the picture that was looked at, which is smaller than a large file.
         drawn: uint8 [height, width, 3], that picture with its keypoints.
     """
 
     keypoints: list[Keypoint]
+    descriptors: npt.NDArray[np.uint8]
     width: int
     height: int
     drawn: npt.NDArray[np.uint8]

@@ -133,7 +133,7 @@ def answered(stored: Stored) -> int:
 def test_what_is_not_done_at_the_deadline_is_cut_off_with_a_reason(stored: Stored) -> None:
     stored.signal()
     code, reason, message = stored.held.ending()
-    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "CUT_OFF")
     assert message == "the service stopped before this call was done"
     assert stored.process.wait() == 0
     stored.process.start()
@@ -144,7 +144,7 @@ def test_what_is_not_done_at_the_deadline_is_cut_off_with_a_reason(stored: Store
 def test_a_second_sigterm_does_not_wait_for_the_deadline(stored: Stored) -> None:
     stored.signal()
     stored.signal()
-    assert stored.held.ending()[1] == "UNAVAILABLE"
+    assert stored.held.ending()[1] == "CUT_OFF"
     assert stored.process.wait() == 0
 
 

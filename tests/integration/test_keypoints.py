@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,6 +44,19 @@ def test_keypoints_are_those_of_the_scale_space_in_the_clear(vault, photo, exact
     assert (answer.width, answer.height) == (SIZE, SIZE)
     assert {one.octave for one in answer.keypoints} >= {-1, 0, 1}
     assert {one.stage for one in seen} == {"compute", "finish"}
+
+
+def test_descriptors_match_those_of_opencv(vault, photo):
+    answer = vault.keypoints(photo)
+    assert answer.descriptors.shape == (len(answer.keypoints), 128)
+    theirs, described = cv2.SIFT_create().detectAndCompute(photo, None)
+    pairs = cv2.BFMatcher().match(answer.descriptors.astype(np.float32), described)
+    ours = [answer.keypoints[pair.queryIdx] for pair in pairs]
+    apart = [
+        np.hypot(one.x - theirs[pair.trainIdx].pt[0], one.y - theirs[pair.trainIdx].pt[1])
+        for one, pair in zip(ours, pairs, strict=True)
+    ]
+    assert np.mean(np.array(apart) < 2) > 0.9
 
 
 @pytest.mark.parametrize("scales", [2, 5])
@@ -124,6 +138,22 @@ def test_what_cannot_be_is_refused_in_one_line(vault, photo):
         assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(InvalidImage):
         vault.match(b"no picture", photo)
+
+
+def test_the_command_draws_keypoints_and_writes_what_they_look_like(services, photo, tmp_path):
+    path, to, described = tmp_path / "a.png", tmp_path / "out.png", tmp_path / "described.npy"
+    path.write_bytes(encoded(Image.fromarray(photo), "PNG"))
+    asked = ["keypoints", str(path), "-o", str(to), "--max-side", "100", "--octaves", "2"]
+    done = run(*asked, "--descriptors", str(described), "--json", address=services.address())
+    answer = json.loads(done.stdout)
+    assert answer["keypoints"]
+    assert answer["round_trips"] == 2
+    assert np.load(described).shape == (len(answer["keypoints"]), 128)
+    with Image.open(to) as drawn:
+        assert drawn.width >= 100
+    assert "keypoints" in run(*asked, address=services.address()).stdout
+    refused = run(*asked, "--descriptors", "a.txt", address=services.address())
+    assert (refused.returncode, "want .npy" in refused.stderr) == (2, True)
 
 
 def test_the_command_writes_a_picture_and_says_how_many_agree(services, photo, tmp_path):

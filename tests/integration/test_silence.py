@@ -137,6 +137,18 @@ def test_a_client_whose_keyholder_goes_silent_is_told_and_leaves_the_collection_
         assert far.collection(collection.name).describe().items == held + 1
 
 
+def test_a_keyholder_that_is_slow_to_take_a_connection_is_waited_for(services: Services) -> None:
+    keyholder = services["keyholder"].process()
+    with ThreadPoolExecutor(1) as executor:
+        keyholder.suspend()  # its kernel still accepts connections, as on a machine with very much to do
+        try:
+            opened = executor.submit(blindsight.connect, services.address())
+            time.sleep(1)
+        finally:
+            keyholder.resume()
+        opened.result(PATIENCE_SECONDS).close()
+
+
 def test_a_peer_that_computes_for_longer_than_a_silence_may_last_is_waited_for(
     services: Services, vault: Vault, request: pytest.FixtureRequest
 ) -> None:

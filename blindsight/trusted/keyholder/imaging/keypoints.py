@@ -102,8 +102,7 @@ def pack(keypoints: Keypoints) -> bytes:
     places = np.zeros((MOST, 2), _PLACE)
     places[:count] = keypoints.features.places
     descriptors = np.zeros((MOST, DESCRIPTOR), np.uint8)
-    # As OpenCV has them: values of a vector of length 512.
-    descriptors[:count] = np.clip(np.rint(512 * keypoints.features.descriptors), 0, 255)
+    descriptors[:count] = keypoints.features.descriptor_bytes()
     header = _HEADER.pack(_MAGIC, _VERSION, count, *keypoints.size)
     return header + places.tobytes() + descriptors.tobytes()
 

@@ -16,7 +16,7 @@ from blindsight.connections import KEEPALIVE_SECONDS
 from blindsight.errors import BlindsightError
 from blindsight.parameters import ParameterSet
 from blindsight.patience import PATIENCE_SECONDS
-from blindsight.peer import Peer, metadata
+from blindsight.peer import Peer, metadata, open_call
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.scale_space import ScaleImage
@@ -180,8 +180,9 @@ class EvaluatorClient:
             for chunk in streams.chunks(block):
                 yield evaluator_pb2.ScoreRequest(chunk=chunk)
 
-        async for response in self._stub.Score(requests(), metadata=metadata()):
-            yield _score_part(response)
+        with open_call(self._stub.Score(requests(), metadata=metadata())) as call:
+            async for response in call:
+                yield _score_part(response)
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
         """Multiplies one encrypted row by one encrypted query: a block of one product per field.
@@ -228,8 +229,8 @@ class EvaluatorClient:
 
         came: set[tuple[int, int]] = set()
         async for trying in self._peer.attempts():
-            with trying:
-                async for response in self._stub.CompareAll(requests(), metadata=metadata()):
+            with trying, open_call(self._stub.CompareAll(requests(), metadata=metadata())) as call:
+                async for response in call:
                     got = response.result
                     # After a lost connection all of them come again.
                     if response.WhichOneof("part") == "result" and (got.query, got.first_row) not in came:
@@ -271,9 +272,9 @@ class EvaluatorClient:
 
         came = 0
         async for trying in self._peer.attempts():
-            with trying:
+            with trying, open_call(self._stub.Combine(requests(), metadata=metadata())) as call:
                 position = 0
-                async for response in self._stub.Combine(requests(), metadata=metadata()):
+                async for response in call:
                     # The same sum again after a lost connection, whatever its pieces are.
                     new = response.chunk[max(0, came - position) :]
                     position += len(response.chunk)
@@ -362,10 +363,11 @@ class EvaluatorClient:
         """Parts of an answer; from its beginning again after a lost connection, but for what came before."""
         came = 0
         async for trying in self._peer.attempts():
-            with trying:
-                position, feed = 0, _Feed()
+            feed = _Feed()
+            with trying, open_call(method(requests(feed), metadata=metadata())) as call:
+                position = 0
                 try:
-                    async for response in method(requests(feed), metadata=metadata()):
+                    async for response in call:
                         position += 1
                         if position > came:
                             came = position

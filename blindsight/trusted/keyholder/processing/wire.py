@@ -227,7 +227,7 @@ def differed(made: Differed) -> Iterator[pb.DiffResponse]:
 
 
 def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
-    """The result, and the picture with its keypoints."""
+    """The result, the picture with its keypoints, and what they look like."""
     columns = made.features
     rows = zip(
         columns.places, columns.scales, columns.angles, columns.responses, columns.octaves, strict=True
@@ -241,7 +241,8 @@ def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
             for (x, y), scale, angle, response, octave in rows
         ],
     )
-    return _messages(pb.KeypointsResponse, result, [_drawn(made.drawn)])
+    described = Picture(Kind.PIXELS, columns.descriptor_bytes()[None])
+    return _messages(pb.KeypointsResponse, result, [_drawn(made.drawn), ("descriptors", described)])
 
 
 def matched(made: Matched) -> Iterator[pb.MatchResponse]:

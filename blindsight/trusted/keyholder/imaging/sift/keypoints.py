@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 DESCRIPTOR = 128
+_BYTE_SCALE = np.float32(512)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +85,11 @@ class Features(_Columns):
             np.zeros(0, np.intp),
             np.zeros((0, DESCRIPTOR), np.float32),
         )
+
+    def descriptor_bytes(self) -> npt.NDArray[np.uint8]:
+        """Descriptors as OpenCV gives them: uint8 [count, 128], 512 times the unit vectors, at most 255."""
+        scaled: npt.NDArray[np.float32] = np.rint(self.descriptors * _BYTE_SCALE)
+        return np.minimum(scaled, 255).astype(np.uint8)
 
     def strongest(self, count: int) -> Features:
         """Those of the highest contrast, at most `count`, best first."""
