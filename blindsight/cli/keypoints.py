@@ -27,10 +27,7 @@ Side = Annotated[int, typer.Option("--max-side", help="Larger pictures are made 
 
 
 def keypoints(
-    to: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),
-    ],
+    to: pictures.Output,
     image: Annotated[
         Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)
     ] = None,
@@ -50,7 +47,7 @@ def keypoints(
     as_json: Json = False,
 ) -> None:
     """Find the keypoints of a picture: SIFT with an encrypted scale space, drawn as circles."""
-    pixels.require_lossless(to)
+    pixels.require_output(to)
     if descriptors is not None and descriptors.suffix.lower() != NUMPY:
         raise InvalidArgument(f"descriptors go to an array: got {descriptors.name}, want {NUMPY}")
     (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
