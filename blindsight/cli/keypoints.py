@@ -48,8 +48,8 @@ def keypoints(
 ) -> None:
     """Find the keypoints of a picture: SIFT with an encrypted scale space, drawn as circles."""
     pixels.require_output(to)
-    if descriptors is not None and descriptors.suffix.lower() != NUMPY:
-        raise InvalidArgument(f"descriptors go to an array: got {descriptors.name}, want {NUMPY}")
+    if descriptors is not None:
+        _require_array(descriptors)
     (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
     with options.vault(address) as vault, pictures.progress() as told:
         answer = vault.keypoints(
@@ -62,6 +62,12 @@ def keypoints(
         output.document(as_document(answer, written, descriptors))
     else:
         _show(answer, written, descriptors)
+
+
+def _require_array(path: Path) -> None:
+    if path.suffix.lower() != NUMPY:
+        raise InvalidArgument(f"descriptors go to an array: got {path.name}, want {NUMPY}")
+    files.require_writable(path)
 
 
 def as_document(answer: Keypoints, written: dict[str, str], descriptors: Path | None) -> dict[str, object]:
