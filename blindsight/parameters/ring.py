@@ -1,16 +1,18 @@
-"""Named parameter sets of the encryption schemes, checked when they are constructed.
-
-A row is all that a set needs; a literal that breaks the 128-bit table or the arithmetic of the
-kernel cannot be built.  Nothing here is secret, and nothing here needs numpy.
-"""
+"""Sets of the schemes on rings, CKKS and BFV: a ring, its primes and scales."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum
 
 from blindsight.errors import InvalidArgument
+from blindsight.parameters.common import (
+    BOUND_SIGMAS,
+    ENCODING_NOISE,
+    FRESH_NOISE,
+    MAX_BATCHES_PER_SEGMENT,
+    Scheme,
+)
 
 # Largest total modulus, in bits, for 128-bit security with ternary secrets.
 # Source: Albrecht et al., "Homomorphic Encryption Standard" (HomomorphicEncryption.org, 2018),
@@ -18,42 +20,14 @@ from blindsight.errors import InvalidArgument
 CLASSICAL_128_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 QUANTUM_128_BITS = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768: 827}
 
-# Standard deviation of SEAL's error distribution, and of the rounding that encoding adds.
-FRESH_NOISE = 3.2
-ENCODING_NOISE = 0.29
-
 # The kernel adds products of two residues in 64 bits; the cross term adds two per column.
 ACCUMULATOR_BITS = 64
-
-# A batch appended to a segment adds one fresh encryption of noise; past this a new segment is opened.
-# A set whose noise bound allows fewer says so in `ParameterSet.max_batches`.
-MAX_BATCHES_PER_SEGMENT = 1024
-
-# An encrypted row: fields that are scored one by one, and values of each.
-MAX_FIELDS = 16
-MAX_FIELD_VALUES = 1 << 16
 
 # Values of each side of a single pair, at most.
 MAX_PAIR_VALUES = 2049
 
-# 112-bit security by NIST SP 800-57 part 1 (2020), table 2, for schemes that rest on factoring.
-LEAST_FACTORING_BITS = 2048
-# A value of a row is at most its length.
-MOST_ROW_VALUE = 2.0
-
 # Rows of length sqrt(2) and queries of length 1 give coefficients of at most 2 sqrt(2).
 MIN_HEADROOM = 3.0
-
-# How sure the stated score bound is: this many standard deviations (2e-10 per score).
-BOUND_SIGMAS = 6.4
-
-
-class Scheme(IntEnum):
-    """Schemes of collections; for the schemes on rings the value stands in the wire form of a ciphertext."""
-
-    CKKS = 1
-    BFV = 2
-    PAILLIER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,245 +246,3 @@ class ParameterSet:
         gallery = fresh * math.sqrt(batches) / self.gallery_scale
         query = fresh * math.sqrt(capacity) * row_norm / self.query_scale
         return BOUND_SIGMAS * math.hypot(gallery, query)
-
-
-@dataclass(frozen=True, slots=True)
-class AdditiveSet:
-    """One immutable choice of key size, slots and scales of a scheme that only adds.
-
-    A ciphertext holds `slots` values side by side, so a column is one ciphertext with a stride of 1.  The
-    weights of a search are integers in the clear, and scores of the rounded integers are exact.
-
-    Attributes:
-        number: tells sets apart.
-        name: what people type.
-        scheme: the scheme that it is for.
-        wire_scheme: its number in keys and ciphertexts (`blindsight.additive.schemes`).
-        modulus_bits: size of n.
-        slots: values of a ciphertext.
-        value_bits: a row's values are less than 2^value_bits in magnitude.
-        guard_bits: the magnitudes of one field's weights sum to at most 2^guard_bits.
-        gallery_scale, query_scale: what values of both sides are multiplied by before rounding.
-
-    Raises:
-        InvalidArgument: when the set is weaker than 112 bits, or a slot could overflow.
-    """
-
-    number: int
-    name: str
-    scheme: Scheme
-    wire_scheme: int
-    modulus_bits: int
-    slots: int
-    value_bits: int
-    guard_bits: int
-    gallery_scale: float
-    query_scale: float
-
-    def __post_init__(self) -> None:
-        if self.modulus_bits < LEAST_FACTORING_BITS:
-            raise InvalidArgument(
-                f"{self.name}: modulus of {self.modulus_bits} bits, want at least {LEAST_FACTORING_BITS}"
-            )
-        # Messages are centred and less than half of n.
-        if self.slots * self.slot_bits >= self.modulus_bits:
-            raise InvalidArgument(
-                f"{self.name}: {self.slots} slots of {self.slot_bits} bits, "
-                f"want less than {self.modulus_bits} in all"
-            )
-        if self.gallery_scale * MOST_ROW_VALUE >= 1 << self.value_bits:
-            raise InvalidArgument(
-                f"{self.name}: scale {self.gallery_scale:g} leaves no room for values up to "
-                f"{MOST_ROW_VALUE:g} in {self.value_bits} value bits"
-            )
-        if self.slot_bits > 62:
-            raise InvalidArgument(f"{self.name}: slots of {self.slot_bits} bits, want at most 62")
-
-    @property
-    def query_visible(self) -> bool:
-        """Whether a search shows its query to the server: yes, as the weights of a sum."""
-        return True
-
-    @property
-    def hindrance(self) -> str:
-        """What leaves no room when `max_batches` is 0, for people."""
-        return "the sums"
-
-    @property
-    def slot_bits(self) -> int:
-        """Bits of a slot, sign included."""
-        return self.value_bits + self.guard_bits + 1
-
-    @property
-    def ring_degree(self) -> int:
-        """Values of a ciphertext; columns are laid out as if it were a polynomial of so many coefficients."""
-        return self.slots
-
-    @property
-    def most_stride(self) -> int:
-        """Widest stride of a column: slots are added and never multiplied with each other."""
-        return 1
-
-    @property
-    def number_bytes(self) -> int:
-        """Bytes of a ciphertext, a number modulo n^2."""
-        return 2 * self.modulus_bits // 8
-
-    @property
-    def most_growth(self) -> int:
-        """What the magnitudes of one field's weights may sum to."""
-        return 1 << self.guard_bits
-
-    @property
-    def security(self) -> str:
-        """The set's standing, for people."""
-        return (
-            f"128-bit (classical), factoring of {self.modulus_bits} bits, broken by quantum computers; "
-            "search shows the query to the server"
-        )
-
-    @property
-    def precision(self) -> str:
-        """How values are rounded, for people."""
-        return (
-            f"{self.integers}; values are rounded to multiples of "
-            f"1/{self.gallery_scale:.0f} (gallery) and 1/{self.query_scale:.0f} (query)"
-        )
-
-    @property
-    def integers(self) -> str:
-        """What is computed with, for people."""
-        return f"exact integers in slots of {self.slot_bits} bits"
-
-    @property
-    def score_grid(self) -> float:
-        """What an inner product is a multiple of."""
-        return 1 / (self.gallery_scale * self.query_scale)
-
-    def max_batches(self, columns: int) -> int:
-        """Appends that a segment may take: there is no noise; 0 when a sum of so many columns could overflow.
-
-        By Cauchy and Schwarz the magnitudes of a form of length sqrt(2) sum to at most sqrt(2 columns), and
-        rounding adds up to half of a unit each.
-        """
-        most = math.sqrt(2 * columns) * self.query_scale + columns / 2
-        return MAX_BATCHES_PER_SEGMENT if most <= self.most_growth else 0
-
-    def score_error_bound(
-        self,
-        capacity: int,  # noqa: ARG002 - of other sets
-        row_norm: float = 1.0,
-        batches: int = 1,  # noqa: ARG002
-    ) -> float:
-        """Bound on |decrypted - true| of one score, for queries of unit length: the rounding of both sides.
-
-        Values of different columns are taken to be rounded independently of each other, as for BFV.
-
-        Args:
-            capacity, batches: of a segment; they add no error.
-            row_norm: largest length of an encrypted row.
-        """
-        rounding = math.hypot(1 / self.gallery_scale, row_norm / self.query_scale)
-        return BOUND_SIGMAS * ENCODING_NOISE * rounding
-
-
-# SEAL's own choice: CoeffModulus.Create(4096, [27, 27, 27]).
-CKKS_4096 = ParameterSet(
-    number=1,
-    name="ckks-4096",
-    scheme=Scheme.CKKS,
-    ring_degree=4096,
-    primes=(134012929, 134111233),
-    special_prime=134176769,
-    gallery_scale_bits=22,
-    query_scale_bits=28,
-)
-
-# CoeffModulus.Create(4096, [27, 27, 27, 27]): one bit under the classical limit.
-BFV_4096 = ParameterSet(
-    number=2,
-    name="bfv-4096",
-    scheme=Scheme.BFV,
-    ring_degree=4096,
-    primes=(133963777, 134012929, 134111233),
-    special_prime=134176769,
-    gallery_scale_bits=13.5,
-    query_scale_bits=13.5,
-    plain_modulus_bits=30,
-)
-
-# CoeffModulus.Create(8192, [27, 27, 27, 27]): the same arithmetic, half of the allowed modulus.
-BFV_8192 = ParameterSet(
-    number=3,
-    name="bfv-8192",
-    scheme=Scheme.BFV,
-    ring_degree=8192,
-    primes=(133513217, 133611521, 133644289),
-    special_prime=133857281,
-    gallery_scale_bits=13.5,
-    query_scale_bits=13.5,
-    plain_modulus_bits=30,
-)
-
-# 64 slots of 47 bits in messages of 3070.  Scales are multiples of 11585, as BFV's, so that pixels that are
-# divided by it stay exact; sums of up to 8,000 columns fit.
-PAILLIER_3072 = AdditiveSet(
-    number=16,
-    name="paillier-3072",
-    scheme=Scheme.PAILLIER,
-    wire_scheme=1,
-    modulus_bits=3072,
-    slots=64,
-    value_bits=20,
-    guard_bits=26,
-    gallery_scale=45 * 11585,
-    query_scale=45 * 11585,
-)
-
-Parameters = ParameterSet | AdditiveSet
-
-# Sets whose queries are encrypted.
-PARAMETER_SETS = {parameters.name: parameters for parameters in (CKKS_4096, BFV_4096, BFV_8192)}
-BY_NUMBER = {parameters.number: parameters for parameters in PARAMETER_SETS.values()}
-ADDITIVE_SETS = {parameters.name: parameters for parameters in (PAILLIER_3072,)}
-# All that a collection may have.
-COLLECTION_SETS: dict[str, Parameters] = {**PARAMETER_SETS, **ADDITIVE_SETS}
-DEFAULT_PARAMETERS: dict[Scheme, Parameters] = {
-    Scheme.CKKS: CKKS_4096,
-    Scheme.BFV: BFV_4096,
-    Scheme.PAILLIER: PAILLIER_3072,
-}
-
-
-def of_ring(parameters: Parameters, what: str) -> ParameterSet:
-    """Refuses a scheme that only adds for what other schemes do.
-
-    Raises:
-        InvalidArgument: with what was wanted of it, and those that can.
-    """
-    if isinstance(parameters, ParameterSet):
-        return parameters
-    raise InvalidArgument(f"{what} under {parameters.scheme.name.lower()}, want ckks or bfv for that")
-
-
-def by_name(name: str) -> Parameters:
-    """The set of that name.
-
-    Raises:
-        InvalidArgument: when there is none; the message lists the known.
-    """
-    if name not in COLLECTION_SETS:
-        raise InvalidArgument(f"parameter set {name!r}, want one of {', '.join(COLLECTION_SETS)}")
-    return COLLECTION_SETS[name]
-
-
-def default_for(scheme: str) -> Parameters:
-    """The set that a scheme uses unless told otherwise.
-
-    Raises:
-        InvalidArgument: when there is no such scheme; the message lists the known.
-    """
-    known = {member.name.lower(): parameters for member, parameters in DEFAULT_PARAMETERS.items()}
-    if scheme not in known:
-        raise InvalidArgument(f"scheme {scheme!r}, want one of {', '.join(known)}")
-    return known[scheme]
