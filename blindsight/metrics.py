@@ -313,7 +313,7 @@ COMBINE_SECONDS = Histogram(
 )
 PLANES_SECONDS = Histogram(
     "blindsight_evaluator_planes_seconds",
-    "Computing with encrypted pixel planes, from the first tile to the last result: transform or difference.",
+    "Computing with encrypted pixel planes, from the first tile to the last result: by operation.",
     ("operation", "scheme", "parameter_set"),
     buckets=_LONG_SECONDS,
     registry=EVALUATOR,

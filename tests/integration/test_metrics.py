@@ -319,6 +319,13 @@ def test_metrics_are_served_at_the_address_that_a_setting_names(tmp_path: Path) 
         storage.stop()
 
 
+def test_a_scale_space_is_measured_as_one(vault: Vault, ports: dict[str, int]) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (40, 40), np.uint8)
+    vault.keypoints(pixels, octaves=1)
+    name = "blindsight_evaluator_planes_seconds_count"
+    assert value(ports["evaluator"], name, operation="scale_space", scheme="ckks") == 1
+
+
 def test_a_search_that_its_caller_cancels_is_counted_as_cancelled_and_logged_once(
     services: Services, vault: Vault, ports: dict[str, int]
 ) -> None:

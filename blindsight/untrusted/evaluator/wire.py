@@ -213,7 +213,7 @@ async def scale_space_header(requests: AsyncIterator[evaluator_pb2.ScaleSpaceReq
         ScaleImage(one.sigma, one.less if one.HasField("less") else None, one.bits) for one in header.images
     )
     kernels = tuple(kernel for image in images for kernel in image.plane_kernels(header.phases))
-    return TransformHeader(_source(header.planes), kernels)
+    return TransformHeader(_source(header.planes), kernels, "scale_space")
 
 
 async def difference_header(requests: AsyncIterator[evaluator_pb2.DifferenceRequest]) -> DifferenceHeader:

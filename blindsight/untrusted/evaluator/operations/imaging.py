@@ -36,10 +36,15 @@ MAX_CALLS = 32
 
 @dataclass(frozen=True, slots=True)
 class TransformHeader:
-    """Kernels that are to be applied to planes."""
+    """Kernels that are to be applied to planes.
+
+    Attributes:
+        operation: names the work in metrics.
+    """
 
     planes: PlaneSource | StackedPlanes
     kernels: tuple[PlaneKernel, ...]
+    operation: str = "transform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class PlaneOperations:
             if isinstance(header.planes, StackedPlanes):
                 answers = self._stacked(header.planes, header.kernels, tiles)
             else:
-                answers = self._tiled(header.planes, header.kernels, tiles)
+                answers = self._tiled(header.planes, header, tiles)
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
@@ -123,14 +128,15 @@ class PlaneOperations:
         return self._stacks.transform(planes, kernels, rows)
 
     async def _tiled(
-        self, planes: PlaneSource, kernels: tuple[PlaneKernel, ...], tiles: AsyncIterator[Tiles]
+        self, planes: PlaneSource, header: TransformHeader, tiles: AsyncIterator[Tiles]
     ) -> AsyncGenerator[PlaneAnswer | StackAnswer, None]:
+        kernels = header.kernels
         async with self._sources.open(planes, tiles) as opened:
             _check_reach(opened.plan.halo, kernels)
             _check_results(opened.plan.ciphertexts, kernels)
             yield opened.plan
             works = self._transforming(opened.plan, kernels, opened.blocks)
-            async with aclosing(self._answers("transform", opened.plan, works)) as answers:
+            async with aclosing(self._answers(header.operation, opened.plan, works)) as answers:
                 async for answer in answers:
                     yield answer
 
