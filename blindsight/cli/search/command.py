@@ -61,16 +61,18 @@ def search(
     """
     asked: dict[str, Any] = {"threshold": threshold, "query_visible_to_server": visible}
     if report is not None:
+        if image is None:
+            raise InvalidArgument("--report of vectors, want an IMAGE")
         files.make_folder(report)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         with output.spinner(f"searching {output.printable(name)}"):
             if image is not None and vector is None:
                 answer = collection.search(image, k, draw=report is not None, **asked)
-            elif vector is not None and image is None and report is None:
+            elif vector is not None and image is None:
                 answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
             else:
-                raise InvalidArgument("want either IMAGE or --vector FILE.npy; --report takes an IMAGE")
+                raise InvalidArgument("want either IMAGE or --vector FILE.npy")
         if save is not None:
             _save(collection, answer, save)
     page = None if report is None else _report(report, name, answer)
@@ -83,7 +85,7 @@ def search(
 def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, object]:
     """What --json prints."""
     return {
-        "report": str(page) if page is not None else None,
+        **({"report": str(page)} if page is not None else {}),
         "query_visible_to_server": answer.query_visible_to_server,
         "results": [[asdict(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
