@@ -28,6 +28,7 @@ MOST_ROWS = 1 << 20
 MOST_COLUMNS = 1 << 28
 MOST_PER_CIPHERTEXT = 1 << 13
 _CHUNK_SLOTS = 1 << 16
+_TOO_WIDE = "a decrypted message does not fit its slots: damaged, or another key's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class Layout:
             InvalidArgument: when a value is too large; nothing is encrypted then.
         """
         self.check(values)
+        if self.per_ciphertext == 1:
+            return [int(value) for value in values.ravel().tolist()]
         padded = np.zeros((self.rows, self.per_row * self.per_ciphertext), np.int64)
         padded[:, : self.columns] = values
         slots = padded.reshape(self.count, self.per_ciphertext)
@@ -132,19 +135,25 @@ class Layout:
         Raises:
             InvalidCiphertext: when a message is wider than its slots.
         """
+        if self.per_ciphertext == 1:
+            return self._unpack_alone(messages)
         bias, width = self._bias, self.slot_bits * self.per_ciphertext
         powers = np.left_shift(np.uint64(1), np.arange(self.slot_bits, dtype=np.uint64))
         slots = np.empty((self.count, self.per_ciphertext), np.int64)
         for row, message in zip(slots, messages, strict=True):
             shifted = message + bias
             if shifted < 0 or shifted >> width:
-                raise InvalidCiphertext(
-                    "a decrypted message does not fit its slots: damaged, or another key's"
-                )
+                raise InvalidCiphertext(_TOO_WIDE)
             raw = np.frombuffer(shifted.to_bytes(-(-width // 8), "little"), np.uint8)
             bits = np.unpackbits(raw, count=width, bitorder="little").reshape(-1, self.slot_bits)
             row[:] = (bits @ powers).astype(np.int64) - (1 << (self.slot_bits - 1))
         return slots.reshape(self.rows, -1)[:, : self.columns]
+
+    def _unpack_alone(self, messages: Sequence[int]) -> Integers:
+        half = 1 << (self.slot_bits - 1)
+        if min(messages) < -half or max(messages) >= half:
+            raise InvalidCiphertext(_TOO_WIDE)
+        return np.array(messages, np.int64).reshape(self.rows, self.columns)
 
 
 def plan(

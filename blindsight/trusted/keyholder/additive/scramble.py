@@ -51,13 +51,14 @@ class ScrambleKeyholder:
         if header.growth > 2:
             raise InvalidCiphertext("scramble: neither a picture nor a difference of two")
         order, inverted = self._order(header)
-        half = 1 << (8 * header.number_bytes - 1)
-        signed = np.array([number - 2 * half if number >= half else number for number in numbers], object)
+        # Of at most 8 bytes.  What wraps around is too wide for its slot, and refused with it.
+        unused = np.uint64(64 - 8 * header.number_bytes)
+        signed = (np.array(numbers, np.uint64) << unused).view(np.int64) >> unused.astype(np.int64)
         # A fresh value was taken from the largest one; in a difference of two the largest one is gone.
         largest = (1 << header.layout.value_bits) - 1 if header.growth == 1 else 0
-        values = np.empty(len(signed), object)
+        values = np.empty(len(signed), np.int64)
         values[order] = np.where(inverted, largest - signed, signed)
-        return [int(value) for value in values]
+        return [int(value) for value in values.tolist()]
 
     def _order(self, header: AdditiveHeader) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Where each value comes from, and which are inverted; another one for every size."""

@@ -9,14 +9,14 @@ from blindsight.errors import InvalidArgument
 
 
 def require_installed() -> None:
-    """Refuses to match where OpenCV is not installed; imports nothing.
+    """Refuses work on keypoints where OpenCV is not installed; imports nothing.
 
     Raises:
         InvalidArgument: with what to install.
     """
     if find_spec("cv2") is None:
         raise InvalidArgument(
-            "matching needs OpenCV, which is not installed: pip install 'blindsight[imaging]'"
+            "keypoints need OpenCV, which is not installed: pip install 'blindsight[imaging]'"
         )
 
 
