@@ -399,7 +399,7 @@ class StoredPhoto:
 
 @dataclass(frozen=True, slots=True)
 class ImagingProgress:
-    """How far image processing is: ciphertexts of the present stage."""
+    """How far the present stage is: in ciphertexts, with keypoints in pixels of the octaves."""
 
     stage: ImagingStage
     done: int

@@ -112,6 +112,23 @@ class Detected:
     account: Account
 
 
+@dataclass(slots=True)
+class _Course:
+    """How far all octaves of all pictures are, in their pixels: what is left takes about as long a pixel."""
+
+    total: int
+    done: int = 0
+
+    def at(self, plan: OctavePlan, part: float) -> Progress:
+        """Of the octave that is being computed, so much."""
+        return Progress(Stage.COMPUTE, self.done + int(part * _pixels(plan)), self.total)
+
+    def finished(self, plan: OctavePlan) -> Progress:
+        """An octave is done."""
+        self.done += _pixels(plan)
+        return Progress(Stage.COMPUTE, self.done, self.total)
+
+
 class Detector:
     """Finds keypoints of pictures in the clear with an evaluator's scale space.
 
@@ -120,37 +137,46 @@ class Detector:
         settings: of the job.
 
     Attributes:
-        features: of the picture that was gone through last.
+        features: of each picture that was gone through.
     """
 
     def __init__(self, engine: RingEngine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
-        self.features = Features.none()
+        self.features: list[Features] = []
 
-    async def run(self, seen: Seen) -> AsyncIterator[Progress]:
-        """Goes through the octaves of a picture; `features` are its own afterwards.
+    async def run(self, *pictures: Seen) -> AsyncGenerator[Progress, None]:
+        """Goes through the octaves of pictures, one after the other.
 
         Raises:
             BlindsightError: see `RingEngine.scale_space`.
         """
+        plans = [self._settings.plans(*one.grey.shape) for one in pictures]
+        course = _Course(sum(_pixels(plan) for octaves in plans for plan in octaves))
+        for one, octaves in zip(pictures, plans, strict=True):
+            async with aclosing(self._picture(one, octaves, course)) as told:
+                async for progress in told:
+                    yield progress
+
+    async def _picture(
+        self, seen: Seen, plans: Sequence[OctavePlan], course: _Course
+    ) -> AsyncGenerator[Progress, None]:
         base, bits, found = seen.grey.astype(np.float32), 0, [Features.none()]
         stored = seen.stored
-        for plan in self._settings.plans(*seen.grey.shape):
+        for plan in plans:
             fixed = np.rint(base * (1 << bits)).astype(np.int32)
             answers: list[Images] = []
             async for made in self._answers(plan, fixed, bits, stored):
                 if isinstance(made, Progress):
-                    yield made
+                    yield course.at(plan, made.done / max(1, made.total))
                 else:
                     answers = made
             exact = (fixed / (1 << bits)).astype(np.float32)
-            yield Progress(Stage.FINISH, 0, 1)
             pyramid, features = await asyncio.to_thread(self._finish, plan, exact, answers)
-            yield Progress(Stage.FINISH, 1, 1)
+            yield course.finished(plan)
             found.append(features)
             base, bits, stored = plan.next_base(pyramid), FRACTION_BITS, None
-        self.features = Features.joined(found)
+        self.features.append(Features.joined(found))
 
     async def _answers(
         self, plan: OctavePlan, fixed: npt.NDArray[np.int32], bits: int, stored: Encrypted | None
@@ -209,10 +235,11 @@ class Keypoints:
         with metrics.IMAGING_SECONDS.labels("keypoints", engine.account.scheme).time():
             async for progress in detector.run(seen):
                 yield progress
-            drawn = await asyncio.to_thread(draw_keypoints, seen.shown, detector.features)
+            (features,) = detector.features
+            drawn = await asyncio.to_thread(draw_keypoints, seen.shown, features)
         engine.account.total_seconds = time.perf_counter() - started
         height, width = seen.grey.shape
-        yield Detected(detector.features, (width, height), np.asarray(drawn), engine.account)
+        yield Detected(features, (width, height), np.asarray(drawn), engine.account)
 
 
 def engine_of(engines: Engines, settings: Settings, *pictures: Opened) -> RingEngine:
@@ -223,6 +250,10 @@ def engine_of(engines: Engines, settings: Settings, *pictures: Opened) -> RingEn
         if not _unfit(one, settings):
             return engines.ring(one.parameters)
     return engines.ring(PARAMETERS[settings.scheme or DEFAULT_SCHEME])
+
+
+def _pixels(plan: OctavePlan) -> int:
+    return plan.height * plan.width
 
 
 def _unfit(picture: Encrypted, settings: Settings) -> str:

@@ -35,7 +35,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is, in ciphertexts."""
+    """How far a stage is: in ciphertexts, with keypoints in pixels of the octaves."""
 
     stage: Stage
     done: int

@@ -103,13 +103,11 @@ class Match:
             await detecting.read(self._pictures, one, settings.detection, account, f"{name}: ")
             for name, one in zip("AB", opened, strict=True)
         ]
-        found: list[Features] = []
+        detector = Detector(engine, settings.detection)
         with metrics.IMAGING_SECONDS.labels("match", account.scheme).time():
-            for one in seen:
-                detector = Detector(engine, settings.detection)
-                async for progress in detector.run(one):
-                    yield progress
-                found.append(detector.features)
+            async for progress in detector.run(*seen):
+                yield progress
+            found = detector.features
             if settings.encrypted:
                 found = [_strongest(name, one, account) for name, one in zip("AB", found, strict=True)]
             first, second = found
