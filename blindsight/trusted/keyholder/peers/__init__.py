@@ -1,8 +1,8 @@
 """The two untrusted services, as the keyholder calls them."""
 
-from blindsight.trusted.keyholder.peers.evaluator import (
+from blindsight.trusted.keyholder.peers.evaluator import EvaluatorClient
+from blindsight.trusted.keyholder.peers.parts import (
     Blocks,
-    EvaluatorClient,
     PlanePart,
     PlaneResult,
     PlaneSource,

@@ -4,125 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from blindsight import streams
-from blindsight.additive.block import AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.additive.stacks import Stack
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.errors import BlindsightError
-from blindsight.parameters import ParameterSet
 from blindsight.patience import PATIENCE_SECONDS
 from blindsight.peer import Peer, metadata, open_call
 from blindsight.plane_kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.scale_space import ScaleImage
 from blindsight.trusted.keyholder.peers import calls
+from blindsight.trusted.keyholder.peers import planes as sending
+from blindsight.trusted.keyholder.peers.parts import (
+    Blocks,
+    PlanePart,
+    PlaneSource,
+    ProductsResult,
+    ScorePart,
+    ScorePlan,
+    ScoreResult,
+    ScoreSummary,
+)
 from blindsight.trusted.keyholder.records import PeerStatus
 from blindsight.trusted.keyholder.slots import SegmentKey
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class ScorePlan:
-    """What an evaluator's answer covers."""
-
-    sequence: int
-    epoch: int
-    segments: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreResult:
-    """Encrypted scores of some segments and consecutive queries: block order is [segment][query]."""
-
-    region: Region
-    segments: tuple[int, ...]
-    first_query: int
-    queries: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ProductsResult:
-    """Encrypted products of one query with consecutive rows."""
-
-    query: int
-    first_row: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreSummary:
-    """The evaluator's own account of a search."""
-
-    refresh_seconds: float
-    expand_seconds: float
-    kernel_seconds: float
-    scanned_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SentPlanes:
-    """Tiles that this keyholder sends."""
-
-    parameters: ParameterSet
-    key_id: bytes
-    ciphertexts: int
-    halo: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPlanes:
-    """Tiles that storage has of one photo."""
-
-    collection_id: bytes
-    handle: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StackedPlanes:
-    """Rows of a stack that this keyholder sends, under Paillier; `header` is that of a row."""
-
-    public_key: AdditivePublicKey
-    header: AdditiveHeader
-    stack: Stack
-
-
-PlaneSource = SentPlanes | StoredPlanes | StackedPlanes
-
-
-@dataclass(frozen=True, slots=True)
-class PlanePlan:
-    """What is to come: how many ciphertexts a result has."""
-
-    ciphertexts: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneResult:
-    """Consecutive tiles of the result of one kernel."""
-
-    kernel: int
-    first: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneSummary:
-    """What it cost the evaluator, summed up over its workers."""
-
-    compute_seconds: float
-
-
-# Tiles from the first on, each time that it is called: encrypted anew where the connection was lost.
-Blocks = Callable[[], AsyncIterator[bytes]]
-PlanePart = PlanePlan | PlaneResult | PlaneSummary
-ScorePart = ScorePlan | ScoreResult | ScoreSummary
 
 
 class EvaluatorClient:
@@ -294,9 +202,11 @@ class EvaluatorClient:
         Raises:
             BlindsightError: what the evaluator raised, what making a block raised, or Unavailable.
         """
-        header = evaluator_pb2.TransformHeader(planes=_source(planes), kernels=map(_kernel, kernels))
+        header = evaluator_pb2.TransformHeader(
+            planes=sending.source(planes), kernels=map(sending.kernel, kernels)
+        )
 
-        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.TransformRequest]:
+        async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.TransformRequest]:
             yield evaluator_pb2.TransformRequest(header=header)
             async for tiles in feed.tiles(blocks):
                 yield evaluator_pb2.TransformRequest(tiles=tiles)
@@ -313,14 +223,14 @@ class EvaluatorClient:
     ) -> AsyncGenerator[PlanePart, None]:
         """Gaussians of encrypted planes, and differences of them; as `transform`, phase by phase."""
         header = evaluator_pb2.ScaleSpaceHeader(
-            planes=_source(planes),
+            planes=sending.source(planes),
             phases=phases,
             images=[
                 evaluator_pb2.ScaleSpaceImage(sigma=one.sigma, less=one.less, bits=one.bits) for one in images
             ],
         )
 
-        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
+        async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
             yield evaluator_pb2.ScaleSpaceRequest(header=header)
             async for tiles in feed.tiles(blocks):
                 yield evaluator_pb2.ScaleSpaceRequest(tiles=tiles)
@@ -340,9 +250,11 @@ class EvaluatorClient:
         Args:
             blocks, others: of the minuend and of the subtrahend, if they are sent.
         """
-        header = evaluator_pb2.DifferenceHeader(minuend=_source(minuend), subtrahend=_source(subtrahend))
+        header = evaluator_pb2.DifferenceHeader(
+            minuend=sending.source(minuend), subtrahend=sending.source(subtrahend)
+        )
 
-        async def requests(feed: _Feed) -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
+        async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
             yield evaluator_pb2.DifferenceRequest(header=header)
             first, second = feed.tiles(blocks), feed.tiles(others)
             while True:
@@ -358,12 +270,12 @@ class EvaluatorClient:
             yield part
 
     async def _planes(
-        self, method: Callable[..., Any], requests: Callable[[_Feed], AsyncIterator[Any]]
+        self, method: Callable[..., Any], requests: Callable[[sending.Feed], AsyncIterator[Any]]
     ) -> AsyncGenerator[PlanePart, None]:
         """Parts of an answer; from its beginning again after a lost connection, but for what came before."""
         came = 0
         async for trying in self._peer.attempts():
-            feed = _Feed()
+            feed = sending.Feed()
             with trying, open_call(method(requests(feed), metadata=metadata())) as call:
                 position = 0
                 try:
@@ -371,7 +283,7 @@ class EvaluatorClient:
                         position += 1
                         if position > came:
                             came = position
-                            yield _plane_part(response)
+                            yield sending.part_of(response)
                 except asyncio.CancelledError:
                     if feed.error is not None:
                         raise feed.error from None
@@ -404,74 +316,6 @@ class EvaluatorClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._peer.close()
-
-
-class _Feed:
-    """Tiles on their way out.
-
-    Attributes:
-        error: what making a block raised; gRPC then cancels the call and says nothing of it.
-    """
-
-    def __init__(self) -> None:
-        self.error: BlindsightError | None = None
-
-    async def tiles(self, blocks: Blocks | None) -> AsyncIterator[evaluator_pb2.PlaneTiles]:
-        if blocks is None:
-            return
-        try:
-            async for block in blocks():
-                digest = await asyncio.to_thread(streams.digest, block)
-                yield evaluator_pb2.PlaneTiles(block=block, sha256=digest)
-        except BlindsightError as error:
-            self.error = error
-            raise
-
-
-def _source(planes: PlaneSource) -> evaluator_pb2.PlaneSource:
-    if isinstance(planes, SentPlanes):
-        sent = evaluator_pb2.SentPlanes(
-            parameter_set=planes.parameters.name,
-            key_id=planes.key_id,
-            ciphertexts=planes.ciphertexts,
-            halo=planes.halo,
-        )
-        return evaluator_pb2.PlaneSource(sent=sent)
-    if isinstance(planes, StackedPlanes):
-        stacked = evaluator_pb2.StackedPlanes(
-            public_key=planes.public_key.to_bytes(),
-            header=planes.header.pack(),
-            height=planes.stack.height,
-            width=planes.stack.width,
-            halo=planes.stack.halo,
-        )
-        return evaluator_pb2.PlaneSource(stacked=stacked)
-    stored = evaluator_pb2.StoredPlanes(collection_id=planes.collection_id, handle=planes.handle)
-    return evaluator_pb2.PlaneSource(stored=stored)
-
-
-def _kernel(kernel: PlaneKernel) -> evaluator_pb2.PlaneKernel:
-    return evaluator_pb2.PlaneKernel(
-        height=kernel.height,
-        width=kernel.width,
-        anchor_row=kernel.anchor_row,
-        anchor_column=kernel.anchor_column,
-        weights=kernel.weights,
-        offset=kernel.offset,
-    )
-
-
-def _plane_part(
-    response: evaluator_pb2.TransformResponse
-    | evaluator_pb2.DifferenceResponse
-    | evaluator_pb2.ScaleSpaceResponse,
-) -> PlanePart:
-    part = response.WhichOneof("part")
-    if part == "plan":
-        return PlanePlan(response.plan.ciphertexts)
-    if part == "result":
-        return PlaneResult(response.result.kernel, response.result.first, response.result.block)
-    return PlaneSummary(response.summary.compute_seconds)
 
 
 def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:
