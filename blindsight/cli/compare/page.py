@@ -6,10 +6,9 @@ import base64
 import re
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING
 
+from blindsight.cli import pages
 from blindsight.cli.compare import photos, units
 from blindsight.cli.compare.plaintext import Task
 from blindsight.cli.compare.results import Answer, Images, Method, Results, Row
@@ -45,8 +44,7 @@ def render(results: Results, verdict: Sequence[str], task: Task) -> str:
         "side": str(results.images.size),
         "ingest": escape(INCLUDES),
     }
-    page = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return page.substitute(parts)
+    return pages.render(__package__, parts)
 
 
 def about_images(images: Images) -> str:

@@ -6,16 +6,14 @@ import base64
 import io
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files as resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from blindsight.cli import files, output, pictures
+from blindsight.cli import files, output, pages, pictures
 from blindsight.cli.pixels import PixelRule
 from blindsight.client import Difference, PictureInput, StoredPhoto
 
@@ -104,15 +102,13 @@ def render(every: list[Shown], answer: Difference, done: str) -> str:
     warning = answer.account.warning
     facts = (f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in _facts(answer))
     parts = {
-        "style": resources("blindsight.cli").joinpath("page.css").read_text(encoding="utf-8"),
         "headline": escape(_headline(answer)),
         "lead": escape(_lead(answer, done)),
         "warning": f'<p class="warning">{escape(warning)}</p>' if warning else "",
         "figures": "\n".join(figures),
         "facts": "\n".join(facts),
     }
-    page = Template(resources(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return page.substitute(parts)
+    return pages.render(__package__, parts)
 
 
 def _headline(answer: Difference) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 from html import escape
-from importlib.resources import files as resources
 from pathlib import Path
-from string import Template
 
-from blindsight.cli import files, output
+from blindsight.cli import files, output, pages
 from blindsight.client import Hit, MatchDrawing, SearchAnswer
 from blindsight.errors import InvalidArgument
 
@@ -37,7 +35,6 @@ def render(collection: str, answer: SearchAnswer) -> str:
     shown = [(one, hits[one.rank - 1] if one.rank else None) for one in answer.drawings]
     facts = (f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in _facts(answer))
     parts = {
-        "style": resources("blindsight.cli").joinpath("page.css").read_text(encoding="utf-8"),
         "collection": escape(output.printable(collection)),
         "headline": escape(_headline(hits)),
         "lead": escape(_lead(hits)),
@@ -45,8 +42,7 @@ def render(collection: str, answer: SearchAnswer) -> str:
         "matches": "\n".join(_drawn(one, hit) for one, hit in [*shown[1:], shown[0]]),
         "facts": "\n".join(facts),
     }
-    page = Template(resources(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return page.substitute(parts)
+    return pages.render(__package__, parts)
 
 
 def _headline(hits: list[Hit]) -> str:
