@@ -43,7 +43,12 @@ def test_keypoints_are_those_of_the_scale_space_in_the_clear(vault, photo, exact
     assert answer.account.round_trips == 5  # 400, 200, 100, 50 and 25 pixels
     assert (answer.width, answer.height) == (SIZE, SIZE)
     assert {one.octave for one in answer.keypoints} >= {-1, 0, 1}
-    assert {one.stage for one in seen} == {"compute", "finish"}
+    assert {one.stage for one in seen} == {"compute"}
+    pixels = sum((SIZE * 2 >> octave) ** 2 for octave in range(5))
+    assert {one.total for one in seen} == {pixels}
+    done = [one.done for one in seen]
+    assert done == sorted(done)
+    assert done[-1] == pixels
 
 
 def test_descriptors_match_those_of_opencv(vault, photo):
