@@ -186,7 +186,7 @@ def test_an_unseen_crop_finds_its_photo(blind, filled, tmp_path):
     assert document["query_visible_to_server"] is False
     [found] = document["results"]
     assert len(found) == 3
-    assert all(set(hit) == {"id", "score", "name", "channels"} for hit in found)
+    assert all(set(hit) == {"id", "score", "name", "channels", "keypoints"} for hit in found)
     assert found[0]["name"] == "chelsea.jpg"
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
     assert {"embed", "encrypt", "score", "decrypt", "total"} <= set(document["timings_seconds"])
@@ -614,7 +614,7 @@ def test_pixels_come_back_identical_from_their_planes(blind, planes, tmp_path, s
 
 def test_planes_are_counted_where_collections_are_shown(blind, planes):
     described = blind("collection", "describe", "planes").stdout
-    assert "1 items," in next(line for line in described.splitlines() if line.startswith("planes "))
+    assert "1 item," in next(line for line in described.splitlines() if line.startswith("planes "))
     about = json.loads(blind("collection", "describe", "planes", "--json").stdout)
     assert (about["plane_items"], about["items"]) == (1, 2)
     assert 0 < about["plane_bytes"] < about["size_bytes"]

@@ -149,9 +149,9 @@ async def found_in(address, key_set, picture):
         engine = RingEngine(BFV_4096, key_set.key_id, evaluator, crypto)
         detector = Watching(engine, detecting.Settings(scheme="bfv"))
         detector.pyramids = []
-        async for _ in detector.run(grey(picture)):
+        async for _ in detector.run(detecting.Seen(picture, grey(picture), "")):
             pass
-        return detector.features, detector.pyramids
+        return detector.features[0], detector.pyramids
     finally:
         await evaluator.close()
         crypto.close()
