@@ -20,8 +20,8 @@ NAMES = {
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score Compare CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection "
     "GetStatus",
-    "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection Append "
-    "ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments ReadPlanes DeleteItems GetStatus",
+    "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection TakeTurn "
+    "Append ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments ReadPlanes DeleteItems GetStatus",
 }
 
 

@@ -460,6 +460,27 @@ def test_who_was_refused_comes_again_under_its_batch_id_before_those_who_wait(st
         assert refusal(lambda: other.call.result(timeout=30))[1] == "CONFLICT"
 
 
+def test_who_took_a_turn_places_a_batch_and_appends_it_before_those_who_wait(start: Start) -> None:
+    with Client(start(turn_seconds="30").address) as client:
+        client.create(COLLECTION)
+        batches = Batches(COLLECTION)
+        client.append(batches.make(MAIN_0, items(1)))
+        mine = batches.make(MAIN_0, items(1, start=1))
+        asked = pb.TakeTurnRequest(collection_id=COLLECTION.collection_id, batch_id=mine.header.batch_id)
+        assert client.stub.TakeTurn(asked, timeout=30).sequence == 1
+        other = Halting(client, Batches(COLLECTION, sequence=1, made=9).make(TAIL_0, items(1, start=2)))
+        assert client.append(mine).sequence == 2
+        assert refusal(lambda: other.call.result(timeout=30))[1] == "CONFLICT"
+
+
+def test_a_turn_is_for_a_collection_that_exists_and_a_batch_with_an_id(client: Client) -> None:
+    unknown = pb.TakeTurnRequest(collection_id=b"n" * 16, batch_id=b"b" * 16)
+    assert refusal(lambda: client.stub.TakeTurn(unknown, timeout=30))[1] == "NOT_FOUND"
+    client.create(COLLECTION)
+    short = pb.TakeTurnRequest(collection_id=COLLECTION.collection_id, batch_id=b"short")
+    assert refusal(lambda: client.stub.TakeTurn(short, timeout=30))[1] == "INVALID_ARGUMENT"
+
+
 def test_a_header_and_then_silence_delay_another_append_no_longer_than_a_turn(start: Start) -> None:
     with Client(start(turn_seconds="0.3").address) as client:
         client.create(COLLECTION)

@@ -64,7 +64,7 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
         room = Room(2 * crypto.processes)
         trials = Trials(keyholder, room, crypto.warm, settings.tries)
         opening = Opening(Envelopes(keys), vault, Lookups(storage), crypto, room, trials)
-        storing = Storing(vault, storage, Writer(vault, storage, crypto))
+        storing = Storing(storage, Writer(vault, storage, crypto))
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         print(json.dumps({"event": "ready", "address": "", "process_id": os.getpid()}), flush=True)
         logs.get().info("ready")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from blindsight.errors import NotFound
-from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.vault import OpenCollection
 from blindsight.trusted.keyholder.collections.writer import Writer
 from blindsight.trusted.keyholder.jobs.records import ItemState
 from blindsight.trusted.keyholder.peers import StorageClient
@@ -19,13 +19,11 @@ class Storing:
     """Stores batches.
 
     Args:
-        vault: to read a collection's slots again after somebody else wrote.
         storage: where items go.
         writer: places, encrypts and appends.
     """
 
-    def __init__(self, vault: Vault, storage: StorageClient, writer: Writer) -> None:
-        self._vault = vault
+    def __init__(self, storage: StorageClient, writer: Writer) -> None:
         self._storage = storage
         self._writer = writer
 
@@ -48,8 +46,6 @@ class Storing:
         """Stores; what was there is this message's work of an earlier try, or somebody else's."""
         prepared = [one.prepared for one in ready if one.prepared is not None]
         async with collection.lock:
-            # What other workers wrote would be found out by encrypting for a place that is taken.
-            await self._vault.catch_up(collection)
             vectors = np.stack([one.vector for one in prepared])
             stored = await self._writer.append_new(collection, vectors, [one.item for one in prepared])
         handles = [one.item.handle for one in prepared]

@@ -61,6 +61,17 @@ class Appends:
         self._stall_seconds = stall_seconds
         self._room = asyncio.Semaphore(_AT_A_TIME)
 
+    async def take_turn(self, collection_id: bytes, batch_id: bytes) -> int:
+        """Waits for a batch's turn, see `Turns.take`; the collection's sequence then.
+
+        Raises:
+            NotFound: when there is no such collection.
+        """
+        await self._threads.read(self._store.get_collection, collection_id)
+        await self._turns.take(collection_id, batch_id)
+        collection = await self._threads.read(self._store.get_collection, collection_id)
+        return collection.sequence
+
     async def append(
         self, stream: AsyncIterator[AppendPart], go_ahead: Callable[[], Awaitable[None]]
     ) -> Appended:

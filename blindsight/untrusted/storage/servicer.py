@@ -89,6 +89,12 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         await self._sweeper.sweep()
         return pb.DeleteCollectionResponse()
 
+    async def TakeTurn(self, request: pb.TakeTurnRequest, context: Context) -> pb.TakeTurnResponse:
+        checks.require_id(request.collection_id, "collection_id")
+        checks.require_id(request.batch_id, "batch_id")
+        sequence = await self._appends.take_turn(request.collection_id, request.batch_id)
+        return pb.TakeTurnResponse(sequence=sequence)
+
     async def Append(
         self, request_iterator: AsyncIterator[pb.AppendRequest], context: Context
     ) -> pb.AppendResponse:

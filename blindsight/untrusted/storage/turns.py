@@ -36,9 +36,7 @@ class Turns:
         One that ends with Conflict keeps its turn for a moment, in which its sender may place the batch
         anew and come again under the same id.
         """
-        line = self._lines.setdefault(collection_id, _Line(self._seconds))
-        with suppress(TimeoutError):
-            await line.enter(batch_id)
+        line = await self._entered(collection_id, batch_id)
         try:
             yield
         except Conflict:
@@ -48,6 +46,17 @@ class Turns:
             line.leave(batch_id)
             raise
         line.leave(batch_id)
+
+    async def take(self, collection_id: bytes, batch_id: bytes) -> None:
+        """Waits for a batch's turn, and keeps it for a moment, in which its sender may place the batch."""
+        line = await self._entered(collection_id, batch_id)
+        line.keep(batch_id, KEPT_SECONDS)
+
+    async def _entered(self, collection_id: bytes, batch_id: bytes) -> _Line:
+        line = self._lines.setdefault(collection_id, _Line(self._seconds))
+        with suppress(TimeoutError):
+            await line.enter(batch_id)
+        return line
 
 
 class _Line:

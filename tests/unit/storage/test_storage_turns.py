@@ -84,6 +84,29 @@ async def test_an_append_that_was_refused_with_conflict_comes_again_before_those
         await first
 
 
+async def test_a_turn_that_was_taken_is_kept_for_the_append_that_follows() -> None:
+    appends = Appends()
+    await appends.turns.take(COLLECTION, b"1")
+    second = await appends.start(b"2")
+    assert appends.began == []
+    first = await appends.start(b"1")
+    assert appends.began == [b"1"]
+    await appends.end(b"1")
+    assert appends.began == [b"1", b"2"]
+    await appends.end(b"2")
+    await asyncio.gather(first, second)
+
+
+async def test_a_turn_that_was_taken_for_nothing_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blindsight.untrusted.storage.turns.KEPT_SECONDS", SHORT)
+    appends = Appends()
+    await appends.turns.take(COLLECTION, b"1")
+    second = await appends.start(b"2")
+    await appends.until_began(b"2")
+    await appends.end(b"2")
+    await second
+
+
 async def test_an_append_that_failed_otherwise_gives_its_turn_to_the_next() -> None:
     appends = Appends()
     first, second = await appends.start(b"1"), await appends.start(b"2")

@@ -278,10 +278,10 @@ class Vault:
             collection.items_added = max(collection.items_added, record.items_added)
             collection.advance(await self._storage.read_slots(record.collection_id))
 
-    async def catch_up(self, collection: OpenCollection) -> None:
-        """Refreshes a collection that others write to as well, if they did."""
-        record = await self._storage.get_collection(collection.record.collection_id)
-        if collection.uncertain or record.sequence != collection.slots.sequence:
+    async def take_turn(self, collection: OpenCollection, batch_id: bytes) -> None:
+        """Waits until a batch may be placed; refreshes a collection that others wrote to meanwhile."""
+        sequence = await self._storage.take_turn(collection.record.collection_id, batch_id)
+        if collection.uncertain or sequence != collection.slots.sequence:
             await self.refresh(collection)
 
     async def names(self) -> list[str]:

@@ -123,7 +123,7 @@ class Writer:
         done = 0
         with suppress(AlreadyExists):
             while done < len(items):
-                done = await self._append_piece(collection, rows, items, done)
+                done = await self._append_piece(collection, rows, items, done, shared=True)
         return done
 
     async def _append_piece(
@@ -133,9 +133,17 @@ class Writer:
         items: Sequence[NewItem],
         done: int,
         ahead: Ahead = MappingProxyType({}),
+        *,
+        shared: bool = False,
     ) -> int:
-        """Appends as much as goes into one segment; returns how many items are done then."""
+        """Appends as much as goes into one segment; returns how many items are done then.
+
+        Args:
+            shared: whether others are likely to write as well: then the batch is placed when it is its turn.
+        """
         batch_id = _new_batch_id()
+        if shared:
+            await self._vault.take_turn(collection, batch_id)
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots, added_before = collection.slots, collection.items_added
             placement = next(collection.plan(slots, len(items) - done))

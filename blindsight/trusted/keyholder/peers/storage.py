@@ -127,6 +127,16 @@ class StorageClient:
             if tries == 1:
                 raise
 
+    async def take_turn(self, collection_id: bytes, batch_id: bytes) -> int:
+        """Waits until it is a batch's turn to be placed and appended; the collection's sequence then.
+
+        Raises:
+            NotFound: when there is no such collection.
+        """
+        request = storage_pb2.TakeTurnRequest(collection_id=collection_id, batch_id=batch_id)
+        answer = await self._call(self._stub.TakeTurn, request)
+        return int(answer.sequence)
+
     async def append(
         self,
         collection_id: bytes,
