@@ -3,8 +3,9 @@
     python bench/ingest.py --photos 10000
 
 Makes JPEG files, starts the services as `blindsight up` does, sends the same files down each path into a
-collection of its own, times every step of one photo's way by hand, and writes all raw figures with a
-description of the machine as JSON.  A worker has one processor and one process that decodes and encrypts.
+collection of its own, with one and with two workers in turns, twice each, times every step of one photo's
+way by hand, and writes all raw figures with a description of the machine as JSON.  A worker has one
+processor and one process that decodes and encrypts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any, Self
 
 import bulk
@@ -32,7 +34,8 @@ import blindsight
 from blindsight.client import Collection, ImportInfo, IngestProgress, Vault
 
 RESULTS = Path(__file__).parent / "results"
-WORKERS = (1, 2)
+# In turns: how fast a shared machine is just then meets both alike.
+WORKERS = (1, 2, 2, 1)
 _WARMING = 32  # photos that nobody measures
 _FEW_BATCHES = 8
 Figures = dict[str, Any]
@@ -81,16 +84,20 @@ class Clock:
 
     def figures(self, photos: int) -> Figures:
         """Rates, and milliseconds of processor time for a photo."""
-        per_photo = {name: 1e3 * seconds / photos for name, seconds in self.cpu_seconds.items()}
-        return {
-            "photos": photos,
-            "seconds": self.seconds,
-            "photos_per_second": photos / self.seconds,
-            "cpu_seconds": self.cpu_seconds,
-            "cpu_ms_per_photo": per_photo,
-            "cpu_ms_per_photo_total": sum(per_photo.values()),
-            "cores_busy": sum(self.cpu_seconds.values()) / self.seconds,
-        }
+        return _rates(photos, self.seconds, self.cpu_seconds)
+
+
+def _rates(photos: int, seconds: float, cpu_seconds: dict[str, float]) -> Figures:
+    per_photo = {name: 1e3 * spent / photos for name, spent in cpu_seconds.items()}
+    return {
+        "photos": photos,
+        "seconds": seconds,
+        "photos_per_second": photos / seconds,
+        "cpu_seconds": cpu_seconds,
+        "cpu_ms_per_photo": per_photo,
+        "cpu_ms_per_photo_total": sum(per_photo.values()),
+        "cores_busy": sum(cpu_seconds.values()) / seconds,
+    }
 
 
 def plain(run: Run) -> Figures:
@@ -126,14 +133,14 @@ def publish(run: Run) -> Figures:
     }
 
 
-def by_workers(run: Run, count: int) -> Figures:
+def by_workers(run: Run, count: int, turn: int) -> Figures:
     """`blindsight ingest --bulk`, from the first file that is opened to the last photo that is stored."""
     with bulk.working(run.services, count) as workers:
         with phase(f"  first photos of {count} cold workers"), Clock(run.services, workers) as cold:
-            _work(run.vault.create_collection(f"cold-{count}"), run.others)
+            _work(run.vault.create_collection(f"cold-{turn}"), run.others)
         # Those who were late for these find theirs now.
-        _work(run.vault.create_collection(f"warm-{count}"), run.others)
-        collection = run.vault.create_collection(f"bulk-{count}", expected_size=len(run.files))
+        _work(run.vault.create_collection(f"warm-{turn}"), run.others)
+        collection = run.vault.create_collection(f"bulk-{turn}", expected_size=len(run.files))
         before = workers.conflicts()
         with Clock(run.services, workers) as clock:
             course = _work(collection, run.files)
@@ -148,6 +155,22 @@ def by_workers(run: Run, count: int) -> Figures:
         "start_seconds": workers.start_seconds,
         "cold_seconds": cold.seconds,
         "cold_photos": len(run.others),
+    }
+
+
+def together(turns: Sequence[Figures]) -> Figures:
+    """The turns of one number of workers as one, and each by itself."""
+    programs = turns[0]["cpu_seconds"]
+    after = [one["after_sending_per_second"] for one in turns]
+    return {
+        **_rates(
+            sum(one["photos"] for one in turns),
+            sum(one["seconds"] for one in turns),
+            {name: sum(one["cpu_seconds"][name] for one in turns) for name in programs},
+        ),
+        "after_sending_per_second": None if None in after else harmonic_mean(after),
+        "conflicts": sum(one["conflicts"] for one in turns),
+        "turns": list(turns),
     }
 
 
@@ -206,10 +229,11 @@ def measure(options: argparse.Namespace) -> Figures:
             document["plain"] = plain(run)
         with phase("publishing alone"):
             document["publish"] = publish(run)
-        document["bulk"] = {}
-        for count in WORKERS:
+        turns: dict[int, list[Figures]] = {count: [] for count in WORKERS}
+        for turn, count in enumerate(WORKERS):
             with phase(f"bulk ingest, workers: {count}"):
-                document["bulk"][str(count)] = by_workers(run, count)
+                turns[count].append(by_workers(run, count, turn))
+        document["bulk"] = {str(count): together(made) for count, made in turns.items()}
         with phase("the steps of a photo"):
             vault.create_collection(steps.NAME, expected_size=options.photos)
             document["steps"] = steps.measure(services, files[: options.step_photos])

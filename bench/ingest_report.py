@@ -85,9 +85,11 @@ def _paths(document: Figures) -> Table:
             f"{one['cpu_ms_per_photo_total']:.2f}",
         )
     for count, one in document["bulk"].items():
+        cold = one["turns"][0]
+        rates = " and ".join(f"{turn['photos_per_second']:.0f}" for turn in one["turns"])
         table.caption = (table.caption or "") + (
-            f"workers: {count}: ready after {one['start_seconds']:.1f} s, "
-            f"first {one['cold_photos']} photos after {one['cold_seconds']:.1f} s more, "
+            f"workers: {count}: {rates} photos/s, ready after {cold['start_seconds']:.1f} s, "
+            f"first {cold['cold_photos']} photos after {cold['cold_seconds']:.1f} s more, "
             f"appends refused and placed anew: {one['conflicts']}; "
         )
     return table
