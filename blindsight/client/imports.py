@@ -20,6 +20,8 @@ UNARY_SECONDS = 60.0
 # How long a keyholder may be away before whoever submits or watches gives up.
 PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.5
+# Small photos in a message; a mebibyte of them is enough as well.
+_TOGETHER = 64
 _PAGE = 1000
 
 
@@ -213,30 +215,54 @@ class _Submission:
     def _requests(self) -> Iterator[pb.CreateImportRequest]:
         yield pb.CreateImportRequest(header=self._header)
         self._answered.wait()
-        if self._first_number is None:
-            return  # the keyholder has all of it, or does not answer
+        if self._first_number is not None:  # else the keyholder has all of it, or does not answer
+            yield from self._photos(self._first_number)
+
+    def _photos(self, first_number: int) -> Iterator[pb.CreateImportRequest]:
+        # Photos of an iterator do not wait for others, which may be long in coming.
+        most = _TOGETHER if isinstance(self._sources, Sequence) else 1
+        small: list[pb.ImportFile] = []
+        for file, rest in self._files(first_number):
+            whole = len(file.data) == file.size_bytes
+            if whole:
+                small.append(file)
+            if small and (not whole or len(small) == most or _size_bytes(small) >= streams.CHUNK_BYTES):
+                yield _together(small)
+                small = []
+            if not whole:
+                yield pb.CreateImportRequest(file=file)
+                for chunk in rest:
+                    yield pb.CreateImportRequest(chunk=chunk)
+        if small:
+            yield _together(small)
+
+    def _files(self, first_number: int) -> Iterator[tuple[pb.ImportFile, Iterator[bytes]]]:
+        """Files with their first bytes, and the rest of large ones."""
         for number, source in enumerate(self._sources):
             try:
                 data = source.load()
             except (InvalidImage, ResourceExhausted) as error:
                 self.unreadable.append(IngestItem(source.label, "rejected", "", error.reason, error.message))
                 continue
-            if number >= self._first_number:
-                yield from _file(number, source, data)
+            if number < first_number:
+                continue
+            chunks = streams.chunks(data)
+            file = pb.ImportFile(
+                number=number,
+                name=source.name,
+                size_bytes=len(data),
+                sha256=streams.digest(data),
+                data=next(chunks, b""),  # a message of its own would cost as much as these bytes
+            )
+            yield file, chunks
 
 
-def _file(number: int, source: Source, data: bytes) -> Iterator[pb.CreateImportRequest]:
-    chunks = streams.chunks(data)
-    file = pb.ImportFile(
-        number=number,
-        name=source.name,
-        size_bytes=len(data),
-        sha256=streams.digest(data),
-        data=next(chunks, b""),  # a message of its own would cost as much as these bytes
-    )
-    yield pb.CreateImportRequest(file=file)
-    for chunk in chunks:
-        yield pb.CreateImportRequest(chunk=chunk)
+def _size_bytes(files: list[pb.ImportFile]) -> int:
+    return sum(len(one.data) for one in files)
+
+
+def _together(files: list[pb.ImportFile]) -> pb.CreateImportRequest:
+    return pb.CreateImportRequest(files=pb.ImportFiles(files=files))
 
 
 class _Patience:

@@ -29,6 +29,11 @@ def file(number=0, size=SIZE, checksum=None, name="name.jpg", item_id="", data=b
     return pb.CreateImportRequest(file=about)
 
 
+def files(*messages):
+    """What `file` made, in one message."""
+    return pb.CreateImportRequest(files=pb.ImportFiles(files=[one.file for one in messages]))
+
+
 def chunk(data=DATA):
     return pb.CreateImportRequest(chunk=data)
 
@@ -69,6 +74,9 @@ def stub(services):
         ([header(), file(checksum=bytes(32), data=DATA)], "the SHA-256 does not match"),
         ([header(), file(), file(1)], "0 bytes came, want"),
         ([header(), file()], "0 bytes came, want"),
+        ([header(), files(file(data=DATA), file(1, data=DATA[:9])), chunk(DATA[9:])], "9 bytes came, want"),
+        ([header(), files(file(1, data=DATA), file(1, data=DATA))], "file 1 after 1"),
+        ([header(), file(3, data=DATA), files(file(4, data=DATA), file(2, data=DATA))], "file 2 after 4"),
         ([header(), file(checksum=bytes(32)), chunk()], "the SHA-256 does not match"),
         ([header(request_id="")], "request id of 0 characters"),
         ([header(request_id="two\nlines")], "request id of 9 characters"),
@@ -111,6 +119,12 @@ def test_a_file_that_is_refused_at_the_door_fails_alone(stub, refused, reason):
 def test_a_files_bytes_come_with_its_header_or_after_it(stub, stream):
     answers = list(stub.CreateImport(iter([header(), *stream]), timeout=20))
     assert (answers[-1].job.received, answers[-1].job.failed) == (1, 0)
+
+
+def test_photos_come_in_one_message_and_one_that_is_refused_fails_alone(stub):
+    together = files(file(data=DATA), file(1, size=1 << 60, data=DATA), file(2, data=DATA))
+    answers = list(stub.CreateImport(iter([header(), together, files(), file(3, data=DATA)]), timeout=20))
+    assert (answers[-1].job.received, answers[-1].job.failed) == (4, 1)
 
 
 @pytest.mark.parametrize("about", [{"name": "x" * 1025}, {"item_id": "two\nlines"}, {"item_id": "x" * 513}])

@@ -21,7 +21,7 @@ class Stream:
     async def photos(self):
         for number in range(self._count):
             self.read = number + 1
-            yield Photo(number, "name.jpg", bytes(self._size))
+            yield [Photo(number, "name.jpg", bytes(self._size))]
         if self._error is not None:
             raise self._error
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 
 from blindsight.trusted.keyholder.operations.photos import Photo
 
-# Nothing is read beyond these as long as nobody takes a group; a single photo may be larger.
+# No message is read beyond these as long as nobody takes a group; a single photo may be larger.
 GROUP_PHOTOS = 64
 GROUP_BYTES = 8 << 20
 
 
-async def groups(coming: AsyncIterator[Photo]) -> AsyncGenerator[list[Photo], None]:
+async def groups(coming: AsyncIterator[Sequence[Photo]]) -> AsyncGenerator[list[Photo], None]:
     """Reads ahead, and yields all that is there in its order; close it to stop reading.
+
+    Args:
+        coming: photos of a message at a time.
 
     Raises:
         BlindsightError: what the stream raised, after the photos before it.
@@ -40,13 +43,13 @@ class _Ahead:
         self._over = False
         self._changed = asyncio.Condition()
 
-    async def read(self, coming: AsyncIterator[Photo]) -> None:
+    async def read(self, coming: AsyncIterator[Sequence[Photo]]) -> None:
         try:
-            async for photo in coming:
+            async for photos in coming:
                 async with self._changed:
                     await self._changed.wait_for(self._has_room)
-                    self._photos.append(photo)
-                    self._size_bytes += len(photo.data)
+                    self._photos += photos
+                    self._size_bytes += sum(len(photo.data) for photo in photos)
                     self._changed.notify_all()
         finally:
             async with self._changed:

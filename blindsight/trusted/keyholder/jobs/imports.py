@@ -107,11 +107,13 @@ class Imports:
         await self._dead_letters.stop()
         await asyncio.to_thread(self._queue.close)
 
-    async def take(self, name: str, request_id: str, files: AsyncIterator[Photo]) -> AsyncIterator[Job]:
+    async def take(
+        self, name: str, request_id: str, files: AsyncIterator[Sequence[Photo]]
+    ) -> AsyncIterator[Job]:
         """Takes files in; yields the job first of all, and again whenever files are durable in the queue.
 
         Args:
-            files: numbered by `index`; those that were taken before are skipped.
+            files: those of a message at a time, numbered by `index`; what was taken before is skipped.
 
         Raises:
             NotFound: when there is no such collection.

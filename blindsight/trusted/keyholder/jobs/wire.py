@@ -88,29 +88,41 @@ def page_token(token: str) -> int | None:
     return int(token) if token else None
 
 
-async def photos(requests: AsyncIterator[pb.CreateImportRequest]) -> AsyncIterator[Photo]:
-    """Photos of an import's stream, each as soon as it is whole.
+async def photos(requests: AsyncIterator[pb.CreateImportRequest]) -> AsyncIterator[list[Photo]]:
+    """Photos of an import's stream, those of a message together, each as soon as it is whole.
 
     Raises:
         InvalidArgument: when something does not come whole, or numbers do not ascend.
     """
     last = -1
     async for request in requests:
-        if request.WhichOneof("part") != "file":
-            raise InvalidArgument(f"import stream: {request.WhichOneof('part') or 'nothing'}, want a file")
-        file = request.file
-        if file.number <= last:
-            raise InvalidArgument(f"import stream: file {file.number} after {last}, want numbers to ascend")
-        last = file.number
-        try:
-            receiver = Receiver(file.size_bytes, file.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
-        except BlindsightError as error:
-            # The rest of the stream is fine; a client does not send the chunks of what is too large.
-            yield Photo(file.number, file.name, b"", file.id, error)
-            continue
-        if file.data:
-            receiver.add(file.data)
-        yield Photo(file.number, file.name, await _received(receiver, requests), file.id)
+        part = request.WhichOneof("part")
+        if part not in ("file", "files"):
+            raise InvalidArgument(f"import stream: {part or 'nothing'}, want a file")
+        files = request.files.files if part == "files" else [request.file]
+        for before, file in zip((last, *(one.number for one in files)), files, strict=False):
+            if file.number <= before:
+                raise InvalidArgument(
+                    f"import stream: file {file.number} after {before}, want numbers to ascend"
+                )
+            last = file.number
+        if part == "files":
+            yield [await _photo(file, None) for file in files]
+        else:
+            yield [await _photo(request.file, requests)]
+
+
+async def _photo(file: pb.ImportFile, rest: AsyncIterator[pb.CreateImportRequest] | None) -> Photo:
+    """A photo, the end of which may be in the rest of the stream."""
+    try:
+        receiver = Receiver(file.size_bytes, file.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
+    except BlindsightError as error:
+        # The rest of the stream is fine; a client does not send the chunks of what is too large.
+        return Photo(file.number, file.name, b"", file.id, error)
+    if file.data:
+        receiver.add(file.data)
+    data = receiver.finish() if rest is None else await _received(receiver, rest)
+    return Photo(file.number, file.name, data, file.id)
 
 
 async def _received(receiver: Receiver, requests: AsyncIterator[pb.CreateImportRequest]) -> bytes:
