@@ -129,7 +129,7 @@ def test_a_picture_of_more_pixels_than_planes_may_have_is_refused(serving):
     assert refused(serving.Filter, [filtering(), *file(wide)]) is INVALID
 
 
-def test_a_caller_who_leaves_in_the_middle_leaves_nothing_behind(serving):
+def test_callers_who_leave_in_the_middle_keep_nobody_from_a_right_answer(serving):
     large = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600), np.uint8)), "PNG")
     for _ in range(4):
         call = serving.Filter(iter([filtering(), *file(large)]), timeout=60)

@@ -104,9 +104,8 @@ def nearest_by_flann(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.f
         InvalidArgument: when OpenCV is not installed.
     """
     cv2 = opencv.load()
-    found = Nearest.nothing(len(queries))
-    kept = min(len(gallery), 2)
-    if not len(queries) or not kept:
+    found, kept = _nothing_yet(queries, gallery)
+    if not kept:
         return found
     cv2.setRNGSeed(_SEED)
     matcher = cv2.FlannBasedMatcher({"algorithm": _FLANN_KDTREE, "trees": _TREES}, {"checks": _CHECKS})
@@ -128,13 +127,17 @@ def nearest_of_all(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.flo
         InvalidArgument: when OpenCV is not installed.
     """
     cv2 = opencv.load()
-    found = Nearest.nothing(len(queries))
-    kept = min(len(gallery), 2)
-    if not len(queries) or not kept:
+    found, kept = _nothing_yet(queries, gallery)
+    if not kept:
         return found
     distances, indices = cv2.batchDistance(queries, gallery, cv2.CV_32F, normType=cv2.NORM_L2, K=kept)
     found.indices[:, :kept], found.distances[:, :kept] = indices, distances
     return found
+
+
+def _nothing_yet(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32]) -> tuple[Nearest, int]:
+    """Room for what is nearest, and how many there are of each query: 0 to 2."""
+    return Nearest.nothing(len(queries)), min(len(gallery), 2) if len(queries) else 0
 
 
 def match(first: Features, second: Features, nearest: Nearest, ratio: float = RATIO) -> Matches:
