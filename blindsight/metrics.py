@@ -137,12 +137,12 @@ SHARED: tuple[Collector, ...] = (
 
 KEYHOLDER_RESTARTS = Counter(
     "blindsight_keyholder_worker_restarts_total",
-    "Worker pools that were replaced after a worker died.",
+    "Worker processes that died and were replaced.",
     registry=KEYHOLDER,
 )
 EVALUATOR_RESTARTS = Counter(
     "blindsight_evaluator_worker_restarts_total",
-    "Worker pools that were replaced after a worker died.",
+    "Worker processes that died and were replaced.",
     registry=EVALUATOR,
 )
 
@@ -176,7 +176,7 @@ DECRYPT_SECONDS = Histogram(
 )
 WORKER_RESTARTS = Counter(
     "blindsight_worker_worker_restarts_total",
-    "Worker pools that were replaced after a worker died.",
+    "Worker processes that died and were replaced.",
     registry=WORKER,
 )
 WORKER_EMBED_SECONDS = Histogram(

@@ -81,9 +81,9 @@ def kill_while_working(
 
 def kill(processes: list[psutil.Process]) -> None:
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # a pool that lost one worker ends the others itself
+        with suppress(psutil.NoSuchProcess):  # its service knows already, and has taken note of its end
             process.kill()
-            process.wait(10)
+            wait_until(lambda process=process: process.status() == psutil.STATUS_ZOMBIE, what="its death")
 
 
 def answer_or_unavailable(work: Future[object]) -> object | None:

@@ -1,12 +1,17 @@
-"""Many tasks in a pool of workers: in order, few at a time, and given up when nobody waits."""
+"""Many tasks in a pool of workers, which may die: in order, few at a time, and given up when nobody waits."""
 
+import asyncio
 import contextlib
 import math
+import os
+import signal
 import threading
+import time
 from contextlib import aclosing
 
 import psutil
 import pytest
+from support.worker_tasks import count_and_wait, fail_unpicklably, kill_once
 
 from blindsight.errors import Unavailable
 from blindsight.workers import WorkerPool
@@ -17,6 +22,11 @@ def pool():
     made = WorkerPool(2)
     yield made
     made.close()
+
+
+def workers():
+    """The processes of all pools."""
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def counting(taken, count):
@@ -60,6 +70,73 @@ async def test_what_makes_tasks_may_end_the_work(pool):
     with pytest.raises(TimeoutError):
         _ = [one async for one in pool.map(math.factorial, tired())]
     assert await pool.run(abs, -1) == 1
+
+
+async def test_a_result_that_cannot_be_sent_is_an_error_and_nothing_else(pool):
+    with pytest.raises(RuntimeError, match="a Unpicklable that cannot be sent"):
+        await pool.run(fail_unpicklably)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        await pool.run(threading.Lock)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        await pool.run(id, threading.Lock())
+    assert await pool.run(abs, -1) == 1
+
+
+async def test_what_a_task_raises_says_where_it_was_raised(pool):
+    with pytest.raises(ValueError, match="negative") as caught:
+        await pool.run(math.factorial, -1)
+    assert "in a worker process" in caught.value.__notes__[0]
+
+
+async def test_a_task_whose_worker_dies_is_run_once_more_and_no_other_is(tmp_path):
+    restarts = []
+    pool = WorkerPool(2, on_restart=lambda: restarts.append(1))
+    other = asyncio.create_task(pool.run(count_and_wait, tmp_path / "runs", 0.5))
+    assert await pool.run(kill_once, tmp_path / "killed") != os.getpid()
+    assert await other == 1
+    assert restarts == [1]
+    with pytest.raises(Unavailable, match="died twice"):
+        await pool.run(os._exit, 1)
+    assert restarts == [1, 1, 1]
+    assert await pool.run(abs, -1) == 1
+    pool.close()
+
+
+async def test_idle_workers_that_died_are_not_missed(pool):
+    for _ in range(3):
+        await pool.warm(time.sleep, 0.05)
+        for worker in workers():
+            worker.kill()
+            worker.wait()
+        assert await asyncio.gather(*(pool.run(abs, -1) for _ in range(8))) == [1] * 8
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.005, 0.01, 0.02, 0.04])
+async def test_a_worker_that_is_killed_in_the_middle_of_a_result_keeps_nobody_waiting(pool, delay):
+    for _ in range(3):
+        victim = await pool.run(os.getpid)
+        results = asyncio.gather(*(pool.run(bytes, 32 << 20) for _ in range(2)))
+        await asyncio.sleep(delay)
+        os.kill(victim, signal.SIGKILL)
+        assert [len(result) for result in await asyncio.wait_for(results, 60)] == [32 << 20] * 2
+
+
+async def test_closing_waits_for_what_runs_cancels_what_waits_and_takes_nothing_more(tmp_path):
+    pool = WorkerPool(1)
+    running = asyncio.create_task(pool.run(count_and_wait, tmp_path / "running", 0.5))
+    async with asyncio.timeout(60):
+        while not (tmp_path / "running").exists():
+            await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(pool.run(count_and_wait, tmp_path / "waiting", 0))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(pool.close)
+    assert await running == 1
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not (tmp_path / "waiting").exists()
+    with pytest.raises(Unavailable, match="have been stopped"):
+        await pool.run(abs, -1)
+    assert workers() == []
 
 
 async def test_a_worker_that_is_killed_while_it_starts_keeps_nobody_waiting():

@@ -1,0 +1,37 @@
+"""Work of which some is done at once, with its results in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+async def in_order(
+    works: Iterable[Coroutine[Any, Any, Result]] | AsyncIterable[Coroutine[Any, Any, Result]], at_once: int
+) -> AsyncGenerator[Result, None]:
+    """Runs works, `at_once` of them, and yields their results in order; close it to give up the rest."""
+    running: deque[asyncio.Task[Result]] = deque()
+    try:
+        async for work in _one_by_one(works):
+            running.append(asyncio.create_task(work))
+            if len(running) >= at_once:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _one_by_one(works: Iterable[Result] | AsyncIterable[Result]) -> AsyncIterator[Result]:
+    if isinstance(works, AsyncIterable):
+        async for work in works:
+            yield work
+    else:
+        for work in works:
+            yield work

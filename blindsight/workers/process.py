@@ -1,0 +1,164 @@
+"""One worker process, and the socket between it and the process that started it."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+# A worker that was told to end, and does not, is killed.
+_STOP_SECONDS = 10
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when its parent dies, so that none is left behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_on_sigterm() -> None:
+    """Ends this process at SIGTERM while it starts, too; a server that serves drains instead.
+
+    Process 1, as a service is in a container, gets no signal that it does not handle.  Nothing is cleaned
+    up: an exception out of nowhere, in the middle of gRPC's start, ends in its native code.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class Handed:
+    """Arguments for new workers, in memory that they inherit.
+
+    The standard library would write them into a pipe of 64 KiB.  A worker that is killed before it has read
+    them leaves this process waiting for ever, for it holds the reading end of that pipe itself.
+    """
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self._descriptor = os.memfd_create("arguments", os.MFD_CLOEXEC)
+        with os.fdopen(self._descriptor, "wb", closefd=False) as file:
+            pickle.dump(arguments, file)
+
+    def __reduce__(self) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Any]]:
+        return _taken, (reduction.DupFd(self._descriptor),)
+
+    def close(self) -> None:
+        """Gives the memory back; no worker can be started any more."""
+        os.close(self._descriptor)
+
+
+def _taken(inherited: Any) -> tuple[Any, ...]:
+    descriptor = inherited.detach()
+    try:
+        arguments: tuple[Any, ...] = pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))  # noqa: S301
+    finally:
+        os.close(descriptor)
+    return arguments
+
+
+def _work(
+    connection: Connection, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]
+) -> None:
+    """What a worker process does, until this side closes the connection."""
+    die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        os._exit(1)  # it died before the kernel was asked
+    # Ctrl-C reaches the whole process group; the service drains, its workers finish what they have.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if initializer is not None:
+        initializer(*arguments)
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send_bytes(_outcome(connection.recv_bytes()))
+
+
+def dumps(value: object) -> memoryview:
+    """Pickles for another process; `bytes` of it would be one copy more."""
+    return reduction.ForkingPickler.dumps(value)
+
+
+def _outcome(request: bytes) -> memoryview:
+    """Runs a pickled task; pickled: whether it succeeded, and its result or what it raised."""
+    try:
+        function, arguments = pickle.loads(request)  # noqa: S301 - of the process that started this one
+        del request  # a result may need the memory
+        return dumps((True, function(*arguments)))
+    except BaseException as error:  # noqa: BLE001 - who waits for the task gets it
+        error.add_note("in a worker process:\n" + traceback.format_exc())
+        try:
+            return dumps((False, error))
+        except Exception:  # noqa: BLE001 - pickling fails in many ways
+            unknown = RuntimeError(f"a {type(error).__name__} that cannot be sent from a worker")
+            return dumps((False, unknown))
+
+
+class Died(Exception):
+    """A worker process is no more."""
+
+
+class Worker:
+    """A worker process, for the thread that makes it.
+
+    That thread must live as long: for the kernel it is the parent, without which the process dies.
+
+    Args:
+        initializer: runs first in it.
+        handed: given to the initializer.
+    """
+
+    def __init__(self, initializer: Callable[..., None] | None, handed: Handed) -> None:
+        # A fork would copy gRPC's threads and locks in whatever state they are.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, initializer, handed), daemon=True)
+        try:
+            self._process.start()
+        except BaseException:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()  # so that nobody holds this end when the process has died
+
+    def run(self, request: memoryview) -> Any:
+        """The result of a pickled function and its arguments; raises what it raises.
+
+        Raises:
+            Died: when there is no answer.
+        """
+        try:
+            self._connection.send_bytes(request)
+            answer = self._connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise Died from error
+        succeeded, value = pickle.loads(answer)  # noqa: S301 - of a process that this one started
+        if not succeeded:
+            raise value
+        return value
+
+    def is_dead(self) -> bool:
+        """Whether it died while it had nothing to do."""
+        return self._connection.poll()  # there is nothing to read but the end
+
+    def stop(self) -> None:
+        """Lets it end."""
+        self._connection.close()
+        self._process.join(_STOP_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends it at once, if it has not ended."""
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
