@@ -33,6 +33,18 @@ class Workers:
         """Processor time of all of them since they started."""
         return sum(map(tree_cpu_seconds, self.processes))
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nobody takes anything from the queue meanwhile."""
+        running = [one for worker in self.processes for one in (worker, *worker.children(recursive=True))]
+        for one in running:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in running:
+                one.resume()
+
     def conflicts(self) -> int:
         """How often an append was refused, since another had written just before, and was encrypted anew."""
         return self.log.read_text().count('"append_conflict"')

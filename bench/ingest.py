@@ -3,9 +3,10 @@
     python bench/ingest.py --photos 10000
 
 Makes JPEG files, starts the services as `blindsight up` does, sends the same files down each path into a
-collection of its own, with one and with two workers in turns, twice each, times every step of one photo's
-way by hand, and writes all raw figures with a description of the machine as JSON.  A worker has one
-processor and one process that decodes and encrypts.
+collection of its own, with one and with two workers in turns, twice each: once while they are sent, once
+when all of them wait in the queue.  Times every step of one photo's way by hand, and writes all raw figures
+with a description of the machine as JSON.  A worker has one processor and one process that decodes and
+encrypts.
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from statistics import harmonic_mean
 from typing import Any, Self
 
 import bulk
@@ -31,13 +30,12 @@ from services import Services, own_cores, running
 from telling import Telling, phase, tell
 
 import blindsight
-from blindsight.client import Collection, ImportInfo, IngestProgress, Vault
+from blindsight.client import Collection, Import, ImportInfo, IngestProgress, Vault
 
 RESULTS = Path(__file__).parent / "results"
 # In turns: how fast a shared machine is just then meets both alike.
 WORKERS = (1, 2, 2, 1)
 _WARMING = 32  # photos that nobody measures
-_FEW_BATCHES = 8
 Figures = dict[str, Any]
 
 
@@ -133,50 +131,73 @@ def publish(run: Run) -> Figures:
     }
 
 
-def by_workers(run: Run, count: int, turn: int) -> Figures:
-    """`blindsight ingest --bulk`, from the first file that is opened to the last photo that is stored."""
+def by_workers(run: Run, count: int, turn: int) -> tuple[Figures, Figures]:
+    """`blindsight ingest --bulk`: a whole job with its sending, and what the workers do by themselves."""
     with bulk.working(run.services, count) as workers:
         with phase(f"  first photos of {count} cold workers"), Clock(run.services, workers) as cold:
             _work(run.vault.create_collection(f"cold-{turn}"), run.others)
         # Those who were late for these find theirs now.
         _work(run.vault.create_collection(f"warm-{turn}"), run.others)
-        collection = run.vault.create_collection(f"bulk-{turn}", expected_size=len(run.files))
-        before = workers.conflicts()
-        with Clock(run.services, workers) as clock:
-            course = _work(collection, run.files)
-        conflicts = workers.conflicts() - before
-        stored = collection.describe().size_bytes
+        started = {
+            "workers": count,
+            "start_seconds": workers.start_seconds,
+            "cold_seconds": cold.seconds,
+            "cold_photos": len(run.others),
+        }
+        return {**_whole(run, workers, turn), **started}, {**_waiting(run, workers, turn), **started}
+
+
+def _whole(run: Run, workers: bulk.Workers, turn: int) -> Figures:
+    """From the first file that is opened to the last photo that is stored."""
+    collection = run.vault.create_collection(f"bulk-{turn}", expected_size=len(run.files))
+    before = workers.conflicts()
+    with Clock(run.services, workers) as clock:
+        course = _work(collection, run.files)
     return {
         **clock.figures(len(run.files)),
         **course,
-        "workers": count,
-        "conflicts": conflicts,
-        "storage_bytes_per_photo": stored / len(run.files),
-        "start_seconds": workers.start_seconds,
-        "cold_seconds": cold.seconds,
-        "cold_photos": len(run.others),
+        "conflicts": workers.conflicts() - before,
+        "storage_bytes_per_photo": collection.describe().size_bytes / len(run.files),
     }
+
+
+def _waiting(run: Run, workers: bulk.Workers, turn: int) -> Figures:
+    """All photos wait in the queue: until the last one is stored."""
+    collection = run.vault.create_collection(f"waiting-{turn}", expected_size=len(run.files))
+    with workers.paused():
+        job = collection.ingest_bulk(_names(run.files))
+    before = workers.conflicts()
+    with Clock(run.services, workers) as clock:
+        course = _watch(job, len(run.files))
+    return {**clock.figures(len(run.files)), "course": course, "conflicts": workers.conflicts() - before}
 
 
 def together(turns: Sequence[Figures]) -> Figures:
     """The turns of one number of workers as one, and each by itself."""
     programs = turns[0]["cpu_seconds"]
-    after = [one["after_sending_per_second"] for one in turns]
     return {
         **_rates(
             sum(one["photos"] for one in turns),
             sum(one["seconds"] for one in turns),
             {name: sum(one["cpu_seconds"][name] for one in turns) for name in programs},
         ),
-        "after_sending_per_second": None if None in after else harmonic_mean(after),
         "conflicts": sum(one["conflicts"] for one in turns),
         "turns": list(turns),
     }
 
 
 def _work(collection: Collection, files: Sequence[Path]) -> Figures:
-    """One job to its end; how long it was sent, and how fast it was after that."""
+    """One job to its end, and how long it was sent."""
     telling = Telling(len(files), " stored")
+    started = time.perf_counter()
+    job = collection.ingest_bulk(_names(files), progress=lambda now: telling(now.done))
+    sending = time.perf_counter() - started
+    return {"sending_seconds": sending, "course_after_sending": _watch(job, len(files))}
+
+
+def _watch(job: Import, photos: int) -> list[tuple[float, int]]:
+    """Waits for the end of a job; seconds from now, and how many were stored then."""
+    telling = Telling(photos, " stored")
     course: list[tuple[float, int]] = []
 
     def note(now: ImportInfo) -> None:
@@ -184,21 +205,10 @@ def _work(collection: Collection, files: Sequence[Path]) -> Figures:
         course.append((time.perf_counter() - started, now.done))
 
     started = time.perf_counter()
-    job = collection.ingest_bulk(_names(files), progress=lambda now: telling(now.done))
-    sending = time.perf_counter() - started
     end = job.wait(progress=note)
-    if end.done != len(files):
-        raise RuntimeError(f"{end.done} photos were stored, want {len(files)}: {end}")
-    return {"sending_seconds": sending, "after_sending_per_second": _rate(course), "course": course}
-
-
-def _rate(course: Sequence[tuple[float, int]]) -> float | None:
-    """Photos per second from the first batch that was reported to the last; None when there are few."""
-    changes = [now for before, now in pairwise(course) if now[1] > before[1]]
-    if len(changes) <= _FEW_BATCHES:
-        return None
-    (first, before), (last, after) = changes[0], changes[-2]  # the last of all may be a small one
-    return (after - before) / (last - first)
+    if end.done != photos:
+        raise RuntimeError(f"{end.done} photos were stored, want {photos}: {end}")
+    return course
 
 
 def _names(files: Sequence[Path]) -> list[str]:
@@ -229,11 +239,14 @@ def measure(options: argparse.Namespace) -> Figures:
             document["plain"] = plain(run)
         with phase("publishing alone"):
             document["publish"] = publish(run)
-        turns: dict[int, list[Figures]] = {count: [] for count in WORKERS}
+        turns: dict[int, list[tuple[Figures, Figures]]] = {count: [] for count in WORKERS}
         for turn, count in enumerate(WORKERS):
             with phase(f"bulk ingest, workers: {count}"):
                 turns[count].append(by_workers(run, count, turn))
-        document["bulk"] = {str(count): together(made) for count, made in turns.items()}
+        for place, name in enumerate(("bulk", "waiting")):
+            document[name] = {
+                str(count): together([both[place] for both in made]) for count, made in turns.items()
+            }
         with phase("the steps of a photo"):
             vault.create_collection(steps.NAME, expected_size=options.photos)
             document["steps"] = steps.measure(services, files[: options.step_photos])
