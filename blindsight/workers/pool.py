@@ -18,6 +18,10 @@ from blindsight.workers.process import Died, Handed, Worker, dumps
 Result = TypeVar("Result")
 
 
+# How soon the death of an idle worker is noticed.
+_LOOK_SECONDS = 1.0
+
+
 @dataclass
 class _Task:
     function: Callable[..., Any]
@@ -33,6 +37,11 @@ class _Place:
         self._on_restart = on_restart
         self._worker: Worker | None = None
 
+    def look(self) -> None:
+        """Buries a worker that died while it had nothing to do."""
+        if self._worker is not None and self._worker.is_dead():
+            self._lose(self._worker)
+
     def perform(self, task: _Task) -> None:
         try:
             task.future.set_result(self._result(task))
@@ -41,8 +50,7 @@ class _Place:
 
     def _result(self, task: _Task) -> Any:
         request = dumps((task.function, task.arguments))
-        if self._worker is not None and self._worker.is_dead():
-            self._lose(self._worker)
+        self.look()
         for _ in range(2):
             worker = self._worker = self._worker or self._start()
             try:
@@ -110,11 +118,20 @@ class WorkerPool:
 
     def _serve(self) -> None:
         place = _Place(lambda: Worker(self._initializer, self._handed), self._on_restart)
-        for task in iter(self._tasks.get, None):
-            if task.future.set_running_or_notify_cancel():
-                place.perform(task)
-            del task  # so that its data are not kept until the next one comes
+        while self._serve_one(place):
+            pass
         place.leave()
+
+    def _serve_one(self, place: _Place) -> bool:
+        """One task, whose data are not kept while the next one is awaited; false at the end."""
+        try:
+            task = self._tasks.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            place.look()
+            return True
+        if task is not None and task.future.set_running_or_notify_cancel():
+            place.perform(task)
+        return task is not None
 
     async def map(
         self, function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]

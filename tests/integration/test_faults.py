@@ -81,9 +81,9 @@ def kill_while_working(
 
 def kill(processes: list[psutil.Process]) -> None:
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # its service knows already, and has taken note of its end
+        with suppress(psutil.NoSuchProcess):  # its service has taken note of its end already
             process.kill()
-            wait_until(lambda process=process: process.status() == psutil.STATUS_ZOMBIE, what="its death")
+            process.wait(10)
 
 
 def answer_or_unavailable(work: Future[object]) -> object | None:

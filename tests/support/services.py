@@ -100,7 +100,8 @@ class Process:
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes, in the order in which they were started."""
-        spawned = [child for child in self.process().children() if "spawn_main" in " ".join(child.cmdline())]
+        alive = [one for one in self.process().children() if one.status() != psutil.STATUS_ZOMBIE]
+        spawned = [child for child in alive if "spawn_main" in " ".join(child.cmdline())]
         return sorted(spawned, key=lambda child: (child.create_time(), child.pid))
 
     def kill(self) -> None:

@@ -102,6 +102,16 @@ async def test_a_task_whose_worker_dies_is_run_once_more_and_no_other_is(tmp_pat
     pool.close()
 
 
+async def test_the_death_of_an_idle_worker_is_noticed_without_a_task():
+    noticed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    pool = WorkerPool(1, on_restart=lambda: loop.call_soon_threadsafe(noticed.set))
+    os.kill(await pool.run(os.getpid), signal.SIGKILL)
+    await asyncio.wait_for(noticed.wait(), 30)
+    assert workers() == []
+    pool.close()
+
+
 async def test_idle_workers_that_died_are_not_missed(pool):
     for _ in range(3):
         await pool.warm(time.sleep, 0.05)
