@@ -30,7 +30,7 @@ from support.storage import (
 )
 
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.untrusted.storage.records import Append, AppendHeader, Region, SegmentId
+from blindsight.untrusted.storage.records import Append, AppendHeader, BatchRecord, Region, SegmentId
 
 ROUNDS = 20
 ITEMS = 100
@@ -52,17 +52,14 @@ def append_of(number: int) -> Append:
     made = items(WITH_ORIGINAL, start, metadata_bytes=60, original_bytes=ORIGINAL_BYTES)
     made += items(ITEMS - WITH_ORIGINAL, start + WITH_ORIGINAL, metadata_bytes=60)
     originals = [original_of(start + place, ORIGINAL_BYTES) for place in range(WITH_ORIGINAL)]
+    segment, first_slot = SegmentId(Region.MAIN, number // PER_SEGMENT), number % PER_SEGMENT * ITEMS
     header = AppendHeader(
         collection_id=COLLECTION.collection_id,
         batch_id=identifier("batch", number),
         expected_sequence=number,
-        segment=SegmentId(Region.MAIN, number // PER_SEGMENT),
-        first_slot=number % PER_SEGMENT * ITEMS,
-        block_size_bytes=len(block),
-        block_sha256=sha256(block),
-        items_count=ITEMS,
+        batches=(BatchRecord(number + 1, segment, first_slot, ITEMS, len(block), sha256(block)),),
     )
-    return Append(header, tuple(made), block, (*originals, *[b""] * (ITEMS - WITH_ORIGINAL)))
+    return Append(header, tuple(made), (block,), (*originals, *[b""] * (ITEMS - WITH_ORIGINAL)))
 
 
 STORED_BYTES = len(BASE) + ITEMS * 60 + WITH_ORIGINAL * ORIGINAL_BYTES
@@ -108,7 +105,7 @@ def check_batches(client: Client, first: int, end: int) -> None:
     assert [header.sequence for header, _ in log.batches] == list(range(first + 1, end + 1))
     for number, (header, block) in enumerate(log.batches, start=first):
         append = append_of(number)
-        assert block == append.block
+        assert block == append.blocks[0]
         assert header.count == ITEMS
         assert found_items(client, append) == [(item.handle, item.sealed_metadata) for item in append.items]
         for item, original in zip(append.items[:WITH_ORIGINAL], append.originals, strict=False):
@@ -197,7 +194,7 @@ def test_a_deletion_that_was_cut_off_is_finished_by_the_next_process(process: Pr
         client.create(collection(1))
         append = Batches(collection(1)).make(MAIN_0, items(1))
         client.append(append)
-        assert client.read(collection(1)).batches[0][1] == append.block
+        assert client.read(collection(1)).batches[0][1] == append.blocks[0]
     assert process.stop() == 0
 
 

@@ -23,6 +23,7 @@ from support.storage import (
     TAIL_0,
     Batches,
     Client,
+    changed,
     collection,
     handles,
     identifier,
@@ -103,7 +104,7 @@ def test_it_stops_cleanly_and_starts_again_with_all_it_had(start: Start) -> None
         client.append(append)
     assert process.stop() == 0
     with Client(start().address) as client:
-        assert client.read(COLLECTION).batches[0][1] == append.block
+        assert client.read(COLLECTION).batches[0][1] == append.blocks[0]
         assert client.original(COLLECTION, append.items[1].handle) == original_of(1, 300)
 
 
@@ -206,12 +207,16 @@ def test_a_batch_and_its_originals_come_back_byte_by_byte(client: Client) -> Non
     answer = client.append(append)
     assert (answer.sequence, answer.epoch) == (1, 0)
     log = client.read(COLLECTION)
-    assert (log.header.sequence, log.header.batches, log.header.size_bytes) == (1, 1, len(append.block))
+    assert (log.header.sequence, log.header.batches, log.header.size_bytes) == (1, 1, len(append.blocks[0]))
     ((batch, block),) = log.batches
-    assert block == append.block
+    assert block == append.blocks[0]
     assert parse_header(block).form is Form.SEEDED
     assert (batch.segment.region, batch.segment.index) == (pb.REGION_MAIN, 0)
-    assert (batch.first_slot, batch.count, batch.block_sha256) == (0, 4, append.header.block_sha256)
+    assert (batch.first_slot, batch.count, batch.block_sha256) == (
+        0,
+        4,
+        append.header.batches[0].block_sha256,
+    )
     for number, size in enumerate(sizes[1:], start=1):
         assert client.original(COLLECTION, made[number].handle) == original_of(number, size)
     request = pb.GetItemsRequest(collection_id=COLLECTION.collection_id, handles=handles(made))
@@ -230,7 +235,7 @@ def test_chunks_need_no_borders_where_block_and_originals_have_theirs(
     originals = [original_of(number, 1000) for number in range(3)]
     append = Batches(COLLECTION).make(MAIN_0, made, originals)
     client.append(append, chunk_bytes)
-    assert client.read(COLLECTION).batches[0][1] == append.block
+    assert client.read(COLLECTION).batches[0][1] == append.blocks[0]
     assert [client.original(COLLECTION, item.handle) for item in made] == originals
 
 
@@ -325,13 +330,13 @@ def test_flipped_bytes_in_the_database_are_data_loss_and_the_rest_is_served(
     process.stop()
     path = tmp_path / "data" / FILE_NAME
     data = bytearray(path.read_bytes())
-    data[data.index(appends[0].block[3000:3064])] ^= 1
+    data[data.index(appends[0].blocks[0][3000:3064])] ^= 1
     path.write_bytes(data)
     with Client(start().address) as client:
         code, reason, message = refusal(lambda: client.read(COLLECTION))
         assert (code, reason) == (grpc.StatusCode.DATA_LOSS, "DATA_LOSS")
         assert "\n" not in message
-        assert client.read(COLLECTION, after=1).batches[0][1] == appends[1].block
+        assert client.read(COLLECTION, after=1).batches[0][1] == appends[1].blocks[0]
         assert client.serving()
 
 
@@ -453,7 +458,7 @@ def test_who_was_refused_comes_again_under_its_batch_id_before_those_who_wait(st
         batches = Batches(COLLECTION)
         client.append(batches.make(MAIN_0, items(1)))
         placed_anew = batches.make(MAIN_0, items(1, start=1))
-        stale = replace(placed_anew, header=replace(placed_anew.header, expected_sequence=0))
+        stale = replace(placed_anew, header=changed(placed_anew.header, expected_sequence=0))
         assert refusal(lambda: client.append(stale))[1] == "CONFLICT"
         other = Halting(client, Batches(COLLECTION, sequence=1, made=9).make(TAIL_0, items(1, start=2)))
         assert client.append(placed_anew).sequence == 2
@@ -514,7 +519,7 @@ def test_readers_that_go_away_leave_their_turns_to_others(start: Start) -> None:
             stream = client.stub.ReadBatches(pb.ReadBatchesRequest(collection_id=record.collection_id))
             next(stream)
             stream.cancel()
-        assert client.read(record).batches[0][1] == append.block
+        assert client.read(record).batches[0][1] == append.blocks[0]
 
 
 def test_readers_that_stand_still_lose_their_turns(start: Start) -> None:
@@ -528,7 +533,7 @@ def test_readers_that_stand_still_lose_their_turns(start: Start) -> None:
         still = [client.stub.ReadBatches(request) for _ in range(2)]
         for stream in still:
             next(stream)
-        assert client.read(record).batches[0][1] == append.block
+        assert client.read(record).batches[0][1] == append.blocks[0]
 
 
 def test_an_append_that_stands_still_is_given_up(start: Start) -> None:
@@ -616,7 +621,7 @@ def test_metrics_count_what_was_stored(start: Start, tmp_path: Path) -> None:
         client.append(append)
         client.append(append)  # a repetition stores nothing
     assert value(port, "blindsight_storage_stored_items_total") == 2
-    assert value(port, "blindsight_storage_stored_bytes_total") == len(append.block) + 1000
+    assert value(port, "blindsight_storage_stored_bytes_total") == len(append.blocks[0]) + 1000
 
 
 def test_a_stopped_process_is_gone(start: Start) -> None:

@@ -335,13 +335,13 @@ def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
             collection_id=record.collection_id,
             batch_id=storage.identifier("strange batch"),
             expected_sequence=record.sequence,
-            segment=storage.TAIL_0,
-            first_slot=3,
-            block_size_bytes=len(block),
-            block_sha256=storage.sha256(block),
-            items_count=1,
+            batches=(
+                storage.BatchRecord(
+                    record.sequence + 1, storage.TAIL_0, 3, 1, len(block), storage.sha256(block)
+                ),
+            ),
         )
-        append = storage.Append(header, (item,), block, (b"",))
+        append = storage.Append(header, (item,), (block,), (b"",))
         assert refusal(lambda: stored.append(append))[:2] == INVALID_CIPHERTEXT
     with evaluator.Client(services.address("evaluator")) as scoring:
         query = stranger.query(layout, unit(1).astype(np.float64))

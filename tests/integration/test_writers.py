@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,42 @@ async def test_two_writers_at_once_store_everything_once_and_send_it_once(
         assert PAYLOAD_BYTES < one.tap.size_bytes < 1.1 * PAYLOAD_BYTES
 
 
+async def test_a_batch_over_several_segments_is_one_append_and_each_row_is_where_its_handle_is(
+    writers: tuple[OneWriter, OneWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, _ = writers
+    await create(writer, "several")
+    opened = await writer.vault.get("several")
+    capacity = opened.layout.main.capacity
+    count = 2 * capacity + capacity // 4
+    appends = []
+    storage_append = writer.storage.append
+
+    async def append(*given: Any, **named: Any) -> tuple[int, int]:
+        appends.append(given)
+        return await storage_append(*given, **named)
+
+    monkeypatch.setattr(writer.storage, "append", append)
+    vectors = np.random.default_rng(5).normal(size=(count, DIMENSION))
+    items = [NewItem(opened.handle(str(number))) for number in range(count)]
+    assert await writer.writer.append_new(opened, vectors, items) == set(range(count))
+    assert len(appends) == 1
+    slots = await writer.storage.read_slots(opened.record.collection_id)
+    assert slots.sequence == opened.slots.sequence == len(slots.segments) == 3
+    assert {region for region, _ in slots.segments} == set(Region)
+    numbers = {one.handle: number for number, one in enumerate(items)}
+    blocks = await writer.storage.read_segments(opened.record.collection_id, list(slots.segments))
+    rows = opened.linear().rows(vectors)
+    for key, segment in slots.segments.items():
+        assert (opened.slots.segments[key].handles == segment.handles).all()
+        decrypted = await writer.writer._crypto.decrypt_rows(
+            opened.parameters, opened.layout.of(key[0]), blocks[key]
+        )
+        expected = rows[[numbers.pop(handle.tobytes()) for handle in segment.handles]]
+        np.testing.assert_allclose(decrypted[: segment.fill], expected, atol=1e-4)
+    assert not numbers
+
+
 async def test_a_writer_that_knows_an_old_sequence_is_refused_before_it_sends_its_originals(
     writers: tuple[OneWriter, OneWriter],
 ) -> None:
@@ -138,6 +175,6 @@ async def test_a_writer_that_knows_an_old_sequence_is_refused_before_it_sends_it
     items = [item(opened, "late")]
     with pytest.raises(Conflict):
         await late.storage.append(
-            opened.record.collection_id, os.urandom(16), before.sequence, placement, block, items
+            opened.record.collection_id, os.urandom(16), before.sequence, [placement], [block], items
         )
     assert late.tap.size_bytes - sent_before < ORIGINAL_BYTES / 10

@@ -17,7 +17,7 @@ from blindsight.columns import Layout
 from blindsight.parameters import PAILLIER_3072
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.storage.records import Append, AppendHeader
+from blindsight.untrusted.storage.records import Append, AppendHeader, BatchRecord
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 CIPHERTEXT, SECRET, ARGUMENT = "INVALID_CIPHERTEXT", "SECRET_MATERIAL_REFUSED", "INVALID_ARGUMENT"
@@ -331,14 +331,10 @@ def test_planes_are_refused_which_the_scheme_has_none_of(gallery, pair, stored):
         collection_id=gallery.record.collection_id,
         batch_id=storage.identifier("planes"),
         expected_sequence=2,
-        segment=MAIN_0,
-        first_slot=5,
-        block_size_bytes=len(block),
-        block_sha256=storage.sha256(block),
-        items_count=1,
+        batches=(BatchRecord(3, MAIN_0, 5, 1, len(block), storage.sha256(block)),),
     )
     (item,) = storage.items(1)
-    batch = Append(header, (storage.with_planes(item),), block, (b"",))
+    batch = Append(header, (storage.with_planes(item),), (block,), (b"",))
     is_refused(lambda: stored.append(batch), ARGUMENT, "planes under paillier, want ckks or bfv")
 
 

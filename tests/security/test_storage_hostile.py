@@ -19,6 +19,7 @@ from support.storage import (
     Batches,
     Client,
     attachment_of,
+    changed,
     collection,
     handles,
     header_message,
@@ -98,8 +99,7 @@ def parts(
     of: Append = GOOD, *, chunks: Sequence[bytes] | None = None, **header: object
 ) -> list[pb.AppendRequest]:
     """The messages of an append with another header or other chunks."""
-    changed = replace(of, header=replace(of.header, **header))  # type: ignore[arg-type]
-    first, listed, *rest = requests(changed)
+    first, listed, *rest = requests(replace(of, header=changed(of.header, **header)))
     return [first, listed, *(rest if chunks is None else [pb.AppendRequest(chunk=chunk) for chunk in chunks])]
 
 
@@ -252,7 +252,7 @@ def test_regions_that_are_unspecified_or_unknown_are_refused(client: Client) -> 
         reading = pb.ReadBatchesRequest(collection_id=COLLECTION.collection_id, only_segments=[segment])
         is_refused(lambda reading=reading: client.stub.ReadBatches(reading), INVALID, "want MAIN, TAIL")
         into, retiring = header_message(GOOD.header), header_message(GOOD.header)
-        into.segment.CopyFrom(segment)
+        into.batches[0].segment.CopyFrom(segment)
         retiring.retires.append(segment)
         for header in (into, retiring):
             messages = [pb.AppendRequest(header=header), *parts()[1:]]
@@ -317,10 +317,10 @@ def chunk(data: bytes = b"chunk") -> pb.AppendRequest:
         ([*parts(), chunk()], "a chunk after everything"),
         ([*parts(), header()], "a header after everything"),
         ([*parts(), listed()], "2 items after everything"),
-        (parts(chunks=[GOOD.block]), "the end, want a chunk"),
-        (parts(chunks=[GOOD.block[:-1]]), "the end, want a chunk"),
-        (parts(chunks=[GOOD.block, *GOOD.originals, b"x"]), "a chunk after everything"),
-        (parts(chunks=[GOOD.block + b"".join(GOOD.originals) + b"x"]), "1 bytes more than announced"),
+        (parts(chunks=[GOOD.blocks[0]]), "the end, want a chunk"),
+        (parts(chunks=[GOOD.blocks[0][:-1]]), "the end, want a chunk"),
+        (parts(chunks=[GOOD.blocks[0], *GOOD.originals, b"x"]), "a chunk after everything"),
+        (parts(chunks=[GOOD.blocks[0] + b"".join(GOOD.originals) + b"x"]), "1 bytes more than announced"),
     ],
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
 )
@@ -340,12 +340,11 @@ def test_parts_out_of_order_are_refused(
         ({"block_size_bytes": GOOD.header.block_size_bytes - 1}, CIPHERTEXT),
         ({"block_size_bytes": 2**64 - 1}, CIPHERTEXT),
         ({"segment": TAIL_0}, CIPHERTEXT),
-        ({"segment": None}, INVALID),
         ({"block_sha256": b""}, INVALID),
         ({"block_sha256": bytes(31)}, INVALID),
-        ({"items_count": 0}, INVALID),
-        ({"items_count": 1025}, INVALID),
-        ({"items_count": 2**32 - 1}, INVALID),
+        ({"count": 0}, INVALID),
+        ({"count": 1025}, INVALID),
+        ({"count": 2**32 - 1}, INVALID),
         ({"first_slot": 1}, INVALID),
         ({"first_slot": 2**32 - 1}, INVALID),
         ({"segment": replace(MAIN_0, index=1)}, INVALID),
@@ -435,9 +434,9 @@ def test_originals_of_many_items_are_limited_in_all(client: Client) -> None:
         (sealed(100), CIPHERTEXT),
         (random_block(1), CIPHERTEXT),
         (random_block(2, key_id=identifier("another key")), CIPHERTEXT),
-        (GOOD.block[:4] + b"\x02" + GOOD.block[5:], CIPHERTEXT),
-        (GOOD.block[:8] + b"\xff\xff" + GOOD.block[10:], CIPHERTEXT),
-        (GOOD.block[:12] + b"\xff\xff\xff\xff" + GOOD.block[16:], CIPHERTEXT),
+        (GOOD.blocks[0][:4] + b"\x02" + GOOD.blocks[0][5:], CIPHERTEXT),
+        (GOOD.blocks[0][:8] + b"\xff\xff" + GOOD.blocks[0][10:], CIPHERTEXT),
+        (GOOD.blocks[0][:12] + b"\xff\xff\xff\xff" + GOOD.blocks[0][16:], CIPHERTEXT),
     ],
     ids=["zeros", "junk", "seal", "key file", "sealed", "fewer", "other key", "version", "set", "count"],
 )
@@ -629,10 +628,10 @@ def test_after_all_of_it_good_planes_are_stored_and_refused_ones_are_gone(tmp_pa
 
 def test_bytes_that_do_not_match_their_digest_are_refused(client: Client) -> None:
     is_refused(append(client, parts(block_sha256=bytes(32))), INVALID, "SHA-256")
-    flipped = bytearray(GOOD.block)
+    flipped = bytearray(GOOD.blocks[0])
     flipped[-1] ^= 1
     is_refused(append(client, parts(chunks=[bytes(flipped), *GOOD.originals])), INVALID, "block: the SHA-256")
-    swapped = parts(chunks=[GOOD.block, *reversed(GOOD.originals)])
+    swapped = parts(chunks=[GOOD.blocks[0], *reversed(GOOD.originals)])
     is_refused(append(client, swapped), INVALID, "original: the SHA-256")
 
 
@@ -672,6 +671,6 @@ def test_after_all_of_it_a_good_append_is_stored(tmp_path: Path) -> None:
         client.create(COLLECTION)
         assert refusal(append(client, with_block(KEY)))[1] == "SECRET_MATERIAL_REFUSED"
         assert client.stub.Append(iter(parts())).sequence == 1
-        assert client.read(COLLECTION).batches[0][1] == GOOD.block
+        assert client.read(COLLECTION).batches[0][1] == GOOD.blocks[0]
         assert [client.original(COLLECTION, handle) for handle in handles(GOOD.items)] == list(GOOD.originals)
     assert process.stop() == 0

@@ -24,7 +24,14 @@ from blindsight.streams import CHUNK_BYTES, chunks
 from blindsight.trusted.keyholder import schemes
 from blindsight.trusted.keyholder.keyring import keys
 from blindsight.untrusted.evaluator import workers
-from blindsight.untrusted.storage.records import Append, AppendHeader, CollectionRecord, Region, SegmentId
+from blindsight.untrusted.storage.records import (
+    Append,
+    AppendHeader,
+    BatchRecord,
+    CollectionRecord,
+    Region,
+    SegmentId,
+)
 from support import storage
 from support.services import Process
 
@@ -121,17 +128,15 @@ class Gallery:
             collection_id=identity,
             batch_id=storage.identifier("batch", identity, self._made),
             expected_sequence=self.sequence,
-            segment=segment,
-            first_slot=first_slot,
-            block_size_bytes=len(block),
-            block_sha256=storage.sha256(block),
-            items_count=count,
+            batches=(
+                BatchRecord(self.sequence + 1, segment, first_slot, count, len(block), storage.sha256(block)),
+            ),
             retires=tuple(retires),
         )
         items = storage.items(count, start=1_000_000 * self._made)
         self._made += 1
         self._items.setdefault(segment, []).extend(storage.handles(items))
-        self.sequence = self.client.append(Append(header, tuple(items), block, (b"",) * count)).sequence
+        self.sequence = self.client.append(Append(header, tuple(items), (block,), (b"",) * count)).sequence
 
     def delete(self, segment: SegmentId) -> None:
         """Deletes all items of a segment; its columns stay until it is retired."""

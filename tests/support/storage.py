@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -23,6 +23,7 @@ from blindsight.untrusted.storage.records import (
     Append,
     AppendHeader,
     AppendItem,
+    BatchRecord,
     CollectionRecord,
     Planes,
     Region,
@@ -122,6 +123,16 @@ def handles(of: Sequence[AppendItem]) -> list[bytes]:
     return [item.handle for item in of]
 
 
+def changed(header: AppendHeader, **changes: Any) -> AppendHeader:
+    """A header with other values, of its first batch as well."""
+    of_header = {name: changes.pop(name) for name in changes.keys() & AppendHeader.__dataclass_fields__}
+    made = replace(header, **of_header)
+    following = made.expected_sequence + 1
+    batches = [replace(one, sequence=(following + place) % 2**64) for place, one in enumerate(made.batches)]
+    batches[:1] = [replace(one, **changes) for one in batches[:1]]
+    return replace(made, batches=tuple(batches))
+
+
 @dataclass
 class Batches:
     """Makes the next append of a collection, keeping count of sequences and slots."""
@@ -149,16 +160,16 @@ class Batches:
             collection_id=self.record.collection_id,
             batch_id=identifier("batch", self.record.collection_id, self.made),
             expected_sequence=self.sequence,
-            segment=segment,
-            first_slot=self.filled.get(segment, 0),
-            block_size_bytes=len(block),
-            block_sha256=sha256(block),
-            items_count=len(of),
+            batches=(self._batch(segment, len(of), block),),
             retires=tuple(retires),
         )
         self._count(segment, len(of))
         whole = tuple(originals) or (b"",) * len(of)
-        return Append(header, tuple(of), block, whole, attachments=attachments)
+        return Append(header, tuple(of), (block,), whole, attachments=attachments)
+
+    def _batch(self, segment: SegmentId, count: int, block: bytes) -> BatchRecord:
+        first_slot = self.filled.get(segment, 0)
+        return BatchRecord(self.sequence + 1, segment, first_slot, count, len(block), sha256(block))
 
     def retiring(self, *segments: SegmentId) -> Append:
         """An append that only retires."""
@@ -166,15 +177,11 @@ class Batches:
             collection_id=self.record.collection_id,
             batch_id=identifier("batch", self.record.collection_id, self.made),
             expected_sequence=self.sequence,
-            segment=None,
-            first_slot=0,
-            block_size_bytes=0,
-            block_sha256=b"",
-            items_count=0,
+            batches=(),
             retires=segments,
         )
         self._count(None, 0)
-        return Append(header, (), b"", ())
+        return Append(header, (), (), ())
 
     def _count(self, segment: SegmentId | None, count: int) -> None:
         self.made += 1
@@ -187,16 +194,23 @@ def segment_message(segment: SegmentId) -> pb.SegmentId:
     return pb.SegmentId(region=int(segment.region), index=segment.index)  # type: ignore[arg-type]
 
 
+def batch_message(batch: BatchRecord) -> pb.BatchHeader:
+    return pb.BatchHeader(
+        sequence=batch.sequence,
+        segment=segment_message(batch.segment),
+        first_slot=batch.first_slot,
+        count=batch.count,
+        block_size_bytes=batch.block_size_bytes,
+        block_sha256=batch.block_sha256,
+    )
+
+
 def header_message(header: AppendHeader) -> pb.AppendHeader:
     return pb.AppendHeader(
         collection_id=header.collection_id,
         batch_id=header.batch_id,
         expected_sequence=header.expected_sequence,
-        segment=segment_message(header.segment) if header.segment else None,
-        first_slot=header.first_slot,
-        block_size_bytes=header.block_size_bytes,
-        block_sha256=header.block_sha256,
-        items_count=header.items_count,
+        batches=[batch_message(batch) for batch in header.batches],
         retires=[segment_message(segment) for segment in header.retires],
     )
 
@@ -237,7 +251,7 @@ def requests(
     for start in range(0, len(append.items), 1000):
         yield pb.AppendRequest(items=items_message(append.items[start : start + 1000]))
     sealed_bytes = b"".join([*append.originals, *append.attachments.values()])
-    for chunk in chunks(append.block + sealed_bytes, chunk_bytes):
+    for chunk in chunks(b"".join(append.blocks) + sealed_bytes, chunk_bytes):
         yield pb.AppendRequest(chunk=chunk)
     for piece in pieces:
         yield from piece_messages(piece, chunk_bytes)

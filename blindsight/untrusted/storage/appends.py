@@ -16,6 +16,7 @@ from blindsight.untrusted.storage.records import (
     Appended,
     AppendHeader,
     AppendItem,
+    BatchRecord,
     CollectionRecord,
     PieceRecord,
 )
@@ -191,7 +192,7 @@ class _Parts:
         part = await self._next()
         if not isinstance(part, bytes):
             raise InvalidArgument(
-                f"{_name(part)}, want a chunk of the block, of an original, an attachment or planes"
+                f"{_name(part)}, want a chunk of a block, of an original, an attachment or planes"
             )
         return part
 
@@ -218,20 +219,17 @@ def _name(part: AppendPart | None) -> str:
 
 
 class _Intake:
-    """Sorts the chunks of an append into its block, originals and attachments; they may cross borders."""
+    """Sorts the chunks of an append into its blocks, originals and attachments; they may cross borders."""
 
     def __init__(self, header: AppendHeader, items: list[AppendItem]) -> None:
         self._header = header
         self._items = items
-        size, sha256 = header.block_size_bytes, header.block_sha256
-        self._block = (
-            Receiver(size, sha256, limit_bytes=checks.MAX_BLOCK_BYTES, what="block") if size else None
-        )
+        self._blocks = [_block(batch) for batch in header.batches]
         self._originals = [_original(item) for item in items]
         self._attachments = {
             position: _attachment(item) for position, item in enumerate(items) if item.attachment_size_bytes
         }
-        expected = self._block, *self._originals, *self._attachments.values()
+        expected = *self._blocks, *self._originals, *self._attachments.values()
         self._waiting = [part for part in expected if part is not None]
         self._waiting.reverse()
 
@@ -241,9 +239,7 @@ class _Intake:
 
     def add(self, chunk: bytes) -> None:
         if not chunk:
-            raise InvalidArgument(
-                "an empty chunk, want bytes of the block, of an original or of an attachment"
-            )
+            raise InvalidArgument("an empty chunk, want bytes of a block, of an original or of an attachment")
         rest = memoryview(chunk)
         while rest:
             if not self._waiting:
@@ -256,9 +252,9 @@ class _Intake:
 
     def finish(self, collection: CollectionRecord) -> Append:
         """Verifies every digest and form; it may hash hundreds of megabytes, so not on the event loop."""
-        block = self._block.finish() if self._block is not None else b""
-        if self._header.segment is not None:
-            checks.require_block(collection, self._header.segment.region, block)
+        blocks = tuple(part.finish() for part in self._blocks)
+        for batch, block in zip(self._header.batches, blocks, strict=True):
+            checks.require_block(collection, batch.segment.region, block)
         originals = tuple(part.finish() if part is not None else b"" for part in self._originals)
         for original in originals:
             if original:
@@ -267,7 +263,13 @@ class _Intake:
         for attachment in attachments.values():
             checks.require_sealed(attachment, "attachment")
         upload = os.urandom(_UPLOAD_BYTES)
-        return Append(self._header, tuple(self._items), block, originals, upload, attachments)
+        return Append(self._header, tuple(self._items), blocks, originals, upload, attachments)
+
+
+def _block(batch: BatchRecord) -> Receiver:
+    return Receiver(
+        batch.block_size_bytes, batch.block_sha256, limit_bytes=checks.MAX_BLOCK_BYTES, what="block"
+    )
 
 
 def _original(item: AppendItem) -> Receiver | None:

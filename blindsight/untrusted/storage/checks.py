@@ -22,6 +22,7 @@ from blindsight.untrusted.storage.records import (
     NO_HANDLE,
     AppendHeader,
     AppendItem,
+    BatchRecord,
     CollectionRecord,
     PieceRecord,
     Region,
@@ -29,6 +30,7 @@ from blindsight.untrusted.storage.records import (
 )
 
 MIB = 1 << 20
+# Of a block, and of all blocks of an append.
 MAX_BLOCK_BYTES = 256 * MIB
 MAX_ORIGINAL_BYTES = 80 * MIB
 # Of all items of an append, together with their attachments.
@@ -44,6 +46,8 @@ MAX_CONFIG_BYTES = 64 << 10
 MAX_APPEND_BYTES = MAX_BLOCK_BYTES + MAX_ORIGINALS_BYTES + MAX_PIECE_BYTES
 
 MAX_HANDLES = 10_000
+# Of an append.
+MAX_BATCHES = 1000
 MAX_SEGMENTS = 100_000
 MAX_INDEX = (1 << 31) - 1
 MAX_PAGE_SIZE = 1000
@@ -144,37 +148,44 @@ def require_header(collection: CollectionRecord, header: AppendHeader) -> None:
         InvalidArgument: for everything else.
     """
     require_segments(header.retires, "retires")
-    if header.segment is None:
-        _require_only_retiring(header)
-        return
-    require_segments([header.segment], "segment")
-    if header.segment in header.retires:
-        raise InvalidArgument(f"segment {header.segment} is appended to and retired at once")
-    geometry = collection.geometry(header.segment.region)
-    if header.block_size_bytes != geometry.block_bytes:
+    if not (header.batches or header.retires):
+        raise InvalidArgument("an append of nothing, want a segment to append to or segments to retire")
+    if len(header.batches) > MAX_BATCHES:
+        raise InvalidArgument(f"an append of {len(header.batches)} batches, want at most {MAX_BATCHES}")
+    segments = [batch.segment for batch in header.batches]
+    require_segments(segments, "batches")
+    for segment in segments:
+        if segment in header.retires:
+            raise InvalidArgument(f"segment {segment} is appended to and retired at once")
+    for sequence, batch in enumerate(header.batches, header.expected_sequence + 1):
+        if batch.sequence != sequence:
+            raise InvalidArgument(f"a batch of sequence {batch.sequence}, want {sequence}")
+        _require_batch(collection, batch)
+    if header.block_size_bytes > MAX_BLOCK_BYTES:
+        raise ResourceExhausted(
+            f"blocks of {header.block_size_bytes} bytes in one append, want at most {MAX_BLOCK_BYTES}"
+        )
+
+
+def _require_batch(collection: CollectionRecord, batch: BatchRecord) -> None:
+    geometry = collection.geometry(batch.segment.region)
+    if batch.block_size_bytes != geometry.block_bytes:
         raise InvalidCiphertext(
-            f"block of {header.block_size_bytes} bytes, want {geometry.block_bytes} "
+            f"block of {batch.block_size_bytes} bytes, want {geometry.block_bytes} "
             f"for {geometry.columns} ciphertexts"
         )
-    require_digest(header.block_sha256, "block")
-    if not 1 <= header.items_count <= geometry.capacity:
-        raise InvalidArgument(f"{header.items_count} items, want 1 to {geometry.capacity}")
-    end = header.first_slot + header.items_count
+    require_digest(batch.block_sha256, "block")
+    if not 1 <= batch.count <= geometry.capacity:
+        raise InvalidArgument(f"{batch.count} items, want 1 to {geometry.capacity}")
+    end = batch.first_slot + batch.count
     if end > geometry.capacity:
-        raise InvalidArgument(f"slots {header.first_slot} to {end}, want at most {geometry.capacity}")
-
-
-def _require_only_retiring(header: AppendHeader) -> None:
-    if header.items_count or header.block_size_bytes or header.first_slot:
-        raise InvalidArgument("an append with items or a block, want its segment")
-    if not header.retires:
-        raise InvalidArgument("an append of nothing, want a segment to append to or segments to retire")
+        raise InvalidArgument(f"slots {batch.first_slot} to {end}, want at most {geometry.capacity}")
 
 
 def require_items(items: Sequence[AppendItem]) -> None:
-    """Refuses a batch's items for a bad handle, one that repeats, a size, or unsealed metadata."""
+    """Refuses an append's items for a bad handle, one that repeats, a size, or unsealed metadata."""
     if len({item.handle for item in items}) != len(items):
-        raise InvalidArgument("a handle stands twice in the batch")
+        raise InvalidArgument("a handle stands twice in the append")
     for item in items:
         _require_item(item)
     sealed = sealed_bytes(items)

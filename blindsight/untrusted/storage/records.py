@@ -131,18 +131,36 @@ class AppendItem:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch of the log: rows of one block, for consecutive slots of a segment."""
+
+    sequence: int
+    segment: SegmentId
+    first_slot: int
+    count: int
+    block_size_bytes: int
+    block_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AppendHeader:
-    """What an append announces; `segment` is None when it only retires."""
+    """What an append announces; without batches it only retires."""
 
     collection_id: bytes
     batch_id: bytes
     expected_sequence: int
-    segment: SegmentId | None
-    first_slot: int
-    block_size_bytes: int
-    block_sha256: bytes
-    items_count: int
+    batches: tuple[BatchRecord, ...]
     retires: tuple[SegmentId, ...] = ()
+
+    @property
+    def items_count(self) -> int:
+        """Items of all batches."""
+        return sum(batch.count for batch in self.batches)
+
+    @property
+    def block_size_bytes(self) -> int:
+        """Bytes of all blocks."""
+        return sum(batch.block_size_bytes for batch in self.batches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +168,8 @@ class Append:
     """A whole append, received and checked.
 
     Attributes:
+        items: those of the first batch, then of the next.
+        blocks: one for each batch.
         originals: b"" where an item has none.
         upload: under which the store has the pieces of all planes staged, in the items' order.
         attachments: by the position of their item.
@@ -157,7 +177,7 @@ class Append:
 
     header: AppendHeader
     items: tuple[AppendItem, ...]
-    block: bytes
+    blocks: tuple[bytes, ...]
     originals: tuple[bytes, ...]
     upload: bytes = b""
     attachments: Mapping[int, bytes] = field(default_factory=dict)
@@ -180,18 +200,6 @@ class LogRecord:
     batches: int
     size_bytes: int
     retired: tuple[SegmentId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """One batch of the log; the bytes of its block follow."""
-
-    sequence: int
-    segment: SegmentId
-    first_slot: int
-    count: int
-    block_size_bytes: int
-    block_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,12 +112,19 @@ def _header_from(message: pb.AppendHeader) -> AppendHeader:
         collection_id=message.collection_id,
         batch_id=message.batch_id,
         expected_sequence=message.expected_sequence,
-        segment=segment_from(message.segment) if message.HasField("segment") else None,
-        first_slot=message.first_slot,
-        block_size_bytes=message.block_size_bytes,
-        block_sha256=message.block_sha256,
-        items_count=message.items_count,
+        batches=tuple(_batch_from(batch) for batch in message.batches),
         retires=segments_from(message.retires),
+    )
+
+
+def _batch_from(message: pb.BatchHeader) -> BatchRecord:
+    return BatchRecord(
+        message.sequence,
+        segment_from(message.segment),
+        message.first_slot,
+        message.count,
+        message.block_size_bytes,
+        message.block_sha256,
     )
 
 

@@ -150,5 +150,5 @@ async def test_planes_that_cannot_be_encrypted_fail_their_append_with_the_reason
     placement = Placement(Region.MAIN, 0, 0, 1)
     with pytest.raises(BlindsightError, match="died twice"):
         await served.client.append(
-            RECORD.collection_id, bytes(16), 0, placement, b"block", [item], encrypt_planes=failing
+            RECORD.collection_id, bytes(16), 0, [placement], [b"block"], [item], encrypt_planes=failing
         )

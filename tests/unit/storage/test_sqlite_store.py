@@ -131,7 +131,7 @@ def test_a_truncated_database_is_data_loss(folder: Path) -> None:
     ("part", "call"),
     [
         (
-            first_append().block[5000:5032],
+            first_append().blocks[0][5000:5032],
             lambda store: list(store.read_batches(COLLECTION.collection_id, 0, ())),
         ),
         (
@@ -171,7 +171,7 @@ def test_a_flipped_bit_is_data_loss_for_who_reads_it(
 
 def test_a_damaged_block_never_comes_whole(folder: Path) -> None:
     data = (folder / FILE_NAME).read_bytes()
-    block = first_append().block
+    block = first_append().blocks[0]
     damage(folder, data.index(block[100:132]))
     store = SqliteStore(folder)
     received = []
@@ -224,7 +224,7 @@ def test_a_full_disk_keeps_nothing_of_the_append_and_serves_on(tmp_path: Path) -
     assert (record.items, record.sequence) == (stored, stored)
     assert store.get_items(COLLECTION.collection_id, handles(append.items)) == []
     log = list(store.read_batches(COLLECTION.collection_id, 0, ()))
-    assert sum(len(part) for part in log if isinstance(part, bytes)) == stored * len(append.block)
+    assert sum(len(part) for part in log if isinstance(part, bytes)) == stored * len(append.blocks[0])
     # Room again after deletions.
     sequence = store.delete_items(COLLECTION.collection_id, handles(items(stored))).sequence
     while store.sweep():

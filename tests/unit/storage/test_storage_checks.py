@@ -10,6 +10,7 @@ from support.storage import (
     MAIN_0,
     TAIL_0,
     Batches,
+    changed,
     collection,
     identifier,
     items,
@@ -86,14 +87,13 @@ def test_settings_over_the_limit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"segment": None}, "want its segment"),
         ({"block_size_bytes": 0}, "block of 0 bytes, want"),
         ({"block_size_bytes": 2**63}, "block of 9223372036854775808 bytes, want"),
         ({"block_size_bytes": HEADER.block_size_bytes + 1}, "for 2 ciphertexts"),
         ({"segment": TAIL_0}, "for 1 ciphertexts"),
         ({"block_sha256": b"short"}, "digest of 5 bytes, want 32"),
-        ({"items_count": 0}, "0 items, want 1 to 1024"),
-        ({"items_count": 2**32 - 1}, "4294967295 items, want 1 to 1024"),
+        ({"count": 0}, "0 items, want 1 to 1024"),
+        ({"count": 2**32 - 1}, "4294967295 items, want 1 to 1024"),
         ({"first_slot": 1022}, "slots 1022 to 1025, want at most 1024"),
         ({"first_slot": 2**32 - 1}, "want at most 1024"),
         ({"segment": SegmentId(Region.MAIN, 2**32 - 1)}, "segment index 4294967295"),
@@ -103,7 +103,31 @@ def test_settings_over_the_limit_are_refused() -> None:
 )
 def test_an_append_that_does_not_fit_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        checks.require_header(COLLECTION, replace(HEADER, **changes))  # type: ignore[arg-type]
+        checks.require_header(COLLECTION, changed(HEADER, **changes))
+
+
+def test_batches_of_an_append_follow_each_other_and_are_not_too_many_or_too_large() -> None:
+    batches = Batches(COLLECTION)
+    (one,), (other,) = (batches.make(key, items(3)).header.batches for key in (MAIN_0, TAIL_0))
+    checks.require_header(COLLECTION, replace(HEADER, batches=(one, other)))
+    bad = {
+        "a batch of sequence 3, want 2": (one, replace(other, sequence=3)),
+        "a batch of sequence 2, want 1": (other, one),
+        "a segment stands there twice": (one, replace(one, sequence=2)),
+        "1001 batches, want at most 1000": (one,) * 1001,
+    }
+    for message, of in bad.items():
+        with pytest.raises(InvalidArgument, match=message):
+            checks.require_header(COLLECTION, replace(HEADER, batches=of))
+    large = collection(dimension=4096, stride=1)
+    size = large.geometry(Region.MAIN).block_bytes
+    many = tuple(
+        replace(one, sequence=place + 1, segment=SegmentId(Region.MAIN, place), block_size_bytes=size)
+        for place in range(checks.MAX_BLOCK_BYTES // size + 1)
+    )
+    checks.require_header(large, replace(HEADER, batches=many[:-1]))
+    with pytest.raises(ResourceExhausted, match="bytes in one append, want at most"):
+        checks.require_header(large, replace(HEADER, batches=many))
 
 
 def test_an_append_of_nothing_is_refused() -> None:

@@ -15,6 +15,7 @@ from support.storage import (
     TAIL_1,
     Batches,
     attachment_of,
+    changed,
     collection,
     handles,
     identifier,
@@ -246,8 +247,8 @@ def test_a_batch_comes_back_byte_by_byte(store: Store, batches: Batches) -> None
     answers = [store.append(append) for append in (first, second, third)]
     assert answers == [Appended(1, 0), Appended(2, 0), Appended(3, 0)]
     log, blocks = read_log(store)
-    assert log == LogRecord(3, 0, 3, sum(len(append.block) for append in (first, second, third)), ())
-    assert [block for _, block in blocks] == [first.block, second.block, third.block]
+    assert log == LogRecord(3, 0, 3, sum(len(append.blocks[0]) for append in (first, second, third)), ())
+    assert [block for _, block in blocks] == [first.blocks[0], second.blocks[0], third.blocks[0]]
     places = [(batch.segment, batch.first_slot, batch.count, batch.sequence) for batch, _ in blocks]
     assert places == [(MAIN_0, 0, 3, 1), (MAIN_0, 3, 2, 2), (TAIL_0, 0, 1, 3)]
     assert [batch.block_sha256 for batch, _ in blocks] == [sha256(block) for _, block in blocks]
@@ -271,11 +272,11 @@ def test_items_and_sizes_are_counted_as_they_come_and_go(store: Store, batches: 
     store.append(first)
     record = state(store)
     assert (record.sequence, record.items, record.items_added) == (1, 2, 2)
-    assert record.size_bytes == len(first.block) + 2 * 50 + 2 * 5000
+    assert record.size_bytes == len(first.blocks[0]) + 2 * 50 + 2 * 5000
     store.delete_items(COLLECTION.collection_id, handles(items(1)))
     record = state(store)
     assert (record.sequence, record.items, record.items_added) == (2, 1, 2)
-    assert record.size_bytes == len(first.block) + 50 + 5000
+    assert record.size_bytes == len(first.blocks[0]) + 50 + 5000
     assert (store.status().collections, store.status().items) == (1, 1)
 
 
@@ -378,8 +379,51 @@ def test_slots_that_are_not_the_next_free_ones_are_refused(
 ) -> None:
     store.append(batches.make(MAIN_0, items(3)))
     append = batches.make(segment, items(1, start=3))
-    misplaced = replace(append, header=replace(append.header, first_slot=first_slot))
+    misplaced = replace(append, header=changed(append.header, first_slot=first_slot))
     refused(store, misplaced, InvalidArgument, message)
+
+
+def joined(first: Append, second: Append) -> Append:
+    """Two appends that follow each other, as one."""
+    header = replace(first.header, batches=first.header.batches + second.header.batches)
+    return Append(
+        header, first.items + second.items, first.blocks + second.blocks, first.originals + second.originals
+    )
+
+
+def test_batches_of_one_append_are_stored_together_as_if_each_were_its_own(
+    store: Store, batches: Batches
+) -> None:
+    main = batches.make(MAIN_0, items(3, original_bytes=5), [original_of(n, 5) for n in range(3)])
+    tail = batches.make(TAIL_0, items(2, start=3, metadata_bytes=50))
+    both = joined(main, tail)
+    assert store.append(both) == Appended(2, 0)
+    assert store.append(both) == Appended(2, 0)
+    log, blocks = read_log(store)
+    assert (log.sequence, log.batches) == (2, 2)
+    assert blocks == [
+        (main.header.batches[0], main.blocks[0]),
+        (tail.header.batches[0], tail.blocks[0]),
+    ]
+    assert [run.handles for run in read_runs(store)] == [
+        b"".join(handles(main.items)),
+        b"".join(handles(tail.items)),
+    ]
+    assert store.delete_items(COLLECTION.collection_id, [tail.items[1].handle]).deleted == 1
+    assert [run.handles for run in read_runs(store)] == [
+        b"".join(handles(main.items)),
+        tail.items[0].handle + NO_HANDLE,
+    ]
+    third = Batches(COLLECTION, 3, {MAIN_0: 3}, made=9).make(MAIN_0, items(1, start=9))
+    assert store.append(third) == Appended(4, 0)
+
+
+def test_of_an_append_whose_last_batch_is_refused_nothing_is_stored(store: Store, batches: Batches) -> None:
+    store.append(batches.make(TAIL_0, items(2)))
+    both = joined(batches.make(MAIN_0, items(3, start=5)), batches.make(TAIL_0, items(2, start=1)))
+    before = read_log(store), read_runs(store)
+    refused(store, both, AlreadyExists, "1 handles are in the collection already: of the items 3")
+    assert (read_log(store), read_runs(store)) == before
 
 
 def test_a_segment_takes_as_many_batches_as_its_noise_allows(store: Store) -> None:
@@ -388,7 +432,7 @@ def test_a_segment_takes_as_many_batches_as_its_noise_allows(store: Store) -> No
     pattern = Batches(record).make(TAIL_0, items(1))
 
     def nth(number: int) -> Append:
-        header = replace(
+        header = changed(
             pattern.header,
             batch_id=identifier("batch", number),
             expected_sequence=number,
@@ -501,11 +545,11 @@ def test_a_retiring_append_moves_items_with_all_that_they_have(store: Store, tai
     assert store.append(append) == Appended(4, 1)
     log, blocks = read_log(store)
     assert (log.retired, log.epoch, log.batches) == ((TAIL_0, TAIL_1), 1, 1)
-    assert blocks[0][1] == append.block
+    assert blocks[0][1] == append.blocks[0]
     assert read_runs(store) == [SlotRun(MAIN_0, 0, b"".join(handles(append.items)), 1)]
     record = state(store)
     assert (record.items, record.items_added, record.epoch) == (5, 7, 1)
-    assert record.size_bytes == len(append.block) + 4 * (30 + 200)
+    assert record.size_bytes == len(append.blocks[0]) + 4 * (30 + 200)
     for number in LIVE:
         (found,) = store.get_items(COLLECTION.collection_id, [identifier("item", number)])
         assert found.sealed_metadata == items(1, number, metadata_bytes=30)[0].sealed_metadata
@@ -607,7 +651,7 @@ def test_appends_of_many_threads_never_mix(store: Store, batches: Batches) -> No
     outcomes: list[str] = []
 
     def race(append: Append) -> None:
-        header = replace(append.header, expected_sequence=0, first_slot=0)
+        header = changed(append.header, expected_sequence=0, first_slot=0)
         try:
             store.append(replace(append, header=header))
             outcomes.append("stored")
@@ -658,11 +702,11 @@ def test_planes_are_counted_as_they_come_and_go(store: Store, batches: Batches) 
     store.append(staged(store, append, first + second))
     record = state(store)
     assert (record.plane_items, record.plane_bytes) == (2, 2 * size)
-    assert record.size_bytes == len(append.block) + 20 + 2 * size
+    assert record.size_bytes == len(append.blocks[0]) + 20 + 2 * size
     store.delete_items(COLLECTION.collection_id, handles([made[0], *items(1, start=2)]))
     record = state(store)
     assert (record.plane_items, record.plane_bytes, record.items) == (1, size, 1)
-    assert record.size_bytes == len(append.block) + 10 + size
+    assert record.size_bytes == len(append.blocks[0]) + 10 + size
     with pytest.raises(NotFound):
         read_planes(store, made[0].handle)
     assert read_planes(store, made[1].handle)[1] == second

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import accumulate
 from types import MappingProxyType
 
 import numpy as np
@@ -32,6 +33,8 @@ from blindsight.trusted.keyholder.slots import (
 # was seen to starve, without any turns.
 CONFLICT_ATTEMPTS = 16
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
+# Of an append with several blocks: what one block of 128 columns has, 4 MB under most parameters.
+_APPEND_CIPHERTEXTS = 128
 
 # Blocks by the number of their first row and the place that they were encrypted for.
 Ahead = Mapping[tuple[int, Placement], bytes]
@@ -86,7 +89,7 @@ class Writer:
         """
         done = 0
         while done < len(items):
-            done = await self._append_piece(collection, rows, items, done, ahead)
+            done = await self._append_some(collection, rows, items, done, ahead)
 
     async def append_new(
         self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
@@ -119,14 +122,14 @@ class Writer:
     async def _append_until_taken(
         self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
     ) -> int:
-        """Appends piece by piece up to one with an item that another writer stored just before; how many."""
+        """Makes appends up to one with an item that another writer stored just before; how many are done."""
         done = 0
         with suppress(AlreadyExists):
             while done < len(items):
-                done = await self._append_piece(collection, rows, items, done, shared=True)
+                done = await self._append_some(collection, rows, items, done, shared=True)
         return done
 
-    async def _append_piece(
+    async def _append_some(
         self,
         collection: OpenCollection,
         rows: Floats,
@@ -136,7 +139,7 @@ class Writer:
         *,
         shared: bool = False,
     ) -> int:
-        """Appends as much as goes into one segment; returns how many items are done then.
+        """Makes one append of what is not done yet; returns how many items are done then.
 
         Args:
             shared: whether others are likely to write as well: then the batch is placed when it is its turn.
@@ -146,13 +149,11 @@ class Writer:
             await self._vault.take_turn(collection, batch_id)
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots, added_before = collection.slots, collection.items_added
-            placement = next(collection.plan(slots, len(items) - done))
-            stop = done + placement.count
-            block = ahead.get((done, placement)) or await self._encrypt(
-                collection, placement, rows[done:stop]
-            )
+            placements = list(_together(collection, collection.plan(slots, len(items) - done)))
+            blocks = await self._blocks(collection, placements, rows, done, ahead)
+            stop = done + sum(placement.count for placement in placements)
             try:
-                await self._commit(collection, batch_id, slots, placement, block, items[done:stop])
+                await self._commit(collection, batch_id, slots, placements, blocks, items[done:stop])
             except Conflict:
                 # Somebody else wrote, or an answer was lost on the way: storage knows the truth.
                 if attempt == CONFLICT_ATTEMPTS:
@@ -163,7 +164,7 @@ class Writer:
                 await self._vault.refresh(collection)
                 continue
             # Not simply added: who reads the counters meanwhile may have counted these items.
-            collection.items_added = max(collection.items_added, added_before + placement.count)
+            collection.items_added = max(collection.items_added, added_before + stop - done)
             return stop
         raise AssertionError("the last attempt returns or raises")
 
@@ -177,8 +178,27 @@ class Writer:
     ) -> None:
         """Encrypts and appends one batch, and retires the segments that it replaces."""
         slots = collection.slots
-        block = await self._encrypt(collection, placement, rows) if items else b""
-        await self._commit(collection, _new_batch_id(), slots, placement, block, items, retires)
+        placements = [placement] if items else []
+        blocks = await self._blocks(collection, placements, rows)
+        await self._commit(collection, _new_batch_id(), slots, placements, blocks, items, retires)
+
+    async def _blocks(
+        self,
+        collection: OpenCollection,
+        placements: Sequence[Placement],
+        rows: Floats,
+        start: int = 0,
+        ahead: Ahead = MappingProxyType({}),
+    ) -> list[bytes]:
+        """The blocks of rows from `start` on, those that were not encrypted ahead at once."""
+
+        async def block(start: int, placement: Placement) -> bytes:
+            return ahead.get((start, placement)) or await self._encrypt(
+                collection, placement, rows[start : start + placement.count]
+            )
+
+        starts = accumulate((placement.count for placement in placements), initial=start)
+        return await asyncio.gather(*(block(*one) for one in zip(starts, placements, strict=False)))
 
     async def _encrypt(self, collection: OpenCollection, placement: Placement, rows: Floats) -> bytes:
         layout = collection.layout.of(placement.region)
@@ -189,27 +209,41 @@ class Writer:
         collection: OpenCollection,
         batch_id: bytes,
         before: SlotMap,
-        placement: Placement,
-        block: bytes,
+        placements: Sequence[Placement],
+        blocks: Sequence[bytes],
         items: Sequence[NewItem],
         retires: Sequence[SegmentKey] = (),
     ) -> None:
-        """Appends a block to the log as it was `before`, for which it was placed."""
+        """Appends blocks to the log as it was `before`, for which they were placed."""
         with collection.unless_answered():
             sequence, epoch = await self._storage.append(
                 collection.record.collection_id,
                 batch_id,
                 before.sequence,
-                placement,
-                block,
+                placements,
+                blocks,
                 items,
                 retires,
                 encrypt_planes=partial(self._crypto.encrypt_planes, collection.parameters),
             )
         slots = before.without_segments(retires, sequence, epoch)
-        if items:
-            slots = slots.appended(placement, handles_of(items), sequence, epoch)
+        start = 0
+        for placement in placements:
+            stop = start + placement.count
+            slots = slots.appended(placement, handles_of(items[start:stop]), sequence, epoch)
+            start = stop
         collection.advance(slots)
+
+
+def _together(collection: OpenCollection, placements: Iterable[Placement]) -> Iterator[Placement]:
+    """The first of them, at least one, whose blocks one append holds."""
+    ciphertexts = 0
+    for placement in placements:
+        columns = collection.layout.of(placement.region).columns
+        if ciphertexts and ciphertexts + columns > _APPEND_CIPHERTEXTS:
+            return
+        ciphertexts += columns
+        yield placement
 
 
 def first_of_each(handles: Sequence[bytes], known: Container[bytes]) -> list[int]:

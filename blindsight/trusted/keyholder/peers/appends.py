@@ -59,19 +59,19 @@ class AppendParts:
     def __init__(
         self,
         header: storage_pb2.AppendHeader,
-        block: bytes,
+        blocks: Sequence[bytes],
         items: Sequence[NewItem],
         encrypt_planes: EncryptPlanes | None,
     ) -> None:
         self._header = header
-        self._block = block
+        self._blocks = blocks
         self._items = items
         self._encrypt_planes = encrypt_planes
         self.call: Any = None
         self.error: BlindsightError | None = None
 
     async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
-        """The header, items, block, originals, keypoints, and the planes as they are encrypted."""
+        """The header, items, blocks, originals, keypoints, and the planes as they are encrypted."""
         yield storage_pb2.AppendRequest(header=self._header)
         if not await self._wanted():
             return
@@ -79,7 +79,7 @@ class AppendParts:
             yield storage_pb2.AppendRequest(items=message)
         originals = (item.sealed_original for item in self._items)
         keypoints = (item.sealed_keypoints for item in self._items)
-        for chunk in streams.joined_chunks((self._block, *originals, *keypoints)):
+        for chunk in streams.joined_chunks((*self._blocks, *originals, *keypoints)):
             yield storage_pb2.AppendRequest(chunk=chunk)
         try:
             async for piece in self._pieces():

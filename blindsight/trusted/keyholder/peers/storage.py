@@ -142,42 +142,41 @@ class StorageClient:
         collection_id: bytes,
         batch_id: bytes,
         expected_sequence: int,
-        placement: Placement,
-        block: bytes,
+        placements: Sequence[Placement],
+        blocks: Sequence[bytes],
         items: Sequence[NewItem],
         retires: Sequence[SegmentKey] = (),
         encrypt_planes: EncryptPlanes | None = None,
     ) -> tuple[int, int]:
-        """Appends a batch when it is its turn; tried again while storage is away.
+        """Appends a batch when it is its turn, all of it or nothing; tried again while storage is away.
 
         Args:
             batch_id: 16 random bytes.  After a conflict the batch may come again under the same, and has its
                 turn before others.
+            placements: of the items, piece by piece; none for a batch that only retires.
+            blocks: one for each placement.
             encrypt_planes: makes the pieces of items' planes, anew for every attempt: they are not kept.
 
         Returns:
-            sequence and epoch of the batch; it is durable.
+            sequence and epoch after the batch; it is durable.
 
         Raises:
             Conflict: when the collection's sequence is another.
             AlreadyExists: when one of the items is there.
             Unavailable: when storage did not come back.
         """
+        digests = await asyncio.to_thread(lambda: [streams.digest(block) for block in blocks])
+        placed = zip(placements, blocks, digests, strict=True)
         header = storage_pb2.AppendHeader(
             collection_id=collection_id,
             batch_id=batch_id,
             expected_sequence=expected_sequence,
-            # Without items the batch only retires.
-            segment=_segment((placement.region, placement.index)) if items else None,
-            first_slot=placement.first_slot,
-            block_size_bytes=len(block),
-            block_sha256=await asyncio.to_thread(streams.digest, block) if items else b"",
-            items_count=len(items),
+            batches=[_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1)],
             retires=map(_segment, retires),
         )
 
         async def attempt() -> storage_pb2.AppendResponse:
-            parts = AppendParts(header, block, items, encrypt_planes)
+            parts = AppendParts(header, blocks, items, encrypt_planes)
             parts.call = self._stub.Append(
                 parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS
             )
@@ -390,6 +389,17 @@ class StorageClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._peer.close()
+
+
+def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> storage_pb2.BatchHeader:
+    return storage_pb2.BatchHeader(
+        sequence=sequence,
+        segment=_segment((placement.region, placement.index)),
+        first_slot=placement.first_slot,
+        count=placement.count,
+        block_size_bytes=len(block),
+        block_sha256=sha256,
+    )
 
 
 def _segment(key: SegmentKey) -> storage_pb2.SegmentId:

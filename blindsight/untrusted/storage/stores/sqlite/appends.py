@@ -66,19 +66,21 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
     if earlier is not None:
         planes.discard(db, batch.upload)
         return earlier
-    number, sequence = collection["number"], collection["sequence"] + 1
-    answer = Appended(sequence, collection["epoch"] + bool(header.retires))
-    moved, freed = _retire(db, number, header.retires, sequence)
+    number, first = collection["number"], collection["sequence"] + 1
+    answer = Appended(
+        collection["sequence"] + max(len(header.batches), 1), collection["epoch"] + bool(header.retires)
+    )
+    moved, freed = _retire(db, number, header.retires, first)
     _require_nothing_lost(moved, batch.items)
     grown = plane_bytes = 0
-    if header.segment is not None:
-        _take_slots(db, number, header.segment, header)
+    if header.batches:
+        for record in header.batches:
+            _take_slots(db, number, record)
         _require_free(db, number, batch.items)
         contents, grown = _store_contents(db, batch, moved)
         parameters = by_name(collection["parameter_set"])
         plane_bytes = planes.take(db, parameters, batch.upload, batch.items, contents)
-        _store_batch(db, number, sequence, header.segment, batch)
-        _store_live(db, number, sequence, batch.items, contents)
+        _store_batches(db, number, batch, contents)
         grown += header.block_size_bytes + plane_bytes
         grown += attachments.store(db, batch.items, contents, batch.attachments)
     insert(db, "appends", [(number, header.batch_id, answer.sequence, answer.epoch)])
@@ -139,7 +141,8 @@ def _brings(item: AppendItem) -> bool:
     return bool(sealed or item.planes)
 
 
-def _take_slots(db: sqlite3.Connection, collection: int, segment: SegmentId, header: AppendHeader) -> None:
+def _take_slots(db: sqlite3.Connection, collection: int, batch: BatchRecord) -> None:
+    segment = batch.segment
     key = (collection, segment.region, segment.index)
     row = db.execute(f"SELECT * FROM segments WHERE {_SEGMENT}", key).fetchone()  # noqa: S608
     if row is None:
@@ -152,11 +155,11 @@ def _take_slots(db: sqlite3.Connection, collection: int, segment: SegmentId, hea
     elif row["batches"] >= MAX_BATCHES_PER_SEGMENT:
         raise ResourceExhausted(f"segment {segment} has {row['batches']} batches, want a new segment")
     filled = 0 if row is None else row["filled"]
-    if header.first_slot != filled:
-        raise InvalidArgument(f"first_slot {header.first_slot} of segment {segment}, want {filled}")
+    if batch.first_slot != filled:
+        raise InvalidArgument(f"first_slot {batch.first_slot} of segment {segment}, want {filled}")
     db.execute(
         f"UPDATE segments SET filled = filled + ?, batches = batches + 1 WHERE {_SEGMENT}",  # noqa: S608
-        (header.items_count, *key),
+        (batch.count, *key),
     )
 
 
@@ -202,23 +205,31 @@ def _store_contents(
     return contents, taken
 
 
-def _store_batch(
-    db: sqlite3.Connection, collection: int, sequence: int, segment: SegmentId, batch: Append
+def _store_batches(
+    db: sqlite3.Connection, collection: int, append: Append, contents: Sequence[int | None]
 ) -> None:
-    header = batch.header
-    handles = b"".join(item.handle for item in batch.items)
-    size, sha256 = header.block_size_bytes, header.block_sha256
-    record = BatchRecord(sequence, segment, header.first_slot, header.items_count, size, sha256)
+    start = 0
+    for record, block in zip(append.header.batches, append.blocks, strict=True):
+        end = start + record.count
+        _store_batch(db, collection, record, block, append.items[start:end])
+        _store_live(db, collection, record.sequence, append.items[start:end], contents[start:end])
+        start = end
+
+
+def _store_batch(
+    db: sqlite3.Connection, collection: int, record: BatchRecord, block: bytes, items: Sequence[AppendItem]
+) -> None:
+    handles = b"".join(item.handle for item in items)
     row = {
         "collection": collection,
-        "sequence": sequence,
-        "region": segment.region,
-        "position": segment.index,
+        "sequence": record.sequence,
+        "region": record.segment.region,
+        "position": record.segment.index,
         "first_slot": record.first_slot,
         "count": record.count,
-        "block": store_blob(db, batch.block),
-        "block_size_bytes": size,
-        "block_sha256": sha256,
+        "block": store_blob(db, block),
+        "block_size_bytes": record.block_size_bytes,
+        "block_sha256": record.block_sha256,
         "row_sha256": batch_digest(record, handles),
         "handles": handles,
     }
