@@ -7,13 +7,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from services import Services, stop, tree_cpu_seconds
+
+_CATCHES, _CATCH_SECONDS = 20, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Workers:
     """
 
     processes: list[psutil.Process]
+    queue: Path
     start_seconds: float
     log: Path
 
@@ -35,15 +38,28 @@ class Workers:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nobody takes anything from the queue meanwhile."""
-        running = [one for worker in self.processes for one in (worker, *worker.children(recursive=True))]
-        for one in running:
-            one.suspend()
+        """Nobody takes anything from the queue meanwhile.
+
+        Raises:
+            RuntimeError: when they are never caught without a lock on the queue's file.
+        """
+        for _ in range(_CATCHES):
+            self._signal(psutil.Process.suspend)
+            if _unlocked(self.queue):
+                break
+            self._signal(psutil.Process.resume)
+            time.sleep(_CATCH_SECONDS)
+        else:
+            raise RuntimeError(f"the workers held the queue's file each of {_CATCHES} times")
         try:
             yield
         finally:
-            for one in running:
-                one.resume()
+            self._signal(psutil.Process.resume)
+
+    def _signal(self, send: Callable[[psutil.Process], None]) -> None:
+        for worker in self.processes:
+            for one in (worker, *worker.children(recursive=True)):
+                send(one)
 
     def conflicts(self) -> int:
         """How often an append was refused, since another had written just before, and was encrypted anew."""
@@ -67,7 +83,8 @@ def working(services: Services, count: int) -> Iterator[Workers]:
             if one.stdout is None or not one.stdout.readline():
                 raise RuntimeError(f"a worker did not start: {_log(services).read_text().strip()}")
         seconds = time.perf_counter() - started
-        yield Workers([psutil.Process(one.pid) for one in made], seconds, _log(services))
+        processes = [psutil.Process(one.pid) for one in made]
+        yield Workers(processes, queue_file(services), seconds, _log(services))
 
 
 @contextmanager
@@ -108,6 +125,17 @@ def queue_bytes(services: Services) -> int:
 def queue_file(services: Services) -> Path:
     """The embedded queue of services that `blindsight up` runs."""
     return services.folder / "queue" / "ingest.db"
+
+
+def _unlocked(queue: Path) -> bool:
+    """Whether a publisher could write."""
+    with closing(sqlite3.connect(queue, timeout=_CATCH_SECONDS, isolation_level=None)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        db.execute("ROLLBACK")
+    return True
 
 
 def _log(services: Services) -> Path:

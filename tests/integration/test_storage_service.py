@@ -23,6 +23,7 @@ from support.storage import (
     TAIL_0,
     Batches,
     Client,
+    batch_message,
     changed,
     collection,
     handles,
@@ -34,6 +35,7 @@ from support.storage import (
     refusal,
     requests,
     sealed,
+    segment_message,
     with_planes,
 )
 
@@ -450,6 +452,23 @@ def test_an_append_waits_while_another_comes_in_and_is_told_before_it_sends_more
         assert first.finish().sequence == 1
         code, reason, _ = refusal(lambda: second.call.result(timeout=30))
         assert (code, reason) == (grpc.StatusCode.ABORTED, "CONFLICT")
+
+
+def test_an_append_of_a_keyholder_that_knows_one_batch_only_is_taken(start: Start) -> None:
+    with Client(start().address) as client:
+        client.create(COLLECTION)
+        made = Batches(COLLECTION).make(
+            TAIL_0, items(3, original_bytes=9), [original_of(n, 9) for n in range(3)]
+        )
+        first, *rest = requests(made)
+        (batch,) = made.header.batches
+        del first.header.batches[:]
+        first.header.segment.CopyFrom(segment_message(batch.segment))
+        first.header.first_slot, first.header.items_count = batch.first_slot, batch.count
+        first.header.block_size_bytes, first.header.block_sha256 = batch.block_size_bytes, batch.block_sha256
+        assert client.stub.Append(iter([first, *rest]), timeout=30).sequence == 1
+        ((stored, block),) = client.read(COLLECTION).batches
+        assert (stored, block) == (batch_message(batch), made.blocks[0])
 
 
 def test_who_was_refused_comes_again_under_its_batch_id_before_those_who_wait(start: Start) -> None:

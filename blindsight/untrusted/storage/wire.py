@@ -112,9 +112,23 @@ def _header_from(message: pb.AppendHeader) -> AppendHeader:
         collection_id=message.collection_id,
         batch_id=message.batch_id,
         expected_sequence=message.expected_sequence,
-        batches=tuple(_batch_from(batch) for batch in message.batches),
+        batches=_batches_from(message),
         retires=segments_from(message.retires),
     )
+
+
+def _batches_from(message: pb.AppendHeader) -> tuple[BatchRecord, ...]:
+    if message.batches or not message.HasField("segment"):
+        return tuple(_batch_from(batch) for batch in message.batches)
+    only = BatchRecord(
+        message.expected_sequence + 1,
+        segment_from(message.segment),
+        message.first_slot,
+        message.items_count,
+        message.block_size_bytes,
+        message.block_sha256,
+    )
+    return (only,)
 
 
 def _batch_from(message: pb.BatchHeader) -> BatchRecord:
