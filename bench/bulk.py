@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from services import Services, stop, tree_cpu_seconds
 
-_CATCHES, _CATCH_SECONDS = 20, 0.2
+_CATCHES, _QUIET_SECONDS = 5, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,12 @@ class Workers:
             RuntimeError: when they are never caught without a lock on the queue's file.
         """
         for _ in range(_CATCHES):
+            # After a large job they give the room in the file back to the disk, which takes its time.
+            _unlocked(self.queue, _QUIET_SECONDS)
             self._signal(psutil.Process.suspend)
-            if _unlocked(self.queue):
+            if _unlocked(self.queue, 0):
                 break
             self._signal(psutil.Process.resume)
-            time.sleep(_CATCH_SECONDS)
         else:
             raise RuntimeError(f"the workers held the queue's file each of {_CATCHES} times")
         try:
@@ -127,9 +128,9 @@ def queue_file(services: Services) -> Path:
     return services.folder / "queue" / "ingest.db"
 
 
-def _unlocked(queue: Path) -> bool:
-    """Whether a publisher could write."""
-    with closing(sqlite3.connect(queue, timeout=_CATCH_SECONDS, isolation_level=None)) as db:
+def _unlocked(queue: Path, patience_seconds: float) -> bool:
+    """Whether a publisher can write."""
+    with closing(sqlite3.connect(queue, timeout=patience_seconds, isolation_level=None)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
