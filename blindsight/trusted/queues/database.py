@@ -21,6 +21,7 @@ PAGE_BYTES = 8192
 CHECKPOINT_BYTES = 64 << 20
 # Free pages are used again; an empty file that has more of them than this is cut.
 SPARE_BYTES = 64 << 20
+CUT_BYTES = 64 << 20
 
 
 class Database:
@@ -118,12 +119,15 @@ class Database:
         return None if row is None else row[0]
 
     def cut_when_empty(self) -> None:
-        """Gives room back to the disk when no bodies are left that would have to be moved for it."""
+        """Gives some room back to the disk when no bodies are left that would have to be moved for it.
+
+        Not all at once: the file is locked meanwhile, and a queue of a million photos leaves 80 GB.
+        """
         with self.reading() as db:
             spare = db.execute("PRAGMA freelist_count").fetchone()[0] * PAGE_BYTES
             if spare > SPARE_BYTES and db.execute("SELECT 1 FROM bodies LIMIT 1").fetchone() is None:
                 # As a script: `execute` takes one step of a statement without columns, which is one page.
-                db.executescript("PRAGMA incremental_vacuum")
+                db.executescript(f"PRAGMA incremental_vacuum({CUT_BYTES // PAGE_BYTES})")
 
     def _require_open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -173,7 +173,10 @@ class EmbeddedConsumer:
                 return taken
             remaining = deadline - time.monotonic()
             if remaining <= 0 or self._closing.wait(min(POLL_SECONDS, remaining)):
-                return []
+                break
+        if not self._closing.is_set():
+            self._database.cut_when_empty()  # who has nothing to do tidies up
+        return []
 
     def _may_claim(self) -> bool:
         """Looks without a lock on the file, so that idle consumers do not keep publishers waiting."""
@@ -242,10 +245,7 @@ class EmbeddedConsumer:
         if not deliveries:
             return []
         own = cast("Sequence[EmbeddedDelivery]", deliveries)
-        acknowledged = self._settle(own, lambda db, number: _remove(db, [number]))
-        if any(acknowledged):
-            self._database.cut_when_empty()
-        return acknowledged
+        return self._settle(own, lambda db, number: _remove(db, [number]))
 
     def give_back(self, delivery: EmbeddedDelivery, reason: str | None) -> bool:
         """Gives a message back, dead if there is a reason; false when it was lost."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from support.servers import TESTS
 from support.services import wait_until
 
 from blindsight.errors import DataLoss, InvalidArgument, Unavailable
+from blindsight.trusted.queues.database import CUT_BYTES, PAGE_BYTES, SPARE_BYTES
 
 ON_A_SMALL_DISK = """
 import sys
@@ -69,7 +70,29 @@ def test_the_disk_gets_its_room_back(embedded: Place) -> None:
         consumer = queue.consumer(prefetch=1)
         for _ in range(5):
             assert taken(consumer).ack()
-    assert path_of(embedded).stat().st_size < 1_000_000
+        for _ in range(3):
+            assert consumer.take(0.01) is None  # a consumer without work gives a part back
+    assert path_of(embedded).stat().st_size < SPARE_BYTES
+
+
+def test_room_is_given_back_in_parts_between_which_others_publish(embedded: Place) -> None:
+    count = 3 * CUT_BYTES // 20_000_000
+    with embedded.open() as queue, embedded.open() as other:
+        for _ in range(count):
+            queue.publish(message(20_000_000))
+        consumer = queue.consumer(prefetch=1)
+        for _ in range(count):
+            assert taken(consumer).ack()
+        before = free_bytes(path_of(embedded))
+        assert consumer.take(0.01) is None
+        assert before - free_bytes(path_of(embedded)) == CUT_BYTES
+        other.publish(message(1000))
+        assert taken(consumer).ack()
+
+
+def free_bytes(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA freelist_count").fetchone()[0]) * PAGE_BYTES
 
 
 @pytest.mark.parametrize("offset", [0, 8192], ids=["header", "tables"])
