@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from blindsight.errors import Unavailable
 from blindsight.workers.order import in_order
-from blindsight.workers.process import Died, Handed, Worker, dumps
+from blindsight.workers.process import Died, Handed, Worker
 
 Result = TypeVar("Result")
 
@@ -49,12 +49,11 @@ class _Place:
             task.future.set_exception(error)
 
     def _result(self, task: _Task) -> Any:
-        request = dumps((task.function, task.arguments))
         self.look()
         for _ in range(2):
             worker = self._worker = self._worker or self._start()
             try:
-                return worker.run(request)
+                return worker.run(task.function, task.arguments)
             except Died:
                 self._lose(worker)
         raise Unavailable("a worker process died twice over the same task", retry="later")

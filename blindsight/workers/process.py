@@ -84,7 +84,7 @@ def _work(
             connection.send_bytes(_outcome(connection.recv_bytes()))
 
 
-def dumps(value: object) -> memoryview:
+def _dumps(value: object) -> memoryview:
     """Pickles for another process; `bytes` of it would be one copy more."""
     return reduction.ForkingPickler.dumps(value)
 
@@ -94,14 +94,14 @@ def _outcome(request: bytes) -> memoryview:
     try:
         function, arguments = pickle.loads(request)  # noqa: S301 - of the process that started this one
         del request  # a result may need the memory
-        return dumps((True, function(*arguments)))
+        return _dumps((True, function(*arguments)))
     except BaseException as error:  # noqa: BLE001 - who waits for the task gets it
         error.add_note("in a worker process:\n" + traceback.format_exc())
         try:
-            return dumps((False, error))
+            return _dumps((False, error))
         except Exception:  # noqa: BLE001 - pickling fails in many ways
             unknown = RuntimeError(f"a {type(error).__name__} that cannot be sent from a worker")
-            return dumps((False, unknown))
+            return _dumps((False, unknown))
 
 
 class Died(Exception):
@@ -131,16 +131,18 @@ class Worker:
         finally:
             theirs.close()  # so that nobody holds this end when the process has died
 
-    def run(self, request: memoryview) -> Any:
-        """The result of a pickled function and its arguments; raises what it raises.
+    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """The result of `function(*arguments)` over there; raises what it raises.
 
         Raises:
             Died: when there is no answer.
         """
+        request = _dumps((function, arguments))
         try:
             self._connection.send_bytes(request)
+            del request  # the answer may need the memory
             answer = self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
+        except Exception as error:  # half a message, for whatever reason, is the end of it
             raise Died from error
         succeeded, value = pickle.loads(answer)  # noqa: S301 - of a process that this one started
         if not succeeded:
