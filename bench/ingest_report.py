@@ -31,7 +31,7 @@ def lines(document: Figures) -> Iterator[Line]:
     yield Line("processor time, bulk beside plain", "", f"{more:+.1%}", None)
     published = document["publish"]
     yield Line("publishing alone", "", f"{published['photos_per_second']:,.0f} photos/s", None)
-    kept = published["queue_bytes_per_photo"], plain["storage_bytes_per_photo"]
+    kept = published["queue_bytes_per_photo"], plain["turns"][0]["storage_bytes_per_photo"]
     sizes = " / ".join(f"{size / 1e3:.1f}" for size in (published["file_bytes_per_photo"], *kept))
     yield Line("a photo as file / in queue / in storage", "", f"{sizes} kB", None)
 
@@ -94,7 +94,7 @@ def _paths(document: Figures) -> Table:
         table.caption = (table.caption or "") + (
             f"workers: {count}: {rates} photos/s, ready after {cold['start_seconds']:.1f} s, "
             f"first {cold['cold_photos']} photos after {cold['cold_seconds']:.1f} s more, "
-            f"appends refused and placed anew: {one['conflicts']}; "
+            f"appends refused and placed anew: {sum(turn['conflicts'] for turn in one['turns'])}; "
         )
     return table
 
