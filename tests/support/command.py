@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import pty
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -104,11 +104,20 @@ class Terminal:
 
     def wait_for(self, text: str | None) -> str:
         """Reads until a text appears (None: until the command ends); returns everything so far."""
+        try:
+            return self._read_until(text)
+        except BaseException:  # the tests that follow have no use for it
+            self.process.kill()
+            self.process.wait()
+            os.close(self._own)
+            raise
+
+    def _read_until(self, text: str | None) -> str:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while text is None or text not in self._seen:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{text!r} did not appear in {self._seen!r}")
-            if not select.select([self._own], [], [], 0.1)[0]:
+            if not self._something_to_read():
                 continue
             try:
                 read = os.read(self._own, 65536)
@@ -120,6 +129,11 @@ class Terminal:
             if self._answers and self._answers[0][0] in self._seen:
                 os.write(self._own, self._answers.pop(0)[1].encode())
         return self._seen
+
+    def _something_to_read(self) -> bool:
+        with selectors.DefaultSelector() as selector:  # `select` takes no descriptors above 1,023
+            selector.register(self._own, selectors.EVENT_READ)
+            return bool(selector.select(0.1))
 
     def close(self) -> Shown:
         """Waits for the end."""

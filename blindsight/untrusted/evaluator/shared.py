@@ -55,9 +55,10 @@ class SharedMemory:
     """
 
     def __init__(self, size_bytes: int = 0) -> None:
-        self._file = os.memfd_create("blindsight")
+        # A Python file: one that nobody closes is closed when it is forgotten, with a ResourceWarning.
+        self._file = os.fdopen(os.memfd_create("blindsight"), "r+b", buffering=0)
         self._size = size_bytes
-        os.ftruncate(self._file, size_bytes)
+        self._file.truncate(size_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +76,9 @@ class SharedMemory:
     @property
     def ref(self) -> SharedRef:
         """What a worker needs to find it."""
-        path = f"/proc/{os.getpid()}/fd/{self._file}"
-        return SharedRef(path, os.fstat(self._file).st_ino, self._size)
+        descriptor = self._file.fileno()
+        path = f"/proc/{os.getpid()}/fd/{descriptor}"
+        return SharedRef(path, os.fstat(descriptor).st_ino, self._size)
 
     def append(self, data: bytes) -> None:
         """Adds bytes at the end."""
@@ -87,15 +89,13 @@ class SharedMemory:
         """Writes bytes at an offset."""
         view = memoryview(data)
         while view:
-            written = os.pwrite(self._file, view, offset)
+            written = os.pwrite(self._file.fileno(), view, offset)
             view, offset = view[written:], offset + written
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Copies bytes out."""
-        return os.pread(self._file, size_bytes, offset)
+        return os.pread(self._file.fileno(), size_bytes, offset)
 
     def close(self) -> None:
         """Gives it up; the memory is free once no worker maps it."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._file.close()

@@ -129,7 +129,7 @@ class Refresh:
                     raise DataLoss("storage sent less of a batch than it announced")
                 event.check(self._record)
                 count += 1
-                bundle = self._waiting.setdefault(event.key, _Bundle(event.key))
+                bundle = self._bundle(event.key)
                 bundle.begin(event)
                 header = event
             elif isinstance(event, bytes) and bundle is not None and len(event) <= bundle.missing_bytes:
@@ -140,6 +140,11 @@ class Refresh:
                 raise DataLoss("storage sent a log out of order")
         if count != self._log.batches or (bundle is not None and bundle.missing_bytes):
             raise DataLoss(f"storage sent {count} batches, want {self._log.batches}")
+
+    def _bundle(self, key: SegmentKey) -> _Bundle:
+        if key not in self._waiting:
+            self._waiting[key] = _Bundle(key)
+        return self._waiting[key]
 
     def _start(self) -> None:
         if self._base is not None:
