@@ -19,6 +19,8 @@ from blindsight.errors import BlindsightError, CutOff, Draining, InvalidArgument
 REQUEST_ID_KEY = "x-request-id"
 # One to 64 ASCII letters, digits and dashes: what a log takes over from strangers.
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+# When a caller leaves, gRPC tells first that no more requests come, and this much later, at most, why.
+_WHY_SECONDS = 0.01
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
@@ -76,7 +78,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_QUIET):
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
-        read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
+        read = _Reader(handler.request_deserializer)
         call = _Call(self, method, valid_id(given) or new_id(), read)
         if handler.response_streaming:
             kind = (
@@ -105,26 +107,35 @@ def valid_id(given: str | bytes) -> str:
     return given if isinstance(given, str) and _ID.fullmatch(given) else ""
 
 
-def _reader(deserialize: Callable[[bytes], Any], *, streaming: bool) -> Callable[[Any], Any]:
-    """Parses requests here: gRPC would answer an unreadable one with UNKNOWN and no reason."""
+class _Reader:
+    """Parses requests here: gRPC would answer an unreadable one with UNKNOWN and no reason.
 
-    def parse(data: bytes) -> Any:
+    Attributes:
+        ended: whether a stream of them came to its end.
+    """
+
+    def __init__(self, deserialize: Callable[[bytes], Any]) -> None:
+        self.ended = False
+        self._deserialize = deserialize
+
+    def __call__(self, request: bytes | AsyncIterator[bytes]) -> Any:
+        """A message, or a stream of them."""
+        return self._parse(request) if isinstance(request, bytes) else self._parse_all(request)
+
+    def _parse(self, data: bytes) -> Any:
         try:
-            return deserialize(data)
+            return self._deserialize(data)
         except DecodeError as error:
             raise InvalidArgument(f"{len(data)} bytes that are no message of this rpc") from error
 
-    async def parse_all(parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async def _parse_all(self, parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for data in parts:
-            yield parse(data)
-
-    return parse_all if streaming else parse
+            yield self._parse(data)
+        self.ended = True
 
 
 class _Call:
-    def __init__(
-        self, calls: RequestInterceptor, method: str, request_id: str, read: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, calls: RequestInterceptor, method: str, request_id: str, read: _Reader) -> None:
         self._calls = calls
         self._task: asyncio.Task[Any] | None = None
         self._cut = False
@@ -160,6 +171,15 @@ class _Call:
         why = {"reason": reason} if reason else {}
         logs.get().info("rpc", method=self._method, code=code.name, seconds=round(seconds, 6), **why)
 
+    async def _refuse(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if self._read.ended:
+            try:
+                await asyncio.sleep(_WHY_SECONDS)
+            except asyncio.CancelledError:
+                await self._cancelled(context)
+                raise
+        await self._fail(error, context)
+
     async def _fail(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if isinstance(error, BlindsightError):
             answer, reason = status.to_status(error), error.reason
@@ -192,7 +212,7 @@ class _Call:
                 await self._cancelled(context)
                 raise
             except Exception as error:
-                await self._fail(error, context)
+                await self._refuse(error, context)
                 raise
             self._end(grpc.StatusCode.OK)
             return response
@@ -218,7 +238,7 @@ class _Call:
                 self._end(grpc.StatusCode.CANCELLED)
                 raise
             except Exception as error:
-                await self._fail(error, context)
+                await self._refuse(error, context)
                 raise
             self._end(grpc.StatusCode.OK)
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from blindsight import metrics
-from blindsight.errors import Unavailable
+from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.interceptors import REQUEST_ID_KEY, RequestInterceptor
 from blindsight.status import from_rpc_error, never_began
 
@@ -27,6 +27,8 @@ class Endless(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         if details.method.endswith("Unary"):
             return grpc.unary_unary_rpc_method_handler(self._unary, bytes, bytes)
+        if details.method.endswith("Upload"):
+            return grpc.stream_stream_rpc_method_handler(self._upload, bytes, bytes)
         return grpc.unary_stream_rpc_method_handler(self._stream, bytes, bytes)
 
     async def _unary(self, kind: bytes, _: object) -> bytes:
@@ -42,6 +44,11 @@ class Endless(grpc.GenericRpcHandler):
         while kind == b"sends":
             yield bytes(1 << 20)  # nobody reads: gRPC stops taking more
         await asyncio.Event().wait()
+
+    async def _upload(self, requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield request
+        raise InvalidArgument("the upload ended before all had come")
 
 
 @pytest.fixture
@@ -91,6 +98,31 @@ async def test_a_call_that_is_left_is_counted_and_logged_once(
         await asyncio.sleep(0.05)  # were it counted again, it would be about now
     assert handled(method) == {"CANCELLED": before + 1}
     assert [(line["event"], line["code"]) for line in lines] == [("rpc", "CANCELLED")]
+
+
+async def test_an_upload_that_is_left_is_not_taken_for_one_that_is_too_short(
+    channel: grpc.aio.Channel,
+) -> None:
+    async def and_no_more() -> AsyncIterator[bytes]:
+        yield b"a request"
+        await asyncio.Event().wait()
+
+    before = handled("Upload")
+    for _ in range(50):  # what gRPC tells first is chance
+        call = channel.stream_stream("/test.Endless/Upload")(and_no_more())
+        await anext(aiter(call))
+        call.cancel()
+    async with asyncio.timeout(20):
+        while sum(handled("Upload").values()) < sum(before.values()) + 50:
+            await asyncio.sleep(0.01)
+    assert handled("Upload") == before | {"CANCELLED": before.get("CANCELLED", 0) + 50}
+
+
+async def test_an_upload_that_is_too_short_is_refused(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match="before all had come") as caught:
+        async for _ in channel.stream_stream("/test.Endless/Upload")(iter([b"a request"])):
+            pass
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_call_that_its_caller_did_not_cancel_ends_with_a_reason(channel: grpc.aio.Channel) -> None:
