@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,12 +11,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from blindsight import logs, metrics, status
+from blindsight import logs, metrics, request_ids, status
 from blindsight.errors import BlindsightError, CutOff, Draining, InvalidArgument, Unavailable
 
-REQUEST_ID_KEY = "x-request-id"
-# One to 64 ASCII letters, digits and dashes: what a log takes over from strangers.
-_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 # When a caller leaves, gRPC tells first that no more requests come, and this much later, at most, why.
 _WHY_SECONDS = 0.01
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
@@ -77,9 +72,9 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.startswith(_QUIET):
             return handler
-        given = dict(handler_call_details.invocation_metadata or ()).get(REQUEST_ID_KEY, "")
+        given = dict(handler_call_details.invocation_metadata or ()).get(request_ids.KEY, "")
         read = _Reader(handler.request_deserializer)
-        call = _Call(self, method, valid_id(given) or new_id(), read)
+        call = _Call(self, method, request_ids.valid(given) or request_ids.new(), read)
         if handler.response_streaming:
             kind = (
                 grpc.stream_stream_rpc_method_handler
@@ -95,16 +90,6 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             )
             wrapped = call.unary(handler.stream_unary or handler.unary_unary)
         return kind(wrapped, None, handler.response_serializer)
-
-
-def new_id() -> str:
-    """A request id for a call that has none."""
-    return uuid.uuid4().hex
-
-
-def valid_id(given: str | bytes) -> str:
-    """A caller's request id as it goes into logs; "" for one that is not short and plain."""
-    return given if isinstance(given, str) and _ID.fullmatch(given) else ""
 
 
 class _Reader:
@@ -148,7 +133,7 @@ class _Call:
     def _begin(self) -> None:
         self._started = time.perf_counter()
         metrics.RPC_IN_FLIGHT.labels(*self._labels).inc()
-        logs.request_id.set(self._request_id)
+        request_ids.current.set(self._request_id)
 
     def _admit(self) -> None:
         self._calls.begin(self)
@@ -164,7 +149,7 @@ class _Call:
         self._calls.end(self)
         seconds = time.perf_counter() - self._started
         # A stream that its caller left may be closed by another task than the one that it began in.
-        logs.request_id.set(self._request_id)
+        request_ids.current.set(self._request_id)
         metrics.RPC_IN_FLIGHT.labels(*self._labels).dec()
         metrics.RPC_HANDLED.labels(*self._labels, code.name).inc()
         metrics.RPC_SECONDS.labels(*self._labels).observe(seconds)

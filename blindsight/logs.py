@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextvars import ContextVar
 from typing import Any, TextIO
 
 import structlog
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
+from blindsight import request_ids
 
 
 def configure(service: str, *, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
@@ -21,7 +20,7 @@ def configure(service: str, *, level: str = "INFO", stream: TextIO = sys.stderr)
 
     def add_origin(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event["service"] = service
-        current = request_id.get()
+        current = request_ids.current.get()
         if current:
             event["request_id"] = current
         return event

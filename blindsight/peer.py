@@ -10,10 +10,9 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
-from blindsight import logs
+from blindsight import request_ids
 from blindsight.connections import KEEPALIVE_SECONDS, client_options
 from blindsight.errors import BlindsightError, CutOff, Draining, Unavailable
-from blindsight.interceptors import REQUEST_ID_KEY
 from blindsight.patience import PATIENCE_SECONDS, Patience
 from blindsight.status import from_rpc_error, is_lost
 
@@ -124,5 +123,5 @@ def open_call(call: Call) -> Iterator[Call]:
 
 def metadata() -> tuple[tuple[str, str], ...]:
     """Carries the request id on, where there is one."""
-    current = logs.request_id.get()
-    return ((REQUEST_ID_KEY, current),) if current else ()
+    current = request_ids.current.get()
+    return ((request_ids.KEY, current),) if current else ()

@@ -13,9 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 
-from blindsight import logs
+from blindsight import request_ids
 from blindsight.errors import BlindsightError, InvalidArgument
-from blindsight.interceptors import REQUEST_ID_KEY, new_id, valid_id
 from blindsight.patience import Patience
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
@@ -39,15 +38,15 @@ def request_id(name: str | None = None) -> Iterator[str]:
     Raises:
         InvalidArgument: for any other name.
     """
-    if name is not None and not valid_id(name):
+    if name is not None and not request_ids.valid(name):
         raise InvalidArgument(
             f"request id of {len(name)} characters, want 1 to 64 letters, digits and dashes"
         )
-    token = logs.request_id.set(name or logs.request_id.get() or new_id())
+    token = request_ids.current.set(name or request_ids.current.get() or request_ids.new())
     try:
-        yield logs.request_id.get()
+        yield request_ids.current.get()
     finally:
-        logs.request_id.reset(token)
+        request_ids.current.reset(token)
 
 
 class _Details(NamedTuple):
@@ -70,7 +69,7 @@ class _Named(
     """Gives every call its request id."""
 
     def _name(self, continuation: Any, details: Any, request: Any) -> Any:
-        named = (*(details.metadata or ()), (REQUEST_ID_KEY, logs.request_id.get() or new_id()))
+        named = (*(details.metadata or ()), (request_ids.KEY, request_ids.current.get() or request_ids.new()))
         given = (details.credentials, details.wait_for_ready, details.compression)
         return continuation(_Details(details.method, details.timeout, named, *given), request)
 

@@ -11,9 +11,9 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from blindsight import errors, status
+from blindsight import errors, request_ids, status
 from blindsight.errors import BlindsightError
-from blindsight.interceptors import REQUEST_ID_KEY, RequestInterceptor
+from blindsight.interceptors import RequestInterceptor
 
 CLASSES = {name: one for name, one in vars(errors).items() if inspect.isclass(one)}
 RETRIED = {"Unavailable", "Conflict"}
@@ -53,7 +53,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
 
 async def failure(channel: grpc.aio.Channel, method: str, name: str) -> grpc.aio.AioRpcError:
     """How a call fails; a stream fails after its first answer."""
-    path, metadata = f"/test.Raises/{method}", ((REQUEST_ID_KEY, "id-of-this-call"),)
+    path, metadata = f"/test.Raises/{method}", ((request_ids.KEY, "id-of-this-call"),)
     if method == "Stream":
         answers = channel.unary_stream(path)(name.encode(), metadata=metadata)
         assert await answers.read() == b"an answer"

@@ -16,9 +16,9 @@ from support.photos import small_photo
 from support.services import wait_until
 
 import blindsight
+from blindsight import request_ids
 from blindsight.client import Vault
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
-from blindsight.interceptors import REQUEST_ID_KEY, valid_id
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 
@@ -131,11 +131,11 @@ def test_a_hostile_request_id_is_replaced(services: BulkServices, given: str) ->
     seen = len(listings())
     with grpc.insecure_channel(services.address()) as channel:
         stub = keyholder_pb2_grpc.KeyholderServiceStub(channel)
-        stub.ListCollections(pb.ListCollectionsRequest(), metadata=((REQUEST_ID_KEY, given),), timeout=20)
+        stub.ListCollections(pb.ListCollectionsRequest(), metadata=((request_ids.KEY, given),), timeout=20)
     wait_until(lambda: len(listings()) > seen, what="a line")
     (line,) = listings()[seen:]
     assert re.fullmatch("[0-9a-f]{32}", line["request_id"])
-    assert valid_id(given) == ""
+    assert request_ids.valid(given) == ""
 
 
 def test_a_request_id_that_no_service_would_take_is_refused_by_the_client() -> None:

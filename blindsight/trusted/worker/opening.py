@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from blindsight import logs
+from blindsight import logs, request_ids
 from blindsight.errors import BlindsightError, DataLoss, NotFound, Unavailable
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.crypto.pool import Crypto
@@ -94,7 +94,7 @@ class Opening:
             logs.get().warning("message_refused", job=delivery.message.job_id.hex())
             await settle(lambda: delivery.reject(DataLoss.reason))
             return None
-        logs.request_id.set(photo.request_id)
+        request_ids.current.set(photo.request_id)
         opened = Opened(delivery, replace(photo, data=b""))
         try:
             opened = replace(opened, collection=await self._collection(photo))

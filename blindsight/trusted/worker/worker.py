@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from blindsight import logs, metrics
+from blindsight import logs, metrics, request_ids
 from blindsight.errors import Unavailable
 from blindsight.shutdown import Shutdown
 from blindsight.trusted.keyholder.jobs.records import ItemState
@@ -137,7 +137,7 @@ class Worker:
         """
         left = list(batch)
         # Of several jobs' messages the first one names the calls; the line at the end has them all.
-        logs.request_id.set(left[0].photo.request_id)
+        request_ids.current.set(left[0].photo.request_id)
         self._storing_now += 1
         try:
             left = await self._without_stopped(batch)

@@ -10,8 +10,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight import errors, status, streams
-from blindsight.interceptors import REQUEST_ID_KEY
+from blindsight import errors, request_ids, status, streams
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 
@@ -368,7 +367,7 @@ class Ingests:
     def __call__(self, requests, context):
         parts = list(requests)[1:]
         self.came.append(parts)
-        self.names.append(dict(context.invocation_metadata())[REQUEST_ID_KEY])
+        self.names.append(dict(context.invocation_metadata())[request_ids.KEY])
         return self._answers.pop(0)(context)
 
 

@@ -10,12 +10,12 @@ import grpc.aio
 import pytest
 from structlog.testing import capture_logs
 
-from blindsight import metrics
+from blindsight import metrics, request_ids
 from blindsight.errors import InvalidArgument, Unavailable
-from blindsight.interceptors import REQUEST_ID_KEY, RequestInterceptor
+from blindsight.interceptors import RequestInterceptor
 from blindsight.status import from_rpc_error, never_began
 
-METADATA = ((REQUEST_ID_KEY, "id-of-this-call"),)
+METADATA = ((request_ids.KEY, "id-of-this-call"),)
 
 
 class Endless(grpc.GenericRpcHandler):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from blindsight import logs
+from blindsight import logs, request_ids
 from blindsight.errors import (
     BlindsightError,
     Draining,
@@ -172,7 +172,7 @@ class Imports:
             photo.id,
             photo.name,
             photo.data,
-            logs.request_id.get(),
+            request_ids.current.get(),
         )
         outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
         return _Taken(outcome, sealed_name, self._envelopes.seal(queued))
