@@ -22,6 +22,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
+# Tests wait for servers a third of their time.
+TEST_PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
 CONTRACTS := $(shell find protos -type d -o -name '*.proto' 2>/dev/null)
 UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal \
 	--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
@@ -65,7 +67,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@tools/test-servers tests/servers.list
-	@$(BIN)/python -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	@$(BIN)/python -m pytest tests --numprocesses=$(TEST_PROCESSES) --dist=loadfile
 
 # Minutes; what cannot run here is said loudly, and is no failure.
 deploy-test: $(INSTALLED)
