@@ -22,7 +22,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
-# Tests wait for servers a third of their time.
+# Tests wait for servers a third of their time.  In the order of their folders, the short ones come last.
 TEST_PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
 CONTRACTS := $(shell find protos -type d -o -name '*.proto' 2>/dev/null)
 UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal \
@@ -67,7 +67,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@tools/test-servers tests/servers.list
-	@$(BIN)/python -m pytest tests --numprocesses=$(TEST_PROCESSES) --dist=loadfile
+	@$(BIN)/python -m pytest tests --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 # Minutes; what cannot run here is said loudly, and is no failure.
 deploy-test: $(INSTALLED)
