@@ -186,7 +186,7 @@ class _Submission:
     """
 
     def __init__(self, collection: str, request_id: str, sources: Iterable[Source]) -> None:
-        self._header = pb.ImportHeader(collection=collection, request_id=request_id)
+        self._header = pb.ImportHeader(collection=collection, request_id=request_id, says_end=True)
         self._sources = sources
         self._answered = threading.Event()
         self._first_number: int | None = None
@@ -217,6 +217,7 @@ class _Submission:
         self._answered.wait()
         if self._first_number is not None:  # else the keyholder has all of it, or does not answer
             yield from self._photos(self._first_number)
+            yield _together([])  # that was all: who breaks off does not come here
 
     def _photos(self, first_number: int) -> Iterator[pb.CreateImportRequest]:
         # Photos of an iterator do not wait for others, which may be long in coming.

@@ -15,9 +15,10 @@ from blindsight.streams import MAX_PHOTO_BYTES, digest
 DATA = jpeg("coffee")
 
 
-def header(collection="photos", request_id=None):
+def header(collection="photos", request_id=None, *, says_end=False):
     request_id = os.urandom(8).hex() if request_id is None else request_id
-    return pb.CreateImportRequest(header=pb.ImportHeader(collection=collection, request_id=request_id))
+    about = pb.ImportHeader(collection=collection, request_id=request_id, says_end=says_end)
+    return pb.CreateImportRequest(header=about)
 
 
 SIZE = len(DATA)
@@ -125,6 +126,27 @@ def test_photos_come_in_one_message_and_one_that_is_refused_fails_alone(stub):
     together = files(file(data=DATA), file(1, size=1 << 60, data=DATA), file(2, data=DATA))
     answers = list(stub.CreateImport(iter([header(), together, files(), file(3, data=DATA)]), timeout=20))
     assert (answers[-1].job.received, answers[-1].job.failed) == (4, 1)
+
+
+def test_an_import_receives_until_its_caller_says_the_end(stub):
+    first = header(says_end=True)
+    with pytest.raises(grpc.RpcError, match="it broke off, want a message of no files at its end"):
+        list(stub.CreateImport(iter([first, file(data=DATA)]), timeout=20))
+    (broken_off,) = (
+        one
+        for one in stub.ListImports(pb.ListImportsRequest()).imports
+        if one.request_id == first.header.request_id
+    )
+    assert (broken_off.received, broken_off.state) == (1, pb.IMPORT_STATE_RECEIVING)
+    rest = [first, file(1, data=DATA), files()]
+    last = list(stub.CreateImport(iter(rest), timeout=20))[-1].job
+    assert (last.import_id, last.received) == (broken_off.import_id, 2)
+    assert last.state == pb.IMPORT_STATE_RUNNING
+
+
+def test_an_older_caller_ends_an_import_by_ending_its_stream(stub):
+    last = list(stub.CreateImport(iter([header(), file(data=DATA)]), timeout=20))[-1].job
+    assert (last.received, last.state) == (1, pb.IMPORT_STATE_RUNNING)
 
 
 @pytest.mark.parametrize("about", [{"name": "x" * 1025}, {"item_id": "two\nlines"}, {"item_id": "x" * 513}])

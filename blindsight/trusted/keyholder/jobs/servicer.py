@@ -45,7 +45,8 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgument("the stream does not begin with a header, want one")
         header = first.header
-        async for job in self._imports.take(header.collection, header.request_id, wire.photos(requests)):
+        photos = wire.photos(requests, says_end=header.says_end)
+        async for job in self._imports.take(header.collection, header.request_id, photos):
             yield pb.CreateImportResponse(job=await self._named(job))
 
     async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:

@@ -88,8 +88,13 @@ def page_token(token: str) -> int | None:
     return int(token) if token else None
 
 
-async def photos(requests: AsyncIterator[pb.CreateImportRequest]) -> AsyncIterator[list[Photo]]:
+async def photos(
+    requests: AsyncIterator[pb.CreateImportRequest], *, says_end: bool
+) -> AsyncIterator[list[Photo]]:
     """Photos of an import's stream, those of a message together, each as soon as it is whole.
+
+    Args:
+        says_end: whether a message of no files comes last: the stream of a caller who breaks off just ends.
 
     Raises:
         InvalidArgument: when something does not come whole, or numbers do not ascend.
@@ -100,6 +105,8 @@ async def photos(requests: AsyncIterator[pb.CreateImportRequest]) -> AsyncIterat
         if part not in ("file", "files"):
             raise InvalidArgument(f"import stream: {part or 'nothing'}, want a file")
         files = request.files.files if part == "files" else [request.file]
+        if not files and says_end:
+            return
         for before, file in zip((last, *(one.number for one in files)), files, strict=False):
             if file.number <= before:
                 raise InvalidArgument(
@@ -110,6 +117,8 @@ async def photos(requests: AsyncIterator[pb.CreateImportRequest]) -> AsyncIterat
             yield [await _photo(file, None) for file in files]
         else:
             yield [await _photo(request.file, requests)]
+    if says_end:
+        raise InvalidArgument("import stream: it broke off, want a message of no files at its end")
 
 
 async def _photo(file: pb.ImportFile, rest: AsyncIterator[pb.CreateImportRequest] | None) -> Photo:
