@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psutil
 
-# Of glibc's <malloc.h>; what is larger than the first is the kernel's affair, and glibc takes no larger one.
-_M_MMAP_THRESHOLD, _MAPPED_BYTES = -3, 32 << 20
-_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 64 << 20
+from blindsight.streams import MAX_MESSAGE_BYTES
+
+# Of glibc's <malloc.h>.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Of a control group: the limit's name under version 2, and under version 1.
 _LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
 
@@ -21,16 +22,41 @@ def _family() -> Iterator[psutil.Process]:
     yield from service.children()
 
 
-def keep_freed_memory() -> None:
-    """Asks the C library to keep up to 64 MiB of what this process frees for what it allocates next.
+def keep_freed_memory(*, up_to_bytes: int, blocks_bytes: int) -> None:
+    """Asks the C library to keep some of what this process frees for what it allocates next.
 
-    What is as large as a photo else goes back to the kernel at once, which clears every page of the next: a
-    fifth of the time that it takes to describe a photo, a tenth of what storage needs for one.
+    What is as large as a message or a photo else goes back to the kernel at once, which clears every page of
+    the next: half of the system time of an evaluator that answers searches, a fifth of the time that it takes
+    to describe a photo, a tenth of what storage needs for one.
+
+    To be called once, when a process starts, by what knows how large the things are that come and go in it.
+
+    Args:
+        up_to_bytes: so much is kept at most.
+        blocks_bytes: what is larger is the kernel's affair, when it is allocated and when it is freed; glibc
+            takes 32 MiB at most.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries than glibc have none
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, blocks_bytes)
+        mallopt(_M_TRIM_THRESHOLD, up_to_bytes)
+
+
+def keep_photos() -> None:
+    """Keeps memory of a process in which photos come and go: storage, workers, whatever describes photos.
+
+    A photo and its pixels are some megabytes, and one is there several times over.
+    """
+    keep_freed_memory(up_to_bytes=64 << 20, blocks_bytes=32 << 20)
+
+
+def keep_messages() -> None:
+    """Keeps memory of a process through which messages pass, the work being done by others.
+
+    Messages are a megabyte, and none is over 4 MiB.  Larger things are not kept: they come once in a while,
+    and such a process lives long.
+    """
+    keep_freed_memory(up_to_bytes=32 << 20, blocks_bytes=2 * MAX_MESSAGE_BYTES)
 
 
 def memory_bytes() -> int:

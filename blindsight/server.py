@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import ipaddress
 import json
 import socket
@@ -20,13 +19,9 @@ from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.health import LIVENESS, READINESS
 from blindsight.interceptors import RequestInterceptor
 from blindsight.shutdown import Shutdown
-from blindsight.streams import MAX_MESSAGE_BYTES
 
 # For what was refused, or watches the health, to get its answer before connections are closed.
 _LAST_WORDS_SECONDS = 0.2
-# Of `mallopt`, in glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 << 20
 
 
 def check_bind(address: str, *, insecure: bool) -> None:
@@ -55,18 +50,6 @@ def _require_free(address: str) -> None:
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     socket.create_server((host.strip("[]"), int(port)), family=family).close()
-
-
-def _keep_freed_memory() -> None:
-    """Lets this process keep some of the memory that it frees, for the next message.
-
-    Messages of a megabyte come and go.  The C library would return the memory of each to the kernel and
-    ask for it again, zeroed page by page: half of the system time of an evaluator that answers searches.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc's; others keep their default
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_MMAP_THRESHOLD, 2 * MAX_MESSAGE_BYTES)
 
 
 class Service:
@@ -132,7 +115,6 @@ class Service:
 
     async def run(self, address: str, shutdown: Shutdown, *, insecure: bool = False) -> None:
         """Serves until a shutdown begins, then drains; prints one JSON line when calls are taken."""
-        _keep_freed_memory()
         bound = await self.start(address, insecure=insecure)
         print(json.dumps({"event": "listening", "address": bound}), flush=True)
         logs.get().info("listening", address=bound)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc.aio
 
-from blindsight import logs, metrics, workers
+from blindsight import logs, metrics, processes, workers
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.server import Service, check_bind
 from blindsight.shutdown import Shutdown
@@ -30,6 +30,7 @@ from blindsight.trusted.queues import open_queue
 def main() -> int:
     """Serves until told to stop; a failure to start is one line."""
     workers.end_on_sigterm()
+    processes.keep_messages()
     try:
         settings = KeyholderSettings.from_environment()
         if settings.die_with_parent:

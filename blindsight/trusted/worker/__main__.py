@@ -33,7 +33,7 @@ from blindsight.trusted.worker.worker import Worker
 def main() -> int:
     """Works until told to stop; a failure to start is one line."""
     workers.end_on_sigterm()
-    processes.keep_freed_memory()
+    processes.keep_photos()
     try:
         settings = WorkerSettings.from_environment()
         if settings.die_with_parent:

@@ -12,7 +12,7 @@ async def _serve() -> None:
     # Workers import this module too; they need none of this.
     from functools import partial
 
-    from blindsight import logs, metrics, workers
+    from blindsight import logs, metrics, processes, workers
     from blindsight.server import Service, check_bind
     from blindsight.shutdown import Shutdown
     from blindsight.untrusted.evaluator import servicer
@@ -21,6 +21,7 @@ async def _serve() -> None:
     from blindsight.untrusted.evaluator.settings import EvaluatorSettings
 
     workers.end_on_sigterm()
+    processes.keep_messages()
     settings = EvaluatorSettings.from_environment()
     logs.configure("evaluator", level=settings.log_level)
     if settings.die_with_parent:

@@ -49,7 +49,7 @@ def _measure(store: Store) -> None:
 def main() -> int:
     """Returns the exit code: 0 after a drained stop, 1 with one line when it could not start."""
     workers.end_on_sigterm()
-    processes.keep_freed_memory()
+    processes.keep_photos()
     try:
         settings = StorageSettings.from_environment()
         if settings.die_with_parent:

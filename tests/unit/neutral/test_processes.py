@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.services import MODULES, variables
 
 from blindsight import processes
 
@@ -49,7 +50,7 @@ FAULTS = f"""
 import resource, sys
 from blindsight import processes
 if sys.argv[1] == "keep":
-    processes.keep_freed_memory()
+    processes.keep_photos()
 def work():
     return [bytearray(b"x") * {ARRAY_BYTES} for _ in range({ARRAYS})]
 work()
@@ -70,6 +71,62 @@ def test_memory_that_a_process_keeps_need_not_be_had_from_the_kernel_again() -> 
     pages = ARRAYS * ARRAY_BYTES // resource.getpagesize()
     assert faults("give back") > CYCLES * pages / 2
     assert faults("keep") < pages / 2
+
+
+THRESHOLDS = """
+import ctypes, importlib, sys
+from blindsight import errors, server
+
+class Mallinfo(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Mallinfo
+libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+
+def mapped(size):
+    before = libc.mallinfo2().hblks
+    block = libc.malloc(size)
+    after = libc.mallinfo2().hblks
+    libc.free(block)
+    return after > before
+
+def kept(size):
+    for block in [libc.malloc(1 << 20) for _ in range(size >> 20)]:
+        libc.free(block)
+    return libc.mallinfo2().keepcost >= size
+
+async def probe(*given, **named):
+    blocks = max(size for size in range(1, 65) if not mapped((size << 20) - 4096))
+    print(blocks, max(size for size in range(1, 129) if kept(size << 20)))
+    raise errors.Unavailable("it was looked at")
+
+server.Service.start = probe
+sys.exit(importlib.import_module(sys.argv[1]).main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("service", "settings", "blocks_mib", "kept_mib"),
+    [("storage", {}, 32, 64), ("evaluator", {"storage_address": "127.0.0.1:1", "workers": "1"}, 8, 32)],
+)
+def test_a_service_that_serves_keeps_as_much_memory_as_it_asked_for(
+    tmp_path: Path, service: str, settings: dict[str, str], blocks_mib: int, kept_mib: int
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", THRESHOLDS, f"{MODULES[service]}.__main__"],
+        env=variables(service, {"data": str(tmp_path), **settings}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "it was looked at" in ended.stderr
+    blocks, kept = map(int, ended.stdout.split())
+    assert blocks == blocks_mib
+    # What the service holds beside lies on top of it, or what it has freed below.
+    assert kept_mib - 4 <= kept <= kept_mib
 
 
 @pytest.mark.parametrize(

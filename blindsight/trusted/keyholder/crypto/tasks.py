@@ -44,7 +44,7 @@ def worker_arguments(keys: KeySet) -> tuple[bytes, dict[str, bytes]]:
 
 def start_worker(key_id: bytes, secret_keys: dict[str, bytes]) -> None:
     """Initializer of a worker."""
-    processes.keep_freed_memory()
+    processes.keep_photos()
     for name, secret_key in secret_keys.items():
         _keys[name] = (key_id, secret_key)
 
