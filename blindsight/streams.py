@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from blindsight.errors import InvalidArgument, ResourceExhausted
+from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
 
 # Measured on loopback between two Python processes: larger gains nothing, smaller costs messages.
 CHUNK_BYTES = 1 << 20
@@ -101,6 +102,17 @@ class Receiver:
             raise InvalidArgument(f"{self._what}: {self._received} bytes came, want {self._size}")
         self._parts.append(chunk)
 
+    def take(self, message: Any) -> None:
+        """Takes the next message, which must be a chunk; see `announced`.
+
+        Raises:
+            InvalidArgument: when it is something else, and as `add`.
+        """
+        part = message.WhichOneof("part")
+        if part != "chunk":
+            raise InvalidArgument(f"{self._what}: {part or 'an empty message'} came, want a chunk of it")
+        self.add(message.chunk)
+
     def finish(self) -> bytes:
         """The whole.
 
@@ -115,14 +127,49 @@ class Receiver:
         return data
 
 
-async def receive(source: AsyncIterator[bytes], receiver: Receiver) -> bytes:
-    """Feeds chunks into a receiver until it is complete; what follows stays in the source."""
-    while not receiver.complete:
-        try:
-            receiver.add(await anext(source))
-        except StopAsyncIteration:
-            break
+async def announced(messages: AsyncIterator[Any], receiver: Receiver) -> bytes:
+    """Takes what a header announced out of a stream: the chunks that follow it, and no message more.
+
+    Args:
+        messages: of an rpc whose messages have a oneof `part` with `chunk` in it, read up to the header.
+        receiver: of what the header says.
+
+    Raises:
+        InvalidArgument: when something else comes among the chunks, or other bytes than were announced.
+    """
+    while not receiver.complete and (message := await anext(messages, None)) is not None:
+        receiver.take(message)
     return receiver.finish()
+
+
+def announced_sync(messages: Iterator[Any], receiver: Receiver) -> bytes:
+    """As `announced`, of a stream that is read in a thread."""
+    while not receiver.complete and (message := next(messages, None)) is not None:
+        receiver.take(message)
+    return receiver.finish()
+
+
+@contextmanager
+def answer_of(service: str) -> Iterator[None]:
+    """Around the reading of a service's answer: what is wrong in it is no fault of whoever asked for it.
+
+    Raises:
+        DataLoss: in place of InvalidArgument and ResourceExhausted.
+    """
+    try:
+        yield
+    except (InvalidArgument, ResourceExhausted) as error:
+        raise DataLoss(f"the answer of {service}: {error.message}") from error
+
+
+def require_end(message: Any) -> None:
+    """Refuses a message after the last one of a stream; None is its end.
+
+    Raises:
+        DataLoss: for anything else.
+    """
+    if message is not None:
+        raise DataLoss(f"an answer goes on with {message.WhichOneof('part')}, want its end")
 
 
 async def until(stopping: asyncio.Event, source: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:

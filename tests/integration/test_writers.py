@@ -149,7 +149,7 @@ async def test_a_batch_over_several_segments_is_one_append_and_each_row_is_where
     assert slots.sequence == opened.slots.sequence == len(slots.segments) == 3
     assert {region for region, _ in slots.segments} == set(Region)
     numbers = {one.handle: number for number, one in enumerate(items)}
-    blocks = await writer.storage.read_segments(opened.record.collection_id, list(slots.segments))
+    blocks = await writer.storage.read_segments(opened.record.collection_id, slots, slots.segments)
     rows = opened.linear().rows(vectors)
     for key, segment in slots.segments.items():
         assert (opened.slots.segments[key].handles == segment.handles).all()

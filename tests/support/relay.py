@@ -1,8 +1,8 @@
-"""A server between a client and a gRPC server: passes every call on, and keeps its messages as they are."""
+"""A server between a client and a gRPC server: passes every call on, keeps its messages, changes answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -13,6 +13,10 @@ _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 _AT_ONCE = 16
 
 
+# Makes the answers of a method out of those that the server gave.
+Change = Callable[[str, Iterable[bytes]], Iterable[bytes]]
+
+
 @dataclass
 class Call:
     """One call.
@@ -20,7 +24,7 @@ class Call:
     Attributes:
         method: /SERVICE/METHOD.
         metadata: what came with the request.
-        asked, answered: messages of either direction, in their order.
+        asked, answered: messages of either direction, in their order, as their sender sent them.
     """
 
     method: str
@@ -42,10 +46,12 @@ class Relay(grpc.GenericRpcHandler):
 
     Attributes:
         calls: that were made so far, in the order in which they began.
+        change: of answers; as they are, unless a test sets another.
     """
 
     def __init__(self, server: str) -> None:
         self.calls: list[Call] = []
+        self.change: Change = lambda _, answers: answers
         self._channel = grpc.insecure_channel(server, _OPTIONS)
         self._server = grpc.server(futures.ThreadPoolExecutor(_AT_ONCE), options=_OPTIONS)
         self._server.add_generic_rpc_handlers((self,))
@@ -71,7 +77,9 @@ class Relay(grpc.GenericRpcHandler):
             answers = self._channel.stream_stream(method)(_kept(requests, call.asked), metadata=sent)
             context.add_callback(answers.cancel)
             try:
-                yield from _kept(answers, call.answered)
+                # Some clients wait for these before they go on to ask.
+                context.send_initial_metadata(answers.initial_metadata())
+                yield from self.change(method, _kept(answers, call.answered))
             except grpc.RpcError as error:
                 context.set_trailing_metadata(error.trailing_metadata())
                 context.abort(error.code(), error.details())

@@ -86,7 +86,9 @@ def header(**changes):
     planes.CopyFrom(GEOMETRY)
     for name, value in changes.items():
         setattr(planes, name, value)
-    return pb.ReadPlanesResponse(header=pb.PlanesHeader(planes=planes, size_bytes=9))
+    return pb.ReadPlanesResponse(
+        header=pb.PlanesHeader(planes=planes, size_bytes=LAYOUT.size_bytes(CKKS_4096))
+    )
 
 
 def messages(piece):

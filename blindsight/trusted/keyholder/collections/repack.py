@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindsight.columns import Floats, Region
+from blindsight.streams import answer_of
 from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
 from blindsight.trusted.keyholder.collections.writer import Writer
 from blindsight.trusted.keyholder.crypto.pool import Crypto
@@ -75,14 +76,16 @@ class Repack:
         """Decrypts the live rows of a group."""
         rows = [np.zeros((0, collection.layout.main.dimension))]
         handles: list[bytes] = []
-        live_sources = [key for key in group.sources if collection.slots.segments[key].live.any()]
+        slots = collection.slots
+        live_sources = [key for key in group.sources if slots.segments[key].live.any()]
         if not live_sources:
             return rows[0], handles
-        blocks = await self._storage.read_segments(collection.record.collection_id, live_sources)
+        blocks = await self._storage.read_segments(collection.record.collection_id, slots, live_sources)
         for key in live_sources:
-            segment = collection.slots.segments[key]
+            segment = slots.segments[key]
             layout = collection.layout.of(key[0])
-            decrypted = await self._crypto.decrypt_rows(collection.parameters, layout, blocks[key])
+            with answer_of("storage"):
+                decrypted = await self._crypto.decrypt_rows(collection.parameters, layout, blocks[key])
             rows.append(decrypted[: segment.fill][segment.live])
             packed = segment.handles[segment.live].tobytes()
             handles += [packed[at : at + HANDLE_BYTES] for at in range(0, len(packed), HANDLE_BYTES)]

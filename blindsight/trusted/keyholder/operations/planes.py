@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import numpy as np
 
-from blindsight.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted
+from blindsight.errors import DataLoss, InvalidArgument, NotFound
 from blindsight.parameters import ParameterSet
 from blindsight.planes import Integers, PlaneLayout
+from blindsight.streams import answer_of
 from blindsight.trusted.keyholder import embedders
 from blindsight.trusted.keyholder.collections.vault import OpenCollection
 from blindsight.trusted.keyholder.crypto.pool import Crypto
@@ -38,7 +39,7 @@ class Planes:
             DataLoss: when storage's planes are not those of a photo.
         """
         parameters, item = await self._find(collection, item_id)
-        with _lost_when_refused():
+        with answer_of("storage"):
             image = await self._decrypted(collection, parameters, item.handle)
         return collection.open_metadata(item), image
 
@@ -49,7 +50,7 @@ class Planes:
             As `read`.
         """
         parameters, item = await self._find(collection, item_id)
-        with _lost_when_refused():
+        with answer_of("storage"):
             return await self._storage.plane_layout(collection.record.collection_id, item.handle, parameters)
 
     async def _find(self, collection: OpenCollection, item_id: str) -> tuple[ParameterSet, StoredItem]:
@@ -90,12 +91,3 @@ async def _pieces(parts: AsyncGenerator[PlaneLayout | bytes, None]) -> AsyncIter
         if isinstance(part, PlaneLayout):
             raise DataLoss("storage sent planes with two layouts")
         yield part
-
-
-@contextmanager
-def _lost_when_refused() -> Iterator[None]:
-    """What would be a caller's mistake elsewhere is storage's here."""
-    try:
-        yield
-    except (InvalidArgument, ResourceExhausted) as error:
-        raise DataLoss(f"planes from storage: {error.message}") from error

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from blindsight import streams
 from blindsight.columns import Region
 from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.errors import DataLoss, NotFound
+from blindsight.errors import Conflict, DataLoss, NotFound
 from blindsight.parameters import ParameterSet
 from blindsight.patience import PATIENCE_SECONDS
-from blindsight.peer import Peer, metadata
+from blindsight.peer import Peer, metadata, open_call
 from blindsight.planes import PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.trusted.keyholder.peers import calls
@@ -192,35 +192,52 @@ class StorageClient:
         return answer.sequence, answer.epoch
 
     async def read_segments(
-        self, collection_id: bytes, segments: Sequence[SegmentKey]
+        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentKey]
     ) -> dict[SegmentKey, list[bytes]]:
-        """The blocks of some segments' batches, in the order in which they were appended."""
-        return await self._peer.call(lambda: self._read_segments(collection_id, segments))
+        """The blocks of some segments' batches, in the order in which they were appended.
+
+        Args:
+            slots: says which batches these segments have.
+
+        Raises:
+            Conflict: when the collection was written to since the slots were read.
+            DataLoss: when not all that the slots say comes, or something else.
+        """
+        return await self._peer.call(lambda: self._read_segments(collection_id, slots, keys))
 
     async def _read_segments(
-        self, collection_id: bytes, segments: Sequence[SegmentKey]
+        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentKey]
     ) -> dict[SegmentKey, list[bytes]]:
         request = storage_pb2.ReadBatchesRequest(
-            collection_id=collection_id, only_segments=map(_segment, segments)
+            collection_id=collection_id, only_segments=map(_segment, keys)
         )
-        blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in segments}
-        key: SegmentKey | None = None
-        receiver: streams.Receiver | None = None
-        async for response in self._stub.ReadBatches(request, metadata=metadata()):
-            part = response.WhichOneof("part")
-            if part == "batch":
-                header = response.batch
-                key = (Region(header.segment.region), header.segment.index)
+        blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in keys}
+        filled = dict.fromkeys(keys, 0)
+        with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
+            log = _part(await anext(messages, None), "log")
+            if log.sequence != slots.sequence:
+                raise Conflict("the collection was written to while its segments were read; try again")
+            for _ in range(log.batches):
+                header = _part(await anext(messages, None), "batch")
+                key = _key(header.segment)
+                if header.first_slot != filled.get(key):
+                    raise DataLoss("storage sent a batch that does not follow the one before it")
+                filled[key] += header.count
                 receiver = streams.Receiver(
                     header.block_size_bytes,
                     header.block_sha256,
                     limit_bytes=_MAX_BLOCK_BYTES,
-                    what="a batch from storage",
+                    what="a batch",
                 )
-            elif part == "chunk" and receiver is not None and key is not None:
-                receiver.add(response.chunk)
-                if receiver.complete:
-                    blocks[key].append(receiver.finish())
+                blocks[key].append(await streams.announced(messages, receiver))
+            streams.require_end(await anext(messages, None))
+        for key in keys:
+            segment = slots.segments[key]
+            if (len(blocks[key]), filled[key]) != (segment.batches, segment.fill):
+                raise DataLoss(
+                    f"storage sent {len(blocks[key])} batches of {filled[key]} slots of a segment, "
+                    f"want {segment.batches} of {segment.fill}"
+                )
         return blocks
 
     async def read_slots(self, collection_id: bytes) -> SlotMap:
@@ -269,18 +286,14 @@ class StorageClient:
 
     async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
-        receiver: streams.Receiver | None = None
-        async for response in self._stub.ReadOriginal(request, metadata=metadata()):
-            if response.WhichOneof("part") == "header":
-                header = response.header
-                receiver = streams.Receiver(
-                    header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
-                )
-            elif receiver is not None:
-                receiver.add(response.chunk)
-        if receiver is None:
-            raise DataLoss("storage sent no original")
-        return receiver.finish()
+        with _opened(self._stub.ReadOriginal(request, metadata=metadata())) as messages:
+            header = _part(await anext(messages, None), "header")
+            receiver = streams.Receiver(
+                header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
+            )
+            original = await streams.announced(messages, receiver)
+            streams.require_end(await anext(messages, None))
+        return original
 
     async def read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
         """Sealed keypoints of items by handle; those that are not there or have none are left out.
@@ -293,19 +306,15 @@ class StorageClient:
     async def _read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
         request = storage_pb2.ReadAttachmentsRequest(collection_id=collection_id, handles=handles)
         found: dict[bytes, bytes] = {}
-        handle, receiver = b"", None
-        async for response in self._stub.ReadAttachments(request, metadata=metadata()):
-            if response.WhichOneof("part") == "header":
-                handle, header = response.header.handle, response.header
-                if handle not in handles or handle in found:
+        with _opened(self._stub.ReadAttachments(request, metadata=metadata())) as messages:
+            async for message in messages:
+                header = _part(message, "header")
+                if header.handle not in handles or header.handle in found:
                     raise DataLoss("storage sent keypoints of an item that was not asked for")
                 receiver = streams.Receiver(
                     header.size_bytes, header.sha256, limit_bytes=_MAX_KEYPOINTS_BYTES, what="keypoints"
                 )
-            elif receiver is not None:
-                receiver.add(response.chunk)
-                if receiver.complete:
-                    found[handle] = receiver.finish()
+                found[header.handle] = await streams.announced(messages, receiver)
         return found
 
     async def read_planes(
@@ -315,7 +324,7 @@ class StorageClient:
 
         Raises:
             NotFound: when the item has none.
-            InvalidArgument: when storage's answer is no layout, or not the pieces of it.
+            DataLoss: when storage's answer is no layout, or not the pieces of it.
         """
         came = 0
         async for trying in self._peer.attempts():
@@ -333,23 +342,24 @@ class StorageClient:
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
     ) -> AsyncGenerator[PlaneLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
-        limits: Iterator[int] = iter(())
-        receiver: streams.Receiver | None = None
-        async for response in self._stub.ReadPlanes(request, metadata=metadata()):
-            part = response.WhichOneof("part")
-            if part == "header":
-                layout = _plane_layout(response.header.planes, parameters)
-                limits = (layout.piece_bytes(parameters, count) for count in layout.pieces)
-                yield layout
-            elif part == "piece":
-                piece, limit = response.piece, next(limits, 0)
-                receiver = streams.Receiver(
-                    piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
+        with _opened(self._stub.ReadPlanes(request, metadata=metadata())) as messages:
+            header = _part(await anext(messages, None), "header")
+            layout = _plane_layout(header.planes, parameters)
+            if header.size_bytes != layout.size_bytes(parameters):
+                raise DataLoss(
+                    f"storage has planes of {header.size_bytes} bytes, want {layout.size_bytes(parameters)}"
                 )
-            elif receiver is not None:
-                receiver.add(response.chunk)
-                if receiver.complete:
-                    yield receiver.finish()
+            yield layout
+            for count in layout.pieces:
+                piece = _part(await anext(messages, None), "piece")
+                wanted = layout.piece_bytes(parameters, count)
+                if piece.size_bytes != wanted:
+                    raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
+                receiver = streams.Receiver(
+                    piece.size_bytes, piece.sha256, limit_bytes=wanted, what="a piece of planes"
+                )
+                yield await streams.announced(messages, receiver)
+            streams.require_end(await anext(messages, None))
 
     async def plane_layout(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
@@ -358,7 +368,7 @@ class StorageClient:
 
         Raises:
             NotFound: when the item has none.
-            InvalidArgument: when storage's answer is no layout.
+            DataLoss: when storage's answer is no layout.
         """
         async with aclosing(self.read_planes(collection_id, handle, parameters)) as parts:
             layout = await anext(parts, None)
@@ -389,6 +399,32 @@ class StorageClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._peer.close()
+
+
+@contextmanager
+def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
+    """The messages of a stream, which ends with the block; what is wrong in them is storage's fault."""
+    with streams.answer_of("storage"), open_call(call):
+        yield aiter(call)
+
+
+def _part(message: Any, wanted: str) -> Any:
+    """What a message holds, if it is what is wanted here; None is the end of a stream.
+
+    Raises:
+        DataLoss: when it is something else.
+    """
+    got = "the end" if message is None else message.WhichOneof("part")
+    if got != wanted:
+        raise DataLoss(f"storage sent {got or 'an empty message'} where {wanted} is wanted")
+    return getattr(message, wanted)
+
+
+def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
+    try:
+        return Region(segment.region), segment.index
+    except ValueError:
+        raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from None
 
 
 def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> storage_pb2.BatchHeader:

@@ -10,7 +10,7 @@ import numpy as np
 
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
-from blindsight.streams import MAX_PHOTO_BYTES, Receiver, chunks, digest, receive
+from blindsight.streams import MAX_PHOTO_BYTES, Receiver, announced, chunks, digest
 from blindsight.trusted.keyholder.imaging.borders import Border
 from blindsight.trusted.keyholder.imaging.filters import Operation
 from blindsight.trusted.keyholder.imaging.finishing import Kind, Picture
@@ -164,16 +164,9 @@ async def _file(requests: AsyncIterator[Any]) -> bytes:
     message = await anext(requests, None)
     if message is None or message.WhichOneof("part") != "file":
         raise InvalidArgument("the stream lacks a picture, want its file")
-    announced = message.file
-    receiver = Receiver(announced.size_bytes, announced.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a picture")
-    return await receive(_chunks(requests), receiver)
-
-
-async def _chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    async for request in requests:
-        if request.WhichOneof("part") != "chunk":
-            raise InvalidArgument("the stream holds something else than a picture's chunks after its header")
-        yield request.chunk
+    file = message.file
+    receiver = Receiver(file.size_bytes, file.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a picture")
+    return await announced(requests, receiver)
 
 
 def progress(made: Progress) -> pb.ImagingProgress:

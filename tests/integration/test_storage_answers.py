@@ -1,0 +1,198 @@
+"""Answers of a real storage that lose something on their way to the keyholder: nothing is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from support.relay import Relay
+from support.services import Process
+
+from blindsight.errors import DataLoss
+from blindsight.rpc.storage.v1 import storage_pb2 as pb
+from blindsight.trusted.keyholder.collections.repack import Repack
+from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
+from blindsight.trusted.keyholder.collections.writer import Writer
+from blindsight.trusted.keyholder.crypto.pool import Crypto
+from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
+from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+
+DIMENSION, BATCHES, BATCH_ITEMS = 16, 3, 2
+# Two chunks, and not one more byte.
+ORIGINAL = b"an original" + bytes(2 << 20)
+KEYPOINTS = b"some keypoints"
+VECTORS = np.random.default_rng(5).normal(size=(BATCHES * BATCH_ITEMS, DIMENSION))
+
+Change = Callable[[list[bytes]], list[bytes]]
+
+
+@dataclass
+class Answered:
+    """A collection, and a storage whose answers can be changed on their way."""
+
+    relay: Relay
+    storage: StorageClient
+    vault: Vault
+    writer: Writer
+    crypto: Crypto
+    collection: OpenCollection
+
+    def change(self, method: str, change: Change) -> None:
+        def changed(called: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+            return change(list(answers)) if called.endswith(f"/{method}") else answers
+
+        self.relay.change = changed
+
+    async def rows(self) -> np.ndarray:
+        """Vectors as storage has them, in the order of their items."""
+        slots = await self.storage.read_slots(self.key)
+        blocks = await self.storage.read_segments(self.key, slots, slots.segments)
+        rows = {}
+        for key, segment in slots.segments.items():
+            layout = self.collection.layout.of(key[0])
+            found = await self.crypto.decrypt_rows(self.collection.parameters, layout, blocks[key])
+            rows |= zip(map(bytes, segment.handles), found, strict=False)
+        return np.stack([rows[self.collection.handle(str(number))] for number in range(len(VECTORS))])
+
+    @property
+    def key(self) -> bytes:
+        return self.collection.record.collection_id
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("storage")
+    process = Process("storage", {"data": str(folder / "data")}, folder / "log")
+    process.start()
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def key_set() -> keys.KeySet:
+    return keys.create()
+
+
+@pytest.fixture(scope="module")
+def crypto(key_set: keys.KeySet) -> Iterator[Crypto]:
+    made = Crypto(key_set, 1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def answered(
+    service: Process, key_set: keys.KeySet, crypto: Crypto, request: pytest.FixtureRequest
+) -> AsyncIterator[Answered]:
+    """Several batches in the tail, which a repack moves because one item of them is deleted."""
+    with Relay(service.address) as relay:
+        storage = StorageClient(relay.address)
+        vault = Vault(key_set, storage, EvaluatorClient(service.address))
+        writer = Writer(vault, storage, crypto)
+        collection = await vault.create(
+            request.node.name,
+            scheme="ckks",
+            parameter_set="",
+            embedder="none",
+            dimension=DIMENSION,
+            metric=None,
+            expected_size=1000,
+            max_norm=1.0,
+        )
+        made = Answered(relay, storage, vault, writer, crypto, collection)
+        for batch in range(BATCHES):
+            numbers = range(batch * BATCH_ITEMS, (batch + 1) * BATCH_ITEMS)
+            await writer.append_new(collection, VECTORS[numbers], [item(collection, n) for n in numbers])
+        gone = item(collection, len(VECTORS))
+        await writer.append_new(collection, VECTORS[:1], [gone])
+        await storage.delete_items(made.key, [gone.handle])
+        await vault.refresh(collection)
+        yield made
+        await storage.close()
+
+
+def item(collection: OpenCollection, number: int) -> NewItem:
+    handle = collection.handle(str(number))
+    return NewItem(
+        handle,
+        collection.seal_metadata(handle, ItemMetadata(str(number))),
+        collection.seal_original(handle, ORIGINAL),
+        sealed_keypoints=collection.seal_keypoints(handle, KEYPOINTS),
+    )
+
+
+def altered(message: bytes) -> bytes:
+    """A chunk of which the last byte is another."""
+    return message[:-1] + bytes([message[-1] ^ 1])
+
+
+def without_a_batch(answers: list[bytes]) -> list[bytes]:
+    """The last batch is left out with all of its chunks."""
+    starts = [
+        place
+        for place, answer in enumerate(answers)
+        if pb.ReadBatchesResponse.FromString(answer).WhichOneof("part") == "batch"
+    ]
+    return answers[: starts[-1]]
+
+
+CUTS: dict[str, Change] = {
+    "all": lambda answers: answers[:0],
+    "after the header": lambda answers: answers[:1],
+    "in a batch": lambda answers: answers[:2],
+    "after a batch": without_a_batch,
+    "before the end": lambda answers: answers[:-1],
+    "doubled": lambda answers: answers + answers[1:],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_a_repack_makes_nothing_of_segments_that_do_not_come_whole(
+    answered: Answered, cut: str
+) -> None:
+    before = answered.collection.slots
+    answered.change("ReadBatches", CUTS[cut])
+    with pytest.raises(DataLoss):
+        async for _ in Repack(answered.vault, answered.storage, answered.crypto, answered.writer).run(
+            answered.collection
+        ):
+            pass
+    answered.change("none", list)
+    assert (await answered.storage.read_slots(answered.key)).sequence == before.sequence
+    wanted = answered.collection.linear().rows(VECTORS)
+    np.testing.assert_allclose(await answered.rows(), wanted, atol=1e-4)
+    async for _ in Repack(answered.vault, answered.storage, answered.crypto, answered.writer).run(
+        answered.collection
+    ):
+        pass
+    assert (await answered.storage.read_slots(answered.key)).sequence > before.sequence
+    np.testing.assert_allclose(await answered.rows(), wanted, atol=1e-4)
+
+
+async def test_an_answer_that_ends_among_the_bytes_of_keypoints_does_not_say_that_there_are_none(
+    answered: Answered,
+) -> None:
+    handles = [answered.collection.handle(str(number)) for number in range(2)]
+    assert set(await answered.storage.read_keypoints(answered.key, handles)) == set(handles)
+    answered.change("ReadAttachments", lambda answers: answers[:-1])
+    with pytest.raises(DataLoss):
+        await answered.storage.read_keypoints(answered.key, handles)
+
+
+async def test_bytes_that_storage_did_not_get_are_its_loss_and_nobodys_mistake(answered: Answered) -> None:
+    handle = answered.collection.handle("0")
+    asked: dict[str, Callable[[], object]] = {
+        "ReadBatches": answered.rows,
+        "ReadOriginal": lambda: answered.storage.read_original(answered.key, handle),
+        "ReadAttachments": lambda: answered.storage.read_keypoints(answered.key, [handle]),
+    }
+    for method, ask in asked.items():
+        for change in (lambda answers: [*answers[:-1], altered(answers[-1])], lambda answers: answers[:-1]):
+            answered.change(method, change)
+            with pytest.raises(DataLoss):
+                await ask()
+        answered.change("none", list)
+        await ask()
