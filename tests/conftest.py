@@ -1,11 +1,18 @@
 """What every test shares."""
 
 import os
+import signal
 
 from hypothesis import settings
 
 # Before gRPC is imported: what its core says of servers that tests kill is no news.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+# A program that is started inherits signals that are ignored, as nohup, background jobs and CI runners leave
+# them, and gets back those that are caught: Ctrl-C, with which tests end what they started, must reach it.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 # The same examples on every run, and no deadline: a busy machine is not a fault in the code.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None, print_blob=True)
