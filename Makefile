@@ -63,7 +63,7 @@ stubs: $(INSTALLED)
 	@$(BIN)/python hatch_build.py
 
 demo: $(INSTALLED)
-	@$(BIN)/python -m blindsight.demo
+	@$(BIN)/python -m demo
 
 test: $(INSTALLED)
 	@tools/test-servers tests/servers.list

@@ -25,8 +25,8 @@ from lightphe import LightPHE
 
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.keys import SECRET_MAGIC, read_numbers
-from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
+from blindsight.trusted.additive import AdditiveKey
+from services.evaluator.computing.additive import AdditiveEvaluator
 
 RESULTS = Path(__file__).parent / "results"
 VALUE_BITS = 8

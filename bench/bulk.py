@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
 from services import Services, stop, tree_cpu_seconds
 
 _CATCHES, _QUIET_SECONDS = 5, 60.0
@@ -101,7 +102,7 @@ def _started(services: Services, core: int) -> Iterator[subprocess.Popen[bytes]]
     environment = {f"BLINDSIGHT_WORKER_{name.upper()}": str(value) for name, value in settings.items()}
     with _log(services).open("ab") as log:
         process = subprocess.Popen(
-            ["taskset", "--cpu-list", str(core), sys.executable, "-m", "blindsight.trusted.worker"],
+            ["taskset", "--cpu-list", str(core), sys.executable, "-P", "-m", "services.worker"],
             env=os.environ | environment | {"BLINDSIGHT_WORKER_DIE_WITH_PARENT": "true"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

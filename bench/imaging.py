@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 from baselines import paillier_planes
 from PIL import Image
-from services import own_cores, running
 from skimage import data
 from telling import Telling, phase, tell
 
 import blindsight
 from blindsight.client import ImagingProgress, Vault
-from blindsight.trusted.keyholder.processing.engines import SCHEMES
+from services import own_cores, running
+from services.keyholder.imaging.engines import SCHEMES
 
 RESULTS = Path(__file__).parent / "results"
 LARGE = 1005, 642  # width, height

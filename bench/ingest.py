@@ -26,11 +26,11 @@ import jpegs
 import machine
 import psutil
 import steps
-from services import Services, own_cores, running
 from telling import Telling, phase, tell
 
 import blindsight
 from blindsight.client import Collection, Import, ImportInfo, IngestProgress, Vault
+from services import Services, own_cores, running
 
 RESULTS = Path(__file__).parent / "results"
 # In turns: how fast a shared machine is just then meets both alike.

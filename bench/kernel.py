@@ -25,14 +25,14 @@ import machine
 import numba
 import numpy as np
 
-from blindsight.columns import Region, collection_layout
+from blindsight.ciphertext.residues import Residues
+from blindsight.packing.columns import Region, collection_layout
 from blindsight.parameters import CKKS_4096 as PARAMETERS
-from blindsight.residues import Residues
-from blindsight.untrusted.evaluator.computing.kernel import Kernel
-from blindsight.untrusted.evaluator.computing.tiles import checksum
-from blindsight.untrusted.evaluator.geometry import CollectionRecord, Geometry
-from blindsight.untrusted.evaluator.segments import SegmentHeader, SegmentKey, map_segment, write_segment
-from blindsight.workers import cores
+from blindsight.runtime.processpool import cores
+from services.evaluator.computing.kernel import Kernel
+from services.evaluator.computing.tiles import checksum
+from services.evaluator.geometry import CollectionRecord, Geometry
+from services.evaluator.segments import SegmentHeader, SegmentKey, map_segment, write_segment
 
 RESULTS = Path(__file__).parent / "results"
 QUERIES = (1, 4, 16)

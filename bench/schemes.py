@@ -16,10 +16,10 @@ from typing import Any
 
 import machine
 import numpy as np
-import services
 import vectors
 
 import blindsight
+import services
 from blindsight.parameters import COLLECTION_SETS, PARAMETER_SETS
 
 K = 10

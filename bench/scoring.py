@@ -11,10 +11,10 @@ from typing import Any
 import machine
 import numpy as np
 
-from blindsight.residues import seeded_block
-from blindsight.trusted.keyholder.peers import EvaluatorClient, ScoreSummary, StorageClient
-from blindsight.trusted.keyholder.records import StoredCollection
-from blindsight.untrusted.evaluator.computing.prng import SEED_PREFIX
+from blindsight.ciphertext.residues import seeded_block
+from blindsight.trusted.clients import EvaluatorClient, ScoreSummary, StorageClient
+from blindsight.trusted.records import StoredCollection
+from services.evaluator.computing.prng import SEED_PREFIX
 
 _SECRET_SEED_BYTES = 64
 

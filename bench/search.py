@@ -26,11 +26,11 @@ import report
 import scoring
 import vectors
 from baselines import flat, tenseal_dot
-from services import HealthProbe, PeakMemory, Services, own_cores, running, wait_until
 from telling import Telling, phase, tell
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, SearchAnswer, Vault
+from services import HealthProbe, PeakMemory, Services, own_cores, running, wait_until
 
 RESULTS = Path(__file__).parent / "results"
 K = 10

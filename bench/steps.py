@@ -15,23 +15,23 @@ from typing import Any
 
 import numpy as np
 import psutil
-from services import Services, tree_cpu_seconds
 
-from blindsight import processes
-from blindsight.columns import Floats
-from blindsight.trusted.keyholder import embedders
-from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.collections.writer import Writer
-from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.imaging import images
-from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.keyholder.jobs.gathering import GROUP_PHOTOS
-from blindsight.trusted.keyholder.keyring import keyfile, passphrase
-from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
-from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
-from blindsight.trusted.queues import Consumer, Delivery, Queue, open_queue
-from blindsight.trusted.worker.settings import WorkerSettings
-from blindsight.trusted.worker.worker import TAKE_AT_ONCE
+from blindsight.packing.columns import Floats
+from blindsight.runtime import host as processes
+from blindsight.trusted import embedders
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging import images
+from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.keyring import keyfile, passphrase
+from blindsight.trusted.queue import Consumer, Delivery, Queue, open_queue
+from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.writer import Writer
+from services import Services, tree_cpu_seconds
+from services.keyholder.jobs.read_ahead import GROUP_PHOTOS
+from services.worker.settings import WorkerSettings
+from services.worker.worker import TAKE_AT_ONCE
 
 QUEUE = ("seal", "publish", "take", "open", "ack")
 WORK = ("read", "decode", "embed", "name and seal", "encrypt", "append")

@@ -7,9 +7,10 @@
     photos.ingest(["holiday/"])
     photos.search("query.jpg", k=5)
 
-This package is neutral ground: parameters, wire forms, layouts, errors and plumbing that hold no
-secret.  The zones are in the import path: `blindsight.trusted` may know keys and pixels,
-`blindsight.untrusted` never does, and the import contracts keep them apart.
+What runs is in `services`.  This package is what they share: mathematics, wire forms, layouts, errors and
+plumbing that hold no secret, and `blindsight.trusted`, which may know keys and pixels.  In an import line
+that name is the sign of the trusted zone: the untrusted services have no line with it, and import contracts
+keep it so.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from blindsight.connections import KEEPALIVE_SECONDS
-from blindsight.patience import PATIENCE_SECONDS
+from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.channels import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from blindsight.client import Vault

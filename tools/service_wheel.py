@@ -12,13 +12,20 @@ import sys
 import zipfile
 from pathlib import Path
 
-_TRUSTED = ("trusted", "client", "cli", "demo", "rpc/keyholder")
+_TRUSTED = (
+    "blindsight/trusted",
+    "blindsight/client",
+    "blindsight/cli",
+    "blindsight/rpc/keyholder",
+    "services/keyholder",
+    "services/worker",
+)
 
-# What is left out of `blindsight/`; the worker runs what the keyholder runs.
+# The worker runs what the keyholder runs.
 LEFT_OUT = {
-    "keyholder": ("untrusted", "demo"),
-    "evaluator": (*_TRUSTED, "untrusted/storage"),
-    "storage": (*_TRUSTED, "untrusted/evaluator", "rpc/evaluator"),
+    "keyholder": ("services/evaluator", "services/storage"),
+    "evaluator": (*_TRUSTED, "services/storage"),
+    "storage": (*_TRUSTED, "services/evaluator", "blindsight/rpc/evaluator"),
 }
 
 
@@ -26,8 +33,8 @@ def belongs(service: str, name: str) -> bool:
     """Whether a file of the whole wheel is one of this service's."""
     left_out = LEFT_OUT[service]
     if name.endswith(".dist-info/entry_points.txt"):
-        return "cli" not in left_out  # it starts the command
-    return not name.startswith(tuple(f"blindsight/{folder}/" for folder in left_out))
+        return "blindsight/cli" not in left_out  # it starts the command
+    return not name.startswith(tuple(f"{folder}/" for folder in left_out))
 
 
 def prune(service: str, wheel: Path, folder: Path) -> Path:

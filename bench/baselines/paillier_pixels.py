@@ -19,8 +19,8 @@ from baselines.sample import Sample, answer, tell
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import AdditiveBlock
 from blindsight.additive.layout import plan
-from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
+from blindsight.trusted.additive import AdditiveKey
+from services.evaluator.computing.additive import AdditiveEvaluator
 
 PIXEL_BITS = 8
 SQUARE_BITS = 28  # of a sum of 4096 squares of 255

@@ -2,7 +2,8 @@
 
 `schemes` is the table of schemes and of what each can do; `layout` packs integers into messages;
 `keys` knows the group that a scheme computes in; `block` is the wire form.  Nothing here is secret:
-the secret halves are in `trusted.keyholder.additive`, the public ones in `untrusted.evaluator.additive`.
+the secret halves are in `blindsight.trusted.additive`, the public ones in
+`services.evaluator.computing.additive`.
 A scheme is one module in each of these two, a row in their tables and a row in `schemes`.
 """
 

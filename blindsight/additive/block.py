@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import MOST_RESULT_BITS, Layout, plan
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
-from blindsight.ciphertext import ADDITIVE_HEADER, ADDITIVE_MAGIC, ADDITIVE_VERSION, SECRET_MAGICS
+from blindsight.ciphertext.header import ADDITIVE_HEADER, ADDITIVE_MAGIC, ADDITIVE_VERSION, SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, SecretMaterialRefused
 
 MAGIC, VERSION, HEADER = ADDITIVE_MAGIC, ADDITIVE_VERSION, ADDITIVE_HEADER

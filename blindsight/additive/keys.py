@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme, key_bits
-from blindsight.ciphertext import ADDITIVE_SECRET_MAGIC, KEY_ID_BYTES, SECRET_MAGICS
+from blindsight.ciphertext.header import ADDITIVE_SECRET_MAGIC, KEY_ID_BYTES, SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, SecretMaterialRefused
 
 PUBLIC_MAGIC = b"BSAP"

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.ciphertext import SECRET_MAGICS
-from blindsight.columns import Layout
+from blindsight.ciphertext.header import SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, SecretMaterialRefused
+from blindsight.packing.columns import Layout
 from blindsight.parameters import AdditiveSet
 
 MAGIC = b"BSPQ"

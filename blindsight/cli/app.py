@@ -14,7 +14,6 @@ from typer.exceptions import TyperException
 
 from blindsight import __version__
 from blindsight.cli import (
-    backup,
     collections,
     combine,
     filtering,
@@ -22,16 +21,15 @@ from blindsight.cli import (
     items,
     jobs,
     keypoints,
-    keys,
     matching,
     output,
     schemes,
     status,
-    up,
     verify,
 )
 from blindsight.cli.compare import command as compare
 from blindsight.cli.diff import command as diff
+from blindsight.cli.local import backup, keys, up
 from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, InvalidArgument
 

@@ -13,13 +13,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 
-from blindsight import request_ids
 from blindsight.errors import BlindsightError, InvalidArgument
-from blindsight.patience import Patience
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
-from blindsight.status import from_rpc_error, is_lost, never_began
+from blindsight.runtime import request_ids
+from blindsight.runtime.backoff import Patience
+from blindsight.runtime.status import from_rpc_error, is_lost, never_began
 
 PEER = "the keyholder"
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from blindsight import streams
 from blindsight.client import calls, imports, inputs, uploads, verifying, wire
 from blindsight.client.calls import Connection
 from blindsight.client.imports import Import
@@ -29,8 +28,9 @@ from blindsight.client.models import (
 )
 from blindsight.client.verifying import VerifyInput
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.tiling import CHANNELS, MAX_PIXELS
+from blindsight.runtime import transfer as streams
 
 if TYPE_CHECKING:
     import numpy as np

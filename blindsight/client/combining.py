@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from blindsight import streams
 from blindsight.client import calls, inputs, wire
 from blindsight.client.calls import Connection
 from blindsight.client.models import Combination, CombineCallback
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime import transfer as streams
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from blindsight import streams
 from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
 from blindsight.client.models import (
@@ -29,6 +28,7 @@ from blindsight.client.models import (
 )
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
+from blindsight.runtime import transfer as streams
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from blindsight import streams
 from blindsight.client import calls, wire
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import Source
@@ -15,6 +14,7 @@ from blindsight.client.models import AwayCallback, FailedItem, ImportCallback, I
 from blindsight.errors import InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
+from blindsight.runtime import transfer as streams
 
 UNARY_SECONDS = 60.0
 # How long a keyholder may be away before whoever submits or watches gives up.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
-from blindsight.streams import MAX_PHOTO_BYTES
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,12 +10,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from blindsight import streams
 from blindsight.client import wire
 from blindsight.client.inputs import Source
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime import transfer as streams
 
 if TYPE_CHECKING:
     from blindsight.client.vectors import Matrix

@@ -37,15 +37,15 @@ from blindsight.client.models import (
     Verification,
 )
 from blindsight.client.verifying import VerifyInput
-from blindsight.connections import (
+from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.channels import (
     KEEPALIVE_SECONDS,
     LEAST_KEEPALIVE_SECONDS,
     MOST_KEEPALIVE_SECONDS,
     client_options,
 )
-from blindsight.errors import InvalidArgument, Unavailable
-from blindsight.patience import PATIENCE_SECONDS
-from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name

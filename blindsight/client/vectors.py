@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument, InvalidVector
-from blindsight.streams import CHUNK_BYTES
+from blindsight.runtime.transfer import CHUNK_BYTES
 
 Matrix = npt.NDArray[Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from blindsight import streams
 from blindsight.client.models import (
     CollectionInfo,
     Combination,
@@ -31,6 +30,7 @@ from blindsight.client.models import (
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imports_pb2
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime import transfer as streams
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from support.schemes import Pair
 
-from blindsight.columns import Layout
 from blindsight.errors import InvalidVector
+from blindsight.packing.columns import Layout
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.keyring import keys
 
 EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.scheme is Scheme.BFV]
 

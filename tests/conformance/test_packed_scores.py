@@ -9,13 +9,13 @@ import pytest
 from support.packed import PackedPair
 
 from blindsight.additive.query import check_weights, read_queries
-from blindsight.columns import Layout
 from blindsight.errors import InvalidArgument, InvalidCiphertext
+from blindsight.packing.columns import Layout
 from blindsight.parameters import PAILLIER_3072
-from blindsight.trusted.keyholder.additive import packed
-from blindsight.trusted.keyholder.similarity import METRICS, make
-from blindsight.trusted.keyholder.similarity.channels import UNIT, SquaredCosine
-from blindsight.trusted.keyholder.similarity.linear import Metric
+from blindsight.trusted.additive import packed
+from blindsight.trusted.similarity import METRICS, make
+from blindsight.trusted.similarity.channels import UNIT, SquaredCosine
+from blindsight.trusted.similarity.linear import Metric
 
 SLOTS = PAILLIER_3072.slots
 RNG = np.random.default_rng(11)

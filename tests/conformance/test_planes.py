@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from support.schemes import Pair
 
-from blindsight import residues
+from blindsight.ciphertext import residues
 from blindsight.errors import InvalidVector
+from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.planes import PlaneLayout
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.untrusted.evaluator.computing import prng
-from blindsight.untrusted.evaluator.computing.schemes import Side, prepare
+from blindsight.trusted.keyring import keys
+from services.evaluator.computing import prng
+from services.evaluator.computing.schemes import Side, prepare
 
 EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.scheme is Scheme.BFV]
 

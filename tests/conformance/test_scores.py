@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from support.schemes import Pair
 
-from blindsight.columns import Layout, widest_stride
+from blindsight.packing.columns import Layout, widest_stride
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, PARAMETER_SETS
-from blindsight.trusted.keyholder import schemes
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.similarity import METRICS, make
-from blindsight.trusted.keyholder.similarity.linear import MAX_ROW_NORM, Metric, refined
+from blindsight.trusted import schemes
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.similarity import METRICS, make
+from blindsight.trusted.similarity.linear import MAX_ROW_NORM, Metric, refined
 
 # Dimension and stride: constants, powers of two, odd ones, the widest, and more columns than add up at once.
 SHAPES = [

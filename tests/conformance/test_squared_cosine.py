@@ -8,11 +8,11 @@ from skimage import data
 from skimage.transform import resize
 from support.schemes import Pair
 
-from blindsight.columns import Layout, widest_stride
 from blindsight.errors import InvalidVector
+from blindsight.packing.columns import Layout, widest_stride
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.similarity.channels import UNIT, SquaredCosine
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.similarity.channels import UNIT, SquaredCosine
 
 SIDE = 64
 DIMENSION = 3 * SIDE * SIDE

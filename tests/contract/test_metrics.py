@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from blindsight import metrics
+from blindsight.runtime import metrics
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 KINDS = (MetricWrapperBase, metrics.Reading)

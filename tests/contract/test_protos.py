@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blindsight.status import REASONS
+from blindsight.runtime.status import REASONS
 
 PROTOS = Path(__file__).parents[2] / "protos"
 # An rpc and the lines of comment right above it.

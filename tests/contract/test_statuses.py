@@ -11,9 +11,10 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from blindsight import errors, request_ids, status
+from blindsight import errors
 from blindsight.errors import BlindsightError
-from blindsight.interceptors import RequestInterceptor
+from blindsight.runtime import request_ids, status
+from blindsight.runtime.interceptors import RequestInterceptor
 
 CLASSES = {name: one for name, one in vars(errors).items() if inspect.isclass(one)}
 RETRIED = {"Unavailable", "Conflict"}

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from blindsight.config import DRAIN_SECONDS
-from blindsight.shutdown import CLOSING_SECONDS
-from blindsight.trusted.keyholder.keyring import passphrase
-from blindsight.trusted.keyholder.settings import KeyholderSettings
-from blindsight.untrusted.evaluator.settings import EvaluatorSettings
-from blindsight.untrusted.storage.settings import StorageSettings
+from blindsight.runtime.settings import DRAIN_SECONDS
+from blindsight.runtime.shutdown import CLOSING_SECONDS
+from blindsight.trusted.keyring import passphrase
+from services.evaluator.settings import EvaluatorSettings
+from services.keyholder.settings import KeyholderSettings
+from services.storage.settings import StorageSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client.metrics import MetricWrapperBase
 from support.dashboards import DEPLOY, FILES, load, queries
 
-from blindsight import metrics
+from blindsight.runtime import metrics
 
 RULES = "\n".join(path.read_text() for path in (DEPLOY / "prometheus" / "rules").glob("*.yml"))
 RECORDED = set(re.findall(r"- record: (\S+)", RULES))

@@ -17,11 +17,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+OURS = {"blindsight", "services"}
 SERVICES = ("keyholder", "evaluator", "storage")
+TRUSTED = {
+    "blindsight/trusted",
+    "blindsight/client",
+    "blindsight/cli",
+    "blindsight/rpc/keyholder",
+    "services/keyholder",
+    "services/worker",
+}
 FOREIGN = {
-    "keyholder": {"untrusted", "demo"},
-    "evaluator": {"trusted", "client", "cli", "demo", "untrusted/storage", "rpc/keyholder"},
-    "storage": {"trusted", "client", "cli", "demo", "untrusted/evaluator", "rpc/keyholder", "rpc/evaluator"},
+    "keyholder": {"services/evaluator", "services/storage"},
+    "evaluator": {*TRUSTED, "services/storage"},
+    "storage": {*TRUSTED, "services/evaluator", "blindsight/rpc/evaluator"},
 }
 # Of the trusted zone and the command.
 UNKNOWN_TO_UNTRUSTED = {"pillow", "tenseal", "cryptography", "scikit-image", "typer", "rich", "pika"}
@@ -39,9 +48,11 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 sys.path.insert(0, site)
-zone = importlib.import_module(sys.argv[3])
-names = [one.name for one in pkgutil.walk_packages(zone.__path__, zone.__name__ + ".")]
-for name in [*names, "blindsight.health"]:
+import services
+
+services.__path__ = [f"{site}/services"]
+names = [one.name for one in pkgutil.walk_packages(services.__path__, "services.")]
+for name in [*names, "blindsight.runtime.health"]:
     assert importlib.import_module(name).__file__.startswith(site)
     print(name)
 """
@@ -57,7 +68,7 @@ def pinned(lock: str) -> dict[str, str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole wheel, built from a copy: a build writes the stubs anew."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("blindsight", "protos"):
+    for name in ("blindsight", "services", "protos"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -83,14 +94,9 @@ def part(wheel: Path, service: str, tmp_path: Path) -> Path:
 
 def test_a_service_s_wheel_holds_no_code_of_another_zone(part: Path, service: str) -> None:
     names = zipfile.ZipFile(part).namelist()
-    own = {
-        "keyholder": "trusted/keyholder",
-        "evaluator": "untrusted/evaluator",
-        "storage": "untrusted/storage",
-    }
-    assert f"blindsight/{own[service]}/__main__.py" in names
+    assert f"services/{service}/__main__.py" in names
     for folder in FOREIGN[service]:
-        assert not [name for name in names if name.startswith(f"blindsight/{folder}/")]
+        assert not [name for name in names if name.startswith(f"{folder}/")]
     command = [name for name in names if name.endswith("entry_points.txt")]
     assert bool(command) == (service == "keyholder")
 
@@ -108,15 +114,14 @@ def test_a_service_s_wheel_runs_with_what_its_lock_has(part: Path, service: str,
     missing = [
         module
         for module, owners in packages_distributions().items()
-        if module != "blindsight" and not locked & {re.sub(r"[-_.]+", "-", owner.lower()) for owner in owners}
+        if module not in OURS and not locked & {re.sub(r"[-_.]+", "-", owner.lower()) for owner in owners}
     ]
     assert {"pytest", "lightphe"} <= set(missing)
     zipfile.ZipFile(part).extractall(tmp_path / "site")
-    zone = "blindsight.trusted" if service == "keyholder" else "blindsight.untrusted"
-    command = [sys.executable, "-I", "-c", _IMPORT_ALL, tmp_path / "site", json.dumps(missing), zone]
+    command = [sys.executable, "-I", "-c", _IMPORT_ALL, tmp_path / "site", json.dumps(missing)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert {f"{zone}.{service}.__main__", "blindsight.health"} <= set(done.stdout.split())
+    assert {f"services.{service}.__main__", "blindsight.runtime.health"} <= set(done.stdout.split())
 
 
 def test_the_untrusted_locks_have_nothing_of_the_trusted_zone() -> None:
@@ -146,12 +151,13 @@ def test_each_image_runs_as_nobody_in_particular_and_serves_as_its_first_process
     assert "USER 10001:10001" in runtime
     results = DOCKERFILE.partition("# --- the results")[2]
     assert "USER" not in results
-    modules = dict(re.findall(r'AS (\w+)\n(?:.*\n)*?ENTRYPOINT \["python", "-m", "([\w.]+)"\]', results))
+    entry = r'AS (\w+)\n(?:.*\n)*?ENTRYPOINT \["python", "-P", "-m", "([\w.]+)"\]'
+    modules = dict(re.findall(entry, results))
     assert modules == {
-        "keyholder": "blindsight.trusted.keyholder",
-        "worker": "blindsight.trusted.worker",
-        "evaluator": "blindsight.untrusted.evaluator",
-        "storage": "blindsight.untrusted.storage",
+        "keyholder": "services.keyholder",
+        "worker": "services.worker",
+        "evaluator": "services.evaluator",
+        "storage": "services.storage",
     }
     assert results.count("HEALTHCHECK") == len(SERVICES)
 

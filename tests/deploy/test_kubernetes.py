@@ -11,9 +11,9 @@ import yaml
 from support import kustomize
 from support.kustomize import FOLDER, OVERLAYS, Manifest, containers, pod
 
-from blindsight.config import DRAIN_SECONDS
-from blindsight.health import LIVENESS, READINESS
-from blindsight.shutdown import CLOSING_SECONDS
+from blindsight.runtime.health import LIVENESS, READINESS
+from blindsight.runtime.settings import DRAIN_SECONDS
+from blindsight.runtime.shutdown import CLOSING_SECONDS
 
 TRUSTED, UNTRUSTED = "blindsight-trusted", "blindsight-untrusted"
 PORTS = {"keyholder": 7420, "evaluator": 7421, "storage": 7422, "rabbitmq": 5672}

@@ -170,7 +170,7 @@ def serving(address: str, home: Path) -> int:
                 with contextlib.suppress(OSError):
                     if (
                         folder.name.isdigit()
-                        and b"blindsight.untrusted.storage" in (folder / "cmdline").read_bytes()
+                        and b"services.storage" in (folder / "cmdline").read_bytes()
                         and f"{home}/storage" in environment_of(int(folder.name))
                     ):
                         return int(folder.name)

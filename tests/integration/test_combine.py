@@ -14,7 +14,7 @@ from support.services import Process, Services, wait_until
 import blindsight
 from blindsight.additive import SCHEMES, Operation
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
-from blindsight.trusted.keyholder.operations.combine import MAX_LIGHTPHE_VALUES, MAX_VALUES
+from services.keyholder.operations.combine import MAX_LIGHTPHE_VALUES, MAX_VALUES
 
 RNG = np.random.default_rng(11)
 SMALL = {"key_bits": 512, "insecure_small_keys": True}

@@ -22,11 +22,11 @@ from support.tap import Tap
 
 import blindsight
 from blindsight.client import Vault
-from blindsight.health import LIVENESS, READINESS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.streams import digest
+from blindsight.runtime.health import LIVENESS, READINESS
+from blindsight.runtime.transfer import digest
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -19,7 +19,7 @@ from blindsight.client import Collection, SearchAnswer, Vault
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
-from blindsight.streams import digest
+from blindsight.runtime.transfer import digest
 
 DIMENSION = 32
 MANY = range(0, 3000, 25)

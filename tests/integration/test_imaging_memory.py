@@ -17,15 +17,20 @@ from support.photos import encoded
 from support.services import Services, wait_until
 
 import blindsight
-from blindsight import metrics, processes
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
-from blindsight.trusted.keyholder.imaging.filters import Operation
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
-from blindsight.trusted.keyholder.processing import detecting, differing, filtering, matching, memory
-from blindsight.trusted.keyholder.processing.jobs import MOST_WAITING
-from blindsight.trusted.keyholder.service import Keyholder
-from blindsight.trusted.keyholder.settings import KeyholderSettings
+from blindsight.runtime import host as processes
+from blindsight.runtime import metrics
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.imaging.filters import Operation
+from blindsight.trusted.keyring import keys
+from services.keyholder.imaging import difference as differing
+from services.keyholder.imaging import filter as filtering
+from services.keyholder.imaging import keypoints as detecting
+from services.keyholder.imaging import match as matching
+from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging.facade import MOST_WAITING
+from services.keyholder.service import Keyholder
+from services.keyholder.settings import KeyholderSettings
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -8,11 +8,11 @@ from support.evaluator import Untrusted
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.imaging import matching
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.operations.matching import EncryptedMatching
-from blindsight.trusted.keyholder.peers import EvaluatorClient
+from blindsight.trusted.clients import EvaluatorClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging import matching
+from blindsight.trusted.keyring import keys
+from services.keyholder.operations.encrypted_matching import EncryptedMatching
 
 RNG = np.random.default_rng(23)
 
@@ -69,7 +69,7 @@ def test_encrypted_scores_find_the_two_nearest_of_brute_force(untrusted, crypto,
 
 
 def test_more_than_one_call_takes_are_compared_part_by_part(untrusted, crypto, monkeypatch):
-    monkeypatch.setattr("blindsight.trusted.keyholder.operations.matching.MAX_COMPARED_CIPHERTEXTS", 64)
+    monkeypatch.setattr("services.keyholder.operations.encrypted_matching.MAX_COMPARED_CIPHERTEXTS", 64)
     queries, gallery = descriptors(260), descriptors(300)
     found, account = nearest(untrusted, crypto, "ckks-4096", queries, gallery)
     wanted = matching.Nearest.from_scores(queries @ gallery.T)

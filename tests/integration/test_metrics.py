@@ -20,7 +20,6 @@ from support.metrics import counts, free_ports, samples, scrape, value
 from support.photos import encoded, photo
 from support.services import Process, Services, wait_until
 
-from blindsight import metrics, status
 from blindsight.client import Collection, Vault
 from blindsight.errors import InvalidArgument, InvalidVector, NotFound
 from blindsight.parameters import COLLECTION_SETS, PAILLIER_3072, PARAMETER_SETS, Parameters, Scheme
@@ -28,7 +27,8 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.trusted.keyholder.embedders import EMBEDDERS
+from blindsight.runtime import metrics, status
+from blindsight.trusted.embedders import EMBEDDERS
 
 DIMENSION = 16
 GALLERY = np.random.default_rng(21).normal(size=(60, DIMENSION)).astype(np.float32)

@@ -14,7 +14,7 @@ import blindsight
 from blindsight.client import StoredPhoto
 from blindsight.errors import InvalidArgument, KeyFileError
 from blindsight.parameters import PAILLIER_3072
-from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring import keyfile, keys, passphrase
 
 RNG = np.random.default_rng(5)
 SLOTS = PAILLIER_3072.slots

@@ -12,9 +12,9 @@ from support.services import Services
 
 import blindsight
 from blindsight.errors import DataLoss, InvalidArgument, NotFound
+from blindsight.packing.tiling import Tiling
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.tiling import Tiling
-from blindsight.untrusted.storage.stores.sqlite import FILE_NAME
+from services.storage.stores.sqlite import FILE_NAME
 
 
 @pytest.fixture(scope="module", params=PARAMETER_SETS.values(), ids=lambda parameters: parameters.name)

@@ -13,8 +13,8 @@ from support.photos import encoded
 
 import blindsight
 from blindsight.errors import InvalidArgument, InvalidImage
-from blindsight.streams import MAX_MESSAGE_BYTES
-from blindsight.trusted.keyholder.imaging import keypoints
+from blindsight.runtime.transfer import MAX_MESSAGE_BYTES
+from blindsight.trusted.imaging import keypoints
 
 PHOTOS = (
     "astronaut",

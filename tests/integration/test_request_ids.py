@@ -16,11 +16,11 @@ from support.photos import small_photo
 from support.services import wait_until
 
 import blindsight
-from blindsight import request_ids
 from blindsight.client import Vault
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
+from blindsight.runtime import request_ids
 
 SERVICES = ("keyholder", "evaluator", "storage", "worker")
 CANARY = "canary-of-somebody"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.services import failed_start
 
-from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring import keyfile, keys, passphrase
 
 NOBODY = "127.0.0.1:1"
 

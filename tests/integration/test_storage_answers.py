@@ -12,13 +12,13 @@ from support.services import Process
 
 from blindsight.errors import DataLoss
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.trusted.keyholder.collections.repack import Repack
-from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.collections.writer import Writer
-from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
-from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.vault.repack import Repack
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.writer import Writer
 
 DIMENSION, BATCHES, BATCH_ITEMS = 16, 3, 2
 # Two chunks, and not one more byte.

@@ -30,7 +30,7 @@ from support.storage import (
 )
 
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.untrusted.storage.records import Append, AppendHeader, BatchRecord, Region, SegmentId
+from services.storage.records import Append, AppendHeader, BatchRecord, Region, SegmentId
 
 ROUNDS = 20
 ITEMS = 100

@@ -40,11 +40,11 @@ from support.storage import (
 )
 
 from blindsight import __version__
-from blindsight.ciphertext import Form, parse_header
+from blindsight.ciphertext.header import Form, parse_header
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.untrusted.storage.records import Append, Planes, Region, SegmentId
-from blindsight.untrusted.storage.stores.sqlite import FILE_NAME
-from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION
+from services.storage.records import Append, Planes, Region, SegmentId
+from services.storage.stores.sqlite import FILE_NAME
+from services.storage.stores.sqlite.connections import SCHEMA_VERSION
 
 COLLECTION = collection()
 Start = Callable[..., Process]
@@ -166,12 +166,12 @@ def test_status_tells_version_counts_and_sizes(client: Client) -> None:
 
 
 def test_the_process_loads_nothing_that_could_read_a_picture_or_a_key(start: Start, tmp_path: Path) -> None:
-    code = "import sys, blindsight.untrusted.storage.__main__; print(*sorted(sys.modules))"
+    code = "import sys, services.storage.__main__; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     loaded = set(done.stdout.split())
-    assert "blindsight.untrusted.storage.stores.sqlite" in loaded
+    assert "services.storage.stores.sqlite" in loaded
     roots = {name.partition(".")[0] for name in loaded}
     assert not roots & {"numpy", "tenseal", "PIL", "cryptography", "numba", "skimage", "cv2"}
     assert not {name for name in loaded if name.startswith("blindsight.trusted")}

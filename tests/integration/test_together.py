@@ -22,8 +22,8 @@ from support.tap import Tap
 
 import blindsight
 from blindsight.client import Collection, Vault
-from blindsight.columns import collection_layout
 from blindsight.errors import NotFound, Unavailable
+from blindsight.packing.columns import collection_layout
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc

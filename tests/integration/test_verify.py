@@ -7,8 +7,8 @@ from support.photos import bomb, encoded, jpeg, photo
 
 from blindsight.errors import InvalidArgument, InvalidImage, InvalidVector, NotFound
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyholder import similarity
-from blindsight.trusted.keyholder.similarity import linear
+from blindsight.trusted import similarity
+from blindsight.trusted.similarity import linear
 
 RNG = np.random.default_rng(31)
 PAIRS_EACH = 6

@@ -13,14 +13,14 @@ import pytest
 from support.services import Process
 from support.tap import Tap
 
-from blindsight.columns import Region
 from blindsight.errors import Conflict
-from blindsight.trusted.keyholder.collections.vault import OpenCollection, Vault
-from blindsight.trusted.keyholder.collections.writer import Writer
-from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.peers import EvaluatorClient, StorageClient
-from blindsight.trusted.keyholder.records import ItemMetadata, NewItem
+from blindsight.packing.columns import Region
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.writer import Writer
 
 DIMENSION = 16
 BATCHES, BATCH_ITEMS, ORIGINAL_BYTES = 4, 4, 512 << 10

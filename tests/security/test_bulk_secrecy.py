@@ -14,9 +14,9 @@ from support.services import failed_start, wait_until
 import blindsight
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
-from blindsight.trusted.keyholder.jobs.access import TOKEN_KEY, WorkerAccess
-from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
-from blindsight.trusted.queues import open_queue
+from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
+from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.queue import open_queue
 
 PHOTOS = many(6)
 MIDDLE = 200

@@ -21,9 +21,9 @@ from blindsight.additive.block import HEADER
 from blindsight.additive.keys import PUBLIC_MAGIC, write_numbers
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2, keyholder_pb2_grpc
-from blindsight.streams import MAX_COMBINE_BYTES, chunks, digest
-from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.trusted.keyholder.keyring import keys
+from blindsight.runtime.transfer import MAX_COMBINE_BYTES, chunks, digest
+from blindsight.trusted.additive import AdditiveKey
+from blindsight.trusted.keyring import keys
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED

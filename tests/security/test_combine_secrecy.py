@@ -11,7 +11,7 @@ from support.tap import Tap
 import blindsight
 from blindsight.additive.block import HEADER, MAGIC, parse_header
 from blindsight.additive.keys import PUBLIC_MAGIC, SECRET_MAGIC
-from blindsight.trusted.keyholder.imaging.images import decode
+from blindsight.trusted.imaging.images import decode
 
 SCHEMES = {
     "paillier": {"key_bits": 2048},

@@ -11,16 +11,16 @@ from support.evaluator import PARAMETERS, TOLERANCE, Client, Owner, Untrusted, u
 from support.storage import refusal
 from tenseal import sealapi
 
-from blindsight.ciphertext import HEADER, SECRET_MAGICS, SEED_BYTES, parse_header
-from blindsight.columns import Layout
+from blindsight.ciphertext.header import HEADER, SECRET_MAGICS, SEED_BYTES, parse_header
+from blindsight.ciphertext.residues import full_block, read_block
+from blindsight.packing.columns import Layout
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.residues import full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
-from blindsight.streams import chunks, digest
-from blindsight.trusted.keyholder import schemes
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.schemes import seal
-from blindsight.untrusted.evaluator.computing.prng import expand
+from blindsight.runtime.transfer import chunks, digest
+from blindsight.trusted import schemes
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.schemes import seal
+from services.evaluator.computing.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 OWNER = Owner()
@@ -107,7 +107,7 @@ def test_full_blocks_are_taken_and_products_are_not(evaluator):
         assert refused(evaluator, **{side: products[side]}) == (INVALID, "INVALID_CIPHERTEXT")
 
 
-# Offset in the block, and what is written there: see the wire form in `blindsight.ciphertext`.
+# Offset in the block, and what is written there: see the wire form in `blindsight.ciphertext.header`.
 BAD_BLOCKS = {
     "magic": (0, b"XXXX"),
     "version": (4, b"\x02"),

@@ -24,11 +24,11 @@ from support.evaluator import (
 from support.storage import MAIN_0, TAIL_0, refusal
 from tenseal import sealapi
 
-from blindsight.ciphertext import HEADER, SECRET_MAGICS, SEED_BYTES
-from blindsight.residues import CiphertextBlock, full_block, read_block
+from blindsight.ciphertext.header import HEADER, SECRET_MAGICS, SEED_BYTES
+from blindsight.ciphertext.residues import CiphertextBlock, full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
-from blindsight.trusted.keyholder.schemes import seal
-from blindsight.untrusted.evaluator.computing.prng import expand
+from blindsight.trusted.schemes import seal
+from services.evaluator.computing.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 FORMS = unit_rows(1, 8, seed=5)
@@ -129,7 +129,7 @@ def test_a_bad_stream_is_refused(evaluator, gallery, good, name):
     assert len(message.splitlines()) == 1
 
 
-# Offset in the block, and what is written there: see the wire form in `blindsight.ciphertext`.
+# Offset in the block, and what is written there: see the wire form in `blindsight.ciphertext.header`.
 BAD_BLOCKS = {
     "magic": (0, b"XXXX"),
     "version": (4, b"\x02"),

@@ -10,7 +10,7 @@ from support.storage import refusal
 
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imaging_pb2_grpc
-from blindsight.streams import MAX_PHOTO_BYTES, chunks, digest
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES, chunks, digest
 
 INVALID, EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
 IMAGE = np.arange(12, dtype=np.uint8).reshape(3, 4)

@@ -17,17 +17,17 @@ from support.tap import Tap
 
 import blindsight
 from blindsight.additive.keys import PUBLIC_MAGIC, read_numbers
-from blindsight.ciphertext import SECRET_MAGICS
+from blindsight.ciphertext.header import SECRET_MAGICS
 from blindsight.client import StoredPhoto
 from blindsight.parameters import BFV_4096, CKKS_4096
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
-from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.imaging.sift import Features
-from blindsight.trusted.keyholder.keyring import keyfile, passphrase
-from blindsight.trusted.keyholder.peers import EvaluatorClient
-from blindsight.trusted.keyholder.processing import detecting
-from blindsight.trusted.keyholder.processing.ring import RingEngine
+from blindsight.trusted.clients import EvaluatorClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging.sift import Features
+from blindsight.trusted.keyring import keyfile, passphrase
+from services.keyholder.imaging import keypoints as detecting
+from services.keyholder.imaging.ring_engine import RingEngine
 
 RNG = np.random.default_rng(61)
 # Small: a tile of many an octave, whose results are then searched in seconds.

@@ -10,7 +10,7 @@ from support.photos import jpeg
 import blindsight
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
-from blindsight.streams import MAX_PHOTO_BYTES, digest
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES, digest
 
 DATA = jpeg("coffee")
 

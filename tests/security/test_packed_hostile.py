@@ -12,12 +12,12 @@ from support.storage import MAIN_0, TAIL_0, refusal
 
 from blindsight.additive import AdditivePublicKey, AdditiveScheme
 from blindsight.additive.query import HEADER, PlainQueries
-from blindsight.ciphertext import ADDITIVE_HEADER
-from blindsight.columns import Layout
+from blindsight.ciphertext.header import ADDITIVE_HEADER
+from blindsight.packing.columns import Layout
 from blindsight.parameters import PAILLIER_3072
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
-from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.storage.records import Append, AppendHeader, BatchRecord
+from blindsight.trusted.additive import AdditiveKey
+from services.storage.records import Append, AppendHeader, BatchRecord
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 CIPHERTEXT, SECRET, ARGUMENT = "INVALID_CIPHERTEXT", "SECRET_MATERIAL_REFUSED", "INVALID_ARGUMENT"

@@ -15,7 +15,7 @@ from blindsight.additive.keys import SECRET_MAGIC, read_numbers
 from blindsight.additive.query import HEADER, MAGIC
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PAILLIER_3072
-from blindsight.trusted.keyholder.keyring import keyfile, passphrase
+from blindsight.trusted.keyring import keyfile, passphrase
 
 DIMENSION = 24
 RNG = np.random.default_rng(31)

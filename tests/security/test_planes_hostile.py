@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from support.evaluator import Client, Untrusted
 from support.storage import refusal
 
-from blindsight.ciphertext import HEADER, Form
+from blindsight.ciphertext.header import HEADER, Form
+from blindsight.ciphertext.residues import full_block, read_block
+from blindsight.packing.scale_space import ScaleImage
+from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
 from blindsight.parameters import BFV_4096, BFV_8192
-from blindsight.residues import full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
-from blindsight.scale_space import ScaleImage
-from blindsight.streams import digest
-from blindsight.tiling import BLOCK_CIPHERTEXTS
-from blindsight.trusted.keyholder import schemes
-from blindsight.trusted.keyholder.keyring import keys
+from blindsight.runtime.transfer import digest
+from blindsight.trusted import schemes
+from blindsight.trusted.keyring import keys
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -170,7 +170,7 @@ STRANGER = block(TILES[:BLOCK_CIPHERTEXTS], key_id=bytes(16))
 THREE = full_block(
     PARAMETERS, OWNED.key_id, np.zeros((BLOCK_CIPHERTEXTS, 3, 3, PARAMETERS.ring_degree), np.uint32)
 ).to_bytes()
-# Offset in the block, and what is written there: see the wire form in `blindsight.ciphertext`.
+# Offset in the block, and what is written there: see the wire form in `blindsight.ciphertext.header`.
 BAD_BLOCKS = {
     "nothing": b"",
     "junk": b"junk" * 1000,

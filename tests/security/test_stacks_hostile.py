@@ -15,16 +15,16 @@ from support.storage import refusal
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import HEADER
 from blindsight.additive.keys import PUBLIC_MAGIC, write_numbers
-from blindsight.ciphertext import ADDITIVE_HEADER
+from blindsight.ciphertext.header import ADDITIVE_HEADER
 from blindsight.errors import ResourceExhausted
-from blindsight.plane_kernels import PlaneKernel
+from blindsight.packing.kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
-from blindsight.streams import digest
-from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.untrusted.evaluator.operations.receiving import Limits
-from blindsight.untrusted.evaluator.operations.sources import StackedPlanes, Tiles
-from blindsight.untrusted.evaluator.operations.stacks import StackOperations
-from blindsight.workers import WorkerPool
+from blindsight.runtime.processpool import WorkerPool
+from blindsight.runtime.transfer import digest
+from blindsight.trusted.additive import AdditiveKey
+from services.evaluator.operations.intake import Limits
+from services.evaluator.operations.paillier_planes import StackOperations
+from services.evaluator.operations.sources import StackedPlanes, Tiles
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED

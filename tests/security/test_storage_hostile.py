@@ -38,11 +38,11 @@ from support.storage import (
     with_planes,
 )
 
-from blindsight import residues
-from blindsight.ciphertext import SECRET_MAGICS
+from blindsight.ciphertext import residues
+from blindsight.ciphertext.header import SECRET_MAGICS
 from blindsight.parameters import BFV_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.untrusted.storage.records import Append
+from services.storage.records import Append
 
 COLLECTION = collection()
 SERVICE = pb.DESCRIPTOR.services_by_name["StorageService"]

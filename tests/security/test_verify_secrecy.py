@@ -9,15 +9,15 @@ from support.services import Services
 from support.storage import refusal
 
 import blindsight
-from blindsight.ciphertext import HEADER, SEED_BYTES
+from blindsight.ciphertext.header import HEADER, SEED_BYTES
+from blindsight.ciphertext.residues import read_block
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.residues import read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as evaluator_pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
-from blindsight.streams import digest
-from blindsight.trusted.keyholder import schemes
-from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
+from blindsight.runtime.transfer import digest
+from blindsight.trusted import schemes
+from blindsight.trusted.keyring import keyfile, keys, passphrase
 
 A, B = np.random.default_rng(3).normal(size=(2, 128)).astype(np.float32)
 PAIRS = {name: parameters.scheme.name.lower() for name, parameters in PARAMETER_SETS.items()}

@@ -17,10 +17,10 @@ import psutil
 
 from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.trusted.keyholder.jobs.settings import QueueSettings
-from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
-from blindsight.trusted.keyholder.settings import KEY_FILE_NAME
-from blindsight.trusted.queues import Queue, Settings, open_queue
+from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.queue import Queue, Settings, open_queue
+from blindsight.trusted.queue.settings import QueueSettings
+from services.keyholder.settings import KEY_FILE_NAME
 from support.services import Process, Services, variables
 from support.storage import Client
 

@@ -12,8 +12,8 @@ import zstandard
 from PIL import Image
 
 from blindsight.parameters import ParameterSet
-from blindsight.trusted.keyholder.keyring.keys import KeySet
-from blindsight.trusted.keyholder.secrets import Secret
+from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.secrets import Secret
 
 # So many bytes of a secret in a row are no accident: by chance one place in 2^192 looks like them.
 WINDOW = 24

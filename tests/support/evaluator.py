@@ -14,24 +14,17 @@ import numpy as np
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from blindsight import columns
-from blindsight.columns import CollectionLayout, Floats, Layout, collection_layout
+from blindsight.ciphertext.residues import CiphertextBlock, Residues, read_block
+from blindsight.packing import columns
+from blindsight.packing.columns import CollectionLayout, Floats, Layout, collection_layout
 from blindsight.parameters import CKKS_4096
-from blindsight.residues import CiphertextBlock, Residues, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
-from blindsight.streams import CHUNK_BYTES, chunks
-from blindsight.trusted.keyholder import schemes
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.untrusted.evaluator import workers
-from blindsight.untrusted.storage.records import (
-    Append,
-    AppendHeader,
-    BatchRecord,
-    CollectionRecord,
-    Region,
-    SegmentId,
-)
+from blindsight.runtime.transfer import CHUNK_BYTES, chunks
+from blindsight.trusted import schemes
+from blindsight.trusted.keyring import keys
+from services.evaluator import entry_points as workers
+from services.storage.records import Append, AppendHeader, BatchRecord, CollectionRecord, Region, SegmentId
 from support import storage
 from support.services import Process
 

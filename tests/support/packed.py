@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from blindsight.additive.query import read_queries
-from blindsight.ciphertext import ADDITIVE_HEADER, additive_header
-from blindsight.trusted.keyholder.additive import AdditiveKey, packed
-from blindsight.untrusted.evaluator.computing import weighing
-from blindsight.untrusted.evaluator.tasks import FoldTask, WeighTask
+from blindsight.ciphertext.header import ADDITIVE_HEADER, additive_header
+from blindsight.trusted.additive import AdditiveKey, packed
+from services.evaluator.computing.additive import inner_products as weighing
+from services.evaluator.tasks import FoldTask, WeighTask
 
 
 class PackedPair:

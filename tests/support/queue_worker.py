@@ -11,8 +11,8 @@ import sys
 import time
 
 from blindsight.errors import Unavailable
-from blindsight.trusted.queues import Message, Queue, Settings, open_queue
-from blindsight.workers import die_with_parent
+from blindsight.runtime.processpool import die_with_parent
+from blindsight.trusted.queue import Message, Queue, Settings, open_queue
 
 # `hold` takes its time before it settles, `die` kills itself instead, `ack` settles at once.
 TASKS = ("publish", "hold", "die", "ack")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blindsight.errors import Unavailable
-from blindsight.trusted.queues import Consumer, Delivery, Message, Queue, Settings, open_queue
+from blindsight.trusted.queue import Consumer, Delivery, Message, Queue, Settings, open_queue
 from support.queue_worker import body_of
 
 SCRIPT = Path(__file__).with_name("queue_worker.py")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from blindsight.trusted.keyholder.imaging import sift
+from blindsight.trusted.imaging import sift
 
 NAMES = ("camera", "astronaut", "coins")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from blindsight import residues
-from blindsight.residues import read_block
-from blindsight.trusted.keyholder import schemes
-from blindsight.untrusted.evaluator.computing.kernel import Kernel
-from blindsight.untrusted.evaluator.computing.schemes import Side
-from blindsight.untrusted.evaluator.computing.tiles import add_seeded
-from blindsight.untrusted.evaluator.geometry import Geometry
+from blindsight.ciphertext import residues
+from blindsight.ciphertext.residues import read_block
+from blindsight.trusted import schemes
+from services.evaluator.computing.kernel import Kernel
+from services.evaluator.computing.schemes import Side
+from services.evaluator.computing.tiles import add_seeded
+from services.evaluator.geometry import Geometry
 
 
 class Pair:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import psutil
 
-from blindsight.trusted.keyholder.keyring import passphrase
+from blindsight.trusted.keyring import passphrase
 
 MODULES = {
-    "storage": "blindsight.untrusted.storage",
-    "evaluator": "blindsight.untrusted.evaluator",
-    "keyholder": "blindsight.trusted.keyholder",
-    "worker": "blindsight.trusted.worker",
+    "storage": "services.storage",
+    "evaluator": "services.evaluator",
+    "keyholder": "services.keyholder",
+    "worker": "services.worker",
 }
 START_SECONDS = 60
 # Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
@@ -37,7 +37,7 @@ def variables(name: str, settings: Mapping[str, str]) -> dict[str, str]:
 def failed_start(name: str, settings: Mapping[str, str]) -> str:
     """The one line with which a service refuses to start."""
     done = subprocess.run(
-        [sys.executable, "-m", MODULES[name]],
+        [sys.executable, "-P", "-m", MODULES[name]],
         env=variables(name, settings),
         capture_output=True,
         text=True,
@@ -76,7 +76,7 @@ class Process:
             settings["address"] = self.address
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
-                [*self.within, sys.executable, "-m", MODULES[self.name]],
+                [*self.within, sys.executable, "-P", "-m", MODULES[self.name]],
                 env=variables(self.name, settings) | self.extra,
                 stdout=subprocess.PIPE,
                 stderr=log,

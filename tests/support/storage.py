@@ -13,13 +13,13 @@ import numpy as np
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from blindsight import residues
-from blindsight.ciphertext import SEALED_MAGIC, SEED_BYTES
+from blindsight.ciphertext import residues
+from blindsight.ciphertext.header import SEALED_MAGIC, SEED_BYTES
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
-from blindsight.streams import CHUNK_BYTES, chunks
-from blindsight.untrusted.storage.records import (
+from blindsight.runtime.transfer import CHUNK_BYTES, chunks
+from services.storage.records import (
     Append,
     AppendHeader,
     AppendItem,

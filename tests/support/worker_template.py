@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 
-from blindsight.trusted.worker.__main__ import main
-from blindsight.workers import die_with_parent
+from blindsight.runtime.processpool import die_with_parent
+from services.worker.__main__ import main
 
 
 def serve() -> None:

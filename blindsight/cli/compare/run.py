@@ -14,10 +14,11 @@ from pathlib import Path
 from rich.text import Text
 
 from blindsight import __version__
-from blindsight.cli import files, output, temporary
+from blindsight.cli import files, output
 from blindsight.cli.compare import baselines, page, photos, plaintext, plots, results, units, vaults, verdict
 from blindsight.cli.compare.plaintext import Task
 from blindsight.cli.compare.results import Images, LeftOut, Method, Results, Row
+from blindsight.cli.local import temporary
 
 
 def run(paths: Sequence[str], out: Path, images: int, *, as_json: bool) -> None:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import blindsight
-from blindsight.cli import keys, output, temporary
+from blindsight.cli import output
 from blindsight.cli.compare import photos
 from blindsight.cli.compare.photos import Asked, Gallery
 from blindsight.cli.compare.plaintext import Task, Values
 from blindsight.cli.compare.results import Answer, Channels, Family, Method, Query, Row
-from blindsight.cli.keys import KEY_FILE_NAME
-from blindsight.cli.up import GENERATED_NAME
+from blindsight.cli.local import keys, temporary
+from blindsight.cli.local.keys import KEY_FILE_NAME
+from blindsight.cli.local.up import GENERATED_NAME
 from blindsight.errors import KeyFileError
 
 if TYPE_CHECKING:

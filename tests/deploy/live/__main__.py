@@ -24,8 +24,8 @@ from vault import Vault
 import blindsight
 from blindsight.client import Collection
 from blindsight.client.models import IngestProgress, IngestReport
-from blindsight.demo import views
 from blindsight.errors import Unavailable
+from demo import views
 
 SERVICES = ("storage", "evaluator", "keyholder")
 OURS = (*SERVICES, "worker")
@@ -37,17 +37,17 @@ TRIES = 12
 
 _PACKAGES = r"-packages/"
 BACKUPS = {
-    "keyholder": "blindsight.trusted.keyholder.backup",
-    "storage": "blindsight.untrusted.storage.backup",
+    "keyholder": "services.keyholder.backup",
+    "storage": "services.storage.backup",
 }
 FORBIDDEN = {
     "everywhere": rf"{_PACKAGES}(pip|setuptools|wheel|hatchling|grpc_tools)/"
     r"|/bin/(pip\d?|gcc|cc|make)$|^/build/",
-    "trusted": r"/blindsight/(untrusted|demo)/",
-    "untrusted": r"/blindsight/(trusted|client|cli|demo|rpc/keyholder)/"
+    "trusted": r"-packages/(services/(evaluator|storage)|demo)/",
+    "untrusted": r"/blindsight/(trusted|client|cli|rpc/keyholder)/|-packages/services/(keyholder|worker)/"
     rf"|{_PACKAGES}(PIL|tenseal|cryptography|skimage|typer|rich|pika)/|\.bsky$",
-    "evaluator": r"/blindsight/untrusted/storage/",
-    "storage": rf"/blindsight/(untrusted/evaluator|rpc/evaluator)/|{_PACKAGES}(numpy|numba|llvmlite|gmpy2)/",
+    "evaluator": r"-packages/services/storage/",
+    "storage": rf"/blindsight/rpc/evaluator/|{_PACKAGES}(services/evaluator|numpy|numba|llvmlite|gmpy2)/",
 }
 
 
@@ -119,7 +119,7 @@ def check_images(tag: str) -> None:
     for name in OURS:
         zone = "untrusted" if name in UNTRUSTED else "trusted"
         paths = running.files(f"blindsight-{name}:{tag}")
-        assert f"blindsight/{zone}/" in "\n".join(paths), f"{name} lacks its own code"
+        assert f"/services/{name}/" in "\n".join(paths), f"{name} lacks its own code"
         for rule in ("everywhere", zone, name):
             wrong = sorted(path for path in paths if re.search(FORBIDDEN.get(rule, "$."), path))
             assert not wrong, f"the image of {name} holds {wrong[:5]}"

@@ -5,8 +5,8 @@ from support.bulk import assert_holds
 from support.metrics import free_ports, scrape, value
 from support.photos import encoded, jpeg, many, photo
 
-from blindsight import metrics
 from blindsight.errors import Conflict, InvalidArgument, NotFound
+from blindsight.runtime import metrics
 
 PHOTOS = many(100)
 

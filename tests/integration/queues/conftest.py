@@ -12,7 +12,7 @@ from support.broker import Broker
 from support.certificates import self_signed
 from support.queues import Place
 
-from blindsight.trusted.queues import Queue, Settings
+from blindsight.trusted.queue import Queue, Settings
 
 # Signs of life come often, so that tests need not wait long for the lack of them.
 SILENCE_SECONDS = 2

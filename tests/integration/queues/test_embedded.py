@@ -15,13 +15,13 @@ from support.servers import TESTS
 from support.services import wait_until
 
 from blindsight.errors import DataLoss, InvalidArgument, Unavailable
-from blindsight.trusted.queues.database import CUT_BYTES, PAGE_BYTES, SPARE_BYTES
+from blindsight.trusted.queue.database import CUT_BYTES, PAGE_BYTES, SPARE_BYTES
 
 ON_A_SMALL_DISK = """
 import sys
 from support.queues import Place, message, published, taken
 from blindsight.errors import ResourceExhausted
-from blindsight.trusted.queues import Settings
+from blindsight.trusted.queue import Settings
 
 with Place(f"embedded:{sys.argv[1]}/queue", Settings()).open() as queue:
     sent = []

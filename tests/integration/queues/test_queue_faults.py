@@ -13,7 +13,7 @@ from support.queue_worker import body_of
 from support.queues import JOB, Place, line, patiently_taken, published, worker
 from support.services import wait_until
 
-from blindsight.trusted.queues import Queue
+from blindsight.trusted.queue import Queue
 
 
 def test_what_a_killed_consumer_held_comes_to_another(place: Place, queue: Queue) -> None:

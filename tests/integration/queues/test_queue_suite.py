@@ -11,8 +11,8 @@ from support.queues import JOB, OTHER_JOB, TAKE_SECONDS, Place, message, publish
 from support.services import wait_until
 
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
-from blindsight.trusted.queues import Consumer, Delivery, Message, Queue, open_queue
-from blindsight.trusted.queues.messages import MAX_BODY_BYTES
+from blindsight.trusted.queue import Consumer, Delivery, Message, Queue, open_queue
+from blindsight.trusted.queue.messages import MAX_BODY_BYTES
 
 
 def waiting(queue: Queue) -> tuple[int, int]:

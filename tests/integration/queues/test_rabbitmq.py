@@ -18,7 +18,7 @@ from support.services import wait_until
 from support.tap import Tap
 
 from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
-from blindsight.trusted.queues import Consumer, Message, amqp, open_queue
+from blindsight.trusted.queue import Consumer, Message, amqp, open_queue
 
 # A quorum queue younger than this may be left without a leader when its broker is killed.
 SETTLING_SECONDS = 3

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.additive import key
 
-from blindsight.additive import AdditiveScheme, stacks
+from blindsight.additive import AdditiveScheme
+from blindsight.additive import planes as stacks
 from blindsight.additive.block import fresh_header
+from blindsight.additive.planes import IDENTITY, Stack
 from blindsight.additive.powers import weighted_products
-from blindsight.additive.stacks import IDENTITY, Stack
 from blindsight.errors import InvalidArgument
-from blindsight.plane_kernels import PlaneKernel
+from blindsight.packing.kernels import PlaneKernel
 
 LARGE = Stack(44, 40, 3)
 WEIGHTS = st.integers(-300, 300)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from support.queues import published
 
-from blindsight.backups.parts import Kept, kept_by
-from blindsight.backups.saving import save
-from blindsight.trusted.keyholder import backup as keyholder
-from blindsight.trusted.keyholder.jobs.store import JobStore
-from blindsight.trusted.queues import backup as queue
-from blindsight.trusted.queues import open_queue
-from blindsight.untrusted.storage import backup as storage
-from blindsight.untrusted.storage.stores import STORES
+from blindsight.backup.parts import Kept, kept_by
+from blindsight.backup.saving import save
+from blindsight.trusted.queue import backup as queue
+from blindsight.trusted.queue import open_queue
+from services.keyholder import backup as keyholder
+from services.keyholder.jobs.store import JobStore
+from services.storage import backup as storage
+from services.storage.stores import STORES
 
 SERVICES = (storage.SERVICE, queue.SERVICE, keyholder.SERVICE)
 COLLECTION = bytes(16)

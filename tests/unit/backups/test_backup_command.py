@@ -14,7 +14,7 @@ from support.backups import files
 def run(module, *arguments, **variables):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLINDSIGHT_")}
     return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, "-P", "-m", module, *map(str, arguments)],
         env=kept | {name: str(value) for name, value in variables.items()},
         capture_output=True,
         text=True,
@@ -26,8 +26,8 @@ def run(module, *arguments, **variables):
 @pytest.mark.parametrize(
     ("service", "module", "files_of_it"),
     [
-        ("storage", "blindsight.untrusted.storage.backup", {"storage.sqlite3"}),
-        ("keyholder", "blindsight.trusted.keyholder.backup", {"jobs.db", "keys.bsky", "passphrase"}),
+        ("storage", "services.storage.backup", {"storage.sqlite3"}),
+        ("keyholder", "services.keyholder.backup", {"jobs.db", "keys.bsky", "passphrase"}),
     ],
 )
 def test_a_service_is_saved_verified_and_restored_on_its_own(data, tmp_path, service, module, files_of_it):
@@ -50,7 +50,7 @@ def test_a_service_is_saved_verified_and_restored_on_its_own(data, tmp_path, ser
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, said):
-    done = run("blindsight.untrusted.storage.backup", *arguments)
+    done = run("services.storage.backup", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("blindsight storage backup: ")
     assert said in done.stderr
@@ -58,9 +58,7 @@ def test_what_cannot_be_done_is_one_line(arguments, said):
 
 
 def test_a_service_takes_no_other_services_backup(copied, tmp_path):
-    done = run(
-        "blindsight.untrusted.storage.backup", "restore", copied, BLINDSIGHT_STORAGE_DATA=tmp_path / "new"
-    )
+    done = run("services.storage.backup", "restore", copied, BLINDSIGHT_STORAGE_DATA=tmp_path / "new")
     assert done.returncode == 1
     assert "want one of storage/storage.sqlite3" in done.stderr
     assert not (tmp_path / "new").exists()

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from support.backups import admit, files, interrupting, rewrite
 
-from blindsight.backups.checking import check
-from blindsight.backups.restoring import restore
-from blindsight.backups.saving import save
+from blindsight.backup.checking import check
+from blindsight.backup.restoring import restore
+from blindsight.backup.saving import save
 from blindsight.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound, Unavailable
-from blindsight.trusted.keyholder.jobs.store import JobStore
-from blindsight.trusted.queues import open_queue
-from blindsight.untrusted.storage.stores import STORES
-from blindsight.untrusted.storage.stores.sqlite.connections import SCHEMA_VERSION
+from blindsight.trusted.queue import open_queue
+from services.keyholder.jobs.store import JobStore
+from services.storage.stores import STORES
+from services.storage.stores.sqlite.connections import SCHEMA_VERSION
 
 SCHEMA_1 = Path(__file__).parents[1] / "storage" / "schema_1.sql"
 DATABASES = ("storage/storage.sqlite3", "queue/ingest.db", "keyholder/jobs.db")

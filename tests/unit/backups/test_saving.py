@@ -12,11 +12,11 @@ from contextlib import closing
 import pytest
 from support.backups import files, interrupting
 
-from blindsight.backups import disk
-from blindsight.backups.checking import check
-from blindsight.backups.parts import Database
-from blindsight.backups.saving import save
-from blindsight.backups.snapshots import moment
+from blindsight.backup import disk
+from blindsight.backup.checking import check
+from blindsight.backup.parts import Database
+from blindsight.backup.saving import save
+from blindsight.backup.snapshots import moment
 from blindsight.errors import (
     AlreadyExists,
     DataLoss,
@@ -137,7 +137,7 @@ def test_a_backup_that_a_kill_cut_off_is_none(copied, kept):
 
 
 def test_a_database_that_somebody_writes_to_for_ever_is_given_up(data, kept, tmp_path, monkeypatch):
-    monkeypatch.setattr("blindsight.backups.snapshots._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("blindsight.backup.snapshots._PATIENCE_SECONDS", 0.0)
     with closing(sqlite3.connect(data / "queue" / "ingest.db", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable, match="does not answer"):

@@ -8,7 +8,7 @@ import pytest
 
 from blindsight import errors
 from blindsight.cli import app, output
-from blindsight.trusted.keyholder import settings as keyholder_settings
+from services.keyholder import settings as keyholder_settings
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_every_command_has_help(capsys, command):
 
 
 def test_the_command_and_the_keyholder_agree_on_the_name_of_the_key_file():
-    from blindsight.cli import keys
+    from blindsight.cli.local import keys
 
     assert keys.KEY_FILE_NAME == keyholder_settings.KEY_FILE_NAME
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from blindsight.cli.supervisor import Child, Recipe, environment
+from blindsight.cli.local.supervisor import Child, Recipe, environment
 from blindsight.errors import Unavailable
 
 OURS = {

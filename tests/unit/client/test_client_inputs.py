@@ -8,7 +8,7 @@ from PIL import Image
 
 from blindsight.client.inputs import expand, single
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
-from blindsight.streams import MAX_PHOTO_BYTES
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
 RED = (255, 0, 0)
 

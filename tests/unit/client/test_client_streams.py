@@ -10,9 +10,11 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight import errors, request_ids, status, streams
+from blindsight import errors
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
+from blindsight.runtime import request_ids, status
+from blindsight.runtime import transfer as streams
 
 SERVICE = "blindsight.keyholder.v1.KeyholderService"
 

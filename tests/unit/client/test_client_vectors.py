@@ -3,7 +3,7 @@ import pytest
 
 from blindsight.client.vectors import MAX_BLOCK_ROWS, as_matrix, blocks, check, check_ids
 from blindsight.errors import InvalidArgument, InvalidVector
-from blindsight.streams import CHUNK_BYTES
+from blindsight.runtime.transfer import CHUNK_BYTES
 
 
 def joined(matrix, ids=None):

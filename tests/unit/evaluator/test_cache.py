@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from support.evaluator import PARAMETERS
 
-from blindsight.columns import Region, collection_layout
 from blindsight.errors import DataLoss
-from blindsight.untrusted.evaluator.computing.tiles import checksum
-from blindsight.untrusted.evaluator.galleries import manifest
-from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
-from blindsight.untrusted.evaluator.galleries.manifest import SegmentFile, Snapshot
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.segments import SegmentHeader, SegmentKey, write_segment
+from blindsight.packing.columns import Region, collection_layout
+from services.evaluator.computing.tiles import checksum
+from services.evaluator.galleries import manifest
+from services.evaluator.galleries.cache import GalleryCache
+from services.evaluator.galleries.manifest import SegmentFile, Snapshot
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.segments import SegmentHeader, SegmentKey, write_segment
 
 FILE_BYTES = 4096 + 131072
 

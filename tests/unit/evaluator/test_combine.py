@@ -4,7 +4,7 @@ import pytest
 from support.additive import key
 
 from blindsight.additive import SCHEMES, AdditiveScheme
-from blindsight.untrusted.evaluator.operations.combine import MAX_BLOCKS, ciphertexts_at_once
+from services.evaluator.operations.combine import MAX_BLOCKS, ciphertexts_at_once
 
 HEAVY = [2**61] * MAX_BLOCKS
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.evaluator import PARAMETERS
 
-from blindsight.untrusted.evaluator.computing.jit import reduced
-from blindsight.untrusted.evaluator.computing.kernel import Kernel
-from blindsight.untrusted.evaluator.computing.tiles import row_primes
-from blindsight.untrusted.evaluator.geometry import TILE, Geometry
+from services.evaluator.computing.jit import reduced
+from services.evaluator.computing.kernel import Kernel
+from services.evaluator.computing.tiles import row_primes
+from services.evaluator.geometry import TILE, Geometry
 
 # Rows that are compared: first and last of each prime, and one inside.
 ROWS = [0, 77, 127, 128, 255]

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blindsight.ciphertext.residues import cut, full_block, read_block
 from blindsight.errors import InvalidArgument, InvalidCiphertext
+from blindsight.packing.kernels import PlaneKernel
+from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.plane_kernels import PlaneKernel
-from blindsight.planes import PlaneLayout
-from blindsight.residues import cut, full_block, read_block
-from blindsight.trusted.keyholder import schemes
-from blindsight.untrusted.evaluator.computing import imaging
-from blindsight.untrusted.evaluator.tasks import DifferenceTask, TransformTask
+from blindsight.trusted import schemes
+from services.evaluator.computing import imaging
+from services.evaluator.tasks import DifferenceTask, TransformTask
 
 KEY_ID = bytes(range(16))
 SETS = pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=lambda one: one.name)

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 from support.evaluator import PARAMETERS
 
-from blindsight.ciphertext import parse_header
-from blindsight.columns import Region, collection_layout
-from blindsight.streams import MAX_MESSAGE_BYTES
-from blindsight.untrusted.evaluator import tasks
-from blindsight.untrusted.evaluator.galleries.manifest import SegmentFile, Snapshot
-from blindsight.untrusted.evaluator.galleries.scorer import (
+from blindsight.ciphertext.header import parse_header
+from blindsight.packing.columns import Region, collection_layout
+from blindsight.runtime.transfer import MAX_MESSAGE_BYTES
+from services.evaluator import tasks
+from services.evaluator.galleries.manifest import SegmentFile, Snapshot
+from services.evaluator.galleries.scorer import (
     CHUNK_RESULT_BYTES,
     CHUNK_SCAN_BYTES,
     plan_chunks,
     plan_pieces,
     score_offsets,
 )
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.operations.search import PASS_BYTES, PASS_QUERIES, queries_at_once
-from blindsight.untrusted.evaluator.segments import SegmentKey
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.operations.search import PASS_BYTES, PASS_QUERIES, queries_at_once
+from services.evaluator.segments import SegmentKey
 
 SCORE_BYTES = 3 * 2 * 4096 * 4
 

@@ -8,8 +8,8 @@ from support.evaluator import PARAMETERS
 from tenseal import sealapi
 
 from blindsight.errors import InvalidCiphertext
-from blindsight.trusted.keyholder.schemes import seal
-from blindsight.untrusted.evaluator.computing import prng
+from blindsight.trusted.schemes import seal
+from services.evaluator.computing import prng
 
 SEED = prng.SEED_PREFIX + bytes(range(64))
 

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from support.evaluator import PARAMETERS, start_builder_with_little_room
 
-from blindsight.columns import Region, collection_layout
+from blindsight.ciphertext.residues import prime_column, seeded_block
 from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
-from blindsight.residues import prime_column, seeded_block
-from blindsight.untrusted.evaluator import workers
-from blindsight.untrusted.evaluator.computing.prng import SEED_PREFIX
-from blindsight.untrusted.evaluator.computing.tiles import checksum
-from blindsight.untrusted.evaluator.galleries.cache import GalleryCache
-from blindsight.untrusted.evaluator.galleries.refresh import Refresh
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.log import BatchHeader, LogHeader
-from blindsight.untrusted.evaluator.segments import SegmentKey, map_segment
-from blindsight.workers import WorkerPool
+from blindsight.packing.columns import Region, collection_layout
+from blindsight.runtime.processpool import WorkerPool
+from services.evaluator import entry_points as workers
+from services.evaluator.batch_log import BatchHeader, LogHeader
+from services.evaluator.computing.prng import SEED_PREFIX
+from services.evaluator.computing.tiles import checksum
+from services.evaluator.galleries.cache import GalleryCache
+from services.evaluator.galleries.refresh import Refresh
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.segments import SegmentKey, map_segment
 
 KEY_ID = b"a key's sixteen."
 RECORD = CollectionRecord(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from support.evaluator import PARAMETERS
 
-from blindsight.columns import Region, collection_layout
 from blindsight.errors import DataLoss
-from blindsight.untrusted.evaluator.computing.tiles import checksum
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.segments import (
+from blindsight.packing.columns import Region, collection_layout
+from services.evaluator.computing.tiles import checksum
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.segments import (
     PAGE_BYTES,
     SegmentHeader,
     SegmentKey,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from support.evaluator import PARAMETERS
 
-from blindsight.residues import add
-from blindsight.untrusted.evaluator.computing.prng import SEED_PREFIX, expand
-from blindsight.untrusted.evaluator.computing.tiles import add_full, add_seeded, checksum
-from blindsight.untrusted.evaluator.geometry import TILE, Geometry
+from blindsight.ciphertext.residues import add
+from services.evaluator.computing.prng import SEED_PREFIX, expand
+from services.evaluator.computing.tiles import add_full, add_seeded, checksum
+from services.evaluator.geometry import TILE, Geometry
 
 PRIMES = len(PARAMETERS.primes)
 

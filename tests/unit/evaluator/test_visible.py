@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from support.packed import PackedPair
 
-from blindsight.columns import Region, collection_layout
 from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
+from blindsight.packing.columns import Region, collection_layout
 from blindsight.parameters import PAILLIER_3072
-from blindsight.untrusted.evaluator import workers
-from blindsight.untrusted.evaluator.galleries.scorer import Plan, ScoreBlock, Summary
-from blindsight.untrusted.evaluator.geometry import AdditiveRecord
-from blindsight.untrusted.evaluator.log import BatchHeader, LogHeader
-from blindsight.untrusted.evaluator.operations import visible
-from blindsight.untrusted.evaluator.operations.visible import VisibleSearches
-from blindsight.untrusted.evaluator.segments import SegmentKey
-from blindsight.workers import WorkerPool
+from blindsight.runtime.processpool import WorkerPool
+from services.evaluator import entry_points as workers
+from services.evaluator.batch_log import BatchHeader, LogHeader
+from services.evaluator.galleries.scorer import Plan, ScoreBlock, Summary
+from services.evaluator.geometry import AdditiveRecord
+from services.evaluator.operations import plain_query_search as visible
+from services.evaluator.operations.plain_query_search import VisibleSearches
+from services.evaluator.segments import SegmentKey
 
 RECORD = AdditiveRecord(
     b"collection of 16", PAILLIER_3072, b"sixteen bytes id", collection_layout((3,), 64, 1, 1)

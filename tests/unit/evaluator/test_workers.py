@@ -9,19 +9,19 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from support.evaluator import PARAMETERS
-from blindsight.columns import Region, collection_layout
-from blindsight.residues import full_block, seeded_block
-from blindsight.untrusted.evaluator.computing import building
-from blindsight.untrusted.evaluator.computing import jit
-from blindsight.untrusted.evaluator.computing import kernel
-from blindsight.untrusted.evaluator.computing import prng
-from blindsight.untrusted.evaluator.computing import scoring
-from blindsight.untrusted.evaluator import tasks
-from blindsight.untrusted.evaluator import workers
-from blindsight.untrusted.evaluator.computing import tiles
-from blindsight.untrusted.evaluator.geometry import CollectionRecord
-from blindsight.untrusted.evaluator.segments import SegmentKey
-from blindsight.untrusted.evaluator.shared import SharedMemory
+from blindsight.packing.columns import Region, collection_layout
+from blindsight.ciphertext.residues import full_block, seeded_block
+from services.evaluator.computing import building
+from services.evaluator.computing import jit
+from services.evaluator.computing import kernel
+from services.evaluator.computing import prng
+from services.evaluator.computing import scoring
+from services.evaluator import tasks
+from services.evaluator import entry_points as workers
+from services.evaluator.computing import tiles
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.segments import SegmentKey
+from services.evaluator.shared_memory import SharedMemory
 
 def versions():
     found = {}
@@ -72,17 +72,17 @@ assert versions() == before, (before, versions())
 
 SMALL = """
 import sys
-from blindsight.untrusted.evaluator import servicer
-from blindsight.untrusted.evaluator import service
+from services.evaluator import servicer
+from services.evaluator import service
 heavy = {"numba", "llvmlite", "tenseal", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """
 
 NO_SEAL = """
 import sys
-from blindsight.untrusted.evaluator.computing import building
-from blindsight.untrusted.evaluator.computing import scoring
-from blindsight.untrusted.evaluator import servicer
+from services.evaluator.computing import building
+from services.evaluator.computing import scoring
+from services.evaluator import servicer
 assert "tenseal" not in sys.modules
 """
 

@@ -9,17 +9,17 @@ import pytest
 from blindsight.additive.block import HEADER
 from blindsight.additive.schemes import AdditiveScheme
 from blindsight.errors import InvalidCiphertext, ResourceExhausted
-from blindsight.plane_kernels import PlaneKernel
+from blindsight.packing.kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
-from blindsight.trusted.keyholder.operations.combine import Combine
-from blindsight.trusted.keyholder.peers import EvaluatorClient
-from blindsight.trusted.keyholder.processing.additive import AdditiveEngine
-from blindsight.trusted.keyholder.processing.engine import Progress, Transformed
-from blindsight.untrusted.evaluator import wire
-from blindsight.untrusted.evaluator.operations.receiving import Limits
-from blindsight.untrusted.evaluator.operations.stacks import StackOperations, StackRow
-from blindsight.workers import WorkerPool
+from blindsight.runtime.processpool import WorkerPool
+from blindsight.trusted.clients import EvaluatorClient
+from services.evaluator import wire
+from services.evaluator.operations.intake import Limits
+from services.evaluator.operations.paillier_planes import StackOperations, StackRow
+from services.keyholder.imaging.engine import Progress, Transformed
+from services.keyholder.imaging.paillier_engine import AdditiveEngine
+from services.keyholder.operations.combine import Combine
 
 PLANES = np.random.default_rng(0).integers(0, 256, (3, 9, 40), np.uint8)
 KERNELS = (PlaneKernel(1, 2, 0, 0, (1, -1)), PlaneKernel(2, 2, 0, 0, (1, 2, 3, 4), -300))

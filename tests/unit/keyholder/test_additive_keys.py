@@ -18,11 +18,11 @@ from blindsight.additive import SCHEMES, AdditiveScheme
 from blindsight.additive.keys import DISCRETE_LOGARITHM_BITS, SECRET_MAGIC, read_numbers
 from blindsight.additive.schemes import NOT_ENCRYPTION
 from blindsight.errors import InvalidArgument, InvalidCiphertext
-from blindsight.trusted.keyholder.additive import AdditiveKey, primes
-from blindsight.trusted.keyholder.additive.lightphe import BENALOH_BLOCK, modp_prime
-from blindsight.trusted.keyholder.additive.logarithms import SmallLogarithms
-from blindsight.trusted.keyholder.additive.paillier import PaillierKeyholder
-from blindsight.trusted.keyholder.secrets import Secret
+from blindsight.trusted.additive import AdditiveKey, primes
+from blindsight.trusted.additive.lightphe import BENALOH_BLOCK, modp_prime
+from blindsight.trusted.additive.logarithms import SmallLogarithms
+from blindsight.trusted.additive.paillier import PaillierKeyholder
+from blindsight.trusted.secrets import Secret
 
 PAILLIER, SCRAMBLE = AdditiveScheme.PAILLIER, AdditiveScheme.SCRAMBLE
 LIGHTPHE = [scheme for scheme, info in SCHEMES.items() if info.algorithm]
@@ -164,7 +164,7 @@ def test_without_lightphe_one_line_says_what_to_install():
         "import sys; sys.modules['lightphe'] = None\n"
         "from blindsight.additive import AdditiveScheme\n"
         "from blindsight.errors import InvalidArgument\n"
-        "from blindsight.trusted.keyholder.additive import AdditiveKey\n"
+        "from blindsight.trusted.additive import AdditiveKey\n"
         "try: AdditiveKey.generate(AdditiveScheme.LIGHTPHE_BENALOH, 512, insecure_small_keys=True)\n"
         "except InvalidArgument as error: print(error.message)\n"
     )

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindsight.errors import InvalidArgument
-from blindsight.trusted.keyholder.imaging.blocks import Blocks, arrange
-from blindsight.trusted.keyholder.imaging.borders import Border, pad
+from blindsight.trusted.imaging.blocks import Blocks, arrange
+from blindsight.trusted.imaging.borders import Border, pad
 
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40))
 

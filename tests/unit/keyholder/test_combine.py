@@ -8,15 +8,9 @@ import pytest
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import HEADER, parse_header
 from blindsight.errors import InvalidArgument, InvalidCiphertext
-from blindsight.trusted.keyholder.operations.combine import (
-    Combination,
-    Combine,
-    Settings,
-    guard_bits,
-    value_bits,
-)
-from blindsight.untrusted.evaluator.computing.additive import AdditiveEvaluator
-from blindsight.workers import WorkerPool
+from blindsight.runtime.processpool import WorkerPool
+from services.evaluator.computing.additive import AdditiveEvaluator
+from services.keyholder.operations.combine import Combination, Combine, Settings, guard_bits, value_bits
 
 FIRST, SECOND = np.random.default_rng(9).integers(-255, 256, (2, 6, 50))
 SETTINGS = Settings(AdditiveScheme.PAILLIER, 2048, weights=(1, -1))

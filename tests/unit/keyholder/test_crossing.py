@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blindsight.trusted.keyholder.similarity import crossing
-from blindsight.trusted.keyholder.similarity.crossing import CrossLayout
+from blindsight.trusted.similarity import crossing
+from blindsight.trusted.similarity.crossing import CrossLayout
 
 DEGREE = 64
 

@@ -5,9 +5,9 @@ import pytest
 from skimage import data
 from support.scalespace import features, grey, known, seen_from_aside
 
-from blindsight.trusted.keyholder.imaging import matching
-from blindsight.trusted.keyholder.imaging.drawing import draw_keypoints, draw_matches
-from blindsight.trusted.keyholder.imaging.sift import Features
+from blindsight.trusted.imaging import matching
+from blindsight.trusted.imaging.drawing import draw_keypoints, draw_matches
+from blindsight.trusted.imaging.sift import Features
 
 
 def matched(first, second):

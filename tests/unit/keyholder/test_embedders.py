@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from blindsight.demo import views
 from blindsight.errors import InvalidArgument, InvalidImage
-from blindsight.trusted.keyholder import embedders
-from blindsight.trusted.keyholder.imaging import images
+from blindsight.trusted import embedders
+from blindsight.trusted.imaging import images
+from demo import views
 
 IMAGE_EMBEDDERS = sorted(set(embedders.EMBEDDERS) - {embedders.NONE})
 

@@ -11,12 +11,12 @@ from skimage import data
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.trusted.keyholder.imaging import filters, finishing
-from blindsight.trusted.keyholder.imaging.borders import Border, pad
-from blindsight.trusted.keyholder.imaging.filters import OPERATIONS, USAGE, Operation, Reading
-from blindsight.trusted.keyholder.imaging.linear import LinearMap
-from blindsight.trusted.keyholder.imaging.quantising import Room, quantise
-from blindsight.trusted.keyholder.processing.ring import room
+from blindsight.trusted.imaging import filters, finishing
+from blindsight.trusted.imaging.borders import Border, pad
+from blindsight.trusted.imaging.filters import OPERATIONS, USAGE, Operation, Reading
+from blindsight.trusted.imaging.linear import LinearMap
+from blindsight.trusted.imaging.quantising import Room, quantise
+from services.keyholder.imaging.ring_engine import room
 
 CAMERA = data.camera()[:120, :90]
 REALS = CAMERA.astype(np.float64)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from blindsight.errors import InvalidImage
-from blindsight.trusted.keyholder.imaging import images
-from blindsight.trusted.keyholder.imaging.images import Colours
+from blindsight.trusted.imaging import images
+from blindsight.trusted.imaging.images import Colours
 
 ORIENTATION = 0x0112
 
@@ -188,7 +188,7 @@ def test_a_photo_of_40_megapixels_is_decoded_in_bounded_memory(tmp_path):
     script = """
         import resource, sys
         from pathlib import Path
-        from blindsight.trusted.keyholder.imaging import images
+        from blindsight.trusted.imaging import images
 
         data = Path(sys.argv[1]).read_bytes()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

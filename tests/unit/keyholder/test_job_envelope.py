@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from blindsight.errors import DataLoss
-from blindsight.trusted.keyholder.jobs.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.keyholder.keyring import keys
+from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.keyring import keys
 
 PHOTO = QueuedPhoto(b"J" * 16, 7, b"C" * 16, "given id", "holiday/r\u00f6d.jpg", b"\xff\xd8 pixels " * 100)
 

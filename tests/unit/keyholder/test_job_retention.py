@@ -4,10 +4,10 @@ from contextlib import closing
 
 import pytest
 
-from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState
-from blindsight.trusted.keyholder.jobs.retention import DAY_SECONDS, Retention
-from blindsight.trusted.keyholder.jobs.store import JobStore
-from blindsight.trusted.queues import Message, open_queue
+from blindsight.trusted.ingest.records import ItemOutcome, ItemState
+from blindsight.trusted.queue import Message, open_queue
+from services.keyholder.jobs.retention import DAY_SECONDS, Retention
+from services.keyholder.jobs.store import JobStore
 
 COLLECTION = bytes(range(16))
 

@@ -9,8 +9,8 @@ from importlib.resources import files
 import pytest
 
 from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
-from blindsight.trusted.keyholder.jobs.records import ItemOutcome, ItemState, JobState, Trial, TrialState
-from blindsight.trusted.keyholder.jobs.store import APPLICATION_ID, JobStore
+from blindsight.trusted.ingest.records import ItemOutcome, ItemState, JobState, Trial, TrialState
+from services.keyholder.jobs.store import APPLICATION_ID, JobStore
 
 COLLECTION = bytes(range(16))
 DONE, DUPLICATE, FAILED, QUEUED = ItemState.DONE, ItemState.DUPLICATE, ItemState.FAILED, ItemState.QUEUED
@@ -197,7 +197,7 @@ def test_a_database_of_a_later_version_is_refused(path):
 
 
 def test_a_database_of_the_first_version_keeps_its_jobs(path):
-    schema = files("blindsight.trusted.keyholder.jobs").joinpath("schema.sql").read_text()
+    schema = files("services.keyholder.jobs").joinpath("schema.sql").read_text()
     with closing(sqlite3.connect(path)) as db:
         db.executescript(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
         row = (bytes(16), COLLECTION, "old", JobState.FINISHED, 1, 5, 5, 5, 0, 0)

@@ -10,10 +10,10 @@ import pytest
 
 from blindsight.errors import AlreadyExists, DataLoss, KeyFileError, WrongPassphrase
 from blindsight.parameters import COLLECTION_SETS
-from blindsight.trusted.keyholder.additive import AdditiveKey
-from blindsight.trusted.keyholder.keyring import keyfile, keys, passphrase
-from blindsight.trusted.keyholder.keyring.sealing import Sealer
-from blindsight.trusted.keyholder.secrets import Secret
+from blindsight.trusted.additive import AdditiveKey
+from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring.sealing import Sealer
+from blindsight.trusted.secrets import Secret
 
 PASSPHRASE = Secret(b"correct horse battery")
 

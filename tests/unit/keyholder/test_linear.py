@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from blindsight.errors import InvalidVector
-from blindsight.trusted.keyholder.similarity import METRICS, make
-from blindsight.trusted.keyholder.similarity.linear import MAX_ROW_NORM, Metric, check_vectors
+from blindsight.trusted.similarity import METRICS, make
+from blindsight.trusted.similarity.linear import MAX_ROW_NORM, Metric, check_vectors
 
 RNG = np.random.default_rng(5)
 GALLERY = RNG.normal(size=(50, 12)) * 3

@@ -9,8 +9,8 @@ from scipy.spatial.distance import cdist
 from support.scalespace import NAMES, features, grey, known, seen_from_aside
 
 from blindsight.errors import InvalidArgument
-from blindsight.trusted.keyholder.imaging import matching
-from blindsight.trusted.keyholder.imaging.sift import Features
+from blindsight.trusted.imaging import matching
+from blindsight.trusted.imaging.sift import Features
 
 RNG = np.random.default_rng(17)
 

@@ -9,11 +9,11 @@ from skimage import data
 
 from blindsight.errors import InvalidArgument, InvalidCiphertext
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.trusted.keyholder.imaging import filters, morphology
-from blindsight.trusted.keyholder.imaging.filters import Operation, Step
-from blindsight.trusted.keyholder.imaging.morphology import Element, Morphology, Packing, Shape, Threshold
-from blindsight.trusted.keyholder.imaging.quantising import Room
-from blindsight.trusted.keyholder.processing.ring import room
+from blindsight.trusted.imaging import filters, morphology
+from blindsight.trusted.imaging.filters import Operation, Step
+from blindsight.trusted.imaging.morphology import Element, Morphology, Packing, Shape, Threshold
+from blindsight.trusted.imaging.quantising import Room
+from services.keyholder.imaging.ring_engine import room
 
 SHAPES = {Shape.SQUARE: cv2.MORPH_RECT, Shape.CROSS: cv2.MORPH_CROSS, Shape.DISC: cv2.MORPH_ELLIPSE}
 COINS = data.coins()

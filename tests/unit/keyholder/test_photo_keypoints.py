@@ -9,14 +9,14 @@ from support.photos import NAMES, encoded, photo
 
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.parameters import CKKS_4096
-from blindsight.trusted.keyholder import embedders
-from blindsight.trusted.keyholder.collections.vault import OpenCollection
-from blindsight.trusted.keyholder.crypto import tasks
-from blindsight.trusted.keyholder.imaging import keypoints
-from blindsight.trusted.keyholder.imaging.sift import Features
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.records import CollectionConfig, StoredCollection
-from blindsight.trusted.keyholder.similarity.linear import Metric
+from blindsight.trusted import embedders
+from blindsight.trusted.crypto import tasks
+from blindsight.trusted.imaging import keypoints
+from blindsight.trusted.imaging.sift import Features
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.records import CollectionConfig, StoredCollection
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.vault.vault import OpenCollection
 
 FLAT = Image.new("RGB", (300, 200), "crimson")
 VIEWS = {

@@ -4,27 +4,21 @@ import grpc.aio
 import numpy as np
 import pytest
 
-from blindsight import streams
-from blindsight.columns import Region
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
+from blindsight.packing.columns import Region
+from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import CKKS_4096
-from blindsight.planes import PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
-from blindsight.trusted.keyholder.collections.vault import OpenCollection
-from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.operations.planes import Planes
-from blindsight.trusted.keyholder.peers import StorageClient
-from blindsight.trusted.keyholder.records import (
-    CollectionConfig,
-    ItemMetadata,
-    NewItem,
-    NewPlanes,
-    StoredCollection,
-)
-from blindsight.trusted.keyholder.similarity.linear import Metric
-from blindsight.trusted.keyholder.slots import Placement
+from blindsight.runtime import transfer as streams
+from blindsight.trusted.clients import StorageClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes, StoredCollection
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.slots import Placement
+from blindsight.trusted.vault.vault import OpenCollection
+from services.keyholder.operations.planes import Planes
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
 LAYOUT = PlaneLayout.of(IMAGE, CKKS_4096.ring_degree)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from blindsight.trusted.keyholder.similarity.ranking import best_of
+from blindsight.trusted.similarity.ranking import best_of
 
 VALUES = arrays.arrays(np.float64, st.integers(0, 40), elements=st.floats(-2, 2, width=16))
 

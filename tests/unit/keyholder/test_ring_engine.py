@@ -4,20 +4,20 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from blindsight.ciphertext.residues import full_block, read_block
 from blindsight.errors import InvalidCiphertext
+from blindsight.packing.kernels import PlaneKernel
 from blindsight.parameters import BFV_4096
-from blindsight.plane_kernels import PlaneKernel
-from blindsight.residues import full_block, read_block
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
-from blindsight.trusted.keyholder import schemes
-from blindsight.trusted.keyholder.crypto.pool import Crypto
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.peers import EvaluatorClient
-from blindsight.trusted.keyholder.processing.engine import Progress, Stage, Transformed
-from blindsight.trusted.keyholder.processing.ring import RingEngine
-from blindsight.untrusted.evaluator.computing import imaging
-from blindsight.untrusted.evaluator.tasks import DifferenceTask, TransformTask
+from blindsight.trusted import schemes
+from blindsight.trusted.clients import EvaluatorClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.keyring import keys
+from services.evaluator.computing import imaging
+from services.evaluator.tasks import DifferenceTask, TransformTask
+from services.keyholder.imaging.engine import Progress, Stage, Transformed
+from services.keyholder.imaging.ring_engine import RingEngine
 
 PARAMETERS = BFV_4096
 KEYS = keys.create()

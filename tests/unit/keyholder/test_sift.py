@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from support.scalespace import NAMES, features, grey, known, pyramid
 
 from blindsight.errors import InvalidArgument
-from blindsight.trusted.keyholder.imaging import sift
+from blindsight.trusted.imaging import sift
 
 
 def opencv(name):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blindsight.columns import Region, collection_layout
-from blindsight.trusted.keyholder.slots import Segment, SlotMap, handles_from_bytes, live_slots
+from blindsight.packing.columns import Region, collection_layout
+from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes, live_slots
 
 LAYOUT = collection_layout((128,), 4096, 8)  # 512 vectors in a main segment, 32 in a tail one
 LIMITS = dict.fromkeys(Region, 7)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from blindsight.columns import Layout
+from blindsight.ciphertext.residues import full_block
 from blindsight.errors import DataLoss, InvalidCiphertext
+from blindsight.packing.columns import Layout
 from blindsight.parameters import CKKS_4096
-from blindsight.residues import full_block
-from blindsight.trusted.keyholder.crypto import tasks
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.similarity.linear import Affine
+from blindsight.trusted.crypto import tasks
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.similarity.linear import Affine
 
 LAYOUT = Layout(fields=(128,), stride=8, ring_degree=CKKS_4096.ring_degree)
 HIGHER, LOWER = (Affine(higher_is_better=higher, multiplier=1.0, offset=0.0) for higher in (True, False))

@@ -2,13 +2,13 @@
 
 import pytest
 
-from blindsight.columns import Region
+from blindsight.packing.columns import Region
 from blindsight.parameters import CKKS_4096
-from blindsight.trusted.keyholder.collections.vault import OpenCollection
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.records import CollectionConfig, StoredCollection
-from blindsight.trusted.keyholder.similarity.linear import Metric
-from blindsight.trusted.keyholder.slots import Placement, SlotMap, handles_from_bytes
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.records import CollectionConfig, StoredCollection
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.slots import Placement, SlotMap, handles_from_bytes
+from blindsight.trusted.vault.vault import OpenCollection
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from blindsight.budget import ByteBudget
 from blindsight.errors import ResourceExhausted
+from blindsight.runtime.memory_budget import ByteBudget
 
 
 async def test_a_call_waits_for_memory_in_turn() -> None:

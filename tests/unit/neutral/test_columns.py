@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blindsight.columns import Layout, Region, collection_layout, plan_stride, widest_stride
 from blindsight.errors import InvalidArgument
+from blindsight.packing.columns import Layout, Region, collection_layout, plan_stride, widest_stride
 
 DEGREE = 64
 

@@ -10,10 +10,10 @@ import grpc.aio
 import pytest
 from structlog.testing import capture_logs
 
-from blindsight import metrics, request_ids
 from blindsight.errors import InvalidArgument, Unavailable
-from blindsight.interceptors import RequestInterceptor
-from blindsight.status import from_rpc_error, never_began
+from blindsight.runtime import metrics, request_ids
+from blindsight.runtime.interceptors import RequestInterceptor
+from blindsight.runtime.status import from_rpc_error, never_began
 
 METADATA = ((request_ids.KEY, "id-of-this-call"),)
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from blindsight.errors import InvalidArgument
+from blindsight.packing.planes import PlaneLayout
+from blindsight.packing.tiling import MAX_COEFFICIENTS, MAX_PIXELS, PIECE_CIPHERTEXTS, Tiling
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.planes import PlaneLayout
-from blindsight.tiling import MAX_COEFFICIENTS, MAX_PIXELS, PIECE_CIPHERTEXTS, Tiling
 
 # Small rings, so that small images have many tiles; 512 has tiles of 16 x 32.
 DEGREES = (64, 256, 512)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from support.services import MODULES, variables
 
-from blindsight import processes
+from blindsight.runtime import host as processes
 
 BUSY = "import sys, time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\nsys.stdin.read()"
 LARGE = "import sys\nkept = b'x' * (100 << 20)\nprint(flush=True)\nsys.stdin.read()"
@@ -48,7 +48,7 @@ def test_memory_counts_workers_that_run() -> None:
 CYCLES, ARRAYS, ARRAY_BYTES = 10, 8, 2 << 20
 FAULTS = f"""
 import resource, sys
-from blindsight import processes
+from blindsight.runtime import host as processes
 if sys.argv[1] == "keep":
     processes.keep_photos()
 def work():
@@ -75,7 +75,8 @@ def test_memory_that_a_process_keeps_need_not_be_had_from_the_kernel_again() -> 
 
 THRESHOLDS = """
 import ctypes, importlib, sys
-from blindsight import errors, server
+from blindsight import errors
+from blindsight.runtime import server
 
 class Mallinfo(ctypes.Structure):
     names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"

@@ -11,7 +11,8 @@ import pytest
 
 PROGRAM = """
 import asyncio, time
-from blindsight import logs, shutdown
+from blindsight.runtime import logs
+from blindsight.runtime import shutdown
 
 shutdown.CLOSING_SECONDS = 0.2
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from blindsight.streams import chunks, joined_chunks
+from blindsight.runtime.transfer import chunks, joined_chunks
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from blindsight.errors import InvalidArgument
-from blindsight.streams import until
+from blindsight.runtime.transfer import until
 
 
 async def parts(*given: int, then: Exception | asyncio.Event | None = None) -> AsyncIterator[int]:

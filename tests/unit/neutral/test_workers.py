@@ -14,7 +14,7 @@ import pytest
 from support.worker_tasks import count_and_wait, fail_unpicklably, kill_once
 
 from blindsight.errors import Unavailable
-from blindsight.workers import WorkerPool
+from blindsight.runtime.processpool import WorkerPool
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blindsight.untrusted.storage.stores import STORES, Store
+from services.storage.stores import STORES, Store
 
 
 @pytest.fixture(params=sorted(STORES))

@@ -27,9 +27,9 @@ from support.storage import (
 )
 
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound, ResourceExhausted
-from blindsight.untrusted.storage.records import Append, PieceRecord
-from blindsight.untrusted.storage.stores.sqlite import FILE_NAME, SqliteStore
-from blindsight.untrusted.storage.stores.sqlite.connections import OLDEST_VERSION, SCHEMA_VERSION
+from services.storage.records import Append, PieceRecord
+from services.storage.stores.sqlite import FILE_NAME, SqliteStore
+from services.storage.stores.sqlite.connections import OLDEST_VERSION, SCHEMA_VERSION
 
 COLLECTION = collection()
 ATTACHMENT = attachment_of(0, 20_000)

@@ -18,12 +18,12 @@ from support.storage import (
     sealed,
 )
 
-from blindsight import columns
+from blindsight.ciphertext.residues import full_block, read_block
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.packing import columns
 from blindsight.parameters import CKKS_4096
-from blindsight.residues import full_block, read_block
-from blindsight.untrusted.storage import checks
-from blindsight.untrusted.storage.records import AppendItem, Region, SegmentId
+from services.storage import validation as checks
+from services.storage.records import AppendItem, Region, SegmentId
 
 COLLECTION = collection()
 HEADER = Batches(COLLECTION).make(MAIN_0, items(3)).header

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from blindsight.errors import Unavailable
-from blindsight.untrusted.storage.threads import Threads
+from services.storage.executors import Threads
 
 
 class Source:

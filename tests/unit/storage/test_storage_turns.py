@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from blindsight.errors import Conflict, InvalidArgument
-from blindsight.untrusted.storage.turns import Turns
+from services.storage.append_queue import Turns
 
 LONG = 30.0  # nobody waits so long in these tests
 SHORT = 0.05
@@ -98,7 +98,7 @@ async def test_a_turn_that_was_taken_is_kept_for_the_append_that_follows() -> No
 
 
 async def test_a_turn_that_was_taken_for_nothing_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blindsight.untrusted.storage.turns.KEPT_SECONDS", SHORT)
+    monkeypatch.setattr("services.storage.append_queue.KEPT_SECONDS", SHORT)
     appends = Appends()
     await appends.turns.take(COLLECTION, b"1")
     second = await appends.start(b"2")
@@ -121,7 +121,7 @@ async def test_an_append_that_failed_otherwise_gives_its_turn_to_the_next() -> N
 async def test_a_turn_that_a_conflict_kept_lapses_when_nobody_comes_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("blindsight.untrusted.storage.turns.KEPT_SECONDS", SHORT)
+    monkeypatch.setattr("services.storage.append_queue.KEPT_SECONDS", SHORT)
     appends = Appends()
     first, second = await appends.start(b"1"), await appends.start(b"2")
     await appends.end(b"1", Conflict("too late"))

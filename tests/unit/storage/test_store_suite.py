@@ -30,7 +30,7 @@ from support.storage import (
 
 from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, ResourceExhausted
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
-from blindsight.untrusted.storage.records import (
+from services.storage.records import (
     NO_HANDLE,
     Append,
     Appended,
@@ -46,7 +46,7 @@ from blindsight.untrusted.storage.records import (
     SegmentId,
     SlotRun,
 )
-from blindsight.untrusted.storage.stores import Store
+from services.storage.stores import Store
 
 COLLECTION = collection()
 

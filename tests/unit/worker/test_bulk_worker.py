@@ -9,19 +9,19 @@ import pytest
 
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.parameters import CKKS_4096
-from blindsight.trusted.keyholder.collections.vault import OpenCollection
-from blindsight.trusted.keyholder.jobs.envelope import QueuedPhoto
-from blindsight.trusted.keyholder.jobs.records import ItemState
-from blindsight.trusted.keyholder.keyring import keys
-from blindsight.trusted.keyholder.operations.photos import PreparedPhoto
-from blindsight.trusted.keyholder.records import CollectionConfig, NewItem, StoredCollection
-from blindsight.trusted.keyholder.similarity.linear import Metric
-from blindsight.trusted.queues import Message, open_queue
-from blindsight.trusted.worker import patience
-from blindsight.trusted.worker.batches import Batches
-from blindsight.trusted.worker.opening import Opened, state_of
-from blindsight.trusted.worker.patience import patiently
-from blindsight.trusted.worker.room import Room
+from blindsight.trusted.ingest.envelope import QueuedPhoto
+from blindsight.trusted.ingest.photos import PreparedPhoto
+from blindsight.trusted.ingest.records import ItemState
+from blindsight.trusted.keyring import keys
+from blindsight.trusted.queue import Message, open_queue
+from blindsight.trusted.records import CollectionConfig, NewItem, StoredCollection
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.vault.vault import OpenCollection
+from services.worker import retry as patience
+from services.worker.batching import Batches
+from services.worker.gate import Room
+from services.worker.preparing import Opened, state_of
+from services.worker.retry import patiently
 
 
 @pytest.fixture
@@ -146,6 +146,6 @@ async def test_what_passes_is_waited_for_and_what_does_not_is_raised(monkeypatch
 
 @pytest.mark.parametrize("service", ["keyholder", "worker"])
 def test_what_describes_photos_is_loaded_by_processes_of_a_service_and_not_by_itself(service):
-    command = f"import blindsight.trusted.{service}.__main__, sys; print('skimage' in sys.modules)"
+    command = f"import services.{service}.__main__, sys; print('skimage' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

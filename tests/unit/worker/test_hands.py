@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from blindsight.ciphertext import SEALED_MAGIC
-from blindsight.trusted.queues import Message, open_queue
-from blindsight.trusted.worker.hands import Hands
+from blindsight.ciphertext.header import SEALED_MAGIC
+from blindsight.trusted.queue import Message, open_queue
+from services.worker.in_flight import Hands
 
 JOB = b"a job's sixteen."
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from blindsight.errors import Unavailable
-from blindsight.trusted.keyholder.records import StoredItem
-from blindsight.trusted.worker.lookups import Lookups
+from blindsight.trusted.ingest.lookups import Lookups
+from blindsight.trusted.records import StoredItem
 
 ONE, OTHER = b"a collection", b"another"
 

@@ -1,0 +1,104 @@
+"""A backup against its manifest, byte by byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from blindsight.backup import disk, manifest
+from blindsight.backup.manifest import Entry, Manifest
+from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Tell
+from blindsight.backup.snapshots import require_known, require_whole
+from blindsight.errors import DataLoss, InvalidArgument
+
+
+def check(source: Path, kept: Sequence[Kept], tell: Tell | None = None) -> Manifest:
+    """Reads all of a backup; returns its manifest when everything is as that says.
+
+    Args:
+        kept: what services may keep; a backup of anything else is refused.
+
+    Raises:
+        NotFound: when it is no backup, or one that was not finished.
+        DataLoss: when something is damaged, missing or too much.
+        InvalidArgument: when a newer program wrote it, or it holds what nobody here keeps.
+    """
+    with disk.troubles(str(source)):
+        found = announced(source, kept)
+        require_files(source, found, kept, Progress(tell, found.size_bytes).moved)
+        return found
+
+
+def announced(source: Path, kept: Iterable[Kept]) -> Manifest:
+    """A backup's manifest, when all that it names is known here.
+
+    Raises:
+        NotFound, DataLoss, InvalidArgument: as `check`.
+    """
+    found = manifest.read(source)
+    known = {one.name: one for one in kept}
+    for entry in found.files:
+        # The only paths that are ever opened are our own.
+        if entry.path not in known or entry.zone != known[entry.path].service.zone:
+            raise InvalidArgument(
+                f"{source} names {entry.path!r} of zone {entry.zone!r}, want {_names(known)}"
+            )
+        part = known[entry.path].part
+        if isinstance(part, Database):
+            require_known(part, entry.schema_version or 0, f"{entry.path} in {source}")
+    return found
+
+
+def _names(known: Iterable[str]) -> str:
+    return f"one of {', '.join(known)}"
+
+
+def require_files(source: Path, found: Manifest, kept: Iterable[Kept], moved: Callable[[int], None]) -> None:
+    """Refuses a backup whose files are not those of its manifest.
+
+    Raises:
+        DataLoss: with the first that is not.
+    """
+    _require_listed(source, found)
+    parts = {one.name: one.part for one in kept}
+    for entry in found.files:
+        path = source / entry.path
+        require_same(path, entry, disk.digest(path, moved))
+        part = parts[entry.path]
+        if isinstance(part, Database):
+            require_whole(part, path, entry.schema_version or 0)
+
+
+def _require_listed(source: Path, found: Manifest) -> None:
+    """Every file is in the manifest and the other way round; none of them is a link."""
+    named = {entry.path: entry for entry in found.files}
+    there = set()
+    for path in _files(source):
+        name = str(path.relative_to(source))
+        if name not in named:
+            raise DataLoss(f"{path} is not in the manifest")
+        size, want = path.lstat().st_size, named[name].size_bytes
+        if size != want:
+            raise DataLoss(f"{path} has {size} bytes, want {want}")
+        there.add(name)
+    for name in named.keys() - there:
+        raise DataLoss(f"{source / name} is missing")
+
+
+def _files(source: Path) -> Iterable[Path]:
+    for path in disk.entries(source):
+        if path.is_symlink() or not path.is_dir():
+            if path.name != MANIFEST_NAME:
+                yield path
+        else:
+            yield from disk.entries(path)
+
+
+def require_same(path: Path, entry: Entry, sha256: str) -> None:
+    """Refuses other bytes than the manifest's.
+
+    Raises:
+        DataLoss: when they are.
+    """
+    if sha256 != entry.sha256:
+        raise DataLoss(f"{path} is damaged: its SHA-256 is not the manifest's")

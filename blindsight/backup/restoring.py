@@ -1,0 +1,109 @@
+"""From backups to a data folder that is empty."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from blindsight.backup import disk
+from blindsight.backup.checking import announced, require_files, require_same
+from blindsight.backup.manifest import Manifest
+from blindsight.backup.parts import Kept, Progress, Tell
+from blindsight.errors import AlreadyExists, InvalidArgument, Unavailable
+
+# Beside the places where files go, so that putting them there is renaming them.
+_STAGING = ".restoring"
+# What a service leaves in its folder before it has stored anything.
+LOCK_NAME = "lock"
+
+
+def restore(
+    sources: Sequence[Path], kept: Sequence[Kept], root: Path, tell: Tell | None = None
+) -> list[Manifest]:
+    """Puts backups into an empty data folder; returns their manifests.
+
+    Nothing is written before all of each backup is read and found whole.
+
+    Args:
+        sources: one backup, or one of each zone.
+        kept: what services may keep, and where it goes, below `root`.
+
+    Raises:
+        NotFound, DataLoss, InvalidArgument: as `checking.check`.
+        AlreadyExists: when the data folder is not empty.
+        Unavailable: when somebody uses it.
+        ResourceExhausted: when it has no room.
+    """
+    with disk.troubles(str(root)):
+        found = [announced(source, kept) for source in sources]
+        _require_different(found)
+        total = sum(one.size_bytes for one in found)
+        progress = Progress(tell, 2 * total)
+        if root.exists():
+            with alone(root):
+                _require_empty(root)
+        for source, one in zip(sources, found, strict=True):
+            require_files(source, one, kept, progress.moved)
+        with disk.emptied_on_failure(root), alone(root):
+            _require_empty(root)
+            disk.require_room(root, total)
+            _put(list(zip(sources, found, strict=True)), kept, root, progress)
+        return found
+
+
+def _require_different(found: Sequence[Manifest]) -> None:
+    names = [entry.path for one in found for entry in one.files]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidArgument(f"{name} is in two of the backups, want each in one")
+
+
+def _require_empty(root: Path) -> None:
+    for path in disk.entries(root):
+        if path.name != LOCK_NAME:
+            raise AlreadyExists(f"{root} is not empty: it has {path.name}; want a new data folder")
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keeps a data folder for this process, as whatever serves from it does.
+
+    Raises:
+        Unavailable: when it is in use.
+    """
+    with ExitStack() as stack:
+        paths = [root, *(path for path in disk.entries(root) if path.name == LOCK_NAME)]
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Unavailable(f"{root} is in use by a running service") from None
+        yield
+
+
+def _put(
+    backups: Sequence[tuple[Path, Manifest]], kept: Sequence[Kept], root: Path, progress: Progress
+) -> None:
+    staging = root / _STAGING
+    staging.mkdir(mode=0o700)
+    for source, found in backups:
+        for entry in found.files:
+            path = staging / entry.path
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            require_same(source / entry.path, entry, disk.copy(source / entry.path, path, progress.moved))
+    # All copied: from here on it is names alone, and in an order in which half of them starts nothing.
+    restored = {entry.path for _, found in backups for entry in found.files}
+    for one in kept:
+        if one.name in restored:
+            one.path.parent.mkdir(mode=0o700, exist_ok=True)
+            (staging / one.name).rename(one.path)
+            disk.flush(one.path.parent)
+    shutil.rmtree(staging)
+    disk.flush(root)
+    disk.flush(root.absolute().parent)

@@ -1,0 +1,102 @@
+"""From the data folders of services that may be serving to a backup."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from blindsight import __version__
+from blindsight.backup import disk
+from blindsight.backup.manifest import Entry, Manifest
+from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Tell
+from blindsight.backup.snapshots import Snapshot, moment, require_whole
+from blindsight.errors import AlreadyExists, NotFound
+
+_UNFINISHED = ".manifest"
+
+
+def save(kept: Sequence[Kept], target: Path, tell: Tell | None = None) -> Manifest:
+    """Writes a backup into an empty folder; it is whole and on the disk when this returns.
+
+    All databases are copied as they were at one moment, so what one service told another is in both.
+
+    Raises:
+        AlreadyExists: when the folder is not empty.
+        NotFound: when something is not there that a backup must have.
+        InvalidArgument: when a newer program wrote one of the databases.
+        DataLoss: when one of them is damaged.
+        ResourceExhausted, Unavailable: as the disk answers; nothing of the backup is kept.
+    """
+    with disk.troubles(str(target)):
+        if disk.entries(target):
+            raise AlreadyExists(f"{target} is not empty, want a new folder for a backup")
+        there = [one for one in kept if _is_there(one)]
+        databases = [(one.part, one.path) for one in there if isinstance(one.part, Database)]
+        with disk.emptied_on_failure(target), moment(databases) as snapshots:
+            return _Saving(target, there, snapshots, tell).run()
+
+
+def _is_there(kept: Kept) -> bool:
+    if kept.path.is_file():
+        return True
+    if kept.part.required:
+        raise NotFound(f"{kept.path} is missing, and the {kept.service.zone} zone is nothing without it")
+    return False
+
+
+class _Saving:
+    """One backup on its way.
+
+    Args:
+        snapshots: of the databases of `kept`, in order.
+    """
+
+    def __init__(
+        self, target: Path, kept: Sequence[Kept], snapshots: Sequence[Snapshot], tell: Tell | None
+    ) -> None:
+        self._target = target
+        self._kept = kept
+        self._created = int(time.time())
+        databases = [one.name for one in kept if isinstance(one.part, Database)]
+        self._snapshots = dict(zip(databases, snapshots, strict=True))
+        copied = sum(one.size_bytes for one in snapshots)
+        files = sum(one.path.stat().st_size for one in kept if one.name not in self._snapshots)
+        disk.require_room(target, copied + files)
+        self._progress = Progress(tell, 2 * copied + files)
+
+    def run(self) -> Manifest:
+        entries = tuple(map(self._entry, self._kept))
+        manifest = Manifest(__version__, self._created, entries)
+        for folder in {one.service.name for one in self._kept}:
+            disk.flush(self._target / folder)
+        self._finish(manifest.encode())
+        return manifest
+
+    def _entry(self, kept: Kept) -> Entry:
+        path = self._target / kept.name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not isinstance(kept.part, Database):
+            sha256 = disk.copy(kept.path, path, self._progress.moved)
+            return Entry(kept.name, kept.service.zone, path.stat().st_size, sha256)
+        snapshot = self._snapshots[kept.name]
+        os.close(disk.new_file(path))
+        snapshot.copy(path, self._progress.moved)
+        disk.flush(path)
+        require_whole(kept.part, path, snapshot.schema_version)
+        sha256 = disk.digest(path, self._progress.moved)
+        size, version = path.stat().st_size, snapshot.schema_version
+        return Entry(kept.name, kept.service.zone, size, sha256, version, snapshot.counts)
+
+    def _finish(self, encoded: bytes) -> None:
+        """The manifest appears whole, and after all that it names."""
+        unfinished = self._target / _UNFINISHED
+        with os.fdopen(disk.new_file(unfinished), "wb") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        disk.flush(self._target)
+        unfinished.rename(self._target / MANIFEST_NAME)
+        disk.flush(self._target)
+        disk.flush(self._target.absolute().parent)

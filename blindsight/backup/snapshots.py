@@ -1,0 +1,150 @@
+"""One moment of several databases, whatever their services write afterwards.
+
+SQLite's online backup copies the state that its source connection reads.  So a moment is a read
+transaction on each database, begun while nobody can write to any of them: some milliseconds, which
+services wait for as they wait for each other.  The copying may then take as long as it likes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from blindsight.backup.parts import Database
+from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.runtime.sqlite import translated
+
+# Services wait five seconds for a database; nobody holds one up for longer than a part of that.
+_GUARD_SECONDS = 0.5
+_PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.05
+# Of a step between two signs of life; a Ctrl-C waits for its end.
+_STEP_PAGES = 512
+
+
+class Snapshot:
+    """What a database held at a moment.
+
+    Attributes:
+        schema_version: of the file.
+        counts: of what the part names.
+        size_bytes: of a copy.
+
+    Raises:
+        InvalidArgument: when a newer program wrote it.
+        DataLoss: when it is damaged, or another database.
+    """
+
+    def __init__(self, part: Database, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        try:
+            self.schema_version = int(db.execute(part.version_query).fetchone()[0])
+            require_known(part, self.schema_version, str(path))
+            self.counts = {name: int(db.execute(query).fetchone()[0]) for name, query in part.counts.items()}
+        except (sqlite3.OperationalError, TypeError, ValueError) as error:
+            raise DataLoss(f"{path} is damaged, or no database of Blindsight") from error
+        self._page_bytes = int(db.execute("PRAGMA page_size").fetchone()[0])
+        self.size_bytes = self._page_bytes * int(db.execute("PRAGMA page_count").fetchone()[0])
+
+    def copy(self, path: Path, moved: Callable[[int], None]) -> None:
+        """Copies it into an empty file; whoever called flushes that.
+
+        Args:
+            moved: told the bytes of each step.
+        """
+        done = 0
+
+        def step(_status: int, remaining: int, total: int) -> None:
+            nonlocal done
+            moved((total - remaining) * self._page_bytes - done)
+            done = (total - remaining) * self._page_bytes
+
+        with translated(), closing(sqlite3.connect(path, isolation_level=None)) as target:
+            target.execute("PRAGMA synchronous = OFF")
+            self._db.backup(target, pages=_STEP_PAGES, progress=step)
+
+
+@contextmanager
+def moment(databases: Sequence[tuple[Database, Path]]) -> Iterator[list[Snapshot]]:
+    """The state of all databases at one and the same moment.
+
+    Raises:
+        Unavailable: when a service does not let go of one for a minute, or a disk does not answer.
+        InvalidArgument, DataLoss: as `Snapshot`.
+    """
+    with translated(), ExitStack() as stack:
+        readers = [stack.enter_context(closing(_open(path))) for _, path in databases]
+        with _nobody_writes([path for _, path in databases]):
+            for reader in readers:
+                reader.execute("BEGIN")
+                reader.execute(
+                    "SELECT COUNT(*) FROM sqlite_schema"
+                ).fetchone()  # it is taken at the first read
+        yield [Snapshot(part, reader, path) for (part, path), reader in zip(databases, readers, strict=True)]
+
+
+@contextmanager
+def _nobody_writes(paths: Sequence[Path]) -> Iterator[None]:
+    with ExitStack() as stack:
+        guards = [stack.enter_context(closing(_open(path))) for path in paths]
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not _held(guards, last=time.monotonic() > deadline):
+            time.sleep(_PAUSE_SECONDS)
+        yield  # closing a guard ends its transaction
+
+
+def _held(guards: Sequence[sqlite3.Connection], *, last: bool) -> bool:
+    """Takes the one place for a writer in all of the databases, or in none."""
+    try:
+        for guard in guards:
+            guard.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        for guard in guards:
+            if guard.in_transaction:
+                guard.execute("ROLLBACK")
+        if last or getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(_uri(path, "mode=rw"), uri=True, isolation_level=None, timeout=_GUARD_SECONDS)
+
+
+def _uri(path: Path, how: str) -> str:
+    return f"file:{quote(str(path.absolute()))}?{how}"
+
+
+def require_known(part: Database, version: int, where: str) -> None:
+    """Refuses a schema that this program does not know.
+
+    Raises:
+        InvalidArgument: when it is newer.
+    """
+    if version > part.schema_version:
+        raise InvalidArgument(
+            f"{where} has schema version {version}, newer than this program's {part.schema_version}"
+        )
+
+
+def require_whole(part: Database, path: Path, version: int) -> None:
+    """Checks a copy as SQLite does, without writing anything beside it.
+
+    Raises:
+        DataLoss: when it is damaged, or not of the schema version that it should be.
+    """
+    # What stands in the file is not ours yet: its schema may call nothing.
+    try:
+        with closing(sqlite3.connect(_uri(path, "mode=ro&immutable=1"), uri=True)) as db:
+            db.execute("PRAGMA trusted_schema = OFF")
+            found = db.execute("PRAGMA integrity_check(1)").fetchall()
+            whole = found == [("ok",)] and db.execute(part.version_query).fetchone() == (version,)
+    except sqlite3.DatabaseError as error:
+        raise DataLoss(f"{path} is damaged: SQLite says {error}") from error
+    if not whole:
+        raise DataLoss(f"{path} is damaged, or not of schema version {version}")

@@ -1,0 +1,189 @@
+"""`blindsight backup` and `blindsight restore`: what the services of a data folder keep, and back."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from blindsight.cli import output
+from blindsight.cli.local.keys import KEY_FILE_NAME
+from blindsight.cli.local.temporary import ended_by_sigterm
+from blindsight.cli.local.up import GENERATED_NAME
+from blindsight.cli.options import Json
+from blindsight.cli.status import ZONE_STYLES
+from blindsight.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.backup.manifest import Manifest
+    from blindsight.backup.parts import Kept, Service
+
+_MIB = 1 << 20
+
+
+class Zone(StrEnum):
+    """Whose part of a vault."""
+
+    ALL = "all"
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or to be made.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="That of `blindsight up`.", show_default=False),
+    ] = None,
+    zone: Annotated[Zone, typer.Option("--zone", help="Of both zones, or of one.")] = Zone.ALL,
+    with_passphrase: Annotated[
+        bool, typer.Option("--passphrase/--no-passphrase", help="With the passphrase that `up` generated.")
+    ] = True,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read a backup instead, and say whether it is whole.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy what a vault keeps, while it serves, into DIR.
+
+    Keys, imports and the queue, and what storage has, all as they were at one moment.
+    """
+    if verify == (data is not None):
+        raise InvalidArgument("want --data DIR to back up, or --verify to read a backup")
+    started = time.monotonic()
+    if data is None:
+        with _metered("verifying") as tell:
+            found = _check(folder, tell)
+        _tell("whole:", [folder], [found], started, as_json=as_json)
+        return
+    from blindsight.backup.saving import save
+
+    left_out = () if with_passphrase else (GENERATED_NAME,)
+    kept = [one for one in _kept(data, zone) if one.part.name not in left_out]
+    with _metered("backing up") as tell:
+        made = save(kept, folder, tell)
+    _warn(folder, made)
+    _tell("backed up to", [folder], [made], started, as_json=as_json)
+
+
+def restore(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="A backup, or one of each zone.", show_default=False),
+    ],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Empty, or to be made.")],
+    as_json: Json = False,
+) -> None:
+    """Put a backup into an empty data folder, for `blindsight up --data DIR`.
+
+    All of it is read and compared with its manifest before anything is written.
+    """
+    from blindsight.backup import restoring
+
+    started = time.monotonic()
+    with _metered("restoring") as tell:
+        found = restoring.restore(folders, _kept(data, Zone.ALL), data, tell)
+    if _out_of_order(found):
+        output.note(
+            "storage's backup is older than the keyholder's: photos of finished imports may be missing"
+        )
+    _tell("restored", folders, found, started, as_json=as_json, data=data)
+
+
+def _check(folder: Path, tell: Callable[[int, int], None]) -> Manifest:
+    from blindsight.backup.checking import check
+
+    return check(folder, _kept(Path(), Zone.ALL), tell)
+
+
+def _kept(data: Path, zone: Zone) -> list[Kept]:
+    """What the services of zones keep below a data folder; the keyholder's last."""
+    from blindsight.backup.parts import kept_by
+
+    services = [
+        *(_untrusted() if zone != Zone.TRUSTED else ()),
+        *(_trusted() if zone != Zone.UNTRUSTED else ()),
+    ]
+    return [one for service in services for one in kept_by(service, data / service.name)]
+
+
+def _untrusted() -> Sequence[Service]:
+    from services.storage import backup as storage
+
+    return (storage.SERVICE,)
+
+
+def _trusted() -> Sequence[Service]:
+    from blindsight.trusted.queue import backup as queue
+    from services.keyholder import backup as keyholder
+
+    return queue.SERVICE, keyholder.SERVICE
+
+
+@contextmanager
+def _metered(what: str) -> Iterator[Callable[[int, int], None]]:
+    with ended_by_sigterm(), output.meter(f"{what}, MiB") as meter:
+        yield lambda done, total: meter.update(-(-done // _MIB), -(-total // _MIB))
+
+
+def _warn(folder: Path, made: Manifest) -> None:
+    """What an owner must know of a backup, now and not when it is needed."""
+    names = {Path(entry.path).name for entry in made.files}
+    if {KEY_FILE_NAME, GENERATED_NAME} <= names:
+        output.note(f"{folder} has the keys and their passphrase; who has it has everything")
+    elif KEY_FILE_NAME in names:
+        output.note(f"{folder} has the keys but not their passphrase; without it nothing opens")
+    waiting = made.count("waiting")
+    if waiting and not any(entry.path.startswith("queue/") for entry in made.files):
+        output.note(f"{waiting:,} photos wait in a queue that is not in this data folder, nor in the backup")
+
+
+def _out_of_order(found: Sequence[Manifest]) -> bool:
+    """Whether storage was copied before the keyholder; then the account may know of photos that it lacks."""
+    times = {entry.zone: one.created_unix_seconds for one in found for entry in one.files}
+    return times.get(Zone.UNTRUSTED, 0) < times.get(Zone.TRUSTED, 0) and len(times) > 1
+
+
+def _tell(
+    what: str,
+    folders: Sequence[Path],
+    found: Sequence[Manifest],
+    started: float,
+    *,
+    as_json: bool,
+    data: Path | None = None,
+) -> None:
+    seconds = time.monotonic() - started
+    if as_json:
+        backups = [
+            {"folder": str(folder), **asdict(one), "size_bytes": one.size_bytes}
+            for folder, one in zip(folders, found, strict=True)
+        ]
+        place = {"data": str(data)} if data is not None else {}
+        output.document({**place, "backups": backups, "seconds": seconds})
+        return
+    for folder, one in zip(folders, found, strict=True):
+        _show(one)
+        moment = datetime.fromtimestamp(one.created_unix_seconds).astimezone()
+        taken = f"{output.size(one.size_bytes)} of {moment:%Y-%m-%d %H:%M:%S %Z}"
+        output.answer(f"{what} {folder}, {taken}, in {output.duration(seconds)}")
+    if data is not None:
+        output.answer(f"start it with: blindsight up --data {shlex.quote(str(data))}")
+
+
+def _show(one: Manifest) -> None:
+    files = output.table("file", "zone", "size", "holds", right=("size",))
+    for entry in one.files:
+        counts = ", ".join(f"{name}: {number:,}" for name, number in entry.counts.items())
+        zone = Text(entry.zone, style=ZONE_STYLES.get(entry.zone, ""))
+        files.add_row(entry.path, zone, output.size(entry.size_bytes), counts)
+    output.show(files)

@@ -1,0 +1,105 @@
+"""`blindsight keys`: makes key files.  The one place where the command touches secrets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blindsight.cli import output
+from blindsight.cli.options import Json
+from blindsight.errors import AlreadyExists, InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.trusted.secrets import Secret
+
+# As the keyholder expects it in its data folder.
+KEY_FILE_NAME = "keys.bsky"
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        envvar="BLINDSIGHT_PASSPHRASE_FILE",
+        metavar="FILE",
+        help="Its first line is the passphrase.",
+        show_default=False,
+    ),
+]
+
+app = typer.Typer(help="Create the owner's key set.")
+
+
+@app.callback()
+def keys() -> None:
+    """Keep `create` a subcommand although it is alone."""
+
+
+@app.command("create")
+def create(
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The key file, or a folder for it.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key set and seal it into a new file by a passphrase.
+
+    Whoever has the file and the passphrase has everything; without them the vault cannot be opened.
+    """
+    # What has no suffix is a folder, whether it exists or not.
+    is_file = out.is_file() or (out.suffix and not out.is_dir())
+    path = out if is_file else out / KEY_FILE_NAME
+    if path.exists():
+        raise AlreadyExists(f"{path} exists; a key file is never overwritten")
+    if passphrase_file is not None:
+        passphrase = read_passphrase(passphrase_file)
+    elif output.interactive():
+        passphrase = ask_passphrase(twice=True)
+    else:
+        raise InvalidArgument("no passphrase: want --passphrase-file FILE, or a terminal to ask on")
+    with output.spinner("creating the key set"):
+        made = create_key_file(path, passphrase)
+    if as_json:
+        output.document({"file": str(path), **asdict(made)})
+    else:
+        output.answer(f"{output.printable(str(path))}: key {made.key_id}")
+
+
+def read_passphrase(path: Path) -> Secret:
+    """The first line of a file."""
+    from blindsight.trusted.keyring import passphrase
+
+    return passphrase.from_file(path)
+
+
+def ask_passphrase(*, twice: bool) -> Secret:
+    """Asks on the terminal; twice for a new one."""
+    from blindsight.trusted.keyring import passphrase
+
+    return passphrase.from_prompt(twice=twice)
+
+
+def generate_passphrase(path: Path) -> Secret:
+    """Makes one into a new file, mode 0600."""
+    from blindsight.trusted.keyring import passphrase
+
+    return passphrase.generate(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What may be told of a new key set: its id in hex, and how long each key took to make."""
+
+    key_id: str
+    keygen_seconds: dict[str, float]
+
+
+def create_key_file(path: Path, passphrase: Secret) -> Created:
+    """Makes a key set and seals it into a new file."""
+    from blindsight.trusted.keyring import keyfile
+    from blindsight.trusted.keyring import keys as key_sets
+
+    seconds: dict[str, float] = {}
+    made = key_sets.create(tell=seconds.__setitem__)
+    keyfile.write(path, made, passphrase)
+    return Created(made.key_id.hex(), seconds)

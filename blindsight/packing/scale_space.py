@@ -1,0 +1,119 @@
+"""Gaussians and their differences as kernels: what an image of a scale space is, to both zones.
+
+An image may be one of the base at twice its size.  The doubled picture is never encrypted: interpolation and
+blur are one linear map, of which every pixel in a 2 x 2 block of the doubled picture has a kernel of its own
+over the base (a phase).  The kernels have half the reach that they would have over the doubled picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.errors import InvalidArgument
+from blindsight.packing.kernels import PlaneKernel, diffused
+
+Floats = npt.NDArray[np.float64]
+
+# A Gaussian is cut off after so many standard deviations.  With 4, three of a hundred keypoints more are
+# where uncut Gaussians have them, but halos are wider and twice as many tiles are encrypted.
+TRUNCATE = 3.0
+# Wider ones reach over every tile.
+MAX_SIGMA = 20.0
+# A narrower Gaussian is none on a grid of pixels.
+MIN_SIGMA = 0.1
+MAX_PHASES = 2
+MAX_SCALE_BITS = 24
+# What a pixel gives to the doubled pixels 2 x - 1 to 2 x + 2: they lie in its quarters.
+_INTERPOLATION = (0.25, 0.75, 0.75, 0.25)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleImage:
+    """One image of a scale space.
+
+    Attributes:
+        sigma: of the Gaussian by which the base is blurred, in pixels of the image; 0: not at all.
+        less: of another one whose image is subtracted, at most as wide; None: none is.
+        bits: weights are multiplied by 2^bits and rounded.
+
+    Raises:
+        InvalidArgument: when it is none.
+    """
+
+    sigma: float
+    less: float | None = None
+    bits: int = 0
+
+    def __post_init__(self) -> None:
+        for sigma in (self.sigma, self.less or 0.0):
+            if sigma and not MIN_SIGMA <= sigma <= MAX_SIGMA:
+                raise InvalidArgument(f"sigma {sigma:g}, want {MIN_SIGMA:g} to {MAX_SIGMA:g}, or 0")
+        if self.less is not None and self.less >= self.sigma:
+            raise InvalidArgument(f"difference of sigma {self.sigma:g} less {self.less:g}, want it narrower")
+        if not 0 <= self.bits <= MAX_SCALE_BITS:
+            raise InvalidArgument(f"scale of 2^{self.bits}, want 2^0 to 2^{MAX_SCALE_BITS}")
+
+    def kernels(self, phases: int) -> Floats:
+        """Kernels over the base: [phases * phases, side, side], those of a row of phases beside each other.
+
+        They are for correlation, as OpenCV's filter2D and scipy's correlate take them.
+        """
+        wider = _gaussians(self.sigma, phases)
+        if self.less is None:
+            return wider
+        narrower = _gaussians(self.less, phases)
+        rim = (wider.shape[-1] - narrower.shape[-1]) // 2
+        return wider - np.pad(narrower, ((0, 0), (rim, rim), (rim, rim)))
+
+    def plane_kernels(self, phases: int) -> tuple[PlaneKernel, ...]:
+        """The same as integers."""
+        kernels = self.kernels(phases)
+        side = kernels.shape[-1]
+        return tuple(
+            PlaneKernel(side, side, side // 2, side // 2, diffused(kernel.ravel().tolist(), 1 << self.bits))
+            for kernel in kernels
+        )
+
+
+def check_phases(phases: int) -> None:
+    """Refuses anything but a base at its own size or at twice it.
+
+    Raises:
+        InvalidArgument: with what was got.
+    """
+    if not 1 <= phases <= MAX_PHASES:
+        raise InvalidArgument(f"{phases} phases, want 1 or {MAX_PHASES}")
+
+
+def _gaussians(sigma: float, phases: int) -> Floats:
+    rows = _rows(sigma, phases)
+    side = rows.shape[1]
+    kernels: Floats = np.einsum("ai,bj->abij", rows, rows).reshape(-1, side, side)
+    return kernels
+
+
+def _rows(sigma: float, phases: int) -> Floats:
+    """Kernels of one axis: [phases, side].
+
+    With two phases, pixel 2 y + a of the doubled image is the sum over m of row[a][m] * base[y + m].  On
+    the doubled grid every base pixel spreads over four samples, and the Gaussian follows: base[y + m]
+    reaches the pixel through sample a - 2 m of both together.
+    """
+    radius = math.ceil(TRUNCATE * sigma)
+    at = np.arange(-radius, radius + 1)
+    gaussian: Floats = np.exp(-0.5 * np.square(at / sigma)) if sigma else np.ones(1)
+    gaussian /= gaussian.sum()
+    if phases == 1:
+        return gaussian[None]
+    both = np.convolve(gaussian, _INTERPOLATION)
+    reach = (radius + 3) // 2
+    first = 2 * reach - radius - 1  # zeros before the samples, so that the first is number -2 reach
+    samples = np.pad(both, (first, 4 * reach + 2 - first - len(both)))
+    offsets = np.arange(-reach, reach + 1)
+    rows: Floats = np.stack([samples[2 * reach + phase - 2 * offsets] for phase in range(phases)])
+    rows /= rows.sum(axis=1, keepdims=True)
+    return rows

@@ -1,0 +1,53 @@
+"""Asks a service whether it is ready: `python -m blindsight.runtime.health HOST:PORT [liveness]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.runtime.channels import client_options
+
+ANSWER_SECONDS = 5.0
+# What health checks ask for.  Liveness: the process answers; only a restart helps one that does not.
+# Readiness, which the empty name and those of the proto services mean too: it may be given work.
+LIVENESS, READINESS = "liveness", "readiness"
+
+
+def require_serving(address: str, name: str = READINESS) -> None:
+    """Returns when the service at HOST:PORT says that it serves.
+
+    Args:
+        name: "readiness", "liveness", or the full name of a proto service.
+
+    Raises:
+        Unavailable: when nothing answers in 5 seconds, or what answers is not ready, as it starts or stops.
+    """
+    with grpc.insecure_channel(address, options=client_options()) as channel:
+        try:
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
+            answer = check(health_pb2.HealthCheckRequest(service=name), timeout=ANSWER_SECONDS)
+        except grpc.RpcError as error:
+            raise Unavailable(f"{address} does not answer: {error.code().name}") from error
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        raise Unavailable(f"{address} answers {status}, want SERVING")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code: 0 when it serves, 1 with one line when it does not."""
+    try:
+        if not 1 <= len(arguments) <= 2:
+            raise InvalidArgument(f"{len(arguments)} arguments, want HOST:PORT, and liveness or readiness")
+        require_serving(*arguments)
+    except (InvalidArgument, Unavailable) as error:
+        sys.stderr.write(f"blindsight health: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

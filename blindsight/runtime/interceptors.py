@@ -1,0 +1,234 @@
+"""What every rpc gets: a request id, one log line, metrics, and exceptions turned into statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from blindsight.errors import BlindsightError, CutOff, Draining, InvalidArgument, Unavailable
+from blindsight.runtime import logs, metrics, request_ids, status
+
+# When a caller leaves, gRPC tells first that no more requests come, and this much later, at most, why.
+_WHY_SECONDS = 0.01
+_QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+
+class RequestInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler of a service, and knows which calls are running.
+
+    Attributes:
+        idle: set while no call is running.
+    """
+
+    def __init__(self) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._refusing = False
+        self._running: set[_Call] = set()
+
+    @property
+    def running(self) -> int:
+        """How many calls are."""
+        return len(self._running)
+
+    def refuse(self) -> None:
+        """Takes no new calls from now on."""
+        self._refusing = True
+
+    def cut_off(self) -> None:
+        """Ends the running calls; their callers are told that nobody knows how far they came."""
+        for call in self._running:
+            call.cut_off()
+
+    def begin(self, call: _Call) -> None:
+        """Notes a call.
+
+        Raises:
+            Draining: when no more are taken.
+        """
+        if self._refusing:
+            raise Draining("the service is stopping; call again when it is back")
+        self._running.add(call)
+        self.idle.clear()
+
+    def end(self, call: _Call) -> None:
+        """Forgets a call."""
+        self._running.discard(call)
+        if not self._running:
+            self.idle.set()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_QUIET):
+            return handler
+        given = dict(handler_call_details.invocation_metadata or ()).get(request_ids.KEY, "")
+        read = _Reader(handler.request_deserializer)
+        call = _Call(self, method, request_ids.valid(given) or request_ids.new(), read)
+        if handler.response_streaming:
+            kind = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            wrapped: Any = call.streaming(handler.stream_stream or handler.unary_stream)
+        else:
+            kind = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            wrapped = call.unary(handler.stream_unary or handler.unary_unary)
+        return kind(wrapped, None, handler.response_serializer)
+
+
+class _Reader:
+    """Parses requests here: gRPC would answer an unreadable one with UNKNOWN and no reason.
+
+    Attributes:
+        ended: whether a stream of them came to its end.
+    """
+
+    def __init__(self, deserialize: Callable[[bytes], Any]) -> None:
+        self.ended = False
+        self._deserialize = deserialize
+
+    def __call__(self, request: bytes | AsyncIterator[bytes]) -> Any:
+        """A message, or a stream of them."""
+        return self._parse(request) if isinstance(request, bytes) else self._parse_all(request)
+
+    def _parse(self, data: bytes) -> Any:
+        try:
+            return self._deserialize(data)
+        except DecodeError as error:
+            raise InvalidArgument(f"{len(data)} bytes that are no message of this rpc") from error
+
+    async def _parse_all(self, parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for data in parts:
+            yield self._parse(data)
+        self.ended = True
+
+
+class _Call:
+    def __init__(self, calls: RequestInterceptor, method: str, request_id: str, read: _Reader) -> None:
+        self._calls = calls
+        self._task: asyncio.Task[Any] | None = None
+        self._cut = False
+        self._method = method
+        _, *self._labels = method.split("/")
+        self._request_id = request_id
+        self._read = read
+        self._started = 0.0
+
+    def _begin(self) -> None:
+        self._started = time.perf_counter()
+        metrics.RPC_IN_FLIGHT.labels(*self._labels).inc()
+        request_ids.current.set(self._request_id)
+
+    def _admit(self) -> None:
+        self._calls.begin(self)
+        self._task = asyncio.current_task()
+
+    def cut_off(self) -> None:
+        """Cancels what answers the call."""
+        self._cut = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, code: grpc.StatusCode, reason: str = "") -> None:
+        self._calls.end(self)
+        seconds = time.perf_counter() - self._started
+        # A stream that its caller left may be closed by another task than the one that it began in.
+        request_ids.current.set(self._request_id)
+        metrics.RPC_IN_FLIGHT.labels(*self._labels).dec()
+        metrics.RPC_HANDLED.labels(*self._labels, code.name).inc()
+        metrics.RPC_SECONDS.labels(*self._labels).observe(seconds)
+        why = {"reason": reason} if reason else {}
+        logs.get().info("rpc", method=self._method, code=code.name, seconds=round(seconds, 6), **why)
+
+    async def _refuse(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if self._read.ended:
+            try:
+                await asyncio.sleep(_WHY_SECONDS)
+            except asyncio.CancelledError:
+                await self._cancelled(context)
+                raise
+        await self._fail(error, context)
+
+    async def _fail(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if isinstance(error, BlindsightError):
+            answer, reason = status.to_status(error), error.reason
+        else:
+            logs.get().error("unexpected_exception", method=self._method, exc_info=error)
+            answer, reason = status.internal(self._request_id), BlindsightError.reason
+        metrics.RPC_ERRORS.labels(*self._labels, reason).inc()
+        code = _code(answer.code)
+        self._end(code, reason)
+        await context.abort(code, answer.message, trailing_metadata=status.metadata_of(answer))
+
+    async def _cancelled(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        task = asyncio.current_task()
+        by_caller = not self._cut and task is not None and task.cancelling()
+        if not by_caller:  # who must not take it for a call that did not begin
+            kind = CutOff if self._cut else Unavailable
+            await self._fail(kind("the service stopped before this call was done"), context)
+        self._end(grpc.StatusCode.CANCELLED)
+
+    def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            self._begin()
+            try:
+                self._admit()
+                response = await inner(self._read(request), context)
+            except grpc.aio.AbortError:
+                self._calls.end(self)
+                raise
+            except asyncio.CancelledError:
+                await self._cancelled(context)
+                raise
+            except Exception as error:
+                await self._refuse(error, context)
+                raise
+            self._end(grpc.StatusCode.OK)
+            return response
+
+        return handle
+
+    def streaming(
+        self, inner: Callable[[Any, Any], AsyncIterator[Any]]
+    ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            self._begin()
+            try:
+                self._admit()
+                async for response in inner(self._read(request), context):
+                    yield response
+            except grpc.aio.AbortError:
+                self._calls.end(self)
+                raise
+            except asyncio.CancelledError:
+                await self._cancelled(context)
+                raise
+            except GeneratorExit:
+                self._end(grpc.StatusCode.CANCELLED)
+                raise
+            except Exception as error:
+                await self._refuse(error, context)
+                raise
+            self._end(grpc.StatusCode.OK)
+
+        return handle
+
+
+def _code(value: int) -> grpc.StatusCode:
+    return next(code for code in grpc.StatusCode if code.value[0] == value)

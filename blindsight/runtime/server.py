@@ -1,0 +1,146 @@
+"""Runs a gRPC service: address checks, liveness and readiness, reflection, draining on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.runtime import logs
+from blindsight.runtime.channels import KEEPALIVE_SECONDS, server_options
+from blindsight.runtime.health import LIVENESS, READINESS
+from blindsight.runtime.interceptors import RequestInterceptor
+from blindsight.runtime.shutdown import Shutdown
+
+# For what was refused, or watches the health, to get its answer before connections are closed.
+_LAST_WORDS_SECONDS = 0.2
+
+
+def check_bind(address: str, *, insecure: bool) -> None:
+    """Refuses to serve in plaintext beyond this machine unless told to.
+
+    Raises:
+        InvalidArgument: when the address has no port, or is not loopback and `insecure` is false.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit():
+        raise InvalidArgument(f"address {address!r}, want HOST:PORT")
+    host = host.strip("[]")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not insecure:
+        raise InvalidArgument(
+            f"address {address!r} is not loopback and the connection is not encrypted; "
+            "bind 127.0.0.1, or accept the risk with --insecure"
+        )
+
+
+def _require_free(address: str) -> None:
+    """Tries the address with a plain socket first: gRPC's core writes lines of its own when it fails."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    socket.create_server((host.strip("[]"), int(port)), family=family).close()
+
+
+class Service:
+    """One gRPC server process.
+
+    Args:
+        names: full names of the proto services, for health and reflection.
+        register: adds the servicers to the server.
+        keepalive_seconds: a client that is silent for so long is lost.
+        load: what must be done, beside serving, before the service is ready; it is alive meanwhile.
+        on_drain: called before running calls are waited for; ends those that would not end by themselves.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        register: Callable[[grpc.aio.Server], None],
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        load: Callable[[], Awaitable[None]] | None = None,
+        on_drain: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._names = names
+        self._load = load
+        self._on_drain = on_drain
+        self._calls = RequestInterceptor()
+        self._server = grpc.aio.server(interceptors=[self._calls], options=server_options(keepalive_seconds))
+        self._health = health.aio.HealthServicer()
+        register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    async def start(self, address: str, *, insecure: bool = False) -> str:
+        """Binds and serves, not ready yet; returns the address with the port that was bound.
+
+        Raises:
+            InvalidArgument: see `check_bind`.
+            Unavailable: when the port is taken.
+        """
+        check_bind(address, insecure=insecure)
+        await self._set_ready(ready=False)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        try:
+            _require_free(address)
+            port = self._server.add_insecure_port(address)
+        except (OSError, OverflowError, RuntimeError) as error:
+            raise Unavailable(f"cannot bind {address}: is another process serving there?") from error
+        await self._server.start()
+        host = address.rpartition(":")[0]
+        return f"{host}:{port}"
+
+    async def _set_ready(self, *, ready: bool) -> None:
+        answer = health_pb2.HealthCheckResponse
+        for name in ("", READINESS, *self._names):
+            await self._health.set(name, answer.SERVING if ready else answer.NOT_SERVING)
+
+    async def _become_ready(self) -> None:
+        if self._load is not None:
+            await self._load()
+        await self._set_ready(ready=True)
+        logs.get().info("ready")
+
+    async def run(self, address: str, shutdown: Shutdown, *, insecure: bool = False) -> None:
+        """Serves until a shutdown begins, then drains; prints one JSON line when calls are taken."""
+        bound = await self.start(address, insecure=insecure)
+        print(json.dumps({"event": "listening", "address": bound}), flush=True)
+        logs.get().info("listening", address=bound)
+        getting_ready = asyncio.create_task(self._become_ready())
+        stopped = asyncio.create_task(shutdown.begun.wait())
+        await asyncio.wait({getting_ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if getting_ready.done():
+            await getting_ready  # raises what it raised
+        await stopped
+        await _cancelled(getting_ready)
+        await self.drain(shutdown)
+
+    async def drain(self, shutdown: Shutdown) -> None:
+        """Is not ready any more, refuses new calls, and lets the running ones finish until the deadline."""
+        logs.get().info("draining", calls=self._calls.running)
+        self._calls.refuse()
+        await self._set_ready(ready=False)
+        self._on_drain()
+        if not await shutdown.wait_for(self._calls.idle):
+            logs.get().warning("cut_off", calls=self._calls.running)
+            self._calls.cut_off()
+            await self._calls.idle.wait()  # not for ever: `shutdown` ends the process
+        await self._server.stop(_LAST_WORDS_SECONDS)
+        logs.get().info("drained")
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,87 @@
+"""Settings of a service: from the environment, built once in `__main__`, unknown names refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+import pydantic
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from blindsight.errors import InvalidArgument
+from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.channels import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
+
+SECRETS_DIR = "BLINDSIGHT_SECRETS_DIR"
+DRAIN_SECONDS = 10.0
+
+
+class ProcessSettings(BaseSettings):
+    """What every process has.  A subclass sets `model_config` with its `env_prefix`.
+
+    Attributes:
+        keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
+        patience_seconds: how long a peer may be away, to restart, before calls of it fail.
+        drain_seconds: after SIGTERM, for what has begun; what is not done then is cut off.
+        metrics_port: where to serve /metrics; 0 for not at all.
+        metrics_host: the address it is served at; in a container, 0.0.0.0 for the network of its own.
+        log_level: as Python's logging names it.
+        die_with_parent: end when the process that started this one ends.
+    """
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    keepalive_seconds: float = pydantic.Field(
+        default=KEEPALIVE_SECONDS, ge=LEAST_KEEPALIVE_SECONDS, le=MOST_KEEPALIVE_SECONDS
+    )
+    patience_seconds: float = pydantic.Field(default=PATIENCE_SECONDS, ge=0, le=3600)
+    drain_seconds: float = pydantic.Field(default=DRAIN_SECONDS, ge=0, le=3600)
+    metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
+    metrics_host: str = "127.0.0.1"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    die_with_parent: bool = False
+
+    @property
+    def connection(self) -> tuple[float, float]:
+        """What `Peer` is told of connections: keepalive and patience."""
+        return self.keepalive_seconds, self.patience_seconds
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Reads the environment, then files of the folder BLINDSIGHT_SECRETS_DIR that are named as settings.
+
+        They are for what holds a password: `blindsight_keyholder_queue_url`.
+
+        Raises:
+            InvalidArgument: for an unknown name with the service's prefix, a bad value, or a folder that is
+                not there.
+        """
+        prefix = str(cls.model_config.get("env_prefix", ""))
+        known = {prefix + name.upper() for name in cls.model_fields}
+        unknown = sorted(name for name in os.environ if name.startswith(prefix) and name not in known)
+        if unknown:
+            raise InvalidArgument(f"unknown setting {unknown[0]}, want one of {', '.join(sorted(known))}")
+        secrets = os.environ.get(SECRETS_DIR)
+        if secrets is not None and not Path(secrets).is_dir():
+            raise InvalidArgument(f"setting {SECRETS_DIR}: {secrets} is no folder")
+        try:
+            return cls(_secrets_dir=secrets)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            name = prefix + "_".join(str(part) for part in first["loc"]).upper()
+            raise InvalidArgument(f"setting {name}: {first['msg']}") from error
+
+
+class ServiceSettings(ProcessSettings):
+    """What every service has beside that.
+
+    Attributes:
+        address: where to serve, HOST:PORT; port 0 takes a free one.
+        insecure: allow a plaintext address that is not loopback.
+        data: the service's own folder; zones never share one.
+    """
+
+    address: str = "127.0.0.1:0"
+    insecure: bool = False
+    data: Path

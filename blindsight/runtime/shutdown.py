@@ -1,0 +1,69 @@
+"""The end of a process: SIGTERM begins it, a second one hurries it, and nothing delays it past a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+from blindsight.runtime import logs
+
+# After the deadline of what is running: for worker processes, files and connections to be closed.
+CLOSING_SECONDS = 4.0
+
+
+class Shutdown:
+    """Watches for SIGTERM and SIGINT; make it in the event loop that is to end.
+
+    When the process is still there `CLOSING_SECONDS` after its deadline, whatever holds it, it ends as if
+    by SIGKILL, which every service survives; worker processes end with it.
+
+    Args:
+        drain_seconds: from the first signal to the deadline.
+    """
+
+    def __init__(self, drain_seconds: float) -> None:
+        self._drain_seconds = drain_seconds
+        self.begun = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._deadline = 0.0
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if not self.begun.is_set():
+            self._deadline = self._loop.time() + self._drain_seconds
+            self.begun.set()
+            _end_after(self._drain_seconds + CLOSING_SECONDS)
+        elif not self._hurried.is_set():
+            logs.get().warning("hurried")
+            self._hurried.set()
+            _end_after(CLOSING_SECONDS)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the deadline has passed, or somebody does not want to wait for it."""
+        return self._hurried.is_set() or (self.begun.is_set() and self._loop.time() >= self._deadline)
+
+    async def wait_for(self, done: asyncio.Event) -> bool:
+        """Waits for an event until the deadline; false when that came first."""
+        waiting = {asyncio.create_task(one.wait()) for one in (done, self._hurried)}
+        left = max(0.0, self._deadline - self._loop.time())
+        await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        return done.is_set()
+
+
+def _end_after(seconds: float) -> None:
+    # A thread: an event loop that is stuck must end, too.
+    timer = threading.Timer(seconds, _end)
+    timer.daemon = True
+    timer.start()
+
+
+def _end() -> None:
+    logs.get().error("overdue")
+    os._exit(1)

@@ -1,0 +1,115 @@
+"""An append on its way to storage: a header, and the rest when storage wants it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from blindsight.errors import BlindsightError
+from blindsight.packing.planes import Integers, PlaneLayout
+from blindsight.rpc.storage.v1 import storage_pb2
+from blindsight.runtime import transfer as streams
+from blindsight.trusted.records import NewItem
+
+_ITEM_MESSAGE_BYTES = 512 << 10
+# Items a message: each costs a handle, a digest and a little framing beside its metadata.
+_ITEM_FRAMING_BYTES = 80
+# Longer than storage lets anybody wait for a turn.
+_GO_AHEAD_SECONDS = 10.0
+
+# Tiles [count, N] to blocks of them, piece by piece.
+EncryptPlanes = Callable[[Integers], AsyncGenerator[bytes, None]]
+
+
+def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems]:
+    """Items in messages of bounded size."""
+    group: list[storage_pb2.AppendItem] = []
+    size = 0
+    for item in items:
+        size += len(item.sealed_metadata) + _ITEM_FRAMING_BYTES
+        original, keypoints = item.sealed_original, item.sealed_keypoints
+        group.append(
+            storage_pb2.AppendItem(
+                handle=item.handle,
+                sealed_metadata=item.sealed_metadata,
+                original_size_bytes=len(original),
+                original_sha256=streams.digest(original) if original else b"",
+                planes=_planes(item.planes.layout) if item.planes is not None else None,
+                attachment_size_bytes=len(keypoints),
+                attachment_sha256=streams.digest(keypoints) if keypoints else b"",
+            )
+        )
+        if size > _ITEM_MESSAGE_BYTES:
+            yield storage_pb2.AppendItems(items=group)
+            group, size = [], 0
+    if group:
+        yield storage_pb2.AppendItems(items=group)
+
+
+class AppendParts:
+    """One attempt's messages of an append.
+
+    Attributes:
+        call: that they are sent with; the first message is not made before it is there.
+        error: what making a message raised; gRPC then cancels the call and says nothing of it.
+    """
+
+    def __init__(
+        self,
+        header: storage_pb2.AppendHeader,
+        blocks: Sequence[bytes],
+        items: Sequence[NewItem],
+        encrypt_planes: EncryptPlanes | None,
+    ) -> None:
+        self._header = header
+        self._blocks = blocks
+        self._items = items
+        self._encrypt_planes = encrypt_planes
+        self.call: Any = None
+        self.error: BlindsightError | None = None
+
+    async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
+        """The header, items, blocks, originals, keypoints, and the planes as they are encrypted."""
+        yield storage_pb2.AppendRequest(header=self._header)
+        if not await self._wanted():
+            return
+        for message in await asyncio.to_thread(lambda: list(_item_messages(self._items))):
+            yield storage_pb2.AppendRequest(items=message)
+        originals = (item.sealed_original for item in self._items)
+        keypoints = (item.sealed_keypoints for item in self._items)
+        for chunk in streams.joined_chunks((*self._blocks, *originals, *keypoints)):
+            yield storage_pb2.AppendRequest(chunk=chunk)
+        try:
+            async for piece in self._pieces():
+                digest = await asyncio.to_thread(streams.digest, piece)
+                piece_header = storage_pb2.PieceHeader(size_bytes=len(piece), sha256=digest)
+                yield storage_pb2.AppendRequest(piece=piece_header)
+                for chunk in streams.chunks(piece):
+                    yield storage_pb2.AppendRequest(chunk=chunk)
+        except BlindsightError as error:
+            self.error = error
+            raise
+
+    async def _wanted(self) -> bool:
+        """Waits for storage to say that it wants more than the header."""
+        try:
+            async with asyncio.timeout(_GO_AHEAD_SECONDS):
+                told = await self.call.initial_metadata()
+        except TimeoutError:
+            return True  # storage of an earlier version says nothing before its answer
+        return streams.GO_AHEAD_KEY in told
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for item in self._items:
+            if item.planes is not None and self._encrypt_planes is not None:
+                async with aclosing(self._encrypt_planes(item.planes.tiles)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+
+def _planes(layout: PlaneLayout) -> storage_pb2.Planes:
+    return storage_pb2.Planes(
+        width=layout.width, height=layout.height, channels=layout.channels, halo=layout.halo
+    )

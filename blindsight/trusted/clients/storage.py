@@ -1,0 +1,461 @@
+"""Storage, as the keyholder calls it.  Only sealed and encrypted bytes pass here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+from blindsight.errors import Conflict, DataLoss, NotFound
+from blindsight.packing.columns import Region
+from blindsight.packing.planes import PlaneLayout
+from blindsight.parameters import ParameterSet
+from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
+from blindsight.runtime import transfer as streams
+from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.channels import KEEPALIVE_SECONDS
+from blindsight.runtime.peer import Peer, metadata, open_call
+from blindsight.trusted.clients import timeouts as calls
+from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
+from blindsight.trusted.records import NewItem, PeerStatus, StoredCollection, StoredItem
+from blindsight.trusted.slots import Placement, Segment, SegmentKey, SlotMap, handles_from_bytes
+
+PAGE = 1000
+_MAX_BLOCK_BYTES = 1 << 30
+_MAX_ORIGINAL_BYTES = 128 << 20
+_MAX_KEYPOINTS_BYTES = 1 << 20
+
+
+class StorageClient:
+    """Calls to storage; made again while it is away, which changes nothing that was done.
+
+    Args:
+        address: HOST:PORT.
+        keepalive_seconds, patience_seconds: see `Peer`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._peer = Peer("storage", address, keepalive_seconds, patience_seconds)
+        self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
+
+    async def _call(
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = calls.CALL_SECONDS
+    ) -> Any:
+        return (await self._counted(rpc, request, seconds))[0]
+
+    async def _counted(
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = calls.CALL_SECONDS
+    ) -> tuple[Any, int]:
+        """The answer, and how many times it was asked for: the answer to one that came before may be lost."""
+        tries = 0
+
+        async def attempt() -> Any:
+            nonlocal tries
+            tries += 1
+            return await rpc(request, metadata=metadata(), timeout=seconds)
+
+        return await self._peer.call(attempt), tries
+
+    async def create_collection(self, collection: StoredCollection) -> StoredCollection:
+        """Adds a collection.
+
+        Raises:
+            AlreadyExists: when the name's tag is taken.
+        """
+        wanted = storage_pb2.Collection(
+            collection_id=collection.collection_id,
+            name_tag=collection.name_tag,
+            sealed_config=collection.sealed_config,
+            parameter_set=collection.parameter_set,
+            key_id=collection.key_id,
+            dimension=sum(collection.fields),
+            fields=collection.fields if len(collection.fields) > 1 else (),
+            stride=collection.stride,
+        )
+        request = storage_pb2.CreateCollectionRequest(collection=wanted)
+        answer = await self._call(self._stub.CreateCollection, request)
+        return _collection(answer.collection)
+
+    async def get_collection(self, collection_id: bytes) -> StoredCollection:
+        """One collection's record as it is now."""
+        request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
+        answer = await self._call(self._stub.GetCollection, request)
+        return _collection(answer.collection)
+
+    async def list_collections(self) -> list[StoredCollection]:
+        """All collections, whosever they are."""
+        found: list[StoredCollection] = []
+        token = ""
+        while True:
+            request = storage_pb2.ListCollectionsRequest(page_size=PAGE, page_token=token)
+            answer = await self._call(self._stub.ListCollections, request)
+            found += map(_collection, answer.collections)
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    async def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
+        """Replaces the sealed settings of an empty collection."""
+        request = storage_pb2.ReplaceConfigRequest(collection_id=collection_id, sealed_config=sealed_config)
+        await self._call(self._stub.ReplaceConfig, request)
+
+    async def delete_collection(self, collection_id: bytes) -> None:
+        """Removes a collection."""
+        request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
+        tries = 0
+
+        async def attempt() -> None:
+            nonlocal tries
+            tries += 1
+            await self._stub.DeleteCollection(request, metadata=metadata(), timeout=calls.LONG_CALL_SECONDS)
+
+        try:
+            await self._peer.call(attempt)
+        except NotFound:
+            if tries == 1:
+                raise
+
+    async def take_turn(self, collection_id: bytes, batch_id: bytes) -> int:
+        """Waits until it is a batch's turn to be placed and appended; the collection's sequence then.
+
+        Raises:
+            NotFound: when there is no such collection.
+        """
+        request = storage_pb2.TakeTurnRequest(collection_id=collection_id, batch_id=batch_id)
+        answer = await self._call(self._stub.TakeTurn, request)
+        return int(answer.sequence)
+
+    async def append(
+        self,
+        collection_id: bytes,
+        batch_id: bytes,
+        expected_sequence: int,
+        placements: Sequence[Placement],
+        blocks: Sequence[bytes],
+        items: Sequence[NewItem],
+        retires: Sequence[SegmentKey] = (),
+        encrypt_planes: EncryptPlanes | None = None,
+    ) -> tuple[int, int]:
+        """Appends a batch when it is its turn, all of it or nothing; tried again while storage is away.
+
+        Args:
+            batch_id: 16 random bytes.  After a conflict the batch may come again under the same, and has its
+                turn before others.
+            placements: of the items, piece by piece; none for a batch that only retires.
+            blocks: one for each placement.
+            encrypt_planes: makes the pieces of items' planes, anew for every attempt: they are not kept.
+
+        Returns:
+            sequence and epoch after the batch; it is durable.
+
+        Raises:
+            Conflict: when the collection's sequence is another.
+            AlreadyExists: when one of the items is there.
+            Unavailable: when storage did not come back.
+        """
+        digests = await asyncio.to_thread(lambda: [streams.digest(block) for block in blocks])
+        placed = zip(placements, blocks, digests, strict=True)
+        header = storage_pb2.AppendHeader(
+            collection_id=collection_id,
+            batch_id=batch_id,
+            expected_sequence=expected_sequence,
+            batches=[_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1)],
+            retires=map(_segment, retires),
+        )
+
+        async def attempt() -> storage_pb2.AppendResponse:
+            parts = AppendParts(header, blocks, items, encrypt_planes)
+            parts.call = self._stub.Append(
+                parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS
+            )
+            try:
+                answer: storage_pb2.AppendResponse = await parts.call
+            except asyncio.CancelledError:
+                if parts.error is not None:
+                    raise parts.error from None
+                raise
+            return answer
+
+        answer = await self._peer.call(attempt)
+        return answer.sequence, answer.epoch
+
+    async def read_segments(
+        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentKey]
+    ) -> dict[SegmentKey, list[bytes]]:
+        """The blocks of some segments' batches, in the order in which they were appended.
+
+        Args:
+            slots: says which batches these segments have.
+
+        Raises:
+            Conflict: when the collection was written to since the slots were read.
+            DataLoss: when not all that the slots say comes, or something else.
+        """
+        return await self._peer.call(lambda: self._read_segments(collection_id, slots, keys))
+
+    async def _read_segments(
+        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentKey]
+    ) -> dict[SegmentKey, list[bytes]]:
+        request = storage_pb2.ReadBatchesRequest(
+            collection_id=collection_id, only_segments=map(_segment, keys)
+        )
+        blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in keys}
+        filled = dict.fromkeys(keys, 0)
+        with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
+            log = _part(await anext(messages, None), "log")
+            if log.sequence != slots.sequence:
+                raise Conflict("the collection was written to while its segments were read; try again")
+            for _ in range(log.batches):
+                header = _part(await anext(messages, None), "batch")
+                key = _key(header.segment)
+                if header.first_slot != filled.get(key):
+                    raise DataLoss("storage sent a batch that does not follow the one before it")
+                filled[key] += header.count
+                receiver = streams.Receiver(
+                    header.block_size_bytes,
+                    header.block_sha256,
+                    limit_bytes=_MAX_BLOCK_BYTES,
+                    what="a batch",
+                )
+                blocks[key].append(await streams.announced(messages, receiver))
+            streams.require_end(await anext(messages, None))
+        for key in keys:
+            segment = slots.segments[key]
+            if (len(blocks[key]), filled[key]) != (segment.batches, segment.fill):
+                raise DataLoss(
+                    f"storage sent {len(blocks[key])} batches of {filled[key]} slots of a segment, "
+                    f"want {segment.batches} of {segment.fill}"
+                )
+        return blocks
+
+    async def read_slots(self, collection_id: bytes) -> SlotMap:
+        """The slot map as it is now."""
+        return await self._peer.call(lambda: self._read_slots(collection_id))
+
+    async def _read_slots(self, collection_id: bytes) -> SlotMap:
+        request = storage_pb2.ReadSlotsRequest(collection_id=collection_id)
+        sequence = epoch = 0
+        upcoming: dict[Region, int] = {}
+        runs: dict[SegmentKey, list[tuple[bytes, int]]] = {}
+        async for response in self._stub.ReadSlots(request, metadata=metadata()):
+            sequence, epoch = response.sequence, response.epoch
+            upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
+            for run in response.runs:
+                key = (Region(run.segment.region), run.segment.index)
+                runs.setdefault(key, []).append((run.handles, run.batches))
+        segments = {}
+        for key, pieces in runs.items():
+            handles = handles_from_bytes(b"".join(piece for piece, _ in pieces))
+            segments[key] = Segment(handles, max(batches for _, batches in pieces))
+        return SlotMap(sequence, epoch, segments, upcoming)
+
+    async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, StoredItem]:
+        """Items by handle; those that are not there are left out."""
+        found: dict[bytes, StoredItem] = {}
+        for start in range(0, len(handles), PAGE):
+            request = storage_pb2.GetItemsRequest(
+                collection_id=collection_id, handles=handles[start : start + PAGE]
+            )
+            answer = await self._call(self._stub.GetItems, request)
+            for item in answer.items:
+                found[item.handle] = StoredItem(
+                    item.handle, item.sealed_metadata, item.original_size_bytes, item.planes_size_bytes
+                )
+        return found
+
+    async def read_original(self, collection_id: bytes, handle: bytes) -> bytes:
+        """One sealed original.
+
+        Raises:
+            NotFound: when the item has none.
+            DataLoss: when storage's bytes are not what was written.
+        """
+        return await self._peer.call(lambda: self._read_original(collection_id, handle))
+
+    async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
+        request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
+        with _opened(self._stub.ReadOriginal(request, metadata=metadata())) as messages:
+            header = _part(await anext(messages, None), "header")
+            receiver = streams.Receiver(
+                header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
+            )
+            original = await streams.announced(messages, receiver)
+            streams.require_end(await anext(messages, None))
+        return original
+
+    async def read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Sealed keypoints of items by handle; those that are not there or have none are left out.
+
+        Raises:
+            DataLoss: when storage's bytes are not what was written.
+        """
+        return await self._peer.call(lambda: self._read_keypoints(collection_id, handles))
+
+    async def _read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
+        request = storage_pb2.ReadAttachmentsRequest(collection_id=collection_id, handles=handles)
+        found: dict[bytes, bytes] = {}
+        with _opened(self._stub.ReadAttachments(request, metadata=metadata())) as messages:
+            async for message in messages:
+                header = _part(message, "header")
+                if header.handle not in handles or header.handle in found:
+                    raise DataLoss("storage sent keypoints of an item that was not asked for")
+                receiver = streams.Receiver(
+                    header.size_bytes, header.sha256, limit_bytes=_MAX_KEYPOINTS_BYTES, what="keypoints"
+                )
+                found[header.handle] = await streams.announced(messages, receiver)
+        return found
+
+    async def read_planes(
+        self, collection_id: bytes, handle: bytes, parameters: ParameterSet
+    ) -> AsyncGenerator[PlaneLayout | bytes, None]:
+        """One photo's encrypted planes: their layout, then the pieces.
+
+        Raises:
+            NotFound: when the item has none.
+            DataLoss: when storage's answer is no layout, or not the pieces of it.
+        """
+        came = 0
+        async for trying in self._peer.attempts():
+            with trying:
+                async with aclosing(self._read_planes(collection_id, handle, parameters)) as parts:
+                    position = 0
+                    async for part in parts:
+                        position += 1
+                        if position > came:  # else it came before the connection was lost
+                            came = position
+                            yield part
+                return
+
+    async def _read_planes(
+        self, collection_id: bytes, handle: bytes, parameters: ParameterSet
+    ) -> AsyncGenerator[PlaneLayout | bytes, None]:
+        request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
+        with _opened(self._stub.ReadPlanes(request, metadata=metadata())) as messages:
+            header = _part(await anext(messages, None), "header")
+            layout = _plane_layout(header.planes, parameters)
+            if header.size_bytes != layout.size_bytes(parameters):
+                raise DataLoss(
+                    f"storage has planes of {header.size_bytes} bytes, want {layout.size_bytes(parameters)}"
+                )
+            yield layout
+            for count in layout.pieces:
+                piece = _part(await anext(messages, None), "piece")
+                wanted = layout.piece_bytes(parameters, count)
+                if piece.size_bytes != wanted:
+                    raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
+                receiver = streams.Receiver(
+                    piece.size_bytes, piece.sha256, limit_bytes=wanted, what="a piece of planes"
+                )
+                yield await streams.announced(messages, receiver)
+            streams.require_end(await anext(messages, None))
+
+    async def plane_layout(
+        self, collection_id: bytes, handle: bytes, parameters: ParameterSet
+    ) -> PlaneLayout:
+        """The layout of one photo's encrypted planes.
+
+        Raises:
+            NotFound: when the item has none.
+            DataLoss: when storage's answer is no layout.
+        """
+        async with aclosing(self.read_planes(collection_id, handle, parameters)) as parts:
+            layout = await anext(parts, None)
+        if not isinstance(layout, PlaneLayout):
+            raise DataLoss("storage sent planes without their layout")
+        return layout
+
+    async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
+        """Deletes items; returns how many were live, and the sequence.
+
+        Args:
+            handles: of live ones: those that an earlier try deleted, whose answer was lost, count as live.
+        """
+        request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
+        answer, tries = await self._counted(self._stub.DeleteItems, request)
+        deleted = answer.deleted or (len(handles) if tries > 1 else 0)
+        return deleted, answer.sequence
+
+    async def status(self) -> PeerStatus:
+        """Version, counts and sizes."""
+        request = storage_pb2.GetStatusRequest()
+        with self._peer.errors():
+            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
+        return PeerStatus(
+            answer.version, answer.collections, answer.items, answer.disk_bytes, answer.memory_bytes
+        )
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._peer.close()
+
+
+@contextmanager
+def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
+    """The messages of a stream, which ends with the block; what is wrong in them is storage's fault."""
+    with streams.answer_of("storage"), open_call(call):
+        yield aiter(call)
+
+
+def _part(message: Any, wanted: str) -> Any:
+    """What a message holds, if it is what is wanted here; None is the end of a stream.
+
+    Raises:
+        DataLoss: when it is something else.
+    """
+    got = "the end" if message is None else message.WhichOneof("part")
+    if got != wanted:
+        raise DataLoss(f"storage sent {got or 'an empty message'} where {wanted} is wanted")
+    return getattr(message, wanted)
+
+
+def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
+    try:
+        return Region(segment.region), segment.index
+    except ValueError:
+        raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from None
+
+
+def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> storage_pb2.BatchHeader:
+    return storage_pb2.BatchHeader(
+        sequence=sequence,
+        segment=_segment((placement.region, placement.index)),
+        first_slot=placement.first_slot,
+        count=placement.count,
+        block_size_bytes=len(block),
+        block_sha256=sha256,
+    )
+
+
+def _segment(key: SegmentKey) -> storage_pb2.SegmentId:
+    region = storage_pb2.REGION_MAIN if key[0] is Region.MAIN else storage_pb2.REGION_TAIL
+    return storage_pb2.SegmentId(region=region, index=key[1])
+
+
+def _collection(message: storage_pb2.Collection) -> StoredCollection:
+    return StoredCollection(
+        collection_id=message.collection_id,
+        name_tag=message.name_tag,
+        sealed_config=message.sealed_config,
+        parameter_set=message.parameter_set,
+        key_id=message.key_id,
+        fields=tuple(message.fields) or (message.dimension,),
+        stride=message.stride,
+        created_unix_seconds=message.created_unix_seconds,
+        sequence=message.sequence,
+        epoch=message.epoch,
+        items=message.items,
+        size_bytes=message.size_bytes,
+        items_added=message.items_added,
+        plane_items=message.plane_items,
+        plane_bytes=message.plane_bytes,
+    )
+
+
+def _plane_layout(planes: storage_pb2.Planes, parameters: ParameterSet) -> PlaneLayout:
+    return PlaneLayout(planes.width, planes.height, planes.channels, parameters.ring_degree, planes.halo)

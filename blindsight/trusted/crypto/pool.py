@@ -1,0 +1,279 @@
+"""Encryption, decryption and embedding as the service sees them: calls into worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import Histogram
+from prometheus_client.context_managers import Timer
+
+from blindsight.ciphertext.header import BlockHeader, Form, additive_header, check_additive_batch
+from blindsight.packing.columns import CollectionLayout, Floats, Layout
+from blindsight.packing.planes import Integers, PlaneLayout
+from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
+from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
+from blindsight.runtime import metrics
+from blindsight.runtime.processpool import WorkerPool, in_order
+from blindsight.trusted.additive import packed
+from blindsight.trusted.crypto import tasks
+from blindsight.trusted.imaging import images
+from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.similarity.crossing import CrossLayout
+
+# Photos whose keypoints one call to a worker compares: some 60 ms.
+_COMPARED_AT_ONCE = 10
+
+
+class Crypto:
+    """The owner's keys at work.
+
+    Args:
+        keys: the key set; workers get the secret keys when they start.
+        processes: workers.
+        measured: whose histograms.
+    """
+
+    def __init__(
+        self, keys: KeySet, processes: int, measured: metrics.Ingesting = metrics.AT_KEYHOLDER
+    ) -> None:
+        self._key_id = keys.key_id
+        self._measured = measured
+        arguments = tasks.worker_arguments(keys)
+        self._pool = WorkerPool(processes, tasks.start_worker, arguments, measured.restarts.inc)
+        self.processes = processes
+
+    @property
+    def pool(self) -> WorkerPool:
+        """The workers, for what needs none of the owner's keys."""
+        return self._pool
+
+    async def warm(self) -> None:
+        """Starts the workers and loads what they need."""
+        await self._pool.warm(tasks.warm)
+
+    async def embed(self, embedder: str, dimension: int, channels: str, data: bytes) -> tasks.Embedded:
+        """Describes a photo.
+
+        Raises:
+            InvalidImage: when it is none.
+        """
+        started = time.perf_counter()
+        embedded = await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        # Now its name is known to be one of ours.
+        self._measured.embed.labels(embedder).observe(time.perf_counter() - started)
+        return embedded
+
+    async def compare_keypoints(self, query: bytes, others: Sequence[bytes]) -> list[tasks.Agreement]:
+        """Compares packed keypoints with those of many photos, in their order.
+
+        Raises:
+            DataLoss: for bytes that are none.
+        """
+        parts = [others[at : at + _COMPARED_AT_ONCE] for at in range(0, len(others), _COMPARED_AT_ONCE)]
+        compared = await asyncio.gather(
+            *(self._pool.run(tasks.compare_keypoints, query, list(part)) for part in parts)
+        )
+        return [agreement for part in compared for agreement in part]
+
+    async def encrypt_rows(
+        self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
+    ) -> bytes:
+        """Encrypts a batch for one segment: a block with a ciphertext per column, seeded where it can be."""
+        aligned = layout.align(rows)
+        with _timer(self._measured.encrypt, parameters):
+            parts = await asyncio.gather(
+                *(
+                    self._pool.run(tasks.encrypt_rows, parameters.name, part, aligned[:, values], first_slot)
+                    for part, values in _column_parts(layout, self.processes)
+                )
+            )
+        if isinstance(parameters, AdditiveSet):
+            header = additive_header(parameters, self._key_id, layout.columns)
+            return b"".join([header, *(numbers for numbers, _ in parts)])
+        return self._seeded(parameters, layout.columns, parts)
+
+    async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
+        """Linear forms [queries, row dimension] as weights in the clear, which the evaluator will see."""
+        return await self._pool.run(tasks.plain_queries, parameters.name, layout, forms)
+
+    async def encrypt_queries(
+        self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
+    ) -> bytes:
+        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][columns of its regions]."""
+        count = forms.shape[0] * layout.query_ciphertexts
+        with _timer(self._measured.encrypt, parameters):
+            parts = await asyncio.gather(
+                *(
+                    self._pool.run(tasks.encrypt_query, parameters.name, layout, forms, start, stop)
+                    for start, stop in _ranges(count, self.processes)
+                )
+            )
+        return self._seeded(parameters, count, parts)
+
+    async def best_scores(
+        self,
+        parameters: Parameters,
+        layout: Layout,
+        block: bytes,
+        live: list[npt.NDArray[np.bool_]],
+        pick: tasks.Pick,
+    ) -> list[list[tasks.Best]]:
+        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`.
+
+        A search has many of these; `Scoring` measures them as one.
+        """
+        return await self._pool.run(tasks.best_scores, parameters.name, layout, block, live, pick)
+
+    async def encrypt_pair(
+        self, parameters: ParameterSet, layout: Layout, row: Floats, form: Floats
+    ) -> tuple[bytes, bytes]:
+        """Encrypts one row and one linear form; see `tasks.encrypt_pair`."""
+        with _timer(self._measured.encrypt, parameters):
+            return await self._pool.run(tasks.encrypt_pair, parameters.name, layout, row, form)
+
+    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
+        """Decrypts their products: [fields]."""
+        with _timer(metrics.DECRYPT_SECONDS, parameters):
+            return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
+
+    async def encrypt_crossed(
+        self, parameters: ParameterSet, layout: CrossLayout, vectors: Floats, *, queries: bool
+    ) -> bytes:
+        """Encrypts rows or queries [count, dimension], at least one, in groups: a seeded block."""
+        size = layout.queries if queries else layout.rows
+        groups = -(-len(vectors) // size)
+        encrypt = partial(tasks.encrypt_crossed, queries=queries)
+        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+            parts = await asyncio.gather(
+                *(
+                    self._pool.run(encrypt, parameters.name, layout, vectors[start * size : stop * size])
+                    for start, stop in _ranges(groups, self.processes)
+                )
+            )
+        return self._seeded(parameters, groups * layout.columns, parts)
+
+    async def decrypt_crossed(
+        self, parameters: ParameterSet, layout: CrossLayout, block: bytes
+    ) -> npt.NDArray[np.float32]:
+        """Decrypts products of groups: [results, queries, rows]; see `tasks.decrypt_crossed`.
+
+        A matching has many of these; its caller measures them as one.
+        """
+        return await self._pool.run(tasks.decrypt_crossed, parameters.name, layout, block)
+
+    async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
+        """Decrypts a segment: [capacity, row dimension]."""
+        with _timer(metrics.DECRYPT_SECONDS, parameters):
+            if isinstance(parameters, AdditiveSet):
+                return await self._decrypt_columns(parameters, layout, batches)
+            return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
+
+    async def pixels(
+        self, data: bytes, colours: images.Colours = images.Colours.AS_THEY_ARE
+    ) -> images.Pixels:
+        """The pixels of a photo.
+
+        Raises:
+            InvalidImage: when it is none, or too large for planes.
+        """
+        return await self._pool.run(tasks.pixels, data, colours)
+
+    async def plane_shape(self, data: bytes, colours: images.Colours) -> tuple[int, int, int]:
+        """Channels, height and width of a photo's planes, by its header.
+
+        Raises:
+            InvalidImage: when it is none, or too large for planes.
+        """
+        return await self._pool.run(tasks.plane_shape, data, colours)
+
+    async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
+        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
+
+        Raises:
+            InvalidArgument: under an additive scheme.
+        """
+        of_ring(parameters, "planes")
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, bytes]]:
+            for start in range(0, len(tiles), PIECE_CIPHERTEXTS):
+                piece = tiles[start : start + PIECE_CIPHERTEXTS]
+                yield self._pool.run(tasks.encrypt_planes, parameters.name, piece)
+
+        async for block in in_order(works(), self.processes + 1):
+            yield block
+
+    async def decrypt_planes(
+        self, parameters: ParameterSet, pieces: AsyncIterator[bytes]
+    ) -> AsyncGenerator[npt.NDArray[np.uint8], None]:
+        """Decrypts pieces as they come: uint8 [count, N] each; see `tasks.decrypt_planes`."""
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, npt.NDArray[np.uint8]]]:
+            async for piece in pieces:
+                yield self._pool.run(tasks.decrypt_planes, parameters.name, piece)
+
+        async for tiles in in_order(works(), self.processes + 1):
+            yield tiles
+
+    async def encrypt_tiles(
+        self, parameters: ParameterSet, tiles: Integers
+    ) -> AsyncGenerator[tuple[bytes, float], None]:
+        """Encrypts tiles [count, N] for the evaluator to compute with: blocks, and the seconds of each."""
+
+        async def works() -> AsyncIterator[Coroutine[Any, Any, tuple[bytes, float]]]:
+            for start in range(0, len(tiles), BLOCK_CIPHERTEXTS):
+                block = tiles[start : start + BLOCK_CIPHERTEXTS]
+                yield self._pool.run(tasks.encrypt_tiles, parameters.name, block)
+
+        async for made in in_order(works(), self.processes + 1):
+            yield made
+
+    async def decrypt_results(
+        self, parameters: ParameterSet, layout: PlaneLayout, block: bytes
+    ) -> tuple[npt.NDArray[np.int32], float]:
+        """Decrypts what the evaluator computed of some tiles; see `tasks.decrypt_results`."""
+        return await self._pool.run(tasks.decrypt_results, parameters.name, layout, block)
+
+    async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
+        """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""
+        for batch in batches:
+            check_additive_batch(batch, parameters, self._key_id, layout.columns)
+
+        def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
+            # With a stride of 1 the values of a row are its columns.
+            cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
+            return self._pool.run(tasks.decrypt_rows, parameters.name, narrower, cut)
+
+        parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
+        return np.concatenate(parts, axis=1)
+
+    def close(self) -> None:
+        """Stops the workers."""
+        self._pool.close()
+
+    def _seeded(self, parameters: ParameterSet, count: int, parts: list[tasks.Encrypted]) -> bytes:
+        header = BlockHeader(parameters, self._key_id, Form.SEEDED, 2, count)
+        return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
+
+
+def _timer(histogram: Histogram, parameters: Parameters) -> Timer:
+    return histogram.labels(parameters.scheme.name.lower(), parameters.name).time()
+
+
+def _ranges(count: int, parts: int) -> Iterator[tuple[int, int]]:
+    """Cuts `count` things into at most `parts` ranges of nearly equal length."""
+    parts = min(parts, count)
+    for part in range(parts):
+        yield count * part // parts, count * (part + 1) // parts
+
+
+def _column_parts(layout: Layout, parts: int) -> Iterator[tuple[Layout, slice]]:
+    """Cuts a layout's columns: narrower layouts, and the values of aligned rows that go into each."""
+    for start, stop in _ranges(layout.columns, parts):
+        values = slice(start * layout.stride, stop * layout.stride)
+        yield Layout((values.stop - values.start,), layout.stride, layout.ring_degree), values

@@ -1,0 +1,84 @@
+"""Embedders: from a picture to a unit vector, so that the cosine of two vectors compares two pictures.
+
+Raw pixels of colour channels are the exception: they are compared by squared cosine, and are no unit vector.
+
+A new embedder is one file in this folder and one row in `EMBEDDERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from blindsight.errors import InvalidArgument
+from blindsight.trusted.embedders.descriptor import Descriptor
+from blindsight.trusted.embedders.none import NoEmbedder
+from blindsight.trusted.embedders.pixels import Channels, Pixels
+from blindsight.trusted.embedders.sift import Sift
+
+__all__ = ["DEFAULT", "EMBEDDERS", "NONE", "SIFT", "Embedder", "create"]
+
+
+class Embedder(Protocol):
+    """Makes vectors of pictures.
+
+    `dimension` is the length of a vector; `at_least` the shortest side, in pixels, that a picture
+    needs (pass it to `images.decode`).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def at_least(self) -> int: ...
+
+    def embed(self, image: Image.Image) -> NDArray[np.float32]:
+        """Returns a float32 vector of shape [dimension]; the same for the same pixels.
+
+        Raises:
+            InvalidImage: the picture has nothing to describe, such as one flat colour.
+            InvalidArgument: this embedder takes no images (`none`).
+        """
+        ...
+
+
+EMBEDDERS: MappingProxyType[str, Callable[[int | None], Embedder]] = MappingProxyType(
+    {
+        Descriptor.name: Descriptor,
+        Pixels.name: Pixels,
+        Sift.name: Sift,
+        NoEmbedder.name: NoEmbedder,
+    }
+)
+"""By name: what makes an embedder of a wanted dimension, or of its own where that is None."""
+
+DEFAULT = Descriptor.name
+NONE = NoEmbedder.name
+SIFT = Sift.name
+
+
+def create(name: str, dimension: int | None = None, channels: str = "") -> Embedder:
+    """Makes the named embedder.
+
+    Args:
+        channels: colour channels of raw pixels; "" for a unit vector.
+
+    Raises:
+        InvalidArgument: no such embedder, or not one of this dimension or these channels.
+    """
+    if name not in EMBEDDERS:
+        # Cut: a name may come from anywhere and be of any length.
+        raise InvalidArgument(f"embedder: {name[:40]!r}, want one of {', '.join(sorted(EMBEDDERS))}")
+    if not channels:
+        return EMBEDDERS[name](dimension)
+    if name != Channels.name:
+        raise InvalidArgument(f"channels of embedder {name!r}, want embedder {Channels.name!r} for them")
+    return Channels(channels, dimension)

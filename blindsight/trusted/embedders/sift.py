@@ -1,0 +1,108 @@
+"""One vector of a photo's keypoints: it chooses the photos whose keypoints are worth a comparison.
+
+A photo is then recognised by the keypoints themselves (`imaging.keypoints`).
+
+Descriptors are brought to 13 numbers each and added up in 16 cells, much as VLAD does (Jegou et al., CVPR
+2010); but nothing is learnt, and there is no codebook that a vector could become incompatible with.  The
+numbers are a descriptor's lowest frequencies over its 4 x 4 places and around its 8 directions, and a cell
+is one set of signs of four of them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from blindsight.errors import InvalidArgument
+from blindsight.trusted.imaging import keypoints, opencv
+from blindsight.trusted.imaging.keypoints import Keypoints
+
+Vector = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+_PLACES, _DIRECTIONS = 4, 8
+# Of rows, columns and directions together.
+_HIGHEST_FREQUENCY = 2
+# Row, column, wave around the directions: those in which descriptors of photos differ most.
+_SIGNS = ((0, 1, 1), (0, 0, 1), (0, 0, 3), (1, 0, 2))
+
+
+def _basis() -> tuple[Floats, list[int]]:
+    """Orthonormal low frequencies of a descriptor, [128, count], and which of them are `_SIGNS`."""
+    waves = _waves()
+    columns, names = [], []
+    for row in range(_PLACES):
+        for column in range(_PLACES):
+            for wave, (frequency, values) in enumerate(waves):
+                if 0 < row + column + frequency <= _HIGHEST_FREQUENCY:
+                    grid = np.einsum("r,c,d->rcd", _cosine(row), _cosine(column), values)
+                    columns.append(grid.ravel())
+                    names.append((row, column, wave))
+    return np.column_stack(columns), [names.index(one) for one in _SIGNS]
+
+
+def _cosine(frequency: int) -> Floats:
+    """One vector of the discrete cosine transform over the places."""
+    middles = np.arange(_PLACES) + 0.5
+    return _unit(np.cos(np.pi * frequency * middles / _PLACES))
+
+
+def _waves() -> list[tuple[int, Floats]]:
+    """Frequencies and vectors of the discrete Fourier transform around the directions."""
+    turns = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+    made = [(0, np.ones(_DIRECTIONS))]
+    for frequency in range(1, _HIGHEST_FREQUENCY + 1):
+        made += [(frequency, np.cos(frequency * turns)), (frequency, np.sin(frequency * turns))]
+    return [(frequency, _unit(wave)) for frequency, wave in made]
+
+
+def _unit(values: Floats) -> Floats:
+    unit: Floats = values / np.linalg.norm(values)
+    return unit
+
+
+_BASIS, _SPLIT = _basis()
+_CELLS = 1 << len(_SPLIT)
+
+
+class Sift:
+    """The strongest keypoints of a photo, added up.
+
+    Raises:
+        InvalidArgument: when OpenCV is not installed; for another dimension.
+    """
+
+    name: ClassVar[str] = "sift"
+    at_least: ClassVar[int] = keypoints.SIDE
+    dimension = _CELLS * _BASIS.shape[1]
+
+    def __init__(self, dimension: int | None = None) -> None:
+        if dimension not in {None, self.dimension}:
+            raise InvalidArgument(f"dimension of embedder 'sift': {dimension}, want {self.dimension}")
+        opencv.require_installed()
+
+    def embed(self, image: Image.Image) -> Vector:
+        return self.vector(keypoints.find(image))
+
+    def vector(self, found: Keypoints) -> Vector:
+        """Of keypoints; the first unit vector where there are none."""
+        descriptors = found.features.descriptors.astype(np.float64)
+        # Square roots turn inner products into Hellinger's kernel (Arandjelovic and Zisserman, CVPR 2012).
+        low = np.sqrt(_scaled(descriptors, descriptors.sum(axis=1))) @ _BASIS
+        cells = (low[:, _SPLIT] > 0) @ (1 << np.arange(len(_SPLIT)))
+        added = np.zeros((_CELLS, _BASIS.shape[1]))
+        np.add.at(added, cells, _scaled(low, np.linalg.norm(low, axis=1)))
+        # A texture repeats itself: roots keep it from outvoting the rest.
+        summed = np.sign(added) * np.sqrt(np.abs(added))
+        if not summed.any():
+            nothing: Vector = np.eye(1, self.dimension, dtype=np.float32)[0]
+            return nothing
+        return _unit(summed.ravel()).astype(np.float32)
+
+
+def _scaled(rows: Floats, lengths: Floats) -> Floats:
+    scaled: Floats = rows / np.maximum(lengths, 1e-12)[:, None]
+    return scaled

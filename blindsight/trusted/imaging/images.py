@@ -1,0 +1,271 @@
+"""Decoding of image bytes that nobody has checked yet.
+
+A photo may be anything: truncated, hostile, sideways, transparent, sixteen bits deep.  `decode` returns
+an upright RGB picture without metadata or raises `InvalidImage`; nothing else leaves this module.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from blindsight.errors import InvalidImage
+from blindsight.packing.tiling import MAX_PIXELS as MAX_PLANE_PIXELS
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES
+
+MAX_BYTES = MAX_PHOTO_BYTES
+MAX_PIXELS = 50_000_000
+
+MEDIA_TYPES = MappingProxyType(
+    {
+        "AVIF": "image/avif",
+        "BMP": "image/bmp",
+        "GIF": "image/gif",
+        "JPEG": "image/jpeg",
+        "PNG": "image/png",
+        "TIFF": "image/tiff",
+        "WEBP": "image/webp",
+    }
+)
+"""Every accepted format. Pillow reads forty more, whose decoders are old and rarely looked at."""
+
+# Phones write several pictures into one JPEG file; Pillow then calls the format MPO.
+_ALIASES = {"MPO": "JPEG"}
+_WANTED = ", ".join(MEDIA_TYPES)
+# Pillow's modes without colour, beside those of more than eight bits.
+_GREY = ("1", "L", "LA", "La")
+
+# `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave warnings off.
+_pillow = threading.Lock()
+
+
+def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
+    """Reads one picture: RGB, upright, transparency on white, the first frame of several.
+
+    Args:
+        data: the file, at most `MAX_BYTES` of it and `MAX_PIXELS` in the picture.
+        at_least: the shortest side, in pixels, that the caller has a use for. A large JPEG is then decoded
+            at a half, quarter or eighth of its size, which costs a fraction of the time and memory; neither
+            side falls below `at_least` by it. Other formats come in full size.
+
+    Raises:
+        InvalidImage: empty, too large, not an image of an accepted format, truncated or damaged.
+    """
+    with _opened(data) as image:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        picture = _displayed(image)
+    # What is left in `info` (EXIF, position, comments) belongs to the original and not to its pixels.
+    picture.info.clear()
+    return picture
+
+
+class Colours(Enum):
+    """Which channels pixels are to have."""
+
+    AS_THEY_ARE = 0
+    GREY = 1
+    RGB = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """A photo's pixels as it is displayed.
+
+    Attributes:
+        values: uint8 [height, width] of a grey photo, [height, width, 3] of any other.
+        remark: what of the photo they do not hold, for people; empty when nothing was converted.
+    """
+
+    values: npt.NDArray[np.uint8]
+    remark: str
+
+    def brought_to(self, colours: Colours) -> Pixels:
+        """The same pixels with these channels; what that loses is remarked."""
+        grey = self.values.ndim == 2
+        if colours is Colours.GREY and not grey:
+            values = np.asarray(Image.fromarray(self.values).convert("L"))
+            return Pixels(values, "; ".join(filter(None, [self.remark, "colour brought to grey"])))
+        if colours is Colours.RGB and grey:
+            return Pixels(np.repeat(self.values[:, :, np.newaxis], 3, axis=2), self.remark)
+        return self
+
+
+def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
+    """All pixels of a photo, for planes: decoded as by `decode`, in full size.
+
+    Raises:
+        InvalidImage: as `decode`, or when there are more pixels than planes may have.
+    """
+    with _opened(data) as image:
+        _check_plane_pixels(image)
+        remark = _remark(image)
+        grey = _is_grey_file(image)
+        values = np.asarray(_displayed(image))
+    # Of a grey photo all three channels are the same.
+    return Pixels(np.ascontiguousarray(values[:, :, 0]) if grey else values, remark).brought_to(colours)
+
+
+def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[int, int, int]:
+    """Channels, height and width that `pixels` would find, by the header alone; not turned upright.
+
+    Raises:
+        InvalidImage: as `pixels`, for what a header tells.
+    """
+    with _opened(data) as image:
+        _check_plane_pixels(image)
+        alone = colours is Colours.GREY or (colours is Colours.AS_THEY_ARE and _is_grey_file(image))
+        return 1 if alone else 3, image.height, image.width
+
+
+def _is_grey_file(image: Image.Image) -> bool:
+    return image.mode in _GREY or _is_deep(image)
+
+
+def _check_plane_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PLANE_PIXELS:
+        raise InvalidImage(
+            f"photo of {width} x {height} pixels is too large for planes: {width * height} in all, "
+            f"want at most {MAX_PLANE_PIXELS}",
+            width=width,
+            height=height,
+        )
+
+
+def _remark(image: ImageFile.ImageFile) -> str:
+    """What is lost on the way to eight bits of grey or RGB; asked before the file is decoded."""
+    remarks = []
+    if _is_deep(image) or any(";16" in str(tile[3]) for tile in image.tile):
+        remarks.append("more than 8 bits a channel brought to 8")
+    if image.mode.startswith("P"):
+        remarks.append("palette resolved to RGB")
+    elif image.mode not in {*_GREY, "RGB", "RGBA", "RGBX"} and not _is_deep(image):
+        remarks.append(f"{image.mode} brought to RGB")
+    if image.has_transparency_data:
+        remarks.append("transparency put on white")
+    # A phone's several pictures in one JPEG are the same view; Pillow calls the format MPO.
+    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+    if frames > 1:
+        remarks.append(f"the first of {frames} frames")
+    return "; ".join(remarks)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether every pixel of an RGB picture is grey."""
+    red, green, blue = image.split()
+    return red.tobytes() == green.tobytes() == blue.tobytes()
+
+
+def media_type(data: bytes) -> str:
+    """The media type, such as "image/png", read from the header alone.
+
+    Raises:
+        InvalidImage: the header is none of an accepted image, or announces too many pixels.
+    """
+    with _opened(data) as image:
+        name = image.format or ""
+        return MEDIA_TYPES[_ALIASES.get(name, name)]
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
+    """Opens the file and turns every error of the block into `InvalidImage`."""
+    _check_size(data)
+    try:
+        # Warnings are about metadata that the pixels do not need; sizes are checked below.
+        with _pillow, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as image:
+                _check_pixels(image)
+                yield image
+    except InvalidImage:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders fail with whatever the bytes lead them to
+        # The cause is dropped: Pillow's messages quote the bytes.
+        raise _explain(error) from None
+
+
+def _check_size(data: bytes) -> None:
+    if not data:
+        raise InvalidImage(f"photo is empty: 0 bytes, want an image ({_WANTED})")
+    if len(data) > MAX_BYTES:
+        raise InvalidImage(f"photo is too large: {len(data)} bytes, want at most {MAX_BYTES}")
+
+
+def _check_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InvalidImage(
+            f"photo has too many pixels: {width} x {height}, want at most {MAX_PIXELS} in all",
+            width=width,
+            height=height,
+        )
+    if width < 1 or height < 1:
+        raise InvalidImage(f"photo has no pixels: {width} x {height}, want at least 1 x 1")
+
+
+def _explain(error: Exception) -> InvalidImage:
+    if isinstance(error, Image.DecompressionBombError):
+        return InvalidImage(
+            f"photo has too many pixels: its header says so, want at most {MAX_PIXELS} in all"
+        )
+    if isinstance(error, UnidentifiedImageError):
+        return InvalidImage(f"photo is not an image that can be read: want a whole file, one of {_WANTED}")
+    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+        return InvalidImage("photo is truncated: the data ends inside the picture, want a whole file")
+    return InvalidImage(f"photo is damaged: its data cannot be decoded, want a valid file ({_WANTED})")
+
+
+def _displayed(image: ImageFile.ImageFile) -> Image.Image:
+    image.load()
+    _turn_upright(image)
+    return _as_rgb(image)
+
+
+def _turn_upright(image: Image.Image) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # noqa: BLE001 - as above; damaged EXIF says nothing about the orientation
+        return
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith(("I", "F"))
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if _is_deep(image):
+        return _from_deep_grey(image)
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGB", coloured.size, "white")
+        white.paste(coloured, mask=coloured)
+        return white
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, 32 bits or floats, brought to 8 bits; Pillow would clip it at 255.
+
+    Sixteen bits have a white of their own. The wider ones have none, so their range is stretched.
+    """
+    pixels = np.asarray(image)
+    sixteen = image.mode.startswith("I;16")
+    low, high = (0.0, 65535.0) if sixteen else (float(pixels.min()), float(pixels.max()))
+    if not math.isfinite(high - low):
+        raise InvalidImage("photo is damaged: a pixel is not a finite number, want finite ones")
+    # One flat grey has no range; it becomes black instead of a division by zero.
+    grey = (pixels.astype(np.float32) - low) * (255.0 / (high - low) if high > low else 0.0)
+    return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")

@@ -1,0 +1,75 @@
+"""From an octave's images to its keypoints and their descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from blindsight.errors import InvalidArgument
+from blindsight.trusted.imaging.sift.description import describe
+from blindsight.trusted.imaging.sift.extrema import extrema
+from blindsight.trusted.imaging.sift.keypoints import Features, Points
+from blindsight.trusted.imaging.sift.orientation import oriented
+from blindsight.trusted.imaging.sift.plan import Images, OctavePlan, Pyramid
+from blindsight.trusted.imaging.sift.refinement import refine
+from blindsight.trusted.imaging.sift.sampling import Gradients
+
+# Keypoints that are described at a time, in some 20 MB.
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Which extrema are keypoints.
+
+    Attributes:
+        contrast: of 255 grey levels, for all scales of an octave together, as OpenCV's contrastThreshold.
+        edge: largest ratio of the two principal curvatures.
+
+    Raises:
+        InvalidArgument: when they cannot be.
+    """
+
+    contrast: float = 0.04
+    edge: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.contrast <= 1:
+            raise InvalidArgument(f"contrast threshold {self.contrast:g}, want 0 to 1")
+        if not self.edge >= 1:
+            raise InvalidArgument(f"edge threshold {self.edge:g}, want at least 1")
+
+
+def features(pyramid: Pyramid, plan: OctavePlan, detection: Detection | None = None) -> Features:
+    """Keypoints of an octave, in the image's pixels."""
+    points = _points(pyramid.differences, plan, detection or Detection())
+    parts = [Features.none()]
+    for level in range(1, plan.scales + 1):
+        chosen = points.take(points.levels == level)
+        if len(chosen):
+            parts += _described(chosen, pyramid.gaussians[level], plan)
+    return Features.joined(parts)
+
+
+def _points(differences: Images, plan: OctavePlan, detection: Detection) -> Points:
+    least = 255 * detection.contrast / plan.scales
+    # Between pixels a peak is higher than at one, but hardly twice as high.
+    return refine(differences, extrema(differences, least / 2), least, detection.edge)
+
+
+def _described(points: Points, image: Images, plan: OctavePlan) -> Iterator[Features]:
+    """Points of one level, a batch at a time."""
+    gradients = Gradients(image)
+    factor = 2.0**plan.index
+    for start in range(0, len(points), _BATCH):
+        turned = oriented(points.take(slice(start, start + _BATCH)), gradients)
+        yield Features(
+            places=turned.places * factor + plan.offset,
+            scales=turned.scales * factor,
+            angles=turned.angles,
+            responses=turned.responses,
+            octaves=np.full(len(turned), plan.index, np.intp),
+            descriptors=describe(turned, gradients),
+        )

@@ -1,0 +1,54 @@
+"""Asks storage what it has, about several items at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from blindsight.trusted.clients import StorageClient
+from blindsight.trusted.records import StoredItem
+
+_Wanted = list[tuple[bytes, asyncio.Future[StoredItem | None]]]
+
+
+class Lookups:
+    """Items by handle: what is asked for while storage answers goes into the next question.
+
+    Args:
+        storage: who is asked.
+    """
+
+    def __init__(self, storage: StorageClient) -> None:
+        self._storage = storage
+        self._wanted: dict[bytes, _Wanted] = {}
+        self._asking: dict[bytes, asyncio.Task[None]] = {}
+
+    async def find(self, collection_id: bytes, handle: bytes) -> StoredItem | None:
+        """An item; None when it is not there.
+
+        Raises:
+            BlindsightError: what storage raised.
+        """
+        found: asyncio.Future[StoredItem | None] = asyncio.get_running_loop().create_future()
+        self._wanted.setdefault(collection_id, []).append((handle, found))
+        if collection_id not in self._asking:
+            self._asking[collection_id] = asyncio.create_task(self._ask(collection_id))
+        return await found
+
+    async def _ask(self, collection_id: bytes) -> None:
+        try:
+            while wanted := self._wanted.pop(collection_id, None):
+                await self._answer(collection_id, wanted)
+        finally:
+            del self._asking[collection_id]
+
+    async def _answer(self, collection_id: bytes, wanted: _Wanted) -> None:
+        try:
+            there = await self._storage.get_items(collection_id, [handle for handle, _ in wanted])
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            for _, found in wanted:
+                if not found.done():
+                    found.set_exception(error)
+        else:
+            for handle, found in wanted:
+                if not found.done():
+                    found.set_result(there.get(handle))

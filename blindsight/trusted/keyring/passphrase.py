@@ -1,0 +1,58 @@
+"""Where a passphrase comes from: a file or a prompt, never an argument or the environment."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from pathlib import Path
+
+from blindsight.errors import KeyFileError
+from blindsight.trusted.secrets import Secret
+
+MIN_CHARACTERS = 8
+GENERATED_BYTES = 24
+
+
+def from_file(path: Path) -> Secret:
+    """The first line of a file.
+
+    Raises:
+        KeyFileError: when it cannot be read, or is shorter than 8 characters.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise KeyFileError(f"cannot read the passphrase file {path}: {reason}") from error
+    return _checked(text.split("\n", 1)[0].rstrip("\r"))
+
+
+def from_prompt(*, twice: bool) -> Secret:
+    """Asks on the terminal; twice for a new one.
+
+    Raises:
+        KeyFileError: when the two differ, or it is shorter than 8 characters.
+    """
+    text = getpass.getpass("Passphrase: ")
+    if twice and getpass.getpass("Once more: ") != text:
+        raise KeyFileError("the two passphrases differ")
+    return _checked(text)
+
+
+def generate(path: Path) -> Secret:
+    """Makes a random passphrase and keeps it in a new file, mode 0600.
+
+    Raises:
+        FileExistsError: when there is a file.
+    """
+    text = secrets.token_urlsafe(GENERATED_BYTES)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return Secret(text.encode())
+
+
+def _checked(text: str) -> Secret:
+    if len(text) < MIN_CHARACTERS:
+        raise KeyFileError(f"passphrase of {len(text)} characters, want at least {MIN_CHARACTERS}")
+    return Secret(text.encode())

@@ -1,0 +1,49 @@
+"""AES-256-GCM for everything that is not computed on: originals, names, ids, settings.
+
+    magic "BSSB", u8 version, 12-byte nonce, ciphertext and tag
+
+The associated data binds a sealed thing to its place: what was sealed as the original of one item of
+one collection does not open as anything else.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from blindsight.ciphertext.header import SEALED_MAGIC
+from blindsight.errors import DataLoss
+from blindsight.trusted.secrets import Secret
+
+_PREFIX = SEALED_MAGIC + b"\x01"
+_NONCE_BYTES = 12
+OVERHEAD_BYTES = len(_PREFIX) + _NONCE_BYTES + 16
+
+
+class Sealer:
+    """Seals and opens under one key."""
+
+    def __init__(self, key: Secret) -> None:
+        self._aead = AESGCM(key.reveal_secret())
+
+    def seal(self, data: bytes, place: bytes) -> bytes:
+        """Seals `data` for one place."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return _PREFIX + nonce + self._aead.encrypt(nonce, data, place)
+
+    def open(self, sealed: bytes, place: bytes) -> bytes:
+        """Opens what was sealed for that place.
+
+        Raises:
+            DataLoss: when it is not what was sealed, or was sealed for another place.
+        """
+        start = len(_PREFIX)
+        if not sealed.startswith(_PREFIX) or len(sealed) < OVERHEAD_BYTES:
+            raise DataLoss("sealed bytes are damaged: wrong form")
+        nonce, body = sealed[start : start + _NONCE_BYTES], sealed[start + _NONCE_BYTES :]
+        try:
+            return self._aead.decrypt(nonce, body, place)
+        except InvalidTag:
+            raise DataLoss("sealed bytes are damaged, or belong to another place or key") from None

@@ -1,0 +1,357 @@
+"""Connections to a RabbitMQ broker: each is owned by one thread, and made again when it is lost."""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import pika
+from pika import exceptions as amqp
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+
+from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
+from blindsight.runtime import logs
+
+Result = TypeVar("Result")
+
+LOST = (amqp.AMQPError, OSError)
+"""What pika raises when a connection or a channel is no more."""
+
+_TLS_FILES = ("cafile", "certfile", "keyfile")
+_PORTS = {"amqp": 5672, "amqps": 5671}
+_CONNECT_SECONDS = 10
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 5.0
+_CLOSE_SECONDS = 5
+_ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_ALLOWED = 403, 406, 530
+
+# What pika says of connections is raised or logged by us, in one line and without its traceback.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+class Broker:
+    """Where a broker is and how to get in; never shows the password.
+
+    Args:
+        url: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; `amqps` for TLS, with `?cafile=PATH` for an authority
+            of one's own, `certfile` and `keyfile` for a certificate of the client's.
+        silence_seconds: the heartbeat; either side takes the other for dead after it.
+        answer_seconds: a publisher that a broker short of memory or disk keeps waiting hears of it by then.
+
+    Raises:
+        InvalidArgument: for a malformed URL or files that are no certificates.
+    """
+
+    def __init__(self, url: str, silence_seconds: int, answer_seconds: float) -> None:
+        parts, port = _split(url)
+        self.address = f"{parts.hostname}:{port}"
+        self._vhost = unquote(parts.path[1:]) or "/"
+        self._user = unquote(parts.username or "guest")
+        self._parameters = pika.ConnectionParameters(
+            host=parts.hostname,
+            port=port,
+            virtual_host=self._vhost,
+            credentials=pika.PlainCredentials(self._user, unquote(parts.password or "guest")),
+            heartbeat=silence_seconds,
+            blocked_connection_timeout=answer_seconds / 2,
+            socket_timeout=_CONNECT_SECONDS,
+            stack_timeout=_CONNECT_SECONDS,
+            ssl_options=_tls(parts),
+            client_properties={"product": "blindsight"},
+        )
+
+    def __repr__(self) -> str:
+        return f"Broker({self.address})"
+
+    def dial(self) -> BlockingConnection:
+        """A new connection; raises one of `LOST`."""
+        return BlockingConnection(self._parameters)
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turns what pika raises into our errors."""
+        try:
+            yield
+        except LOST as error:
+            raise self.explained(error) from error
+
+    def explained(self, error: BaseException) -> BlindsightError:
+        """Our error for one of `LOST`."""
+        code = getattr(error, "reply_code", 0)
+        if isinstance(error, amqp.ProbableAuthenticationError) or (
+            isinstance(error, amqp.ConnectionClosed) and code == _ACCESS_REFUSED
+        ):
+            return InvalidArgument(
+                f"the broker {self.address} refuses user {self._user}: wrong name or password"
+            )
+        if isinstance(error, amqp.ProbableAccessDeniedError) or code == _NOT_ALLOWED:
+            return InvalidArgument(
+                f"the broker {self.address} has no virtual host {self._vhost} for user {self._user}"
+            )
+        if code in (_ACCESS_REFUSED, _PRECONDITION_FAILED):
+            return InvalidArgument(f"the broker {self.address} refuses: {_line(error)}")
+        if isinstance(error, amqp.ConnectionBlockedTimeout):
+            return Unavailable(f"the broker {self.address} is short of memory or disk and takes nothing")
+        return Unavailable(f"the broker {self.address} does not answer: {_line(error)}")
+
+
+def _split(url: str) -> tuple[SplitResult, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+    except ValueError as error:
+        raise InvalidArgument("the broker's URL has no valid port") from error
+    # A password with a slash, not escaped, would be cut in two, and its parts shown as host and path.
+    if not parts.hostname or set("/@") & set(parts.path[1:]) or parts.fragment:
+        raise InvalidArgument("the broker's URL is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST")
+    return parts, port
+
+
+def _tls(parts: SplitResult) -> pika.SSLOptions | None:
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    allowed = _TLS_FILES if parts.scheme == "amqps" else ()
+    if not set(given) <= set(allowed):
+        # Not shown: it may be the end of a password with a question mark.
+        wanted = ", ".join(_TLS_FILES)
+        raise InvalidArgument(f"the broker's URL has an unknown setting; amqps takes {wanted}, amqp none")
+    if parts.scheme != "amqps":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=given.get("cafile"))
+        if "certfile" in given:
+            context.load_cert_chain(given["certfile"], given.get("keyfile"))
+    except OSError as error:
+        raise InvalidArgument(f"the certificate files of the broker's URL: {_line(error)}") from error
+    return pika.SSLOptions(context, parts.hostname)
+
+
+def _line(error: BaseException) -> str:
+    """The innermost reason, in one line."""
+    while (
+        isinstance(error, amqp.AMQPConnectionError)
+        and error.args
+        and isinstance(error.args[0], BaseException)
+    ):
+        error = error.args[0]
+    nested = getattr(error, "exception", None)
+    if isinstance(nested, BaseException):
+        return _line(nested)
+    text = str(getattr(error, "reply_text", "") or getattr(error, "strerror", "") or error)
+    return (text or type(error).__name__).splitlines()[0]
+
+
+@dataclass(slots=True, eq=False)
+class _Work(Generic[Result]):
+    function: Callable[[BlockingChannel], Result]
+    repeats: bool  # after a reconnect; otherwise it belongs to one connection
+    future: Future[Result] = field(default_factory=Future)
+    trouble: BlindsightError | None = None  # that kept it from being done
+
+    def fail(self, error: BaseException) -> None:
+        """Lets the caller have an error, if it still waits."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+    def run(self, channel: BlockingChannel) -> None:
+        """Does it; raises one of `LOST` when that must be tried again."""
+        try:
+            result = self.function(channel)
+        except BlindsightError as error:
+            self.fail(error)
+            return
+        except amqp.ChannelClosedByBroker as error:
+            if error.reply_code == _PRECONDITION_FAILED:
+                # It would be refused again and again.
+                self.fail(InvalidArgument(f"the broker refuses: {_line(error)}"))
+            raise
+        with suppress(InvalidStateError):
+            self.future.set_result(result)
+
+
+class Link:
+    """One connection, the thread that owns it, and the calls that wait for it.
+
+    The thread answers heartbeats whatever callers do.  A lost connection is made again, with growing
+    waits of random length, so that a broker that comes back is not met by all its clients at once.
+
+    Args:
+        broker: whose connection it is.
+        prepare: opens the channel on a new connection.
+        lost: is told, in the thread, that a connection is gone.
+
+    Raises:
+        BlindsightError: when the first connection cannot be made.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        prepare: Callable[[BlockingConnection], BlockingChannel],
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._broker = broker
+        self._prepare = prepare
+        self._lost = lost
+        self._turn = threading.Lock()
+        self._closing = threading.Event()
+        self._waiting: deque[_Work[Any]] = deque()
+        self._connection: BlockingConnection | None = None
+        self.trouble: BlindsightError | None = None
+        with broker.explaining():
+            connection, channel = self._connect()
+        self._thread = threading.Thread(
+            target=self._run, args=(connection, channel), name="queue-connection", daemon=True
+        )
+        self._thread.start()
+
+    def _connect(self) -> tuple[BlockingConnection, BlockingChannel]:
+        connection = self._broker.dial()
+        try:
+            return connection, self._prepare(connection)
+        except BaseException:
+            _close(connection)
+            raise
+
+    def call(self, function: Callable[[BlockingChannel], Result], seconds: float) -> Result:
+        """Runs a function in the thread; again after a lost connection, so it must bear repetition.
+
+        Raises:
+            Unavailable: when there was no connection, or no answer, for so long.
+        """
+        work: _Work[Result] = _Work(function, repeats=True)
+        self._submit(work)
+        try:
+            return work.future.result(seconds)
+        except TimeoutError:
+            self._give_up(work)
+            trouble = work.trouble or self.trouble
+            if trouble is not None:
+                raise type(trouble)(trouble.message) from None
+            message = f"the broker {self._broker.address} does not answer: nothing came for {seconds:g} s"
+            raise Unavailable(message) from None
+
+    def _give_up(self, work: _Work[Any]) -> None:
+        """What nobody waits for must not keep its bytes in memory."""
+        work.future.cancel()
+        with self._turn, suppress(ValueError):
+            self._waiting.remove(work)
+
+    def call_once(self, function: Callable[[BlockingChannel], Result]) -> Result | None:
+        """Runs a function in the thread on the connection that there is; None when it gets lost."""
+        work: _Work[Result] = _Work(function, repeats=False)
+        try:
+            self._submit(work)
+            return work.future.result()
+        except Unavailable:
+            return None
+
+    def _submit(self, work: _Work[Any]) -> None:
+        with self._turn:
+            if self._closing.is_set():
+                raise Unavailable("the queue is closed")
+            if self._connection is None and not work.repeats:
+                work.fail(Unavailable("the connection is lost"))
+                return
+            self._waiting.append(work)
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._turn, suppress(*LOST):
+            if self._connection is not None:
+                self._connection.add_callback_threadsafe(lambda: None)
+
+    def _run(self, connection: BlockingConnection, channel: BlockingChannel) -> None:
+        try:
+            while True:
+                try:
+                    self._serve(connection, channel)
+                    return
+                except LOST as error:
+                    self._note(error)
+                finally:
+                    self._forget(connection)
+                again = self._reconnect()
+                if again is None:
+                    return
+                connection, channel = again
+        finally:
+            self._closing.set()
+            self._fail(lambda _: True, Unavailable("the queue is closed"))
+
+    def _serve(self, connection: BlockingConnection, channel: BlockingChannel) -> None:
+        """Does what callers want and what the broker sends, until the link is closed."""
+        with self._turn:
+            self._connection, self.trouble = connection, None
+        while not self._closing.is_set():
+            while (work := self._next()) is not None:
+                self._do(work, channel)
+            connection.process_data_events(time_limit=None)
+
+    def _next(self) -> _Work[Any] | None:
+        with self._turn:
+            return self._waiting.popleft() if self._waiting else None
+
+    def _do(self, work: _Work[Any], channel: BlockingChannel) -> None:
+        try:
+            work.run(channel)
+        except LOST as error:
+            work.trouble = self._broker.explained(error)
+            with self._turn:
+                if not work.future.done():
+                    self._waiting.appendleft(work)
+            raise
+
+    def _note(self, error: BaseException) -> None:
+        trouble = self._broker.explained(error)
+        if self.trouble is None:
+            logs.get().warning("queue_connection_lost", broker=self._broker.address, error=trouble.message)
+        self.trouble = trouble
+
+    def _forget(self, connection: BlockingConnection) -> None:
+        with self._turn:
+            self._connection = None
+        self._lost()
+        self._fail(lambda work: not work.repeats, Unavailable("the connection is lost"))
+        _close(connection)
+
+    def _fail(self, which: Callable[[_Work[Any]], bool], error: BlindsightError) -> None:
+        with self._turn:
+            failed = [work for work in self._waiting if which(work)]
+            self._waiting = deque(work for work in self._waiting if not which(work))
+        for work in failed:
+            work.fail(error)
+
+    def _reconnect(self) -> tuple[BlockingConnection, BlockingChannel] | None:
+        """The next connection; None when the link is closed first."""
+        longest = _FIRST_WAIT_SECONDS
+        while not self._closing.wait(longest * random.uniform(0.5, 1)):
+            longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
+            try:
+                made = self._connect()
+            except LOST as error:
+                self._note(error)
+            else:
+                logs.get().info("queue_connection_made", broker=self._broker.address)
+                return made
+        return None
+
+    def close(self) -> None:
+        """Ends the connection: the broker gives what is unacknowledged to others."""
+        self._closing.set()
+        self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSE_SECONDS)
+
+
+def _close(connection: BlockingConnection) -> None:
+    with suppress(*LOST):
+        if connection.is_open:
+            connection.close()

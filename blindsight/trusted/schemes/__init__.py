@@ -1,0 +1,52 @@
+"""The secret halves of the schemes.  A scheme is one module here and one row in `SCHEMES`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from blindsight.ciphertext.residues import CiphertextBlock, Residues
+from blindsight.packing.columns import Floats
+from blindsight.packing.planes import Integers
+from blindsight.parameters import ParameterSet, Scheme
+from blindsight.trusted.schemes import bfv, ckks
+from blindsight.trusted.schemes.seal_key import generate_secret_key
+from blindsight.trusted.secrets import Secret
+
+__all__ = ["SCHEMES", "SecretScheme", "generate_secret_key", "load"]
+
+
+class SecretScheme(Protocol):
+    """What the keyholder does under one secret key; lives in worker processes."""
+
+    def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
+        """Encrypts gallery polynomials [count, N] into a seeded block."""
+
+    def encrypt_query(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
+        """Encrypts query polynomials [count, N] into a seeded block."""
+
+    def decrypt_scores(self, residues: Residues) -> Floats:
+        """Decrypts products [count, 3, primes, N] of gallery and query: [count, N]."""
+
+    def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
+        """Decrypts the sum of blocks of equal count: [count, N]."""
+
+    def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
+        """Encrypts integers [count, N], such as tiles of pixels, into a seeded block."""
+
+    def decrypt_planes(self, block: CiphertextBlock) -> Integers:
+        """Decrypts tiles, or sums of them: int64 [count, N], exact.
+
+        Args:
+            block: seeded as it was encrypted, or full and in NTT form as it comes out of arithmetic.
+        """
+
+
+SCHEMES: dict[Scheme, type[ckks.CkksKeyholder | bfv.BfvKeyholder]] = {
+    Scheme.CKKS: ckks.CkksKeyholder,
+    Scheme.BFV: bfv.BfvKeyholder,
+}
+
+
+def load(parameters: ParameterSet, secret_key: Secret) -> SecretScheme:
+    """The scheme of a parameter set, holding its secret key."""
+    return SCHEMES[parameters.scheme](parameters, secret_key)

@@ -1,0 +1,121 @@
+"""CKKS with values in all N coefficients (Cheon, Kim, Kim, Song 2017), by SEAL.
+
+SEAL's encoder fills N/2 complex slots: slot j is the value of the polynomial at zeta^(3^j), zeta a
+primitive 2N-th root of unity.  To choose coefficients instead, the polynomial is evaluated at those
+points by a twisted FFT, and SEAL encodes the values; decoding goes the other way round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tenseal import sealapi
+
+from blindsight.ciphertext.residues import CiphertextBlock, Residues
+from blindsight.packing.columns import Floats
+from blindsight.packing.planes import Integers
+from blindsight.parameters import ParameterSet
+from blindsight.trusted.schemes import seal
+from blindsight.trusted.schemes.seal_key import SealKey
+from blindsight.trusted.secrets import Secret
+
+
+class CoefficientEncoder:
+    """Encodes N real coefficients through SEAL's slots.
+
+    Args:
+        parameters: a CKKS parameter set.
+    """
+
+    def __init__(self, parameters: ParameterSet) -> None:
+        self._degree = parameters.ring_degree
+        self._encoder = sealapi.CKKSEncoder(seal.context(parameters))
+        self._twist = np.exp(1j * np.pi * np.arange(self._degree) / self._degree)
+        self._order = _slot_order(self._degree)
+
+    def encode(self, coefficients: Floats, scale: float) -> Any:
+        """A SEAL plaintext of [N] real coefficients."""
+        plain = sealapi.Plaintext()
+        if coefficients[1:].any():
+            slots = (np.fft.ifft(coefficients * self._twist) * self._degree)[self._order]
+            self._encoder.encode(slots.tolist(), scale, plain)
+        else:
+            # A constant polynomial needs no transform: a hundred times faster, and most queries are.
+            self._encoder.encode(float(coefficients[0]), scale, plain)
+        return plain
+
+    def decode(self, plain: Any) -> Floats:
+        """[N] real coefficients of a SEAL plaintext."""
+        full = np.empty(self._degree, np.complex128)
+        full[self._order] = self._encoder.decode_complex(plain)
+        full[self._degree - 1 - self._order] = np.conj(full[self._order])
+        coefficients: Floats = (np.fft.fft(full) / self._degree * np.conj(self._twist)).real
+        return coefficients
+
+
+def _slot_order(degree: int) -> npt.NDArray[np.intp]:
+    """Slot j stands at zeta^(3^j), which is entry (3^j - 1) / 2 of the twisted FFT."""
+    order = np.empty(degree // 2, np.intp)
+    exponent = 1
+    for slot in range(degree // 2):
+        order[slot] = (exponent - 1) // 2
+        exponent = exponent * 3 % (2 * degree)
+    return order
+
+
+class CkksKeyholder:
+    """Encrypts and decrypts under one secret key.
+
+    Args:
+        parameters: a CKKS parameter set.
+        secret_key: as `seal_key.generate_secret_key` returned it.
+
+    Raises:
+        KeyFileError: when SEAL does not accept the key.
+    """
+
+    def __init__(self, parameters: ParameterSet, secret_key: Secret) -> None:
+        self._parameters = parameters
+        self._key = SealKey(parameters, secret_key)
+        self._encoder = CoefficientEncoder(parameters)
+
+    def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
+        """Encrypts [count, N] with the gallery's scale."""
+        return self._encrypt(coefficients, self._parameters.gallery_scale, key_id)
+
+    def encrypt_query(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
+        """Encrypts [count, N] with the query's scale."""
+        return self._encrypt(coefficients, self._parameters.query_scale, key_id)
+
+    def decrypt_scores(self, residues: Residues) -> Floats:
+        """Decrypts unrelinearised products [count, 3, primes, N]."""
+        scale = self._parameters.gallery_scale * self._parameters.query_scale
+        loaded = (seal.from_residues(self._parameters, one, scale) for one in residues)
+        return np.stack([self._decrypt(ciphertext) for ciphertext in loaded])
+
+    def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
+        """Decrypts the sum of batches: gallery polynomials [count, N]."""
+        columns = range(blocks[0].header.count)
+        return np.stack([self._decrypt(self._key.sum(blocks, index, ntt_form=True)) for index in columns])
+
+    def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
+        """Encrypts integers [count, N] with the gallery's scale, which leaves the noise far below a half."""
+        return self._encrypt(tiles.astype(np.float64), self._parameters.gallery_scale, key_id)
+
+    def decrypt_planes(self, block: CiphertextBlock) -> Integers:
+        """Decrypts tiles and rounds: int64 [count, N]."""
+        scale = self._parameters.gallery_scale
+        loaded = (self._key.load(block, index, scale, ntt_form=True) for index in range(block.header.count))
+        values = np.stack([self._decrypt(ciphertext) for ciphertext in loaded])
+        return np.rint(values).astype(np.int64)
+
+    def _encrypt(self, coefficients: Floats, scale: float, key_id: bytes) -> CiphertextBlock:
+        plain = (self._encoder.encode(polynomial, scale) for polynomial in coefficients)
+        return self._key.encrypt(plain, key_id)
+
+    def _decrypt(self, ciphertext: Any) -> Floats:
+        plain = sealapi.Plaintext()
+        self._key.decryptor.decrypt(ciphertext, plain)
+        return self._encoder.decode(plain)

@@ -1,0 +1,123 @@
+"""Squared cosine of each colour channel, of raw pixels: no direction is normalised before encryption.
+
+    (a.b)^2 / (|a|^2 |b|^2)
+
+The evaluator returns two encrypted terms for each channel, a.b and |a|^2, from two fields of a row: the
+pixels, and the digits of their squared length.  The keyholder, which has b, squares and divides.
+
+Pixels are integers, and so is all that is made of them: under BFV both terms are exact.  A channel is
+multiplied by the largest integer that keeps it short.  The factor cancels in the quotient, and a dark
+picture then stands as far above the noise of CKKS as a bright one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.errors import InvalidVector
+from blindsight.packing.columns import Fields, Floats
+from blindsight.trusted.similarity.linear import LinearForm
+
+MAX_PIXEL = 255
+# Rows are integers divided by this; BFV multiplies by the same number (2^13.5, see `parameters`).
+UNIT = 11585
+# A channel's squared length in integers, at most: sqrt(2) in rows, as for all metrics.
+MAX_SQUARED_LENGTH = 2 * UNIT**2
+# The squared length is a number of two digits, both as short as pixels are.
+DIGIT = 1 << 14
+# Any channel that is not black is at least this long once it is multiplied: half of the most.
+_NOT_BLACK = MAX_SQUARED_LENGTH / 8 / UNIT**2
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelReading:
+    """Squared cosines from the terms of each channel; the score is their distance from all ones.
+
+    Attributes:
+        squared_lengths: of the query's channels, as they were encrypted and in units of `UNIT`.
+    """
+
+    squared_lengths: tuple[float, ...]
+    higher_is_better: bool = False
+
+    def scores(self, products: Floats) -> Floats:
+        scores: Floats = np.linalg.norm(1.0 - self.parts(products), axis=1)
+        return scores
+
+    def parts(self, products: Floats) -> Floats:
+        """[count, 2 * channels] -> squared cosines [count, channels], 0 to 1.
+
+        A black channel has no direction: it is like another black one, and unlike any other.
+        """
+        inner, theirs = np.split(products, 2, axis=1)
+        ours = np.array(self.squared_lengths)
+        black = theirs < _NOT_BLACK
+        scale = np.where(black, 1.0, theirs) * np.where(ours == 0, 1.0, ours)
+        cosines = np.where(black | (ours == 0), 0.0, np.square(inner) / scale)
+        return np.where(black & (ours == 0), 1.0, np.clip(cosines, 0.0, 1.0))
+
+
+class SquaredCosine:
+    """Rows [a of each channel, digits of |a|^2 of each channel], each a field of its own.
+
+    Args:
+        dimension: values of a picture, channel by channel.
+        channels: how many.
+    """
+
+    # The digits' field may reach this; the pixels' is shorter.
+    largest_row = 2.0
+    # Queries are up to sqrt(2) long, both terms at least half: 2 sqrt(2) (2 + 1) of either, and sqrt(3) of
+    # three channels.
+    amplification = 6 * math.sqrt(6)
+    whole = True
+
+    def __init__(self, dimension: int, channels: int) -> None:
+        self._channels = channels
+        self.fields: Fields = (dimension // channels,) * channels + (2,) * channels
+
+    def rows(self, vectors: Floats) -> Floats:
+        """Raises InvalidVector for values that are no pixels."""
+        pixels = self._channels_of(vectors)
+        squared = np.square(pixels).sum(axis=2)
+        digits = np.stack([squared // DIGIT, squared % DIGIT], axis=2)
+        flat = [part.reshape(len(vectors), -1) for part in (pixels, digits)]
+        return np.concatenate(flat, axis=1) / UNIT
+
+    def form(self, query: Floats) -> LinearForm:
+        pixels = self._channels_of(query[None])[0]
+        digits = np.tile([DIGIT, 1], self._channels)
+        weights = np.concatenate([pixels.ravel(), digits]) / UNIT
+        lengths = np.square(pixels).sum(axis=1) / UNIT**2
+        return LinearForm(weights, ChannelReading(tuple(map(float, lengths))))
+
+    def _channels_of(self, vectors: Floats) -> Integers:
+        """Pixels [count, channels, pixels of one], each channel multiplied by its integer."""
+        integers = vectors.astype(np.int64)
+        wrong = (integers != vectors) | (integers < 0) | (integers > MAX_PIXEL)
+        _refuse(
+            wrong.any(axis=1), f"holds values that are no pixels, want whole numbers from 0 to {MAX_PIXEL}"
+        )
+        pixels = integers.reshape(len(vectors), self._channels, -1)
+        squared = np.square(pixels).sum(axis=2)
+        longest = squared.max(axis=1)
+        _refuse(
+            longest > MAX_SQUARED_LENGTH,
+            f"has a channel of squared length {longest.max()}, want at most {MAX_SQUARED_LENGTH}",
+        )
+        factors = [
+            [math.isqrt(MAX_SQUARED_LENGTH // int(one)) if one else 1 for one in row] for row in squared
+        ]
+        multiplied: Integers = pixels * np.array(factors)[:, :, None]
+        return multiplied
+
+
+def _refuse(wrong: npt.NDArray[np.bool_], message: str) -> None:
+    if wrong.any():
+        raise InvalidVector(f"row {int(np.argmax(wrong))} {message}")

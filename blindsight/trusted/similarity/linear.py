@@ -1,0 +1,258 @@
+"""Every metric is linear forms: the keyholder chooses the rows and the query, the evaluator adds.
+
+    products = <row(vector), form(query)>, one for each field of a row
+    score = what the query's `Reading` makes of them
+
+Keeping both sides short keeps every product inside the modulus and the noise bound the same for all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from blindsight.errors import InvalidVector
+from blindsight.packing.columns import Fields, Floats
+from blindsight.parameters import ParameterSet
+
+# Rows of dot and Euclidean collections are divided by the collection's largest norm, so a row is at
+# most (1, 1): one value for the direction's length, one for the squared norm's column.
+MAX_ROW_NORM = math.sqrt(2.0)
+# The first ingest of a dot or Euclidean collection decides its largest norm, with room for more.
+NORM_HEADROOM = 2.0
+_SINGLE_PRECISION_SLACK = 1e-5
+
+
+class Metric(StrEnum):
+    """How two vectors are compared."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+    DOT = "dot"
+    SQUARED_COSINE = "squared-cosine"
+
+
+class Reading(Protocol):
+    """What the products of one query mean; small, and goes to workers."""
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    def scores(self, products: Floats) -> Floats:
+        """Scores of decrypted products: [count, fields] -> [count]."""
+
+    def parts(self, products: Floats) -> Floats:
+        """What a score was made of, for people: [count, fields] -> [count, parts]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """A score that is a multiple of the one product, and something more."""
+
+    higher_is_better: bool
+    multiplier: float
+    offset: float
+
+    def scores(self, products: Floats) -> Floats:
+        scores: Floats = products[:, 0] * self.multiplier + self.offset
+        # Noise may put a distance of nothing a little below it.
+        return scores if self.higher_is_better else np.maximum(scores, 0.0)
+
+    def parts(self, products: Floats) -> Floats:
+        return np.zeros((len(products), 0))
+
+
+@dataclass(frozen=True, slots=True)
+class LinearForm:
+    """A query, ready to be encrypted.
+
+    Attributes:
+        weights: [row dimension].
+        reading: turns the products into the score.
+    """
+
+    weights: Floats
+    reading: Reading
+
+
+class Linear(Protocol):
+    """A metric over vectors of one dimension."""
+
+    @property
+    def fields(self) -> Fields: ...
+
+    @property
+    def largest_row(self) -> float:
+        """Length of the longest field of a row, for error bounds."""
+
+    @property
+    def amplification(self) -> float:
+        """By how much an error of a product grows in the score, at most; for scores of unit scale."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether rows and forms are integers that no scheme needs to round."""
+
+    def rows(self, vectors: Floats) -> Floats:
+        """Rows to encrypt: [count, dimension] -> [count, row dimension]."""
+
+    def form(self, query: Floats) -> LinearForm:
+        """The linear form of a query [dimension]."""
+
+
+class Cosine:
+    """Inner product of unit vectors."""
+
+    largest_row = 1.0
+    amplification = 1.0
+    whole = False
+
+    def __init__(self, dimension: int, _max_norm: float) -> None:
+        self.fields: Fields = (dimension,)
+
+    def rows(self, vectors: Floats) -> Floats:
+        return vectors / _nonzero_norms(vectors)[:, None]
+
+    def form(self, query: Floats) -> LinearForm:
+        return LinearForm(self.rows(query[None])[0], Affine(True, 1.0, 0.0))
+
+
+class Dot:
+    """Inner product; rows are divided by the collection's largest norm."""
+
+    largest_row = MAX_ROW_NORM
+    amplification = 1.0
+    whole = False
+
+    def __init__(self, dimension: int, max_norm: float) -> None:
+        self.fields: Fields = (dimension,)
+        self._max_norm = max_norm
+
+    def rows(self, vectors: Floats) -> Floats:
+        _check_norms(vectors, self._max_norm)
+        return vectors / self._max_norm
+
+    def form(self, query: Floats) -> LinearForm:
+        norm = float(np.linalg.norm(query))
+        weights = query / norm if norm else query
+        return LinearForm(weights, Affine(True, norm * self._max_norm, 0.0))
+
+
+class Euclidean:
+    """Squared Euclidean distance |g|^2 - 2 g.q + |q|^2: one more column holds |g|^2."""
+
+    largest_row = MAX_ROW_NORM
+    amplification = 1.0
+    whole = False
+
+    def __init__(self, dimension: int, max_norm: float) -> None:
+        self.fields: Fields = (dimension + 1,)
+        self._max_norm = max_norm
+
+    def rows(self, vectors: Floats) -> Floats:
+        _check_norms(vectors, self._max_norm)
+        scaled = vectors / self._max_norm
+        return np.column_stack([scaled, np.square(scaled).sum(axis=1)])
+
+    def form(self, query: Floats) -> LinearForm:
+        scaled = query / self._max_norm
+        weights = np.append(-2.0 * scaled, 1.0)
+        length = float(np.linalg.norm(weights))
+        area = self._max_norm**2
+        reading = Affine(False, length * area, float(scaled @ scaled) * area)
+        return LinearForm(weights / length, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedReading:
+    """Puts the products of two digits together for another reading."""
+
+    coarse: Reading
+    steps: int
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.coarse.higher_is_better
+
+    def scores(self, products: Floats) -> Floats:
+        return self.coarse.scores(self._joined(products))
+
+    def parts(self, products: Floats) -> Floats:
+        return self.coarse.parts(self._joined(products))
+
+    def _joined(self, products: Floats) -> Floats:
+        return products[:, :1] + products[:, 1:] / self.steps
+
+
+class Refined:
+    """A metric of one field whose values have two digits, for a scheme that rounds them.
+
+    With r = r1 + r2 / steps and f = f1 + f2 / steps, where r1 and f1 are multiples of 1 / unit,
+
+        <r, f> = <r1, f1> + (<r1, f2> + <r2, f1>) / steps
+
+    but for <r2, f2> / steps^2, which is smaller than what the second digits are rounded by.  The two terms
+    are two fields: r1 beside f1, and r1, r2 beside f2, f1.
+    """
+
+    def __init__(self, coarse: Linear, unit: float, steps: int) -> None:
+        (dimension,) = coarse.fields
+        self._coarse, self._unit, self._steps = coarse, unit, steps
+        self.fields: Fields = (dimension, 2 * dimension)
+        self.largest_row, self.amplification = coarse.largest_row, coarse.amplification
+        self.whole = coarse.whole
+
+    def rows(self, vectors: Floats) -> Floats:
+        first, second = self._digits(self._coarse.rows(vectors))
+        return np.concatenate([first, first, second], axis=1)
+
+    def form(self, query: Floats) -> LinearForm:
+        made = self._coarse.form(query)
+        first, second = self._digits(made.weights)
+        return LinearForm(np.concatenate([first, second, first]), RefinedReading(made.reading, self._steps))
+
+    def _digits(self, values: Floats) -> tuple[Floats, Floats]:
+        first = np.rint(values * self._unit) / self._unit
+        return first, (values - first) * self._steps
+
+
+def refined(coarse: Linear, parameters: ParameterSet) -> Linear:
+    """The metric with as many digits as a pair of vectors needs under these parameters."""
+    if parameters.pair_steps == 1:
+        return coarse
+    return Refined(coarse, parameters.gallery_scale, parameters.pair_steps)
+
+
+def check_vectors(vectors: Floats, dimension: int) -> None:
+    """Refuses vectors that no metric can take.
+
+    Raises:
+        InvalidVector: for a wrong dimension, NaN or infinity, with the first such row.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != dimension:
+        raise InvalidVector(f"vectors of dimension {vectors.shape[-1]}, want {dimension}")
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise InvalidVector(f"row {int(np.argmin(finite))} holds NaN or infinity, want finite numbers")
+
+
+def _nonzero_norms(vectors: Floats) -> Floats:
+    norms: Floats = np.linalg.norm(vectors, axis=1)
+    if not norms.all():
+        row = int(np.argmin(norms))
+        raise InvalidVector(f"row {row} is all zeros, want a direction: cosine is not defined for it")
+    return norms
+
+
+def _check_norms(vectors: Floats, max_norm: float) -> None:
+    norms = np.linalg.norm(vectors, axis=1)
+    row = int(np.argmax(norms))
+    if norms[row] > max_norm * (1 + _SINGLE_PRECISION_SLACK):
+        raise InvalidVector(
+            f"row {row} has length {norms[row]:.6g}, want at most {max_norm:.6g}; "
+            "create the collection with a larger --max-norm"
+        )

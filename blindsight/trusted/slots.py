@@ -1,0 +1,209 @@
+"""Which item lies in which slot of which segment: immutable snapshots, changed by making new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.packing.columns import CollectionLayout, Region
+from blindsight.trusted.keyring.keys import HANDLE_BYTES
+
+# 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
+HANDLE_TYPE = np.dtype(("V", HANDLE_BYTES))
+Handles = npt.NDArray[np.void]
+SegmentKey = tuple[Region, int]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment's slots.
+
+    Attributes:
+        handles: V16 [fill]; zeros where the item is deleted.
+        batches: appends that were added up in it.
+    """
+
+    handles: Handles
+    batches: int
+
+    @property
+    def fill(self) -> int:
+        """Slots in use, deleted ones included."""
+        return len(self.handles)
+
+    @cached_property
+    def live(self) -> npt.NDArray[np.bool_]:
+        """[fill] which slots hold an item; every search asks, and reading all handles takes its time."""
+        live = live_slots(self.handles)
+        live.flags.writeable = False
+        return live
+
+
+EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a piece of a batch goes."""
+
+    region: Region
+    index: int
+    first_slot: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMap:
+    """A snapshot of a collection's slots at one point of its log.
+
+    Attributes:
+        sequence, epoch: the log's state, as storage counts it.
+        segments: by region and index; retired segments are gone, indices are not used again.
+        next_index: the index of the next new segment by region.
+    """
+
+    sequence: int = 0
+    epoch: int = 0
+    segments: Mapping[SegmentKey, Segment] = field(default_factory=dict)
+    next_index: Mapping[Region, int] = field(default_factory=dict)
+
+    def live_items(self, region: Region) -> int:
+        """Items that are not deleted."""
+        return sum(int(segment.live.sum()) for segment in self._of(region).values())
+
+    def deleted_items(self) -> int:
+        """Deleted items that still take a slot."""
+        return sum(int((~segment.live).sum()) for segment in self.segments.values())
+
+    def _of(self, region: Region) -> dict[int, Segment]:
+        return {key[1]: segment for key, segment in self.segments.items() if key[0] is region}
+
+    def find(self, handle: bytes) -> tuple[SegmentKey, int] | None:
+        """Segment and slot of a live item; None when it has none here."""
+        wanted = np.frombuffer(handle, np.uint64)
+        for key, segment in self.segments.items():
+            words = _words(segment.handles)
+            hits = np.flatnonzero((words[:, 0] == wanted[0]) & (words[:, 1] == wanted[1]))
+            if len(hits):
+                return key, int(hits[0])
+        return None
+
+    def plan(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> Iterator[Placement]:
+        """Cuts `count` new vectors into pieces, each for the free slots of one segment.
+
+        Args:
+            layout: of both regions.
+            count: new vectors.
+            limits: appends that a segment may take, by region.
+
+        A piece goes to MAIN when it fills at least half of the room that is free there; less would
+        cost a ciphertext per column for a few vectors, which the TAIL does with one.
+        """
+        planned = dict(self._open_segments(layout, limits))
+        upcoming = {region: self.next_index.get(region, 0) for region in Region}
+        while count:
+            region = self._choose(layout, planned, count)
+            index, fill = planned.get(region, (upcoming[region], 0))
+            if region not in planned:
+                upcoming[region] += 1
+            capacity = layout.of(region).capacity
+            piece = min(count, capacity - fill)
+            yield Placement(region, index, fill, piece)
+            count -= piece
+            planned[region] = (index, fill + piece)
+            if fill + piece == capacity:
+                del planned[region]
+
+    def _open_segments(
+        self, layout: CollectionLayout, limits: Mapping[Region, int]
+    ) -> Iterator[tuple[Region, tuple[int, int]]]:
+        for region in Region:
+            segments = self._of(region)
+            if not segments:
+                continue
+            index = max(segments)
+            last = segments[index]
+            if last.fill < layout.of(region).capacity and last.batches < limits[region]:
+                yield region, (index, last.fill)
+
+    @staticmethod
+    def _choose(layout: CollectionLayout, planned: Mapping[Region, tuple[int, int]], count: int) -> Region:
+        if layout.main == layout.tail:
+            return Region.MAIN
+        _, fill = planned.get(Region.MAIN, (0, 0))
+        free = layout.main.capacity - fill
+        if 2 * min(count, free) >= free:
+            return Region.MAIN
+        return Region.TAIL
+
+    def appended(self, placement: Placement, handles: Handles, sequence: int, epoch: int) -> SlotMap:
+        """The map after storage committed a batch."""
+        key = (placement.region, placement.index)
+        old = self.segments.get(key)
+        before = old.handles if old else np.zeros(0, HANDLE_TYPE)
+        batches = old.batches + 1 if old else 1
+        segment = Segment(np.concatenate([before, handles]), batches)
+        upcoming = max(self.next_index.get(placement.region, 0), placement.index + 1)
+        return SlotMap(
+            sequence,
+            epoch,
+            {**self.segments, key: segment},
+            {**self.next_index, placement.region: upcoming},
+        )
+
+    def expected(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> SlotMap:
+        """The map as it will be after `count` more vectors, if nothing else is written before them."""
+        expected = self
+        for placement in self.plan(layout, count, limits):
+            unknown = np.zeros(placement.count, HANDLE_TYPE)
+            expected = expected.appended(placement, unknown, self.sequence, self.epoch)
+        return expected
+
+    def without_segments(self, retired: Iterable[SegmentKey], sequence: int, epoch: int) -> SlotMap:
+        """The map after segments were retired."""
+        gone = set(retired)
+        kept = {key: segment for key, segment in self.segments.items() if key not in gone}
+        return replace(self, sequence=sequence, epoch=epoch, segments=kept)
+
+    def without_items(self, handles: Handles, sequence: int) -> SlotMap:
+        """The map after items were deleted."""
+        changed = {key: _emptied(segment, handles) for key, segment in self.segments.items()}
+        return replace(self, sequence=sequence, segments=changed)
+
+
+def live_slots(handles: Handles) -> npt.NDArray[np.bool_]:
+    """Which entries are not zero: [n] V16 -> [n] bool."""
+    # Two words a handle: `any(axis=1)` over so short an axis takes a hundred times as long.
+    words = _words(handles)
+    return np.asarray((words[:, 0] | words[:, 1]) != 0)
+
+
+def _words(handles: Handles) -> npt.NDArray[np.uint64]:
+    return handles.view(np.uint64).reshape(-1, HANDLE_BYTES // 8)
+
+
+def handles_from_bytes(data: bytes) -> Handles:
+    """V16 [n] of n * 16 bytes."""
+    return np.frombuffer(data, HANDLE_TYPE)
+
+
+def _emptied(segment: Segment, handles: Handles) -> Segment:
+    hit = np.isin(_sortable(segment.handles), _sortable(handles))
+    if not hit.any():
+        return segment
+    kept = segment.handles.copy()
+    kept[hit] = np.zeros(1, HANDLE_TYPE)[0]
+    return Segment(kept, segment.batches)
+
+
+def _sortable(handles: Handles) -> npt.NDArray[Any]:
+    # numpy orders byte strings, not void; a trailing zero byte would be stripped, hence the marker.
+    marked = np.zeros((len(handles), HANDLE_BYTES + 1), np.uint8)
+    marked[:, :HANDLE_BYTES] = handles.view(np.uint8).reshape(-1, HANDLE_BYTES)
+    marked[:, HANDLE_BYTES] = 1
+    return marked.reshape(-1).view(f"S{HANDLE_BYTES + 1}")

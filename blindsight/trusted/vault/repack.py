@@ -1,0 +1,142 @@
+"""Moves the tail, and what is left of segments with deletions, into fresh segments by re-encryption."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from blindsight.packing.columns import Floats, Region
+from blindsight.runtime.transfer import answer_of
+from blindsight.trusted.clients import StorageClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.keyring.keys import HANDLE_BYTES
+from blindsight.trusted.records import NewItem
+from blindsight.trusted.slots import Placement, SegmentKey, SlotMap
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class RepackProgress:
+    """How far a repack is."""
+
+    items_done: int
+    items_total: int
+    segments_retired: int
+    segments_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Segments that become one batch of a new segment, or nothing when no item is left in them."""
+
+    sources: list[SegmentKey]
+    items: int
+    region: Region
+
+
+class Repack:
+    """Repacks one collection; each group of segments moves in one transaction.
+
+    Args:
+        vault, storage, crypto, writer: the keyholder's rooms.
+    """
+
+    def __init__(self, vault: Vault, storage: StorageClient, crypto: Crypto, writer: Writer) -> None:
+        self._vault = vault
+        self._storage = storage
+        self._crypto = crypto
+        self._writer = writer
+
+    async def run(self, collection: OpenCollection) -> AsyncIterator[RepackProgress]:
+        """Repacks until nothing is worth it; nothing is lost when it is cut short."""
+        async with collection.lock:
+            await self._vault.refresh(collection)
+            groups = list(plan(collection))
+            total = sum(group.items for group in groups)
+            done = retired = written = 0
+            yield RepackProgress(0, total, 0, 0)
+            for group in groups:
+                await self._move(collection, group)
+                done += group.items
+                retired += len(group.sources)
+                written += bool(group.items)
+                yield RepackProgress(done, total, retired, written)
+
+    async def _move(self, collection: OpenCollection, group: _Group) -> None:
+        rows, handles = await self._read(collection, group)
+        index = collection.slots.next_index.get(group.region, 0)
+        placement = Placement(group.region, index, 0, group.items)
+        items = [NewItem(handle) for handle in handles]
+        await self._writer.put(collection, placement, rows, items, retires=group.sources)
+
+    async def _read(self, collection: OpenCollection, group: _Group) -> tuple[Floats, list[bytes]]:
+        """Decrypts the live rows of a group."""
+        rows = [np.zeros((0, collection.layout.main.dimension))]
+        handles: list[bytes] = []
+        slots = collection.slots
+        live_sources = [key for key in group.sources if slots.segments[key].live.any()]
+        if not live_sources:
+            return rows[0], handles
+        blocks = await self._storage.read_segments(collection.record.collection_id, slots, live_sources)
+        for key in live_sources:
+            segment = slots.segments[key]
+            layout = collection.layout.of(key[0])
+            with answer_of("storage"):
+                decrypted = await self._crypto.decrypt_rows(collection.parameters, layout, blocks[key])
+            rows.append(decrypted[: segment.fill][segment.live])
+            packed = segment.handles[segment.live].tobytes()
+            handles += [packed[at : at + HANDLE_BYTES] for at in range(0, len(packed), HANDLE_BYTES)]
+        return np.concatenate(rows), handles
+
+
+def worthwhile(collection: OpenCollection) -> bool:
+    """Whether the tail would fill a main segment: what starts a repack in the background."""
+    if collection.layout.main == collection.layout.tail:
+        return False
+    return collection.slots.live_items(Region.TAIL) >= collection.layout.main.capacity
+
+
+def plan(collection: OpenCollection) -> list[_Group]:
+    """Groups of segments to move: all with deletions, and the tail where a main segment is worth it.
+
+    Under a scheme without a tail also those that were filled in several appends.
+    """
+    slots, layout = collection.slots, collection.layout
+    # Where there can be no tail every append, however small, is a ciphertext of each column.
+    scatters = collection.parameters.most_stride == 1
+    deleted = [
+        key
+        for key, segment in slots.segments.items()
+        if not segment.live.all() or (scatters and segment.batches > 1)
+    ]
+    tail = [key for key in slots.segments if key[0] is Region.TAIL and key not in deleted]
+    groups = _cut(slots, sorted(deleted) + sorted(tail), layout.main.capacity, Region.MAIN)
+    kept = []
+    for group in groups:
+        if layout.main == layout.tail or not group.items or 2 * group.items >= layout.main.capacity:
+            kept.append(group)
+            continue
+        # Too few for a main segment: only what has deletions is packed together, in the tail.
+        rest = [key for key in group.sources if key in deleted]
+        kept += _cut(slots, rest, layout.tail.capacity, Region.TAIL)
+    return kept
+
+
+def _cut(slots: SlotMap, keys: list[SegmentKey], capacity: int, region: Region) -> list[_Group]:
+    """Groups of at most `capacity` live items, in order."""
+    groups: list[_Group] = []
+    sources: list[SegmentKey] = []
+    items = 0
+    for key in keys:
+        live = int(slots.segments[key].live.sum())
+        if sources and items + live > capacity:
+            groups.append(_Group(sources, items, region))
+            sources, items = [], 0
+        sources.append(key)
+        items += live
+    if sources:
+        groups.append(_Group(sources, items, region))
+    return groups

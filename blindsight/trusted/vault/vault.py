@@ -1,0 +1,418 @@
+"""The collections of one owner: their settings, their slots, and the keys of their seals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from blindsight.packing.columns import CollectionLayout, Layout, Region, collection_layout, plan_stride
+from blindsight.parameters import Parameters, Scheme, by_name, default_for, of_ring
+from blindsight.runtime import logs
+from blindsight.trusted import embedders
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.embedders.pixels import CHANNELS, Pixels
+from blindsight.trusted.keyring.keys import KeySet, keyed_hash
+from blindsight.trusted.keyring.sealing import Sealer
+from blindsight.trusted.records import CollectionConfig, ItemMetadata, StoredCollection, StoredItem
+from blindsight.trusted.similarity import linear
+from blindsight.trusted.slots import Placement, SlotMap
+
+DEFAULT_EXPECTED_SIZE = 10_000
+MAX_NAME_CHARACTERS = 128
+MAX_DIMENSION = 2048
+# Vectors of single precision are not shorter or longer, and their squares are still numbers.
+SHORTEST_NORM, LONGEST_NORM = 1e-45, 1e41
+
+
+class OpenCollection:
+    """A collection in use.
+
+    Attributes:
+        record: what storage knows; its counters are those of the last refresh.
+        config: what only the owner knows.
+        slots: the newest slot map; replaced as a whole, so a search can keep the one it started with.
+        lock: held by whatever writes.
+        items_added: items ever stored; numbers the next vectors.
+        uncertain: whether storage may hold a write whose answer never came, which `slots` lacks.
+    """
+
+    def __init__(self, record: StoredCollection, config: CollectionConfig, keys: KeySet) -> None:
+        self.record = record
+        self.config = config
+        self.slots = SlotMap()
+        self.lock = asyncio.Lock()
+        self.items_added = record.items_added
+        self.uncertain = False
+        self.parameters = record.parameters
+        self.layout = record.layout
+        self._sealer = Sealer(keys.subkey("items", record.collection_id))
+        self._id_key = keys.subkey("ids", record.collection_id)
+
+    @contextmanager
+    def unless_answered(self) -> Iterator[None]:
+        """Around a write or a read of the slots: when it fails, nobody knows what storage holds now."""
+        try:
+            yield
+        except BaseException:
+            self.uncertain = True
+            raise
+
+    def advance(self, slots: SlotMap) -> None:
+        """Takes a slot map unless a newer one is there: a read that began earlier may end later."""
+        if slots.sequence >= self.slots.sequence:
+            self.slots = slots
+
+    def handle(self, item_id: str) -> bytes:
+        """The handle under which storage knows an id."""
+        return keyed_hash(self._id_key, b"id:" + item_id.encode())
+
+    def content_id(self, data: bytes) -> str:
+        """The id of a photo that was given none: the same bytes have the same id in one collection."""
+        return keyed_hash(self._id_key, b"content:" + data)[:12].hex()
+
+    def seal_metadata(self, handle: bytes, metadata: ItemMetadata) -> bytes:
+        """Seals an item's id and name."""
+        return self._sealer.seal(metadata.to_bytes(), b"metadata:" + handle)
+
+    def open_metadata(self, item: StoredItem) -> ItemMetadata:
+        """Opens an item's id and name.
+
+        Raises:
+            DataLoss: when they are not what was sealed.
+        """
+        return ItemMetadata.from_bytes(self._sealer.open(item.sealed_metadata, b"metadata:" + item.handle))
+
+    def seal_original(self, handle: bytes, data: bytes) -> bytes:
+        """Seals a photo."""
+        return self._sealer.seal(data, b"original:" + handle)
+
+    def open_original(self, handle: bytes, sealed: bytes) -> bytes:
+        """Opens a photo.
+
+        Raises:
+            DataLoss: when it is not what was sealed.
+        """
+        return self._sealer.open(sealed, b"original:" + handle)
+
+    def seal_keypoints(self, handle: bytes, packed: bytes) -> bytes:
+        """Seals a photo's keypoints."""
+        return self._sealer.seal(packed, b"keypoints:" + handle)
+
+    def open_keypoints(self, handle: bytes, sealed: bytes) -> bytes:
+        """Opens a photo's keypoints.
+
+        Raises:
+            DataLoss: when they are not what was sealed.
+        """
+        return self._sealer.open(sealed, b"keypoints:" + handle)
+
+    def linear(self) -> linear.Linear:
+        """The metric as a linear form."""
+        return self.config.linear()
+
+    @property
+    def score_error_bound(self) -> float:
+        """Bound on the error of a score of unit scale that holds for every segment."""
+        capacity = self.layout.main.capacity
+        batches = min(capacity, max(self.batch_limits.values()))
+        made = self.linear()
+        if made.whole and self.parameters.scheme is not Scheme.CKKS:
+            return 0.0
+        return made.amplification * self.parameters.score_error_bound(capacity, made.largest_row, batches)
+
+    @property
+    def precision(self) -> str:
+        """How values are rounded, for people."""
+        if self.linear().whole and self.parameters.scheme is not Scheme.CKKS:
+            return f"{self.parameters.integers}, nothing is rounded"
+        return self.parameters.precision
+
+    @property
+    def batch_limits(self) -> dict[Region, int]:
+        """Appends that a segment may take, by region: noise adds up."""
+        return {region: self.parameters.max_batches(_summed(self.layout.of(region))) for region in Region}
+
+    def plan(self, slots: SlotMap, count: int) -> Iterator[Placement]:
+        """Where new vectors go; see `SlotMap.plan`."""
+        return slots.plan(self.layout, count, self.batch_limits)
+
+
+class Vault:
+    """Finds, makes and removes collections.
+
+    Args:
+        keys: the owner's key set.
+        storage, evaluator: the untrusted services.
+    """
+
+    def __init__(self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient) -> None:
+        self._keys = keys
+        self._storage = storage
+        self._evaluator = evaluator
+        self._name_key = keys.subkey("names")
+        self._configs = Sealer(keys.subkey("settings"))
+        self._open: dict[str, OpenCollection] = {}
+        self._opening = asyncio.Lock()
+
+    async def create(
+        self,
+        name: str,
+        *,
+        scheme: str,
+        parameter_set: str,
+        embedder: str,
+        dimension: int,
+        metric: linear.Metric | None,
+        expected_size: int,
+        max_norm: float,
+        channels: str = "",
+        size: int = 0,
+    ) -> OpenCollection:
+        """Adds a collection.
+
+        Args:
+            channels: colour channels of raw pixels; "" for any other vectors.
+            size: side of a picture of pixels; 0 for the embedder's own.
+
+        Raises:
+            AlreadyExists: when the name is taken.
+            InvalidArgument: when the settings do not fit together.
+            KeyFileError: when the key set has no key for the parameter set.
+        """
+        _check_name(name)
+        parameters = parameters_for(scheme, parameter_set)
+        self._keys.secret_key(parameters.name)  # a key file may be older than the set
+        metric = _metric(metric, channels)
+        if embedder == embedders.SIFT:
+            _require_recognisable(parameters, metric)
+        config = CollectionConfig(
+            name=name,
+            embedder=embedder,
+            dimension=_dimension(embedder, _of_size(size, dimension, embedder, channels), channels),
+            metric=metric,
+            expected_size=expected_size or DEFAULT_EXPECTED_SIZE,
+            max_norm=_max_norm(max_norm, embedder, metric),
+            channels=channels,
+        )
+        fields = config.linear().fields
+        degree, most_stride = parameters.ring_degree, parameters.most_stride
+        stride = plan_stride(fields, degree, config.expected_size, most_stride)
+        _require_room(parameters, collection_layout(fields, degree, stride, most_stride))
+        collection_id = os.urandom(16)
+        wanted = StoredCollection(
+            collection_id=collection_id,
+            name_tag=keyed_hash(self._name_key, name.encode()),
+            sealed_config=self._configs.seal(config.to_bytes(), collection_id),
+            parameter_set=parameters.name,
+            key_id=self._keys.key_id,
+            fields=fields,
+            stride=stride,
+        )
+        try:
+            record = await self._storage.create_collection(wanted)
+        except AlreadyExists:
+            raise AlreadyExists(f"collection {name!r} exists; delete it first or take another name") from None
+        self._open[name] = OpenCollection(record, config, self._keys)
+        return self._open[name]
+
+    async def get(self, name: str) -> OpenCollection:
+        """A collection by name, with its slots.
+
+        Raises:
+            NotFound: when there is none; the message lists the first few that there are.
+        """
+        if name in self._open:
+            opened = self._open[name]
+            if opened.uncertain:
+                await self.refresh(opened)
+            return opened
+        async with self._opening:
+            if name in self._open:
+                return self._open[name]
+            for record, config in await self._mine():
+                if config.name == name:
+                    opened = OpenCollection(record, config, self._keys)
+                    await self.refresh(opened)
+                    self._open[name] = opened
+                    return opened
+        raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
+
+    async def get_by_id(self, collection_id: bytes) -> OpenCollection:
+        """A collection by storage's id, which no later collection of the same name has.
+
+        Raises:
+            NotFound: when it is gone.
+        """
+        for opened in self._open.values():
+            if opened.record.collection_id == collection_id:
+                return await self.get(opened.config.name)
+        for record, config in await self._mine():
+            if record.collection_id == collection_id:
+                known = self._open.get(config.name)
+                if known is not None and known.record.collection_id != collection_id:
+                    del self._open[config.name]  # another process deleted it, and made one of the same name
+                return await self.get(config.name)
+        raise NotFound("the collection is gone: it was deleted")
+
+    def suspect(self, collection_id: bytes) -> None:
+        """Notes that somebody else wrote: the slot map is read again before it is used."""
+        for opened in self._open.values():
+            if opened.record.collection_id == collection_id:
+                opened.uncertain = True
+
+    async def refresh(self, collection: OpenCollection) -> None:
+        """Reads the counters and the slot map again."""
+        collection.uncertain = False
+        with collection.unless_answered():
+            record = await self._storage.get_collection(collection.record.collection_id)
+            collection.record = record
+            collection.items_added = max(collection.items_added, record.items_added)
+            collection.advance(await self._storage.read_slots(record.collection_id))
+
+    async def take_turn(self, collection: OpenCollection, batch_id: bytes) -> None:
+        """Waits until a batch may be placed; refreshes a collection that others wrote to meanwhile."""
+        sequence = await self._storage.take_turn(collection.record.collection_id, batch_id)
+        if collection.uncertain or sequence != collection.slots.sequence:
+            await self.refresh(collection)
+
+    async def names(self) -> list[str]:
+        """Names of all collections."""
+        return [config.name for _, config in await self._mine()]
+
+    async def all(self) -> list[OpenCollection]:
+        """All collections, each with fresh counters."""
+        found = []
+        for record, config in await self._mine():
+            collection = await self.get(config.name)
+            collection.record = record
+            found.append(collection)
+        return found
+
+    async def set_max_norm(self, collection: OpenCollection, max_norm: float) -> None:
+        """Decides the longest vector of an empty collection."""
+        config = replace(collection.config, max_norm=max_norm)
+        sealed = self._configs.seal(config.to_bytes(), collection.record.collection_id)
+        await self._storage.replace_config(collection.record.collection_id, sealed)
+        collection.config = config
+
+    async def delete(self, name: str) -> None:
+        """Removes a collection and everything in it.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        collection = await self.get(name)
+        async with collection.lock:
+            await self._storage.delete_collection(collection.record.collection_id)
+            self._open.pop(name, None)
+        try:
+            await self._evaluator.drop_collection(collection.record.collection_id)
+        except Unavailable:
+            # Deleted it is all the same; an evaluator without storage's copy only loses its cache later.
+            logs.get().warning("evaluator_cache_not_dropped")
+
+    async def _mine(self) -> list[tuple[StoredCollection, CollectionConfig]]:
+        """This key's collections; those of another key cannot be opened and are nobody's business."""
+        found = []
+        for record in await self._storage.list_collections():
+            if record.key_id != self._keys.key_id:
+                continue
+            plain = self._configs.open(record.sealed_config, record.collection_id)
+            found.append((record, CollectionConfig.from_bytes(plain)))
+        return found
+
+
+def parameters_for(scheme: str, name: str) -> Parameters:
+    """The named parameter set, or the scheme's own.
+
+    Raises:
+        InvalidArgument: when there is no such scheme or set, or the set is another scheme's.
+    """
+    if not name:
+        return default_for(scheme)
+    parameters = by_name(name)
+    if default_for(scheme).scheme is not parameters.scheme:
+        raise InvalidArgument(f"parameter set {name} is of {parameters.scheme.name.lower()}, want {scheme}")
+    return parameters
+
+
+def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:
+    """Refuses a collection whose scores would drown in noise or overflow, from the bound and not by trial."""
+    columns = max(_summed(layout.main), _summed(layout.tail))
+    if parameters.max_batches(columns) < 1:
+        raise InvalidArgument(
+            f"{parameters.name} has no room for {parameters.hindrance} of {columns} columns; "
+            "take a smaller dimension or another parameter set"
+        )
+
+
+def _summed(layout: Layout) -> int:
+    """Columns whose products, and their noise, add up to one score."""
+    return max(last - first for first, last in layout.field_columns)
+
+
+def _metric(metric: linear.Metric | None, channels: str) -> linear.Metric:
+    """The metric that was asked for, or the one that suits."""
+    suits = linear.Metric.SQUARED_COSINE if channels else linear.Metric.COSINE
+    if metric is None:
+        return suits
+    if channels and metric is not suits:
+        raise InvalidArgument(f"metric {metric} of colour channels, want {suits}")
+    if metric is linear.Metric.SQUARED_COSINE and not channels:
+        raise InvalidArgument(f"metric {metric} is of colour channels, want channels grey or rgb with it")
+    return metric
+
+
+def _require_recognisable(parameters: Parameters, metric: linear.Metric) -> None:
+    """Refuses settings under which photos cannot be found by their keypoints."""
+    of_ring(parameters, "embedder sift")
+    if metric is not linear.Metric.COSINE:
+        raise InvalidArgument(f"metric {metric} with embedder sift, want cosine")
+
+
+def _of_size(size: int, dimension: int, embedder: str, channels: str) -> int:
+    """The dimension of pictures of so many pixels a side."""
+    if not size:
+        return dimension
+    if embedder != Pixels.name:
+        raise InvalidArgument(f"size {size} with embedder {embedder}, want embedder {Pixels.name} for it")
+    of_size = size * size * CHANNELS.get(channels, 1)
+    if dimension not in (0, of_size):
+        raise InvalidArgument(f"dimension {dimension} with size {size}, want {of_size} or none")
+    return of_size
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable() or name.startswith("-"):
+        raise InvalidArgument(
+            f"collection name of {len(name)} characters, want 1 to {MAX_NAME_CHARACTERS} printable ones "
+            "that do not start with a dash"
+        )
+
+
+def _dimension(embedder: str, dimension: int, channels: str) -> int:
+    if embedder != embedders.NONE or channels:
+        return embedders.create(embedder, dimension or None, channels).dimension
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise InvalidArgument(f"dimension {dimension}, want 1 to {MAX_DIMENSION} for vectors (--dimension)")
+    return dimension
+
+
+def _max_norm(max_norm: float, embedder: str, metric: linear.Metric) -> float:
+    if max_norm != 0 and not SHORTEST_NORM <= max_norm <= LONGEST_NORM:
+        raise InvalidArgument(f"largest norm {max_norm:g}, want {SHORTEST_NORM:g} to {LONGEST_NORM:g}")
+    if metric is linear.Metric.COSINE or embedder != embedders.NONE:
+        return 1.0  # embedders give unit vectors
+    return max_norm
+
+
+def _listing(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    if not listed:
+        return "none yet"
+    shown = ", ".join(repr(name) for name in listed[:5])
+    return shown if len(listed) <= 5 else f"{shown} and {len(listed) - 5} more"

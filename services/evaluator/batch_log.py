@@ -1,0 +1,110 @@
+"""A collection's log as storage streams it: what the evaluator makes of the messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from blindsight.errors import DataLoss
+from blindsight.packing.tiling import Tiling
+from services.evaluator.geometry import AnyRecord, CollectionRecord
+from services.evaluator.segments import SegmentKey
+
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class LogHeader:
+    """The snapshot that a stream of batches belongs to.
+
+    Attributes:
+        sequence, epoch: what the batches lead to.
+        batches: how many follow.
+        retired: segments that are no more.
+    """
+
+    sequence: int
+    epoch: int
+    batches: int
+    retired: tuple[SegmentKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """One batch; `size_bytes` of its block follow."""
+
+    sequence: int
+    key: SegmentKey
+    first_slot: int
+    count: int
+    size_bytes: int
+    sha256: bytes
+
+    def check(self, record: AnyRecord) -> None:
+        """Refuses a batch that cannot be one of this collection, before any of it is read.
+
+        Raises:
+            DataLoss: with what was got and what was wanted.
+        """
+        layout = record.layout.of(self.key.region)
+        wanted = record.batch_bytes(self.key.region)
+        if self.size_bytes != wanted or len(self.sha256) != DIGEST_BYTES:
+            raise DataLoss(f"storage holds a batch of {self.size_bytes} bytes, want {wanted}")
+        if self.count < 1 or self.first_slot + self.count > layout.capacity:
+            raise DataLoss(f"storage holds a batch beyond slot {layout.capacity}")
+
+    def fills(self, record: AnyRecord) -> bool:
+        """Whether no batch can follow in its segment."""
+        return self.first_slot + self.count == record.layout.of(self.key.region).capacity
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPiece:
+    """Some tiles of a photo's planes: a seeded block, already what its digest says."""
+
+    block: bytes
+
+
+PlaneEvent = Tiling | StoredPiece
+
+
+Event = LogHeader | BatchHeader | bytes
+
+
+class Storage(Protocol):
+    """What the evaluator asks of storage."""
+
+    async def get_collection(self, collection_id: bytes) -> AnyRecord:
+        """A collection's record.
+
+        Raises:
+            NotFound: when there is none.
+            Unavailable: when storage does not answer.
+        """
+
+    async def list_collections(self) -> list[AnyRecord]:
+        """The records of all collections, oldest first.
+
+        Raises:
+            Unavailable: when storage does not answer.
+        """
+
+    def read_batches(
+        self, collection_id: bytes, after_sequence: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Opens the log after a sequence: a `LogHeader`, then batches, each a `BatchHeader` and chunks.
+
+        Raises:
+            NotFound, Unavailable, DataLoss: as storage answers, also while it is read.
+        """
+
+    def read_planes(
+        self, record: CollectionRecord, handle: bytes
+    ) -> AbstractAsyncContextManager[AsyncIterator[PlaneEvent]]:
+        """Opens a photo's encrypted planes: their `Tiling`, then its pieces.
+
+        Raises:
+            NotFound, Unavailable, DataLoss: as storage answers, also while it is read.
+        """

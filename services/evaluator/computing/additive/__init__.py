@@ -1,0 +1,127 @@
+"""The public halves of the additive schemes.  A scheme is one module here and one row in `HALVES`.
+
+Weights are in the clear: whoever computes a weighted sum sees them.  A search of an encrypted gallery
+by `inner_products` therefore shows the query to the server.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from blindsight.additive import block as wire
+from blindsight.additive import schemes
+from blindsight.additive.block import AdditiveBlock, AdditiveHeader
+from blindsight.additive.keys import AdditivePublicKey
+from blindsight.additive.schemes import AdditiveScheme, Operation
+from blindsight.errors import InvalidArgument
+from services.evaluator.computing.additive import lightphe, paillier, scramble
+
+__all__ = ["HALVES", "AdditiveEvaluator", "PublicHalf"]
+
+
+class PublicHalf(Protocol):
+    """What the evaluator does to numbers of ciphertexts; it has no secret."""
+
+    def weighted(
+        self, terms: Sequence[Sequence[int]], weights: Sequence[int], header: AdditiveHeader
+    ) -> list[int]:
+        """The sum of weights[j] * terms[j], ciphertext by ciphertext; weights may be negative."""
+
+    def rerandomise(self, numbers: Sequence[int]) -> list[int]:
+        """Other ciphertexts of the same messages."""
+
+
+HALVES: dict[AdditiveScheme, Callable[[AdditivePublicKey], PublicHalf]] = {
+    AdditiveScheme.PAILLIER: paillier.PaillierPublic,
+    AdditiveScheme.SCRAMBLE: scramble.ScramblePublic,
+    **{scheme: lightphe.LightPhePublic for scheme, info in schemes.SCHEMES.items() if info.algorithm},
+}
+
+
+class AdditiveEvaluator:
+    """Computes on the ciphertexts of one public key.
+
+    Every operation checks that the scheme can do it, that the operands belong together, and that no slot
+    can overflow, and raises InvalidArgument or InvalidCiphertext before it computes.
+    """
+
+    def __init__(self, public_key: AdditivePublicKey) -> None:
+        self.public_key = public_key
+        self._half = HALVES[public_key.scheme](public_key)
+
+    def read(self, data: bytes) -> AdditiveBlock:
+        """A block from the wire, every field and every number checked."""
+        return wire.read_block(data, self.public_key)
+
+    def add(self, first: AdditiveBlock, second: AdditiveBlock) -> AdditiveBlock:
+        """First plus second, value by value."""
+        self._require(Operation.SUM)
+        return self._weighted([first, second], [1, 1])
+
+    def subtract(self, first: AdditiveBlock, second: AdditiveBlock) -> AdditiveBlock:
+        """First minus second, value by value."""
+        self._require(Operation.DIFFERENCE)
+        return self._weighted([first, second], [1, -1])
+
+    def weighted_sum(
+        self, blocks: Sequence[AdditiveBlock], weights: Sequence[int], *, weight_scale_bits: int = 0
+    ) -> AdditiveBlock:
+        """The sum of weights[j] * blocks[j], value by value.
+
+        Args:
+            weights: integers, in the clear, of either sign.
+            weight_scale_bits: what the weights are multiples of, 2^-weight_scale_bits.
+        """
+        self._require(Operation.WEIGHTED_SUM)
+        return self._weighted(blocks, weights, weight_scale_bits)
+
+    def inner_products(
+        self, gallery: AdditiveBlock, query: Sequence[int], *, query_scale_bits: int = 0
+    ) -> AdditiveBlock:
+        """Inner products of a query in the clear with all vectors of an encrypted gallery.
+
+        The server sees the query, and only the query.
+
+        Args:
+            gallery: one row per dimension, one column per vector.
+            query: integers, one per dimension.
+
+        Returns:
+            one row, the inner product of every vector.
+        """
+        self._require(Operation.WEIGHTED_SUM)
+        wire.check_expected(gallery.header, self.public_key)
+        layout = gallery.header.layout
+        if len(query) != layout.rows:
+            raise InvalidArgument(f"query of {len(query)} dimensions, the gallery has {layout.rows}")
+        header = replace(gallery.header, layout=replace(layout, rows=1))
+        step = layout.per_row * self.public_key.group.components
+        rows = [
+            AdditiveBlock(header, gallery.numbers[start : start + step])
+            for start in range(0, len(gallery.numbers), step)
+        ]
+        return self._weighted(rows, query, query_scale_bits)
+
+    def rerandomise(self, block: AdditiveBlock) -> AdditiveBlock:
+        """The same values in ciphertexts that cannot be traced to those they were computed from."""
+        self._require(Operation.RERANDOMISATION)
+        wire.check_expected(block.header, self.public_key)
+        return replace(block, numbers=self._half.rerandomise(block.numbers))
+
+    def _require(self, operation: Operation) -> None:
+        schemes.require(self.public_key.scheme, operation)
+
+    def _weighted(
+        self, blocks: Sequence[AdditiveBlock], weights: Sequence[int], weight_scale_bits: int = 0
+    ) -> AdditiveBlock:
+        try:
+            exact = [operator.index(weight) for weight in weights]
+        except TypeError:
+            raise InvalidArgument("weights are no integers; see to_fixed_point") from None
+        for block in blocks:
+            wire.check_expected(block.header, self.public_key)
+        header = wire.weighted_header([block.header for block in blocks], exact, weight_scale_bits)
+        return AdditiveBlock(header, self._half.weighted([block.numbers for block in blocks], exact, header))

@@ -1,0 +1,147 @@
+"""Linear maps of encrypted tiles, in a worker.
+
+A tile is one ciphertext, its pixel (r, c) the coefficient of X^(r W + c).  Multiplying by X^e moves every
+pixel by e places, so a kernel is one polynomial, and a filter one product in Z_q[X] / (X^N + 1)
+for each half of the ciphertext: pointwise in NTT form, and no key is needed.  What moves over an edge of the
+tile comes out at the opposite one; with a halo as wide as the kernel reaches, it stays in the halo.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.ciphertext.residues import CiphertextBlock, Residues, add, full_block, read_block
+from blindsight.ciphertext.residues import subtract as subtracted
+from blindsight.packing.kernels import PlaneKernel
+from blindsight.packing.tiling import Tiling
+from blindsight.parameters import PARAMETER_SETS, ParameterSet
+from services.evaluator.computing.jit import compiled, reduced
+from services.evaluator.computing.prng import expand
+from services.evaluator.computing.schemes import SCHEMES, Side, ntt, prepare
+from services.evaluator.tasks import DifferenceTask, PlaneWork, TransformTask
+
+# Kernels in NTT form that a worker keeps, of 24 to 98 KB each: tasks of one call have the same ones.
+_KERNELS_KEPT = 64
+
+
+@compiled
+def _products(
+    polynomials: Residues,
+    factor: Residues,
+    primes: npt.NDArray[np.uint64],
+    reciprocals: npt.NDArray[np.float64],
+    out: Residues,
+) -> None:
+    """Polynomials [count, primes, N] times one [primes, N], pointwise."""
+    for index in range(polynomials.shape[0]):
+        for row in range(polynomials.shape[1]):
+            prime, reciprocal = primes[row], reciprocals[row]
+            for k in range(polynomials.shape[2]):
+                product = numba.uint64(polynomials[index, row, k]) * numba.uint64(factor[row, k])
+                out[index, row, k] = reduced(product, prime, reciprocal)
+
+
+def start() -> None:
+    """Compiles, or loads what an earlier process compiled."""
+    kernel = PlaneKernel(1, 1, 0, 0, (1,), 1)
+    for parameters in PARAMETER_SETS.values():
+        polynomial = np.zeros((1, len(parameters.primes), parameters.ring_degree), np.uint32)
+        _applied((polynomial, polynomial), kernel, parameters)
+
+
+def transform(task: TransformTask) -> PlaneWork:
+    """Checks every residue of some tiles and applies every kernel; a block for each kernel, and the seconds.
+
+    Raises:
+        InvalidCiphertext: when the block is not what it should be.
+    """
+    started = time.perf_counter()
+    halves = _in_ntt_form(read_block(task.block, task.parameters, task.key_id), task.parameters)
+    results = [_applied(halves, kernel, task.parameters) for kernel in task.kernels]
+    blocks = tuple(full_block(task.parameters, task.key_id, one).to_bytes() for one in results)
+    return blocks, time.perf_counter() - started
+
+
+def subtract(task: DifferenceTask) -> PlaneWork:
+    """Checks every residue of tiles and subtracts; a block, and the seconds.
+
+    Raises:
+        InvalidCiphertext: when a block is not what it should be.
+    """
+    started = time.perf_counter()
+    parameters = task.parameters
+    first = read_block(task.minuend, parameters, task.key_id)
+    second = read_block(task.subtrahend, parameters, task.key_id)
+    if first.seeds is not None and second.seeds is not None:
+        # Subtracted first, there are half as many polynomials to transform.
+        pairs = zip(_halves(first, parameters), _halves(second, parameters), strict=True)
+        halves = [subtracted(a, b, parameters) for a, b in pairs]
+        for polynomials in halves:
+            prepare(polynomials, parameters, Side.GALLERY)
+    else:
+        prepared = _in_ntt_form(first, parameters), _in_ntt_form(second, parameters)
+        halves = [subtracted(a, b, parameters) for a, b in zip(*prepared, strict=True)]
+    block = full_block(parameters, task.key_id, np.stack(halves, axis=1))
+    return (block.to_bytes(),), time.perf_counter() - started
+
+
+Halves = tuple[Residues, Residues]
+
+
+def _halves(block: CiphertextBlock, parameters: ParameterSet) -> Halves:
+    """Both polynomials of every ciphertext, [count, primes, N] each, in the form in which they came."""
+    first = np.array(block.residues[:, 0])
+    second = np.array(block.residues[:, 1]) if block.seeds is None else expand(block.seeds, parameters)
+    return first, second
+
+
+def _in_ntt_form(block: CiphertextBlock, parameters: ParameterSet) -> Halves:
+    halves = _halves(block, parameters)
+    if block.seeds is not None:
+        for polynomials in halves:
+            prepare(polynomials, parameters, Side.GALLERY)
+    return halves
+
+
+def _applied(halves: Halves, kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
+    """Ciphertexts [count, 2, primes, N] of one result."""
+    factor = _polynomial(kernel, parameters)
+    primes = np.array(parameters.primes, np.uint64)
+    products = [np.empty_like(half) for half in halves]
+    for half, product in zip(halves, products, strict=True):
+        _products(half, factor, primes, 1.0 / primes.astype(np.float64), product)
+    if kernel.offset:
+        products[0] = add(products[0], _constant(kernel.offset, parameters), parameters)
+    return np.stack(products, axis=1)
+
+
+@lru_cache(maxsize=_KERNELS_KEPT)
+def _polynomial(kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
+    """A kernel in NTT form: uint32 [primes, N]."""
+    degree = parameters.ring_degree
+    coefficients = [0] * degree
+    tile_width = Tiling(1, 1, 1, degree).tile_width
+    for exponent, weight in zip(kernel.exponents(tile_width), kernel.weights, strict=True):
+        # X^N is -1.
+        coefficients[exponent % degree] += -weight if (exponent // degree) % 2 else weight
+    return _transformed(coefficients, parameters)
+
+
+@lru_cache(maxsize=_KERNELS_KEPT)
+def _constant(offset: int, parameters: ParameterSet) -> Residues:
+    """What adds an offset to every pixel, in NTT form: uint32 [primes, N]."""
+    value = SCHEMES[parameters.scheme].constant(offset, parameters)
+    return _transformed([value] * parameters.ring_degree, parameters)
+
+
+def _transformed(coefficients: list[int], parameters: ParameterSet) -> Residues:
+    rows = [[value % prime for value in coefficients] for prime in parameters.primes]
+    polynomial = np.array([rows], np.uint32)
+    ntt.forward(polynomial, parameters)
+    row: Residues = polynomial[0]
+    return row

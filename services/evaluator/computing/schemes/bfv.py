@@ -1,0 +1,37 @@
+"""BFV products by pointwise arithmetic.
+
+SEAL multiplies BFV ciphertexts by extending their base, for 2.6 ms each.  That is not needed: for a BFV
+ciphertext c with plaintext modulus t, t*c is a BGV ciphertext of -q*m modulo t (its phase is
+t*round(q m/t) + t*e = q*m - r + t*e with r = q*m modulo t), and BGV products are pointwise in NTT form.  With
+one factor left as it is, c * (t c'), the product is a BFV ciphertext again, of -q m m' modulo t; the
+keyholder undoes the factor.  See Alperin-Sheriff and Peikert, "Practical Bootstrapping in Quasilinear Time"
+(Crypto 2013), appendix A, for the change between the two encodings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from blindsight.ciphertext.residues import Residues
+from blindsight.parameters import ParameterSet
+from services.evaluator.computing.schemes import ntt
+
+
+class BfvPublic:
+    """The public half of BFV."""
+
+    def gallery(self, polynomials: Residues, parameters: ParameterSet) -> None:
+        """Into NTT form."""
+        ntt.forward(polynomials, parameters)
+
+    def query(self, polynomials: Residues, parameters: ParameterSet) -> None:
+        """Into NTT form, times t."""
+        ntt.forward(polynomials, parameters)
+        for row, prime in enumerate(parameters.primes):
+            product = polynomials[:, row].astype(np.uint64) * np.uint64(parameters.plain_modulus % prime)
+            polynomials[:, row] = product % np.uint64(prime)
+
+    def constant(self, value: int, parameters: ParameterSet) -> int:
+        """The message is multiplied by q / t and rounded."""
+        modulus, plain = parameters.modulus, parameters.plain_modulus
+        return (value * modulus + plain // 2) // plain % modulus

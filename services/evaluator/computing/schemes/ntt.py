@@ -1,0 +1,90 @@
+"""The negacyclic number-theoretic transform, as SEAL does it: same roots, same order.
+
+Longa and Naehrig, "Speeding up the Number Theoretic Transform for Faster Ideal Lattice-Based
+Cryptography" (2016), algorithm 1; products by a constant after Shoup: with w' = floor(w 2^32 / p),
+x w - floor(x w' / 2^32) p lies below 2 p, for any x below 2^32.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.ciphertext.residues import Residues
+from blindsight.parameters import ParameterSet
+from services.evaluator.computing.jit import compiled
+
+Words = npt.NDArray[np.uint64]
+
+
+@cache
+def _roots(parameters: ParameterSet) -> tuple[Words, Words]:
+    """Powers of the roots in bit-reversed order, and their Shoup companions: uint64 [primes, N]."""
+    degree = parameters.ring_degree
+    bits = degree.bit_length() - 1
+    order = [int(format(index, f"0{bits}b")[::-1], 2) for index in range(degree)]
+    powers = np.empty((len(parameters.primes), degree), np.uint64)
+    for row, prime in enumerate(parameters.primes):
+        root = _smallest_root(2 * degree, prime)
+        ascending = [1]
+        for _ in range(degree - 1):
+            ascending.append(ascending[-1] * root % prime)
+        powers[row] = np.array(ascending, np.uint64)[order]
+    primes = np.array(parameters.primes, np.uint64)[:, None]
+    return powers, (powers << np.uint64(32)) // primes
+
+
+def _smallest_root(order: int, prime: int) -> int:
+    """The smallest primitive root of unity of an order that is a power of two: SEAL's choice."""
+    generator = 2
+    while pow(pow(generator, (prime - 1) // order, prime), order // 2, prime) != prime - 1:
+        generator += 1
+    root = pow(generator, (prime - 1) // order, prime)
+    square, smallest, current = root * root % prime, root, root
+    for _ in range(order // 2):
+        current = current * square % prime
+        smallest = min(smallest, current)
+    return smallest
+
+
+@compiled
+def _transform(polynomial: Residues, powers: Words, companions: Words, prime: int) -> None:
+    """One polynomial [N], in place."""
+    span = polynomial.size
+    groups = 1
+    modulus = numba.uint64(prime)
+    while groups < polynomial.size:
+        span //= 2
+        for group in range(groups):
+            power, companion = powers[groups + group], companions[groups + group]
+            low = polynomial[2 * group * span : (2 * group + 1) * span]
+            high = polynomial[(2 * group + 1) * span : (2 * group + 2) * span]
+            for k in range(span):
+                value = numba.uint64(high[k])
+                product = value * power - ((value * companion) >> numba.uint64(32)) * modulus
+                product = product - modulus if product >= modulus else product
+                total = numba.uint64(low[k]) + product
+                difference = numba.uint64(low[k]) + modulus - product
+                low[k] = total - modulus if total >= modulus else total
+                high[k] = difference - modulus if difference >= modulus else difference
+        groups *= 2
+
+
+@compiled
+def _forward(residues: Residues, powers: Words, companions: Words, primes: Words) -> None:
+    for index in range(residues.shape[0]):
+        for row in range(residues.shape[1]):
+            _transform(residues[index, row], powers[row], companions[row], primes[row])
+
+
+def forward(residues: Residues, parameters: ParameterSet) -> None:
+    """Transforms polynomials into NTT form, in place.
+
+    Args:
+        residues: uint32 [count, primes, N], contiguous, each below its prime.
+    """
+    powers, companions = _roots(parameters)
+    _forward(residues, powers, companions, np.array(parameters.primes, np.uint64))

@@ -1,0 +1,181 @@
+"""Galleries as of a moment: from the cache, brought up to date from storage when they are behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
+from blindsight.runtime import logs, metrics
+from blindsight.runtime.processpool import WorkerPool
+from services.evaluator.batch_log import Storage
+from services.evaluator.galleries.cache import GalleryCache
+from services.evaluator.galleries.manifest import Snapshot
+from services.evaluator.galleries.refresh import Progress, Refresh
+from services.evaluator.galleries.scorer import Scorer
+from services.evaluator.geometry import AnyRecord, CollectionRecord
+
+
+def _ignore(_: Progress) -> None:
+    """For callers who do not watch."""
+
+
+class Galleries:
+    """Answers which gallery to score; one refresh per collection at a time.
+
+    Args:
+        cache: what is ready.
+        storage: where batches come from.
+        builders: processes that build segments.
+        scorer: opens what was built.
+    """
+
+    def __init__(self, cache: GalleryCache, storage: Storage, builders: WorkerPool, scorer: Scorer) -> None:
+        self._cache = cache
+        self._storage = storage
+        self._builders = builders
+        self._scorer = scorer
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._refreshing: set[asyncio.Task[Any]] = set()
+
+    async def record(self, collection_id: bytes) -> AnyRecord:
+        """A collection's public record.
+
+        Raises:
+            NotFound, Unavailable: as storage answers.
+        """
+        cached = self._cache.get(collection_id)
+        return cached.record if cached is not None else await self._storage.get_collection(collection_id)
+
+    @asynccontextmanager
+    async def acquire(self, collection_id: bytes, minimum_sequence: int) -> AsyncIterator[Snapshot]:
+        """A gallery that covers at least `minimum_sequence`, mapped, and kept during the `with` block.
+
+        Raises:
+            InvalidArgument: when storage's log does not reach that far.
+            NotFound, Unavailable, DataLoss: see `refresh`.
+        """
+        with ExitStack() as leases:
+            snapshot = await self._opened(collection_id, minimum_sequence, leases)
+            try:
+                yield snapshot
+            except DataLoss as error:
+                await self._drop_damaged(collection_id)
+                raise Unavailable("the gallery was damaged; it will be built again") from error
+
+    async def _opened(self, collection_id: bytes, minimum_sequence: int, leases: ExitStack) -> Snapshot:
+        try:
+            return await self._open(collection_id, minimum_sequence, leases)
+        except DataLoss:
+            leases.close()
+            await self._drop_damaged(collection_id)
+            return await self._open(collection_id, minimum_sequence, leases)
+
+    async def _open(self, collection_id: bytes, minimum_sequence: int, leases: ExitStack) -> Snapshot:
+        # One lease from here to the end of the search: given up in between, a newer snapshot's
+        # publication would delete the files that were just opened.
+        snapshot = leases.enter_context(
+            self._cache.lease(await self._current(collection_id, minimum_sequence))
+        )
+        await self._scorer.open(snapshot)
+        return snapshot
+
+    async def _current(self, collection_id: bytes, minimum_sequence: int) -> Snapshot:
+        snapshot = self._cache.get(collection_id)
+        if snapshot is not None and snapshot.sequence >= minimum_sequence:
+            return snapshot
+        made = await self.refresh(collection_id, minimum_sequence)
+        return self._cache.get(collection_id) or made  # it may be replaced already
+
+    async def _drop_damaged(self, collection_id: bytes) -> None:
+        logs.get().warning("cache_dropped", cause="damaged")
+        await self.drop(collection_id)
+
+    async def refresh(
+        self,
+        collection_id: bytes,
+        minimum_sequence: int | None = None,
+        on_progress: Callable[[Progress], None] = _ignore,
+    ) -> Snapshot:
+        """Fetches and builds what the cache lacks.  It goes on when the caller leaves: others wait too.
+
+        Args:
+            minimum_sequence: enough when another refresh got there meanwhile; None asks storage anyway.
+
+        Raises:
+            InvalidArgument: when storage's log does not reach `minimum_sequence`.
+            NotFound: when storage has no such collection (any more); its cache is dropped.
+            Unavailable: when storage or a worker is gone.
+            DataLoss: when storage's bytes are not what they should be.
+        """
+        task = asyncio.create_task(self._refresh_once(collection_id, minimum_sequence, on_progress))
+        self._refreshing.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._refreshing.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have left
+
+    async def _refresh_once(
+        self, collection_id: bytes, minimum_sequence: int | None, on_progress: Callable[[Progress], None]
+    ) -> Snapshot:
+        async with self._lock(collection_id):
+            base = self._cache.get(collection_id)
+            if base is not None and minimum_sequence is not None and base.sequence >= minimum_sequence:
+                return base
+            try:
+                made = await self._build(collection_id, base, on_progress)
+            except NotFound:
+                self._cache.drop(collection_id)
+                raise
+            except DataLoss:
+                if base is None:
+                    raise
+                # The fault may be in a cached file: build from storage alone.
+                self._cache.drop(collection_id)
+                made = await self._build(collection_id, None, on_progress)
+            if minimum_sequence is not None and made.sequence < minimum_sequence:
+                raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {made.sequence}")
+            return made
+
+    async def _build(
+        self, collection_id: bytes, base: Snapshot | None, on_progress: Callable[[Progress], None]
+    ) -> Snapshot:
+        started = time.perf_counter()
+        record = base.record if base is not None else await self._storage.get_collection(collection_id)
+        if not isinstance(record, CollectionRecord):
+            raise InvalidArgument(f"nothing is built of a collection of {record.parameters.name}")
+        after = base.sequence if base is not None else 0
+        async with self._storage.read_batches(collection_id, after) as events:
+            refresh = Refresh(record, base, self._cache, self._builders, on_progress)
+            if base is None:
+                made = await refresh.run(events)
+            else:
+                with self._cache.lease(base):
+                    made = await refresh.run(events)
+        if made != base:
+            self._cache.publish(made)
+        seconds = time.perf_counter() - started
+        metrics.REFRESH_SECONDS.observe(seconds)
+        logs.get().info("gallery_refreshed", segments=len(made.segments), seconds=round(seconds, 3))
+        return made
+
+    async def drop(self, collection_id: bytes) -> None:
+        """Forgets a collection's cache."""
+        async with self._lock(collection_id):
+            self._cache.drop(collection_id)
+
+    def _lock(self, collection_id: bytes) -> asyncio.Lock:
+        return self._locks.setdefault(collection_id, asyncio.Lock())
+
+    async def close(self) -> None:
+        """Ends running refreshes."""
+        for task in self._refreshing:
+            task.cancel()
+        await asyncio.gather(*self._refreshing, return_exceptions=True)

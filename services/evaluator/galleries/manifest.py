@@ -1,0 +1,124 @@
+"""A collection's manifest: which segment files make up the gallery that is ready to be scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from blindsight import parameters
+from blindsight.errors import BlindsightError, DataLoss
+from blindsight.packing.columns import Region, collection_layout
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.segments import SegmentKey, read_header
+
+NAME = "manifest.json"
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFile:
+    """One immutable segment file.
+
+    Attributes:
+        key: which segment.
+        path: where it is.
+        size_bytes: of the file.
+    """
+
+    key: SegmentKey
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A gallery as of one moment of its collection's log; never changed.
+
+    Attributes:
+        record: the collection.
+        sequence, epoch: what it covers.
+        segments: in the order of region and index.
+    """
+
+    record: CollectionRecord
+    sequence: int
+    epoch: int
+    segments: tuple[SegmentFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its files."""
+        return sum(segment.size_bytes for segment in self.segments)
+
+    def region(self, region: Region) -> tuple[SegmentFile, ...]:
+        """The segments of one region."""
+        return tuple(segment for segment in self.segments if segment.key.region is region)
+
+    def wanted(self, regions: Collection[Region], keys: Collection[SegmentKey]) -> Snapshot:
+        """The same gallery as if it had these regions alone and, if keys are given, these segments."""
+        kept = (
+            segment
+            for segment in self.segments
+            if segment.key.region in regions and (not keys or segment.key in keys)
+        )
+        return replace(self, record=self.record.within(regions), segments=tuple(kept))
+
+
+def write(folder: Path, snapshot: Snapshot) -> None:
+    """Puts the manifest into the collection's folder, whole or not at all."""
+    record = snapshot.record
+    content = {
+        "version": VERSION,
+        "collection_id": record.collection_id.hex(),
+        "parameter_set": record.parameters.name,
+        "key_id": record.key_id.hex(),
+        "fields": record.layout.main.fields,
+        "stride": record.layout.main.stride,
+        "sequence": snapshot.sequence,
+        "epoch": snapshot.epoch,
+        "segments": [
+            [int(segment.key.region), segment.key.index, segment.path.name] for segment in snapshot.segments
+        ],
+    }
+    temporary = folder / (NAME + ".tmp")
+    temporary.write_text(json.dumps(content))
+    temporary.rename(folder / NAME)
+
+
+def read(folder: Path) -> Snapshot:
+    """Reads a collection's folder and checks that every file in the manifest is there and is its own.
+
+    Raises:
+        DataLoss: when anything is missing, damaged or foreign.
+    """
+    try:
+        content = json.loads((folder / NAME).read_text())
+        if content["version"] != VERSION or content["collection_id"] != folder.name:
+            raise DataLoss("manifest of another version or collection")
+        record = _record(content)
+        segments = tuple(_segment(folder, record, *entry) for entry in content["segments"])
+        return Snapshot(record, int(content["sequence"]), int(content["epoch"]), segments)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataLoss("manifest that cannot be read") from error
+    except BlindsightError as error:
+        raise DataLoss(f"damaged gallery: {error}") from error
+
+
+def _record(content: dict[str, Any]) -> CollectionRecord:
+    chosen = parameters.PARAMETER_SETS[content["parameter_set"]]
+    layout = collection_layout(tuple(content["fields"]), chosen.ring_degree, content["stride"])
+    identity, key_id = bytes.fromhex(content["collection_id"]), bytes.fromhex(content["key_id"])
+    return CollectionRecord(identity, chosen, key_id, layout)
+
+
+def _segment(folder: Path, record: CollectionRecord, region: int, index: int, name: str) -> SegmentFile:
+    key = SegmentKey(Region(region), index)
+    if Path(name).name != name:
+        raise DataLoss("manifest names a file elsewhere")
+    header = read_header(folder / name)
+    if not header.describes(record, key):
+        raise DataLoss("segment file of another collection")
+    return SegmentFile(key, folder / name, header.file_bytes)

@@ -1,0 +1,202 @@
+"""Brings a gallery up to date with its collection's log: append is addition.
+
+Batches stream in, are gathered per segment in shared memory, and builder processes expand them and
+add them up into new segment files.  The new snapshot is published when all of them stand, so that
+searches see the old one or the new one and never a mixture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blindsight.errors import DataLoss
+from blindsight.runtime.processpool import WorkerPool
+from services.evaluator import entry_points as workers
+from services.evaluator import tasks
+from services.evaluator.batch_log import BatchHeader, Event, LogHeader
+from services.evaluator.galleries.cache import GalleryCache
+from services.evaluator.galleries.manifest import SegmentFile, Snapshot
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.segments import SegmentHeader, SegmentKey
+from services.evaluator.shared_memory import SharedMemory
+
+# Batches of segments that are not full wait for more of the same segment, up to this much in all.
+WAITING_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a refresh is.
+
+    Attributes:
+        done, total: batches.
+        sequence: that it leads to.
+    """
+
+    done: int
+    total: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class _Bundle:
+    """Batches of one segment that are built together."""
+
+    key: SegmentKey
+    memory: SharedMemory = field(default_factory=SharedMemory)
+    parts: list[tasks.BatchPart] = field(default_factory=list)
+    sequence: int = 0
+
+    def begin(self, batch: BatchHeader) -> None:
+        self.parts.append(tasks.BatchPart(self.memory.size_bytes, batch.size_bytes, batch.sha256))
+        self.sequence = batch.sequence
+
+    @property
+    def missing_bytes(self) -> int:
+        last = self.parts[-1]
+        return last.offset + last.size_bytes - self.memory.size_bytes
+
+
+class Refresh:
+    """One refresh of one collection.
+
+    Args:
+        record: the collection.
+        base: the snapshot that is brought up to date, or None to build all of it.
+        cache: names the new files.
+        pool: builder processes.
+        on_progress: called after every batch that was built.
+    """
+
+    def __init__(
+        self,
+        record: CollectionRecord,
+        base: Snapshot | None,
+        cache: GalleryCache,
+        pool: WorkerPool,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._record = record
+        self._base = base
+        self._cache = cache
+        self._pool = pool
+        self._on_progress = on_progress
+        self._log = LogHeader(0, 0, 0, ())
+        self._waiting: dict[SegmentKey, _Bundle] = {}
+        self._last: dict[SegmentKey, asyncio.Task[None]] = {}
+        self._newest: dict[SegmentKey, Path] = {}
+        self._made: set[Path] = set()
+        self._done = 0
+        # As many bundles in the workers' hands as keep them busy; the stream waits meanwhile.
+        self._slots = asyncio.Semaphore(pool.processes + 1)
+
+    async def run(self, events: AsyncIterator[Event]) -> Snapshot:
+        """Reads the log and builds; the caller publishes what comes back.
+
+        Raises:
+            DataLoss: when the log does not hold together, or a cached file is damaged.
+            Unavailable, NotFound: as storage or the workers answer.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._read(events, group)
+                for key in list(self._waiting):
+                    await self._dispatch(key, group)
+        except BaseException as error:
+            for bundle in self._waiting.values():
+                bundle.memory.close()
+            self._cache.discard(self._made)
+            if isinstance(error, BaseExceptionGroup):
+                raise error.exceptions[0] from error
+            raise
+        # Versions of this very refresh that a later one replaced.
+        self._cache.discard(self._made - set(self._newest.values()))
+        return self._snapshot()
+
+    async def _read(self, events: AsyncIterator[Event], group: asyncio.TaskGroup) -> None:
+        first = await anext(events, None)
+        if not isinstance(first, LogHeader):
+            raise DataLoss("storage sent a log without a header")
+        self._log = first
+        self._start()
+        bundle: _Bundle | None = None
+        count = 0
+        async for event in events:
+            if isinstance(event, BatchHeader):
+                if bundle is not None and bundle.missing_bytes:
+                    raise DataLoss("storage sent less of a batch than it announced")
+                event.check(self._record)
+                count += 1
+                bundle = self._bundle(event.key)
+                bundle.begin(event)
+                header = event
+            elif isinstance(event, bytes) and bundle is not None and len(event) <= bundle.missing_bytes:
+                bundle.memory.append(event)
+                if not bundle.missing_bytes:
+                    await self._after_batch(header, group)
+            else:
+                raise DataLoss("storage sent a log out of order")
+        if count != self._log.batches or (bundle is not None and bundle.missing_bytes):
+            raise DataLoss(f"storage sent {count} batches, want {self._log.batches}")
+
+    def _bundle(self, key: SegmentKey) -> _Bundle:
+        if key not in self._waiting:
+            self._waiting[key] = _Bundle(key)
+        return self._waiting[key]
+
+    def _start(self) -> None:
+        if self._base is not None:
+            if self._log.sequence < self._base.sequence:
+                raise DataLoss(
+                    f"storage's log ends at {self._log.sequence}, want {self._base.sequence} or more"
+                )
+            gone = set(self._log.retired)
+            self._newest = {file.key: file.path for file in self._base.segments if file.key not in gone}
+        self._report(0)
+
+    async def _after_batch(self, batch: BatchHeader, group: asyncio.TaskGroup) -> None:
+        if batch.fills(self._record):
+            await self._dispatch(batch.key, group)
+        elif sum(bundle.memory.size_bytes for bundle in self._waiting.values()) > WAITING_BYTES:
+            for key in list(self._waiting):
+                await self._dispatch(key, group)
+
+    async def _dispatch(self, key: SegmentKey, group: asyncio.TaskGroup) -> None:
+        """Gives a bundle to the workers, after the segment's earlier ones."""
+        await self._slots.acquire()
+        bundle = self._waiting.pop(key)
+        source = self._newest.get(key)
+        target = self._cache.new_path(self._record.collection_id, key, bundle.sequence)
+        self._made.add(target)
+        self._newest[key] = target
+        task = group.create_task(self._build(bundle, source, target, self._last.get(key)))
+        self._last[key] = task
+        task.add_done_callback(lambda _: self._free(bundle))
+
+    def _free(self, bundle: _Bundle) -> None:
+        bundle.memory.close()
+        self._slots.release()
+
+    async def _build(
+        self, bundle: _Bundle, source: Path | None, target: Path, before: asyncio.Task[None] | None
+    ) -> None:
+        if before is not None:
+            await before
+        memory, parts = bundle.memory.ref, tuple(bundle.parts)
+        task = tasks.BuildTask(self._record, bundle.key, source, target, bundle.sequence, memory, parts)
+        await self._pool.run(workers.build, task)
+        self._report(len(bundle.parts))
+
+    def _report(self, batches: int) -> None:
+        self._done += batches
+        self._on_progress(Progress(self._done, self._log.batches, self._log.sequence))
+
+    def _snapshot(self) -> Snapshot:
+        segments = []
+        for key, path in sorted(self._newest.items()):
+            size = SegmentHeader.of(self._record, key, 0).file_bytes
+            segments.append(SegmentFile(key, path, size))
+        return Snapshot(self._record, self._log.sequence, self._log.epoch, tuple(segments))

@@ -1,0 +1,261 @@
+"""The scoring process, seen from the service: searches become chunks of work, results come back whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blindsight.ciphertext.header import HEADER, RESIDUE_BYTES, BlockHeader, Form
+from blindsight.errors import BlindsightError
+from blindsight.packing.columns import Region
+from blindsight.runtime.processpool import WorkerPool, in_order
+from blindsight.runtime.transfer import CHUNK_BYTES
+from services.evaluator import entry_points as workers
+from services.evaluator import tasks
+from services.evaluator.galleries.manifest import SegmentFile, Snapshot
+from services.evaluator.geometry import SCORE_POLYNOMIALS, CollectionRecord
+from services.evaluator.shared_memory import SharedMemory, SharedRef
+
+# A chunk of work: long enough that handing it over costs little, short enough that two searches
+# take turns and that results flow while the rest is computed.
+CHUNK_SCAN_BYTES = 256 << 20
+CHUNK_RESULT_BYTES = 16 << 20
+# Chunks in hand at once: one computed, one waiting or being sent.
+_IN_HAND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the answer covers; comes first."""
+
+    sequence: int
+    epoch: int
+    main_segments: int
+    tail_segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the search cost; comes last."""
+
+    refresh_seconds: float
+    expand_seconds: float
+    kernel_seconds: float
+    scanned_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBlock:
+    """Scores as they go to the caller: the wire form of ciphertexts [segment][query][field].
+
+    Attributes:
+        region: of the segments.
+        segments: their indices.
+        first_query, queries: which queries, the same for each segment.
+        block: see `blindsight.ciphertext.header`.
+    """
+
+    region: Region
+    segments: tuple[int, ...]
+    first_query: int
+    queries: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One `ScoreBlock` to be: a range of a chunk's segments, a range of its queries, a place."""
+
+    first_segment: int
+    segments: int
+    first_query: int
+    queries: int
+    offset: int
+    header: bytes
+    size_bytes: int
+
+
+def score_bytes(record: CollectionRecord) -> int:
+    """Bytes of one segment's scores for one query, one ciphertext per field."""
+    return len(record.layout.main.fields) * record.geometry(Region.MAIN).score_words * RESIDUE_BYTES
+
+
+def plan_pieces(record: CollectionRecord, segments: int, queries: int) -> list[Piece]:
+    """Cuts a chunk's results into blocks of about `streams.CHUNK_BYTES`."""
+    at_once = max(1, CHUNK_BYTES // score_bytes(record))
+    per_query = min(queries, at_once)
+    per_segment = max(1, at_once // queries)
+    pieces = []
+    offset = 0
+    for segment in range(0, segments, per_segment):
+        height = min(per_segment, segments - segment)
+        for query in range(0, queries, per_query):
+            width = min(per_query, queries - query)
+            count = height * width * len(record.layout.main.fields)
+            header = BlockHeader(record.parameters, record.key_id, Form.FULL, SCORE_POLYNOMIALS, count)
+            pieces.append(Piece(segment, height, query, width, offset, header.pack(), header.size_bytes))
+            offset += header.size_bytes
+    return pieces
+
+
+def score_offsets(record: CollectionRecord, pieces: Sequence[Piece]) -> tuple[tuple[int, ...], ...]:
+    """Where the scores of each segment and query of a chunk go, in bytes: [segment][query]."""
+    places: dict[tuple[int, int], int] = {}
+    for piece in pieces:
+        for position in range(piece.segments * piece.queries):
+            segment, query = divmod(position, piece.queries)
+            key = piece.first_segment + segment, piece.first_query + query
+            places[key] = piece.offset + HEADER.size + position * score_bytes(record)
+    segments = 1 + max(segment for segment, _ in places)
+    queries = 1 + max(query for _, query in places)
+    return tuple(tuple(places[segment, query] for query in range(queries)) for segment in range(segments))
+
+
+def plan_chunks(snapshot: Snapshot, queries: int) -> list[tuple[SegmentFile, ...]]:
+    """Cuts a gallery into chunks of one region each."""
+    results = queries * score_bytes(snapshot.record)
+    chunks = []
+    for region in Region:
+        files = snapshot.region(region)
+        scanned = snapshot.record.geometry(region).size_bytes
+        size = max(1, min(CHUNK_SCAN_BYTES // scanned, CHUNK_RESULT_BYTES // results))
+        chunks += [files[start : start + size] for start in range(0, len(files), size)]
+    return chunks
+
+
+@dataclass(slots=True)
+class Meter:
+    """What a search cost, added up while it runs."""
+
+    expand_seconds: float = 0.0
+    kernel_seconds: float = 0.0
+    scanned_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Pass:
+    """Queries that are scored together."""
+
+    snapshot: Snapshot
+    queries: SharedRef
+    first: int
+    count: int
+    meter: Meter = field(default_factory=Meter)
+
+
+class Scorer:
+    """Hands work to the one scoring process.
+
+    Args:
+        pool: of one process, started with `workers.start_scorer`.
+    """
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def expand(
+        self, record: CollectionRecord, block: SharedRef, first: int, count: int, out: SharedRef, meter: Meter
+    ) -> None:
+        """Checks `count` queries of a block from `first` on and expands them into `out`.
+
+        Raises:
+            InvalidCiphertext: for a bad residue or seed.
+            Unavailable: when the process died twice over it.
+        """
+        task = tasks.ExpandTask(record, block, first, count, out)
+        meter.expand_seconds += await self._pool.run(workers.expand, task)
+
+    async def compare(self, task: tasks.CompareTask) -> tuple[bytes, float]:
+        """Multiplies one row by one query: a block of one product per field, and the kernel's seconds.
+
+        Raises:
+            InvalidCiphertext: for a bad residue or seed.
+            Unavailable: when the process died twice over it.
+        """
+        return await self._pool.run(workers.compare, task)
+
+    async def arrange(self, task: tasks.ArrangeTask) -> float:
+        """Checks rows or queries and puts them in the kernel's order; the seconds that it took.
+
+        Raises:
+            InvalidCiphertext: for a bad residue or seed.
+            Unavailable: when the process died twice over it.
+        """
+        return await self._pool.run(workers.arrange, task)
+
+    async def cross(self, task: tasks.CrossTask) -> float:
+        """Multiplies every row by every query; the kernel's seconds.
+
+        Raises:
+            Unavailable: when the process died twice over it.
+        """
+        return await self._pool.run(workers.cross, task)
+
+    async def open(self, snapshot: Snapshot) -> None:
+        """Maps and checks a gallery.
+
+        Raises:
+            DataLoss: when a file of it is missing or damaged.
+        """
+        await self._pool.run(workers.open_segments, tuple(str(segment.path) for segment in snapshot.segments))
+
+    def forget(self, paths: list[Path]) -> None:
+        """Lets the process unmap deleted files; nobody waits for it."""
+        task = asyncio.ensure_future(self._forget(tuple(map(str, paths))))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _forget(self, paths: tuple[str, ...]) -> None:
+        try:
+            await self._pool.run(workers.forget_segments, paths)
+        except BlindsightError:
+            return  # a process that died maps nothing
+
+    async def score(
+        self, snapshot: Snapshot, queries: SharedRef, first: int, count: int, meter: Meter
+    ) -> AsyncIterator[ScoreBlock]:
+        """Scores a whole gallery against expanded queries; blocks come while later ones are computed.
+
+        Args:
+            queries: made by `expand`, `count` of them.
+            first: number of the first one in the whole search.
+
+        Raises:
+            Unavailable: when the process died twice over a chunk.
+            DataLoss: when a file is damaged.
+        """
+        current = _Pass(snapshot, queries, first, count, meter)
+        chunks = (self._chunk(current, files) for files in plan_chunks(snapshot, count))
+        async with aclosing(in_order(chunks, _IN_HAND)) as results:
+            async for blocks in results:
+                for block in blocks:
+                    yield block
+
+    async def _chunk(self, current: _Pass, files: tuple[SegmentFile, ...]) -> list[ScoreBlock]:
+        record = current.snapshot.record
+        region = files[0].key.region
+        pieces = plan_pieces(record, len(files), current.count)
+        with SharedMemory(pieces[-1].offset + pieces[-1].size_bytes) as out:
+            for piece in pieces:
+                out.write(piece.offset, piece.header)
+            paths = tuple(str(file.path) for file in files)
+            offsets = score_offsets(record, pieces)
+            task = tasks.ScoreTask(record, region, paths, current.queries, current.count, out.ref, offsets)
+            current.meter.kernel_seconds += await self._pool.run(workers.score, task)
+            current.meter.scanned_bytes += len(files) * record.geometry(region).size_bytes
+            return [self._block(current, files, piece, out) for piece in pieces]
+
+    @staticmethod
+    def _block(current: _Pass, files: tuple[SegmentFile, ...], piece: Piece, out: SharedMemory) -> ScoreBlock:
+        chosen = files[piece.first_segment : piece.first_segment + piece.segments]
+        return ScoreBlock(
+            chosen[0].key.region,
+            tuple(file.key.index for file in chosen),
+            current.first + piece.first_query,
+            piece.queries,
+            out.read(piece.offset, piece.size_bytes),
+        )

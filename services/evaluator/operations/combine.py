@@ -1,0 +1,193 @@
+"""Weighted sums of encrypted arrays: announced, received, checked at the door, computed slice by slice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from blindsight.additive import block as blocks_wire
+from blindsight.additive import lightphe, schemes
+from blindsight.additive.block import HEADER, AdditiveHeader
+from blindsight.additive.keys import AdditivePublicKey
+from blindsight.errors import InvalidArgument, ResourceExhausted
+from blindsight.runtime import metrics
+from blindsight.runtime.processpool import WorkerPool
+from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
+from services.evaluator import entry_points as workers
+from services.evaluator import tasks
+from services.evaluator.operations.intake import (
+    AnnouncedBlock,
+    Limits,
+    Room,
+    check_public_key,
+    collect,
+    next_chunk,
+)
+
+MAX_BLOCKS = 64
+# Blocks that arrive or wait at the same time, over all callers.
+MAX_RECEIVED_BYTES = 2 * MAX_COMBINE_BYTES
+# Products of 64-bit words in one slice: a quarter of a second, so that other work of the pool gets its turn.
+SLICE_WORD_PRODUCTS = 100_000_000
+# What one multiplication costs at least, however short its numbers are: Python's own work.
+LEAST_WORD_PRODUCTS = 4096
+# Measured: LightPHE computes with Python's integers, and inverts for every negative weight.
+LIGHTPHE_FACTOR = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CombineHeader:
+    """What a caller announces.
+
+    Attributes:
+        public_key: the wire form of the key that the blocks are under.
+        weights: one for each block.
+        blocks: in the order in which they come.
+        insecure_small_keys: whether a key that anybody can break is taken; LightPHE's algorithms only.
+    """
+
+    public_key: bytes
+    weights: tuple[int, ...]
+    blocks: tuple[AnnouncedBlock, ...]
+    insecure_small_keys: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """All blocks together."""
+        return sum(block.size_bytes for block in self.blocks)
+
+    def check(self) -> AdditivePublicKey:
+        """Refuses what cannot be a weighted sum, before anything is allocated; the key.
+
+        Raises:
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what no sum can be made of.
+            ResourceExhausted: for too many bytes.
+        """
+        check_public_key(self.public_key)
+        self._check_blocks()
+        key = AdditivePublicKey.from_bytes(self.public_key, insecure_small_keys=self.insecure_small_keys)
+        schemes.require(key.scheme, schemes.operation_of(self.weights))
+        lightphe.require_installed(key.scheme)
+        return key
+
+    def _check_blocks(self) -> None:
+        if not 1 <= len(self.blocks) <= MAX_BLOCKS or len(self.weights) != len(self.blocks):
+            raise InvalidArgument(
+                f"{len(self.weights)} weights for {len(self.blocks)} blocks, want as many, 1 to {MAX_BLOCKS}"
+            )
+        for block in self.blocks:
+            block.check(HEADER.size)
+        if self.size_bytes > MAX_COMBINE_BYTES:
+            raise ResourceExhausted(f"blocks of {self.size_bytes} bytes, want at most {MAX_COMBINE_BYTES}")
+
+
+@dataclass(frozen=True, slots=True)
+class CombinePlan:
+    """What is to come; first."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CombineSummary:
+    """What it cost, summed up over workers; last."""
+
+    compute_seconds: float
+
+
+CombineAnswer = CombinePlan | bytes | CombineSummary
+
+
+def ciphertexts_at_once(public_key: AdditivePublicKey, weights: Sequence[int]) -> int:
+    """Ciphertexts whose weighted sum takes a moment, at least 1."""
+    words = -(-public_key.group.modulus.bit_length() // 64)
+    products = sum(2 * max(1, weight.bit_length()) for weight in weights) * public_key.group.components
+    if schemes.SCHEMES[public_key.scheme].algorithm:
+        products *= LIGHTPHE_FACTOR
+    return max(1, SLICE_WORD_PRODUCTS // (products * max(words**2, LEAST_WORD_PRODUCTS)))
+
+
+class Combinations:
+    """Computes weighted sums in worker processes.
+
+    Args:
+        pool: the workers.
+        limits: of a caller.
+    """
+
+    def __init__(self, pool: WorkerPool, limits: Limits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._room = Room(MAX_RECEIVED_BYTES, "weighted sums")
+
+    async def run(self, header: CombineHeader, parts: AsyncIterator[bytes]) -> AsyncIterator[CombineAnswer]:
+        """One weighted sum: a plan, pieces of a block, a summary.
+
+        Raises:
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
+            ResourceExhausted: for too much of it, or too much work.
+            Unavailable: when a worker died twice over it.
+        """
+        public_key = header.check()
+        with self._room.take(header.size_bytes):
+            received = await self._receive(header, public_key, parts)
+            result = blocks_wire.weighted_header([one.header for one in received], header.weights)
+            yield CombinePlan(blocks_wire.block_bytes(result, public_key))
+            yield result.pack()
+            started, seconds = time.perf_counter(), 0.0
+            work = self._tasks(header, public_key, result, received)
+            async with aclosing(self._pool.map(workers.combine, work)) as slices:
+                async for numbers, spent in slices:
+                    seconds += spent
+                    for piece in chunks(numbers, CHUNK_BYTES):
+                        yield piece
+            scheme = schemes.SCHEMES[public_key.scheme].name
+            metrics.COMBINE_SECONDS.labels(scheme).observe(time.perf_counter() - started)
+        yield CombineSummary(seconds)
+
+    def _tasks(
+        self,
+        header: CombineHeader,
+        public_key: AdditivePublicKey,
+        result: AdditiveHeader,
+        received: Sequence[_Received],
+    ) -> Iterator[tuple[tasks.CombineTask]]:
+        """Slices of the work, as long as there is time for another one."""
+        step = ciphertexts_at_once(public_key, header.weights)
+        size = result.number_bytes * public_key.group.components * step
+        deadline = self._limits.deadline("a weighted sum")
+        for start in range(HEADER.size, len(received[0].data), size):
+            deadline.check()
+            slices = tuple(bytes(one.data[start : start + size]) for one in received)
+            yield (
+                tasks.CombineTask(
+                    header.public_key, header.insecure_small_keys, result, header.weights, slices
+                ),
+            )
+
+    async def _receive(
+        self, header: CombineHeader, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]
+    ) -> list[_Received]:
+        received = [await self._block(announced, public_key, parts) for announced in header.blocks]
+        if await next_chunk(parts, self._limits.stall_seconds) is not None:
+            raise InvalidArgument("more came than the announced blocks")
+        return received
+
+    async def _block(
+        self, announced: AnnouncedBlock, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]
+    ) -> _Received:
+        data = bytearray()
+        digest = await collect(parts, announced.size_bytes, data.extend, self._limits.stall_seconds)
+        announced.check_came(data, len(data), digest)
+        parsed = blocks_wire.parse_header(data)
+        blocks_wire.check_expected(parsed, public_key)
+        blocks_wire.check_size(parsed, public_key, len(data))
+        return _Received(parsed, data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    header: AdditiveHeader
+    data: bytearray

@@ -1,0 +1,240 @@
+"""Transform and Difference: what callers ask for, checked; work goes to the pool, a few tiles at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from blindsight.ciphertext.header import parse_header
+from blindsight.ciphertext.residues import cut, view_block
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.packing.kernels import MAX_KERNELS, PlaneKernel
+from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
+from blindsight.runtime import metrics
+from blindsight.runtime.processpool import WorkerPool, in_order
+from services.evaluator import entry_points as workers
+from services.evaluator import tasks
+from services.evaluator.batch_log import Storage
+from services.evaluator.operations.intake import Limits, Room, next_chunk
+from services.evaluator.operations.paillier_planes import StackAnswer, StackOperations
+from services.evaluator.operations.sources import PlanePlan, PlaneSource, Sources, StackedPlanes, Tiles
+
+# Results of one task at most, ciphertexts: bounds the memory of a task, and the time that others wait for it.
+TASK_RESULTS = 64
+# Results of one call at most: an image of 8 megapixels in colour by four kernels is a tenth of it.
+MAX_RESULTS = 1 << 18
+# Calls at the same time; each holds some ten tasks' worth of tiles and results.
+MAX_CALLS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TransformHeader:
+    """Kernels that are to be applied to planes.
+
+    Attributes:
+        operation: names the work in metrics.
+    """
+
+    planes: PlaneSource | StackedPlanes
+    kernels: tuple[PlaneKernel, ...]
+    operation: str = "transform"
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceHeader:
+    """Planes that are to be subtracted."""
+
+    minuend: PlaneSource
+    subtrahend: PlaneSource
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneResult:
+    """Consecutive tiles of one result.
+
+    Attributes:
+        kernel: whose.
+        first: tile.
+        block: full ciphertexts, in the wire form.
+    """
+
+    kernel: int
+    first: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSummary:
+    """What it cost, summed up over workers; last."""
+
+    compute_seconds: float
+
+
+PlaneAnswer = PlanePlan | PlaneResult | PlaneSummary
+_Work = tuple[int, tasks.PlaneWork]
+_Works = AsyncIterator[Coroutine[Any, Any, _Work]]
+
+
+class PlaneOperations:
+    """Computes with encrypted planes in worker processes.
+
+    Args:
+        storage: has the stored ones.
+        pool: the workers.
+        limits: of a caller.
+    """
+
+    def __init__(self, storage: Storage, pool: WorkerPool, limits: Limits) -> None:
+        self._sources = Sources(storage, limits.stall_seconds)
+        self._pool = pool
+        self._limits = limits
+        self._room = Room(MAX_CALLS, "image operations")
+        self._stacks = StackOperations(pool, limits)
+
+    async def transform(
+        self, header: TransformHeader, tiles: AsyncIterator[Tiles]
+    ) -> AsyncIterator[PlaneAnswer | StackAnswer]:
+        """Every kernel applied to every tile: a plan, results in the order of tiles, a summary.
+
+        Raises:
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
+            ResourceExhausted: for too much of it, or too much work.
+            NotFound, DataLoss, Unavailable: see `Storage.read_planes`.
+            Unavailable: also when a worker died twice over it.
+        """
+        _check_kernels(header.kernels)
+        with self._room.take(1):
+            if isinstance(header.planes, StackedPlanes):
+                answers = self._stacked(header.planes, header.kernels, tiles)
+            else:
+                answers = self._tiled(header.planes, header, tiles)
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
+            await _require_end(tiles, self._limits.stall_seconds)
+
+    def _stacked(
+        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[Tiles]
+    ) -> AsyncGenerator[PlaneAnswer | StackAnswer, None]:
+        _check_reach(planes.halo, kernels)
+        _check_results(planes.height * planes.width, kernels)
+        return self._stacks.transform(planes, kernels, rows)
+
+    async def _tiled(
+        self, planes: PlaneSource, header: TransformHeader, tiles: AsyncIterator[Tiles]
+    ) -> AsyncGenerator[PlaneAnswer | StackAnswer, None]:
+        kernels = header.kernels
+        async with self._sources.open(planes, tiles) as opened:
+            _check_reach(opened.plan.halo, kernels)
+            _check_results(opened.plan.ciphertexts, kernels)
+            yield opened.plan
+            works = self._transforming(opened.plan, kernels, opened.blocks)
+            async with aclosing(self._answers(header.operation, opened.plan, works)) as answers:
+                async for answer in answers:
+                    yield answer
+
+    async def _transforming(
+        self, plan: PlanePlan, kernels: tuple[PlaneKernel, ...], blocks: AsyncIterator[bytes]
+    ) -> _Works:
+        step = min(BLOCK_CIPHERTEXTS, max(1, TASK_RESULTS // len(kernels)))
+        first = 0
+        async for block in blocks:
+            view = view_block(block, plan.parameters, plan.key_id)
+            for start in range(0, view.header.count, step):
+                part = cut(view, start, start + step)
+                task = tasks.TransformTask(plan.parameters, plan.key_id, part.to_bytes(), kernels)
+                yield self._run(first, workers.transform, task)
+                first += part.header.count
+
+    async def difference(
+        self, header: DifferenceHeader, minuend: AsyncIterator[Tiles], subtrahend: AsyncIterator[Tiles]
+    ) -> AsyncIterator[PlaneAnswer]:
+        """Tile minus tile: a plan, results in the order of tiles, a summary.
+
+        Args:
+            minuend, subtrahend: of planes that are sent; they take turns with one stream.
+
+        Raises:
+            As `transform`; InvalidArgument when the planes do not fit each other.
+        """
+        with self._room.take(1):
+            async with (
+                self._sources.open(header.minuend, minuend) as first,
+                self._sources.open(header.subtrahend, subtrahend) as second,
+            ):
+                _check_alike(first.plan, second.plan)
+                yield first.plan if first.plan.width else second.plan
+                works = self._subtracting(first.plan, first.blocks, second.blocks)
+                async with aclosing(self._answers("difference", first.plan, works)) as answers:
+                    async for answer in answers:
+                        yield answer
+            await _require_end(minuend, self._limits.stall_seconds)
+
+    async def _subtracting(
+        self, plan: PlanePlan, minuend: AsyncIterator[bytes], subtrahend: AsyncIterator[bytes]
+    ) -> _Works:
+        first = 0
+        async for block in minuend:
+            other = await anext(subtrahend)  # as many: `_check_alike`, and all blocks but the last are full
+            task = tasks.DifferenceTask(plan.parameters, plan.key_id, block, other)
+            yield self._run(first, workers.subtract, task)
+            first += parse_header(block).count
+
+    async def _run(self, first: int, function: Callable[..., tasks.PlaneWork], task: object) -> _Work:
+        return first, await self._pool.run(function, task)
+
+    async def _answers(
+        self, operation: str, plan: PlanePlan, works: _Works
+    ) -> AsyncGenerator[PlaneAnswer, None]:
+        """Results as they come, measured and limited in time."""
+        parameters, spent = plan.parameters, 0.0
+        deadline = self._limits.deadline("an image operation")
+        labels = operation, parameters.scheme.name.lower(), parameters.name
+        with metrics.PLANES_SECONDS.labels(*labels).time():
+            async with aclosing(in_order(works, self._pool.processes + 1)) as results:
+                async for first, (blocks, seconds) in results:
+                    spent += seconds
+                    for kernel, block in enumerate(blocks):
+                        yield PlaneResult(kernel, first, block)
+                    deadline.check()
+        yield PlaneSummary(spent)
+
+
+def _check_kernels(kernels: tuple[PlaneKernel, ...]) -> None:
+    if not 1 <= len(kernels) <= MAX_KERNELS:
+        raise InvalidArgument(f"{len(kernels)} kernels, want 1 to {MAX_KERNELS}")
+
+
+def _check_reach(halo: int, kernels: tuple[PlaneKernel, ...]) -> None:
+    reach = max(kernel.reach for kernel in kernels)
+    if reach > halo:
+        raise InvalidArgument(f"kernel that reaches {reach} pixels, want at most {halo}, the planes' halo")
+
+
+def _check_results(ciphertexts: int, kernels: tuple[PlaneKernel, ...]) -> None:
+    if ciphertexts * len(kernels) > MAX_RESULTS:
+        raise ResourceExhausted(
+            f"{ciphertexts} tiles by {len(kernels)} kernels, want at most {MAX_RESULTS} results"
+        )
+
+
+def _check_alike(first: PlanePlan, second: PlanePlan) -> None:
+    if (first.parameters, first.key_id) != (second.parameters, second.key_id):
+        raise InvalidCiphertext(
+            f"planes of {second.parameters.name} and key {second.key_id.hex()}, "
+            f"want {first.parameters.name} and {first.key_id.hex()}"
+        )
+    if (first.ciphertexts, first.halo) != (second.ciphertexts, second.halo):
+        raise InvalidArgument(
+            f"planes of {second.ciphertexts} tiles with halo {second.halo}, "
+            f"want {first.ciphertexts} with halo {first.halo} as in the minuend"
+        )
+    if first.width and second.width and first.size != second.size:
+        raise InvalidArgument(f"planes of {second.size}, want {first.size} as in the minuend")
+
+
+async def _require_end(requests: AsyncIterator[object], stall_seconds: float) -> None:
+    if await next_chunk(requests, stall_seconds) is not None:
+        raise InvalidArgument("more came than the announced tiles")

@@ -1,0 +1,267 @@
+"""Kernels applied to pictures under Paillier: rows come, and rows of results go as soon as they can.
+
+What is at one position of all blocks of a picture lies in one ciphertext (`blindsight.additive.planes`), so
+nothing moves inside a ciphertext; kernels of rank 1 are applied along the rows and then along the columns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from blindsight.additive import planes as stacks
+from blindsight.additive.block import HEADER, AdditiveHeader, check_expected, check_size, parse_header
+from blindsight.additive.keys import AdditivePublicKey
+from blindsight.additive.planes import Stack
+from blindsight.additive.powers import weighted_products
+from blindsight.additive.schemes import SCHEMES, AdditiveScheme
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.packing.kernels import PlaneKernel
+from blindsight.runtime import metrics
+from blindsight.runtime.processpool import WorkerPool, in_order
+from blindsight.runtime.transfer import digest
+from services.evaluator import entry_points as workers
+from services.evaluator import tasks
+from services.evaluator.operations.combine import SLICE_WORD_PRODUCTS
+from services.evaluator.operations.intake import (
+    Deadline,
+    Limits,
+    Room,
+    check_digest,
+    check_digest_size,
+    check_no_secret,
+    check_public_key,
+    next_chunk,
+)
+from services.evaluator.operations.sources import StackedPlanes, Tiles
+
+# Rows that wait for others at the same time, over all callers.
+MAX_WAITING_BYTES = 256 << 20
+# Bytes of rows of one result, in tasks and out of them, for each that is being worked on.
+_COPIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What is known of a stack before any row has come.
+
+    Attributes:
+        key: that it is under.
+        stack: its shape.
+        header: of a row.
+    """
+
+    key: AdditivePublicKey
+    stack: Stack
+    header: AdditiveHeader
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return stacks.row_bytes(self.header, self.stack.width)
+
+
+@dataclass(frozen=True, slots=True)
+class StackRow:
+    """A row of one result.
+
+    Attributes:
+        kernel: whose.
+        first: position, of those that results have.
+        block: in the wire form.
+    """
+
+    kernel: int
+    first: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StackSummary:
+    """What it cost, summed up over workers; last."""
+
+    compute_seconds: float
+
+
+StackAnswer = StackPlan | StackRow | StackSummary
+_Works = AsyncIterator[Coroutine[Any, Any, StackRow]]
+
+
+@dataclass(slots=True)
+class _Applied:
+    """A kernel on its way: what it does along a row, what it does then, and the header of its results."""
+
+    across: PlaneKernel
+    rest: PlaneKernel
+    header: AdditiveHeader
+
+
+@dataclass(slots=True)
+class _Call:
+    plan: StackPlan
+    public_key: bytes
+    kernels: list[_Applied]
+    deadline: Deadline
+    seconds: float = field(default=0.0)
+
+
+class StackOperations:
+    """Computes with stacks in worker processes.
+
+    Args:
+        pool: the workers.
+        limits: of a caller.
+    """
+
+    def __init__(self, pool: WorkerPool, limits: Limits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._room = Room(MAX_WAITING_BYTES, "encrypted pictures")
+
+    async def transform(
+        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[Tiles]
+    ) -> AsyncGenerator[StackAnswer, None]:
+        """Every kernel applied at every position: a plan, rows of results in their order, a summary.
+
+        Args:
+            kernels: none of them reaches over the halo.
+
+        Raises:
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
+            ResourceExhausted: for too much of it, or too much work.
+            Unavailable: when a worker died twice over it.
+        """
+        plan = _announced(planes)
+        applied = [_applied(kernel, plan) for kernel in kernels]
+        call = _Call(plan, planes.public_key, applied, self._limits.deadline("an image operation"))
+        with self._room.take(self._waiting_bytes(call)):
+            yield plan
+            name = SCHEMES[plan.key.scheme].name
+            with metrics.PLANES_SECONDS.labels("transform", name, name).time():
+                works = self._works(call, rows)
+                async with aclosing(in_order(works, self._at_once)) as results:
+                    async for result in results:
+                        yield result
+        yield StackSummary(call.seconds)
+
+    @property
+    def _at_once(self) -> int:
+        return self._pool.processes + 1
+
+    def _waiting_bytes(self, call: _Call) -> int:
+        rows = 2 * call.plan.stack.halo + 1 + _COPIES * self._at_once
+        size = rows * call.plan.row_bytes * len(call.kernels)
+        if size > MAX_WAITING_BYTES:
+            raise ResourceExhausted(
+                f"{rows} rows of {call.plan.row_bytes} bytes for {len(call.kernels)} kernels, "
+                f"want at most {MAX_WAITING_BYTES} bytes"
+            )
+        return size
+
+    async def _works(self, call: _Call, rows: AsyncIterator[Tiles]) -> _Works:
+        """A work for each row of a result, as soon as the rows that it needs are there."""
+        stack = call.plan.stack
+        window: deque[list[bytes]] = deque(maxlen=2 * stack.halo + 1)
+        first = 0
+        swept = (self._swept(call, row) async for row in self._received(call.plan, rows))
+        async with aclosing(in_order(swept, self._at_once)) as received:
+            async for row in received:
+                window.append(row)
+                if len(window) == window.maxlen:
+                    for kernel in range(len(call.kernels)):
+                        yield self._result(call, kernel, first, [lines[kernel] for lines in window])
+                    first += stack.inner_width
+
+    async def _received(self, plan: StackPlan, rows: AsyncIterator[Tiles]) -> AsyncIterator[bytes]:
+        for number in range(plan.stack.height):
+            sent = await next_chunk(rows, self._limits.stall_seconds)
+            if sent is None:
+                raise InvalidArgument(f"the stream ended after {number} of {plan.stack.height} rows")
+            await asyncio.to_thread(_check_row, sent, plan)
+            yield sent.block[HEADER.size :]
+
+    async def _swept(self, call: _Call, row: bytes) -> list[bytes]:
+        """A row whose numbers are checked, and for each kernel what becomes of it along the row."""
+        call.seconds += await self._pool.run(workers.check_numbers, tasks.NumbersTask(call.public_key, row))
+        made: dict[PlaneKernel, bytes] = {stacks.IDENTITY: row}
+        for one in call.kernels:
+            if one.across not in made:
+                made[one.across] = await self._windows(
+                    call, one.header, one.across, [self._cut(call, one.across, row)]
+                )
+        return [made[one.across] for one in call.kernels]
+
+    async def _result(self, call: _Call, kernel: int, first: int, window: list[bytes]) -> StackRow:
+        one = call.kernels[kernel]
+        top = call.plan.stack.halo - one.rest.anchor_row
+        rows = window[top : top + one.rest.height]
+        if one.across == stacks.IDENTITY:
+            rows = [self._cut(call, one.rest, row) for row in rows]
+        numbers = await self._windows(call, one.header, one.rest, rows)
+        return StackRow(kernel, first, one.header.pack() + numbers)
+
+    @staticmethod
+    def _cut(call: _Call, kernel: PlaneKernel, row: bytes) -> bytes:
+        """What a kernel looks at, of a whole row."""
+        stack, size = call.plan.stack, call.plan.header.number_bytes
+        start = stack.halo - kernel.anchor_column
+        return row[start * size : (start + stack.inner_width + kernel.width - 1) * size]
+
+    async def _windows(
+        self, call: _Call, header: AdditiveHeader, kernel: PlaneKernel, rows: list[bytes]
+    ) -> bytes:
+        """Numbers of the weighted sums of a row, computed a moment's work at a time."""
+        parts = []
+        for columns in _slices(call.plan, kernel):
+            call.deadline.check()
+            task = tasks.WindowTask(call.public_key, header, tuple(row[columns] for row in rows), kernel)
+            numbers, seconds = await self._pool.run(workers.windows, task)
+            call.seconds += seconds
+            parts.append(numbers)
+        return b"".join(parts)
+
+
+def _announced(planes: StackedPlanes) -> StackPlan:
+    check_public_key(planes.public_key)
+    key = AdditivePublicKey.from_bytes(planes.public_key)
+    if key.scheme is not AdditiveScheme.PAILLIER:
+        raise InvalidArgument(f"planes under {SCHEMES[key.scheme].name}, want paillier")
+    stack = Stack(planes.height, planes.width, planes.halo)
+    header = parse_header(planes.header)
+    check_expected(header, key)
+    if header.growth != 1 or header != stacks.of_positions(header, stack.width):
+        raise InvalidCiphertext(f"rows of another form than fresh ones of {stack.width} positions")
+    plan = StackPlan(key, stack, header)
+    if plan.row_bytes > stacks.MAX_ROW_BYTES:
+        raise ResourceExhausted(f"rows of {plan.row_bytes} bytes, want at most {stacks.MAX_ROW_BYTES}")
+    return plan
+
+
+def _applied(kernel: PlaneKernel, plan: StackPlan) -> _Applied:
+    growth = stacks.growth(kernel, plan.header.layout.value_bits)
+    header = stacks.of_positions(plan.header, plan.stack.inner_width, growth)
+    return _Applied(*plan.stack.passes(kernel), header)
+
+
+def _check_row(sent: Tiles, plan: StackPlan) -> None:
+    """Refuses a row of anything else; its numbers are checked by a worker."""
+    check_no_secret(sent.block, "a row of ciphertexts")
+    check_digest_size(sent.sha256, "a row has")
+    if parse_header(sent.block) != plan.header:
+        raise InvalidCiphertext("a row of another key or form than was announced")
+    check_size(plan.header, plan.key, len(sent.block))
+    check_digest(digest(sent.block), sent.sha256, "a row")
+
+
+def _slices(plan: StackPlan, kernel: PlaneKernel) -> Iterator[slice]:
+    """Bytes of what a kernel looks at for as many results as take a moment, and so on along a row."""
+    words = -(-plan.key.group.modulus.bit_length() // 64)
+    step = max(1, SLICE_WORD_PRODUCTS // (max(1, weighted_products(kernel.weights)) * words**2))
+    size, results = plan.header.number_bytes, plan.stack.inner_width
+    for start in range(0, results, step):
+        stop = min(start + step, results) + kernel.width - 1
+        yield slice(start * size, stop * size)

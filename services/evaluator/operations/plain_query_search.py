@@ -1,0 +1,282 @@
+"""Searches with the query in the clear, of collections of additive schemes: the gallery stays encrypted.
+
+A search reads the collection's batches from storage, adds up those of a segment, and multiplies the
+columns by the weights of each query.  Batches of a segment fill different slots: their sum is as long as
+one of them.  Nothing is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from blindsight.additive.query import PlainQueries, Weights, read_queries
+from blindsight.ciphertext.header import ADDITIVE_HEADER, additive_header, check_additive_batch
+from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.packing.columns import Region
+from blindsight.runtime.processpool import WorkerPool, in_order
+from blindsight.runtime.transfer import digest
+from services.evaluator import entry_points as workers
+from services.evaluator import tasks
+from services.evaluator.batch_log import BatchHeader, Event, LogHeader, Storage
+from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Summary
+from services.evaluator.geometry import AdditiveRecord
+from services.evaluator.segments import SegmentKey
+
+# Galleries that searches hold at the same time, over all callers.
+MAX_GALLERY_BYTES = 512 << 20
+# Numbers that one task adds up, about 0.1 s.
+FOLD_NUMBERS = 8192
+# Columns times queries of one task, about 0.4 s; a single query of a long field may take more.
+WEIGH_NUMBERS = 4096
+
+
+@dataclass(slots=True)
+class _Gallery:
+    """A collection's batches as of one moment of its log, by segment, in the wire form."""
+
+    log: LogHeader
+    segments: dict[SegmentKey, list[bytes]] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    def add(self, key: SegmentKey, block: bytes) -> None:
+        """Takes the next batch."""
+        self.segments.setdefault(key, []).append(block)
+        self.size_bytes += len(block)
+
+    def count(self, region: Region) -> int:
+        """Segments of a region."""
+        return sum(key.region is region for key in self.segments)
+
+
+class VisibleSearches:
+    """Answers searches whose queries the evaluator sees.
+
+    Args:
+        storage: where batches come from.
+        pool: processes that compute.
+    """
+
+    def __init__(self, storage: Storage, pool: WorkerPool) -> None:
+        self._storage = storage
+        self._pool = pool
+        self._held_bytes = 0
+
+    async def run(
+        self,
+        record: AdditiveRecord,
+        block: bytes,
+        count: int,
+        minimum_sequence: int,
+        only: Collection[SegmentKey] = (),
+    ) -> AsyncIterator[Plan | ScoreBlock | Summary]:
+        """One search: a plan, a block of scores for each segment, a summary.
+
+        Args:
+            block: queries in the clear, `count` of them.
+            minimum_sequence: the answer covers at least this much of the log.
+            only: the segments that are wanted; none: all.
+
+        Raises:
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
+            ResourceExhausted: for a gallery that is too large.
+            NotFound, Unavailable, DataLoss: as storage and the workers answer.
+        """
+        queries = read_queries(block, count, record.layout.main, record.parameters, record.key_id)
+        meter, started = Meter(), time.perf_counter()
+        with self._room() as room:
+            gallery = await self._read(record, only, room)
+            if gallery.log.sequence < minimum_sequence:
+                raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {gallery.log.sequence}")
+            seconds = time.perf_counter() - started
+            yield Plan(gallery.log.sequence, gallery.log.epoch, *map(gallery.count, Region))
+            work = (self._segment(record, queries, key, gallery, meter) for key in sorted(gallery.segments))
+            async with aclosing(in_order(work, self._pool.processes + 1)) as results:
+                async for scores in results:
+                    yield scores
+        yield Summary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
+
+    @contextmanager
+    def _room(self) -> Iterator[_Room]:
+        room = _Room(self)
+        try:
+            yield room
+        finally:
+            self._held_bytes -= room.size_bytes
+
+    def take(self, size_bytes: int) -> None:
+        """Counts bytes that a search is about to hold.
+
+        Raises:
+            ResourceExhausted: when all searches would hold too much.
+        """
+        if self._held_bytes + size_bytes > MAX_GALLERY_BYTES:
+            raise ResourceExhausted(
+                f"galleries of over {MAX_GALLERY_BYTES} bytes are searched at once; retry later, or take a "
+                "scheme that hides the query"
+            )
+        self._held_bytes += size_bytes
+
+    async def _read(self, record: AdditiveRecord, only: Collection[SegmentKey], room: _Room) -> _Gallery:
+        """Reads and checks the whole log; numbers are checked where they are computed with."""
+        async with self._storage.read_batches(record.collection_id, 0) as events:
+            first = await anext(events, None)
+            if not isinstance(first, LogHeader):
+                raise DataLoss("storage sent a log without a header")
+            gallery, count = _Gallery(first), 0
+            async for key, block in _batches(record, events, room):
+                count += 1
+                if not only or key in only:
+                    gallery.add(key, block)
+            if count != first.batches:
+                raise DataLoss(f"storage sent {count} batches, want {first.batches}")
+        return gallery
+
+    async def _segment(
+        self,
+        record: AdditiveRecord,
+        queries: PlainQueries,
+        key: SegmentKey,
+        gallery: _Gallery,
+        meter: Meter,
+    ) -> ScoreBlock:
+        numbers = await self._fold(record, queries.public_key, gallery.segments[key], meter)
+        by_field = await asyncio.gather(
+            *(
+                self._weigh(record, queries, numbers, columns, meter)
+                for columns in record.layout.of(key.region).field_columns
+            )
+        )
+        count = len(queries.weights)
+        results = [of_field[query] for query in range(count) for of_field in by_field]
+        block = _result_header(record, queries.weights, len(results)) + b"".join(results)
+        return ScoreBlock(key.region, (key.index,), 0, count, block)
+
+    async def _fold(
+        self, record: AdditiveRecord, public_key: bytes, batches: list[bytes], meter: Meter
+    ) -> bytes:
+        """The sum of a segment's batches, without a header."""
+        columns = record.layout.main.columns
+        step = max(1, FOLD_NUMBERS // len(batches))
+        parts = await asyncio.gather(
+            *(
+                self._pool.run(
+                    workers.fold,
+                    tasks.FoldTask(
+                        public_key,
+                        tuple(
+                            _block(record, batch[ADDITIVE_HEADER.size :], first, min(first + step, columns))
+                            for batch in batches
+                        ),
+                    ),
+                )
+                for first in range(0, columns, step)
+            )
+        )
+        meter.kernel_seconds += sum(seconds for _, seconds in parts)
+        return b"".join(numbers for numbers, _ in parts)
+
+    async def _weigh(
+        self,
+        record: AdditiveRecord,
+        queries: PlainQueries,
+        numbers: bytes,
+        columns: tuple[int, int],
+        meter: Meter,
+    ) -> list[bytes]:
+        """The result of every query for one field."""
+        first, last = columns
+        block = _block(record, numbers, first, last)
+        weights = [tuple(row) for row in queries.weights[:, first:last].tolist()]
+        step = max(1, WEIGH_NUMBERS // (last - first))
+        parts = await asyncio.gather(
+            *(
+                self._pool.run(
+                    workers.weigh,
+                    tasks.WeighTask(queries.public_key, block, tuple(weights[start : start + step])),
+                )
+                for start in range(0, len(weights), step)
+            )
+        )
+        meter.kernel_seconds += sum(seconds for _, seconds in parts)
+        return [number for part, _ in parts for number in part]
+
+
+@dataclass(slots=True)
+class _Room:
+    """What one search holds of the memory that all share."""
+
+    searches: VisibleSearches
+    size_bytes: int = 0
+
+    def take(self, size_bytes: int) -> None:
+        self.searches.take(size_bytes)
+        self.size_bytes += size_bytes
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch on its way from storage."""
+
+    header: BatchHeader
+    data: bytearray = field(default_factory=bytearray)
+
+    @property
+    def missing_bytes(self) -> int:
+        return self.header.size_bytes - len(self.data)
+
+    def finish(self, record: AdditiveRecord) -> bytes:
+        """The block, which is a batch of this collection.
+
+        Raises:
+            DataLoss: when it is not.
+        """
+        data = bytes(self.data)
+        if digest(data) != self.header.sha256:
+            raise DataLoss("a batch is not what storage announced")
+        columns = record.layout.of(self.header.key.region).columns
+        try:
+            check_additive_batch(data, record.parameters, record.key_id, columns)
+        except InvalidCiphertext as error:
+            raise DataLoss(f"storage holds a bad batch: {error.message}") from error
+        return data
+
+
+async def _batches(
+    record: AdditiveRecord, events: AsyncIterator[Event], room: _Room
+) -> AsyncIterator[tuple[SegmentKey, bytes]]:
+    """Whole batches of a log, each counted in `room` before it is read."""
+    batch: _Batch | None = None
+    async for event in events:
+        if isinstance(event, BatchHeader) and batch is None:
+            event.check(record)
+            room.take(event.size_bytes)
+            batch = _Batch(event)
+        elif isinstance(event, bytes) and batch is not None and len(event) <= batch.missing_bytes:
+            batch.data += event
+            if not batch.missing_bytes:
+                yield batch.header.key, await asyncio.to_thread(batch.finish, record)
+                batch = None
+        else:
+            raise DataLoss("storage sent a log out of order")
+    if batch is not None:
+        raise DataLoss("storage sent less of a batch than it announced")
+
+
+def _block(record: AdditiveRecord, numbers: bytes, first: int, last: int) -> bytes:
+    """Some columns as a block of their own."""
+    size = record.parameters.number_bytes
+    header = additive_header(record.parameters, record.key_id, last - first)
+    return header + numbers[first * size : last * size]
+
+
+def _result_header(record: AdditiveRecord, weights: Weights, count: int) -> bytes:
+    """Of so many results; their growth is that of the heaviest query's field."""
+    magnitudes = np.abs(weights.astype(np.int64))
+    sums = [magnitudes[:, first:last].sum(axis=1).max() for first, last in record.layout.main.field_columns]
+    return additive_header(record.parameters, record.key_id, count, growth=max(1, int(max(sums))))

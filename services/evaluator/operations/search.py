@@ -1,0 +1,208 @@
+"""One search: checked at the door, received, scored pass by pass."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from blindsight.additive import query
+from blindsight.ciphertext.header import (
+    HEADER,
+    SECRET_MAGICS,
+    BlockHeader,
+    Form,
+    check_expected,
+    check_size,
+    parse_header,
+)
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.packing.columns import Region
+from blindsight.runtime import metrics
+from services.evaluator import tasks
+from services.evaluator.galleries.galleries import Galleries
+from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
+from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
+from services.evaluator.operations.intake import Room, check_digest, check_digest_size, next_chunk
+from services.evaluator.operations.plain_query_search import VisibleSearches
+from services.evaluator.segments import SegmentKey
+from services.evaluator.shared_memory import SharedMemory
+
+COLLECTION_ID_BYTES = 16
+MAX_QUERY_BYTES = 256 << 20
+# Queries that arrive or wait at the same time, over all callers.
+MAX_RECEIVED_BYTES = 512 << 20
+# Expanded queries of one pass over the gallery.
+PASS_BYTES = 256 << 20
+PASS_QUERIES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHeader:
+    """What a caller announces.
+
+    Attributes:
+        collection_id: which gallery.
+        minimum_sequence: the answer covers at least this much of its log.
+        queries: how many.
+        size_bytes, sha256: of the block of ciphertexts that follows.
+        only: the segments that are wanted; none: all.
+        regions: whose columns the block holds; segments of another are left out as well.
+    """
+
+    collection_id: bytes
+    minimum_sequence: int
+    queries: int
+    size_bytes: int
+    sha256: bytes
+    only: frozenset[SegmentKey] = frozenset()
+    regions: frozenset[Region] = frozenset(Region)
+
+    def check(self) -> None:
+        """Refuses what cannot be a search, before anything is allocated.
+
+        Raises:
+            InvalidArgument, ResourceExhausted: with what was got and what was wanted.
+        """
+        if len(self.collection_id) != COLLECTION_ID_BYTES:
+            raise InvalidArgument(f"collection id of {len(self.collection_id)} bytes, want 16")
+        check_digest_size(self.sha256, "queries have")
+        if self.queries < 1:
+            raise InvalidArgument("no queries, want at least 1")
+        if self.size_bytes > MAX_QUERY_BYTES:
+            raise ResourceExhausted(f"queries of {self.size_bytes} bytes, want at most {MAX_QUERY_BYTES}")
+        if self.size_bytes < HEADER.size:
+            raise InvalidCiphertext(f"queries of {self.size_bytes} bytes, want at least {HEADER.size}")
+
+
+Answer = Plan | ScoreBlock | Summary
+
+
+def queries_at_once(record: CollectionRecord) -> int:
+    """Queries that share one pass over the gallery."""
+    return min(PASS_QUERIES, max(1, PASS_BYTES // tasks.expanded_bytes(record, 1)))
+
+
+def check_block(header: BlockHeader, announced: SearchHeader, record: CollectionRecord) -> None:
+    """Refuses a block that is not the announced queries for this collection.
+
+    Raises:
+        InvalidCiphertext: with what was got and what was wanted.
+    """
+    check_expected(header, record.parameters, record.key_id)
+    check_size(header, announced.size_bytes)
+    wanted = announced.queries * record.layout.query_ciphertexts
+    if header.count != wanted:
+        raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {wanted}")
+    if header.form is Form.FULL and header.polynomials != 2:
+        raise InvalidCiphertext(f"queries of {header.polynomials} polynomials, want 2")
+
+
+def check_head(head: bytes, record: AnyRecord) -> None:
+    """Refuses queries that are encrypted where they must be in the clear, and the other way round.
+
+    Raises:
+        SecretMaterialRefused: when they look like a key.
+        InvalidCiphertext: with what was got and what was wanted.
+    """
+    if head.startswith(SECRET_MAGICS):
+        raise SecretMaterialRefused("got a serialised key or SEAL object, want queries")
+    in_the_clear, wanted = head.startswith(query.MAGIC), isinstance(record, AdditiveRecord)
+    if in_the_clear and not wanted:
+        raise InvalidCiphertext(f"queries in the clear, want ciphertexts of {record.parameters.name}")
+    if wanted and not in_the_clear:
+        raise InvalidCiphertext(
+            f"{record.parameters.name} cannot search with an encrypted query, want queries in the clear"
+        )
+
+
+class Searches:
+    """Answers searches.
+
+    Args:
+        galleries: what to score.
+        scorer: scores it.
+        visible: answers searches with the query in the clear.
+        stall_seconds: a caller who sends nothing for so long is refused.
+    """
+
+    def __init__(
+        self, galleries: Galleries, scorer: Scorer, visible: VisibleSearches, stall_seconds: float
+    ) -> None:
+        self._galleries = galleries
+        self._scorer = scorer
+        self._visible = visible
+        self._stall_seconds = stall_seconds
+        self._room = Room(MAX_RECEIVED_BYTES, "searches")
+
+    async def run(self, header: SearchHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[Answer]:
+        """One search: a plan, score blocks, a summary.
+
+        Raises:
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
+            ResourceExhausted: for too much of it.
+            NotFound, Unavailable: see `Galleries.refresh` and `Scorer.score`.
+        """
+        header.check()
+        started = time.perf_counter()
+        record = await self._galleries.record(header.collection_id)
+        with self._room.take(header.size_bytes), SharedMemory() as block:
+            await self._receive(header, chunks, record, block)
+            async for answer in self._answers(header, record, block):
+                yield answer
+        labels = record.parameters.scheme.name.lower(), record.parameters.name
+        metrics.SCORE_SECONDS.labels(*labels).observe(time.perf_counter() - started)
+
+    def _answers(self, header: SearchHeader, record: AnyRecord, block: SharedMemory) -> AsyncIterator[Answer]:
+        if isinstance(record, CollectionRecord):
+            return self._score(header, record.within(header.regions), block)
+        data = block.read(0, block.size_bytes)
+        return self._visible.run(record, data, header.queries, header.minimum_sequence, header.only)
+
+    async def _receive(
+        self,
+        header: SearchHeader,
+        chunks: AsyncIterator[bytes],
+        record: AnyRecord,
+        block: SharedMemory,
+    ) -> None:
+        digest = hashlib.sha256()
+        while (chunk := await next_chunk(chunks, self._stall_seconds)) is not None:
+            if not chunk or block.size_bytes + len(chunk) > header.size_bytes:
+                raise InvalidArgument(f"an empty chunk, or more than the announced {header.size_bytes} bytes")
+            block.append(chunk)
+            await asyncio.to_thread(digest.update, chunk)
+        # Before the digest: a secret key is called by its name whatever surrounds it.
+        head = block.read(0, HEADER.size)
+        check_head(head, record)
+        parsed = parse_header(head) if isinstance(record, CollectionRecord) else None
+        if block.size_bytes != header.size_bytes:
+            raise InvalidArgument(f"queries: {block.size_bytes} bytes came, want {header.size_bytes}")
+        check_digest(digest.digest(), header.sha256, "queries")
+        if parsed is not None and isinstance(record, CollectionRecord):
+            check_block(parsed, header, record.within(header.regions))
+
+    async def _score(
+        self, header: SearchHeader, record: CollectionRecord, block: SharedMemory
+    ) -> AsyncIterator[Answer]:
+        meter = Meter()
+        at_once = queries_at_once(record)
+        with SharedMemory(tasks.expanded_bytes(record, min(at_once, header.queries))) as expanded:
+            first_count = min(at_once, header.queries)
+            # The first queries are checked before storage is asked for anything.
+            await self._scorer.expand(record, block.ref, 0, first_count, expanded.ref, meter)
+            started = time.perf_counter()
+            async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
+                refresh_seconds = time.perf_counter() - started
+                snapshot = whole.wanted(header.regions, header.only)
+                segments = [len(snapshot.region(region)) for region in Region]
+                yield Plan(snapshot.sequence, snapshot.epoch, *segments)
+                for first in range(0, header.queries, at_once):
+                    count = min(at_once, header.queries - first)
+                    if first > 0:
+                        await self._scorer.expand(record, block.ref, first, count, expanded.ref, meter)
+                    async for scores in self._scorer.score(snapshot, expanded.ref, first, count, meter):
+                        yield scores
+        yield Summary(refresh_seconds, meter.expand_seconds, meter.kernel_seconds, meter.scanned_bytes)

@@ -1,0 +1,221 @@
+"""Where tiles of encrypted planes come from: the caller sends them, or storage has them.
+
+Either way they pass as blocks of `BLOCK_CIPHERTEXTS`, the last one with what is left, so that memory is
+bounded and planes of any source can be put side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from blindsight.ciphertext.header import KEY_ID_BYTES, Form, check_expected, check_size, parse_header
+from blindsight.ciphertext.residues import cut, read_block
+from blindsight.errors import (
+    DataLoss,
+    InvalidArgument,
+    InvalidCiphertext,
+    ResourceExhausted,
+)
+from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, CHANNELS, MAX_COEFFICIENTS, Tiling
+from blindsight.parameters import ParameterSet, by_name, of_ring
+from blindsight.runtime.transfer import digest
+from services.evaluator.batch_log import Storage, StoredPiece
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.operations.intake import check_digest, check_digest_size, check_no_secret, next_chunk
+
+# Ids and handles.
+ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SentPlanes:
+    """Tiles that the caller announces; see the contract."""
+
+    parameter_set: str
+    key_id: bytes
+    ciphertexts: int
+    halo: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlanes:
+    """Tiles that storage has."""
+
+    collection_id: bytes
+    handle: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StackedPlanes:
+    """Rows of a stack under Paillier that the caller announces; see the contract."""
+
+    public_key: bytes
+    header: bytes
+    height: int
+    width: int
+    halo: int
+
+
+PlaneSource = SentPlanes | StoredPlanes
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """A block as the caller sent it."""
+
+    block: bytes
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlanePlan:
+    """What is known of planes before any tile has come.
+
+    Attributes:
+        parameters, key_id: of the ciphertexts.
+        ciphertexts: in all.
+        halo: pixels of its neighbours around every tile.
+        width, height, channels: of a stored photo, else 0.
+    """
+
+    parameters: ParameterSet
+    key_id: bytes
+    ciphertexts: int
+    halo: int
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+
+    @property
+    def size(self) -> str:
+        """Of a stored photo, for people."""
+        return f"{self.width} x {self.height} x {self.channels}"
+
+    @property
+    def counts(self) -> list[int]:
+        """Ciphertexts of every block."""
+        full, rest = divmod(self.ciphertexts, BLOCK_CIPHERTEXTS)
+        return [BLOCK_CIPHERTEXTS] * full + ([rest] if rest else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Planes and their tiles to come, block by block in the wire form; residues are checked later."""
+
+    plan: PlanePlan
+    blocks: AsyncIterator[bytes]
+
+
+class Sources:
+    """Opens planes.
+
+    Args:
+        storage: has the stored ones.
+        stall_seconds: a caller who sends nothing for so long is refused.
+    """
+
+    def __init__(self, storage: Storage, stall_seconds: float) -> None:
+        self._storage = storage
+        self._stall_seconds = stall_seconds
+
+    @asynccontextmanager
+    async def open(self, source: PlaneSource, tiles: AsyncIterator[Tiles]) -> AsyncIterator[Opened]:
+        """Planes of either source.
+
+        Args:
+            tiles: of planes that are sent; of stored planes it is left alone.
+
+        Raises:
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what the caller sent.
+            ResourceExhausted: for too much of it.
+            NotFound, Unavailable, DataLoss: see `Storage.read_planes`.
+        """
+        if isinstance(source, SentPlanes):
+            plan = _announced(source)
+            yield Opened(plan, self._sent(plan, tiles))
+        else:
+            async with self._stored(source) as opened:
+                yield opened
+
+    async def _sent(self, plan: PlanePlan, tiles: AsyncIterator[Tiles]) -> AsyncIterator[bytes]:
+        for count in plan.counts:
+            sent = await next_chunk(tiles, self._stall_seconds)
+            if sent is None:
+                raise InvalidArgument(f"the stream ended before all of {plan.ciphertexts} tiles had come")
+            await asyncio.to_thread(_check_sent, sent, plan, count)
+            yield sent.block
+
+    @asynccontextmanager
+    async def _stored(self, source: StoredPlanes) -> AsyncIterator[Opened]:
+        for name, value in (("collection id", source.collection_id), ("handle", source.handle)):
+            if len(value) != ID_BYTES:
+                raise InvalidArgument(f"{name} of {len(value)} bytes, want {ID_BYTES}")
+        record = await self._storage.get_collection(source.collection_id)
+        if not isinstance(record, CollectionRecord):
+            raise InvalidArgument(
+                f"planes under {record.parameters.name}, want a set of ckks or bfv for that"
+            )
+        async with self._storage.read_planes(record, source.handle) as events:
+            tiling = await anext(events, None)
+            if not isinstance(tiling, Tiling):
+                raise DataLoss("storage sent planes without their layout")
+            yield Opened(_stored_plan(record, tiling), _cut(record, tiling, events))
+
+
+def _announced(source: SentPlanes) -> PlanePlan:
+    parameters = of_ring(by_name(source.parameter_set), "planes")
+    if len(source.key_id) != KEY_ID_BYTES:
+        raise InvalidArgument(f"key id of {len(source.key_id)} bytes, want {KEY_ID_BYTES}")
+    most = max(CHANNELS) * MAX_COEFFICIENTS // parameters.ring_degree
+    if not 1 <= source.ciphertexts <= most:
+        raise ResourceExhausted(f"planes of {source.ciphertexts} tiles, want 1 to {most}")
+    # One pixel with such a halo: refused when it leaves nothing of a tile.
+    Tiling(1, 1, 1, parameters.ring_degree, source.halo)
+    return PlanePlan(parameters, source.key_id, source.ciphertexts, source.halo)
+
+
+def _check_sent(sent: Tiles, plan: PlanePlan, count: int) -> None:
+    """Refuses a block of anything else; its residues are checked by the worker."""
+    check_no_secret(sent.block, "a block of ciphertexts")
+    check_digest_size(sent.sha256, "tiles have")
+    header = parse_header(sent.block)
+    check_expected(header, plan.parameters, plan.key_id)
+    if header.count != count:
+        raise InvalidCiphertext(f"block of {header.count} tiles, want {count}")
+    if header.form is Form.FULL and header.polynomials != 2:
+        raise InvalidCiphertext(f"tiles of {header.polynomials} polynomials, want 2")
+    check_size(header, len(sent.block))
+    check_digest(digest(sent.block), sent.sha256, "tiles")
+
+
+def _stored_plan(record: CollectionRecord, tiling: Tiling) -> PlanePlan:
+    return PlanePlan(
+        record.parameters,
+        record.key_id,
+        tiling.ciphertexts,
+        tiling.halo,
+        tiling.width,
+        tiling.height,
+        tiling.channels,
+    )
+
+
+async def _cut(
+    record: CollectionRecord, tiling: Tiling, events: AsyncIterator[object]
+) -> AsyncIterator[bytes]:
+    """Storage's pieces, which are whole multiples of a block but for the last."""
+    for count in tiling.pieces:
+        piece = await anext(events, None)
+        if not isinstance(piece, StoredPiece):
+            raise DataLoss("storage sent fewer pieces of planes than their layout has")
+        try:
+            block = await asyncio.to_thread(read_block, piece.block, record.parameters, record.key_id)
+        except InvalidCiphertext as error:
+            raise DataLoss(f"planes from storage: {error.message}") from error
+        if block.header.count != count:
+            raise DataLoss(f"storage sent a piece of {block.header.count} tiles, want {count}")
+        for start in range(0, count, BLOCK_CIPHERTEXTS):
+            yield cut(block, start, start + BLOCK_CIPHERTEXTS).to_bytes()

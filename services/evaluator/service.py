@@ -1,0 +1,179 @@
+"""The evaluator as a whole: its cache, its worker processes, its connection to storage."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import blindsight
+from blindsight.errors import Unavailable
+from blindsight.runtime import host as processes
+from blindsight.runtime import logs, metrics
+from blindsight.runtime.processpool import WorkerPool
+from services.evaluator import entry_points as workers
+from services.evaluator.batch_log import Storage
+from services.evaluator.galleries.cache import GalleryCache
+from services.evaluator.galleries.galleries import Galleries
+from services.evaluator.galleries.preload import Loading
+from services.evaluator.galleries.refresh import Progress
+from services.evaluator.galleries.scorer import Scorer
+from services.evaluator.geometry import CollectionRecord
+from services.evaluator.operations import compare
+from services.evaluator.operations.combine import Combinations
+from services.evaluator.operations.cross_products import Comparisons
+from services.evaluator.operations.imaging import PlaneOperations
+from services.evaluator.operations.intake import Limits
+from services.evaluator.operations.plain_query_search import VisibleSearches
+from services.evaluator.operations.search import Searches
+from services.evaluator.settings import EvaluatorSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts and sizes; `memory_bytes` counts pages that processes share once."""
+
+    version: str
+    collections: int
+    segments: int
+    disk_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """What the rpcs delegate to.
+
+    Attributes:
+        galleries: what can be scored.
+        searches: scores it.
+        comparisons: products of rows and queries that are in no gallery.
+        combinations: weighted sums of arrays that are in no gallery.
+        planes: linear filters and differences of encrypted pixel planes.
+    """
+
+    galleries: Galleries
+    searches: Searches
+    comparisons: Comparisons
+    combinations: Combinations
+    planes: PlaneOperations
+    _cache: GalleryCache
+    _scorer: Scorer
+    _loading: Loading
+
+    async def load(self) -> None:
+        """Makes ready what an earlier process left, and what storage has; see `Loading.run`."""
+        await self._loading.run()
+
+    async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tuple[bytes, float]:
+        """Multiplies one encrypted row by one encrypted query; nothing is kept.
+
+        Args:
+            fields: ciphertexts of each field of the row; none: all are one.
+
+        Returns:
+            a block of one product per field, and the seconds that the kernel took.
+
+        Raises:
+            InvalidCiphertext, SecretMaterialRefused, Unavailable: see `compare.pair` and `Scorer.compare`.
+        """
+        task = compare.pair(gallery, query, fields)
+        labels = task.parameters.scheme.name.lower(), task.parameters.name
+        with metrics.COMPARE_SECONDS.labels(*labels).time():
+            return await self._scorer.compare(task)
+
+    async def prepare(self, collection_id: bytes) -> AsyncIterator[Progress]:
+        """Brings a gallery up to date and opens it; there is nothing to do where nothing is cached.
+
+        Raises:
+            NotFound, Unavailable, DataLoss: see `Galleries.refresh`.
+        """
+        if not isinstance(await self.galleries.record(collection_id), CollectionRecord):
+            return
+        seen: asyncio.Queue[Progress | None] = asyncio.Queue()
+
+        async def work() -> None:
+            try:
+                snapshot = await self.galleries.refresh(collection_id, on_progress=seen.put_nowait)
+                async with self.galleries.acquire(collection_id, snapshot.sequence):
+                    pass
+            finally:
+                seen.put_nowait(None)
+
+        working = asyncio.create_task(work())
+        try:
+            while (progress := await seen.get()) is not None:
+                yield progress
+        finally:
+            await working
+
+    async def status(self) -> Status:
+        """Counts and sizes."""
+        snapshots = list(self._cache.snapshots)
+        return Status(
+            version=blindsight.__version__,
+            collections=len(snapshots),
+            segments=sum(len(snapshot.segments) for snapshot in snapshots),
+            disk_bytes=self._cache.size_bytes,
+            memory_bytes=await asyncio.to_thread(processes.memory_bytes),
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps a second evaluator out of a folder.
+
+    Raises:
+        Unavailable: when there is one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Unavailable("the data folder is in use by another evaluator") from error
+        yield
+
+
+def _pool(processes: int, initializer: Callable[..., None], *arguments: object) -> WorkerPool:
+    def restarted() -> None:
+        logs.get().warning("workers_restarted")
+        metrics.EVALUATOR_RESTARTS.inc()
+
+    return WorkerPool(processes, initializer, arguments, on_restart=restarted)
+
+
+@asynccontextmanager
+async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterator[Evaluator]:
+    """An evaluator with its workers started, which knows what its cache has.
+
+    Raises:
+        Unavailable: when another evaluator uses the folder, or workers do not start.
+    """
+    with _locked(settings.data):
+        scoring = _pool(1, workers.start_scorer, settings.threads)
+        builders = _pool(settings.workers, workers.start_builder)
+        scorer = Scorer(scoring)
+        cache = GalleryCache(settings.data / "cache", settings.cache_bytes, scorer.forget)
+        galleries = Galleries(cache, storage, builders, scorer)
+        try:
+            # One after the other: the scorer compiles, the builders load what it compiled.
+            await scoring.warm(workers.ready)
+            await builders.warm(workers.ready)
+            cache.load()
+            visible = VisibleSearches(storage, builders)
+            searches = Searches(galleries, scorer, visible, settings.stall_seconds)
+            limits = Limits(settings.stall_seconds, settings.combine_seconds)
+            comparisons, combinations = Comparisons(scorer, limits), Combinations(builders, limits)
+            planes = PlaneOperations(
+                storage, builders, Limits(settings.stall_seconds, settings.transform_seconds)
+            )
+            loading = Loading(cache, galleries, storage)
+            yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, scorer, loading)
+        finally:
+            await galleries.close()
+            await asyncio.to_thread(scoring.close)
+            await asyncio.to_thread(builders.close)

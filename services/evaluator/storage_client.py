@@ -1,0 +1,191 @@
+"""The client of storage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from blindsight import parameters
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.tiling import Tiling
+from blindsight.parameters import ParameterSet
+from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
+from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.channels import KEEPALIVE_SECONDS
+from blindsight.runtime.peer import Peer, metadata
+from blindsight.runtime.transfer import Receiver
+from services.evaluator.batch_log import BatchHeader, Event, LogHeader, PlaneEvent, StoredPiece
+from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
+from services.evaluator.segments import SegmentKey
+
+_NAME = "storage"
+_ANSWER_SECONDS = 10.0
+_PAGE = 1000
+# Between two messages of a stream: storage may have to read a large block from a slow disk.
+_SILENCE_SECONDS = 60.0
+
+
+class StorageClient:
+    """Asks storage over gRPC; see `log.Storage`.
+
+    Args:
+        address: HOST:PORT.
+        keepalive_seconds, patience_seconds: see `Peer`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._peer = Peer(_NAME, address, keepalive_seconds, patience_seconds)
+        self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self._peer.close()
+
+    async def list_collections(self) -> list[AnyRecord]:
+        """The records of all collections, oldest first; those that make no sense are left out."""
+        found: list[AnyRecord] = []
+        token = ""
+        while True:
+            request = storage_pb2.ListCollectionsRequest(page_size=_PAGE, page_token=token)
+            answer = await self._call(self._stub.ListCollections, request)
+            for one in answer.collections:
+                with suppress(DataLoss):
+                    found.append(_record(one.collection_id, one))
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    async def _call(self, rpc: Any, request: Any) -> Any:
+        return await self._peer.call(lambda: rpc(request, timeout=_ANSWER_SECONDS, metadata=metadata()))
+
+    async def get_collection(self, collection_id: bytes) -> AnyRecord:
+        """A collection's record."""
+        request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
+        answer = await self._call(self._stub.GetCollection, request)
+        return _record(collection_id, answer.collection)
+
+    @asynccontextmanager
+    async def read_batches(
+        self, collection_id: bytes, after_sequence: int
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        """The log after a sequence; the call ends with the `async with` block."""
+        request = storage_pb2.ReadBatchesRequest(collection_id=collection_id, after_sequence=after_sequence)
+        # The first message is waited for here: until then the call may be made again.
+        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
+        try:
+            yield (_event(message) async for message in _messages(self._peer, call, first))
+        finally:
+            call.cancel()
+
+    @asynccontextmanager
+    async def read_planes(
+        self, record: CollectionRecord, handle: bytes
+    ) -> AsyncIterator[AsyncIterator[PlaneEvent]]:
+        """A photo's encrypted planes; the call ends with the `async with` block."""
+        request = storage_pb2.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
+        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadPlanes, request))
+        try:
+            yield _plane_events(_messages(self._peer, call, first), record.parameters)
+        finally:
+            call.cancel()
+
+    async def _opened(self, rpc: Any, request: Any) -> tuple[Any, Any]:
+        call = rpc(request, metadata=metadata())
+        return call, await _next(call)
+
+
+async def _next(call: Any) -> Any:
+    try:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            return await call.read()
+    except TimeoutError as error:
+        call.cancel()
+        raise Unavailable(f"{_NAME} has been silent for {_SILENCE_SECONDS:.0f} s") from error
+
+
+async def _messages(peer: Peer, call: Any, message: Any) -> AsyncIterator[Any]:
+    with peer.errors():
+        while message is not grpc.aio.EOF:
+            yield message
+            message = await _next(call)
+
+
+async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
+    """Pieces of the sizes that the tiling announces and no others, so that memory is bounded by it."""
+    sizes: Iterator[int] = iter(())
+    receiver: Receiver | None = None
+    try:
+        async for message in messages:
+            part = message.WhichOneof("part")
+            if part == "header":
+                tiling = _tiling(message.header.planes, parameters)
+                sizes = (tiling.piece_bytes(parameters, count) for count in tiling.pieces)
+                yield tiling
+            elif part == "piece":
+                piece = message.piece
+                limit = next(sizes, 0)
+                receiver = Receiver(
+                    piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
+                )
+            elif part == "chunk" and receiver is not None:
+                receiver.add(message.chunk)
+                if receiver.complete:
+                    yield StoredPiece(receiver.finish())
+            else:
+                raise DataLoss("storage sent something else than planes")
+    except (InvalidArgument, ResourceExhausted) as error:
+        raise DataLoss(f"planes from storage: {error.message}") from error
+
+
+def _tiling(planes: storage_pb2.Planes, parameters: ParameterSet) -> Tiling:
+    return Tiling(planes.width, planes.height, planes.channels, parameters.ring_degree, planes.halo)
+
+
+def _event(message: storage_pb2.ReadBatchesResponse) -> Event:
+    part = message.WhichOneof("part")
+    if part == "chunk":
+        return message.chunk
+    if part == "batch":
+        batch = message.batch
+        return BatchHeader(
+            batch.sequence,
+            _key(batch.segment),
+            batch.first_slot,
+            batch.count,
+            batch.block_size_bytes,
+            batch.block_sha256,
+        )
+    if part == "log":
+        retired = tuple(_key(segment) for segment in message.log.retired)
+        return LogHeader(message.log.sequence, message.log.epoch, message.log.batches, retired)
+    raise DataLoss("storage sent an empty message")
+
+
+def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
+    try:
+        return SegmentKey(Region(int(segment.region)), segment.index)
+    except ValueError as error:
+        raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from error
+
+
+def _record(collection_id: bytes, collection: storage_pb2.Collection) -> AnyRecord:
+    try:
+        chosen = parameters.by_name(collection.parameter_set)
+        fields = tuple(collection.fields) or (collection.dimension,)
+        layout = collection_layout(fields, chosen.ring_degree, collection.stride, chosen.most_stride)
+    except BlindsightError as error:
+        raise DataLoss(f"storage holds a bad record: {error}") from error
+    if isinstance(chosen, parameters.AdditiveSet):
+        return AdditiveRecord(collection_id, chosen, collection.key_id, layout)
+    return CollectionRecord(collection_id, chosen, collection.key_id, layout)

@@ -1,0 +1,105 @@
+"""Starts the keyholder: `python -P -m services.keyholder`, settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import grpc.aio
+
+from blindsight.errors import BlindsightError, Unavailable
+from blindsight.runtime import host as processes
+from blindsight.runtime import logs, metrics
+from blindsight.runtime import processpool as workers
+from blindsight.runtime.server import Service, check_bind
+from blindsight.runtime.shutdown import Shutdown
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.queue import open_queue
+from services.keyholder.imaging import servicer as processing
+from services.keyholder.jobs import servicer as imports
+from services.keyholder.jobs.store import JobStore
+from services.keyholder.service import Keyholder
+from services.keyholder.servicer import SERVICE_NAME, register
+from services.keyholder.settings import KeyholderSettings
+
+
+def main() -> int:
+    """Serves until told to stop; a failure to start is one line."""
+    workers.end_on_sigterm()
+    processes.keep_messages()
+    try:
+        settings = KeyholderSettings.from_environment()
+        if settings.die_with_parent:
+            workers.die_with_parent()
+        logs.configure("keyholder", level=settings.log_level)
+        check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
+        metrics.serve(metrics.KEYHOLDER, settings)
+        asyncio.run(_serve(settings, _open_keys(settings)))
+    except (BlindsightError, OSError) as error:
+        print(f"keyholder: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _open_keys(settings: KeyholderSettings) -> KeySet:
+    _lock(settings.data)
+    secret = passphrase.from_file(settings.passphrase_file)
+    if settings.create_keys and not settings.key_file.exists():
+        keyfile.write(settings.key_file, keys.create(), secret)
+    return keyfile.read(settings.key_file, secret)
+
+
+def _lock(folder: Path) -> None:
+    """One keyholder per folder: two would number and place items twice."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # open until the process ends
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Unavailable(f"another keyholder is using {folder}") from None
+
+
+async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:
+    storage = StorageClient(settings.storage_address, *settings.connection)
+    evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
+    keyholder = Keyholder(
+        opened,
+        storage,
+        evaluator,
+        settings.workers,
+        settings.data,
+        settings.combine_seconds,
+        settings.imaging_bytes,
+    )
+    try:
+        if settings.queue_url:
+            store = JobStore(settings.jobs_file)
+            opened_queue = partial(open_queue, settings.queue_url, settings.queue)
+            await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
+        await keyholder.start()
+        service = Service(
+            [SERVICE_NAME, imports.SERVICE_NAME, processing.SERVICE_NAME],
+            lambda server: _register(keyholder, server),
+            settings.keepalive_seconds,
+            on_drain=keyholder.drain,
+        )
+        shutdown = Shutdown(settings.drain_seconds)
+        await service.run(settings.address, shutdown, insecure=settings.insecure)
+    finally:
+        await keyholder.close()
+
+
+def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
+    register(keyholder, server)
+    imports.register(keyholder.keys, lambda: keyholder.imports, server)
+    processing.register(keyholder.processing, server)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

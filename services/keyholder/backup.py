@@ -1,0 +1,32 @@
+"""What the keyholder keeps: `python -P -m services.keyholder.backup save|verify|restore DIR`."""
+
+from __future__ import annotations
+
+import sys
+
+from blindsight.backup.command import main
+from blindsight.backup.parts import Database, File, Service
+from blindsight.trusted.ingest.records import ItemState
+from services.keyholder.jobs.store import SCHEMA_VERSION
+from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
+
+# The key file last: what has data and no keys does not start.
+SERVICE = Service(
+    "keyholder",
+    "trusted",
+    (
+        Database(
+            JOBS_FILE_NAME,
+            SCHEMA_VERSION,
+            counts={
+                "imports": "SELECT COUNT(*) FROM jobs",
+                "waiting": f"SELECT COUNT(*) FROM items WHERE state = {ItemState.QUEUED:d}",  # noqa: S608
+            },
+        ),
+        File("passphrase"),  # where `blindsight up` generated one
+        File(KEY_FILE_NAME, required=True),
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(SERVICE, sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""What encrypted image processing asks of a scheme: integer kernels applied to encrypted planes.
+
+A scheme is one class that is a `PlaneEngine`, and one row in `engines.py`.  Everything that is not linear
+(rounding, magnitudes, thresholds, decisions) is done by the caller with the numbers that come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.packing.kernels import PlaneKernel
+from blindsight.packing.planes import Integers
+from blindsight.trusted.imaging.quantising import Room
+
+# Results stay below 2^30 under every scheme.
+Values = npt.NDArray[np.int32]
+
+
+class Stage(Enum):
+    """What is being done."""
+
+    KEYGEN = 1
+    ENCRYPT = 2
+    COMPUTE = 3
+    DECRYPT = 4
+    FINISH = 5
+    WAIT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is: in ciphertexts, with keypoints in pixels of the octaves."""
+
+    stage: Stage
+    done: int
+    total: int
+
+
+class Stored(Enum):
+    """What became of the planes of stored photos."""
+
+    NONE = 0  # there were none
+    IN_PLACE = 1  # the evaluator computed with them where they are
+    DECRYPTED = 2  # of one photo at least: the keyholder fetched and decrypted them
+
+
+@dataclass(slots=True)
+class Account:
+    """What it took, and under what.
+
+    Attributes:
+        scheme: as people name it.
+        parameter_set: of the owner's key; empty for a key of this job alone.
+        key_bits: of a key of this job alone, else 0.
+        description: of the scheme, for people.
+        warning: what people must be told; "" for nothing.
+        round_trips: to the evaluator.
+        ciphertexts: that were sent, or that storage had.
+        results: ciphertexts that came back.
+        sent_bytes, received_bytes: of ciphertext.
+        encrypt_seconds, compute_seconds, decrypt_seconds: of work, added up over workers; they overlap.
+        stored: what became of the planes of stored photos.
+        remarks: what was done to a picture on the way, for people.
+        views: grey pixels in a row, of what the evaluator got and of what it gave, where they were asked for:
+            the names are a, b and result.
+    """
+
+    scheme: str
+    parameter_set: str = ""
+    key_bits: int = 0
+    description: str = ""
+    warning: str = ""
+    round_trips: int = 0
+    ciphertexts: int = 0
+    results: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    encrypt_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    decrypt_seconds: float = 0.0
+    total_seconds: float = 0.0
+    stored: Stored = Stored.NONE
+    remarks: list[str] = field(default_factory=list)
+    views: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+    def note_in_place(self) -> None:
+        """Stored planes are computed with where they are."""
+        if self.stored is Stored.NONE:
+            self.stored = Stored.IN_PLACE
+
+    def note_decrypted(self, remark: str) -> None:
+        """Stored planes are decrypted, for a reason that people are told."""
+        self.stored = Stored.DECRYPTED
+        self.remarks.append(remark)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transformed:
+    """The last thing that an engine yields.
+
+    Attributes:
+        values: int32 [kernels, planes, height, width]; of a difference [1, planes, height, width].
+    """
+
+    values: Values
+
+
+class PlaneEngine(Protocol):
+    """One scheme at work for one job.
+
+    Attributes:
+        room: what results must fit into; see `imaging.quantising`.
+        account: of all calls so far.
+    """
+
+    room: Room
+    account: Account
+
+    def transform(
+        self, padded: Integers, reach: int, kernels: Sequence[PlaneKernel]
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Encrypts planes, has the evaluator apply every kernel to every plane, and decrypts: one round trip.
+
+        Args:
+            padded: integers [planes, height + 2 reach, width + 2 reach], with what lies beyond the border.
+            reach: at least that of every kernel.
+
+        Raises:
+            InvalidArgument: when there is no room for it.
+            ResourceExhausted: when it is too much.
+            InvalidCiphertext: when the evaluator answered with something else than was asked for.
+            Unavailable: when the evaluator or a worker is gone.
+        """
+
+    def difference(
+        self, minuend: Integers, subtrahend: Integers
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Encrypts planes [planes, height, width] of both, has the evaluator subtract, and decrypts.
+
+        Raises:
+            As `transform`.
+        """

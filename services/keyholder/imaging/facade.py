@@ -1,0 +1,58 @@
+"""All whole jobs of image processing, put together."""
+
+from __future__ import annotations
+
+from blindsight.runtime import metrics
+from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.trusted.clients import EvaluatorClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.vault.vault import Vault
+from services.keyholder.imaging.admission import Admitted
+from services.keyholder.imaging.difference import Difference
+from services.keyholder.imaging.engines import Engines
+from services.keyholder.imaging.filter import Filter
+from services.keyholder.imaging.keypoints import Keypoints
+from services.keyholder.imaging.match import Match
+from services.keyholder.imaging.sources import Pictures
+from services.keyholder.operations.combine import Combine
+from services.keyholder.operations.planes import Planes
+
+# Each has its pictures' files in memory, of 64 MiB at most.
+MOST_WAITING = 16
+
+
+class Processing:
+    """What the rpcs delegate to.
+
+    Attributes:
+        filter: of one picture.
+        difference: of two.
+        keypoints: of one.
+        match: of two by their keypoints.
+
+    Args:
+        key_id: of the owner's key set.
+        vault, planes, evaluator, crypto, combinations: the keyholder's rooms.
+        memory_bytes: of all jobs at once, by estimates.
+    """
+
+    def __init__(
+        self,
+        key_id: bytes,
+        vault: Vault,
+        planes: Planes,
+        evaluator: EvaluatorClient,
+        crypto: Crypto,
+        combinations: Combine,
+        memory_bytes: int,
+    ) -> None:
+        pictures = Pictures(vault, planes, crypto)
+        engines = Engines(key_id, evaluator, crypto, combinations)
+        budget = ByteBudget(memory_bytes, "image processing", MOST_WAITING)
+        self.filter = Admitted(Filter(pictures, engines), budget)
+        self.difference = Admitted(Difference(pictures, engines), budget)
+        self.keypoints = Admitted(Keypoints(pictures, engines), budget)
+        self.match = Admitted(Match(pictures, engines), budget)
+        metrics.IMAGING_LIMIT_BYTES.read_by(lambda: budget.total_bytes)
+        metrics.IMAGING_HELD_BYTES.read_by(lambda: budget.held_bytes)
+        metrics.IMAGING_WAITING_JOBS.read_by(lambda: budget.waiting)

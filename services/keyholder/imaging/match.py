@@ -1,0 +1,145 @@
+"""Which keypoints of two pictures are the same, as a whole job."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import numpy as np
+
+from blindsight.errors import InvalidArgument
+from blindsight.parameters import PARAMETER_SETS
+from blindsight.runtime import metrics
+from blindsight.trusted.imaging import matching, opencv
+from blindsight.trusted.imaging.drawing import draw_matches
+from blindsight.trusted.imaging.images import Colours
+from blindsight.trusted.imaging.matching import Matches, Nearest
+from blindsight.trusted.imaging.sift import Features
+from services.keyholder.imaging import keypoints as detecting
+from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging.engine import Account, Progress, Stage
+from services.keyholder.imaging.engines import Engines
+from services.keyholder.imaging.keypoints import Detector, Picture
+from services.keyholder.imaging.sources import Pictures, Source
+from services.keyholder.operations.encrypted_matching import EncryptedMatching
+
+# Of each picture, where descriptors are compared under encryption: all with all of more takes a minute.
+ENCRYPTED_DESCRIPTORS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How two pictures are to be matched.
+
+    Attributes:
+        detection: how keypoints are to be found in both.
+        ratio: how much nearer the nearest descriptor must be than the second nearest.
+        encrypted: whether descriptors are compared by the evaluator, under encryption.
+
+    Raises:
+        InvalidArgument: for a ratio that cannot be.
+    """
+
+    detection: detecting.Settings
+    ratio: float = matching.RATIO
+    encrypted: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio <= 1:
+            raise InvalidArgument(f"ratio {self.ratio:g}, want more than 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matched:
+    """The result.
+
+    Attributes:
+        features: of both pictures.
+        matches: of them.
+        drawn: uint8 [height, width, 3], both pictures side by side.
+        account: what it took.
+    """
+
+    features: tuple[Features, Features]
+    matches: Matches
+    drawn: Picture
+    account: Account
+
+
+class Match:
+    """Matches pictures.
+
+    Args:
+        pictures, engines: what it works with.
+    """
+
+    def __init__(self, pictures: Pictures, engines: Engines) -> None:
+        self._pictures = pictures
+        self._engines = engines
+
+    async def memory_bytes(self, settings: Settings, sources: tuple[Source, Source]) -> int:
+        """See `Job.memory_bytes`."""
+        keypoints = await detecting.memory_bytes(self._pictures, settings.detection, sources)
+        return keypoints + (memory.of_encrypted_matching() if settings.encrypted else 0)
+
+    async def run(
+        self, settings: Settings, sources: tuple[Source, Source]
+    ) -> AsyncGenerator[Progress | Matched, None]:
+        """Tells how far it is, and at last the result.
+
+        Raises:
+            InvalidArgument: when OpenCV is not installed.
+            InvalidImage: for a picture that is none.
+            NotFound: for a photo that there is not, or that has no planes.
+            BlindsightError: see `RingEngine.scale_space` and `EncryptedMatching.nearest`.
+        """
+        started = time.perf_counter()
+        opencv.require_installed()
+        opened = [await self._pictures.open(one, Colours.AS_THEY_ARE) for one in sources]
+        engine = detecting.engine_of(self._engines, settings.detection, *opened)
+        account = engine.account
+        seen = [
+            await detecting.read(self._pictures, one, settings.detection, account, f"{name}: ")
+            for name, one in zip("AB", opened, strict=True)
+        ]
+        detector = Detector(engine, settings.detection)
+        with metrics.IMAGING_SECONDS.labels("match", account.scheme).time():
+            async for progress in detector.run(*seen):
+                yield progress
+            found = detector.features
+            if settings.encrypted:
+                found = [_strongest(name, one, account) for name, one in zip("AB", found, strict=True)]
+            first, second = found
+            yield Progress(Stage.FINISH, 0, 1)
+            nearest = await self._nearest(settings, first, second, account)
+            matches = await asyncio.to_thread(matching.match, first, second, nearest, settings.ratio)
+            shown = seen[0].shown, seen[1].shown
+            drawn = await asyncio.to_thread(draw_matches, *shown, (first, second), matches)
+            yield Progress(Stage.FINISH, 1, 1)
+        account.total_seconds = time.perf_counter() - started
+        yield Matched((first, second), matches, np.asarray(drawn), account)
+
+    async def _nearest(
+        self, settings: Settings, first: Features, second: Features, account: Account
+    ) -> Nearest:
+        if not settings.encrypted:
+            return await asyncio.to_thread(matching.nearest_by_flann, first.descriptors, second.descriptors)
+        parameters = PARAMETER_SETS[account.parameter_set]
+        comparing = EncryptedMatching(self._engines.evaluator, self._engines.crypto, parameters)
+        nearest = await comparing.nearest(first.descriptors, second.descriptors)
+        account.round_trips += comparing.account.round_trips
+        account.ciphertexts += comparing.account.ciphertexts
+        account.results += comparing.account.results
+        account.sent_bytes += comparing.account.sent_bytes
+        account.received_bytes += comparing.account.received_bytes
+        return nearest
+
+
+def _strongest(name: str, features: Features, account: Account) -> Features:
+    if len(features) > ENCRYPTED_DESCRIPTORS:
+        account.remarks.append(
+            f"{name}: the {ENCRYPTED_DESCRIPTORS} strongest of {len(features)} keypoints are compared"
+        )
+    return features.strongest(ENCRYPTED_DESCRIPTORS)

@@ -1,0 +1,307 @@
+"""BFV and CKKS: tiles go out as they are encrypted, results are decrypted as they come.
+
+A tile's ciphertext times a kernel of integers is one product of polynomials: docs/imaging.md has the algebra.
+Differences need no tiles, only as many values in the same order: three bytes go into a coefficient, as digits
+of base 512, which holds any difference of two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.ciphertext.header import HEADER, BlockHeader, Form, parse_header
+from blindsight.errors import InvalidArgument, InvalidCiphertext
+from blindsight.packing.kernels import PlaneKernel
+from blindsight.packing.planes import Integers, PlaneLayout
+from blindsight.packing.scale_space import ScaleImage
+from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
+from blindsight.parameters import BOUND_SIGMAS, ENCODING_NOISE, FRESH_NOISE, ParameterSet, Scheme
+from blindsight.runtime.processpool import in_order
+from blindsight.trusted.clients import (
+    Blocks,
+    EvaluatorClient,
+    PlanePart,
+    PlaneResult,
+    PlaneSource,
+    PlaneSummary,
+    SentPlanes,
+    StoredPlanes,
+)
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging.quantising import Room
+from services.keyholder.imaging.engine import Account, Progress, Stage, Transformed, Values
+
+# Bytes of a coefficient of a difference, and the base of its digits: differences of two bytes are within 255.
+DIGITS, BASE = 3, 512
+# Results are handed around as 32 bits with a sign.
+_MOST_RESULT = 1 << 30
+# Pixels of a view, at most: those of a screen.
+MAX_VIEW_PIXELS = 1 << 20
+
+# Asks the evaluator for what becomes of planes.
+Ask = Callable[[PlaneSource, Blocks], AsyncGenerator[PlanePart, None]]
+Decrypted = tuple[PlaneResult, npt.NDArray[np.int32], float]
+
+
+def room(parameters: ParameterSet) -> Room:
+    """What the messages of a parameter set have room for.
+
+    Noise of BFV is harmless as long as it stays below q / (2 t), to `BOUND_SIGMAS` standard deviations; what
+    rounding adds to it is smaller by far, and left to the other half.
+    """
+    reach = (PlaneLayout(1, 1, 1, parameters.ring_degree).tile_height - 1) // 2
+    if parameters.scheme is Scheme.BFV:
+        most = parameters.modulus / (4 * parameters.plain_modulus) / (BOUND_SIGMAS * FRESH_NOISE)
+        largest = min(parameters.plain_modulus // 2, _MOST_RESULT)
+        return Room(parameters.name, largest, 0.0, most, reach, most_value=largest - 1)
+    scale = parameters.gallery_scale
+    noise = float(np.hypot(FRESH_NOISE, ENCODING_NOISE)) / scale
+    largest = min(int(parameters.modulus / 2 / scale), _MOST_RESULT)
+    return Room(parameters.name, largest, noise, most_reach=reach, most_value=largest - 1)
+
+
+class RingEngine:
+    """One job under a parameter set; see `PlaneEngine`.
+
+    Args:
+        parameters, key_id: of the owner's key.
+        evaluator, crypto: the keyholder's rooms.
+        view_pixels: of the pictures of what the evaluator sees; 0: there are none.
+    """
+
+    def __init__(
+        self,
+        parameters: ParameterSet,
+        key_id: bytes,
+        evaluator: EvaluatorClient,
+        crypto: Crypto,
+        view_pixels: int = 0,
+    ) -> None:
+        self.room = room(parameters)
+        self.account = Account(
+            parameters.scheme.name.lower(), parameters.name, description=parameters.security
+        )
+        self._parameters = parameters
+        self._key_id = key_id
+        self._evaluator = evaluator
+        self._crypto = crypto
+        self._view_pixels = min(view_pixels, MAX_VIEW_PIXELS)
+
+    def transform(
+        self, padded: Integers, reach: int, kernels: Sequence[PlaneKernel]
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """See `PlaneEngine.transform`."""
+
+        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
+            return self._evaluator.transform(source, kernels, blocks)
+
+        return self._applied(padded, reach, len(kernels), ask)
+
+    def scale_space(
+        self, padded: Integers, reach: int, images: Sequence[ScaleImage], phases: int
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Like `transform`, with the kernels of images of a scale space, phase by phase."""
+
+        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
+            return self._evaluator.scale_space(source, images, phases, blocks)
+
+        return self._applied(padded, reach, len(images) * phases**2, ask)
+
+    async def _applied(
+        self, padded: Integers, reach: int, kernels: int, ask: Ask
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        planes, height, width = padded.shape
+        layout = self._layout(width - 2 * reach, height - 2 * reach, reach)
+        tiles = np.concatenate([layout.cut(plane) for plane in padded])
+        answers = ask(self._sent(len(tiles), reach), partial(self._encrypted, tiles, "a"))
+        values = np.empty((kernels, len(tiles), layout.inner_height, layout.inner_width), np.int32)
+        async for progress in self._collected(answers, layout, values):
+            yield progress
+        per_plane = values.reshape(kernels * planes, layout.tiles, *values.shape[2:])
+        yield Transformed(
+            _joined(per_plane, layout).reshape(kernels, planes, height - 2 * reach, width - 2 * reach)
+        )
+
+    def transform_stored(
+        self, stored: StoredPlanes, layout: PlaneLayout, kernels: Sequence[PlaneKernel]
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Like `transform`, of planes that storage has.
+
+        Args:
+            layout: of the planes; its halo is at least as wide as every kernel reaches.
+        """
+        answers = self._evaluator.transform(stored, kernels)
+        return self._applied_in_place(answers, layout, len(kernels))
+
+    def scale_space_stored(
+        self, stored: StoredPlanes, layout: PlaneLayout, images: Sequence[ScaleImage], phases: int
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Like `scale_space`, of planes that storage has; as `transform_stored`."""
+        answers = self._evaluator.scale_space(stored, images, phases)
+        return self._applied_in_place(answers, layout, len(images) * phases**2)
+
+    async def _applied_in_place(
+        self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, kernels: int
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        self.account.note_in_place()
+        self.account.ciphertexts += layout.ciphertexts
+        values = np.empty((kernels, layout.ciphertexts, layout.inner_height, layout.inner_width), np.int32)
+        async for progress in self._collected(answers, layout, values):
+            yield progress
+        yield Transformed(_joined(values, layout))
+
+    async def difference(
+        self, minuend: Integers, subtrahend: Integers
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """See `PlaneEngine.difference`; the planes are bytes."""
+        first, second = self._digits(minuend), self._digits(subtrahend)
+        layout = self._layout(1, 1, 0)
+        source = self._sent(len(first), 0)
+        answers = self._evaluator.difference(
+            source, source, partial(self._encrypted, first, "a"), partial(self._encrypted, second, "b")
+        )
+        values = np.empty((1, len(first), layout.tile_height, layout.tile_width), np.int32)
+        async for progress in self._collected(answers, layout, values):
+            yield progress
+        yield Transformed(_from_digits(values).reshape(-1)[: minuend.size].reshape(1, *minuend.shape))
+
+    async def difference_stored(
+        self, minuend: StoredPlanes | Integers, subtrahend: StoredPlanes | Integers, layout: PlaneLayout
+    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Like `difference`, where storage has one or both.
+
+        Args:
+            minuend, subtrahend: stored planes of the layout, or bytes [planes, height, width].
+        """
+        sources, blocks = zip(
+            *(self._operand(one, layout, name) for one, name in ((minuend, "a"), (subtrahend, "b"))),
+            strict=True,
+        )
+        answers = self._evaluator.difference(*sources, *blocks)
+        values = np.empty((1, layout.ciphertexts, layout.inner_height, layout.inner_width), np.int32)
+        async for progress in self._collected(answers, layout, values):
+            yield progress
+        yield Transformed(_joined(values, layout))
+
+    def _operand(
+        self, given: StoredPlanes | Integers, layout: PlaneLayout, name: str
+    ) -> tuple[PlaneSource, Blocks | None]:
+        if isinstance(given, StoredPlanes):
+            self.account.note_in_place()
+            self.account.ciphertexts += layout.ciphertexts
+            return given, None
+        tiles = layout.pack(np.moveaxis(given, 0, 2).reshape(layout.shape))
+        return self._sent(len(tiles), layout.halo), partial(self._encrypted, tiles, name)
+
+    def _layout(self, width: int, height: int, halo: int) -> PlaneLayout:
+        try:
+            return PlaneLayout(width, height, 1, self._parameters.ring_degree, halo)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{error.message} (the halo is how far the filter reaches)") from None
+
+    def _sent(self, ciphertexts: int, halo: int) -> SentPlanes:
+        return SentPlanes(self._parameters, self._key_id, ciphertexts, halo)
+
+    def _digits(self, planes: Integers) -> Integers:
+        """Bytes in a row, three to a coefficient: int32 [ciphertexts, N]."""
+        per_ciphertext = DIGITS * self._parameters.ring_degree
+        values = planes.reshape(-1).astype(np.int32)
+        filled = np.pad(values, (0, -values.size % per_ciphertext)).reshape(-1, DIGITS)
+        weights = np.array([BASE**digit for digit in range(DIGITS)], np.int32)
+        return (filled @ weights).reshape(-1, self._parameters.ring_degree)
+
+    async def _encrypted(self, tiles: Integers, name: str) -> AsyncIterator[bytes]:
+        self.account.ciphertexts += len(tiles)
+        async with aclosing(self._crypto.encrypt_tiles(self._parameters, tiles)) as blocks:
+            async for block, seconds in blocks:
+                self.account.encrypt_seconds += seconds
+                self.account.sent_bytes += len(block)
+                self._look(block, name)
+                yield block
+
+    async def _collected(
+        self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values
+    ) -> AsyncIterator[Progress]:
+        """Decrypts results as they come into `values` [kernels, ciphertexts, inner height, inner width]."""
+        account = self.account
+        account.round_trips += 1
+        total, done = values.shape[0] * values.shape[1], 0
+        yield Progress(Stage.COMPUTE, done, total)
+        async with (
+            aclosing(answers),
+            aclosing(in_order(self._works(answers, layout, values), self._at_once)) as made,
+        ):
+            async for result, tiles, seconds in made:
+                values[result.kernel, result.first : result.first + len(tiles)] = tiles
+                account.decrypt_seconds += seconds
+                done += len(tiles)
+                yield Progress(Stage.COMPUTE, done, total)
+        account.results += done
+        if done != total:
+            raise InvalidCiphertext(f"the evaluator answered with {done} results, want {total}")
+
+    @property
+    def _at_once(self) -> int:
+        return self._crypto.processes + 1
+
+    async def _works(
+        self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values
+    ) -> AsyncIterator[Coroutine[Any, Any, Decrypted]]:
+        """Results in the order in which they must come: for each kernel, tile after tile."""
+        following = [0] * values.shape[0]
+        async for part in answers:
+            if isinstance(part, PlaneSummary):
+                self.account.compute_seconds += part.compute_seconds
+            elif isinstance(part, PlaneResult):
+                header = parse_header(part.block)
+                self._check(part, header, following, values.shape[1])
+                following[part.kernel] += header.count
+                self.account.received_bytes += len(part.block)
+                self._look(part.block, "result")
+                yield self._decrypted(part, layout)
+
+    async def _decrypted(self, part: PlaneResult, layout: PlaneLayout) -> Decrypted:
+        tiles, seconds = await self._crypto.decrypt_results(self._parameters, layout, part.block)
+        return part, tiles, seconds
+
+    @staticmethod
+    def _check(part: PlaneResult, header: BlockHeader, following: list[int], ciphertexts: int) -> None:
+        """Key, sizes and residues are looked at where it is decrypted."""
+        if header.form is not Form.FULL or header.polynomials != 2:
+            raise InvalidCiphertext("the evaluator answered with tiles of another form than full ones")
+        if not 0 <= part.kernel < len(following) or part.first != following[part.kernel]:
+            raise InvalidCiphertext("the evaluator answered with results in another order")
+        if header.count > min(BLOCK_CIPHERTEXTS, ciphertexts - part.first):
+            raise InvalidCiphertext(f"the evaluator answered with {header.count} tiles at once, or too many")
+
+    def _look(self, block: bytes, name: str) -> None:
+        """Adds to the picture of what the evaluator sees: one grey pixel a residue, in their order."""
+        seen = self.account.views.get(name, np.empty(0, np.uint8))
+        missing = self._view_pixels - len(seen)
+        if missing > 0:
+            residues = np.frombuffer(
+                block, "<u4", count=min(missing, (len(block) - HEADER.size) // 4), offset=HEADER.size
+            )
+            top = max(self._parameters.primes).bit_length() - 8
+            self.account.views[name] = np.concatenate([seen, (residues >> top).astype(np.uint8)])
+
+
+def _joined(values: Values, layout: PlaneLayout) -> Values:
+    """Pictures of tiles: [results, ciphertexts, inner height, inner width] -> [results, channels, ...]."""
+    return np.stack([layout.join(one).astype(np.int32, copy=False) for one in values])
+
+
+def _from_digits(values: Values) -> Values:
+    """Differences of digits out of differences of numbers: int32 [..., 3]."""
+    rest, digits = values.astype(np.int64), []
+    for _ in range(DIGITS):
+        digit = (rest + BASE // 2) % BASE - BASE // 2
+        rest = (rest - digit) // BASE
+        digits.append(digit)
+    return np.stack(digits, axis=-1).astype(np.int32)

@@ -1,0 +1,101 @@
+"""The rpcs of image processing: parse, delegate, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from blindsight.errors import InvalidArgument
+from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
+from blindsight.rpc.keyholder.v1 import imaging_pb2_grpc
+from services.keyholder.imaging import wire
+from services.keyholder.imaging.engine import Progress
+from services.keyholder.imaging.facade import Processing
+from services.keyholder.imaging.wire import Response
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImagingService"].full_name
+Result = TypeVar("Result")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
+    """Serves one owner."""
+
+    def __init__(self, processing: Processing) -> None:
+        self._processing = processing
+
+    async def Filter(
+        self, request_iterator: AsyncIterator[pb.FilterRequest], context: Context
+    ) -> AsyncIterator[pb.FilterResponse]:
+        """Filters one picture."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.filter_settings(header)
+        (source,) = await wire.sources(requests, header, "stored")
+        answers = self._processing.filter.run(settings, source)
+        async for response in _responses(answers, pb.FilterResponse, wire.filtered):
+            yield response
+
+    async def Diff(
+        self, request_iterator: AsyncIterator[pb.DiffRequest], context: Context
+    ) -> AsyncIterator[pb.DiffResponse]:
+        """Subtracts one picture from another."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.diff_settings(header)
+        first, second = await wire.sources(requests, header, "stored_a", "stored_b")
+        answers = self._processing.difference.run(settings, (first, second))
+        async for response in _responses(answers, pb.DiffResponse, wire.differed):
+            yield response
+
+    async def Keypoints(
+        self, request_iterator: AsyncIterator[pb.KeypointsRequest], context: Context
+    ) -> AsyncIterator[pb.KeypointsResponse]:
+        """Finds the keypoints of one picture."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.keypoint_settings(header.settings)
+        (source,) = await wire.sources(requests, header, "stored")
+        answers = self._processing.keypoints.run(settings, source)
+        async for response in _responses(answers, pb.KeypointsResponse, wire.detected):
+            yield response
+
+    async def Match(
+        self, request_iterator: AsyncIterator[pb.MatchRequest], context: Context
+    ) -> AsyncIterator[pb.MatchResponse]:
+        """Finds which keypoints of two pictures are the same."""
+        requests = aiter(request_iterator)
+        header = await _header(requests)
+        settings = wire.match_settings(header)
+        first, second = await wire.sources(requests, header, "stored_a", "stored_b")
+        answers = self._processing.match.run(settings, (first, second))
+        async for response in _responses(answers, pb.MatchResponse, wire.matched):
+            yield response
+
+
+def register(processing: Processing, server: grpc.aio.Server) -> None:
+    """Adds the rpcs of image processing to a server."""
+    imaging_pb2_grpc.add_ImagingServiceServicer_to_server(ImagingServicer(processing), server)
+
+
+async def _header(requests: AsyncIterator[Any]) -> Any:
+    first = await anext(requests, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InvalidArgument("the stream does not begin with a header, want one")
+    return first.header
+
+
+async def _responses(
+    answers: AsyncIterator[Progress | Result],
+    kind: type[Response],
+    result: Callable[[Result], Iterator[Response]],
+) -> AsyncIterator[Response]:
+    """How far a job is, as it tells, and the messages of its result."""
+    async for answer in answers:
+        if isinstance(answer, Progress):
+            yield kind(progress=wire.progress(answer))
+        else:
+            for response in result(answer):
+                yield response

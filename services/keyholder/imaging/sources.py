@@ -1,0 +1,178 @@
+"""The pictures that a job is about: files, or stored photos that have encrypted planes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.packing.planes import PlaneLayout
+from blindsight.parameters import ParameterSet, of_ring
+from blindsight.trusted.clients import StoredPlanes
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging.images import Colours, Pixels
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from services.keyholder.imaging.engine import Account
+from services.keyholder.operations.planes import Planes
+
+Bytes = npt.NDArray[np.uint8]
+_ANEW = "the keyholder decrypted them and encrypted them anew"
+_CHANNELS = {Colours.GREY: 1, Colours.RGB: 3}
+_NAMES = {1: "grey", 3: "RGB"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A photo of a collection, by the names that its owner gave."""
+
+    collection: str
+    id: str
+
+
+Source = bytes | StoredImage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plain:
+    """A picture in the clear.
+
+    Attributes:
+        planes: uint8 [channels, height, width].
+        remark: what was converted, for people.
+    """
+
+    planes: Bytes
+    remark: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.planes.shape
+        return channels, height, width
+
+    def in_colour(self) -> Plain:
+        """With three channels."""
+        if len(self.planes) == 3:
+            return self
+        remark = "; ".join(filter(None, [self.remark, "grey taken as RGB, as the other picture is"]))
+        return Plain(np.repeat(self.planes, 3, axis=0), remark)
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """A stored photo, which nobody has decrypted.
+
+    Attributes:
+        collection, id: whose it is.
+        parameters, layout: of its planes.
+        planes: where they are.
+        colours: that are wanted of it.
+    """
+
+    collection: OpenCollection
+    id: str
+    parameters: ParameterSet
+    layout: PlaneLayout
+    planes: StoredPlanes
+    colours: Colours
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels that are wanted, height and width."""
+        channels = _CHANNELS.get(self.colours, self.layout.channels)
+        return channels, self.layout.height, self.layout.width
+
+    @property
+    def scheme(self) -> str:
+        """Of its planes, as people name it."""
+        return self.parameters.scheme.name.lower()
+
+    @property
+    def converted(self) -> bool:
+        """Whether other colours are wanted than its planes have."""
+        return self.shape[0] != self.layout.channels
+
+    def unusable(self, account: Account, reach: int = 0) -> str:
+        """Why a job cannot compute with the planes as they are; empty when it can.
+
+        Args:
+            account: of the job, which says under what it computes.
+            reach: of its kernels, pixels.
+        """
+        if self.parameters.name != account.parameter_set:
+            wanted = account.parameter_set or account.scheme
+            return f"stored planes are of {self.parameters.name}, and the job is under {wanted}"
+        if self.converted:
+            stored, wanted = _NAMES[self.layout.channels], _NAMES[self.shape[0]]
+            return f"stored planes are {stored}, and {wanted} was asked for"
+        return self.short_of(reach)
+
+    def short_of(self, reach: int) -> str:
+        """Why the halo of the planes is too narrow; empty when it is not."""
+        if reach > self.layout.halo:
+            return f"stored planes have a halo of {self.layout.halo} pixels, and the kernel reaches {reach}"
+        return ""
+
+
+Opened = Plain | Encrypted
+
+
+class Pictures:
+    """Opens pictures.
+
+    Args:
+        vault, planes, crypto: the keyholder's rooms.
+    """
+
+    def __init__(self, vault: Vault, planes: Planes, crypto: Crypto) -> None:
+        self._vault = vault
+        self._planes = planes
+        self._crypto = crypto
+
+    async def open(self, source: Source, colours: Colours) -> Opened:
+        """A file's pixels, or where a stored photo's planes are.
+
+        Raises:
+            InvalidImage: for a file that is none.
+            NotFound: when there is no such collection or item, or it has no planes.
+        """
+        if isinstance(source, bytes):
+            pixels = await self._crypto.pixels(source, colours)
+            return Plain(planar(pixels.values), pixels.remark)
+        collection = await self._vault.get(source.collection)
+        layout = await self._planes.layout(collection, source.id)
+        handle = collection.handle(source.id)
+        planes = StoredPlanes(collection.record.collection_id, handle)
+        parameters = of_ring(collection.parameters, "planes")
+        return Encrypted(collection, source.id, parameters, layout, planes, colours)
+
+    async def shape(self, source: Source, colours: Colours) -> tuple[int, int, int]:
+        """Channels, height and width of a picture; nothing is decoded or decrypted.
+
+        Raises:
+            As `open`.
+        """
+        if isinstance(source, bytes):
+            return await self._crypto.plane_shape(source, colours)
+        return (await self.open(source, colours)).shape
+
+    async def decrypted(self, picture: Opened, account: Account, why: str, then: str = _ANEW) -> Plain:
+        """The pixels of any picture; the account says that stored planes were decrypted, and why."""
+        if isinstance(picture, Plain):
+            return picture
+        account.note_decrypted(f"{why}: {then}")
+        return await self.clear(picture)
+
+    async def clear(self, picture: Encrypted) -> Plain:
+        """The pixels of a stored photo, in the colours that are wanted."""
+        _, image = await self._planes.read(picture.collection, picture.id)
+        whole = Pixels(image.astype(np.uint8), "")
+        seen = await asyncio.to_thread(whole.brought_to, picture.colours)
+        return Plain(planar(seen.values), seen.remark)
+
+
+def planar(image: Bytes) -> Bytes:
+    """[height, width] or [height, width, channels] to [channels, height, width]."""
+    return np.ascontiguousarray(np.moveaxis(image.reshape(*image.shape[:2], -1), 2, 0))

@@ -1,0 +1,305 @@
+"""Bulk ingest as the keyholder does it: seals files, publishes them, and notes what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from blindsight.errors import (
+    BlindsightError,
+    Draining,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+from blindsight.runtime import logs, request_ids
+from blindsight.runtime.transfer import until
+from blindsight.trusted import embedders
+from blindsight.trusted.ingest import photos
+from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.ingest.records import (
+    FailedItem,
+    ItemOutcome,
+    ItemReport,
+    ItemState,
+    Job,
+    JobState,
+    Trial,
+    TrialState,
+)
+from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.queue import Message, Queue
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from services.keyholder.jobs.dead_letters import DeadLetterWatch
+from services.keyholder.jobs.read_ahead import groups
+from services.keyholder.jobs.retention import Retention
+from services.keyholder.jobs.store import JobStore
+
+MAX_REQUEST_ID_CHARACTERS = 128
+WATCH_SECONDS = 0.2
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFailure:
+    """A failed item with its name in the clear, for its owner."""
+
+    item: FailedItem
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """An item on its way into the account, and the message that has to be in the queue before."""
+
+    outcome: ItemOutcome
+    sealed_name: bytes
+    message: Message | None
+
+
+class Imports:
+    """All jobs of one owner.
+
+    Args:
+        keys: the owner's key set.
+        vault: the collections.
+        store: the account of jobs.
+        queue: where sealed items go.
+        after_import: called when a job into a collection has finished.
+        keep_days: see `Retention`.
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        vault: Vault,
+        store: JobStore,
+        queue: Queue,
+        after_import: Callable[[OpenCollection], None],
+        keep_days: float,
+    ) -> None:
+        self._envelopes = Envelopes(keys)
+        self._vault = vault
+        self._store = store
+        self._queue = queue
+        self._after_import = after_import
+        self._dead_letters = DeadLetterWatch(store, queue, self._note_end)
+        self._retention = Retention(store, queue, keep_days)
+        self._stopping = asyncio.Event()
+        self._names: dict[bytes, str] = {}
+
+    def start(self) -> None:
+        """Begins to look for dead letters, and for jobs to forget."""
+        self._dead_letters.start()
+        self._retention.start()
+
+    def drain(self) -> None:
+        """Ends the streams of those who send and those who watch: the keyholder is about to stop."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Closes the queue."""
+        await self._retention.stop()
+        await self._dead_letters.stop()
+        await asyncio.to_thread(self._queue.close)
+
+    async def take(
+        self, name: str, request_id: str, files: AsyncIterator[Sequence[Photo]]
+    ) -> AsyncIterator[Job]:
+        """Takes files in; yields the job first of all, and again whenever files are durable in the queue.
+
+        Args:
+            files: those of a message at a time, numbered by `index`; what was taken before is skipped.
+
+        Raises:
+            NotFound: when there is no such collection.
+            InvalidArgument: when it takes vectors only, or the request id is none or another collection's.
+            Conflict: when the job was cancelled meanwhile.
+            Unavailable, Draining: when queue or keyholder goes; sending again continues where this ended.
+        """
+        _check_request_id(request_id)
+        collection = await self._vault.get(name)
+        if collection.config.embedder == embedders.NONE:
+            raise InvalidArgument("the collection takes vectors only, got photos (embedder none)")
+        collection_id = collection.record.collection_id
+        self._names[collection_id] = name
+        job = await asyncio.to_thread(self._store.open, collection_id, request_id)
+        logs.get().info("import_opened", job=job.job_id.hex())
+        yield job
+        if job.state is not JobState.RECEIVING:
+            return
+        async with aclosing(until(self._stopping, files)) as coming, aclosing(groups(coming)) as arriving:
+            async for group in arriving:
+                async for noted in self._take(job, group):
+                    yield noted
+        if self._stopping.is_set():
+            raise Draining("the keyholder is stopping; send the rest when it is back")
+        job = await asyncio.to_thread(self._store.complete, job.job_id)
+        await self._note_end(job)
+        yield job
+
+    async def _take(self, job: Job, group: Sequence[Photo]) -> AsyncIterator[Job]:
+        """Publishes before it notes: an item that is noted is in the queue, whoever dies in between."""
+        left = await asyncio.to_thread(self._sealed, job, group)
+        while left:
+            count = await self._publish(job, left)
+            noted = [(one.outcome, one.sealed_name) for one in left[:count]]
+            yield await asyncio.to_thread(self._store.add_items, job.job_id, noted)
+            left = left[count:]
+
+    def _sealed(self, job: Job, group: Sequence[Photo]) -> list[_Taken]:
+        """Those that were not taken before."""
+        known = self._store.known(job.job_id, [photo.index for photo in group])
+        return [self._seal(job, photo) for photo in group if photo.index not in known]
+
+    def _seal(self, job: Job, photo: Photo) -> _Taken:
+        name = photo.name.encode()[: photos.MAX_NAME_BYTES].decode("utf-8", "ignore")
+        sealed_name = self._envelopes.seal_name(job.job_id, photo.index, name)
+        message_id = self._envelopes.message_id(job.job_id, photo.index)
+        try:
+            photos.check(photo)
+        except BlindsightError as error:
+            failed = ItemOutcome(photo.index, message_id, ItemState.FAILED, error.reason, error.message)
+            return _Taken(failed, sealed_name, None)
+        queued = QueuedPhoto(
+            job.job_id,
+            photo.index,
+            job.collection_id,
+            photo.id,
+            photo.name,
+            photo.data,
+            request_ids.current.get(),
+        )
+        outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
+        return _Taken(outcome, sealed_name, self._envelopes.seal(queued))
+
+    async def _publish(self, job: Job, items: Sequence[_Taken]) -> int:
+        """Publishes the first of them, and waits while the queue is full: the caller's stream waits with it.
+
+        Returns:
+            how many may be noted.
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        messages = [one.message for one in items if one.message is not None]
+        while True:
+            try:
+                published = await asyncio.to_thread(self._queue.publish, *messages)
+            except ResourceExhausted:
+                if (await self._job(job.job_id)).state is not JobState.RECEIVING:
+                    return len(items)  # the account refuses the items, and says why
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                return _reached(items, published)
+
+    async def _job(self, job_id: bytes) -> Job:
+        return await asyncio.to_thread(self._store.get, job_id)
+
+    async def get(self, job_id: bytes, count: int, after: int = -1) -> tuple[Job, list[NamedFailure]]:
+        """A job, and those of its failed items that follow number `after`."""
+        job = await self._job(job_id)
+        failed = await asyncio.to_thread(self._store.failed_items, job_id, count, after)
+        names = [self._envelopes.open_name(job_id, item.number, item.sealed_name) for item in failed]
+        return job, [NamedFailure(item, name) for item, name in zip(failed, names, strict=True)]
+
+    async def page(self, count: int, before: int | None) -> tuple[list[Job], int | None]:
+        """See `JobStore.page`."""
+        return await asyncio.to_thread(self._store.page, count, before)
+
+    async def watch(self, job_id: bytes) -> AsyncIterator[Job]:
+        """A job whenever it changed, until it has ended.
+
+        Raises:
+            NotFound: when there is none.
+            Draining: when the keyholder is about to stop.
+        """
+        last: Job | None = None
+        while True:
+            job = await self._job(job_id)
+            if job != last:
+                yield job
+            if job.state.ended:
+                return
+            if self._stopping.is_set():
+                raise Draining("the keyholder is stopping; watch again when it is back")
+            last = job
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def cancel(self, job_id: bytes) -> Job:
+        """Ends a job; the queue loses what it can, workers drop the rest."""
+        job = await asyncio.to_thread(self._store.cancel, job_id)
+        if job.state is JobState.CANCELLED:
+            await asyncio.to_thread(self._queue.purge, job_id)
+        return job
+
+    async def retry(self, job_id: bytes) -> tuple[Job, int]:
+        """See `DeadLetterWatch.retry`."""
+        return await self._dead_letters.retry(job_id)
+
+    async def drop_failed(self, job_id: bytes) -> int:
+        """Drops the sealed originals of failed items; returns how many."""
+        await self._job(job_id)
+        return await asyncio.to_thread(self._queue.drop, job_id)
+
+    async def report(self, reports: Iterable[ItemReport], asked: Iterable[bytes]) -> set[bytes]:
+        """Notes what a worker did; returns the jobs, of these and those asked for, to stop work on."""
+        outcomes: dict[bytes, list[ItemOutcome]] = {}
+        for one in reports:
+            message_id = self._envelopes.message_id(one.job_id, one.number)
+            outcome = ItemOutcome(one.number, message_id, one.state, one.reason, one.message)
+            outcomes.setdefault(one.job_id, []).append(outcome)
+        for job_id, reported in outcomes.items():
+            try:
+                job = await asyncio.to_thread(self._store.report, job_id, reported)
+            except NotFound:
+                continue
+            self._vault.suspect(job.collection_id)
+            await self._note_end(job)
+        named = {*outcomes, *asked}
+        states = await asyncio.to_thread(self._store.states, named)
+        return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
+
+    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """See `JobStore.note_trial`; nobody died over items of a job that is unknown."""
+        try:
+            return await asyncio.to_thread(self._store.note_trial, trial, state)
+        except NotFound:
+            return 0
+
+    async def collection_name(self, job: Job) -> str:
+        """The name of a job's collection; nothing when it is gone."""
+        if job.collection_id not in self._names:
+            try:
+                collection = await self._vault.get_by_id(job.collection_id)
+            except (NotFound, Unavailable):
+                return ""
+            self._names[job.collection_id] = collection.config.name
+        return self._names[job.collection_id]
+
+    async def _note_end(self, job: Job) -> None:
+        if job.state is JobState.FINISHED:
+            try:
+                self._after_import(await self._vault.get_by_id(job.collection_id))
+            except (NotFound, Unavailable) as error:
+                logs.get().warning("after_import_skipped", reason=error.reason)
+
+
+def _reached(items: Sequence[_Taken], published: int) -> int:
+    """How many items are done with when so many of their messages are published, in their order."""
+    for index, one in enumerate(items):
+        if one.message is not None:
+            if not published:
+                return index
+            published -= 1
+    return len(items)
+
+
+def _check_request_id(request_id: str) -> None:
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID_CHARACTERS or not request_id.isprintable():
+        raise InvalidArgument(
+            f"request id of {len(request_id)} characters, want 1 to {MAX_REQUEST_ID_CHARACTERS} that print"
+        )

@@ -1,0 +1,111 @@
+"""The rpcs of bulk ingest: parse, delegate, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc.aio
+
+from blindsight.errors import InvalidArgument
+from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
+from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
+from blindsight.trusted.ingest.records import Job
+from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
+from blindsight.trusted.keyring.keys import KeySet
+from services.keyholder.jobs import wire
+from services.keyholder.jobs.importer import Imports
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImportService"].full_name
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
+    """Serves one owner and the workers of the owner's key set.
+
+    Args:
+        keys: the owner's.
+        imports: gives what does the work, or raises where there is no queue.
+    """
+
+    def __init__(self, keys: KeySet, imports: Callable[[], Imports]) -> None:
+        self._find = imports
+        self._access = WorkerAccess(keys)
+
+    @property
+    def _imports(self) -> Imports:
+        return self._find()
+
+    async def CreateImport(
+        self, request_iterator: AsyncIterator[pb.CreateImportRequest], context: Context
+    ) -> AsyncIterator[pb.CreateImportResponse]:
+        """Takes photos into the queue."""
+        requests = aiter(request_iterator)
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidArgument("the stream does not begin with a header, want one")
+        header = first.header
+        photos = wire.photos(requests, says_end=header.says_end)
+        async for job in self._imports.take(header.collection, header.request_id, photos):
+            yield pb.CreateImportResponse(job=await self._named(job))
+
+    async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
+        """One import and what failed of it."""
+        size, after = wire.page_size(request.page_size), wire.page_token(request.page_token)
+        job_id = wire.job_id(request.import_id)
+        job, failed = await self._imports.get(job_id, size, -1 if after is None else after)
+        token = str(failed[-1].item.number) if len(failed) == size else ""
+        items = [wire.failed_item(one) for one in failed]
+        return pb.GetImportResponse(job=await self._named(job), failed_items=items, next_page_token=token)
+
+    async def WatchImport(
+        self, request: pb.WatchImportRequest, context: Context
+    ) -> AsyncIterator[pb.WatchImportResponse]:
+        """One import until its end."""
+        async for job in self._imports.watch(wire.job_id(request.import_id)):
+            yield pb.WatchImportResponse(job=await self._named(job))
+
+    async def ListImports(self, request: pb.ListImportsRequest, context: Context) -> pb.ListImportsResponse:
+        """All imports."""
+        before = wire.page_token(request.page_token)
+        jobs, following = await self._imports.page(wire.page_size(request.page_size), before)
+        token = str(following) if following is not None else ""
+        return pb.ListImportsResponse(imports=[await self._named(job) for job in jobs], next_page_token=token)
+
+    async def CancelImport(
+        self, request: pb.CancelImportRequest, context: Context
+    ) -> pb.CancelImportResponse:
+        """Ends an import."""
+        job = await self._imports.cancel(wire.job_id(request.import_id))
+        return pb.CancelImportResponse(job=await self._named(job))
+
+    async def RetryImport(self, request: pb.RetryImportRequest, context: Context) -> pb.RetryImportResponse:
+        """Tries failed items again."""
+        job, retried = await self._imports.retry(wire.job_id(request.import_id))
+        return pb.RetryImportResponse(job=await self._named(job), retried=retried)
+
+    async def DropFailed(self, request: pb.DropFailedRequest, context: Context) -> pb.DropFailedResponse:
+        """Drops the originals of failed items."""
+        return pb.DropFailedResponse(dropped=await self._imports.drop_failed(wire.job_id(request.import_id)))
+
+    async def ReportItems(self, request: pb.ReportItemsRequest, context: Context) -> pb.ReportItemsResponse:
+        """Takes the word of a worker."""
+        self._require_worker(context)
+        stopped = await self._imports.report(wire.reports(request.items), request.job_ids)
+        return pb.ReportItemsResponse(stopped_job_ids=sorted(stopped))
+
+    async def NoteTrial(self, request: pb.NoteTrialRequest, context: Context) -> pb.NoteTrialResponse:
+        """Keeps the record of photos that are opened alone."""
+        self._require_worker(context)
+        return pb.NoteTrialResponse(deaths=await self._imports.note_trial(*wire.trial(request)))
+
+    def _require_worker(self, context: Context) -> None:
+        self._access.require(dict(context.invocation_metadata() or ()).get(TOKEN_KEY, ""))
+
+    async def _named(self, job: Job) -> pb.Import:
+        return wire.job(job, await self._imports.collection_name(job))
+
+
+def register(keys: KeySet, imports: Callable[[], Imports], server: grpc.aio.Server) -> None:
+    """Adds the rpcs of bulk ingest to a server."""
+    imports_pb2_grpc.add_ImportServiceServicer_to_server(ImportServicer(keys, imports), server)

@@ -1,0 +1,357 @@
+"""The account of bulk ingest: jobs and items in one SQLite file of the keyholder's folder.
+
+Write-ahead log, synchronous FULL: what a method returned has happened, whatever dies next.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from blindsight.errors import Conflict, InvalidArgument, NotFound
+from blindsight.runtime.sqlite import translated
+from blindsight.trusted.ingest.records import (
+    FailedItem,
+    ItemOutcome,
+    ItemState,
+    Job,
+    JobState,
+    Trial,
+    TrialState,
+)
+
+# A file of an earlier version is brought up to date when it is opened, by `schema_2.sql` and so on.
+SCHEMA_VERSION = 2
+APPLICATION_ID = 0x42534A42  # "BSJB", where `file` looks for whose database it is
+BUSY_MILLISECONDS = 5000
+JOB_ID_BYTES = 16
+_COUNTERS = {ItemState.DONE: "done", ItemState.DUPLICATE: "duplicates", ItemState.FAILED: "failed"}
+_COLUMNS = (
+    "job_id, collection_id, request_id, state, created_unix_seconds, received, next_number, "
+    "done, duplicates, failed"
+)
+
+
+class JobStore:
+    """Jobs and items.  Blocking; safe to use from several threads of one process.
+
+    Args:
+        path: of the file; made when it is not there.
+
+    Raises:
+        InvalidArgument: when the file is of another schema version, or no account of jobs.
+        DataLoss: when it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        with translated():
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                _prepare(self._db, path)
+            except BaseException:
+                self._db.close()
+                raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it is on the disk afterwards, or nothing."""
+        with self._lock, translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite itself rolls back when the disk is full
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def open(self, collection_id: bytes, request_id: str) -> Job:
+        """The job of a request id; a new one when there is none.
+
+        Raises:
+            InvalidArgument: when the request id is that of a job of another collection.
+        """
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO jobs (job_id, collection_id, request_id, state, created_unix_seconds) "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING",
+                (os.urandom(JOB_ID_BYTES), collection_id, request_id, JobState.RECEIVING, int(time.time())),
+            )
+            query = f"SELECT {_COLUMNS} FROM jobs WHERE request_id = ?"  # noqa: S608
+            job = _job(db.execute(query, (request_id,)).fetchone())
+        if job.collection_id != collection_id:
+            raise InvalidArgument(
+                "the request id is that of an import into another collection; want a new one"
+            )
+        return job
+
+    def get(self, job_id: bytes) -> Job:
+        """A job as it is now.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        with self._transaction() as db:
+            return _read(db, _number(db, job_id))
+
+    def states(self, job_ids: Iterable[bytes]) -> dict[bytes, JobState]:
+        """The states of those jobs that there are."""
+        query = "SELECT state FROM jobs WHERE job_id = ?"
+        with self._transaction() as db:
+            found = {job_id: db.execute(query, (job_id,)).fetchone() for job_id in job_ids}
+        return {job_id: JobState(row[0]) for job_id, row in found.items() if row is not None}
+
+    def page(self, count: int, before: int | None = None) -> tuple[list[Job], int | None]:
+        """Jobs, the newest first, and where the next page begins; None at the end."""
+        query = (
+            f"SELECT {_COLUMNS}, number FROM jobs WHERE :before IS NULL OR number < :before "  # noqa: S608
+            "ORDER BY number DESC LIMIT :count"
+        )
+        with self._transaction() as db:
+            rows = db.execute(query, {"before": before, "count": count + 1}).fetchall()
+        return [_job(row) for row in rows[:count]], (rows[count - 1][-1] if len(rows) > count else None)
+
+    def unfinished(self) -> list[Job]:
+        """Jobs of which something may still happen by itself."""
+        query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN (?, ?) ORDER BY number"  # noqa: S608
+        with self._transaction() as db:
+            return [_job(row) for row in db.execute(query, (JobState.RECEIVING, JobState.RUNNING))]
+
+    def known(self, job_id: bytes, numbers: Iterable[int]) -> set[int]:
+        """Which items were taken before."""
+        query = "SELECT 1 FROM items WHERE job = ? AND number = ? AND sealed_name != x''"
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            return {number for number in numbers if db.execute(query, (job, number)).fetchone() is not None}
+
+    def add_items(self, job_id: bytes, items: Sequence[tuple[ItemOutcome, bytes]]) -> Job:
+        """Notes items that are in the queue, or that were refused at the door, with their sealed names.
+
+        A worker may have been faster: then its outcome stays.
+
+        Raises:
+            Conflict: when the job takes no more items.
+        """
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            state = _read(db, job).state
+            if state is not JobState.RECEIVING:
+                raise Conflict(f"the import is {state.name.lower()}, it takes no more items")
+            for item, sealed_name in items:
+                _put(db, job, item)
+                named = "UPDATE items SET sealed_name = ? WHERE job = ? AND number = ?"
+                db.execute(named, (sealed_name, job, item.number))
+            reached = "UPDATE jobs SET next_number = max(next_number, ?) WHERE number = ?"
+            db.execute(reached, (max((item.number + 1 for item, _ in items), default=0), job))
+            return _read(db, job)
+
+    def complete(self, job_id: bytes) -> Job:
+        """Notes that all items were taken."""
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            db.execute(
+                "UPDATE jobs SET state = ? WHERE number = ? AND state = ?",
+                (JobState.RUNNING, job, JobState.RECEIVING),
+            )
+            return _settled(db, job)
+
+    def report(self, job_id: bytes, outcomes: Sequence[ItemOutcome]) -> Job:
+        """Notes outcomes; repeating is safe, and what is stored stays stored."""
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            for outcome in outcomes:
+                _put(db, job, outcome)
+            return _settled(db, job)
+
+    def give_up(self, job_id: bytes, dead: Mapping[bytes, tuple[str, str]]) -> Job:
+        """Notes dead letters: those whose outcome nobody reported have failed.
+
+        Args:
+            dead: reason and message by message id.
+        """
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            for message_id, why in dead.items():
+                _move(db, job, message_id, ItemState.QUEUED, ItemState.FAILED, why)
+            return _settled(db, job)
+
+    def retry(self, job_id: bytes, message_ids: Iterable[bytes]) -> Job:
+        """Notes that dead letters are about to be ordinary messages again.
+
+        Raises:
+            Conflict: when the job was cancelled.
+        """
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            if _read(db, job).state is JobState.CANCELLED:
+                raise Conflict("the import is cancelled, nothing of it is tried again")
+            for message_id in message_ids:
+                _move(db, job, message_id, ItemState.FAILED, ItemState.QUEUED)
+            reopened = "UPDATE jobs SET state = ?, ended_unix_seconds = 0 WHERE number = ? AND state = ?"
+            db.execute(reopened, (JobState.RUNNING, job, JobState.FINISHED))
+            return _settled(db, job)
+
+    def cancel(self, job_id: bytes) -> Job:
+        """Ends a job; one that has ended stays as it is."""
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            db.execute(
+                "UPDATE jobs SET state = ?, ended_unix_seconds = ? WHERE number = ? AND state IN (?, ?)",
+                (JobState.CANCELLED, int(time.time()), job, JobState.RECEIVING, JobState.RUNNING),
+            )
+            return _read(db, job)
+
+    def failed_items(self, job_id: bytes, count: int, after: int = -1) -> list[FailedItem]:
+        """Failed items with a number above `after`, in order."""
+        query = (
+            "SELECT number, reason, message, sealed_name FROM items "
+            "WHERE job = ? AND state = 4 AND number > ? ORDER BY number LIMIT ?"
+        )
+        with self._transaction() as db:
+            rows = db.execute(query, (_number(db, job_id), after, count)).fetchall()
+        return [FailedItem(*row) for row in rows]
+
+    def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """Notes that a photo is opened alone, or was; returns how many other trials of it had no end.
+
+        Raises:
+            NotFound: when there is no such job.
+        """
+        with self._transaction() as db:
+            item = (_number(db, trial.job_id), trial.number)
+            if state is TrialState.BEGUN:
+                db.execute("INSERT OR IGNORE INTO trials VALUES (?, ?, ?)", (*item, trial.trial_id))
+            elif state is TrialState.OVER:
+                db.execute("DELETE FROM trials WHERE job = ? AND number = ?", item)
+            query = "SELECT COUNT(*) FROM trials WHERE job = ? AND number = ? AND trial_id != ?"
+            return int(db.execute(query, (*item, trial.trial_id)).fetchone()[0])
+
+    def ended_before(self, unix_seconds: int) -> list[bytes]:
+        """Jobs that have ended, and did so before a time."""
+        query = "SELECT job_id FROM jobs WHERE state IN (?, ?) AND ended_unix_seconds < ? ORDER BY number"
+        with self._transaction() as db:
+            rows = db.execute(query, (JobState.FINISHED, JobState.CANCELLED, unix_seconds)).fetchall()
+        return [job_id for (job_id,) in rows]
+
+    def forget(self, job_id: bytes) -> None:
+        """Removes a job and its items, unless somebody has tried it again meanwhile.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        with self._transaction() as db:
+            job = _number(db, job_id)
+            if _read(db, job).state.ended:
+                for statement in (
+                    "DELETE FROM trials WHERE job = ?",
+                    "DELETE FROM items WHERE job = ?",
+                    "DELETE FROM jobs WHERE number = ?",
+                ):
+                    db.execute(statement, (job,))
+
+    def close(self) -> None:
+        """Puts the write-ahead log into the file."""
+        with self._lock:
+            self._db.close()
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+    application, version, tables = (
+        db.execute(query).fetchone()[0]
+        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT COUNT(*) FROM sqlite_schema")
+    )
+    if tables and application != APPLICATION_ID:
+        raise InvalidArgument(f"{path} is no account of imports")
+    if tables and not 1 <= version <= SCHEMA_VERSION:
+        raise InvalidArgument(f"{path} has schema version {version}, want {SCHEMA_VERSION}")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    for following in range(version + 1 if tables else 1, SCHEMA_VERSION + 1):
+        name = "schema.sql" if following == 1 else f"schema_{following}.sql"
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {following};"
+        schema = files(__package__).joinpath(name).read_text()
+        db.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
+
+
+def _number(db: sqlite3.Connection, job_id: bytes) -> int:
+    row = db.execute("SELECT number FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"no import {job_id.hex() or 'of an empty id'}; `blindsight jobs list` has them")
+    return int(row[0])
+
+
+def _read(db: sqlite3.Connection, job: int) -> Job:
+    return _job(db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE number = ?", (job,)).fetchone())  # noqa: S608
+
+
+def _job(row: Sequence[object]) -> Job:
+    job_id, collection_id, request_id, state, *counts = row[:10]
+    return Job(job_id, collection_id, request_id, JobState(state), *counts)  # type: ignore[arg-type]
+
+
+def _put(db: sqlite3.Connection, job: int, outcome: ItemOutcome) -> None:
+    """Notes an item for the first time, or what became of it; what is in storage stays so."""
+    query = "SELECT state FROM items WHERE job = ? AND number = ?"
+    row = db.execute(query, (job, outcome.number)).fetchone()
+    if row is None:
+        db.execute(
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, x'')",
+            (job, outcome.number, outcome.message_id, outcome.state, outcome.reason, outcome.message),
+        )
+        db.execute("UPDATE jobs SET received = received + 1 WHERE number = ?", (job,))
+        _count(db, job, outcome.state, 1)
+    elif outcome.state is not ItemState.QUEUED and row[0] in (ItemState.QUEUED, ItemState.FAILED):
+        why = (outcome.reason, outcome.message)
+        _change(db, job, outcome.number, ItemState(row[0]), outcome.state, why)
+
+
+def _move(
+    db: sqlite3.Connection,
+    job: int,
+    message_id: bytes,
+    before: ItemState,
+    now: ItemState,
+    why: tuple[str, str] = ("", ""),
+) -> None:
+    """Changes the item of a message if it is as it was `before`."""
+    query = "SELECT number FROM items WHERE job = ? AND message_id = ? AND state = ?"
+    row = db.execute(query, (job, message_id, before)).fetchone()
+    if row is not None:
+        _change(db, job, row[0], before, now, why)
+
+
+def _change(
+    db: sqlite3.Connection, job: int, number: int, before: ItemState, now: ItemState, why: tuple[str, str]
+) -> None:
+    db.execute(
+        "UPDATE items SET state = ?, reason = ?, message = ? WHERE job = ? AND number = ?",
+        (now, *why, job, number),
+    )
+    db.execute("DELETE FROM trials WHERE job = ? AND number = ?", (job, number))
+    _count(db, job, before, -1)
+    _count(db, job, now, 1)
+
+
+def _count(db: sqlite3.Connection, job: int, state: ItemState, step: int) -> None:
+    if state in _COUNTERS:
+        column = _COUNTERS[state]
+        db.execute(f"UPDATE jobs SET {column} = {column} + ? WHERE number = ?", (step, job))  # noqa: S608
+
+
+def _settled(db: sqlite3.Connection, job: int) -> Job:
+    """The job, which is finished when nothing of it is on its way."""
+    db.execute(
+        "UPDATE jobs SET state = ?, ended_unix_seconds = ? "
+        "WHERE number = ? AND state = ? AND received = done + duplicates + failed",
+        (JobState.FINISHED, int(time.time()), job, JobState.RUNNING),
+    )
+    return _read(db, job)

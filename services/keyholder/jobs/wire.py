@@ -1,0 +1,173 @@
+"""Messages of bulk ingest on one side, plain records on the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from blindsight.errors import BlindsightError, InvalidArgument, NotFound
+from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver
+from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.ingest.records import ItemReport, ItemState, Job, JobState, Trial, TrialState
+from services.keyholder.jobs.importer import NamedFailure
+
+DEFAULT_PAGE, MAX_PAGE = 100, 1000
+MAX_REPORTED = 10_000
+_JOB_STATES = {
+    JobState.RECEIVING: pb.IMPORT_STATE_RECEIVING,
+    JobState.RUNNING: pb.IMPORT_STATE_RUNNING,
+    JobState.FINISHED: pb.IMPORT_STATE_FINISHED,
+    JobState.CANCELLED: pb.IMPORT_STATE_CANCELLED,
+}
+_ITEM_STATES = {
+    pb.ITEM_STATE_DONE: ItemState.DONE,
+    pb.ITEM_STATE_DUPLICATE: ItemState.DUPLICATE,
+    pb.ITEM_STATE_FAILED: ItemState.FAILED,
+}
+TRIAL_ID_BYTES = 16
+_TRIAL_STATES = {
+    pb.TRIAL_STATE_PLANNED: TrialState.PLANNED,
+    pb.TRIAL_STATE_BEGUN: TrialState.BEGUN,
+    pb.TRIAL_STATE_OVER: TrialState.OVER,
+}
+
+
+def job_id(text: str) -> bytes:
+    """The id of a job.
+
+    Raises:
+        NotFound: when it cannot be one.
+    """
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise NotFound(f"no import {text!r}; `blindsight jobs list` has them") from None
+
+
+def job(one: Job, collection: str) -> pb.Import:
+    """A job, for people."""
+    return pb.Import(
+        import_id=one.job_id.hex(),
+        collection=collection,
+        request_id=one.request_id,
+        state=_JOB_STATES[one.state],
+        created_unix_seconds=one.created_unix_seconds,
+        received=one.received,
+        next_number=one.next_number,
+        done=one.done,
+        duplicates=one.duplicates,
+        failed=one.failed,
+    )
+
+
+def failed_item(failure: NamedFailure) -> pb.FailedItem:
+    """An item that failed, for people."""
+    item = failure.item
+    return pb.FailedItem(number=item.number, name=failure.name, reason=item.reason, message=item.message)
+
+
+def page_size(asked: int) -> int:
+    """How many there are on a page.
+
+    Raises:
+        InvalidArgument: when more than that are asked for.
+    """
+    if asked > MAX_PAGE:
+        raise InvalidArgument(f"page size {asked}, want at most {MAX_PAGE}")
+    return asked or DEFAULT_PAGE
+
+
+def page_token(token: str) -> int | None:
+    """Where a page begins; None for the first.
+
+    Raises:
+        InvalidArgument: when it is no token.
+    """
+    if token and not (token.isascii() and token.isdigit() and len(token) < 19):
+        raise InvalidArgument("the page token is not one that was answered")
+    return int(token) if token else None
+
+
+async def photos(
+    requests: AsyncIterator[pb.CreateImportRequest], *, says_end: bool
+) -> AsyncIterator[list[Photo]]:
+    """Photos of an import's stream, those of a message together, each as soon as it is whole.
+
+    Args:
+        says_end: whether a message of no files comes last: the stream of a caller who breaks off just ends.
+
+    Raises:
+        InvalidArgument: when something does not come whole, or numbers do not ascend.
+    """
+    last = -1
+    async for request in requests:
+        part = request.WhichOneof("part")
+        if part not in ("file", "files"):
+            raise InvalidArgument(f"import stream: {part or 'nothing'}, want a file")
+        files = request.files.files if part == "files" else [request.file]
+        if not files and says_end:
+            return
+        for before, file in zip((last, *(one.number for one in files)), files, strict=False):
+            if file.number <= before:
+                raise InvalidArgument(
+                    f"import stream: file {file.number} after {before}, want numbers to ascend"
+                )
+            last = file.number
+        if part == "files":
+            yield [await _photo(file, None) for file in files]
+        else:
+            yield [await _photo(request.file, requests)]
+    if says_end:
+        raise InvalidArgument("import stream: it broke off, want a message of no files at its end")
+
+
+async def _photo(file: pb.ImportFile, rest: AsyncIterator[pb.CreateImportRequest] | None) -> Photo:
+    """A photo, the end of which may be in the rest of the stream."""
+    try:
+        receiver = Receiver(file.size_bytes, file.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
+    except BlindsightError as error:
+        # The rest of the stream is fine; a client does not send the chunks of what is too large.
+        return Photo(file.number, file.name, b"", file.id, error)
+    if file.data:
+        receiver.add(file.data)
+    data = receiver.finish() if rest is None else await _received(receiver, rest)
+    return Photo(file.number, file.name, data, file.id)
+
+
+async def _received(receiver: Receiver, requests: AsyncIterator[pb.CreateImportRequest]) -> bytes:
+    while not receiver.complete:
+        request = await anext(requests, None)
+        if request is None or request.WhichOneof("part") != "chunk":
+            break
+        receiver.add(request.chunk)
+    return receiver.finish()
+
+
+def reports(items: Sequence[pb.ItemReport]) -> list[ItemReport]:
+    """What a worker reports.
+
+    Raises:
+        InvalidArgument: for more at once than is agreed, or a state that there is not.
+    """
+    if len(items) > MAX_REPORTED:
+        raise InvalidArgument(f"{len(items)} items reported at once, want at most {MAX_REPORTED}")
+    for item in items:
+        if item.state not in _ITEM_STATES:
+            raise InvalidArgument(f"item state {item.state}, want one of {sorted(_ITEM_STATES)}")
+    return [
+        ItemReport(item.job_id, item.number, _ITEM_STATES[item.state], item.reason, item.message)
+        for item in items
+    ]
+
+
+def trial(request: pb.NoteTrialRequest) -> tuple[Trial, TrialState]:
+    """What a worker says of a photo that it opens alone.
+
+    Raises:
+        InvalidArgument: for an id that is none, or a state that there is not.
+    """
+    if len(request.trial_id) != TRIAL_ID_BYTES:
+        raise InvalidArgument(f"trial_id has {len(request.trial_id)} bytes, want {TRIAL_ID_BYTES}")
+    if request.state not in _TRIAL_STATES:
+        raise InvalidArgument(f"trial state {request.state}, want one of {sorted(_TRIAL_STATES)}")
+    return Trial(request.job_id, request.number, request.trial_id), _TRIAL_STATES[request.state]

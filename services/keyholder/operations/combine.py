@@ -1,0 +1,408 @@
+"""Weighted sums of pictures and integer arrays under a key that is made for one of them and forgotten."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from blindsight.additive import block as blocks_wire
+from blindsight.additive import lightphe, schemes
+from blindsight.additive.block import HEADER, AdditiveHeader
+from blindsight.additive.keys import AdditivePublicKey
+from blindsight.additive.layout import MOST_RESULT_BITS, Integers
+from blindsight.additive.schemes import SCHEMES, AdditiveScheme
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.runtime import metrics
+from blindsight.runtime.processpool import WorkerPool
+from blindsight.runtime.transfer import MAX_COMBINE_BYTES
+from blindsight.trusted.clients import EvaluatorClient
+from blindsight.trusted.crypto import combining
+from blindsight.trusted.crypto.combining import ImageMode
+from blindsight.trusted.secrets import Secret
+
+MAX_INPUTS = 16
+# Values of one input: a picture of 1,182 x 1,182 in colour.
+MAX_VALUES = 1 << 22
+# LightPHE's algorithms take up to a tenth of a second for one value.
+MAX_LIGHTPHE_VALUES = 1 << 16
+# A byte, as pixels are; more is said of larger values only.
+LEAST_VALUE_BITS = 8
+# Ciphertexts that a worker encrypts or decrypts at once: other work waits for no more than that.
+_AT_ONCE, _LIGHTPHE_AT_ONCE = 16, 4
+# Of a number that is no ciphertext: eight hold any value.
+_FEW_BYTES = 8
+# With fewer, an estimate would take longer than it is worth.
+_ESTIMATE_FROM = 64
+
+# A picture's file, or integers of any shape.
+Input = bytes | Integers
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How arrays are to be combined.
+
+    Attributes:
+        key_bits: None for the scheme's default.
+        weights: one for each input; none: all 1.
+        image_mode: how pictures are read.
+        insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
+        sample_bytes: how much of each block of ciphertexts is kept to be shown.
+
+    Raises:
+        InvalidArgument: for what the scheme cannot do, whatever the inputs are.
+    """
+
+    scheme: AdditiveScheme
+    key_bits: int | None = None
+    weights: tuple[int, ...] = ()
+    image_mode: ImageMode = ImageMode.AUTO
+    insecure_small_keys: bool = False
+    sample_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        schemes.require(self.scheme, schemes.operation_of(self.weights))
+        schemes.key_bits(self.scheme, self.key_bits, insecure_small_keys=self.insecure_small_keys)
+        lightphe.require_installed(self.scheme)
+        schemes.require_room(self.scheme, LEAST_VALUE_BITS, guard_bits(self.weights))
+
+    @property
+    def bits(self) -> int:
+        """Size of the key."""
+        return schemes.key_bits(self.scheme, self.key_bits, insecure_small_keys=self.insecure_small_keys)
+
+
+class Stage(Enum):
+    """What is being done."""
+
+    KEYGEN = 1
+    ENCRYPT = 2
+    COMPUTE = 3
+    DECRYPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CombineProgress:
+    """How far a stage is, in ciphertexts; for KEYGEN, in keys."""
+
+    stage: Stage
+    done: int
+    total: int
+
+
+@dataclass(slots=True)
+class CombineTimings:
+    """Seconds of the stages; `compute` is the evaluator's part, the way there and back included."""
+
+    keygen: float = 0.0
+    encrypt: float = 0.0
+    compute: float = 0.0
+    decrypt: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """The sum, and how it was computed.
+
+    Attributes:
+        values: of the inputs' shape.
+        key_bits: size of the key that there was.
+        weights: one for each input.
+        ciphertexts: of one input.
+        sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
+        samples: first bytes of every input's ciphertexts and of the result's, as many as were asked for.
+    """
+
+    values: Integers
+    scheme: AdditiveScheme
+    key_bits: int
+    weights: tuple[int, ...]
+    ciphertexts: int
+    sent_bytes: int
+    received_bytes: int
+    timings: CombineTimings
+    samples: tuple[bytes, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """What people must be told; "" for nothing."""
+        return schemes.warning(self.scheme, self.key_bits)
+
+
+def guard_bits(weights: Sequence[int]) -> int:
+    """What the weights may add to the bits of the values.
+
+    Raises:
+        InvalidArgument: when no message has the room.
+    """
+    growth = sum(map(abs, weights))
+    if growth >= 1 << (MOST_RESULT_BITS - LEAST_VALUE_BITS):
+        raise InvalidArgument(
+            f"weights would overflow: their magnitudes sum to {growth}, "
+            f"want less than 2^{MOST_RESULT_BITS - LEAST_VALUE_BITS}"
+        )
+    return max(growth - 1, 0).bit_length()
+
+
+def value_bits(arrays: Sequence[Integers]) -> int:
+    """Bits that hold the magnitude of every value, at least those of a pixel."""
+    largest = max(max(int(array.max()), -int(array.min())) for array in arrays)
+    return max(LEAST_VALUE_BITS, largest.bit_length())
+
+
+def check_shapes(shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuses inputs that cannot be added.
+
+    Raises:
+        InvalidArgument: names the two that differ.
+    """
+    for number, shape in enumerate(shapes, 1):
+        if shape != shapes[0]:
+            raise InvalidArgument(
+                f"input {number} has shape {_shown(shape)}, input 1 has {_shown(shapes[0])}: want the same"
+            )
+
+
+class Combine:
+    """Combines pictures and arrays.
+
+    Args:
+        evaluator: computes on ciphertexts.
+        pool: workers that decode, encrypt and decrypt.
+        limit_seconds: what would take longer is refused.
+    """
+
+    limit_seconds: float
+
+    def __init__(self, evaluator: EvaluatorClient, pool: WorkerPool, limit_seconds: float) -> None:
+        self._evaluator = evaluator
+        self._pool = pool
+        self.limit_seconds = limit_seconds
+
+    async def run(
+        self, settings: Settings, inputs: Sequence[Input]
+    ) -> AsyncIterator[CombineProgress | Combination]:
+        """Tells how far it is, and at last the result.
+
+        Raises:
+            InvalidArgument: when the inputs do not belong together, or a result could overflow.
+            InvalidImage: for a picture that is none.
+            ResourceExhausted: when there is too much of it, or it would take too long.
+            InvalidCiphertext: when the evaluator answered with something else than was asked for.
+            Unavailable: when the evaluator or a worker is gone.
+        """
+        weights = settings.weights or (1,) * len(inputs)
+        _check_count(inputs, weights)
+        arrays = await self._arrays(settings, inputs)
+        bits = value_bits(arrays), guard_bits(weights)
+        _check_room(settings, *bits)
+        job = _Job(settings, weights, [array.ravel() for array in arrays])
+        for stage in (self._keygen(job, *bits), self._encrypt(job), self._compute(job), self._decrypt(job)):
+            async with aclosing(stage):
+                async for progress in stage:
+                    yield progress
+        yield job.combination(arrays[0].shape)
+
+    async def _arrays(self, settings: Settings, inputs: Sequence[Input]) -> list[Integers]:
+        """Integers of one shape."""
+        mode = settings.image_mode
+        given = [one for one in inputs if isinstance(one, bytes)]
+        decoded = [await self._pool.run(combining.pixels, one, mode) for one in given]
+        flat = mode is ImageMode.AUTO and all(grey for _, grey in decoded)
+        pictures = iter([picture[..., 0] if flat else picture for picture, _ in decoded])
+        arrays = [next(pictures).astype(np.int64) if isinstance(one, bytes) else one for one in inputs]
+        check_shapes([array.shape for array in arrays])
+        most = MAX_LIGHTPHE_VALUES if SCHEMES[settings.scheme].algorithm else MAX_VALUES
+        if not 1 <= arrays[0].size <= most:
+            raise ResourceExhausted(
+                f"{arrays[0].size} values in an input, want 1 to {most} under {SCHEMES[settings.scheme].name}"
+            )
+        return arrays
+
+    async def _keygen(
+        self, job: _Job, value_bits: int, guard_bits: int
+    ) -> AsyncGenerator[CombineProgress, None]:
+        yield CombineProgress(Stage.KEYGEN, 0, 1)
+        started = time.perf_counter()
+        settings = job.settings
+        with metrics.COMBINE_KEYGEN_SECONDS.labels(job.scheme_name).time():
+            public, secret = await self._pool.run(
+                combining.generate, settings.scheme, settings.bits, settings.insecure_small_keys
+            )
+        job.secret = Secret(secret)
+        job.public_key = AdditivePublicKey.from_bytes(
+            public, insecure_small_keys=settings.insecure_small_keys
+        )
+        job.header = blocks_wire.fresh_header(job.public_key, (1, len(job.values[0])), value_bits, guard_bits)
+        job.timings.keygen = time.perf_counter() - started
+        _check_sent(job)
+        await self._check_time(job)
+        yield CombineProgress(Stage.KEYGEN, 1, 1)
+
+    async def _check_time(self, job: _Job) -> None:
+        """Refuses what would take too long, by a measurement of one ciphertext."""
+        count, inputs = job.header.layout.count, len(job.values)
+        if count * inputs < _ESTIMATE_FROM or job.settings.scheme is AdditiveScheme.SCRAMBLE:
+            return
+        encrypt, decrypt = await self._pool.run(
+            combining.sample, job.secret.reveal_secret(), job.header, job.values[0]
+        )
+        seconds = count * (inputs * encrypt + decrypt) / self._pool.processes
+        if seconds > self.limit_seconds:
+            raise ResourceExhausted(
+                f"{count} ciphertexts for each of {inputs} inputs would take {job.scheme_name} about "
+                f"{math.ceil(seconds / 60)} minutes here, want at most {self.limit_seconds / 60:g}: "
+                "smaller inputs, or paillier"
+            )
+
+    async def _encrypt(self, job: _Job) -> AsyncGenerator[CombineProgress, None]:
+        total, done = job.header.layout.count * len(job.values), 0
+        started = time.perf_counter()
+        for values in job.values:
+            parts = [job.header.pack()]
+            secret = job.secret.reveal_secret()
+            tasks = ((secret, job.header, values[columns]) for columns in job.slices())
+            with metrics.COMBINE_ENCRYPT_SECONDS.labels(job.scheme_name).time():
+                async with aclosing(self._pool.map(combining.encrypt, tasks)) as encrypted:
+                    async for numbers in encrypted:
+                        parts.append(numbers)
+                        done += len(numbers) // job.ciphertext_bytes
+                        yield CombineProgress(Stage.ENCRYPT, done, total)
+            job.blocks.append(b"".join(parts))
+        job.timings.encrypt = time.perf_counter() - started
+
+    async def _compute(self, job: _Job) -> AsyncGenerator[CombineProgress, None]:
+        total = job.header.layout.count
+        yield CombineProgress(Stage.COMPUTE, 0, total)
+        started = time.perf_counter()
+        wanted = blocks_wire.weighted_header([job.header] * len(job.blocks), job.weights)
+        size = blocks_wire.block_bytes(wanted, job.public_key)
+        answers = self._evaluator.combine(
+            job.public_key, job.weights, job.blocks, insecure_small_keys=job.settings.insecure_small_keys
+        )
+        async with aclosing(answers):
+            async for chunk in answers:
+                job.result += chunk
+                if len(job.result) > size:
+                    break
+                done = max(0, len(job.result) - HEADER.size) // job.ciphertext_bytes
+                yield CombineProgress(Stage.COMPUTE, done, total)
+        if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
+            raise InvalidCiphertext("the evaluator answered with another block than was asked for")
+        job.sent_bytes = sum(map(len, job.blocks))
+        job.samples = (*map(job.sample, job.blocks), job.sample(job.result))
+        job.blocks.clear()
+        job.header = wanted
+        job.timings.compute = time.perf_counter() - started
+
+    async def _decrypt(self, job: _Job) -> AsyncGenerator[CombineProgress, None]:
+        total, done = job.header.layout.count, 0
+        started = time.perf_counter()
+        tasks = (
+            (job.secret.reveal_secret(), job.header, columns.stop - columns.start, job.numbers(columns))
+            for columns in job.slices()
+        )
+        with metrics.COMBINE_DECRYPT_SECONDS.labels(job.scheme_name).time():
+            async with aclosing(self._pool.map(combining.decrypt, tasks)) as decrypted:
+                async for part in decrypted:
+                    job.decrypted.append(part)
+                    done += -(-len(part) // job.header.layout.per_ciphertext)
+                    yield CombineProgress(Stage.DECRYPT, done, total)
+        job.timings.decrypt = time.perf_counter() - started
+
+
+@dataclass(slots=True, repr=False)
+class _Job:
+    """One call, as far as it is."""
+
+    settings: Settings
+    weights: tuple[int, ...]
+    values: list[Integers]
+    secret: Secret = field(init=False)
+    public_key: AdditivePublicKey = field(init=False)
+    header: AdditiveHeader = field(init=False)
+    blocks: list[bytes] = field(default_factory=list)
+    result: bytearray = field(default_factory=bytearray)
+    decrypted: list[Integers] = field(default_factory=list)
+    sent_bytes: int = 0
+    samples: tuple[bytes, ...] = ()
+    timings: CombineTimings = field(default_factory=CombineTimings)
+
+    @property
+    def scheme_name(self) -> str:
+        return SCHEMES[self.settings.scheme].name
+
+    @property
+    def ciphertext_bytes(self) -> int:
+        return self.header.number_bytes * self.public_key.group.components
+
+    def slices(self) -> Iterator[slice]:
+        """Columns of whole ciphertexts; all at once under scramble, whose order is that of all values."""
+        columns = self.header.layout.columns
+        step = columns
+        if self.settings.scheme is not AdditiveScheme.SCRAMBLE:
+            at_once = _LIGHTPHE_AT_ONCE if SCHEMES[self.settings.scheme].algorithm else _AT_ONCE
+            step = self.header.layout.per_ciphertext * at_once
+        for start in range(0, columns, step):
+            yield slice(start, min(start + step, columns))
+
+    def sample(self, block: bytes | bytearray) -> bytes:
+        """First bytes of a block; of numbers of a few bytes, as scramble has them, the lowest of each."""
+        size, count = self.header.number_bytes, self.settings.sample_bytes
+        step = size if size <= _FEW_BYTES else 1
+        return bytes(block[HEADER.size : HEADER.size + step * count : step])
+
+    def numbers(self, columns: slice) -> bytes:
+        """The result's numbers of such columns."""
+        per_ciphertext = self.header.layout.per_ciphertext
+        first, last = columns.start // per_ciphertext, -(-columns.stop // per_ciphertext)
+        size = self.ciphertext_bytes
+        return bytes(self.result[HEADER.size + first * size : HEADER.size + last * size])
+
+    def combination(self, shape: tuple[int, ...]) -> Combination:
+        return Combination(
+            values=np.concatenate(self.decrypted).reshape(shape),
+            scheme=self.settings.scheme,
+            key_bits=self.public_key.bits,
+            weights=self.weights,
+            ciphertexts=self.header.layout.count,
+            sent_bytes=self.sent_bytes,
+            received_bytes=len(self.result),
+            timings=self.timings,
+            samples=self.samples,
+        )
+
+
+def _check_count(inputs: Sequence[Input], weights: Sequence[int]) -> None:
+    if not 2 <= len(inputs) <= MAX_INPUTS:
+        raise InvalidArgument(f"{len(inputs)} inputs, want 2 to {MAX_INPUTS}")
+    if len(weights) != len(inputs):
+        raise InvalidArgument(f"{len(weights)} weights for {len(inputs)} inputs, want as many")
+
+
+def _check_room(settings: Settings, value_bits: int, guard_bits: int) -> None:
+    schemes.require_room(settings.scheme, value_bits, guard_bits)
+    if value_bits + guard_bits > MOST_RESULT_BITS:
+        raise InvalidArgument(
+            f"values of {value_bits} bits with weights that add {guard_bits} would overflow: "
+            f"want at most {MOST_RESULT_BITS} bits"
+        )
+
+
+def _check_sent(job: _Job) -> None:
+    size = blocks_wire.block_bytes(job.header, job.public_key) * len(job.values)
+    if size > MAX_COMBINE_BYTES:
+        raise ResourceExhausted(
+            f"ciphertexts of {size} bytes, want at most {MAX_COMBINE_BYTES}: fewer or smaller inputs"
+        )
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single number"

@@ -1,0 +1,330 @@
+"""Takes photos and vectors in: embed, seal, gather into batches, store; answers after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+
+from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
+from blindsight.packing.columns import Floats
+from blindsight.packing.tiling import Tiling
+from blindsight.parameters import of_ring
+from blindsight.trusted import embedders
+from blindsight.trusted.clients import StorageClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.ingest import photos
+from blindsight.trusted.ingest.photos import BATCH_BYTES, Photo
+from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.similarity import linear
+from blindsight.trusted.slots import SlotMap
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
+
+MAX_BATCH_PHOTOS = 1024
+_WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
+
+_Result = TypeVar("_Result")
+
+
+class Outcome(IntEnum):
+    """What became of an item; the values are those of the proto."""
+
+    STORED = 1
+    DUPLICATE = 2
+    REJECTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What became of a photo."""
+
+    index: int
+    outcome: Outcome
+    id: str = ""
+    reason: str = ""
+    message: str = ""
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Rows of the user's own vectors: float [count, dimension], with ids or numbered on."""
+
+    values: Floats
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Running totals."""
+
+    stored: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Vectors that are checked, and encrypted for where they will stand if nobody writes before them."""
+
+    rows: Floats
+    ids: Sequence[str]
+    ahead: Ahead
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Photos that are embedded and sealed, and wait for company."""
+
+    results: list[ItemResult] = field(default_factory=list)
+    items: list[NewItem] = field(default_factory=list)
+    vectors: list[Floats] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def add(self, result: ItemResult, item: NewItem, vector: Floats) -> None:
+        self.results.append(result)
+        self.items.append(item)
+        self.vectors.append(vector)
+        self.size_bytes += item.held_bytes
+
+
+_Prepared = ItemResult | tuple[ItemResult, NewItem, Floats]
+
+
+class Ingest:
+    """One import into one collection.
+
+    Args:
+        vault, storage, crypto, writer: the keyholder's rooms.
+        collection: where to.
+        planes: whether photos are kept as encrypted pixel planes too.
+        halo: of these planes, pixels around every tile.
+
+    Raises:
+        InvalidArgument: for planes under an additive scheme, or a halo that leaves nothing of a tile.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        storage: StorageClient,
+        crypto: Crypto,
+        writer: Writer,
+        collection: OpenCollection,
+        *,
+        planes: bool = False,
+        halo: int = 0,
+    ) -> None:
+        self._vault = vault
+        self._storage = storage
+        self._crypto = crypto
+        self._writer = writer
+        self._collection = collection
+        if planes:
+            Tiling(1, 1, 1, of_ring(collection.parameters, "planes").ring_degree, halo)
+        elif halo:
+            raise InvalidArgument(f"a halo of {halo} pixels without planes, want planes that have it")
+        self._planes = planes
+        self._halo = halo
+        self._seen: set[bytes] = set()
+
+    async def photos(self, coming: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
+        """Takes photos; yields what became of each, in batches, after storage committed them.
+
+        Raises:
+            InvalidArgument: when the collection takes vectors only.
+            Unavailable: when storage is gone; photos that were not answered were not stored.
+        """
+        if self._collection.config.embedder == embedders.NONE:
+            raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
+        batch = _Batch()
+        async for prepared in self._prepared(coming):
+            if isinstance(prepared, ItemResult):
+                yield prepared
+                continue
+            batch.add(*prepared)
+            if len(batch.items) >= self._batch_photos or batch.size_bytes >= BATCH_BYTES:
+                for result in await _finished(self._store(batch)):
+                    yield result
+                batch = _Batch()
+        if batch.items:
+            for result in await _finished(self._store(batch)):
+                yield result
+
+    @property
+    def _batch_photos(self) -> int:
+        return min(self._collection.layout.main.capacity, MAX_BATCH_PHOTOS)
+
+    async def _prepared(self, coming: AsyncIterator[Photo]) -> AsyncIterator[_Prepared]:
+        """Embeds and seals several photos at a time, in their order."""
+        running: deque[asyncio.Task[_Prepared]] = deque()
+        try:
+            async for photo in coming:
+                running.append(asyncio.create_task(self._prepare(photo)))
+                while running and (running[0].done() or len(running) > 2 * self._crypto.processes):
+                    yield await running.popleft()
+            while running:
+                yield await running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _prepare(self, photo: Photo) -> _Prepared:
+        try:
+            photos.check(photo)
+        except BlindsightError as error:
+            return _rejected(photo, error)
+        collection = self._collection
+        item_id = photo.id or await photos.content_id(collection, photo.data)
+        handle = collection.handle(item_id)
+        # Not in the photo's own `try`: that storage is gone is not the photo's fault, and ends the import.
+        if handle in self._seen:
+            return ItemResult(photo.index, Outcome.DUPLICATE, item_id)
+        known = await self._storage.get_items(collection.record.collection_id, [handle])
+        if known:
+            lacks_planes = self._planes and not known[handle].planes_size_bytes
+            return ItemResult(
+                photo.index, Outcome.DUPLICATE, item_id, remark=_WITHOUT_PLANES if lacks_planes else ""
+            )
+        try:
+            return await self._embed_and_seal(photo, item_id, handle)
+        except BlindsightError as error:
+            return _rejected(photo, error)
+
+    async def _embed_and_seal(self, photo: Photo, item_id: str, handle: bytes) -> _Prepared:
+        made = await photos.prepare(
+            self._crypto, self._collection, photo, item_id, halo=self._halo if self._planes else None
+        )
+        self._seen.add(handle)
+        result = ItemResult(photo.index, Outcome.STORED, item_id, remark=made.remark)
+        return result, made.item, made.vector
+
+    async def _store(self, batch: _Batch) -> list[ItemResult]:
+        """Stores a batch; items that somebody else stored meanwhile are duplicates."""
+        async with self._collection.lock:
+            stored = await self._writer.append_new(self._collection, np.stack(batch.vectors), batch.items)
+        return [
+            result if index in stored else replace(result, outcome=Outcome.DUPLICATE, remark="")
+            for index, result in enumerate(batch.results)
+        ]
+
+    async def vectors(self, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
+        """Takes vectors; yields how many are stored, after storage committed them.
+
+        Raises:
+            InvalidVector: for a row that the metric cannot take.
+            AlreadyExists: for an id that is there; rows that were answered before stay stored.
+        """
+        if self._collection.config.embedder != embedders.NONE:
+            raise InvalidArgument(
+                f"the collection takes photos, got vectors (embedder {self._collection.config.embedder})"
+            )
+        collection, stored = self._collection, 0
+        async with aclosing(_gather(blocks, collection.layout.main.capacity)) as groups:
+            coming = asyncio.create_task(self._next_group(groups, collection.slots))
+            try:
+                while (group := await coming) is not None:
+                    # While storage takes this group, the next one arrives and is encrypted.
+                    slots = collection.slots.expected(
+                        collection.layout, len(group.rows), collection.batch_limits
+                    )
+                    coming = asyncio.create_task(self._next_group(groups, slots))
+                    await _finished(self._store_vectors(group, stored))
+                    stored += len(group.rows)
+                    yield Progress(stored=stored)
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+
+    async def _next_group(self, groups: AsyncIterator[Vectors], slots: SlotMap) -> _Group | None:
+        """Checks and encrypts the next vectors; None at their end."""
+        vectors = await anext(groups, None)
+        if vectors is None:
+            return None
+        collection = self._collection
+        linear.check_vectors(vectors.values, collection.config.dimension)
+        await self._decide_norm(vectors.values)
+        rows = collection.linear().rows(vectors.values)
+        return _Group(rows, vectors.ids, await self._writer.encrypt(collection, slots, rows))
+
+    async def _store_vectors(self, group: _Group, first_row: int) -> None:
+        collection = self._collection
+        async with collection.lock:
+            start = collection.items_added
+            ids = group.ids or [str(start + row) for row in range(len(group.rows))]
+            items = await asyncio.to_thread(self._seal_ids, ids)
+            await self._require_new(items, first_row)
+            await self._writer.append(collection, group.rows, items, group.ahead)
+
+    async def _decide_norm(self, vectors: Floats) -> None:
+        """The first vectors of a dot or Euclidean collection decide how long a vector may be."""
+        if self._collection.config.max_norm > 0:
+            return
+        longest = float(np.linalg.norm(vectors, axis=1).max())
+        async with self._collection.lock:
+            if self._collection.config.max_norm > 0:
+                return  # somebody else's vectors were first
+            await self._vault.set_max_norm(self._collection, longest * linear.NORM_HEADROOM or 1.0)
+
+    def _seal_ids(self, ids: Sequence[str]) -> list[NewItem]:
+        items = []
+        for item_id in ids:
+            photos.check_id(item_id)
+            handle = self._collection.handle(item_id)
+            items.append(NewItem(handle, self._collection.seal_metadata(handle, ItemMetadata(item_id))))
+        return items
+
+    async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
+        handles = [item.handle for item in items]
+        known = await self._storage.get_items(self._collection.record.collection_id, handles)
+        fresh = set(first_of_each(handles, known))
+        for index in range(len(handles)):
+            if index not in fresh:
+                raise AlreadyExists(
+                    f"row {first_row + index}: its id is in the collection already; "
+                    f"{first_row} rows before it are stored"
+                )
+
+
+async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncGenerator[Vectors, None]:
+    """Joins and cuts blocks into groups of `count` rows; the last may be shorter."""
+    values: list[Floats] = []
+    ids: list[str] = []
+    held = 0
+    async for block in blocks:
+        values.append(block.values)
+        ids.extend(block.ids)
+        held += len(block.values)
+        while held >= count:
+            joined = np.concatenate(values)
+            yield Vectors(joined[:count], ids[:count])
+            values, ids, held = [joined[count:]], ids[count:], held - count
+    if held:
+        yield Vectors(np.concatenate(values), ids)
+
+
+async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
+    """Waits for a write, which ends in its own time when the caller goes away.
+
+    An append that is cut short may be committed all the same; the slot map and the numbers of the next
+    items would not know of it.
+    """
+    task = asyncio.create_task(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody else will ask for it
+        raise
+
+
+def _rejected(photo: Photo, error: BlindsightError) -> ItemResult:
+    return ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message)

@@ -1,0 +1,156 @@
+"""Which photos show what a photo shows: candidates by an encrypted search, then a choice by keypoints.
+
+The evaluator scores the one vector of every photo under encryption, as in any search.  The sealed keypoints
+of the best are fetched from storage, opened here and compared with the query's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from blindsight.errors import DataLoss, InvalidArgument, InvalidImage
+from blindsight.packing.columns import Floats
+from blindsight.runtime import metrics
+from blindsight.trusted.clients import StorageClient
+from blindsight.trusted.crypto import tasks
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging import keypoints
+from blindsight.trusted.vault.vault import OpenCollection
+from services.keyholder.operations.scoring import Timings
+from services.keyholder.operations.search import Drawing, Hit, Search, embed_query
+
+# All photos of a collection that has no more.  Their keypoints are 13 MB, and take a second of one core.
+CANDIDATES = 200
+MOST_RESULTS = 50
+
+
+class Recognition:
+    """A search of one collection of embedder sift; it answers as `Search` does.
+
+    Args:
+        candidates: a search for `CANDIDATES` matches.
+        storage, crypto: the keyholder's rooms.
+        collection: which.
+        k: how many matches, at most 50.
+        threshold: must be None.
+        draw: whether pictures of the matches are wanted.
+
+    Raises:
+        InvalidArgument: for a bad k, or a threshold.
+    """
+
+    def __init__(
+        self,
+        candidates: Search,
+        storage: StorageClient,
+        crypto: Crypto,
+        collection: OpenCollection,
+        *,
+        k: int,
+        threshold: float | None,
+        draw: bool,
+    ) -> None:
+        name = collection.config.name
+        if not 1 <= k <= MOST_RESULTS:
+            raise InvalidArgument(f"k {k}, want 1 to {MOST_RESULTS} in collection {name!r} (embedder sift)")
+        if threshold is not None:
+            raise InvalidArgument(
+                f"threshold {threshold:g} in collection {name!r} (embedder sift), want none: "
+                "a match says itself whether it is verified"
+            )
+        self._candidates = candidates
+        self._storage = storage
+        self._crypto = crypto
+        self._collection = collection
+        self._k = k
+        self._draw = draw
+
+    @property
+    def query_visible_to_server(self) -> bool:
+        """Never."""
+        return self._candidates.query_visible_to_server
+
+    @property
+    def timings(self) -> Timings:
+        """Of all of it."""
+        return self._candidates.timings
+
+    def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
+        """Refuses vectors, which have no keypoints.
+
+        Raises:
+            InvalidArgument: always.
+        """
+        raise InvalidArgument(
+            f"{len(queries)} query vectors in collection {self._collection.config.name!r} (embedder sift), "
+            "want a photo"
+        )
+
+    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | Drawing]:
+        """Matches of a photo, the one with most inliers first; then their pictures, if they are wanted.
+
+        Raises:
+            InvalidImage: when it is none, or has too few keypoints.
+            DataLoss: when storage lost a photo's keypoints, or changed them.
+            Unavailable: when the evaluator or storage is gone.
+        """
+        started = time.perf_counter()
+        embedded = await embed_query(self._crypto, self._collection, data)
+        if embedded.remark:
+            raise InvalidImage(f"photo has {keypoints.too_few(keypoints.unpack(embedded.keypoints))}")
+        self.timings.embed = time.perf_counter() - started
+        scheme = self._collection.parameters.scheme.name.lower()
+        async for candidates in self._candidates.run(embedded.vector[None].astype(np.float64)):
+            compared = time.perf_counter()
+            with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
+                stored = await self._keypoints(candidates)
+                best = await self._best(embedded.keypoints, candidates, stored)
+            self.timings.match += time.perf_counter() - compared
+            yield best
+            if self._draw:
+                async for drawing in self._drawings(data, embedded.keypoints, best, stored):
+                    yield drawing
+
+    async def _keypoints(self, candidates: Sequence[Hit]) -> dict[str, bytes]:
+        """Packed keypoints by id, of those that are still there."""
+        collection = self._collection
+        ids = {collection.handle(hit.id): hit.id for hit in candidates}
+        # Sorted: their order would tell which are most alike.
+        sealed = await self._storage.read_keypoints(collection.record.collection_id, sorted(ids))
+        if lacking := list(ids.keys() - sealed.keys()):
+            # Not those that were deleted since they were scored.
+            lost = await self._storage.get_items(collection.record.collection_id, lacking)
+            if lost:
+                raise DataLoss(f"storage has {len(lost)} photos of the collection without their keypoints")
+        return await asyncio.to_thread(
+            lambda: {ids[handle]: collection.open_keypoints(handle, data) for handle, data in sealed.items()}
+        )
+
+    async def _best(self, query: bytes, candidates: Sequence[Hit], stored: dict[str, bytes]) -> list[Hit]:
+        there = [hit for hit in candidates if hit.id in stored]
+        agreements = await self._crypto.compare_keypoints(query, [stored[hit.id] for hit in there])
+        found = [replace(hit, agreement=made) for hit, made in zip(there, agreements, strict=True)]
+        return sorted(found, key=_worst_last)[: self._k]
+
+    async def _drawings(
+        self, data: bytes, packed: bytes, best: Sequence[Hit], stored: dict[str, bytes]
+    ) -> AsyncIterator[Drawing]:
+        pool, collection = self._crypto.pool, self._collection
+        yield Drawing(0, *await pool.run(tasks.draw_keypoints, data))
+        for rank, hit in enumerate(best, 1):
+            handle = collection.handle(hit.id)
+            sealed = await self._storage.read_original(collection.record.collection_id, handle)
+            original = await asyncio.to_thread(collection.open_original, handle, sealed)
+            pair = (data, packed), (original, stored[hit.id])
+            yield Drawing(rank, *await pool.run(tasks.draw_agreement, *pair))
+
+
+def _worst_last(hit: Hit) -> tuple[int, int, float]:
+    """Order of matches: most inliers, then most matches, then the highest score."""
+    made = hit.agreement or tasks.Agreement(0, 0, verified=False)
+    return -made.inliers, -made.matches, -hit.score

@@ -1,0 +1,169 @@
+"""Encrypted scores of a collection: asked for, decrypted as they come, asked again after a repack."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from blindsight.errors import Conflict
+from blindsight.packing.columns import CollectionLayout, Region
+from blindsight.runtime import metrics
+from blindsight.trusted.clients import EvaluatorClient, ScorePlan, ScoreResult, ScoreSummary
+from blindsight.trusted.slots import SegmentKey, SlotMap
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+
+EPOCH_ATTEMPTS = 4
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where the time of a search went, in seconds; see SearchTimings in the proto."""
+
+    embed: float = 0.0
+    encrypt: float = 0.0
+    score: float = 0.0
+    decrypt: float = 0.0
+    rank: float = 0.0
+    total: float = 0.0
+    kernel: float = 0.0
+    refresh: float = 0.0
+    decrypt_busy: float = 0.0
+    match: float = 0.0
+    scanned_bytes: int = 0
+
+
+# Makes a block of encrypted queries for a layout.
+Encrypt = Callable[[CollectionLayout], Coroutine[Any, Any, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One pass over a collection under one slot map.
+
+    Attributes:
+        take: decrypts one message of results and keeps what is wanted of it.
+        only: the segments that are wanted; none: all.
+    """
+
+    take: Callable[[ScoreResult], Coroutine[Any, Any, None]]
+    only: Collection[SegmentKey] = ()
+
+
+class Scoring:
+    """Scores encrypted queries against one collection.
+
+    Args:
+        vault, evaluator, collection: whose and which.
+        pending: messages of results that may wait to be decrypted; more stay with the evaluator.
+        timings: added to.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        evaluator: EvaluatorClient,
+        collection: OpenCollection,
+        pending: int,
+        timings: Timings,
+    ) -> None:
+        self._vault = vault
+        self._evaluator = evaluator
+        self._collection = collection
+        self._pending = pending
+        self._timings = timings
+
+    async def run(self, queries: int, encrypt: Encrypt, begin: Callable[[SlotMap], Attempt]) -> None:
+        """Scores queries and lets an attempt take all results.
+
+        Args:
+            encrypt: makes the block of queries for a layout, which has the regions that hold anything.
+            begin: makes an attempt for a slot map; called again when the evaluator's segments are newer, and
+                when the evaluator went away in the middle.
+
+        Raises:
+            Conflict: when the collection is repacked again and again.
+            Unavailable: when the evaluator or storage is gone.
+        """
+        for _ in range(EPOCH_ATTEMPTS):
+            slots = self._collection.slots
+            layout = self._collection.layout.within(_regions(begin(slots), slots))
+            started = time.perf_counter()
+            block = await encrypt(layout)
+            self._timings.encrypt += time.perf_counter() - started
+            if await self._evaluator.call(partial(self._pass, queries, layout, block, slots, begin)):
+                return
+            await self._vault.refresh(self._collection)
+        raise Conflict("the collection was repacked again and again during the search")
+
+    async def _pass(
+        self,
+        queries: int,
+        layout: CollectionLayout,
+        block: bytes,
+        slots: SlotMap,
+        begin: Callable[[SlotMap], Attempt],
+    ) -> bool:
+        """False when the evaluator's segments are not those of the slot map."""
+        attempt = begin(slots)
+        started, busy_before = time.perf_counter(), self._timings.decrypt_busy
+        decrypting: set[asyncio.Task[None]] = set()
+        parts = self._evaluator.score(
+            self._collection.record.collection_id,
+            slots.sequence,
+            queries,
+            block,
+            attempt.only,
+            layout.regions,
+        )
+        try:
+            async for part in parts:
+                if isinstance(part, ScorePlan):
+                    if part.epoch != slots.epoch:
+                        return False
+                elif isinstance(part, ScoreResult):
+                    await _room(decrypting, self._pending)
+                    decrypting.add(asyncio.create_task(self._timed(attempt.take(part))))
+                else:
+                    self._note(part)
+            scored = time.perf_counter()
+            self._timings.score += scored - started
+            await asyncio.gather(*decrypting)
+            self._timings.decrypt += time.perf_counter() - scored
+        finally:
+            for task in decrypting:
+                task.cancel()
+            await parts.aclose()  # type: ignore[attr-defined]
+        labels = self._collection.parameters
+        metrics.DECRYPT_SECONDS.labels(labels.scheme.name.lower(), labels.name).observe(
+            self._timings.decrypt_busy - busy_before
+        )
+        return True
+
+    async def _timed(self, taking: Coroutine[Any, Any, None]) -> None:
+        started = time.perf_counter()
+        await taking
+        self._timings.decrypt_busy += time.perf_counter() - started
+
+    def _note(self, summary: ScoreSummary) -> None:
+        self._timings.kernel += summary.kernel_seconds
+        self._timings.refresh += summary.refresh_seconds
+        self._timings.scanned_bytes += summary.scanned_bytes
+
+
+def _regions(attempt: Attempt, slots: SlotMap) -> set[Region]:
+    """Regions in which there is anything to score; a query for the others would be made for nothing."""
+    wanted = {region for region, _ in attempt.only or slots.segments}
+    return wanted or {Region.TAIL}
+
+
+async def _room(started: set[asyncio.Task[None]], limit: int) -> None:
+    """Waits until fewer than `limit` tasks run; a failed one raises here."""
+    running = {task for task in started if not task.done()}
+    if len(running) >= limit:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()

@@ -1,0 +1,280 @@
+"""Searches: encrypt the query, let the evaluator score, decrypt, rank."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
+from blindsight.packing.columns import CollectionLayout, Floats
+from blindsight.parameters import AdditiveSet
+from blindsight.trusted import embedders
+from blindsight.trusted.clients import EvaluatorClient, ScoreResult, StorageClient
+from blindsight.trusted.crypto import tasks
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.records import ItemMetadata
+from blindsight.trusted.similarity import linear
+from blindsight.trusted.similarity.ranking import best_of
+from blindsight.trusted.slots import EMPTY_SEGMENT, Handles, SlotMap
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from services.keyholder.operations.scoring import Attempt, Scoring, Timings
+
+MAX_K = 10_000
+MAX_QUERIES = 4096
+# Ciphertexts of a group of queries that are encrypted and sent at a time.
+GROUP_CIPHERTEXTS = 1024
+MAX_GROUP_QUERIES = 16
+# Messages of results that may wait for each worker; more stay with the evaluator.
+PENDING_RESULTS = 8
+SCORE_DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One match."""
+
+    id: str
+    score: float
+    name: str
+    channels: tuple[float, ...] = ()
+    agreement: tasks.Agreement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Pictures of a match, JPEG files.
+
+    Attributes:
+        rank: of the match, from 1; 0 is the query.
+        photo: made smaller.
+        drawn: beside the query, with all that they have in common; the query alone has its keypoints.
+    """
+
+    rank: int
+    photo: bytes
+    drawn: bytes
+
+
+@dataclass(slots=True)
+class _Ranking:
+    """The best of each segment for one query."""
+
+    found: list[tasks.Best] = field(default_factory=list)
+    handles: list[Handles] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """One of the best of all segments."""
+
+    handle: bytes
+    score: float
+    parts: Floats
+
+
+class Search:
+    """Searches of one collection.
+
+    Args:
+        vault, storage, evaluator, crypto: the keyholder's rooms.
+        collection: which.
+        k: how many matches, at most 10,000.
+        threshold: the worst score that is still a match.
+        query_visible_to_server: whether the owner agreed to show the query to the evaluator.
+
+    Raises:
+        InvalidArgument: for a bad k or threshold, or when what was agreed to is not what the scheme does.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        storage: StorageClient,
+        evaluator: EvaluatorClient,
+        crypto: Crypto,
+        collection: OpenCollection,
+        *,
+        k: int,
+        threshold: float | None,
+        query_visible_to_server: bool = False,
+    ) -> None:
+        if not 1 <= k <= MAX_K:
+            raise InvalidArgument(f"k {k}, want 1 to {MAX_K}")
+        if threshold is not None and math.isnan(threshold):
+            raise InvalidArgument("threshold NaN, want a score")
+        _require_agreement(collection, agreed=query_visible_to_server)
+        self.query_visible_to_server = query_visible_to_server
+        self._storage = storage
+        self._crypto = crypto
+        self._collection = collection
+        self._k = k
+        self._threshold = threshold
+        self._linear = collection.linear()
+        self.timings = Timings()
+        pending = PENDING_RESULTS * crypto.processes
+        self._scoring = Scoring(vault, evaluator, collection, pending, self.timings)
+
+    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | Drawing]:
+        """Matches of a photo, best first.
+
+        Raises:
+            InvalidImage: when it is none.
+            InvalidArgument: when the collection takes vectors only.
+            Unavailable: when the evaluator or storage is gone.
+        """
+        started = time.perf_counter()
+        embedded = await embed_query(self._crypto, self._collection, data)
+        self.timings.embed = time.perf_counter() - started
+        async for hits in self.run(embedded.vector[None].astype(np.float64)):
+            yield hits
+
+    async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
+        """Matches of each query, best first.
+
+        Args:
+            queries: [count, dimension].
+
+        Raises:
+            InvalidVector: for a query that the metric cannot take.
+            Unavailable: when the evaluator or storage is gone.
+        """
+        if not 1 <= len(queries) <= MAX_QUERIES:
+            raise InvalidArgument(f"{len(queries)} queries, want 1 to {MAX_QUERIES}")
+        linear.check_vectors(queries, self._collection.config.dimension)
+        forms = [self._form(row, query) for row, query in enumerate(queries)]
+        size = self._group_size()
+        for start in range(0, len(forms), size):
+            for hits in await self._group(forms[start : start + size]):
+                yield hits
+
+    def _group_size(self) -> int:
+        """Queries that are sent at a time."""
+        if self.query_visible_to_server:
+            return MAX_GROUP_QUERIES  # they are small
+        return max(1, min(MAX_GROUP_QUERIES, GROUP_CIPHERTEXTS // self._collection.layout.query_ciphertexts))
+
+    def _form(self, row: int, query: Floats) -> linear.LinearForm:
+        try:
+            return self._linear.form(query)
+        except InvalidVector as error:
+            # A metric knows one query, which is its row 0.
+            raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
+
+    async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
+        weights = np.stack([form.weights for form in forms])
+        rankings: list[_Ranking] = []
+        readings = tuple(form.reading for form in forms)
+
+        def begin(slots: SlotMap) -> Attempt:
+            rankings[:] = [_Ranking() for _ in forms]
+            return Attempt(lambda result: self._take(result, slots, readings, rankings))
+
+        await self._scoring.run(len(forms), partial(self._block, weights), begin)
+        started = time.perf_counter()
+        hits = await self._hits(readings, rankings)
+        self.timings.rank += time.perf_counter() - started
+        return hits
+
+    async def _block(self, weights: Floats, layout: CollectionLayout) -> bytes:
+        """Queries [queries, row dimension] as the evaluator gets them."""
+        parameters = self._collection.parameters
+        if isinstance(parameters, AdditiveSet):
+            return await self._crypto.plain_queries(parameters, layout.main, weights)
+        return await self._crypto.encrypt_queries(parameters, layout, weights)
+
+    async def _take(
+        self,
+        result: ScoreResult,
+        slots: SlotMap,
+        readings: tuple[linear.Reading, ...],
+        rankings: list[_Ranking],
+    ) -> None:
+        """Decrypts one message of results and keeps the best of each segment and query."""
+        if not 0 < result.queries <= len(rankings) - result.first_query:
+            raise InvalidCiphertext(f"results of {result.queries} queries, want those of {len(rankings)}")
+        layout = self._collection.layout.of(result.region)
+        # A segment that we do not know was appended after this search began.
+        segments = [slots.segments.get((result.region, index), EMPTY_SEGMENT) for index in result.segments]
+        live = [segment.live for segment in segments]
+        asked = readings[result.first_query : result.first_query + result.queries]
+        pick = tasks.Pick(asked, self._k)
+        found = await self._crypto.best_scores(self._collection.parameters, layout, result.block, live, pick)
+        for segment, by_query in zip(segments, found, strict=True):
+            for query, best in enumerate(by_query, result.first_query):
+                rankings[query].found.append(best)
+                rankings[query].handles.append(segment.handles[best.slots])
+
+    def _best(self, scores: Floats, *, higher: bool) -> npt.NDArray[np.intp]:
+        """Indices of the k best that pass the threshold, best first."""
+        chosen = best_of(scores, self._k, largest=higher)
+        if self._threshold is None:
+            return chosen
+        passing = scores[chosen] >= self._threshold if higher else scores[chosen] <= self._threshold
+        return chosen[passing]
+
+    async def _hits(
+        self, readings: Sequence[linear.Reading], rankings: Sequence[_Ranking]
+    ) -> list[list[Hit]]:
+        matches = [
+            self._matches(ranking, higher=reading.higher_is_better)
+            for reading, ranking in zip(readings, rankings, strict=True)
+        ]
+        wanted = list({match.handle for of_query in matches for match in of_query})
+        items = await self._storage.get_items(self._collection.record.collection_id, wanted)
+        opened = {handle: self._collection.open_metadata(item) for handle, item in items.items()}
+        # An item that was deleted since its slot was scored is not there any more.
+        return [
+            [_hit(opened[match.handle], match) for match in of_query if match.handle in opened]
+            for of_query in matches
+        ]
+
+    def _matches(self, ranking: _Ranking, *, higher: bool) -> list[_Match]:
+        if not ranking.found:
+            return []
+        scores = np.concatenate([best.scores for best in ranking.found])
+        parts = np.concatenate([best.parts for best in ranking.found])
+        handles = np.concatenate(ranking.handles)
+        return [
+            _Match(handles[index].tobytes(), float(scores[index]), parts[index])
+            for index in self._best(scores, higher=higher)
+        ]
+
+
+async def embed_query(crypto: Crypto, collection: OpenCollection, data: bytes) -> tasks.Embedded:
+    """A photo as it is compared with those of a collection.
+
+    Raises:
+        InvalidImage: when it is none.
+        InvalidArgument: when the collection takes vectors only.
+    """
+    config = collection.config
+    if config.embedder == embedders.NONE:
+        raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
+    return await crypto.embed(config.embedder, config.dimension, config.channels, data)
+
+
+def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:
+    """Refuses to show a query that nobody agreed to show, and an agreement to what does not happen."""
+    name, scheme = collection.config.name, collection.parameters.scheme.name.lower()
+    if collection.parameters.query_visible and not agreed:
+        raise InvalidArgument(
+            f"collection {name!r} ({scheme}) is searched with the query in the clear: the server would see "
+            "the query's numbers, though no vector of the collection and no score; "
+            "give --query-visible-to-server (query_visible_to_server=True) to agree"
+        )
+    if agreed and not collection.parameters.query_visible:
+        raise InvalidArgument(
+            f"collection {name!r} ({scheme}) hides the query from the server; "
+            "leave --query-visible-to-server (query_visible_to_server) out"
+        )
+
+
+def _hit(item: ItemMetadata, match: _Match) -> Hit:
+    channels = tuple(round(float(part), SCORE_DECIMALS) for part in match.parts)
+    return Hit(item.id, round(match.score, SCORE_DECIMALS), item.name, channels)

@@ -1,0 +1,340 @@
+"""The keyholder's whole jobs, in plain types: what the servicer delegates to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import blindsight
+from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFound
+from blindsight.packing.columns import Floats
+from blindsight.packing.planes import Integers
+from blindsight.runtime import host as processes
+from blindsight.runtime import logs
+from blindsight.runtime.transfer import until
+from blindsight.trusted import embedders
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.queue import Queue
+from blindsight.trusted.records import ItemMetadata, PeerStatus
+from blindsight.trusted.slots import handles_from_bytes
+from blindsight.trusted.vault.repack import Repack, RepackProgress, worthwhile
+from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.writer import Writer
+from services.keyholder.imaging.facade import Processing
+from services.keyholder.jobs.connecting import BulkIngest
+from services.keyholder.jobs.importer import Imports
+from services.keyholder.jobs.store import JobStore
+from services.keyholder.operations.combine import Combine
+from services.keyholder.operations.ingest import Ingest, ItemResult, Progress, Vectors
+from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
+from services.keyholder.operations.planes import Planes
+from services.keyholder.operations.search import Search, embed_query
+from services.keyholder.operations.verify import Input, Settings, Verification, Verify
+
+MAX_DELETE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReport:
+    """One service's state, or why it could not be had."""
+
+    name: str
+    zone: str
+    status: PeerStatus | None
+    error: str = ""
+
+
+class Keyholder:
+    """Everything that the owner's service does.
+
+    Args:
+        keys: the owner's key set.
+        storage, evaluator: the untrusted services.
+        workers: processes that encrypt, decrypt and embed.
+        folder: where the key file is; its size is part of the status.
+        combine_seconds: the longest weighted sum.
+        imaging_bytes: memory of all image processing at once.
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        storage: StorageClient,
+        evaluator: EvaluatorClient,
+        workers: int,
+        folder: Path,
+        combine_seconds: float,
+        imaging_bytes: int,
+    ) -> None:
+        self.keys = keys
+        self._folder = folder
+        self.vault = Vault(keys, storage, evaluator)
+        self._storage = storage
+        self._evaluator = evaluator
+        self._crypto = Crypto(keys, workers)
+        self._writer = Writer(self.vault, storage, self._crypto)
+        self._verify = Verify(self.vault, storage, evaluator, self._crypto)
+        self._planes = Planes(storage, self._crypto)
+        self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
+        self.processing = Processing(
+            keys.key_id, self.vault, self._planes, evaluator, self._crypto, self.combinations, imaging_bytes
+        )
+        self._background: dict[str, asyncio.Task[None]] = {}
+        self._bulk: BulkIngest | None = None
+        self._stopping = asyncio.Event()
+
+    async def open_imports(
+        self, store: JobStore, open_queue: Callable[[], Queue], keep_jobs_days: float
+    ) -> None:
+        """Has bulk ingest from now on; account and queue are closed with the keyholder.
+
+        Raises:
+            InvalidArgument, DataLoss: when the queue is not as it must be; one that is away is waited for.
+        """
+        make = partial(
+            Imports, self.keys, self.vault, store, after_import=self._after_write, keep_days=keep_jobs_days
+        )
+        self._bulk = BulkIngest(store, open_queue, make)
+        await self._bulk.start()
+
+    @property
+    def imports(self) -> Imports:
+        """Bulk ingest.
+
+        Raises:
+            InvalidArgument: where there is no queue.
+            Unavailable: when it does not answer yet.
+        """
+        if self._bulk is None:
+            raise InvalidArgument(
+                "the keyholder has no queue for bulk ingest; start it with BLINDSIGHT_KEYHOLDER_QUEUE_URL"
+            )
+        return self._bulk.imports
+
+    async def start(self) -> None:
+        """Warms the workers."""
+        await self._crypto.warm()
+
+    def drain(self) -> None:
+        """Ends the streams that would go on as long as their callers do: what came is stored and answered."""
+        self._stopping.set()
+        if self._bulk is not None:
+            self._bulk.drain()
+
+    async def close(self) -> None:
+        """Ends background work between two transactions, then workers and connections."""
+        for task in self._background.values():
+            task.cancel()
+        await asyncio.gather(*self._background.values(), return_exceptions=True)
+        if self._bulk is not None:
+            await self._bulk.close()
+        await asyncio.to_thread(self._crypto.close)
+        await self._storage.close()
+        await self._evaluator.close()
+
+    async def ingest_photos(
+        self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False, halo: int = 0
+    ) -> AsyncIterator[ItemResult]:
+        """See `Ingest.photos`."""
+        collection = await self.vault.get(name)
+        coming = until(self._stopping, photos)
+        async for result in self._ingest(collection, planes=planes, halo=halo).photos(coming):
+            yield result
+        self._after_write(collection)
+        self._unless_stopping()
+
+    async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
+        """See `Ingest.vectors`."""
+        collection = await self.vault.get(name)
+        async for progress in self._ingest(collection).vectors(until(self._stopping, blocks)):
+            yield progress
+        self._after_write(collection)
+        self._unless_stopping()
+
+    def _unless_stopping(self) -> None:
+        """Tells a caller whose stream was not read to its end."""
+        if self._stopping.is_set():
+            raise Draining("the keyholder is stopping; what it has answered is done, send the rest again")
+
+    def _ingest(self, collection: OpenCollection, *, planes: bool = False, halo: int = 0) -> Ingest:
+        return Ingest(
+            self.vault, self._storage, self._crypto, self._writer, collection, planes=planes, halo=halo
+        )
+
+    async def search(
+        self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool, draw: bool
+    ) -> Search | Recognition:
+        """A search of a collection, to be run on vectors or a photo.
+
+        Args:
+            draw: whether pictures of matching keypoints are wanted.
+
+        Raises:
+            InvalidArgument: for settings that the collection cannot be searched with.
+        """
+        collection = await self.vault.get(name)
+        recognising = collection.config.embedder == embedders.SIFT
+        if draw and not recognising:
+            raise InvalidArgument(
+                f"pictures of matches in collection {name!r} (embedder {collection.config.embedder}), "
+                "want embedder sift for them: other vectors have no keypoints"
+            )
+        search = Search(
+            self.vault,
+            self._storage,
+            self._evaluator,
+            self._crypto,
+            collection,
+            k=CANDIDATES if recognising else k,
+            threshold=None if recognising else threshold,
+            query_visible_to_server=query_visible_to_server,
+        )
+        if not recognising:
+            return search
+        return Recognition(
+            search, self._storage, self._crypto, collection, k=k, threshold=threshold, draw=draw
+        )
+
+    async def _embed(self, name: str, data: bytes) -> tuple[Floats, float]:
+        """A photo as a vector [dimension], and the seconds that it took; see `embed_query`."""
+        collection = await self.vault.get(name)
+        started = time.perf_counter()
+        embedded = await embed_query(self._crypto, collection, data)
+        return embedded.vector.astype(np.float64), time.perf_counter() - started
+
+    async def verify_pair(self, settings: Settings, inputs: Sequence[Input]) -> Verification:
+        """See `Verify.pair`."""
+        return await self._verify.pair(settings, inputs)
+
+    async def verify_item(
+        self, name: str, item_id: str, inputs: Sequence[Input], threshold: float | None
+    ) -> Verification:
+        """A photo or a vector against an item; see `Verify.item`."""
+        if len(inputs) != 1:
+            raise InvalidArgument(f"{len(inputs)} inputs, want one photo or vector to compare with the item")
+        collection = await self.vault.get(name)
+        vector, seconds = inputs[0], 0.0
+        if isinstance(vector, bytes):
+            vector, seconds = await self._embed(name, vector)
+        verification = await self._verify.item(collection, item_id, vector, threshold)
+        verification.timings.embed = seconds
+        return verification
+
+    async def original(self, name: str, item_id: str) -> tuple[ItemMetadata, bytes]:
+        """A photo as it came in.
+
+        Raises:
+            NotFound: when there is no such item, or it is a vector.
+        """
+        collection = await self.vault.get(name)
+        handle = collection.handle(item_id)
+        found = await self._storage.get_items(collection.record.collection_id, [handle])
+        if handle not in found:
+            raise NotFound(f"no item {item_id!r} in collection {name!r}")
+        if not found[handle].original_size_bytes:
+            raise NotFound(f"item {item_id!r} is a vector; it has no original")
+        sealed = await self._storage.read_original(collection.record.collection_id, handle)
+        data = await asyncio.to_thread(collection.open_original, handle, sealed)
+        return collection.open_metadata(found[handle]), data
+
+    async def planes(self, name: str, item_id: str) -> tuple[ItemMetadata, Integers]:
+        """See `Planes.read`."""
+        return await self._planes.read(await self.vault.get(name), item_id)
+
+    async def delete_items(self, name: str, ids: Sequence[str]) -> tuple[int, list[str]]:
+        """Deletes items; returns how many, and the ids that are not there."""
+        if not 1 <= len(ids) <= MAX_DELETE:
+            raise InvalidArgument(f"{len(ids)} ids, want 1 to {MAX_DELETE}")
+        collection = await self.vault.get(name)
+        handles = {collection.handle(item_id): item_id for item_id in ids}
+        async with collection.lock:
+            before = collection.slots
+            known = await self._storage.get_items(collection.record.collection_id, list(handles))
+            unknown = [item_id for handle, item_id in handles.items() if handle not in known]
+            if not known:
+                return 0, unknown
+            with collection.unless_answered():
+                deleted, sequence = await self._storage.delete_items(
+                    collection.record.collection_id, list(known)
+                )
+            if sequence > before.sequence + 1:
+                # An append whose answer nobody took: the slot map lacks it.
+                await self.vault.refresh(collection)
+            else:
+                gone = handles_from_bytes(b"".join(known))
+                collection.advance(before.without_items(gone, sequence))
+        return deleted, unknown
+
+    async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
+        """See `Repack.run`."""
+        collection = await self.vault.get(name)
+        async for progress in self._repack().run(collection):
+            yield progress
+            self._unless_stopping()
+        self._prepare(collection)
+
+    def _repack(self) -> Repack:
+        return Repack(self.vault, self._storage, self._crypto, self._writer)
+
+    def _after_write(self, collection: OpenCollection) -> None:
+        """Work that nobody waits for: the evaluator fetches, and a long tail is repacked."""
+        if worthwhile(collection):
+            self._run("repack:" + collection.config.name, self._repack_in_background(collection))
+        else:
+            self._prepare(collection)
+
+    async def _repack_in_background(self, collection: OpenCollection) -> None:
+        async for _ in self._repack().run(collection):
+            pass
+        await self._evaluator.prepare(collection.record.collection_id)
+
+    def _prepare(self, collection: OpenCollection) -> None:
+        self._run(
+            "prepare:" + collection.config.name, self._evaluator.prepare(collection.record.collection_id)
+        )
+
+    def _run(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Starts background work unless the same is running; a failure is logged, and tried next time."""
+        running = self._background.get(key)
+        if running is not None and not running.done():
+            work.close()
+            return
+        self._background[key] = asyncio.create_task(_logged(key.split(":", maxsplit=1)[0], work))
+
+    async def reports(self) -> list[ServiceReport]:
+        """The state of all three services."""
+        peers = await asyncio.gather(
+            _report("evaluator", self._evaluator.status()), _report("storage", self._storage.status())
+        )
+        collections = items = 0
+        if peers[1].status is not None:
+            records = await self.vault.all()
+            collections, items = len(records), sum(one.record.items for one in records)
+        disk = sum(path.stat().st_size for path in self._folder.iterdir())
+        memory = await asyncio.to_thread(processes.memory_bytes)
+        own = PeerStatus(blindsight.__version__, collections, items, disk, memory)
+        return [ServiceReport("keyholder", "trusted", own), *peers]
+
+
+async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except BlindsightError as error:
+        logs.get().warning("background_work_failed", what=what, reason=error.reason)
+
+
+async def _report(name: str, asking: Coroutine[Any, Any, PeerStatus]) -> ServiceReport:
+    try:
+        return ServiceReport(name, "untrusted", await asking)
+    except BlindsightError as error:
+        return ServiceReport(name, "untrusted", None, error.message)

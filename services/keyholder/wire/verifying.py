@@ -1,0 +1,110 @@
+"""1:1 verification: two inputs or one and an item, and the decision."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from blindsight.errors import InvalidArgument, InvalidVector
+from blindsight.packing.columns import Floats
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from services.keyholder.operations.verify import Input, Settings, Verification
+from services.keyholder.wire.inputs import METRIC_VALUES, matrix, metric, receiver_of
+
+MAX_VERIFY_INPUTS = 2
+
+
+def verify_item(header: pb.VerifyHeader) -> tuple[str, str] | None:
+    """Collection and id of a verification against an item; None for that of a pair.
+
+    Raises:
+        InvalidArgument: when one of the two is missing, or what the collection decides is given as well.
+    """
+    if not header.collection and not header.id:
+        return None
+    if not header.collection or not header.id:
+        raise InvalidArgument(
+            f"a collection or an id alone, want both ({'id' if header.id else 'collection'} came)"
+        )
+    given = ("scheme", "parameter_set", "metric", "embedder")
+    for name in given:
+        if getattr(header, name):
+            raise InvalidArgument(f"{name.replace('_', ' ')} is that of the collection, want none beside it")
+    return header.collection, header.id
+
+
+def verify_threshold(header: pb.VerifyHeader) -> float | None:
+    """The threshold, if there is one."""
+    return header.threshold if header.HasField("threshold") else None
+
+
+def verify_settings(header: pb.VerifyHeader) -> Settings:
+    """How a pair is to be compared."""
+    return Settings(
+        header.scheme or "ckks",
+        header.parameter_set,
+        metric(header.metric),
+        header.embedder,
+        verify_threshold(header),
+    )
+
+
+async def verify_inputs(requests: AsyncIterator[pb.VerifyRequest]) -> list[Input]:
+    """Photos and vectors of a verification, at most two.
+
+    Raises:
+        InvalidArgument: when something does not come whole, or more comes.
+        InvalidVector: when the bytes are not one vector.
+    """
+    inputs: list[Input] = []
+    async for request in requests:
+        part = request.WhichOneof("part")
+        if part not in ("image", "vectors"):
+            raise InvalidArgument(
+                f"verify stream: {part or 'an empty message'} came, want a photo or a vector"
+            )
+        if len(inputs) == MAX_VERIFY_INPUTS:
+            raise InvalidArgument("verify stream: more than two inputs came, want two")
+        inputs.append(
+            await _verify_photo(request.image, requests) if part == "image" else _one_vector(request.vectors)
+        )
+    return inputs
+
+
+async def _verify_photo(header: pb.FileHeader, requests: AsyncIterator[pb.VerifyRequest]) -> bytes:
+    receiver = receiver_of(header)
+    while not receiver.complete:
+        request = await anext(requests, None)
+        if request is None:
+            break
+        if request.WhichOneof("part") != "chunk":
+            raise InvalidArgument("verify stream: want the photo's bytes after its header")
+        receiver.add(request.chunk)
+    return receiver.finish()
+
+
+def _one_vector(block: pb.VectorBlock) -> Floats:
+    rows = matrix(block)
+    if len(rows) != 1:
+        raise InvalidVector(f"{len(rows)} vectors in one input, want 1")
+    row: Floats = rows[0]
+    return row
+
+
+def verification(made: Verification) -> pb.VerifyResponse:
+    """The decision, and where the time went."""
+    return pb.VerifyResponse(
+        verified=made.verified,
+        distance=made.distance,
+        threshold=made.threshold.value,
+        threshold_source=made.threshold.source,
+        metric=METRIC_VALUES[made.metric],
+        scheme=made.parameters.scheme.name.lower(),
+        parameter_set=made.parameters.name,
+        timings=pb.VerifyTimings(
+            embed_seconds=made.timings.embed,
+            encrypt_seconds=made.timings.encrypt,
+            compare_seconds=made.timings.score,
+            decrypt_seconds=made.timings.decrypt,
+            total_seconds=made.timings.total,
+        ),
+    )

@@ -1,0 +1,292 @@
+"""Receives appends: announced sizes are checked before bytes are taken, and bytes before they are stored."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.runtime import metrics
+from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.runtime.transfer import Receiver
+from services.storage import validation as checks
+from services.storage.append_queue import Turns
+from services.storage.executors import Threads
+from services.storage.garbage import Sweeper
+from services.storage.records import (
+    Append,
+    Appended,
+    AppendHeader,
+    AppendItem,
+    BatchRecord,
+    CollectionRecord,
+    PieceRecord,
+)
+from services.storage.stores import Store
+
+# Appends that are received at a time; each may hold its items' metadata beside the memory it shares.
+_AT_A_TIME = 16
+
+_UPLOAD_BYTES = 16
+
+AppendPart = AppendHeader | list[AppendItem] | PieceRecord | bytes
+
+
+class Appends:
+    """Takes appends into a store.
+
+    Args:
+        store: where they go.
+        threads: the store's.
+        sweeper: begins when an append retired segments, and frees what a failed one left.
+        budget: memory for appends on their way in.
+        turns: of the appends to one collection.
+        stall_seconds: an append of which nothing comes for so long is given up.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        threads: Threads,
+        sweeper: Sweeper,
+        budget: ByteBudget,
+        turns: Turns,
+        stall_seconds: float,
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._sweeper = sweeper
+        self._budget = budget
+        self._turns = turns
+        self._stall_seconds = stall_seconds
+        self._room = asyncio.Semaphore(_AT_A_TIME)
+
+    async def take_turn(self, collection_id: bytes, batch_id: bytes) -> int:
+        """Waits for a batch's turn, see `Turns.take`; the collection's sequence then.
+
+        Raises:
+            NotFound: when there is no such collection.
+        """
+        await self._threads.read(self._store.get_collection, collection_id)
+        await self._turns.take(collection_id, batch_id)
+        collection = await self._threads.read(self._store.get_collection, collection_id)
+        return collection.sequence
+
+    async def append(
+        self, stream: AsyncIterator[AppendPart], go_ahead: Callable[[], Awaitable[None]]
+    ) -> Appended:
+        """Receives, checks and stores one append; see `Store.append` for the errors of the last step.
+
+        Args:
+            go_ahead: tells the sender that its header is good, and that it is its turn.
+
+        Raises:
+            InvalidArgument: when the parts are not one header, its items and their bytes.
+            Unavailable: when the stream stands still.
+        """
+        parts = _Parts(stream, self._stall_seconds)
+        header = await parts.header()
+        checks.require_ids(header)
+        async with self._turns.of(header.collection_id, header.batch_id):
+            collection = await self._threads.read(self._store.admit, header)
+            if isinstance(collection, Appended):
+                return collection
+            checks.require_header(collection, header)
+            await go_ahead()
+            answer = await self._take(parts, collection, header)
+        if header.retires:
+            self._sweeper.begin()
+        return answer
+
+    async def _take(self, parts: _Parts, collection: CollectionRecord, header: AppendHeader) -> Appended:
+        async with self._room:
+            items = await parts.items(header.items_count)
+            checks.require_items(items)
+            pieces = checks.require_planes(collection, items)
+            largest = checks.seeded_bytes(collection, max(pieces)) if pieces else 0
+            sealed = checks.sealed_bytes(items)
+            async with self._budget.reserve(header.block_size_bytes + sealed + largest):
+                batch = await self._receive(parts, collection, header, items)
+                answer = await self._keep(parts, collection, batch, pieces)
+        planes = sum(checks.seeded_bytes(collection, count) for count in pieces)
+        metrics.STORED_BYTES.inc(header.block_size_bytes + sealed + planes)
+        metrics.STORED_ITEMS.inc(len(items))
+        return answer
+
+    async def _receive(
+        self, parts: _Parts, collection: CollectionRecord, header: AppendHeader, items: list[AppendItem]
+    ) -> Append:
+        intake = _Intake(header, items)
+        while not intake.complete:
+            intake.add(await parts.chunk())
+        return await self._threads.read(intake.finish, collection)
+
+    async def _keep(
+        self, parts: _Parts, collection: CollectionRecord, batch: Append, pieces: Sequence[int]
+    ) -> Appended:
+        """Takes planes to the disk as they come; the append at the end makes them the items'."""
+        try:
+            for count in pieces:
+                record, data = await self._piece(parts, collection, count)
+                await self._threads.write(self._store.stage, batch.upload, record, data)
+            await parts.end()
+            return await self._threads.write(self._store.append, batch)
+        except BaseException:
+            if pieces:
+                self._sweeper.drop(batch.upload)
+            raise
+
+    async def _piece(
+        self, parts: _Parts, collection: CollectionRecord, count: int
+    ) -> tuple[PieceRecord, bytes]:
+        record = await parts.piece()
+        checks.require_piece_header(collection, count, record)
+        limit = checks.MAX_PIECE_BYTES
+        receiver = Receiver(record.size_bytes, record.sha256, limit_bytes=limit, what="piece")
+        while not receiver.complete:
+            receiver.add(await parts.chunk())
+        data = await self._threads.read(receiver.finish)
+        checks.require_seeded(collection, count, data)
+        return record, data
+
+
+class _Parts:
+    """The stream, with the one kind of part that may come next."""
+
+    def __init__(self, stream: AsyncIterator[AppendPart], stall_seconds: float) -> None:
+        self._stream = stream
+        self._stall_seconds = stall_seconds
+
+    async def _next(self) -> AppendPart | None:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                return await anext(self._stream, None)
+        except TimeoutError as error:
+            raise Unavailable(f"nothing came for {self._stall_seconds:g} seconds") from error
+
+    async def header(self) -> AppendHeader:
+        part = await self._next()
+        if not isinstance(part, AppendHeader):
+            raise InvalidArgument(f"append begins with {_name(part)}, want a header")
+        return part
+
+    async def items(self, count: int) -> list[AppendItem]:
+        items: list[AppendItem] = []
+        size = 0
+        while len(items) < count:
+            part = await self._next()
+            if not isinstance(part, list) or not part:
+                raise InvalidArgument(f"{_name(part)} after {len(items)} items, want {count} items")
+            items.extend(part)
+            size += sum(len(item.sealed_metadata) for item in part)
+            if size > checks.MAX_METADATA_TOTAL_BYTES:
+                raise ResourceExhausted(
+                    f"metadata of {size} bytes, want at most {checks.MAX_METADATA_TOTAL_BYTES}"
+                )
+        if len(items) > count:
+            raise InvalidArgument(f"{len(items)} items came, want {count}")
+        return items
+
+    async def chunk(self) -> bytes:
+        part = await self._next()
+        if not isinstance(part, bytes):
+            raise InvalidArgument(
+                f"{_name(part)}, want a chunk of a block, of an original, an attachment or planes"
+            )
+        return part
+
+    async def piece(self) -> PieceRecord:
+        part = await self._next()
+        if not isinstance(part, PieceRecord):
+            raise InvalidArgument(f"{_name(part)}, want the header of a piece of planes")
+        return part
+
+    async def end(self) -> None:
+        part = await self._next()
+        if part is not None:
+            raise InvalidArgument(f"{_name(part)} after everything that was announced, want the end")
+
+
+def _name(part: AppendPart | None) -> str:
+    if part is None:
+        return "the end"
+    if isinstance(part, AppendHeader):
+        return "a header"
+    if isinstance(part, PieceRecord):
+        return "the header of a piece"
+    return "a chunk" if isinstance(part, bytes) else f"{len(part)} items"
+
+
+class _Intake:
+    """Sorts the chunks of an append into its blocks, originals and attachments; they may cross borders."""
+
+    def __init__(self, header: AppendHeader, items: list[AppendItem]) -> None:
+        self._header = header
+        self._items = items
+        self._blocks = [_block(batch) for batch in header.batches]
+        self._originals = [_original(item) for item in items]
+        self._attachments = {
+            position: _attachment(item) for position, item in enumerate(items) if item.attachment_size_bytes
+        }
+        expected = *self._blocks, *self._originals, *self._attachments.values()
+        self._waiting = [part for part in expected if part is not None]
+        self._waiting.reverse()
+
+    @property
+    def complete(self) -> bool:
+        return not self._waiting
+
+    def add(self, chunk: bytes) -> None:
+        if not chunk:
+            raise InvalidArgument("an empty chunk, want bytes of a block, of an original or of an attachment")
+        rest = memoryview(chunk)
+        while rest:
+            if not self._waiting:
+                raise InvalidArgument(f"{len(rest)} bytes more than announced")
+            receiver = self._waiting[-1]
+            piece, rest = rest[: receiver.missing_bytes], rest[receiver.missing_bytes :]
+            receiver.add(bytes(piece))
+            if receiver.complete:
+                self._waiting.pop()
+
+    def finish(self, collection: CollectionRecord) -> Append:
+        """Verifies every digest and form; it may hash hundreds of megabytes, so not on the event loop."""
+        blocks = tuple(part.finish() for part in self._blocks)
+        for batch, block in zip(self._header.batches, blocks, strict=True):
+            checks.require_block(collection, batch.segment.region, block)
+        originals = tuple(part.finish() if part is not None else b"" for part in self._originals)
+        for original in originals:
+            if original:
+                checks.require_sealed(original, "original")
+        attachments = {position: part.finish() for position, part in self._attachments.items()}
+        for attachment in attachments.values():
+            checks.require_sealed(attachment, "attachment")
+        upload = os.urandom(_UPLOAD_BYTES)
+        return Append(self._header, tuple(self._items), blocks, originals, upload, attachments)
+
+
+def _block(batch: BatchRecord) -> Receiver:
+    return Receiver(
+        batch.block_size_bytes, batch.block_sha256, limit_bytes=checks.MAX_BLOCK_BYTES, what="block"
+    )
+
+
+def _original(item: AppendItem) -> Receiver | None:
+    if not item.original_size_bytes:
+        return None
+    return Receiver(
+        item.original_size_bytes,
+        item.original_sha256,
+        limit_bytes=checks.MAX_ORIGINAL_BYTES,
+        what="original",
+    )
+
+
+def _attachment(item: AppendItem) -> Receiver:
+    return Receiver(
+        item.attachment_size_bytes,
+        item.attachment_sha256,
+        limit_bytes=checks.MAX_ATTACHMENT_BYTES,
+        what="attachment",
+    )

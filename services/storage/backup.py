@@ -1,0 +1,30 @@
+"""What storage keeps: `python -P -m services.storage.backup save|verify|restore DIR`."""
+
+from __future__ import annotations
+
+import sys
+
+from blindsight.backup.command import main
+from blindsight.backup.parts import Database, Service
+from services.storage.stores.sqlite import FILE_NAME
+from services.storage.stores.sqlite.connections import SCHEMA_VERSION
+
+SERVICE = Service(
+    "storage",
+    "untrusted",
+    (
+        Database(
+            FILE_NAME,
+            SCHEMA_VERSION,
+            "SELECT version FROM schema_version",
+            {
+                "collections": "SELECT COUNT(*) FROM collections",
+                "items": "SELECT COALESCE(SUM(items), 0) FROM collections",
+            },
+            required=True,
+        ),
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(SERVICE, sys.argv[1:]))

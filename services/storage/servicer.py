@@ -1,0 +1,184 @@
+"""The rpc methods: parse, delegate, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc.aio
+import psutil
+
+from blindsight import __version__
+from blindsight.rpc.storage.v1 import storage_pb2 as pb
+from blindsight.rpc.storage.v1 import storage_pb2_grpc
+from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.runtime.transfer import GO_AHEAD_KEY
+from services.storage import validation as checks
+from services.storage import wire
+from services.storage.append_queue import Turns
+from services.storage.appends import Appends
+from services.storage.executors import Threads
+from services.storage.garbage import Sweeper
+from services.storage.settings import StorageSettings
+from services.storage.stores import Store
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["StorageService"].full_name
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
+    """Serves one store; see the contract for what each rpc does.
+
+    Args:
+        store: where the bytes lie.
+        threads: the store's.
+        sweeper: the store's.
+        settings: limits.
+    """
+
+    def __init__(self, store: Store, threads: Threads, sweeper: Sweeper, settings: StorageSettings) -> None:
+        self._store = store
+        self._threads = threads
+        self._sweeper = sweeper
+        budget = ByteBudget(settings.receive_bytes, "an append")
+        turns = Turns(settings.turn_seconds)
+        self._appends = Appends(store, threads, sweeper, budget, turns, settings.stall_seconds)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds this service to a server."""
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(self, server)
+
+    async def CreateCollection(
+        self, request: pb.CreateCollectionRequest, context: Context
+    ) -> pb.CreateCollectionResponse:
+        record = wire.collection_from(request.collection)
+        checks.require_collection(record)
+        created = await self._threads.write(self._store.create_collection, record)
+        return pb.CreateCollectionResponse(collection=wire.collection_message(created))
+
+    async def GetCollection(
+        self, request: pb.GetCollectionRequest, context: Context
+    ) -> pb.GetCollectionResponse:
+        checks.require_id(request.collection_id, "collection_id")
+        record = await self._threads.read(self._store.get_collection, request.collection_id)
+        return pb.GetCollectionResponse(collection=wire.collection_message(record))
+
+    async def ListCollections(
+        self, request: pb.ListCollectionsRequest, context: Context
+    ) -> pb.ListCollectionsResponse:
+        start, size = checks.page_start(request.page_token), checks.page_size(request.page_size)
+        page, following = await self._threads.read(self._store.list_collections, start, size)
+        return pb.ListCollectionsResponse(
+            collections=[wire.collection_message(record) for record in page],
+            next_page_token=str(following) if following else "",
+        )
+
+    async def ReplaceConfig(
+        self, request: pb.ReplaceConfigRequest, context: Context
+    ) -> pb.ReplaceConfigResponse:
+        checks.require_id(request.collection_id, "collection_id")
+        checks.require_config(request.sealed_config)
+        await self._threads.write(self._store.replace_config, request.collection_id, request.sealed_config)
+        return pb.ReplaceConfigResponse()
+
+    async def DeleteCollection(
+        self, request: pb.DeleteCollectionRequest, context: Context
+    ) -> pb.DeleteCollectionResponse:
+        checks.require_id(request.collection_id, "collection_id")
+        await self._threads.write(self._store.delete_collection, request.collection_id)
+        await self._sweeper.sweep()
+        return pb.DeleteCollectionResponse()
+
+    async def TakeTurn(self, request: pb.TakeTurnRequest, context: Context) -> pb.TakeTurnResponse:
+        checks.require_id(request.collection_id, "collection_id")
+        checks.require_id(request.batch_id, "batch_id")
+        sequence = await self._appends.take_turn(request.collection_id, request.batch_id)
+        return pb.TakeTurnResponse(sequence=sequence)
+
+    async def Append(
+        self, request_iterator: AsyncIterator[pb.AppendRequest], context: Context
+    ) -> pb.AppendResponse:
+        async def go_ahead() -> None:
+            await context.send_initial_metadata(((GO_AHEAD_KEY, "1"),))
+
+        answer = await self._appends.append(wire.append_parts(request_iterator), go_ahead)
+        return pb.AppendResponse(sequence=answer.sequence, epoch=answer.epoch)
+
+    async def ReadBatches(
+        self, request: pb.ReadBatchesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadBatchesResponse]:
+        checks.require_id(request.collection_id, "collection_id")
+        only = wire.segments_from(request.only_segments)
+        checks.require_segments(only, "only_segments")
+        snapshot = self._store.read_batches(request.collection_id, request.after_sequence, only)
+        async with aclosing(self._threads.stream(snapshot)) as parts:
+            async for part in parts:
+                yield wire.batch_message(part)
+
+    async def ReadSlots(
+        self, request: pb.ReadSlotsRequest, context: Context
+    ) -> AsyncIterator[pb.ReadSlotsResponse]:
+        checks.require_id(request.collection_id, "collection_id")
+        snapshot = self._store.read_slots(request.collection_id)
+        async with aclosing(self._threads.stream(snapshot)) as pages:
+            async for page in pages:
+                yield wire.slots_message(page)
+
+    async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
+        checks.require_id(request.collection_id, "collection_id")
+        handles = list(request.handles)
+        checks.require_handles(handles)
+        items = await self._threads.read(self._store.get_items, request.collection_id, handles)
+        return pb.GetItemsResponse(items=[wire.item_message(item) for item in items])
+
+    async def ReadOriginal(
+        self, request: pb.ReadOriginalRequest, context: Context
+    ) -> AsyncIterator[pb.ReadOriginalResponse]:
+        checks.require_id(request.collection_id, "collection_id")
+        checks.require_id(request.handle, "handle")
+        snapshot = self._store.read_original(request.collection_id, request.handle)
+        async with aclosing(self._threads.stream(snapshot)) as parts:
+            async for part in parts:
+                yield wire.original_message(part)
+
+    async def ReadAttachments(
+        self, request: pb.ReadAttachmentsRequest, context: Context
+    ) -> AsyncIterator[pb.ReadAttachmentsResponse]:
+        checks.require_id(request.collection_id, "collection_id")
+        handles = list(request.handles)
+        checks.require_handles(handles)
+        snapshot = self._store.read_attachments(request.collection_id, handles)
+        async with aclosing(self._threads.stream(snapshot)) as parts:
+            async for part in parts:
+                yield wire.attachment_message(part)
+
+    async def ReadPlanes(
+        self, request: pb.ReadPlanesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadPlanesResponse]:
+        checks.require_id(request.collection_id, "collection_id")
+        checks.require_id(request.handle, "handle")
+        snapshot = self._store.read_planes(request.collection_id, request.handle)
+        async with aclosing(self._threads.stream(snapshot)) as parts:
+            async for part in parts:
+                yield wire.planes_message(part)
+
+    async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
+        checks.require_id(request.collection_id, "collection_id")
+        handles = list(request.handles)
+        checks.require_handles(handles)
+        done = await self._threads.write(self._store.delete_items, request.collection_id, handles)
+        if done.deleted:
+            await self._sweeper.sweep()
+        return pb.DeleteItemsResponse(deleted=done.deleted, sequence=done.sequence)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        status = await self._threads.read(self._store.status)
+        return pb.GetStatusResponse(
+            version=__version__,
+            collections=status.collections,
+            items=status.items,
+            disk_bytes=status.disk_bytes,
+            memory_bytes=psutil.Process().memory_info().rss,
+            schema_version=status.schema_version,
+        )

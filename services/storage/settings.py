@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from blindsight.runtime.settings import ServiceSettings
+from services.storage.validation import MAX_APPEND_BYTES
+
+
+class StorageSettings(ServiceSettings):
+    """Settings of the storage service, from `BLINDSIGHT_STORAGE_*`.
+
+    Attributes:
+        store: where the bytes lie, a name in `stores.STORES`.
+        max_disk_bytes: appends that would need more are refused; 0 for as much as the disk holds.
+        receive_bytes: memory for appends that are on their way in; more of them wait their turn.
+        read_streams: reads of blocks, slots and originals at a time; more of them wait their turn.
+        turn_seconds: appends to one collection take turns; one lasts no longer, and none waits longer for it.
+        stall_seconds: a stream on which the peer neither sends nor takes anything for so long ends.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BLINDSIGHT_STORAGE_", extra="forbid", frozen=True)
+
+    store: Literal["sqlite"] = "sqlite"
+    max_disk_bytes: int = Field(default=0, ge=0)
+    receive_bytes: int = Field(default=2 * MAX_APPEND_BYTES, ge=MAX_APPEND_BYTES)
+    read_streams: int = Field(default=16, ge=1)
+    turn_seconds: float = Field(default=5.0, gt=0)
+    stall_seconds: float = Field(default=60.0, gt=0)

@@ -1,0 +1,185 @@
+"""A store in one SQLite file: the standard library's, with nothing to install or to run.
+
+Write-ahead log, synchronous FULL: an append is one transaction and one flush, readers never wait for
+the writer.  Bytes are BLOBs of one row, deleted ones are overwritten with zeros.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from blindsight.errors import AlreadyExists, Conflict, ResourceExhausted
+from services.storage.records import (
+    Append,
+    Appended,
+    AppendHeader,
+    AttachmentRecord,
+    BatchRecord,
+    CollectionRecord,
+    Deleted,
+    LogRecord,
+    OriginalRecord,
+    PieceRecord,
+    PlanesRecord,
+    SegmentId,
+    SlotPage,
+    StoredItem,
+    StoreStatus,
+)
+from services.storage.stores.sqlite import appends, attachments, deletions, planes, reads
+from services.storage.stores.sqlite.connections import SCHEMA_VERSION, Connections
+from services.storage.stores.sqlite.rows import (
+    COLLECTION_FIELDS,
+    collection_row,
+    insert,
+    of_collection,
+    to_collection,
+)
+
+FILE_NAME = "storage.sqlite3"
+# A page of collections fits into one message with room to spare.
+_PAGE_BYTES = 2 << 20
+# What a collection may differ in when its creation is repeated: settings are sealed anew each time.
+_GIVEN = ("name_tag", "parameter_set", "key_id", "dimension", "stride", "fields")
+
+
+class SqliteStore:
+    """The `Store` in a folder; see `stores.Store` for what each method does.
+
+    Args:
+        folder: there, and this process's own.
+        max_bytes: how large the file may get; 0 for no limit.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = 0) -> None:
+        self._connections = Connections(folder / FILE_NAME, max_bytes)
+        # On a full disk it stays until the next start: reading and deleting must go on.
+        with suppress(ResourceExhausted), self._connections.transaction() as db:
+            planes.discard_all(db)
+
+    def create_collection(self, record: CollectionRecord) -> CollectionRecord:
+        with self._connections.transaction() as db:
+            same_id = db.execute(
+                "SELECT * FROM collections WHERE collection_id = ?", (record.collection_id,)
+            ).fetchone()
+            if same_id is not None:
+                return _require_same(to_collection(same_id), record)
+            if db.execute("SELECT 1 FROM collections WHERE name_tag = ?", (record.name_tag,)).fetchone():
+                raise AlreadyExists("a collection with this name_tag is here already")
+            created = dataclasses.replace(record, created_unix_seconds=int(time.time()))
+            insert(db, f"collections ({COLLECTION_FIELDS})", [of_collection(created)])
+            return created
+
+    def get_collection(self, collection_id: bytes) -> CollectionRecord:
+        with self._connections.snapshot() as db:
+            return to_collection(collection_row(db, collection_id))
+
+    def list_collections(self, after: int, limit: int) -> tuple[list[CollectionRecord], int]:
+        with self._connections.snapshot() as db:
+            rows = db.execute("SELECT * FROM collections WHERE number > ? ORDER BY number", (after,))
+            return _page(rows, limit)
+
+    def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
+        with self._connections.transaction() as db:
+            collection = collection_row(db, collection_id)
+            if collection["sequence"]:
+                raise Conflict(f"the collection is at sequence {collection['sequence']}, want 0")
+            db.execute(
+                "UPDATE collections SET sealed_config = ? WHERE number = ?",
+                (sealed_config, collection["number"]),
+            )
+
+    def delete_collection(self, collection_id: bytes) -> None:
+        with self._connections.transaction() as db:
+            deletions.delete_collection(db, collection_id)
+
+    def admit(self, header: AppendHeader) -> CollectionRecord | Appended:
+        with self._connections.snapshot() as db:
+            collection = collection_row(db, header.collection_id)
+            return appends.earlier_answer(db, collection, header) or to_collection(collection)
+
+    def stage(self, upload: bytes, piece: PieceRecord, data: bytes) -> None:
+        with self._connections.transaction() as db:
+            planes.stage(db, upload, piece, data)
+
+    def discard(self, upload: bytes) -> None:
+        with self._connections.transaction() as db:
+            planes.discard(db, upload)
+
+    def append(self, append: Append) -> Appended:
+        with self._connections.transaction() as db:
+            return appends.append(db, append)
+
+    def read_batches(
+        self, collection_id: bytes, after_sequence: int, only: Sequence[SegmentId]
+    ) -> Generator[LogRecord | BatchRecord | bytes, None, None]:
+        with self._connections.snapshot() as db:
+            yield from reads.read_batches(db, collection_id, after_sequence, frozenset(only))
+
+    def read_slots(self, collection_id: bytes) -> Generator[SlotPage, None, None]:
+        with self._connections.snapshot() as db:
+            yield from reads.read_slots(db, collection_id)
+
+    def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:
+        with self._connections.snapshot() as db:
+            return reads.get_items(db, collection_id, handles)
+
+    def read_original(
+        self, collection_id: bytes, handle: bytes
+    ) -> Generator[OriginalRecord | bytes, None, None]:
+        with self._connections.snapshot() as db:
+            yield from reads.read_original(db, collection_id, handle)
+
+    def read_attachments(
+        self, collection_id: bytes, handles: Sequence[bytes]
+    ) -> Generator[AttachmentRecord | bytes, None, None]:
+        with self._connections.snapshot() as db:
+            yield from attachments.read(db, collection_id, handles)
+
+    def read_planes(
+        self, collection_id: bytes, handle: bytes
+    ) -> Generator[PlanesRecord | PieceRecord | bytes, None, None]:
+        with self._connections.snapshot() as db:
+            yield from planes.read(db, collection_id, handle)
+
+    def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
+        with self._connections.transaction() as db:
+            return deletions.delete_items(db, collection_id, handles)
+
+    def sweep(self) -> bool:
+        with self._connections.transaction() as db:
+            more = deletions.sweep(db)
+        return self._connections.shrink(deletions.SWEEP_BYTES) or more
+
+    def status(self) -> StoreStatus:
+        with self._connections.snapshot() as db:
+            row = db.execute("SELECT count(*), coalesce(sum(items), 0) FROM collections").fetchone()
+        log_bytes = self._connections.log_bytes()
+        return StoreStatus(row[0], row[1], self._connections.disk_bytes(), log_bytes, SCHEMA_VERSION)
+
+    def close(self) -> None:
+        self._connections.close()
+
+
+def _require_same(stored: CollectionRecord, record: CollectionRecord) -> CollectionRecord:
+    for field in _GIVEN:
+        if getattr(stored, field) != getattr(record, field):
+            raise AlreadyExists(f"a collection with this id and another {field} is here already")
+    return stored
+
+
+def _page(rows: sqlite3.Cursor, limit: int) -> tuple[list[CollectionRecord], int]:
+    page: list[CollectionRecord] = []
+    size = last = 0
+    for row in rows:
+        if len(page) == limit or size > _PAGE_BYTES:
+            return page, last
+        page.append(to_collection(row))
+        size += len(row["sealed_config"])
+        last = row["number"]
+    return page, 0

@@ -1,0 +1,122 @@
+"""Deleting items and collections, and freeing their bytes; every function here runs in a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+
+from blindsight.errors import DataLoss
+from services.storage.records import ID_BYTES, NO_HANDLE, Deleted
+from services.storage.stores.sqlite import attachments, planes
+from services.storage.stores.sqlite.rows import (
+    Row,
+    batch_digest,
+    collection_row,
+    for_handles,
+    handles_of,
+    insert,
+    to_batch,
+)
+
+# Freed in one transaction: an append that waits for it waits for less than a second.
+SWEEP_BYTES = 64 << 20
+
+_DOOMED = "SELECT content FROM live WHERE collection = :number AND content IS NOT NULL"
+_DELETE_COLLECTION = (
+    "INSERT INTO garbage SELECT block FROM batches WHERE collection = :number",
+    f"INSERT INTO garbage SELECT original FROM contents WHERE original NOT NULL AND number IN ({_DOOMED})",  # noqa: S608
+    f"INSERT INTO garbage SELECT blob FROM attachments WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"DELETE FROM attachments WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"INSERT INTO garbage SELECT blob FROM plane_pieces WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"DELETE FROM plane_pieces WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"DELETE FROM planes WHERE content IN ({_DOOMED})",  # noqa: S608
+    f"DELETE FROM contents WHERE number IN ({_DOOMED})",  # noqa: S608
+    "DELETE FROM live WHERE collection = :number",
+    "DELETE FROM batches WHERE collection = :number",
+    "DELETE FROM segments WHERE collection = :number",
+    "DELETE FROM appends WHERE collection = :number",
+    "DELETE FROM collections WHERE number = :number",
+)
+
+
+def delete_collection(db: sqlite3.Connection, collection_id: bytes) -> None:
+    """See `Store.delete_collection`."""
+    number = collection_row(db, collection_id)["number"]
+    for statement in _DELETE_COLLECTION:
+        db.execute(statement, {"number": number})
+
+
+def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
+    """See `Store.delete_items`."""
+    collection = collection_row(db, collection_id)
+    number = collection["number"]
+    query = (
+        "SELECT handle, sequence, place, live.content, original, original_size_bytes, "
+        "length(metadata) AS length, size_bytes AS plane_bytes "
+        "FROM live LEFT JOIN contents ON contents.number = live.content "
+        "LEFT JOIN planes ON planes.content = live.content"
+    )
+    rows = list(for_handles(db, query, number, list(dict.fromkeys(handles))))
+    if not rows:
+        return Deleted(0, collection["sequence"])
+    places = defaultdict(list)
+    for row in rows:
+        places[row["sequence"]].append(row["place"])
+    for sequence, gone in places.items():
+        _bury(db, number, sequence, gone)
+    freed = _drop_contents(db, [row for row in rows if row["content"] is not None])
+    list(for_handles(db, "DELETE FROM live", number, [row["handle"] for row in rows]))
+    sequence = collection["sequence"] + 1
+    plane_bytes = [row["plane_bytes"] for row in rows if row["plane_bytes"] is not None]
+    db.execute(
+        "UPDATE collections SET sequence = ?, items = items - ?, size_bytes = size_bytes - ?, "
+        "plane_items = plane_items - ?, plane_bytes = plane_bytes - ? WHERE number = ?",
+        (sequence, len(rows), freed + sum(plane_bytes), len(plane_bytes), sum(plane_bytes), number),
+    )
+    return Deleted(len(rows), sequence)
+
+
+def _bury(db: sqlite3.Connection, collection: int, sequence: int, places: Sequence[int]) -> None:
+    """Puts tombstones into the handles of one batch."""
+    row = db.execute(
+        "SELECT * FROM batches WHERE collection = ? AND sequence = ?", (collection, sequence)
+    ).fetchone()
+    if row is None:
+        raise DataLoss("the batch of an item is not in the log")
+    handles = bytearray(handles_of(row))
+    for place in places:
+        handles[place * ID_BYTES : (place + 1) * ID_BYTES] = NO_HANDLE
+    db.execute(
+        "UPDATE batches SET handles = ?, row_sha256 = ? WHERE number = ?",
+        (bytes(handles), batch_digest(to_batch(row), bytes(handles)), row["number"]),
+    )
+
+
+def _drop_contents(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
+    originals = [(row["original"],) for row in rows if row["original"] is not None]
+    insert(db, "garbage", originals)
+    planes.drop(db, [row["content"] for row in rows if row["plane_bytes"] is not None])
+    freed = attachments.drop(db, [row["content"] for row in rows])
+    db.executemany("DELETE FROM contents WHERE number = ?", [(row["content"],) for row in rows])
+    sizes: list[int] = [row["length"] + row["original_size_bytes"] for row in rows]
+    return freed + sum(sizes)
+
+
+def sweep(db: sqlite3.Connection) -> bool:
+    """See `Store.sweep`."""
+    rows = db.execute(
+        "SELECT blob, length(bytes) AS size FROM garbage JOIN blobs ON blobs.number = garbage.blob "
+        "ORDER BY blob LIMIT 1000"
+    )
+    numbers: list[int] = []
+    size = 0
+    for row in rows:
+        numbers.append(row["blob"])
+        size += row["size"]
+        if size >= SWEEP_BYTES:
+            break
+    gone = [(number,) for number in numbers]
+    db.executemany("DELETE FROM garbage WHERE blob = ?", gone)
+    db.executemany("DELETE FROM blobs WHERE number = ?", gone)
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM garbage)").fetchone()[0])

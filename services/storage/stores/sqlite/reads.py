@@ -1,0 +1,146 @@
+"""Reads of one snapshot; every function here runs inside it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from blindsight.errors import DataLoss, NotFound, ResourceExhausted
+from blindsight.runtime.transfer import CHUNK_BYTES, digest
+from services.storage.records import (
+    ID_BYTES,
+    BatchRecord,
+    LogRecord,
+    OriginalRecord,
+    Region,
+    SegmentId,
+    SlotPage,
+    SlotRun,
+    StoredItem,
+)
+from services.storage.stores.sqlite.appends import next_index
+from services.storage.stores.sqlite.rows import (
+    Row,
+    collection_row,
+    for_handles,
+    handles_of,
+    read_blob,
+    to_batch,
+)
+
+# Leaves room in a message of 4 MiB for what surrounds the metadata of 10,000 items.
+MAX_ITEMS_BYTES = 3 << 20
+_MAX_SEQUENCE = (1 << 63) - 1
+
+
+def read_batches(
+    db: sqlite3.Connection, collection_id: bytes, after_sequence: int, only: frozenset[SegmentId]
+) -> Iterator[LogRecord | BatchRecord | bytes]:
+    """See `Store.read_batches`."""
+    collection = collection_row(db, collection_id)
+    key = (collection["number"], min(after_sequence, _MAX_SEQUENCE))
+    listed = db.execute(
+        "SELECT number, sequence, region, position, first_slot, count, block_size_bytes, block_sha256 "
+        "FROM batches WHERE collection = ? AND sequence > ? ORDER BY sequence",
+        key,
+    ).fetchall()
+    wanted = [row for row in listed if not only or _segment(row) in only]
+    retired = db.execute(
+        "SELECT region, position FROM segments WHERE collection = ? AND retired_sequence > ? "
+        "ORDER BY region, position",
+        key,
+    )
+    yield LogRecord(
+        collection["sequence"],
+        collection["epoch"],
+        len(wanted),
+        sum(row["block_size_bytes"] for row in wanted),
+        tuple(_segment(row) for row in retired),
+    )
+    for row in wanted:
+        whole = db.execute("SELECT * FROM batches WHERE number = ?", (row["number"],)).fetchone()
+        handles_of(whole)  # the place of the batch in the log is verified with its handles
+        batch = to_batch(whole)
+        yield batch
+        yield from read_blob(db, whole["block"], batch.block_size_bytes, batch.block_sha256)
+
+
+def _segment(row: Row) -> SegmentId:
+    try:
+        return SegmentId(Region(row["region"]), row["position"])
+    except ValueError as error:
+        raise DataLoss("a segment of the log is damaged") from error
+
+
+def read_slots(db: sqlite3.Connection, collection_id: bytes) -> Iterator[SlotPage]:
+    """See `Store.read_slots`."""
+    collection = collection_row(db, collection_id)
+    number = collection["number"]
+    following = [next_index(db, number, region) for region in Region]
+    runs: list[SlotRun] = []
+    size = 0
+    for run in _runs(db, number):
+        if runs and size + len(run.handles) > CHUNK_BYTES:
+            yield SlotPage(collection["sequence"], collection["epoch"], tuple(runs), *following)
+            runs, size = [], 0
+        runs.append(run)
+        size += len(run.handles) + ID_BYTES  # the run's own fields
+    yield SlotPage(collection["sequence"], collection["epoch"], tuple(runs), *following)
+
+
+def _runs(db: sqlite3.Connection, collection: int) -> Iterator[SlotRun]:
+    """One run a segment: its batches lie one behind the other."""
+    rows = db.execute(
+        "SELECT * FROM batches WHERE collection = ? ORDER BY region, position, first_slot", (collection,)
+    )
+    for segment, batches in groupby(rows, key=_segment):
+        parts = [handles_of(row) for row in batches]
+        yield SlotRun(segment, 0, b"".join(parts), len(parts))
+
+
+def get_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:
+    """See `Store.get_items`."""
+    number = collection_row(db, collection_id)["number"]
+    query = (
+        "SELECT handle, live.content, metadata, metadata_sha256, original_size_bytes, size_bytes "
+        "FROM live LEFT JOIN contents ON contents.number = live.content "
+        "LEFT JOIN planes ON planes.content = live.content"
+    )
+    found: dict[bytes, StoredItem] = {}
+    size = 0
+    for row in for_handles(db, query, number, list(dict.fromkeys(handles))):
+        item = _stored_item(row)
+        found[item.handle] = item
+        size += len(item.sealed_metadata)
+        if size > MAX_ITEMS_BYTES:
+            raise ResourceExhausted(
+                f"metadata of {len(handles)} items takes more than {MAX_ITEMS_BYTES} bytes, want fewer items"
+            )
+    return [found.pop(handle) for handle in handles if handle in found]
+
+
+def _stored_item(row: Row) -> StoredItem:
+    if row["content"] is None:
+        return StoredItem(row["handle"], b"", 0)
+    metadata = row["metadata"]
+    if not isinstance(metadata, bytes) or digest(metadata) != row["metadata_sha256"]:
+        raise DataLoss("the metadata of an item is not what was written")
+    return StoredItem(row["handle"], metadata, row["original_size_bytes"], row["size_bytes"] or 0)
+
+
+def read_original(
+    db: sqlite3.Connection, collection_id: bytes, handle: bytes
+) -> Iterator[OriginalRecord | bytes]:
+    """See `Store.read_original`."""
+    number = collection_row(db, collection_id)["number"]
+    row = db.execute(
+        "SELECT original, original_size_bytes, original_sha256 "
+        "FROM live JOIN contents ON contents.number = live.content "
+        "WHERE collection = ? AND settled IN (0, 1) AND handle = ?",
+        (number, handle),
+    ).fetchone()
+    if row is None or row["original"] is None:
+        raise NotFound("the item is not here, or has no original")
+    yield OriginalRecord(row["original_size_bytes"], row["original_sha256"])
+    yield from read_blob(db, row["original"], row["original_size_bytes"], row["original_sha256"])

@@ -1,0 +1,136 @@
+"""Rows of the tables to records and back, and statements over many rows."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import struct
+from collections.abc import Iterator, Sequence
+
+from blindsight.errors import DataLoss, NotFound
+from blindsight.runtime.transfer import CHUNK_BYTES, digest
+from services.storage.records import BatchRecord, CollectionRecord, Region, SegmentId
+
+Row = sqlite3.Row
+# Values bound in one statement, under SQLite's usual 32,766.  Few large statements, because sqlite3
+# lets go of the interpreter at each one, and gets it back late when the event loop is busy.
+_BOUND = 8192
+_PLACE = struct.Struct("<QBIII")
+
+COLLECTION_FIELDS = ", ".join(CollectionRecord.__dataclass_fields__)
+
+
+def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
+    """A collection's row.
+
+    Raises:
+        NotFound: when there is none.
+    """
+    query = f"SELECT number, {COLLECTION_FIELDS} FROM collections WHERE collection_id = ?"  # noqa: S608
+    row: Row | None = db.execute(query, (collection_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"collection {collection_id.hex()} is not here")
+    return row
+
+
+def to_collection(row: Row) -> CollectionRecord:
+    """A collection's record."""
+    values = {name: row[name] for name in CollectionRecord.__dataclass_fields__}
+    fields = tuple(int(field) for field in values["fields"].split(",") if field)
+    return CollectionRecord(**{**values, "fields": fields})
+
+
+def of_collection(record: CollectionRecord) -> tuple[object, ...]:
+    """A collection's row, in the order of `COLLECTION_FIELDS`."""
+    values = {name: getattr(record, name) for name in CollectionRecord.__dataclass_fields__}
+    return tuple({**values, "fields": ",".join(map(str, record.fields))}.values())
+
+
+def to_batch(row: Row) -> BatchRecord:
+    """A batch's record; its handles are checked by `handles_of`."""
+    segment = SegmentId(Region(row["region"]), row["position"])
+    return BatchRecord(
+        row["sequence"],
+        segment,
+        row["first_slot"],
+        row["count"],
+        row["block_size_bytes"],
+        row["block_sha256"],
+    )
+
+
+def batch_digest(batch: BatchRecord, handles: bytes) -> bytes:
+    """SHA-256 that binds a batch's place in the log, its block and its handles together."""
+    segment = batch.segment
+    place = _PLACE.pack(batch.sequence, segment.region, segment.index, batch.first_slot, batch.count)
+    size = batch.block_size_bytes.to_bytes(8, "little")
+    return digest(place + size + batch.block_sha256 + handles)
+
+
+def handles_of(row: Row) -> bytes:
+    """A batch's handles.
+
+    Raises:
+        DataLoss: when the row is not what was written.
+    """
+    try:
+        expected = batch_digest(to_batch(row), row["handles"])
+    except (TypeError, ValueError, AttributeError, struct.error) as error:
+        raise DataLoss("a batch of the log is damaged") from error
+    if expected != row["row_sha256"]:
+        raise DataLoss(f"batch {row['sequence']} of the log is not what was written")
+    return bytes(row["handles"])
+
+
+def read_blob(db: sqlite3.Connection, number: int, size_bytes: int, sha256: bytes) -> Iterator[bytes]:
+    """The chunks of a blob; the last one comes only when the SHA-256 of all is right.
+
+    Raises:
+        DataLoss: when the blob is missing or not what was written.
+    """
+    lost = DataLoss(f"stored bytes of {size_bytes} bytes are not what was written")
+    try:
+        blob = db.blobopen("blobs", "bytes", number, readonly=True)
+    except sqlite3.OperationalError as error:
+        raise lost from error
+    with blob:
+        if len(blob) != size_bytes:
+            raise lost
+        hasher = hashlib.sha256()
+        for start in range(0, size_bytes, CHUNK_BYTES):
+            chunk = blob.read(CHUNK_BYTES)
+            hasher.update(chunk)
+            if start + len(chunk) == size_bytes and hasher.digest() != sha256:
+                raise lost
+            yield chunk
+
+
+def store_blob(db: sqlite3.Connection, data: bytes) -> int | None:
+    """Stores large bytes; returns their number."""
+    return db.execute("INSERT INTO blobs (bytes) VALUES (?)", (data,)).lastrowid
+
+
+def insert(db: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Inserts many rows; `into` names the table and its columns."""
+    if not rows:
+        return
+    width = len(rows[0])
+    one = f"({', '.join('?' * width)})"
+    step = _BOUND // width
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        values = [value for row in part for value in row]
+        db.execute(f"INSERT INTO {into} VALUES {', '.join([one] * len(part))}", values)  # noqa: S608
+
+
+def for_handles(
+    db: sqlite3.Connection, statement: str, collection: int, handles: Sequence[bytes]
+) -> Iterator[Row]:
+    """Runs a statement on `live`, without its WHERE, for the rows of any number of handles."""
+    for start in range(0, len(handles), _BOUND):
+        part = handles[start : start + _BOUND]
+        marks = ", ".join("?" * len(part))
+        yield from db.execute(
+            f"{statement} WHERE collection = ? AND settled IN (0, 1) AND handle IN ({marks})",
+            (collection, *part),
+        )

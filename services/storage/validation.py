@@ -1,0 +1,308 @@
+"""What may be stored at all: every rule that needs no stored state, checked before bytes are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blindsight.ciphertext.header import (
+    SEALED_MAGIC,
+    SECRET_MAGICS,
+    BlockHeader,
+    Form,
+    check_additive_batch,
+    check_expected,
+    check_size,
+    parse_header,
+)
+from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, AdditiveSet, by_name, of_ring
+from services.storage.records import (
+    DIGEST_BYTES,
+    ID_BYTES,
+    NO_HANDLE,
+    AppendHeader,
+    AppendItem,
+    BatchRecord,
+    CollectionRecord,
+    PieceRecord,
+    Region,
+    SegmentId,
+)
+
+MIB = 1 << 20
+# Of a block, and of all blocks of an append.
+MAX_BLOCK_BYTES = 256 * MIB
+MAX_ORIGINAL_BYTES = 80 * MIB
+# Of all items of an append, together with their attachments.
+MAX_ORIGINALS_BYTES = 256 * MIB
+MAX_ATTACHMENT_BYTES = MIB
+# A piece of planes in memory; then it is on the disk.
+MAX_PIECE_BYTES = 8 * MIB
+MAX_PLANES_BYTES = 4096 * MIB
+MAX_METADATA_BYTES = 64 << 10
+MAX_METADATA_TOTAL_BYTES = 32 * MIB
+MAX_CONFIG_BYTES = 64 << 10
+# The most that one append can take of the memory for appends.
+MAX_APPEND_BYTES = MAX_BLOCK_BYTES + MAX_ORIGINALS_BYTES + MAX_PIECE_BYTES
+
+MAX_HANDLES = 10_000
+# Of an append.
+MAX_BATCHES = 1000
+MAX_SEGMENTS = 100_000
+MAX_INDEX = (1 << 31) - 1
+MAX_PAGE_SIZE = 1000
+DEFAULT_PAGE_SIZE = 100
+
+
+def require_id(value: bytes, what: str) -> None:
+    """Refuses anything but 16 bytes that are not all zero."""
+    if len(value) != ID_BYTES:
+        raise InvalidArgument(f"{what} of {len(value)} bytes, want {ID_BYTES}")
+    if value == NO_HANDLE:
+        raise InvalidArgument(f"{what} is all zeros, want random bytes")
+
+
+def require_digest(value: bytes, what: str) -> None:
+    """Refuses anything but 32 bytes."""
+    if len(value) != DIGEST_BYTES:
+        raise InvalidArgument(f"{what} has a digest of {len(value)} bytes, want {DIGEST_BYTES}")
+
+
+def require_sealed(value: bytes, what: str) -> None:
+    """Refuses bytes that the keyholder did not seal: this service must not hold anything else.
+
+    Raises:
+        SecretMaterialRefused: when they look like a key.
+        InvalidArgument: when they are anything else.
+    """
+    if value.startswith(SECRET_MAGICS):
+        raise SecretMaterialRefused(f"{what} looks like a serialised key, want sealed bytes")
+    if not value.startswith(SEALED_MAGIC):
+        raise InvalidArgument(f"{what} is not sealed: storage takes sealed bytes only")
+
+
+def require_config(sealed_config: bytes) -> None:
+    """Refuses settings that are not sealed or too large."""
+    if len(sealed_config) > MAX_CONFIG_BYTES:
+        raise ResourceExhausted(
+            f"sealed_config of {len(sealed_config)} bytes, want at most {MAX_CONFIG_BYTES}"
+        )
+    require_sealed(sealed_config, "sealed_config")
+
+
+def require_collection(record: CollectionRecord) -> None:
+    """Refuses a collection whose ids, settings or public parameters cannot be."""
+    require_id(record.collection_id, "collection_id")
+    require_id(record.name_tag, "name_tag")
+    require_id(record.key_id, "key_id")
+    require_config(record.sealed_config)
+    most = by_name(record.parameter_set).most_stride
+    _require_fields(record.fields or (record.dimension,), record.dimension)
+    if not 1 <= record.stride <= most or record.stride & (record.stride - 1):
+        raise InvalidArgument(f"stride {record.stride}, want a power of two up to {most}")
+    block_bytes = record.geometry(Region.MAIN).block_bytes
+    if block_bytes > MAX_BLOCK_BYTES:
+        raise InvalidArgument(f"a batch would take {block_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
+
+
+def _require_fields(fields: tuple[int, ...], dimension: int) -> None:
+    if len(fields) > MAX_FIELDS:
+        raise InvalidArgument(f"rows of {len(fields)} fields, want at most {MAX_FIELDS}")
+    for field in fields:
+        if not 1 <= field <= MAX_FIELD_VALUES:
+            raise InvalidArgument(f"dimension {field}, want 1 to {MAX_FIELD_VALUES}")
+    if sum(fields) != dimension:
+        raise InvalidArgument(f"fields of {sum(fields)} values in all, want the dimension, {dimension}")
+
+
+def require_handles(handles: Sequence[bytes]) -> None:
+    """Refuses a list of handles that is too long or holds something else."""
+    if len(handles) > MAX_HANDLES:
+        raise InvalidArgument(f"{len(handles)} handles, want at most {MAX_HANDLES}")
+    for handle in handles:
+        require_id(handle, "handle")
+
+
+def require_segments(segments: Sequence[SegmentId], what: str) -> None:
+    """Refuses a list of segments that is too long, repeats itself or has an index beyond 2^31."""
+    if len(segments) > MAX_SEGMENTS:
+        raise InvalidArgument(f"{what}: {len(segments)} segments, want at most {MAX_SEGMENTS}")
+    if len(set(segments)) != len(segments):
+        raise InvalidArgument(f"{what}: a segment stands there twice")
+    for segment in segments:
+        if segment.index > MAX_INDEX:
+            raise InvalidArgument(f"{what}: segment index {segment.index}, want at most {MAX_INDEX}")
+
+
+def require_ids(header: AppendHeader) -> None:
+    """Refuses an append whose ids have another form; the first check, before anything is looked up."""
+    require_id(header.collection_id, "collection_id")
+    require_id(header.batch_id, "batch_id")
+
+
+def require_header(collection: CollectionRecord, header: AppendHeader) -> None:
+    """Refuses an append that does not fit its collection, before a byte of it is taken.
+
+    Raises:
+        InvalidCiphertext: when the block cannot have the announced size.
+        InvalidArgument: for everything else.
+    """
+    require_segments(header.retires, "retires")
+    if not (header.batches or header.retires):
+        raise InvalidArgument("an append of nothing, want a segment to append to or segments to retire")
+    if len(header.batches) > MAX_BATCHES:
+        raise InvalidArgument(f"an append of {len(header.batches)} batches, want at most {MAX_BATCHES}")
+    segments = [batch.segment for batch in header.batches]
+    require_segments(segments, "batches")
+    for segment in segments:
+        if segment in header.retires:
+            raise InvalidArgument(f"segment {segment} is appended to and retired at once")
+    for sequence, batch in enumerate(header.batches, header.expected_sequence + 1):
+        if batch.sequence != sequence:
+            raise InvalidArgument(f"a batch of sequence {batch.sequence}, want {sequence}")
+        _require_batch(collection, batch)
+    if header.block_size_bytes > MAX_BLOCK_BYTES:
+        raise ResourceExhausted(
+            f"blocks of {header.block_size_bytes} bytes in one append, want at most {MAX_BLOCK_BYTES}"
+        )
+
+
+def _require_batch(collection: CollectionRecord, batch: BatchRecord) -> None:
+    geometry = collection.geometry(batch.segment.region)
+    if batch.block_size_bytes != geometry.block_bytes:
+        raise InvalidCiphertext(
+            f"block of {batch.block_size_bytes} bytes, want {geometry.block_bytes} "
+            f"for {geometry.columns} ciphertexts"
+        )
+    require_digest(batch.block_sha256, "block")
+    if not 1 <= batch.count <= geometry.capacity:
+        raise InvalidArgument(f"{batch.count} items, want 1 to {geometry.capacity}")
+    end = batch.first_slot + batch.count
+    if end > geometry.capacity:
+        raise InvalidArgument(f"slots {batch.first_slot} to {end}, want at most {geometry.capacity}")
+
+
+def require_items(items: Sequence[AppendItem]) -> None:
+    """Refuses an append's items for a bad handle, one that repeats, a size, or unsealed metadata."""
+    if len({item.handle for item in items}) != len(items):
+        raise InvalidArgument("a handle stands twice in the append")
+    for item in items:
+        _require_item(item)
+    sealed = sealed_bytes(items)
+    if sealed > MAX_ORIGINALS_BYTES:
+        raise ResourceExhausted(
+            f"originals and attachments of {sealed} bytes, want at most {MAX_ORIGINALS_BYTES}"
+        )
+
+
+def sealed_bytes(items: Sequence[AppendItem]) -> int:
+    """Size of all originals and attachments."""
+    return sum(item.original_size_bytes + item.attachment_size_bytes for item in items)
+
+
+def _require_item(item: AppendItem) -> None:
+    require_id(item.handle, "handle")
+    if len(item.sealed_metadata) > MAX_METADATA_BYTES:
+        raise ResourceExhausted(
+            f"sealed_metadata of {len(item.sealed_metadata)} bytes, want at most {MAX_METADATA_BYTES}"
+        )
+    if item.sealed_metadata:
+        require_sealed(item.sealed_metadata, "sealed_metadata")
+    if item.original_size_bytes > MAX_ORIGINAL_BYTES:
+        raise ResourceExhausted(
+            f"original of {item.original_size_bytes} bytes, want at most {MAX_ORIGINAL_BYTES}"
+        )
+    if item.attachment_size_bytes > MAX_ATTACHMENT_BYTES:
+        raise ResourceExhausted(
+            f"attachment of {item.attachment_size_bytes} bytes, want at most {MAX_ATTACHMENT_BYTES}"
+        )
+    _require_announced(item.original_size_bytes, item.original_sha256, "original")
+    _require_announced(item.attachment_size_bytes, item.attachment_sha256, "attachment")
+
+
+def _require_announced(size_bytes: int, sha256: bytes, what: str) -> None:
+    if size_bytes:
+        require_digest(sha256, what)
+    elif sha256:
+        raise InvalidArgument(f"an {what} of 0 bytes has a digest, want none")
+
+
+def require_planes(collection: CollectionRecord, items: Sequence[AppendItem]) -> list[int]:
+    """Refuses planes whose geometry cannot be, or that are too large together.
+
+    Returns:
+        the number of ciphertexts of each piece that is to come.
+
+    Raises:
+        InvalidArgument: for the geometry.
+        ResourceExhausted: for the size.
+    """
+    if all(item.planes is None for item in items):
+        return []
+    parameters = of_ring(collection.parameters, "planes")
+    tilings = [item.planes.tiling(parameters) for item in items if item.planes is not None]
+    size = sum(tiling.size_bytes(parameters) for tiling in tilings)
+    if size > MAX_PLANES_BYTES:
+        raise ResourceExhausted(f"planes of {size} bytes in one append, want at most {MAX_PLANES_BYTES}")
+    return [count for tiling in tilings for count in tiling.pieces]
+
+
+def require_piece_header(collection: CollectionRecord, count: int, piece: PieceRecord) -> None:
+    """Refuses a piece of planes that is not of the size of so many ciphertexts, before a byte of it is taken.
+
+    Raises:
+        InvalidCiphertext: with both sizes.
+    """
+    wanted = seeded_bytes(collection, count)
+    if piece.size_bytes != wanted:
+        raise InvalidCiphertext(
+            f"piece of {piece.size_bytes} bytes, want {wanted} for {count} seeded ciphertexts"
+        )
+    require_digest(piece.sha256, "piece")
+
+
+def seeded_bytes(collection: CollectionRecord, count: int) -> int:
+    """Size of a block of so many seeded ciphertexts of this collection."""
+    parameters = of_ring(collection.parameters, "planes")
+    return BlockHeader(parameters, collection.key_id, Form.SEEDED, polynomials=2, count=count).size_bytes
+
+
+def require_block(collection: CollectionRecord, region: Region, block: bytes) -> None:
+    """Refuses a block that is not a batch of this collection; see `require_seeded`, where there are seeds."""
+    parameters, columns = collection.parameters, collection.geometry(region).columns
+    if isinstance(parameters, AdditiveSet):
+        check_additive_batch(block, parameters, collection.key_id, columns)
+    else:
+        require_seeded(collection, columns, block)
+
+
+def require_seeded(collection: CollectionRecord, count: int, block: bytes) -> None:
+    """Refuses a block that is not so many seeded ciphertexts of this collection.
+
+    Raises:
+        SecretMaterialRefused: when it looks like a key.
+        InvalidCiphertext: for another form, parameter set, key, count or size.
+    """
+    header = parse_header(block)
+    check_expected(header, of_ring(collection.parameters, "planes"), collection.key_id)
+    if header.form is not Form.SEEDED:
+        raise InvalidCiphertext(f"block of {header.form.name} ciphertexts, want {Form.SEEDED.name}")
+    if header.count != count:
+        raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {count}")
+    check_size(header, len(block))
+
+
+def page_size(asked: int) -> int:
+    """The size of a page of collections; 0 asks for the default."""
+    if asked > MAX_PAGE_SIZE:
+        raise InvalidArgument(f"page_size {asked}, want at most {MAX_PAGE_SIZE}")
+    return asked or DEFAULT_PAGE_SIZE
+
+
+def page_start(token: str) -> int:
+    """Reads a page token, the number of the last collection of the page before."""
+    if not token:
+        return 0
+    if not (token.isascii() and token.isdigit() and len(token) <= 18):
+        raise InvalidArgument("page_token is not one that this service gave out")
+    return int(token)

@@ -1,0 +1,92 @@
+"""The keyholder, as workers call it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
+from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
+from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.channels import KEEPALIVE_SECONDS
+from blindsight.runtime.peer import Peer, metadata
+from blindsight.trusted.clients import timeouts as calls
+from blindsight.trusted.ingest.records import ItemReport, ItemState, Trial, TrialState
+from blindsight.trusted.ingest.worker_token import WorkerAccess
+
+_STATES = {
+    ItemState.DONE: pb.ITEM_STATE_DONE,
+    ItemState.DUPLICATE: pb.ITEM_STATE_DUPLICATE,
+    ItemState.FAILED: pb.ITEM_STATE_FAILED,
+}
+_TRIAL_STATES = {
+    TrialState.PLANNED: pb.TRIAL_STATE_PLANNED,
+    TrialState.BEGUN: pb.TRIAL_STATE_BEGUN,
+    TrialState.OVER: pb.TRIAL_STATE_OVER,
+}
+
+
+class KeyholderClient:
+    """Calls to the keyholder.
+
+    Args:
+        address: HOST:PORT.
+        access: shows that this is a worker of its key set.
+        keepalive_seconds, patience_seconds: see `Peer`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        access: WorkerAccess,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._peer = Peer("keyholder", address, keepalive_seconds, patience_seconds)
+        self._stub = imports_pb2_grpc.ImportServiceStub(self._peer.channel)
+        self._access = access
+
+    async def report(self, reports: Sequence[ItemReport], jobs: Collection[bytes] = ()) -> set[bytes]:
+        """Tells what became of items; returns which of the jobs are not to be worked on any more.
+
+        Raises:
+            BlindsightError: what the keyholder raised, or Unavailable.
+        """
+        items = [
+            pb.ItemReport(
+                job_id=one.job_id,
+                number=one.number,
+                state=_STATES[one.state],
+                reason=one.reason,
+                message=one.message,
+            )
+            for one in reports
+        ]
+        request = pb.ReportItemsRequest(items=items, job_ids=sorted(jobs))
+        given = (*metadata(), *self._access.metadata())
+
+        async def attempt() -> set[bytes]:
+            answer = await self._stub.ReportItems(request, metadata=given, timeout=calls.CALL_SECONDS)
+            return set(answer.stopped_job_ids)
+
+        return await self._peer.call(attempt)
+
+    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+        """Tells that a photo is opened alone, or was; returns over how many other trials of it somebody died.
+
+        Raises:
+            BlindsightError: what the keyholder raised, or Unavailable.
+        """
+        request = pb.NoteTrialRequest(
+            job_id=trial.job_id, number=trial.number, trial_id=trial.trial_id, state=_TRIAL_STATES[state]
+        )
+        given = (*metadata(), *self._access.metadata())
+
+        async def attempt() -> int:
+            answer = await self._stub.NoteTrial(request, metadata=given, timeout=calls.CALL_SECONDS)
+            return int(answer.deaths)
+
+        return await self._peer.call(attempt)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._peer.close()

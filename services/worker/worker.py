@@ -1,0 +1,199 @@
+"""A worker: takes messages, gathers what is ready, stores it, reports it, and only then acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from blindsight.errors import Unavailable
+from blindsight.runtime import logs, metrics, request_ids
+from blindsight.runtime.shutdown import Shutdown
+from blindsight.trusted.ingest.records import ItemState
+from blindsight.trusted.queue import Consumer, Delivery
+from services.worker.acknowledging import settle
+from services.worker.batching import Batches
+from services.worker.committing import Storing
+from services.worker.in_flight import Hands
+from services.worker.keyholder_client import KeyholderClient
+from services.worker.preparing import Opened, Opening
+from services.worker.retry import patiently
+from services.worker.settings import WorkerSettings
+
+TAKE_SECONDS = 0.1
+TAKE_AT_ONCE = 16
+_AWAY_SECONDS = 1.0
+
+
+class Worker:
+    """Works on messages until it is told to stop.
+
+    A message is acknowledged when its item is in storage and the keyholder knows.  Whatever dies before that,
+    the message comes again; then the item is found in storage, with the message's own mark on it.
+
+    Args:
+        consumer: gives at most `settings.prefetch` messages at a time.
+        opening, storing: the two halves of the work.
+        keyholder: told what became of items.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        opening: Opening,
+        storing: Storing,
+        keyholder: KeyholderClient,
+        settings: WorkerSettings,
+    ) -> None:
+        self._consumer = consumer
+        self._opening = opening
+        self._storing = storing
+        self._keyholder = keyholder
+        self._settings = settings
+        self._batches = Batches(settings.linger_seconds, settings.batch)
+        self._hands = Hands(settings.prefetch)
+        self._last_taken = 0.0
+        self._stopped_jobs: set[bytes] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening_now = self._storing_now = 0
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Works until a shutdown begins, and then finishes what it can before the deadline."""
+        gathering = asyncio.create_task(self._gather_for_ever())
+        try:
+            while not shutdown.begun.is_set():
+                for delivery in await self._take():
+                    self._hands.take(delivery)
+                    self._last_taken = time.monotonic()
+                    self._begin(self._open(delivery))
+            await self._drain(shutdown)
+        finally:
+            for task in (gathering, *self._tasks):
+                task.cancel()
+            await asyncio.gather(gathering, *self._tasks, return_exceptions=True)
+
+    async def _take(self) -> Sequence[Delivery]:
+        if self._hands.full:
+            await asyncio.sleep(TAKE_SECONDS)
+            return ()
+        try:
+            return await asyncio.to_thread(self._consumer.take_some, TAKE_SECONDS, TAKE_AT_ONCE)
+        except Unavailable as error:
+            logs.get().warning("waiting", what="queue", reason=error.reason)
+            await asyncio.sleep(_AWAY_SECONDS)
+            return ()
+
+    async def _drain(self, shutdown: Shutdown) -> None:
+        logs.get().info("draining", held=self._hands.held)
+        while self._hands.held and not shutdown.overdue:
+            self._store_due(nothing_comes=not self._opening_now)
+            await asyncio.sleep(TAKE_SECONDS)
+        logs.get().info("drained", given_back=self._hands.held)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, delivery: Delivery) -> None:
+        self._opening_now += 1
+        try:
+            if delivery.message.job_id in self._stopped_jobs:
+                await self._acknowledge([delivery])
+                return
+            opened = await self._opening.open(delivery)
+            if opened is None:
+                self._hands.let_go([delivery])
+            else:
+                self._batches.add(opened)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not take the worker with it
+            logs.get().error("message_not_opened", exc_info=error)
+            await self._settle(delivery, delivery.nack)
+        finally:
+            self._opening_now -= 1
+
+    async def _gather_for_ever(self) -> None:
+        while True:
+            # With all in hand that it may have, and all of that opened, nobody can join.
+            self._store_due(nothing_comes=self._hands.full and not self._busy)
+            await asyncio.sleep(TAKE_SECONDS)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether what is in hand is on its way: into a batch, or out of it, which gives room to others."""
+        return self._opening_now > 0 or self._storing_now > 0
+
+    def _store_due(self, *, nothing_comes: bool) -> None:
+        quiet_seconds = 0.0 if self._busy else time.monotonic() - self._last_taken
+        for batch in self._batches.due(nothing_comes=nothing_comes, quiet_seconds=quiet_seconds):
+            self._begin(self._finish(batch))
+
+    async def _finish(self, batch: Sequence[Opened]) -> None:
+        """Stores a batch, puts aside what failed, reports all, and acknowledges the rest, in this order.
+
+        An owner who reads that photos failed finds them among the dead letters.
+        """
+        left = list(batch)
+        # Of several jobs' messages the first one names the calls; the line at the end has them all.
+        request_ids.current.set(left[0].photo.request_id)
+        self._storing_now += 1
+        try:
+            left = await self._without_stopped(batch)
+            stored = await self._store(left)
+            left = await self._reject_failed(stored)
+            reports = [one.report for one in stored if one.report is not None]
+            await patiently("keyholder", lambda: self._keyholder.report(reports))
+        except Exception as error:  # noqa: BLE001 - as above; the delivery limit ends what never works
+            logs.get().error("batch_not_stored", exc_info=error, items=len(left))
+            await asyncio.sleep(_AWAY_SECONDS)
+            for one in left:
+                await self._settle(one.delivery, one.delivery.nack)
+        else:
+            self._note(stored)
+            for report in reports:
+                metrics.WORKER_ITEMS.labels(report.state.name.lower()).inc()
+            await self._acknowledge([one.delivery for one in left])
+        finally:
+            self._storing_now -= 1
+
+    async def _reject_failed(self, stored: Sequence[Opened]) -> list[Opened]:
+        """Keeps the messages of failed items for another try; returns the others."""
+        rest = []
+        for one in stored:
+            if one.report is not None and one.report.state is ItemState.FAILED:
+                await self._settle(one.delivery, partial(one.delivery.reject, one.report.reason))
+            else:
+                rest.append(one)
+        return rest
+
+    def _note(self, stored: Sequence[Opened]) -> None:
+        jobs = sorted({one.photo.job_id.hex() for one in stored})
+        requests = sorted({one.photo.request_id for one in stored})
+        logs.get().info("batch_done", items=len(stored), jobs=jobs, request_ids=requests)
+
+    async def _store(self, batch: Sequence[Opened]) -> list[Opened]:
+        collection = next((one.collection for one in batch if one.collection is not None), None)
+        if collection is None:
+            return list(batch)
+        return await self._storing.store(collection, batch)
+
+    async def _without_stopped(self, batch: Sequence[Opened]) -> list[Opened]:
+        """Drops messages of jobs that were cancelled."""
+        jobs = {one.photo.job_id for one in batch}
+        stopped = await patiently("keyholder", lambda: self._keyholder.report((), jobs))
+        self._stopped_jobs |= stopped
+        await self._acknowledge([one.delivery for one in batch if one.photo.job_id in stopped])
+        return [one for one in batch if one.photo.job_id not in stopped]
+
+    async def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        settled = await settle(lambda: self._consumer.ack_all(deliveries))
+        for _ in range(settled.count(False)):
+            logs.get().info("message_lost")  # it comes again, to whomever
+        self._hands.let_go(deliveries)
+
+    async def _settle(self, delivery: Delivery, how: Callable[[], bool]) -> None:
+        if not await settle(how):
+            logs.get().info("message_lost")
+        self._hands.let_go([delivery])
