@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-
-from services import Services, stop, tree_cpu_seconds
+from processes import Services, stop, tree_cpu_seconds
 
 _CATCHES, _QUIET_SECONDS = 5, 60.0
 

@@ -25,12 +25,12 @@ import numpy as np
 import numpy.typing as npt
 from baselines import paillier_planes
 from PIL import Image
+from processes import own_cores, running
+from progress import Progress, phase, say
 from skimage import data
-from telling import Telling, phase, tell
 
 import blindsight
 from blindsight.client import ImagingProgress, Vault
-from services import own_cores, running
 from services.keyholder.imaging.engines import SCHEMES
 
 RESULTS = Path(__file__).parent / "results"
@@ -180,10 +180,10 @@ def encrypted(vault: Vault, task: Task, scheme: str, repeats: int) -> Figures:
 
 
 def _call(vault: Vault, task: Task, scheme: str) -> Figures:
-    meters: dict[int, Telling] = {}  # round trips have totals of their own
+    meters: dict[int, Progress] = {}  # round trips have totals of their own
 
     def told(progress: ImagingProgress) -> None:
-        meters.setdefault(progress.total, Telling(progress.total, " results"))(progress.done)
+        meters.setdefault(progress.total, Progress(progress.total, " results"))(progress.done)
 
     started = time.perf_counter()
     answer = task.run(vault, scheme, told)
@@ -261,7 +261,7 @@ def main() -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1) + "\n")
     imaging_report.show(document)
-    tell(f"written: {options.out}")
+    say(f"written: {options.out}")
     return 0
 
 

@@ -26,11 +26,11 @@ import jpegs
 import machine
 import psutil
 import steps
-from telling import Telling, phase, tell
+from processes import Services, own_cores, running
+from progress import Progress, phase, say
 
 import blindsight
 from blindsight.client import Collection, Import, ImportInfo, IngestProgress, Vault
-from services import Services, own_cores, running
 
 RESULTS = Path(__file__).parent / "results"
 # In turns: how fast a shared machine is just then meets both alike.
@@ -101,10 +101,10 @@ def _rates(photos: int, seconds: float, cpu_seconds: dict[str, float]) -> Figure
 def plain(run: Run, turn: str) -> Figures:
     """`blindsight ingest`: the keyholder does all of it, and answers when storage has it."""
     run.vault.create_collection(f"plain-warm-{turn}").ingest(_names(run.others))
-    telling = Telling(len(run.files))
+    shown = Progress(len(run.files))
 
     def show(progress: IngestProgress) -> None:
-        telling(progress.done)
+        shown(progress.done)
 
     collection = run.vault.create_collection(f"plain-{turn}", expected_size=len(run.files))
     with Clock(run.services) as clock:
@@ -119,9 +119,9 @@ def publish(run: Run) -> Figures:
     """Into the queue while nobody takes from it: open, seal, publish, and note."""
     files = run.files[: max(len(run.files) // 5, 1)]
     collection = run.vault.create_collection("publish")
-    telling = Telling(len(files), " in the queue")
+    shown = Progress(len(files), " in the queue")
     with Clock(run.services) as clock:
-        job = collection.ingest_bulk(_names(files), progress=lambda now: telling(now.received))
+        job = collection.ingest_bulk(_names(files), progress=lambda now: shown(now.received))
     in_queue = bulk.queue_bytes(run.services)
     job.cancel()
     return {
@@ -187,20 +187,20 @@ def together(turns: Sequence[Figures]) -> Figures:
 
 def _work(collection: Collection, files: Sequence[Path]) -> Figures:
     """One job to its end, and how long it was sent."""
-    telling = Telling(len(files), " stored")
+    shown = Progress(len(files), " stored")
     started = time.perf_counter()
-    job = collection.ingest_bulk(_names(files), progress=lambda now: telling(now.done))
+    job = collection.ingest_bulk(_names(files), progress=lambda now: shown(now.done))
     sending = time.perf_counter() - started
     return {"sending_seconds": sending, "course_after_sending": _watch(job, len(files))}
 
 
 def _watch(job: Import, photos: int) -> list[tuple[float, int]]:
     """Waits for the end of a job; seconds from now, and how many were stored then."""
-    telling = Telling(photos, " stored")
+    shown = Progress(photos, " stored")
     course: list[tuple[float, int]] = []
 
     def note(now: ImportInfo) -> None:
-        telling(now.done)
+        shown(now.done)
         course.append((time.perf_counter() - started, now.done))
 
     started = time.perf_counter()
@@ -228,9 +228,9 @@ def measure(options: argparse.Namespace) -> Figures:
             "seed": options.seed,
         },
     }
-    telling = Telling(options.photos + _WARMING)
+    shown = Progress(options.photos + _WARMING)
     with phase(f"{options.photos:,} JPEG files"):
-        made = jpegs.gallery(options.photos + _WARMING, options.seed, options.scratch, telling)
+        made = jpegs.gallery(options.photos + _WARMING, options.seed, options.scratch, shown)
     files, others = made[: options.photos], made[options.photos :]
     with running(options.scratch) as services, blindsight.connect(services.addresses["keyholder"]) as vault:
         run = Run(services, vault, files, others)
@@ -285,7 +285,7 @@ def main() -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1) + "\n")
     ingest_report.show(document)
-    tell(f"written: {options.out}")
+    say(f"written: {options.out}")
     return 0
 
 

@@ -23,12 +23,12 @@ _CHUNK = 50
 Bytes = npt.NDArray[np.uint8]
 
 
-def gallery(count: int, seed: int, folder: Path, tell: Callable[[int], None]) -> list[Path]:
+def gallery(count: int, seed: int, folder: Path, progress: Callable[[int], None]) -> list[Path]:
     """Makes the first `count` files of a seed where they are not there yet; they stay for the next run.
 
     Args:
         folder: where galleries are kept.
-        tell: called with how many are there.
+        progress: called with how many are there.
 
     Returns:
         their paths, in order.
@@ -42,7 +42,7 @@ def gallery(count: int, seed: int, folder: Path, tell: Callable[[int], None]) ->
         done = count - len(lacking)
         for made in pool.map(_make, [own] * len(parts), [seed] * len(parts), parts):
             done += made
-            tell(done)
+            progress(done)
     return paths
 
 

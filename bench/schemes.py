@@ -16,10 +16,10 @@ from typing import Any
 
 import machine
 import numpy as np
+import processes
 import vectors
 
 import blindsight
-import services
 from blindsight.parameters import COLLECTION_SETS, PARAMETER_SETS
 
 K = 10
@@ -34,7 +34,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     sets = COLLECTION_SETS if options.query_visible_to_server else PARAMETER_SETS
     with (
         tempfile.TemporaryDirectory(prefix="blindsight-bench-") as scratch,
-        services.running(Path(scratch)) as running,
+        processes.running(Path(scratch)) as running,
         blindsight.connect(running.addresses["keyholder"]) as vault,
     ):
         collections = {}

@@ -26,11 +26,11 @@ import report
 import scoring
 import vectors
 from baselines import flat, tenseal_dot
-from telling import Telling, phase, tell
+from processes import HealthProbe, PeakMemory, Services, own_cores, running, wait_until
+from progress import Progress, phase, say
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, SearchAnswer, Vault
-from services import HealthProbe, PeakMemory, Services, own_cores, running, wait_until
 
 RESULTS = Path(__file__).parent / "results"
 K = 10
@@ -62,10 +62,10 @@ class Run:
 
 def ingest(run: Run) -> Figures:
     """Vectors per second into storage, and what they take there."""
-    telling = Telling(len(run.gallery))
+    shown = Progress(len(run.gallery))
 
     def show(progress: IngestProgress) -> None:
-        telling(progress.done)
+        shown(progress.done)
 
     with PeakMemory(run.services) as memory:
         made = run.collection.ingest_vectors(run.gallery, progress=show)
@@ -360,7 +360,7 @@ def main() -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1) + "\n")
     report.show(document)
-    tell(f"written: {options.out}")
+    say(f"written: {options.out}")
     return 0
 
 

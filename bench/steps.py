@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from processes import Services, tree_cpu_seconds
 
 from blindsight.packing.columns import Floats
 from blindsight.runtime import host as processes
@@ -28,7 +29,6 @@ from blindsight.trusted.queue import Consumer, Delivery, Queue, open_queue
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
-from services import Services, tree_cpu_seconds
 from services.keyholder.jobs.read_ahead import GROUP_PHOTOS
 from services.worker.settings import WorkerSettings
 from services.worker.worker import TAKE_AT_ONCE

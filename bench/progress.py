@@ -1,4 +1,4 @@
-"""What a benchmark says on standard error while it runs."""
+"""Progress of a benchmark, on standard error."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_TELL_SECONDS = 5.0
+_EVERY_SECONDS = 5.0
 
 
 @contextmanager
 def phase(what: str) -> Iterator[None]:
     """Says what is being done, and how long it took."""
-    tell(f"{what} ...")
+    say(f"{what} ...")
     started = time.perf_counter()
     yield
-    tell(f"{what}: {time.perf_counter() - started:.1f} s")
+    say(f"{what}: {time.perf_counter() - started:.1f} s")
 
 
-def tell(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class Telling:
+class Progress:
     """Says every few seconds how far something is."""
 
     def __init__(self, total: int, what: str = "") -> None:
-        self._total, self._what, self._told = total, what, time.perf_counter()
+        self._total, self._what, self._said = total, what, time.perf_counter()
 
     def __call__(self, done: int) -> None:
-        if time.perf_counter() - self._told > _TELL_SECONDS:
-            self._told = time.perf_counter()
-            tell(f"  {done:,} of {self._total:,}{self._what}")
+        if time.perf_counter() - self._said > _EVERY_SECONDS:
+            self._said = time.perf_counter()
+            say(f"  {done:,} of {self._total:,}{self._what}")
