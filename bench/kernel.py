@@ -26,13 +26,14 @@ import numba
 import numpy as np
 
 from blindsight.ciphertext.residues import Residues
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096 as PARAMETERS
 from blindsight.runtime.processpool import cores
 from services.evaluator.computing.kernel import Kernel
 from services.evaluator.computing.tiles import checksum
 from services.evaluator.geometry import CollectionRecord, Geometry
-from services.evaluator.segments import SegmentHeader, SegmentKey, map_segment, write_segment
+from services.evaluator.segments import SegmentHeader, map_segment, write_segment
 
 RESULTS = Path(__file__).parent / "results"
 QUERIES = (1, 4, 16)
@@ -45,7 +46,7 @@ def gallery(folder: Path, segments: int, dimension: int) -> list[Residues]:
     random = np.random.default_rng(1)
     mapped = []
     for index in range(segments):
-        header = SegmentHeader.of(record, SegmentKey(Region.MAIN, index), 1)
+        header = SegmentHeader.of(record, SegmentId(Region.MAIN, index), 1)
         block = random.integers(0, min(PARAMETERS.primes), header.geometry.shape, np.uint32)
         path = folder / f"{index}.seg"
         write_segment(path, header, block, checksum)

@@ -20,13 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument
+from blindsight.packing.segments import Region
 from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS
 
 Floats = npt.NDArray[np.float64]
@@ -37,18 +37,6 @@ Fields = tuple[int, ...]
 # expansion and transfer of the one; reduction, transfer, decryption and decoding of the other.
 QUERY_CIPHERTEXT_MS = 1.1
 RESULT_CIPHERTEXT_MS = 0.7
-
-
-class Region(IntEnum):
-    """The two kinds of segment in a collection.
-
-    MAIN segments have the collection's stride and take batches worth at least half of their free
-    room.  TAIL segments have the widest stride, so that a single vector is one ciphertext; a repack
-    moves them into MAIN ones.
-    """
-
-    MAIN = 1
-    TAIL = 2
 
 
 @dataclass(frozen=True, slots=True)

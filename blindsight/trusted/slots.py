@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.packing.columns import CollectionLayout, Region
+from blindsight.packing.columns import CollectionLayout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
 HANDLE_TYPE = np.dtype(("V", HANDLE_BYTES))
 Handles = npt.NDArray[np.void]
-SegmentKey = tuple[Region, int]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class SlotMap:
 
     sequence: int = 0
     epoch: int = 0
-    segments: Mapping[SegmentKey, Segment] = field(default_factory=dict)
+    segments: Mapping[SegmentId, Segment] = field(default_factory=dict)
     next_index: Mapping[Region, int] = field(default_factory=dict)
 
     def live_items(self, region: Region) -> int:
@@ -81,9 +81,9 @@ class SlotMap:
         return sum(int((~segment.live).sum()) for segment in self.segments.values())
 
     def _of(self, region: Region) -> dict[int, Segment]:
-        return {key[1]: segment for key, segment in self.segments.items() if key[0] is region}
+        return {key.index: segment for key, segment in self.segments.items() if key.region is region}
 
-    def find(self, handle: bytes) -> tuple[SegmentKey, int] | None:
+    def find(self, handle: bytes) -> tuple[SegmentId, int] | None:
         """Segment and slot of a live item; None when it has none here."""
         wanted = np.frombuffer(handle, np.uint64)
         for key, segment in self.segments.items():
@@ -143,7 +143,7 @@ class SlotMap:
 
     def appended(self, placement: Placement, handles: Handles, sequence: int, epoch: int) -> SlotMap:
         """The map after storage committed a batch."""
-        key = (placement.region, placement.index)
+        key = SegmentId(placement.region, placement.index)
         old = self.segments.get(key)
         before = old.handles if old else np.zeros(0, HANDLE_TYPE)
         batches = old.batches + 1 if old else 1
@@ -164,7 +164,7 @@ class SlotMap:
             expected = expected.appended(placement, unknown, self.sequence, self.epoch)
         return expected
 
-    def without_segments(self, retired: Iterable[SegmentKey], sequence: int, epoch: int) -> SlotMap:
+    def without_segments(self, retired: Iterable[SegmentId], sequence: int, epoch: int) -> SlotMap:
         """The map after segments were retired."""
         gone = set(retired)
         kept = {key: segment for key, segment in self.segments.items() if key not in gone}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from blindsight.errors import DataLoss
+from blindsight.packing.segments import SegmentId
 from blindsight.packing.tiling import Tiling
 from services.evaluator.geometry import AnyRecord, CollectionRecord
-from services.evaluator.segments import SegmentKey
 
 DIGEST_BYTES = 32
 
@@ -28,7 +28,7 @@ class LogHeader:
     sequence: int
     epoch: int
     batches: int
-    retired: tuple[SegmentKey, ...]
+    retired: tuple[SegmentId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class BatchHeader:
     """One batch; `size_bytes` of its block follow."""
 
     sequence: int
-    key: SegmentKey
+    key: SegmentId
     first_slot: int
     count: int
     size_bytes: int

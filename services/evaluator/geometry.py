@@ -15,7 +15,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from blindsight.ciphertext.header import BlockHeader, Form, additive_block_bytes
-from blindsight.packing.columns import CollectionLayout, Region
+from blindsight.packing.columns import CollectionLayout
+from blindsight.packing.segments import Region
 from blindsight.parameters import AdditiveSet, ParameterSet
 
 # Coefficients of a tile: three 64-bit accumulators of 32 lanes fill 12 of 32 vector registers.

@@ -34,7 +34,7 @@ import numpy as np
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.errors import DataLoss, ResourceExhausted
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import BY_NUMBER
 from services.evaluator.geometry import TILE, CollectionRecord, Geometry
 
@@ -47,14 +47,6 @@ _DIGEST = hashlib.sha256().digest_size
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Checksum = Callable[[Residues], bytes]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class SegmentKey:
-    """Names a segment within its collection."""
-
-    region: Region
-    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +63,13 @@ class SegmentHeader:
 
     collection_id: bytes
     key_id: bytes
-    key: SegmentKey
+    key: SegmentId
     geometry: Geometry
     sequence: int
     checksum: bytes = bytes(16)
 
     @classmethod
-    def of(cls, record: CollectionRecord, key: SegmentKey, sequence: int) -> SegmentHeader:
+    def of(cls, record: CollectionRecord, key: SegmentId, sequence: int) -> SegmentHeader:
         """The header of a collection's segment, without a checksum."""
         return cls(record.collection_id, record.key_id, key, record.geometry(key.region), sequence)
 
@@ -117,10 +109,10 @@ class SegmentHeader:
         if (magic, version, tile) != (MAGIC, VERSION, TILE) or number not in BY_NUMBER:
             raise DataLoss("segment file of another version")
         sequence, collection_id, key_id, checksum = rest
-        key = SegmentKey(Region(region), index)
+        key = SegmentId(Region(region), index)
         return cls(collection_id, key_id, key, Geometry(BY_NUMBER[number], columns), sequence, checksum)
 
-    def describes(self, record: CollectionRecord, key: SegmentKey) -> bool:
+    def describes(self, record: CollectionRecord, key: SegmentId) -> bool:
         """Whether the file is that segment of that collection."""
         return replace(self, checksum=bytes(16)) == SegmentHeader.of(record, key, self.sequence)
 

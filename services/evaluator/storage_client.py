@@ -12,7 +12,8 @@ import grpc.aio
 
 from blindsight import parameters
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
@@ -22,7 +23,6 @@ from blindsight.runtime.peer import Peer, metadata
 from blindsight.runtime.transfer import Receiver
 from services.evaluator.batch_log import BatchHeader, Event, LogHeader, PlaneEvent, StoredPiece
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
-from services.evaluator.segments import SegmentKey
 
 _NAME = "storage"
 _ANSWER_SECONDS = 10.0
@@ -172,9 +172,9 @@ def _event(message: storage_pb2.ReadBatchesResponse) -> Event:
     raise DataLoss("storage sent an empty message")
 
 
-def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
+def _key(segment: storage_pb2.SegmentId) -> SegmentId:
     try:
-        return SegmentKey(Region(int(segment.region)), segment.index)
+        return SegmentId(Region(int(segment.region)), segment.index)
     except ValueError as error:
         raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from error
 

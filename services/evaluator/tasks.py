@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsight.additive.block import AdditiveHeader
-from blindsight.packing.columns import Region
 from blindsight.packing.kernels import PlaneKernel
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import ParameterSet
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.segments import SegmentKey
 from services.evaluator.shared_memory import SharedRef
 
 
@@ -36,7 +35,7 @@ class BuildTask:
     """
 
     record: CollectionRecord
-    key: SegmentKey
+    key: SegmentId
     source: Path | None
     target: Path
     sequence: int

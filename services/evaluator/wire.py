@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from blindsight.errors import InvalidArgument
-from blindsight.packing.columns import Region
 from blindsight.packing.kernels import MAX_KERNELS, PlaneKernel
 from blindsight.packing.scale_space import ScaleImage, check_phases
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from services.evaluator.galleries.refresh import Progress
 from services.evaluator.galleries.scorer import Plan, ScoreBlock
@@ -25,7 +25,6 @@ from services.evaluator.operations.intake import AnnouncedBlock
 from services.evaluator.operations.paillier_planes import StackAnswer, StackPlan, StackRow, StackSummary
 from services.evaluator.operations.search import COLLECTION_ID_BYTES, Answer, SearchHeader
 from services.evaluator.operations.sources import PlaneSource, SentPlanes, StackedPlanes, StoredPlanes, Tiles
-from services.evaluator.segments import SegmentKey
 
 
 async def search_header(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> SearchHeader:
@@ -46,8 +45,8 @@ async def search_header(requests: AsyncIterator[evaluator_pb2.ScoreRequest]) -> 
     )
 
 
-def _segment(given: evaluator_pb2.SegmentId) -> SegmentKey:
-    return SegmentKey(_region(given.region), given.index)
+def _segment(given: evaluator_pb2.SegmentId) -> SegmentId:
+    return SegmentId(_region(given.region), given.index)
 
 
 def _region(given: int) -> Region:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from blindsight.ciphertext.header import BlockHeader, Form, additive_block_bytes
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, by_name
 
@@ -14,24 +14,6 @@ ID_BYTES = 16
 DIGEST_BYTES = 32
 # Stands for a deleted item in a run of handles.
 NO_HANDLE = bytes(ID_BYTES)
-
-
-class Region(IntEnum):
-    """The two kinds of segment; `blindsight.packing.columns` says what they are for."""
-
-    MAIN = 1
-    TAIL = 2
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class SegmentId:
-    """A segment of a collection; an index is never used again."""
-
-    region: Region
-    index: int
-
-    def __str__(self) -> str:
-        return f"{self.region.name} {self.index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from blindsight.ciphertext.header import (
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, AdditiveSet, by_name, of_ring
 from services.storage.records import (
     DIGEST_BYTES,
@@ -25,8 +26,6 @@ from services.storage.records import (
     BatchRecord,
     CollectionRecord,
     PieceRecord,
-    Region,
-    SegmentId,
 )
 
 MIB = 1 << 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 
 from blindsight.errors import InvalidArgument
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from services.storage.appends import AppendPart
 from services.storage.records import (
@@ -18,8 +19,6 @@ from services.storage.records import (
     PieceRecord,
     Planes,
     PlanesRecord,
-    Region,
-    SegmentId,
     SlotPage,
     SlotRun,
     StoredItem,

@@ -11,7 +11,8 @@ from support.evaluator import Client, Gallery, Owner, Untrusted, collect, new_ga
 from support.services import wait_until
 from support.storage import MAIN_0, MAIN_1, TAIL_0, TAIL_1, refusal
 
-from blindsight.packing.columns import Floats, Region
+from blindsight.packing.columns import Floats
+from blindsight.packing.segments import Region
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 
 _numbers = itertools.count(1)

@@ -52,7 +52,7 @@ class Answered:
         blocks = await self.storage.read_segments(self.key, slots, slots.segments)
         rows = {}
         for key, segment in slots.segments.items():
-            layout = self.collection.layout.of(key[0])
+            layout = self.collection.layout.of(key.region)
             found = await self.crypto.decrypt_rows(self.collection.parameters, layout, blocks[key])
             rows |= zip(map(bytes, segment.handles), found, strict=False)
         return np.stack([rows[self.collection.handle(str(number))] for number in range(len(VECTORS))])

@@ -29,8 +29,9 @@ from support.storage import (
     with_planes,
 )
 
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from services.storage.records import Append, AppendHeader, BatchRecord, Region, SegmentId
+from services.storage.records import Append, AppendHeader, BatchRecord
 
 ROUNDS = 20
 ITEMS = 100

@@ -41,8 +41,9 @@ from support.storage import (
 
 from blindsight import __version__
 from blindsight.ciphertext.header import Form, parse_header
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from services.storage.records import Append, Planes, Region, SegmentId
+from services.storage.records import Append, Planes
 from services.storage.stores.sqlite import FILE_NAME
 from services.storage.stores.sqlite.connections import SCHEMA_VERSION
 

@@ -14,7 +14,7 @@ from support.services import Process
 from support.tap import Tap
 
 from blindsight.errors import Conflict
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
@@ -147,14 +147,14 @@ async def test_a_batch_over_several_segments_is_one_append_and_each_row_is_where
     assert len(appends) == 1
     slots = await writer.storage.read_slots(opened.record.collection_id)
     assert slots.sequence == opened.slots.sequence == len(slots.segments) == 3
-    assert {region for region, _ in slots.segments} == set(Region)
+    assert {segment.region for segment in slots.segments} == set(Region)
     numbers = {one.handle: number for number, one in enumerate(items)}
     blocks = await writer.storage.read_segments(opened.record.collection_id, slots, slots.segments)
     rows = opened.linear().rows(vectors)
     for key, segment in slots.segments.items():
         assert (opened.slots.segments[key].handles == segment.handles).all()
         decrypted = await writer.writer._crypto.decrypt_rows(
-            opened.parameters, opened.layout.of(key[0]), blocks[key]
+            opened.parameters, opened.layout.of(key.region), blocks[key]
         )
         expected = rows[[numbers.pop(handle.tobytes()) for handle in segment.handles]]
         np.testing.assert_allclose(decrypted[: segment.fill], expected, atol=1e-4)

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from blindsight.ciphertext.residues import CiphertextBlock, Residues, read_block
 from blindsight.packing import columns
 from blindsight.packing.columns import CollectionLayout, Floats, Layout, collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
@@ -24,7 +25,7 @@ from blindsight.runtime.transfer import CHUNK_BYTES, chunks
 from blindsight.trusted import schemes
 from blindsight.trusted.keyring import keys
 from services.evaluator import entry_points as workers
-from services.storage.records import Append, AppendHeader, BatchRecord, CollectionRecord, Region, SegmentId
+from services.storage.records import Append, AppendHeader, BatchRecord, CollectionRecord
 from support import storage
 from support.services import Process
 

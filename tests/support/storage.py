@@ -15,20 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from blindsight.ciphertext import residues
 from blindsight.ciphertext.header import SEALED_MAGIC, SEED_BYTES
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime.transfer import CHUNK_BYTES, chunks
-from services.storage.records import (
-    Append,
-    AppendHeader,
-    AppendItem,
-    BatchRecord,
-    CollectionRecord,
-    Planes,
-    Region,
-    SegmentId,
-)
+from services.storage.records import Append, AppendHeader, AppendItem, BatchRecord, CollectionRecord, Planes
 
 KEY_ID = b"a key's sixteen."
 MAIN_0 = SegmentId(Region.MAIN, 0)

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, TypeVar
 
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.packing.columns import Region
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.scale_space import ScaleImage
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.runtime import transfer as streams
 from blindsight.runtime.backoff import PATIENCE_SECONDS
@@ -28,7 +28,6 @@ from blindsight.trusted.clients.parts import (
     ScoreSummary,
 )
 from blindsight.trusted.records import PeerStatus
-from blindsight.trusted.slots import SegmentKey
 
 _Result = TypeVar("_Result")
 
@@ -64,7 +63,7 @@ class EvaluatorClient:
         minimum_sequence: int,
         queries: int,
         block: bytes,
-        only: Collection[SegmentKey] = (),
+        only: Collection[SegmentId] = (),
         regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
         """Scores queries against a collection: a plan, results as they come, a summary; in a `call`.
@@ -318,8 +317,8 @@ class EvaluatorClient:
         await self._peer.close()
 
 
-def _segment_id(key: SegmentKey) -> evaluator_pb2.SegmentId:
-    return evaluator_pb2.SegmentId(region=evaluator_pb2.Region.ValueType(key[0]), index=key[1])
+def _segment_id(key: SegmentId) -> evaluator_pb2.SegmentId:
+    return evaluator_pb2.SegmentId(region=evaluator_pb2.Region.ValueType(key.region), index=key.index)
 
 
 def _score_part(response: evaluator_pb2.ScoreResponse) -> ScorePart:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blindsight.additive.block import AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.planes import Stack
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region
 from blindsight.parameters import ParameterSet
 
 

@@ -8,8 +8,8 @@ from contextlib import aclosing, contextmanager
 from typing import Any
 
 from blindsight.errors import Conflict, DataLoss, NotFound
-from blindsight.packing.columns import Region
 from blindsight.packing.planes import PlaneLayout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime import transfer as streams
@@ -19,7 +19,7 @@ from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import timeouts as calls
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
 from blindsight.trusted.records import NewItem, PeerStatus, StoredCollection, StoredItem
-from blindsight.trusted.slots import Placement, Segment, SegmentKey, SlotMap, handles_from_bytes
+from blindsight.trusted.slots import Placement, Segment, SlotMap, handles_from_bytes
 
 PAGE = 1000
 _MAX_BLOCK_BYTES = 1 << 30
@@ -139,7 +139,7 @@ class StorageClient:
         placements: Sequence[Placement],
         blocks: Sequence[bytes],
         items: Sequence[NewItem],
-        retires: Sequence[SegmentKey] = (),
+        retires: Sequence[SegmentId] = (),
         encrypt_planes: EncryptPlanes | None = None,
     ) -> tuple[int, int]:
         """Appends a batch when it is its turn, all of it or nothing; tried again while storage is away.
@@ -186,8 +186,8 @@ class StorageClient:
         return answer.sequence, answer.epoch
 
     async def read_segments(
-        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentKey]
-    ) -> dict[SegmentKey, list[bytes]]:
+        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentId]
+    ) -> dict[SegmentId, list[bytes]]:
         """The blocks of some segments' batches, in the order in which they were appended.
 
         Args:
@@ -200,12 +200,12 @@ class StorageClient:
         return await self._peer.call(lambda: self._read_segments(collection_id, slots, keys))
 
     async def _read_segments(
-        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentKey]
-    ) -> dict[SegmentKey, list[bytes]]:
+        self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentId]
+    ) -> dict[SegmentId, list[bytes]]:
         request = storage_pb2.ReadBatchesRequest(
             collection_id=collection_id, only_segments=map(_segment, keys)
         )
-        blocks: dict[SegmentKey, list[bytes]] = {key: [] for key in keys}
+        blocks: dict[SegmentId, list[bytes]] = {key: [] for key in keys}
         filled = dict.fromkeys(keys, 0)
         with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
             log = _part(await anext(messages, None), "log")
@@ -242,12 +242,12 @@ class StorageClient:
         request = storage_pb2.ReadSlotsRequest(collection_id=collection_id)
         sequence = epoch = 0
         upcoming: dict[Region, int] = {}
-        runs: dict[SegmentKey, list[tuple[bytes, int]]] = {}
+        runs: dict[SegmentId, list[tuple[bytes, int]]] = {}
         async for response in self._stub.ReadSlots(request, metadata=metadata()):
             sequence, epoch = response.sequence, response.epoch
             upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
             for run in response.runs:
-                key = (Region(run.segment.region), run.segment.index)
+                key = SegmentId(Region(run.segment.region), run.segment.index)
                 runs.setdefault(key, []).append((run.handles, run.batches))
         segments = {}
         for key, pieces in runs.items():
@@ -414,9 +414,9 @@ def _part(message: Any, wanted: str) -> Any:
     return getattr(message, wanted)
 
 
-def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
+def _key(segment: storage_pb2.SegmentId) -> SegmentId:
     try:
-        return Region(segment.region), segment.index
+        return SegmentId(Region(segment.region), segment.index)
     except ValueError:
         raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from None
 
@@ -424,7 +424,7 @@ def _key(segment: storage_pb2.SegmentId) -> SegmentKey:
 def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> storage_pb2.BatchHeader:
     return storage_pb2.BatchHeader(
         sequence=sequence,
-        segment=_segment((placement.region, placement.index)),
+        segment=_segment(SegmentId(placement.region, placement.index)),
         first_slot=placement.first_slot,
         count=placement.count,
         block_size_bytes=len(block),
@@ -432,9 +432,9 @@ def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> 
     )
 
 
-def _segment(key: SegmentKey) -> storage_pb2.SegmentId:
-    region = storage_pb2.REGION_MAIN if key[0] is Region.MAIN else storage_pb2.REGION_TAIL
-    return storage_pb2.SegmentId(region=region, index=key[1])
+def _segment(key: SegmentId) -> storage_pb2.SegmentId:
+    region = storage_pb2.REGION_MAIN if key.region is Region.MAIN else storage_pb2.REGION_TAIL
+    return storage_pb2.SegmentId(region=region, index=key.index)
 
 
 def _collection(message: storage_pb2.Collection) -> StoredCollection:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blindsight.packing.columns import Floats, Region
+from blindsight.packing.columns import Floats
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem
-from blindsight.trusted.slots import Placement, SegmentKey, SlotMap
+from blindsight.trusted.slots import Placement, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 
@@ -32,7 +33,7 @@ class RepackProgress:
 class _Group:
     """Segments that become one batch of a new segment, or nothing when no item is left in them."""
 
-    sources: list[SegmentKey]
+    sources: list[SegmentId]
     items: int
     region: Region
 
@@ -83,7 +84,7 @@ class Repack:
         blocks = await self._storage.read_segments(collection.record.collection_id, slots, live_sources)
         for key in live_sources:
             segment = slots.segments[key]
-            layout = collection.layout.of(key[0])
+            layout = collection.layout.of(key.region)
             with answer_of("storage"):
                 decrypted = await self._crypto.decrypt_rows(collection.parameters, layout, blocks[key])
             rows.append(decrypted[: segment.fill][segment.live])
@@ -112,7 +113,7 @@ def plan(collection: OpenCollection) -> list[_Group]:
         for key, segment in slots.segments.items()
         if not segment.live.all() or (scatters and segment.batches > 1)
     ]
-    tail = [key for key in slots.segments if key[0] is Region.TAIL and key not in deleted]
+    tail = [key for key in slots.segments if key.region is Region.TAIL and key not in deleted]
     groups = _cut(slots, sorted(deleted) + sorted(tail), layout.main.capacity, Region.MAIN)
     kept = []
     for group in groups:
@@ -125,10 +126,10 @@ def plan(collection: OpenCollection) -> list[_Group]:
     return kept
 
 
-def _cut(slots: SlotMap, keys: list[SegmentKey], capacity: int, region: Region) -> list[_Group]:
+def _cut(slots: SlotMap, keys: list[SegmentId], capacity: int, region: Region) -> list[_Group]:
     """Groups of at most `capacity` live items, in order."""
     groups: list[_Group] = []
-    sources: list[SegmentKey] = []
+    sources: list[SegmentId] = []
     items = 0
     for key in keys:
         live = int(slots.segments[key].live.sum())

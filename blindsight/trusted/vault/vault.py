@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
-from blindsight.packing.columns import CollectionLayout, Layout, Region, collection_layout, plan_stride
+from blindsight.packing.columns import CollectionLayout, Layout, collection_layout, plan_stride
+from blindsight.packing.segments import Region
 from blindsight.parameters import Parameters, Scheme, by_name, default_for, of_ring
 from blindsight.runtime import logs
 from blindsight.trusted import embedders

@@ -15,11 +15,12 @@ import numpy as np
 
 from blindsight.errors import AlreadyExists, Conflict
 from blindsight.packing.columns import Floats
+from blindsight.packing.segments import SegmentId
 from blindsight.runtime import logs
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import NewItem
-from blindsight.trusted.slots import HANDLE_TYPE, Handles, Placement, SegmentKey, SlotMap
+from blindsight.trusted.slots import HANDLE_TYPE, Handles, Placement, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 
 # Storage keeps its turn for a batch that it refused.  Who lost that as well has to do with writers that are
@@ -168,7 +169,7 @@ class Writer:
         placement: Placement,
         rows: Floats,
         items: Sequence[NewItem],
-        retires: Sequence[SegmentKey] = (),
+        retires: Sequence[SegmentId] = (),
     ) -> None:
         """Encrypts and appends one batch, and retires the segments that it replaces."""
         slots = collection.slots
@@ -206,7 +207,7 @@ class Writer:
         placements: Sequence[Placement],
         blocks: Sequence[bytes],
         items: Sequence[NewItem],
-        retires: Sequence[SegmentKey] = (),
+        retires: Sequence[SegmentId] = (),
     ) -> None:
         """Appends blocks to the log as it was `before`, for which they were placed."""
         with collection.unless_answered():

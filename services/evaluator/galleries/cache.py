@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blindsight.errors import DataLoss
+from blindsight.packing.segments import SegmentId
 from blindsight.runtime import logs, metrics
 from services.evaluator.galleries import manifest
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
-from services.evaluator.segments import SegmentKey
 
 
 class GalleryCache:
@@ -74,7 +74,7 @@ class GalleryCache:
         """A collection's folder."""
         return self._folder / collection_id.hex()
 
-    def new_path(self, collection_id: bytes, key: SegmentKey, sequence: int) -> Path:
+    def new_path(self, collection_id: bytes, key: SegmentId, sequence: int) -> Path:
         """A name that no file ever had: what is mapped under it is always what it was built as."""
         folder = self.folder(collection_id)
         folder.mkdir(exist_ok=True)

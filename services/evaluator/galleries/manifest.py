@@ -10,9 +10,10 @@ from typing import Any
 
 from blindsight import parameters
 from blindsight.errors import BlindsightError, DataLoss
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.segments import SegmentKey, read_header
+from services.evaluator.segments import read_header
 
 NAME = "manifest.json"
 VERSION = 2
@@ -28,7 +29,7 @@ class SegmentFile:
         size_bytes: of the file.
     """
 
-    key: SegmentKey
+    key: SegmentId
     path: Path
     size_bytes: int
 
@@ -57,7 +58,7 @@ class Snapshot:
         """The segments of one region."""
         return tuple(segment for segment in self.segments if segment.key.region is region)
 
-    def wanted(self, regions: Collection[Region], keys: Collection[SegmentKey]) -> Snapshot:
+    def wanted(self, regions: Collection[Region], keys: Collection[SegmentId]) -> Snapshot:
         """The same gallery as if it had these regions alone and, if keys are given, these segments."""
         kept = (
             segment
@@ -115,7 +116,7 @@ def _record(content: dict[str, Any]) -> CollectionRecord:
 
 
 def _segment(folder: Path, record: CollectionRecord, region: int, index: int, name: str) -> SegmentFile:
-    key = SegmentKey(Region(region), index)
+    key = SegmentId(Region(region), index)
     if Path(name).name != name:
         raise DataLoss("manifest names a file elsewhere")
     header = read_header(folder / name)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blindsight.errors import DataLoss
+from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import WorkerPool
 from services.evaluator import entry_points as workers
 from services.evaluator import tasks
@@ -20,7 +21,7 @@ from services.evaluator.batch_log import BatchHeader, Event, LogHeader
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.segments import SegmentHeader, SegmentKey
+from services.evaluator.segments import SegmentHeader
 from services.evaluator.shared_memory import SharedMemory
 
 # Batches of segments that are not full wait for more of the same segment, up to this much in all.
@@ -45,7 +46,7 @@ class Progress:
 class _Bundle:
     """Batches of one segment that are built together."""
 
-    key: SegmentKey
+    key: SegmentId
     memory: SharedMemory = field(default_factory=SharedMemory)
     parts: list[tasks.BatchPart] = field(default_factory=list)
     sequence: int = 0
@@ -85,9 +86,9 @@ class Refresh:
         self._pool = pool
         self._on_progress = on_progress
         self._log = LogHeader(0, 0, 0, ())
-        self._waiting: dict[SegmentKey, _Bundle] = {}
-        self._last: dict[SegmentKey, asyncio.Task[None]] = {}
-        self._newest: dict[SegmentKey, Path] = {}
+        self._waiting: dict[SegmentId, _Bundle] = {}
+        self._last: dict[SegmentId, asyncio.Task[None]] = {}
+        self._newest: dict[SegmentId, Path] = {}
         self._made: set[Path] = set()
         self._done = 0
         # As many bundles in the workers' hands as keep them busy; the stream waits meanwhile.
@@ -142,7 +143,7 @@ class Refresh:
         if count != self._log.batches or (bundle is not None and bundle.missing_bytes):
             raise DataLoss(f"storage sent {count} batches, want {self._log.batches}")
 
-    def _bundle(self, key: SegmentKey) -> _Bundle:
+    def _bundle(self, key: SegmentId) -> _Bundle:
         if key not in self._waiting:
             self._waiting[key] = _Bundle(key)
         return self._waiting[key]
@@ -164,7 +165,7 @@ class Refresh:
             for key in list(self._waiting):
                 await self._dispatch(key, group)
 
-    async def _dispatch(self, key: SegmentKey, group: asyncio.TaskGroup) -> None:
+    async def _dispatch(self, key: SegmentId, group: asyncio.TaskGroup) -> None:
         """Gives a bundle to the workers, after the segment's earlier ones."""
         await self._slots.acquire()
         bundle = self._waiting.pop(key)

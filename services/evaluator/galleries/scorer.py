@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blindsight.ciphertext.header import HEADER, RESIDUE_BYTES, BlockHeader, Form
 from blindsight.errors import BlindsightError
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import CHUNK_BYTES
 from services.evaluator import entry_points as workers

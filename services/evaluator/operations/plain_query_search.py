@@ -18,7 +18,7 @@ import numpy as np
 from blindsight.additive.query import PlainQueries, Weights, read_queries
 from blindsight.ciphertext.header import ADDITIVE_HEADER, additive_header, check_additive_batch
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, ResourceExhausted
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
 from services.evaluator import entry_points as workers
@@ -26,7 +26,6 @@ from services.evaluator import tasks
 from services.evaluator.batch_log import BatchHeader, Event, LogHeader, Storage
 from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Summary
 from services.evaluator.geometry import AdditiveRecord
-from services.evaluator.segments import SegmentKey
 
 # Galleries that searches hold at the same time, over all callers.
 MAX_GALLERY_BYTES = 512 << 20
@@ -41,10 +40,10 @@ class _Gallery:
     """A collection's batches as of one moment of its log, by segment, in the wire form."""
 
     log: LogHeader
-    segments: dict[SegmentKey, list[bytes]] = field(default_factory=dict)
+    segments: dict[SegmentId, list[bytes]] = field(default_factory=dict)
     size_bytes: int = 0
 
-    def add(self, key: SegmentKey, block: bytes) -> None:
+    def add(self, key: SegmentId, block: bytes) -> None:
         """Takes the next batch."""
         self.segments.setdefault(key, []).append(block)
         self.size_bytes += len(block)
@@ -73,7 +72,7 @@ class VisibleSearches:
         block: bytes,
         count: int,
         minimum_sequence: int,
-        only: Collection[SegmentKey] = (),
+        only: Collection[SegmentId] = (),
     ) -> AsyncIterator[Plan | ScoreBlock | Summary]:
         """One search: a plan, a block of scores for each segment, a summary.
 
@@ -122,7 +121,7 @@ class VisibleSearches:
             )
         self._held_bytes += size_bytes
 
-    async def _read(self, record: AdditiveRecord, only: Collection[SegmentKey], room: _Room) -> _Gallery:
+    async def _read(self, record: AdditiveRecord, only: Collection[SegmentId], room: _Room) -> _Gallery:
         """Reads and checks the whole log; numbers are checked where they are computed with."""
         async with self._storage.read_batches(record.collection_id, 0) as events:
             first = await anext(events, None)
@@ -141,7 +140,7 @@ class VisibleSearches:
         self,
         record: AdditiveRecord,
         queries: PlainQueries,
-        key: SegmentKey,
+        key: SegmentId,
         gallery: _Gallery,
         meter: Meter,
     ) -> ScoreBlock:
@@ -249,7 +248,7 @@ class _Batch:
 
 async def _batches(
     record: AdditiveRecord, events: AsyncIterator[Event], room: _Room
-) -> AsyncIterator[tuple[SegmentKey, bytes]]:
+) -> AsyncIterator[tuple[SegmentId, bytes]]:
     """Whole batches of a log, each counted in `room` before it is read."""
     batch: _Batch | None = None
     async for event in events:

@@ -19,7 +19,7 @@ from blindsight.ciphertext.header import (
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime import metrics
 from services.evaluator import tasks
 from services.evaluator.galleries.galleries import Galleries
@@ -27,7 +27,6 @@ from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Scorer,
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
 from services.evaluator.operations.intake import Room, check_digest, check_digest_size, next_chunk
 from services.evaluator.operations.plain_query_search import VisibleSearches
-from services.evaluator.segments import SegmentKey
 from services.evaluator.shared_memory import SharedMemory
 
 COLLECTION_ID_BYTES = 16
@@ -57,7 +56,7 @@ class SearchHeader:
     queries: int
     size_bytes: int
     sha256: bytes
-    only: frozenset[SegmentKey] = frozenset()
+    only: frozenset[SegmentId] = frozenset()
     regions: frozenset[Region] = frozenset(Region)
 
     def check(self) -> None:

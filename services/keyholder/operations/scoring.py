@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 from blindsight.errors import Conflict
-from blindsight.packing.columns import CollectionLayout, Region
+from blindsight.packing.columns import CollectionLayout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime import metrics
 from blindsight.trusted.clients import EvaluatorClient, ScorePlan, ScoreResult, ScoreSummary
-from blindsight.trusted.slots import SegmentKey, SlotMap
+from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 
 EPOCH_ATTEMPTS = 4
@@ -50,7 +51,7 @@ class Attempt:
     """
 
     take: Callable[[ScoreResult], Coroutine[Any, Any, None]]
-    only: Collection[SegmentKey] = ()
+    only: Collection[SegmentId] = ()
 
 
 class Scoring:
@@ -156,7 +157,7 @@ class Scoring:
 
 def _regions(attempt: Attempt, slots: SlotMap) -> set[Region]:
     """Regions in which there is anything to score; a query for the others would be made for nothing."""
-    wanted = {region for region, _ in attempt.only or slots.segments}
+    wanted = {segment.region for segment in attempt.only or slots.segments}
     return wanted or {Region.TAIL}
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
 from blindsight.packing.columns import CollectionLayout, Floats
+from blindsight.packing.segments import SegmentId
 from blindsight.parameters import AdditiveSet
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, ScoreResult, StorageClient
@@ -200,7 +201,9 @@ class Search:
             raise InvalidCiphertext(f"results of {result.queries} queries, want those of {len(rankings)}")
         layout = self._collection.layout.of(result.region)
         # A segment that we do not know was appended after this search began.
-        segments = [slots.segments.get((result.region, index), EMPTY_SEGMENT) for index in result.segments]
+        segments = [
+            slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT) for index in result.segments
+        ]
         live = [segment.live for segment in segments]
         asked = readings[result.first_query : result.first_query + result.queries]
         pick = tasks.Pick(asked, self._k)

@@ -13,6 +13,7 @@ import numpy as np
 
 from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, InvalidVector, NotFound
 from blindsight.packing.columns import CollectionLayout, Floats, Layout, widest_stride
+from blindsight.packing.segments import SegmentId
 from blindsight.parameters import Parameters, ParameterSet
 from blindsight.trusted import embedders, similarity
 from blindsight.trusted.clients import EvaluatorClient, ScoreResult, StorageClient
@@ -20,7 +21,7 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.trusted.slots import SegmentKey, SlotMap
+from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import MAX_DIMENSION, OpenCollection, Vault, parameters_for
 from services.keyholder.operations.scoring import Attempt, Encrypt, Scoring, Timings
 
@@ -253,15 +254,15 @@ class Verify:
     async def _take(
         self,
         collection: OpenCollection,
-        key: SegmentKey,
+        key: SegmentId,
         slot: int,
         reading: linear.Reading,
         scores: list[float],
         result: ScoreResult,
     ) -> None:
-        if (result.region, result.segments) != (key[0], (key[1],)):
+        if (result.region, result.segments) != (key.region, (key.index,)):
             raise InvalidCiphertext("results of other segments than were asked for")
-        layout = collection.layout.of(key[0])
+        layout = collection.layout.of(key.region)
         wanted = np.arange(slot + 1) == slot
         pick = tasks.Pick((reading,), k=1)
         found = await self._crypto.best_scores(collection.parameters, layout, result.block, [wanted], pick)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.vault.repack import RepackProgress

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from blindsight.packing.segments import SegmentId
 from services.storage.records import (
     Append,
     Appended,
@@ -21,7 +22,6 @@ from services.storage.records import (
     OriginalRecord,
     PieceRecord,
     PlanesRecord,
-    SegmentId,
     SlotPage,
     StoredItem,
     StoreStatus,

@@ -9,13 +9,14 @@ import pytest
 from support.evaluator import PARAMETERS
 
 from blindsight.errors import DataLoss
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from services.evaluator.computing.tiles import checksum
 from services.evaluator.galleries import manifest
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.segments import SegmentHeader, SegmentKey, write_segment
+from services.evaluator.segments import SegmentHeader, write_segment
 
 FILE_BYTES = 4096 + 131072
 
@@ -36,7 +37,7 @@ class Disk:
     def publish(self, number, sequence=1, indices=(0,), keep=()):
         layout = collection_layout((8,), PARAMETERS.ring_degree, 4)
         record = CollectionRecord(bytes([number]) * 16, PARAMETERS, b"a key's sixteen.", layout)
-        made = [self.file(record, SegmentKey(Region.MAIN, index), sequence) for index in indices]
+        made = [self.file(record, SegmentId(Region.MAIN, index), sequence) for index in indices]
         snapshot = Snapshot(record, sequence, 0, tuple(sorted([*keep, *made], key=lambda file: file.key)))
         self.cache.publish(snapshot)
         return snapshot
@@ -222,7 +223,7 @@ def test_a_file_that_belongs_to_another_collection_is_not_believed(disk):
 
 def test_snapshots_answer_by_region(disk):
     snapshot = disk.publish(1, 1, (0, 1))
-    tail = SegmentFile(SegmentKey(Region.TAIL, 0), snapshot.segments[0].path, 1)
+    tail = SegmentFile(SegmentId(Region.TAIL, 0), snapshot.segments[0].path, 1)
     both = replace(snapshot, segments=(*snapshot.segments, tail))
     assert both.region(Region.MAIN) == snapshot.segments
     assert both.region(Region.TAIL) == (tail,)

@@ -6,7 +6,8 @@ import pytest
 from support.evaluator import PARAMETERS
 
 from blindsight.ciphertext.header import parse_header
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import MAX_MESSAGE_BYTES
 from services.evaluator import tasks
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
@@ -19,7 +20,6 @@ from services.evaluator.galleries.scorer import (
 )
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.operations.search import PASS_BYTES, PASS_QUERIES, queries_at_once
-from services.evaluator.segments import SegmentKey
 
 SCORE_BYTES = 3 * 2 * 4096 * 4
 
@@ -58,7 +58,7 @@ def test_messages_are_blocks_that_fit_into_a_message(queries):
 @pytest.mark.parametrize("queries", [1, 16])
 def test_chunks_hold_every_segment_once_and_stay_small(dimension, stride, queries):
     files = tuple(
-        SegmentFile(SegmentKey(region, index), Path(f"{region}-{index}"), 1)
+        SegmentFile(SegmentId(region, index), Path(f"{region}-{index}"), 1)
         for region in Region
         for index in range(300)
     )

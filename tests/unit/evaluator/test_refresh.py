@@ -8,7 +8,8 @@ from support.evaluator import PARAMETERS, start_builder_with_little_room
 
 from blindsight.ciphertext.residues import prime_column, seeded_block
 from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.processpool import WorkerPool
 from services.evaluator import entry_points as workers
 from services.evaluator.batch_log import BatchHeader, LogHeader
@@ -17,13 +18,13 @@ from services.evaluator.computing.tiles import checksum
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.refresh import Refresh
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.segments import SegmentKey, map_segment
+from services.evaluator.segments import map_segment
 
 KEY_ID = b"a key's sixteen."
 RECORD = CollectionRecord(
     b"sixteen bytes id", PARAMETERS, KEY_ID, collection_layout((8,), PARAMETERS.ring_degree, 4)
 )
-MAIN, TAIL = SegmentKey(Region.MAIN, 0), SegmentKey(Region.TAIL, 0)
+MAIN, TAIL = SegmentId(Region.MAIN, 0), SegmentId(Region.TAIL, 0)
 SEED = SEED_PREFIX + bytes(64)
 
 
@@ -107,7 +108,7 @@ async def test_more_batches_than_wait_in_memory_are_built_in_several_steps(refre
 
 async def test_a_retired_segment_leaves_the_snapshot(refresh, cache):
     first = await refresh(log(batch(1), batch(2, TAIL)))
-    other = SegmentKey(Region.MAIN, 1)
+    other = SegmentId(Region.MAIN, 1)
     second = await refresh(log(batch(3, other), sequence=3, retired=[MAIN, TAIL]), first)
     assert [file.key for file in second.segments] == [other]
     assert files(cache) == [file.path for file in second.segments]

@@ -5,17 +5,11 @@ import pytest
 from support.evaluator import PARAMETERS
 
 from blindsight.errors import DataLoss
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from services.evaluator.computing.tiles import checksum
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.segments import (
-    PAGE_BYTES,
-    SegmentHeader,
-    SegmentKey,
-    map_segment,
-    read_header,
-    write_segment,
-)
+from services.evaluator.segments import PAGE_BYTES, SegmentHeader, map_segment, read_header, write_segment
 
 RECORD = CollectionRecord(
     b"collection sixteen"[:16],
@@ -23,7 +17,7 @@ RECORD = CollectionRecord(
     b"a key's sixteen.",
     collection_layout((8,), PARAMETERS.ring_degree, 4),
 )
-KEY = SegmentKey(Region.MAIN, 3)
+KEY = SegmentId(Region.MAIN, 3)
 HEADER = SegmentHeader.of(RECORD, KEY, 17)
 
 
@@ -64,8 +58,8 @@ def test_a_segment_of_another_collection_is_told_apart(path, change):
     fields = {name: getattr(RECORD, name) for name in ("collection_id", "parameters", "key_id", "layout")}
     other = CollectionRecord(**{**fields, change: others[change]})
     assert not read_header(path).describes(other, KEY)
-    assert not read_header(path).describes(RECORD, SegmentKey(Region.MAIN, 4))
-    assert not read_header(path).describes(RECORD, SegmentKey(Region.TAIL, 3))
+    assert not read_header(path).describes(RECORD, SegmentId(Region.MAIN, 4))
+    assert not read_header(path).describes(RECORD, SegmentId(Region.TAIL, 3))
 
 
 @pytest.mark.parametrize("place", [0, 4, 6, 8, 16, 24, 40, 60, 70, 80, 111])

@@ -8,7 +8,8 @@ import pytest
 from support.packed import PackedPair
 
 from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import PAILLIER_3072
 from blindsight.runtime.processpool import WorkerPool
 from services.evaluator import entry_points as workers
@@ -17,13 +18,12 @@ from services.evaluator.galleries.scorer import Plan, ScoreBlock, Summary
 from services.evaluator.geometry import AdditiveRecord
 from services.evaluator.operations import plain_query_search as visible
 from services.evaluator.operations.plain_query_search import VisibleSearches
-from services.evaluator.segments import SegmentKey
 
 RECORD = AdditiveRecord(
     b"collection of 16", PAILLIER_3072, b"sixteen bytes id", collection_layout((3,), 64, 1, 1)
 )
 LAYOUT = RECORD.layout.main
-FIRST, SECOND = SegmentKey(Region.MAIN, 0), SegmentKey(Region.MAIN, 1)
+FIRST, SECOND = SegmentId(Region.MAIN, 0), SegmentId(Region.MAIN, 1)
 ROWS = np.random.default_rng(2).normal(size=(4, 3)) / 4
 
 

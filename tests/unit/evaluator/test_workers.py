@@ -9,7 +9,8 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from support.evaluator import PARAMETERS
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region
 from blindsight.ciphertext.residues import full_block, seeded_block
 from services.evaluator.computing import building
 from services.evaluator.computing import jit
@@ -20,7 +21,7 @@ from services.evaluator import tasks
 from services.evaluator import entry_points as workers
 from services.evaluator.computing import tiles
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.segments import SegmentKey
+from blindsight.packing.segments import SegmentId
 from services.evaluator.shared_memory import SharedMemory
 
 def versions():
@@ -39,7 +40,7 @@ assert {name for (_, name), count in before.items() if count} >= entries, before
 
 layout = collection_layout((24,), PARAMETERS.ring_degree, 8)
 record = CollectionRecord(bytes(16), PARAMETERS, bytes(16), layout)
-key = SegmentKey(Region.MAIN, 0)
+key = SegmentId(Region.MAIN, 0)
 def block(count, form):
     residues = np.zeros((count, form, 2, PARAMETERS.ring_degree), np.uint32)
     seeds = np.tile(np.frombuffer(prng.SEED_PREFIX + bytes(64), np.uint8), (count, 1))

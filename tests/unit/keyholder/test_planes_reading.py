@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
-from blindsight.packing.columns import Region
 from blindsight.packing.planes import PlaneLayout
+from blindsight.packing.segments import Region
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blindsight.packing.columns import Region, collection_layout
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes, live_slots
 
 LAYOUT = collection_layout((128,), 4096, 8)  # 512 vectors in a main segment, 32 in a tail one
@@ -60,7 +61,7 @@ def test_a_collection_with_one_kind_of_segment_has_no_tail():
 
 def test_a_segment_with_all_the_batches_that_noise_allows_is_closed():
     full = Segment(handles(0, 7), LIMITS[Region.TAIL])
-    slots = SlotMap(9, 0, {(Region.TAIL, 0): full}, {Region.TAIL: 1})
+    slots = SlotMap(9, 0, {SegmentId(Region.TAIL, 0): full}, {Region.TAIL: 1})
     (piece,) = slots.plan(LAYOUT, 1, LIMITS)
     assert (piece.region, piece.index, piece.first_slot) == (Region.TAIL, 1, 0)
 
@@ -71,8 +72,8 @@ def test_every_plan_uses_each_slot_once_and_never_overfills(loads, layout):
     for count in loads:
         slots, pieces = place(slots, layout, count)
         assert sum(piece.count for piece in pieces) == count
-    for (region, _), segment in slots.segments.items():
-        assert segment.fill <= layout.of(region).capacity
+    for key, segment in slots.segments.items():
+        assert segment.fill <= layout.of(key.region).capacity
     assert sum(segment.fill for segment in slots.segments.values()) == sum(loads)
 
 
@@ -87,7 +88,7 @@ def test_what_comes_after_the_next_load_is_placed_as_expected(loads, layout):
 
 def test_a_retired_segments_index_is_not_used_again():
     slots, _ = place(SlotMap(), LAYOUT, 512)
-    slots = slots.without_segments([(Region.MAIN, 0)], 5, 1)
+    slots = slots.without_segments([SegmentId(Region.MAIN, 0)], 5, 1)
     assert not slots.segments
     (piece,) = slots.plan(LAYOUT, 512, LIMITS)
     assert piece.index == 1
@@ -96,18 +97,18 @@ def test_a_retired_segments_index_is_not_used_again():
 
 def test_deleted_items_leave_empty_slots_and_the_others_alone():
     slots, _ = place(SlotMap(), LAYOUT, 600)
-    gone = np.concatenate([slots.segments[Region.MAIN, 0].handles[[3, 500]], handles(10**9, 1)])
+    gone = np.concatenate([slots.segments[SegmentId(Region.MAIN, 0)].handles[[3, 500]], handles(10**9, 1)])
     after = slots.without_items(gone, 77)
     assert (after.live_items(Region.MAIN), after.deleted_items(), after.sequence) == (510, 2, 77)
-    assert np.flatnonzero(~after.segments[Region.MAIN, 0].live).tolist() == [3, 500]
+    assert np.flatnonzero(~after.segments[SegmentId(Region.MAIN, 0)].live).tolist() == [3, 500]
     assert slots.deleted_items() == 0  # snapshots do not change
 
 
 def test_a_handle_that_ends_in_zero_bytes_is_not_taken_for_another():
     pair = handles_from_bytes(b"\1" + bytes(15) + b"\1\2" + bytes(14))
-    slots = SlotMap(1, 0, {(Region.TAIL, 0): Segment(pair, 1)}, {Region.TAIL: 1})
+    slots = SlotMap(1, 0, {SegmentId(Region.TAIL, 0): Segment(pair, 1)}, {Region.TAIL: 1})
     after = slots.without_items(pair[:1], 2)
-    assert after.segments[Region.TAIL, 0].live.tolist() == [False, True]
+    assert after.segments[SegmentId(Region.TAIL, 0)].live.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("position", [0, 7, 8, 15])
@@ -120,13 +121,13 @@ def test_only_an_all_zero_handle_is_empty(position):
 def test_an_item_is_found_in_its_slot_until_it_is_deleted_or_its_segment_retired():
     slots, pieces = place(SlotMap(), LAYOUT, 512 + 40)
     for placement in pieces:
-        new = slots.segments[placement.region, placement.index].handles
+        new = slots.segments[SegmentId(placement.region, placement.index)].handles
         for slot in (0, placement.count - 1):
             handle = new[slot].tobytes()
-            assert slots.find(handle) == ((placement.region, placement.index), slot)
+            assert slots.find(handle) == (SegmentId(placement.region, placement.index), slot)
             gone = slots.without_items(handles_from_bytes(handle), slots.sequence + 1)
             assert gone.find(handle) is None
-            retired = slots.without_segments([(placement.region, placement.index)], 9, 1)
+            retired = slots.without_segments([SegmentId(placement.region, placement.index)], 9, 1)
             assert retired.find(handle) is None
     assert slots.find(b"x" * 16) is None
     assert SlotMap().find(b"x" * 16) is None
@@ -134,5 +135,5 @@ def test_an_item_is_found_in_its_slot_until_it_is_deleted_or_its_segment_retired
 
 def test_an_item_is_found_by_its_whole_handle():
     one, other = b"same-half" + b"1" * 7, b"same-half" + b"2" * 7
-    slots = SlotMap(segments={(Region.TAIL, 3): Segment(handles_from_bytes(one + other), 1)})
-    assert slots.find(other) == ((Region.TAIL, 3), 1)
+    slots = SlotMap(segments={SegmentId(Region.TAIL, 3): Segment(handles_from_bytes(one + other), 1)})
+    assert slots.find(other) == (SegmentId(Region.TAIL, 3), 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blindsight.packing.columns import Region
+from blindsight.packing.segments import Region
 from blindsight.parameters import CKKS_4096
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import CollectionConfig, StoredCollection

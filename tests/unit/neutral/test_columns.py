@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blindsight.errors import InvalidArgument
-from blindsight.packing.columns import Layout, Region, collection_layout, plan_stride, widest_stride
+from blindsight.packing.columns import Layout, collection_layout, plan_stride, widest_stride
+from blindsight.packing.segments import Region
 
 DEGREE = 64
 

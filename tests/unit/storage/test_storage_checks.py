@@ -21,9 +21,10 @@ from support.storage import (
 from blindsight.ciphertext.residues import full_block, read_block
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.packing import columns
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
 from services.storage import validation as checks
-from services.storage.records import AppendItem, Region, SegmentId
+from services.storage.records import AppendItem
 
 COLLECTION = collection()
 HEADER = Batches(COLLECTION).make(MAIN_0, items(3)).header

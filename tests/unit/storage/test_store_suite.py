@@ -29,6 +29,7 @@ from support.storage import (
 )
 
 from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, ResourceExhausted
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
 from services.storage.records import (
     NO_HANDLE,
@@ -42,8 +43,6 @@ from services.storage.records import (
     OriginalRecord,
     PieceRecord,
     PlanesRecord,
-    Region,
-    SegmentId,
     SlotRun,
 )
 from services.storage.stores import Store

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from blindsight.errors import AlreadyExists, Conflict, ResourceExhausted
+from blindsight.packing.segments import SegmentId
 from services.storage.records import (
     Append,
     Appended,
@@ -26,7 +27,6 @@ from services.storage.records import (
     OriginalRecord,
     PieceRecord,
     PlanesRecord,
-    SegmentId,
     SlotPage,
     StoredItem,
     StoreStatus,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, ResourceExhausted
+from blindsight.packing.segments import SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.runtime.transfer import digest
 from services.storage.records import (
@@ -17,7 +18,6 @@ from services.storage.records import (
     AppendHeader,
     AppendItem,
     BatchRecord,
-    SegmentId,
 )
 from services.storage.stores.sqlite import attachments, planes
 from services.storage.stores.sqlite.rows import (

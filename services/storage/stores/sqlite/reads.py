@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from blindsight.errors import DataLoss, NotFound, ResourceExhausted
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
 from services.storage.records import (
     ID_BYTES,
     BatchRecord,
     LogRecord,
     OriginalRecord,
-    Region,
-    SegmentId,
     SlotPage,
     SlotRun,
     StoredItem,

@@ -8,8 +8,9 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from blindsight.errors import DataLoss, NotFound
+from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
-from services.storage.records import BatchRecord, CollectionRecord, Region, SegmentId
+from services.storage.records import BatchRecord, CollectionRecord
 
 Row = sqlite3.Row
 # Values bound in one statement, under SQLite's usual 32,766.  Few large statements, because sqlite3

@@ -1,0 +1,29 @@
+"""How segments of a collection are named; needs only the standard library, as storage has no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Region(IntEnum):
+    """The two kinds of segment in a collection.
+
+    MAIN segments have the collection's stride and take batches worth at least half of their free
+    room.  TAIL segments have the widest stride, so that a single vector is one ciphertext; a repack
+    moves them into MAIN ones.
+    """
+
+    MAIN = 1
+    TAIL = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SegmentId:
+    """Names a segment within its collection; an index is never used again."""
+
+    region: Region
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.region.name} {self.index}"
