@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ import blindsight
 from blindsight.errors import Unavailable
 from blindsight.runtime import host as processes
 from blindsight.runtime import logs, metrics
-from blindsight.runtime.processpool import WorkerPool
-from services.evaluator import entry_points as workers
+from blindsight.runtime.processpool import Task, WorkerPool
+from services.evaluator import tasks
 from services.evaluator.batch_log import Storage
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.galleries import Galleries
@@ -138,12 +138,12 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _pool(processes: int, initializer: Callable[..., None], *arguments: object) -> WorkerPool:
+def _pool(processes: int, start: Task[None]) -> WorkerPool:
     def restarted() -> None:
         logs.get().warning("workers_restarted")
         metrics.EVALUATOR_RESTARTS.inc()
 
-    return WorkerPool(processes, initializer, arguments, on_restart=restarted)
+    return WorkerPool(processes, tasks.COMPUTE, start, restarted)
 
 
 @asynccontextmanager
@@ -154,15 +154,15 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
         Unavailable: when another evaluator uses the folder, or workers do not start.
     """
     with _locked(settings.data):
-        scoring = _pool(1, workers.start_scorer, settings.threads)
-        builders = _pool(settings.workers, workers.start_builder)
+        scoring = _pool(1, tasks.StartScorer(settings.threads))
+        builders = _pool(settings.workers, tasks.StartBuilder())
         scorer = Scorer(scoring)
         cache = GalleryCache(settings.data / "cache", settings.cache_bytes, scorer.forget)
         galleries = Galleries(cache, storage, builders, scorer)
         try:
             # One after the other: the scorer compiles, the builders load what it compiled.
-            await scoring.warm(workers.ready)
-            await builders.warm(workers.ready)
+            await scoring.warm()
+            await builders.warm()
             cache.load()
             visible = VisibleSearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)

@@ -1,4 +1,7 @@
-"""What worker processes are asked to do, as plain data."""
+"""What worker processes are asked to do, as plain data, and which functions do it.
+
+A new task is a class here, a function in `services.evaluator.computing`, and a row of `COMPUTE`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,25 @@ from blindsight.additive.block import AdditiveHeader
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import ParameterSet
+from blindsight.runtime.processpool import Compute, Task, compute_table
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.shared_memory import SharedRef
+
+
+@dataclass(frozen=True, slots=True)
+class StartBuilder(Task[None]):
+    """Makes a worker ready to build, and to compute with planes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartScorer(Task[None]):
+    """Makes the scoring process ready.
+
+    Attributes:
+        threads: of the kernel.
+    """
+
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +43,7 @@ class BatchPart:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildTask:
+class Build(Task[None]):
     """Adds batches to a segment and writes the sum as a new file.
 
     Attributes:
@@ -44,7 +64,21 @@ class BuildTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ExpandTask:
+class OpenSegments(Task[None]):
+    """Maps and checks segment files ahead of a search."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSegments(Task[None]):
+    """Unmaps segment files that were deleted."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expand(Task[None]):
     """Checks some queries of a block and puts them in the kernel's order.
 
     Attributes:
@@ -63,13 +97,13 @@ class ExpandTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreTask:
-    """Scores some segments of one region against some queries.
+class Score(Task[float]):
+    """Scores some segments of one region against some queries; the kernel's seconds.
 
     Attributes:
         record, region: what the segments belong to.
         paths: of the segment files.
-        queries: what an `ExpandTask` made, in shared memory.
+        queries: what an `Expand` made, in shared memory.
         count: queries in it.
         out: receives the scores.
         offsets: byte offset in `out` of each [fields, 3, primes, N]: [segment][query].
@@ -85,8 +119,8 @@ class ScoreTask:
 
 
 @dataclass(frozen=True, slots=True)
-class CompareTask:
-    """Multiplies one row by one query.
+class Compare(Task[tuple[bytes, float]]):
+    """Multiplies one row by one query: a block of a product per field, and the kernel's seconds.
 
     Attributes:
         parameters, key_id: what both blocks must be of.
@@ -102,7 +136,7 @@ class CompareTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ArrangeTask:
+class Arrange(Task[None]):
     """Checks the ciphertexts of rows or queries and puts them in the kernel's order.
 
     Attributes:
@@ -124,12 +158,12 @@ class ArrangeTask:
 
 
 @dataclass(frozen=True, slots=True)
-class CrossTask:
-    """Multiplies some rows by some queries.
+class Cross(Task[float]):
+    """Multiplies some rows by some queries; the kernel's seconds.
 
     Attributes:
         parameters, columns: of both.
-        gallery, queries: what an `ArrangeTask` made of each.
+        gallery, queries: what an `Arrange` made of each.
         rows, chosen: first row or query, and the one after the last.
         out: receives the products.
         offsets: byte offset in `out` of each [3, primes, N]: [row][query].
@@ -146,8 +180,8 @@ class CrossTask:
 
 
 @dataclass(frozen=True, slots=True)
-class CombineTask:
-    """Adds up some ciphertexts of an additive scheme.
+class Combine(Task[bytes]):
+    """Adds up some ciphertexts of an additive scheme: the numbers of the result.
 
     Attributes:
         public_key: in the wire form.
@@ -165,8 +199,8 @@ class CombineTask:
 
 
 @dataclass(frozen=True, slots=True)
-class FoldTask:
-    """Adds up batches of the same columns of one segment.
+class AddBatches(Task[bytes]):
+    """Adds up batches of the same columns of one segment: the numbers of the sum.
 
     Attributes:
         public_key: in the wire form.
@@ -178,8 +212,8 @@ class FoldTask:
 
 
 @dataclass(frozen=True, slots=True)
-class WeighTask:
-    """Multiplies columns of one field by the weights of some queries, and adds them up.
+class InnerProducts(Task[tuple[bytes, ...]]):
+    """Multiplies columns of one field by the weights of some queries, and adds up: a number per query.
 
     Attributes:
         public_key: in the wire form.
@@ -193,13 +227,13 @@ class WeighTask:
 
 
 @dataclass(frozen=True, slots=True)
-class TransformTask:
-    """Multiplies tiles of encrypted planes by kernels.
+class Transform(Task[tuple[bytes, ...]]):
+    """Multiplies tiles of encrypted planes by kernels: a block for each kernel.
 
     Attributes:
         parameters, key_id: what the block must be of.
         block: the tiles, in the wire form.
-        kernels: each gives a result.
+        kernels: at least one.
     """
 
     parameters: ParameterSet
@@ -209,8 +243,8 @@ class TransformTask:
 
 
 @dataclass(frozen=True, slots=True)
-class DifferenceTask:
-    """Subtracts tiles of encrypted planes from as many others.
+class Subtract(Task[tuple[bytes, ...]]):
+    """Subtracts tiles of encrypted planes from as many others: one block.
 
     Attributes:
         parameters, key_id: what both blocks must be of.
@@ -224,7 +258,7 @@ class DifferenceTask:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbersTask:
+class CheckNumbers(Task[None]):
     """Checks numbers of Paillier ciphertexts.
 
     Attributes:
@@ -237,8 +271,8 @@ class NumbersTask:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowTask:
-    """Applies a kernel to neighbouring Paillier ciphertexts, which are checked.
+class ApplyWindow(Task[bytes]):
+    """Applies a kernel to neighbouring Paillier ciphertexts, which are checked: the numbers of the results.
 
     Attributes:
         public_key: in the wire form.
@@ -253,10 +287,33 @@ class WindowTask:
     kernel: PlaneKernel
 
 
-# A block for each result, and the seconds that it took.
-PlaneWork = tuple[tuple[bytes, ...], float]
+# What computes with planes: a block for each result.
+PlaneTask = Transform | Subtract
+
+COMPUTE: Compute = compute_table(
+    "services.evaluator.computing",
+    {
+        StartBuilder: "building:start",
+        Build: "building:build",
+        StartScorer: "scoring:start",
+        OpenSegments: "scoring:open_segments",
+        ForgetSegments: "scoring:forget_segments",
+        Expand: "scoring:expand",
+        Score: "scoring:score",
+        Compare: "scoring:compare",
+        Arrange: "scoring:arrange",
+        Cross: "scoring:cross",
+        Combine: "additive.sums:combine",
+        AddBatches: "additive.inner_products:add_batches",
+        InnerProducts: "additive.inner_products:inner_products",
+        CheckNumbers: "additive.windows:check_numbers",
+        ApplyWindow: "additive.windows:apply_window",
+        Transform: "imaging:transform",
+        Subtract: "imaging:subtract",
+    },
+)
 
 
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
-    """Bytes of `ExpandTask.out`."""
+    """Bytes of `Expand.out`."""
     return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)

@@ -22,6 +22,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import digest
 from blindsight.trusted.additive import AdditiveKey
+from services.evaluator import tasks
 from services.evaluator.operations.intake import Limits
 from services.evaluator.operations.paillier_planes import StackOperations
 from services.evaluator.operations.sources import StackedPlanes, Tiles
@@ -331,7 +332,7 @@ def test_callers_who_stop_sending_are_given_up_and_those_who_leave_leave_nothing
 
 
 def test_work_without_end_is_given_up():
-    pool = WorkerPool(1)
+    pool = WorkerPool(1, tasks.COMPUTE)
     planes = StackedPlanes(OWNER.public_key.to_bytes(), HEAD, HEIGHT, WIDTH, 1)
 
     async def rows():

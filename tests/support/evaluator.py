@@ -21,10 +21,12 @@ from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
+from blindsight.runtime.processpool import Compute, Task
 from blindsight.runtime.transfer import CHUNK_BYTES, chunks
 from blindsight.trusted import schemes
 from blindsight.trusted.keyring import keys
-from services.evaluator import entry_points as workers
+from services.evaluator import tasks
+from services.evaluator.computing import building
 from services.storage.records import Append, AppendHeader, BatchRecord, CollectionRecord
 from support import storage
 from support.services import Process
@@ -59,10 +61,19 @@ class Owner:
         return self._secret.decrypt_scores(residues)
 
 
-def start_builder_with_little_room(file_bytes: int) -> None:
+@dataclass(frozen=True)
+class StartWithLittleRoom(Task[None]):
     """A builder process that cannot write larger files, as on a full disk."""
-    workers.start_builder()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+    file_bytes: int
+
+
+def start_with_little_room(task: StartWithLittleRoom) -> None:
+    building.start(tasks.StartBuilder())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (task.file_bytes, task.file_bytes))
+
+
+LITTLE_ROOM: Compute = {StartWithLittleRoom: "support.evaluator:start_with_little_room"}
 
 
 def unit_rows(count: int, dimension: int, seed: int = 1) -> Floats:

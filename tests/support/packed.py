@@ -7,8 +7,8 @@ import numpy as np
 from blindsight.additive.query import read_queries
 from blindsight.ciphertext.header import ADDITIVE_HEADER, additive_header
 from blindsight.trusted.additive import AdditiveKey, packed
-from services.evaluator.computing.additive import inner_products as weighing
-from services.evaluator.tasks import FoldTask, WeighTask
+from services.evaluator import tasks
+from services.evaluator.computing.additive import inner_products
 
 
 class PackedPair:
@@ -32,7 +32,7 @@ class PackedPair:
     def fold(self, batches):
         """The sum of batches, as a block."""
         public_key = self.key.public_key.to_bytes()
-        return self.block(weighing.fold(FoldTask(public_key, tuple(batches)))[0])
+        return self.block(inner_products.add_batches(tasks.AddBatches(public_key, tuple(batches))))
 
     def products(self, layout, batches, forms):
         """[forms, fields, capacity] inner products."""
@@ -47,8 +47,8 @@ class PackedPair:
 
     def weighed(self, block, weights):
         """[queries, capacity] sums of the columns of one field under weights [queries][columns]."""
-        task = WeighTask(self.key.public_key.to_bytes(), block, tuple(map(tuple, weights)))
-        results, _ = weighing.weigh(task)
+        task = tasks.InnerProducts(self.key.public_key.to_bytes(), block, tuple(map(tuple, weights)))
+        results = inner_products.inner_products(task)
         header = additive_header(self.parameters, self.key_id, len(results), self.parameters.most_growth)
         return packed.decrypt_scores(self.key, self.parameters, header + b"".join(results))
 

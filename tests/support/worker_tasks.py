@@ -3,6 +3,30 @@
 import os
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from blindsight.runtime.processpool import Compute, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Task[Any]):
+    """Calls a function."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, function, *arguments):
+        return cls(function, arguments)
+
+
+def call(task):
+    return task.function(*task.arguments)
+
+
+COMPUTE: Compute = {Call: "support.worker_tasks:call"}
 
 
 class Unpicklable(Exception):

@@ -16,7 +16,7 @@ async def in_order(
     """Runs works, `at_once` of them, and yields their results in order; close it to give up the rest."""
     running: deque[asyncio.Task[Result]] = deque()
     try:
-        async for work in _one_by_one(works):
+        async for work in one_by_one(works):
             running.append(asyncio.create_task(work))
             if len(running) >= at_once:
                 yield await running.popleft()
@@ -28,7 +28,8 @@ async def in_order(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _one_by_one(works: Iterable[Result] | AsyncIterable[Result]) -> AsyncIterator[Result]:
+async def one_by_one(works: Iterable[Result] | AsyncIterable[Result]) -> AsyncIterator[Result]:
+    """Iterates over either kind of iterable."""
     if isinstance(works, AsyncIterable):
         async for work in works:
             yield work

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from blindsight.errors import Unavailable
-from blindsight.runtime.processpool.order import in_order
-from blindsight.runtime.processpool.process import Died, Handed, Worker
+from blindsight.runtime.processpool.order import in_order, one_by_one
+from blindsight.runtime.processpool.process import Died, Handed, Order, Worker
+from blindsight.runtime.processpool.task import Compute, Ready, Task, ready
 
 Result = TypeVar("Result")
 
@@ -23,10 +24,11 @@ _LOOK_SECONDS = 1.0
 
 
 @dataclass
-class _Task:
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    future: Future[Any] = field(default_factory=Future)
+class _Waiting:
+    """A task that waits for a worker, and who waits for its result."""
+
+    order: Order
+    future: Future[tuple[Any, float]] = field(default_factory=Future)
 
 
 class _Place:
@@ -42,18 +44,18 @@ class _Place:
         if self._worker is not None and self._worker.is_dead():
             self._lose(self._worker)
 
-    def perform(self, task: _Task) -> None:
+    def perform(self, waiting: _Waiting) -> None:
         try:
-            task.future.set_result(self._result(task))
+            waiting.future.set_result(self._result(waiting.order))
         except BaseException as error:  # noqa: BLE001 - who waits for the task gets it
-            task.future.set_exception(error)
+            waiting.future.set_exception(error)
 
-    def _result(self, task: _Task) -> Any:
+    def _result(self, order: Order) -> tuple[Any, float]:
         self.look()
         for _ in range(2):
             worker = self._worker = self._worker or self._start()
             try:
-                return worker.run(task.function, task.arguments)
+                return worker.run(order)
             except Died:
                 self._lose(worker)
         raise Unavailable("a worker process died twice over the same task", retry="later")
@@ -70,27 +72,27 @@ class _Place:
 
 
 class WorkerPool:
-    """Runs functions in worker processes, for asyncio callers.  Workers start with their first tasks.
+    """Runs tasks in worker processes, for asyncio callers.  Workers start with their first tasks.
 
     Args:
-        processes: how many workers.
-        initializer: runs first in every worker.
-        arguments: given to the initializer.
+        processes: number of workers.
+        compute: the function of each type of task, imported by workers alone.
+        start: the first task of every worker.
         on_restart: called for each worker that died, from any thread.
     """
 
     def __init__(
         self,
         processes: int,
-        initializer: Callable[..., None] | None = None,
-        arguments: tuple[Any, ...] = (),
+        compute: Compute,
+        start: Task[None] | None = None,
         on_restart: Callable[[], None] | None = None,
     ) -> None:
         self.processes = processes
-        self._initializer = initializer
-        self._handed = Handed(arguments)
+        self._compute: Compute = {Ready: f"{ready.__module__}:{ready.__name__}", **compute}
+        self._first = Handed(self._order(start or Ready()))
         self._on_restart = on_restart
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
         self._threads = [
@@ -100,23 +102,39 @@ class WorkerPool:
             thread.start()
 
     def __repr__(self) -> str:
-        return f"WorkerPool({self.processes})"  # arguments may be secret
+        return f"WorkerPool({self.processes})"
 
-    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Runs `function(*arguments)` in a worker; repeated once if the worker died.
+    @property
+    def at_once(self) -> int:
+        """Tasks of one caller that keep all workers busy: one for each, and one that is handed over."""
+        return self.processes + 1
+
+    def _order(self, task: Task[Any]) -> Order:
+        return self._compute[type(task)], task
+
+    async def run(self, task: Task[Result]) -> Result:
+        """Runs a task in a worker; repeated once if the worker died.
 
         Raises:
             Unavailable: when the worker died twice, or the pool is closed.
         """
-        task = _Task(function, arguments)
+        return (await self.timed(task))[0]
+
+    async def timed(self, task: Task[Result]) -> tuple[Result, float]:
+        """Like `run`; the result, and the seconds that the worker computed for it.
+
+        Raises:
+            Unavailable: see `run`.
+        """
+        waiting = _Waiting(self._order(task))
         with self._closing:
             if self._closed:
                 raise Unavailable("the workers of this service have been stopped", retry="later")
-            self._tasks.put(task)
-        return cast("Result", await asyncio.wrap_future(task.future))
+            self._tasks.put(waiting)
+        return await asyncio.wrap_future(waiting.future)
 
     def _serve(self) -> None:
-        place = _Place(lambda: Worker(self._initializer, self._handed), self._on_restart)
+        place = _Place(lambda: Worker(self._first), self._on_restart)
         while self._serve_one(place):
             pass
         place.leave()
@@ -124,32 +142,37 @@ class WorkerPool:
     def _serve_one(self, place: _Place) -> bool:
         """One task, whose data are not kept while the next one is awaited; false at the end."""
         try:
-            task = self._tasks.get(timeout=_LOOK_SECONDS)
+            waiting = self._tasks.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             place.look()
             return True
-        if task is not None and task.future.set_running_or_notify_cancel():
-            place.perform(task)
-        return task is not None
+        if waiting is not None and waiting.future.set_running_or_notify_cancel():
+            place.perform(waiting)
+        return waiting is not None
 
     async def map(
-        self, function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]
-    ) -> AsyncGenerator[Result, None]:
-        """Runs `function(*one)` for each, and yields results in this order; close it to give up the rest.
+        self, tasks: Iterable[Task[Result]] | AsyncIterable[Task[Result]]
+    ) -> AsyncGenerator[tuple[Result, float], None]:
+        """Runs tasks, and yields results and seconds in their order; close it to give up the rest.
 
         Few are handed over at a time, so that other work of the pool takes its turn between them.
 
         Raises:
             Unavailable: see `run`.
         """
-        work = (self.run(function, *one) for one in arguments)
-        async with aclosing(in_order(work, self.processes + 1)) as results:
+        async with aclosing(in_order(self._works(tasks), self.at_once)) as results:
             async for result in results:
                 yield result
 
-    async def warm(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Runs `function` once per worker, so that imports and compilation happen before the first task."""
-        await asyncio.gather(*(self.run(function, *arguments) for _ in range(self.processes)))
+    async def _works(
+        self, tasks: Iterable[Task[Result]] | AsyncIterable[Task[Result]]
+    ) -> AsyncGenerator[Coroutine[Any, Any, tuple[Result, float]], None]:
+        async for task in one_by_one(tasks):
+            yield self.timed(task)
+
+    async def warm(self, task: Task[Any] | None = None) -> None:
+        """Runs a task once per worker, so that imports and compilation happen before the first other one."""
+        await asyncio.gather(*(self.run(task or Ready()) for _ in range(self.processes)))
 
     def close(self) -> None:
         """Stops the workers; running tasks finish, waiting ones are cancelled."""
@@ -162,4 +185,4 @@ class WorkerPool:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
-        self._handed.close()
+        self._first.close()

@@ -7,12 +7,15 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import Any
+
+from blindsight.runtime.processpool.task import Task, function_of
 
 _PR_SET_PDEATHSIG = 1
 # A worker that was told to end, and does not, is killed.
@@ -38,19 +41,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+# A task, and the name of its function.
+Order = tuple[str, Task[Any]]
+
+
 class Handed:
-    """Arguments for new workers, in memory that they inherit.
+    """The first order of new workers, in memory that they inherit.
 
     The standard library would write them into a pipe of 64 KiB.  A worker that is killed before it has read
     them leaves this process waiting for ever, for it holds the reading end of that pipe itself.
     """
 
-    def __init__(self, arguments: tuple[Any, ...]) -> None:
-        self._descriptor = os.memfd_create("arguments", os.MFD_CLOEXEC)
+    def __init__(self, order: Order) -> None:
+        self._descriptor = os.memfd_create("order", os.MFD_CLOEXEC)
         with os.fdopen(self._descriptor, "wb", closefd=False) as file:
-            pickle.dump(arguments, file)
+            pickle.dump(order, file)
 
-    def __reduce__(self) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Any]]:
+    def __reduce__(self) -> tuple[Callable[[Any], Order], tuple[Any]]:
         return _taken, (reduction.DupFd(self._descriptor),)
 
     def close(self) -> None:
@@ -58,18 +65,16 @@ class Handed:
         os.close(self._descriptor)
 
 
-def _taken(inherited: Any) -> tuple[Any, ...]:
+def _taken(inherited: Any) -> Order:
     descriptor = inherited.detach()
     try:
-        arguments: tuple[Any, ...] = pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))  # noqa: S301
+        order: Order = pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))  # noqa: S301
     finally:
         os.close(descriptor)
-    return arguments
+    return order
 
 
-def _work(
-    connection: Connection, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]
-) -> None:
+def _work(connection: Connection, first: Order) -> None:
     """What a worker process does, until this side closes the connection."""
     die_with_parent()
     parent = multiprocessing.parent_process()
@@ -77,8 +82,8 @@ def _work(
         os._exit(1)  # it died before the kernel was asked
     # Ctrl-C reaches the whole process group; the service drains, its workers finish what they have.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if initializer is not None:
-        initializer(*arguments)
+    name, task = first
+    function_of(name)(task)
     with suppress(EOFError, OSError):
         while True:
             connection.send_bytes(_outcome(connection.recv_bytes()))
@@ -90,18 +95,21 @@ def _dumps(value: object) -> memoryview:
 
 
 def _outcome(request: bytes) -> memoryview:
-    """Runs a pickled task; pickled: whether it succeeded, and its result or what it raised."""
+    """Runs a pickled order; pickled: its result or what it raised, and the seconds of a result."""
     try:
-        function, arguments = pickle.loads(request)  # noqa: S301 - of the process that started this one
+        name, task = pickle.loads(request)  # noqa: S301 - of the process that started this one
         del request  # a result may need the memory
-        return _dumps((True, function(*arguments)))
+        function = function_of(name)
+        started = time.perf_counter()
+        result = function(task)
+        return _dumps((result, time.perf_counter() - started))
     except BaseException as error:  # noqa: BLE001 - who waits for the task gets it
         error.add_note("in a worker process:\n" + traceback.format_exc())
         try:
-            return _dumps((False, error))
+            return _dumps((error, None))
         except Exception:  # noqa: BLE001 - pickling fails in many ways
             unknown = RuntimeError(f"a {type(error).__name__} that cannot be sent from a worker")
-            return _dumps((False, unknown))
+            return _dumps((unknown, None))
 
 
 class Died(Exception):
@@ -114,15 +122,14 @@ class Worker:
     That thread must live as long: for the kernel it is the parent, without which the process dies.
 
     Args:
-        initializer: runs first in it.
-        handed: given to the initializer.
+        first: what it does first.
     """
 
-    def __init__(self, initializer: Callable[..., None] | None, handed: Handed) -> None:
+    def __init__(self, first: Handed) -> None:
         # A fork would copy gRPC's threads and locks in whatever state they are.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, initializer, handed), daemon=True)
+        self._process = context.Process(target=_work, args=(theirs, first), daemon=True)
         try:
             self._process.start()
         except BaseException:
@@ -131,23 +138,23 @@ class Worker:
         finally:
             theirs.close()  # so that nobody holds this end when the process has died
 
-    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """The result of `function(*arguments)` over there; raises what it raises.
+    def run(self, order: Order) -> tuple[Any, float]:
+        """The result of a task over there, and the seconds that it took; raises what it raises.
 
         Raises:
             Died: when there is no answer.
         """
-        request = _dumps((function, arguments))
+        request = _dumps(order)
         try:
             self._connection.send_bytes(request)
             del request  # the answer may need the memory
             answer = self._connection.recv_bytes()
         except Exception as error:  # half a message, for whatever reason, is the end of it
             raise Died from error
-        succeeded, value = pickle.loads(answer)  # noqa: S301 - of a process that this one started
-        if not succeeded:
+        value, seconds = pickle.loads(answer)  # noqa: S301 - of a process that this one started
+        if seconds is None:
             raise value
-        return value
+        return value, seconds
 
     def is_dead(self) -> bool:
         """Whether it died while it had nothing to do."""

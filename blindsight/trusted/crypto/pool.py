@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
-from functools import partial
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
 from blindsight.runtime import metrics
-from blindsight.runtime.processpool import WorkerPool, in_order
+from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.additive import packed
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging import images
@@ -44,8 +44,7 @@ class Crypto:
     ) -> None:
         self._key_id = keys.key_id
         self._measured = measured
-        arguments = tasks.worker_arguments(keys)
-        self._pool = WorkerPool(processes, tasks.start_worker, arguments, measured.restarts.inc)
+        self._pool = WorkerPool(processes, tasks.COMPUTE, tasks.Start.of(keys), measured.restarts.inc)
         self.processes = processes
 
     @property
@@ -55,7 +54,7 @@ class Crypto:
 
     async def warm(self) -> None:
         """Starts the workers and loads what they need."""
-        await self._pool.warm(tasks.warm)
+        await self._pool.warm(tasks.Warm())
 
     async def embed(self, embedder: str, dimension: int, channels: str, data: bytes) -> tasks.Embedded:
         """Describes a photo.
@@ -64,7 +63,7 @@ class Crypto:
             InvalidImage: when it is none.
         """
         started = time.perf_counter()
-        embedded = await self._pool.run(tasks.embed, embedder, dimension, channels, data)
+        embedded = await self._pool.run(tasks.Embed(embedder, dimension, channels, data))
         # Now its name is known to be one of ours.
         self._measured.embed.labels(embedder).observe(time.perf_counter() - started)
         return embedded
@@ -77,7 +76,7 @@ class Crypto:
         """
         parts = [others[at : at + _COMPARED_AT_ONCE] for at in range(0, len(others), _COMPARED_AT_ONCE)]
         compared = await asyncio.gather(
-            *(self._pool.run(tasks.compare_keypoints, query, list(part)) for part in parts)
+            *(self._pool.run(tasks.CompareKeypoints(query, tuple(part))) for part in parts)
         )
         return [agreement for part in compared for agreement in part]
 
@@ -89,7 +88,7 @@ class Crypto:
         with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
                 *(
-                    self._pool.run(tasks.encrypt_rows, parameters.name, part, aligned[:, values], first_slot)
+                    self._pool.run(tasks.EncryptRows(parameters.name, part, aligned[:, values], first_slot))
                     for part, values in _column_parts(layout, self.processes)
                 )
             )
@@ -100,7 +99,7 @@ class Crypto:
 
     async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
         """Linear forms [queries, row dimension] as weights in the clear, which the evaluator will see."""
-        return await self._pool.run(tasks.plain_queries, parameters.name, layout, forms)
+        return await self._pool.run(tasks.PlainQueries(parameters.name, layout, forms))
 
     async def encrypt_queries(
         self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
@@ -110,7 +109,7 @@ class Crypto:
         with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
                 *(
-                    self._pool.run(tasks.encrypt_query, parameters.name, layout, forms, start, stop)
+                    self._pool.run(tasks.EncryptQueries(parameters.name, layout, forms, start, stop))
                     for start, stop in _ranges(count, self.processes)
                 )
             )
@@ -124,23 +123,23 @@ class Crypto:
         live: list[npt.NDArray[np.bool_]],
         pick: tasks.Pick,
     ) -> list[list[tasks.Best]]:
-        """Decrypts results and picks the best: [segment][query]; see `tasks.best_scores`.
+        """Decrypts results and picks the best: [segment][query]; see `tasks.PickBest`.
 
         A search has many of these; `Scoring` measures them as one.
         """
-        return await self._pool.run(tasks.best_scores, parameters.name, layout, block, live, pick)
+        return await self._pool.run(tasks.PickBest(parameters.name, layout, block, live, pick))
 
     async def encrypt_pair(
         self, parameters: ParameterSet, layout: Layout, row: Floats, form: Floats
     ) -> tuple[bytes, bytes]:
-        """Encrypts one row and one linear form; see `tasks.encrypt_pair`."""
+        """Encrypts one row and one linear form; see `tasks.EncryptPair`."""
         with _timer(self._measured.encrypt, parameters):
-            return await self._pool.run(tasks.encrypt_pair, parameters.name, layout, row, form)
+            return await self._pool.run(tasks.EncryptPair(parameters.name, layout, row, form))
 
     async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
         """Decrypts their products: [fields]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
-            return await self._pool.run(tasks.decrypt_pair, parameters.name, layout, block)
+            return await self._pool.run(tasks.DecryptPair(parameters.name, layout, block))
 
     async def encrypt_crossed(
         self, parameters: ParameterSet, layout: CrossLayout, vectors: Floats, *, queries: bool
@@ -148,11 +147,13 @@ class Crypto:
         """Encrypts rows or queries [count, dimension], at least one, in groups: a seeded block."""
         size = layout.queries if queries else layout.rows
         groups = -(-len(vectors) // size)
-        encrypt = partial(tasks.encrypt_crossed, queries=queries)
+        name = parameters.name
         with _timer(metrics.ENCRYPT_SECONDS, parameters):
             parts = await asyncio.gather(
                 *(
-                    self._pool.run(encrypt, parameters.name, layout, vectors[start * size : stop * size])
+                    self._pool.run(
+                        tasks.EncryptCrossed(name, layout, vectors[start * size : stop * size], queries)
+                    )
                     for start, stop in _ranges(groups, self.processes)
                 )
             )
@@ -161,18 +162,18 @@ class Crypto:
     async def decrypt_crossed(
         self, parameters: ParameterSet, layout: CrossLayout, block: bytes
     ) -> npt.NDArray[np.float32]:
-        """Decrypts products of groups: [results, queries, rows]; see `tasks.decrypt_crossed`.
+        """Decrypts products of groups: [results, queries, rows]; see `tasks.DecryptCrossed`.
 
         A matching has many of these; its caller measures them as one.
         """
-        return await self._pool.run(tasks.decrypt_crossed, parameters.name, layout, block)
+        return await self._pool.run(tasks.DecryptCrossed(parameters.name, layout, block))
 
     async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
         with _timer(metrics.DECRYPT_SECONDS, parameters):
             if isinstance(parameters, AdditiveSet):
                 return await self._decrypt_columns(parameters, layout, batches)
-            return await self._pool.run(tasks.decrypt_rows, parameters.name, layout, batches)
+            return await self._pool.run(tasks.DecryptRows(parameters.name, layout, batches))
 
     async def pixels(
         self, data: bytes, colours: images.Colours = images.Colours.AS_THEY_ARE
@@ -182,7 +183,7 @@ class Crypto:
         Raises:
             InvalidImage: when it is none, or too large for planes.
         """
-        return await self._pool.run(tasks.pixels, data, colours)
+        return await self._pool.run(tasks.DecodePixels(data, colours))
 
     async def plane_shape(self, data: bytes, colours: images.Colours) -> tuple[int, int, int]:
         """Channels, height and width of a photo's planes, by its header.
@@ -190,7 +191,7 @@ class Crypto:
         Raises:
             InvalidImage: when it is none, or too large for planes.
         """
-        return await self._pool.run(tasks.plane_shape, data, colours)
+        return await self._pool.run(tasks.PlaneShape(data, colours))
 
     async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
         """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
@@ -199,45 +200,38 @@ class Crypto:
             InvalidArgument: under an additive scheme.
         """
         of_ring(parameters, "planes")
-
-        async def works() -> AsyncIterator[Coroutine[Any, Any, bytes]]:
-            for start in range(0, len(tiles), PIECE_CIPHERTEXTS):
-                piece = tiles[start : start + PIECE_CIPHERTEXTS]
-                yield self._pool.run(tasks.encrypt_planes, parameters.name, piece)
-
-        async for block in in_order(works(), self.processes + 1):
-            yield block
+        async with aclosing(self._encrypted_tiles(parameters, tiles, PIECE_CIPHERTEXTS)) as pieces:
+            async for piece, _ in pieces:
+                yield piece
 
     async def decrypt_planes(
         self, parameters: ParameterSet, pieces: AsyncIterator[bytes]
     ) -> AsyncGenerator[npt.NDArray[np.uint8], None]:
-        """Decrypts pieces as they come: uint8 [count, N] each; see `tasks.decrypt_planes`."""
+        """Decrypts pieces as they come: uint8 [count, N] each; see `tasks.DecryptPlanes`."""
+        work = (tasks.DecryptPlanes(parameters.name, piece) async for piece in pieces)
+        async with aclosing(self._pool.map(work)) as decrypted:
+            async for tiles, _ in decrypted:
+                yield tiles
 
-        async def works() -> AsyncIterator[Coroutine[Any, Any, npt.NDArray[np.uint8]]]:
-            async for piece in pieces:
-                yield self._pool.run(tasks.decrypt_planes, parameters.name, piece)
-
-        async for tiles in in_order(works(), self.processes + 1):
-            yield tiles
-
-    async def encrypt_tiles(
+    def encrypt_tiles(
         self, parameters: ParameterSet, tiles: Integers
     ) -> AsyncGenerator[tuple[bytes, float], None]:
         """Encrypts tiles [count, N] for the evaluator to compute with: blocks, and the seconds of each."""
+        return self._encrypted_tiles(parameters, tiles, BLOCK_CIPHERTEXTS)
 
-        async def works() -> AsyncIterator[Coroutine[Any, Any, tuple[bytes, float]]]:
-            for start in range(0, len(tiles), BLOCK_CIPHERTEXTS):
-                block = tiles[start : start + BLOCK_CIPHERTEXTS]
-                yield self._pool.run(tasks.encrypt_tiles, parameters.name, block)
-
-        async for made in in_order(works(), self.processes + 1):
-            yield made
+    def _encrypted_tiles(
+        self, parameters: Parameters, tiles: Integers, at_once: int
+    ) -> AsyncGenerator[tuple[bytes, float], None]:
+        return self._pool.map(
+            tasks.EncryptPlanes(parameters.name, tiles[start : start + at_once])
+            for start in range(0, len(tiles), at_once)
+        )
 
     async def decrypt_results(
         self, parameters: ParameterSet, layout: PlaneLayout, block: bytes
     ) -> tuple[npt.NDArray[np.int32], float]:
-        """Decrypts what the evaluator computed of some tiles; see `tasks.decrypt_results`."""
-        return await self._pool.run(tasks.decrypt_results, parameters.name, layout, block)
+        """Decrypts what the evaluator computed of some tiles, see `tasks.DecryptResults`, and the seconds."""
+        return await self._pool.timed(tasks.DecryptResults(parameters.name, layout, block))
 
     async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""
@@ -247,7 +241,7 @@ class Crypto:
         def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
             # With a stride of 1 the values of a row are its columns.
             cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
-            return self._pool.run(tasks.decrypt_rows, parameters.name, narrower, cut)
+            return self._pool.run(tasks.DecryptRows(parameters.name, narrower, cut))
 
         parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
         return np.concatenate(parts, axis=1)

@@ -1,76 +1,54 @@
-"""What worker processes do with secrets and pixels: embed, encrypt, decrypt.
+"""What worker processes of the trusted zone are asked to do, as plain data, and which functions do it.
 
-Functions here run in workers of a `WorkerPool`; everything that goes in and out is plain and pickles
-cheaply.  A worker gets the secret keys once, when it starts.
+A new task is a class here, a function in `blindsight.trusted.crypto.computing`, and a row of `COMPUTE`.
+Tasks have no representation: secret keys, photos and vectors go through them.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass
-from functools import cache
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from blindsight.ciphertext.residues import CiphertextBlock, read_block, select
-from blindsight.errors import DataLoss, InvalidCiphertext
+from blindsight.additive.block import AdditiveHeader
+from blindsight.additive.schemes import AdditiveScheme
 from blindsight.packing.columns import CollectionLayout, Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
-from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
-from blindsight.runtime import host as processes
-from blindsight.trusted import embedders, schemes
-from blindsight.trusted.additive import AdditiveKey, packed
-from blindsight.trusted.embedders.sift import Sift
-from blindsight.trusted.imaging import drawing, images, keypoints
+from blindsight.runtime.processpool import Compute, Task, compute_table
+from blindsight.trusted.imaging import images
 from blindsight.trusted.keyring.keys import KeySet
-from blindsight.trusted.secrets import Secret
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.trusted.similarity.linear import Reading
-from blindsight.trusted.similarity.ranking import best_of
 
-# What a picture can come to under any scheme.
-_LARGEST_RESULT = (1 << 31) - 1
-
-_keys: dict[str, tuple[bytes, bytes]] = {}
+# Residues and seeds, to be joined into one block; numbers and nothing of an additive scheme.
+Encrypted = tuple[bytes, bytes]
 
 
-def worker_arguments(keys: KeySet) -> tuple[bytes, dict[str, bytes]]:
-    """What `start_worker` needs; goes through the pipe to a new worker and nowhere else."""
-    return keys.key_id, {name: key.reveal_secret() for name, key in keys.secret_keys.items()}
+@dataclass(frozen=True, slots=True, repr=False)
+class Start(Task[None]):
+    """Gives a new worker the owner's keys.
+
+    Attributes:
+        secret_keys: by the name of a parameter set.
+    """
+
+    key_id: bytes
+    secret_keys: dict[str, bytes]
+
+    @classmethod
+    def of(cls, keys: KeySet) -> Start:
+        """With all keys of a key set; goes to new workers and nowhere else."""
+        return cls(keys.key_id, {name: key.reveal_secret() for name, key in keys.secret_keys.items()})
 
 
-def start_worker(key_id: bytes, secret_keys: dict[str, bytes]) -> None:
-    """Initializer of a worker."""
-    processes.keep_photos()
-    for name, secret_key in secret_keys.items():
-        _keys[name] = (key_id, secret_key)
-
-
-@cache
-def _scheme(parameter_set: str) -> schemes.SecretScheme:
-    return schemes.load(PARAMETER_SETS[parameter_set], Secret(_keys[parameter_set][1]))
-
-
-@cache
-def _additive_key(parameter_set: str) -> AdditiveKey:
-    return AdditiveKey.from_secret(Secret(_keys[parameter_set][1]))
-
-
-def _key_id(parameter_set: str) -> bytes:
-    return _keys[parameter_set][0]
-
-
-def warm() -> None:
+@dataclass(frozen=True, slots=True, repr=False)
+class Warm(Task[None]):
     """Loads every scheme, and what describes photos, so that the first request does not wait for it."""
-    embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
-    for name in _keys:
-        if name in ADDITIVE_SETS:
-            _additive_key(name)
-        else:
-            _scheme(name)
+
+
+# --- photos -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +66,19 @@ class Embedded:
     remark: str = ""
 
 
-def embed(embedder: str, dimension: int, channels: str, data: bytes) -> Embedded:
+@dataclass(frozen=True, slots=True, repr=False)
+class Embed(Task[Embedded]):
     """Decodes a photo and describes it.
 
-    Raises:
-        InvalidImage: when it is none, see `images.decode`.
+    Attributes:
+        embedder, dimension, channels: see `embedders.create`.
+        data: the photo's file.
     """
-    made = embedders.create(embedder, dimension, channels)
-    image = images.decode(data, at_least=made.at_least)
-    media_type = images.media_type(data)
-    if not isinstance(made, Sift):
-        return Embedded(made.embed(image), media_type)
-    found = keypoints.find(image)
-    remark = f"no search will find it: {keypoints.too_few(found)}" if len(found) < keypoints.LEAST else ""
-    return Embedded(made.vector(found), media_type, keypoints.pack(found), remark)
+
+    embedder: str
+    dimension: int
+    channels: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,115 +90,105 @@ class Agreement:
     verified: bool
 
 
-def compare_keypoints(query: bytes, others: list[bytes]) -> list[Agreement]:
-    """Compares packed keypoints with those of other photos.
+@dataclass(frozen=True, slots=True, repr=False)
+class CompareKeypoints(Task[list[Agreement]]):
+    """Compares packed keypoints with those of other photos, in their order."""
 
-    Raises:
-        DataLoss: for bytes that are none.
-    """
-    first = keypoints.unpack(query)
-    made = [keypoints.compare(first, keypoints.unpack(other)) for other in others]
-    return [Agreement(one.inlier_count, len(one), one.verified) for one in made]
+    query: bytes
+    others: tuple[bytes, ...]
 
 
-def draw_keypoints(data: bytes) -> tuple[bytes, bytes]:
-    """A photo, and the photo with its keypoints: two JPEG files."""
-    picture = _bounded(data)
-    drawn = drawing.draw_keypoints(np.asarray(picture), keypoints.find(picture).features)
-    return drawing.jpeg(picture), drawing.jpeg(drawn)
+@dataclass(frozen=True, slots=True, repr=False)
+class DrawKeypoints(Task[tuple[bytes, bytes]]):
+    """Draws a photo's keypoints: the photo, and the photo with them, two JPEG files."""
+
+    data: bytes
 
 
-def draw_agreement(query: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """The other photo, and both side by side with their matches: two JPEG files.
+@dataclass(frozen=True, slots=True, repr=False)
+class DrawAgreement(Task[tuple[bytes, bytes]]):
+    """Draws two photos' matches: the other photo, and both side by side, two JPEG files.
 
-    Args:
+    Attributes:
         query, other: a photo's file and its packed keypoints.
     """
-    pictures = [_bounded(data) for data, _ in (query, other)]
-    found = [keypoints.unpack(packed) for _, packed in (query, other)]
-    first, second = (np.asarray(picture) for picture in pictures)
-    features = found[0].features, found[1].features
-    drawn = drawing.draw_matches(first, second, features, keypoints.compare(*found))
-    return drawing.jpeg(pictures[1]), drawing.jpeg(drawn)
+
+    query: tuple[bytes, bytes]
+    other: tuple[bytes, bytes]
 
 
-def _bounded(data: bytes) -> Image.Image:
-    """A photo as its keypoints were found in it."""
-    return keypoints.bounded(images.decode(data, at_least=Sift.at_least))
-
-
-def pixels(data: bytes, colours: images.Colours) -> images.Pixels:
+@dataclass(frozen=True, slots=True, repr=False)
+class DecodePixels(Task[images.Pixels]):
     """Decodes a photo for planes; see `images.pixels`."""
-    return images.pixels(data, colours)
+
+    data: bytes
+    colours: images.Colours
 
 
-def plane_shape(data: bytes, colours: images.Colours) -> tuple[int, int, int]:
-    """How large a photo's planes would be; see `images.plane_shape`."""
-    return images.plane_shape(data, colours)
+@dataclass(frozen=True, slots=True, repr=False)
+class PlaneShape(Task[tuple[int, int, int]]):
+    """Channels, height and width of a photo's planes; see `images.plane_shape`."""
+
+    data: bytes
+    colours: images.Colours
 
 
-def encrypt_planes(parameter_set: str, tiles: Integers) -> bytes:
-    """Encrypts tiles [count, N] of pixels: a seeded block."""
-    return _scheme(parameter_set).encrypt_planes(tiles, _key_id(parameter_set)).to_bytes()
+# --- vectors ------------------------------------------------------------------------------------------
 
 
-def decrypt_planes(parameter_set: str, block: bytes) -> npt.NDArray[np.uint8]:
-    """Decrypts tiles of pixels: uint8 [count, N].
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptRows(Task[Encrypted]):
+    """Encrypts columns of a batch.
 
-    Raises:
-        InvalidCiphertext: when the bytes are no block of this key.
-        DataLoss: when what it holds is no pixels.
+    Attributes:
+        layout: of the segment, or a narrower one of some of its columns.
+        rows: [count, row dimension].
+        first_slot: of the first row.
     """
-    parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
-    values = _scheme(parameter_set).decrypt_planes(parsed)
-    if values.min() < 0 or values.max() > np.iinfo(np.uint8).max:
-        raise DataLoss("the planes do not hold pixels: their ciphertexts are not those that were stored")
-    return values.astype(np.uint8)
+
+    parameter_set: str
+    layout: Layout
+    rows: Floats
+    first_slot: int
 
 
-Encrypted = tuple[bytes, bytes]
+@dataclass(frozen=True, slots=True, repr=False)
+class DecryptRows(Task[Floats]):
+    """Decrypts a segment from all of its batches: [capacity, row dimension].
 
-
-def encrypt_rows(parameter_set: str, layout: Layout, rows: Floats, first_slot: int) -> Encrypted:
-    """Encrypts columns of a batch; a caller may give some of the columns as a narrower layout.
-
-    Returns:
-        residues and seeds, to be joined into one block; numbers and nothing of an additive scheme.
+    Attributes:
+        layout: of the segment, or a narrower one of some of its columns.
+        batches: blocks of the layout's columns.
     """
-    coefficients = layout.pack(rows, first_slot)
-    if parameter_set in ADDITIVE_SETS:
-        key, parameters = _additive_key(parameter_set), ADDITIVE_SETS[parameter_set]
-        return packed.encrypt(key, parameters, coefficients), b""
-    return _parts(_scheme(parameter_set).encrypt_gallery(coefficients, _key_id(parameter_set)))
+
+    parameter_set: str
+    layout: Layout
+    batches: list[bytes]
 
 
-def plain_queries(parameter_set: str, layout: Layout, forms: Floats) -> bytes:
-    """Linear forms [queries, row dimension] as the evaluator will see them; see `packed.plain_queries`."""
-    return packed.plain_queries(_additive_key(parameter_set), ADDITIVE_SETS[parameter_set], layout, forms)
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptQueries(Task[Encrypted]):
+    """Encrypts polynomials of queries, counted as [query][columns of the layout's regions].
 
-
-def encrypt_query(
-    parameter_set: str, layout: CollectionLayout, forms: Floats, start: int, stop: int
-) -> Encrypted:
-    """Encrypts polynomials `start` to `stop` of queries, counted as [query][columns of the layout's regions].
-
-    Args:
+    Attributes:
         forms: linear forms, [queries, row dimension].
+        start, stop: first polynomial, and the one after the last.
     """
-    per_query = layout.query_ciphertexts
-    polynomials = []
-    for index in range(start // per_query, -(-stop // per_query)):
-        packed = np.concatenate([layout.of(region).pack_query(forms[index]) for region in layout.regions])
-        low = max(start - index * per_query, 0)
-        polynomials.append(packed[low : stop - index * per_query])
-    coefficients = np.concatenate(polynomials)
-    return _parts(_scheme(parameter_set).encrypt_query(coefficients, _key_id(parameter_set)))
+
+    parameter_set: str
+    layout: CollectionLayout
+    forms: Floats
+    start: int
+    stop: int
 
 
-def _parts(block: CiphertextBlock) -> Encrypted:
-    if block.seeds is None:
-        raise ValueError("fresh ciphertexts are seeded")
-    return block.residues.tobytes(), block.seeds.tobytes()
+@dataclass(frozen=True, slots=True, repr=False)
+class PlainQueries(Task[bytes]):
+    """Packs linear forms [queries, row dimension] as the evaluator will see them."""
+
+    parameter_set: str
+    layout: Layout
+    forms: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,150 +219,190 @@ class Best:
     parts: Floats
 
 
-def best_scores(
-    parameter_set: str, layout: Layout, block: bytes, live: list[npt.NDArray[np.bool_]], pick: Pick
-) -> list[list[Best]]:
-    """Decrypts results and picks the best, so that few numbers leave the worker.
+@dataclass(frozen=True, slots=True, repr=False)
+class PickBest(Task[list[list[Best]]]):
+    """Decrypts results and picks the best, so that few numbers leave the worker: [segment][query].
 
-    Args:
+    Attributes:
         block: ciphertexts [segment][query][field].
         live: for each segment, [fill] which slots count.
         pick: how many, and which are better.
-
-    Returns:
-        [segment][query].
-
-    Raises:
-        InvalidCiphertext: when the evaluator sent something else.
     """
-    shape = len(live), len(pick.readings), len(layout.fields)
-    coefficients, grid = _products(parameter_set, block)
-    if len(coefficients) != math.prod(shape):
-        raise InvalidCiphertext(f"{len(coefficients)} results, want {' x '.join(map(str, shape))}")
-    products = layout.scores(coefficients)
-    rounded = (np.rint(products / grid) * grid).reshape(*shape, layout.capacity)
-    return [
-        [
-            _best(by_field.T, np.flatnonzero(slots), reading, pick.k)
-            for by_field, reading in zip(by_query, pick.readings, strict=True)
-        ]
-        for by_query, slots in zip(rounded, live, strict=True)
-    ]
+
+    parameter_set: str
+    layout: Layout
+    block: bytes
+    live: list[npt.NDArray[np.bool_]]
+    pick: Pick
 
 
-def _products(parameter_set: str, block: bytes) -> tuple[Floats, float]:
-    """Decrypted results [count, N], and what they are rounded to."""
-    if parameter_set in ADDITIVE_SETS:
-        additive = ADDITIVE_SETS[parameter_set]
-        return packed.decrypt_scores(_additive_key(parameter_set), additive, block), additive.score_grid
-    parameters = PARAMETER_SETS[parameter_set]
-    parsed = read_block(block, parameters, _key_id(parameter_set))
-    return _scheme(parameter_set).decrypt_scores(parsed.residues), parameters.score_grid
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptPair(Task[tuple[bytes, bytes]]):
+    """Encrypts one row and one linear form [row dimension]: the blocks of a segment and of a query."""
+
+    parameter_set: str
+    layout: Layout
+    row: Floats
+    form: Floats
 
 
-def _best(products: Floats, slots: npt.NDArray[np.intp], reading: Reading, k: int) -> Best:
-    """Of products [capacity, fields], in slots that hold an item."""
-    scores = reading.scores(products[slots])
-    chosen = best_of(scores, k, largest=reading.higher_is_better)
-    return Best(slots[chosen], scores[chosen], reading.parts(products[slots[chosen]]))
+@dataclass(frozen=True, slots=True, repr=False)
+class DecryptPair(Task[Floats]):
+    """Decrypts the products of what `EncryptPair` made: <row, form> of each field, [fields]."""
+
+    parameter_set: str
+    layout: Layout
+    block: bytes
 
 
-def encrypt_pair(parameter_set: str, layout: Layout, row: Floats, form: Floats) -> tuple[bytes, bytes]:
-    """Encrypts one row and one linear form: the blocks of a segment and of a query.
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptCrossed(Task[Encrypted]):
+    """Encrypts whole groups of rows or of queries [count, dimension], each its columns."""
 
-    Args:
-        layout: of the segment.
-        row, form: [row dimension].
+    parameter_set: str
+    layout: CrossLayout
+    vectors: Floats
+    queries: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DecryptCrossed(Task[npt.NDArray[np.float32]]):
+    """Decrypts products of groups: inner products [results, queries, rows]."""
+
+    parameter_set: str
+    layout: CrossLayout
+    block: bytes
+
+
+# --- planes -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptPlanes(Task[bytes]):
+    """Encrypts tiles [count, N] of pixels: a seeded block."""
+
+    parameter_set: str
+    tiles: Integers
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DecryptPlanes(Task[npt.NDArray[np.uint8]]):
+    """Decrypts tiles of pixels: uint8 [count, N]."""
+
+    parameter_set: str
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DecryptResults(Task[npt.NDArray[np.int32]]):
+    """Decrypts tiles that the evaluator computed: int32 [count, inner height, inner width]."""
+
+    parameter_set: str
+    layout: PlaneLayout
+    block: bytes
+
+
+# --- arrays under a key of their own ------------------------------------------------------------------
+
+
+class ImageMode(Enum):
+    """How pictures become numbers."""
+
+    AUTO = 0
+    GREY = 1
+    RGB = 2
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
+    """Decodes a picture: [height, width] or [height, width, 3], and whether it has no colour."""
+
+    data: bytes
+    mode: ImageMode
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GenerateKey(Task[tuple[bytes, bytes]]):
+    """Generates a key: the public half and the whole of it, in the wire form."""
+
+    scheme: AdditiveScheme
+    bits: int
+    insecure_small_keys: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptValues(Task[bytes]):
+    """Encrypts values: the numbers of their ciphertexts.
+
+    Attributes:
+        secret: the key, in the wire form.
+        header: of the block that they are a part of.
+        values: [n], all of the block's or those of whole ciphertexts of it.
     """
-    scheme, key_id = _scheme(parameter_set), _key_id(parameter_set)
-    balance = PARAMETER_SETS[parameter_set].pair_balance
-    gallery = scheme.encrypt_gallery(layout.pack(row[None] * balance), key_id)
-    query = scheme.encrypt_query(layout.pack_query(form / balance), key_id)
-    return gallery.to_bytes(), query.to_bytes()
+
+    secret: bytes
+    header: AdditiveHeader
+    values: npt.NDArray[np.int64]
 
 
-def decrypt_pair(parameter_set: str, layout: Layout, block: bytes) -> Floats:
-    """Decrypts the products of what `encrypt_pair` made: <row, form> of each field, [fields].
+@dataclass(frozen=True, slots=True, repr=False)
+class DecryptValues(Task[npt.NDArray[np.int64]]):
+    """Decrypts numbers of ciphertexts: values [columns].
 
-    Raises:
-        InvalidCiphertext: when the evaluator sent something else.
+    Attributes:
+        secret: the key, in the wire form.
+        header: of the block that they are a part of.
+        columns: values of the ciphertexts, all of the block's or those of whole ciphertexts of it.
     """
-    parameters = PARAMETER_SETS[parameter_set]
-    parsed = read_block(block, parameters, _key_id(parameter_set))
-    got = parsed.header.count, parsed.header.polynomials
-    if got != (len(layout.fields), 3):
-        raise InvalidCiphertext(f"{got[0]} results of {got[1]} polynomials, want {len(layout.fields)} of 3")
-    products = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))[:, 0]
-    rounded: Floats = np.rint(products / parameters.pair_grid) * parameters.pair_grid
-    return rounded
+
+    secret: bytes
+    header: AdditiveHeader
+    columns: int
+    numbers: bytes
 
 
-def encrypt_crossed(parameter_set: str, layout: CrossLayout, vectors: Floats, *, queries: bool) -> Encrypted:
-    """Encrypts whole groups of rows or of queries [count, dimension], each its columns.
+@dataclass(frozen=True, slots=True, repr=False)
+class MeasureKey(Task[tuple[float, float]]):
+    """Measures the seconds that a ciphertext takes to be encrypted and to be decrypted.
 
-    Both sides have the same scale, as those of a single pair.
+    Attributes:
+        secret: the key, in the wire form.
+        header: of a block of such ciphertexts.
+        values: [n], at least those of one ciphertext.
     """
-    scheme, key_id = _scheme(parameter_set), _key_id(parameter_set)
-    balance = PARAMETER_SETS[parameter_set].pair_balance
-    if queries:
-        return _parts(scheme.encrypt_query(layout.pack_queries(vectors) / balance, key_id))
-    return _parts(scheme.encrypt_gallery(layout.pack_rows(vectors) * balance, key_id))
+
+    secret: bytes
+    header: AdditiveHeader
+    values: npt.NDArray[np.int64]
 
 
-def decrypt_crossed(parameter_set: str, layout: CrossLayout, block: bytes) -> npt.NDArray[np.float32]:
-    """Decrypts products of groups: inner products [results, queries, rows].
-
-    Raises:
-        InvalidCiphertext: when the evaluator sent something else.
-    """
-    parameters = PARAMETER_SETS[parameter_set]
-    parsed = read_block(block, parameters, _key_id(parameter_set))
-    if parsed.header.polynomials != 3:
-        raise InvalidCiphertext(f"results of {parsed.header.polynomials} polynomials, want 3")
-    scores = layout.scores(_scheme(parameter_set).decrypt_scores(parsed.residues))
-    grid = parameters.pair_grid
-    rounded: npt.NDArray[np.float32] = (np.rint(scores / grid) * grid).astype(np.float32)
-    return rounded
-
-
-def decrypt_rows(parameter_set: str, layout: Layout, batches: list[bytes]) -> Floats:
-    """Decrypts a segment from all of its batches: [capacity, row dimension].
-
-    A caller may give some of the columns as a narrower layout.
-    """
-    if parameter_set in ADDITIVE_SETS:
-        key, additive = _additive_key(parameter_set), ADDITIVE_SETS[parameter_set]
-        return layout.unpack(packed.decrypt_columns(key, additive, batches))
-    parameters = PARAMETER_SETS[parameter_set]
-    blocks = [read_block(batch, parameters, _key_id(parameter_set)) for batch in batches]
-    return layout.unpack(_scheme(parameter_set).decrypt_gallery(blocks))
-
-
-def encrypt_tiles(parameter_set: str, tiles: Integers) -> tuple[bytes, float]:
-    """Like `encrypt_planes`; the block, and the seconds."""
-    started = time.perf_counter()
-    return encrypt_planes(parameter_set, tiles), time.perf_counter() - started
-
-
-def decrypt_results(
-    parameter_set: str, layout: PlaneLayout, block: bytes
-) -> tuple[npt.NDArray[np.int32], float]:
-    """Decrypts tiles that the evaluator computed: int32 [count, inner height, inner width], and the seconds.
-
-    Raises:
-        InvalidCiphertext: when the evaluator sent something else.
-    """
-    started = time.perf_counter()
-    parsed = read_block(block, PARAMETER_SETS[parameter_set], _key_id(parameter_set))
-    values = np.zeros((parsed.header.count, layout.ring_degree), np.int64)
-    # A difference of the same ciphertexts is zeros, which SEAL refuses; without a second half none is hidden.
-    hidden = parsed.residues[:, 1].any(axis=(1, 2))
-    if parsed.residues[~hidden].any():
-        raise InvalidCiphertext("the evaluator answered with tiles that are not encrypted")
-    (there,) = np.nonzero(hidden)
-    if there.size:
-        values[there] = _scheme(parameter_set).decrypt_planes(select(parsed, there))
-    if values.min() < -_LARGEST_RESULT or values.max() > _LARGEST_RESULT:
-        raise InvalidCiphertext("results that no picture has: the evaluator computed something else")
-    inner = np.ascontiguousarray(layout.inner(values), np.int32)
-    return inner, time.perf_counter() - started
+COMPUTE: Compute = compute_table(
+    "blindsight.trusted.crypto.computing",
+    {
+        Start: "keys:start",
+        Warm: "keys:warm",
+        Embed: "photos:embed",
+        CompareKeypoints: "photos:compare_keypoints",
+        DrawKeypoints: "photos:draw_keypoints",
+        DrawAgreement: "photos:draw_agreement",
+        DecodePixels: "photos:decode_pixels",
+        PlaneShape: "photos:plane_shape",
+        EncryptRows: "vectors:encrypt_rows",
+        DecryptRows: "vectors:decrypt_rows",
+        EncryptQueries: "vectors:encrypt_queries",
+        PlainQueries: "vectors:plain_queries",
+        PickBest: "vectors:pick_best",
+        EncryptPair: "vectors:encrypt_pair",
+        DecryptPair: "vectors:decrypt_pair",
+        EncryptCrossed: "vectors:encrypt_crossed",
+        DecryptCrossed: "vectors:decrypt_crossed",
+        EncryptPlanes: "planes:encrypt_planes",
+        DecryptPlanes: "planes:decrypt_planes",
+        DecryptResults: "planes:decrypt_results",
+        DecodeImage: "photos:decode_image",
+        GenerateKey: "additive:generate_key",
+        EncryptValues: "additive:encrypt_values",
+        DecryptValues: "additive:decrypt_values",
+        MeasureKey: "additive:measure_key",
+    },
+)

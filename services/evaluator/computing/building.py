@@ -6,30 +6,21 @@ import numpy as np
 
 from blindsight.ciphertext.residues import Residues, read_block
 from blindsight.errors import DataLoss, InvalidCiphertext
-from blindsight.parameters import PARAMETER_SETS
 from blindsight.runtime.transfer import digest
-from services.evaluator.computing.prng import SEED_PREFIX
-from services.evaluator.computing.tiles import add_full, add_seeded, checksum
-from services.evaluator.geometry import Geometry
+from services.evaluator import tasks
+from services.evaluator.computing import imaging, tiles
+from services.evaluator.computing.tiles import add_seeded, checksum
 from services.evaluator.segments import SegmentHeader, map_segment, write_segment
-from services.evaluator.tasks import BuildTask
 
 
-def start() -> None:
+def start(_: tasks.StartBuilder) -> None:
     """Compiles, or loads what an earlier process compiled."""
-    for parameters in PARAMETER_SETS.values():
-        block = np.zeros(Geometry(parameters, 1).shape, np.uint32)
-        residues = np.zeros((1, 2, len(parameters.primes), parameters.ring_degree), np.uint32)
-        seeds = np.frombuffer(SEED_PREFIX + bytes(64), np.uint8).reshape(1, -1)
-        add_seeded(block, residues[:, :1], seeds, parameters)
-        add_full(block, residues, parameters)
-        for writable in (True, False):  # numba compiles for each, and files are mapped read-only
-            block.flags.writeable = writable
-            checksum(block)
+    tiles.compile_all()
+    imaging.compile_all()
 
 
-def build(task: BuildTask) -> int:
-    """Adds batches to a segment; returns the new file's bytes.
+def build(task: tasks.Build) -> None:
+    """Adds batches to a segment and writes it as a new file.
 
     Raises:
         DataLoss: when the old file is damaged, or storage's bytes are no batch of this collection.
@@ -46,10 +37,9 @@ def build(task: BuildTask) -> int:
         except InvalidCiphertext as error:
             raise DataLoss(f"storage holds a bad batch: {error}") from error
     write_segment(task.target, header, block, checksum)
-    return header.file_bytes
 
 
-def _so_far(task: BuildTask, header: SegmentHeader) -> Residues:
+def _so_far(task: tasks.Build, header: SegmentHeader) -> Residues:
     if task.source is None:
         return np.zeros(header.geometry.shape, np.uint32)
     found, block = map_segment(task.source, checksum)
@@ -58,7 +48,7 @@ def _so_far(task: BuildTask, header: SegmentHeader) -> Residues:
     return block.copy()
 
 
-def _add(block: Residues, data: memoryview, task: BuildTask) -> None:
+def _add(block: Residues, data: memoryview, task: tasks.Build) -> None:
     record = task.record
     batch = read_block(data, record.parameters, record.key_id)
     columns = record.geometry(task.key.region).columns

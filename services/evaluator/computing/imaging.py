@@ -8,7 +8,6 @@ tile comes out at the opposite one; with a halo as wide as the kernel reaches, i
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 
 import numba
@@ -20,10 +19,10 @@ from blindsight.ciphertext.residues import subtract as subtracted
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
+from services.evaluator import tasks
 from services.evaluator.computing.jit import compiled, reduced
 from services.evaluator.computing.prng import expand
 from services.evaluator.computing.schemes import SCHEMES, Side, ntt, prepare
-from services.evaluator.tasks import DifferenceTask, PlaneWork, TransformTask
 
 # Kernels in NTT form that a worker keeps, of 24 to 98 KB each: tasks of one call have the same ones.
 _KERNELS_KEPT = 64
@@ -46,34 +45,31 @@ def _products(
                 out[index, row, k] = reduced(product, prime, reciprocal)
 
 
-def start() -> None:
-    """Compiles, or loads what an earlier process compiled."""
+def compile_all() -> None:
+    """Compiles what is here, or loads what an earlier process compiled."""
     kernel = PlaneKernel(1, 1, 0, 0, (1,), 1)
     for parameters in PARAMETER_SETS.values():
         polynomial = np.zeros((1, len(parameters.primes), parameters.ring_degree), np.uint32)
         _applied((polynomial, polynomial), kernel, parameters)
 
 
-def transform(task: TransformTask) -> PlaneWork:
-    """Checks every residue of some tiles and applies every kernel; a block for each kernel, and the seconds.
+def transform(task: tasks.Transform) -> tuple[bytes, ...]:
+    """Checks every residue of some tiles and applies every kernel; a block for each kernel.
 
     Raises:
         InvalidCiphertext: when the block is not what it should be.
     """
-    started = time.perf_counter()
     halves = _in_ntt_form(read_block(task.block, task.parameters, task.key_id), task.parameters)
     results = [_applied(halves, kernel, task.parameters) for kernel in task.kernels]
-    blocks = tuple(full_block(task.parameters, task.key_id, one).to_bytes() for one in results)
-    return blocks, time.perf_counter() - started
+    return tuple(full_block(task.parameters, task.key_id, one).to_bytes() for one in results)
 
 
-def subtract(task: DifferenceTask) -> PlaneWork:
-    """Checks every residue of tiles and subtracts; a block, and the seconds.
+def subtract(task: tasks.Subtract) -> tuple[bytes, ...]:
+    """Checks every residue of tiles and subtracts; one block.
 
     Raises:
         InvalidCiphertext: when a block is not what it should be.
     """
-    started = time.perf_counter()
     parameters = task.parameters
     first = read_block(task.minuend, parameters, task.key_id)
     second = read_block(task.subtrahend, parameters, task.key_id)
@@ -87,7 +83,7 @@ def subtract(task: DifferenceTask) -> PlaneWork:
         prepared = _in_ntt_form(first, parameters), _in_ntt_form(second, parameters)
         halves = [subtracted(a, b, parameters) for a, b in zip(*prepared, strict=True)]
     block = full_block(parameters, task.key_id, np.stack(halves, axis=1))
-    return (block.to_bytes(),), time.perf_counter() - started
+    return (block.to_bytes(),)
 
 
 Halves = tuple[Residues, Residues]

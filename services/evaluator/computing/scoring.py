@@ -23,13 +23,13 @@ from blindsight.ciphertext.residues import (
     view_block,
 )
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
-from services.evaluator.computing import building
+from services.evaluator import tasks
+from services.evaluator.computing import tiles
 from services.evaluator.computing.kernel import Kernel
 from services.evaluator.computing.schemes import Side
 from services.evaluator.computing.tiles import add_full, add_seeded, checksum
 from services.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
 from services.evaluator.segments import map_segment
-from services.evaluator.tasks import ArrangeTask, CompareTask, CrossTask, ExpandTask, ScoreTask
 
 # Columns of a query that one thread expands at a time, about 1 ms.
 _PIECE_COLUMNS = 16
@@ -75,13 +75,13 @@ def _running() -> _Process:
     return _process
 
 
-def start(threads: int) -> None:
+def start(task: tasks.StartScorer) -> None:
     """Compiles, or loads what an earlier process compiled."""
     global _process  # noqa: PLW0603 - the state of a process is what a global is for
     # The service must answer health checks and send results while all cores score.
     os.nice(SCORING_NICENESS)
-    building.start()
-    _process = _Process(threads)
+    tiles.compile_all()
+    _process = _Process(task.threads)
     for parameters in PARAMETER_SETS.values():
         geometry = Geometry(parameters, 1)
         block = np.zeros(geometry.shape, np.uint32)
@@ -90,29 +90,28 @@ def start(threads: int) -> None:
         _process.kernel.score([block], block[None], parameters, ((0, 1),), out, np.zeros((1, 1), np.int64))
 
 
-def open_segments(paths: tuple[str, ...]) -> None:
+def open_segments(task: tasks.OpenSegments) -> None:
     """Maps and checks segments ahead of a search.
 
     Raises:
         DataLoss: when one is missing or damaged.
     """
-    for path in paths:
+    for path in task.paths:
         _running().galleries.block(path)
 
 
-def forget_segments(paths: tuple[str, ...]) -> None:
+def forget_segments(task: tasks.ForgetSegments) -> None:
     """Unmaps segments whose files were deleted."""
-    for path in paths:
+    for path in task.paths:
         _running().galleries.forget(path)
 
 
-def expand(task: ExpandTask) -> float:
-    """Checks queries and puts them in the kernel's order; returns the seconds that it took.
+def expand(task: tasks.Expand) -> None:
+    """Checks queries and puts them in the kernel's order.
 
     Raises:
         InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
     """
-    started = time.perf_counter()
     record = task.record
     block = view_block(memoryview(task.block.map()), record.parameters, record.key_id)
     out = np.frombuffer(task.out.map(writable=True), np.uint32)
@@ -126,7 +125,6 @@ def expand(task: ExpandTask) -> float:
             position += target.size
         skipped += geometry.columns
     _running().kernel.each(lambda part: _place(part, block, Side.QUERY), _pieces(parts))
-    return time.perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,7 @@ def _add(
         add_seeded(target, residues, seeds, parameters, column, side)
 
 
-def score(task: ScoreTask) -> float:
+def score(task: tasks.Score) -> float:
     """Runs the kernel; returns the seconds that it took.
 
     Raises:
@@ -189,7 +187,7 @@ def score(task: ScoreTask) -> float:
     return time.perf_counter() - started
 
 
-def _query(task: ScoreTask) -> Residues:
+def _query(task: tasks.Score) -> Residues:
     """The region's part of what `expand` made: uint32 [count, primes * tiles, columns, 2, TILE]."""
     words = np.frombuffer(task.queries.map(), np.uint32)
     shape = task.count, *task.record.geometry(task.region).shape
@@ -198,7 +196,7 @@ def _query(task: ScoreTask) -> Residues:
     return words[start : start + math.prod(shape)].reshape(shape)
 
 
-def compare(task: CompareTask) -> tuple[bytes, float]:
+def compare(task: tasks.Compare) -> tuple[bytes, float]:
     """Multiplies a row by a query, with the kernel of every search.
 
     Returns:
@@ -218,23 +216,21 @@ def compare(task: CompareTask) -> tuple[bytes, float]:
     return full_block(parameters, task.key_id, residues).to_bytes(), seconds
 
 
-def arrange(task: ArrangeTask) -> float:
-    """Checks rows or queries and puts them in the kernel's order; returns the seconds that it took.
+def arrange(task: tasks.Arrange) -> None:
+    """Checks rows or queries and puts them in the kernel's order.
 
     Raises:
         InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
     """
-    started = time.perf_counter()
     block = view_block(memoryview(task.block.map()), task.parameters, task.key_id)
     out = np.frombuffer(task.out.map(writable=True), np.uint32)
     targets = out.reshape(task.count, *Geometry(task.parameters, task.columns).shape)
     pieces = _pieces([(target, index * task.columns) for index, target in enumerate(targets)])
     side = Side.QUERY if task.queries else Side.GALLERY
     _running().kernel.each(lambda piece: _place(piece, block, side), pieces)
-    return time.perf_counter() - started
 
 
-def cross(task: CrossTask) -> float:
+def cross(task: tasks.Cross) -> float:
     """Multiplies every row by every query; returns the seconds that the kernel took."""
     geometry = Geometry(task.parameters, task.columns)
     gallery, queries = (
@@ -248,7 +244,7 @@ def cross(task: CrossTask) -> float:
     return time.perf_counter() - started
 
 
-def _columns(task: CompareTask, data: bytes, side: Side) -> Residues:
+def _columns(task: tasks.Compare, data: bytes, side: Side) -> Residues:
     """A block of ciphertexts in the kernel's order: uint32 [primes * tiles, columns, 2, TILE]."""
     block = read_block(data, task.parameters, task.key_id)
     made = np.zeros(Geometry(task.parameters, block.header.count).shape, np.uint32)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.ciphertext.residues import Residues
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import PARAMETER_SETS, ParameterSet
 from services.evaluator.computing.jit import compiled
-from services.evaluator.computing.prng import expand
+from services.evaluator.computing.prng import SEED_PREFIX, expand
 from services.evaluator.computing.schemes import Side, prepare
 from services.evaluator.geometry import TILE, Geometry
 
@@ -40,6 +40,19 @@ def _add(
                 block[row, column + j, 0, k] = total - prime if total >= prime else total
                 total = block[row, column + j, 1, k] + second[j, index, start + k]
                 block[row, column + j, 1, k] = total - prime if total >= prime else total
+
+
+def compile_all() -> None:
+    """Compiles what is here, or loads what an earlier process compiled."""
+    for parameters in PARAMETER_SETS.values():
+        block = np.zeros(Geometry(parameters, 1).shape, np.uint32)
+        residues = np.zeros((1, 2, len(parameters.primes), parameters.ring_degree), np.uint32)
+        seeds = np.frombuffer(SEED_PREFIX + bytes(64), np.uint8).reshape(1, -1)
+        add_seeded(block, residues[:, :1], seeds, parameters)
+        add_full(block, residues, parameters)
+        for writable in (True, False):  # numba compiles for each, and files are mapped read-only
+            block.flags.writeable = writable
+            checksum(block)
 
 
 def add_seeded(

@@ -15,7 +15,6 @@ from pathlib import Path
 from blindsight.errors import DataLoss
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import WorkerPool
-from services.evaluator import entry_points as workers
 from services.evaluator import tasks
 from services.evaluator.batch_log import BatchHeader, Event, LogHeader
 from services.evaluator.galleries.cache import GalleryCache
@@ -92,7 +91,7 @@ class Refresh:
         self._made: set[Path] = set()
         self._done = 0
         # As many bundles in the workers' hands as keep them busy; the stream waits meanwhile.
-        self._slots = asyncio.Semaphore(pool.processes + 1)
+        self._slots = asyncio.Semaphore(pool.at_once)
 
     async def run(self, events: AsyncIterator[Event]) -> Snapshot:
         """Reads the log and builds; the caller publishes what comes back.
@@ -187,8 +186,8 @@ class Refresh:
         if before is not None:
             await before
         memory, parts = bundle.memory.ref, tuple(bundle.parts)
-        task = tasks.BuildTask(self._record, bundle.key, source, target, bundle.sequence, memory, parts)
-        await self._pool.run(workers.build, task)
+        task = tasks.Build(self._record, bundle.key, source, target, bundle.sequence, memory, parts)
+        await self._pool.run(task)
         self._report(len(bundle.parts))
 
     def _report(self, batches: int) -> None:

@@ -13,7 +13,6 @@ from blindsight.errors import BlindsightError
 from blindsight.packing.segments import Region
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import CHUNK_BYTES
-from services.evaluator import entry_points as workers
 from services.evaluator import tasks
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import SCORE_POLYNOMIALS, CollectionRecord
@@ -150,7 +149,7 @@ class Scorer:
     """Hands work to the one scoring process.
 
     Args:
-        pool: of one process, started with `workers.start_scorer`.
+        pool: of one process, started with `tasks.StartScorer`.
     """
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -166,34 +165,35 @@ class Scorer:
             InvalidCiphertext: for a bad residue or seed.
             Unavailable: when the process died twice over it.
         """
-        task = tasks.ExpandTask(record, block, first, count, out)
-        meter.expand_seconds += await self._pool.run(workers.expand, task)
+        _, seconds = await self._pool.timed(tasks.Expand(record, block, first, count, out))
+        meter.expand_seconds += seconds
 
-    async def compare(self, task: tasks.CompareTask) -> tuple[bytes, float]:
+    async def compare(self, task: tasks.Compare) -> tuple[bytes, float]:
         """Multiplies one row by one query: a block of one product per field, and the kernel's seconds.
 
         Raises:
             InvalidCiphertext: for a bad residue or seed.
             Unavailable: when the process died twice over it.
         """
-        return await self._pool.run(workers.compare, task)
+        return await self._pool.run(task)
 
-    async def arrange(self, task: tasks.ArrangeTask) -> float:
+    async def arrange(self, task: tasks.Arrange) -> float:
         """Checks rows or queries and puts them in the kernel's order; the seconds that it took.
 
         Raises:
             InvalidCiphertext: for a bad residue or seed.
             Unavailable: when the process died twice over it.
         """
-        return await self._pool.run(workers.arrange, task)
+        _, seconds = await self._pool.timed(task)
+        return seconds
 
-    async def cross(self, task: tasks.CrossTask) -> float:
+    async def cross(self, task: tasks.Cross) -> float:
         """Multiplies every row by every query; the kernel's seconds.
 
         Raises:
             Unavailable: when the process died twice over it.
         """
-        return await self._pool.run(workers.cross, task)
+        return await self._pool.run(task)
 
     async def open(self, snapshot: Snapshot) -> None:
         """Maps and checks a gallery.
@@ -201,7 +201,7 @@ class Scorer:
         Raises:
             DataLoss: when a file of it is missing or damaged.
         """
-        await self._pool.run(workers.open_segments, tuple(str(segment.path) for segment in snapshot.segments))
+        await self._pool.run(tasks.OpenSegments(tuple(str(segment.path) for segment in snapshot.segments)))
 
     def forget(self, paths: list[Path]) -> None:
         """Lets the process unmap deleted files; nobody waits for it."""
@@ -211,7 +211,7 @@ class Scorer:
 
     async def _forget(self, paths: tuple[str, ...]) -> None:
         try:
-            await self._pool.run(workers.forget_segments, paths)
+            await self._pool.run(tasks.ForgetSegments(paths))
         except BlindsightError:
             return  # a process that died maps nothing
 
@@ -244,8 +244,8 @@ class Scorer:
                 out.write(piece.offset, piece.header)
             paths = tuple(str(file.path) for file in files)
             offsets = score_offsets(record, pieces)
-            task = tasks.ScoreTask(record, region, paths, current.queries, current.count, out.ref, offsets)
-            current.meter.kernel_seconds += await self._pool.run(workers.score, task)
+            task = tasks.Score(record, region, paths, current.queries, current.count, out.ref, offsets)
+            current.meter.kernel_seconds += await self._pool.run(task)
             current.meter.scanned_bytes += len(files) * record.geometry(region).size_bytes
             return [self._block(current, files, piece, out) for piece in pieces]
 

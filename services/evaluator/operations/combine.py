@@ -15,7 +15,6 @@ from blindsight.errors import InvalidArgument, ResourceExhausted
 from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
-from services.evaluator import entry_points as workers
 from services.evaluator import tasks
 from services.evaluator.operations.intake import (
     AnnouncedBlock,
@@ -138,7 +137,7 @@ class Combinations:
             yield result.pack()
             started, seconds = time.perf_counter(), 0.0
             work = self._tasks(header, public_key, result, received)
-            async with aclosing(self._pool.map(workers.combine, work)) as slices:
+            async with aclosing(self._pool.map(work)) as slices:
                 async for numbers, spent in slices:
                     seconds += spent
                     for piece in chunks(numbers, CHUNK_BYTES):
@@ -153,7 +152,7 @@ class Combinations:
         public_key: AdditivePublicKey,
         result: AdditiveHeader,
         received: Sequence[_Received],
-    ) -> Iterator[tuple[tasks.CombineTask]]:
+    ) -> Iterator[tasks.Combine]:
         """Slices of the work, as long as there is time for another one."""
         step = ciphertexts_at_once(public_key, header.weights)
         size = result.number_bytes * public_key.group.components * step
@@ -161,11 +160,7 @@ class Combinations:
         for start in range(HEADER.size, len(received[0].data), size):
             deadline.check()
             slices = tuple(bytes(one.data[start : start + size]) for one in received)
-            yield (
-                tasks.CombineTask(
-                    header.public_key, header.insecure_small_keys, result, header.weights, slices
-                ),
-            )
+            yield tasks.Combine(header.public_key, header.insecure_small_keys, result, header.weights, slices)
 
     async def _receive(
         self, header: CombineHeader, public_key: AdditivePublicKey, parts: AsyncIterator[bytes]

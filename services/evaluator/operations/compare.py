@@ -7,13 +7,13 @@ from itertools import accumulate, pairwise
 
 from blindsight.ciphertext.header import BlockHeader, Form, check_expected, check_size, parse_header
 from blindsight.errors import InvalidCiphertext
-from services.evaluator.tasks import CompareTask
+from services.evaluator import tasks
 
 # Columns of one row: one with the widest stride, a few for rows in parts.
 MAX_COLUMNS = 16
 
 
-def pair(gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> CompareTask:
+def pair(gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tasks.Compare:
     """The work that two blocks stand for; their residues are checked when it is done.
 
     Args:
@@ -31,7 +31,7 @@ def pair(gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> CompareTas
     if sum(counts) != first.count or not all(counts):
         raise InvalidCiphertext(f"fields of {sum(counts)} ciphertexts, want {first.count} and none empty")
     columns = tuple(pairwise(accumulate(counts, initial=0)))
-    return CompareTask(first.parameters, first.key_id, gallery, query, columns)
+    return tasks.Compare(first.parameters, first.key_id, gallery, query, columns)
 
 
 def _header(data: bytes, what: str) -> BlockHeader:

@@ -171,7 +171,7 @@ class Comparisons:
         self, header: BlockHeader, block: SharedMemory, side: _Side, *, queries: bool
     ) -> float:
         columns = header.count // side.count
-        task = tasks.ArrangeTask(
+        task = tasks.Arrange(
             header.parameters, header.key_id, block.ref, queries, columns, side.count, side.memory.ref
         )
         return await self._scorer.arrange(task)
@@ -208,9 +208,7 @@ class Comparisons:
                 tuple(offsets[row, query] for query in range(*chunk.queries)) for row in range(*chunk.rows)
             )
             refs = gallery.memory.ref, queries.memory.ref
-            task = tasks.CrossTask(
-                header.parameters, columns, *refs, chunk.rows, chunk.queries, out.ref, table
-            )
+            task = tasks.Cross(header.parameters, columns, *refs, chunk.rows, chunk.queries, out.ref, table)
             seconds = await self._scorer.cross(task)
             return list(_read(pieces, out)), seconds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,6 @@ from blindsight.packing.kernels import MAX_KERNELS, PlaneKernel
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
 from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool, in_order
-from services.evaluator import entry_points as workers
 from services.evaluator import tasks
 from services.evaluator.batch_log import Storage
 from services.evaluator.operations.intake import Limits, Room, next_chunk
@@ -73,7 +72,7 @@ class PlaneSummary:
 
 
 PlaneAnswer = PlanePlan | PlaneResult | PlaneSummary
-_Work = tuple[int, tasks.PlaneWork]
+_Work = tuple[int, tuple[tuple[bytes, ...], float]]  # first tile, a block for each result, seconds
 _Works = AsyncIterator[Coroutine[Any, Any, _Work]]
 
 
@@ -144,8 +143,8 @@ class PlaneOperations:
             view = view_block(block, plan.parameters, plan.key_id)
             for start in range(0, view.header.count, step):
                 part = cut(view, start, start + step)
-                task = tasks.TransformTask(plan.parameters, plan.key_id, part.to_bytes(), kernels)
-                yield self._run(first, workers.transform, task)
+                task = tasks.Transform(plan.parameters, plan.key_id, part.to_bytes(), kernels)
+                yield self._run(first, task)
                 first += part.header.count
 
     async def difference(
@@ -178,12 +177,12 @@ class PlaneOperations:
         first = 0
         async for block in minuend:
             other = await anext(subtrahend)  # as many: `_check_alike`, and all blocks but the last are full
-            task = tasks.DifferenceTask(plan.parameters, plan.key_id, block, other)
-            yield self._run(first, workers.subtract, task)
+            task = tasks.Subtract(plan.parameters, plan.key_id, block, other)
+            yield self._run(first, task)
             first += parse_header(block).count
 
-    async def _run(self, first: int, function: Callable[..., tasks.PlaneWork], task: object) -> _Work:
-        return first, await self._pool.run(function, task)
+    async def _run(self, first: int, task: tasks.PlaneTask) -> _Work:
+        return first, await self._pool.timed(task)
 
     async def _answers(
         self, operation: str, plan: PlanePlan, works: _Works
@@ -193,7 +192,7 @@ class PlaneOperations:
         deadline = self._limits.deadline("an image operation")
         labels = operation, parameters.scheme.name.lower(), parameters.name
         with metrics.PLANES_SECONDS.labels(*labels).time():
-            async with aclosing(in_order(works, self._pool.processes + 1)) as results:
+            async with aclosing(in_order(works, self._pool.at_once)) as results:
                 async for first, (blocks, seconds) in results:
                     spent += seconds
                     for kernel, block in enumerate(blocks):

@@ -24,7 +24,6 @@ from blindsight.packing.kernels import PlaneKernel
 from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
-from services.evaluator import entry_points as workers
 from services.evaluator import tasks
 from services.evaluator.operations.combine import SLICE_WORD_PRODUCTS
 from services.evaluator.operations.intake import (
@@ -143,17 +142,13 @@ class StackOperations:
             name = SCHEMES[plan.key.scheme].name
             with metrics.PLANES_SECONDS.labels("transform", name, name).time():
                 works = self._works(call, rows)
-                async with aclosing(in_order(works, self._at_once)) as results:
+                async with aclosing(in_order(works, self._pool.at_once)) as results:
                     async for result in results:
                         yield result
         yield StackSummary(call.seconds)
 
-    @property
-    def _at_once(self) -> int:
-        return self._pool.processes + 1
-
     def _waiting_bytes(self, call: _Call) -> int:
-        rows = 2 * call.plan.stack.halo + 1 + _COPIES * self._at_once
+        rows = 2 * call.plan.stack.halo + 1 + _COPIES * self._pool.at_once
         size = rows * call.plan.row_bytes * len(call.kernels)
         if size > MAX_WAITING_BYTES:
             raise ResourceExhausted(
@@ -168,7 +163,7 @@ class StackOperations:
         window: deque[list[bytes]] = deque(maxlen=2 * stack.halo + 1)
         first = 0
         swept = (self._swept(call, row) async for row in self._received(call.plan, rows))
-        async with aclosing(in_order(swept, self._at_once)) as received:
+        async with aclosing(in_order(swept, self._pool.at_once)) as received:
             async for row in received:
                 window.append(row)
                 if len(window) == window.maxlen:
@@ -186,7 +181,8 @@ class StackOperations:
 
     async def _swept(self, call: _Call, row: bytes) -> list[bytes]:
         """A row whose numbers are checked, and for each kernel what becomes of it along the row."""
-        call.seconds += await self._pool.run(workers.check_numbers, tasks.NumbersTask(call.public_key, row))
+        _, seconds = await self._pool.timed(tasks.CheckNumbers(call.public_key, row))
+        call.seconds += seconds
         made: dict[PlaneKernel, bytes] = {stacks.IDENTITY: row}
         for one in call.kernels:
             if one.across not in made:
@@ -218,8 +214,8 @@ class StackOperations:
         parts = []
         for columns in _slices(call.plan, kernel):
             call.deadline.check()
-            task = tasks.WindowTask(call.public_key, header, tuple(row[columns] for row in rows), kernel)
-            numbers, seconds = await self._pool.run(workers.windows, task)
+            task = tasks.ApplyWindow(call.public_key, header, tuple(row[columns] for row in rows), kernel)
+            numbers, seconds = await self._pool.timed(task)
             call.seconds += seconds
             parts.append(numbers)
         return b"".join(parts)

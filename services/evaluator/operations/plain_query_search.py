@@ -21,7 +21,6 @@ from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, Reso
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
-from services.evaluator import entry_points as workers
 from services.evaluator import tasks
 from services.evaluator.batch_log import BatchHeader, Event, LogHeader, Storage
 from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Summary
@@ -95,7 +94,7 @@ class VisibleSearches:
             seconds = time.perf_counter() - started
             yield Plan(gallery.log.sequence, gallery.log.epoch, *map(gallery.count, Region))
             work = (self._segment(record, queries, key, gallery, meter) for key in sorted(gallery.segments))
-            async with aclosing(in_order(work, self._pool.processes + 1)) as results:
+            async with aclosing(in_order(work, self._pool.at_once)) as results:
                 async for scores in results:
                     yield scores
         yield Summary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
@@ -164,15 +163,14 @@ class VisibleSearches:
         step = max(1, FOLD_NUMBERS // len(batches))
         parts = await asyncio.gather(
             *(
-                self._pool.run(
-                    workers.fold,
-                    tasks.FoldTask(
+                self._pool.timed(
+                    tasks.AddBatches(
                         public_key,
                         tuple(
                             _block(record, batch[ADDITIVE_HEADER.size :], first, min(first + step, columns))
                             for batch in batches
                         ),
-                    ),
+                    )
                 )
                 for first in range(0, columns, step)
             )
@@ -195,9 +193,8 @@ class VisibleSearches:
         step = max(1, WEIGH_NUMBERS // (last - first))
         parts = await asyncio.gather(
             *(
-                self._pool.run(
-                    workers.weigh,
-                    tasks.WeighTask(queries.public_key, block, tuple(weights[start : start + step])),
+                self._pool.timed(
+                    tasks.InnerProducts(queries.public_key, block, tuple(weights[start : start + step]))
                 )
                 for start in range(0, len(weights), step)
             )

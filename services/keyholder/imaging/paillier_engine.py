@@ -27,7 +27,7 @@ from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import Integers
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.trusted.clients import EvaluatorClient, PlanePart, PlaneResult, PlaneSummary, StackedPlanes
-from blindsight.trusted.crypto import combining
+from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging.blocks import Blocks, arrange
 from blindsight.trusted.imaging.quantising import Room
 from blindsight.trusted.secrets import Secret
@@ -118,7 +118,9 @@ class AdditiveEngine:
     async def _job(self, shape: tuple[int, ...], reach: int, kernels: Sequence[PlaneKernel]) -> _Job:
         """A key, and the blocks for it."""
         planes, height, width = shape
-        public, secret = await self._pool.run(combining.generate, self._scheme, self._bits, False)
+        public, secret = await self._pool.run(
+            tasks.GenerateKey(self._scheme, self._bits, insecure_small_keys=False)
+        )
         key = AdditivePublicKey.from_bytes(public)
         guard_bits = stacks.guard_bits(kernels, _VALUE_BITS)
         widest = 1, layout.MOST_PER_CIPHERTEXT
@@ -139,7 +141,7 @@ class AdditiveEngine:
         """Refuses what would take too long, by a measurement of one ciphertext."""
         one = stacks.of_positions(job.header, 1)
         encrypt, decrypt = await self._pool.run(
-            combining.sample, job.secret.reveal_secret(), one, np.zeros(one.layout.columns, np.int64)
+            tasks.MeasureKey(job.secret.reveal_secret(), one, np.zeros(one.layout.columns, np.int64))
         )
         product = decrypt / (_PRODUCTS_OF_A_DECRYPTION * self._bits)
         products = job.stack.positions + sum(job.stack.products(one) for one in job.kernels)
@@ -155,14 +157,16 @@ class AdditiveEngine:
     async def _rows(self, job: _Job, positions: Integers) -> AsyncIterator[bytes]:
         """Rows of the stack, encrypted a few ciphertexts at a time."""
         secret, account = job.secret.reveal_secret(), self.account
-        tasks = (
-            (secret, stacks.of_positions(job.header, len(part)), part.astype(np.int64).reshape(-1))
+        work = (
+            tasks.EncryptValues(
+                secret, stacks.of_positions(job.header, len(part)), part.astype(np.int64).reshape(-1)
+            )
             for part in _parts(positions)
         )
         row = job.row(job.stack.width).pack()
         size = stacks.row_bytes(job.header, job.stack.width) - HEADER.size
         numbers = bytearray()
-        async with aclosing(self._pool.map(combining.encrypt_timed, tasks)) as encrypted:
+        async with aclosing(self._pool.map(work)) as encrypted:
             async for part, seconds in encrypted:
                 account.encrypt_seconds += seconds
                 numbers += part
@@ -180,7 +184,7 @@ class AdditiveEngine:
         account.round_trips += 1
         yield Progress(Stage.COMPUTE, done, job.results)
         works = self._works(job, answers)
-        async with aclosing(answers), aclosing(in_order(works, self._pool.processes + 1)) as made:
+        async with aclosing(answers), aclosing(in_order(works, self._pool.at_once)) as made:
             async for row in made:
                 done += row
                 yield Progress(Stage.COMPUTE, done, job.results)
@@ -210,8 +214,8 @@ class AdditiveEngine:
         for start in range(0, width, _AT_ONCE):
             stop = min(start + _AT_ONCE, width)
             numbers = part.block[HEADER.size + start * size : HEADER.size + stop * size]
-            values, seconds = await self._pool.run(
-                combining.decrypt_timed, job.secret.reveal_secret(), header, (stop - start) * slots, numbers
+            values, seconds = await self._pool.timed(
+                tasks.DecryptValues(job.secret.reveal_secret(), header, (stop - start) * slots, numbers)
             )
             self.account.decrypt_seconds += seconds
             job.values[part.kernel, row, start:stop] = values.reshape(-1, slots)[:, : job.blocks.count]

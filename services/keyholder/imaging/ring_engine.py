@@ -235,7 +235,7 @@ class RingEngine:
         yield Progress(Stage.COMPUTE, done, total)
         async with (
             aclosing(answers),
-            aclosing(in_order(self._works(answers, layout, values), self._at_once)) as made,
+            aclosing(in_order(self._works(answers, layout, values), self._crypto.pool.at_once)) as made,
         ):
             async for result, tiles, seconds in made:
                 values[result.kernel, result.first : result.first + len(tiles)] = tiles
@@ -245,10 +245,6 @@ class RingEngine:
         account.results += done
         if done != total:
             raise InvalidCiphertext(f"the evaluator answered with {done} results, want {total}")
-
-    @property
-    def _at_once(self) -> int:
-        return self._crypto.processes + 1
 
     async def _works(
         self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values

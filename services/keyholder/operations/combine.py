@@ -22,8 +22,8 @@ from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import MAX_COMBINE_BYTES
 from blindsight.trusted.clients import EvaluatorClient
-from blindsight.trusted.crypto import combining
-from blindsight.trusted.crypto.combining import ImageMode
+from blindsight.trusted.crypto import tasks
+from blindsight.trusted.crypto.tasks import ImageMode
 from blindsight.trusted.secrets import Secret
 
 MAX_INPUTS = 16
@@ -214,7 +214,7 @@ class Combine:
         """Integers of one shape."""
         mode = settings.image_mode
         given = [one for one in inputs if isinstance(one, bytes)]
-        decoded = [await self._pool.run(combining.pixels, one, mode) for one in given]
+        decoded = [await self._pool.run(tasks.DecodeImage(one, mode)) for one in given]
         flat = mode is ImageMode.AUTO and all(grey for _, grey in decoded)
         pictures = iter([picture[..., 0] if flat else picture for picture, _ in decoded])
         arrays = [next(pictures).astype(np.int64) if isinstance(one, bytes) else one for one in inputs]
@@ -234,7 +234,7 @@ class Combine:
         settings = job.settings
         with metrics.COMBINE_KEYGEN_SECONDS.labels(job.scheme_name).time():
             public, secret = await self._pool.run(
-                combining.generate, settings.scheme, settings.bits, settings.insecure_small_keys
+                tasks.GenerateKey(settings.scheme, settings.bits, settings.insecure_small_keys)
             )
         job.secret = Secret(secret)
         job.public_key = AdditivePublicKey.from_bytes(
@@ -252,7 +252,7 @@ class Combine:
         if count * inputs < _ESTIMATE_FROM or job.settings.scheme is AdditiveScheme.SCRAMBLE:
             return
         encrypt, decrypt = await self._pool.run(
-            combining.sample, job.secret.reveal_secret(), job.header, job.values[0]
+            tasks.MeasureKey(job.secret.reveal_secret(), job.header, job.values[0])
         )
         seconds = count * (inputs * encrypt + decrypt) / self._pool.processes
         if seconds > self.limit_seconds:
@@ -268,10 +268,10 @@ class Combine:
         for values in job.values:
             parts = [job.header.pack()]
             secret = job.secret.reveal_secret()
-            tasks = ((secret, job.header, values[columns]) for columns in job.slices())
+            work = (tasks.EncryptValues(secret, job.header, values[columns]) for columns in job.slices())
             with metrics.COMBINE_ENCRYPT_SECONDS.labels(job.scheme_name).time():
-                async with aclosing(self._pool.map(combining.encrypt, tasks)) as encrypted:
-                    async for numbers in encrypted:
+                async with aclosing(self._pool.map(work)) as encrypted:
+                    async for numbers, _ in encrypted:
                         parts.append(numbers)
                         done += len(numbers) // job.ciphertext_bytes
                         yield CombineProgress(Stage.ENCRYPT, done, total)
@@ -305,13 +305,14 @@ class Combine:
     async def _decrypt(self, job: _Job) -> AsyncGenerator[CombineProgress, None]:
         total, done = job.header.layout.count, 0
         started = time.perf_counter()
-        tasks = (
-            (job.secret.reveal_secret(), job.header, columns.stop - columns.start, job.numbers(columns))
+        secret = job.secret.reveal_secret()
+        work = (
+            tasks.DecryptValues(secret, job.header, columns.stop - columns.start, job.numbers(columns))
             for columns in job.slices()
         )
         with metrics.COMBINE_DECRYPT_SECONDS.labels(job.scheme_name).time():
-            async with aclosing(self._pool.map(combining.decrypt, tasks)) as decrypted:
-                async for part in decrypted:
+            async with aclosing(self._pool.map(work)) as decrypted:
+                async for part, _ in decrypted:
                     job.decrypted.append(part)
                     done += -(-len(part) // job.header.layout.per_ciphertext)
                     yield CombineProgress(Stage.DECRYPT, done, total)

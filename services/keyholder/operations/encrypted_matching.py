@@ -115,7 +115,7 @@ class EncryptedMatching:
                 async for result in results:
                     yield self._take(layout, result, out)
 
-        async with aclosing(in_order(works(), self._crypto.processes + 1)) as taken:
+        async with aclosing(in_order(works(), self._crypto.pool.at_once)) as taken:
             async for count in taken:
                 filled += count
         if filled != out.size:

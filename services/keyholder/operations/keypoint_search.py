@@ -141,13 +141,13 @@ class Recognition:
         self, data: bytes, packed: bytes, best: Sequence[Hit], stored: dict[str, bytes]
     ) -> AsyncIterator[Drawing]:
         pool, collection = self._crypto.pool, self._collection
-        yield Drawing(0, *await pool.run(tasks.draw_keypoints, data))
+        yield Drawing(0, *await pool.run(tasks.DrawKeypoints(data)))
         for rank, hit in enumerate(best, 1):
             handle = collection.handle(hit.id)
             sealed = await self._storage.read_original(collection.record.collection_id, handle)
             original = await asyncio.to_thread(collection.open_original, handle, sealed)
-            pair = (data, packed), (original, stored[hit.id])
-            yield Drawing(rank, *await pool.run(tasks.draw_agreement, *pair))
+            task = tasks.DrawAgreement((data, packed), (original, stored[hit.id]))
+            yield Drawing(rank, *await pool.run(task))
 
 
 def _worst_last(hit: Hit) -> tuple[int, int, float]:

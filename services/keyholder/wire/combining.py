@@ -12,7 +12,7 @@ from blindsight.additive.layout import Integers
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import Receiver, chunks, digest
-from blindsight.trusted.crypto.combining import ImageMode
+from blindsight.trusted.crypto.tasks import ImageMode
 from services.keyholder.operations.combine import MAX_INPUTS, MAX_VALUES, Combination, CombineProgress, Stage
 from services.keyholder.operations.combine import Input as CombineInput
 from services.keyholder.operations.combine import Settings as CombineSettings

@@ -4,14 +4,14 @@ import hashlib
 
 import numpy as np
 import pytest
-from support.evaluator import PARAMETERS, start_builder_with_little_room
+from support.evaluator import LITTLE_ROOM, PARAMETERS, StartWithLittleRoom
 
 from blindsight.ciphertext.residues import prime_column, seeded_block
 from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.processpool import WorkerPool
-from services.evaluator import entry_points as workers
+from services.evaluator import tasks
 from services.evaluator.batch_log import BatchHeader, LogHeader
 from services.evaluator.computing.prng import SEED_PREFIX
 from services.evaluator.computing.tiles import checksum
@@ -52,7 +52,7 @@ async def stream(events):
 
 @pytest.fixture(scope="module")
 def pool():
-    made = WorkerPool(2, workers.start_builder)
+    made = WorkerPool(2, tasks.COMPUTE, tasks.StartBuilder())
     yield made
     made.close()
 
@@ -174,7 +174,7 @@ async def test_a_stream_that_fails_passes_its_reason_on_and_leaves_nothing(cache
 
 
 async def test_a_full_disk_is_told_and_leaves_nothing(cache, steps):
-    pool = WorkerPool(1, start_builder_with_little_room, (100_000,))
+    pool = WorkerPool(1, {**tasks.COMPUTE, **LITTLE_ROOM}, StartWithLittleRoom(100_000))
     try:
         with pytest.raises(ResourceExhausted, match="no room"):
             await Refresh(RECORD, None, cache, pool, steps.append).run(stream(log(batch(1))))

@@ -12,7 +12,7 @@ from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import PAILLIER_3072
 from blindsight.runtime.processpool import WorkerPool
-from services.evaluator import entry_points as workers
+from services.evaluator import tasks
 from services.evaluator.batch_log import BatchHeader, LogHeader
 from services.evaluator.galleries.scorer import Plan, ScoreBlock, Summary
 from services.evaluator.geometry import AdditiveRecord
@@ -50,7 +50,7 @@ def pair():
 
 @pytest.fixture(scope="module")
 def pool():
-    made = WorkerPool(2, workers.ready)
+    made = WorkerPool(2, tasks.COMPUTE)
     yield made
     made.close()
 

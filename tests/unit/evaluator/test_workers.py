@@ -18,7 +18,6 @@ from services.evaluator.computing import kernel
 from services.evaluator.computing import prng
 from services.evaluator.computing import scoring
 from services.evaluator import tasks
-from services.evaluator import entry_points as workers
 from services.evaluator.computing import tiles
 from services.evaluator.geometry import CollectionRecord
 from blindsight.packing.segments import SegmentId
@@ -32,8 +31,8 @@ def versions():
                 found[module.__name__, name] = len(thing.signatures)
     return found
 
-building.start()
-scoring.start(2)
+building.start(tasks.StartBuilder())
+scoring.start(tasks.StartScorer(2))
 before = versions()
 entries = {"_score_rows", "_expand", "_add", "_sums"}
 assert {name for (_, name), count in before.items() if count} >= entries, before
@@ -56,7 +55,7 @@ for number in range(2):
         memory.append(data)
         part = tasks.BatchPart(0, len(data), hashlib.sha256(data).digest())
         target = folder / f"{number}.seg"
-        workers.build(tasks.BuildTask(record, key, source, target, number, memory.ref, (part,)))
+        building.build(tasks.Build(record, key, source, target, number, memory.ref, (part,)))
         source = target
 for form in (1, 2):
     data = block(2 * 4, form)
@@ -64,10 +63,10 @@ for form in (1, 2):
     with SharedMemory() as memory, SharedMemory(tasks.expanded_bytes(record, 2)) as out, SharedMemory(
         4 * words) as scores:
         memory.append(data)
-        workers.expand(tasks.ExpandTask(record, memory.ref, 0, 2, out.ref))
+        scoring.expand(tasks.Expand(record, memory.ref, 0, 2, out.ref))
         offsets = ((0, words), (2 * words, 3 * words))
         paths = (str(folder / "0.seg"), str(folder / "1.seg"))
-        workers.score(tasks.ScoreTask(record, Region.MAIN, paths, out.ref, 2, scores.ref, offsets))
+        scoring.score(tasks.Score(record, Region.MAIN, paths, out.ref, 2, scores.ref, offsets))
 assert versions() == before, (before, versions())
 """
 
@@ -75,6 +74,7 @@ SMALL = """
 import sys
 from services.evaluator import servicer
 from services.evaluator import service
+from services.evaluator import tasks
 heavy = {"numba", "llvmlite", "tenseal", "scipy"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -14,6 +14,8 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.clients import EvaluatorClient
+from blindsight.trusted.crypto import tasks
+from services.evaluator import tasks as evaluator_tasks
 from services.evaluator import wire
 from services.evaluator.operations.intake import Limits
 from services.evaluator.operations.paillier_planes import StackOperations, StackRow
@@ -44,7 +46,7 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
 
 @pytest.fixture(scope="module")
 def pool():
-    made = WorkerPool(1)
+    made = WorkerPool(1, {**evaluator_tasks.COMPUTE, **tasks.COMPUTE})
     yield made
     made.close()
 

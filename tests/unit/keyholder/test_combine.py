@@ -9,6 +9,7 @@ from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import HEADER, parse_header
 from blindsight.errors import InvalidArgument, InvalidCiphertext
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.trusted.crypto import tasks
 from services.evaluator.computing.additive import AdditiveEvaluator
 from services.keyholder.operations.combine import Combination, Combine, Settings, guard_bits, value_bits
 
@@ -52,7 +53,7 @@ class Liar:
 
 @pytest.fixture
 def pool():
-    made = WorkerPool(1)
+    made = WorkerPool(1, tasks.COMPUTE)
     yield made
     made.close()
 

@@ -11,6 +11,7 @@ from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.parameters import CKKS_4096
 from blindsight.trusted import embedders
 from blindsight.trusted.crypto import tasks
+from blindsight.trusted.crypto.computing import photos
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring import keys
@@ -129,7 +130,7 @@ def test_another_view_of_a_photo_has_far_more_inliers_than_any_other_photo(found
 def test_a_comparison_of_sealed_bytes_is_that_of_the_photos(found):
     query = keypoints.find(VIEWS["turned"](photo("coffee")))
     packed = [keypoints.pack(found[name]) for name in ("coins", "coffee")]
-    other, same = tasks.compare_keypoints(keypoints.pack(query), packed)
+    other, same = photos.compare_keypoints(tasks.CompareKeypoints(keypoints.pack(query), tuple(packed)))
     whole = keypoints.compare(query, found["coffee"])
     assert same.verified
     assert not other.verified
@@ -163,11 +164,11 @@ def test_the_vector_does_not_depend_on_the_order_of_keypoints_or_on_their_places
 
 
 def test_a_photo_without_keypoints_has_a_vector_and_a_remark():
-    made = tasks.embed("sift", 208, "", encoded(FLAT, "PNG"))
+    made = photos.embed(tasks.Embed("sift", 208, "", encoded(FLAT, "PNG")))
     assert np.linalg.norm(made.vector) == 1
     assert made.remark.startswith("no search will find it: 0 keypoints, want at least 8")
     assert len(keypoints.unpack(made.keypoints)) == 0
-    assert tasks.embed("sift", 208, "", encoded(photo("coins"))).remark == ""
+    assert photos.embed(tasks.Embed("sift", 208, "", encoded(photo("coins")))).remark == ""
     empty = keypoints.Keypoints((1, 1), Features.none())
     assert (embedders.create("sift").vector(empty) == made.vector).all()
 

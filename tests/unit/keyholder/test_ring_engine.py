@@ -15,7 +15,7 @@ from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
 from services.evaluator.computing import imaging
-from services.evaluator.tasks import DifferenceTask, TransformTask
+from services.evaluator.tasks import Subtract, Transform
 from services.keyholder.imaging.engine import Progress, Stage, Transformed
 from services.keyholder.imaging.ring_engine import RingEngine
 
@@ -44,9 +44,7 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
                 )
                 for one in header.kernels
             )
-            blocks, _ = imaging.transform(
-                TransformTask(PARAMETERS, KEYS.key_id, request.tiles.block, kernels)
-            )
+            blocks = imaging.transform(Transform(PARAMETERS, KEYS.key_id, request.tiles.block, kernels))
             results += [pb.PlaneResult(kernel=kernel, block=block) for kernel, block in enumerate(blocks)]
         yield pb.TransformResponse(plan=pb.PlanePlan(ciphertexts=4))
         for result in self.lie(results):
@@ -56,7 +54,7 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
     async def Difference(self, requests, context):
         received = [request async for request in requests]
         first, second = received[1].minuend.block, received[2].subtrahend.block
-        (block,), _ = imaging.subtract(DifferenceTask(PARAMETERS, KEYS.key_id, first, second))
+        (block,) = imaging.subtract(Subtract(PARAMETERS, KEYS.key_id, first, second))
         for result in self.lie([pb.PlaneResult(block=block)]):
             yield pb.DifferenceResponse(result=result)
 

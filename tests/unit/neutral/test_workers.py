@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import psutil
 import pytest
-from support.worker_tasks import count_and_wait, fail_unpicklably, kill_once
+from support.worker_tasks import COMPUTE, Call, count_and_wait, fail_unpicklably, kill_once
 
 from blindsight.errors import Unavailable
 from blindsight.runtime.processpool import WorkerPool
@@ -19,7 +19,7 @@ from blindsight.runtime.processpool import WorkerPool
 
 @pytest.fixture
 def pool():
-    made = WorkerPool(2)
+    made = WorkerPool(2, COMPUTE)
     yield made
     made.close()
 
@@ -30,23 +30,23 @@ def workers():
 
 
 def counting(taken, count):
-    """Arguments of so many tasks; `taken` is told which were asked for."""
+    """Factorials of so many numbers; `taken` is told which were asked for."""
     for number in range(count):
         taken.append(number)
-        yield (number,)
+        yield Call.of(math.factorial, number)
 
 
 async def test_results_come_in_the_order_of_the_tasks_and_all_of_them(pool):
     taken = []
-    found = [one async for one in pool.map(math.factorial, counting(taken, 50))]
+    found = [one async for one, _ in pool.map(counting(taken, 50))]
     assert found == [math.factorial(number) for number in range(50)]
     assert taken == list(range(50))
-    assert [one async for one in pool.map(math.factorial, counting([], 0))] == []
+    assert [one async for one in pool.map(counting([], 0))] == []
 
 
 async def test_no_more_tasks_are_handed_over_than_workers_can_take_and_one(pool):
     taken = []
-    async with aclosing(pool.map(math.factorial, counting(taken, 50))) as results:
+    async with aclosing(pool.map(counting(taken, 50))) as results:
         async for _ in results:
             break
     assert len(taken) <= pool.processes + 1
@@ -54,59 +54,78 @@ async def test_no_more_tasks_are_handed_over_than_workers_can_take_and_one(pool)
 
 @pytest.mark.parametrize("bad", [0, 3, 49])
 async def test_what_a_task_raises_ends_the_work(pool, bad):
-    arguments = ((-1 if number == bad else number,) for number in range(50))
-    results = pool.map(math.factorial, arguments)
-    assert [await anext(results) for _ in range(bad)] == [math.factorial(number) for number in range(bad)]
+    results = pool.map(Call.of(math.factorial, -1 if number == bad else number) for number in range(50))
+    assert [(await anext(results))[0] for _ in range(bad)] == [
+        math.factorial(number) for number in range(bad)
+    ]
     with pytest.raises(ValueError, match="negative"):
         await anext(results)
-    assert await pool.run(abs, -1) == 1
+    assert await pool.run(Call.of(abs, -1)) == 1
 
 
 async def test_what_makes_tasks_may_end_the_work(pool):
     def tired():
-        yield (1,)
+        yield Call.of(math.factorial, 1)
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        _ = [one async for one in pool.map(math.factorial, tired())]
-    assert await pool.run(abs, -1) == 1
+        _ = [one async for one in pool.map(tired())]
+    assert await pool.run(Call.of(abs, -1)) == 1
 
 
 async def test_a_result_that_cannot_be_sent_is_an_error_and_nothing_else(pool):
     with pytest.raises(RuntimeError, match="a Unpicklable that cannot be sent"):
-        await pool.run(fail_unpicklably)
+        await pool.run(Call.of(fail_unpicklably))
     with pytest.raises(TypeError, match="cannot pickle"):
-        await pool.run(threading.Lock)
+        await pool.run(Call.of(threading.Lock))
     with pytest.raises(TypeError, match="cannot pickle"):
-        await pool.run(id, threading.Lock())
-    assert await pool.run(abs, -1) == 1
+        await pool.run(Call.of(id, threading.Lock()))
+    assert await pool.run(Call.of(abs, -1)) == 1
+
+
+async def test_tasks_may_come_one_by_one_as_from_a_stream(pool):
+    async def stream():
+        for task in counting([], 9):
+            await asyncio.sleep(0)
+            yield task
+
+    assert [one async for one, _ in pool.map(stream())] == [math.factorial(number) for number in range(9)]
+
+
+async def test_the_seconds_of_a_task_are_those_that_its_worker_computed(pool):
+    started = time.perf_counter()
+    (_, long), (_, short) = await asyncio.gather(
+        pool.timed(Call.of(time.sleep, 0.2)), pool.timed(Call.of(abs, -1))
+    )
+    assert 0.2 <= long <= time.perf_counter() - started
+    assert 0 <= short < long  # neither the start of a process nor what its function imports
 
 
 async def test_what_a_task_raises_says_where_it_was_raised(pool):
     with pytest.raises(ValueError, match="negative") as caught:
-        await pool.run(math.factorial, -1)
+        await pool.run(Call.of(math.factorial, -1))
     assert "in a worker process" in caught.value.__notes__[0]
 
 
 async def test_a_task_whose_worker_dies_is_run_once_more_and_no_other_is(tmp_path):
     restarts = []
-    pool = WorkerPool(2, on_restart=lambda: restarts.append(1))
-    other = asyncio.create_task(pool.run(count_and_wait, tmp_path / "runs", 0.5))
-    assert await pool.run(kill_once, tmp_path / "killed") != os.getpid()
+    pool = WorkerPool(2, COMPUTE, on_restart=lambda: restarts.append(1))
+    other = asyncio.create_task(pool.run(Call.of(count_and_wait, tmp_path / "runs", 0.5)))
+    assert await pool.run(Call.of(kill_once, tmp_path / "killed")) != os.getpid()
     assert await other == 1
     assert restarts == [1]
     with pytest.raises(Unavailable, match="died twice"):
-        await pool.run(os._exit, 1)
+        await pool.run(Call.of(os._exit, 1))
     assert restarts == [1, 1, 1]
-    assert await pool.run(abs, -1) == 1
+    assert await pool.run(Call.of(abs, -1)) == 1
     pool.close()
 
 
 async def test_the_death_of_an_idle_worker_is_noticed_without_a_task():
     noticed = asyncio.Event()
     loop = asyncio.get_running_loop()
-    pool = WorkerPool(1, on_restart=lambda: loop.call_soon_threadsafe(noticed.set))
-    os.kill(await pool.run(os.getpid), signal.SIGKILL)
+    pool = WorkerPool(1, COMPUTE, on_restart=lambda: loop.call_soon_threadsafe(noticed.set))
+    os.kill(await pool.run(Call.of(os.getpid)), signal.SIGKILL)
     await asyncio.wait_for(noticed.wait(), 30)
     assert workers() == []
     pool.close()
@@ -114,30 +133,30 @@ async def test_the_death_of_an_idle_worker_is_noticed_without_a_task():
 
 async def test_idle_workers_that_died_are_not_missed(pool):
     for _ in range(3):
-        await pool.warm(time.sleep, 0.05)
+        await pool.warm(Call.of(time.sleep, 0.05))
         for worker in workers():
             worker.kill()
             worker.wait()
-        assert await asyncio.gather(*(pool.run(abs, -1) for _ in range(8))) == [1] * 8
+        assert await asyncio.gather(*(pool.run(Call.of(abs, -1)) for _ in range(8))) == [1] * 8
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.01, 0.02, 0.04])
 async def test_a_worker_that_is_killed_in_the_middle_of_a_result_keeps_nobody_waiting(pool, delay):
     for _ in range(3):
-        victim = await pool.run(os.getpid)
-        results = asyncio.gather(*(pool.run(bytes, 32 << 20) for _ in range(2)))
+        victim = await pool.run(Call.of(os.getpid))
+        results = asyncio.gather(*(pool.run(Call.of(bytes, 32 << 20)) for _ in range(2)))
         await asyncio.sleep(delay)
         os.kill(victim, signal.SIGKILL)
         assert [len(result) for result in await asyncio.wait_for(results, 60)] == [32 << 20] * 2
 
 
 async def test_closing_waits_for_what_runs_cancels_what_waits_and_takes_nothing_more(tmp_path):
-    pool = WorkerPool(1)
-    running = asyncio.create_task(pool.run(count_and_wait, tmp_path / "running", 0.5))
+    pool = WorkerPool(1, COMPUTE)
+    running = asyncio.create_task(pool.run(Call.of(count_and_wait, tmp_path / "running", 0.5)))
     async with asyncio.timeout(60):
         while not (tmp_path / "running").exists():
             await asyncio.sleep(0.01)
-    waiting = asyncio.create_task(pool.run(count_and_wait, tmp_path / "waiting", 0))
+    waiting = asyncio.create_task(pool.run(Call.of(count_and_wait, tmp_path / "waiting", 0)))
     await asyncio.sleep(0)
     await asyncio.to_thread(pool.close)
     assert await running == 1
@@ -145,12 +164,12 @@ async def test_closing_waits_for_what_runs_cancels_what_waits_and_takes_nothing_
         await waiting
     assert not (tmp_path / "waiting").exists()
     with pytest.raises(Unavailable, match="have been stopped"):
-        await pool.run(abs, -1)
+        await pool.run(Call.of(abs, -1))
     assert workers() == []
 
 
 async def test_a_worker_that_is_killed_while_it_starts_keeps_nobody_waiting():
-    pool = WorkerPool(1, len, (bytes(1 << 20),))
+    pool = WorkerPool(1, COMPUTE, Call.of(len, bytes(1 << 20)))
     ended = threading.Event()
 
     def kill():
@@ -165,9 +184,9 @@ async def test_a_worker_that_is_killed_while_it_starts_keeps_nobody_waiting():
     try:
         for _ in range(3):
             with pytest.raises(Unavailable, match="died twice"):
-                await pool.run(abs, -1)
+                await pool.run(Call.of(abs, -1))
     finally:
         ended.set()
         killer.join()
-    assert await pool.run(abs, -1) == 1
+    assert await pool.run(Call.of(abs, -1)) == 1
     pool.close()

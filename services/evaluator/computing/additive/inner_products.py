@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 
 from gmpy2 import mpz
@@ -10,8 +9,8 @@ from gmpy2 import mpz
 from blindsight.additive.block import HEADER, AdditiveBlock, parse_header, unpack_numbers
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.errors import DataLoss, InvalidCiphertext
+from services.evaluator import tasks
 from services.evaluator.computing.additive import AdditiveEvaluator
-from services.evaluator.tasks import FoldTask, WeighTask
 
 
 @lru_cache(maxsize=8)
@@ -19,13 +18,12 @@ def _evaluator(public_key: bytes) -> AdditiveEvaluator:
     return AdditiveEvaluator(AdditivePublicKey.from_bytes(public_key))
 
 
-def fold(task: FoldTask) -> tuple[bytes, float]:
-    """Checks every number of some batches and adds the batches up: the numbers of the sum, and the seconds.
+def add_batches(task: tasks.AddBatches) -> bytes:
+    """Checks every number of some batches and adds the batches up: the numbers of the sum.
 
     Raises:
         DataLoss: for a number that no ciphertext of the key can have.
     """
-    started = time.perf_counter()
     evaluator = _evaluator(task.public_key)
     blocks = [_read(block) for block in task.blocks]
     try:
@@ -34,21 +32,19 @@ def fold(task: FoldTask) -> tuple[bytes, float]:
     except InvalidCiphertext as error:
         raise DataLoss(f"storage holds no batch of this public key: {error.message}") from error
     total = evaluator.weighted_sum(blocks, [1] * len(blocks)) if len(blocks) > 1 else blocks[0]
-    return total.to_bytes()[HEADER.size :], time.perf_counter() - started
+    return total.to_bytes()[HEADER.size :]
 
 
-def weigh(task: WeighTask) -> tuple[tuple[bytes, ...], float]:
-    """Inner products of columns that `fold` made with each query: the number of each result, and the seconds.
+def inner_products(task: tasks.InnerProducts) -> tuple[bytes, ...]:
+    """Inner products of columns that `add_batches` made with each query: the number of each result.
 
     Raises:
         InvalidArgument: for weights that would overflow.
     """
-    started = time.perf_counter()
     evaluator = _evaluator(task.public_key)
     block = _read(task.block)
     products = [evaluator.inner_products(block, weights) for weights in task.queries]
-    numbers = tuple(product.to_bytes()[HEADER.size :] for product in products)
-    return numbers, time.perf_counter() - started
+    return tuple(product.to_bytes()[HEADER.size :] for product in products)
 
 
 def _read(data: bytes) -> AdditiveBlock:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 
 from blindsight.additive.block import pack_numbers, unpack_numbers
 from blindsight.additive.keys import AdditivePublicKey
+from services.evaluator import tasks
 from services.evaluator.computing.additive import HALVES, PublicHalf
-from services.evaluator.tasks import CombineTask
 
 
 @lru_cache(maxsize=8)
@@ -17,17 +16,15 @@ def _half(public_key: bytes, insecure_small_keys: bool) -> tuple[AdditivePublicK
     return key, HALVES[key.scheme](key)
 
 
-def combine(task: CombineTask) -> tuple[bytes, float]:
-    """Checks every number of a slice and adds them up; the numbers of the result, and the seconds.
+def combine(task: tasks.Combine) -> bytes:
+    """Checks every number of a slice and adds them up; the numbers of the result.
 
     Raises:
         InvalidCiphertext: for a number that no ciphertext of the key can have.
     """
-    started = time.perf_counter()
     key, half = _half(task.public_key, task.insecure_small_keys)
     size = task.result.number_bytes
     terms = [unpack_numbers(data, size) for data in task.slices]
     for numbers in terms:
         key.check_ciphertexts(numbers)
-    result = pack_numbers(half.weighted(terms, task.weights, task.result), size)
-    return result, time.perf_counter() - started
+    return pack_numbers(half.weighted(terms, task.weights, task.result), size)

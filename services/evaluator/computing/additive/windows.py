@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 
 from gmpy2 import mpz
 
 from blindsight.additive.block import pack_numbers, unpack_numbers
 from blindsight.additive.keys import AdditivePublicKey
+from services.evaluator import tasks
 from services.evaluator.computing.additive.paillier import PaillierPublic
-from services.evaluator.tasks import NumbersTask, WindowTask
 
 
 @lru_cache(maxsize=8)
@@ -19,22 +18,19 @@ def _half(public_key: bytes) -> tuple[AdditivePublicKey, PaillierPublic]:
     return key, PaillierPublic(key)
 
 
-def check_numbers(task: NumbersTask) -> float:
-    """Checks every number of a row; the seconds.
+def check_numbers(task: tasks.CheckNumbers) -> None:
+    """Checks every number of a row.
 
     Raises:
         InvalidCiphertext: for a number that no ciphertext of the key can have.
     """
-    started = time.perf_counter()
     key, _ = _half(task.public_key)
     size = -(-key.group.modulus.bit_length() // 8)
     key.check_ciphertexts([mpz(number) for number in unpack_numbers(task.numbers, size)])
-    return time.perf_counter() - started
 
 
-def windows(task: WindowTask) -> tuple[bytes, float]:
-    """A kernel at every place of some rows where all of it fits; numbers of the results, and the seconds."""
-    started = time.perf_counter()
+def apply_window(task: tasks.ApplyWindow) -> bytes:
+    """Applies a kernel at every place of some rows where all of it fits; numbers of the results."""
     _, half = _half(task.public_key)
     kernel, size = task.kernel, task.header.number_bytes
     rows = [[mpz(number) for number in unpack_numbers(row, size)] for row in task.rows]
@@ -44,4 +40,4 @@ def windows(task: WindowTask) -> tuple[bytes, float]:
     numbers = half.weighted(terms, [weight for *_, weight in taps], task.header)
     if kernel.offset:
         numbers = half.plus(numbers, task.header.layout.filled(kernel.offset))
-    return pack_numbers(numbers, size), time.perf_counter() - started
+    return pack_numbers(numbers, size)

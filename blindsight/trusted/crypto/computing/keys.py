@@ -1,0 +1,50 @@
+"""The owner's keys in a worker process, which gets them once, when it starts."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from PIL import Image
+
+from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
+from blindsight.runtime import host as processes
+from blindsight.trusted import embedders, schemes
+from blindsight.trusted.additive import AdditiveKey
+from blindsight.trusted.crypto import tasks
+from blindsight.trusted.secrets import Secret
+
+_keys: dict[str, tuple[bytes, bytes]] = {}
+
+
+def start(task: tasks.Start) -> None:
+    """Takes the owner's keys."""
+    processes.keep_photos()
+    for name, secret_key in task.secret_keys.items():
+        _keys[name] = (task.key_id, secret_key)
+
+
+def warm(_: tasks.Warm) -> None:
+    """Loads every scheme, and what describes photos."""
+    embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
+    for name in _keys:
+        if name in ADDITIVE_SETS:
+            additive_key(name)
+        else:
+            scheme(name)
+
+
+@cache
+def scheme(parameter_set: str) -> schemes.SecretScheme:
+    """The secret half of a lattice scheme."""
+    return schemes.load(PARAMETER_SETS[parameter_set], Secret(_keys[parameter_set][1]))
+
+
+@cache
+def additive_key(parameter_set: str) -> AdditiveKey:
+    """The key of an additive scheme."""
+    return AdditiveKey.from_secret(Secret(_keys[parameter_set][1]))
+
+
+def key_id(parameter_set: str) -> bytes:
+    """The name of the key set in ciphertexts."""
+    return _keys[parameter_set][0]
