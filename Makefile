@@ -6,6 +6,8 @@
 #   make deploy-test   images and compose file for real: builds, runs, breaks; needs Docker, or root to start it
 #   make bench     the measurements that the README quotes: make bench SIZE=1000000
 #   make install   the environment in .venv, with the `blindsight` command in .venv/bin
+#   make dist      sources and wheels of all distributions, in dist/
+#   make lock      the locks after a change of dependencies: UPGRADE=1 takes the newest versions of all
 #
 # Another Python: make install PYTHON=python3.12
 
@@ -13,7 +15,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install stubs demo test deploy-test check lock bench clean
+.PHONY: help install stubs demo test deploy-test check lock dist bench clean
 
 PYTHON ?=
 SIZE ?= 100000
@@ -24,12 +26,18 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 # Tests wait for servers a third of their time.  In the order of their folders, the short ones come last.
 TEST_PROCESSES := $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
-CONTRACTS := $(shell find protos -type d -o -name '*.proto' 2>/dev/null)
-UV_COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --universal \
-	--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header
+CONTRACTS := $(shell find protos -type d -o -name '*.proto' 2>/dev/null) protos/hatch_build.py
+# The distributions beside the root's, each in its folder.
+PARTS := protos blindsight blindsight/trusted $(sort $(patsubst %/,%,$(dir $(wildcard services/*/pyproject.toml))))
+PYPROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PARTS))
+# A lock names what others publish: our own distributions are installed from this tree.
+UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
+	--python $(BIN)/python --no-build-isolation --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
+	$(shell sed -n 's/^name = "\(blindsight-.*\)"/--no-emit-package \1/p' $(PYPROJECTS))
+CONSTRAINED = $(UV_COMPILE) --constraint requirements/dev.lock --output-file requirements
 # What a build without isolation needs to be there: for images.
 BUILD_REQUIRES := $(BIN)/python -c 'import tomllib; \
-	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
+	print(*tomllib.load(open("protos/pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 
 # PYTHON of another version than the environment's: make it anew.
 VERSION := -c 'import sys; print(sys.version_info[:2])'
@@ -42,16 +50,16 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
-	@sed -n '3,10s/^# \{0,1\}//p' Makefile
+	@sed -n '3,12s/^# \{0,1\}//p' Makefile
 
 install: $(INSTALLED)
 
 # Everything in the lock, hash by hash; then this project itself, which makes the stubs on the way.
-$(INSTALLED): pyproject.toml requirements/dev.lock hatch_build.py $(CONTRACTS)
+$(INSTALLED): $(PYPROJECTS) requirements/dev.lock $(CONTRACTS)
 	@PYTHON='$(PYTHON)' tools/make-venv $(VENV)
 	@tools/pip-install $(BIN)/python requirements/dev.lock
 	@echo "Installing blindsight and generating its stubs ..."
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(addprefix --editable ./,. $(PARTS))
 	@touch $@
 	@echo "Ready: $(BIN)/blindsight"
 
@@ -60,7 +68,7 @@ $(BENCH_INSTALLED): $(INSTALLED) requirements/bench.lock
 	@touch $@
 
 stubs: $(INSTALLED)
-	@$(BIN)/python hatch_build.py
+	@$(BIN)/python protos/hatch_build.py
 
 demo: $(INSTALLED)
 	@$(BIN)/python -m demo
@@ -80,18 +88,21 @@ check: $(INSTALLED)
 
 lock: $(INSTALLED)
 	@echo "Resolving the locks ..."
-	@$(UV_COMPILE) pyproject.toml --extra all --extra dev --output-file requirements/dev.lock
-	@$(UV_COMPILE) pyproject.toml --extra bench --constraint requirements/dev.lock \
-		--output-file requirements/bench.lock
-	@$(UV_COMPILE) pyproject.toml --extra keyholder --extra imaging --extra rabbitmq --constraint requirements/dev.lock \
-		--output-file requirements/keyholder.lock
-	@$(UV_COMPILE) pyproject.toml --extra evaluator --excludes requirements/evaluator.excludes \
-		--constraint requirements/dev.lock --output-file requirements/evaluator.lock
-	@$(UV_COMPILE) pyproject.toml --extra storage --excludes requirements/storage.excludes \
-		--constraint requirements/dev.lock --output-file requirements/storage.lock
-	@$(BUILD_REQUIRES) | $(UV_COMPILE) - --constraint requirements/dev.lock --output-file requirements/build.lock
+	@$(UV_COMPILE) pyproject.toml --group dev --output-file requirements/dev.lock
+	@$(CONSTRAINED)/bench.lock pyproject.toml --group bench
+	@$(CONSTRAINED)/keyholder.lock services/keyholder/pyproject.toml --group services/keyholder/pyproject.toml:image
+	@$(CONSTRAINED)/worker.lock services/worker/pyproject.toml --group services/worker/pyproject.toml:image
+	@$(CONSTRAINED)/evaluator.lock services/evaluator/pyproject.toml
+	@$(CONSTRAINED)/storage.lock services/storage/pyproject.toml
+	@$(BUILD_REQUIRES) | $(CONSTRAINED)/build.lock -
 	@! grep -nE '://|^--|file:|/(home|root|tmp|opt|usr)/' requirements/*.lock \
 		|| { echo "a lock holds an address or a path" >&2; exit 1; }
+
+# Each wheel is built from its own source distribution, which so is known to be whole.
+dist: $(INSTALLED)
+	@rm -rf dist
+	@$(BIN)/uv build --quiet --all-packages --no-build-isolation --offline --python $(BIN)/python --out-dir dist
+	@ls dist/*.whl
 
 # On a machine with nothing else to do; a million vectors take some minutes, 6 GB of memory and 4 GB of disk.
 bench: $(BENCH_INSTALLED)

@@ -28,7 +28,7 @@ def require_installed(scheme: AdditiveScheme) -> None:
     if SCHEMES[scheme].algorithm and find_spec("lightphe") is None:
         raise InvalidArgument(
             f"{SCHEMES[scheme].name} needs LightPHE, which is not installed: "
-            "pip install 'blindsight[lightphe]'"
+            "pip install 'blindsight-vault-library[lightphe]'"
         )
 
 

@@ -141,10 +141,8 @@ def explained(error: Exception) -> tuple[str, int]:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}", 1
     if isinstance(error, ModuleNotFoundError):
-        return (
-            f"this needs the package {error.name}, which is not installed: pip install 'blindsight[all]'",
-            USAGE,
-        )
+        missing = f"this needs the package {error.name}, which is not installed"
+        return f"{missing}: pip install 'blindsight-vault[all]'", USAGE
     kind = type(error).__name__
     return f"unexpected {kind}: {error} (set {DEBUG_VARIABLE}=1 to see where)", 1
 

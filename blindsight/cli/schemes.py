@@ -78,7 +78,8 @@ def _notes() -> None:
         scheme = parameters.scheme.name.lower()
         output.answer(f"{scheme}: also for collections, whose search shows the query to the server")
     output.answer("room: bits for a value and the weights together")
-    output.answer(f"{_EXTRA}-*: keyholder and evaluator need pip install 'blindsight[{_EXTRA}]'")
+    install = f"pip install 'blindsight-vault-library[{_EXTRA}]'"
+    output.answer(f"{_EXTRA}-*: keyholder and evaluator need {install}")
 
 
 def _operations(scheme: AdditiveScheme) -> str:

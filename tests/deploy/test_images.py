@@ -1,61 +1,18 @@
-"""What the images are built from: each holds its own zone's code, and the packages that this code needs."""
+"""What the images are built from: of each service the lock, its wheel and those that it asks for."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
-import zipfile
-from importlib.metadata import packages_distributions
-from pathlib import Path
 
 import pytest
+from support.wheels import PARTS, ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
-OURS = {"blindsight", "services"}
-SERVICES = ("keyholder", "evaluator", "storage")
-TRUSTED = {
-    "blindsight/trusted",
-    "blindsight/client",
-    "blindsight/cli",
-    "blindsight/rpc/keyholder",
-    "services/keyholder",
-    "services/worker",
-}
-FOREIGN = {
-    "keyholder": {"services/evaluator", "services/storage"},
-    "evaluator": {*TRUSTED, "services/storage"},
-    "storage": {*TRUSTED, "services/evaluator", "blindsight/rpc/evaluator"},
-}
+SERVICES = ("keyholder", "worker", "evaluator", "storage")
 # Of the trusted zone and the command.
-UNKNOWN_TO_UNTRUSTED = {"pillow", "tenseal", "cryptography", "scikit-image", "typer", "rich", "pika"}
-
-# Imports all of a zone, where nothing can be imported that the lock does not have.
-_IMPORT_ALL = """
-import importlib, json, pkgutil, sys
-
-site, missing = sys.argv[1], set(json.loads(sys.argv[2]))
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in missing:
-            raise ModuleNotFoundError(f"no module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
-sys.path.insert(0, site)
-import services
-
-services.__path__ = [f"{site}/services"]
-names = [one.name for one in pkgutil.walk_packages(services.__path__, "services.")]
-for name in [*names, "blindsight.runtime.health"]:
-    assert importlib.import_module(name).__file__.startswith(site)
-    print(name)
-"""
+UNKNOWN_TO_UNTRUSTED = {"pillow", "tenseal", "cryptography", "scikit-image", "pika"}
+OF_THE_COMMAND = {"typer", "rich", "jinja2"}
 
 
 def pinned(lock: str) -> dict[str, str]:
@@ -64,71 +21,27 @@ def pinned(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole wheel, built from a copy: a build writes the stubs anew."""
-    source = tmp_path_factory.mktemp("source")
-    for name in ("blindsight", "services", "protos"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
-    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
-    (made,) = (source / "dist").glob("*.whl")
-    return made
-
-
-@pytest.fixture(params=SERVICES)
-def service(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def part(wheel: Path, service: str, tmp_path: Path) -> Path:
-    """A service's wheel, made as the Dockerfile makes it."""
-    assert f"python3 service_wheel.py {service} whole/*.whl part" in DOCKERFILE
-    tool = ROOT / "tools" / "service_wheel.py"
-    subprocess.run([sys.executable, "-I", tool, service, wheel, tmp_path / "part"], check=True)
-    return tmp_path / "part" / wheel.name
-
-
-def test_a_service_s_wheel_holds_no_code_of_another_zone(part: Path, service: str) -> None:
-    names = zipfile.ZipFile(part).namelist()
-    assert f"services/{service}/__main__.py" in names
-    for folder in FOREIGN[service]:
-        assert not [name for name in names if name.startswith(f"{folder}/")]
-    command = [name for name in names if name.endswith("entry_points.txt")]
-    assert bool(command) == (service == "keyholder")
-
-
-def test_a_service_s_wheel_lists_what_it_holds(part: Path) -> None:
-    opened = zipfile.ZipFile(part)
-    (record,) = (name for name in opened.namelist() if name.endswith("/RECORD"))
-    rows = list(csv.reader(opened.read(record).decode().splitlines()))
-    assert sorted(row[0] for row in rows) == sorted(opened.namelist())
-    assert all(int(size) == len(opened.read(name)) for name, _, size in rows if name != record)
-
-
-def test_a_service_s_wheel_runs_with_what_its_lock_has(part: Path, service: str, tmp_path: Path) -> None:
-    locked = set(pinned(service))
-    missing = [
-        module
-        for module, owners in packages_distributions().items()
-        if module not in OURS and not locked & {re.sub(r"[-_.]+", "-", owner.lower()) for owner in owners}
-    ]
-    assert {"pytest", "lightphe"} <= set(missing)
-    zipfile.ZipFile(part).extractall(tmp_path / "site")
-    command = [sys.executable, "-I", "-c", _IMPORT_ALL, tmp_path / "site", json.dumps(missing)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert {f"services.{service}.__main__", "blindsight.runtime.health"} <= set(done.stdout.split())
+def test_each_image_is_a_lock_and_the_wheels_that_its_service_asks_for() -> None:
+    for service in SERVICES:
+        begin = f"FROM environment AS {service}-environment\nCOPY requirements/{service}.lock requirements/\n"
+        stage = DOCKERFILE.partition(begin)[2].partition("\n\n")[0]
+        assert f"--require-hashes --no-deps --requirement requirements/{service}.lock\n" in stage
+        assert stage.endswith(f"install --no-index --find-links wheels blindsight-vault-{service}")
+        result = DOCKERFILE.partition(f"FROM runtime AS {service}\n")[2]
+        assert result.startswith(f"COPY --from={service}-environment /opt/blindsight /opt/blindsight\n")
 
 
 def test_the_untrusted_locks_have_nothing_of_the_trusted_zone() -> None:
     for name in ("evaluator", "storage"):
         assert not set(pinned(name)) & UNKNOWN_TO_UNTRUSTED
     assert not set(pinned("storage")) & {"numpy", "numba", "llvmlite", "gmpy2"}
-    assert {"tenseal", "cryptography", "pillow"} <= set(pinned("keyholder"))
+    for name in ("keyholder", "worker"):
+        assert {"tenseal", "cryptography", "pillow", "pika"} <= set(pinned(name))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_command_is_in_no_image(service: str) -> None:
+    assert not set(pinned(service)) & OF_THE_COMMAND
 
 
 @pytest.mark.parametrize("lock", [*SERVICES, "build"])
@@ -141,9 +54,10 @@ def test_the_locks_agree_and_every_package_has_a_hash(lock: str) -> None:
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
-def test_the_build_lock_has_what_the_build_requires() -> None:
-    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    assert {re.split(r"[<>=]", one)[0] for one in required} <= set(pinned("build"))
+def test_the_build_lock_has_what_all_builds_require() -> None:
+    for part in PARTS:
+        required = tomllib.loads((part / "pyproject.toml").read_text())["build-system"]["requires"]
+        assert {re.split(r"[<>=]", one)[0] for one in required} <= set(pinned("build")), part
 
 
 def test_each_image_runs_as_nobody_in_particular_and_serves_as_its_first_process() -> None:
@@ -159,7 +73,7 @@ def test_each_image_runs_as_nobody_in_particular_and_serves_as_its_first_process
         "evaluator": "services.evaluator",
         "storage": "services.storage",
     }
-    assert results.count("HEALTHCHECK") == len(SERVICES)
+    assert results.count("HEALTHCHECK") == 3  # a worker serves no rpc
 
 
 def test_only_what_the_dockerfile_copies_is_sent_to_the_daemon() -> None:

@@ -137,7 +137,7 @@ def test_without_matplotlib_one_line_says_how_to_get_it(tmp_path, monkeypatch, c
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert app.run(["compare-schemes", ".", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert said == "blindsight: error: the report is drawn by matplotlib: pip install 'blindsight[report]'\n"
+    assert said.endswith("error: the report is drawn by matplotlib: pip install 'blindsight-vault[report]'\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -33,7 +33,7 @@ def compare_schemes(
     altering them. Everything runs on this machine, in a temporary folder that is removed.
     """
     if find_spec("matplotlib") is None:
-        raise InvalidArgument("the report is drawn by matplotlib: pip install 'blindsight[report]'")
+        raise InvalidArgument("the report is drawn by matplotlib: pip install 'blindsight-vault[report]'")
     from blindsight.cli.compare import run
 
     run.run(paths, out, images, as_json=as_json)

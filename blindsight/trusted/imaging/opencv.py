@@ -16,7 +16,7 @@ def require_installed() -> None:
     """
     if find_spec("cv2") is None:
         raise InvalidArgument(
-            "keypoints need OpenCV, which is not installed: pip install 'blindsight[imaging]'"
+            "keypoints need OpenCV, which is not installed: pip install 'blindsight-vault-trusted[imaging]'"
         )
 
 

@@ -143,7 +143,9 @@ def _rabbitmq(url: str, settings: Settings) -> Queue:
     try:
         from blindsight.trusted.queue.rabbitmq import RabbitQueue
     except ModuleNotFoundError as error:
-        raise InvalidArgument("RabbitMQ needs an extra: pip install 'blindsight[rabbitmq]'") from error
+        raise InvalidArgument(
+            "RabbitMQ needs an extra: pip install 'blindsight-vault-trusted[rabbitmq]'"
+        ) from error
     return RabbitQueue(url, settings)
 
 

@@ -41,13 +41,10 @@ BACKUPS = {
     "storage": "services.storage.backup",
 }
 FORBIDDEN = {
-    "everywhere": rf"{_PACKAGES}(pip|setuptools|wheel|hatchling|grpc_tools)/"
-    r"|/bin/(pip\d?|gcc|cc|make)$|^/build/",
-    "trusted": r"-packages/(services/(evaluator|storage)|demo)/",
-    "untrusted": r"/blindsight/(trusted|client|cli|rpc/keyholder)/|-packages/services/(keyholder|worker)/"
-    rf"|{_PACKAGES}(PIL|tenseal|cryptography|skimage|typer|rich|pika)/|\.bsky$",
-    "evaluator": r"-packages/services/storage/",
-    "storage": rf"/blindsight/rpc/evaluator/|{_PACKAGES}(services/evaluator|numpy|numba|llvmlite|gmpy2)/",
+    "everywhere": rf"{_PACKAGES}(pip|setuptools|wheel|hatchling|grpc_tools|typer|rich|jinja2)/"
+    rf"|{_PACKAGES}(demo|blindsight/(client|cli))/|/bin/(pip\d?|gcc|cc|make)$|^/build/",
+    "untrusted": rf"{_PACKAGES}(blindsight/trusted|PIL|tenseal|cryptography|skimage|pika)/|\.bsky$",
+    "storage": rf"{_PACKAGES}(numpy|numba|llvmlite|gmpy2)/",
 }
 
 
@@ -120,8 +117,9 @@ def check_images(tag: str) -> None:
         zone = "untrusted" if name in UNTRUSTED else "trusted"
         paths = running.files(f"blindsight-{name}:{tag}")
         assert f"/services/{name}/" in "\n".join(paths), f"{name} lacks its own code"
-        for rule in ("everywhere", zone, name):
-            wrong = sorted(path for path in paths if re.search(FORBIDDEN.get(rule, "$."), path))
+        others = rf"{_PACKAGES}services/({'|'.join(one for one in OURS if one != name)})/"
+        for rule in (others, *(FORBIDDEN[one] for one in ("everywhere", zone, name) if one in FORBIDDEN)):
+            wrong = sorted(path for path in paths if re.search(rule, path))
             assert not wrong, f"the image of {name} holds {wrong[:5]}"
 
 

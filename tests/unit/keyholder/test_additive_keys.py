@@ -170,7 +170,8 @@ def test_without_lightphe_one_line_says_what_to_install():
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout == (
-        "lightphe-benaloh needs LightPHE, which is not installed: pip install 'blindsight[lightphe]'\n"
+        "lightphe-benaloh needs LightPHE, which is not installed: "
+        "pip install 'blindsight-vault-library[lightphe]'\n"
     )
 
 

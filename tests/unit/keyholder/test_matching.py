@@ -145,5 +145,5 @@ def test_matches_in_one_line_or_in_a_mirror_are_no_view():
 
 def test_without_opencv_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(InvalidArgument, match=r"pip install 'blindsight\[imaging\]'"):
+    with pytest.raises(InvalidArgument, match=r"pip install 'blindsight-vault-trusted\[imaging\]'"):
         matched(known("camera"), known("camera"))

@@ -1,6 +1,6 @@
-"""Generates the gRPC stubs, for the build (a hatch hook) and by hand: ``python hatch_build.py``.
+"""Generates the gRPC stubs, for the build (a hatch hook) and by hand: ``python protos/hatch_build.py``.
 
-``protos/blindsight/<area>/v1/<area>.proto`` becomes ``blindsight/rpc/<area>/v1/<area>_pb2.py``,
+``blindsight/<area>/v1/<area>.proto`` becomes ``blindsight/rpc/<area>/v1/<area>_pb2.py``,
 ``_pb2_grpc.py`` and their ``.pyi``. The stubs are never committed: the contract is their only source.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ROOT = Path(__file__).resolve().parent
+CONTRACTS = Path(__file__).resolve().parent / "blindsight"
 MARKER = '"""Generated from protos/: edit the contract, not this."""\n'
 
-# protoc is told that protos/blindsight lies here, so that the stubs import each other as blindsight.rpc.*
+# protoc is told that the contracts lie here, so that the stubs import each other as blindsight.rpc.*
 VIRTUAL = "blindsight/rpc"
 
 
@@ -27,25 +27,34 @@ class StubsHook(BuildHookInterface):  # type: ignore[type-arg]
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Called by hatch once for each build."""
-        generate(Path(self.root))
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatch once for each build; an editable install has its stubs in the source tree."""
+        if version == "editable":
+            generate(CONTRACTS.parents[1])
+        else:
+            self._made = tempfile.TemporaryDirectory(prefix="blindsight-rpc-")
+            generate(Path(self._made.name))
+            build_data["force_include"][f"{self._made.name}/{VIRTUAL}"] = VIRTUAL
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        """Called by hatch when the wheel is written."""
+        if version != "editable":
+            self._made.cleanup()
 
 
-def generate(root: Path = ROOT) -> int:
-    """Writes ``blindsight/rpc`` anew from ``protos`` and returns how many contracts were read.
+def generate(root: Path) -> int:
+    """Writes ``blindsight/rpc`` anew beneath a folder and returns how many contracts were read.
 
     The finished tree takes the place of the old one at the very end: a broken contract leaves the old
     stubs as they were, and the stubs of a removed contract disappear.
     """
-    contracts = sorted((root / "protos" / "blindsight").rglob("*.proto"))
+    contracts = sorted(CONTRACTS.rglob("*.proto"))
     target = root / VIRTUAL
     target.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".rpc-", dir=root) as scratch:
         fresh = Path(scratch) / VIRTUAL
         fresh.mkdir(parents=True)
-        if contracts:
-            _run_protoc(root, contracts, Path(scratch))
+        _run_protoc(contracts, Path(scratch))
         for folder in [fresh, *(path for path in fresh.rglob("*") if path.is_dir())]:
             (folder / "__init__.py").write_text(MARKER)
         if target.exists():
@@ -54,13 +63,12 @@ def generate(root: Path = ROOT) -> int:
     return len(contracts)
 
 
-def _run_protoc(root: Path, contracts: list[Path], out: Path) -> None:
+def _run_protoc(contracts: list[Path], out: Path) -> None:
     from grpc_tools import protoc
 
-    source = root / "protos" / "blindsight"
     arguments = [
         "protoc",
-        f"-I{VIRTUAL}={source}",
+        f"-I{VIRTUAL}={CONTRACTS}",
         f"-I{files('grpc_tools') / '_proto'}",
         f"--plugin=protoc-gen-mypy={_plugin('protoc-gen-mypy')}",
         f"--plugin=protoc-gen-mypy_grpc={_plugin('protoc-gen-mypy_grpc')}",
@@ -68,7 +76,7 @@ def _run_protoc(root: Path, contracts: list[Path], out: Path) -> None:
         f"--grpc_python_out={out}",
         f"--mypy_out=quiet:{out}",
         f"--mypy_grpc_out=quiet:{out}",
-        *(f"{VIRTUAL}/{path.relative_to(source).as_posix()}" for path in contracts),
+        *(f"{VIRTUAL}/{path.relative_to(CONTRACTS).as_posix()}" for path in contracts),
     ]
     if protoc.main(arguments) != 0:
         raise SystemExit("protoc refused the contract; see its message above")
@@ -84,4 +92,4 @@ def _plugin(name: str) -> str:
 
 
 if __name__ == "__main__":
-    print(f"blindsight/rpc: stubs of {generate()} contracts")
+    print(f"{VIRTUAL}: stubs of {generate(CONTRACTS.parents[1])} contracts")
