@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,12 +11,11 @@ from blindsight.backup import disk
 from blindsight.backup.checking import announced, require_files, require_same
 from blindsight.backup.manifest import Manifest
 from blindsight.backup.parts import Kept, Progress, Tell
-from blindsight.errors import AlreadyExists, InvalidArgument, Unavailable
+from blindsight.errors import AlreadyExists, InvalidArgument
+from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
 # Beside the places where files go, so that putting them there is renaming them.
 _STAGING = ".restoring"
-# What a service leaves in its folder before it has stored anything.
-LOCK_NAME = "lock"
 
 
 def restore(
@@ -78,12 +75,7 @@ def alone(root: Path) -> Iterator[None]:
     with ExitStack() as stack:
         paths = [root, *(path for path in disk.entries(root) if path.name == LOCK_NAME)]
         for path in paths:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            stack.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Unavailable(f"{root} is in use by a running service") from None
+            stack.enter_context(locked(path, f"{root} is in use by a running service"))
         yield
 
 

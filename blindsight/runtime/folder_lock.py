@@ -1,24 +1,53 @@
+"""One process per folder: a lock that the kernel lets go of, however the process ends that holds it."""
+
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from blindsight.errors import Unavailable
 
+LOCK_NAME = "lock"
+
 
 @contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
-    """Keeps a data folder for this process; the kernel lets go of it however the process ends.
+def locked_folder(folder: Path, taken: str) -> Iterator[None]:
+    """Makes a service's data folder, mode 0700, and keeps it for this process.
+
+    Args:
+        folder: of the service.
+        taken: the message for when another process has it.
 
     Raises:
-        Unavailable: when another process has the folder.
+        Unavailable: when another process has it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Unavailable(f"folder {folder} is in use by another storage process") from error
+    with locked(folder / LOCK_NAME, taken):
         yield
+
+
+@contextmanager
+def locked(path: Path, taken: str | None = None) -> Iterator[None]:
+    """Holds the lock of a file, which is made where there is none, or of a folder.
+
+    Args:
+        path: of the file or folder.
+        taken: the message for when another process holds it; None waits for that process instead.
+
+    Raises:
+        Unavailable: when another process holds it.
+        OSError: when the file can be neither made nor opened.
+    """
+    # For writing, where it can be: without that the lock of a file on NFS is refused.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if taken is not None else 0))
+        except BlockingIOError:
+            raise Unavailable(taken or "") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import blindsight
-from blindsight.errors import Unavailable
 from blindsight.runtime import host as processes
 from blindsight.runtime import logs, metrics
+from blindsight.runtime.folder_lock import locked_folder
 from blindsight.runtime.processpool import Task, WorkerPool
 from services.evaluator import tasks
 from services.evaluator.batch_log import Storage
@@ -122,22 +120,6 @@ class Evaluator:
         )
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps a second evaluator out of a folder.
-
-    Raises:
-        Unavailable: when there is one.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Unavailable("the data folder is in use by another evaluator") from error
-        yield
-
-
 def _pool(processes: int, start: Task[None]) -> WorkerPool:
     def restarted() -> None:
         logs.get().warning("workers_restarted")
@@ -153,7 +135,7 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
     Raises:
         Unavailable: when another evaluator uses the folder, or workers do not start.
     """
-    with _locked(settings.data):
+    with locked_folder(settings.data, "the data folder is in use by another evaluator"):
         scoring = _pool(1, tasks.StartScorer(settings.threads))
         builders = _pool(settings.workers, tasks.StartBuilder())
         scorer = Scorer(scoring)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sys
 from functools import partial
-from pathlib import Path
 
 import grpc.aio
 
-from blindsight.errors import BlindsightError, Unavailable
+from blindsight.errors import BlindsightError
 from blindsight.runtime import host as processes
 from blindsight.runtime import logs, metrics
 from blindsight.runtime import processpool as workers
+from blindsight.runtime.folder_lock import locked_folder
 from blindsight.runtime.server import Service, check_bind
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
@@ -40,7 +38,9 @@ def main() -> int:
         logs.configure("keyholder", level=settings.log_level)
         check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
         metrics.serve(metrics.KEYHOLDER, settings)
-        asyncio.run(_serve(settings, _open_keys(settings)))
+        # Two keyholders of one folder would number and place items twice.
+        with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
+            asyncio.run(_serve(settings, _open_keys(settings)))
     except (BlindsightError, OSError) as error:
         print(f"keyholder: {error}", file=sys.stderr)
         return 1
@@ -48,21 +48,10 @@ def main() -> int:
 
 
 def _open_keys(settings: KeyholderSettings) -> KeySet:
-    _lock(settings.data)
     secret = passphrase.from_file(settings.passphrase_file)
     if settings.create_keys and not settings.key_file.exists():
         keyfile.write(settings.key_file, keys.create(), secret)
     return keyfile.read(settings.key_file, secret)
-
-
-def _lock(folder: Path) -> None:
-    """One keyholder per folder: two would number and place items twice."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # open until the process ends
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Unavailable(f"another keyholder is using {folder}") from None
 
 
 async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:

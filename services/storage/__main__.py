@@ -9,7 +9,7 @@ from blindsight.errors import BlindsightError
 from blindsight.runtime import host as processes
 from blindsight.runtime import logs, metrics, server
 from blindsight.runtime import processpool as workers
-from blindsight.runtime.folder_lock import one_writer
+from blindsight.runtime.folder_lock import locked_folder
 from blindsight.runtime.shutdown import Shutdown
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
@@ -24,8 +24,9 @@ async def serve(settings: StorageSettings) -> None:
     Raises:
         BlindsightError: when the folder, the database or the address is not as it must be.
     """
-    with one_writer(settings.data):
-        store = STORES[settings.store](settings.data, settings.max_disk_bytes)
+    folder = settings.data
+    with locked_folder(folder, f"folder {folder} is in use by another storage process"):
+        store = STORES[settings.store](folder, settings.max_disk_bytes)
         _measure(store)
         threads = Threads(settings.read_streams, settings.stall_seconds)
         sweeper = Sweeper(store, threads)

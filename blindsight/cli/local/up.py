@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +27,7 @@ from blindsight.cli.local.supervisor import Child, Recipe, drain
 from blindsight.cli.options import DEFAULT_ADDRESS, Json
 from blindsight.cli.status import ZONE_STYLES
 from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
+from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
 DEFAULT_HOST, _, _PORT = DEFAULT_ADDRESS.rpartition(":")
 GENERATED_NAME = "passphrase"
@@ -41,7 +41,7 @@ _METRICS_HOST = "127.0.0.1"
 _METRICS_ORDER = ("keyholder", "evaluator", "storage")
 _LAST_PORT = 65535
 # What stands in a storage folder before anything was stored.
-_STORAGE_HOUSEHOLD = {"lock", "log.jsonl", "log.jsonl.1"}
+_STORAGE_HOUSEHOLD = {LOCK_NAME, "log.jsonl", "log.jsonl.1"}
 
 
 def up(
@@ -146,19 +146,14 @@ def _folders(data: Path) -> Iterator[dict[str, Path]]:
     """The services' folders, mode 0700, for this process alone."""
     root = data.resolve()
     folders = {name: root / name for name in (*ZONES, _QUEUE, _WORKER)}
-    try:
-        for folder in (root, *folders.values()):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise Unavailable(f"cannot use {data}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as stack:
+        try:
+            for folder in (root, *folders.values()):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(locked(root, f"another `blindsight up` is running on {data}"))
+        except OSError as error:
+            raise Unavailable(f"cannot use {data}: {error.strerror}") from None
         yield folders
-    except BlockingIOError:
-        raise Unavailable(f"another `blindsight up` is running on {data}") from None
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

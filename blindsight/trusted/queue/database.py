@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.runtime.folder_lock import locked
 from blindsight.runtime.sqlite import translated
 
 SCHEMA_VERSION = 1
@@ -152,11 +152,10 @@ def _found(db: sqlite3.Connection) -> tuple[int, int, int]:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process at a time makes the file: SQLite does not wait while another changes its journal mode."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = Path(f"{path}.lock").open("w")  # noqa: SIM115
-    except OSError as error:
-        raise Unavailable(f"the queue {path} cannot be opened: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(locked(Path(f"{path}.lock")))
+        except OSError as error:
+            raise Unavailable(f"the queue {path} cannot be opened: {error.strerror}") from error
         yield
