@@ -30,6 +30,7 @@ from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 from services.keyholder.jobs.read_ahead import GROUP_PHOTOS
+from services.keyholder.metrics import CRYPTO
 from services.worker.settings import WorkerSettings
 from services.worker.worker import TAKE_AT_ONCE
 
@@ -95,7 +96,7 @@ async def _measure(services: Services, files: Sequence[Path], watch: Stopwatch) 
     keys = keyfile.read(folder / "keys.bsky", passphrase.from_file(folder / "passphrase"))
     storage = StorageClient(services.addresses["storage"])
     evaluator = EvaluatorClient(services.addresses["evaluator"])
-    crypto = Crypto(keys, 1)
+    crypto = Crypto(keys, 1, CRYPTO)
     envelopes = Envelopes(keys)
     try:
         await crypto.warm()

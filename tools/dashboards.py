@@ -356,7 +356,7 @@ OVERVIEW: Rows = {
             "Restarts",
             ('changes(process_start_time_seconds{job=~"$service"}[$__rate_interval])', "service {{job}}"),
             (
-                'increase({__name__=~"blindsight_.+_worker_restarts_total", job=~"$service"}[$__rate_interval])',
+                'increase({__name__=~"blindsight_.+_process_restarts_total", job=~"$service"}[$__rate_interval])',
                 "workers of {{job}}",
             ),
             about="Worker processes are started again when one died; the calls are repeated.",

@@ -13,11 +13,12 @@ async def _serve() -> None:
     from functools import partial
 
     from blindsight.runtime import host as processes
-    from blindsight.runtime import logs, metrics
+    from blindsight.runtime import logs
     from blindsight.runtime import processpool as workers
+    from blindsight.runtime.metrics import serve as serve_metrics
     from blindsight.runtime.server import Service, check_bind
     from blindsight.runtime.shutdown import Shutdown
-    from services.evaluator import servicer
+    from services.evaluator import metrics, servicer
     from services.evaluator.service import running
     from services.evaluator.settings import EvaluatorSettings
     from services.evaluator.storage_client import StorageClient
@@ -29,7 +30,7 @@ async def _serve() -> None:
     if settings.die_with_parent:
         workers.die_with_parent()
     check_bind(settings.address, insecure=settings.insecure)  # before the workers compile
-    metrics.serve(metrics.EVALUATOR, settings)
+    serve_metrics(metrics.REGISTRY, settings)
     storage = StorageClient(settings.storage_address, *settings.connection)
     try:
         async with running(settings, storage) as evaluator:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import blindsight
 from blindsight.runtime import host as processes
-from blindsight.runtime import logs, metrics
+from blindsight.runtime import logs
 from blindsight.runtime.folder_lock import locked_folder
 from blindsight.runtime.processpool import Task, WorkerPool
-from services.evaluator import tasks
+from services.evaluator import metrics, tasks
 from services.evaluator.batch_log import Storage
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.galleries import Galleries
@@ -123,7 +123,7 @@ class Evaluator:
 def _pool(processes: int, start: Task[None]) -> WorkerPool:
     def restarted() -> None:
         logs.get().warning("workers_restarted")
-        metrics.EVALUATOR_RESTARTS.inc()
+        metrics.PROCESS_RESTARTS.inc()
 
     return WorkerPool(processes, tasks.COMPUTE, start, restarted)
 

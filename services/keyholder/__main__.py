@@ -9,10 +9,12 @@ from functools import partial
 import grpc.aio
 
 from blindsight.errors import BlindsightError
+from blindsight.parameters import COLLECTION_SETS
 from blindsight.runtime import host as processes
-from blindsight.runtime import logs, metrics
+from blindsight.runtime import logs
 from blindsight.runtime import processpool as workers
 from blindsight.runtime.folder_lock import locked_folder
+from blindsight.runtime.metrics import serve as serve_metrics
 from blindsight.runtime.server import Service, check_bind
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
@@ -22,6 +24,7 @@ from blindsight.trusted.queue import open_queue
 from services.keyholder.imaging import servicer as processing
 from services.keyholder.jobs import servicer as imports
 from services.keyholder.jobs.store import JobStore
+from services.keyholder.metrics import KEYGEN_SECONDS, REGISTRY
 from services.keyholder.service import Keyholder
 from services.keyholder.servicer import SERVICE_NAME, register
 from services.keyholder.settings import KeyholderSettings
@@ -37,7 +40,7 @@ def main() -> int:
             workers.die_with_parent()
         logs.configure("keyholder", level=settings.log_level)
         check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
-        metrics.serve(metrics.KEYHOLDER, settings)
+        serve_metrics(REGISTRY, settings)
         # Two keyholders of one folder would number and place items twice.
         with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
             asyncio.run(_serve(settings, _open_keys(settings)))
@@ -50,8 +53,13 @@ def main() -> int:
 def _open_keys(settings: KeyholderSettings) -> KeySet:
     secret = passphrase.from_file(settings.passphrase_file)
     if settings.create_keys and not settings.key_file.exists():
-        keyfile.write(settings.key_file, keys.create(), secret)
+        keyfile.write(settings.key_file, keys.create(_measure), secret)
     return keyfile.read(settings.key_file, secret)
+
+
+def _measure(parameter_set: str, seconds: float) -> None:
+    scheme = COLLECTION_SETS[parameter_set].scheme.name.lower()
+    KEYGEN_SECONDS.labels(scheme, parameter_set).observe(seconds)
 
 
 async def _serve(settings: KeyholderSettings, opened: KeySet) -> None:

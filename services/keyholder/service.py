@@ -30,6 +30,7 @@ from blindsight.trusted.slots import handles_from_bytes
 from blindsight.trusted.vault.repack import Repack, RepackProgress, worthwhile
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
+from services.keyholder import metrics
 from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
@@ -81,7 +82,7 @@ class Keyholder:
         self.vault = Vault(keys, storage, evaluator)
         self._storage = storage
         self._evaluator = evaluator
-        self._crypto = Crypto(keys, workers)
+        self._crypto = Crypto(keys, workers, metrics.CRYPTO)
         self._writer = Writer(self.vault, storage, self._crypto)
         self._verify = Verify(self.vault, storage, evaluator, self._crypto)
         self._planes = Planes(storage, self._crypto)

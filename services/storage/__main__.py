@@ -7,10 +7,12 @@ import sys
 
 from blindsight.errors import BlindsightError
 from blindsight.runtime import host as processes
-from blindsight.runtime import logs, metrics, server
+from blindsight.runtime import logs, server
 from blindsight.runtime import processpool as workers
 from blindsight.runtime.folder_lock import locked_folder
+from blindsight.runtime.metrics import serve as serve_metrics
 from blindsight.runtime.shutdown import Shutdown
+from services.storage import metrics
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
 from services.storage.servicer import SERVICE_NAME, StorageServicer
@@ -43,10 +45,10 @@ async def serve(settings: StorageSettings) -> None:
 
 
 def _measure(store: Store) -> None:
-    metrics.STORAGE_COLLECTIONS.read_by(lambda: store.status().collections)
-    metrics.STORAGE_ITEMS.read_by(lambda: store.status().items)
-    metrics.STORAGE_DISK_BYTES.read_by(lambda: store.status().disk_bytes)
-    metrics.STORAGE_LOG_BYTES.read_by(lambda: store.status().log_bytes)
+    metrics.COLLECTIONS.read_by(lambda: store.status().collections)
+    metrics.ITEMS.read_by(lambda: store.status().items)
+    metrics.DISK_BYTES.read_by(lambda: store.status().disk_bytes)
+    metrics.LOG_BYTES.read_by(lambda: store.status().log_bytes)
 
 
 def main() -> int:
@@ -58,7 +60,7 @@ def main() -> int:
         if settings.die_with_parent:
             workers.die_with_parent()
         logs.configure("storage", level=settings.log_level)
-        metrics.serve(metrics.STORAGE, settings)
+        serve_metrics(metrics.REGISTRY, settings)
         asyncio.run(serve(settings))
     except (BlindsightError, OSError) as error:
         sys.stderr.write(f"blindsight storage: {error}\n")

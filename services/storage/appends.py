@@ -7,9 +7,9 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
-from blindsight.runtime import metrics
 from blindsight.runtime.memory_budget import ByteBudget
 from blindsight.runtime.transfer import Receiver
+from services.storage import metrics
 from services.storage import validation as checks
 from services.storage.append_queue import Turns
 from services.storage.executors import Threads

@@ -9,8 +9,9 @@ import sys
 
 from blindsight.errors import BlindsightError, InvalidArgument
 from blindsight.runtime import host as processes
-from blindsight.runtime import logs, metrics
+from blindsight.runtime import logs
 from blindsight.runtime import processpool as workers
+from blindsight.runtime.metrics import serve as serve_metrics
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
@@ -22,6 +23,7 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Queue, open_queue
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
+from services.worker import metrics
 from services.worker.committing import Storing
 from services.worker.gate import Room
 from services.worker.keyholder_client import KeyholderClient
@@ -43,7 +45,7 @@ def main() -> int:
         logs.configure("worker", level=settings.log_level)
         if not settings.queue_url:
             raise InvalidArgument("no queue, want BLINDSIGHT_WORKER_QUEUE_URL")
-        metrics.serve(metrics.WORKER, settings)
+        serve_metrics(metrics.REGISTRY, settings)
         keys = keyfile.read(settings.key_file, passphrase.from_file(settings.passphrase_file))
         with open_queue(settings.queue_url, settings.queue) as queue:
             asyncio.run(_work(settings, keys, queue))
@@ -57,7 +59,7 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
     storage = StorageClient(settings.storage_address, *settings.connection)
     evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
     keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), *settings.connection)
-    crypto = Crypto(keys, settings.processes, metrics.AT_WORKER)
+    crypto = Crypto(keys, settings.processes, metrics.CRYPTO)
     try:
         shutdown = Shutdown(settings.drain_seconds)
         if not await _admitted(keyholder, shutdown.begun):

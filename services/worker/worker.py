@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from blindsight.errors import Unavailable
-from blindsight.runtime import logs, metrics, request_ids
+from blindsight.runtime import logs, request_ids
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.queue import Consumer, Delivery
+from services.worker import metrics
 from services.worker.acknowledging import settle
 from services.worker.batching import Batches
 from services.worker.committing import Storing
@@ -153,7 +154,7 @@ class Worker:
         else:
             self._note(stored)
             for report in reports:
-                metrics.WORKER_ITEMS.labels(report.state.name.lower()).inc()
+                metrics.ITEMS.labels(report.state.name.lower()).inc()
             await self._acknowledge([one.delivery for one in left])
         finally:
             self._storing_now -= 1

@@ -7,23 +7,16 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from support.metrics import CATALOGUE, REGISTRIES
 
-from blindsight.runtime import metrics
+from blindsight.runtime.metrics import SHARED, Reading
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
-KINDS = (MetricWrapperBase, metrics.Reading)
-CATALOGUE = {name: one for name, one in vars(metrics).items() if isinstance(one, KINDS)}
 OURS = re.compile(
     r"blindsight_((keyholder|evaluator|storage|worker)_)?([a-z]+_)*"
     r"(seconds|bytes|items|jobs|restarts|collections|segments|evictions|errors)(_total)?"
 )
 COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds", "grpc_server_in_flight"}
-REGISTRIES = {
-    "keyholder": metrics.KEYHOLDER,
-    "evaluator": metrics.EVALUATOR,
-    "storage": metrics.STORAGE,
-    "worker": metrics.WORKER,
-}
 CLOSED_SETS = {
     "scheme",
     "parameter_set",
@@ -37,13 +30,13 @@ CLOSED_SETS = {
 }
 
 
-def exposed(metric: MetricWrapperBase | metrics.Reading) -> tuple[str, str]:
+def exposed(metric: MetricWrapperBase | Reading) -> tuple[str, str]:
     """Its name as a scrape shows it, and its type."""
     (family,) = metric.describe()
     return (family.name + "_total" if family.type == "counter" else family.name), family.type
 
 
-def labels(metric: MetricWrapperBase | metrics.Reading) -> tuple[str, ...]:
+def labels(metric: MetricWrapperBase | Reading) -> tuple[str, ...]:
     return metric._labelnames if isinstance(metric, MetricWrapperBase) else ()
 
 
@@ -79,7 +72,7 @@ def test_a_metric_is_served_by_the_service_that_it_is_named_after(name: str) -> 
         if family.name in {one.name for one in registry.collect()}
     }
     assert serving == {service for service in REGISTRIES if shown.startswith(f"blindsight_{service}_")}
-    assert (not serving) == (CATALOGUE[name] in metrics.SHARED)
+    assert (not serving) == (CATALOGUE[name] in SHARED)
 
 
 def test_the_documentation_lists_exactly_the_catalogue() -> None:
@@ -93,7 +86,7 @@ def test_the_documentation_lists_exactly_the_catalogue() -> None:
     }
     assert len(listed) == len(rows)
     assert listed == {
-        (shown, "all" if metric in metrics.SHARED else shown.split("_")[1], labels(metric))
+        (shown, "all" if metric in SHARED else shown.split("_")[1], labels(metric))
         for metric in CATALOGUE.values()
         for shown, _ in [exposed(metric)]
     }

@@ -19,7 +19,6 @@ from support.services import Services, wait_until
 import blindsight
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime import host as processes
-from blindsight.runtime import metrics
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.imaging.filters import Operation
 from blindsight.trusted.keyring import keys
@@ -29,6 +28,7 @@ from services.keyholder.imaging import keypoints as detecting
 from services.keyholder.imaging import match as matching
 from services.keyholder.imaging import memory_estimates as memory
 from services.keyholder.imaging.facade import MOST_WAITING
+from services.keyholder.metrics import IMAGING_HELD_BYTES
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
 
@@ -318,7 +318,7 @@ async def measured(keyholder, job, settings, pictures):
     try:
         async with aclosing(getattr(keyholder.processing, job).run(settings, given)) as answers:
             async for _ in answers:
-                (family,) = metrics.IMAGING_HELD_BYTES.collect()
+                (family,) = IMAGING_HELD_BYTES.collect()
                 estimates.append(int(family.samples[0].value))
         return max(estimates), tracemalloc.get_traced_memory()[1]
     finally:

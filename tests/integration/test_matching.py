@@ -12,6 +12,7 @@ from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import matching
 from blindsight.trusted.keyring import keys
+from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.encrypted_matching import EncryptedMatching
 
 RNG = np.random.default_rng(23)
@@ -28,7 +29,7 @@ def untrusted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crypto():
-    made = Crypto(keys.create(), processes=2)
+    made = Crypto(keys.create(), 2, CRYPTO)
     try:
         yield made
     finally:

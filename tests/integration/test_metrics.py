@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Metric
-from support.metrics import counts, free_ports, samples, scrape, value
+from support.metrics import REGISTRIES, counts, free_ports, samples, scrape, value
 from support.photos import encoded, photo
 from support.services import Process, Services, wait_until
 
@@ -27,12 +27,13 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.runtime import metrics, status
+from blindsight.runtime import status
+from blindsight.runtime.metrics import SHARED
 from blindsight.trusted.embedders import EMBEDDERS
 
 DIMENSION = 16
 GALLERY = np.random.default_rng(21).normal(size=(60, DIMENSION)).astype(np.float32)
-REGISTRIES = {"keyholder": metrics.KEYHOLDER, "evaluator": metrics.EVALUATOR, "storage": metrics.STORAGE}
+SERVERS = {name: REGISTRIES[name] for name in ("keyholder", "evaluator", "storage")}
 KEYGEN = "blindsight_keyholder_keygen_seconds"
 ENCRYPT, DECRYPT = "blindsight_keyholder_encrypt_seconds", "blindsight_keyholder_decrypt_seconds"
 SCORE, COMPARE = "blindsight_evaluator_score_seconds", "blindsight_evaluator_compare_seconds"
@@ -44,7 +45,7 @@ OF_THE_PROCESS = ("process_", "python_")
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
-    return dict(zip(REGISTRIES, free_ports(3), strict=True))
+    return dict(zip(SERVERS, free_ports(3), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_photos_and_vectors_that_are_encrypted_ahead_are_measured_block_by_block
 
 
 def test_a_service_serves_its_own_metrics_and_nobody_elses(services: Services, ports: dict[str, int]) -> None:
-    shared = {family.name for metric in metrics.SHARED for family in metric.describe()}
+    shared = {family.name for metric in SHARED for family in metric.describe()}
     for name, port in ports.items():
         served = {one.name for one in scrape(port) if not one.name.startswith(OF_THE_PROCESS)}
         assert served == families(REGISTRIES[name]) | shared

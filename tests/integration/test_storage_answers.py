@@ -19,6 +19,7 @@ from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.repack import Repack
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
+from services.keyholder.metrics import CRYPTO
 
 DIMENSION, BATCHES, BATCH_ITEMS = 16, 3, 2
 # Two chunks, and not one more byte.
@@ -78,7 +79,7 @@ def key_set() -> keys.KeySet:
 
 @pytest.fixture(scope="module")
 def crypto(key_set: keys.KeySet) -> Iterator[Crypto]:
-    made = Crypto(key_set, 1)
+    made = Crypto(key_set, 1, CRYPTO)
     yield made
     made.close()
 

@@ -21,6 +21,7 @@ from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
+from services.keyholder.metrics import CRYPTO
 
 DIMENSION = 16
 BATCHES, BATCH_ITEMS, ORIGINAL_BYTES = 4, 4, 512 << 10
@@ -71,7 +72,7 @@ def key_set() -> keys.KeySet:
 
 @pytest.fixture(scope="module")
 def crypto(key_set: keys.KeySet) -> Iterator[Crypto]:
-    made = Crypto(key_set, 1)
+    made = Crypto(key_set, 1, CRYPTO)
     yield made
     made.close()
 

@@ -28,6 +28,7 @@ from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring import keyfile, passphrase
 from services.keyholder.imaging import keypoints as detecting
 from services.keyholder.imaging.ring_engine import RingEngine
+from services.keyholder.metrics import CRYPTO
 
 RNG = np.random.default_rng(61)
 # Small: a tile of many an octave, whose results are then searched in seconds.
@@ -144,7 +145,7 @@ class Watching(detecting.Detector):
 
 async def found_in(address, key_set, picture):
     """What the keyholder finds in a picture, found once more: BFV is exact, so it is the same."""
-    evaluator, crypto = EvaluatorClient(address), Crypto(key_set, processes=1)
+    evaluator, crypto = EvaluatorClient(address), Crypto(key_set, 1, CRYPTO)
     try:
         engine = RingEngine(BFV_4096, key_set.key_id, evaluator, crypto)
         detector = Watching(engine, detecting.Settings(scheme="bfv"))

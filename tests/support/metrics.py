@@ -9,8 +9,25 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 from prometheus_client import Metric
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from blindsight.runtime import metrics as shared
+from blindsight.runtime.metrics import Reading
+from services.evaluator import metrics as evaluator
+from services.keyholder import metrics as keyholder
+from services.storage import metrics as storage
+from services.worker import metrics as worker
+
+SERVICES = {"keyholder": keyholder, "evaluator": evaluator, "storage": storage, "worker": worker}
+REGISTRIES = {name: module.REGISTRY for name, module in SERVICES.items()}
+CATALOGUE = {
+    f"{service}.{name}": metric
+    for service, module in {"shared": shared, **SERVICES}.items()
+    for name, metric in vars(module).items()
+    if isinstance(metric, MetricWrapperBase | Reading)
+}
 
 
 def free_ports(count: int) -> list[int]:

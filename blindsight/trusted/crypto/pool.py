@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from prometheus_client import Histogram
-from prometheus_client.context_managers import Timer
 
 from blindsight.ciphertext.header import BlockHeader, Form, additive_header, check_additive_batch
 from blindsight.packing.columns import CollectionLayout, Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
-from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.additive import packed
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging import images
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.metrics import CryptoMetrics
 from blindsight.trusted.similarity.crossing import CrossLayout
 
 # Photos whose keypoints one call to a worker compares: some 60 ms.
@@ -36,12 +35,10 @@ class Crypto:
     Args:
         keys: the key set; workers get the secret keys when they start.
         processes: workers.
-        measured: whose histograms.
+        measured: the histograms of whose it is.
     """
 
-    def __init__(
-        self, keys: KeySet, processes: int, measured: metrics.Ingesting = metrics.AT_KEYHOLDER
-    ) -> None:
+    def __init__(self, keys: KeySet, processes: int, measured: CryptoMetrics) -> None:
         self._key_id = keys.key_id
         self._measured = measured
         self._pool = WorkerPool(processes, tasks.COMPUTE, tasks.Start.of(keys), measured.restarts.inc)
@@ -138,7 +135,7 @@ class Crypto:
 
     async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
         """Decrypts their products: [fields]."""
-        with _timer(metrics.DECRYPT_SECONDS, parameters):
+        with _timer(self._measured.decrypt, parameters):
             return await self._pool.run(tasks.DecryptPair(parameters.name, layout, block))
 
     async def encrypt_crossed(
@@ -148,7 +145,7 @@ class Crypto:
         size = layout.queries if queries else layout.rows
         groups = -(-len(vectors) // size)
         name = parameters.name
-        with _timer(metrics.ENCRYPT_SECONDS, parameters):
+        with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
                 *(
                     self._pool.run(
@@ -170,7 +167,7 @@ class Crypto:
 
     async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
         """Decrypts a segment: [capacity, row dimension]."""
-        with _timer(metrics.DECRYPT_SECONDS, parameters):
+        with _timer(self._measured.decrypt, parameters):
             if isinstance(parameters, AdditiveSet):
                 return await self._decrypt_columns(parameters, layout, batches)
             return await self._pool.run(tasks.DecryptRows(parameters.name, layout, batches))
@@ -255,7 +252,9 @@ class Crypto:
         return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
 
 
-def _timer(histogram: Histogram, parameters: Parameters) -> Timer:
+def _timer(histogram: Histogram | None, parameters: Parameters) -> AbstractContextManager[Any]:
+    if histogram is None:
+        return nullcontext()
     return histogram.labels(parameters.scheme.name.lower(), parameters.name).time()
 
 

@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from blindsight.ciphertext.header import KEY_ID_BYTES
 from blindsight.errors import KeyFileError
 from blindsight.parameters import COLLECTION_SETS, AdditiveSet, Parameters
-from blindsight.runtime import metrics
 from blindsight.trusted import schemes
 from blindsight.trusted.additive import packed
 from blindsight.trusted.secrets import Secret
@@ -74,9 +73,7 @@ def create(tell: Callable[[str, float], None] = lambda _name, _seconds: None) ->
     for name, parameters in COLLECTION_SETS.items():
         started = time.perf_counter()
         secrets[name] = _secret_key(parameters, key_id)
-        seconds = time.perf_counter() - started
-        metrics.KEYGEN_SECONDS.labels(parameters.scheme.name.lower(), name).observe(seconds)
-        tell(name, seconds)
+        tell(name, time.perf_counter() - started)
     return KeySet(
         key_id=key_id,
         created_unix_seconds=int(time.time()),

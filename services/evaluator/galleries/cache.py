@@ -11,7 +11,8 @@ from pathlib import Path
 
 from blindsight.errors import DataLoss
 from blindsight.packing.segments import SegmentId
-from blindsight.runtime import logs, metrics
+from blindsight.runtime import logs
+from services.evaluator import metrics
 from services.evaluator.galleries import manifest
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 

@@ -10,8 +10,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
-from blindsight.runtime import logs, metrics
+from blindsight.runtime import logs
 from blindsight.runtime.processpool import WorkerPool
+from services.evaluator import metrics
 from services.evaluator.batch_log import Storage
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.manifest import Snapshot

@@ -12,10 +12,9 @@ from blindsight.additive import lightphe, schemes
 from blindsight.additive.block import HEADER, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.errors import InvalidArgument, ResourceExhausted
-from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
-from services.evaluator import tasks
+from services.evaluator import metrics, tasks
 from services.evaluator.operations.intake import (
     AnnouncedBlock,
     Limits,

@@ -17,10 +17,9 @@ from blindsight.ciphertext.header import (
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
-from blindsight.runtime import metrics
 from blindsight.runtime.processpool import in_order
 from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
-from services.evaluator import tasks
+from services.evaluator import metrics, tasks
 from services.evaluator.galleries.scorer import CHUNK_RESULT_BYTES, Scorer
 from services.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
 from services.evaluator.operations.intake import AnnouncedBlock, Limits, Room, collect, next_chunk

@@ -12,9 +12,8 @@ from blindsight.ciphertext.residues import cut, view_block
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.packing.kernels import MAX_KERNELS, PlaneKernel
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
-from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool, in_order
-from services.evaluator import tasks
+from services.evaluator import metrics, tasks
 from services.evaluator.batch_log import Storage
 from services.evaluator.operations.intake import Limits, Room, next_chunk
 from services.evaluator.operations.paillier_planes import StackAnswer, StackOperations

@@ -21,10 +21,9 @@ from blindsight.additive.powers import weighted_products
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.packing.kernels import PlaneKernel
-from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
-from services.evaluator import tasks
+from services.evaluator import metrics, tasks
 from services.evaluator.operations.combine import SLICE_WORD_PRODUCTS
 from services.evaluator.operations.intake import (
     Deadline,

@@ -20,8 +20,7 @@ from blindsight.ciphertext.header import (
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.packing.segments import Region, SegmentId
-from blindsight.runtime import metrics
-from services.evaluator import tasks
+from services.evaluator import metrics, tasks
 from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord

@@ -11,9 +11,9 @@ from enum import Enum
 import numpy as np
 
 from blindsight.errors import InvalidArgument
-from blindsight.runtime import metrics
 from blindsight.trusted.imaging.finishing import Kind, Picture
 from blindsight.trusted.imaging.images import Colours
+from services.keyholder import metrics
 from services.keyholder.imaging import engines
 from services.keyholder.imaging import memory_estimates as memory
 from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Transformed, Values

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from blindsight.runtime import metrics
 from blindsight.runtime.memory_budget import ByteBudget
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.vault.vault import Vault
+from services.keyholder import metrics
 from services.keyholder.imaging.admission import Admitted
 from services.keyholder.imaging.difference import Difference
 from services.keyholder.imaging.engines import Engines

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindsight.errors import InvalidArgument
-from blindsight.runtime import metrics
 from blindsight.trusted.imaging import borders, filters, finishing, morphology
 from blindsight.trusted.imaging.borders import Border
 from blindsight.trusted.imaging.filters import AnyStep, Operation, Reading, Step
@@ -19,6 +18,7 @@ from blindsight.trusted.imaging.finishing import Kind, Picture
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.morphology import MOST_LEVELS, Morphology, Packing, Threshold
 from blindsight.trusted.imaging.quantising import Quantised, Room, quantise
+from services.keyholder import metrics
 from services.keyholder.imaging import engines
 from services.keyholder.imaging import memory_estimates as memory
 from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Stage, Transformed, Values

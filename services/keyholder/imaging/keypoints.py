@@ -15,7 +15,6 @@ from PIL import Image
 from blindsight.errors import InvalidArgument
 from blindsight.packing.scale_space import ScaleImage
 from blindsight.parameters import BFV_4096, CKKS_4096
-from blindsight.runtime import metrics
 from blindsight.trusted.imaging import borders, opencv, sift
 from blindsight.trusted.imaging.borders import Border
 from blindsight.trusted.imaging.drawing import draw_keypoints
@@ -24,6 +23,7 @@ from blindsight.trusted.imaging.linear import LinearMap
 from blindsight.trusted.imaging.quantising import Room, quantise
 from blindsight.trusted.imaging.sift import Detection, Features, OctavePlan, Pyramid
 from blindsight.trusted.imaging.sift.plan import Images
+from services.keyholder import metrics
 from services.keyholder.imaging import memory_estimates as memory
 from services.keyholder.imaging.engine import Account, Progress, Stage, Transformed, Values
 from services.keyholder.imaging.engines import Engines

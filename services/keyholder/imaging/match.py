@@ -11,12 +11,12 @@ import numpy as np
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.runtime import metrics
 from blindsight.trusted.imaging import matching, opencv
 from blindsight.trusted.imaging.drawing import draw_matches
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.matching import Matches, Nearest
 from blindsight.trusted.imaging.sift import Features
+from services.keyholder import metrics
 from services.keyholder.imaging import keypoints as detecting
 from services.keyholder.imaging import memory_estimates as memory
 from services.keyholder.imaging.engine import Account, Progress, Stage

@@ -18,13 +18,13 @@ from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import MOST_RESULT_BITS, Integers
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
-from blindsight.runtime import metrics
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import MAX_COMBINE_BYTES
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.tasks import ImageMode
 from blindsight.trusted.secrets import Secret
+from services.keyholder import metrics
 
 MAX_INPUTS = 16
 # Values of one input: a picture of 1,182 x 1,182 in colour.

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument, InvalidCiphertext
 from blindsight.parameters import ParameterSet
-from blindsight.runtime import metrics
 from blindsight.runtime.processpool import in_order
 from blindsight.runtime.transfer import MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
 from blindsight.trusted.clients import EvaluatorClient, ProductsResult
@@ -25,6 +24,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.matching import Nearest
 from blindsight.trusted.similarity import crossing
 from blindsight.trusted.similarity.crossing import CrossLayout
+from services.keyholder import metrics
 
 # Of each image: the scores of all with all are 64 MB.
 MAX_DESCRIPTORS = 4096

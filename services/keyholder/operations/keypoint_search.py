@@ -15,12 +15,12 @@ import numpy as np
 
 from blindsight.errors import DataLoss, InvalidArgument, InvalidImage
 from blindsight.packing.columns import Floats
-from blindsight.runtime import metrics
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.vault.vault import OpenCollection
+from services.keyholder import metrics
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import Drawing, Hit, Search, embed_query
 

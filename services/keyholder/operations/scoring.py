@@ -12,10 +12,10 @@ from typing import Any
 from blindsight.errors import Conflict
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Region, SegmentId
-from blindsight.runtime import metrics
 from blindsight.trusted.clients import EvaluatorClient, ScorePlan, ScoreResult, ScoreSummary
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
+from services.keyholder import metrics
 
 EPOCH_ATTEMPTS = 4
 

@@ -6,7 +6,7 @@ from support.metrics import free_ports, scrape, value
 from support.photos import encoded, jpeg, many, photo
 
 from blindsight.errors import Conflict, InvalidArgument, NotFound
-from blindsight.runtime import metrics
+from services.worker.metrics import REGISTRY
 
 PHOTOS = many(100)
 
@@ -28,7 +28,7 @@ def test_a_hundred_photos_are_stored_once_each_and_come_back_as_they_were(bulk, 
     assert_holds(collection, PHOTOS)
     assert collection.search(PHOTOS[17][1], k=1).results[0][0].name == PHOTOS[17][0]
     assert vault.imports()[0] == end
-    assert {one.name for one in scrape(port)} >= {family.name for family in metrics.WORKER.collect()}
+    assert {one.name for one in scrape(port)} >= {family.name for family in REGISTRY.collect()}
     assert value(port, "blindsight_worker_items_total", outcome="done") == 100
     assert value(port, "blindsight_worker_embed_seconds_count", embedder="descriptor") == 100
     scheme = {"scheme": "ckks", "parameter_set": collection.describe().parameter_set}

@@ -18,6 +18,7 @@ from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, 
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import Placement
 from blindsight.trusted.vault.vault import OpenCollection
+from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.planes import Planes
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
@@ -53,7 +54,7 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
 
 @pytest.fixture(scope="module")
 def crypto():
-    made = Crypto(KEYS, 1)
+    made = Crypto(KEYS, 1, CRYPTO)
     yield made
     made.close()
 

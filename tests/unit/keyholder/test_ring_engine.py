@@ -18,6 +18,7 @@ from services.evaluator.computing import imaging
 from services.evaluator.tasks import Subtract, Transform
 from services.keyholder.imaging.engine import Progress, Stage, Transformed
 from services.keyholder.imaging.ring_engine import RingEngine
+from services.keyholder.metrics import CRYPTO
 
 PARAMETERS = BFV_4096
 KEYS = keys.create()
@@ -61,7 +62,7 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
 
 @pytest.fixture(scope="module")
 def crypto():
-    made = Crypto(KEYS, 1)
+    made = Crypto(KEYS, 1, CRYPTO)
     yield made
     made.close()
 
