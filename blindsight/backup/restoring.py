@@ -73,9 +73,10 @@ def alone(root: Path) -> Iterator[None]:
         Unavailable: when it is in use.
     """
     with ExitStack() as stack:
+        taken = f"{root} is in use by a running service"
         paths = [root, *(path for path in disk.entries(root) if path.name == LOCK_NAME)]
         for path in paths:
-            stack.enter_context(locked(path, f"{root} is in use by a running service"))
+            stack.enter_context(locked(path, taken, folder=path == root))
         yield
 
 

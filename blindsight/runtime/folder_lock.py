@@ -30,19 +30,20 @@ def locked_folder(folder: Path, taken: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, taken: str | None = None) -> Iterator[None]:
+def locked(path: Path, taken: str | None = None, *, folder: bool = False) -> Iterator[None]:
     """Holds the lock of a file, which is made where there is none, or of a folder.
 
     Args:
         path: of the file or folder.
+        folder: whether it is a folder.
         taken: the message for when another process holds it; None waits for that process instead.
 
     Raises:
         Unavailable: when another process holds it.
-        OSError: when the file can be neither made nor opened.
+        OSError: when it cannot be opened.
     """
-    # For writing, where it can be: without that the lock of a file on NFS is refused.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o600)
+    # A file for writing: NFS refuses to lock it else.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if taken is not None else 0))

@@ -150,7 +150,7 @@ def _folders(data: Path) -> Iterator[dict[str, Path]]:
         try:
             for folder in (root, *folders.values()):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            stack.enter_context(locked(root, f"another `blindsight up` is running on {data}"))
+            stack.enter_context(locked(root, f"another `blindsight up` is running on {data}", folder=True))
         except OSError as error:
             raise Unavailable(f"cannot use {data}: {error.strerror}") from None
         yield folders
