@@ -29,7 +29,7 @@ from blindsight.ciphertext.residues import Residues
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096 as PARAMETERS
-from blindsight.runtime.processpool import cores
+from blindsight.runtime.host import cores
 from services.evaluator.computing.kernel import Kernel
 from services.evaluator.computing.tiles import checksum
 from services.evaluator.geometry import CollectionRecord, Geometry

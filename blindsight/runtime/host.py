@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def keep_messages() -> None:
     and such a process lives long.
     """
     keep_freed_memory(up_to_bytes=32 << 20, blocks_bytes=2 * MAX_MESSAGE_BYTES)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def memory_bytes() -> int:

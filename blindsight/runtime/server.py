@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -52,7 +51,7 @@ def _require_free(address: str) -> None:
     socket.create_server((host.strip("[]"), int(port)), family=family).close()
 
 
-class Service:
+class Server:
     """One gRPC server process.
 
     Args:
@@ -113,11 +112,8 @@ class Service:
         await self._set_ready(ready=True)
         logs.get().info("ready")
 
-    async def run(self, address: str, shutdown: Shutdown, *, insecure: bool = False) -> None:
-        """Serves until a shutdown begins, then drains; prints one JSON line when calls are taken."""
-        bound = await self.start(address, insecure=insecure)
-        print(json.dumps({"event": "listening", "address": bound}), flush=True)
-        logs.get().info("listening", address=bound)
+    async def run(self, shutdown: Shutdown) -> None:
+        """Becomes ready, serves until a shutdown begins, then drains."""
         getting_ready = asyncio.create_task(self._become_ready())
         stopped = asyncio.create_task(shutdown.begun.wait())
         await asyncio.wait({getting_ready, stopped}, return_when=asyncio.FIRST_COMPLETED)

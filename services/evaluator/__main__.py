@@ -2,58 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from typing import TYPE_CHECKING
 
-from blindsight.errors import BlindsightError
+if TYPE_CHECKING:
+    from services.evaluator.settings import EvaluatorSettings
+
+# Worker processes import this module too; they need nothing of what its functions import.
 
 
-async def _serve() -> None:
-    # Workers import this module too; they need none of this.
+async def _serve(settings: EvaluatorSettings) -> None:
     from functools import partial
 
-    from blindsight.runtime import host as processes
-    from blindsight.runtime import logs
-    from blindsight.runtime import processpool as workers
-    from blindsight.runtime.metrics import serve as serve_metrics
-    from blindsight.runtime.server import Service, check_bind
-    from blindsight.runtime.shutdown import Shutdown
-    from services.evaluator import metrics, servicer
+    from blindsight.runtime import service
+    from services.evaluator import servicer
     from services.evaluator.service import running
-    from services.evaluator.settings import EvaluatorSettings
     from services.evaluator.storage_client import StorageClient
 
-    workers.end_on_sigterm()
-    processes.keep_messages()
-    settings = EvaluatorSettings.from_environment()
-    logs.configure("evaluator", level=settings.log_level)
-    if settings.die_with_parent:
-        workers.die_with_parent()
-    check_bind(settings.address, insecure=settings.insecure)  # before the workers compile
-    serve_metrics(metrics.REGISTRY, settings)
     storage = StorageClient(settings.storage_address, *settings.connection)
     try:
         async with running(settings, storage) as evaluator:
-            service = Service(
-                [servicer.NAME],
-                partial(servicer.register, evaluator),
-                settings.keepalive_seconds,
-                load=evaluator.load if settings.preload else None,
-            )
-            shutdown = Shutdown(settings.drain_seconds)
-            await service.run(settings.address, shutdown, insecure=settings.insecure)
+            register = partial(servicer.register, evaluator)
+            load = evaluator.load if settings.preload else None
+            await service.serve(settings, [servicer.NAME], register, load=load)
     finally:
         await storage.close()
 
 
 def main() -> int:
     """Serves until it is told to stop; returns the exit code."""
-    try:
-        asyncio.run(_serve())
-    except (BlindsightError, OSError) as error:
-        sys.stderr.write(f"blindsight evaluator: {error}\n")
-        return 1
-    return 0
+    from blindsight.runtime import host, service
+    from services.evaluator.metrics import REGISTRY
+    from services.evaluator.settings import EvaluatorSettings
+
+    return service.run(
+        "evaluator", EvaluatorSettings, _serve, registry=REGISTRY, keep_memory=host.keep_messages
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from blindsight.runtime.processpool import cores
+from blindsight.runtime.host import cores
 from blindsight.runtime.settings import ServiceSettings
 
 

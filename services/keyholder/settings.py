@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from blindsight.runtime import host as processes
-from blindsight.runtime.processpool import cores
+from blindsight.runtime.host import cores, memory_limit_bytes
 from blindsight.runtime.settings import ServiceSettings
 from blindsight.trusted.queue.settings import QueueSettings
 
@@ -33,7 +32,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     passphrase_file: Path
     create_keys: bool = False
     combine_seconds: float = Field(default=1800.0, gt=0)
-    imaging_bytes: int = Field(default_factory=lambda: processes.memory_limit_bytes() // 2, ge=1)
+    imaging_bytes: int = Field(default_factory=lambda: memory_limit_bytes() // 2, ge=1)
     keep_jobs_days: float = Field(default=30.0, ge=0)
     workers: int = Field(default_factory=cores, ge=1)
 

@@ -1,17 +1,12 @@
-"""Starts a worker: `python -P -m services.worker`, settings from the environment."""
+"""Runs a worker: `python -P -m services.worker`, settings from the environment."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import sys
 
-from blindsight.errors import BlindsightError, InvalidArgument
-from blindsight.runtime import host as processes
-from blindsight.runtime import logs
-from blindsight.runtime import processpool as workers
-from blindsight.runtime.metrics import serve as serve_metrics
+from blindsight.errors import InvalidArgument
+from blindsight.runtime import host, service
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
@@ -35,27 +30,21 @@ from services.worker.worker import Worker
 
 
 def main() -> int:
-    """Works until told to stop; a failure to start is one line."""
-    workers.end_on_sigterm()
-    processes.keep_photos()
-    try:
-        settings = WorkerSettings.from_environment()
-        if settings.die_with_parent:
-            workers.die_with_parent()
-        logs.configure("worker", level=settings.log_level)
-        if not settings.queue_url:
-            raise InvalidArgument("no queue, want BLINDSIGHT_WORKER_QUEUE_URL")
-        serve_metrics(metrics.REGISTRY, settings)
-        keys = keyfile.read(settings.key_file, passphrase.from_file(settings.passphrase_file))
-        with open_queue(settings.queue_url, settings.queue) as queue:
-            asyncio.run(_work(settings, keys, queue))
-    except (BlindsightError, OSError) as error:
-        print(f"worker: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Works until it is told to stop; returns the exit code."""
+    return service.run(
+        "worker", WorkerSettings, _work, registry=metrics.REGISTRY, keep_memory=host.keep_photos
+    )
 
 
-async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
+async def _work(settings: WorkerSettings) -> None:
+    if not settings.queue_url:
+        raise InvalidArgument("no queue, want BLINDSIGHT_WORKER_QUEUE_URL")
+    keys = keyfile.read(settings.key_file, passphrase.from_file(settings.passphrase_file))
+    with open_queue(settings.queue_url, settings.queue) as queue:
+        await _take_from(queue, settings, keys)
+
+
+async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> None:
     storage = StorageClient(settings.storage_address, *settings.connection)
     evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
     keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), *settings.connection)
@@ -70,8 +59,7 @@ async def _work(settings: WorkerSettings, keys: KeySet, queue: Queue) -> None:
         opening = Opening(Envelopes(keys), vault, Lookups(storage), crypto, room, trials)
         storing = Storing(storage, Writer(vault, storage, crypto))
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
-        print(json.dumps({"event": "ready", "address": "", "process_id": os.getpid()}), flush=True)
-        logs.get().info("ready")
+        service.announce("ready")
         await Worker(consumer, opening, storing, keyholder, settings).run(shutdown)
     finally:
         await asyncio.to_thread(crypto.close)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from blindsight.runtime.processpool import cores
+from blindsight.runtime.host import cores
 from blindsight.runtime.settings import ProcessSettings
 from blindsight.trusted.queue.settings import QueueSettings
 

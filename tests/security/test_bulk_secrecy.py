@@ -160,4 +160,4 @@ def test_a_worker_with_the_keys_of_another_owner_does_not_start(bulk, tmp_path):
     secret = passphrase.from_file(bulk.folder / "keyholder.passphrase")
     keyfile.write(tmp_path / "keys.bsky", keys.create(), secret)
     said = failed_start("worker", bulk.worker_settings(key_file=str(tmp_path / "keys.bsky")))
-    assert said == "worker: no token of a worker of this key set came, want one"
+    assert said == "blindsight worker: no token of a worker of this key set came, want one"

@@ -11,7 +11,7 @@ import sys
 import time
 
 from blindsight.errors import Unavailable
-from blindsight.runtime.processpool import die_with_parent
+from blindsight.runtime.signals import die_with_parent
 from blindsight.trusted.queue import Message, Queue, Settings, open_queue
 
 # `hold` takes its time before it settles, `die` kills itself instead, `ack` settles at once.

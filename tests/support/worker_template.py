@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from blindsight.runtime.processpool import die_with_parent
+from blindsight.runtime.signals import die_with_parent
 from services.worker.__main__ import main
 
 

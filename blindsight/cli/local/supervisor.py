@@ -119,7 +119,6 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # whatever lies in the working folder is not imported
-                "-P",  # whatever folder this is: no `services` of its own
                 "-m",
                 self.recipe.module,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -237,4 +236,4 @@ def _reason(recipe: Recipe, written: int) -> str:
         lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
     if not lines or lines[-1].startswith("{"):
         return f"its log is {recipe.log}"
-    return lines[-1].removeprefix(f"{recipe.kind}: ")
+    return lines[-1].removeprefix(f"blindsight {recipe.kind}: ")

@@ -12,17 +12,6 @@ new one is a dataclass, a function, and a row of the table.
 
 from blindsight.runtime.processpool.order import in_order
 from blindsight.runtime.processpool.pool import WorkerPool
-from blindsight.runtime.processpool.process import cores, die_with_parent, end_on_sigterm
 from blindsight.runtime.processpool.task import Compute, Ready, Task, compute_table
 
-__all__ = [
-    "Compute",
-    "Ready",
-    "Task",
-    "WorkerPool",
-    "compute_table",
-    "cores",
-    "die_with_parent",
-    "end_on_sigterm",
-    "in_order",
-]
+__all__ = ["Compute", "Ready", "Task", "WorkerPool", "compute_table", "in_order"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -16,29 +15,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from blindsight.runtime.processpool.task import Task, function_of
+from blindsight.runtime.signals import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
 # A worker that was told to end, and does not, is killed.
 _STOP_SECONDS = 10
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent dies, so that none is left behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def end_on_sigterm() -> None:
-    """Ends this process at SIGTERM while it starts, too; a server that serves drains instead.
-
-    Process 1, as a service is in a container, gets no signal that it does not handle.  Nothing is cleaned
-    up: an exception out of nowhere, in the middle of gRPC's start, ends in its native code.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 # A task, and the name of its function.

@@ -70,13 +70,13 @@ async def test_a_service_that_does_not_start_gives_its_own_reason(recipes):
 async def test_a_worker_that_does_not_start_is_named_once(tmp_path):
     settings = {"key_file": "/nowhere", "passphrase_file": "/nowhere"}
     recipe = Recipe("worker-1", "trusted", tmp_path, settings, serves=False)
-    with pytest.raises(Unavailable, match=r"^worker-1 did not start: (?!worker)"):
+    with pytest.raises(Unavailable, match=r"^worker-1 did not start: (?!blindsight)"):
         await child(recipe).start()
 
 
 async def test_the_log_of_an_earlier_start_is_no_reason(recipes):
     recipe = recipes["storage"]
-    recipe.log.write_text("storage: an old complaint\n")
+    recipe.log.write_text("blindsight storage: an old complaint\n")
     (recipe.folder / "lock").mkdir()  # whatever it makes of this, it is not the old complaint
     with pytest.raises(Unavailable) as caught:
         await child(recipe).start()

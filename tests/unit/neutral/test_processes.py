@@ -104,7 +104,7 @@ async def probe(*given, **named):
     print(blocks, max(size for size in range(1, 129) if kept(size << 20)))
     raise errors.Unavailable("it was looked at")
 
-server.Service.start = probe
+server.Server.start = probe
 sys.exit(importlib.import_module(sys.argv[1]).main())
 """
 

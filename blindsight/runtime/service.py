@@ -1,0 +1,92 @@
+"""What every service does alike from its start to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import grpc.aio
+from prometheus_client import CollectorRegistry
+
+from blindsight.errors import BlindsightError
+from blindsight.runtime import logs, metrics, signals
+from blindsight.runtime.server import Server, check_bind
+from blindsight.runtime.settings import ProcessSettings, ServiceSettings
+from blindsight.runtime.shutdown import Shutdown
+
+Settings = TypeVar("Settings", bound=ProcessSettings)
+
+
+def run(
+    name: str,
+    settings_type: type[Settings],
+    work: Callable[[Settings], Coroutine[Any, Any, None]],
+    *,
+    registry: CollectorRegistry,
+    keep_memory: Callable[[], None],
+) -> int:
+    """Runs a service with settings from the environment; call it once, in `__main__`.
+
+    Args:
+        name: of the service, for its logs and the line that says why it did not start.
+        settings_type: of the service.
+        work: what it does until it is told to stop.
+        registry: what it measures.
+        keep_memory: how much of what it frees the C library keeps, see `host`.
+
+    Returns:
+        the exit code: 0 after an orderly stop, 1 with one line on standard error when it failed.
+    """
+    signals.end_on_sigterm()
+    keep_memory()
+    try:
+        settings = settings_type.from_environment()
+        if settings.die_with_parent:
+            signals.die_with_parent()
+        logs.configure(name, level=settings.log_level)
+        if isinstance(settings, ServiceSettings):
+            check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
+        metrics.serve(registry, settings)
+        asyncio.run(work(settings))
+    except (BlindsightError, OSError) as error:
+        print(f"blindsight {name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(
+    settings: ServiceSettings,
+    names: Sequence[str],
+    register: Callable[[grpc.aio.Server], None],
+    *,
+    load: Callable[[], Awaitable[None]] | None = None,
+    on_drain: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves until SIGTERM or SIGINT; running calls finish.
+
+    Args:
+        settings: where, and how long calls may take to finish.
+        names, register, load, on_drain: see `Server`.
+
+    Raises:
+        InvalidArgument, Unavailable: see `Server.start`.
+    """
+    server = Server(names, register, settings.keepalive_seconds, load, on_drain)
+    shutdown = Shutdown(settings.drain_seconds)
+    announce("listening", await server.start(settings.address, insecure=settings.insecure))
+    await server.run(shutdown)
+
+
+def announce(event: str, address: str = "") -> None:
+    """Tells whoever started this process that it takes work: one line of JSON on standard output.
+
+    Args:
+        event: what happened, for the log, too.
+        address: where it serves; "" for a worker, which nobody calls.
+    """
+    print(json.dumps({"event": event, "address": address, "process_id": os.getpid()}), flush=True)
+    logs.get().info(event, address=address)
