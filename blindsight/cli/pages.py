@@ -1,18 +1,48 @@
-"""Pages for a browser: one file each, in the one style that all of them share."""
+"""Pages for a browser: one file each, in the one style that all of them share.
+
+Templates escape whatever they are given: names of photos and collections are other people's text.
+"""
 
 from __future__ import annotations
 
-from importlib.resources import files
-from string import Template
+import base64
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
-def render(package: str, parts: dict[str, str]) -> str:
-    """The `page.html` of a package, filled.
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("blindsight.cli", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["unbroken"] = unbroken
+    return environment
+
+
+def render(template: str, **parts: object) -> str:
+    """Fills a template of this folder, such as "diff/page.html"; it extends page.html.
 
     Args:
-        package: its name.
-        parts: markup by name; the shared style is `$style`.
+        parts: what the template names; escaped.
     """
-    style = files("blindsight.cli").joinpath("page.css").read_text(encoding="utf-8").rstrip()
-    page = Template(files(package).joinpath("page.html").read_text(encoding="utf-8"))
-    return page.substitute(parts, style=style)
+    return _environment().get_template(template).render(parts)
+
+
+def unbroken(text: str) -> str:
+    """Keeps a figure and its unit on one line."""
+    return re.sub(r"(?<=\d) (?=(?:µs|ms|s|min|h|×)\b|×)|(?<=×) (?=10)", "\N{NO-BREAK SPACE}", text)
+
+
+def data_url(data: bytes, media_type: str) -> str:
+    """A picture within the page, so that the page needs no other file."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,20 +93,17 @@ def _result(answer: Difference, rule: PixelRule | None) -> tuple[Pixels, str]:
 def render(every: list[Shown], answer: Difference, done: str) -> str:
     """The page."""
     by_file = {one.file: one for one in every}
-    largest = max(every[0].pixels.shape[:2])
+    shape = every[0].pixels.shape
     own = "a.png", "b.png", "difference.png"
     order = [name for pair in zip(own, _SERVER.values(), strict=True) for name in pair]
-    figures = [_figure(by_file[name], every[0].pixels.shape, largest) for name in order if name in by_file]
-    warning = answer.account.warning
-    facts = (f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in _facts(answer))
-    parts = {
-        "headline": escape(_headline(answer)),
-        "lead": escape(_lead(answer, done)),
-        "warning": f'<p class="warning">{escape(warning)}</p>' if warning else "",
-        "figures": "\n".join(figures),
-        "facts": "\n".join(facts),
-    }
-    return pages.render(__package__, parts)
+    return pages.render(
+        "diff/page.html",
+        headline=_headline(answer),
+        lead=_lead(answer, done),
+        warning=answer.account.warning,
+        figures=[_figure(by_file[name], shape) for name in order if name in by_file],
+        facts=_facts(answer),
+    )
 
 
 def _headline(answer: Difference) -> str:
@@ -139,19 +134,22 @@ def _facts(answer: Difference) -> list[tuple[str, str]]:
     ]
 
 
-def _figure(one: Shown, shape: tuple[int, ...], largest: int) -> str:
+def _figure(one: Shown, shape: tuple[int, ...]) -> dict[str, object]:
+    """A picture as the page names it, no larger than the page shows it."""
     picture = Image.fromarray(_same_size(one, shape) if one.noise else one.pixels)
+    largest = max(shape[:2])
     if largest > PAGE_PIXELS:
         scale = PAGE_PIXELS / largest
         wanted = max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
         picture = picture.crop((0, 0, *wanted)) if one.noise else picture.resize(wanted)
-    data = base64.b64encode(_png(picture)).decode()
-    levels = f"{entropy(one.pixels):.2f} of 8 bits a value"
-    size = f'width="{picture.width}" height="{picture.height}"'
-    return f"""<figure class="card">
-<img {size} alt="{escape(one.title)}" src="data:image/png;base64,{data}">
-<figcaption><h3>{escape(one.title)}</h3><p>{escape(one.caption)}</p><p>{levels}</p></figcaption>
-</figure>"""
+    return {
+        "url": pages.data_url(_png(picture), "image/png"),
+        "width": picture.width,
+        "height": picture.height,
+        "title": one.title,
+        "caption": one.caption,
+        "entropy": f"{entropy(one.pixels):.2f}",
+    }
 
 
 def _same_size(one: Shown, shape: tuple[int, ...]) -> Pixels:

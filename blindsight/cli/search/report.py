@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-from html import escape
 from pathlib import Path
 
 from blindsight.cli import files, output, pages
@@ -32,17 +30,14 @@ def write(folder: Path, collection: str, answer: SearchAnswer) -> Path:
 def render(collection: str, answer: SearchAnswer) -> str:
     """The page."""
     hits = answer.results[0]
-    shown = [(one, hits[one.rank - 1] if one.rank else None) for one in answer.drawings]
-    facts = (f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in _facts(answer))
-    parts = {
-        "collection": escape(output.printable(collection)),
-        "headline": escape(_headline(hits)),
-        "lead": escape(_lead(hits)),
-        "ranking": "\n".join(_ranked(one, hit) for one, hit in shown),
-        "matches": "\n".join(_drawn(one, hit) for one, hit in [*shown[1:], shown[0]]),
-        "facts": "\n".join(facts),
-    }
-    return pages.render(__package__, parts)
+    return pages.render(
+        "search/page.html",
+        collection=output.printable(collection),
+        headline=_headline(hits),
+        lead=_lead(hits),
+        shown=[_shown(one, hits[one.rank - 1] if one.rank else None) for one in answer.drawings],
+        facts=_facts(answer),
+    )
 
 
 def _headline(hits: list[Hit]) -> str:
@@ -76,30 +71,17 @@ def _name(hit: Hit) -> str:
     return output.printable(hit.name) or hit.id
 
 
-def _ranked(one: MatchDrawing, hit: Hit | None) -> str:
-    title = f"{one.rank}. {_name(hit)}" if hit is not None else "Query"
-    return f"""<figure class="card"><a href="#match-{one.rank}">
-{_image(one.photo, title)}
-<figcaption><h3>{escape(title)}</h3>{_count(hit)}</figcaption></a></figure>"""
-
-
-def _drawn(one: MatchDrawing, hit: Hit | None) -> str:
-    title = f"{one.rank}. {_name(hit)}" if hit is not None else "The query and its keypoints"
-    about = f'<p class="id">{escape(hit.id)}, cosine {hit.score:.3f}</p>' if hit is not None else ""
-    return f"""<figure class="card" id="match-{one.rank}">
-{_image(one.drawn, title)}
-<figcaption><h3>{escape(title)}</h3>{_count(hit)}{about}</figcaption>
-</figure>"""
-
-
-def _count(hit: Hit | None) -> str:
-    if hit is None or hit.keypoints is None:
-        return ""
-    made = hit.keypoints
-    verdict = ', <span class="verified">verified</span>' if made.verified else ", not verified"
-    return f'<p class="count">{made.inliers} inliers of {made.matches} matches{verdict}</p>'
-
-
-def _image(data: bytes, title: str) -> str:
-    encoded = base64.b64encode(data).decode()
-    return f'<img alt="{escape(title)}" src="data:image/jpeg;base64,{encoded}">'
+def _shown(one: MatchDrawing, hit: Hit | None) -> dict[str, object]:
+    """A photo and its keypoints, as the page names them."""
+    photo, drawn = (pages.data_url(data, "image/jpeg") for data in (one.photo, one.drawn))
+    shown: dict[str, object] = {"rank": one.rank, "photo": photo, "drawn": drawn}
+    if hit is None:
+        return shown | {
+            "title": "Query",
+            "drawn_title": "The query and its keypoints",
+            "matched": None,
+            "about": "",
+        }
+    title = f"{one.rank}. {_name(hit)}"
+    about = f"{hit.id}, cosine {hit.score:.3f}"
+    return shown | {"title": title, "drawn_title": title, "matched": hit.keypoints, "about": about}
