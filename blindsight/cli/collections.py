@@ -28,44 +28,54 @@ class MetricName(StrEnum):
     SQUARED_COSINE = "squared-cosine"
 
 
+Scheme = Annotated[
+    str,
+    typer.Option(help="ckks (approximate, fastest), bfv (exact), or paillier (shows queries to the server)."),
+]
+ParameterSet = Annotated[
+    str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
+]
+Embedder = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="What photos are found by: descriptor, pixels, sift, or none."),
+]
+Dimension = Annotated[
+    int | None, typer.Option(min=1, help="Of a vector; needed with --embedder none.", show_default=False)
+]
+Metric = Annotated[
+    MetricName | None,
+    typer.Option(help="What a score is: cosine, or with --channels squared-cosine.", show_default=False),
+]
+ExpectedSize = Annotated[
+    int | None, typer.Option(min=1, help="How many items it may have one day.", show_default=False)
+]
+MaxNorm = Annotated[
+    float | None, typer.Option(help="Longest vector, for euclidean and dot.", show_default=False)
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        help="rgb or grey: embedder pixels keeps raw pixels, compared by channel.", show_default=False
+    ),
+]
+Size = Annotated[
+    int | None, typer.Option(min=2, help="Side of the picture of embedder pixels.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also not on a terminal.")]
+
+
 @app.command("create")
 def create(
     name: Name,
-    scheme: Annotated[
-        str,
-        typer.Option(
-            help="ckks (approximate, fastest), bfv (exact), or paillier (shows queries to the server)."
-        ),
-    ] = "ckks",
-    parameter_set: Annotated[
-        str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
-    ] = None,
-    embedder: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="What photos are found by: descriptor, pixels, sift, or none."),
-    ] = "descriptor",
-    dimension: Annotated[
-        int | None, typer.Option(min=1, help="Of a vector; needed with --embedder none.", show_default=False)
-    ] = None,
-    metric: Annotated[
-        MetricName | None,
-        typer.Option(help="What a score is: cosine, or with --channels squared-cosine.", show_default=False),
-    ] = None,
-    expected_size: Annotated[
-        int | None, typer.Option(min=1, help="How many items it may have one day.", show_default=False)
-    ] = None,
-    max_norm: Annotated[
-        float | None, typer.Option(help="Longest vector, for euclidean and dot.", show_default=False)
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            help="rgb or grey: embedder pixels keeps raw pixels, compared by channel.", show_default=False
-        ),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(min=2, help="Side of the picture of embedder pixels.", show_default=False)
-    ] = None,
+    scheme: Scheme = "ckks",
+    parameter_set: ParameterSet = None,
+    embedder: Embedder = "descriptor",
+    dimension: Dimension = None,
+    metric: Metric = None,
+    expected_size: ExpectedSize = None,
+    max_norm: MaxNorm = None,
+    channels: Channels = None,
+    size: Size = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
@@ -119,7 +129,7 @@ def describe(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = Fal
 @app.command("delete")
 def delete(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also not on a terminal.")] = False,
+    yes: Yes = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:

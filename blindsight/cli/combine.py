@@ -27,44 +27,54 @@ _WHAT = {"keygen": "making a key", "encrypt": "encrypting", "compute": "adding",
 _OUTPUTS = (".npy", ".png")
 
 
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="A B...", help="Pictures, or .npy arrays of integers, of one shape.", show_default=False
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="W,W...", help="An integer for each, such as 1,-1 (default: all 1).", show_default=False
+    ),
+]
+Scheme = Annotated[str, typer.Option(help="An additive one; see `blindsight schemes`.")]
+Bits = Annotated[
+    int | None,
+    typer.Option(help="Size of the key; needed for most of lightphe-*.", min=1, show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="OUT.npy (int64, exact) or OUT.png.", show_default=False
+    ),
+]
+Pixels = Annotated[
+    PixelRule,
+    typer.Option(
+        help="Values in OUT.png: clip (0 to 255), absolute (magnitude, up to 255), "
+        "offset (128 + half of it, up to 255)."
+    ),
+]
+Grey = Annotated[bool, typer.Option("--grey", help="Take pictures as grey.")]
+InsecureSmallKeys = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-small-keys", help="For lightphe-* only, to compare: keys that anybody can break."
+    ),
+]
+
+
 def combine(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="A B...", help="Pictures, or .npy arrays of integers, of one shape.", show_default=False
-        ),
-    ],
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="W,W...", help="An integer for each, such as 1,-1 (default: all 1).", show_default=False
-        ),
-    ] = None,
-    scheme: Annotated[str, typer.Option(help="An additive one; see `blindsight schemes`.")] = "paillier",
-    bits: Annotated[
-        int | None,
-        typer.Option(help="Size of the key; needed for most of lightphe-*.", min=1, show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="OUT.npy (int64, exact) or OUT.png.", show_default=False
-        ),
-    ] = None,
-    pixels: Annotated[
-        PixelRule,
-        typer.Option(
-            help="Values in OUT.png: clip (0 to 255), absolute (magnitude, up to 255), "
-            "offset (128 + half of it, up to 255)."
-        ),
-    ] = PixelRule.CLIP,
-    grey: Annotated[bool, typer.Option("--grey", help="Take pictures as grey.")] = False,
-    insecure_small_keys: Annotated[
-        bool,
-        typer.Option(
-            "--insecure-small-keys", help="For lightphe-* only, to compare: keys that anybody can break."
-        ),
-    ] = False,
+    inputs: Inputs,
+    weights: Weights = None,
+    scheme: Scheme = "paillier",
+    bits: Bits = None,
+    out: Out = None,
+    pixels: Pixels = PixelRule.CLIP,
+    grey: Grey = False,
+    insecure_small_keys: InsecureSmallKeys = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:

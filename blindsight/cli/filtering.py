@@ -19,39 +19,42 @@ _CUSTOM = "custom:"
 MAX_KERNEL_BYTES = 1 << 20
 
 
+Operations = Annotated[
+    list[str],
+    typer.Option(
+        "--op",
+        metavar="OP",
+        help="One after the other: box:SIZE, gaussian:SIZE[:SIGMA], sharpen, unsharp:SIZE:AMOUNT, "
+        "emboss, laplacian, brightness:LEVELS, contrast:FACTOR, custom:FILE; sobel, scharr, prewitt or "
+        "roberts, alone for the magnitude, or with :orientation, :x or :y; threshold:LEVEL or "
+        "threshold:otsu; erode, dilate, open, close, gradient, top-hat or black-hat with :SIZE, "
+        ":SIZE:ELEMENT (square, cross or disc) or :SIZE:ELEMENT:LEVELS (of grey; 256).",
+        show_default=False,
+    ),
+]
+Scheme = Annotated[
+    str | None,
+    typer.Option(
+        help="bfv (exact), ckks, or paillier (slow); that of a stored photo, else bfv.",
+        show_default=False,
+    ),
+]
+Border = Annotated[
+    str | None,
+    typer.Option(
+        help="What lies beyond the edge: reflect, constant (black) or replicate; by default reflect, and "
+        "nothing for morphology, as in OpenCV.",
+        show_default=False,
+    ),
+]
+
+
 def filter_picture(
     to: pictures.Output,
-    operations: Annotated[
-        list[str],
-        typer.Option(
-            "--op",
-            metavar="OP",
-            help="One after the other: box:SIZE, gaussian:SIZE[:SIGMA], sharpen, unsharp:SIZE:AMOUNT, "
-            "emboss, laplacian, brightness:LEVELS, contrast:FACTOR, custom:FILE; sobel, scharr, prewitt or "
-            "roberts, alone for the magnitude, or with :orientation, :x or :y; threshold:LEVEL or "
-            "threshold:otsu; erode, dilate, open, close, gradient, top-hat or black-hat with :SIZE, "
-            ":SIZE:ELEMENT (square, cross or disc) or :SIZE:ELEMENT:LEVELS (of grey; 256).",
-            show_default=False,
-        ),
-    ],
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)
-    ] = None,
-    scheme: Annotated[
-        str | None,
-        typer.Option(
-            help="bfv (exact), ckks, or paillier (slow); that of a stored photo, else bfv.",
-            show_default=False,
-        ),
-    ] = None,
-    border: Annotated[
-        str | None,
-        typer.Option(
-            help="What lies beyond the edge: reflect, constant (black) or replicate; by default reflect, and "
-            "nothing for morphology, as in OpenCV.",
-            show_default=False,
-        ),
-    ] = None,
+    operations: Operations,
+    image: pictures.Image = None,
+    scheme: Scheme = None,
+    border: Border = None,
     rule: pictures.Rule = None,
     bits: pictures.KeyBits = None,
     grey: pictures.Grey = False,

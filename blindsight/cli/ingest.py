@@ -24,45 +24,51 @@ if TYPE_CHECKING:
 LISTED = 20
 
 
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False),
+]
+Vectors = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.npy", help="A float matrix, one row per item.", show_default=False),
+]
+IdsFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.txt", help="Ids of the rows, one a line.", show_default=False),
+]
+Planes = Annotated[
+    bool, typer.Option("--planes", help="Keep each photo as encrypted pixels too, up to 8 megapixels.")
+]
+Halo = Annotated[
+    int,
+    typer.Option(
+        help="With --planes: how many pixels `filter` may reach on them; 2 for gaussian:5.",
+        min=0,
+    ),
+]
+Bulk = Annotated[bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")]
+Detach = Annotated[bool, typer.Option("--detach", help="With --bulk: end when all are in the queue.")]
+RequestId = Annotated[
+    str | None,
+    typer.Option(
+        "--request-id",
+        metavar="TEXT",
+        help="With --bulk: the same text and the same files continue what was cut off.",
+        show_default=False,
+    ),
+]
+
+
 def ingest(
     name: Name,
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False),
-    ] = None,
-    vectors: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.npy", help="A float matrix, one row per item.", show_default=False),
-    ] = None,
-    ids: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.txt", help="Ids of the rows, one a line.", show_default=False),
-    ] = None,
-    planes: Annotated[
-        bool, typer.Option("--planes", help="Keep each photo as encrypted pixels too, up to 8 megapixels.")
-    ] = False,
-    halo: Annotated[
-        int,
-        typer.Option(
-            help="With --planes: how many pixels `filter` may reach on them; 2 for gaussian:5.",
-            min=0,
-        ),
-    ] = 0,
-    bulk: Annotated[
-        bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")
-    ] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="With --bulk: end when all are in the queue.")
-    ] = False,
-    request_id: Annotated[
-        str | None,
-        typer.Option(
-            "--request-id",
-            metavar="TEXT",
-            help="With --bulk: the same text and the same files continue what was cut off.",
-            show_default=False,
-        ),
-    ] = None,
+    paths: Paths = None,
+    vectors: Vectors = None,
+    ids: IdsFile = None,
+    planes: Planes = False,
+    halo: Halo = 0,
+    bulk: Bulk = False,
+    detach: Detach = False,
+    request_id: RequestId = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:

@@ -20,16 +20,22 @@ STANDARD_OUTPUT = Path("-")
 _NAMED = 5
 
 
+Item = Annotated[str, typer.Argument(metavar="ID", help="Of the photo.", show_default=False)]
+To = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="Where to write it; - is standard output."),
+]
+Planes = Annotated[
+    bool, typer.Option("--planes", help="Its pixels, decrypted from its planes, as .png, .tif or .npy.")
+]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of the items.", show_default=False)]
+
+
 def get(
     name: Name,
-    item: Annotated[str, typer.Argument(metavar="ID", help="Of the photo.", show_default=False)],
-    to: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to write it; - is standard output."),
-    ],
-    planes: Annotated[
-        bool, typer.Option("--planes", help="Its pixels, decrypted from its planes, as .png, .tif or .npy.")
-    ] = False,
+    item: Item,
+    to: To,
+    planes: Planes = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +80,7 @@ def _get_planes(name: str, item: str, to: Path, address: str, as_json: bool) -> 
 
 def delete(
     name: Name,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Of the items.", show_default=False)],
+    ids: Ids,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:

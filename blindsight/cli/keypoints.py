@@ -26,17 +26,18 @@ Scales = Annotated[int, typer.Option(help="Scales of an octave, 2 to 5.")]
 Side = Annotated[int, typer.Option("--max-side", help="Larger pictures are made smaller first.")]
 
 
+Descriptors = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="OUT.npy: what each looks like, 128 bytes as OpenCV's.", show_default=False
+    ),
+]
+
+
 def keypoints(
     to: pictures.Output,
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)
-    ] = None,
-    descriptors: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="OUT.npy: what each looks like, 128 bytes as OpenCV's.", show_default=False
-        ),
-    ] = None,
+    image: pictures.Image = None,
+    descriptors: Descriptors = None,
     scheme: Scheme = None,
     octaves: Octaves = None,
     scales: Scales = DEFAULT_SCALES,

@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from blindsight.client import Matching
 
 
+Images = Annotated[list[Path] | None, typer.Argument(metavar="A B", help="Two pictures.", show_default=False)]
+Ratio = Annotated[float, typer.Option(help="How much nearer the nearest must be than the second nearest.")]
+Encrypted = Annotated[
+    bool,
+    typer.Option("--encrypted-matching", help="Compare descriptors on the evaluator too, under encryption."),
+]
+
+
 def match(
     to: pictures.Output,
-    images: Annotated[
-        list[Path] | None, typer.Argument(metavar="A B", help="Two pictures.", show_default=False)
-    ] = None,
-    ratio: Annotated[
-        float, typer.Option(help="How much nearer the nearest must be than the second nearest.")
-    ] = 0.75,
-    encrypted: Annotated[
-        bool,
-        typer.Option(
-            "--encrypted-matching", help="Compare descriptors on the evaluator too, under encryption."
-        ),
-    ] = False,
+    images: Images = None,
+    ratio: Ratio = 0.75,
+    encrypted: Encrypted = False,
     scheme: Scheme = None,
     octaves: Octaves = None,
     scales: Scales = DEFAULT_SCALES,

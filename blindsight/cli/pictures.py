@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from blindsight.client import ImagingAccount, ImagingProgress, PictureInput
     from blindsight.client.models import ImagingCallback, PictureKind
 
+Image = Annotated[Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)]
 Output = Annotated[
     Path,
     typer.Option("-o", "--output", metavar="FILE", help="OUT.png, .tif or .npy.", show_default=False),

@@ -27,42 +27,50 @@ class DistanceName(StrEnum):
     EUCLIDEAN = "euclidean"
 
 
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="A [B]", help="Two photos or two .npy vectors; one with --collection.", show_default=False
+    ),
+]
+Collection = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Compare with an item of this collection.", show_default=False),
+]
+Item = Annotated[str | None, typer.Option("--id", metavar="ID", help="Of the item.", show_default=False)]
+Metric = Annotated[
+    DistanceName | None,
+    typer.Option(help="1 - cosine similarity (default), or squared Euclidean.", show_default=False),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Largest distance that is the same. Default for photos: cosine 0.45, euclidean 0.9; "
+        "for vectors Facenet-128's in DeepFace: cosine 0.4, euclidean 100 (10 squared).",
+        show_default=False,
+    ),
+]
+Scheme = Annotated[
+    str | None, typer.Option(help="ckks (default) or bfv (exact on rounded values).", show_default=False)
+]
+ParameterSet = Annotated[
+    str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
+]
+Embedder = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of photos: descriptor (default) or pixels.", show_default=False),
+]
+
+
 def verify(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="A [B]", help="Two photos or two .npy vectors; one with --collection.", show_default=False
-        ),
-    ],
-    collection: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Compare with an item of this collection.", show_default=False),
-    ] = None,
-    item: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Of the item.", show_default=False)
-    ] = None,
-    metric: Annotated[
-        DistanceName | None,
-        typer.Option(help="1 - cosine similarity (default), or squared Euclidean.", show_default=False),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest distance that is the same. Default for photos: cosine 0.45, euclidean 0.9; "
-            "for vectors Facenet-128's in DeepFace: cosine 0.4, euclidean 100 (10 squared).",
-            show_default=False,
-        ),
-    ] = None,
-    scheme: Annotated[
-        str | None, typer.Option(help="ckks (default) or bfv (exact on rounded values).", show_default=False)
-    ] = None,
-    parameter_set: Annotated[
-        str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
-    ] = None,
-    embedder: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of photos: descriptor (default) or pixels.", show_default=False),
-    ] = None,
+    inputs: Inputs,
+    collection: Collection = None,
+    item: Item = None,
+    metric: Metric = None,
+    threshold: Threshold = None,
+    scheme: Scheme = None,
+    parameter_set: ParameterSet = None,
+    embedder: Embedder = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:

@@ -15,16 +15,19 @@ from blindsight.errors import InvalidArgument
 MOST_IMAGES = 10_000
 
 
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False)
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.", show_default=False)]
+Images = Annotated[
+    int, typer.Option("--images", min=4, max=MOST_IMAGES, help="How many photos are compared.")
+]
+
+
 def compare_schemes(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False)
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the report goes.", show_default=False)
-    ],
-    images: Annotated[
-        int, typer.Option("--images", min=4, max=MOST_IMAGES, help="How many photos are compared.")
-    ] = 100,
+    paths: Paths,
+    out: Out,
+    images: Images = 100,
     as_json: Json = False,
 ) -> None:
     """Measure CKKS, BFV and others on your photos, and write a report: report.html, plots, results.json.

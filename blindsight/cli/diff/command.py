@@ -18,33 +18,38 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD = 25
 
 
+Inputs = Annotated[
+    list[Path] | None, typer.Argument(metavar="A B", help="Pictures of one size.", show_default=False)
+]
+Mode = Annotated[
+    str, typer.Option(help="signed (A - B), absolute, or threshold (white where it is over it).")
+]
+Threshold = Annotated[
+    int | None,
+    typer.Option(help=f"Of --mode threshold: 0 to 254, else {DEFAULT_THRESHOLD}.", show_default=False),
+]
+Scheme = Annotated[
+    str | None,
+    typer.Option(
+        help="bfv, ckks, paillier, or scramble (no encryption); that of a stored photo, else bfv.",
+        show_default=False,
+    ),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Pictures of all that the server saw, and a page.", show_default=False),
+]
+
+
 def diff(
     to: pictures.Output,
-    inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="A B", help="Pictures of one size.", show_default=False)
-    ] = None,
-    mode: Annotated[
-        str, typer.Option(help="signed (A - B), absolute, or threshold (white where it is over it).")
-    ] = "signed",
-    threshold: Annotated[
-        int | None,
-        typer.Option(help=f"Of --mode threshold: 0 to 254, else {DEFAULT_THRESHOLD}.", show_default=False),
-    ] = None,
-    scheme: Annotated[
-        str | None,
-        typer.Option(
-            help="bfv, ckks, paillier, or scramble (no encryption); that of a stored photo, else bfv.",
-            show_default=False,
-        ),
-    ] = None,
+    inputs: Inputs = None,
+    mode: Mode = "signed",
+    threshold: Threshold = None,
+    scheme: Scheme = None,
     bits: pictures.KeyBits = None,
     rule: pictures.Rule = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Pictures of all that the server saw, and a page.", show_default=False
-        ),
-    ] = None,
+    report: Report = None,
     grey: pictures.Grey = False,
     collection: pictures.Collection = None,
     ids: pictures.Ids = None,

@@ -38,19 +38,29 @@ class Zone(StrEnum):
     UNTRUSTED = "untrusted"
 
 
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or to be made.", show_default=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="That of `blindsight up`.", show_default=False),
+]
+ZoneOption = Annotated[Zone, typer.Option("--zone", help="Of both zones, or of one.")]
+WithPassphrase = Annotated[
+    bool, typer.Option("--passphrase/--no-passphrase", help="With the passphrase that `up` generated.")
+]
+Verify = Annotated[bool, typer.Option("--verify", help="Read a backup instead, and say whether it is whole.")]
+Folders = Annotated[
+    list[Path],
+    typer.Argument(metavar="DIR...", help="A backup, or one of each zone.", show_default=False),
+]
+RestoreData = Annotated[Path, typer.Option("--data", metavar="DIR", help="Empty, or to be made.")]
+
+
 def backup(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or to be made.", show_default=False)],
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="That of `blindsight up`.", show_default=False),
-    ] = None,
-    zone: Annotated[Zone, typer.Option("--zone", help="Of both zones, or of one.")] = Zone.ALL,
-    with_passphrase: Annotated[
-        bool, typer.Option("--passphrase/--no-passphrase", help="With the passphrase that `up` generated.")
-    ] = True,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read a backup instead, and say whether it is whole.")
-    ] = False,
+    folder: Folder,
+    data: Data = None,
+    zone: ZoneOption = Zone.ALL,
+    with_passphrase: WithPassphrase = True,
+    verify: Verify = False,
     as_json: Json = False,
 ) -> None:
     """Copy what a vault keeps, while it serves, into DIR.
@@ -76,11 +86,8 @@ def backup(
 
 
 def restore(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(metavar="DIR...", help="A backup, or one of each zone.", show_default=False),
-    ],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Empty, or to be made.")],
+    folders: Folders,
+    data: RestoreData,
     as_json: Json = False,
 ) -> None:
     """Put a backup into an empty data folder, for `blindsight up --data DIR`.

@@ -36,9 +36,12 @@ def keys() -> None:
     """Keep `create` a subcommand although it is alone."""
 
 
+Out = Annotated[Path, typer.Option("--out", metavar="PATH", help="The key file, or a folder for it.")]
+
+
 @app.command("create")
 def create(
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The key file, or a folder for it.")],
+    out: Out,
     passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:

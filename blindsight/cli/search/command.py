@@ -19,37 +19,46 @@ if TYPE_CHECKING:
 _STAGES = ("embed", "encrypt", "score", "decrypt", "rank", "match")
 
 
+Image = Annotated[
+    Path | None, typer.Argument(metavar="IMAGE", help="The photo to look for.", show_default=False)
+]
+Vector = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.npy", help="Query vectors instead, one a row.", show_default=False),
+]
+K = Annotated[int, typer.Option("-k", min=1, help="How many matches.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="The worst score that is still a match.", show_default=False)
+]
+Save = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write the matching photos there.", show_default=False)
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Pictures of the matching keypoints, and a page: collections of embedder sift.",
+        show_default=False,
+    ),
+]
+Visible = Annotated[
+    bool,
+    typer.Option(
+        "--query-visible-to-server",
+        help="Agree that the server sees the query's numbers: collections of scheme paillier only.",
+    ),
+]
+
+
 def search(
     name: Name,
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="The photo to look for.", show_default=False)
-    ] = None,
-    vector: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.npy", help="Query vectors instead, one a row.", show_default=False),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many matches.")] = 5,
-    threshold: Annotated[
-        float | None, typer.Option(help="The worst score that is still a match.", show_default=False)
-    ] = None,
-    save: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the matching photos there.", show_default=False)
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Pictures of the matching keypoints, and a page: collections of embedder sift.",
-            show_default=False,
-        ),
-    ] = None,
-    visible: Annotated[
-        bool,
-        typer.Option(
-            "--query-visible-to-server",
-            help="Agree that the server sees the query's numbers: collections of scheme paillier only.",
-        ),
-    ] = False,
+    image: Image = None,
+    vector: Vector = None,
+    k: K = 5,
+    threshold: Threshold = None,
+    save: Save = None,
+    report: Report = None,
+    visible: Visible = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
