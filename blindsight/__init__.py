@@ -18,7 +18,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def connect(
     *,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
-    patience_seconds: float = PATIENCE_SECONDS,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> Vault:
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
     # Imported late: services use this package too, and need no client.
@@ -46,7 +46,7 @@ def connect(
         address,
         timeout_seconds=timeout_seconds,
         keepalive_seconds=keepalive_seconds,
-        patience_seconds=patience_seconds,
+        retry_seconds=retry_seconds,
     )
 
 

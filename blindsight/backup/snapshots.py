@@ -16,11 +16,12 @@ from urllib.parse import quote
 
 from blindsight.backup.parts import Database
 from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.sqlite import translated
 
 # Services wait five seconds for a database; nobody holds one up for longer than a part of that.
 _GUARD_SECONDS = 0.5
-_PATIENCE_SECONDS = 60.0
+_WAIT_SECONDS = 60.0
 _PAUSE_SECONDS = 0.05
 # Of a step between two signs of life; a Ctrl-C waits for its end.
 _STEP_PAGES = 512
@@ -91,9 +92,9 @@ def moment(databases: Sequence[tuple[Database, Path]]) -> Iterator[list[Snapshot
 def _nobody_writes(paths: Sequence[Path]) -> Iterator[None]:
     with ExitStack() as stack:
         guards = [stack.enter_context(closing(_open(path))) for path in paths]
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not _held(guards, last=time.monotonic() > deadline):
-            time.sleep(_PAUSE_SECONDS)
+        backoff = Backoff(_WAIT_SECONDS, longest_seconds=_PAUSE_SECONDS)
+        while not _held(guards, last=not backoff.left_seconds):
+            time.sleep(backoff.pause_in_time() or 0)
         yield  # closing a guard ends its transaction
 
 

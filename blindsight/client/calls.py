@@ -18,7 +18,7 @@ from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime import request_ids
-from blindsight.runtime.backoff import Patience
+from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.status import from_rpc_error, is_lost, never_began
 
 PEER = "the keyholder"
@@ -82,43 +82,43 @@ class Connection:
 
     Args:
         channel: to it; closed with this.
-        patience_seconds: how long it may be away before a call fails.
+        retry_seconds: how long it may be away before a call fails.
     """
 
-    def __init__(self, channel: grpc.Channel, patience_seconds: float) -> None:
+    def __init__(self, channel: grpc.Channel, retry_seconds: float) -> None:
         self._channel = channel
         self._closed = False
         named = grpc.intercept_channel(channel, _Named())
         self.keyholder = KeyholderServiceStub(named)
         self.imports = ImportServiceStub(named)
         self.imaging = ImagingServiceStub(named)
-        self._patience_seconds = patience_seconds
+        self._retry_seconds = retry_seconds
 
-    def patience(self) -> Patience:
-        """For a call that renews it."""
-        return Patience(self._patience_seconds)
+    def backoff(self) -> Backoff:
+        """For a call that resets it whenever something worked."""
+        return Backoff(self._retry_seconds)
 
     def repeat(
-        self, attempt: Callable[[], Result], *, safe: bool = True, patience: Patience | None = None
+        self, attempt: Callable[[], Result], *, safe: bool = True, backoff: Backoff | None = None
     ) -> Result:
         """Makes a call, and makes it again while the keyholder is away; all under one request id.
 
         Args:
             attempt: makes it; lets gRPC's errors pass.
             safe: whether it may be made twice; else only a call that had no effect is made again.
-            patience: else one of its own.
+            backoff: else one of its own.
 
         Raises:
             BlindsightError: what the keyholder raised; `metadata` has the request id.
         """
-        lasting = patience or self.patience()
+        backoff = backoff or self.backoff()
         with request_id() as name:
             while True:
                 try:
                     return attempt()
                 except grpc.RpcError as error:
                     again = is_lost(error) if safe else never_began(error)
-                    pause = lasting.pause() if again and not self._closed else None
+                    pause = backoff.pause_in_time() if again and not self._closed else None
                     if pause is None:
                         raised = from_rpc_error(error, PEER)
                         raised.metadata.setdefault("request_id", name)

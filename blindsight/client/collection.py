@@ -328,12 +328,12 @@ class Collection:
     def _ingest(
         self, upload: uploads.PhotoUpload | uploads.VectorUpload, progress: IngestCallback | None
     ) -> IngestReport:
-        patience = self._connection.patience()
+        backoff = self._connection.backoff()
 
         def attempt() -> None:
             finished = False
             for response in calls.exchange(self._stub.Ingest, upload.requests(), expects=pb.IngestResponse):
-                patience.renew()
+                backoff.reset()
                 finished = upload.take(response)
                 if progress is not None:
                     progress(upload.progress)
@@ -341,7 +341,7 @@ class Collection:
                 raise calls.incomplete("ingest")
 
         try:
-            self._connection.repeat(attempt, safe=upload.repeatable, patience=patience)
+            self._connection.repeat(attempt, safe=upload.repeatable, backoff=backoff)
         except BlindsightError as error:
             counts = upload.progress
             error.metadata.update(

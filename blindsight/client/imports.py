@@ -15,11 +15,12 @@ from blindsight.errors import InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.runtime import transfer as streams
+from blindsight.runtime.backoff import Backoff
 
 UNARY_SECONDS = 60.0
 # How long a keyholder may be away before whoever submits or watches gives up.
-PATIENCE_SECONDS = 60.0
-_PAUSE_SECONDS = 0.5
+AWAY_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 0.5
 # Small photos in a message; a mebibyte of them is enough as well.
 _TOGETHER = 64
 _PAGE = 1000
@@ -80,16 +81,16 @@ class Import:
             Unavailable: when the keyholder stays away.
         """
         request = pb.WatchImportRequest(import_id=self.import_id)
-        patience = _Patience(away)
+        waiting = _Waiting(away)
         while True:
             try:
                 for info in self._watch(request):
-                    patience.renew()
+                    waiting.reset()
                     yield info
                     if info.ended:
                         return
             except Unavailable as error:
-                patience.wait_after(error)
+                waiting.wait_after(error)
 
     def _watch(self, request: pb.WatchImportRequest) -> Iterator[ImportInfo]:
         call = self._stub.WatchImport(request)
@@ -159,7 +160,7 @@ def submit(
     away: AwayCallback | None,
 ) -> Import:
     """Sends photos until all are in the queue; continues where a keyholder that went away left off."""
-    patience = _Patience(away)
+    waiting = _Waiting(away)
     with calls.request_id() as name:
         pass  # one for all attempts
     while True:
@@ -167,14 +168,14 @@ def submit(
         try:
             with calls.request_id(name):
                 for info in submission.run(connection.imports):
-                    patience.renew()
+                    waiting.reset()
                     if progress is not None:
                         progress(info)
         except Unavailable as error:
             error.metadata["request_id"] = request_id
             if not isinstance(sources, Sequence):
                 raise  # an iterator does not begin again
-            patience.wait_after(error)
+            waiting.wait_after(error)
         else:
             return Import(connection, submission.import_id, submission.unreadable)
 
@@ -266,21 +267,18 @@ def _together(files: list[pb.ImportFile]) -> pb.CreateImportRequest:
     return pb.CreateImportRequest(files=pb.ImportFiles(files=files))
 
 
-class _Patience:
-    """Waits for a keyholder that is away, from its last answer on, and tells `away` of it."""
+class _Waiting(Backoff):
+    """Waits for a keyholder that is away, and tells `away` of it."""
 
     def __init__(self, away: AwayCallback | None) -> None:
+        super().__init__(AWAY_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
         self._away = away
-        self.renew()
-
-    def renew(self) -> None:
-        """The keyholder answered."""
-        self._ends = time.monotonic() + PATIENCE_SECONDS
 
     def wait_after(self, error: Unavailable) -> None:
         """Waits a little; raises the error when it has been long enough."""
-        if time.monotonic() > self._ends:
+        pause = self.pause_in_time()
+        if pause is None:
             raise error
         if self._away is not None:
             self._away(error)
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)

@@ -39,7 +39,7 @@ from blindsight.client.models import (
 from blindsight.client.verifying import VerifyInput
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import (
     KEEPALIVE_SECONDS,
     LEAST_KEEPALIVE_SECONDS,
@@ -56,7 +56,7 @@ def connect(
     *,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
-    patience_seconds: float = PATIENCE_SECONDS,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> Vault:
     """Opens a vault and makes sure that its keyholder answers.
 
@@ -65,7 +65,7 @@ def connect(
         timeout_seconds: how long the keyholder may take to answer.
         keepalive_seconds: a connection on which nothing comes for so long, not even the answer to a ping, is
             lost, and its calls raise Unavailable; however long a call takes, its keyholder answers pings.
-        patience_seconds: how long the keyholder may be away, to restart, before calls raise Unavailable.
+        retry_seconds: how long the keyholder may be away, to restart, before calls raise Unavailable.
             Until then they are made again: those that may be made twice, and those that it did not begin.
 
     Raises:
@@ -85,7 +85,7 @@ def connect(
     except BaseException:
         channel.close()
         raise
-    return Vault(Connection(channel, patience_seconds), target)
+    return Vault(Connection(channel, retry_seconds), target)
 
 
 class Vault:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from blindsight.runtime.transfer import MAX_MESSAGE_BYTES
 
-# Longer than a busy machine or a lost packet keeps a ping, and shorter than the patience of who waits.
+# Longer than a busy machine or a lost packet keeps a ping, and shorter than whoever waits is ready to.
 KEEPALIVE_SECONDS = 30.0
 LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS = 1.0, 86_400.0
 _CONNECT_SECONDS = 5.0

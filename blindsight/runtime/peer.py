@@ -12,7 +12,7 @@ import grpc.aio
 
 from blindsight.errors import BlindsightError, CutOff, Draining, Unavailable
 from blindsight.runtime import request_ids
-from blindsight.runtime.backoff import PATIENCE_SECONDS, Patience
+from blindsight.runtime.backoff import RETRY_SECONDS, Backoff
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, client_options
 from blindsight.runtime.status import from_rpc_error, is_lost
 
@@ -27,7 +27,7 @@ class Peer:
         name: for messages.
         address: HOST:PORT.
         keepalive_seconds: a service that is silent for so long is lost; its calls end as UNAVAILABLE.
-        patience_seconds: how long it may be away before a call of it fails.
+        retry_seconds: how long it may be away before a call of it fails.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class Peer:
         name: str,
         address: str,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._name = name
-        self._patience_seconds = patience_seconds
+        self._retry_seconds = retry_seconds
         self.channel = grpc.aio.insecure_channel(address, options=client_options(keepalive_seconds))
 
     async def call(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
@@ -63,20 +63,20 @@ class Peer:
         Raises:
             Unavailable: when the peer does not come back.
         """
-        patience = Patience(self._patience_seconds)
+        backoff = Backoff(self._retry_seconds)
         while True:
-            await self._connected(patience)
+            await self._connected(backoff)
             lost: list[float] = []
-            yield self._trying(patience, lost)
+            yield self._trying(backoff, lost)
             for pause in lost:
                 await asyncio.sleep(pause)
 
     @contextmanager
-    def _trying(self, patience: Patience, lost: list[float]) -> Iterator[None]:
+    def _trying(self, backoff: Backoff, lost: list[float]) -> Iterator[None]:
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            pause = patience.pause() if is_lost(error) else None
+            pause = backoff.pause_in_time() if is_lost(error) else None
             if pause is None:
                 raise self.error_of(error) from error
             lost.append(pause)
@@ -96,12 +96,12 @@ class Peer:
         except grpc.aio.AioRpcError as error:
             raise self.error_of(error) from error
 
-    async def _connected(self, patience: Patience) -> None:
+    async def _connected(self, backoff: Backoff) -> None:
         try:
-            async with asyncio.timeout(patience.left_seconds):
+            async with asyncio.timeout(backoff.left_seconds):
                 await self.channel.channel_ready()
         except TimeoutError:
-            seconds = self._patience_seconds
+            seconds = self._retry_seconds
             raise Unavailable(f"{self._name} does not answer; tried for {seconds:g} seconds") from None
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blindsight.errors import InvalidArgument
-from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
 
 SECRETS_DIR = "BLINDSIGHT_SECRETS_DIR"
@@ -22,7 +22,7 @@ class ProcessSettings(BaseSettings):
 
     Attributes:
         keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
-        patience_seconds: how long a peer may be away, to restart, before calls of it fail.
+        retry_seconds: how long a peer may be away, to restart, before calls of it fail.
         drain_seconds: after SIGTERM, for what has begun; what is not done then is cut off.
         metrics_port: where to serve /metrics; 0 for not at all.
         metrics_host: the address it is served at; in a container, 0.0.0.0 for the network of its own.
@@ -35,7 +35,7 @@ class ProcessSettings(BaseSettings):
     keepalive_seconds: float = pydantic.Field(
         default=KEEPALIVE_SECONDS, ge=LEAST_KEEPALIVE_SECONDS, le=MOST_KEEPALIVE_SECONDS
     )
-    patience_seconds: float = pydantic.Field(default=PATIENCE_SECONDS, ge=0, le=3600)
+    retry_seconds: float = pydantic.Field(default=RETRY_SECONDS, ge=0, le=3600)
     drain_seconds: float = pydantic.Field(default=DRAIN_SECONDS, ge=0, le=3600)
     metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
@@ -44,8 +44,8 @@ class ProcessSettings(BaseSettings):
 
     @property
     def connection(self) -> tuple[float, float]:
-        """What `Peer` is told of connections: keepalive and patience."""
-        return self.keepalive_seconds, self.patience_seconds
+        """What `Peer` is told of connections: how long to wait for a sign of life, and for a restart."""
+        return self.keepalive_seconds, self.retry_seconds
 
     @classmethod
     def from_environment(cls) -> Self:

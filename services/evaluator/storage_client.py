@@ -17,7 +17,7 @@ from blindsight.packing.segments import Region, SegmentId
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
-from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
 from blindsight.runtime.transfer import Receiver
@@ -36,16 +36,16 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds, patience_seconds: see `Peer`.
+        keepalive_seconds, retry_seconds: see `Peer`.
     """
 
     def __init__(
         self,
         address: str,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self._peer = Peer(_NAME, address, keepalive_seconds, patience_seconds)
+        self._peer = Peer(_NAME, address, keepalive_seconds, retry_seconds)
         self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import sys
 
 from blindsight.errors import InvalidArgument
 from blindsight.runtime import host, service
+from blindsight.runtime.retry import retry
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
@@ -24,7 +25,6 @@ from services.worker.gate import Room
 from services.worker.keyholder_client import KeyholderClient
 from services.worker.preparing import Opening
 from services.worker.quarantine import Trials
-from services.worker.retry import patiently
 from services.worker.settings import WorkerSettings
 from services.worker.worker import Worker
 
@@ -75,7 +75,7 @@ async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool
     Raises:
         PermissionDenied: when it is one.
     """
-    asking = asyncio.create_task(patiently("keyholder", lambda: keyholder.report(())))
+    asking = asyncio.create_task(retry("keyholder", lambda: keyholder.report(())))
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

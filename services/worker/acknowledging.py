@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from services.worker.retry import patiently
+from blindsight.runtime.retry import retry
 
 _Settled = TypeVar("_Settled", bool, list[bool])
 
 
 async def settle(how: Callable[[], _Settled]) -> _Settled:
     """Acknowledges, gives back or rejects; false when a message had gone to another worker meanwhile."""
-    return await patiently("queue", lambda: asyncio.to_thread(how))
+    return await retry("queue", lambda: asyncio.to_thread(how))

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from blindsight.errors import NotFound
+from blindsight.runtime.retry import retry
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.trusted.vault.writer import Writer
 from services.worker.preparing import Opened, state_of
-from services.worker.retry import patiently
 
 
 class Storing:
@@ -36,9 +36,7 @@ class Storing:
         ready = [one for one in batch if one.prepared is not None]
         told = [one for one in batch if one.prepared is None]
         try:
-            return told + (
-                await patiently("storage", lambda: self._store(collection, ready)) if ready else []
-            )
+            return told + (await retry("storage", lambda: self._store(collection, ready)) if ready else [])
         except NotFound as error:
             return told + [one.with_outcome(ItemState.FAILED, error) for one in ready]
 

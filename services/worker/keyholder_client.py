@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
-from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
 from blindsight.trusted.clients import timeouts as calls
@@ -31,7 +31,7 @@ class KeyholderClient:
     Args:
         address: HOST:PORT.
         access: shows that this is a worker of its key set.
-        keepalive_seconds, patience_seconds: see `Peer`.
+        keepalive_seconds, retry_seconds: see `Peer`.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class KeyholderClient:
         address: str,
         access: WorkerAccess,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self._peer = Peer("keyholder", address, keepalive_seconds, patience_seconds)
+        self._peer = Peer("keyholder", address, keepalive_seconds, retry_seconds)
         self._stub = imports_pb2_grpc.ImportServiceStub(self._peer.channel)
         self._access = access
 

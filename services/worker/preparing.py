@@ -8,6 +8,7 @@ from functools import partial
 
 from blindsight.errors import BlindsightError, DataLoss, NotFound, Unavailable
 from blindsight.runtime import logs, request_ids
+from blindsight.runtime.retry import retry
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
@@ -19,7 +20,6 @@ from blindsight.trusted.vault.vault import OpenCollection, Vault
 from services.worker.acknowledging import settle
 from services.worker.gate import Room
 from services.worker.quarantine import Trials
-from services.worker.retry import patiently
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Opening:
         return prepared
 
     async def _collection(self, photo: QueuedPhoto) -> OpenCollection:
-        return await patiently("storage", lambda: self._vault.get_by_id(photo.collection_id))
+        return await retry("storage", lambda: self._vault.get_by_id(photo.collection_id))
 
     async def _prepared(self, opened: Opened, photo: QueuedPhoto) -> Opened | None:
         """Embeds and seals it, unless it is in storage; None when it killed its process, alone too.
@@ -120,9 +120,7 @@ class Opening:
         collection = opened.collection
         item_id = photo.id or await photos.content_id(collection, photo.data)
         handle = collection.handle(item_id)
-        known = await patiently(
-            "storage", lambda: self._lookups.find(collection.record.collection_id, handle)
-        )
+        known = await retry("storage", lambda: self._lookups.find(collection.record.collection_id, handle))
         if known is not None:
             metadata = collection.open_metadata(known)
             return opened.with_outcome(state_of(metadata.origin, opened.origin))

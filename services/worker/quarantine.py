@@ -15,12 +15,12 @@ from contextlib import suppress
 
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.runtime import logs
+from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
 from blindsight.trusted.ingest.photos import PreparedPhoto
 from blindsight.trusted.ingest.records import Trial, TrialState
 from services.worker.gate import Room
 from services.worker.keyholder_client import KeyholderClient
-from services.worker.retry import patiently
 
 # So those over which fewer died go first, and are out of danger when their turn has passed.
 STEP_BACK_SECONDS = 0.5
@@ -79,4 +79,4 @@ class Trials:
         await asyncio.sleep(deaths * STEP_BACK_SECONDS)
 
     async def _note(self, trial: Trial, state: TrialState) -> int:
-        return await patiently("keyholder", lambda: self._keyholder.note_trial(trial, state))
+        return await retry("keyholder", lambda: self._keyholder.note_trial(trial, state))

@@ -10,6 +10,7 @@ from typing import Any
 
 from blindsight.errors import Unavailable
 from blindsight.runtime import logs, request_ids
+from blindsight.runtime.retry import retry
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.queue import Consumer, Delivery
@@ -20,7 +21,6 @@ from services.worker.committing import Storing
 from services.worker.in_flight import Hands
 from services.worker.keyholder_client import KeyholderClient
 from services.worker.preparing import Opened, Opening
-from services.worker.retry import patiently
 from services.worker.settings import WorkerSettings
 
 TAKE_SECONDS = 0.1
@@ -145,7 +145,7 @@ class Worker:
             stored = await self._store(left)
             left = await self._reject_failed(stored)
             reports = [one.report for one in stored if one.report is not None]
-            await patiently("keyholder", lambda: self._keyholder.report(reports))
+            await retry("keyholder", lambda: self._keyholder.report(reports))
         except Exception as error:  # noqa: BLE001 - as above; the delivery limit ends what never works
             logs.get().error("batch_not_stored", exc_info=error, items=len(left))
             await asyncio.sleep(_AWAY_SECONDS)
@@ -183,7 +183,7 @@ class Worker:
     async def _without_stopped(self, batch: Sequence[Opened]) -> list[Opened]:
         """Drops messages of jobs that were cancelled."""
         jobs = {one.photo.job_id for one in batch}
-        stopped = await patiently("keyholder", lambda: self._keyholder.report((), jobs))
+        stopped = await retry("keyholder", lambda: self._keyholder.report((), jobs))
         self._stopped_jobs |= stopped
         await self._acknowledge([one.delivery for one in batch if one.photo.job_id in stopped])
         return [one for one in batch if one.photo.job_id not in stopped]

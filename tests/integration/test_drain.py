@@ -178,7 +178,7 @@ def services(tmp_path_factory: pytest.TempPathFactory, tap: list[Tap]) -> Iterat
 
 @pytest.fixture
 def vault(services: Services) -> Iterator[Vault]:
-    with blindsight.connect(services.address(), patience_seconds=60) as connected:
+    with blindsight.connect(services.address(), retry_seconds=60) as connected:
         yield connected
 
 

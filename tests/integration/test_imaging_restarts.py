@@ -20,7 +20,7 @@ IMAGE = np.random.default_rng(8).integers(0, 256, (700, 1100), np.uint8)
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
     # An evaluator starts again in a moment, but not on a busy machine.
-    settings = {"keyholder": {"patience_seconds": "60"}, "evaluator": {"drain_seconds": "0.1"}}
+    settings = {"keyholder": {"retry_seconds": "60"}, "evaluator": {"drain_seconds": "0.1"}}
     running = Services(tmp_path_factory.mktemp("restarts"), settings=settings)
     try:
         yield running.start()

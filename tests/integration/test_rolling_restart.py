@@ -21,13 +21,13 @@ ROWS = RNG.normal(size=(4000, DIMENSION)).astype(np.float32)
 ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
 FIRST = 400  # rows that are there from the beginning
 PIECE = 7
-PATIENCE_SECONDS = 60.0
+RETRY_SECONDS = 60.0
 PAUSE_SECONDS = 0.05  # of every client: the load must leave a service the processor to start on
 
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    patient = {"patience_seconds": str(PATIENCE_SECONDS)}
+    patient = {"retry_seconds": str(RETRY_SECONDS)}
     settings = dict.fromkeys(("keyholder", "evaluator"), patient)
     running = Services(tmp_path_factory.mktemp("rolling"), settings=settings)
     try:
@@ -51,7 +51,7 @@ class Load:
         name = work.__name__
 
         def run() -> None:
-            with blindsight.connect(self._address, patience_seconds=PATIENCE_SECONDS) as vault:
+            with blindsight.connect(self._address, retry_seconds=RETRY_SECONDS) as vault:
                 while not self.ended.is_set():
                     work(vault)
                     self.done[name] = self.done.get(name, 0) + 1
@@ -145,7 +145,7 @@ def test_a_rolling_restart_fails_no_request_and_loses_and_doubles_nothing(
             time.sleep(PAUSE_SECONDS)
 
     def streams() -> IngestReport:
-        with blindsight.connect(services.address(), patience_seconds=PATIENCE_SECONDS) as own:
+        with blindsight.connect(services.address(), retry_seconds=RETRY_SECONDS) as own:
             return own.collection("photos").ingest(coming())
 
     for work in (searches, ingests, gets, makes_and_deletes):

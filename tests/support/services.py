@@ -24,7 +24,7 @@ MODULES = {
 }
 START_SECONDS = 60
 # Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
-PATIENCE_SECONDS = 5
+RETRY_SECONDS = 5
 STOP_SECONDS = 20
 
 
@@ -71,7 +71,7 @@ class Process:
 
     def launch(self) -> None:
         """Starts it and does not wait; see `start`."""
-        settings = {"patience_seconds": str(PATIENCE_SECONDS), **self.environment, "die_with_parent": "true"}
+        settings = {"retry_seconds": str(RETRY_SECONDS), **self.environment, "die_with_parent": "true"}
         if self.address:
             settings["address"] = self.address
         with self.log.open("ab") as log:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blindsight.errors import Unavailable
+from blindsight.runtime.backoff import Backoff
 
 READY_SECONDS = 120.0
 DRAIN_SECONDS = 15.0
@@ -22,8 +23,7 @@ MAX_LOG_BYTES = 50 << 20
 QUICK_SECONDS = 20.0
 MAX_QUICK_DEATHS = 5
 # A worker may die of what it is given; it is started again for ever, after at most this long.
-LONGEST_PAUSE_SECONDS = 10.0
-_FIRST_PAUSE_SECONDS = 0.2
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 10.0
 _LOG_TAIL_BYTES = 64 << 10
 
 # What a child gets of this process's environment: what programs need to run, and nothing of ours.
@@ -151,17 +151,23 @@ class Child:
         Raises:
             Unavailable: when it is given up.
         """
-        deaths = 0
+        deaths, backoff = (
+            0,
+            Backoff(first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS, jitter=0),
+        )
         while True:
             started = time.monotonic()
             how = _ending(await self._wait())
-            deaths = deaths + 1 if time.monotonic() - started < QUICK_SECONDS else 1
+            if time.monotonic() - started >= QUICK_SECONDS:
+                deaths = 0
+                backoff.reset()
+            deaths += 1
             while True:
                 if deaths >= MAX_QUICK_DEATHS and self.recipe.serves:
                     raise Unavailable(f"{self.recipe.name} died {deaths} times in a row: {how}")
                 place = f" on {self.address}" if self.recipe.serves else ""
                 self._tell(f"{self.recipe.name} {how}; starting it again{place}")
-                await asyncio.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** (deaths - 1), LONGEST_PAUSE_SECONDS))
+                await asyncio.sleep(backoff.pause())
                 try:
                     await self.start()
                 except Unavailable as error:

@@ -12,7 +12,7 @@ from blindsight.packing.scale_space import ScaleImage
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.runtime import transfer as streams
-from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import planes as sending
@@ -37,16 +37,16 @@ class EvaluatorClient:
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds, patience_seconds: see `Peer`.
+        keepalive_seconds, retry_seconds: see `Peer`.
     """
 
     def __init__(
         self,
         address: str,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self._peer = Peer("evaluator", address, keepalive_seconds, patience_seconds)
+        self._peer = Peer("evaluator", address, keepalive_seconds, retry_seconds)
         self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._peer.channel)
 
     async def call(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:

@@ -13,7 +13,7 @@ from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime import transfer as streams
-from blindsight.runtime.backoff import PATIENCE_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import timeouts as calls
@@ -32,16 +32,16 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds, patience_seconds: see `Peer`.
+        keepalive_seconds, retry_seconds: see `Peer`.
     """
 
     def __init__(
         self,
         address: str,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self._peer = Peer("storage", address, keepalive_seconds, patience_seconds)
+        self._peer = Peer("storage", address, keepalive_seconds, retry_seconds)
         self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
     async def _call(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,6 +16,7 @@ from blindsight.errors import AlreadyExists, Conflict
 from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime import logs
+from blindsight.runtime.backoff import Backoff
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import NewItem
@@ -27,7 +27,7 @@ from blindsight.trusted.vault.vault import OpenCollection, Vault
 # slower than their turns, and waits a random time, longer and longer: with 16 attempts none of ten workers
 # was seen to starve, without any turns.
 CONFLICT_ATTEMPTS = 16
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.08, 1.0
 # Of an append with several blocks: what one block of 128 columns has, 4 MB under most parameters.
 _APPEND_CIPHERTEXTS = 128
 
@@ -142,6 +142,9 @@ class Writer:
         batch_id = _new_batch_id()
         if shared:
             await self._vault.take_turn(collection, batch_id)
+        backoff = Backoff(
+            first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS, jitter=1
+        )
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots, added_before = collection.slots, collection.items_added
             placements = list(_together(collection, collection.plan(slots, len(items) - done)))
@@ -155,7 +158,7 @@ class Writer:
                     raise
                 logs.get().info("append_conflict", attempt=attempt)
                 if attempt > 1:  # else storage keeps this batch its turn
-                    await asyncio.sleep(_pause_seconds(attempt))
+                    await asyncio.sleep(backoff.pause())
                 await self._vault.refresh(collection)
                 continue
             # Not simply added: who reads the counters meanwhile may have counted these items.
@@ -254,11 +257,6 @@ def first_of_each(handles: Sequence[bytes], known: Container[bytes]) -> list[int
 
 def _new_batch_id() -> bytes:
     return os.urandom(16)
-
-
-def _pause_seconds(attempt: int) -> float:
-    longest = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
-    return random.uniform(0, longest)
 
 
 def handles_of(items: Sequence[NewItem]) -> Handles:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from functools import partial
 
 from blindsight.errors import BlindsightError, Unavailable
 from blindsight.runtime import logs
+from blindsight.runtime.retry import retry
 from services.evaluator.batch_log import Storage
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.geometry import CollectionRecord
 
-_PAUSE_SECONDS = 0.5
-
-_Result = TypeVar("_Result")
+# A search waits for its gallery meanwhile.
+_ask_storage = partial(retry, "storage", on=(Unavailable,), longest_seconds=0.5)
 
 
 class Loading:
@@ -47,7 +46,7 @@ class Loading:
     async def _wanted(self) -> AsyncIterator[bytes]:
         """What is cached; then, the newest first, what is not, as long as there is room."""
         cached = [snapshot.record.collection_id for snapshot in self._cache.snapshots]
-        records = await _patiently(self._storage.list_collections)
+        records = await _ask_storage(self._storage.list_collections)
         for collection_id in cached:
             yield collection_id
         for record in reversed(records):
@@ -60,19 +59,10 @@ class Loading:
         """Maps a gallery: as it is, when it covers `sequence`; None to bring it up to date first."""
         try:
             if sequence is None:
-                snapshot = await _patiently(lambda: self._galleries.refresh(collection_id))
+                snapshot = await _ask_storage(lambda: self._galleries.refresh(collection_id))
                 sequence = snapshot.sequence
             async with self._galleries.acquire(collection_id, sequence):
                 return True
         except BlindsightError as error:
             logs.get().warning("gallery_not_loaded", reason=error.reason)
             return False
-
-
-async def _patiently(ask: Callable[[], Awaitable[_Result]]) -> _Result:
-    while True:
-        try:
-            return await ask()
-        except Unavailable as error:
-            logs.get().warning("waiting", what="storage", reason=error.reason)
-            await asyncio.sleep(_PAUSE_SECONDS)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from blindsight.errors import BlindsightError, Unavailable
-from blindsight.runtime import logs
+from blindsight.runtime.retry import retry
 from blindsight.trusted.queue import Queue
 from services.keyholder.jobs.importer import Imports
 from services.keyholder.jobs.store import JobStore
 
 # A queue in a file opens at once, and so does a broker that is there; a start does not wait longer.
 START_SECONDS = 5.0
-AGAIN_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 2.0
 
 
 class BulkIngest:
@@ -61,15 +62,14 @@ class BulkIngest:
             task.result()
 
     async def _open(self) -> None:
-        while self._imports is None:
-            try:
-                queue = await asyncio.to_thread(self._open_queue)
-            except Unavailable as error:
-                logs.get().warning("queue_away", reason=error.reason)
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                self._imports = self._make(queue)
-                self._imports.start()
+        queue = await retry(
+            "queue",
+            partial(asyncio.to_thread, self._open_queue),
+            on=(Unavailable,),
+            longest_seconds=LONGEST_PAUSE_SECONDS,
+        )
+        self._imports = self._make(queue)
+        self._imports.start()
 
     def drain(self) -> None:
         """See `Imports.drain`."""

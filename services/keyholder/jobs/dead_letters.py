@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.runtime import logs
+from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.status import REASONS
 from blindsight.trusted.ingest.records import Job
 from blindsight.trusted.queue import DeadLetter, Queue
@@ -17,16 +17,19 @@ from services.keyholder.jobs.store import JobStore
 
 LOOK_SECONDS = 1.0
 # Listing reads all dead letters, so it is done for jobs that stand still only, and ever less often.
-_FIRST_QUIET_SECONDS, _LONGEST_QUIET_SECONDS = 2.0, 60.0
 
 
-@dataclass(slots=True)
 class _Quiet:
-    """A job that did not change, and when its dead letters are to be listed."""
+    """A job that did not change, and when its dead letters are to be listed: ever less often."""
 
-    job: Job
-    due: float
-    pause: float = _FIRST_QUIET_SECONDS
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._backoff = Backoff(first_seconds=2.0, longest_seconds=60.0, jitter=0)
+        self.put_off()
+
+    def put_off(self) -> None:
+        """Puts the next listing off."""
+        self.due = time.monotonic() + self._backoff.pause()
 
 
 class DeadLetterWatch:
@@ -93,13 +96,12 @@ class DeadLetterWatch:
         self._quiet = {
             job_id: self._quiet[job_id]
             if job_id in self._quiet and self._quiet[job_id].job == job
-            else _Quiet(job, now + _FIRST_QUIET_SECONDS)
+            else _Quiet(job)
             for job_id, job in jobs.items()
             if job.pending
         }
         for quiet in [quiet for quiet in self._quiet.values() if quiet.due <= now]:
-            quiet.pause = min(2 * quiet.pause, _LONGEST_QUIET_SECONDS)
-            quiet.due = now + quiet.pause
+            quiet.put_off()
             async with self._turn:
                 await self._give_up(quiet.job.job_id)
 

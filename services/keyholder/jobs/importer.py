@@ -16,6 +16,7 @@ from blindsight.errors import (
     Unavailable,
 )
 from blindsight.runtime import logs, request_ids
+from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.transfer import until
 from blindsight.trusted import embedders
 from blindsight.trusted.ingest import photos
@@ -183,7 +184,7 @@ class Imports:
         Returns:
             how many may be noted.
         """
-        pause = _FIRST_PAUSE_SECONDS
+        backoff = Backoff(first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
         messages = [one.message for one in items if one.message is not None]
         while True:
             try:
@@ -191,8 +192,7 @@ class Imports:
             except ResourceExhausted:
                 if (await self._job(job.job_id)).state is not JobState.RECEIVING:
                     return len(items)  # the account refuses the items, and says why
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(backoff.pause())
             else:
                 return _reached(items, published)
 

@@ -137,7 +137,7 @@ def test_a_backup_that_a_kill_cut_off_is_none(copied, kept):
 
 
 def test_a_database_that_somebody_writes_to_for_ever_is_given_up(data, kept, tmp_path, monkeypatch):
-    monkeypatch.setattr("blindsight.backup.snapshots._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("blindsight.backup.snapshots._WAIT_SECONDS", 0.0)
     with closing(sqlite3.connect(data / "queue" / "ingest.db", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable, match="does not answer"):

@@ -9,6 +9,7 @@ import pytest
 
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.parameters import CKKS_4096
+from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
 from blindsight.trusted.ingest.photos import PreparedPhoto
 from blindsight.trusted.ingest.records import ItemState
@@ -17,11 +18,9 @@ from blindsight.trusted.queue import Message, open_queue
 from blindsight.trusted.records import CollectionConfig, NewItem, StoredCollection
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
-from services.worker import retry as patience
 from services.worker.batching import Batches
 from services.worker.gate import Room
 from services.worker.preparing import Opened, state_of
-from services.worker.retry import patiently
 
 
 @pytest.fixture
@@ -128,8 +127,7 @@ async def test_who_wants_the_room_alone_waits_for_all_others_and_keeps_them_out(
     assert len(seen) == 9
 
 
-async def test_what_passes_is_waited_for_and_what_does_not_is_raised(monkeypatch):
-    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.001)
+async def test_what_passes_is_waited_for_and_what_does_not_is_raised():
     answers = [Unavailable("away"), Unavailable("still"), "back"]
 
     async def call():
@@ -138,10 +136,10 @@ async def test_what_passes_is_waited_for_and_what_does_not_is_raised(monkeypatch
             raise answer
         return answer
 
-    assert await patiently("storage", call) == "back"
+    assert await retry("storage", call) == "back"
     answers.append(InvalidArgument("never"))
     with pytest.raises(InvalidArgument):
-        await patiently("storage", call)
+        await retry("storage", call)
 
 
 @pytest.mark.parametrize("service", ["keyholder", "worker"])
