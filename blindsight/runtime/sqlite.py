@@ -1,12 +1,18 @@
-"""What SQLite says of the disk and of its file, as our errors."""
+"""SQLite databases: opening them, schema versions, transactions, and what SQLite says as our errors."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 
-from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
+from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted, Unavailable
+
+# Another process holds a database up for some milliseconds, a backup for half a second.
+BUSY_MILLISECONDS = 5000
 
 _LOST = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT}
 _DAMAGED = "the database is damaged: restore it from a copy"
@@ -17,6 +23,130 @@ _AWAY = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one kind of database: `schema.sql`, and `schema_N.sql` from version N - 1 to N.
+
+    Attributes:
+        package: where these files are.
+        what: such a database is, for messages: "a queue".
+        version: the newest one.
+        made_version: the version that `schema.sql` makes.
+        application_id: in the header of the file, where `file` looks for whose database it is.
+    """
+
+    package: str
+    what: str
+    version: int
+    made_version: int = 1
+    application_id: int = 0
+
+    def apply(self, db: sqlite3.Connection, path: Path, *pragmas: str) -> None:
+        """Makes the tables of a new database, or brings an older one up to date, step by step.
+
+        Args:
+            db: the database.
+            path: of its file, for messages.
+            pragmas: what is set before, unless the file is of something else.
+
+        Raises:
+            InvalidArgument: when it is a database of something else, or of a newer version.
+        """
+        found = self._require(db, path) if db.execute("SELECT 1 FROM sqlite_schema").fetchone() else 0
+        for pragma in pragmas:
+            db.execute(f"PRAGMA {pragma}")
+        if not found:
+            found = self.made_version
+            self._step(db, self.text(), found)
+        for version in range(found + 1, self.version + 1):
+            self._step(db, self.text(version), version)
+
+    def _require(self, db: sqlite3.Connection, path: Path) -> int:
+        found = self.found(db)
+        if found is None:
+            raise InvalidArgument(f"{path} is not {self.what} of Blindsight")
+        if not 1 <= found <= self.version:
+            age = "newer" if found > self.version else "older"
+            raise InvalidArgument(
+                f"{path} has schema version {found}, {age} than this program's {self.version}"
+            )
+        return found
+
+    def _step(self, db: sqlite3.Connection, statements: str, version: int) -> None:
+        # As one script: `executescript` would end a transaction that was begun before.
+        try:
+            db.executescript(f"BEGIN IMMEDIATE; {statements} {self.marks(version)} COMMIT;")
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def text(self, version: int | None = None) -> str:
+        """The statements that make a database, or that bring it to a version from the one before."""
+        name = "schema.sql" if version is None else f"schema_{version}.sql"
+        return files(self.package).joinpath(name).read_text()
+
+    def found(self, db: sqlite3.Connection) -> int | None:
+        """The version of a database that has tables; None of one that is something else."""
+        pragmas = ("PRAGMA application_id", "PRAGMA user_version")
+        application_id, version = (db.execute(pragma).fetchone()[0] for pragma in pragmas)
+        return version if application_id == self.application_id else None
+
+    def marks(self, version: int) -> str:
+        """The statements that note the version, for `found`."""
+        return f"PRAGMA application_id = {self.application_id}; PRAGMA user_version = {version};"
+
+
+def connect(
+    path: Path,
+    prepare: Callable[[sqlite3.Connection], None],
+    *,
+    busy_milliseconds: int = BUSY_MILLISECONDS,
+    statements: int = 128,
+) -> sqlite3.Connection:
+    """Opens a database for any thread, one at a time; transactions begin where code says so.
+
+    Args:
+        path: of the file; made when it is not there.
+        prepare: what is done first; when it fails, the connection is closed.
+        busy_milliseconds: how long to wait while another process writes.
+        statements: prepared ones that are kept.
+
+    Raises:
+        DataLoss, ResourceExhausted, Unavailable: see `translated`.
+    """
+    with translated():
+        db = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, cached_statements=statements
+        )
+        try:
+            db.execute(f"PRAGMA busy_timeout = {busy_milliseconds}")
+            prepare(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A transaction that writes: all of it is on the disk afterwards, or nothing.
+
+    Raises:
+        DataLoss, ResourceExhausted, Unavailable: see `translated`.
+    """
+    with translated():
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            # SQLite itself rolls back when the disk is full.
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 from blindsight.backup.command import main
 from blindsight.backup.parts import Database, File, Service
 from blindsight.trusted.ingest.records import ItemState
-from services.keyholder.jobs.store import SCHEMA_VERSION
+from services.keyholder.jobs.store import SCHEMA
 from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
 
 # The key file last: what has data and no keys does not start.
@@ -17,7 +17,7 @@ SERVICE = Service(
     (
         Database(
             JOBS_FILE_NAME,
-            SCHEMA_VERSION,
+            SCHEMA.version,
             counts={
                 "imports": "SELECT COUNT(*) FROM jobs",
                 "waiting": f"SELECT COUNT(*) FROM items WHERE state = {ItemState.QUEUED:d}",  # noqa: S608

@@ -7,7 +7,7 @@ import sys
 from blindsight.backup.command import main
 from blindsight.backup.parts import Database, Service
 from services.storage.stores.sqlite import FILE_NAME
-from services.storage.stores.sqlite.connections import SCHEMA_VERSION
+from services.storage.stores.sqlite.connections import SCHEMA
 
 SERVICE = Service(
     "storage",
@@ -15,7 +15,7 @@ SERVICE = Service(
     (
         Database(
             FILE_NAME,
-            SCHEMA_VERSION,
+            SCHEMA.version,
             "SELECT version FROM schema_version",
             {
                 "collections": "SELECT COUNT(*) FROM collections",

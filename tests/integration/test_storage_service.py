@@ -45,7 +45,7 @@ from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from services.storage.records import Append, Planes
 from services.storage.stores.sqlite import FILE_NAME
-from services.storage.stores.sqlite.connections import SCHEMA_VERSION
+from services.storage.stores.sqlite.connections import SCHEMA
 
 COLLECTION = collection()
 Start = Callable[..., Process]
@@ -160,7 +160,7 @@ def test_status_tells_version_counts_and_sizes(client: Client) -> None:
         __version__,
         1,
         3,
-        SCHEMA_VERSION,
+        SCHEMA.version,
     )
     assert status.disk_bytes > client.get(COLLECTION).size_bytes > 65_000
     assert status.memory_bytes > 10 << 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blindsight.backup.parts import Database, Service
-from blindsight.trusted.queue.database import SCHEMA_VERSION
+from blindsight.trusted.queue.database import SCHEMA
 
 # As `blindsight up` names it.
 FILE_NAME = "ingest.db"
@@ -11,5 +11,5 @@ FILE_NAME = "ingest.db"
 SERVICE = Service(
     "queue",
     "trusted",
-    (Database(FILE_NAME, SCHEMA_VERSION, counts={"messages": "SELECT COUNT(*) FROM messages"}),),
+    (Database(FILE_NAME, SCHEMA.version, counts={"messages": "SELECT COUNT(*) FROM messages"}),),
 )

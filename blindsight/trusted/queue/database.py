@@ -7,15 +7,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.resources import files
 from pathlib import Path
 
-from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.errors import ResourceExhausted, Unavailable
 from blindsight.runtime.folder_lock import locked
-from blindsight.runtime.sqlite import translated
+from blindsight.runtime.sqlite import Schema, connect, transaction, translated
 
-SCHEMA_VERSION = 1
-APPLICATION_ID = 0x42535155  # "BSQU", where `file` looks for whose database it is
+SCHEMA = Schema(__package__, "a queue", version=1, application_id=0x42535155)  # "BSQU"
 BUSY_MILLISECONDS = 30_000
 PAGE_BYTES = 8192
 CHECKPOINT_BYTES = 64 << 20
@@ -36,35 +34,24 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        with translated(), _alone(path):
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-        self._connection: sqlite3.Connection | None = connection
+        with _alone(path):
+            self._connection: sqlite3.Connection | None = connect(
+                path, self._prepare, busy_milliseconds=BUSY_MILLISECONDS
+            )
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-        found = _found(db)
-        if found == (0, 0, 0):
-            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA journal_mode = WAL")
-        # Bodies are sealed.  Where SQLite was built to write zeros over what is deleted, as Debian's is, an
-        # acknowledgement would cost as much as publishing.
-        db.execute("PRAGMA secure_delete = OFF")
-        db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}")
-        if found == (0, 0, 0):
-            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-            schema = files(__package__).joinpath("schema.sql").read_text()
-            db.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
-        elif found[0] != APPLICATION_ID:
-            raise InvalidArgument(f"{self._path} is not a queue of Blindsight")
-        elif found[1] != SCHEMA_VERSION:
-            raise InvalidArgument(f"{self._path} has schema version {found[1]}, want {SCHEMA_VERSION}")
+        SCHEMA.apply(
+            db,
+            self._path,
+            f"page_size = {PAGE_BYTES}",
+            "auto_vacuum = INCREMENTAL",
+            "journal_mode = WAL",
+            # Bodies are sealed.  Where SQLite was built to write zeros over what is deleted, as Debian's is,
+            # an acknowledgement would cost as much as publishing.
+            "secure_delete = OFF",
+            f"journal_size_limit = {CHECKPOINT_BYTES}",
+            f"wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}",
+        )
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -83,15 +70,8 @@ class Database:
         with self._lock, translated():
             db = self._require_open()
             db.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
-            db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(db):
                 yield db
-                db.execute("COMMIT")
-            except BaseException:
-                # SQLite itself rolls back when the disk is full.
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
 
     def require_disk(self, size_bytes: int) -> None:
         """Refuses a body that would fill the disk: on a full one nobody could acknowledge anything.
@@ -140,13 +120,6 @@ class Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-
-
-def _found(db: sqlite3.Connection) -> tuple[int, int, int]:
-    """Application id, schema version and number of tables; zeros in a new file."""
-    pragmas = ("PRAGMA application_id", "PRAGMA user_version", "SELECT COUNT(*) FROM sqlite_schema")
-    application, version, tables = (db.execute(one).fetchone()[0] for one in pragmas)
-    return application, version, tables
 
 
 @contextmanager

@@ -11,11 +11,10 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 from blindsight.errors import Conflict, InvalidArgument, NotFound
-from blindsight.runtime.sqlite import translated
+from blindsight.runtime.sqlite import Schema, connect, transaction
 from blindsight.trusted.ingest.records import (
     FailedItem,
     ItemOutcome,
@@ -26,10 +25,7 @@ from blindsight.trusted.ingest.records import (
     TrialState,
 )
 
-# A file of an earlier version is brought up to date when it is opened, by `schema_2.sql` and so on.
-SCHEMA_VERSION = 2
-APPLICATION_ID = 0x42534A42  # "BSJB", where `file` looks for whose database it is
-BUSY_MILLISECONDS = 5000
+SCHEMA = Schema(__package__, "an account of imports", version=2, application_id=0x42534A42)  # "BSJB"
 JOB_ID_BYTES = 16
 _COUNTERS = {ItemState.DONE: "done", ItemState.DUPLICATE: "duplicates", ItemState.FAILED: "failed"}
 _COLUMNS = (
@@ -51,26 +47,14 @@ class JobStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        with translated():
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            try:
-                _prepare(self._db, path)
-            except BaseException:
-                self._db.close()
-                raise
+        pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+        self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All of it is on the disk afterwards, or nothing."""
-        with self._lock, translated():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # SQLite itself rolls back when the disk is full
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._lock, transaction(self._db) as db:
+            yield db
 
     def open(self, collection_id: bytes, request_id: str) -> Job:
         """The job of a request id; a new one when there is none.
@@ -260,26 +244,6 @@ class JobStore:
         """Puts the write-ahead log into the file."""
         with self._lock:
             self._db.close()
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-    application, version, tables = (
-        db.execute(query).fetchone()[0]
-        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT COUNT(*) FROM sqlite_schema")
-    )
-    if tables and application != APPLICATION_ID:
-        raise InvalidArgument(f"{path} is no account of imports")
-    if tables and not 1 <= version <= SCHEMA_VERSION:
-        raise InvalidArgument(f"{path} has schema version {version}, want {SCHEMA_VERSION}")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA foreign_keys = ON")
-    for following in range(version + 1 if tables else 1, SCHEMA_VERSION + 1):
-        name = "schema.sql" if following == 1 else f"schema_{following}.sql"
-        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {following};"
-        schema = files(__package__).joinpath(name).read_text()
-        db.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
 
 
 def _number(db: sqlite3.Connection, job_id: bytes) -> int:

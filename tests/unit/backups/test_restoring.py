@@ -19,7 +19,7 @@ from blindsight.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
 from blindsight.trusted.queue import open_queue
 from services.keyholder.jobs.store import JobStore
 from services.storage.stores import STORES
-from services.storage.stores.sqlite.connections import SCHEMA_VERSION
+from services.storage.stores.sqlite.connections import SCHEMA
 
 SCHEMA_1 = Path(__file__).parents[1] / "storage" / "schema_1.sql"
 DATABASES = ("storage/storage.sqlite3", "queue/ingest.db", "keyholder/jobs.db")
@@ -203,7 +203,7 @@ def short_of_a_field(content):
     ("change", "error", "said"),
     [
         (of_format(2), InvalidArgument, "a backup of format 2, this program knows 1"),
-        (of_schema(99), InvalidArgument, f"schema version 99, newer than this program's {SCHEMA_VERSION}"),
+        (of_schema(99), InvalidArgument, f"schema version 99, newer than this program's {SCHEMA.version}"),
         (of_schema(1), DataLoss, "not of schema version 1"),
         (of_untrusted_zone, InvalidArgument, "of zone 'untrusted'"),
         (twice, DataLoss, "manifest.json is damaged"),
@@ -293,4 +293,4 @@ def test_an_older_schema_is_copied_as_it_is_and_its_service_brings_it_up_to_date
     (found,) = restore([tmp_path / "older"], kept(root), root)
     assert {entry.path: entry.schema_version for entry in found.files}["storage/storage.sqlite3"] == 1
     with closing(STORES["sqlite"](root / "storage", 0)) as store:
-        assert store.status().schema_version == SCHEMA_VERSION
+        assert store.status().schema_version == SCHEMA.version

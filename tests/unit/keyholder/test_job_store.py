@@ -4,13 +4,12 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
-from importlib.resources import files
 
 import pytest
 
 from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from blindsight.trusted.ingest.records import ItemOutcome, ItemState, JobState, Trial, TrialState
-from services.keyholder.jobs.store import APPLICATION_ID, JobStore
+from services.keyholder.jobs.store import SCHEMA, JobStore
 
 COLLECTION = bytes(range(16))
 DONE, DUPLICATE, FAILED, QUEUED = ItemState.DONE, ItemState.DUPLICATE, ItemState.FAILED, ItemState.QUEUED
@@ -184,7 +183,7 @@ def test_everything_is_there_after_another_start(path):
 def test_another_database_is_left_alone(path):
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE theirs (x)")
-    with pytest.raises(InvalidArgument, match="no account of imports"):
+    with pytest.raises(InvalidArgument, match="is not an account of imports of Blindsight"):
         JobStore(path)
 
 
@@ -192,14 +191,13 @@ def test_a_database_of_a_later_version_is_refused(path):
     JobStore(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 3")
-    with pytest.raises(InvalidArgument, match="schema version 3, want 2"):
+    with pytest.raises(InvalidArgument, match="schema version 3, newer than this program's 2"):
         JobStore(path)
 
 
 def test_a_database_of_the_first_version_keeps_its_jobs(path):
-    schema = files("services.keyholder.jobs").joinpath("schema.sql").read_text()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript(f"{schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+        db.executescript(SCHEMA.text() + SCHEMA.marks(1))
         row = (bytes(16), COLLECTION, "old", JobState.FINISHED, 1, 5, 5, 5, 0, 0)
         db.execute("INSERT INTO jobs VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         db.commit()

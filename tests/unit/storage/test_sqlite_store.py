@@ -29,7 +29,7 @@ from support.storage import (
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from services.storage.records import Append, PieceRecord
 from services.storage.stores.sqlite import FILE_NAME, SqliteStore
-from services.storage.stores.sqlite.connections import OLDEST_VERSION, SCHEMA_VERSION
+from services.storage.stores.sqlite.connections import SCHEMA
 
 COLLECTION = collection()
 ATTACHMENT = attachment_of(0, 20_000)
@@ -95,13 +95,13 @@ def test_the_database_is_set_up_for_durable_commits(folder: Path) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
 
 
-@pytest.mark.parametrize(("version", "age"), [(SCHEMA_VERSION + 1, "newer"), (OLDEST_VERSION - 1, "older")])
+@pytest.mark.parametrize(("version", "age"), [(SCHEMA.version + 1, "newer"), (0, "older")])
 def test_another_schema_version_is_refused_with_both_versions(folder: Path, version: int, age: str) -> None:
     with sqlite3.connect(folder / FILE_NAME) as db:
         db.execute("UPDATE schema_version SET version = ?", (version,))
     db.close()
     with pytest.raises(
-        InvalidArgument, match=f"schema version {version}, {age} than this program's {SCHEMA_VERSION}"
+        InvalidArgument, match=f"schema version {version}, {age} than this program's {SCHEMA.version}"
     ):
         SqliteStore(folder)
 
@@ -430,7 +430,7 @@ def version_1(folder: Path) -> Path:
 
 def test_a_database_of_version_1_is_brought_up_to_date_with_all_it_has(version_1: Path) -> None:
     store = SqliteStore(version_1)
-    assert store.status().schema_version == SCHEMA_VERSION
+    assert store.status().schema_version == SCHEMA.version
     record = store.get_collection(COLLECTION.collection_id)
     assert (record.items, record.plane_items, record.plane_bytes, record.fields) == (5, 0, 0, ())
     key = COLLECTION.collection_id

@@ -32,7 +32,7 @@ from services.storage.records import (
     StoreStatus,
 )
 from services.storage.stores.sqlite import appends, attachments, deletions, planes, reads
-from services.storage.stores.sqlite.connections import SCHEMA_VERSION, Connections
+from services.storage.stores.sqlite.connections import SCHEMA, Connections
 from services.storage.stores.sqlite.rows import (
     COLLECTION_FIELDS,
     collection_row,
@@ -160,7 +160,7 @@ class SqliteStore:
         with self._connections.snapshot() as db:
             row = db.execute("SELECT count(*), coalesce(sum(items), 0) FROM collections").fetchone()
         log_bytes = self._connections.log_bytes()
-        return StoreStatus(row[0], row[1], self._connections.disk_bytes(), log_bytes, SCHEMA_VERSION)
+        return StoreStatus(row[0], row[1], self._connections.disk_bytes(), log_bytes, SCHEMA.version)
 
     def close(self) -> None:
         self._connections.close()

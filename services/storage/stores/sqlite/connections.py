@@ -6,15 +6,26 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from importlib.resources import files
 from pathlib import Path
 
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
-from blindsight.runtime.sqlite import translated
+from blindsight.errors import BlindsightError, DataLoss
+from blindsight.runtime.sqlite import BUSY_MILLISECONDS, Schema, connect, transaction, translated
 
-SCHEMA_VERSION = 3
-# From here on a database is brought up to date when it is opened, by `schema_2.sql` and so on.
-OLDEST_VERSION = 1
+
+class _Schema(Schema):
+    """Keeps its version in a table."""
+
+    def found(self, db: sqlite3.Connection) -> int | None:
+        table = "SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'"
+        if db.execute(table).fetchone() is None:
+            return None
+        return int(db.execute("SELECT version FROM schema_version").fetchone()[0])
+
+    def marks(self, version: int) -> str:
+        return f"UPDATE schema_version SET version = {version};"  # noqa: S608 - a number
+
+
+SCHEMA = _Schema(__package__, "a storage database", version=3, made_version=3)
 # Measured with blocks of 4.2 MB beside a million items: larger pages write the index of random
 # handles more often than its entries change, smaller ones slow the blocks down.
 PAGE_BYTES = 8192
@@ -22,7 +33,6 @@ CHECKPOINT_BYTES = 64 << 20
 # Holds the index of a million handles, so that an append does not read it again.
 WRITER_CACHE_KIB = 64 << 10
 READER_CACHE_KIB = 4 << 10
-BUSY_MILLISECONDS = 5000
 IDLE_READERS = 4
 # Prepared statements that a connection keeps; those over thousands of rows are large.
 STATEMENTS = 32
@@ -44,78 +54,32 @@ class Connections:
         self.path = path
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
-        with translated():
-            self._writer = self._open(WRITER_CACHE_KIB)
-            try:
-                self._prepare(max_bytes)
-            except BaseException:
-                self._writer.close()
-                raise
+        self._writer = connect(path, lambda db: self._prepare(db, max_bytes), statements=STATEMENTS)
 
-    def _open(self, cache_kib: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+    def _prepare(self, db: sqlite3.Connection, max_bytes: int) -> None:
+        _prepare_any(db, WRITER_CACHE_KIB)
+        SCHEMA.apply(
+            db,
+            self.path,
+            f"page_size = {PAGE_BYTES}",
+            "auto_vacuum = INCREMENTAL",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "secure_delete = ON",
+            f"journal_size_limit = {CHECKPOINT_BYTES}",
         )
-        connection.row_factory = sqlite3.Row
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
-
-    def _prepare(self, max_bytes: int) -> None:
-        self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._writer.execute("PRAGMA journal_mode = WAL")
-        self._writer.execute("PRAGMA synchronous = FULL")
-        self._writer.execute("PRAGMA secure_delete = ON")
-        self._writer.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
-        page = self._writer.execute("PRAGMA page_size").fetchone()[0]
-        self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // page}")
+        page = db.execute("PRAGMA page_size").fetchone()[0]
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // page}")
         if max_bytes:
-            self._writer.execute(f"PRAGMA max_page_count = {max(max_bytes // page, 1)}")
-        self._require_schema()
-
-    def _require_schema(self) -> None:
-        tables = _tables(self._writer)
-        if not tables:
-            self._writer.executescript(f"BEGIN IMMEDIATE; {_schema()} COMMIT;")
-            return
-        if not any(table == "schema_version" for table, *_ in tables):
-            raise InvalidArgument(f"{self.path} is not a storage database of Blindsight")
-        version = self._writer.execute("SELECT version FROM schema_version").fetchone()[0]
-        if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
-            age = "newer" if version > SCHEMA_VERSION else "older"
-            raise InvalidArgument(
-                f"{self.path} has schema version {version}, {age} than this program's {SCHEMA_VERSION}"
-            )
-        self._migrate(version)
-        if _tables(self._writer) != _expected_tables():
-            raise DataLoss(f"{self.path} does not have the tables of schema version {SCHEMA_VERSION}")
-
-    def _migrate(self, version: int) -> None:
-        """Brings an older database up to date, each step in a transaction of its own."""
-        for following in range(version + 1, SCHEMA_VERSION + 1):
-            try:
-                step = _resource(f"schema_{following}.sql")
-                self._writer.executescript(f"BEGIN IMMEDIATE; {step} COMMIT;")
-            except sqlite3.Error:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
+            db.execute(f"PRAGMA max_page_count = {max(max_bytes // page, 1)}")
+        if _tables(db) != _expected_tables():
+            raise DataLoss(f"{self.path} does not have the tables of schema version {SCHEMA.version}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The one connection that writes: all of it is on the disk afterwards, or nothing."""
-        with self._writing, translated():
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                # SQLite itself rolls back when the disk is full.
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
+        with self._writing, transaction(self._writer) as db:
+            yield db
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -138,9 +102,7 @@ class Connections:
     def _reader(self) -> sqlite3.Connection:
         with suppress(IndexError):
             return self._idle.pop()
-        connection = self._open(READER_CACHE_KIB)
-        connection.execute("PRAGMA query_only = ON")
-        return connection
+        return connect(self.path, _prepare_reader, statements=STATEMENTS)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         if len(self._idle) < IDLE_READERS:
@@ -188,12 +150,15 @@ class Connections:
             self._idle.clear()
 
 
-def _schema() -> str:
-    return _resource("schema.sql").format(version=SCHEMA_VERSION)
+def _prepare_any(db: sqlite3.Connection, cache_kib: int) -> None:
+    db.row_factory = sqlite3.Row
+    db.execute(f"PRAGMA cache_size = -{cache_kib}")
+    db.execute("PRAGMA foreign_keys = ON")
 
 
-def _resource(name: str) -> str:
-    return files(__package__).joinpath(name).read_text()
+def _prepare_reader(db: sqlite3.Connection) -> None:
+    _prepare_any(db, READER_CACHE_KIB)
+    db.execute("PRAGMA query_only = ON")
 
 
 def _tables(db: sqlite3.Connection) -> set[tuple[object, ...]]:
@@ -207,5 +172,5 @@ def _tables(db: sqlite3.Connection) -> set[tuple[object, ...]]:
 
 def _expected_tables() -> set[tuple[object, ...]]:
     with closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(_schema())
+        db.executescript(SCHEMA.text())
         return _tables(db)

@@ -1,7 +1,7 @@
 -- The batch log is the truth about which item lies where; `live` finds an item in it.
 
 CREATE TABLE schema_version (version INTEGER NOT NULL);
-INSERT INTO schema_version VALUES ({version});
+INSERT INTO schema_version VALUES (0); -- it is noted at the end
 
 CREATE TABLE collections (
   number INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of creation

@@ -1,6 +1,5 @@
 -- Brings a database of schema version 1 to version 2.
 
-UPDATE schema_version SET version = 2;
 ALTER TABLE collections ADD COLUMN plane_items INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE collections ADD COLUMN plane_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE collections ADD COLUMN fields TEXT NOT NULL DEFAULT '';

@@ -1,7 +1,5 @@
 -- Brings a database of schema version 2 to version 3.
 
-UPDATE schema_version SET version = 3;
-
 -- A second sealed thing of an item.
 CREATE TABLE attachments (
   content INTEGER PRIMARY KEY REFERENCES contents (number),
