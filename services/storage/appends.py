@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
-from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import Receiver
 from services.storage import metrics
 from services.storage import validation as checks
@@ -50,7 +50,7 @@ class Appends:
         store: Store,
         threads: Threads,
         sweeper: Sweeper,
-        budget: ByteBudget,
+        budget: MemoryBudget,
         turns: Turns,
         stall_seconds: float,
     ) -> None:

@@ -12,7 +12,7 @@ import psutil
 from blindsight import __version__
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
-from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import GO_AHEAD_KEY
 from services.storage import validation as checks
 from services.storage import wire
@@ -41,7 +41,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self._store = store
         self._threads = threads
         self._sweeper = sweeper
-        budget = ByteBudget(settings.receive_bytes, "an append")
+        budget = MemoryBudget(settings.receive_bytes, "appends")
         turns = Turns(settings.turn_seconds)
         self._appends = Appends(store, threads, sweeper, budget, turns, settings.stall_seconds)
 

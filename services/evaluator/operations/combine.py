@@ -12,13 +12,13 @@ from blindsight.additive import lightphe, schemes
 from blindsight.additive.block import HEADER, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.errors import InvalidArgument, ResourceExhausted
+from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
 from services.evaluator import metrics, tasks
 from services.evaluator.operations.intake import (
     AnnouncedBlock,
     Limits,
-    Room,
     check_public_key,
     collect,
     next_chunk,
@@ -118,7 +118,7 @@ class Combinations:
     def __init__(self, pool: WorkerPool, limits: Limits) -> None:
         self._pool = pool
         self._limits = limits
-        self._room = Room(MAX_RECEIVED_BYTES, "weighted sums")
+        self._memory = MemoryBudget(MAX_RECEIVED_BYTES, "weighted sums")
 
     async def run(self, header: CombineHeader, parts: AsyncIterator[bytes]) -> AsyncIterator[CombineAnswer]:
         """One weighted sum: a plan, pieces of a block, a summary.
@@ -129,7 +129,7 @@ class Combinations:
             Unavailable: when a worker died twice over it.
         """
         public_key = header.check()
-        with self._room.take(header.size_bytes):
+        with self._memory.take(header.size_bytes):
             received = await self._receive(header, public_key, parts)
             result = blocks_wire.weighted_header([one.header for one in received], header.weights)
             yield CombinePlan(blocks_wire.block_bytes(result, public_key))

@@ -17,12 +17,13 @@ from blindsight.ciphertext.header import (
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import in_order
 from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
 from services.evaluator import metrics, tasks
 from services.evaluator.galleries.scorer import CHUNK_RESULT_BYTES, Scorer
 from services.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
-from services.evaluator.operations.intake import AnnouncedBlock, Limits, Room, collect, next_chunk
+from services.evaluator.operations.intake import AnnouncedBlock, Limits, collect, next_chunk
 from services.evaluator.shared_memory import SharedMemory
 
 # Ciphertexts of a row: 128 values one by one.
@@ -109,7 +110,7 @@ class Comparisons:
     def __init__(self, scorer: Scorer, limits: Limits) -> None:
         self._scorer = scorer
         self._limits = limits
-        self._room = Room(MAX_HELD_BYTES, "comparisons")
+        self._memory = MemoryBudget(MAX_HELD_BYTES, "comparisons")
 
     async def run(
         self, header: CompareAllHeader, chunks: AsyncIterator[bytes]
@@ -124,7 +125,7 @@ class Comparisons:
         header.check()
         started = time.perf_counter()
         with (
-            self._room.take(header.gallery.size_bytes + header.queries.size_bytes),
+            self._memory.take(header.gallery.size_bytes + header.queries.size_bytes),
             SharedMemory() as gallery,
             SharedMemory() as queries,
         ):
@@ -137,7 +138,7 @@ class Comparisons:
             each = Geometry(parameters, header.columns).size_bytes
             rows, wanted = first.count // header.columns, second.count // header.columns
             with (
-                self._room.take((rows + wanted) * each),
+                self._memory.take((rows + wanted) * each),
                 SharedMemory(rows * each) as arranged_rows,
                 SharedMemory(wanted * each) as arranged_queries,
             ):

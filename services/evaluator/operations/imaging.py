@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
 from blindsight.runtime.processpool import WorkerPool, in_order
 from services.evaluator import metrics, tasks
 from services.evaluator.batch_log import Storage
-from services.evaluator.operations.intake import Limits, Room, next_chunk
+from services.evaluator.operations.intake import Limits, next_chunk
 from services.evaluator.operations.paillier_planes import StackAnswer, StackOperations
 from services.evaluator.operations.sources import PlanePlan, PlaneSource, Sources, StackedPlanes, Tiles
 
@@ -88,8 +89,15 @@ class PlaneOperations:
         self._sources = Sources(storage, limits.stall_seconds)
         self._pool = pool
         self._limits = limits
-        self._room = Room(MAX_CALLS, "image operations")
+        self._calls = asyncio.Semaphore(MAX_CALLS)
         self._stacks = StackOperations(pool, limits)
+
+    @asynccontextmanager
+    async def _one_call(self) -> AsyncIterator[None]:
+        if self._calls.locked():
+            raise ResourceExhausted("too many image operations at once; retry later")
+        async with self._calls:
+            yield
 
     async def transform(
         self, header: TransformHeader, tiles: AsyncIterator[Tiles]
@@ -103,7 +111,7 @@ class PlaneOperations:
             Unavailable: also when a worker died twice over it.
         """
         _check_kernels(header.kernels)
-        with self._room.take(1):
+        async with self._one_call():
             if isinstance(header.planes, StackedPlanes):
                 answers = self._stacked(header.planes, header.kernels, tiles)
             else:
@@ -157,7 +165,7 @@ class PlaneOperations:
         Raises:
             As `transform`; InvalidArgument when the planes do not fit each other.
         """
-        with self._room.take(1):
+        async with self._one_call():
             async with (
                 self._sources.open(header.minuend, minuend) as first,
                 self._sources.open(header.subtrahend, subtrahend) as second,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,35 +14,6 @@ from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhaus
 
 Chunk = TypeVar("Chunk")
 MAX_PUBLIC_KEY_BYTES = 1 << 16
-
-
-class Room:
-    """Memory for what arrives or waits at the same time, over all callers.
-
-    Args:
-        limit_bytes: of all of it.
-        what: there are too many of, for people.
-    """
-
-    def __init__(self, limit_bytes: int, what: str) -> None:
-        self._limit_bytes = limit_bytes
-        self._what = what
-        self._taken_bytes = 0
-
-    @contextmanager
-    def take(self, size_bytes: int) -> Iterator[None]:
-        """Room for one caller.
-
-        Raises:
-            ResourceExhausted: when there is not so much.
-        """
-        if self._taken_bytes + size_bytes > self._limit_bytes:
-            raise ResourceExhausted(f"too many {self._what} at once; retry later")
-        self._taken_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._taken_bytes -= size_bytes
 
 
 @dataclass(frozen=True, slots=True)

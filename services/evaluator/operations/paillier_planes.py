@@ -21,6 +21,7 @@ from blindsight.additive.powers import weighted_products
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.packing.kernels import PlaneKernel
+from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
 from services.evaluator import metrics, tasks
@@ -28,7 +29,6 @@ from services.evaluator.operations.combine import SLICE_WORD_PRODUCTS
 from services.evaluator.operations.intake import (
     Deadline,
     Limits,
-    Room,
     check_digest,
     check_digest_size,
     check_no_secret,
@@ -118,7 +118,7 @@ class StackOperations:
     def __init__(self, pool: WorkerPool, limits: Limits) -> None:
         self._pool = pool
         self._limits = limits
-        self._room = Room(MAX_WAITING_BYTES, "encrypted pictures")
+        self._memory = MemoryBudget(MAX_WAITING_BYTES, "encrypted pictures")
 
     async def transform(
         self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[Tiles]
@@ -136,7 +136,7 @@ class StackOperations:
         plan = _announced(planes)
         applied = [_applied(kernel, plan) for kernel in kernels]
         call = _Call(plan, planes.public_key, applied, self._limits.deadline("an image operation"))
-        with self._room.take(self._waiting_bytes(call)):
+        with self._memory.take(self._waiting_bytes(call)):
             yield plan
             name = SCHEMES[plan.key.scheme].name
             with metrics.PLANES_SECONDS.labels("transform", name, name).time():

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from blindsight.additive.query import PlainQueries, Weights, read_queries
 from blindsight.ciphertext.header import ADDITIVE_HEADER, additive_header, check_additive_batch
-from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext
 from blindsight.packing.segments import Region, SegmentId
+from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
 from services.evaluator import tasks
@@ -63,7 +64,9 @@ class VisibleSearches:
     def __init__(self, storage: Storage, pool: WorkerPool) -> None:
         self._storage = storage
         self._pool = pool
-        self._held_bytes = 0
+        self._memory = MemoryBudget(
+            MAX_GALLERY_BYTES, "galleries", advice="retry later, or take a scheme that hides the query"
+        )
 
     async def run(
         self,
@@ -87,8 +90,8 @@ class VisibleSearches:
         """
         queries = read_queries(block, count, record.layout.main, record.parameters, record.key_id)
         meter, started = Meter(), time.perf_counter()
-        with self._room() as room:
-            gallery = await self._read(record, only, room)
+        with ExitStack() as held:
+            gallery = await self._read(record, only, held)
             if gallery.log.sequence < minimum_sequence:
                 raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {gallery.log.sequence}")
             seconds = time.perf_counter() - started
@@ -99,41 +102,40 @@ class VisibleSearches:
                     yield scores
         yield Summary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
 
-    @contextmanager
-    def _room(self) -> Iterator[_Room]:
-        room = _Room(self)
-        try:
-            yield room
-        finally:
-            self._held_bytes -= room.size_bytes
-
-    def take(self, size_bytes: int) -> None:
-        """Counts bytes that a search is about to hold.
-
-        Raises:
-            ResourceExhausted: when all searches would hold too much.
-        """
-        if self._held_bytes + size_bytes > MAX_GALLERY_BYTES:
-            raise ResourceExhausted(
-                f"galleries of over {MAX_GALLERY_BYTES} bytes are searched at once; retry later, or take a "
-                "scheme that hides the query"
-            )
-        self._held_bytes += size_bytes
-
-    async def _read(self, record: AdditiveRecord, only: Collection[SegmentId], room: _Room) -> _Gallery:
+    async def _read(self, record: AdditiveRecord, only: Collection[SegmentId], held: ExitStack) -> _Gallery:
         """Reads and checks the whole log; numbers are checked where they are computed with."""
         async with self._storage.read_batches(record.collection_id, 0) as events:
             first = await anext(events, None)
             if not isinstance(first, LogHeader):
                 raise DataLoss("storage sent a log without a header")
             gallery, count = _Gallery(first), 0
-            async for key, block in _batches(record, events, room):
+            async for key, block in self._batches(record, events, held):
                 count += 1
                 if not only or key in only:
                     gallery.add(key, block)
             if count != first.batches:
                 raise DataLoss(f"storage sent {count} batches, want {first.batches}")
         return gallery
+
+    async def _batches(
+        self, record: AdditiveRecord, events: AsyncIterator[Event], held: ExitStack
+    ) -> AsyncIterator[tuple[SegmentId, bytes]]:
+        """Whole batches of a log, whose memory is held before each is read."""
+        batch: _Batch | None = None
+        async for event in events:
+            if isinstance(event, BatchHeader) and batch is None:
+                event.check(record)
+                held.enter_context(self._memory.take(event.size_bytes))
+                batch = _Batch(event)
+            elif isinstance(event, bytes) and batch is not None and len(event) <= batch.missing_bytes:
+                batch.data += event
+                if not batch.missing_bytes:
+                    yield batch.header.key, await asyncio.to_thread(batch.finish, record)
+                    batch = None
+            else:
+                raise DataLoss("storage sent a log out of order")
+        if batch is not None:
+            raise DataLoss("storage sent less of a batch than it announced")
 
     async def _segment(
         self,
@@ -204,18 +206,6 @@ class VisibleSearches:
 
 
 @dataclass(slots=True)
-class _Room:
-    """What one search holds of the memory that all share."""
-
-    searches: VisibleSearches
-    size_bytes: int = 0
-
-    def take(self, size_bytes: int) -> None:
-        self.searches.take(size_bytes)
-        self.size_bytes += size_bytes
-
-
-@dataclass(slots=True)
 class _Batch:
     """A batch on its way from storage."""
 
@@ -241,27 +231,6 @@ class _Batch:
         except InvalidCiphertext as error:
             raise DataLoss(f"storage holds a bad batch: {error.message}") from error
         return data
-
-
-async def _batches(
-    record: AdditiveRecord, events: AsyncIterator[Event], room: _Room
-) -> AsyncIterator[tuple[SegmentId, bytes]]:
-    """Whole batches of a log, each counted in `room` before it is read."""
-    batch: _Batch | None = None
-    async for event in events:
-        if isinstance(event, BatchHeader) and batch is None:
-            event.check(record)
-            room.take(event.size_bytes)
-            batch = _Batch(event)
-        elif isinstance(event, bytes) and batch is not None and len(event) <= batch.missing_bytes:
-            batch.data += event
-            if not batch.missing_bytes:
-                yield batch.header.key, await asyncio.to_thread(batch.finish, record)
-                batch = None
-        else:
-            raise DataLoss("storage sent a log out of order")
-    if batch is not None:
-        raise DataLoss("storage sent less of a batch than it announced")
 
 
 def _block(record: AdditiveRecord, numbers: bytes, first: int, last: int) -> bytes:

@@ -20,11 +20,12 @@ from blindsight.ciphertext.header import (
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.packing.segments import Region, SegmentId
+from blindsight.runtime.memory_budget import MemoryBudget
 from services.evaluator import metrics, tasks
 from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
-from services.evaluator.operations.intake import Room, check_digest, check_digest_size, next_chunk
+from services.evaluator.operations.intake import check_digest, check_digest_size, next_chunk
 from services.evaluator.operations.plain_query_search import VisibleSearches
 from services.evaluator.shared_memory import SharedMemory
 
@@ -133,7 +134,7 @@ class Searches:
         self._scorer = scorer
         self._visible = visible
         self._stall_seconds = stall_seconds
-        self._room = Room(MAX_RECEIVED_BYTES, "searches")
+        self._memory = MemoryBudget(MAX_RECEIVED_BYTES, "searches")
 
     async def run(self, header: SearchHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[Answer]:
         """One search: a plan, score blocks, a summary.
@@ -146,7 +147,7 @@ class Searches:
         header.check()
         started = time.perf_counter()
         record = await self._galleries.record(header.collection_id)
-        with self._room.take(header.size_bytes), SharedMemory() as block:
+        with self._memory.take(header.size_bytes), SharedMemory() as block:
             await self._receive(header, chunks, record, block)
             async for answer in self._answers(header, record, block):
                 yield answer

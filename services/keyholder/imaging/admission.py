@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
-from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.runtime.memory_budget import MemoryBudget
 from services.keyholder.imaging.engine import Progress, Stage
 
 Settings_contra = TypeVar("Settings_contra", contravariant=True)
@@ -38,7 +38,7 @@ class Admitted(Generic[Settings_contra, Given_contra, Made_co]):
         budget: of all kinds.
     """
 
-    def __init__(self, job: Job[Settings_contra, Given_contra, Made_co], budget: ByteBudget) -> None:
+    def __init__(self, job: Job[Settings_contra, Given_contra, Made_co], budget: MemoryBudget) -> None:
         self._job = job
         self._budget = budget
 

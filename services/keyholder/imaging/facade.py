@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.vault.vault import Vault
@@ -48,7 +48,7 @@ class Processing:
     ) -> None:
         pictures = Pictures(vault, planes, crypto)
         engines = Engines(key_id, evaluator, crypto, combinations)
-        budget = ByteBudget(memory_bytes, "image processing", MOST_WAITING)
+        budget = MemoryBudget(memory_bytes, "image processing", MOST_WAITING)
         self.filter = Admitted(Filter(pictures, engines), budget)
         self.difference = Admitted(Difference(pictures, engines), budget)
         self.keypoints = Admitted(Keypoints(pictures, engines), budget)

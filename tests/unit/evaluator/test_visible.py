@@ -76,7 +76,7 @@ def search(pair, pool):
         try:
             return [one async for one in searches.run(RECORD, query, 2, minimum_sequence, only)]
         finally:
-            assert searches._held_bytes == 0
+            assert searches._memory.held_bytes == 0
 
     return run
 

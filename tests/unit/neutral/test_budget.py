@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from blindsight.errors import ResourceExhausted
-from blindsight.runtime.memory_budget import ByteBudget
+from blindsight.runtime.memory_budget import MemoryBudget
 
 
 async def test_a_call_waits_for_memory_in_turn() -> None:
-    budget = ByteBudget(10, "a call")
+    budget = MemoryBudget(10, "calls")
     order: list[str] = []
 
     async def hold(name: str, size: int, until: asyncio.Event) -> None:
@@ -31,7 +31,7 @@ async def test_a_call_waits_for_memory_in_turn() -> None:
 
 
 async def test_memory_comes_back_from_calls_that_fail_or_are_cancelled() -> None:
-    budget = ByteBudget(10, "a call")
+    budget = MemoryBudget(10, "calls")
     with pytest.raises(ValueError, match="failed"):
         async with budget.reserve(10):
             raise ValueError("failed")
@@ -45,17 +45,15 @@ async def test_memory_comes_back_from_calls_that_fail_or_are_cancelled() -> None
 
 
 async def test_more_than_there_ever_is_is_refused_at_once() -> None:
-    budget = ByteBudget(10, "a call")
-    with pytest.raises(
-        ResourceExhausted, match="a call that takes about 11 bytes of memory, want at most 10"
-    ):
+    budget = MemoryBudget(10, "calls")
+    with pytest.raises(ResourceExhausted, match="calls: about 11 bytes of memory, want at most 10"):
         async with budget.reserve(11):
             pass
     assert (budget.held_bytes, budget.waiting) == (0, 0)
 
 
 async def test_who_finds_the_line_full_is_refused_and_a_cancelled_call_leaves_it() -> None:
-    budget = ByteBudget(10, "a call", most_waiting=2)
+    budget = MemoryBudget(10, "calls", most_waiting=2)
     async with AsyncExitStack() as held:
         await held.enter_async_context(budget.reserve(6))
         assert budget.has_room(4)
@@ -70,3 +68,12 @@ async def test_who_finds_the_line_full_is_refused_and_a_cancelled_call_leaves_it
         await asyncio.wait_for(waiting[1], 5)
         assert (budget.held_bytes, budget.waiting) == (7, 0)
         await asyncio.gather(waiting[0], return_exceptions=True)
+
+
+def test_who_does_not_wait_is_refused_what_is_not_left_and_gives_back_what_it_had() -> None:
+    budget = MemoryBudget(10, "searches")
+    with budget.take(4):
+        with budget.take(6), pytest.raises(ResourceExhausted, match="too many searches at once; retry later"):
+            budget.take(1).__enter__()
+        assert budget.held_bytes == 4
+    assert budget.held_bytes == 0
