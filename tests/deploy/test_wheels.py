@@ -10,12 +10,15 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import photos, wheels
 from support.command import FEW_WORKERS
 from support.wheels import OURS, PARTS, ROOT, Environment
 
 import blindsight
+from blindsight.cli.compare.baselines import programs
+from blindsight.cli.compare.baselines.programs import BASELINES, Baseline
 
 PROJECTS = {path: tomllib.loads((path / "pyproject.toml").read_text())["project"] for path in PARTS}
 NAMES = {project["name"]: path for path, project in PROJECTS.items()}
@@ -90,9 +93,8 @@ def test_each_part_asks_for_the_others_in_its_own_version() -> None:
 
 
 def test_every_file_of_the_source_tree_is_in_one_wheel_and_no_wheel_has_anything_else(dist: Path) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "blindsight", "services"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "blindsight", "services"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("not a clone: what belongs to the source tree cannot be asked")
     tree = [
@@ -220,3 +222,17 @@ def test_all_wheels_in_a_fresh_environment_run_a_vault_that_finds_a_photo(whole:
         finally:
             up.terminate()
     assert up.returncode == 0
+
+
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.name)
+def test_the_programs_that_compare_schemes_starts_are_in_a_wheel(
+    baseline: Baseline, whole: Environment
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 4, (2, 3, 64), np.uint8)
+    np.savez(whole.folder / "sample.npz", gallery=pixels, queries=pixels[:1], pairs=[(0, 0), (0, 1)])
+    program, *rest = baseline.arguments
+    done = whole.run("python", "-P", "-m", f"{programs.__package__}.{program}", "sample.npz", *rest)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])["answer"]
+    assert [score["image"] for score in answer["scores"]] == [0, 1]
+    assert answer["scores"][0]["channels"] == pytest.approx([1, 1, 1], abs=0.01)

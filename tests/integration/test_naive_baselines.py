@@ -1,4 +1,4 @@
-"""The programs of bench/baselines: where their arithmetic is right, where it overflows, what is scaled."""
+"""The naive programs of `compare-schemes`: where they are right, where they overflow, what is scaled."""
 
 import json
 from dataclasses import replace
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from support import comparison
 
-from blindsight.cli.compare import baselines
-from blindsight.cli.compare.baselines import BASELINES, Sample
+from blindsight.cli.compare.baselines import programs as baselines
+from blindsight.cli.compare.baselines.programs import BASELINES, Sample
 from blindsight.cli.compare.results import Family, LeftOut, Method, Row
 
 CKKS, BFV, _ = BASELINES
@@ -63,13 +63,6 @@ def test_a_program_that_fails_is_left_out_with_its_last_word(folder):
     assert baselines.measure(broken, comparison.task(), folder) == LeftOut(
         "naive CKKS", "its program failed: KeyError: 'rsa'"
     )
-
-
-def test_without_the_source_tree_baselines_are_left_out(folder, monkeypatch):
-    monkeypatch.setattr(baselines, "BENCH", folder / "nowhere")
-    found = baselines.measure(BFV, comparison.task(), folder)
-    assert isinstance(found, LeftOut)
-    assert found.reason == "programs of bench/ are in the source tree, not in the package"
 
 
 # --- scaling -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
     photos      what is compared: small pictures of the given photos, altered ones, and three queries
     plaintext   the same comparison by numpy, which says what is right
     vaults      Blindsight's own schemes, through three real services in a temporary folder
-    baselines   the naive programs of bench/baselines, each in a process of its own, on a sample
+    baselines   the naive programs, each in a process of its own, on a sample
     results     what was measured: the document that --json prints
     verdict     what the figures say, in a few sentences
     plots       the figures, drawn by matplotlib

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from blindsight import __version__
 from blindsight.cli import files, output
-from blindsight.cli.compare import baselines, page, photos, plaintext, plots, results, units, vaults, verdict
+from blindsight.cli.compare import page, photos, plaintext, plots, results, units, vaults, verdict
+from blindsight.cli.compare.baselines import programs
 from blindsight.cli.compare.plaintext import Task
 from blindsight.cli.compare.results import Images, LeftOut, Method, Results, Row
 from blindsight.cli.local import temporary
@@ -65,8 +66,8 @@ def _schemes(task: Task, folder: Path) -> Iterator[Row | LeftOut]:
     with services:
         for recipe in vaults.RECIPES:
             yield vaults.measure(running, recipe, task)
-    for baseline in baselines.BASELINES:
-        yield baselines.measure(baseline, task, folder)
+    for baseline in programs.BASELINES:
+        yield programs.measure(baseline, task, folder)
 
 
 def _tell(row: Row) -> None:

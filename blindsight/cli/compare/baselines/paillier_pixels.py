@@ -4,7 +4,7 @@ A ciphertext holds one pixel of many photos side by side, so that one inner prod
 all of them; encrypting a photo alone would cost as much as a whole block.  The squares of the lengths are
 encrypted with the photos.  The server learns the query; the owner decrypts integers and divides them.
 
-    cd bench && python -m baselines.paillier_pixels SAMPLE.npz
+    python -P -m blindsight.cli.compare.baselines.paillier_pixels SAMPLE.npz
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from baselines.sample import Sample, answer, tell
 
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import AdditiveBlock
 from blindsight.additive.layout import plan
+from blindsight.cli.compare.baselines.sample import Sample, answer, tell
 from blindsight.trusted.additive import AdditiveKey
 from services.evaluator.computing.additive import AdditiveEvaluator
 
@@ -78,7 +78,8 @@ def decrypt(
     """The owner's part: squared cosines [n, 3]."""
     dots = np.stack([key.decrypt(one)[0] for one in products], axis=1).astype(np.float64)
     lengths = key.decrypt(block.squares).T.astype(np.float64)
-    return dots**2 / (lengths * (query.astype(np.float64) ** 2).sum(axis=1))
+    cosines: npt.NDArray[np.float64] = dots**2 / (lengths * (query.astype(np.float64) ** 2).sum(axis=1))
+    return cosines
 
 
 def measure(sample: Sample) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What a baseline that compares photos reads, and how it answers: lines of JSON on standard output.
 
-`blindsight compare-schemes` starts a baseline as `python -m baselines.NAME SAMPLE.npz` in this folder's
-parent.  Each line is {"done": 3, "total": 12} while it works, the last one {"answer": {...}}.
+Each line is {"done": 3, "total": 12} while it works, the last one {"answer": {...}}.
 """
 
 from __future__ import annotations
@@ -40,12 +39,17 @@ class Sample:
 
 def tell(done: int, total: int) -> None:
     """Says how far it is."""
-    print(json.dumps({"done": done, "total": total}), flush=True)
+    _write({"done": done, "total": total})
 
 
 def answer(document: dict[str, Any]) -> None:
     """Says what was measured."""
-    print(json.dumps({"answer": document}), flush=True)
+    _write({"answer": document})
+
+
+def _write(line: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(line)}\n")
+    sys.stdout.flush()
 
 
 def finite(value: float) -> float | None:

@@ -1,14 +1,9 @@
-"""The programs of bench/baselines: each in a process of its own, on a sample, scaled to all photos.
-
-They hold the secret key beside the gallery, as the projects that they stand for do; nothing of that
-comes into this process but figures.
-"""
+"""Starts a program on a sample, and makes a row of its answer; nothing else comes into this process."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -19,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-import blindsight
 from blindsight.cli import output
 from blindsight.cli.compare.plaintext import Task, distances
 from blindsight.cli.compare.results import Answer, Channels, Family, LeftOut, Method, Query, Row
 
-BENCH = Path(blindsight.__file__).resolve().parent.parent / "bench"
+_PACKAGE = "blindsight.cli.compare.baselines"
 CANDIDATES = 4
 """Photos that a naive scheme compares with each query, the right one among them."""
 ENCRYPTIONS = 8
@@ -64,8 +58,6 @@ class Broken(Exception):
 
 def measure(baseline: Baseline, task: Task, folder: Path) -> Row | LeftOut:
     """Runs a program; what is missing here is left out with the reason."""
-    if not BENCH.joinpath("baselines").is_dir():
-        return LeftOut(baseline.name, "programs of bench/ are in the source tree, not in the package")
     sample = baseline.sample(task)
     path = folder / f"{baseline.name}.npz".replace(" ", "-")
     np.savez(
@@ -83,9 +75,7 @@ def measure(baseline: Baseline, task: Task, folder: Path) -> Row | LeftOut:
 
 def _run(baseline: Baseline, sample: Path) -> Document:
     module, *rest = baseline.arguments
-    command = [sys.executable, "-P", "-m", f"baselines.{module}", str(sample), *rest]
-    paths = [str(BENCH), str(BENCH.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-P", "-m", f"{_PACKAGE}.{module}", str(sample), *rest]
     # Its complaints are read when it has ended; a file holds any number of them.
     with sample.with_suffix(".log").open("w+", encoding="utf-8") as log:
         with (
@@ -96,7 +86,6 @@ def _run(baseline: Baseline, sample: Path) -> Document:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=environment,
             ) as process,
         ):
             try:

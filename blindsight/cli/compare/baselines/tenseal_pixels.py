@@ -5,7 +5,7 @@ products of ciphertexts, of which three are inner products by rotations.  Both a
 Nothing is scaled first, so that sums of raw pixels outgrow the plaintext modulus of BFV and the last prime
 of CKKS; that is the method, and it is left as it is.  One process holds the secret key and the gallery.
 
-    cd bench && python -m baselines.tenseal_pixels SAMPLE.npz ckks
+    python -P -m blindsight.cli.compare.baselines.tenseal_pixels SAMPLE.npz ckks
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tenseal
-from baselines.sample import Pixels, Sample, answer, finite, tell
+
+from blindsight.cli.compare.baselines.sample import Pixels, Sample, answer, finite, tell
 
 RING_DEGREE = 8192
 COEFFICIENT_BITS = [60, 40, 40, 60]
@@ -57,13 +58,13 @@ class Bfv:
     load = staticmethod(tenseal.bfv_vector_from)
 
 
-SCHEMES = {"ckks": Ckks, "bfv": Bfv}
+SCHEMES: dict[str, type[Ckks | Bfv]] = {"ckks": Ckks, "bfv": Bfv}
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     """What the work gave, and its seconds."""
     started = time.perf_counter()
-    result = work()
+    result = work(*arguments)
     return result, time.perf_counter() - started
 
 
@@ -103,22 +104,22 @@ def _squared_cosine(row: Any, query: Any) -> tuple[Any, Any]:
 def measure(scheme: Ckks | Bfv, sample: Sample) -> dict[str, Any]:
     """Encrypts all of the sample and compares its pairs."""
     steps = len(sample.gallery) + len(sample.queries) + len(sample.pairs)
-    run, keygen_seconds = timed(lambda: Comparison(scheme))
+    run, keygen_seconds = timed(Comparison, scheme)
     stored, encryptions, queries, query_encryptions = [], [], [], []
     for photo in sample.gallery:
-        made, seconds = timed(lambda photo=photo: run.store(photo))
+        made, seconds = timed(run.store, photo)
         stored.append(made)
         encryptions.append(seconds)
         tell(len(stored), steps)
     for photo in sample.queries:
-        made, seconds = timed(lambda photo=photo: run.encrypt(photo))
+        made, seconds = timed(run.encrypt, photo)
         queries.append(made)
         query_encryptions.append(seconds)
     comparisons, decryptions, scores = [], [], []
     for query, row in sample.pairs.tolist():
-        compared, seconds = timed(lambda query=query, row=row: run.similarity(stored[row], queries[query]))
+        compared, seconds = timed(run.similarity, stored[row], queries[query])
         comparisons.append(seconds)
-        opened, seconds = timed(lambda compared=compared: run.decrypt(compared))
+        opened, seconds = timed(run.decrypt, compared)
         decryptions.append(seconds)
         scores.append({"query": query, "image": row, "channels": opened})
         tell(len(stored) + len(queries) + len(scores), steps)
