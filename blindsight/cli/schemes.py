@@ -78,8 +78,8 @@ def _notes() -> None:
         scheme = parameters.scheme.name.lower()
         output.answer(f"{scheme}: also for collections, whose search shows the query to the server")
     output.answer("room: bits for a value and the weights together")
-    install = f"pip install 'blindsight-vault-library[{_EXTRA}]'"
-    output.answer(f"{_EXTRA}-*: keyholder and evaluator need {install}")
+    output.answer(f"{_EXTRA}-*: keyholder and evaluator need LightPHE:")
+    output.answer(f"    pip install 'blindsight-vault-library[{_EXTRA}]'")
 
 
 def _operations(scheme: AdditiveScheme) -> str:
