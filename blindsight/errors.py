@@ -14,7 +14,7 @@
     ├── Unavailable                a service or a worker is gone; retry later
     │   ├── Draining               a service is stopping: it did not begin, or has said how far it came
     │   └── CutOff                 a service stopped in the middle of it, which may have been done or not
-    ├── DataLoss                   stored bytes are not what was written
+    ├── DataLoss                   what storage or a service answers is not whole, or not what it was
     └── KeyFileError               a key file is missing, damaged or of a wrong form
         └── WrongPassphrase        the passphrase does not open the key file
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 
-from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
@@ -209,6 +209,6 @@ def answers(call: Any, *, expects: type[Response]) -> Iterator[Response]:  # noq
         call.cancel()
 
 
-def incomplete(what: str) -> BlindsightError:
+def incomplete(what: str) -> DataLoss:
     """The error for a stream that ended well but too early."""
-    return BlindsightError(f"{PEER} ended the {what} without its last message")
+    return DataLoss(f"{PEER} ended the {what} before all of it had come")

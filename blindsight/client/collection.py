@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from blindsight.client import calls, imports, inputs, uploads, verifying, wire
 from blindsight.client.calls import Connection
@@ -35,8 +35,6 @@ from blindsight.runtime import transfer as streams
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-_Result = TypeVar("_Result")
 
 UNARY_SECONDS = 60.0
 DEFAULT_K = 5
@@ -216,7 +214,7 @@ class Collection:
         def parts() -> Iterator[pb.SearchRequest]:
             return (pb.SearchRequest(vectors=block) for block in uploads.vector_blocks(rows))
 
-        return self._search(k, threshold, query_visible_to_server, parts)
+        return self._search(k, threshold, query_visible_to_server, parts, len(rows))
 
     def verify(
         self,
@@ -251,17 +249,9 @@ class Collection:
 
     def _get(self, id: str) -> Original:  # noqa: A002 - as above
         request = pb.GetOriginalRequest(collection=self.name, id=id)
-        header: pb.OriginalHeader | None = None
-        receiver = streams.Receiver(0, bytes(32), limit_bytes=0, what="the original")
-        for response in calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse):
-            if response.WhichOneof("part") == "header":
-                header = response.header
-                receiver = _receiver(header)
-            else:
-                _checked(receiver.add, response.chunk)
-        if header is None:
-            raise calls.incomplete("original")
-        data = _checked(receiver.finish)
+        messages = calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse)
+        header = _header_of(id, next(messages, None))
+        data = _whole(messages, header, header.size_bytes, "the original", streams.MAX_PHOTO_BYTES)
         return Original(header.id, header.name, header.media_type, data)
 
     def planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - the word that everybody expects
@@ -280,17 +270,10 @@ class Collection:
 
     def _get_planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - as above
         request = pb.GetPlanesRequest(collection=self.name, id=id)
-        header: pb.PlanesHeader | None = None
-        receiver = streams.Receiver(0, bytes(32), limit_bytes=0, what="the planes")
-        for response in calls.answers(self._stub.GetPlanes(request), expects=pb.GetPlanesResponse):
-            if response.WhichOneof("part") == "header":
-                header = response.header
-                receiver = _checked(_planes_receiver, header)
-            else:
-                _checked(receiver.add, response.chunk)
-        if header is None:
-            raise calls.incomplete("planes")
-        return wire.pixels(header, _checked(receiver.finish))
+        messages = calls.answers(self._stub.GetPlanes(request), expects=pb.GetPlanesResponse)
+        header = _header_of(id, next(messages, None))
+        size = header.width * header.height * header.channels
+        return wire.pixels(header, _whole(messages, header, size, "the planes", MAX_PIXELS * max(CHANNELS)))
 
     def delete(self, ids: str | Iterable[str]) -> Deletion:
         """Deletes items; an unknown id is reported and does not stop the others.
@@ -316,11 +299,13 @@ class Collection:
         request = pb.RepackRequest(collection=self.name)
 
         def attempt() -> RepackProgress:
-            last = RepackProgress()
+            last: RepackProgress | None = None
             for response in calls.answers(self._stub.Repack(request), expects=pb.RepackResponse):
                 last = wire.repack(response)
                 if progress is not None:
                     progress(last)
+            if last is None or last.items_done != last.items_total:
+                raise calls.incomplete("repack")
             return last
 
         return self._connection.repeat(attempt)
@@ -334,6 +319,8 @@ class Collection:
             finished = False
             for response in calls.exchange(self._stub.Ingest, upload.requests(), expects=pb.IngestResponse):
                 backoff.reset()
+                if finished:
+                    streams.require_end(response)
                 finished = upload.take(response)
                 if progress is not None:
                     progress(upload.progress)
@@ -356,6 +343,7 @@ class Collection:
         threshold: float | None,
         visible: bool,
         parts: Callable[[], Iterator[pb.SearchRequest]],
+        queries: int = 1,
         *,
         draw: bool = False,
     ) -> SearchAnswer:
@@ -372,19 +360,24 @@ class Collection:
         def attempt() -> SearchAnswer:
             results: list[list[Hit]] = []
             drawings: list[MatchDrawing] = []
-            answer: SearchAnswer | None = None
+            last: pb.SearchResponse | None = None
             for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
-                if response.WhichOneof("part") == "timings":
-                    seen = response.query_visible_to_server
-                    timings = wire.timings(response.timings)
-                    answer = SearchAnswer(results, timings, seen, tuple(drawings))
-                elif response.WhichOneof("part") == "drawing":
+                part = response.WhichOneof("part")
+                if last is not None:
+                    streams.require_end(response)
+                elif part == "timings":
+                    last = response
+                elif part == "drawing":
                     drawings.append(wire.drawing(response.drawing))
                 else:
-                    results.append(wire.hits(response.hits))
-            if answer is None:
+                    results.append(wire.hits(streams.part_of(response, "hits")))
+            if last is None or len(results) != queries:
                 raise calls.incomplete("search")
-            return answer
+            if [one.rank for one in drawings] != list(range(len(results[0]) + 1) if draw else ()):
+                raise calls.incomplete("search")
+            return SearchAnswer(
+                results, wire.timings(last.timings), last.query_visible_to_server, tuple(drawings)
+            )
 
         return self._connection.repeat(attempt)
 
@@ -396,22 +389,17 @@ def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:
         yield pb.SearchRequest(chunk=chunk)
 
 
-def _receiver(header: pb.OriginalHeader) -> streams.Receiver:
-    limit = streams.MAX_PHOTO_BYTES
-    return _checked(
-        lambda: streams.Receiver(header.size_bytes, header.sha256, limit_bytes=limit, what="the original")
-    )
+def _header_of(id: str, message: Any) -> Any:  # noqa: A002 - as above
+    header = streams.part_of(message, "header")
+    if header.id != id:
+        raise DataLoss("the keyholder answered with another item than was asked for")
+    return header
 
 
-def _planes_receiver(header: pb.PlanesHeader) -> streams.Receiver:
-    size = header.width * header.height * header.channels
-    limit = MAX_PIXELS * max(CHANNELS)
-    return streams.Receiver(size, header.sha256, limit_bytes=limit, what="the planes")
-
-
-def _checked(step: Callable[..., _Result], *arguments: object) -> _Result:
-    # To the stream's receiver a wrong byte is a bad argument; to who asked for the photo it is a loss.
-    try:
-        return step(*arguments)
-    except BlindsightError as error:
-        raise DataLoss(error.message) from None
+def _whole(messages: Iterator[Any], header: Any, size_bytes: int, what: str, limit_bytes: int) -> bytes:
+    """What a header announced, which is the rest of the answer."""
+    with streams.answer_of(calls.PEER):
+        receiver = streams.Receiver(size_bytes, header.sha256, limit_bytes=limit_bytes, what=what)
+        data = streams.announced_sync(messages, receiver)
+    streams.require_end(next(messages, None))
+    return data

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from blindsight.client import calls, inputs, wire
 from blindsight.client.calls import Connection
 from blindsight.client.models import Combination, CombineCallback
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer as streams
 
@@ -40,20 +40,19 @@ def combine(
 def _combine(
     connection: Connection, requests: Sequence[pb.CombineRequest], progress: CombineCallback | None
 ) -> Combination:
-    result: pb.CombineResult | None = None
-    data = bytearray()
     combine = connection.keyholder.Combine
-    for answer in calls.exchange(combine, iter(requests), expects=pb.CombineResponse):
-        part = answer.WhichOneof("part")
-        if part == "result":
-            result = answer.result
-        elif part == "chunk":
-            data += answer.chunk
-        elif progress is not None:
-            progress(wire.combine_progress(answer.progress))
-    if result is None:
-        raise calls.incomplete("answer")
-    return _read(result, bytes(data))
+    messages = calls.exchange(combine, iter(requests), expects=pb.CombineResponse)
+    while (message := next(messages, None)) is not None and message.WhichOneof("part") == "progress":
+        if progress is not None:
+            progress(wire.combine_progress(message.progress))
+    result = streams.part_of(message, "result")
+    with streams.answer_of(calls.PEER):
+        receiver = streams.Receiver(
+            result.size_bytes, result.sha256, limit_bytes=result.size_bytes, what="the values"
+        )
+        data = streams.announced_sync(messages, receiver)
+    streams.require_end(next(messages, None))
+    return _read(result, data)
 
 
 def _parts(one: CombineInput, number: int) -> Iterator[pb.CombineRequest]:
@@ -94,10 +93,8 @@ def _integers(one: Any, number: int) -> npt.NDArray[Any]:
 def _read(result: pb.CombineResult, data: bytes) -> Combination:
     import numpy as np
 
-    if len(data) != result.size_bytes or streams.digest(data) != result.sha256:
-        raise DataLoss("the values that came are not those that were announced")
     try:
         values = np.frombuffer(data, "<i8").astype(np.int64).reshape(tuple(result.shape))
     except ValueError:
-        raise BlindsightError("the keyholder answered with values that do not fit their shape") from None
+        raise DataLoss("the keyholder answered with values that do not fit their shape") from None
     return wire.combination(result, values)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PictureInput: TypeAlias = "inputs.ImageInput | StoredPhoto"
 OperationInput: TypeAlias = "str | npt.ArrayLike"
-Result = TypeVar("Result", pb.FilterResult, pb.DiffResult, pb.KeypointsResult, pb.MatchResult)
 Value = TypeVar("Value")
 _CUSTOM = "custom"
 _VIEW = "server "
@@ -138,10 +137,9 @@ def filtered(
         key_bits=key_bits,
     )
     requests = [pb.FilterRequest(header=header), *_files(pb.FilterRequest, image)]
-    answer: _Answer[pb.FilterResult] = connection.repeat(
+    result, pictures = connection.repeat(
         lambda: _answer(connection.imaging.Filter, requests, pb.FilterResponse, progress)
     )
-    result, pictures = answer.finished()
     kind, values = pictures["result"]
     counts = result.clipped_values, result.levels
     return Filtered(values, kind, result.error_bound, *counts, _account(result.account))
@@ -168,10 +166,12 @@ def difference(
         server_views=settings.server_views,
     )
     requests = [pb.DiffRequest(header=header), *_files(pb.DiffRequest, a, b)]
-    answer: _Answer[pb.DiffResult] = connection.repeat(
-        lambda: _answer(connection.imaging.Diff, requests, pb.DiffResponse, progress)
+    # Of planes that are computed with where they are, the evaluator got nothing to see.
+    sent = [name for name, one in (("a", a), ("b", b)) if not isinstance(one, StoredPhoto)]
+    seen = [_VIEW + name for name in (*sent, "result")] if settings.server_views else []
+    result, pictures = connection.repeat(
+        lambda: _answer(connection.imaging.Diff, requests, pb.DiffResponse, progress, ("result", *seen))
     )
-    result, pictures = answer.finished()
     kind, values = pictures["result"]
     counts = result.minimum, result.maximum, result.differing, result.over_threshold
     views = {name.removeprefix(_VIEW): seen for name, (_, seen) in pictures.items() if name.startswith(_VIEW)}
@@ -187,16 +187,17 @@ def keypoints(
     """Asks for the keypoints of one picture; as `filtered`."""
     header = pb.KeypointsHeader(settings=settings.message(), stored=_stored(image))
     requests = [pb.KeypointsRequest(header=header), *_files(pb.KeypointsRequest, image)]
-    answer: _Answer[pb.KeypointsResult] = connection.repeat(
-        lambda: _answer(connection.imaging.Keypoints, requests, pb.KeypointsResponse, progress)
+    result, pictures = connection.repeat(
+        lambda: _answer(
+            connection.imaging.Keypoints, requests, pb.KeypointsResponse, progress, ("result", "descriptors")
+        )
     )
-    result, pictures = answer.finished()
     found = [
         Keypoint(one.x, one.y, one.scale, one.angle, one.response, one.octave) for one in result.keypoints
     ]
-    if "descriptors" not in pictures:
-        raise calls.incomplete("answer")
     (_, descriptors), (_, drawn) = pictures["descriptors"], pictures["result"]
+    if len(descriptors) != len(found):
+        raise DataLoss(f"{len(found)} keypoints came, and descriptors of {len(descriptors)}")
     return Keypoints(found, descriptors, result.width, result.height, drawn, _account(result.account))
 
 
@@ -220,10 +221,9 @@ def matching(
         stored_b=_stored(b),
     )
     requests = [pb.MatchRequest(header=header), *_files(pb.MatchRequest, a, b)]
-    answer: _Answer[pb.MatchResult] = connection.repeat(
+    result, pictures = connection.repeat(
         lambda: _answer(connection.imaging.Match, requests, pb.MatchResponse, progress)
     )
-    result, pictures = answer.finished()
     return Matching(
         result.keypoints_a,
         result.keypoints_b,
@@ -285,40 +285,31 @@ def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
 
 
 def _answer(
-    method: Callable[..., Any], requests: Sequence[Any], kind: type[Any], progress: ImagingCallback | None
-) -> _Answer[Any]:
-    """One attempt; an answer that was cut off is asked for again from its beginning."""
-    answer: _Answer[Any] = _Answer()
-    for response in calls.exchange(method, iter(requests), expects=kind):
-        answer.take(response, progress)
-    return answer
+    method: Callable[..., Any],
+    requests: Sequence[Any],
+    kind: type[Any],
+    progress: ImagingCallback | None,
+    names: Collection[str] = ("result",),
+) -> tuple[Any, dict[str, tuple[PictureKind, Any]]]:
+    """One attempt: the result, and its pictures by name; one that was cut off is made from its beginning.
 
-
-@dataclass(slots=True)
-class _Answer(Generic[Result]):
-    """What has come of an answer."""
-
-    result: Result | None = None
-    headers: list[pb.PictureHeader] = field(default_factory=list)
-    data: list[bytearray] = field(default_factory=list)
-
-    def take(self, response: Any, progress: ImagingCallback | None) -> None:
-        part = response.WhichOneof("part")
-        if part == "result":
-            self.result = response.result
-        elif part == "picture":
-            self.headers.append(response.picture)
-            self.data.append(bytearray())
-        elif part == "chunk" and self.data:
-            self.data[-1] += response.chunk
-        elif part == "progress" and progress is not None:
-            progress(_progress(response.progress))
-
-    def finished(self) -> tuple[Result, dict[str, tuple[PictureKind, Any]]]:
-        if self.result is None or not self.headers:
-            raise calls.incomplete("answer")
-        named = zip(self.headers, self.data, strict=True)
-        return self.result, {header.name: _picture(header, bytes(data)) for header, data in named}
+    Args:
+        names: pictures that there must be.
+    """
+    messages = calls.exchange(method, iter(requests), expects=kind)
+    while (message := next(messages, None)) is not None and message.WhichOneof("part") == "progress":
+        if progress is not None:
+            progress(_progress(message.progress))
+    result = streams.part_of(message, "result")
+    pictures: dict[str, tuple[PictureKind, Any]] = {}
+    for message in messages:
+        header = streams.part_of(message, "picture")
+        if header.name in pictures:
+            raise DataLoss("the keyholder answered with the same picture twice")
+        pictures[header.name] = _picture(header, messages)
+    if not pictures.keys() >= set(names):
+        raise calls.incomplete("answer")
+    return result, pictures
 
 
 def _progress(message: pb.ImagingProgress) -> ImagingProgress:
@@ -327,18 +318,23 @@ def _progress(message: pb.ImagingProgress) -> ImagingProgress:
     return ImagingProgress(_STAGES[message.stage], message.done, message.total)
 
 
-def _picture(header: pb.PictureHeader, data: bytes) -> tuple[PictureKind, npt.NDArray[np.integer[Any]]]:
+def _picture(
+    header: pb.PictureHeader, messages: Iterator[Any]
+) -> tuple[PictureKind, npt.NDArray[np.integer[Any]]]:
     import numpy as np
 
     if header.kind not in _KINDS:
         raise BlindsightError(
             f"the keyholder has pictures of kind {header.kind}, which this client does not know"
         )
-    if len(data) != header.size_bytes or streams.digest(data) != header.sha256:
-        raise DataLoss("the pixels that came are not those that were announced")
     kind, code = _KINDS[header.kind]
     shape = (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())
-    values = np.frombuffer(data, code)
+    size = np.dtype(code).itemsize * header.height * header.width * header.channels
+    with streams.answer_of(calls.PEER):
+        receiver = streams.Receiver(header.size_bytes, header.sha256, limit_bytes=size, what="a picture")
+        values = np.frombuffer(streams.announced_sync(messages, receiver), code)
+    if header.size_bytes != size:
+        raise DataLoss(f"the keyholder has a picture of {header.size_bytes} bytes, want {size}")
     return kind, values.astype(values.dtype.newbyteorder("=")).reshape(shape)
 
 

@@ -11,7 +11,7 @@ from blindsight.client import calls, wire
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import Source
 from blindsight.client.models import AwayCallback, FailedItem, ImportCallback, ImportInfo, IngestItem
-from blindsight.errors import InvalidImage, ResourceExhausted, Unavailable
+from blindsight.errors import DataLoss, InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.runtime import transfer as streams
@@ -95,8 +95,12 @@ class Import:
     def _watch(self, request: pb.WatchImportRequest) -> Iterator[ImportInfo]:
         call = self._stub.WatchImport(request)
         with calls.translated():
+            info: ImportInfo | None = None
             for response in calls.answers(call, expects=pb.WatchImportResponse):
-                yield wire.import_info(response.job)
+                info = wire.import_info(response.job)
+                yield info
+            if info is None or not info.ended:
+                raise calls.incomplete("import")
 
     def wait(self, *, progress: ImportCallback | None = None, away: AwayCallback | None = None) -> ImportInfo:
         """Waits for the end; returns the last state.
@@ -192,6 +196,7 @@ class _Submission:
         self._answered = threading.Event()
         self._first_number: int | None = None
         self.import_id = ""
+        self._receiving = True
         self.unreadable: list[IngestItem] = []
 
     def run(self, stub: ImportServiceStub) -> Iterator[ImportInfo]:
@@ -204,11 +209,14 @@ class _Submission:
                     yield wire.import_info(response.job)
         finally:
             self._answered.set()
-        if not self.import_id:
+        if self._receiving:
             raise calls.incomplete("import")
 
     def _take(self, job: pb.Import) -> None:
+        if job.request_id != self._header.request_id or job.import_id != (self.import_id or job.import_id):
+            raise DataLoss("the keyholder answered with another import than was asked for")
         self.import_id = job.import_id
+        self._receiving = job.state == pb.IMPORT_STATE_RECEIVING
         if not self._answered.is_set() and job.state == pb.IMPORT_STATE_RECEIVING:
             self._first_number = job.next_number
         self._answered.set()

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from blindsight.client import wire
 from blindsight.client.inputs import Source
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport
-from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
+from blindsight.errors import DataLoss, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer as streams
 
 if TYPE_CHECKING:
     from blindsight.client.vectors import Matrix
 
+_OUTCOMES = "stored", "duplicate", "rejected"
 # The collection's tiles may allow less.
 MAX_HALO = 31
 
@@ -55,6 +56,8 @@ class PhotoUpload:
         self._unanswered: dict[int, Source] = {}  # by position
         self._sent: list[int] = []  # position by index in the stream
         self._stream = 0
+        self._counts = [0, 0, 0]  # of this stream's answers: stored, duplicates, rejected
+        self._all_taken = False
         self._refused: deque[tuple[int, IngestItem]] = deque()
         self._items: list[tuple[int, IngestItem]] = []
         self._started = time.perf_counter()
@@ -66,6 +69,7 @@ class PhotoUpload:
             self._stream += 1
             self._again = deque(sorted(self._unanswered.items()))
             self._sent = []
+            self._counts = [0, 0, 0]
             return self._requests(self._stream)
 
     def _requests(self, stream: int) -> Iterator[pb.IngestRequest]:
@@ -97,6 +101,7 @@ class PhotoUpload:
             taken = next(self._sources, None)
             with self._lock:
                 if taken is None:
+                    self._all_taken = True
                     return None
                 self._unanswered.update([taken])
                 if stream == self._stream:
@@ -114,20 +119,31 @@ class PhotoUpload:
         """Notes one answer; true for the last.
 
         Raises:
-            BlindsightError: when it is about a photo that was not sent.
+            DataLoss: when it is about a photo that was not sent, or the last before all were answered.
         """
-        if response.WhichOneof("part") == "item":
+        part = response.WhichOneof("part")
+        if part == "item":
             position, source = self._answered(response.item.index)
-            self._note(position, wire.item(response.item, source.label))
+            item = wire.item(response.item, source.label)
+            self._counts[_OUTCOMES.index(item.outcome)] += 1
+            self._note(position, item)
         while self._refused:
             self._note(*self._refused.popleft())
-        return response.WhichOneof("part") == "summary"
+        if part == "summary":
+            self._check(response.summary)
+        return part == "summary"
+
+    def _check(self, summary: pb.IngestProgress) -> None:
+        with self._lock:
+            missing = len(self._unanswered) + (not self._all_taken)
+        if missing or [summary.stored, summary.duplicates, summary.rejected] != self._counts:
+            raise DataLoss("the keyholder ended the ingest before it had answered for every photo")
 
     def _answered(self, index: int) -> tuple[int, Source]:
         with self._lock:
             position = self._sent[index] if index < len(self._sent) else -1
             if position not in self._unanswered:
-                raise BlindsightError(f"the keyholder answered for photo {index}, which was not sent")
+                raise DataLoss(f"the keyholder answered for photo {index}, which does not wait for an answer")
             return position, self._unanswered.pop(position)
 
     def _note(self, position: int, item: IngestItem) -> None:
@@ -181,6 +197,8 @@ class VectorUpload:
                 duplicates=counts.duplicates,
                 rejected=counts.rejected,
             )
+        if part == "summary" and self.progress.done != len(self._matrix):
+            raise DataLoss(f"the keyholder ended the ingest after {self.progress.done} vectors")
         return part == "summary"
 
     def report(self) -> IngestReport:

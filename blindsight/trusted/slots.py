@@ -76,6 +76,11 @@ class SlotMap:
         """Items that are not deleted."""
         return sum(int(segment.live.sum()) for segment in self._of(region).values())
 
+    @property
+    def items(self) -> int:
+        """Items that are not deleted, of both regions."""
+        return sum(map(self.live_items, Region))
+
     def deleted_items(self) -> int:
         """Deleted items that still take a slot."""
         return sum(int((~segment.live).sum()) for segment in self.segments.values())

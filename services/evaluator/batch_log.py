@@ -21,13 +21,14 @@ class LogHeader:
 
     Attributes:
         sequence, epoch: what the batches lead to.
-        batches: how many follow.
+        batches, size_bytes: how many follow, and how large their blocks are together.
         retired: segments that are no more.
     """
 
     sequence: int
     epoch: int
     batches: int
+    size_bytes: int
     retired: tuple[SegmentId, ...]
 
 
@@ -58,6 +59,51 @@ class BatchHeader:
     def fills(self, record: AnyRecord) -> bool:
         """Whether no batch can follow in its segment."""
         return self.first_slot + self.count == record.layout.of(self.key.region).capacity
+
+
+class LogCheck:
+    """What is checked of a log, beside what is in its blocks: that all batches come, each once, in order.
+
+    Args:
+        log: announces them.
+        after_sequence: what was asked for.
+    """
+
+    def __init__(self, log: LogHeader, after_sequence: int) -> None:
+        self._log = log
+        self._sequence = after_sequence
+        self._whole = after_sequence == 0
+        self._batches = self._size_bytes = 0
+        self._filled: dict[SegmentId, int] = {}
+
+    def take(self, batch: BatchHeader) -> None:
+        """Notes the next batch.
+
+        Raises:
+            DataLoss: when it cannot be the next one.
+        """
+        if not self._sequence < batch.sequence <= self._log.sequence:
+            raise DataLoss(f"storage sent batch {batch.sequence} of its log after {self._sequence}")
+        # Of what came before the log's begin nothing is known here.
+        before = self._filled.get(batch.key, 0 if self._whole else batch.first_slot)
+        if batch.first_slot != before:
+            raise DataLoss(f"storage sent a batch from slot {batch.first_slot}, want {before}")
+        self._sequence = batch.sequence
+        self._filled[batch.key] = before + batch.count
+        self._batches += 1
+        self._size_bytes += batch.size_bytes
+
+    def end(self) -> None:
+        """The log is over.
+
+        Raises:
+            DataLoss: when not all of it came.
+        """
+        if (self._batches, self._size_bytes) != (self._log.batches, self._log.size_bytes):
+            raise DataLoss(
+                f"storage sent {self._batches} batches of {self._size_bytes} bytes, want {self._log.batches} "
+                f"of {self._log.size_bytes}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

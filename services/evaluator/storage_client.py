@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from blindsight import parameters
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.packing.tiling import Tiling
@@ -20,7 +20,7 @@ from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
-from blindsight.runtime.transfer import Receiver
+from blindsight.runtime.transfer import Receiver, announced, answer_of, part_of, require_end
 from services.evaluator.batch_log import BatchHeader, Event, LogHeader, PlaneEvent, StoredPiece
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
 
@@ -123,29 +123,21 @@ async def _messages(peer: Peer, call: Any, message: Any) -> AsyncIterator[Any]:
 
 async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
     """Pieces of the sizes that the tiling announces and no others, so that memory is bounded by it."""
-    sizes: Iterator[int] = iter(())
-    receiver: Receiver | None = None
-    try:
-        async for message in messages:
-            part = message.WhichOneof("part")
-            if part == "header":
-                tiling = _tiling(message.header.planes, parameters)
-                sizes = (tiling.piece_bytes(parameters, count) for count in tiling.pieces)
-                yield tiling
-            elif part == "piece":
-                piece = message.piece
-                limit = next(sizes, 0)
-                receiver = Receiver(
-                    piece.size_bytes, piece.sha256, limit_bytes=limit, what="a piece of planes"
-                )
-            elif part == "chunk" and receiver is not None:
-                receiver.add(message.chunk)
-                if receiver.complete:
-                    yield StoredPiece(receiver.finish())
-            else:
-                raise DataLoss("storage sent something else than planes")
-    except (InvalidArgument, ResourceExhausted) as error:
-        raise DataLoss(f"planes from storage: {error.message}") from error
+    with answer_of(_NAME):
+        header = part_of(await anext(messages, None), "header")
+        tiling = _tiling(header.planes, parameters)
+        if header.size_bytes != tiling.size_bytes(parameters):
+            wanted = tiling.size_bytes(parameters)
+            raise DataLoss(f"storage has planes of {header.size_bytes} bytes, want {wanted}")
+        yield tiling
+        for count in tiling.pieces:
+            piece = part_of(await anext(messages, None), "piece")
+            wanted = tiling.piece_bytes(parameters, count)
+            if piece.size_bytes != wanted:
+                raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
+            receiver = Receiver(wanted, piece.sha256, limit_bytes=wanted, what="a piece of planes")
+            yield StoredPiece(await announced(messages, receiver))
+        require_end(await anext(messages, None))
 
 
 def _tiling(planes: storage_pb2.Planes, parameters: ParameterSet) -> Tiling:
@@ -168,7 +160,8 @@ def _event(message: storage_pb2.ReadBatchesResponse) -> Event:
         )
     if part == "log":
         retired = tuple(_key(segment) for segment in message.log.retired)
-        return LogHeader(message.log.sequence, message.log.epoch, message.log.batches, retired)
+        log = message.log
+        return LogHeader(log.sequence, log.epoch, log.batches, log.size_bytes, retired)
     raise DataLoss("storage sent an empty message")
 
 

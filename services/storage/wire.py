@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from blindsight.errors import InvalidArgument
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
+from blindsight.runtime.transfer import slots_crc32
 from services.storage.appends import AppendPart
 from services.storage.records import (
     AppendHeader,
@@ -187,13 +188,15 @@ def _batch_header(record: BatchRecord) -> pb.BatchHeader:
 
 def slots_message(page: SlotPage) -> pb.ReadSlotsResponse:
     """One part of the slot map."""
-    return pb.ReadSlotsResponse(
+    message = pb.ReadSlotsResponse(
         sequence=page.sequence,
         epoch=page.epoch,
         runs=[_run_message(run) for run in page.runs],
         next_main_index=page.next_main_index,
         next_tail_index=page.next_tail_index,
     )
+    message.crc32 = slots_crc32(message)
+    return message
 
 
 def _run_message(run: SlotRun) -> pb.SlotRun:

@@ -47,11 +47,13 @@ class Relay(grpc.GenericRpcHandler):
     Attributes:
         calls: that were made so far, in the order in which they began.
         change: of answers; as they are, unless a test sets another.
+        instead: of asking the server, the answers to a method; None: it is asked.
     """
 
     def __init__(self, server: str) -> None:
         self.calls: list[Call] = []
         self.change: Change = lambda _, answers: answers
+        self.instead: Callable[[str], Iterable[bytes] | None] = lambda _: None
         self._channel = grpc.insecure_channel(server, _OPTIONS)
         self._server = grpc.server(futures.ThreadPoolExecutor(_AT_ONCE), options=_OPTIONS)
         self._server.add_generic_rpc_handlers((self,))
@@ -74,6 +76,9 @@ class Relay(grpc.GenericRpcHandler):
             ]
             call = Call(method, sent)
             self.calls.append(call)
+            if (given := self.instead(method)) is not None:
+                yield from given
+                return
             answers = self._channel.stream_stream(method)(_kept(requests, call.asked), metadata=sent)
             context.add_callback(answers.cancel)
             try:

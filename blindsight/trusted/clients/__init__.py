@@ -4,6 +4,7 @@ from blindsight.trusted.clients.evaluator import EvaluatorClient
 from blindsight.trusted.clients.parts import (
     Blocks,
     PlanePart,
+    PlanePlan,
     PlaneResult,
     PlaneSource,
     PlaneSummary,
@@ -21,6 +22,7 @@ __all__ = [
     "Blocks",
     "EvaluatorClient",
     "PlanePart",
+    "PlanePlan",
     "PlaneResult",
     "PlaneSource",
     "PlaneSummary",

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, TypeVar
 
 from blindsight.additive.keys import AdditivePublicKey
+from blindsight.errors import DataLoss
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.scale_space import ScaleImage
 from blindsight.packing.segments import Region, SegmentId
@@ -20,6 +21,7 @@ from blindsight.trusted.clients import timeouts as calls
 from blindsight.trusted.clients.parts import (
     Blocks,
     PlanePart,
+    PlanePlan,
     PlaneSource,
     ProductsResult,
     ScorePart,
@@ -88,8 +90,10 @@ class EvaluatorClient:
                 yield evaluator_pb2.ScoreRequest(chunk=chunk)
 
         with open_call(self._stub.Score(requests(), metadata=metadata())) as call:
-            async for response in call:
-                yield _score_part(response)
+            messages = aiter(call)
+            yield _plan(streams.part_of(await anext(messages, None), "plan"))
+            async for result in _until_summary(messages):
+                yield _score_part(result)
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
         """Multiplies one encrypted row by one encrypted query: a block of one product per field.
@@ -137,11 +141,17 @@ class EvaluatorClient:
         came: set[tuple[int, int]] = set()
         async for trying in self._peer.attempts():
             with trying, open_call(self._stub.CompareAll(requests(), metadata=metadata())) as call:
-                async for response in call:
+                again: set[tuple[int, int]] = set()
+                async for response in _until_summary(aiter(call)):
+                    if response.WhichOneof("part") == "summary":
+                        continue
                     got = response.result
-                    # After a lost connection all of them come again.
-                    if response.WhichOneof("part") == "result" and (got.query, got.first_row) not in came:
-                        came.add((got.query, got.first_row))
+                    place = got.query, got.first_row
+                    if place in again:
+                        raise DataLoss("the evaluator answered with the same products twice")
+                    again.add(place)
+                    if place not in came:  # after a lost connection all of them come again
+                        came.add(place)
                         yield ProductsResult(got.query, got.first_row, got.block)
                 return
 
@@ -181,13 +191,18 @@ class EvaluatorClient:
         async for trying in self._peer.attempts():
             with trying, open_call(self._stub.Combine(requests(), metadata=metadata())) as call:
                 position = 0
-                async for response in call:
+                messages = aiter(call)
+                size_bytes = streams.part_of(await anext(messages, None), "header").size_bytes
+                while position < size_bytes:
+                    chunk = streams.part_of(await anext(messages, None), "chunk")
                     # The same sum again after a lost connection, whatever its pieces are.
-                    new = response.chunk[max(0, came - position) :]
-                    position += len(response.chunk)
+                    new = chunk[max(0, came - position) :]
+                    position += len(chunk)
                     came = max(came, position)
                     if new:
                         yield new
+                streams.part_of(await anext(messages, None), "summary")
+                streams.require_end(await anext(messages, None))
                 return
 
     async def transform(
@@ -278,7 +293,11 @@ class EvaluatorClient:
             with trying, open_call(method(requests(feed), metadata=metadata())) as call:
                 position = 0
                 try:
-                    async for response in call:
+                    messages = aiter(call)
+                    plan = streams.part_of(await anext(messages, None), "plan")
+                    if not came:
+                        yield PlanePlan(plan.ciphertexts)
+                    async for response in _until_summary(messages):
                         position += 1
                         if position > came:
                             came = position
@@ -294,8 +313,12 @@ class EvaluatorClient:
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
 
         async def attempt() -> None:
-            async for _ in self._stub.Prepare(request, metadata=metadata()):
-                pass
+            with open_call(self._stub.Prepare(request, metadata=metadata())) as call:
+                done = total = 0
+                async for progress in call:
+                    done, total = progress.batches_done, progress.batches_total
+            if done != total:
+                raise DataLoss(f"the evaluator was done after {done} batches, want {total}")
 
         await self._peer.call(attempt)
 
@@ -321,14 +344,32 @@ def _segment_id(key: SegmentId) -> evaluator_pb2.SegmentId:
     return evaluator_pb2.SegmentId(region=evaluator_pb2.Region.ValueType(key.region), index=key.index)
 
 
-def _score_part(response: evaluator_pb2.ScoreResponse) -> ScorePart:
-    part = response.WhichOneof("part")
-    if part == "plan":
-        plan = response.plan
-        return ScorePlan(plan.sequence, plan.epoch, plan.main_segments + plan.tail_segments)
-    if part == "result":
+async def _until_summary(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Results, and the summary that must be the last message.
+
+    Raises:
+        DataLoss: for anything else.
+    """
+    async for message in messages:
+        part = message.WhichOneof("part")
+        if part == "summary":
+            streams.require_end(await anext(messages, None))
+            yield message
+            return
+        streams.part_of(message, "result")
+        yield message
+    raise DataLoss("the evaluator ended its answer without a summary")
+
+
+def _plan(plan: evaluator_pb2.ScorePlan) -> ScorePlan:
+    return ScorePlan(plan.sequence, plan.epoch, plan.main_segments + plan.tail_segments)
+
+
+def _score_part(response: evaluator_pb2.ScoreResponse) -> ScoreResult | ScoreSummary:
+    if response.WhichOneof("part") == "result":
         got = response.result
-        return ScoreResult(Region(got.region), tuple(got.segments), got.first_query, got.queries, got.block)
+        region = calls.region_of(got.region)
+        return ScoreResult(region, tuple(got.segments), got.first_query, got.queries, got.block)
     summary = response.summary
     return ScoreSummary(
         summary.refresh_seconds, summary.expand_seconds, summary.kernel_seconds, summary.scanned_bytes

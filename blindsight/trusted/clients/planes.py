@@ -11,8 +11,6 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.runtime import transfer as streams
 from blindsight.trusted.clients.parts import (
     Blocks,
-    PlanePart,
-    PlanePlan,
     PlaneResult,
     PlaneSource,
     PlaneSummary,
@@ -83,11 +81,8 @@ def part_of(
     response: evaluator_pb2.TransformResponse
     | evaluator_pb2.DifferenceResponse
     | evaluator_pb2.ScaleSpaceResponse,
-) -> PlanePart:
-    """A part of an answer."""
-    part = response.WhichOneof("part")
-    if part == "plan":
-        return PlanePlan(response.plan.ciphertexts)
-    if part == "result":
+) -> PlaneResult | PlaneSummary:
+    """What follows the plan of an answer."""
+    if response.WhichOneof("part") == "result":
         return PlaneResult(response.result.kernel, response.result.first, response.result.block)
     return PlaneSummary(response.summary.compute_seconds)

@@ -18,6 +18,7 @@ from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import timeouts as calls
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
+from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem, PeerStatus, StoredCollection, StoredItem
 from blindsight.trusted.slots import Placement, Segment, SlotMap, handles_from_bytes
 
@@ -208,11 +209,11 @@ class StorageClient:
         blocks: dict[SegmentId, list[bytes]] = {key: [] for key in keys}
         filled = dict.fromkeys(keys, 0)
         with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
-            log = _part(await anext(messages, None), "log")
+            log = streams.part_of(await anext(messages, None), "log")
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
             for _ in range(log.batches):
-                header = _part(await anext(messages, None), "batch")
+                header = streams.part_of(await anext(messages, None), "batch")
                 key = _key(header.segment)
                 if header.first_slot != filled.get(key):
                     raise DataLoss("storage sent a batch that does not follow the one before it")
@@ -235,25 +236,38 @@ class StorageClient:
         return blocks
 
     async def read_slots(self, collection_id: bytes) -> SlotMap:
-        """The slot map as it is now."""
+        """The slot map as it is now.
+
+        Raises:
+            DataLoss: when storage's answer is none.  Whether all of it came, the number of items says, see
+                `Vault.refresh`.
+        """
         return await self._peer.call(lambda: self._read_slots(collection_id))
 
     async def _read_slots(self, collection_id: bytes) -> SlotMap:
         request = storage_pb2.ReadSlotsRequest(collection_id=collection_id)
-        sequence = epoch = 0
-        upcoming: dict[Region, int] = {}
-        runs: dict[SegmentId, list[tuple[bytes, int]]] = {}
-        async for response in self._stub.ReadSlots(request, metadata=metadata()):
-            sequence, epoch = response.sequence, response.epoch
-            upcoming = {Region.MAIN: response.next_main_index, Region.TAIL: response.next_tail_index}
-            for run in response.runs:
-                key = SegmentId(Region(run.segment.region), run.segment.index)
-                runs.setdefault(key, []).append((run.handles, run.batches))
-        segments = {}
-        for key, pieces in runs.items():
-            handles = handles_from_bytes(b"".join(piece for piece, _ in pieces))
-            segments[key] = Segment(handles, max(batches for _, batches in pieces))
-        return SlotMap(sequence, epoch, segments, upcoming)
+        pieces: dict[SegmentId, list[bytes]] = {}
+        batches: dict[SegmentId, int] = {}
+        filled: dict[SegmentId, int] = {}
+        first: storage_pb2.ReadSlotsResponse | None = None
+        with _opened(self._stub.ReadSlots(request, metadata=metadata())) as messages:
+            async for page in messages:
+                first = first or page
+                if _moment(page) != _moment(first) or streams.slots_crc32(page) != page.crc32:
+                    raise DataLoss("storage sent slots that are not those of one moment")
+                for run in page.runs:
+                    key, handles = _key(run.segment), run.handles
+                    count, rest = divmod(len(handles), HANDLE_BYTES)
+                    if rest or run.first_slot != filled.get(key, 0):
+                        raise DataLoss("storage sent slots that do not follow those before them")
+                    filled[key] = run.first_slot + count
+                    pieces.setdefault(key, []).append(handles)
+                    batches[key] = max(run.batches, batches.get(key, 0))
+        if first is None:
+            raise DataLoss("storage sent no slots, not even that there are none")
+        segments = {key: Segment(handles_from_bytes(b"".join(pieces[key])), batches[key]) for key in pieces}
+        upcoming = {Region.MAIN: first.next_main_index, Region.TAIL: first.next_tail_index}
+        return SlotMap(first.sequence, first.epoch, segments, upcoming)
 
     async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, StoredItem]:
         """Items by handle; those that are not there are left out."""
@@ -281,7 +295,7 @@ class StorageClient:
     async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
         with _opened(self._stub.ReadOriginal(request, metadata=metadata())) as messages:
-            header = _part(await anext(messages, None), "header")
+            header = streams.part_of(await anext(messages, None), "header")
             receiver = streams.Receiver(
                 header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
             )
@@ -302,7 +316,7 @@ class StorageClient:
         found: dict[bytes, bytes] = {}
         with _opened(self._stub.ReadAttachments(request, metadata=metadata())) as messages:
             async for message in messages:
-                header = _part(message, "header")
+                header = streams.part_of(message, "header")
                 if header.handle not in handles or header.handle in found:
                     raise DataLoss("storage sent keypoints of an item that was not asked for")
                 receiver = streams.Receiver(
@@ -337,7 +351,7 @@ class StorageClient:
     ) -> AsyncGenerator[PlaneLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
         with _opened(self._stub.ReadPlanes(request, metadata=metadata())) as messages:
-            header = _part(await anext(messages, None), "header")
+            header = streams.part_of(await anext(messages, None), "header")
             layout = _plane_layout(header.planes, parameters)
             if header.size_bytes != layout.size_bytes(parameters):
                 raise DataLoss(
@@ -345,7 +359,7 @@ class StorageClient:
                 )
             yield layout
             for count in layout.pieces:
-                piece = _part(await anext(messages, None), "piece")
+                piece = streams.part_of(await anext(messages, None), "piece")
                 wanted = layout.piece_bytes(parameters, count)
                 if piece.size_bytes != wanted:
                     raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
@@ -402,23 +416,12 @@ def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
         yield aiter(call)
 
 
-def _part(message: Any, wanted: str) -> Any:
-    """What a message holds, if it is what is wanted here; None is the end of a stream.
-
-    Raises:
-        DataLoss: when it is something else.
-    """
-    got = "the end" if message is None else message.WhichOneof("part")
-    if got != wanted:
-        raise DataLoss(f"storage sent {got or 'an empty message'} where {wanted} is wanted")
-    return getattr(message, wanted)
+def _moment(page: storage_pb2.ReadSlotsResponse) -> tuple[int, ...]:
+    return page.sequence, page.epoch, page.next_main_index, page.next_tail_index
 
 
 def _key(segment: storage_pb2.SegmentId) -> SegmentId:
-    try:
-        return SegmentId(Region(segment.region), segment.index)
-    except ValueError:
-        raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from None
+    return SegmentId(calls.region_of(segment.region), segment.index)
 
 
 def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> storage_pb2.BatchHeader:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from blindsight.errors import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.packing.columns import CollectionLayout, Layout, collection_layout, plan_stride
 from blindsight.packing.segments import Region
 from blindsight.parameters import Parameters, Scheme, by_name, default_for, of_ring
@@ -25,6 +25,8 @@ from blindsight.trusted.slots import Placement, SlotMap
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
 MAX_DIMENSION = 2048
+# Of the counters and the slots of one moment.  A batch takes longer than either is read.
+_READ_ATTEMPTS = 16
 # Vectors of single precision are not shorter or longer, and their squares are still numbers.
 SHORTEST_NORM, LONGEST_NORM = 1e-45, 1e41
 
@@ -266,13 +268,31 @@ class Vault:
                 opened.uncertain = True
 
     async def refresh(self, collection: OpenCollection) -> None:
-        """Reads the counters and the slot map again."""
+        """Reads the counters and the slot map again.
+
+        Raises:
+            Conflict: when others write so often that the two are never of one moment.
+            DataLoss: when the slot map has not as many items as the collection.
+        """
         collection.uncertain = False
         with collection.unless_answered():
-            record = await self._storage.get_collection(collection.record.collection_id)
+            record, slots = await self._read(collection.record.collection_id)
             collection.record = record
             collection.items_added = max(collection.items_added, record.items_added)
-            collection.advance(await self._storage.read_slots(record.collection_id))
+            collection.advance(slots)
+
+    async def _read(self, collection_id: bytes) -> tuple[StoredCollection, SlotMap]:
+        """The counters and the slot map, of one moment: nothing else says whether all of the map came."""
+        record = await self._storage.get_collection(collection_id)
+        for _ in range(_READ_ATTEMPTS):
+            slots = await self._storage.read_slots(collection_id)
+            if record.sequence != slots.sequence:  # somebody wrote in between
+                record = await self._storage.get_collection(collection_id)
+            if record.sequence == slots.sequence:
+                if record.items != slots.items:
+                    raise DataLoss(f"storage sent slots of {slots.items} items, want {record.items}")
+                return record, slots
+        raise Conflict("the collection is written to again and again; try again")
 
     async def take_turn(self, collection: OpenCollection, batch_id: bytes) -> None:
         """Waits until a batch may be placed; refreshes a collection that others wrote to meanwhile."""

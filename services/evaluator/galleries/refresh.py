@@ -16,7 +16,7 @@ from blindsight.errors import DataLoss
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import WorkerPool
 from services.evaluator import tasks
-from services.evaluator.batch_log import BatchHeader, Event, LogHeader
+from services.evaluator.batch_log import BatchHeader, Event, LogCheck, LogHeader
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import CollectionRecord
@@ -84,7 +84,7 @@ class Refresh:
         self._cache = cache
         self._pool = pool
         self._on_progress = on_progress
-        self._log = LogHeader(0, 0, 0, ())
+        self._log = LogHeader(0, 0, 0, 0, ())
         self._waiting: dict[SegmentId, _Bundle] = {}
         self._last: dict[SegmentId, asyncio.Task[None]] = {}
         self._newest: dict[SegmentId, Path] = {}
@@ -122,14 +122,14 @@ class Refresh:
             raise DataLoss("storage sent a log without a header")
         self._log = first
         self._start()
+        check = LogCheck(first, 0 if self._base is None else self._base.sequence)
         bundle: _Bundle | None = None
-        count = 0
         async for event in events:
             if isinstance(event, BatchHeader):
                 if bundle is not None and bundle.missing_bytes:
                     raise DataLoss("storage sent less of a batch than it announced")
                 event.check(self._record)
-                count += 1
+                check.take(event)
                 bundle = self._bundle(event.key)
                 bundle.begin(event)
                 header = event
@@ -139,8 +139,9 @@ class Refresh:
                     await self._after_batch(header, group)
             else:
                 raise DataLoss("storage sent a log out of order")
-        if count != self._log.batches or (bundle is not None and bundle.missing_bytes):
-            raise DataLoss(f"storage sent {count} batches, want {self._log.batches}")
+        if bundle is not None and bundle.missing_bytes:
+            raise DataLoss("storage sent less of a batch than it announced")
+        check.end()
 
     def _bundle(self, key: SegmentId) -> _Bundle:
         if key not in self._waiting:

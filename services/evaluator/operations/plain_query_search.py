@@ -23,7 +23,7 @@ from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
 from services.evaluator import tasks
-from services.evaluator.batch_log import BatchHeader, Event, LogHeader, Storage
+from services.evaluator.batch_log import BatchHeader, Event, LogCheck, LogHeader, Storage
 from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Summary
 from services.evaluator.geometry import AdditiveRecord
 
@@ -108,23 +108,22 @@ class VisibleSearches:
             first = await anext(events, None)
             if not isinstance(first, LogHeader):
                 raise DataLoss("storage sent a log without a header")
-            gallery, count = _Gallery(first), 0
-            async for key, block in self._batches(record, events, held):
-                count += 1
+            gallery, check = _Gallery(first), LogCheck(first, 0)
+            async for key, block in self._batches(record, events, check, held):
                 if not only or key in only:
                     gallery.add(key, block)
-            if count != first.batches:
-                raise DataLoss(f"storage sent {count} batches, want {first.batches}")
+            check.end()
         return gallery
 
     async def _batches(
-        self, record: AdditiveRecord, events: AsyncIterator[Event], held: ExitStack
+        self, record: AdditiveRecord, events: AsyncIterator[Event], check: LogCheck, held: ExitStack
     ) -> AsyncIterator[tuple[SegmentId, bytes]]:
         """Whole batches of a log, whose memory is held before each is read."""
         batch: _Batch | None = None
         async for event in events:
             if isinstance(event, BatchHeader) and batch is None:
                 event.check(record)
+                check.take(event)
                 held.enter_context(self._memory.take(event.size_bytes))
                 batch = _Batch(event)
             elif isinstance(event, bytes) and batch is not None and len(event) <= batch.missing_bytes:

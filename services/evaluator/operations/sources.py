@@ -207,7 +207,7 @@ async def _cut(
     record: CollectionRecord, tiling: Tiling, events: AsyncIterator[object]
 ) -> AsyncIterator[bytes]:
     """Storage's pieces, which are whole multiples of a block but for the last."""
-    for count in tiling.pieces:
+    for number, count in enumerate(tiling.pieces, 1):
         piece = await anext(events, None)
         if not isinstance(piece, StoredPiece):
             raise DataLoss("storage sent fewer pieces of planes than their layout has")
@@ -217,5 +217,7 @@ async def _cut(
             raise DataLoss(f"planes from storage: {error.message}") from error
         if block.header.count != count:
             raise DataLoss(f"storage sent a piece of {block.header.count} tiles, want {count}")
+        if number == len(tiling.pieces) and await anext(events, None) is not None:
+            raise DataLoss("storage sent more pieces of planes than their layout has")
         for start in range(0, count, BLOCK_CIPHERTEXTS):
             yield cut(block, start, start + BLOCK_CIPHERTEXTS).to_bytes()

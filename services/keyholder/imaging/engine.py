@@ -134,7 +134,7 @@ class PlaneEngine(Protocol):
         Raises:
             InvalidArgument: when there is no room for it.
             ResourceExhausted: when it is too much.
-            InvalidCiphertext: when the evaluator answered with something else than was asked for.
+            DataLoss: when the evaluator answered with something else than was asked for.
             Unavailable: when the evaluator or a worker is gone.
         """
 

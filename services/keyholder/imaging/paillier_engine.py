@@ -22,11 +22,19 @@ from blindsight.additive.block import HEADER, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.planes import MAX_POSITIONS, MAX_ROW_BYTES, Stack
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
-from blindsight.errors import InvalidCiphertext, ResourceExhausted
+from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import Integers
 from blindsight.runtime.processpool import WorkerPool, in_order
-from blindsight.trusted.clients import EvaluatorClient, PlanePart, PlaneResult, PlaneSummary, StackedPlanes
+from blindsight.runtime.transfer import answer_of
+from blindsight.trusted.clients import (
+    EvaluatorClient,
+    PlanePart,
+    PlanePlan,
+    PlaneResult,
+    PlaneSummary,
+    StackedPlanes,
+)
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging.blocks import Blocks, arrange
 from blindsight.trusted.imaging.quantising import Room
@@ -190,7 +198,7 @@ class AdditiveEngine:
                 yield Progress(Stage.COMPUTE, done, job.results)
         account.results += done
         if done != job.results:
-            raise InvalidCiphertext(f"the evaluator answered with {done} results, want {job.results}")
+            raise DataLoss(f"the evaluator answered with {done} results, want {job.results}")
 
     async def _works(
         self, job: _Job, answers: AsyncGenerator[PlanePart, None]
@@ -200,8 +208,14 @@ class AdditiveEngine:
         async for part in answers:
             if isinstance(part, PlaneSummary):
                 self.account.compute_seconds += part.compute_seconds
-            elif isinstance(part, PlaneResult):
-                job.check(part, following)
+            elif isinstance(part, PlanePlan):
+                if part.ciphertexts != job.stack.results:
+                    raise DataLoss(
+                        f"the evaluator plans {part.ciphertexts} results, want {job.stack.results}"
+                    )
+            else:
+                with answer_of("the evaluator"):
+                    job.check(part, following)
                 following[part.kernel] += job.stack.inner_width
                 self.account.received_bytes += len(part.block)
                 yield self._decrypted(job, part)
@@ -214,9 +228,10 @@ class AdditiveEngine:
         for start in range(0, width, _AT_ONCE):
             stop = min(start + _AT_ONCE, width)
             numbers = part.block[HEADER.size + start * size : HEADER.size + stop * size]
-            values, seconds = await self._pool.timed(
-                tasks.DecryptValues(job.secret.reveal_secret(), header, (stop - start) * slots, numbers)
-            )
+            with answer_of("the evaluator"):
+                values, seconds = await self._pool.timed(
+                    tasks.DecryptValues(job.secret.reveal_secret(), header, (stop - start) * slots, numbers)
+                )
             self.account.decrypt_seconds += seconds
             job.values[part.kernel, row, start:stop] = values.reshape(-1, slots)[:, : job.blocks.count]
         return width
@@ -277,9 +292,9 @@ class _Job:
     def check(self, part: PlaneResult, following: list[int]) -> None:
         """Refuses anything but the next row of a result; its numbers are looked at where it is decrypted."""
         if not 0 <= part.kernel < len(following) or part.first != following[part.kernel]:
-            raise InvalidCiphertext("the evaluator answered with results in another order")
+            raise DataLoss("the evaluator answered with results in another order")
         if part.first >= self.stack.results:
-            raise InvalidCiphertext("the evaluator answered with too many results")
+            raise DataLoss("the evaluator answered with too many results")
         growth = stacks.growth(self.kernels[part.kernel], _VALUE_BITS)
         width = self.stack.inner_width
         wanted = self.row(width, growth)
@@ -287,7 +302,7 @@ class _Job:
             len(part.block) != stacks.row_bytes(wanted, width)
             or blocks_wire.parse_header(part.block) != wanted
         ):
-            raise InvalidCiphertext("the evaluator answered with another row than was asked for")
+            raise DataLoss("the evaluator answered with another row than was asked for")
 
 
 def _parts(positions: Integers) -> Iterator[Integers]:

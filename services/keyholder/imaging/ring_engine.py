@@ -16,17 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.ciphertext.header import HEADER, BlockHeader, Form, parse_header
-from blindsight.errors import InvalidArgument, InvalidCiphertext
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.scale_space import ScaleImage
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
 from blindsight.parameters import BOUND_SIGMAS, ENCODING_NOISE, FRESH_NOISE, ParameterSet, Scheme
 from blindsight.runtime.processpool import in_order
+from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import (
     Blocks,
     EvaluatorClient,
     PlanePart,
+    PlanePlan,
     PlaneResult,
     PlaneSource,
     PlaneSummary,
@@ -244,7 +246,7 @@ class RingEngine:
                 yield Progress(Stage.COMPUTE, done, total)
         account.results += done
         if done != total:
-            raise InvalidCiphertext(f"the evaluator answered with {done} results, want {total}")
+            raise DataLoss(f"the evaluator answered with {done} results, want {total}")
 
     async def _works(
         self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values
@@ -254,8 +256,12 @@ class RingEngine:
         async for part in answers:
             if isinstance(part, PlaneSummary):
                 self.account.compute_seconds += part.compute_seconds
-            elif isinstance(part, PlaneResult):
-                header = parse_header(part.block)
+            elif isinstance(part, PlanePlan):
+                if part.ciphertexts != values.shape[1]:
+                    raise DataLoss(f"the evaluator plans {part.ciphertexts} results, want {values.shape[1]}")
+            else:
+                with answer_of("the evaluator"):
+                    header = parse_header(part.block)
                 self._check(part, header, following, values.shape[1])
                 following[part.kernel] += header.count
                 self.account.received_bytes += len(part.block)
@@ -263,18 +269,19 @@ class RingEngine:
                 yield self._decrypted(part, layout)
 
     async def _decrypted(self, part: PlaneResult, layout: PlaneLayout) -> Decrypted:
-        tiles, seconds = await self._crypto.decrypt_results(self._parameters, layout, part.block)
+        with answer_of("the evaluator"):
+            tiles, seconds = await self._crypto.decrypt_results(self._parameters, layout, part.block)
         return part, tiles, seconds
 
     @staticmethod
     def _check(part: PlaneResult, header: BlockHeader, following: list[int], ciphertexts: int) -> None:
         """Key, sizes and residues are looked at where it is decrypted."""
         if header.form is not Form.FULL or header.polynomials != 2:
-            raise InvalidCiphertext("the evaluator answered with tiles of another form than full ones")
+            raise DataLoss("the evaluator answered with tiles of another form than full ones")
         if not 0 <= part.kernel < len(following) or part.first != following[part.kernel]:
-            raise InvalidCiphertext("the evaluator answered with results in another order")
+            raise DataLoss("the evaluator answered with results in another order")
         if header.count > min(BLOCK_CIPHERTEXTS, ciphertexts - part.first):
-            raise InvalidCiphertext(f"the evaluator answered with {header.count} tiles at once, or too many")
+            raise DataLoss(f"the evaluator answered with {header.count} tiles at once, or too many")
 
     def _look(self, block: bytes, name: str) -> None:
         """Adds to the picture of what the evaluator sees: one grey pixel a residue, in their order."""

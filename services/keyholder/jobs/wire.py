@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
-from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver, announced
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.records import ItemReport, ItemState, Job, JobState, Trial, TrialState
 from services.keyholder.jobs.importer import NamedFailure
@@ -130,17 +130,8 @@ async def _photo(file: pb.ImportFile, rest: AsyncIterator[pb.CreateImportRequest
         return Photo(file.number, file.name, b"", file.id, error)
     if file.data:
         receiver.add(file.data)
-    data = receiver.finish() if rest is None else await _received(receiver, rest)
+    data = receiver.finish() if rest is None else await announced(rest, receiver)
     return Photo(file.number, file.name, data, file.id)
-
-
-async def _received(receiver: Receiver, requests: AsyncIterator[pb.CreateImportRequest]) -> bytes:
-    while not receiver.complete:
-        request = await anext(requests, None)
-        if request is None or request.WhichOneof("part") != "chunk":
-            break
-        receiver.add(request.chunk)
-    return receiver.finish()
 
 
 def reports(items: Sequence[pb.ItemReport]) -> list[ItemReport]:

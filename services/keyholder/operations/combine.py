@@ -17,9 +17,9 @@ from blindsight.additive.block import HEADER, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import MOST_RESULT_BITS, Integers
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
-from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
 from blindsight.runtime.processpool import WorkerPool
-from blindsight.runtime.transfer import MAX_COMBINE_BYTES
+from blindsight.runtime.transfer import MAX_COMBINE_BYTES, answer_of
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.tasks import ImageMode
@@ -195,7 +195,7 @@ class Combine:
             InvalidArgument: when the inputs do not belong together, or a result could overflow.
             InvalidImage: for a picture that is none.
             ResourceExhausted: when there is too much of it, or it would take too long.
-            InvalidCiphertext: when the evaluator answered with something else than was asked for.
+            DataLoss: when the evaluator answered with something else than was asked for.
             Unavailable: when the evaluator or a worker is gone.
         """
         weights = settings.weights or (1,) * len(inputs)
@@ -294,8 +294,9 @@ class Combine:
                     break
                 done = max(0, len(job.result) - HEADER.size) // job.ciphertext_bytes
                 yield CombineProgress(Stage.COMPUTE, done, total)
-        if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
-            raise InvalidCiphertext("the evaluator answered with another block than was asked for")
+        with answer_of("the evaluator"):
+            if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
+                raise DataLoss("the evaluator answered with another block than was asked for")
         job.sent_bytes = sum(map(len, job.blocks))
         job.samples = (*map(job.sample, job.blocks), job.sample(job.result))
         job.blocks.clear()
@@ -310,7 +311,7 @@ class Combine:
             tasks.DecryptValues(secret, job.header, columns.stop - columns.start, job.numbers(columns))
             for columns in job.slices()
         )
-        with metrics.COMBINE_DECRYPT_SECONDS.labels(job.scheme_name).time():
+        with metrics.COMBINE_DECRYPT_SECONDS.labels(job.scheme_name).time(), answer_of("the evaluator"):
             async with aclosing(self._pool.map(work)) as decrypted:
                 async for part, _ in decrypted:
                     job.decrypted.append(part)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.errors import InvalidArgument, InvalidCiphertext
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.parameters import ParameterSet
 from blindsight.runtime.processpool import in_order
-from blindsight.runtime.transfer import MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
+from blindsight.runtime.transfer import MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS, answer_of
 from blindsight.trusted.clients import EvaluatorClient, ProductsResult
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.matching import Nearest
@@ -75,7 +75,7 @@ class EncryptedMatching:
 
         Raises:
             InvalidArgument: for too many.
-            InvalidCiphertext: when the evaluator answered with something else than was asked for.
+            DataLoss: when the evaluator answered with something else than was asked for.
             Unavailable: when the evaluator is gone.
         """
         for what, vectors in (("first", queries), ("second", gallery)):
@@ -119,7 +119,7 @@ class EncryptedMatching:
             async for count in taken:
                 filled += count
         if filled != out.size:
-            raise InvalidCiphertext(f"{filled} scores came, want {out.size}")
+            raise DataLoss(f"{filled} scores came from the evaluator, want {out.size}")
         self.account.round_trips += 1
         self.account.compare_seconds += time.perf_counter() - started
         labels = self._parameters.scheme.name.lower(), self._parameters.name
@@ -127,7 +127,8 @@ class EncryptedMatching:
 
     async def _take(self, layout: CrossLayout, result: ProductsResult, out: Vectors) -> int:
         """Decrypts one message of results and puts its scores in place; how many there are."""
-        products = await self._crypto.decrypt_crossed(self._parameters, layout, result.block)
+        with answer_of("the evaluator"):
+            products = await self._crypto.decrypt_crossed(self._parameters, layout, result.block)
         self.account.results += len(products)
         self.account.received_bytes += len(result.block)
         filled = 0

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from blindsight.errors import Conflict
+from blindsight.errors import Conflict, DataLoss
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Region, SegmentId
+from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import EvaluatorClient, ScorePlan, ScoreResult, ScoreSummary
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
@@ -125,11 +126,16 @@ class Scoring:
                 if isinstance(part, ScorePlan):
                     if part.epoch != slots.epoch:
                         return False
+                    covered = _Covered(part, queries)
                 elif isinstance(part, ScoreResult):
+                    covered.add(part)
                     await _room(decrypting, self._pending)
                     decrypting.add(asyncio.create_task(self._timed(attempt.take(part))))
                 else:
                     self._note(part)
+            covered.check(
+                slots, {key for key in attempt.only or slots.segments if key.region in layout.regions}
+            )
             scored = time.perf_counter()
             self._timings.score += scored - started
             await asyncio.gather(*decrypting)
@@ -146,13 +152,54 @@ class Scoring:
 
     async def _timed(self, taking: Coroutine[Any, Any, None]) -> None:
         started = time.perf_counter()
-        await taking
+        with answer_of("the evaluator"):
+            await taking
         self._timings.decrypt_busy += time.perf_counter() - started
 
     def _note(self, summary: ScoreSummary) -> None:
         self._timings.kernel += summary.kernel_seconds
         self._timings.refresh += summary.refresh_seconds
         self._timings.scanned_bytes += summary.scanned_bytes
+
+
+class _Covered:
+    """Which segments were scored for which queries.
+
+    Args:
+        plan: how many segments there are.
+        queries: for each of them.
+    """
+
+    def __init__(self, plan: ScorePlan, queries: int) -> None:
+        self._plan, self._queries = plan, queries
+        self._came: set[tuple[SegmentId, int]] = set()
+
+    def add(self, result: ScoreResult) -> None:
+        """Notes a result.
+
+        Raises:
+            DataLoss: for queries that there are not, or what came before.
+        """
+        if not 0 < result.queries <= self._queries - result.first_query:
+            raise DataLoss(f"the evaluator scored {result.queries} queries at once, want {self._queries}")
+        queries = range(result.first_query, result.first_query + result.queries)
+        came = {(SegmentId(result.region, index), query) for index in result.segments for query in queries}
+        if len(came) != len(result.segments) * len(queries) or came & self._came:
+            raise DataLoss("the evaluator scored a segment twice")
+        self._came |= came
+
+    def check(self, slots: SlotMap, wanted: Collection[SegmentId]) -> None:
+        """Refuses an answer that has not all that it planned, or not all that is wanted.
+
+        Raises:
+            DataLoss: then; a match may be among what is missing.
+        """
+        planned = self._plan.segments * self._queries
+        if len(self._came) != planned:
+            raise DataLoss(f"the evaluator scored {len(self._came)} segments and queries, want {planned}")
+        lacking = set(wanted) - {key for key, _ in self._came}
+        if lacking or self._plan.sequence < slots.sequence:
+            raise DataLoss(f"the evaluator left {len(lacking)} segments out of a search")
 
 
 def _regions(attempt: Attempt, slots: SlotMap) -> set[Region]:

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.errors import InvalidArgument, InvalidCiphertext, InvalidVector
+from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.packing.columns import CollectionLayout, Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import AdditiveSet
@@ -197,8 +197,6 @@ class Search:
         rankings: list[_Ranking],
     ) -> None:
         """Decrypts one message of results and keeps the best of each segment and query."""
-        if not 0 < result.queries <= len(rankings) - result.first_query:
-            raise InvalidCiphertext(f"results of {result.queries} queries, want those of {len(rankings)}")
         layout = self._collection.layout.of(result.region)
         # A segment that we do not know was appended after this search began.
         segments = [

@@ -11,10 +11,11 @@ from functools import partial
 
 import numpy as np
 
-from blindsight.errors import DataLoss, InvalidArgument, InvalidCiphertext, InvalidVector, NotFound
+from blindsight.errors import DataLoss, InvalidArgument, InvalidVector, NotFound
 from blindsight.packing.columns import CollectionLayout, Floats, Layout, widest_stride
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import Parameters, ParameterSet
+from blindsight.runtime.transfer import answer_of
 from blindsight.trusted import embedders, similarity
 from blindsight.trusted.clients import EvaluatorClient, ScoreResult, StorageClient
 from blindsight.trusted.crypto import tasks
@@ -184,7 +185,8 @@ class Verify:
         columns = [last - first for first, last in layout.field_columns]
         block = await self._evaluator.compare(gallery, query, columns)
         compared = time.perf_counter()
-        products = await self._crypto.decrypt_pair(parameters, layout, block)
+        with answer_of("the evaluator"):
+            products = await self._crypto.decrypt_pair(parameters, layout, block)
         timings.encrypt, timings.score = encrypted - started, compared - encrypted
         timings.decrypt = time.perf_counter() - compared
         return _as_distance(metric, float(form.reading.scores(products[None])[0]))
@@ -261,7 +263,7 @@ class Verify:
         result: ScoreResult,
     ) -> None:
         if (result.region, result.segments) != (key.region, (key.index,)):
-            raise InvalidCiphertext("results of other segments than were asked for")
+            raise DataLoss("the evaluator scored other segments than were asked for")
         layout = collection.layout.of(key.region)
         wanted = np.arange(slot + 1) == slot
         pick = tasks.Pick((reading,), k=1)

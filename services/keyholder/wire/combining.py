@@ -11,7 +11,7 @@ from blindsight.additive import schemes
 from blindsight.additive.layout import Integers
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.transfer import Receiver, chunks, digest
+from blindsight.runtime.transfer import Receiver, announced, chunks, digest
 from blindsight.trusted.crypto.tasks import ImageMode
 from services.keyholder.operations.combine import MAX_INPUTS, MAX_VALUES, Combination, CombineProgress, Stage
 from services.keyholder.operations.combine import Input as CombineInput
@@ -64,7 +64,7 @@ async def combine_inputs(requests: AsyncIterator[pb.CombineRequest]) -> list[Com
         if len(inputs) == MAX_INPUTS:
             raise InvalidArgument(f"combine stream: more than {MAX_INPUTS} inputs came")
         receiver = receiver_of(request.image) if part == "image" else _array_receiver(request.array)
-        data = await _whole(receiver, requests)
+        data = await announced(requests, receiver)
         inputs.append(data if part == "image" else _array(request.array, data))
     return inputs
 
@@ -78,17 +78,6 @@ def _array_receiver(header: pb.ArrayHeader) -> Receiver:
 
 def _array(header: pb.ArrayHeader, data: bytes) -> Integers:
     return np.frombuffer(data, "<i8").astype(np.int64).reshape(tuple(header.shape))
-
-
-async def _whole(receiver: Receiver, requests: AsyncIterator[pb.CombineRequest]) -> bytes:
-    while not receiver.complete:
-        request = await anext(requests, None)
-        if request is None:
-            break
-        if request.WhichOneof("part") != "chunk":
-            raise InvalidArgument("combine stream: want an input's bytes after its header")
-        receiver.add(request.chunk)
-    return receiver.finish()
 
 
 def combine_progress(progress: CombineProgress) -> pb.CombineResponse:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.transfer import Receiver
+from blindsight.runtime.transfer import announced
 from blindsight.trusted.ingest.photos import Photo
 from services.keyholder.operations.ingest import ItemResult, Progress, Vectors
 from services.keyholder.wire.inputs import matrix, receiver_of
@@ -17,27 +17,19 @@ _OUTCOMES = {1: pb.OUTCOME_STORED, 2: pb.OUTCOME_DUPLICATE, 3: pb.OUTCOME_REJECT
 async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Photo]:
     """Photos of an ingest stream, each as soon as it is whole."""
     index = -1
-    pending: tuple[pb.FileHeader, Receiver] | None = None
     async for request in requests:
         part = request.WhichOneof("part")
-        if part == "file" and pending is None:
-            index += 1
-            try:
-                pending = request.file, receiver_of(request.file)
-            except BlindsightError as error:
-                # The rest of the stream is fine; a client does not send the chunks of what is too large.
-                yield Photo(index, request.file.name, b"", request.file.id, error)
-                continue
-        elif part == "chunk" and pending is not None:
-            pending[1].add(request.chunk)
+        if part != "file":
+            raise InvalidArgument(f"ingest stream: {part or 'an empty message'} came, want a file")
+        index += 1
+        file = request.file
+        try:
+            receiver = receiver_of(file)
+        except BlindsightError as error:
+            # The rest of the stream is fine; a client does not send the chunks of what is too large.
+            yield Photo(index, file.name, b"", file.id, error)
         else:
-            raise InvalidArgument(f"ingest stream: {part or 'an empty message'} came, want a file's bytes")
-        header, receiver = pending
-        if receiver.complete:
-            yield Photo(index, header.name, receiver.finish(), header.id)
-            pending = None
-    if pending is not None:
-        pending[1].finish()  # says what is missing
+            yield Photo(index, file.name, await announced(requests, receiver), file.id)
 
 
 def vectors(block: pb.VectorBlock) -> Vectors:

@@ -9,6 +9,7 @@ import numpy as np
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime.transfer import announced
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import MAX_QUERIES, Drawing, Hit
 from services.keyholder.wire.inputs import matrix, receiver_of
@@ -20,12 +21,10 @@ async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRe
     Raises:
         InvalidArgument: when it does not come whole.
     """
-    receiver = receiver_of(header)
-    async for request in requests:
-        if request.WhichOneof("part") != "chunk":
-            raise InvalidArgument("search stream: want the photo's bytes after its header")
-        receiver.add(request.chunk)
-    return receiver.finish()
+    photo = await announced(requests, receiver_of(header))
+    if await anext(requests, None) is not None:
+        raise InvalidArgument("search stream: more came than the photo, want its end")
+    return photo
 
 
 async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.SearchRequest]) -> Floats:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime.transfer import announced
 from services.keyholder.operations.verify import Input, Settings, Verification
 from services.keyholder.wire.inputs import METRIC_VALUES, matrix, metric, receiver_of
 
@@ -64,22 +65,11 @@ async def verify_inputs(requests: AsyncIterator[pb.VerifyRequest]) -> list[Input
             )
         if len(inputs) == MAX_VERIFY_INPUTS:
             raise InvalidArgument("verify stream: more than two inputs came, want two")
-        inputs.append(
-            await _verify_photo(request.image, requests) if part == "image" else _one_vector(request.vectors)
-        )
+        if part == "image":
+            inputs.append(await announced(requests, receiver_of(request.image)))
+        else:
+            inputs.append(_one_vector(request.vectors))
     return inputs
-
-
-async def _verify_photo(header: pb.FileHeader, requests: AsyncIterator[pb.VerifyRequest]) -> bytes:
-    receiver = receiver_of(header)
-    while not receiver.complete:
-        request = await anext(requests, None)
-        if request is None:
-            break
-        if request.WhichOneof("part") != "chunk":
-            raise InvalidArgument("verify stream: want the photo's bytes after its header")
-        receiver.add(request.chunk)
-    return receiver.finish()
 
 
 def _one_vector(block: pb.VectorBlock) -> Floats:

@@ -86,19 +86,19 @@ def stored(index):
 
 def test_an_ingest_without_a_summary_is_an_error(served, photos):
     served.ingest = lambda requests, context: (stored(0) for _ in [list(requests)])
-    with pytest.raises(errors.BlindsightError, match="ended the ingest without its last message"):
+    with pytest.raises(errors.DataLoss, match="ended the ingest before all of it had come"):
         photos.ingest(b"photo")
 
 
 def test_an_answer_about_a_photo_that_was_not_sent_is_an_error(served, photos):
     served.ingest = lambda requests, context: (stored(7) for _ in [list(requests)])
-    with pytest.raises(errors.BlindsightError, match="photo 7, which was not sent"):
+    with pytest.raises(errors.DataLoss, match="photo 7, which does not wait for an answer"):
         photos.ingest(b"photo")
 
 
 def test_a_search_without_timings_is_an_error(served, photos):
     served.search = lambda requests, context: iter([pb.SearchResponse(hits=pb.Hits())])
-    with pytest.raises(errors.BlindsightError, match="ended the search without its last message"):
+    with pytest.raises(errors.DataLoss, match="ended the search before all of it had come"):
         photos.search_vectors([1.0, 2.0, 3.0])
 
 
@@ -311,7 +311,14 @@ RAW = PIXELS.tobytes()
 
 
 def planes_header(**changes):
-    about = {"width": 4, "height": 2, "channels": 3, "sha256": streams.digest(PIXELS.tobytes()), **changes}
+    about = {
+        "id": "1",
+        "width": 4,
+        "height": 2,
+        "channels": 3,
+        "sha256": streams.digest(PIXELS.tobytes()),
+        **changes,
+    }
     return pb.GetPlanesResponse(header=pb.PlanesHeader(**about))
 
 
@@ -349,7 +356,7 @@ def test_planes_that_are_not_what_was_announced_are_data_loss(served, photos, an
 
 
 def test_planes_without_a_header_are_incomplete(served, photos):
-    with pytest.raises(errors.BlindsightError, match="without its last message"):
+    with pytest.raises(errors.DataLoss, match="ended before its header came"):
         photos.planes("1")
 
 
@@ -386,7 +393,8 @@ def cut_off_after(*responses):
 
 
 def all_of(*responses):
-    return lambda context: iter([*responses, pb.IngestResponse(summary=pb.IngestProgress())])
+    summary = pb.IngestProgress(stored=len(responses))
+    return lambda context: iter([*responses, pb.IngestResponse(summary=summary)])
 
 
 @pytest.mark.parametrize("kind", [list, iter], ids=["list", "iterator"])

@@ -42,7 +42,8 @@ def batch(sequence, key=MAIN, first_slot=0, count=1, data=None, **changes):
 
 def log(*batches, sequence=None, retired=()):
     flat = [event for one in batches for event in one]
-    return [LogHeader(sequence or len(batches), 0, len(batches), tuple(retired)), *flat]
+    size = sum(event.size_bytes for event in flat if isinstance(event, BatchHeader))
+    return [LogHeader(sequence or len(batches), 0, len(batches), size, tuple(retired)), *flat]
 
 
 async def stream(events):
@@ -99,10 +100,11 @@ async def test_batches_of_a_segment_are_summed_over_several_refreshes(refresh, c
 
 async def test_more_batches_than_wait_in_memory_are_built_in_several_steps(refresh, cache):
     count = 700  # of 65 KiB, interleaved with a second segment
-    pairs = [(batch(2 * n + 1, MAIN, n), batch(2 * n + 2, TAIL, n % 512)) for n in range(count)]
+    tails = [SegmentId(Region.TAIL, n // 512) for n in range(count)]
+    pairs = [(batch(2 * n + 1, MAIN, n), batch(2 * n + 2, tails[n], n % 512)) for n in range(count)]
     made = await refresh(log(*[one for pair in pairs for one in pair]))
     values = [int(map_segment(file.path, checksum)[1][0, 0, 0, 0]) for file in made.segments]
-    assert values == [count, count]
+    assert values == [count, 512, count - 512]
     assert files(cache) == sorted(file.path for file in made.segments)
 
 
@@ -118,13 +120,13 @@ GOOD = block(2)
 BAD_LOGS = {
     "nothing at all": [],
     "no header": batch(1),
-    "bytes before a batch": [LogHeader(1, 0, 1, ()), b"x"],
-    "two headers": [LogHeader(1, 0, 1, ()), LogHeader(1, 0, 1, ())],
-    "a batch is missing": [LogHeader(2, 0, 2, ()), *batch(1)],
-    "a batch too many": [LogHeader(2, 0, 1, ()), *batch(1), *batch(2)],
-    "a batch breaks off": [LogHeader(1, 0, 1, ()), batch(1)[0], GOOD[:-1]],
-    "the next batch comes early": [LogHeader(2, 0, 2, ()), batch(1)[0], GOOD[:-1], *batch(2)],
-    "more bytes than announced": [LogHeader(1, 0, 1, ()), batch(1)[0], GOOD + b"x"],
+    "bytes before a batch": [LogHeader(1, 0, 1, len(GOOD), ()), b"x"],
+    "two headers": [LogHeader(1, 0, 1, len(GOOD), ()), LogHeader(1, 0, 1, len(GOOD), ())],
+    "a batch is missing": [LogHeader(2, 0, 2, 2 * len(GOOD), ()), *batch(1)],
+    "a batch too many": [LogHeader(2, 0, 1, len(GOOD), ()), *batch(1), *batch(2)],
+    "a batch breaks off": [LogHeader(1, 0, 1, len(GOOD), ()), batch(1)[0], GOOD[:-1]],
+    "the next batch comes early": [LogHeader(2, 0, 2, 2 * len(GOOD), ()), batch(1)[0], GOOD[:-1], *batch(2)],
+    "more bytes than announced": [LogHeader(1, 0, 1, len(GOOD), ()), batch(1)[0], GOOD + b"x"],
     "other bytes than announced": log(batch(1, sha256=bytes(32))),
     "a digest of no bytes": log(batch(1, sha256=b"")),
     "a slot beyond the segment": log(batch(1, first_slot=1024)),
@@ -150,7 +152,7 @@ async def test_a_log_that_does_not_hold_together_is_refused_and_leaves_nothing(r
 async def test_a_log_that_went_back_is_refused(refresh):
     first = await refresh(log(batch(1), batch(2, TAIL)))
     with pytest.raises(DataLoss, match="ends at 1, want 2"):
-        await refresh([LogHeader(1, 0, 0, ())], first)
+        await refresh([LogHeader(1, 0, 0, 0 * len(GOOD), ())], first)
 
 
 async def test_a_damaged_base_is_noticed(refresh, cache):

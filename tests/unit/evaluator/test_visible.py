@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,8 +63,12 @@ def batch(block, key=FIRST, first_slot=0, count=1, **changes):
 
 
 def log(*batches, count=None):
-    flat = [event for one in batches for event in one]
-    return [LogHeader(7, 3, len(batches) if count is None else count, ()), *flat]
+    numbered = [
+        [replace(header, sequence=number), *data] for number, (header, *data) in enumerate(batches, 1)
+    ]
+    flat = [event for one in numbered for event in one]
+    size = sum(header.size_bytes for header, *_ in batches)
+    return [LogHeader(7, 3, len(batches) if count is None else count, size, ()), *flat]
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ LIES = {
     "half a batch and another": lambda good: log(good[:2], good),
     "too many bytes": lambda good: log([*good, b"x"], count=1),
     "another digest": lambda good: log([good[0], good[1], bytes(len(good[2]))]),
-    "a second header": lambda good: [*log(good), LogHeader(7, 3, 1, ())],
+    "a second header": lambda good: [*log(good), LogHeader(7, 3, 1, 0, ())],
 }
 
 

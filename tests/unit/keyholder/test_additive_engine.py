@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from blindsight.additive.block import HEADER
+from blindsight.additive.planes import Stack
 from blindsight.additive.schemes import AdditiveScheme
-from blindsight.errors import InvalidCiphertext, ResourceExhausted
+from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
@@ -40,8 +41,12 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
         computed = self._operations.transform(header.planes, header.kernels, wire.tiles(stream, "tiles"))
         rows = [answer async for answer in computed if isinstance(answer, StackRow)]
         results = [pb.PlaneResult(kernel=one.kernel, first=one.first, block=one.block) for one in rows]
+        stack = header.planes
+        count = Stack(stack.height, stack.width, stack.halo).results
+        yield pb.TransformResponse(plan=pb.PlanePlan(ciphertexts=count))
         for result in self.lie(results):
             yield pb.TransformResponse(result=result)
+        yield pb.TransformResponse(summary=pb.PlaneSummary())
 
 
 @pytest.fixture(scope="module")
@@ -145,5 +150,5 @@ LIES = {
 @pytest.mark.parametrize("name", LIES)
 async def test_an_evaluator_that_answers_with_something_else_is_found_out(client, pool, evaluator, name):
     evaluator.lie = LIES[name]
-    with pytest.raises(InvalidCiphertext):
+    with pytest.raises(DataLoss):
         await transformed(engine(client, pool), PLANES[:, :4, :6])

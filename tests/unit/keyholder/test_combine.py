@@ -7,7 +7,7 @@ import pytest
 
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import HEADER, parse_header
-from blindsight.errors import InvalidArgument, InvalidCiphertext
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.crypto import tasks
 from services.evaluator.computing.additive import AdditiveEvaluator
@@ -71,13 +71,13 @@ async def test_the_truth_is_taken(pool):
 
 @pytest.mark.parametrize("name", LIES)
 async def test_another_block_than_was_asked_for_is_refused(pool, name):
-    with pytest.raises(InvalidCiphertext):
+    with pytest.raises(DataLoss):
         await combined(Liar(LIES[name]), pool)
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(pool):
     endless = Liar(lambda data: data * 10_000)
-    with pytest.raises(InvalidCiphertext, match="another block than was asked for"):
+    with pytest.raises(DataLoss, match="another block than was asked for"):
         await combined(endless, pool)
     assert endless.taken < 20
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from blindsight.ciphertext.residues import full_block, read_block
-from blindsight.errors import InvalidCiphertext
+from blindsight.errors import DataLoss
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.parameters import BFV_4096
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
@@ -56,8 +56,10 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
         received = [request async for request in requests]
         first, second = received[1].minuend.block, received[2].subtrahend.block
         (block,) = imaging.subtract(Subtract(PARAMETERS, KEYS.key_id, first, second))
+        yield pb.DifferenceResponse(plan=pb.PlanePlan(ciphertexts=1))
         for result in self.lie([pb.PlaneResult(block=block)]):
             yield pb.DifferenceResponse(result=result)
+        yield pb.DifferenceResponse(summary=pb.PlaneSummary())
 
 
 @pytest.fixture(scope="module")
@@ -179,13 +181,13 @@ LIES = {
 @pytest.mark.parametrize("name", LIES)
 async def test_an_evaluator_that_answers_with_something_else_is_found_out(evaluator, engine, name):
     evaluator.lie = LIES[name]
-    with pytest.raises(InvalidCiphertext):
+    with pytest.raises(DataLoss):
         await transformed(engine)
 
 
 async def test_a_difference_that_is_something_else_is_found_out(evaluator, engine):
     evaluator.lie = lambda results: [patched(results[0], block=without_second_half(results[0]))]
-    with pytest.raises(InvalidCiphertext, match="tiles that are not encrypted"):
+    with pytest.raises(DataLoss, match="tiles that are not encrypted"):
         await last(engine.difference(PLANES, PLANES[::-1]))
 
 
