@@ -128,9 +128,9 @@ def queue_file(services: Services) -> Path:
     return services.folder / "queue" / "ingest.db"
 
 
-def _unlocked(queue: Path, patience_seconds: float) -> bool:
+def _unlocked(queue: Path, busy_seconds: float) -> bool:
     """Whether a publisher can write."""
-    with closing(sqlite3.connect(queue, timeout=patience_seconds, isolation_level=None)) as db:
+    with closing(sqlite3.connect(queue, timeout=busy_seconds, isolation_level=None)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:

@@ -18,7 +18,7 @@ import psutil
 from processes import Services, tree_cpu_seconds
 
 from blindsight.packing.columns import Floats
-from blindsight.runtime import host as processes
+from blindsight.runtime import host
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
@@ -76,7 +76,7 @@ def measure(services: Services, files: Sequence[Path]) -> dict[str, Any]:
         files: as many as there are in some batches.
     """
     watch = Stopwatch()
-    processes.keep_freed_memory()  # as the processes that do these steps
+    host.keep_photos()  # as the processes that do these steps
     asyncio.run(_measure(services, files, watch))
     return {
         "photos": len(files),

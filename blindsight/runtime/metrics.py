@@ -23,7 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from blindsight.errors import BlindsightError
-from blindsight.runtime import host as processes
+from blindsight.runtime import host
 from blindsight.runtime.settings import ProcessSettings, ServiceSettings
 
 
@@ -137,8 +137,8 @@ def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
         return
     # They are a second family for each counter and histogram, which nobody reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    CPU_SECONDS.read_by(processes.cpu_seconds)
-    MEMORY_BYTES.read_by(processes.memory_bytes)
+    CPU_SECONDS.read_by(host.cpu_seconds)
+    MEMORY_BYTES.read_by(host.memory_bytes)
     if isinstance(settings, ServiceSettings):
         data = settings.data
         DISK_BYTES.read_by(lambda: shutil.disk_usage(data).total)

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import blindsight
-from blindsight.runtime import host as processes
-from blindsight.runtime import logs
+from blindsight.runtime import host, logs
 from blindsight.runtime.folder_lock import locked_folder
 from blindsight.runtime.processpool import Task, WorkerPool
 from services.evaluator import metrics, tasks
@@ -116,7 +115,7 @@ class Evaluator:
             collections=len(snapshots),
             segments=sum(len(snapshot.segments) for snapshot in snapshots),
             disk_bytes=self._cache.size_bytes,
-            memory_bytes=await asyncio.to_thread(processes.memory_bytes),
+            memory_bytes=await asyncio.to_thread(host.memory_bytes),
         )
 
 

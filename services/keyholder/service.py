@@ -16,8 +16,7 @@ import blindsight
 from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFound
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
-from blindsight.runtime import host as processes
-from blindsight.runtime import logs
+from blindsight.runtime import host, logs
 from blindsight.runtime.transfer import until
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
@@ -322,7 +321,7 @@ class Keyholder:
             records = await self.vault.all()
             collections, items = len(records), sum(one.record.items for one in records)
         disk = sum(path.stat().st_size for path in self._folder.iterdir())
-        memory = await asyncio.to_thread(processes.memory_bytes)
+        memory = await asyncio.to_thread(host.memory_bytes)
         own = PeerStatus(blindsight.__version__, collections, items, disk, memory)
         return [ServiceReport("keyholder", "trusted", own), *peers]
 

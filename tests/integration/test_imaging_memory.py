@@ -18,7 +18,7 @@ from support.services import Services, wait_until
 
 import blindsight
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
-from blindsight.runtime import host as processes
+from blindsight.runtime import host
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.imaging.filters import Operation
 from blindsight.trusted.keyring import keys
@@ -335,6 +335,6 @@ def test_a_job_takes_what_it_is_estimated_to_and_no_more(keyholder, kind):
 def test_half_of_the_memory_is_the_default(tmp_path):
     given = {"storage_address": "a:1", "evaluator_address": "b:2", "passphrase_file": tmp_path / "secret"}
     settings = KeyholderSettings(data=tmp_path, **given)
-    assert settings.imaging_bytes == processes.memory_limit_bytes() // 2 > MIB
+    assert settings.imaging_bytes == host.memory_limit_bytes() // 2 > MIB
     with pytest.raises(ValueError, match="imaging_bytes"):
         KeyholderSettings(data=tmp_path, imaging_bytes=0, **given)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from support.services import MODULES, variables
 
-from blindsight.runtime import host as processes
+from blindsight.runtime import host
 
 BUSY = "import sys, time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\nsys.stdin.read()"
 LARGE = "import sys\nkept = b'x' * (100 << 20)\nprint(flush=True)\nsys.stdin.read()"
@@ -28,29 +28,29 @@ def worker(program: str) -> subprocess.Popen[str]:
 
 
 def test_processor_time_counts_workers_that_run_and_those_that_have_ended() -> None:
-    before = processes.cpu_seconds()
+    before = host.cpu_seconds()
     child = worker(BUSY)
-    running = processes.cpu_seconds()
+    running = host.cpu_seconds()
     child.communicate()
     assert running - before >= 0.45
-    assert processes.cpu_seconds() >= running - 0.05  # of ticks, rounded
+    assert host.cpu_seconds() >= running - 0.05  # of ticks, rounded
 
 
 def test_memory_counts_workers_that_run() -> None:
-    before = processes.memory_bytes()
+    before = host.memory_bytes()
     child = worker(LARGE)
-    running = processes.memory_bytes()
+    running = host.memory_bytes()
     child.communicate()
     assert running - before >= 100 << 20
-    assert processes.memory_bytes() < running - (90 << 20)
+    assert host.memory_bytes() < running - (90 << 20)
 
 
 CYCLES, ARRAYS, ARRAY_BYTES = 10, 8, 2 << 20
 FAULTS = f"""
 import resource, sys
-from blindsight.runtime import host as processes
+from blindsight.runtime import host
 if sys.argv[1] == "keep":
-    processes.keep_photos()
+    host.keep_photos()
 def work():
     return [bytearray(b"x") * {ARRAY_BYTES} for _ in range({ARRAYS})]
 work()
@@ -151,4 +151,4 @@ def test_the_memory_limit_is_the_least_of_machine_and_control_groups(
     for name, value in files.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(f"{value}\n")
-    assert processes.memory_limit_bytes(listed, tree) == (wanted or psutil.virtual_memory().total)
+    assert host.memory_limit_bytes(listed, tree) == (wanted or psutil.virtual_memory().total)

@@ -7,7 +7,7 @@ from functools import cache
 from PIL import Image
 
 from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
-from blindsight.runtime import host as processes
+from blindsight.runtime import host
 from blindsight.trusted import embedders, schemes
 from blindsight.trusted.additive import AdditiveKey
 from blindsight.trusted.crypto import tasks
@@ -18,7 +18,7 @@ _keys: dict[str, tuple[bytes, bytes]] = {}
 
 def start(task: tasks.Start) -> None:
     """Takes the owner's keys."""
-    processes.keep_photos()
+    host.keep_photos()
     for name, secret_key in task.secret_keys.items():
         _keys[name] = (task.key_id, secret_key)
 
