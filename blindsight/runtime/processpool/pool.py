@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from blindsight.errors import Unavailable
 from blindsight.runtime.processpool.order import in_order, one_by_one
-from blindsight.runtime.processpool.process import Died, Handed, Order, Worker
+from blindsight.runtime.processpool.process import Handed, Order, WorkerDied, WorkerProcess
 from blindsight.runtime.processpool.task import Compute, Ready, Task, ready
 
 Result = TypeVar("Result")
@@ -34,10 +34,10 @@ class _Waiting:
 class _Place:
     """A worker, or the one that took its place; for one thread, which is their parent."""
 
-    def __init__(self, start: Callable[[], Worker], on_restart: Callable[[], None] | None) -> None:
+    def __init__(self, start: Callable[[], WorkerProcess], on_restart: Callable[[], None] | None) -> None:
         self._start = start
         self._on_restart = on_restart
-        self._worker: Worker | None = None
+        self._worker: WorkerProcess | None = None
 
     def look(self) -> None:
         """Buries a worker that died while it had nothing to do."""
@@ -56,11 +56,11 @@ class _Place:
             worker = self._worker = self._worker or self._start()
             try:
                 return worker.run(order)
-            except Died:
+            except WorkerDied:
                 self._lose(worker)
         raise Unavailable("a worker process died twice over the same task", retry="later")
 
-    def _lose(self, worker: Worker) -> None:
+    def _lose(self, worker: WorkerProcess) -> None:
         self._worker = None
         worker.kill()
         if self._on_restart is not None:
@@ -134,7 +134,7 @@ class WorkerPool:
         return await asyncio.wrap_future(waiting.future)
 
     def _serve(self) -> None:
-        place = _Place(lambda: Worker(self._first), self._on_restart)
+        place = _Place(lambda: WorkerProcess(self._first), self._on_restart)
         while self._serve_one(place):
             pass
         place.leave()

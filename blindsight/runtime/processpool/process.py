@@ -92,11 +92,11 @@ def _outcome(request: bytes) -> memoryview:
             return _dumps((unknown, None))
 
 
-class Died(Exception):
+class WorkerDied(Exception):
     """A worker process is no more."""
 
 
-class Worker:
+class WorkerProcess:
     """A worker process, for the thread that makes it.
 
     That thread must live as long: for the kernel it is the parent, without which the process dies.
@@ -122,7 +122,7 @@ class Worker:
         """The result of a task over there, and the seconds that it took; raises what it raises.
 
         Raises:
-            Died: when there is no answer.
+            WorkerDied: when there is no answer.
         """
         request = _dumps(order)
         try:
@@ -130,7 +130,7 @@ class Worker:
             del request  # the answer may need the memory
             answer = self._connection.recv_bytes()
         except Exception as error:  # half a message, for whatever reason, is the end of it
-            raise Died from error
+            raise WorkerDied from error
         value, seconds = pickle.loads(answer)  # noqa: S301 - of a process that this one started
         if seconds is None:
             raise value
