@@ -151,7 +151,7 @@ def test_a_service_serves_its_own_metrics_and_nobody_elses(services: Services, p
     shared = {family.name for metric in SHARED for family in metric.describe()}
     for name, port in ports.items():
         served = {one.name for one in scrape(port) if not one.name.startswith(OF_THE_PROCESS)}
-        assert served == families(REGISTRIES[name]) | shared
+        assert served == families(SERVERS[name]) | shared
 
 
 def test_labels_hold_schemes_parameter_sets_methods_and_codes_whatever_callers_send(
@@ -292,7 +292,7 @@ def test_what_the_untrusted_services_keep_is_what_they_say_of_it(vault: Vault, p
     assert value(ports["evaluator"], "blindsight_evaluator_refresh_seconds_count") > refreshed
 
 
-@pytest.mark.parametrize("name", REGISTRIES)
+@pytest.mark.parametrize("name", SERVERS)
 def test_a_service_tells_what_it_and_its_workers_take_of_the_machine(
     services: Services, ports: dict[str, int], name: str
 ) -> None:
