@@ -48,6 +48,8 @@ endif
 endif
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests and demo start processes by the hundred: what these import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@sed -n '3,12s/^# \{0,1\}//p' Makefile
