@@ -56,7 +56,7 @@ def observed(broker: tuple[str, int], tmp_path_factory: pytest.TempPathFactory) 
     ports = dict(zip(DEPLOYED, free_ports(len(DEPLOYED)), strict=True))
     settings = {name: {"metrics_port": str(port)} for name, port in ports.items() if name != "worker"}
     folder = tmp_path_factory.mktemp("services")
-    services = BulkServices(folder, settings=settings, queue_url=broker[0], cheap_keys=False)
+    services = BulkServices(folder, settings=settings, queue_url=broker[0], own_keys=True)
     targets = {f"{name}:{DEPLOYED[name]}": port for name, port in ports.items()}
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), {**targets, "rabbitmq:15692": broker[1]})
     try:

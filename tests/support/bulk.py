@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest.mock import patch
 
 import psutil
 
 from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.trusted.keyring import keyfile, keys, passphrase
 from blindsight.trusted.queue import Queue, Settings, open_queue
 from blindsight.trusted.queue.settings import QueueSettings
 from services.keyholder.settings import KEY_FILE_NAME
@@ -36,29 +34,16 @@ class BulkServices(Services):
     Args:
         queue_url: of the queue; empty for one in a file of this folder.
         queue: settings of the queue beside the name.
-        cheap_keys: start with a key file whose passphrase is cheap to try, as each process of a test does.
     """
 
     queue_url: str = ""
     queue: dict[str, str] = field(default_factory=dict)
-    cheap_keys: bool = True
     workers: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.queue_url = self.queue_url or f"embedded:{self.folder / 'queue.db'}"
         own = {**self.settings.get("keyholder", {}), **self._queue_settings(), "workers": "1"}
         self.settings = {**self.settings, "keyholder": own}
-
-    def start(self) -> BulkServices:
-        """Starts the three services."""
-        if self.cheap_keys:
-            data, secret = (self.folder / name for name in ("keyholder", "keyholder.passphrase"))
-            data.mkdir()
-            passphrase.generate(secret)
-            with patch.object(keyfile, "SCRYPT_N", 1 << 10):
-                keyfile.write(data / KEY_FILE_NAME, keys.create(), passphrase.from_file(secret))
-        super().start()
-        return self
 
     def _queue_settings(self) -> dict[str, str]:
         return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}

@@ -10,11 +10,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+from unittest.mock import patch
 
 import psutil
 
-from blindsight.trusted.keyring import passphrase
+from blindsight.trusted.keyring import keyfile, keys, passphrase
+from services.keyholder.settings import KEY_FILE_NAME
 
 MODULES = {
     "storage": "services.storage",
@@ -127,6 +132,18 @@ class Process:
         return code
 
 
+@cache
+def cheap_keys() -> tuple[bytes, bytes]:
+    """A passphrase that is cheap to try, and the key file that it opens; the same for all tests of a process.
+
+    Making keys and opening them takes a keyholder and each worker half a second of scrypt, as it should.
+    """
+    with TemporaryDirectory() as folder, patch.object(keyfile, "SCRYPT_N", 1 << 10):
+        secret, sealed = Path(folder) / "passphrase", Path(folder) / KEY_FILE_NAME
+        keyfile.write(sealed, keys.create(), passphrase.generate(secret))
+        return secret.read_bytes(), sealed.read_bytes()
+
+
 def direct(_: str, __: str, address: str) -> str:
     """The address itself, as the way to it."""
     return address
@@ -142,6 +159,7 @@ class Services:
         extra: variables of every service that are no settings.
         way: (client, server, server's address) -> the address that the client is given.
         within: by service, a command that runs it.
+        own_keys: the keyholder makes its keys itself, as at the first start of a vault.
     """
 
     folder: Path
@@ -150,13 +168,24 @@ class Services:
     way: Callable[[str, str, str], str] = direct
     processes: dict[str, Process] = field(default_factory=dict)
     within: dict[str, Sequence[str]] = field(default_factory=dict)
+    own_keys: bool = False
 
-    def start(self) -> Services:
+    def start(self) -> Self:
         """Starts all three, in the order in which they need each other."""
+        if not self.own_keys:
+            self._give_keys()
         self._start("storage", {})
         self._start("evaluator", {"storage_address": self._reach("evaluator", "storage")})
         self._start("keyholder", self.keyholder_settings("keyholder"))
         return self
+
+    def _give_keys(self) -> None:
+        data = self.folder / "keyholder"
+        data.mkdir(mode=0o700)
+        secret, sealed = cheap_keys()
+        for path, content in ((self.folder / "keyholder.passphrase", secret), (data / KEY_FILE_NAME, sealed)):
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_bytes(content)
 
     def keyholder_settings(self, folder: str) -> dict[str, str]:
         """Settings of a keyholder of these services with its own folder, passphrase and new keys."""
