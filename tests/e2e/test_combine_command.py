@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.command import Up, run, run_on_terminal
+from support.command import Up, run, run_here, run_on_terminal
 from support.photos import photo
 
 from blindsight.additive import SCHEMES
@@ -26,7 +26,7 @@ def blind(services):
     """Runs a command against the services; checks the exit code."""
 
     def call(*arguments, code=0, **options):
-        done = run(*map(str, arguments), address=services.address, **options)
+        done = run_here(*map(str, arguments), address=services.address, **options)
         assert done.returncode == code, done.stderr
         return done
 

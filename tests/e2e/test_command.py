@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import photos
-from support.command import Up, run, run_on_terminal, started
+from support.command import Up, run, run_here, run_on_terminal, started
 
 import blindsight
 
@@ -32,7 +32,7 @@ def blind(services):
     """Runs a command against the services; checks the exit code."""
 
     def call(*arguments, code=0, **options):
-        done = run(*arguments, address=services.address, **options)
+        done = run_here(*arguments, address=services.address, **options)
         assert done.returncode == code, done.stderr
         return done
 
@@ -586,9 +586,9 @@ def planes(services, folder) -> dict[str, str]:
     """Ids by file of a collection whose photos have planes; `notes` is there without."""
     assert run("collection", "create", "planes", "--scheme", "bfv", address=services.address).returncode == 0
     given = ["ingest", "planes", str(folder / "coffee.jpg"), "--planes", "--json"]
-    report = json.loads(run(*given, address=services.address).stdout)
+    report = json.loads(run_here(*given, address=services.address).stdout)
     plain = ["ingest", "planes", str(folder / "chelsea.jpg"), "--json"]
-    without = json.loads(run(*plain, address=services.address).stdout)
+    without = json.loads(run_here(*plain, address=services.address).stdout)
     return {"coffee": report["items"][0]["id"], "chelsea": without["items"][0]["id"]}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
-from support.command import Up, run, run_on_terminal
+from support.command import Up, run, run_here, run_on_terminal
 
 CAMERA = data.camera()[60:220:2, 200:340:2]
 COLOUR = data.astronaut()[0:160:2, 160:300:2]
@@ -27,7 +27,7 @@ def blind(services):
     """Runs a command against the services; checks the exit code."""
 
     def call(*arguments, code=0, **options):
-        done = run(*map(str, arguments), address=services.address, **options)
+        done = run_here(*map(str, arguments), address=services.address, **options)
         assert done.returncode == code, done.stderr
         return done
 

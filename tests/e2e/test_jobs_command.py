@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from support.command import Terminal, Up, run, run_on_terminal
+from support.command import Terminal, Up, run_here, run_on_terminal
 from support.photos import many
 from support.services import wait_until
 
@@ -37,7 +37,7 @@ def name(up, request):
 
 
 def answer(up, *arguments):
-    done = run(*arguments, "--json", address=up.address)
+    done = run_here(*arguments, "--json", address=up.address)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -49,7 +49,7 @@ def test_a_bulk_ingest_tells_what_became_of_each(up, folder, name):
     assert (failed["name"], failed["number"], failed["reason"]) == ("zz-notes.txt", 12, "INVALID_IMAGE")
     assert answer(up, "jobs", "show", told["import_id"]) == told
     assert answer(up, "jobs", "list")[0]["import_id"] == told["import_id"]
-    shown = run("jobs", "show", told["import_id"], address=up.address).stdout
+    shown = run_here("jobs", "show", told["import_id"], address=up.address).stdout
     assert "zz-notes.txt" in shown
     assert "12 stored, 0 duplicates, 1 failed" in shown
     assert answer(up, "jobs", "retry", told["import_id"])["retried"] == 1
@@ -75,10 +75,10 @@ def test_a_terminal_lists_short_ids_and_every_command_takes_them(up, folder, nam
     listed = run_on_terminal("jobs", "list", address=up.address).output
     assert whole[:8] in listed
     assert whole not in listed
-    assert whole in run("jobs", "list", address=up.address).stdout
+    assert whole in run_here("jobs", "list", address=up.address).stdout
     assert answer(up, "jobs", "show", whole[:8].upper())["import_id"] == whole
     assert answer(up, "jobs", "retry", whole[:8]) == {"import_id": whole, "retried": 1}
-    done = run("jobs", "show", "", address=up.address)
+    done = run_here("jobs", "show", "", address=up.address)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
@@ -102,14 +102,14 @@ def test_a_worker_that_is_killed_is_started_again(up, folder, name):
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(up, arguments, code, said):
-    done = run(*arguments, address=up.address)
+    done = run_here(*arguments, address=up.address)
     assert done.returncode == code
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_a_bulk_ingest_of_nothing_but_trash_fails(up, folder, name):
-    done = run("ingest", name, str(folder / "zz-notes.txt"), "--bulk", address=up.address)
+    done = run_here("ingest", name, str(folder / "zz-notes.txt"), "--bulk", address=up.address)
     assert done.returncode == 1
     assert "none of 1 item could be taken; the first: photo is not an image" in done.stderr
 
@@ -134,7 +134,7 @@ def test_nobody_takes_a_cancelled_import_for_stored(up, folder, name):
     assert answer(up, "jobs", "cancel", job)["state"] == "cancelled"
     again = ("ingest", name, str(folder), "--bulk", "--request-id", "cancelled")
     for arguments in (("jobs", "watch", job), again, (*again, "--detach"), (*again, "--detach", "--json")):
-        done = run(*arguments, address=up.address)
+        done = run_here(*arguments, address=up.address)
         assert done.returncode == 1, arguments
         assert "error: the import was cancelled; " in done.stderr
 

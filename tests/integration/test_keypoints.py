@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.spatial import cKDTree
-from support.command import run
+from support.command import run_here
 from support.photos import encoded
 from support.scalespace import features, grey, seen_from_aside
 
@@ -149,15 +149,15 @@ def test_the_command_draws_keypoints_and_writes_what_they_look_like(services, ph
     path, to, described = tmp_path / "a.png", tmp_path / "out.png", tmp_path / "described.npy"
     path.write_bytes(encoded(Image.fromarray(photo), "PNG"))
     asked = ["keypoints", str(path), "-o", str(to), "--max-side", "100", "--octaves", "2"]
-    done = run(*asked, "--descriptors", str(described), "--json", address=services.address())
+    done = run_here(*asked, "--descriptors", str(described), "--json", address=services.address())
     answer = json.loads(done.stdout)
     assert answer["keypoints"]
     assert answer["round_trips"] == 2
     assert np.load(described).shape == (len(answer["keypoints"]), 128)
     with Image.open(to) as drawn:
         assert drawn.width >= 100
-    assert "keypoints" in run(*asked, address=services.address()).stdout
-    refused = run(*asked, "--descriptors", "a.txt", address=services.address())
+    assert "keypoints" in run_here(*asked, address=services.address()).stdout
+    refused = run_here(*asked, "--descriptors", "a.txt", address=services.address())
     assert (refused.returncode, "want .npy" in refused.stderr) == (2, True)
 
 
@@ -167,12 +167,12 @@ def test_the_command_writes_a_picture_and_says_how_many_agree(services, photo, t
     for path, values in zip(paths, (photo, view), strict=True):
         path.write_bytes(encoded(Image.fromarray(values), "PNG"))
     to = tmp_path / "out.png"
-    done = run("match", *map(str, paths), "-o", str(to), "--json", address=services.address())
+    done = run_here("match", *map(str, paths), "-o", str(to), "--json", address=services.address())
     answer = json.loads(done.stdout)
     assert answer["inliers"] > 25
     assert answer["verified"]
     assert len(answer["matches"]) >= answer["inliers"]
     with Image.open(to) as drawn:
         assert drawn.width > 2 * SIZE
-    shown = run("match", *map(str, paths), "-o", str(to), "--max-side", "64", address=services.address())
+    shown = run_here("match", *map(str, paths), "-o", str(to), "--max-side", "64", address=services.address())
     assert "matches agree on one view" in shown.stdout
