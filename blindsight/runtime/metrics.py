@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -24,7 +25,9 @@ from prometheus_client.registry import Collector
 
 from blindsight.errors import BlindsightError
 from blindsight.runtime import host
-from blindsight.runtime.settings import ProcessSettings, ServiceSettings
+
+if TYPE_CHECKING:
+    from blindsight.runtime.settings import ProcessSettings
 
 
 class Reading(Collector):
@@ -135,6 +138,9 @@ def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
     """Serves /metrics: a service's own metrics and what all share; metrics_port 0 means not at all."""
     if not settings.metrics_port:
         return
+    # Imported late: worker processes measure, and have no settings.
+    from blindsight.runtime.settings import ServiceSettings
+
     # They are a second family for each counter and histogram, which nobody reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     CPU_SECONDS.read_by(host.cpu_seconds)
