@@ -1,4 +1,4 @@
-"""Real services, shared by the tests of a module."""
+"""Real services, shared by all tests that leave them as they were."""
 
 import pytest
 from support.services import Services
@@ -6,9 +6,29 @@ from support.services import Services
 import blindsight
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory):
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """One set for each process that runs tests."""
     running = Services(tmp_path_factory.mktemp("services"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def services(shared):
+    """The shared ones, empty again after the module.  Whoever stops, kills or fills them makes its own."""
+    yield shared
+    with blindsight.connect(shared.address()) as vault:
+        for collection in vault.collections():
+            vault.delete_collection(collection.name)
+
+
+@pytest.fixture(scope="module")
+def own_services(tmp_path_factory):
+    """For a module that breaks them."""
+    running = Services(tmp_path_factory.mktemp("own"))
     try:
         yield running.start()
     finally:

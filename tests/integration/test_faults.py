@@ -27,6 +27,12 @@ GALLERY = np.random.default_rng(3).normal(size=(3000, DIMENSION)).astype(np.floa
 GALLERY /= np.linalg.norm(GALLERY, axis=1, keepdims=True)
 
 
+@pytest.fixture(scope="module")
+def services(own_services: Services) -> Services:
+    """Tests here kill them."""
+    return own_services
+
+
 @pytest.fixture
 def vectors(vault: Vault, request: pytest.FixtureRequest) -> Collection:
     """A collection that holds the gallery, searched once."""

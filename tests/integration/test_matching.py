@@ -4,7 +4,6 @@ import asyncio
 
 import numpy as np
 import pytest
-from support.evaluator import Untrusted
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
@@ -16,15 +15,6 @@ from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.encrypted_matching import EncryptedMatching
 
 RNG = np.random.default_rng(23)
-
-
-@pytest.fixture(scope="module")
-def untrusted(tmp_path_factory):
-    running = Untrusted(tmp_path_factory.mktemp("matching"))
-    try:
-        yield running.start()
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +31,11 @@ def descriptors(count):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def nearest(untrusted, crypto, name, queries, gallery):
+def nearest(services, crypto, name, queries, gallery):
     """What is found, and what it took."""
 
     async def find():
-        evaluator = EvaluatorClient(untrusted.evaluator.address)
+        evaluator = EvaluatorClient(services["evaluator"].address)
         try:
             job = EncryptedMatching(evaluator, crypto, PARAMETER_SETS[name])
             return await job.nearest(queries, gallery), job.account
@@ -56,11 +46,11 @@ def nearest(untrusted, crypto, name, queries, gallery):
 
 
 @pytest.mark.parametrize("name", PARAMETER_SETS)
-def test_encrypted_scores_find_the_two_nearest_of_brute_force(untrusted, crypto, name):
+def test_encrypted_scores_find_the_two_nearest_of_brute_force(services, crypto, name):
     gallery = descriptors(150)
     queries = gallery[RNG.permutation(150)[:70]] + 0.02 * RNG.normal(size=(70, 128)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    found, account = nearest(untrusted, crypto, name, queries, gallery)
+    found, account = nearest(services, crypto, name, queries, gallery)
     wanted = matching.Nearest.from_scores(queries.astype(np.float64) @ gallery.T.astype(np.float64))
     bound = 4 * PARAMETER_SETS[name].score_error_bound(32)
     assert np.array_equal(found.indices[:, 0], wanted.indices[:, 0])
@@ -69,10 +59,10 @@ def test_encrypted_scores_find_the_two_nearest_of_brute_force(untrusted, crypto,
     assert account.results > 0
 
 
-def test_more_than_one_call_takes_are_compared_part_by_part(untrusted, crypto, monkeypatch):
+def test_more_than_one_call_takes_are_compared_part_by_part(services, crypto, monkeypatch):
     monkeypatch.setattr("services.keyholder.operations.encrypted_matching.MAX_COMPARED_CIPHERTEXTS", 64)
     queries, gallery = descriptors(260), descriptors(300)
-    found, account = nearest(untrusted, crypto, "ckks-4096", queries, gallery)
+    found, account = nearest(services, crypto, "ckks-4096", queries, gallery)
     wanted = matching.Nearest.from_scores(queries @ gallery.T)
     assert account.round_trips > 3
     assert np.array_equal(found.indices[:, 0], wanted.indices[:, 0])
@@ -80,15 +70,15 @@ def test_more_than_one_call_takes_are_compared_part_by_part(untrusted, crypto, m
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 9), (9, 0), (1, 1), (1, 2), (5, 1)])
-def test_small_sets_have_what_there_is(untrusted, crypto, counts):
+def test_small_sets_have_what_there_is(services, crypto, counts):
     queries, gallery = map(descriptors, counts)
-    found, account = nearest(untrusted, crypto, "ckks-4096", queries, gallery)
+    found, account = nearest(services, crypto, "ckks-4096", queries, gallery)
     wanted = matching.Nearest.from_scores(queries @ gallery.T)
     assert np.array_equal(found.indices, wanted.indices)
     assert found.distances == pytest.approx(wanted.distances, abs=1e-3)
     assert account.round_trips == (0 if 0 in counts else 1)
 
 
-def test_too_many_descriptors_are_refused_before_anything_is_encrypted(untrusted, crypto):
+def test_too_many_descriptors_are_refused_before_anything_is_encrypted(services, crypto):
     with pytest.raises(InvalidArgument, match="4097 descriptors of the second image, want at most 4096"):
-        nearest(untrusted, crypto, "ckks-4096", descriptors(1), descriptors(4097))
+        nearest(services, crypto, "ckks-4096", descriptors(1), descriptors(4097))

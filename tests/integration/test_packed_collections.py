@@ -24,6 +24,12 @@ VECTORS = RNG.normal(size=(SLOTS + 6, 10)).astype(np.float32)
 QUERIES = RNG.normal(size=(2, 10)).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def services(own_services):
+    """Tests here end them."""
+    return own_services
+
+
 def plain(metric, vectors, queries):
     """[queries, vectors] scores."""
     vectors, queries = vectors.astype(np.float64), queries.astype(np.float64)

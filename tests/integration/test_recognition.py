@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 from skimage import data
-from support.command import run
+from support.command import run_here
 from support.photos import encoded
 
 import blindsight
@@ -52,6 +52,12 @@ def picture(name):
 @cache
 def file(name):
     return encoded(picture(name), quality=92)
+
+
+@pytest.fixture(scope="module")
+def services(own_services):
+    """Tests here end them."""
+    return own_services
 
 
 @pytest.fixture(scope="module", params=["ckks", "bfv"])
@@ -140,11 +146,11 @@ def test_the_command_answers_with_a_table_json_or_a_page(services, album, tmp_pa
     query = tmp_path / "query.png"
     query.write_bytes(encoded(VIEWS["all at once"](picture("coffee")), "PNG"))
     address = services.address()
-    shown = run("search", album.name, str(query), address=address)
+    shown = run_here("search", album.name, str(query), address=address)
     assert shown.returncode == 0, shown.stderr
     assert "inliers" in shown.stdout
     assert "coffee.jpg" in shown.stdout
-    made = run(
+    made = run_here(
         "search", album.name, str(query), "--json", "--report", str(tmp_path / "page"), address=address
     )
     answer = json.loads(made.stdout)
