@@ -22,12 +22,9 @@ from blindsight.runtime import host
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.imaging.filters import Operation
 from blindsight.trusted.keyring import keys
-from services.keyholder.imaging import difference as differing
-from services.keyholder.imaging import filter as filtering
-from services.keyholder.imaging import keypoints as detecting
-from services.keyholder.imaging import match as matching
-from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging import difference, keypoints, match, memory_estimates
 from services.keyholder.imaging.facade import MOST_WAITING
+from services.keyholder.imaging.filter import Settings as FilterSettings
 from services.keyholder.metrics import IMAGING_HELD_BYTES
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
@@ -252,11 +249,11 @@ def filtered(image, *names, **options):
     operations = tuple(
         Operation(one) if isinstance(one, str) else Operation("custom", np.array(one)) for one in names
     )
-    return "filter", filtering.Settings(operations, **options), image
+    return "filter", FilterSettings(operations, **options), image
 
 
 def found(image, side):
-    return "keypoints", detecting.Settings(side=side), image
+    return "keypoints", keypoints.Settings(side=side), image
 
 
 KINDS = {
@@ -269,17 +266,17 @@ KINDS = {
     "a threshold": filtered(BEFORE, "threshold:99"),
     "erosion": filtered(CAMERA, "erode:3:square:16"),
     "a gradient of two levels": filtered(CAMERA, "threshold:99", "gradient:3"),
-    "a difference": ("difference", differing.Settings(), (BEFORE, AFTER)),
+    "a difference": ("difference", difference.Settings(), (BEFORE, AFTER)),
     "keypoints": found(CAMERA, 300),
     "matches": (
         "match",
-        matching.Settings(detecting.Settings(side=300), encrypted=True),
+        match.Settings(keypoints.Settings(side=300), encrypted=True),
         (CAMERA, np.ascontiguousarray(CAMERA[:, 9:])),
     ),
     "a Gaussian under Paillier": filtered(CAMERA[:200, :200], "gaussian:3", scheme="paillier", key_bits=2048),
     "a difference under Paillier": (
         "difference",
-        differing.Settings("paillier", key_bits=2048),
+        difference.Settings("paillier", key_bits=2048),
         (BEFORE[:200, :200], AFTER[:200, :200]),
     ),
 }
@@ -328,8 +325,8 @@ async def measured(keyholder, job, settings, pictures):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_job_takes_what_it_is_estimated_to_and_no_more(keyholder, kind):
     estimate, peak = keyholder(KINDS[kind])
-    print(f"{kind}: {peak / MIB:.1f} of {estimate / MIB:.1f} MiB, {memory.BASE / MIB:.0f} for all")
-    assert (estimate - memory.BASE) / 4 < peak < estimate
+    print(f"{kind}: {peak / MIB:.1f} of {estimate / MIB:.1f} MiB, {memory_estimates.BASE / MIB:.0f} for all")
+    assert (estimate - memory_estimates.BASE) / 4 < peak < estimate
 
 
 def test_half_of_the_memory_is_the_default(tmp_path):

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
-from blindsight.additive import block as wire
 from blindsight.additive import keys, schemes
-from blindsight.additive.block import AdditiveBlock, AdditiveHeader
+from blindsight.additive.block import AdditiveBlock, AdditiveHeader, check_expected, fresh_header, read_block
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import Integers
 from blindsight.additive.schemes import AdditiveScheme
@@ -112,7 +111,7 @@ class AdditiveKey:
         if values.ndim != 2 or not values.size:
             raise InvalidArgument(f"values of shape {values.shape}, want [rows, columns]")
         shape = values.shape[0], values.shape[1]
-        header = wire.fresh_header(self.public_key, shape, value_bits, guard_bits, scale_bits)
+        header = fresh_header(self.public_key, shape, value_bits, guard_bits, scale_bits)
         return AdditiveBlock(header, self._half.encrypt(header.layout.pack(values), header))
 
     def read(self, data: bytes) -> AdditiveBlock:
@@ -121,7 +120,7 @@ class AdditiveKey:
         Raises:
             InvalidCiphertext: when anything is not what it must be.
         """
-        return wire.read_block(data, self.public_key)
+        return read_block(data, self.public_key)
 
     def decrypt(self, block: AdditiveBlock) -> Integers:
         """Integers [rows, columns]; `block.header.layout.scale_bits` says what they are multiples of.
@@ -129,7 +128,7 @@ class AdditiveKey:
         Raises:
             InvalidCiphertext: when the block is another key's, or does not decrypt to what it says.
         """
-        wire.check_expected(block.header, self.public_key)
+        check_expected(block.header, self.public_key)
         return block.header.layout.unpack(self._half.decrypt(block.numbers, block.header))
 
     def __repr__(self) -> str:

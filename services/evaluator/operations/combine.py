@@ -7,9 +7,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from blindsight.additive import block as blocks_wire
 from blindsight.additive import lightphe, schemes
-from blindsight.additive.block import HEADER, AdditiveHeader
+from blindsight.additive.block import (
+    HEADER,
+    AdditiveHeader,
+    block_bytes,
+    check_expected,
+    check_size,
+    parse_header,
+    weighted_header,
+)
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.errors import InvalidArgument, ResourceExhausted
 from blindsight.runtime.memory_budget import MemoryBudget
@@ -131,8 +138,8 @@ class Combinations:
         public_key = header.check()
         with self._memory.take(header.size_bytes):
             received = await self._receive(header, public_key, parts)
-            result = blocks_wire.weighted_header([one.header for one in received], header.weights)
-            yield CombinePlan(blocks_wire.block_bytes(result, public_key))
+            result = weighted_header([one.header for one in received], header.weights)
+            yield CombinePlan(block_bytes(result, public_key))
             yield result.pack()
             started, seconds = time.perf_counter(), 0.0
             work = self._tasks(header, public_key, result, received)
@@ -175,9 +182,9 @@ class Combinations:
         data = bytearray()
         digest = await collect(parts, announced.size_bytes, data.extend, self._limits.stall_seconds)
         announced.check_came(data, len(data), digest)
-        parsed = blocks_wire.parse_header(data)
-        blocks_wire.check_expected(parsed, public_key)
-        blocks_wire.check_size(parsed, public_key, len(data))
+        parsed = parse_header(data)
+        check_expected(parsed, public_key)
+        check_size(parsed, public_key, len(data))
         return _Received(parsed, data)
 
 

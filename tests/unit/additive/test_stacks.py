@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.additive import key
 
-from blindsight.additive import AdditiveScheme
-from blindsight.additive import planes as stacks
+from blindsight.additive import AdditiveScheme, planes
 from blindsight.additive.block import fresh_header
 from blindsight.additive.planes import IDENTITY, Stack
 from blindsight.additive.powers import weighted_products
@@ -51,19 +50,19 @@ def test_a_kernel_goes_in_two_passes_only_where_that_is_less_work():
 
 
 def test_growth_counts_weights_and_the_offset_in_values():
-    assert stacks.growth(kernel([[1, -2]]), 8) == 3
-    assert stacks.growth(kernel([[1]], 256), 8) == stacks.growth(kernel([[1]], -1), 8) == 2
-    assert stacks.growth(kernel([[1]], -257), 8) == 3
-    assert stacks.guard_bits([kernel([[1]])], 8) == 0
-    assert stacks.guard_bits([kernel([[1]]), kernel([[200, 56]])], 8) == 8
-    assert stacks.guard_bits([kernel([[200, 57]])], 8) == 9
+    assert planes.growth(kernel([[1, -2]]), 8) == 3
+    assert planes.growth(kernel([[1]], 256), 8) == planes.growth(kernel([[1]], -1), 8) == 2
+    assert planes.growth(kernel([[1]], -257), 8) == 3
+    assert planes.guard_bits([kernel([[1]])], 8) == 0
+    assert planes.guard_bits([kernel([[1]]), kernel([[200, 56]])], 8) == 8
+    assert planes.guard_bits([kernel([[200, 57]])], 8) == 9
 
 
 def test_what_would_overflow_is_refused_with_the_bound():
     header = fresh_header(key(AdditiveScheme.PAILLIER).public_key, (1, 5000), 8, 4)
-    assert stacks.of_positions(header, 3, 16).growth == 16
+    assert planes.of_positions(header, 3, 16).growth == 16
     with pytest.raises(InvalidArgument, match="come to 17, want at most 16"):
-        stacks.of_positions(header, 3, 17)
+        planes.of_positions(header, 3, 17)
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 2), (5, 4, 2), (1, 1, 1), (100, 100, 64), (513, 513, 0), (0, 1, 0)])

@@ -11,9 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from blindsight.additive import block as wire
 from blindsight.additive import schemes
-from blindsight.additive.block import AdditiveBlock, AdditiveHeader
+from blindsight.additive.block import (
+    AdditiveBlock,
+    AdditiveHeader,
+    check_expected,
+    read_block,
+    weighted_header,
+)
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.schemes import AdditiveScheme, Operation
 from blindsight.errors import InvalidArgument
@@ -54,7 +59,7 @@ class AdditiveEvaluator:
 
     def read(self, data: bytes) -> AdditiveBlock:
         """A block from the wire, every field and every number checked."""
-        return wire.read_block(data, self.public_key)
+        return read_block(data, self.public_key)
 
     def add(self, first: AdditiveBlock, second: AdditiveBlock) -> AdditiveBlock:
         """First plus second, value by value."""
@@ -93,7 +98,7 @@ class AdditiveEvaluator:
             one row, the inner product of every vector.
         """
         self._require(Operation.WEIGHTED_SUM)
-        wire.check_expected(gallery.header, self.public_key)
+        check_expected(gallery.header, self.public_key)
         layout = gallery.header.layout
         if len(query) != layout.rows:
             raise InvalidArgument(f"query of {len(query)} dimensions, the gallery has {layout.rows}")
@@ -108,7 +113,7 @@ class AdditiveEvaluator:
     def rerandomise(self, block: AdditiveBlock) -> AdditiveBlock:
         """The same values in ciphertexts that cannot be traced to those they were computed from."""
         self._require(Operation.RERANDOMISATION)
-        wire.check_expected(block.header, self.public_key)
+        check_expected(block.header, self.public_key)
         return replace(block, numbers=self._half.rerandomise(block.numbers))
 
     def _require(self, operation: Operation) -> None:
@@ -122,6 +127,6 @@ class AdditiveEvaluator:
         except TypeError:
             raise InvalidArgument("weights are no integers; see to_fixed_point") from None
         for block in blocks:
-            wire.check_expected(block.header, self.public_key)
-        header = wire.weighted_header([block.header for block in blocks], exact, weight_scale_bits)
+            check_expected(block.header, self.public_key)
+        header = weighted_header([block.header for block in blocks], exact, weight_scale_bits)
         return AdditiveBlock(header, self._half.weighted([block.numbers for block in blocks], exact, header))
