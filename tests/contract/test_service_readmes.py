@@ -14,7 +14,7 @@ from services.keyholder.settings import KeyholderSettings
 from services.storage.settings import StorageSettings
 from services.worker.settings import WorkerSettings
 
-SERVICES = Path(__file__).parents[3] / "services"
+SERVICES = Path(__file__).parents[2] / "services"
 SETTINGS: dict[str, type[ProcessSettings]] = {
     "keyholder": KeyholderSettings,
     "worker": WorkerSettings,
