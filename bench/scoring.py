@@ -12,8 +12,9 @@ import machine
 import numpy as np
 
 from blindsight.ciphertext.residues import seeded_block
+from blindsight.packing.columns import collection_layout
 from blindsight.trusted.clients import EvaluatorClient, ScoreSummary, StorageClient
-from blindsight.trusted.records import StoredCollection
+from blindsight.wire.storage import StoredCollection
 from services.evaluator.computing.prng import SEED_PREFIX
 
 _SECRET_SEED_BYTES = 64
@@ -73,7 +74,10 @@ async def _measure(
 def _query(collection: StoredCollection) -> bytes:
     """Random residues and seeds: they look like ciphertexts to who has no key."""
     parameters, random = collection.parameters, np.random.default_rng(3)
-    count = collection.layout.query_ciphertexts
+    layout = collection_layout(
+        collection.row_fields, parameters.ring_degree, collection.stride, parameters.most_stride
+    )
+    count = layout.query_ciphertexts
     shape = (count, 1, len(parameters.primes), parameters.ring_degree)
     residues = random.integers(0, min(parameters.primes), shape, np.uint32)
     prefix = np.tile(np.frombuffer(SEED_PREFIX, np.uint8), (count, 1))

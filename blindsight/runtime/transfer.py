@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import struct
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -56,20 +54,6 @@ def joined_chunks(parts: Iterable[bytes | memoryview], size: int = CHUNK_BYTES) 
 def digest(data: bytes | memoryview) -> bytes:
     """SHA-256."""
     return hashlib.sha256(data).digest()
-
-
-def slots_crc32(page: Any) -> int:
-    """CRC-32 of a part of a slot map; see `ReadSlotsResponse` in the contract of storage.
-
-    Not a SHA-256: a slot map is read again whenever another writer wrote, of a million items 16 MB, and this
-    takes a third of the time.  Against a storage that lies neither would help.
-    """
-    counters = page.sequence, page.epoch, page.next_main_index, page.next_tail_index
-    made = zlib.crc32(struct.pack("<2Q2I", *counters))
-    for run in page.runs:
-        place = run.segment.region, run.segment.index, run.first_slot, run.batches
-        made = zlib.crc32(run.handles, zlib.crc32(struct.pack("<4I", *place), made))
-    return made
 
 
 class Receiver:

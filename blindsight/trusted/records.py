@@ -6,9 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from blindsight.errors import DataLoss
-from blindsight.packing.columns import CollectionLayout, Fields, collection_layout
 from blindsight.packing.planes import Integers, PlaneLayout
-from blindsight.parameters import Parameters, by_name
 from blindsight.trusted.embedders.pixels import CHANNELS
 from blindsight.trusted.similarity import make
 from blindsight.trusted.similarity.linear import Linear, Metric
@@ -56,38 +54,6 @@ class CollectionConfig:
     def linear(self) -> Linear:
         """The metric as a linear form."""
         return make(self.metric, self.dimension, self.max_norm, CHANNELS.get(self.channels, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCollection:
-    """What storage knows of a collection."""
-
-    collection_id: bytes
-    name_tag: bytes
-    sealed_config: bytes
-    parameter_set: str
-    key_id: bytes
-    fields: Fields
-    stride: int
-    created_unix_seconds: int = 0
-    sequence: int = 0
-    epoch: int = 0
-    items: int = 0
-    size_bytes: int = 0
-    items_added: int = 0
-    plane_items: int = 0
-    plane_bytes: int = 0
-
-    @property
-    def parameters(self) -> Parameters:
-        """The parameter set."""
-        return by_name(self.parameter_set)
-
-    @property
-    def layout(self) -> CollectionLayout:
-        """The layouts of both regions."""
-        parameters = self.parameters
-        return collection_layout(self.fields, parameters.ring_degree, self.stride, parameters.most_stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +113,6 @@ class NewItem:
         """Memory that its large parts take."""
         sealed = len(self.sealed_original) + len(self.sealed_keypoints)
         return sealed + (self.planes.tiles.nbytes if self.planes else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredItem:
-    """An item as storage answers it."""
-
-    handle: bytes
-    sealed_metadata: bytes
-    original_size_bytes: int
-    planes_size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,55 +10,27 @@ from typing import Protocol
 from blindsight.errors import DataLoss
 from blindsight.packing.segments import SegmentId
 from blindsight.packing.tiling import Tiling
+from blindsight.wire.storage import DIGEST_BYTES, BatchHeader, LogHeader, LogPart
 from services.evaluator.geometry import AnyRecord, CollectionRecord
 
-DIGEST_BYTES = 32
 
+def check_batch(batch: BatchHeader, record: AnyRecord) -> None:
+    """Refuses a batch that cannot be one of this collection, before any of it is read.
 
-@dataclass(frozen=True, slots=True)
-class LogHeader:
-    """The snapshot that a stream of batches belongs to.
-
-    Attributes:
-        sequence, epoch: what the batches lead to.
-        batches, size_bytes: how many follow, and how large their blocks are together.
-        retired: segments that are no more.
+    Raises:
+        DataLoss: with what was got and what was wanted.
     """
+    layout = record.layout.of(batch.segment.region)
+    wanted = record.batch_bytes(batch.segment.region)
+    if batch.block_size_bytes != wanted or len(batch.block_sha256) != DIGEST_BYTES:
+        raise DataLoss(f"storage holds a batch of {batch.block_size_bytes} bytes, want {wanted}")
+    if batch.count < 1 or batch.first_slot + batch.count > layout.capacity:
+        raise DataLoss(f"storage holds a batch beyond slot {layout.capacity}")
 
-    sequence: int
-    epoch: int
-    batches: int
-    size_bytes: int
-    retired: tuple[SegmentId, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class BatchHeader:
-    """One batch; `size_bytes` of its block follow."""
-
-    sequence: int
-    key: SegmentId
-    first_slot: int
-    count: int
-    size_bytes: int
-    sha256: bytes
-
-    def check(self, record: AnyRecord) -> None:
-        """Refuses a batch that cannot be one of this collection, before any of it is read.
-
-        Raises:
-            DataLoss: with what was got and what was wanted.
-        """
-        layout = record.layout.of(self.key.region)
-        wanted = record.batch_bytes(self.key.region)
-        if self.size_bytes != wanted or len(self.sha256) != DIGEST_BYTES:
-            raise DataLoss(f"storage holds a batch of {self.size_bytes} bytes, want {wanted}")
-        if self.count < 1 or self.first_slot + self.count > layout.capacity:
-            raise DataLoss(f"storage holds a batch beyond slot {layout.capacity}")
-
-    def fills(self, record: AnyRecord) -> bool:
-        """Whether no batch can follow in its segment."""
-        return self.first_slot + self.count == record.layout.of(self.key.region).capacity
+def fills(batch: BatchHeader, record: AnyRecord) -> bool:
+    """Whether no batch can follow in its segment."""
+    return batch.first_slot + batch.count == record.layout.of(batch.segment.region).capacity
 
 
 class LogCheck:
@@ -85,13 +57,13 @@ class LogCheck:
         if not self._sequence < batch.sequence <= self._log.sequence:
             raise DataLoss(f"storage sent batch {batch.sequence} of its log after {self._sequence}")
         # Of what came before the log's begin nothing is known here.
-        before = self._filled.get(batch.key, 0 if self._whole else batch.first_slot)
+        before = self._filled.get(batch.segment, 0 if self._whole else batch.first_slot)
         if batch.first_slot != before:
             raise DataLoss(f"storage sent a batch from slot {batch.first_slot}, want {before}")
         self._sequence = batch.sequence
-        self._filled[batch.key] = before + batch.count
+        self._filled[batch.segment] = before + batch.count
         self._batches += 1
-        self._size_bytes += batch.size_bytes
+        self._size_bytes += batch.block_size_bytes
 
     def end(self) -> None:
         """The log is over.
@@ -116,9 +88,6 @@ class StoredPiece:
 PlaneEvent = Tiling | StoredPiece
 
 
-Event = LogHeader | BatchHeader | bytes
-
-
 class Storage(Protocol):
     """What the evaluator asks of storage."""
 
@@ -139,7 +108,7 @@ class Storage(Protocol):
 
     def read_batches(
         self, collection_id: bytes, after_sequence: int
-    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogPart]]:
         """Opens the log after a sequence: a `LogHeader`, then batches, each a `BatchHeader` and chunks.
 
         Raises:

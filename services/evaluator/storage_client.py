@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from blindsight import parameters
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.packing.columns import collection_layout
-from blindsight.packing.segments import Region, SegmentId
-from blindsight.packing.tiling import Tiling
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import AdditiveSet, ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
 from blindsight.runtime.transfer import Receiver, announced, answer_of, part_of, require_end
-from services.evaluator.batch_log import BatchHeader, Event, LogHeader, PlaneEvent, StoredPiece
+from blindsight.wire.storage import LOG, BatchesRequest, LogPart, PieceHeader, PlanesHeader, StoredCollection
+from services.evaluator.batch_log import PlaneEvent, StoredPiece
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
 
 _NAME = "storage"
@@ -61,7 +60,7 @@ class StorageClient:
             answer = await self._call(self._stub.ListCollections, request)
             for one in answer.collections:
                 with suppress(DataLoss):
-                    found.append(_record(one.collection_id, one))
+                    found.append(_record(StoredCollection.from_message(one)))
             token = answer.next_page_token
             if not token:
                 return found
@@ -73,18 +72,19 @@ class StorageClient:
         """A collection's record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
         answer = await self._call(self._stub.GetCollection, request)
-        return _record(collection_id, answer.collection)
+        asked = replace(StoredCollection.from_message(answer.collection), collection_id=collection_id)
+        return _record(asked)
 
     @asynccontextmanager
     async def read_batches(
         self, collection_id: bytes, after_sequence: int
-    ) -> AsyncIterator[AsyncIterator[Event]]:
+    ) -> AsyncIterator[AsyncIterator[LogPart]]:
         """The log after a sequence; the call ends with the `async with` block."""
-        request = storage_pb2.ReadBatchesRequest(collection_id=collection_id, after_sequence=after_sequence)
+        request = BatchesRequest(collection_id, after_sequence).to_message()
         # The first message is waited for here: until then the call may be made again.
         call, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
         try:
-            yield (_event(message) async for message in _messages(self._peer, call, first))
+            yield _log_parts(_messages(self._peer, call, first))
         finally:
             call.cancel()
 
@@ -121,17 +121,24 @@ async def _messages(peer: Peer, call: Any, message: Any) -> AsyncIterator[Any]:
             message = await _next(call)
 
 
+async def _log_parts(messages: AsyncIterator[Any]) -> AsyncIterator[LogPart]:
+    async for message in messages:
+        with answer_of(_NAME):
+            part = LOG.from_message(message)
+        yield part
+
+
 async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
     """Pieces of the sizes that the tiling announces and no others, so that memory is bounded by it."""
     with answer_of(_NAME):
-        header = part_of(await anext(messages, None), "header")
-        tiling = _tiling(header.planes, parameters)
+        header = PlanesHeader.from_message(part_of(await anext(messages, None), "header"))
+        tiling = header.planes.tiling(parameters)
         if header.size_bytes != tiling.size_bytes(parameters):
             wanted = tiling.size_bytes(parameters)
             raise DataLoss(f"storage has planes of {header.size_bytes} bytes, want {wanted}")
         yield tiling
         for count in tiling.pieces:
-            piece = part_of(await anext(messages, None), "piece")
+            piece = PieceHeader.from_message(part_of(await anext(messages, None), "piece"))
             wanted = tiling.piece_bytes(parameters, count)
             if piece.size_bytes != wanted:
                 raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
@@ -140,45 +147,14 @@ async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) 
         require_end(await anext(messages, None))
 
 
-def _tiling(planes: storage_pb2.Planes, parameters: ParameterSet) -> Tiling:
-    return Tiling(planes.width, planes.height, planes.channels, parameters.ring_degree, planes.halo)
-
-
-def _event(message: storage_pb2.ReadBatchesResponse) -> Event:
-    part = message.WhichOneof("part")
-    if part == "chunk":
-        return message.chunk
-    if part == "batch":
-        batch = message.batch
-        return BatchHeader(
-            batch.sequence,
-            _key(batch.segment),
-            batch.first_slot,
-            batch.count,
-            batch.block_size_bytes,
-            batch.block_sha256,
+def _record(collection: StoredCollection) -> AnyRecord:
+    try:
+        chosen = collection.parameters
+        layout = collection_layout(
+            collection.row_fields, chosen.ring_degree, collection.stride, chosen.most_stride
         )
-    if part == "log":
-        retired = tuple(_key(segment) for segment in message.log.retired)
-        log = message.log
-        return LogHeader(log.sequence, log.epoch, log.batches, log.size_bytes, retired)
-    raise DataLoss("storage sent an empty message")
-
-
-def _key(segment: storage_pb2.SegmentId) -> SegmentId:
-    try:
-        return SegmentId(Region(int(segment.region)), segment.index)
-    except ValueError as error:
-        raise DataLoss(f"storage names a segment of region {segment.region}, want main or tail") from error
-
-
-def _record(collection_id: bytes, collection: storage_pb2.Collection) -> AnyRecord:
-    try:
-        chosen = parameters.by_name(collection.parameter_set)
-        fields = tuple(collection.fields) or (collection.dimension,)
-        layout = collection_layout(fields, chosen.ring_degree, collection.stride, chosen.most_stride)
     except BlindsightError as error:
         raise DataLoss(f"storage holds a bad record: {error}") from error
-    if isinstance(chosen, parameters.AdditiveSet):
-        return AdditiveRecord(collection_id, chosen, collection.key_id, layout)
-    return CollectionRecord(collection_id, chosen, collection.key_id, layout)
+    if isinstance(chosen, AdditiveSet):
+        return AdditiveRecord(collection.collection_id, chosen, collection.key_id, layout)
+    return CollectionRecord(collection.collection_id, chosen, collection.key_id, layout)

@@ -9,28 +9,28 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import Receiver
+from blindsight.wire.storage import (
+    Appended,
+    AppendHeader,
+    AppendItem,
+    AppendItems,
+    AppendPart,
+    BatchHeader,
+    PieceHeader,
+    StoredCollection,
+)
 from services.storage import metrics
 from services.storage import validation as checks
 from services.storage.append_queue import Turns
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
-from services.storage.records import (
-    Append,
-    Appended,
-    AppendHeader,
-    AppendItem,
-    BatchRecord,
-    CollectionRecord,
-    PieceRecord,
-)
+from services.storage.records import Append
 from services.storage.stores import Store
 
 # Appends that are received at a time; each may hold its items' metadata beside the memory it shares.
 _AT_A_TIME = 16
 
 _UPLOAD_BYTES = 16
-
-AppendPart = AppendHeader | list[AppendItem] | PieceRecord | bytes
 
 
 class Appends:
@@ -99,7 +99,7 @@ class Appends:
             self._sweeper.begin()
         return answer
 
-    async def _take(self, parts: _Parts, collection: CollectionRecord, header: AppendHeader) -> Appended:
+    async def _take(self, parts: _Parts, collection: StoredCollection, header: AppendHeader) -> Appended:
         async with self._room:
             items = await parts.items(header.items_count)
             checks.require_items(items)
@@ -115,7 +115,7 @@ class Appends:
         return answer
 
     async def _receive(
-        self, parts: _Parts, collection: CollectionRecord, header: AppendHeader, items: list[AppendItem]
+        self, parts: _Parts, collection: StoredCollection, header: AppendHeader, items: list[AppendItem]
     ) -> Append:
         intake = _Intake(header, items)
         while not intake.complete:
@@ -123,7 +123,7 @@ class Appends:
         return await self._threads.read(intake.finish, collection)
 
     async def _keep(
-        self, parts: _Parts, collection: CollectionRecord, batch: Append, pieces: Sequence[int]
+        self, parts: _Parts, collection: StoredCollection, batch: Append, pieces: Sequence[int]
     ) -> Appended:
         """Takes planes to the disk as they come; the append at the end makes them the items'."""
         try:
@@ -138,8 +138,8 @@ class Appends:
             raise
 
     async def _piece(
-        self, parts: _Parts, collection: CollectionRecord, count: int
-    ) -> tuple[PieceRecord, bytes]:
+        self, parts: _Parts, collection: StoredCollection, count: int
+    ) -> tuple[PieceHeader, bytes]:
         record = await parts.piece()
         checks.require_piece_header(collection, count, record)
         limit = checks.MAX_PIECE_BYTES
@@ -176,10 +176,10 @@ class _Parts:
         size = 0
         while len(items) < count:
             part = await self._next()
-            if not isinstance(part, list) or not part:
+            if not isinstance(part, AppendItems) or not part.items:
                 raise InvalidArgument(f"{_name(part)} after {len(items)} items, want {count} items")
-            items.extend(part)
-            size += sum(len(item.sealed_metadata) for item in part)
+            items.extend(part.items)
+            size += sum(len(item.sealed_metadata) for item in part.items)
             if size > checks.MAX_METADATA_TOTAL_BYTES:
                 raise ResourceExhausted(
                     f"metadata of {size} bytes, want at most {checks.MAX_METADATA_TOTAL_BYTES}"
@@ -196,9 +196,9 @@ class _Parts:
             )
         return part
 
-    async def piece(self) -> PieceRecord:
+    async def piece(self) -> PieceHeader:
         part = await self._next()
-        if not isinstance(part, PieceRecord):
+        if not isinstance(part, PieceHeader):
             raise InvalidArgument(f"{_name(part)}, want the header of a piece of planes")
         return part
 
@@ -213,9 +213,9 @@ def _name(part: AppendPart | None) -> str:
         return "the end"
     if isinstance(part, AppendHeader):
         return "a header"
-    if isinstance(part, PieceRecord):
+    if isinstance(part, PieceHeader):
         return "the header of a piece"
-    return "a chunk" if isinstance(part, bytes) else f"{len(part)} items"
+    return "a chunk" if isinstance(part, bytes) else f"{len(part.items)} items"
 
 
 class _Intake:
@@ -250,7 +250,7 @@ class _Intake:
             if receiver.complete:
                 self._waiting.pop()
 
-    def finish(self, collection: CollectionRecord) -> Append:
+    def finish(self, collection: StoredCollection) -> Append:
         """Verifies every digest and form; it may hash hundreds of megabytes, so not on the event loop."""
         blocks = tuple(part.finish() for part in self._blocks)
         for batch, block in zip(self._header.batches, blocks, strict=True):
@@ -266,7 +266,7 @@ class _Intake:
         return Append(self._header, tuple(self._items), blocks, originals, upload, attachments)
 
 
-def _block(batch: BatchRecord) -> Receiver:
+def _block(batch: BatchHeader) -> Receiver:
     return Receiver(
         batch.block_size_bytes, batch.block_sha256, limit_bytes=checks.MAX_BLOCK_BYTES, what="block"
     )

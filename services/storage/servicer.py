@@ -14,8 +14,8 @@ from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import GO_AHEAD_KEY
+from blindsight.wire import storage as wire
 from services.storage import validation as checks
-from services.storage import wire
 from services.storage.append_queue import Turns
 from services.storage.appends import Appends
 from services.storage.executors import Threads
@@ -52,17 +52,17 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:
-        record = wire.collection_from(request.collection)
+        record = wire.StoredCollection.from_message(request.collection)
         checks.require_collection(record)
         created = await self._threads.write(self._store.create_collection, record)
-        return pb.CreateCollectionResponse(collection=wire.collection_message(created))
+        return pb.CreateCollectionResponse(collection=created.to_message())
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
         checks.require_id(request.collection_id, "collection_id")
         record = await self._threads.read(self._store.get_collection, request.collection_id)
-        return pb.GetCollectionResponse(collection=wire.collection_message(record))
+        return pb.GetCollectionResponse(collection=record.to_message())
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
@@ -70,7 +70,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         start, size = checks.page_start(request.page_token), checks.page_size(request.page_size)
         page, following = await self._threads.read(self._store.list_collections, start, size)
         return pb.ListCollectionsResponse(
-            collections=[wire.collection_message(record) for record in page],
+            collections=[record.to_message() for record in page],
             next_page_token=str(following) if following else "",
         )
 
@@ -102,19 +102,21 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         async def go_ahead() -> None:
             await context.send_initial_metadata(((GO_AHEAD_KEY, "1"),))
 
-        answer = await self._appends.append(wire.append_parts(request_iterator), go_ahead)
-        return pb.AppendResponse(sequence=answer.sequence, epoch=answer.epoch)
+        parts = (wire.APPEND.from_message(request) async for request in request_iterator)
+        answer = await self._appends.append(parts, go_ahead)
+        return answer.to_message()
 
     async def ReadBatches(
         self, request: pb.ReadBatchesRequest, context: Context
     ) -> AsyncIterator[pb.ReadBatchesResponse]:
         checks.require_id(request.collection_id, "collection_id")
-        only = wire.segments_from(request.only_segments)
+        wanted = wire.BatchesRequest.from_message(request)
+        only = wanted.only_segments
         checks.require_segments(only, "only_segments")
-        snapshot = self._store.read_batches(request.collection_id, request.after_sequence, only)
+        snapshot = self._store.read_batches(wanted.collection_id, wanted.after_sequence, only)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
-                yield wire.batch_message(part)
+                yield wire.LOG.to_message(part)
 
     async def ReadSlots(
         self, request: pb.ReadSlotsRequest, context: Context
@@ -123,14 +125,14 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         snapshot = self._store.read_slots(request.collection_id)
         async with aclosing(self._threads.stream(snapshot)) as pages:
             async for page in pages:
-                yield wire.slots_message(page)
+                yield page.to_message()
 
     async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
         checks.require_id(request.collection_id, "collection_id")
         handles = list(request.handles)
         checks.require_handles(handles)
         items = await self._threads.read(self._store.get_items, request.collection_id, handles)
-        return pb.GetItemsResponse(items=[wire.item_message(item) for item in items])
+        return pb.GetItemsResponse(items=[item.to_message() for item in items])
 
     async def ReadOriginal(
         self, request: pb.ReadOriginalRequest, context: Context
@@ -140,7 +142,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         snapshot = self._store.read_original(request.collection_id, request.handle)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
-                yield wire.original_message(part)
+                yield wire.ORIGINAL.to_message(part)
 
     async def ReadAttachments(
         self, request: pb.ReadAttachmentsRequest, context: Context
@@ -151,7 +153,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         snapshot = self._store.read_attachments(request.collection_id, handles)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
-                yield wire.attachment_message(part)
+                yield wire.ATTACHMENT.to_message(part)
 
     async def ReadPlanes(
         self, request: pb.ReadPlanesRequest, context: Context
@@ -161,7 +163,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         snapshot = self._store.read_planes(request.collection_id, request.handle)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
-                yield wire.planes_message(part)
+                yield wire.PLANES.to_message(part)
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
         checks.require_id(request.collection_id, "collection_id")
@@ -170,15 +172,16 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         done = await self._threads.write(self._store.delete_items, request.collection_id, handles)
         if done.deleted:
             await self._sweeper.sweep()
-        return pb.DeleteItemsResponse(deleted=done.deleted, sequence=done.sequence)
+        return done.to_message()
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         status = await self._threads.read(self._store.status)
-        return pb.GetStatusResponse(
+        memory_bytes = psutil.Process().memory_info().rss
+        return wire.StorageStatus(
             version=__version__,
             collections=status.collections,
             items=status.items,
             disk_bytes=status.disk_bytes,
-            memory_bytes=psutil.Process().memory_info().rss,
+            memory_bytes=memory_bytes,
             schema_version=status.schema_version,
-        )
+        ).to_message()

@@ -17,16 +17,17 @@ from blindsight.ciphertext.header import (
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, AdditiveSet, by_name, of_ring
-from services.storage.records import (
+from blindsight.wire.storage import (
     DIGEST_BYTES,
     ID_BYTES,
     NO_HANDLE,
     AppendHeader,
     AppendItem,
-    BatchRecord,
-    CollectionRecord,
-    PieceRecord,
+    BatchHeader,
+    PieceHeader,
+    StoredCollection,
 )
+from services.storage.records import Geometry
 
 MIB = 1 << 20
 # Of a block, and of all blocks of an append.
@@ -89,17 +90,17 @@ def require_config(sealed_config: bytes) -> None:
     require_sealed(sealed_config, "sealed_config")
 
 
-def require_collection(record: CollectionRecord) -> None:
+def require_collection(record: StoredCollection) -> None:
     """Refuses a collection whose ids, settings or public parameters cannot be."""
     require_id(record.collection_id, "collection_id")
     require_id(record.name_tag, "name_tag")
     require_id(record.key_id, "key_id")
     require_config(record.sealed_config)
     most = by_name(record.parameter_set).most_stride
-    _require_fields(record.fields or (record.dimension,), record.dimension)
+    _require_fields(record.row_fields, record.dimension)
     if not 1 <= record.stride <= most or record.stride & (record.stride - 1):
         raise InvalidArgument(f"stride {record.stride}, want a power of two up to {most}")
-    block_bytes = record.geometry(Region.MAIN).block_bytes
+    block_bytes = Geometry.of(record, Region.MAIN).block_bytes
     if block_bytes > MAX_BLOCK_BYTES:
         raise InvalidArgument(f"a batch would take {block_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
 
@@ -139,7 +140,7 @@ def require_ids(header: AppendHeader) -> None:
     require_id(header.batch_id, "batch_id")
 
 
-def require_header(collection: CollectionRecord, header: AppendHeader) -> None:
+def require_header(collection: StoredCollection, header: AppendHeader) -> None:
     """Refuses an append that does not fit its collection, before a byte of it is taken.
 
     Raises:
@@ -166,8 +167,8 @@ def require_header(collection: CollectionRecord, header: AppendHeader) -> None:
         )
 
 
-def _require_batch(collection: CollectionRecord, batch: BatchRecord) -> None:
-    geometry = collection.geometry(batch.segment.region)
+def _require_batch(collection: StoredCollection, batch: BatchHeader) -> None:
+    geometry = Geometry.of(collection, batch.segment.region)
     if batch.block_size_bytes != geometry.block_bytes:
         raise InvalidCiphertext(
             f"block of {batch.block_size_bytes} bytes, want {geometry.block_bytes} "
@@ -226,7 +227,7 @@ def _require_announced(size_bytes: int, sha256: bytes, what: str) -> None:
         raise InvalidArgument(f"an {what} of 0 bytes has a digest, want none")
 
 
-def require_planes(collection: CollectionRecord, items: Sequence[AppendItem]) -> list[int]:
+def require_planes(collection: StoredCollection, items: Sequence[AppendItem]) -> list[int]:
     """Refuses planes whose geometry cannot be, or that are too large together.
 
     Returns:
@@ -246,7 +247,7 @@ def require_planes(collection: CollectionRecord, items: Sequence[AppendItem]) ->
     return [count for tiling in tilings for count in tiling.pieces]
 
 
-def require_piece_header(collection: CollectionRecord, count: int, piece: PieceRecord) -> None:
+def require_piece_header(collection: StoredCollection, count: int, piece: PieceHeader) -> None:
     """Refuses a piece of planes that is not of the size of so many ciphertexts, before a byte of it is taken.
 
     Raises:
@@ -260,22 +261,22 @@ def require_piece_header(collection: CollectionRecord, count: int, piece: PieceR
     require_digest(piece.sha256, "piece")
 
 
-def seeded_bytes(collection: CollectionRecord, count: int) -> int:
+def seeded_bytes(collection: StoredCollection, count: int) -> int:
     """Size of a block of so many seeded ciphertexts of this collection."""
     parameters = of_ring(collection.parameters, "planes")
     return BlockHeader(parameters, collection.key_id, Form.SEEDED, polynomials=2, count=count).size_bytes
 
 
-def require_block(collection: CollectionRecord, region: Region, block: bytes) -> None:
+def require_block(collection: StoredCollection, region: Region, block: bytes) -> None:
     """Refuses a block that is not a batch of this collection; see `require_seeded`, where there are seeds."""
-    parameters, columns = collection.parameters, collection.geometry(region).columns
+    parameters, columns = collection.parameters, Geometry.of(collection, region).columns
     if isinstance(parameters, AdditiveSet):
         check_additive_batch(block, parameters, collection.key_id, columns)
     else:
         require_seeded(collection, columns, block)
 
 
-def require_seeded(collection: CollectionRecord, count: int, block: bytes) -> None:
+def require_seeded(collection: StoredCollection, count: int, block: bytes) -> None:
     """Refuses a block that is not so many seeded ciphertexts of this collection.
 
     Raises:

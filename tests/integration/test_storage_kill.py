@@ -31,7 +31,8 @@ from support.storage import (
 
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from services.storage.records import Append, AppendHeader, BatchRecord
+from blindsight.wire.storage import AppendHeader, BatchHeader
+from services.storage.records import Append, Geometry
 
 ROUNDS = 20
 ITEMS = 100
@@ -42,7 +43,7 @@ CHUNK = 100_000
 COLLECTION = collection(dimension=128, stride=1)
 
 
-BASE = random_block(COLLECTION.geometry(Region.MAIN).columns)
+BASE = random_block(Geometry.of(COLLECTION, Region.MAIN).columns)
 PER_SEGMENT = 4096 // ITEMS
 
 
@@ -58,7 +59,7 @@ def append_of(number: int) -> Append:
         collection_id=COLLECTION.collection_id,
         batch_id=identifier("batch", number),
         expected_sequence=number,
-        batches=(BatchRecord(number + 1, segment, first_slot, ITEMS, len(block), sha256(block)),),
+        batches=(BatchHeader(number + 1, segment, first_slot, ITEMS, len(block), sha256(block)),),
     )
     return Append(header, tuple(made), (block,), (*originals, *[b""] * (ITEMS - WITH_ORIGINAL)))
 

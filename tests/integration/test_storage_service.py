@@ -23,7 +23,6 @@ from support.storage import (
     TAIL_0,
     Batches,
     Client,
-    batch_message,
     changed,
     collection,
     handles,
@@ -35,7 +34,6 @@ from support.storage import (
     refusal,
     requests,
     sealed,
-    segment_message,
     with_planes,
 )
 
@@ -43,7 +41,8 @@ from blindsight import __version__
 from blindsight.ciphertext.header import Form, parse_header
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from services.storage.records import Append, Planes
+from blindsight.wire.storage import Planes
+from services.storage.records import Append
 from services.storage.stores.sqlite import FILE_NAME
 from services.storage.stores.sqlite.connections import SCHEMA
 
@@ -464,12 +463,12 @@ def test_an_append_of_a_keyholder_that_knows_one_batch_only_is_taken(start: Star
         first, *rest = requests(made)
         (batch,) = made.header.batches
         del first.header.batches[:]
-        first.header.segment.CopyFrom(segment_message(batch.segment))
+        first.header.segment.CopyFrom(batch.to_message().segment)
         first.header.first_slot, first.header.items_count = batch.first_slot, batch.count
         first.header.block_size_bytes, first.header.block_sha256 = batch.block_size_bytes, batch.block_sha256
         assert client.stub.Append(iter([first, *rest]), timeout=30).sequence == 1
         ((stored, block),) = client.read(COLLECTION).batches
-        assert (stored, block) == (batch_message(batch), made.blocks[0])
+        assert (stored, block) == (batch.to_message(), made.blocks[0])
 
 
 def test_who_was_refused_comes_again_under_its_batch_id_before_those_who_wait(start: Start) -> None:
@@ -665,8 +664,7 @@ def test_planes_come_back_byte_by_byte_and_go_with_their_item(client: Client) ->
         header, got = client.planes(COLLECTION, item.handle)
         assert got == expected
         assert header.size_bytes == sum(map(len, expected))
-        geometry = header.planes
-        assert Planes(geometry.width, geometry.height, geometry.channels, geometry.halo) == LARGE_PLANES
+        assert Planes.from_message(header.planes) == LARGE_PLANES
     size = sum(map(len, pieces[0]))
     record = client.get(COLLECTION)
     assert (record.plane_items, record.plane_bytes) == (2, 2 * size)

@@ -336,7 +336,7 @@ def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
             batch_id=storage.identifier("strange batch"),
             expected_sequence=record.sequence,
             batches=(
-                storage.BatchRecord(
+                storage.BatchHeader(
                     record.sequence + 1, storage.TAIL_0, 3, 1, len(block), storage.sha256(block)
                 ),
             ),

@@ -17,7 +17,8 @@ from blindsight.packing.columns import Layout
 from blindsight.parameters import PAILLIER_3072
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.additive import AdditiveKey
-from services.storage.records import Append, AppendHeader, BatchRecord
+from blindsight.wire.storage import AppendHeader, BatchHeader
+from services.storage.records import Append
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 CIPHERTEXT, SECRET, ARGUMENT = "INVALID_CIPHERTEXT", "SECRET_MATERIAL_REFUSED", "INVALID_ARGUMENT"
@@ -331,7 +332,7 @@ def test_planes_are_refused_which_the_scheme_has_none_of(gallery, pair, stored):
         collection_id=gallery.record.collection_id,
         batch_id=storage.identifier("planes"),
         expected_sequence=2,
-        batches=(BatchRecord(3, MAIN_0, 5, 1, len(block), storage.sha256(block)),),
+        batches=(BatchHeader(3, MAIN_0, 5, 1, len(block), storage.sha256(block)),),
     )
     (item,) = storage.items(1)
     batch = Append(header, (storage.with_planes(item),), (block,), (b"",))

@@ -22,7 +22,6 @@ from support.storage import (
     changed,
     collection,
     handles,
-    header_message,
     identifier,
     items,
     items_message,
@@ -251,7 +250,7 @@ def test_regions_that_are_unspecified_or_unknown_are_refused(client: Client) -> 
         segment = pb.SegmentId(region=region, index=0)  # type: ignore[arg-type]
         reading = pb.ReadBatchesRequest(collection_id=COLLECTION.collection_id, only_segments=[segment])
         is_refused(lambda reading=reading: client.stub.ReadBatches(reading), INVALID, "want MAIN, TAIL")
-        into, retiring = header_message(GOOD.header), header_message(GOOD.header)
+        into, retiring = GOOD.header.to_message(), GOOD.header.to_message()
         into.batches[0].segment.CopyFrom(segment)
         retiring.retires.append(segment)
         for header in (into, retiring):
@@ -409,7 +408,7 @@ def test_an_item_that_cannot_be_is_refused(
 def test_metadata_of_many_items_is_limited_in_all(client: Client) -> None:
     large = items(1000, metadata_bytes=60_000)
     batch = Batches(COLLECTION).make(MAIN_0, large)
-    messages = [pb.AppendRequest(header=header_message(batch.header))]
+    messages = [pb.AppendRequest(header=batch.header.to_message())]
     messages += [
         pb.AppendRequest(items=items_message(large[start : start + 50])) for start in range(0, 1000, 50)
     ]
@@ -419,7 +418,7 @@ def test_metadata_of_many_items_is_limited_in_all(client: Client) -> None:
 def test_originals_of_many_items_are_limited_in_all(client: Client) -> None:
     large = [replace(item, original_size_bytes=70 << 20, original_sha256=bytes(32)) for item in items(4)]
     batch = Batches(COLLECTION).make(MAIN_0, large)
-    messages = [header_message(batch.header), items_message(large)]
+    messages = [batch.header.to_message(), items_message(large)]
     wrapped = [pb.AppendRequest(header=messages[0]), pb.AppendRequest(items=messages[1])]
     is_refused(append(client, wrapped), EXHAUSTED, "originals and attachments of")
 

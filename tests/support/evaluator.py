@@ -25,9 +25,10 @@ from blindsight.runtime.processpool import Compute, Task
 from blindsight.runtime.transfer import CHUNK_BYTES, chunks
 from blindsight.trusted import schemes
 from blindsight.trusted.keyring import keys
+from blindsight.wire.storage import AppendHeader, BatchHeader, StoredCollection
 from services.evaluator import tasks
 from services.evaluator.computing import building
-from services.storage.records import Append, AppendHeader, BatchRecord, CollectionRecord
+from services.storage.records import Append
 from support import storage
 from support.services import Process
 
@@ -96,7 +97,7 @@ class Gallery:
 
     owner: Owner
     client: storage.Client
-    record: CollectionRecord
+    record: StoredCollection
     sequence: int = 0
     rows: dict[SegmentId, Floats] = field(default_factory=dict)
     _made: int = 0
@@ -134,7 +135,7 @@ class Gallery:
             batch_id=storage.identifier("batch", identity, self._made),
             expected_sequence=self.sequence,
             batches=(
-                BatchRecord(self.sequence + 1, segment, first_slot, count, len(block), storage.sha256(block)),
+                BatchHeader(self.sequence + 1, segment, first_slot, count, len(block), storage.sha256(block)),
             ),
             retires=tuple(retires),
         )

@@ -20,7 +20,17 @@ from blindsight.parameters import CKKS_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime.transfer import CHUNK_BYTES, chunks
-from services.storage.records import Append, AppendHeader, AppendItem, BatchRecord, CollectionRecord, Planes
+from blindsight.wire.storage import (
+    AppendHeader,
+    AppendItem,
+    AppendItems,
+    BatchesRequest,
+    BatchHeader,
+    PieceHeader,
+    Planes,
+    StoredCollection,
+)
+from services.storage.records import Append, Geometry
 
 KEY_ID = b"a key's sixteen."
 MAIN_0 = SegmentId(Region.MAIN, 0)
@@ -49,7 +59,7 @@ def sealed(size: int, *parts: object) -> bytes:
     return (SEALED_MAGIC + np.random.default_rng(seed).bytes(size))[:size]
 
 
-def collection(number: int = 0, **changes: object) -> CollectionRecord:
+def collection(number: int = 0, **changes: object) -> StoredCollection:
     """A collection of 8 dimensions: MAIN segments of 1024 slots in 2 columns, TAIL of 512 in 1."""
     given: dict[str, object] = {
         "collection_id": identifier("collection", number),
@@ -60,7 +70,7 @@ def collection(number: int = 0, **changes: object) -> CollectionRecord:
         "dimension": 8,
         "stride": 4,
     }
-    return CollectionRecord(**{**given, **changes})  # type: ignore[arg-type]
+    return StoredCollection(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def random_block(columns: int, seed: int = 0, key_id: bytes = KEY_ID) -> bytes:
@@ -129,7 +139,7 @@ def changed(header: AppendHeader, **changes: Any) -> AppendHeader:
 class Batches:
     """Makes the next append of a collection, keeping count of sequences and slots."""
 
-    record: CollectionRecord
+    record: StoredCollection
     sequence: int = 0
     filled: dict[SegmentId, int] = field(default_factory=dict)
     made: int = 0
@@ -147,7 +157,7 @@ class Batches:
         Args:
             attachments: by the position of their item.
         """
-        block = random_block(self.record.geometry(segment.region).columns, seed=self.made)
+        block = random_block(Geometry.of(self.record, segment.region).columns, seed=self.made)
         header = AppendHeader(
             collection_id=self.record.collection_id,
             batch_id=identifier("batch", self.record.collection_id, self.made),
@@ -159,9 +169,9 @@ class Batches:
         whole = tuple(originals) or (b"",) * len(of)
         return Append(header, tuple(of), (block,), whole, attachments=attachments)
 
-    def _batch(self, segment: SegmentId, count: int, block: bytes) -> BatchRecord:
+    def _batch(self, segment: SegmentId, count: int, block: bytes) -> BatchHeader:
         first_slot = self.filled.get(segment, 0)
-        return BatchRecord(self.sequence + 1, segment, first_slot, count, len(block), sha256(block))
+        return BatchHeader(self.sequence + 1, segment, first_slot, count, len(block), sha256(block))
 
     def retiring(self, *segments: SegmentId) -> Append:
         """An append that only retires."""
@@ -182,55 +192,13 @@ class Batches:
             self.filled[segment] = self.filled.get(segment, 0) + count
 
 
-def segment_message(segment: SegmentId) -> pb.SegmentId:
-    return pb.SegmentId(region=int(segment.region), index=segment.index)  # type: ignore[arg-type]
-
-
-def batch_message(batch: BatchRecord) -> pb.BatchHeader:
-    return pb.BatchHeader(
-        sequence=batch.sequence,
-        segment=segment_message(batch.segment),
-        first_slot=batch.first_slot,
-        count=batch.count,
-        block_size_bytes=batch.block_size_bytes,
-        block_sha256=batch.block_sha256,
-    )
-
-
-def header_message(header: AppendHeader) -> pb.AppendHeader:
-    return pb.AppendHeader(
-        collection_id=header.collection_id,
-        batch_id=header.batch_id,
-        expected_sequence=header.expected_sequence,
-        batches=[batch_message(batch) for batch in header.batches],
-        retires=[segment_message(segment) for segment in header.retires],
-    )
-
-
 def items_message(of: Sequence[AppendItem]) -> pb.AppendItems:
-    return pb.AppendItems(
-        items=[
-            pb.AppendItem(
-                handle=item.handle,
-                sealed_metadata=item.sealed_metadata,
-                original_size_bytes=item.original_size_bytes,
-                original_sha256=item.original_sha256,
-                planes=planes_message(item.planes) if item.planes else None,
-                attachment_size_bytes=item.attachment_size_bytes,
-                attachment_sha256=item.attachment_sha256,
-            )
-            for item in of
-        ]
-    )
-
-
-def planes_message(planes: Planes) -> pb.Planes:
-    return pb.Planes(width=planes.width, height=planes.height, channels=planes.channels, halo=planes.halo)
+    return AppendItems(tuple(of)).to_message()
 
 
 def piece_messages(piece: bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pb.AppendRequest]:
     """A piece of planes: its header and its chunks."""
-    yield pb.AppendRequest(piece=pb.PieceHeader(size_bytes=len(piece), sha256=sha256(piece)))
+    yield pb.AppendRequest(piece=PieceHeader(len(piece), sha256(piece)).to_message())
     for chunk in chunks(piece, chunk_bytes):
         yield pb.AppendRequest(chunk=chunk)
 
@@ -239,7 +207,7 @@ def requests(
     append: Append, chunk_bytes: int = CHUNK_BYTES, pieces: Iterable[bytes] = ()
 ) -> Iterator[pb.AppendRequest]:
     """An append as the stream of messages that a keyholder sends."""
-    yield pb.AppendRequest(header=header_message(append.header))
+    yield pb.AppendRequest(header=append.header.to_message())
     for start in range(0, len(append.items), 1000):
         yield pb.AppendRequest(items=items_message(append.items[start : start + 1000]))
     sealed_bytes = b"".join([*append.originals, *append.attachments.values()])
@@ -276,20 +244,11 @@ class Client:
         answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=10, wait_for_ready=True)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def create(self, record: CollectionRecord) -> pb.Collection:
-        message = pb.Collection(
-            collection_id=record.collection_id,
-            name_tag=record.name_tag,
-            sealed_config=record.sealed_config,
-            parameter_set=record.parameter_set,
-            key_id=record.key_id,
-            dimension=record.dimension,
-            stride=record.stride,
-        )
-        request = pb.CreateCollectionRequest(collection=message)
+    def create(self, record: StoredCollection) -> pb.Collection:
+        request = pb.CreateCollectionRequest(collection=record.to_message())
         return self.stub.CreateCollection(request, wait_for_ready=True, timeout=30).collection
 
-    def get(self, record: CollectionRecord) -> pb.Collection:
+    def get(self, record: StoredCollection) -> pb.Collection:
         request = pb.GetCollectionRequest(collection_id=record.collection_id)
         return self.stub.GetCollection(request, timeout=30).collection
 
@@ -298,12 +257,8 @@ class Client:
     ) -> pb.AppendResponse:
         return self.stub.Append(requests(append, chunk_bytes, pieces), timeout=60)
 
-    def read(self, record: CollectionRecord, after: int = 0, only: Sequence[SegmentId] = ()) -> Log:
-        request = pb.ReadBatchesRequest(
-            collection_id=record.collection_id,
-            after_sequence=after,
-            only_segments=[segment_message(segment) for segment in only],
-        )
+    def read(self, record: StoredCollection, after: int = 0, only: Sequence[SegmentId] = ()) -> Log:
+        request = BatchesRequest(record.collection_id, after, tuple(only)).to_message()
         responses = self.stub.ReadBatches(request, timeout=60)
         log = Log(next(responses).log, [])
         for response in responses:
@@ -314,7 +269,7 @@ class Client:
                 log.batches.append((header, block + response.chunk))
         return log
 
-    def original(self, record: CollectionRecord, handle: bytes) -> bytes:
+    def original(self, record: StoredCollection, handle: bytes) -> bytes:
         request = pb.ReadOriginalRequest(collection_id=record.collection_id, handle=handle)
         responses = self.stub.ReadOriginal(request, timeout=60)
         header = next(responses).header
@@ -323,7 +278,7 @@ class Client:
         assert sha256(data) == header.sha256
         return data
 
-    def attachments(self, record: CollectionRecord, of: Sequence[bytes]) -> dict[bytes, bytes]:
+    def attachments(self, record: StoredCollection, of: Sequence[bytes]) -> dict[bytes, bytes]:
         """Attachments by handle."""
         request = pb.ReadAttachmentsRequest(collection_id=record.collection_id, handles=of)
         found: dict[bytes, bytes] = {}
@@ -335,7 +290,7 @@ class Client:
                 found[handle] += response.chunk
         return found
 
-    def planes(self, record: CollectionRecord, handle: bytes) -> tuple[pb.PlanesHeader, list[bytes]]:
+    def planes(self, record: StoredCollection, handle: bytes) -> tuple[pb.PlanesHeader, list[bytes]]:
         """The header and the pieces, each as long and of the digest that was announced."""
         request = pb.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
         responses = self.stub.ReadPlanes(request, timeout=60)
@@ -353,7 +308,7 @@ class Client:
         ]
         return header, pieces
 
-    def slots(self, record: CollectionRecord) -> list[pb.ReadSlotsResponse]:
+    def slots(self, record: StoredCollection) -> list[pb.ReadSlotsResponse]:
         request = pb.ReadSlotsRequest(collection_id=record.collection_id)
         return list(self.stub.ReadSlots(request, timeout=60))
 

@@ -12,6 +12,7 @@ from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.runtime import transfer as streams
 from blindsight.trusted.records import NewItem
+from blindsight.wire import storage as wire
 
 _ITEM_MESSAGE_BYTES = 512 << 10
 # Items a message: each costs a handle, a digest and a little framing beside its metadata.
@@ -23,15 +24,15 @@ _GO_AHEAD_SECONDS = 10.0
 EncryptPlanes = Callable[[Integers], AsyncGenerator[bytes, None]]
 
 
-def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems]:
+def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendRequest]:
     """Items in messages of bounded size."""
-    group: list[storage_pb2.AppendItem] = []
+    group: list[wire.AppendItem] = []
     size = 0
     for item in items:
         size += len(item.sealed_metadata) + _ITEM_FRAMING_BYTES
         original, keypoints = item.sealed_original, item.sealed_keypoints
         group.append(
-            storage_pb2.AppendItem(
+            wire.AppendItem(
                 handle=item.handle,
                 sealed_metadata=item.sealed_metadata,
                 original_size_bytes=len(original),
@@ -42,10 +43,10 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendItems
             )
         )
         if size > _ITEM_MESSAGE_BYTES:
-            yield storage_pb2.AppendItems(items=group)
+            yield wire.APPEND.to_message(wire.AppendItems(tuple(group)))
             group, size = [], 0
     if group:
-        yield storage_pb2.AppendItems(items=group)
+        yield wire.APPEND.to_message(wire.AppendItems(tuple(group)))
 
 
 class AppendParts:
@@ -58,7 +59,7 @@ class AppendParts:
 
     def __init__(
         self,
-        header: storage_pb2.AppendHeader,
+        header: wire.AppendHeader,
         blocks: Sequence[bytes],
         items: Sequence[NewItem],
         encrypt_planes: EncryptPlanes | None,
@@ -72,22 +73,21 @@ class AppendParts:
 
     async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
         """The header, items, blocks, originals, keypoints, and the planes as they are encrypted."""
-        yield storage_pb2.AppendRequest(header=self._header)
+        yield wire.APPEND.to_message(self._header)
         if not await self._wanted():
             return
         for message in await asyncio.to_thread(lambda: list(_item_messages(self._items))):
-            yield storage_pb2.AppendRequest(items=message)
+            yield message
         originals = (item.sealed_original for item in self._items)
         keypoints = (item.sealed_keypoints for item in self._items)
         for chunk in streams.joined_chunks((*self._blocks, *originals, *keypoints)):
-            yield storage_pb2.AppendRequest(chunk=chunk)
+            yield wire.APPEND.to_message(chunk)
         try:
             async for piece in self._pieces():
                 digest = await asyncio.to_thread(streams.digest, piece)
-                piece_header = storage_pb2.PieceHeader(size_bytes=len(piece), sha256=digest)
-                yield storage_pb2.AppendRequest(piece=piece_header)
+                yield wire.APPEND.to_message(wire.PieceHeader(len(piece), digest))
                 for chunk in streams.chunks(piece):
-                    yield storage_pb2.AppendRequest(chunk=chunk)
+                    yield wire.APPEND.to_message(chunk)
         except BlindsightError as error:
             self.error = error
             raise
@@ -109,7 +109,5 @@ class AppendParts:
                         yield piece
 
 
-def _planes(layout: PlaneLayout) -> storage_pb2.Planes:
-    return storage_pb2.Planes(
-        width=layout.width, height=layout.height, channels=layout.channels, halo=layout.halo
-    )
+def _planes(layout: PlaneLayout) -> wire.Planes:
+    return wire.Planes(layout.width, layout.height, layout.channels, layout.halo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from blindsight.errors import Conflict, DataLoss, NotFound
@@ -19,8 +20,9 @@ from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import timeouts as calls
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
-from blindsight.trusted.records import NewItem, PeerStatus, StoredCollection, StoredItem
+from blindsight.trusted.records import NewItem, PeerStatus
 from blindsight.trusted.slots import Placement, Segment, SlotMap, handles_from_bytes
+from blindsight.wire import storage as wire
 
 PAGE = 1000
 _MAX_BLOCK_BYTES = 1 << 30
@@ -63,40 +65,30 @@ class StorageClient:
 
         return await self._peer.call(attempt), tries
 
-    async def create_collection(self, collection: StoredCollection) -> StoredCollection:
+    async def create_collection(self, collection: wire.StoredCollection) -> wire.StoredCollection:
         """Adds a collection.
 
         Raises:
             AlreadyExists: when the name's tag is taken.
         """
-        wanted = storage_pb2.Collection(
-            collection_id=collection.collection_id,
-            name_tag=collection.name_tag,
-            sealed_config=collection.sealed_config,
-            parameter_set=collection.parameter_set,
-            key_id=collection.key_id,
-            dimension=sum(collection.fields),
-            fields=collection.fields if len(collection.fields) > 1 else (),
-            stride=collection.stride,
-        )
-        request = storage_pb2.CreateCollectionRequest(collection=wanted)
+        request = storage_pb2.CreateCollectionRequest(collection=collection.to_message())
         answer = await self._call(self._stub.CreateCollection, request)
-        return _collection(answer.collection)
+        return wire.StoredCollection.from_message(answer.collection)
 
-    async def get_collection(self, collection_id: bytes) -> StoredCollection:
+    async def get_collection(self, collection_id: bytes) -> wire.StoredCollection:
         """One collection's record as it is now."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
         answer = await self._call(self._stub.GetCollection, request)
-        return _collection(answer.collection)
+        return wire.StoredCollection.from_message(answer.collection)
 
-    async def list_collections(self) -> list[StoredCollection]:
+    async def list_collections(self) -> list[wire.StoredCollection]:
         """All collections, whosever they are."""
-        found: list[StoredCollection] = []
+        found: list[wire.StoredCollection] = []
         token = ""
         while True:
             request = storage_pb2.ListCollectionsRequest(page_size=PAGE, page_token=token)
             answer = await self._call(self._stub.ListCollections, request)
-            found += map(_collection, answer.collections)
+            found += map(wire.StoredCollection.from_message, answer.collections)
             token = answer.next_page_token
             if not token:
                 return found
@@ -162,13 +154,8 @@ class StorageClient:
         """
         digests = await asyncio.to_thread(lambda: [streams.digest(block) for block in blocks])
         placed = zip(placements, blocks, digests, strict=True)
-        header = storage_pb2.AppendHeader(
-            collection_id=collection_id,
-            batch_id=batch_id,
-            expected_sequence=expected_sequence,
-            batches=[_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1)],
-            retires=map(_segment, retires),
-        )
+        batches = tuple(_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1))
+        header = wire.AppendHeader(collection_id, batch_id, expected_sequence, batches, tuple(retires))
 
         async def attempt() -> storage_pb2.AppendResponse:
             parts = AppendParts(header, blocks, items, encrypt_planes)
@@ -183,7 +170,7 @@ class StorageClient:
                 raise
             return answer
 
-        answer = await self._peer.call(attempt)
+        answer = wire.Appended.from_message(await self._peer.call(attempt))
         return answer.sequence, answer.epoch
 
     async def read_segments(
@@ -203,18 +190,16 @@ class StorageClient:
     async def _read_segments(
         self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentId]
     ) -> dict[SegmentId, list[bytes]]:
-        request = storage_pb2.ReadBatchesRequest(
-            collection_id=collection_id, only_segments=map(_segment, keys)
-        )
+        request = wire.BatchesRequest(collection_id, only_segments=tuple(keys)).to_message()
         blocks: dict[SegmentId, list[bytes]] = {key: [] for key in keys}
         filled = dict.fromkeys(keys, 0)
         with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
-            log = streams.part_of(await anext(messages, None), "log")
+            log = wire.LogHeader.from_message(streams.part_of(await anext(messages, None), "log"))
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
             for _ in range(log.batches):
-                header = streams.part_of(await anext(messages, None), "batch")
-                key = _key(header.segment)
+                header = wire.BatchHeader.from_message(streams.part_of(await anext(messages, None), "batch"))
+                key = header.segment
                 if header.first_slot != filled.get(key):
                     raise DataLoss("storage sent a batch that does not follow the one before it")
                 filled[key] += header.count
@@ -249,14 +234,15 @@ class StorageClient:
         pieces: dict[SegmentId, list[bytes]] = {}
         batches: dict[SegmentId, int] = {}
         filled: dict[SegmentId, int] = {}
-        first: storage_pb2.ReadSlotsResponse | None = None
+        first: wire.SlotPage | None = None
         with _opened(self._stub.ReadSlots(request, metadata=metadata())) as messages:
-            async for page in messages:
+            async for message in messages:
+                page = wire.SlotPage.from_message(message)
                 first = first or page
-                if _moment(page) != _moment(first) or streams.slots_crc32(page) != page.crc32:
+                if replace(page, runs=first.runs) != first:
                     raise DataLoss("storage sent slots that are not those of one moment")
                 for run in page.runs:
-                    key, handles = _key(run.segment), run.handles
+                    key, handles = run.segment, run.handles
                     count, rest = divmod(len(handles), HANDLE_BYTES)
                     if rest or run.first_slot != filled.get(key, 0):
                         raise DataLoss("storage sent slots that do not follow those before them")
@@ -269,18 +255,16 @@ class StorageClient:
         upcoming = {Region.MAIN: first.next_main_index, Region.TAIL: first.next_tail_index}
         return SlotMap(first.sequence, first.epoch, segments, upcoming)
 
-    async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, StoredItem]:
+    async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, wire.StoredItem]:
         """Items by handle; those that are not there are left out."""
-        found: dict[bytes, StoredItem] = {}
+        found: dict[bytes, wire.StoredItem] = {}
         for start in range(0, len(handles), PAGE):
             request = storage_pb2.GetItemsRequest(
                 collection_id=collection_id, handles=handles[start : start + PAGE]
             )
             answer = await self._call(self._stub.GetItems, request)
-            for item in answer.items:
-                found[item.handle] = StoredItem(
-                    item.handle, item.sealed_metadata, item.original_size_bytes, item.planes_size_bytes
-                )
+            for item in map(wire.StoredItem.from_message, answer.items):
+                found[item.handle] = item
         return found
 
     async def read_original(self, collection_id: bytes, handle: bytes) -> bytes:
@@ -295,7 +279,7 @@ class StorageClient:
     async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
         with _opened(self._stub.ReadOriginal(request, metadata=metadata())) as messages:
-            header = streams.part_of(await anext(messages, None), "header")
+            header = wire.OriginalHeader.from_message(streams.part_of(await anext(messages, None), "header"))
             receiver = streams.Receiver(
                 header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
             )
@@ -316,7 +300,7 @@ class StorageClient:
         found: dict[bytes, bytes] = {}
         with _opened(self._stub.ReadAttachments(request, metadata=metadata())) as messages:
             async for message in messages:
-                header = streams.part_of(message, "header")
+                header = wire.AttachmentHeader.from_message(streams.part_of(message, "header"))
                 if header.handle not in handles or header.handle in found:
                     raise DataLoss("storage sent keypoints of an item that was not asked for")
                 receiver = streams.Receiver(
@@ -351,7 +335,7 @@ class StorageClient:
     ) -> AsyncGenerator[PlaneLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
         with _opened(self._stub.ReadPlanes(request, metadata=metadata())) as messages:
-            header = streams.part_of(await anext(messages, None), "header")
+            header = wire.PlanesHeader.from_message(streams.part_of(await anext(messages, None), "header"))
             layout = _plane_layout(header.planes, parameters)
             if header.size_bytes != layout.size_bytes(parameters):
                 raise DataLoss(
@@ -359,7 +343,7 @@ class StorageClient:
                 )
             yield layout
             for count in layout.pieces:
-                piece = streams.part_of(await anext(messages, None), "piece")
+                piece = wire.PieceHeader.from_message(streams.part_of(await anext(messages, None), "piece"))
                 wanted = layout.piece_bytes(parameters, count)
                 if piece.size_bytes != wanted:
                     raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
@@ -392,17 +376,16 @@ class StorageClient:
         """
         request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
         answer, tries = await self._counted(self._stub.DeleteItems, request)
-        deleted = answer.deleted or (len(handles) if tries > 1 else 0)
-        return deleted, answer.sequence
+        done = wire.Deleted.from_message(answer)
+        return done.deleted or (len(handles) if tries > 1 else 0), done.sequence
 
     async def status(self) -> PeerStatus:
         """Version, counts and sizes."""
         request = storage_pb2.GetStatusRequest()
         with self._peer.errors():
             answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
-        return PeerStatus(
-            answer.version, answer.collections, answer.items, answer.disk_bytes, answer.memory_bytes
-        )
+        said = wire.StorageStatus.from_message(answer)
+        return PeerStatus(said.version, said.collections, said.items, said.disk_bytes, said.memory_bytes)
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -416,49 +399,10 @@ def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
         yield aiter(call)
 
 
-def _moment(page: storage_pb2.ReadSlotsResponse) -> tuple[int, ...]:
-    return page.sequence, page.epoch, page.next_main_index, page.next_tail_index
+def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> wire.BatchHeader:
+    segment = SegmentId(placement.region, placement.index)
+    return wire.BatchHeader(sequence, segment, placement.first_slot, placement.count, len(block), sha256)
 
 
-def _key(segment: storage_pb2.SegmentId) -> SegmentId:
-    return SegmentId(calls.region_of(segment.region), segment.index)
-
-
-def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> storage_pb2.BatchHeader:
-    return storage_pb2.BatchHeader(
-        sequence=sequence,
-        segment=_segment(SegmentId(placement.region, placement.index)),
-        first_slot=placement.first_slot,
-        count=placement.count,
-        block_size_bytes=len(block),
-        block_sha256=sha256,
-    )
-
-
-def _segment(key: SegmentId) -> storage_pb2.SegmentId:
-    region = storage_pb2.REGION_MAIN if key.region is Region.MAIN else storage_pb2.REGION_TAIL
-    return storage_pb2.SegmentId(region=region, index=key.index)
-
-
-def _collection(message: storage_pb2.Collection) -> StoredCollection:
-    return StoredCollection(
-        collection_id=message.collection_id,
-        name_tag=message.name_tag,
-        sealed_config=message.sealed_config,
-        parameter_set=message.parameter_set,
-        key_id=message.key_id,
-        fields=tuple(message.fields) or (message.dimension,),
-        stride=message.stride,
-        created_unix_seconds=message.created_unix_seconds,
-        sequence=message.sequence,
-        epoch=message.epoch,
-        items=message.items,
-        size_bytes=message.size_bytes,
-        items_added=message.items_added,
-        plane_items=message.plane_items,
-        plane_bytes=message.plane_bytes,
-    )
-
-
-def _plane_layout(planes: storage_pb2.Planes, parameters: ParameterSet) -> PlaneLayout:
+def _plane_layout(planes: wire.Planes, parameters: ParameterSet) -> PlaneLayout:
     return PlaneLayout(planes.width, planes.height, planes.channels, parameters.ring_degree, planes.halo)

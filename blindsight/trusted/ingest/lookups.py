@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from blindsight.trusted.clients import StorageClient
-from blindsight.trusted.records import StoredItem
+from blindsight.wire.storage import StoredItem
 
 _Wanted = list[tuple[bytes, asyncio.Future[StoredItem | None]]]
 

@@ -18,9 +18,10 @@ from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.embedders.pixels import CHANNELS, Pixels
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
 from blindsight.trusted.keyring.sealing import Sealer
-from blindsight.trusted.records import CollectionConfig, ItemMetadata, StoredCollection, StoredItem
+from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import Placement, SlotMap
+from blindsight.wire.storage import StoredCollection, StoredItem
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
@@ -51,7 +52,9 @@ class OpenCollection:
         self.items_added = record.items_added
         self.uncertain = False
         self.parameters = record.parameters
-        self.layout = record.layout
+        self.layout = collection_layout(
+            record.row_fields, self.parameters.ring_degree, record.stride, self.parameters.most_stride
+        )
         self._sealer = Sealer(keys.subkey("items", record.collection_id))
         self._id_key = keys.subkey("ids", record.collection_id)
 
@@ -212,8 +215,9 @@ class Vault:
             sealed_config=self._configs.seal(config.to_bytes(), collection_id),
             parameter_set=parameters.name,
             key_id=self._keys.key_id,
-            fields=fields,
+            dimension=sum(fields),
             stride=stride,
+            fields=fields if len(fields) > 1 else (),
         )
         try:
             record = await self._storage.create_collection(wanted)

@@ -15,8 +15,9 @@ from pathlib import Path
 from blindsight.errors import DataLoss
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.wire.storage import BatchHeader, LogHeader, LogPart
 from services.evaluator import tasks
-from services.evaluator.batch_log import BatchHeader, Event, LogCheck, LogHeader
+from services.evaluator.batch_log import LogCheck, check_batch, fills
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import CollectionRecord
@@ -51,7 +52,7 @@ class _Bundle:
     sequence: int = 0
 
     def begin(self, batch: BatchHeader) -> None:
-        self.parts.append(tasks.BatchPart(self.memory.size_bytes, batch.size_bytes, batch.sha256))
+        self.parts.append(tasks.BatchPart(self.memory.size_bytes, batch.block_size_bytes, batch.block_sha256))
         self.sequence = batch.sequence
 
     @property
@@ -84,7 +85,7 @@ class Refresh:
         self._cache = cache
         self._pool = pool
         self._on_progress = on_progress
-        self._log = LogHeader(0, 0, 0, 0, ())
+        self._log = LogHeader(0, 0, 0)
         self._waiting: dict[SegmentId, _Bundle] = {}
         self._last: dict[SegmentId, asyncio.Task[None]] = {}
         self._newest: dict[SegmentId, Path] = {}
@@ -93,7 +94,7 @@ class Refresh:
         # As many bundles in the workers' hands as keep them busy; the stream waits meanwhile.
         self._slots = asyncio.Semaphore(pool.at_once)
 
-    async def run(self, events: AsyncIterator[Event]) -> Snapshot:
+    async def run(self, events: AsyncIterator[LogPart]) -> Snapshot:
         """Reads the log and builds; the caller publishes what comes back.
 
         Raises:
@@ -116,7 +117,7 @@ class Refresh:
         self._cache.discard(self._made - set(self._newest.values()))
         return self._snapshot()
 
-    async def _read(self, events: AsyncIterator[Event], group: asyncio.TaskGroup) -> None:
+    async def _read(self, events: AsyncIterator[LogPart], group: asyncio.TaskGroup) -> None:
         first = await anext(events, None)
         if not isinstance(first, LogHeader):
             raise DataLoss("storage sent a log without a header")
@@ -128,9 +129,9 @@ class Refresh:
             if isinstance(event, BatchHeader):
                 if bundle is not None and bundle.missing_bytes:
                     raise DataLoss("storage sent less of a batch than it announced")
-                event.check(self._record)
+                check_batch(event, self._record)
                 check.take(event)
-                bundle = self._bundle(event.key)
+                bundle = self._bundle(event.segment)
                 bundle.begin(event)
                 header = event
             elif isinstance(event, bytes) and bundle is not None and len(event) <= bundle.missing_bytes:
@@ -159,8 +160,8 @@ class Refresh:
         self._report(0)
 
     async def _after_batch(self, batch: BatchHeader, group: asyncio.TaskGroup) -> None:
-        if batch.fills(self._record):
-            await self._dispatch(batch.key, group)
+        if fills(batch, self._record):
+            await self._dispatch(batch.segment, group)
         elif sum(bundle.memory.size_bytes for bundle in self._waiting.values()) > WAITING_BYTES:
             for key in list(self._waiting):
                 await self._dispatch(key, group)

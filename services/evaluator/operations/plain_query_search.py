@@ -22,8 +22,9 @@ from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
+from blindsight.wire.storage import BatchHeader, LogHeader, LogPart
 from services.evaluator import tasks
-from services.evaluator.batch_log import BatchHeader, Event, LogCheck, LogHeader, Storage
+from services.evaluator.batch_log import LogCheck, Storage, check_batch
 from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Summary
 from services.evaluator.geometry import AdditiveRecord
 
@@ -116,20 +117,20 @@ class VisibleSearches:
         return gallery
 
     async def _batches(
-        self, record: AdditiveRecord, events: AsyncIterator[Event], check: LogCheck, held: ExitStack
+        self, record: AdditiveRecord, events: AsyncIterator[LogPart], check: LogCheck, held: ExitStack
     ) -> AsyncIterator[tuple[SegmentId, bytes]]:
         """Whole batches of a log, whose memory is held before each is read."""
         batch: _Batch | None = None
         async for event in events:
             if isinstance(event, BatchHeader) and batch is None:
-                event.check(record)
+                check_batch(event, record)
                 check.take(event)
-                held.enter_context(self._memory.take(event.size_bytes))
+                held.enter_context(self._memory.take(event.block_size_bytes))
                 batch = _Batch(event)
             elif isinstance(event, bytes) and batch is not None and len(event) <= batch.missing_bytes:
                 batch.data += event
                 if not batch.missing_bytes:
-                    yield batch.header.key, await asyncio.to_thread(batch.finish, record)
+                    yield batch.header.segment, await asyncio.to_thread(batch.finish, record)
                     batch = None
             else:
                 raise DataLoss("storage sent a log out of order")
@@ -213,7 +214,7 @@ class _Batch:
 
     @property
     def missing_bytes(self) -> int:
-        return self.header.size_bytes - len(self.data)
+        return self.header.block_size_bytes - len(self.data)
 
     def finish(self, record: AdditiveRecord) -> bytes:
         """The block, which is a batch of this collection.
@@ -222,9 +223,9 @@ class _Batch:
             DataLoss: when it is not.
         """
         data = bytes(self.data)
-        if digest(data) != self.header.sha256:
+        if digest(data) != self.header.block_sha256:
             raise DataLoss("a batch is not what storage announced")
-        columns = record.layout.of(self.header.key.region).columns
+        columns = record.layout.of(self.header.segment.region).columns
         try:
             check_additive_batch(data, record.parameters, record.key_id, columns)
         except InvalidCiphertext as error:

@@ -15,8 +15,9 @@ from blindsight.runtime.transfer import answer_of
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.records import ItemMetadata, StoredItem
+from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.storage import StoredItem
 
 
 class Planes:

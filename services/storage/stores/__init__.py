@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Protocol
 
 from blindsight.packing.segments import SegmentId
-from services.storage.records import (
-    Append,
+from blindsight.wire.storage import (
     Appended,
     AppendHeader,
-    AttachmentRecord,
-    BatchRecord,
-    CollectionRecord,
+    AttachmentHeader,
+    BatchHeader,
     Deleted,
-    LogRecord,
-    OriginalRecord,
-    PieceRecord,
-    PlanesRecord,
+    LogHeader,
+    OriginalHeader,
+    PieceHeader,
+    PlanesHeader,
     SlotPage,
+    StoredCollection,
     StoredItem,
-    StoreStatus,
 )
+from services.storage.records import Append, StoreStatus
 from services.storage.stores.sqlite import SqliteStore
 
 
@@ -42,17 +41,17 @@ class Store(Protocol):
     written, ResourceExhausted when the disk is full, and Unavailable when it does not answer.
     """
 
-    def create_collection(self, record: CollectionRecord) -> CollectionRecord:
+    def create_collection(self, record: StoredCollection) -> StoredCollection:
         """Adds a collection, or returns the one that has its id.
 
         Raises:
             AlreadyExists: when the name tag is taken, or the id by a collection with other parameters.
         """
 
-    def get_collection(self, collection_id: bytes) -> CollectionRecord:
+    def get_collection(self, collection_id: bytes) -> StoredCollection:
         """One collection."""
 
-    def list_collections(self, after: int, limit: int) -> tuple[list[CollectionRecord], int]:
+    def list_collections(self, after: int, limit: int) -> tuple[list[StoredCollection], int]:
         """Collections in the order of creation, and where the next page starts (0: at the end).
 
         A page is shorter than `limit` where it would not fit into a message.
@@ -68,7 +67,7 @@ class Store(Protocol):
     def delete_collection(self, collection_id: bytes) -> None:
         """Removes a collection; `sweep` then frees its bytes."""
 
-    def admit(self, header: AppendHeader) -> CollectionRecord | Appended:
+    def admit(self, header: AppendHeader) -> StoredCollection | Appended:
         """Tells before an append is received what will become of it.
 
         Returns:
@@ -78,7 +77,7 @@ class Store(Protocol):
             Conflict: when the collection is not at the expected sequence.
         """
 
-    def stage(self, upload: bytes, piece: PieceRecord, data: bytes) -> None:
+    def stage(self, upload: bytes, piece: PieceHeader, data: bytes) -> None:
         """Keeps the next piece of planes for the append of an upload, which makes it an item's.
 
         Until then nobody can read it, and it does not outlive the process: opening a store drops what
@@ -100,7 +99,7 @@ class Store(Protocol):
 
     def read_batches(
         self, collection_id: bytes, after_sequence: int, only: Sequence[SegmentId]
-    ) -> Generator[LogRecord | BatchRecord | bytes, None, None]:
+    ) -> Generator[LogHeader | BatchHeader | bytes, None, None]:
         """The log, then each batch followed by the chunks of its block."""
 
     def read_slots(self, collection_id: bytes) -> Generator[SlotPage, None, None]:
@@ -115,7 +114,7 @@ class Store(Protocol):
 
     def read_original(
         self, collection_id: bytes, handle: bytes
-    ) -> Generator[OriginalRecord | bytes, None, None]:
+    ) -> Generator[OriginalHeader | bytes, None, None]:
         """A sealed original and its chunks.
 
         Raises:
@@ -124,12 +123,12 @@ class Store(Protocol):
 
     def read_attachments(
         self, collection_id: bytes, handles: Sequence[bytes]
-    ) -> Generator[AttachmentRecord | bytes, None, None]:
+    ) -> Generator[AttachmentHeader | bytes, None, None]:
         """Items' sealed attachments, each followed by its chunks; items without one are left out."""
 
     def read_planes(
         self, collection_id: bytes, handle: bytes
-    ) -> Generator[PlanesRecord | PieceRecord | bytes, None, None]:
+    ) -> Generator[PlanesHeader | PieceHeader | bytes, None, None]:
         """An item's encrypted pixel planes, then each piece followed by its chunks.
 
         Raises:

@@ -13,8 +13,8 @@ from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import PAILLIER_3072
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.wire.storage import BatchHeader, LogHeader
 from services.evaluator import tasks
-from services.evaluator.batch_log import BatchHeader, LogHeader
 from services.evaluator.galleries.scorer import Plan, ScoreBlock, Summary
 from services.evaluator.geometry import AdditiveRecord
 from services.evaluator.operations import plain_query_search as visible
@@ -57,7 +57,7 @@ def pool():
 
 
 def batch(block, key=FIRST, first_slot=0, count=1, **changes):
-    given = {"size_bytes": len(block), "sha256": hashlib.sha256(block).digest(), **changes}
+    given = {"block_size_bytes": len(block), "block_sha256": hashlib.sha256(block).digest(), **changes}
     half = len(block) // 2
     return [BatchHeader(1, key, first_slot, count, **given), block[:half], block[half:]]
 
@@ -67,8 +67,8 @@ def log(*batches, count=None):
         [replace(header, sequence=number), *data] for number, (header, *data) in enumerate(batches, 1)
     ]
     flat = [event for one in numbered for event in one]
-    size = sum(header.size_bytes for header, *_ in batches)
-    return [LogHeader(7, 3, len(batches) if count is None else count, size, ()), *flat]
+    size = sum(header.block_size_bytes for header, *_ in batches)
+    return [LogHeader(7, 3, len(batches) if count is None else count, size), *flat]
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ LIES = {
     "half a batch and another": lambda good: log(good[:2], good),
     "too many bytes": lambda good: log([*good, b"x"], count=1),
     "another digest": lambda good: log([good[0], good[1], bytes(len(good[2]))]),
-    "a second header": lambda good: [*log(good), LogHeader(7, 3, 1, 0, ())],
+    "a second header": lambda good: [*log(good), LogHeader(7, 3, 1, 0)],
 }
 
 
@@ -146,8 +146,8 @@ async def test_a_log_that_does_not_hold_together_is_data_loss(search, pair, name
     ("change", "said"),
     [
         ({"count": 65}, "beyond slot 64"),
-        ({"size_bytes": 1 << 40}, "batch of 1099511627776 bytes, want 2368"),
-        ({"sha256": b""}, "bytes, want"),
+        ({"block_size_bytes": 1 << 40}, "batch of 1099511627776 bytes, want 2368"),
+        ({"block_sha256": b""}, "bytes, want"),
     ],
     ids=["many slots", "a huge block", "no digest"],
 )

@@ -11,8 +11,8 @@ from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.wire.storage import BatchHeader, LogHeader
 from services.evaluator import tasks
-from services.evaluator.batch_log import BatchHeader, LogHeader
 from services.evaluator.computing.prng import SEED_PREFIX
 from services.evaluator.computing.tiles import checksum
 from services.evaluator.galleries.cache import GalleryCache
@@ -36,13 +36,13 @@ def block(columns, value=1, seed=SEED, key_id=KEY_ID):
 
 def batch(sequence, key=MAIN, first_slot=0, count=1, data=None, **changes):
     data = block(RECORD.layout.of(key.region).columns) if data is None else data
-    given = {"size_bytes": len(data), "sha256": hashlib.sha256(data).digest(), **changes}
+    given = {"block_size_bytes": len(data), "block_sha256": hashlib.sha256(data).digest(), **changes}
     return [BatchHeader(sequence, key, first_slot, count, **given), data]
 
 
 def log(*batches, sequence=None, retired=()):
     flat = [event for one in batches for event in one]
-    size = sum(event.size_bytes for event in flat if isinstance(event, BatchHeader))
+    size = sum(event.block_size_bytes for event in flat if isinstance(event, BatchHeader))
     return [LogHeader(sequence or len(batches), 0, len(batches), size, tuple(retired)), *flat]
 
 
@@ -120,19 +120,19 @@ GOOD = block(2)
 BAD_LOGS = {
     "nothing at all": [],
     "no header": batch(1),
-    "bytes before a batch": [LogHeader(1, 0, 1, len(GOOD), ()), b"x"],
-    "two headers": [LogHeader(1, 0, 1, len(GOOD), ()), LogHeader(1, 0, 1, len(GOOD), ())],
-    "a batch is missing": [LogHeader(2, 0, 2, 2 * len(GOOD), ()), *batch(1)],
-    "a batch too many": [LogHeader(2, 0, 1, len(GOOD), ()), *batch(1), *batch(2)],
-    "a batch breaks off": [LogHeader(1, 0, 1, len(GOOD), ()), batch(1)[0], GOOD[:-1]],
-    "the next batch comes early": [LogHeader(2, 0, 2, 2 * len(GOOD), ()), batch(1)[0], GOOD[:-1], *batch(2)],
-    "more bytes than announced": [LogHeader(1, 0, 1, len(GOOD), ()), batch(1)[0], GOOD + b"x"],
-    "other bytes than announced": log(batch(1, sha256=bytes(32))),
-    "a digest of no bytes": log(batch(1, sha256=b"")),
+    "bytes before a batch": [LogHeader(1, 0, 1, len(GOOD)), b"x"],
+    "two headers": [LogHeader(1, 0, 1, len(GOOD)), LogHeader(1, 0, 1, len(GOOD))],
+    "a batch is missing": [LogHeader(2, 0, 2, 2 * len(GOOD)), *batch(1)],
+    "a batch too many": [LogHeader(2, 0, 1, len(GOOD)), *batch(1), *batch(2)],
+    "a batch breaks off": [LogHeader(1, 0, 1, len(GOOD)), batch(1)[0], GOOD[:-1]],
+    "the next batch comes early": [LogHeader(2, 0, 2, 2 * len(GOOD)), batch(1)[0], GOOD[:-1], *batch(2)],
+    "more bytes than announced": [LogHeader(1, 0, 1, len(GOOD)), batch(1)[0], GOOD + b"x"],
+    "other bytes than announced": log(batch(1, block_sha256=bytes(32))),
+    "a digest of no bytes": log(batch(1, block_sha256=b"")),
     "a slot beyond the segment": log(batch(1, first_slot=1024)),
     "no slots": log(batch(1, count=0)),
     "a size of one column": log(batch(1, data=block(1))),
-    "a size without end": log(batch(1, size_bytes=1 << 62)),
+    "a size without end": log(batch(1, block_size_bytes=1 << 62)),
     "another key": log(batch(1, data=block(2, key_id=bytes(16)))),
     "a residue over its prime": log(batch(1, data=block(2, value=134111233))),
     "a seed of another generator": log(batch(1, data=block(2, seed=bytes(81)))),
@@ -152,7 +152,7 @@ async def test_a_log_that_does_not_hold_together_is_refused_and_leaves_nothing(r
 async def test_a_log_that_went_back_is_refused(refresh):
     first = await refresh(log(batch(1), batch(2, TAIL)))
     with pytest.raises(DataLoss, match="ends at 1, want 2"):
-        await refresh([LogHeader(1, 0, 0, 0 * len(GOOD), ())], first)
+        await refresh([LogHeader(1, 0, 0)], first)
 
 
 async def test_a_damaged_base_is_noticed(refresh, cache):

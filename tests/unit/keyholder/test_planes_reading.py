@@ -14,10 +14,11 @@ from blindsight.runtime import transfer as streams
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
-from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes, StoredCollection
+from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import Placement
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.storage import StoredCollection
 from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.planes import Planes
 
@@ -26,7 +27,7 @@ LAYOUT = PlaneLayout.of(IMAGE, CKKS_4096.ring_degree)
 GEOMETRY = pb.Planes(width=90, height=70, channels=3)
 KEYS = keys.create()
 CONFIG = CollectionConfig("album", "descriptor", 128, Metric.COSINE, 1000, 1.0)
-RECORD = StoredCollection(bytes(15) + b"1", bytes(16), b"", CKKS_4096.name, KEYS.key_id, (128,), 8)
+RECORD = StoredCollection(bytes(15) + b"1", bytes(16), b"", CKKS_4096.name, KEYS.key_id, 128, 8)
 COLLECTION = OpenCollection(RECORD, CONFIG, KEYS)
 
 

@@ -27,7 +27,8 @@ from support.storage import (
 )
 
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound, ResourceExhausted
-from services.storage.records import Append, PieceRecord
+from blindsight.wire.storage import PieceHeader
+from services.storage.records import Append
 from services.storage.stores.sqlite import FILE_NAME, SqliteStore
 from services.storage.stores.sqlite.connections import SCHEMA
 
@@ -305,7 +306,7 @@ UPLOAD = identifier("upload")
 
 def stage(store: SqliteStore, count: int = len(PIECES)) -> None:
     for piece in PIECES[:count]:
-        store.stage(UPLOAD, PieceRecord(len(piece), sha256(piece)), piece)
+        store.stage(UPLOAD, PieceHeader(len(piece), sha256(piece)), piece)
 
 
 def stage_again_and_again(store: SqliteStore) -> None:

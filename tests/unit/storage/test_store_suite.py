@@ -31,20 +31,20 @@ from support.storage import (
 from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, ResourceExhausted
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT
-from services.storage.records import (
+from blindsight.wire.storage import (
     NO_HANDLE,
-    Append,
     Appended,
     AppendItem,
-    AttachmentRecord,
-    BatchRecord,
-    CollectionRecord,
-    LogRecord,
-    OriginalRecord,
-    PieceRecord,
-    PlanesRecord,
+    AttachmentHeader,
+    BatchHeader,
+    LogHeader,
+    OriginalHeader,
+    PieceHeader,
+    PlanesHeader,
     SlotRun,
+    StoredCollection,
 )
+from services.storage.records import Append
 from services.storage.stores import Store
 
 COLLECTION = collection()
@@ -55,19 +55,19 @@ def batches(store: Store) -> Batches:
     return Batches(store.create_collection(COLLECTION))
 
 
-def state(store: Store) -> CollectionRecord:
+def state(store: Store) -> StoredCollection:
     return store.get_collection(COLLECTION.collection_id)
 
 
 def read_log(
     store: Store, after: int = 0, only: tuple[SegmentId, ...] = ()
-) -> tuple[LogRecord, list[tuple[BatchRecord, bytes]]]:
+) -> tuple[LogHeader, list[tuple[BatchHeader, bytes]]]:
     parts = store.read_batches(COLLECTION.collection_id, after, only)
     log = next(parts)
-    assert isinstance(log, LogRecord)
-    blocks: list[tuple[BatchRecord, bytes]] = []
+    assert isinstance(log, LogHeader)
+    blocks: list[tuple[BatchHeader, bytes]] = []
     for part in parts:
-        if isinstance(part, BatchRecord):
+        if isinstance(part, BatchHeader):
             blocks.append((part, b""))
         else:
             assert isinstance(part, bytes)
@@ -79,25 +79,25 @@ def read_runs(store: Store) -> list[SlotRun]:
     return [run for page in store.read_slots(COLLECTION.collection_id) for run in page.runs]
 
 
-def read_original(store: Store, handle: bytes) -> tuple[OriginalRecord, bytes]:
+def read_original(store: Store, handle: bytes) -> tuple[OriginalHeader, bytes]:
     header, *parts = store.read_original(COLLECTION.collection_id, handle)
-    assert isinstance(header, OriginalRecord)
+    assert isinstance(header, OriginalHeader)
     return header, b"".join(part for part in parts if isinstance(part, bytes))
 
 
-def read_planes(store: Store, handle: bytes) -> tuple[PlanesRecord, list[bytes]]:
+def read_planes(store: Store, handle: bytes) -> tuple[PlanesHeader, list[bytes]]:
     header, *parts = store.read_planes(COLLECTION.collection_id, handle)
-    assert isinstance(header, PlanesRecord)
+    assert isinstance(header, PlanesHeader)
     pieces: list[bytes] = []
-    announced: list[PieceRecord] = []
+    announced: list[PieceHeader] = []
     for part in parts:
-        if isinstance(part, PieceRecord):
+        if isinstance(part, PieceHeader):
             announced.append(part)
             pieces.append(b"")
         else:
             assert isinstance(part, bytes)
             pieces[-1] += part
-    assert announced == [PieceRecord(len(piece), sha256(piece)) for piece in pieces]
+    assert announced == [PieceHeader(len(piece), sha256(piece)) for piece in pieces]
     return header, pieces
 
 
@@ -105,7 +105,7 @@ def staged(store: Store, append: Append, pieces: list[bytes]) -> Append:
     """The append with its pieces staged."""
     upload = identifier("upload", append.header.batch_id)
     for piece in pieces:
-        store.stage(upload, PieceRecord(len(piece), sha256(piece)), piece)
+        store.stage(upload, PieceHeader(len(piece), sha256(piece)), piece)
     return replace(append, upload=upload)
 
 
@@ -169,7 +169,7 @@ def test_a_taken_id_with_other_parameters_is_refused(
 
 def test_collections_are_listed_in_the_order_of_creation_page_by_page(store: Store) -> None:
     made = [store.create_collection(collection(number)) for number in range(7)]
-    listed: list[CollectionRecord] = []
+    listed: list[StoredCollection] = []
     after, sizes = 0, []
     while True:
         page, after = store.list_collections(after, 3)
@@ -246,7 +246,7 @@ def test_a_batch_comes_back_byte_by_byte(store: Store, batches: Batches) -> None
     answers = [store.append(append) for append in (first, second, third)]
     assert answers == [Appended(1, 0), Appended(2, 0), Appended(3, 0)]
     log, blocks = read_log(store)
-    assert log == LogRecord(3, 0, 3, sum(len(append.blocks[0]) for append in (first, second, third)), ())
+    assert log == LogHeader(3, 0, 3, sum(len(append.blocks[0]) for append in (first, second, third)), ())
     assert [block for _, block in blocks] == [first.blocks[0], second.blocks[0], third.blocks[0]]
     places = [(batch.segment, batch.first_slot, batch.count, batch.sequence) for batch, _ in blocks]
     assert places == [(MAIN_0, 0, 3, 1), (MAIN_0, 3, 2, 2), (TAIL_0, 0, 1, 3)]
@@ -261,7 +261,7 @@ def test_the_log_is_read_from_a_sequence_on_and_by_segment(store: Store, batches
     log, blocks = read_log(store, only=(MAIN_0, TAIL_0))
     assert [batch.sequence for batch, _ in blocks] == [1, 2, 3]
     assert (log.sequence, log.batches) == (4, 3)
-    assert read_log(store, after=2**64 - 1)[0] == LogRecord(4, 0, 0, 0, ())
+    assert read_log(store, after=2**64 - 1)[0] == LogHeader(4, 0, 0, 0, ())
 
 
 def test_items_and_sizes_are_counted_as_they_come_and_go(store: Store, batches: Batches) -> None:
@@ -291,7 +291,7 @@ def test_metadata_and_originals_come_back(store: Store, batches: Batches) -> Non
     assert [item.original_size_bytes for item in found] == [sizes[n] for n in (3, 0, 2)]
     for n in range(1, len(sizes)):
         assert read_original(store, made[n].handle) == (
-            OriginalRecord(sizes[n], sha256(originals[n])),
+            OriginalHeader(sizes[n], sha256(originals[n])),
             originals[n],
         )
     for handle in (made[0].handle, identifier("unknown")):
@@ -630,7 +630,7 @@ def test_a_reader_sees_one_snapshot_while_segments_are_retired(store: Store, tai
     while store.sweep():
         pass
     blocks = [part for part in parts if isinstance(part, bytes)]
-    assert isinstance(first[0], LogRecord)
+    assert isinstance(first[0], LogHeader)
     assert (first[0].sequence, first[0].batches, len(blocks)) == (3, 2, 2)
     assert {run.segment for run in page.runs} == {TAIL_0, TAIL_1}
     assert read_log(store)[0].sequence == 4
@@ -677,8 +677,8 @@ def test_planes_come_back_piece_by_piece(store: Store, batches: Batches) -> None
     append = batches.make(MAIN_0, made, [original_of(n, 500) for n in range(4)])
     assert store.append(staged(store, append, large + small)) == Appended(1, 0)
     sizes = [sum(map(len, pieces)) for pieces in (large, small)]
-    assert read_planes(store, made[1].handle) == (PlanesRecord(LARGE_PLANES, sizes[0]), large)
-    assert read_planes(store, made[3].handle) == (PlanesRecord(SMALL_PLANES, sizes[1]), small)
+    assert read_planes(store, made[1].handle) == (PlanesHeader(LARGE_PLANES, sizes[0]), large)
+    assert read_planes(store, made[3].handle) == (PlanesHeader(SMALL_PLANES, sizes[1]), small)
     found = store.get_items(COLLECTION.collection_id, handles(made))
     assert [item.planes_size_bytes for item in found] == [0, sizes[0], 0, sizes[1]]
     assert read_original(store, made[3].handle)[1] == original_of(3, 500)
@@ -743,7 +743,7 @@ def test_uploads_that_come_at_once_are_not_mixed_up(store: Store, batches: Batch
     pieces = [pieces_of(LARGE_PLANES, number) for number in range(2)]
     for place in range(2):
         for upload, of in zip(uploads, pieces, strict=True):
-            store.stage(upload, PieceRecord(len(of[place]), sha256(of[place])), of[place])
+            store.stage(upload, PieceHeader(len(of[place]), sha256(of[place])), of[place])
     for number, upload in enumerate(uploads):
         append = batches.make(MAIN_0, [with_planes(items(1, start=number)[0], LARGE_PLANES)])
         store.append(replace(append, upload=upload))
@@ -809,16 +809,16 @@ def test_planes_are_read_to_their_end_while_their_item_is_deleted(store: Store, 
 
 def read_attachments(store: Store, of: list[bytes]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
-    announced: dict[bytes, AttachmentRecord] = {}
+    announced: dict[bytes, AttachmentHeader] = {}
     handle = b""
     for part in store.read_attachments(COLLECTION.collection_id, of):
-        if isinstance(part, AttachmentRecord):
+        if isinstance(part, AttachmentHeader):
             handle = part.handle
             announced[handle], found[handle] = part, b""
         else:
             found[handle] += part
     for handle, data in found.items():
-        assert announced[handle] == AttachmentRecord(handle, len(data), sha256(data))
+        assert announced[handle] == AttachmentHeader(handle, len(data), sha256(data))
     return found
 
 

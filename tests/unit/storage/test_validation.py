@@ -23,8 +23,9 @@ from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhaus
 from blindsight.packing import columns
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
+from blindsight.wire.storage import AppendItem
 from services.storage import validation as checks
-from services.storage.records import AppendItem
+from services.storage.records import Geometry
 
 COLLECTION = collection()
 HEADER = Batches(COLLECTION).make(MAIN_0, items(3)).header
@@ -35,14 +36,14 @@ def test_the_geometry_is_that_of_the_column_layout(fields: list[int], power: int
     record = collection(dimension=sum(fields), stride=1 << power, fields=tuple(fields))
     layout = columns.collection_layout(tuple(fields), CKKS_4096.ring_degree, 1 << power)
     for region in Region:
-        geometry = record.geometry(region)
+        geometry = Geometry.of(record, region)
         expected = layout.of(columns.Region(region))
         assert (geometry.columns, geometry.capacity) == (expected.columns, expected.capacity)
 
 
 @pytest.mark.parametrize("region", Region)
 def test_the_block_size_is_that_of_real_blocks(region: Region) -> None:
-    geometry = COLLECTION.geometry(region)
+    geometry = Geometry.of(COLLECTION, region)
     block = random_block(geometry.columns)
     assert len(block) == geometry.block_bytes
     checks.require_block(COLLECTION, region, block)
@@ -121,7 +122,7 @@ def test_batches_of_an_append_follow_each_other_and_are_not_too_many_or_too_larg
         with pytest.raises(InvalidArgument, match=message):
             checks.require_header(COLLECTION, replace(HEADER, batches=of))
     large = collection(dimension=4096, stride=1)
-    size = large.geometry(Region.MAIN).block_bytes
+    size = Geometry.of(large, Region.MAIN).block_bytes
     many = tuple(
         replace(one, sequence=place + 1, segment=SegmentId(Region.MAIN, place), block_size_bytes=size)
         for place in range(checks.MAX_BLOCK_BYTES // size + 1)

@@ -6,7 +6,7 @@ import pytest
 
 from blindsight.errors import Unavailable
 from blindsight.trusted.ingest.lookups import Lookups
-from blindsight.trusted.records import StoredItem
+from blindsight.wire.storage import StoredItem
 
 ONE, OTHER = b"a collection", b"another"
 

@@ -15,9 +15,10 @@ from blindsight.trusted.crypto.computing import photos
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring import keys
-from blindsight.trusted.records import CollectionConfig, StoredCollection
+from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.storage import StoredCollection
 
 FLAT = Image.new("RGB", (300, 200), "crimson")
 VIEWS = {
@@ -93,7 +94,7 @@ def key_set():
 
 
 def collection(key_set, collection_id=b"sixteen bytes id"):
-    record = StoredCollection(collection_id, bytes(16), b"", CKKS_4096.name, key_set.key_id, (208,), 8)
+    record = StoredCollection(collection_id, bytes(16), b"", CKKS_4096.name, key_set.key_id, 208, 8)
     return OpenCollection(record, CollectionConfig("name", "sift", 208, Metric.COSINE, 10, 1.0), key_set)
 
 

@@ -5,10 +5,11 @@ import pytest
 from blindsight.packing.segments import Region
 from blindsight.parameters import CKKS_4096
 from blindsight.trusted.keyring import keys
-from blindsight.trusted.records import CollectionConfig, StoredCollection
+from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import Placement, SlotMap, handles_from_bytes
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.storage import StoredCollection
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def collection(key_set):
         sealed_config=b"",
         parameter_set=CKKS_4096.name,
         key_id=key_set.key_id,
-        fields=(8,),
+        dimension=8,
         stride=8,
     )
     return OpenCollection(record, CollectionConfig("name", "none", 8, Metric.COSINE, 10, 1.0), key_set)

@@ -15,9 +15,10 @@ from blindsight.trusted.ingest.photos import PreparedPhoto
 from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.queue import Message, open_queue
-from blindsight.trusted.records import CollectionConfig, NewItem, StoredCollection
+from blindsight.trusted.records import CollectionConfig, NewItem
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.storage import StoredCollection
 from services.worker.batching import Batches
 from services.worker.gate import Room
 from services.worker.preparing import Opened, state_of
@@ -34,7 +35,7 @@ def delivery(tmp_path):
 def collection():
     made = keys.create()
     record = StoredCollection(
-        b"sixteen bytes id", bytes(16), b"", CKKS_4096.name, made.key_id, fields=(8,), stride=2048
+        b"sixteen bytes id", bytes(16), b"", CKKS_4096.name, made.key_id, dimension=8, stride=2048
     )
     return OpenCollection(record, CollectionConfig("name", "descriptor", 8, Metric.COSINE, 10, 1.0), made)
 

@@ -15,22 +15,21 @@ from pathlib import Path
 
 from blindsight.errors import AlreadyExists, Conflict, ResourceExhausted
 from blindsight.packing.segments import SegmentId
-from services.storage.records import (
-    Append,
+from blindsight.wire.storage import (
     Appended,
     AppendHeader,
-    AttachmentRecord,
-    BatchRecord,
-    CollectionRecord,
+    AttachmentHeader,
+    BatchHeader,
     Deleted,
-    LogRecord,
-    OriginalRecord,
-    PieceRecord,
-    PlanesRecord,
+    LogHeader,
+    OriginalHeader,
+    PieceHeader,
+    PlanesHeader,
     SlotPage,
+    StoredCollection,
     StoredItem,
-    StoreStatus,
 )
+from services.storage.records import Append, StoreStatus
 from services.storage.stores.sqlite import appends, attachments, deletions, planes, reads
 from services.storage.stores.sqlite.connections import SCHEMA, Connections
 from services.storage.stores.sqlite.rows import (
@@ -62,7 +61,7 @@ class SqliteStore:
         with suppress(ResourceExhausted), self._connections.transaction() as db:
             planes.discard_all(db)
 
-    def create_collection(self, record: CollectionRecord) -> CollectionRecord:
+    def create_collection(self, record: StoredCollection) -> StoredCollection:
         with self._connections.transaction() as db:
             same_id = db.execute(
                 "SELECT * FROM collections WHERE collection_id = ?", (record.collection_id,)
@@ -75,11 +74,11 @@ class SqliteStore:
             insert(db, f"collections ({COLLECTION_FIELDS})", [of_collection(created)])
             return created
 
-    def get_collection(self, collection_id: bytes) -> CollectionRecord:
+    def get_collection(self, collection_id: bytes) -> StoredCollection:
         with self._connections.snapshot() as db:
             return to_collection(collection_row(db, collection_id))
 
-    def list_collections(self, after: int, limit: int) -> tuple[list[CollectionRecord], int]:
+    def list_collections(self, after: int, limit: int) -> tuple[list[StoredCollection], int]:
         with self._connections.snapshot() as db:
             rows = db.execute("SELECT * FROM collections WHERE number > ? ORDER BY number", (after,))
             return _page(rows, limit)
@@ -98,12 +97,12 @@ class SqliteStore:
         with self._connections.transaction() as db:
             deletions.delete_collection(db, collection_id)
 
-    def admit(self, header: AppendHeader) -> CollectionRecord | Appended:
+    def admit(self, header: AppendHeader) -> StoredCollection | Appended:
         with self._connections.snapshot() as db:
             collection = collection_row(db, header.collection_id)
             return appends.earlier_answer(db, collection, header) or to_collection(collection)
 
-    def stage(self, upload: bytes, piece: PieceRecord, data: bytes) -> None:
+    def stage(self, upload: bytes, piece: PieceHeader, data: bytes) -> None:
         with self._connections.transaction() as db:
             planes.stage(db, upload, piece, data)
 
@@ -117,7 +116,7 @@ class SqliteStore:
 
     def read_batches(
         self, collection_id: bytes, after_sequence: int, only: Sequence[SegmentId]
-    ) -> Generator[LogRecord | BatchRecord | bytes, None, None]:
+    ) -> Generator[LogHeader | BatchHeader | bytes, None, None]:
         with self._connections.snapshot() as db:
             yield from reads.read_batches(db, collection_id, after_sequence, frozenset(only))
 
@@ -131,19 +130,19 @@ class SqliteStore:
 
     def read_original(
         self, collection_id: bytes, handle: bytes
-    ) -> Generator[OriginalRecord | bytes, None, None]:
+    ) -> Generator[OriginalHeader | bytes, None, None]:
         with self._connections.snapshot() as db:
             yield from reads.read_original(db, collection_id, handle)
 
     def read_attachments(
         self, collection_id: bytes, handles: Sequence[bytes]
-    ) -> Generator[AttachmentRecord | bytes, None, None]:
+    ) -> Generator[AttachmentHeader | bytes, None, None]:
         with self._connections.snapshot() as db:
             yield from attachments.read(db, collection_id, handles)
 
     def read_planes(
         self, collection_id: bytes, handle: bytes
-    ) -> Generator[PlanesRecord | PieceRecord | bytes, None, None]:
+    ) -> Generator[PlanesHeader | PieceHeader | bytes, None, None]:
         with self._connections.snapshot() as db:
             yield from planes.read(db, collection_id, handle)
 
@@ -166,15 +165,15 @@ class SqliteStore:
         self._connections.close()
 
 
-def _require_same(stored: CollectionRecord, record: CollectionRecord) -> CollectionRecord:
+def _require_same(stored: StoredCollection, record: StoredCollection) -> StoredCollection:
     for field in _GIVEN:
         if getattr(stored, field) != getattr(record, field):
             raise AlreadyExists(f"a collection with this id and another {field} is here already")
     return stored
 
 
-def _page(rows: sqlite3.Cursor, limit: int) -> tuple[list[CollectionRecord], int]:
-    page: list[CollectionRecord] = []
+def _page(rows: sqlite3.Cursor, limit: int) -> tuple[list[StoredCollection], int]:
+    page: list[StoredCollection] = []
     size = last = 0
     for row in rows:
         if len(page) == limit or size > _PAGE_BYTES:

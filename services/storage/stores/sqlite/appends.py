@@ -10,15 +10,8 @@ from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, Resource
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.runtime.transfer import digest
-from services.storage.records import (
-    ID_BYTES,
-    NO_HANDLE,
-    Append,
-    Appended,
-    AppendHeader,
-    AppendItem,
-    BatchRecord,
-)
+from blindsight.wire.storage import ID_BYTES, NO_HANDLE, Appended, AppendHeader, AppendItem, BatchHeader
+from services.storage.records import Append
 from services.storage.stores.sqlite import attachments, planes
 from services.storage.stores.sqlite.rows import (
     Row,
@@ -141,7 +134,7 @@ def _brings(item: AppendItem) -> bool:
     return bool(sealed or item.planes)
 
 
-def _take_slots(db: sqlite3.Connection, collection: int, batch: BatchRecord) -> None:
+def _take_slots(db: sqlite3.Connection, collection: int, batch: BatchHeader) -> None:
     segment = batch.segment
     key = (collection, segment.region, segment.index)
     row = db.execute(f"SELECT * FROM segments WHERE {_SEGMENT}", key).fetchone()  # noqa: S608
@@ -217,7 +210,7 @@ def _store_batches(
 
 
 def _store_batch(
-    db: sqlite3.Connection, collection: int, record: BatchRecord, block: bytes, items: Sequence[AppendItem]
+    db: sqlite3.Connection, collection: int, record: BatchHeader, block: bytes, items: Sequence[AppendItem]
 ) -> None:
     handles = b"".join(item.handle for item in items)
     row = {

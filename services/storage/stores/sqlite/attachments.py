@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.storage.records import AppendItem, AttachmentRecord
+from blindsight.wire.storage import AppendItem, AttachmentHeader
 from services.storage.stores.sqlite.rows import collection_row, for_handles, insert, read_blob, store_blob
 
 
@@ -26,13 +26,13 @@ def store(
 
 def read(
     db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]
-) -> Iterator[AttachmentRecord | bytes]:
+) -> Iterator[AttachmentHeader | bytes]:
     """See `Store.read_attachments`."""
     number = collection_row(db, collection_id)["number"]
     query = "SELECT handle, attachments.* FROM live JOIN attachments ON attachments.content = live.content"
     rows = list(for_handles(db, query, number, list(dict.fromkeys(handles))))
     for row in rows:
-        yield AttachmentRecord(row["handle"], row["size_bytes"], row["sha256"])
+        yield AttachmentHeader(row["handle"], row["size_bytes"], row["sha256"])
         yield from read_blob(db, row["blob"], row["size_bytes"], row["sha256"])
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from blindsight.errors import DataLoss
-from services.storage.records import ID_BYTES, NO_HANDLE, Deleted
+from blindsight.wire.storage import ID_BYTES, NO_HANDLE, Deleted
 from services.storage.stores.sqlite import attachments, planes
 from services.storage.stores.sqlite.rows import (
     Row,

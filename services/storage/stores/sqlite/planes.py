@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from blindsight.errors import DataLoss, InvalidArgument, NotFound
 from blindsight.parameters import Parameters, ParameterSet, by_name, of_ring
 from blindsight.runtime.transfer import digest
-from services.storage.records import AppendItem, PieceRecord, Planes, PlanesRecord
+from blindsight.wire.storage import AppendItem, PieceHeader, Planes, PlanesHeader
 from services.storage.stores.sqlite.rows import Row, collection_row, insert, read_blob, store_blob
 
 _GEOMETRY = struct.Struct("<4Q")
 _LOST = "the planes of an item are not what was written"
 
 
-def stage(db: sqlite3.Connection, upload: bytes, piece: PieceRecord, data: bytes) -> None:
+def stage(db: sqlite3.Connection, upload: bytes, piece: PieceHeader, data: bytes) -> None:
     """See `Store.stage`."""
     taken = db.execute("SELECT count(*) FROM staged WHERE upload = ?", (upload,)).fetchone()[0]
     insert(db, "staged", [(upload, taken, store_blob(db, data), piece.size_bytes, piece.sha256)])
@@ -83,7 +83,7 @@ def _row_digest(geometry: tuple[int, int, int, int], size_bytes: int, digests: I
 
 def read(
     db: sqlite3.Connection, collection_id: bytes, handle: bytes
-) -> Iterator[PlanesRecord | PieceRecord | bytes]:
+) -> Iterator[PlanesHeader | PieceHeader | bytes]:
     """See `Store.read_planes`."""
     collection = collection_row(db, collection_id)
     row = db.execute(
@@ -97,9 +97,9 @@ def read(
         "SELECT * FROM plane_pieces WHERE content = ? ORDER BY position", (row["content"],)
     ).fetchall()
     planes = _verified(row, pieces, of_ring(by_name(collection["parameter_set"]), "planes"))
-    yield PlanesRecord(planes, row["size_bytes"])
+    yield PlanesHeader(planes, row["size_bytes"])
     for piece in pieces:
-        yield PieceRecord(piece["size_bytes"], piece["sha256"])
+        yield PieceHeader(piece["size_bytes"], piece["sha256"])
         yield from read_blob(db, piece["blob"], piece["size_bytes"], piece["sha256"])
 
 

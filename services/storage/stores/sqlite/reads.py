@@ -9,11 +9,11 @@ from itertools import groupby
 from blindsight.errors import DataLoss, NotFound, ResourceExhausted
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
-from services.storage.records import (
+from blindsight.wire.storage import (
     ID_BYTES,
-    BatchRecord,
-    LogRecord,
-    OriginalRecord,
+    BatchHeader,
+    LogHeader,
+    OriginalHeader,
     SlotPage,
     SlotRun,
     StoredItem,
@@ -35,7 +35,7 @@ _MAX_SEQUENCE = (1 << 63) - 1
 
 def read_batches(
     db: sqlite3.Connection, collection_id: bytes, after_sequence: int, only: frozenset[SegmentId]
-) -> Iterator[LogRecord | BatchRecord | bytes]:
+) -> Iterator[LogHeader | BatchHeader | bytes]:
     """See `Store.read_batches`."""
     collection = collection_row(db, collection_id)
     key = (collection["number"], min(after_sequence, _MAX_SEQUENCE))
@@ -50,7 +50,7 @@ def read_batches(
         "ORDER BY region, position",
         key,
     )
-    yield LogRecord(
+    yield LogHeader(
         collection["sequence"],
         collection["epoch"],
         len(wanted),
@@ -130,7 +130,7 @@ def _stored_item(row: Row) -> StoredItem:
 
 def read_original(
     db: sqlite3.Connection, collection_id: bytes, handle: bytes
-) -> Iterator[OriginalRecord | bytes]:
+) -> Iterator[OriginalHeader | bytes]:
     """See `Store.read_original`."""
     number = collection_row(db, collection_id)["number"]
     row = db.execute(
@@ -141,5 +141,5 @@ def read_original(
     ).fetchone()
     if row is None or row["original"] is None:
         raise NotFound("the item is not here, or has no original")
-    yield OriginalRecord(row["original_size_bytes"], row["original_sha256"])
+    yield OriginalHeader(row["original_size_bytes"], row["original_sha256"])
     yield from read_blob(db, row["original"], row["original_size_bytes"], row["original_sha256"])

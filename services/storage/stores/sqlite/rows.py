@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from blindsight.errors import DataLoss, NotFound
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
-from services.storage.records import BatchRecord, CollectionRecord
+from blindsight.wire.storage import BatchHeader, StoredCollection
 
 Row = sqlite3.Row
 # Values bound in one statement, under SQLite's usual 32,766.  Few large statements, because sqlite3
@@ -18,7 +18,7 @@ Row = sqlite3.Row
 _BOUND = 8192
 _PLACE = struct.Struct("<QBIII")
 
-COLLECTION_FIELDS = ", ".join(CollectionRecord.__dataclass_fields__)
+COLLECTION_FIELDS = ", ".join(StoredCollection.__dataclass_fields__)
 
 
 def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
@@ -34,23 +34,23 @@ def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
     return row
 
 
-def to_collection(row: Row) -> CollectionRecord:
+def to_collection(row: Row) -> StoredCollection:
     """A collection's record."""
-    values = {name: row[name] for name in CollectionRecord.__dataclass_fields__}
+    values = {name: row[name] for name in StoredCollection.__dataclass_fields__}
     fields = tuple(int(field) for field in values["fields"].split(",") if field)
-    return CollectionRecord(**{**values, "fields": fields})
+    return StoredCollection(**{**values, "fields": fields})
 
 
-def of_collection(record: CollectionRecord) -> tuple[object, ...]:
+def of_collection(record: StoredCollection) -> tuple[object, ...]:
     """A collection's row, in the order of `COLLECTION_FIELDS`."""
-    values = {name: getattr(record, name) for name in CollectionRecord.__dataclass_fields__}
+    values = {name: getattr(record, name) for name in StoredCollection.__dataclass_fields__}
     return tuple({**values, "fields": ",".join(map(str, record.fields))}.values())
 
 
-def to_batch(row: Row) -> BatchRecord:
+def to_batch(row: Row) -> BatchHeader:
     """A batch's record; its handles are checked by `handles_of`."""
     segment = SegmentId(Region(row["region"]), row["position"])
-    return BatchRecord(
+    return BatchHeader(
         row["sequence"],
         segment,
         row["first_slot"],
@@ -60,7 +60,7 @@ def to_batch(row: Row) -> BatchRecord:
     )
 
 
-def batch_digest(batch: BatchRecord, handles: bytes) -> bytes:
+def batch_digest(batch: BatchHeader, handles: bytes) -> bytes:
     """SHA-256 that binds a batch's place in the log, its block and its handles together."""
     segment = batch.segment
     place = _PLACE.pack(batch.sequence, segment.region, segment.index, batch.first_slot, batch.count)

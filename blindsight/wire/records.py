@@ -1,0 +1,214 @@
+"""Records and messages, each made of the other: a frozen dataclass has the fields of its message, by name.
+
+A field is a number, text, bytes, an enumeration, another record, one of several records (a oneof), or a tuple
+of one of these; `X | None` stands for a field that may be unset.  A record with other fields than its message
+is a TypeError at its first use, so neither can change without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import IntEnum
+from functools import cache, partial, reduce
+from operator import attrgetter, or_
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from google.protobuf.message import Message
+
+from blindsight.errors import InvalidArgument
+
+M = TypeVar("M", bound=Message)
+P = TypeVar("P")
+
+_Read = Callable[[Any], Any]
+# Takes a message and a value, and puts the value into the message.
+_Write = Callable[[Any, Any], None]
+
+
+class Record(Generic[M]):
+    """A message as an immutable value; a subclass is a frozen dataclass with the fields of message `M`.
+
+    Attributes:
+        elsewhere: fields of the message that are not the record's.
+    """
+
+    __slots__ = ()
+    elsewhere: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def from_message(cls, message: M) -> Self:
+        """Makes the record of a message.
+
+        Raises:
+            InvalidArgument: when a field cannot be, with what was got and what was wanted.
+        """
+        return read(cls, message)
+
+    def to_message(self) -> M:
+        """Makes the message of the record."""
+        message: M = message_type(type(self))()
+        write(message, self)
+        return message
+
+
+class Parts(Generic[M, P]):
+    """Messages that hold one of several things, and what they hold: records, or bytes.
+
+    Args:
+        message: with one oneof.
+        parts: the union of what it may hold; no two of the same type.
+    """
+
+    def __init__(self, message: type[M], parts: object) -> None:
+        self._message = message
+        (oneof,) = message.DESCRIPTOR.oneofs
+        self._oneof = oneof.name
+        self._reads: dict[str, _Read] = {}
+        self._writes: dict[type, tuple[str, _Write | None]] = {}
+        for part in get_args(parts):
+            (field,) = (one for one in oneof.fields if _holds(one, part))
+            self._reads[field.name] = bytes if part is bytes else part.from_message
+            self._writes[part] = field.name, None if part is bytes else write
+
+    def from_message(self, message: M) -> P:
+        """What a message holds.
+
+        Raises:
+            InvalidArgument: when it is nothing, something else, or cannot be.
+        """
+        name = message.WhichOneof(self._oneof)
+        if name not in self._reads:
+            got = f"with {name}" if name else "without a part"
+            raise InvalidArgument(f"{message.DESCRIPTOR.name} {got}, want {' or '.join(self._reads)}")
+        part: P = self._reads[name](getattr(message, name))
+        return part
+
+    def to_message(self, part: P) -> M:
+        """The message that holds a part."""
+        message = self._message()
+        self.write(message, part)
+        return message
+
+    def write(self, message: M, part: P) -> None:
+        """Fills a message in place: to wrap one of a megabyte in another takes protobuf two milliseconds."""
+        name, write_part = self._writes[type(part)]
+        if write_part is None:
+            setattr(message, name, part)
+        else:
+            write_part(getattr(message, name), part)
+
+
+def read(record: type[P], message: Message) -> P:
+    """Makes a dataclass of a message whose fields have the names of its own; see `Record.from_message`."""
+    conversions = _conversions(record, message.DESCRIPTOR)
+    return record(*[read_field(message) for _, read_field, _ in conversions])
+
+
+def write(message: Message, record: object) -> None:
+    """Fills a message with a dataclass whose fields have the names of its own; see `Record.to_message`."""
+    message.SetInParent()  # a part of zeros is one too
+    for name, _, write_field in _conversions(type(record), message.DESCRIPTOR):
+        if write_field is None:
+            setattr(message, name, getattr(record, name))
+        else:
+            write_field(message, getattr(record, name))
+
+
+def _message_type(record: Any) -> Any:
+    (base,) = (one for one in record.__orig_bases__ if get_origin(one) is Record)
+    return get_args(base)[0]
+
+
+def _compiled(record: Any, message: Any) -> list[tuple[str, _Read, _Write | None]]:
+    hints = get_type_hints(record)
+    names = [field.name for field in fields(record)]
+    described = message.fields_by_name
+    different = {*names, *getattr(record, "elsewhere", ())} ^ set(described)
+    if different:
+        raise TypeError(f"{record.__name__} and {message.full_name} differ in {sorted(different)}")
+    return [(name, *_field(name, hints[name], described[name])) for name in names]
+
+
+def _field(name: str, hint: Any, field: Any) -> tuple[_Read, _Write | None]:
+    get = attrgetter(name)
+    if get_origin(hint) is tuple:
+        return _repeated(get, *_value(name, get_args(hint)[0], field))
+    options = [one for one in _options(hint) if one is not NoneType]
+    read_value, write_value = _value(name, reduce(or_, options), field)
+    if len(options) < len(_options(hint)):
+        return _optional(name, read_value, write_value)
+    read_field = get if read_value is None else lambda message: read_value(get(message))
+    if write_value is None:
+        return read_field, None
+    return read_field, lambda message, value: write_value(get(message), value)
+
+
+def _repeated(get: _Read, read_value: _Read | None, write_value: _Write | None) -> tuple[_Read, _Write]:
+    def read_all(message: Any) -> tuple[Any, ...]:
+        return tuple(get(message)) if read_value is None else tuple(map(read_value, get(message)))
+
+    def write_all(message: Any, values: tuple[Any, ...]) -> None:
+        if write_value is None:
+            get(message).extend(values)
+            return
+        for value in values:
+            write_value(get(message).add(), value)
+
+    return read_all, write_all
+
+
+def _optional(name: str, read_value: _Read | None, write_value: _Write | None) -> tuple[_Read, _Write]:
+    def read_set(message: Any) -> Any:
+        if not message.HasField(name):
+            return None
+        value = getattr(message, name)
+        return value if read_value is None else read_value(value)
+
+    def write_set(message: Any, value: Any) -> None:
+        if value is None:
+            return
+        if write_value is None:
+            setattr(message, name, value)
+        else:
+            write_value(getattr(message, name), value)
+
+    return read_set, write_set
+
+
+def _value(name: str, hint: Any, field: Any) -> tuple[_Read | None, _Write | None]:
+    """How one value is read and written; None: as it is."""
+    if len(_options(hint)) > 1:
+        parts: Parts[Any, Any] = Parts(field.message_type._concrete_class, hint)
+        return parts.from_message, parts.write
+    if is_dataclass(hint):
+        return partial(_read_nested, hint), write
+    return (partial(_member, name, hint), None) if issubclass(hint, IntEnum) else (None, None)
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _read_nested(record: Any, message: Message) -> Any:
+    return record.from_message(message) if issubclass(record, Record) else read(record, message)
+
+
+def _member(name: str, enumeration: type[IntEnum], number: int) -> IntEnum:
+    try:
+        return enumeration(number)
+    except ValueError:
+        raise InvalidArgument(f"{name} {number}, want {', '.join(enumeration.__members__)}") from None
+
+
+def _holds(field: Any, part: type) -> bool:
+    if part is bytes or field.message_type is None:
+        return part is bytes and field.message_type is None
+    return message_type(part).DESCRIPTOR is field.message_type
+
+
+message_type: Callable[[Any], Any] = cache(_message_type)
+"""The message `M` of a `Record`."""
+# Of each field: its name, how it is read from a message, and how it is written unless as it is.
+_conversions: Callable[[Any, Any], list[tuple[str, _Read, _Write | None]]] = cache(_compiled)
