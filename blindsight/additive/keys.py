@@ -175,12 +175,17 @@ def _on_curve(x: int, y: int) -> bool:
     return x < p and y < p and (y * y - x * x * x - 7) % p == 0
 
 
+def paillier_message_bits(bits: int) -> int:
+    """Room of a message under a Paillier modulus of so many bits: signed, so below half of it."""
+    return bits - 2
+
+
 def _group(scheme: AdditiveScheme, named: dict[str, int]) -> Group:
     n = named.get("n", 0)
     small = DISCRETE_LOGARITHM_BITS
     match scheme:
         case AdditiveScheme.PAILLIER | AdditiveScheme.LIGHTPHE_PAILLIER:
-            return Group(n**2, n, 1, n.bit_length() - 2, n)
+            return Group(n**2, n, 1, paillier_message_bits(n.bit_length()), n)
         case AdditiveScheme.LIGHTPHE_DAMGARD_JURIK:
             # LightPHE blinds with r^n modulo n^3 and keeps messages below n: it takes an r below n^2 to
             # hide the upper digit of what is, in the paper's terms, an encryption of m + n * random.

@@ -27,7 +27,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring import keyfile, passphrase
 from services.keyholder.imaging import keypoints as detecting
-from services.keyholder.imaging.ring_engine import RingEngine
+from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
 from services.keyholder.metrics import CRYPTO
 
 RNG = np.random.default_rng(61)
@@ -148,9 +148,11 @@ async def found_in(address, key_set, picture):
     evaluator, crypto = EvaluatorClient(address), Crypto(key_set, 1, CRYPTO)
     try:
         engine = RingEngine(BFV_4096, key_set.key_id, evaluator, crypto)
-        detector = Watching(engine, detecting.Settings(scheme="bfv"))
+        settings, seen = detecting.Settings(scheme="bfv"), detecting.Seen(picture, grey(picture), "")
+        detector = Watching(engine, settings.detection)
         detector.pyramids = []
-        async for _ in detector.run(detecting.Seen(picture, grey(picture), "")):
+        octaves = detecting.octaves(settings, RingScheme(BFV_4096), *seen.grey.shape)
+        async for _ in detector.run((seen, octaves)):
             pass
         return detector.features[0], detector.pyramids
     finally:

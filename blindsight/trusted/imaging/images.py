@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from blindsight.errors import InvalidImage
 from blindsight.packing.tiling import MAX_PIXELS as MAX_PLANE_PIXELS
@@ -45,6 +45,9 @@ _ALIASES = {"MPO": "JPEG"}
 _WANTED = ", ".join(MEDIA_TYPES)
 # Pillow's modes without colour, beside those of more than eight bits.
 _GREY = ("1", "L", "LA", "La")
+# EXIF's orientations that swap width and height, and the chunks of a PNG that may name one.
+_ON_ITS_SIDE = (5, 6, 7, 8)
+_PNG_ORIENTATIONS = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 # `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave warnings off.
 _pillow = threading.Lock()
@@ -118,7 +121,7 @@ def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
 
 
 def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[int, int, int]:
-    """Channels, height and width that `pixels` would find, by the header alone; not turned upright.
+    """Channels, height and width that `pixels` would find, by the header alone.
 
     Raises:
         InvalidImage: as `pixels`, for what a header tells.
@@ -126,7 +129,21 @@ def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[in
     with _opened(data) as image:
         _check_plane_pixels(image)
         alone = colours is Colours.GREY or (colours is Colours.AS_THEY_ARE and _is_grey_file(image))
-        return 1 if alone else 3, image.height, image.width
+        size = image.size if not _is_turned(image, data) else image.size[::-1]
+        return 1 if alone else 3, size[1], size[0]
+
+
+def _is_turned(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether width and height of a photo are swapped when it is turned upright."""
+    if image.format == "TIFF":
+        return False  # Pillow's size of it is that of the upright photo
+    # A PNG may name its orientation after its pixels, which Pillow decodes to find out.
+    if image.format == "PNG" and not any(one in data for one in _PNG_ORIENTATIONS):
+        return False
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+    except Exception:  # noqa: BLE001 - as in `_turn_upright`
+        return False
 
 
 def _is_grey_file(image: Image.Image) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs wait until there is memory for them, in the order in which they came."""
+"""Jobs are planned, wait until there is memory for their plan, in the order in which they came, and run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,32 @@ Given_contra = TypeVar("Given_contra", contravariant=True)
 Made_co = TypeVar("Made_co", covariant=True)
 
 
-class Job(Protocol[Settings_contra, Given_contra, Made_co]):
+class Plan(Protocol):
+    """Everything about a job that is known before its pictures are decoded; it never changes."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the job takes at most, by an estimate; see `memory_estimates`."""
+
+
+P = TypeVar("P", bound=Plan)
+
+
+class Job(Protocol[Settings_contra, Given_contra, P, Made_co]):
     """A kind of whole job."""
 
-    async def memory_bytes(self, settings: Settings_contra, given: Given_contra, /) -> int:
-        """What it takes at most, by an estimate; see `processing.memory`.
+    async def plan(self, settings: Settings_contra, given: Given_contra, /) -> P:
+        """Decides what is to be done.
 
         Raises:
-            BlindsightError: for what need not wait to be refused.
+            BlindsightError: for what cannot be done, as far as headers of pictures tell.
         """
 
-    def run(
-        self, settings: Settings_contra, given: Given_contra, /
-    ) -> AsyncGenerator[Progress | Made_co, None]:
-        """Tells how far it is, and at last the result."""
+    def run(self, plan: P, /) -> AsyncGenerator[Progress | Made_co, None]:
+        """Does it: tells how far it is, and at last the result."""
 
 
-class Admitted(Generic[Settings_contra, Given_contra, Made_co]):
+class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
     """A kind of job whose jobs begin when there is room for them.
 
     Args:
@@ -38,23 +47,23 @@ class Admitted(Generic[Settings_contra, Given_contra, Made_co]):
         budget: of all kinds.
     """
 
-    def __init__(self, job: Job[Settings_contra, Given_contra, Made_co], budget: MemoryBudget) -> None:
+    def __init__(self, job: Job[Settings_contra, Given_contra, P, Made_co], budget: MemoryBudget) -> None:
         self._job = job
         self._budget = budget
 
     async def run(
         self, settings: Settings_contra, given: Given_contra
     ) -> AsyncGenerator[Progress | Made_co, None]:
-        """As the job's own; the memory is the job's until its result was taken.
+        """Plans a job and runs it; the memory is the job's until its result was taken.
 
         Raises:
             ResourceExhausted: when there is never so much memory, or too many wait for it.
             BlindsightError: as the job's own.
         """
-        size_bytes = await self._job.memory_bytes(settings, given)
-        self._budget.require(size_bytes)
-        if not self._budget.has_room(size_bytes):
+        plan = await self._job.plan(settings, given)
+        self._budget.require(plan.memory_bytes)
+        if not self._budget.has_room(plan.memory_bytes):
             yield Progress(Stage.WAIT, 0, 1)
-        async with self._budget.reserve(size_bytes), aclosing(self._job.run(settings, given)) as answers:
+        async with self._budget.reserve(plan.memory_bytes), aclosing(self._job.run(plan)) as answers:
             async for answer in answers:
                 yield answer

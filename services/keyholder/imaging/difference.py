@@ -16,10 +16,10 @@ from blindsight.trusted.imaging.images import Colours
 from services.keyholder import metrics
 from services.keyholder.imaging import engines
 from services.keyholder.imaging import memory_estimates as memory
-from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Transformed, Values
-from services.keyholder.imaging.engines import DEFAULT_SCHEME, Engines
-from services.keyholder.imaging.ring_engine import RingEngine
-from services.keyholder.imaging.sources import Encrypted, Opened, Pictures, Plain, Source
+from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Shape, Transformed, Values
+from services.keyholder.imaging.engines import DEFAULT_SCHEME, AnyScheme, Engines
+from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
+from services.keyholder.imaging.sources import Encrypted, Known, Opened, Pictures, Plain, Source
 
 LARGEST_THRESHOLD = 254
 SCHEMES = (*engines.SCHEMES, "scramble")
@@ -84,6 +84,40 @@ class Differed:
     account: Account
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DifferencePlan:
+    """A whole job.
+
+    Attributes:
+        settings: what is wanted.
+        pictures: A and B, as far as they are known, of one height and width.
+        scheme: under which they are subtracted.
+        base: the stored photo whose planes the difference is computed with; None: all is encrypted anew.
+        decrypted: of A and of B, why stored planes must be decrypted; empty when they need not be.
+    """
+
+    settings: Settings
+    pictures: tuple[Known, Known]
+    scheme: AnyScheme
+    base: Encrypted | None
+    decrypted: tuple[str, str]
+
+    @property
+    def shape(self) -> Shape:
+        """Of both, grey beside colour taken as colour."""
+        return max(one.shape for one in self.pictures)
+
+    @property
+    def view_pixels(self) -> int:
+        """Of what the evaluator saw."""
+        return self.shape[1] * self.shape[2] if self.settings.views else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Both pictures and their difference."""
+        return memory.of_difference(self.shape, self.scheme.value_bytes)
+
+
 Answers = AsyncGenerator[Progress | Transformed, None]
 
 
@@ -98,26 +132,31 @@ class Difference:
         self._pictures = pictures
         self._engines = engines
 
-    async def memory_bytes(self, settings: Settings, sources: tuple[Source, Source]) -> int:
-        """See `Job.memory_bytes`."""
-        shapes = [await self._pictures.shape(one, settings.colours) for one in sources]
-        return memory.of_difference(shapes, stacked=settings.scheme not in ("", *engines.RING_SETS))
-
-    async def run(
-        self, settings: Settings, sources: tuple[Source, Source]
-    ) -> AsyncGenerator[Progress | Differed, None]:
-        """Tells how far it is, and at last the result.
+    async def plan(self, settings: Settings, sources: tuple[Source, Source]) -> DifferencePlan:
+        """Decides how pictures are subtracted.
 
         Raises:
             InvalidArgument: for pictures of different sizes, with both.
-            InvalidImage: for a picture that is none.
-            NotFound: for a photo that there is not, or that has no planes.
+            InvalidImage: if a source is not an image, by its header.
+            NotFound: for a photo that does not exist, or that has no planes.
+        """
+        first, second = [await self._pictures.look(one, settings.colours) for one in sources]
+        _check_sizes(first, second)
+        base = _base(settings.scheme, first, second)
+        scheme = RingScheme(base.parameters) if base is not None else _scheme(settings, first, second)
+        decrypted = _why_decrypted(first, scheme, base), _why_decrypted(second, scheme, base)
+        return DifferencePlan(settings, (first, second), scheme, base, decrypted)
+
+    async def run(self, plan: DifferencePlan) -> AsyncGenerator[Progress | Differed, None]:
+        """Tells how far it is, and at last the result.
+
+        Raises:
+            InvalidImage: if a picture cannot be decoded.
             BlindsightError: see `PlaneEngine.difference`.
         """
         started = time.perf_counter()
-        first, second = [await self._pictures.open(one, settings.colours) for one in sources]
-        _check_sizes(first, second)
-        account, answers = await self._answers(settings, first, second)
+        engine = self._engines.start(plan.scheme, plan.view_pixels)
+        account, answers = engine.account, await self._answers(plan, engine)
         values: Values | None = None
         with metrics.IMAGING_SECONDS.labels("difference", account.scheme).time():
             async with aclosing(answers):
@@ -129,47 +168,39 @@ class Difference:
         if values is None:
             raise RuntimeError("an engine's last word is its result")
         account.total_seconds = time.perf_counter() - started
-        yield _differed(settings, values, account)
+        yield _differed(plan.settings, values, account)
 
-    async def _answers(self, settings: Settings, first: Opened, second: Opened) -> tuple[Account, Answers]:
-        base = _base(settings.scheme, first, second)
-        engine = self._engine(settings, base, first, second)
-        account = engine.account
-        usable = [
-            one if isinstance(one, Plain) else await self._usable(name, one, base, account)
-            for name, one in (("A", first), ("B", second))
-        ]
-        if base is not None and isinstance(engine, RingEngine):
+    async def _answers(self, plan: DifferencePlan, engine: PlaneEngine) -> Answers:
+        usable = []
+        for name, known, why in zip("AB", plan.pictures, plan.decrypted, strict=True):
+            picture = await self._pictures.open(known)
+            if why:
+                picture = await self._pictures.decrypted(picture, engine.account, f"{name}: {why}")
+            usable.append(picture)
+        if plan.base is not None and isinstance(engine, RingEngine):
             minuend, subtrahend = usable
-            _add_remarks(account, minuend, subtrahend)
-            return account, engine.difference_stored(minuend.planes, subtrahend.planes, base.layout)
+            _add_remarks(engine.account, minuend, subtrahend)
+            return engine.difference_stored(minuend.planes, subtrahend.planes, plan.base.layout)
         plain = _same_colours(*(one for one in usable if isinstance(one, Plain)))
-        _add_remarks(account, *plain)
-        return account, engine.difference(*(one.planes for one in plain))
-
-    def _engine(
-        self, settings: Settings, base: Encrypted | None, first: Opened, second: Opened
-    ) -> PlaneEngine:
-        pixels = first.shape[1] * first.shape[2] if settings.views else 0
-        if base is not None:
-            return self._engines.ring(base.parameters, pixels)
-        scheme = settings.scheme or _scheme_of(first, second)
-        if scheme in engines.SCHEMES:
-            return self._engines.of_scheme(scheme, settings.key_bits, pixels)
-        return self._engines.additive(scheme, view_pixels=pixels)
-
-    async def _usable(self, name: str, one: Encrypted, base: Encrypted | None, account: Account) -> Opened:
-        """A stored photo as it is, or decrypted where it cannot be subtracted so."""
-        why = one.unusable(account)
-        if not why and base is None:
-            why = "one picture is grey and one is not"
-        elif not why and base is not None and one.layout != base.layout:
-            halos = one.layout.halo, base.layout.halo
-            why = f"stored planes have a halo of {halos[0]} pixels, and the other photo's of {halos[1]}"
-        return await self._pictures.decrypted(one, account, f"{name}: {why}") if why else one
+        _add_remarks(engine.account, *plain)
+        return engine.difference(*(one.planes for one in plain))
 
 
-def _base(scheme: str, first: Opened, second: Opened) -> Encrypted | None:
+def _why_decrypted(one: Known, scheme: AnyScheme, base: Encrypted | None) -> str:
+    """Why a stored photo cannot be subtracted as it is; empty when it can, and of a file."""
+    if not isinstance(one, Encrypted):
+        return ""
+    if why := one.unusable(scheme):
+        return why
+    if base is None:
+        return "one picture is grey and one is not"
+    if one.layout != base.layout:
+        halos = one.layout.halo, base.layout.halo
+        return f"stored planes have a halo of {halos[0]} pixels, and the other photo's of {halos[1]}"
+    return ""
+
+
+def _base(scheme: str, first: Known, second: Known) -> Encrypted | None:
     """The stored photo whose parameter set and tiles both pictures are given; None: all is encrypted anew."""
     if first.shape != second.shape:
         return None
@@ -179,14 +210,14 @@ def _base(scheme: str, first: Opened, second: Opened) -> Encrypted | None:
     return None
 
 
-def _scheme_of(*pictures: Opened) -> str:
-    for one in pictures:
-        if isinstance(one, Encrypted):
-            return one.scheme
-    return DEFAULT_SCHEME
+def _scheme(settings: Settings, *pictures: Known) -> AnyScheme:
+    """That of the settings, else of a stored photo, else the default."""
+    stored = [one.scheme for one in pictures if isinstance(one, Encrypted)]
+    name = settings.scheme or (stored[0] if stored else DEFAULT_SCHEME)
+    return engines.scheme(name, settings.key_bits) if name in engines.SCHEMES else engines.additive(name)
 
 
-def _check_sizes(first: Opened, second: Opened) -> None:
+def _check_sizes(first: Known, second: Known) -> None:
     if first.shape[1:] != second.shape[1:]:
         sizes = [f"{one.shape[2]} x {one.shape[1]}" for one in (first, second)]
         raise InvalidArgument(f"A is {sizes[0]} pixels and B is {sizes[1]}, want the same size")

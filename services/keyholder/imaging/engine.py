@@ -1,7 +1,8 @@
 """What encrypted image processing asks of a scheme: integer kernels applied to encrypted planes.
 
-A scheme is one class that is a `PlaneEngine`, and one row in `engines.py`.  Everything that is not linear
-(rounding, magnitudes, thresholds, decisions) is done by the caller with the numbers that come back.
+A scheme is a `PlaneScheme`, with which jobs are planned, a `PlaneEngine`, which runs them, and a row in
+`engines.py`.  Everything that is not linear (rounding, magnitudes, thresholds, decisions) is done by the
+caller with the numbers that come back.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from blindsight.trusted.imaging.quantising import Room
 
 # Results stay below 2^30 under every scheme.
 Values = npt.NDArray[np.int32]
+# Channels, height and width.
+Shape = tuple[int, int, int]
 
 
 class Stage(Enum):
@@ -111,29 +114,67 @@ class Transformed:
     values: Values
 
 
+class RoundTrip(Protocol):
+    """Kernels applied to planes by the evaluator, before anything is encrypted."""
+
+    @property
+    def ciphertexts(self) -> int:
+        """That go there, or that storage has."""
+
+    @property
+    def results(self) -> int:
+        """Ciphertexts that come back."""
+
+
+class PlaneScheme(Protocol):
+    """A scheme as jobs are planned with it; it never changes."""
+
+    @property
+    def name(self) -> str:
+        """As people name it."""
+
+    @property
+    def parameter_set(self) -> str:
+        """Of the owner's key; empty for a key of the job alone."""
+
+    @property
+    def room(self) -> Room:
+        """What results must fit into; see `imaging.quantising`."""
+
+    @property
+    def value_bytes(self) -> int:
+        """Memory that the keyholder takes to bring a value from its plane to where it is encrypted."""
+
+    def trip(self, shape: Shape, reach: int, kernels: Sequence[PlaneKernel]) -> RoundTrip:
+        """Plans a round trip.
+
+        Args:
+            shape: of the planes.
+            reach: at least that of every kernel; planes come with so many pixels beyond their border.
+
+        Raises:
+            InvalidArgument: if it has no room.
+        """
+
+
 class PlaneEngine(Protocol):
     """One scheme at work for one job.
 
     Attributes:
-        room: what results must fit into; see `imaging.quantising`.
         account: of all calls so far.
     """
 
-    room: Room
     account: Account
 
-    def transform(
-        self, padded: Integers, reach: int, kernels: Sequence[PlaneKernel]
-    ) -> AsyncGenerator[Progress | Transformed, None]:
-        """Encrypts planes, has the evaluator apply every kernel to every plane, and decrypts: one round trip.
+    def transform(self, trip: Any, padded: Integers) -> AsyncGenerator[Progress | Transformed, None]:
+        """Encrypts planes, has the evaluator apply every kernel to every plane, and decrypts.
 
         Args:
+            trip: planned by the engine's scheme.
             padded: integers [planes, height + 2 reach, width + 2 reach], with what lies beyond the border.
-            reach: at least that of every kernel.
 
         Raises:
-            InvalidArgument: when there is no room for it.
-            ResourceExhausted: when it is too much.
+            ResourceExhausted: when it takes too long.
             DataLoss: when the evaluator answered with something else than was asked for.
             Unavailable: when the evaluator or a worker is gone.
         """

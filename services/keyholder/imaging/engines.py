@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from blindsight.additive import schemes
 from blindsight.errors import InvalidArgument
-from blindsight.parameters import BFV_4096, CKKS_4096, ParameterSet
+from blindsight.parameters import BFV_4096, CKKS_4096
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
-from services.keyholder.imaging.engine import PlaneEngine
-from services.keyholder.imaging.paillier_engine import AdditiveEngine
-from services.keyholder.imaging.ring_engine import MAX_VIEW_PIXELS, RingEngine
+from services.keyholder.imaging.paillier_engine import AdditiveEngine, AdditivePlanes
+from services.keyholder.imaging.ring_engine import MAX_VIEW_PIXELS, RingEngine, RingScheme
 from services.keyholder.operations.combine import Combine
 
 DEFAULT_SCHEME = "bfv"
@@ -19,6 +18,28 @@ RING_SETS = {"bfv": BFV_4096, "ckks": CKKS_4096}
 PAILLIER = "paillier"
 # Those that filter.
 SCHEMES = (*RING_SETS, PAILLIER)
+AnyScheme = RingScheme | AdditivePlanes
+
+
+def scheme(name: str, key_bits: int | None = None) -> AnyScheme:
+    """A scheme that filters, by its name; empty: bfv.
+
+    Args:
+        key_bits: of paillier; None for its default.
+
+    Raises:
+        InvalidArgument: if the name is unknown, and the message lists the known; or there is no such key.
+    """
+    name = name or DEFAULT_SCHEME
+    if name not in SCHEMES:
+        raise InvalidArgument(f"scheme {name!r}, want one of {', '.join(SCHEMES)}")
+    require_key_bits(name, key_bits)
+    return RingScheme(RING_SETS[name]) if name in RING_SETS else additive(name, key_bits)
+
+
+def additive(name: str, key_bits: int | None = None) -> AdditivePlanes:
+    """An additive scheme, by its name; see `AdditivePlanes.of`."""
+    return AdditivePlanes.of(schemes.by_name(name), key_bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +56,16 @@ class Engines:
     crypto: Crypto
     combinations: Combine
 
-    def of_scheme(self, scheme: str, key_bits: int | None = None, view_pixels: int = 0) -> PlaneEngine:
-        """The engine of a scheme that filters, by its name; empty: bfv.
-
-        Args:
-            key_bits: of paillier; None for its default.
-            view_pixels: see the engines.
-
-        Raises:
-            InvalidArgument: when there is none, and the message lists the known; or no such key.
-        """
-        name = scheme or DEFAULT_SCHEME
-        if name not in SCHEMES:
-            raise InvalidArgument(f"scheme {name!r}, want one of {', '.join(SCHEMES)}")
-        require_key_bits(name, key_bits)
-        if name in RING_SETS:
-            return self.ring(RING_SETS[name], view_pixels)
-        return self.additive(name, key_bits, view_pixels)
-
-    def additive(self, name: str, key_bits: int | None = None, view_pixels: int = 0) -> AdditiveEngine:
-        """The engine of an additive scheme; see `AdditiveEngine`."""
+    def start(self, scheme: AnyScheme, view_pixels: int = 0) -> RingEngine | AdditiveEngine:
+        """An engine of a scheme; `view_pixels`: see the engines."""
+        if isinstance(scheme, RingScheme):
+            return self.ring(scheme, view_pixels)
         rooms = self.evaluator, self.crypto.pool, self.combinations
-        return AdditiveEngine(schemes.by_name(name), key_bits, *rooms, min(view_pixels, MAX_VIEW_PIXELS))
+        return AdditiveEngine(scheme, *rooms, min(view_pixels, MAX_VIEW_PIXELS))
 
-    def ring(self, parameters: ParameterSet, view_pixels: int = 0) -> RingEngine:
-        """The engine of a parameter set; see `RingEngine`."""
-        return RingEngine(parameters, self.key_id, self.evaluator, self.crypto, view_pixels)
+    def ring(self, scheme: RingScheme, view_pixels: int = 0) -> RingEngine:
+        """An engine of a parameter set; see `RingEngine`."""
+        return RingEngine(scheme.parameters, self.key_id, self.evaluator, self.crypto, view_pixels)
 
 
 def require_key_bits(scheme: str, key_bits: int | None) -> None:

@@ -17,19 +17,24 @@ from blindsight.trusted.imaging.filters import AnyStep, Operation, Reading, Step
 from blindsight.trusted.imaging.finishing import Kind, Picture
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.morphology import MOST_LEVELS, Morphology, Packing, Threshold
-from blindsight.trusted.imaging.quantising import Quantised, Room, quantise
+from blindsight.trusted.imaging.quantising import Quantised, quantise
 from services.keyholder import metrics
 from services.keyholder.imaging import engines
 from services.keyholder.imaging import memory_estimates as memory
-from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Stage, Transformed, Values
-from services.keyholder.imaging.engines import Engines
-from services.keyholder.imaging.morphology import morph
-from services.keyholder.imaging.ring_engine import RingEngine
-from services.keyholder.imaging.sources import Encrypted, Opened, Pictures, Plain, Source
-
-# What must be known before anything is encrypted: kernels of integers, how planes are packed; None of a
-# threshold.
-Prepared = Quantised | Packing | None
+from services.keyholder.imaging.engine import (
+    Account,
+    PlaneEngine,
+    Progress,
+    Shape,
+    Stage,
+    Transformed,
+    Values,
+)
+from services.keyholder.imaging.engines import AnyScheme, Engines
+from services.keyholder.imaging.morphology import MorphologyPlan, morph
+from services.keyholder.imaging.paillier_engine import BlockTrip
+from services.keyholder.imaging.ring_engine import RingEngine, RingScheme, TileTrip
+from services.keyholder.imaging.sources import Encrypted, Known, Opened, Pictures, Plain, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,84 @@ class Settings:
         engines.require_key_bits(self.scheme, self.key_bits)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearPlan:
+    """Linear maps, which are one round trip.
+
+    Attributes:
+        step: what is wanted.
+        integers: its kernels.
+        trip: that applies them.
+        shape: of the picture.
+        decrypted: why stored planes must be decrypted for it; empty when the evaluator computes with them.
+    """
+
+    step: Step
+    integers: Quantised
+    trip: TileTrip | BlockTrip
+    shape: Shape
+    decrypted: str = ""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Beside the picture."""
+        return memory.of_maps(self.step.maps, self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdPlan:
+    """A threshold, which the keyholder applies alone."""
+
+    step: Threshold
+    memory_bytes: int = 0
+
+
+StepPlan = LinearPlan | MorphologyPlan | ThresholdPlan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilterPlan:
+    """A whole job.
+
+    Attributes:
+        picture: as far as it is known.
+        scheme: of all steps.
+        border: see `Settings`.
+        steps: one after the other.
+        family: a name for the operations, of a closed set.
+    """
+
+    picture: Known
+    scheme: AnyScheme
+    border: Border | None
+    steps: tuple[StepPlan, ...]
+    family: str
+
+    @property
+    def memory_bytes(self) -> int:
+        """The picture, and the step that takes most."""
+        pictures = memory.of_pictures([self.picture.shape], self.scheme.value_bytes)
+        return pictures + max(one.memory_bytes for one in self.steps)
+
+    @property
+    def error_bound(self) -> float:
+        """Of a pixel, in grey levels, before rounding; of the worst step."""
+        bounds = [one.integers.error_bound for one in self.steps if isinstance(one, LinearPlan)]
+        return max(bounds, default=0.0)
+
+    @property
+    def levels(self) -> int:
+        """Of grey, of the operation of morphology that has most; 0 without one."""
+        return max((one.packing.levels for one in self.steps if isinstance(one, MorphologyPlan)), default=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Filtered:
     """The result.
 
     Attributes:
         picture: the filtered one.
-        error_bound: of a pixel, in grey levels, before rounding; of the worst step.
-        levels: of grey, of the operation of morphology that has most; 0 without one.
+        error_bound, levels: of the plan.
         account: what it took.
     """
 
@@ -85,58 +160,71 @@ class Filter:
         self._pictures = pictures
         self._engines = engines
 
-    async def memory_bytes(self, settings: Settings, source: Source) -> int:
-        """See `Job.memory_bytes`."""
-        steps = filters.steps(settings.operations)
-        room = self._engines.of_scheme(settings.scheme, settings.key_bits).room
-        shape = await self._pictures.shape(source, settings.colours)
-        return memory.of_filter(steps, shape, room, stacked=settings.scheme == engines.PAILLIER)
+    async def plan(self, settings: Settings, source: Source) -> FilterPlan:
+        """Decides how a picture is filtered.
 
-    async def run(self, settings: Settings, source: Source) -> AsyncGenerator[Progress | Filtered, None]:
+        Raises:
+            InvalidArgument: for an unknown operation or scheme, or one that has no room.
+            InvalidImage: if the source is not an image, by its header.
+            NotFound: for a photo that does not exist, or that has no planes.
+        """
+        steps = filters.steps(settings.operations)
+        scheme = engines.scheme(settings.scheme, settings.key_bits)
+        picture = await self._pictures.look(source, settings.colours)
+        if isinstance(picture, Encrypted) and settings.scheme in ("", picture.scheme):
+            scheme = RingScheme(picture.parameters)
+        stored = picture if isinstance(picture, Encrypted) else None
+        plans: list[StepPlan] = []
+        for step in steps:
+            plans.append(_step_plan(step, scheme, picture.shape, settings.border, stored))
+            stored = None  # the result of a step is in the clear
+        family = filters.family(settings.operations)
+        return FilterPlan(picture, scheme, settings.border, tuple(plans), family)
+
+    async def run(self, plan: FilterPlan) -> AsyncGenerator[Progress | Filtered, None]:
         """Tells how far it is, and at last the result.
 
         Raises:
-            InvalidArgument: for an operation that there is not, or that has no room, before anything
-                is encrypted.
-            InvalidImage: for a picture that is none.
-            NotFound: for a photo that there is not, or that has no planes.
+            InvalidImage: if the picture cannot be decoded.
             BlindsightError: see `PlaneEngine.transform`.
         """
         started = time.perf_counter()
-        steps = filters.steps(settings.operations)
-        picture = await self._pictures.open(source, settings.colours)
-        engine = self._engine(settings, picture)
-        prepared = [_prepared(step, engine.room, picture) for step in steps]
-        labels = filters.family(settings.operations), engine.account.scheme
-        with metrics.IMAGING_SECONDS.labels(*labels).time():
-            job = _Job(self._pictures, engine, settings.border, picture)
-            for step, ready in zip(steps, prepared, strict=True):
-                async for progress in job.step(step, ready):
+        engine = self._engines.start(plan.scheme)
+        job = _Job(self._pictures, engine, plan, await self._pictures.open(plan.picture))
+        with metrics.IMAGING_SECONDS.labels(plan.family, plan.scheme.name).time():
+            for step in plan.steps:
+                async for progress in job.step(step):
                     yield progress
         engine.account.total_seconds = time.perf_counter() - started
-        bounds = [one.error_bound for one in prepared if isinstance(one, Quantised)]
-        levels = [one.levels for one in prepared if isinstance(one, Packing)]
-        yield Filtered(job.result, max(bounds, default=0.0), max(levels, default=0), engine.account)
-
-    def _engine(self, settings: Settings, picture: Opened) -> PlaneEngine:
-        if isinstance(picture, Encrypted) and settings.scheme in ("", picture.scheme):
-            return self._engines.ring(picture.parameters)
-        return self._engines.of_scheme(settings.scheme, settings.key_bits)
+        yield Filtered(job.result, plan.error_bound, plan.levels, engine.account)
 
 
-def _prepared(step: AnyStep, room: Room, picture: Opened) -> Prepared:
-    """Refuses what cannot be done."""
-    channels, height, width = picture.shape
-    if isinstance(step, Step):
-        return quantise(step.maps, room)
+def _step_plan(
+    step: AnyStep, scheme: AnyScheme, shape: Shape, border: Border | None, stored: Encrypted | None
+) -> StepPlan:
+    """Refuses what cannot be done; `stored`: what the step begins with, where it is encrypted already."""
     if isinstance(step, Morphology):
-        step.require_room(height, width)
-        return Packing.of(step.element, step.levels, room)
-    if step.level is None and channels > 1:
-        raise InvalidArgument(
-            "Otsu's threshold of a picture in colour, want a grey one: colours grey, or --grey"
-        )
-    return None
+        return MorphologyPlan.of(step, scheme, shape, border)
+    if isinstance(step, Threshold):
+        if step.level is None and shape[0] > 1:
+            raise InvalidArgument(
+                "Otsu's threshold of a picture in colour, want a grey one: colours grey, or --grey"
+            )
+        return ThresholdPlan(step)
+    integers = quantise(step.maps, scheme.room)
+    if stored is not None:
+        why = stored.unusable(scheme, step.reach) or _other_border(border, step.reach)
+        if not why:
+            return LinearPlan(step, integers, TileTrip(1, stored.layout, integers.kernels), shape)
+        return LinearPlan(step, integers, scheme.trip(shape, step.reach, integers.kernels), shape, why)
+    return LinearPlan(step, integers, scheme.trip(shape, step.reach, integers.kernels), shape)
+
+
+def _other_border(border: Border | None, reach: int) -> str:
+    """Why the border of stored planes is of no use; empty when it is of use."""
+    if reach and border not in (None, Border.REFLECT):
+        return "stored planes are mirrored beyond the border, and another border was asked for"
+    return ""
 
 
 class _Job:
@@ -148,46 +236,60 @@ class _Job:
 
     result: Picture
 
-    def __init__(
-        self, pictures: Pictures, engine: PlaneEngine, border: Border | None, picture: Opened
-    ) -> None:
+    def __init__(self, pictures: Pictures, engine: PlaneEngine, plan: FilterPlan, picture: Opened) -> None:
         self._pictures = pictures
         self._engine = engine
-        self._border = border
+        self._plan = plan
         self._picture = picture
         if isinstance(picture, Plain) and picture.remark:
             engine.account.remarks.append(picture.remark)
 
-    async def step(self, step: AnyStep, ready: Prepared) -> AsyncIterator[Progress]:
+    async def step(self, plan: StepPlan) -> AsyncIterator[Progress]:
         """The round trips of one step, and what the keyholder does."""
-        if isinstance(step, Step) and isinstance(ready, Quantised):
-            async for progress in self._linear(step, ready):
+        if isinstance(plan, LinearPlan):
+            async for progress in self._linear(plan):
                 yield progress
-        elif isinstance(step, Morphology) and isinstance(ready, Packing):
-            async for progress in self._morphology(step, ready):
+        elif isinstance(plan, MorphologyPlan):
+            async for progress in self._morphology(plan):
                 yield progress
-        elif isinstance(step, Threshold):
-            await self._threshold(step)
+        else:
+            await self._threshold(plan.step)
         if self.result.kind is Kind.PIXELS:
             self._picture = Plain(self.result.values.astype(np.uint8, copy=False))
 
-    async def _linear(self, step: Step, integers: Quantised) -> AsyncIterator[Progress]:
-        async with aclosing(await self._answers(step, integers)) as answers:
+    async def _linear(self, plan: LinearPlan) -> AsyncIterator[Progress]:
+        async with aclosing(await self._answers(plan)) as answers:
             async for answer in answers:
                 if isinstance(answer, Transformed):
                     yield Progress(Stage.FINISH, 0, 1)
-                    self.result = await asyncio.to_thread(_finished, step, answer.values, integers.scale)
+                    self.result = await asyncio.to_thread(
+                        _finished, plan.step, answer.values, plan.integers.scale
+                    )
                     yield Progress(Stage.FINISH, 1, 1)
                 else:
                     yield answer
 
-    async def _morphology(self, step: Morphology, packing: Packing) -> AsyncIterator[Progress]:
+    async def _answers(self, plan: LinearPlan) -> AsyncGenerator[Progress | Transformed, None]:
+        picture, engine, trip = self._picture, self._engine, plan.trip
+        if (
+            isinstance(picture, Encrypted)
+            and not plan.decrypted
+            and isinstance(engine, RingEngine)
+            and isinstance(trip, TileTrip)
+        ):
+            return engine.transform_stored(trip, picture.planes)
+        plain = await self._plain(plan.decrypted)
+        border = self._plan.border or Border.REFLECT
+        padded = await asyncio.to_thread(borders.pad, plain.planes, plan.step.reach, border)
+        return engine.transform(trip, padded)
+
+    async def _morphology(self, plan: MorphologyPlan) -> AsyncIterator[Progress]:
         plain = await self._plain(
-            f"{step.name} counts in planes of levels, stored are planes of pixels",
+            f"{plan.step.name} counts in planes of levels, stored are planes of pixels",
             "the keyholder decrypted them and encrypted planes of levels",
         )
-        self._engine.account.remarks.append(_levels_of(step, packing))
-        async with aclosing(morph(step, packing, self._engine, plain.planes, self._border)) as answers:
+        self._engine.account.remarks.append(_levels_of(plan.step, plan.packing))
+        async with aclosing(morph(plan, self._plan.scheme, self._engine, plain.planes)) as answers:
             async for answer in answers:
                 if isinstance(answer, Progress):
                     yield answer
@@ -211,23 +313,6 @@ class _Job:
         if isinstance(self._picture, Encrypted) and plain.remark:
             self._engine.account.remarks.append(plain.remark)
         return plain
-
-    async def _answers(self, step: Step, integers: Quantised) -> AsyncGenerator[Progress | Transformed, None]:
-        picture = self._picture
-        if isinstance(picture, Encrypted):
-            why = picture.unusable(self._engine.account, step.reach) or self._other_border(step.reach)
-            if not why and isinstance(self._engine, RingEngine):
-                return self._engine.transform_stored(picture.planes, picture.layout, integers.kernels)
-            picture = await self._plain(why)
-        border = self._border or Border.REFLECT
-        padded = await asyncio.to_thread(borders.pad, picture.planes, step.reach, border)
-        return self._engine.transform(padded, step.reach, integers.kernels)
-
-    def _other_border(self, reach: int) -> str:
-        """Why the border of stored planes is of no use; empty when it is of use."""
-        if reach and self._border not in (None, Border.REFLECT):
-            return "stored planes are mirrored beyond the border, and another border was asked for"
-        return ""
 
 
 def _levels_of(step: Morphology, packing: Packing) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from blindsight.errors import InvalidArgument
+from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.scale_space import ScaleImage
 from blindsight.parameters import BFV_4096, CKKS_4096
 from blindsight.trusted.imaging import borders, opencv, sift
@@ -27,8 +30,8 @@ from services.keyholder import metrics
 from services.keyholder.imaging import memory_estimates as memory
 from services.keyholder.imaging.engine import Account, Progress, Stage, Transformed, Values
 from services.keyholder.imaging.engines import Engines
-from services.keyholder.imaging.ring_engine import RingEngine
-from services.keyholder.imaging.sources import Encrypted, Opened, Pictures, Plain, Source
+from services.keyholder.imaging.ring_engine import RingEngine, RingScheme, ScaleTrip
+from services.keyholder.imaging.sources import Encrypted, Known, Pictures, Plain, Source
 
 # Bases of later octaves are blurred: they are encrypted in sixteenths of a grey level.
 FRACTION_BITS = 4
@@ -112,148 +115,95 @@ class Detected:
     account: Account
 
 
-@dataclass(slots=True)
-class _Course:
-    """How far all octaves of all pictures are, in their pixels: what is left takes about as long a pixel."""
-
-    total: int
-    done: int = 0
-
-    def at(self, plan: OctavePlan, part: float) -> Progress:
-        """Of the octave that is being computed, so much."""
-        return Progress(Stage.COMPUTE, self.done + int(part * _pixels(plan)), self.total)
-
-    def finished(self, plan: OctavePlan) -> Progress:
-        """An octave is done."""
-        self.done += _pixels(plan)
-        return Progress(Stage.COMPUTE, self.done, self.total)
-
-
-class Detector:
-    """Finds keypoints of pictures in the clear with an evaluator's scale space.
-
-    Args:
-        engine: applies kernels to what is encrypted.
-        settings: of the job.
+@dataclass(frozen=True, slots=True, eq=False)
+class Octave:
+    """An octave of a picture, which is one round trip.
 
     Attributes:
-        features: of each picture that was gone through.
+        plan: its images.
+        bits: its base is encrypted in multiples of 2^-bits of a grey level.
+        trip: that computes them.
     """
 
-    def __init__(self, engine: RingEngine, settings: Settings) -> None:
-        self._engine = engine
-        self._settings = settings
-        self.features: list[Features] = []
+    plan: OctavePlan
+    bits: int
+    trip: ScaleTrip
 
-    async def run(self, *pictures: Seen) -> AsyncGenerator[Progress, None]:
-        """Goes through the octaves of pictures, one after the other.
-
-        Raises:
-            BlindsightError: see `RingEngine.scale_space`.
-        """
-        plans = [self._settings.plans(*one.grey.shape) for one in pictures]
-        course = _Course(sum(_pixels(plan) for octaves in plans for plan in octaves))
-        for one, octaves in zip(pictures, plans, strict=True):
-            async with aclosing(self._picture(one, octaves, course)) as told:
-                async for progress in told:
-                    yield progress
-
-    async def _picture(
-        self, seen: Seen, plans: Sequence[OctavePlan], course: _Course
-    ) -> AsyncGenerator[Progress, None]:
-        base, bits, found = seen.grey.astype(np.float32), 0, [Features.none()]
-        stored = seen.stored
-        for plan in plans:
-            fixed = np.rint(base * (1 << bits)).astype(np.int32)
-            answers: list[Images] = []
-            async for made in self._answers(plan, fixed, bits, stored):
-                if isinstance(made, Progress):
-                    yield course.at(plan, made.done / max(1, made.total))
-                else:
-                    answers = made
-            exact = (fixed / (1 << bits)).astype(np.float32)
-            pyramid, features = await asyncio.to_thread(self._finish, plan, exact, answers)
-            yield course.finished(plan)
-            found.append(features)
-            base, bits, stored = plan.next_base(pyramid), FRACTION_BITS, None
-        self.features.append(Features.joined(found))
-
-    async def _answers(
-        self, plan: OctavePlan, fixed: npt.NDArray[np.int32], bits: int, stored: Encrypted | None
-    ) -> AsyncIterator[Progress | list[Images]]:
-        """What the octave's kernels make of a base in fixed point, or of the same in storage."""
-        room = self._engine.room
-        narrower = replace(room, largest=room.largest >> bits)
-        images = [_finest(one, plan.phases, narrower) for one in plan.asked()]
-        if stored is not None:
-            made = self._engine.scale_space_stored(stored.planes, stored.layout, images, plan.phases)
-        else:
-            padded = borders.pad(fixed[None], plan.reach, Border.REFLECT)
-            made = self._engine.scale_space(padded, plan.reach, images, plan.phases)
-        async with aclosing(made) as answers:
-            async for answer in answers:
-                if isinstance(answer, Transformed):
-                    yield _woven(plan, answer.values, [1 << (one.bits + bits) for one in images])
-                else:
-                    yield answer
-
-    def _finish(self, plan: OctavePlan, base: Images, answers: list[Images]) -> tuple[Pyramid, Features]:
-        pyramid = plan.pyramid(base, answers)
-        return pyramid, sift.features(pyramid, plan, self._settings.detection)
+    @property
+    def pixels(self) -> int:
+        """Of an image."""
+        return self.plan.height * self.plan.width
 
 
-class Keypoints:
-    """Finds the keypoints of one picture.
+@dataclass(frozen=True, slots=True, eq=False)
+class PicturePlan:
+    """One of the pictures of a job.
 
-    Args:
-        pictures, engines: what it works with.
+    Attributes:
+        picture: as far as it is known.
+        height, width: in which keypoints are looked for.
+        decrypted: why stored planes cannot be computed with where they are; empty when they can.
+        octaves: largest first.
     """
 
-    def __init__(self, pictures: Pictures, engines: Engines) -> None:
-        self._pictures = pictures
-        self._engines = engines
+    picture: Known
+    height: int
+    width: int
+    decrypted: str
+    octaves: tuple[Octave, ...]
 
-    async def memory_bytes(self, settings: Settings, source: Source) -> int:
-        """See `Job.memory_bytes`."""
-        return await memory_bytes(self._pictures, settings, [source])
-
-    async def run(self, settings: Settings, source: Source) -> AsyncGenerator[Progress | Detected, None]:
-        """Tells how far it is, and at last the result.
-
-        Raises:
-            InvalidArgument: when OpenCV, which draws, is not installed.
-            InvalidImage: for a picture that is none.
-            NotFound: for a photo that there is not, or that has no planes.
-            BlindsightError: see `RingEngine.scale_space`.
-        """
-        started = time.perf_counter()
-        opencv.require_installed()
-        picture = await self._pictures.open(source, Colours.AS_THEY_ARE)
-        engine = engine_of(self._engines, settings, picture)
-        seen = await read(self._pictures, picture, settings, engine.account)
-        detector = Detector(engine, settings)
-        with metrics.IMAGING_SECONDS.labels("keypoints", engine.account.scheme).time():
-            async for progress in detector.run(seen):
-                yield progress
-            (features,) = detector.features
-            drawn = await asyncio.to_thread(draw_keypoints, seen.shown, features)
-        engine.account.total_seconds = time.perf_counter() - started
-        height, width = seen.grey.shape
-        yield Detected(features, (width, height), np.asarray(drawn), engine.account)
+    @property
+    def stored(self) -> Encrypted | None:
+        """The planes that the first octave is computed of where they are."""
+        return self.picture if isinstance(self.picture, Encrypted) and not self.decrypted else None
 
 
-def engine_of(engines: Engines, settings: Settings, *pictures: Opened) -> RingEngine:
-    """The engine of the scheme that is asked for, in the parameter set of planes that it can use in place."""
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectionPlan:
+    """The search for keypoints in pictures, one after the other.
+
+    Attributes:
+        settings: how they are looked for.
+        scheme: under which all pictures are encrypted.
+        pictures: each of them.
+    """
+
+    settings: Settings
+    scheme: RingScheme
+    pictures: tuple[PicturePlan, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        """All pictures, and the octaves of the largest."""
+        largest = max(self.pictures, key=lambda one: one.height * one.width)
+        octaves = memory.of_scale_space(largest.height, largest.width, self.settings.scales + 3)
+        return memory.of_pictures(one.picture.shape for one in self.pictures) + octaves
+
+
+async def detection_plan(pictures: Pictures, settings: Settings, sources: Sequence[Source]) -> DetectionPlan:
+    """Decides how keypoints of pictures are looked for.
+
+    Raises:
+        InvalidArgument: when OpenCV, which draws, is not installed.
+        InvalidImage: if a source is not an image, by its header.
+        NotFound: for a photo that does not exist, or that has no planes.
+    """
+    opencv.require_installed()
+    known = [await pictures.look(one, Colours.AS_THEY_ARE) for one in sources]
+    scheme = _scheme(settings, known)
+    # Tens of kernels of real numbers become integers: tens of milliseconds.
+    plans = [await asyncio.to_thread(_picture_plan, settings, scheme, one) for one in known]
+    return DetectionPlan(settings, scheme, tuple(plans))
+
+
+def _scheme(settings: Settings, pictures: Sequence[Known]) -> RingScheme:
+    """The scheme that is asked for, in the parameter set of planes that it can use in place."""
     for one in pictures:
         if not isinstance(one, Encrypted) or settings.scheme not in ("", one.scheme):
             continue
         if not _unfit(one, settings):
-            return engines.ring(one.parameters)
-    return engines.ring(PARAMETERS[settings.scheme or DEFAULT_SCHEME])
-
-
-def _pixels(plan: OctavePlan) -> int:
-    return plan.height * plan.width
+            return RingScheme(one.parameters)
+    return RingScheme(PARAMETERS[settings.scheme or DEFAULT_SCHEME])
 
 
 def _unfit(picture: Encrypted, settings: Settings) -> str:
@@ -267,50 +217,210 @@ def _unfit(picture: Encrypted, settings: Settings) -> str:
     return picture.short_of(reach)
 
 
-async def read(
-    pictures: Pictures, picture: Opened, settings: Settings, account: Account, prefix: str = ""
-) -> Seen:
-    """A picture in the clear, no side of it longer than the settings allow.
+def _picture_plan(settings: Settings, scheme: RingScheme, picture: Known) -> PicturePlan:
+    height, width = reduced_size(*picture.shape[1:], settings.side)
+    why = ""
+    if isinstance(picture, Encrypted):
+        why = picture.unusable(scheme) or _unfit(picture, settings)
+    stored = picture.layout if isinstance(picture, Encrypted) and not why else None
+    return PicturePlan(picture, height, width, why, octaves(settings, scheme, height, width, stored))
+
+
+def octaves(
+    settings: Settings, scheme: RingScheme, height: int, width: int, stored: PlaneLayout | None = None
+) -> tuple[Octave, ...]:
+    """The octaves of a picture, largest first.
+
+    Args:
+        stored: tiles of the first one's base, where storage has them.
+    """
+    made: list[Octave] = []
+    for plan in settings.plans(height, width):
+        bits = FRACTION_BITS if made else 0
+        room = replace(scheme.room, largest=scheme.room.largest >> bits)
+        images = tuple(_finest(one, plan.phases, room) for one in plan.asked())
+        layout = stored if stored is not None and not made else None
+        if layout is None:
+            layout = scheme.layout(plan.height // plan.phases, plan.width // plan.phases, plan.reach)
+        made.append(Octave(plan, bits, ScaleTrip(layout, images, plan.phases)))
+    return tuple(made)
+
+
+def reduced_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width of a picture no side of which is longer: those of Pillow's thumbnails."""
+    if max(height, width) <= side:
+        return height, width
+    # Of two whole numbers the one that keeps the ratio of the sides better.
+    ratio = width / height
+    if ratio <= 1:
+        return side, _rounded(side * ratio, lambda number: abs(ratio - number / side))
+    return _rounded(side / ratio, lambda number: abs(ratio - side / number) if number else 0.0), side
+
+
+def _rounded(value: float, off: Callable[[int], float]) -> int:
+    return max(1, min(math.floor(value), math.ceil(value), key=off))
+
+
+@lru_cache(maxsize=128)
+def _finest(image: ScaleImage, phases: int, room: Room) -> ScaleImage:
+    """An image of a scale space with weights as fine as there is room for."""
+    quantised = quantise([LinearMap.centred(kernel) for kernel in image.kernels(phases)], room)
+    return replace(image, bits=quantised.scale.bit_length() - 1)
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far all octaves of all pictures are, in their pixels: what is left takes about as long a pixel."""
+
+    total: int
+    done: int = 0
+
+    def at(self, octave: Octave, part: float) -> Progress:
+        """Of the octave that is being computed, so much."""
+        return Progress(Stage.COMPUTE, self.done + int(part * octave.pixels), self.total)
+
+    def finished(self, octave: Octave) -> Progress:
+        """An octave is done."""
+        self.done += octave.pixels
+        return Progress(Stage.COMPUTE, self.done, self.total)
+
+
+class Detector:
+    """Finds keypoints of pictures in the clear with an evaluator's scale space.
+
+    Args:
+        engine: applies kernels to what is encrypted.
+        detection: which extrema are keypoints.
+
+    Attributes:
+        features: of each picture that was gone through.
+    """
+
+    def __init__(self, engine: RingEngine, detection: Detection) -> None:
+        self._engine = engine
+        self._detection = detection
+        self.features: list[Features] = []
+
+    async def run(self, *pictures: tuple[Seen, Sequence[Octave]]) -> AsyncGenerator[Progress, None]:
+        """Goes through the octaves of pictures, one after the other.
+
+        Raises:
+            BlindsightError: see `RingEngine.transform`.
+        """
+        course = _Course(sum(one.pixels for _, octaves in pictures for one in octaves))
+        for seen, octaves in pictures:
+            async with aclosing(self._picture(seen, octaves, course)) as told:
+                async for progress in told:
+                    yield progress
+
+    async def _picture(
+        self, seen: Seen, octaves: Sequence[Octave], course: _Course
+    ) -> AsyncGenerator[Progress, None]:
+        base, found, stored = seen.grey.astype(np.float32), [Features.none()], seen.stored
+        for octave in octaves:
+            fixed = np.rint(base * (1 << octave.bits)).astype(np.int32)
+            answers: list[Images] = []
+            async for made in self._answers(octave, fixed, stored):
+                if isinstance(made, Progress):
+                    yield course.at(octave, made.done / max(1, made.total))
+                else:
+                    answers = made
+            exact = (fixed / (1 << octave.bits)).astype(np.float32)
+            pyramid, features = await asyncio.to_thread(self._finish, octave.plan, exact, answers)
+            yield course.finished(octave)
+            found.append(features)
+            base, stored = octave.plan.next_base(pyramid), None
+        self.features.append(Features.joined(found))
+
+    async def _answers(
+        self, octave: Octave, fixed: npt.NDArray[np.int32], stored: Encrypted | None
+    ) -> AsyncIterator[Progress | list[Images]]:
+        """What the octave's kernels make of a base in fixed point, or of the same in storage."""
+        if stored is not None:
+            made = self._engine.transform_stored(octave.trip, stored.planes)
+        else:
+            padded = borders.pad(fixed[None], octave.plan.reach, Border.REFLECT)
+            made = self._engine.transform(octave.trip, padded)
+        scales = [1 << (one.bits + octave.bits) for one in octave.trip.images]
+        async with aclosing(made) as answers:
+            async for answer in answers:
+                if isinstance(answer, Transformed):
+                    yield _woven(octave.plan, answer.values, scales)
+                else:
+                    yield answer
+
+    def _finish(self, plan: OctavePlan, base: Images, answers: list[Images]) -> tuple[Pyramid, Features]:
+        pyramid = plan.pyramid(base, answers)
+        return pyramid, sift.features(pyramid, plan, self._detection)
+
+
+class Keypoints:
+    """Finds the keypoints of one picture.
+
+    Args:
+        pictures, engines: what it works with.
+    """
+
+    def __init__(self, pictures: Pictures, engines: Engines) -> None:
+        self._pictures = pictures
+        self._engines = engines
+
+    async def plan(self, settings: Settings, source: Source) -> DetectionPlan:
+        """Decides how keypoints are looked for; see `detection_plan`."""
+        return await detection_plan(self._pictures, settings, [source])
+
+    async def run(self, plan: DetectionPlan) -> AsyncGenerator[Progress | Detected, None]:
+        """Tells how far it is, and at last the result.
+
+        Raises:
+            InvalidImage: if the picture cannot be decoded.
+            BlindsightError: see `RingEngine.transform`.
+        """
+        started = time.perf_counter()
+        engine = self._engines.ring(plan.scheme)
+        (picture,) = plan.pictures
+        seen = await read(self._pictures, picture, engine.account)
+        detector = Detector(engine, plan.settings.detection)
+        with metrics.IMAGING_SECONDS.labels("keypoints", engine.account.scheme).time():
+            async for progress in detector.run((seen, picture.octaves)):
+                yield progress
+            (features,) = detector.features
+            drawn = await asyncio.to_thread(draw_keypoints, seen.shown, features)
+        engine.account.total_seconds = time.perf_counter() - started
+        yield Detected(features, (picture.width, picture.height), np.asarray(drawn), engine.account)
+
+
+async def read(pictures: Pictures, plan: PicturePlan, account: Account, prefix: str = "") -> Seen:
+    """A picture in the clear, as large as it is planned.
 
     Stored planes are decrypted in any case: later octaves begin with a level in the clear, and it is drawn.
 
     Args:
         account: of the job; remarks go there, after the prefix.
     """
+    picture, size = await pictures.open(plan.picture), (plan.width, plan.height)
     if isinstance(picture, Plain):
-        seen = await asyncio.to_thread(_reduced, picture, settings.side)
-    elif why := picture.unusable(account) or _unfit(picture, settings):
-        plain = await pictures.decrypted(picture, account, prefix + why)
-        seen = await asyncio.to_thread(_reduced, plain, settings.side)
+        seen = await asyncio.to_thread(_reduced, picture, size)
+    elif plan.decrypted:
+        plain = await pictures.decrypted(picture, account, prefix + plan.decrypted)
+        seen = await asyncio.to_thread(_reduced, plain, size)
     else:
-        seen = await asyncio.to_thread(_reduced, await pictures.clear(picture), settings.side)
+        seen = await asyncio.to_thread(_reduced, await pictures.clear(picture), size)
         seen = replace(seen, stored=picture, remark=_BOTH)
     account.remarks += [f"{prefix}{seen.remark}"] if seen.remark else []
     return seen
 
 
-async def memory_bytes(pictures: Pictures, settings: Settings, sources: Sequence[Source]) -> int:
-    """What keypoints of pictures take, one after the other; see `Job.memory_bytes`."""
-    opencv.require_installed()
-    shapes = [await pictures.shape(one, Colours.AS_THEY_ARE) for one in sources]
-    return memory.of_keypoints(shapes, settings.side, settings.scales + 3)
-
-
-def _reduced(picture: Plain, side: int) -> Seen:
+def _reduced(picture: Plain, size: tuple[int, int]) -> Seen:
+    """A picture of this width and height."""
     values = np.moveaxis(picture.planes, 0, 2)
     image = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
     width, height = image.size
     remarks = [picture.remark] if picture.remark else []
-    if max(image.size) > side:
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         remarks.append(f"{width} x {height} pixels made {image.width} x {image.height}")
     return Seen(np.asarray(image), np.asarray(image.convert("L")), "; ".join(remarks))
-
-
-def _finest(image: ScaleImage, phases: int, room: Room) -> ScaleImage:
-    """An image of a scale space with weights as fine as there is room for."""
-    quantised = quantise([LinearMap.centred(kernel) for kernel in image.kernels(phases)], room)
-    return replace(image, bits=quantised.scale.bit_length() - 1)
 
 
 def _woven(plan: OctavePlan, values: Values, scales: list[int]) -> list[Images]:

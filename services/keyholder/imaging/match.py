@@ -11,9 +11,8 @@ import numpy as np
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.trusted.imaging import matching, opencv
+from blindsight.trusted.imaging import matching
 from blindsight.trusted.imaging.drawing import draw_matches
-from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.matching import Matches, Nearest
 from blindsight.trusted.imaging.sift import Features
 from services.keyholder import metrics
@@ -21,7 +20,7 @@ from services.keyholder.imaging import keypoints as detecting
 from services.keyholder.imaging import memory_estimates as memory
 from services.keyholder.imaging.engine import Account, Progress, Stage
 from services.keyholder.imaging.engines import Engines
-from services.keyholder.imaging.keypoints import Detector, Picture
+from services.keyholder.imaging.keypoints import DetectionPlan, Detector, Picture
 from services.keyholder.imaging.sources import Pictures, Source
 from services.keyholder.operations.encrypted_matching import EncryptedMatching
 
@@ -68,6 +67,25 @@ class Matched:
     account: Account
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchPlan:
+    """A whole job.
+
+    Attributes:
+        settings: what is wanted.
+        detection: of both pictures.
+    """
+
+    settings: Settings
+    detection: DetectionPlan
+
+    @property
+    def memory_bytes(self) -> int:
+        """Keypoints, and descriptors that are compared under encryption."""
+        compared = memory.of_encrypted_matching() if self.settings.encrypted else 0
+        return self.detection.memory_bytes + compared
+
+
 class Match:
     """Matches pictures.
 
@@ -79,34 +97,29 @@ class Match:
         self._pictures = pictures
         self._engines = engines
 
-    async def memory_bytes(self, settings: Settings, sources: tuple[Source, Source]) -> int:
-        """See `Job.memory_bytes`."""
-        keypoints = await detecting.memory_bytes(self._pictures, settings.detection, sources)
-        return keypoints + (memory.of_encrypted_matching() if settings.encrypted else 0)
+    async def plan(self, settings: Settings, sources: tuple[Source, Source]) -> MatchPlan:
+        """Decides how two pictures are matched; see `keypoints.detection_plan`."""
+        detection = await detecting.detection_plan(self._pictures, settings.detection, sources)
+        return MatchPlan(settings, detection)
 
-    async def run(
-        self, settings: Settings, sources: tuple[Source, Source]
-    ) -> AsyncGenerator[Progress | Matched, None]:
+    async def run(self, plan: MatchPlan) -> AsyncGenerator[Progress | Matched, None]:
         """Tells how far it is, and at last the result.
 
         Raises:
-            InvalidArgument: when OpenCV is not installed.
-            InvalidImage: for a picture that is none.
-            NotFound: for a photo that there is not, or that has no planes.
-            BlindsightError: see `RingEngine.scale_space` and `EncryptedMatching.nearest`.
+            InvalidImage: if a picture cannot be decoded.
+            BlindsightError: see `RingEngine.transform` and `EncryptedMatching.nearest`.
         """
-        started = time.perf_counter()
-        opencv.require_installed()
-        opened = [await self._pictures.open(one, Colours.AS_THEY_ARE) for one in sources]
-        engine = detecting.engine_of(self._engines, settings.detection, *opened)
+        started, settings, pictures = time.perf_counter(), plan.settings, plan.detection.pictures
+        engine = self._engines.ring(plan.detection.scheme)
         account = engine.account
         seen = [
-            await detecting.read(self._pictures, one, settings.detection, account, f"{name}: ")
-            for name, one in zip("AB", opened, strict=True)
+            await detecting.read(self._pictures, one, account, f"{name}: ")
+            for name, one in zip("AB", pictures, strict=True)
         ]
-        detector = Detector(engine, settings.detection)
+        detector = Detector(engine, settings.detection.detection)
         with metrics.IMAGING_SECONDS.labels("match", account.scheme).time():
-            async for progress in detector.run(*seen):
+            octaves = [one.octaves for one in pictures]
+            async for progress in detector.run(*zip(seen, octaves, strict=True)):
                 yield progress
             found = detector.features
             if settings.encrypted:

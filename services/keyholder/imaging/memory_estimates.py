@@ -1,4 +1,4 @@
-"""What jobs take of memory at most, estimated before they begin.
+"""What jobs take of memory at most, by their plans.
 
 All but `BASE` grows with the picture: so many bytes a value, which is a pixel of a channel, for pixels,
 tiles, results and what is made of them side by side.  The numbers are measured peaks of the service, and a
@@ -10,12 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from blindsight.trusted.imaging.filters import AnyStep, Step
 from blindsight.trusted.imaging.linear import LinearMap
-from blindsight.trusted.imaging.morphology import Morphology, Packing
-from blindsight.trusted.imaging.quantising import Room
-
-Shape = tuple[int, int, int]
+from services.keyholder.imaging.engine import Shape
 
 # Blocks on their way between the service, its workers and the evaluator.
 BASE = 48 << 20
@@ -24,71 +20,55 @@ _PICTURE = 5
 _FIRST_MAP, _FURTHER_MAP = 25, 16
 # Results of over 16 bits are finished in double precision.
 _WIDE_MAP, _WIDE_GAIN = 16, 256
-# Of numbers that planes of levels are packed in, of which a call has so many at most.
-_PACKED, _PACKED_AT_ONCE = 24, 8 << 20
+# Of numbers that planes of levels are packed in.
+_PACKED = 24
 _RANKS = 12
 _DIFFERENCE = 24
-_STACKED = 24
 # Of an octave's images for each pixel of the picture that keypoints are looked for in.
 _LEVEL = 72
 _DESCRIPTORS = 64 << 20
 
 
-def of_filter(steps: Sequence[AnyStep], shape: Shape, room: Room, *, stacked: bool) -> int:
-    """A list of operations: its largest step.
+def of_pictures(shapes: Iterable[Shape], value_bytes: int = 0) -> int:
+    """Pictures, and what all that computes with them has beside them.
 
     Args:
-        shape: channels, height and width.
-        room: of the scheme.
-        stacked: whether the picture is encrypted in stacks, as under Paillier.
-
-    Raises:
-        InvalidArgument: for counts that have no room.
+        value_bytes: of the scheme; see `PlaneScheme`.
     """
-    most = max(_of_step(one, shape, room) for one in steps)
-    return BASE + math.prod(shape) * (_PICTURE + (_STACKED if stacked else 0)) + most
+    return BASE + sum(math.prod(one) for one in shapes) * (_PICTURE + value_bytes)
 
 
-def _of_step(step: AnyStep, shape: Shape, room: Room) -> int:
-    values = math.prod(shape)
-    if isinstance(step, Step):
-        return values * _of_maps(step.maps)
-    if isinstance(step, Morphology):
-        plane = values // shape[0]
-        groups = Packing.of(step.element, step.levels, room).groups
-        packed = min(values * groups, max(_PACKED_AT_ONCE, plane))
-        return values * _RANKS + packed * _PACKED
-    return 0
-
-
-def _of_maps(maps: Sequence[LinearMap]) -> int:
-    """Bytes a value."""
+def of_maps(maps: Sequence[LinearMap], shape: Shape) -> int:
+    """Results of linear maps, and what is made of them."""
     wide = any(abs(one.weights).sum() > _WIDE_GAIN for one in maps)
     each = _WIDE_MAP if wide else 0
-    return _FIRST_MAP + (len(maps) - 1) * _FURTHER_MAP + len(maps) * each
+    return math.prod(shape) * (_FIRST_MAP + (len(maps) - 1) * _FURTHER_MAP + len(maps) * each)
 
 
-def of_difference(shapes: Iterable[Shape], *, stacked: bool) -> int:
-    """Two pictures; grey beside colour is taken as colour."""
-    values = max(math.prod(one) for one in shapes)
-    return BASE + values * (2 * _PICTURE + _DIFFERENCE + (_STACKED if stacked else 0))
+def of_counts(shape: Shape, parts_at_once: int) -> int:
+    """Ranks of all neighbours, and planes of packed levels that one call counts in."""
+    _, height, width = shape
+    return math.prod(shape) * _RANKS + parts_at_once * height * width * _PACKED
 
 
-def of_keypoints(shapes: Sequence[Shape], side: int, levels: int) -> int:
-    """One picture after the other, each made smaller to `side` pixels.
+def of_difference(shape: Shape, value_bytes: int) -> int:
+    """Two pictures of the same shape and their difference.
+
+    Args:
+        value_bytes: of the scheme, which has both side by side; see `PlaneScheme`.
+    """
+    return of_pictures([shape, shape]) + math.prod(shape) * (_DIFFERENCE + value_bytes)
+
+
+def of_scale_space(height: int, width: int, levels: int) -> int:
+    """An octave of a picture of so many pixels.
 
     Args:
         levels: Gaussians of an octave.
     """
-    pixels = max(_reduced(height, width, side) for _, height, width in shapes)
-    return BASE + sum(map(math.prod, shapes)) * _PICTURE + pixels * levels * _LEVEL
+    return height * width * levels * _LEVEL
 
 
 def of_encrypted_matching() -> int:
     """Ciphertexts of the most descriptors that are compared."""
     return _DESCRIPTORS
-
-
-def _reduced(height: int, width: int, side: int) -> int:
-    share = min(1.0, side / max(height, width))
-    return math.ceil(height * share) * math.ceil(width * share)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,16 @@ import numpy.typing as npt
 from blindsight.trusted.imaging import borders, morphology
 from blindsight.trusted.imaging.borders import Border
 from blindsight.trusted.imaging.morphology import Bytes, Extreme, Morphology, Packing
-from services.keyholder.imaging.engine import PlaneEngine, Progress, Transformed, Values
+from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging.engine import (
+    PlaneEngine,
+    PlaneScheme,
+    Progress,
+    RoundTrip,
+    Shape,
+    Transformed,
+    Values,
+)
 
 # Of one call to the evaluator, in squares of `_SIDE` pixels: what the keyholder holds meanwhile is 40 MiB of
 # planes, and as many results.
@@ -25,75 +36,114 @@ Part = tuple[int, int]
 Masks = dict[Extreme, Bytes]
 
 
+@dataclass(frozen=True)
+class MorphologyPlan:
+    """One operation.
+
+    Attributes:
+        step: what is wanted.
+        packing: of its levels.
+        shape: of the picture, which is no smaller than the element.
+        border: None: what is outside does not count.
+    """
+
+    step: Morphology
+    packing: Packing
+    shape: Shape
+    border: Border | None
+
+    @classmethod
+    def of(cls, step: Morphology, scheme: PlaneScheme, shape: Shape, border: Border | None) -> MorphologyPlan:
+        """Packs as many levels into a number as there is room for.
+
+        Raises:
+            InvalidArgument: if the picture is too small, or counts have no room.
+        """
+        step.require_room(*shape[1:])
+        made = cls(step, Packing.of(step.element, step.levels, scheme.room), shape, border)
+        made.trip(made.batches[0], scheme)
+        return made
+
+    @cached_property
+    def batches(self) -> tuple[tuple[Part, ...], ...]:
+        """What is counted in one call; several calls where one would hold too much."""
+        channels, height, width = self.shape
+        parts = tuple(itertools.product(range(channels), range(self.packing.groups)))
+        at_once = max(1, _SQUARES_AT_ONCE // (-(-height // _SIDE) * -(-width // _SIDE)))
+        return tuple(parts[start : start + at_once] for start in range(0, len(parts), at_once))
+
+    def trip(self, batch: tuple[Part, ...], scheme: PlaneScheme) -> RoundTrip:
+        """The call that counts a batch."""
+        _, height, width = self.shape
+        return scheme.trip((len(batch), height, width), self.packing.element.reach, [self.packing.kernel])
+
+    @property
+    def memory_bytes(self) -> int:
+        """Beside the picture."""
+        return memory.of_counts(self.shape, len(self.batches[0]))
+
+
 async def morph(
-    step: Morphology, packing: Packing, engine: PlaneEngine, planes: Bytes, border: Border | None
+    plan: MorphologyPlan, scheme: PlaneScheme, engine: PlaneEngine, planes: Bytes
 ) -> AsyncGenerator[Progress | Bytes, None]:
     """Tells how far it is, and at last the pixels.
 
     Args:
-        planes: uint8 [channels, height, width], no smaller than the element.
-        border: None: what is outside does not count.
+        scheme: that it was planned with, and of the engine.
+        planes: uint8 [channels, height, width].
 
     Raises:
         BlindsightError: see `PlaneEngine.transform`.
     """
-    found = [await asyncio.to_thread(morphology.ranks, planes, packing.levels)]
-    for wanted in step.recipe.trips:
-        trip = _Trip(packing, engine, found[-1], border)
-        async with aclosing(trip.run(wanted)) as progresses:
+    found = [await asyncio.to_thread(morphology.ranks, planes, plan.packing.levels)]
+    for wanted in plan.step.recipe.trips:
+        pass_ = _Pass(plan, scheme, engine, found[-1])
+        async with aclosing(pass_.run(wanted)) as progresses:
             async for progress in progresses:
                 yield progress
-        found += [trip.ranks[one] for one in wanted]
-    yield await asyncio.to_thread(step.finished, found)
+        found += [pass_.ranks[one] for one in wanted]
+    yield await asyncio.to_thread(plan.step.finished, found)
 
 
-class _Trip:
-    """All that is counted of one picture; several calls where one would hold too much.
+class _Pass:
+    """All that is counted of one picture.
 
     Attributes:
         ranks: of the smallest and of the largest neighbours, as far as they are known.
     """
 
-    def __init__(self, packing: Packing, engine: PlaneEngine, ranked: Bytes, border: Border | None) -> None:
+    def __init__(self, plan: MorphologyPlan, scheme: PlaneScheme, engine: PlaneEngine, ranked: Bytes) -> None:
         self.ranks: Masks = {}
-        self._packing = packing
-        self._engine = engine
-        self._reach = packing.element.reach
-        self._padded = borders.pad(ranked, self._reach, border or Border.CONSTANT)
-        self._full: int | npt.NDArray[np.int32] = packing.element.points
-        if border is None:
-            self._full = packing.element.inside(*ranked.shape[1:])
-        self._shape = ranked.shape
+        self._plan, self._scheme, self._engine = plan, scheme, engine
+        element = plan.packing.element
+        self._padded = borders.pad(ranked, element.reach, plan.border or Border.CONSTANT)
+        self._full: int | npt.NDArray[np.int32] = element.points
+        if plan.border is None:
+            self._full = element.inside(*plan.shape[1:])
 
     async def run(self, wanted: tuple[Extreme, ...]) -> AsyncGenerator[Progress, None]:
         """Counts, and decides."""
-        self.ranks = {one: np.zeros(self._shape, np.uint8) for one in wanted}
-        parts = list(itertools.product(range(self._shape[0]), range(self._packing.groups)))
-        done = 0
-        for batch in self._batches(parts):
+        self.ranks = {one: np.zeros(self._plan.shape, np.uint8) for one in wanted}
+        parts, done = sum(map(len, self._plan.batches)), 0
+        for batch in self._plan.batches:
             numbers = await asyncio.to_thread(self._packed, batch)
-            answers = self._engine.transform(numbers, self._reach, [self._packing.kernel])
+            answers = self._engine.transform(self._plan.trip(batch, self._scheme), numbers)
             async with aclosing(answers):
                 async for answer in answers:
                     if isinstance(answer, Transformed):
                         await asyncio.to_thread(self._decide, batch, answer.values[0])
                     else:
-                        whole = answer.total * len(parts) // len(batch)
-                        yield Progress(answer.stage, done * whole // len(parts) + answer.done, whole)
+                        whole = answer.total * parts // len(batch)
+                        yield Progress(answer.stage, done * whole // parts + answer.done, whole)
             done += len(batch)
 
-    def _batches(self, parts: list[Part]) -> Iterator[list[Part]]:
-        squares = -(-self._shape[1] // _SIDE) * -(-self._shape[2] // _SIDE)
-        at_once = max(1, _SQUARES_AT_ONCE // squares)
-        for start in range(0, len(parts), at_once):
-            yield parts[start : start + at_once]
+    def _packed(self, batch: tuple[Part, ...]) -> npt.NDArray[np.int32]:
+        packing = self._plan.packing
+        return np.stack([packing.pack(self._padded[channel], group) for channel, group in batch])
 
-    def _packed(self, batch: list[Part]) -> npt.NDArray[np.int32]:
-        return np.stack([self._packing.pack(self._padded[channel], group) for channel, group in batch])
-
-    def _decide(self, batch: list[Part], values: Values) -> None:
+    def _decide(self, batch: tuple[Part, ...], values: Values) -> None:
         """A pixel's rank is the number of levels that its smallest or largest neighbour reaches."""
         for (channel, group), counted in zip(batch, values, strict=True):
-            for counts in self._packing.counts(counted, group):
+            for counts in self._plan.packing.counts(counted, group):
                 for extreme, ranks in self.ranks.items():
                     ranks[channel] += counts == self._full if extreme is Extreme.LEAST else counts > 0

@@ -10,7 +10,8 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from blindsight.additive import block as blocks_wire
 from blindsight.additive import layout, schemes
 from blindsight.additive import planes as stacks
 from blindsight.additive.block import HEADER, AdditiveHeader
-from blindsight.additive.keys import AdditivePublicKey
+from blindsight.additive.keys import AdditivePublicKey, paillier_message_bits
 from blindsight.additive.planes import MAX_POSITIONS, MAX_ROW_BYTES, Stack
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import DataLoss, ResourceExhausted
@@ -39,7 +40,7 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging.blocks import Blocks, arrange
 from blindsight.trusted.imaging.quantising import Room
 from blindsight.trusted.secrets import Secret
-from services.keyholder.imaging.engine import Account, Progress, Stage, Transformed, Values
+from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
 from services.keyholder.operations import combine
 from services.keyholder.operations.combine import Combination, Combine
 
@@ -51,6 +52,8 @@ _AT_ONCE = 16
 _PRODUCTS_OF_A_DECRYPTION = 0.31
 # Every bit of a weight takes room from other pixels, so a tenth of a grey level is good enough.
 _ENOUGH = 0.1
+# Memory of the keyholder for a value, measured: what `value_bytes` of `PlaneScheme` is here.
+_POSITION_BYTES = 24
 # Results are handed around as 32 bits with a sign.
 _MOST_RESULT = 1 << 30
 _STAGES = {
@@ -61,53 +64,144 @@ _STAGES = {
 }
 
 
+@dataclass(frozen=True)
+class BlockTrip:
+    """A round trip of planes that are cut into blocks on top of each other.
+
+    Attributes:
+        blocks: how they are cut.
+        slots: of a ciphertext, a block each, and the bits that results have.
+        kernels: each gives a result at every position that is a block's own.
+    """
+
+    blocks: Blocks
+    slots: layout.Layout
+    kernels: tuple[PlaneKernel, ...]
+
+    @cached_property
+    def stack(self) -> Stack:
+        """Positions of the blocks."""
+        return Stack(*self.blocks.outer, self.blocks.halo)
+
+    @property
+    def ciphertexts(self) -> int:
+        """That go there."""
+        return self.stack.positions
+
+    @property
+    def results(self) -> int:
+        """Ciphertexts that come back."""
+        return self.stack.results * len(self.kernels)
+
+    def seconds(self, bits: int, encrypt: float, decrypt: float) -> float:
+        """Work of all processors, by what a ciphertext takes under a key of so many bits."""
+        product = decrypt / (_PRODUCTS_OF_A_DECRYPTION * bits)
+        products = self.ciphertexts + sum(self.stack.products(one) for one in self.kernels)
+        return encrypt * self.ciphertexts + decrypt * self.results + product * products
+
+
+@dataclass(frozen=True, slots=True)
+class AdditivePlanes:
+    """An additive scheme, as jobs are planned with it; see `PlaneScheme`.
+
+    Attributes:
+        scheme: paillier; scramble, which can only subtract.
+        bits: of the key.
+    """
+
+    scheme: AdditiveScheme
+    bits: int
+
+    @classmethod
+    def of(cls, scheme: AdditiveScheme, key_bits: int | None) -> AdditivePlanes:
+        """With a key of so many bits; None for the scheme's default.
+
+        Raises:
+            InvalidArgument: if the scheme has no key of that size.
+        """
+        return cls(scheme, schemes.key_bits(scheme, key_bits))
+
+    @property
+    def name(self) -> str:
+        """As people name it."""
+        return SCHEMES[self.scheme].name
+
+    @property
+    def parameter_set(self) -> str:
+        """None: a key is generated for every job."""
+        return ""
+
+    @property
+    def room(self) -> Room:
+        """What results must fit into."""
+        return Room(self.name, _MOST_RESULT, enough=_ENOUGH)
+
+    @property
+    def value_bytes(self) -> int:
+        """Positions of blocks, padded and in the order in which they are encrypted."""
+        return _POSITION_BYTES
+
+    def trip(self, shape: Shape, reach: int, kernels: Sequence[PlaneKernel]) -> BlockTrip:
+        """See `PlaneScheme.trip`; it is that of a key whose modulus has exactly so many bits."""
+        schemes.require(self.scheme, schemes.Operation.WEIGHTED_SUM)
+        slots = layout.plan(
+            (1, layout.MOST_PER_CIPHERTEXT),
+            paillier_message_bits(self.bits),
+            _VALUE_BITS,
+            stacks.guard_bits(kernels, _VALUE_BITS),
+        )
+        number_bytes = -(-2 * self.bits // 8)
+
+        def fits(blocks: Blocks) -> bool:
+            rows, columns = blocks.outer
+            row_bytes = HEADER.size + columns * number_bytes
+            return rows * columns * len(kernels) <= MAX_POSITIONS and row_bytes <= MAX_ROW_BYTES
+
+        blocks = arrange(shape, reach, slots.per_ciphertext, len(kernels), fits)
+        return BlockTrip(blocks, slots, tuple(kernels))
+
+
 class AdditiveEngine:
     """One job under an additive scheme; see `PlaneEngine`.
 
     Args:
-        scheme: paillier; scramble, which can only subtract.
-        key_bits: None for the scheme's default.
+        planes: the scheme, and the size of its keys.
         evaluator, pool, combinations: the keyholder's rooms; estimates have the limit of `combinations`.
         view_pixels: of the pictures of what the evaluator sees of a difference; 0: there are none.
-
-    Raises:
-        InvalidArgument: when there is no key of that size.
     """
 
     def __init__(
         self,
-        scheme: AdditiveScheme,
-        key_bits: int | None,
+        planes: AdditivePlanes,
         evaluator: EvaluatorClient,
         pool: WorkerPool,
         combinations: Combine,
         view_pixels: int = 0,
     ) -> None:
-        self._scheme = scheme
-        self._bits = schemes.key_bits(scheme, key_bits)
+        self._scheme, self._bits = planes.scheme, planes.bits
         self._evaluator = evaluator
         self._pool = pool
         self._combinations = combinations
         self._view_pixels = view_pixels
-        info = SCHEMES[scheme]
-        self.room = Room(info.name, _MOST_RESULT, enough=_ENOUGH)
-        warning = schemes.warning(scheme, self._bits)
+        info = SCHEMES[self._scheme]
+        warning = schemes.warning(self._scheme, self._bits)
         self.account = Account(info.name, key_bits=self._bits, description=info.description, warning=warning)
 
     async def transform(
-        self, padded: Integers, reach: int, kernels: Sequence[PlaneKernel]
+        self, trip: BlockTrip, padded: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """See `PlaneEngine.transform`."""
-        schemes.require(self._scheme, schemes.Operation.WEIGHTED_SUM)
+        """See `PlaneEngine.transform`; what it takes is known when a key was generated and tried."""
         yield Progress(Stage.KEYGEN, 0, 1)
-        job = await self._job(padded.shape, reach, kernels)
+        task = tasks.GenerateKey(self._scheme, self._bits, insecure_small_keys=False)
+        public, secret = await self._pool.run(task)
+        job = _Job(trip, AdditivePublicKey.from_bytes(public), Secret(secret))
         await self._check_time(job)
         yield Progress(Stage.KEYGEN, 1, 1)
         positions = await asyncio.to_thread(job.positions, padded)
-        answers = self._evaluator.transform(job.source, kernels, partial(self._rows, job, positions))
+        answers = self._evaluator.transform(job.source, trip.kernels, partial(self._rows, job, positions))
         async for progress in self._collected(job, answers):
             yield progress
-        yield Transformed(np.stack([job.blocks.join(one) for one in job.values]))
+        yield Transformed(np.stack([trip.blocks.join(one) for one in job.values]))
 
     async def difference(
         self, minuend: Integers, subtrahend: Integers
@@ -123,41 +217,17 @@ class AdditiveEngine:
             else:
                 yield Progress(_STAGES[answer.stage], answer.done, answer.total)
 
-    async def _job(self, shape: tuple[int, ...], reach: int, kernels: Sequence[PlaneKernel]) -> _Job:
-        """A key, and the blocks for it."""
-        planes, height, width = shape
-        public, secret = await self._pool.run(
-            tasks.GenerateKey(self._scheme, self._bits, insecure_small_keys=False)
-        )
-        key = AdditivePublicKey.from_bytes(public)
-        guard_bits = stacks.guard_bits(kernels, _VALUE_BITS)
-        widest = 1, layout.MOST_PER_CIPHERTEXT
-        header = blocks_wire.fresh_header(key, widest, _VALUE_BITS, guard_bits)
-
-        def fits(blocks: Blocks) -> bool:
-            rows, columns = blocks.outer
-            return (
-                rows * columns * len(kernels) <= MAX_POSITIONS
-                and stacks.row_bytes(header, columns) <= MAX_ROW_BYTES
-            )
-
-        inner = planes, height - 2 * reach, width - 2 * reach
-        blocks = arrange(inner, reach, header.layout.per_ciphertext, len(kernels), fits)
-        return _Job(key, Secret(secret), header, blocks, kernels)
-
     async def _check_time(self, job: _Job) -> None:
         """Refuses what would take too long, by a measurement of one ciphertext."""
         one = stacks.of_positions(job.header, 1)
         encrypt, decrypt = await self._pool.run(
             tasks.MeasureKey(job.secret.reveal_secret(), one, np.zeros(one.layout.columns, np.int64))
         )
-        product = decrypt / (_PRODUCTS_OF_A_DECRYPTION * self._bits)
-        products = job.stack.positions + sum(job.stack.products(one) for one in job.kernels)
-        work = encrypt * job.stack.positions + decrypt * job.results + product * products
-        seconds, limit = work / self._pool.processes, self._combinations.limit_seconds
+        trip, limit = job.trip, self._combinations.limit_seconds
+        seconds = trip.seconds(self._bits, encrypt, decrypt) / self._pool.processes
         if seconds > limit:
             raise ResourceExhausted(
-                f"{job.stack.positions} ciphertexts and {job.results} results would take paillier about "
+                f"{trip.ciphertexts} ciphertexts and {trip.results} results would take paillier about "
                 f"{math.ceil(seconds / 60)} minutes here, want at most {limit / 60:g}: a smaller picture or "
                 "kernel, or bfv"
             )
@@ -190,21 +260,22 @@ class AdditiveEngine:
         """Decrypts rows of results as they come."""
         account, done = self.account, 0
         account.round_trips += 1
-        yield Progress(Stage.COMPUTE, done, job.results)
+        total = job.trip.results
+        yield Progress(Stage.COMPUTE, done, total)
         works = self._works(job, answers)
         async with aclosing(answers), aclosing(in_order(works, self._pool.at_once)) as made:
             async for row in made:
                 done += row
-                yield Progress(Stage.COMPUTE, done, job.results)
+                yield Progress(Stage.COMPUTE, done, total)
         account.results += done
-        if done != job.results:
-            raise DataLoss(f"the evaluator answered with {done} results, want {job.results}")
+        if done != total:
+            raise DataLoss(f"the evaluator answered with {done} results, want {total}")
 
     async def _works(
         self, job: _Job, answers: AsyncGenerator[PlanePart, None]
     ) -> AsyncIterator[Coroutine[Any, Any, int]]:
         """Rows in the order in which they must come."""
-        following = [0] * len(job.kernels)
+        following = [0] * len(job.trip.kernels)
         async for part in answers:
             if isinstance(part, PlaneSummary):
                 self.account.compute_seconds += part.compute_seconds
@@ -233,7 +304,7 @@ class AdditiveEngine:
                     tasks.DecryptValues(job.secret.reveal_secret(), header, (stop - start) * slots, numbers)
                 )
             self.account.decrypt_seconds += seconds
-            job.values[part.kernel, row, start:stop] = values.reshape(-1, slots)[:, : job.blocks.count]
+            job.values[part.kernel, row, start:stop] = values.reshape(-1, slots)[:, : job.trip.blocks.count]
         return width
 
     def _fill(self, made: Combination) -> None:
@@ -252,37 +323,29 @@ class AdditiveEngine:
 
 
 class _Job:
-    """One round trip.
+    """One round trip under a key of its own.
 
     Attributes:
         stack: positions of the blocks.
+        header: of ciphertexts of the key.
         values: of the results, int32 [kernels, inner rows, inner columns, blocks].
     """
 
-    def __init__(
-        self,
-        key: AdditivePublicKey,
-        secret: Secret,
-        header: AdditiveHeader,
-        blocks: Blocks,
-        kernels: Sequence[PlaneKernel],
-    ) -> None:
-        self.secret, self.header, self.blocks, self.kernels = secret, header, blocks, kernels
-        self.stack = Stack(*blocks.outer, blocks.halo)
+    def __init__(self, trip: BlockTrip, key: AdditivePublicKey, secret: Secret) -> None:
+        self.trip, self.secret, self.stack = trip, secret, trip.stack
+        number_bytes = blocks_wire.number_bytes(key, trip.slots)
+        self.header = AdditiveHeader(key.scheme, key.key_id, trip.slots, number_bytes)
         self.source = StackedPlanes(key, self.row(self.stack.width), self.stack)
-        shape = len(kernels), blocks.inner_height, blocks.inner_width, blocks.count
+        blocks = trip.blocks
+        shape = len(trip.kernels), blocks.inner_height, blocks.inner_width, blocks.count
         self.values: Values = np.empty(shape, np.int32)
-
-    @property
-    def results(self) -> int:
-        """Ciphertexts that come back."""
-        return self.stack.results * len(self.kernels)
 
     def positions(self, padded: Integers) -> Integers:
         """Planes with what lies beyond their border as [positions, slots]; slots without a block are 0."""
-        cut = self.blocks.cut(padded).reshape(-1, self.blocks.count)
+        count = self.trip.blocks.count
+        cut = self.trip.blocks.cut(padded).reshape(-1, count)
         filled = np.zeros((len(cut), self.header.layout.per_ciphertext), cut.dtype)
-        filled[:, : self.blocks.count] = cut
+        filled[:, :count] = cut
         return filled
 
     def row(self, positions: int, growth: int = 1) -> AdditiveHeader:
@@ -295,7 +358,7 @@ class _Job:
             raise DataLoss("the evaluator answered with results in another order")
         if part.first >= self.stack.results:
             raise DataLoss("the evaluator answered with too many results")
-        growth = stacks.growth(self.kernels[part.kernel], _VALUE_BITS)
+        growth = stacks.growth(self.trip.kernels[part.kernel], _VALUE_BITS)
         width = self.stack.inner_width
         wanted = self.row(width, growth)
         if (

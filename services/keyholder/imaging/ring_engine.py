@@ -7,8 +7,9 @@ of base 512, which holds any difference of two.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -37,7 +38,7 @@ from blindsight.trusted.clients import (
 )
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.quantising import Room
-from services.keyholder.imaging.engine import Account, Progress, Stage, Transformed, Values
+from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
 
 # Bytes of a coefficient of a difference, and the base of its digits: differences of two bytes are within 255.
 DIGITS, BASE = 3, 512
@@ -46,8 +47,6 @@ _MOST_RESULT = 1 << 30
 # Pixels of a view, at most: those of a screen.
 MAX_VIEW_PIXELS = 1 << 20
 
-# Asks the evaluator for what becomes of planes.
-Ask = Callable[[PlaneSource, Blocks], AsyncGenerator[PlanePart, None]]
 Decrypted = tuple[PlaneResult, npt.NDArray[np.int32], float]
 
 
@@ -68,6 +67,109 @@ def room(parameters: ParameterSet) -> Room:
     return Room(parameters.name, largest, noise, most_reach=reach, most_value=largest - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class TileTrip:
+    """A round trip of planes that are cut into tiles.
+
+    Attributes:
+        planes: that are cut alike.
+        layout: of each; of stored ones of all of them.
+        kernels: each gives a result for every tile.
+    """
+
+    planes: int
+    layout: PlaneLayout
+    kernels: tuple[PlaneKernel, ...]
+
+    @property
+    def per_tile(self) -> int:
+        """Results of every tile."""
+        return len(self.kernels)
+
+    @property
+    def ciphertexts(self) -> int:
+        """That go there, or that storage has."""
+        return self.planes * self.layout.ciphertexts
+
+    @property
+    def results(self) -> int:
+        """Ciphertexts that come back."""
+        return self.per_tile * self.ciphertexts
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleTrip:
+    """A round trip of one plane, with the kernels of images of a scale space, phase by phase.
+
+    Attributes:
+        layout: of the plane.
+        images, phases: see `blindsight.packing.scale_space`.
+    """
+
+    layout: PlaneLayout
+    images: tuple[ScaleImage, ...]
+    phases: int
+    planes: int = 1
+
+    @property
+    def per_tile(self) -> int:
+        """Results of every tile."""
+        return len(self.images) * self.phases**2
+
+    @property
+    def ciphertexts(self) -> int:
+        """That go there, or that storage has."""
+        return self.layout.ciphertexts
+
+    @property
+    def results(self) -> int:
+        """Ciphertexts that come back."""
+        return self.per_tile * self.ciphertexts
+
+
+@dataclass(frozen=True, slots=True)
+class RingScheme:
+    """A parameter set, as jobs are planned with it; see `PlaneScheme`."""
+
+    parameters: ParameterSet
+
+    @property
+    def name(self) -> str:
+        """As people name it."""
+        return self.parameters.scheme.name.lower()
+
+    @property
+    def parameter_set(self) -> str:
+        """Of the owner's key."""
+        return self.parameters.name
+
+    @property
+    def room(self) -> Room:
+        """What results must fit into."""
+        return room(self.parameters)
+
+    @property
+    def value_bytes(self) -> int:
+        """What tiles take is counted with the operations."""
+        return 0
+
+    def trip(self, shape: Shape, reach: int, kernels: Sequence[PlaneKernel]) -> TileTrip:
+        """See `PlaneScheme.trip`."""
+        planes, height, width = shape
+        return TileTrip(planes, self.layout(height, width, reach), tuple(kernels))
+
+    def layout(self, height: int, width: int, reach: int) -> PlaneLayout:
+        """The tiles of one plane.
+
+        Raises:
+            InvalidArgument: if they have no room for what a filter needs around them.
+        """
+        try:
+            return PlaneLayout(width, height, 1, self.parameters.ring_degree, reach)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{error.message} (the halo is how far the filter reaches)") from None
+
+
 class RingEngine:
     """One job under a parameter set; see `PlaneEngine`.
 
@@ -85,7 +187,6 @@ class RingEngine:
         crypto: Crypto,
         view_pixels: int = 0,
     ) -> None:
-        self.room = room(parameters)
         self.account = Account(
             parameters.scheme.name.lower(), parameters.name, description=parameters.security
         )
@@ -95,75 +196,49 @@ class RingEngine:
         self._crypto = crypto
         self._view_pixels = min(view_pixels, MAX_VIEW_PIXELS)
 
-    def transform(
-        self, padded: Integers, reach: int, kernels: Sequence[PlaneKernel]
+    async def transform(
+        self, trip: TileTrip | ScaleTrip, padded: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """See `PlaneEngine.transform`."""
-
-        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
-            return self._evaluator.transform(source, kernels, blocks)
-
-        return self._applied(padded, reach, len(kernels), ask)
-
-    def scale_space(
-        self, padded: Integers, reach: int, images: Sequence[ScaleImage], phases: int
-    ) -> AsyncGenerator[Progress | Transformed, None]:
-        """Like `transform`, with the kernels of images of a scale space, phase by phase."""
-
-        def ask(source: PlaneSource, blocks: Blocks) -> AsyncGenerator[PlanePart, None]:
-            return self._evaluator.scale_space(source, images, phases, blocks)
-
-        return self._applied(padded, reach, len(images) * phases**2, ask)
-
-    async def _applied(
-        self, padded: Integers, reach: int, kernels: int, ask: Ask
-    ) -> AsyncGenerator[Progress | Transformed, None]:
-        planes, height, width = padded.shape
-        layout = self._layout(width - 2 * reach, height - 2 * reach, reach)
+        layout = trip.layout
         tiles = np.concatenate([layout.cut(plane) for plane in padded])
-        answers = ask(self._sent(len(tiles), reach), partial(self._encrypted, tiles, "a"))
-        values = np.empty((kernels, len(tiles), layout.inner_height, layout.inner_width), np.int32)
+        source = self._sent(trip.ciphertexts, layout.halo)
+        answers = self._ask(trip, source, partial(self._encrypted, tiles, "a"))
+        values = np.empty(self._results_shape(trip), np.int32)
         async for progress in self._collected(answers, layout, values):
             yield progress
-        per_plane = values.reshape(kernels * planes, layout.tiles, *values.shape[2:])
-        yield Transformed(
-            _joined(per_plane, layout).reshape(kernels, planes, height - 2 * reach, width - 2 * reach)
-        )
+        per_plane = values.reshape(trip.per_tile * trip.planes, layout.tiles, *values.shape[2:])
+        pictures = _joined(per_plane, layout)
+        yield Transformed(pictures.reshape(trip.per_tile, trip.planes, layout.height, layout.width))
 
-    def transform_stored(
-        self, stored: StoredPlanes, layout: PlaneLayout, kernels: Sequence[PlaneKernel]
+    async def transform_stored(
+        self, trip: TileTrip | ScaleTrip, stored: StoredPlanes
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """Like `transform`, of planes that storage has.
-
-        Args:
-            layout: of the planes; its halo is at least as wide as every kernel reaches.
-        """
-        answers = self._evaluator.transform(stored, kernels)
-        return self._applied_in_place(answers, layout, len(kernels))
-
-    def scale_space_stored(
-        self, stored: StoredPlanes, layout: PlaneLayout, images: Sequence[ScaleImage], phases: int
-    ) -> AsyncGenerator[Progress | Transformed, None]:
-        """Like `scale_space`, of planes that storage has; as `transform_stored`."""
-        answers = self._evaluator.scale_space(stored, images, phases)
-        return self._applied_in_place(answers, layout, len(images) * phases**2)
-
-    async def _applied_in_place(
-        self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, kernels: int
-    ) -> AsyncGenerator[Progress | Transformed, None]:
+        """Like `transform`, of planes that storage has: the trip's layout is theirs."""
         self.account.note_in_place()
-        self.account.ciphertexts += layout.ciphertexts
-        values = np.empty((kernels, layout.ciphertexts, layout.inner_height, layout.inner_width), np.int32)
-        async for progress in self._collected(answers, layout, values):
+        self.account.ciphertexts += trip.ciphertexts
+        values = np.empty(self._results_shape(trip), np.int32)
+        async for progress in self._collected(self._ask(trip, stored), trip.layout, values):
             yield progress
-        yield Transformed(_joined(values, layout))
+        yield Transformed(_joined(values, trip.layout))
+
+    def _ask(
+        self, trip: TileTrip | ScaleTrip, source: PlaneSource, blocks: Blocks | None = None
+    ) -> AsyncGenerator[PlanePart, None]:
+        if isinstance(trip, ScaleTrip):
+            return self._evaluator.scale_space(source, trip.images, trip.phases, blocks)
+        return self._evaluator.transform(source, trip.kernels, blocks)
+
+    @staticmethod
+    def _results_shape(trip: TileTrip | ScaleTrip) -> tuple[int, int, int, int]:
+        return trip.per_tile, trip.ciphertexts, trip.layout.inner_height, trip.layout.inner_width
 
     async def difference(
         self, minuend: Integers, subtrahend: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """See `PlaneEngine.difference`; the planes are bytes."""
         first, second = self._digits(minuend), self._digits(subtrahend)
-        layout = self._layout(1, 1, 0)
+        layout = PlaneLayout(1, 1, 1, self._parameters.ring_degree)  # of a tile: none is cut
         source = self._sent(len(first), 0)
         answers = self._evaluator.difference(
             source, source, partial(self._encrypted, first, "a"), partial(self._encrypted, second, "b")
@@ -200,12 +275,6 @@ class RingEngine:
             return given, None
         tiles = layout.pack(np.moveaxis(given, 0, 2).reshape(layout.shape))
         return self._sent(len(tiles), layout.halo), partial(self._encrypted, tiles, name)
-
-    def _layout(self, width: int, height: int, halo: int) -> PlaneLayout:
-        try:
-            return PlaneLayout(width, height, 1, self._parameters.ring_degree, halo)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"{error.message} (the halo is how far the filter reaches)") from None
 
     def _sent(self, ciphertexts: int, halo: int) -> SentPlanes:
         return SentPlanes(self._parameters, self._key_id, ciphertexts, halo)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from blindsight.errors import InvalidImage
 from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import ParameterSet, of_ring
 from blindsight.trusted.clients import StoredPlanes
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.images import Colours, Pixels
 from blindsight.trusted.vault.vault import OpenCollection, Vault
-from services.keyholder.imaging.engine import Account
+from services.keyholder.imaging.engine import Account, PlaneScheme, Shape
 from services.keyholder.operations.planes import Planes
 
 Bytes = npt.NDArray[np.uint8]
@@ -35,6 +36,21 @@ Source = bytes | StoredImage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """A picture of which only the header was read.
+
+    Attributes:
+        data: the file.
+        colours: that are wanted of it.
+        shape: of its planes in these colours.
+    """
+
+    data: bytes
+    colours: Colours
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Plain:
     """A picture in the clear.
 
@@ -47,7 +63,7 @@ class Plain:
     remark: str = ""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Channels, height and width."""
         channels, height, width = self.planes.shape
         return channels, height, width
@@ -79,7 +95,7 @@ class Encrypted:
     colours: Colours
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Channels that are wanted, height and width."""
         channels = _CHANNELS.get(self.colours, self.layout.channels)
         return channels, self.layout.height, self.layout.width
@@ -94,15 +110,15 @@ class Encrypted:
         """Whether other colours are wanted than its planes have."""
         return self.shape[0] != self.layout.channels
 
-    def unusable(self, account: Account, reach: int = 0) -> str:
+    def unusable(self, scheme: PlaneScheme, reach: int = 0) -> str:
         """Why a job cannot compute with the planes as they are; empty when it can.
 
         Args:
-            account: of the job, which says under what it computes.
+            scheme: of the job.
             reach: of its kernels, pixels.
         """
-        if self.parameters.name != account.parameter_set:
-            wanted = account.parameter_set or account.scheme
+        if self.parameters.name != scheme.parameter_set:
+            wanted = scheme.parameter_set or scheme.name
             return f"stored planes are of {self.parameters.name}, and the job is under {wanted}"
         if self.converted:
             stored, wanted = _NAMES[self.layout.channels], _NAMES[self.shape[0]]
@@ -116,11 +132,13 @@ class Encrypted:
         return ""
 
 
+# A picture before it is decoded or decrypted, and after a file was decoded.
+Known = ImageFile | Encrypted
 Opened = Plain | Encrypted
 
 
 class Pictures:
-    """Opens pictures.
+    """Reads pictures: what they are before a job, and their pixels in it.
 
     Args:
         vault, planes, crypto: the keyholder's rooms.
@@ -131,16 +149,15 @@ class Pictures:
         self._planes = planes
         self._crypto = crypto
 
-    async def open(self, source: Source, colours: Colours) -> Opened:
-        """A file's pixels, or where a stored photo's planes are.
+    async def look(self, source: Source, colours: Colours) -> Known:
+        """What a picture is; nothing is decoded or decrypted.
 
         Raises:
-            InvalidImage: for a file that is none.
+            InvalidImage: if the header of a file is not that of an image, or tells of too large a one.
             NotFound: when there is no such collection or item, or it has no planes.
         """
         if isinstance(source, bytes):
-            pixels = await self._crypto.pixels(source, colours)
-            return Plain(planar(pixels.values), pixels.remark)
+            return ImageFile(source, colours, await self._crypto.plane_shape(source, colours))
         collection = await self._vault.get(source.collection)
         layout = await self._planes.layout(collection, source.id)
         handle = collection.handle(source.id)
@@ -148,15 +165,19 @@ class Pictures:
         parameters = of_ring(collection.parameters, "planes")
         return Encrypted(collection, source.id, parameters, layout, planes, colours)
 
-    async def shape(self, source: Source, colours: Colours) -> tuple[int, int, int]:
-        """Channels, height and width of a picture; nothing is decoded or decrypted.
+    async def open(self, picture: Known) -> Opened:
+        """A file's pixels; a stored photo as it is.
 
         Raises:
-            As `open`.
+            InvalidImage: if the file cannot be decoded, or its pixels are not those of its header.
         """
-        if isinstance(source, bytes):
-            return await self._crypto.plane_shape(source, colours)
-        return (await self.open(source, colours)).shape
+        if isinstance(picture, Encrypted):
+            return picture
+        pixels = await self._crypto.pixels(picture.data, picture.colours)
+        plain = Plain(planar(pixels.values), pixels.remark)
+        if plain.shape != picture.shape:
+            raise InvalidImage(f"picture of {plain.shape}, want {picture.shape} as in its header")
+        return plain
 
     async def decrypted(self, picture: Opened, account: Account, why: str, then: str = _ANEW) -> Plain:
         """The pixels of any picture; the account says that stored planes were decrypted, and why."""

@@ -21,10 +21,11 @@ from services.evaluator import wire
 from services.evaluator.operations.intake import Limits
 from services.evaluator.operations.paillier_planes import StackOperations, StackRow
 from services.keyholder.imaging.engine import Progress, Transformed
-from services.keyholder.imaging.paillier_engine import AdditiveEngine
+from services.keyholder.imaging.paillier_engine import AdditiveEngine, AdditivePlanes
 from services.keyholder.operations.combine import Combine
 
 PLANES = np.random.default_rng(0).integers(0, 256, (3, 9, 40), np.uint8)
+PAILLIER = AdditivePlanes.of(AdditiveScheme.PAILLIER, 2048)
 KERNELS = (PlaneKernel(1, 2, 0, 0, (1, -1)), PlaneKernel(2, 2, 0, 0, (1, 2, 3, 4), -300))
 
 
@@ -75,13 +76,14 @@ async def client(evaluator):
 
 
 def engine(client, pool, limit_seconds=600.0):
-    return AdditiveEngine(AdditiveScheme.PAILLIER, 2048, client, pool, Combine(client, pool, limit_seconds))
+    return AdditiveEngine(PAILLIER, client, pool, Combine(client, pool, limit_seconds))
 
 
 async def transformed(made, planes=PLANES):
     """The result; before it comes progress."""
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)))
-    told = [answer async for answer in made.transform(padded, 1, KERNELS)]
+    trip = PAILLIER.trip(planes.shape, 1, KERNELS)
+    told = [answer async for answer in made.transform(trip, padded)]
     assert all(isinstance(one, Progress) for one in told[:-1])
     assert isinstance(told[-1], Transformed)
     return told[-1].values
@@ -95,8 +97,9 @@ async def test_every_kernel_is_applied_to_every_plane(client, pool):
     below, across = padded[:, 2:, 1:-1], padded[:, 2:, 2:]
     np.testing.assert_array_equal(found[0], own - right)
     np.testing.assert_array_equal(found[1], own + 2 * right + 3 * below + 4 * across - 300)
-    account = made.account
+    account, trip = made.account, PAILLIER.trip(PLANES.shape, 1, KERNELS)
     assert (account.round_trips, account.key_bits) == (1, 2048)
+    assert (account.ciphertexts, account.results) == (trip.ciphertexts, trip.results)
     assert account.sent_bytes > 512 * account.ciphertexts > 0
     assert account.received_bytes > 512 * account.results > 0
 

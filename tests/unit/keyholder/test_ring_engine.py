@@ -17,7 +17,7 @@ from blindsight.trusted.keyring import keys
 from services.evaluator.computing import imaging
 from services.evaluator.tasks import Subtract, Transform
 from services.keyholder.imaging.engine import Progress, Stage, Transformed
-from services.keyholder.imaging.ring_engine import RingEngine
+from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
 from services.keyholder.metrics import CRYPTO
 
 PARAMETERS = BFV_4096
@@ -97,7 +97,9 @@ async def last(answers):
 
 
 def transformed(engine):
-    return last(engine.transform(np.pad(PLANES, ((0, 0), (1, 1), (1, 1))), 1, KERNELS))
+    trip = RingScheme(PARAMETERS).trip(PLANES.shape, 1, KERNELS)
+    assert (trip.ciphertexts, trip.results) == (4, 8)
+    return last(engine.transform(trip, np.pad(PLANES, ((0, 0), (1, 1), (1, 1)))))
 
 
 async def test_every_kernel_is_applied_to_every_plane(engine):

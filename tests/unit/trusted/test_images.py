@@ -365,6 +365,27 @@ def test_what_is_converted_is_said_and_its_shape_is_known_by_the_header(photo, m
     assert bool(said) == bool(pixels.remark)
 
 
+def with_exif_after_pixels(png, exif):
+    """A PNG whose orientation stands behind its pixels, as the standard allows."""
+    chunk = b"eXIf" + exif
+    whole = len(exif).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    return png[:-12] + whole + png[-12:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG", "PNG", "TIFF", "WEBP", "PNG, at the end"])
+def test_the_shape_of_a_turned_photo_is_that_of_the_upright_one(photo, orientation, kind):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    if kind == "PNG, at the end":
+        data = with_exif_after_pixels(encoded(photo), exif.tobytes().removeprefix(b"Exif\0\0"))
+    else:
+        data = encoded(photo, kind, exif=exif)
+    height, width, channels = images.pixels(data).values.shape
+    assert (height > width) == (orientation > 4)
+    assert images.plane_shape(data) == (channels, height, width)
+
+
 def test_pixels_are_brought_to_the_colours_that_are_wanted(photo):
     seen, grey = images.pixels(encoded(photo)), images.pixels(encoded(photo), Colours.GREY)
     np.testing.assert_array_equal(grey.values, np.asarray(photo.convert("L")))
