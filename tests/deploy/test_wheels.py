@@ -118,8 +118,8 @@ def test_sources_hold_no_generated_stub(dist: Path) -> None:
 
 def test_every_message_that_says_what_to_install_names_a_distribution_and_an_extra_of_ours() -> None:
     said = []
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "blindsight").rglob("*.py")]:
-        said += re.findall(r"pip install '?([a-z][\w-]*)(?:\[([\w,{}]+)\])?", path.read_text())
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("[ds]*/**/*.md"), *ROOT.glob("blindsight/**/*.py")]:
+        said += re.findall(r"pip install '?([a-z][\w-]*)\b(?!/)(?:\[([\w,{}]+)\])?", path.read_text())
     assert {name for name, _ in said} >= {OURS, f"{OURS}-library", f"{OURS}-trusted"}
     for name, extras in said:
         known = PROJECTS[NAMES[name]].get("optional-dependencies", {})
