@@ -113,27 +113,29 @@ def _check(folder: Path, tell: Callable[[int, int], None]) -> Manifest:
 
 
 def _kept(data: Path, zone: Zone) -> list[Kept]:
-    """What the services of zones keep below a data folder; the keyholder's last."""
+    """What the services of zones keep below a data folder; the keyholder's last.
+
+    What is installed says so itself: a machine of one zone knows nothing of the other's files.
+
+    Raises:
+        InvalidArgument: when a zone's services are not installed here.
+    """
+    from importlib.metadata import entry_points
+
     from blindsight.backup.parts import kept_by
 
-    services = [
-        *(_untrusted() if zone != Zone.TRUSTED else ()),
-        *(_trusted() if zone != Zone.UNTRUSTED else ()),
-    ]
-    return [one for service in services for one in kept_by(service, data / service.name)]
-
-
-def _untrusted() -> Sequence[Service]:
-    from services.storage import backup as storage
-
-    return (storage.SERVICE,)
-
-
-def _trusted() -> Sequence[Service]:
-    from blindsight.trusted.queue import backup as queue
-    from services.keyholder import backup as keyholder
-
-    return queue.SERVICE, keyholder.SERVICE
+    found: list[Service] = [one.load() for one in entry_points(group="blindsight.backup")]
+    zones = {Zone.TRUSTED, Zone.UNTRUSTED} if zone == Zone.ALL else {zone}
+    lacking = zones - {Zone(service.zone) for service in found}
+    if lacking:
+        raise InvalidArgument(
+            f"no service of the {min(lacking)} zone is installed here: pip install 'blindsight-vault[all]'"
+        )
+    chosen = sorted(
+        (service for service in found if service.zone in zones),
+        key=lambda service: (service.zone == Zone.TRUSTED, service.name == "keyholder"),
+    )
+    return [one for service in chosen for one in kept_by(service, data / service.name)]
 
 
 @contextmanager
