@@ -30,6 +30,7 @@ class FixedBase:
     def power(self, exponent: int) -> Any:
         """base^exponent; the exponent must fit the table."""
         mask, result = (1 << self._window) - 1, None
+        # Row i has the powers of base^(2^(i window)), so that digits meet without a squaring between them.
         for row in self._table:
             digit = exponent & mask
             exponent >>= self._window

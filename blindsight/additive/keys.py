@@ -176,7 +176,8 @@ def _on_curve(x: int, y: int) -> bool:
 
 
 def paillier_message_bits(bits: int) -> int:
-    """Room of a message under a Paillier modulus of so many bits: signed, so below half of it."""
+    """Room of a message under a Paillier modulus of so many bits."""
+    # Messages are centred and below n / 2, and n may be as small as 2^(bits - 1).
     return bits - 2
 
 

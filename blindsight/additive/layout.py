@@ -118,6 +118,8 @@ class Layout:
         padded = np.zeros((self.rows, self.per_row * self.per_ciphertext), np.int64)
         padded[:, : self.columns] = values
         slots = padded.reshape(self.count, self.per_ciphertext)
+        # With half a slot added to every slot all digits are positive: a negative value would borrow from the
+        # slot above.  Taken away from the whole, it leaves the sum of v_i 2^(w i).
         bias, step = self._bias, max(1, _CHUNK_SLOTS // self.per_ciphertext)
         shifts = np.arange(self.slot_bits, dtype=np.uint64)
         messages = []
@@ -142,7 +144,7 @@ class Layout:
         slots = np.empty((self.count, self.per_ciphertext), np.int64)
         for row, message in zip(slots, messages, strict=True):
             shifted = message + bias
-            if shifted < 0 or shifted >> width:
+            if shifted < 0 or shifted >> width:  # what is damaged decrypts to any number below n
                 raise InvalidCiphertext(_TOO_WIDE)
             raw = np.frombuffer(shifted.to_bytes(-(-width // 8), "little"), np.uint8)
             bits = np.unpackbits(raw, count=width, bitorder="little").reshape(-1, self.slot_bits)

@@ -27,4 +27,5 @@ def _powers(weights: Sequence[int]) -> int:
 
 
 def _products(terms: int, width: int, bits: int) -> float:
+    # For each digit of the exponents: a product for each that is not 0, then two for each value of a digit.
     return -(-width // bits) * (terms * (1 - 2.0**-bits) + 2 * ((1 << bits) - 1))

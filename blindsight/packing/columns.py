@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 # Values of each field of a row; an ordinary vector is one field.
 Fields = tuple[int, ...]
 
-# What one query ciphertext and one result cost a query, in milliseconds of one core: encryption,
+# Measured: what one query ciphertext and one result cost a query, in milliseconds of one core: encryption,
 # expansion and transfer of the one; reduction, transfer, decryption and decoding of the other.
 QUERY_CIPHERTEXT_MS = 1.1
 RESULT_CIPHERTEXT_MS = 0.7
@@ -58,6 +58,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         check_fields(self.fields)
+        # A power of two divides N: no vector reaches over the end of the polynomial.
         if self.stride & (self.stride - 1) or not 1 <= self.stride <= self.ring_degree:
             raise InvalidArgument(f"stride {self.stride}, want a power of two up to {self.ring_degree}")
 
@@ -128,6 +129,8 @@ class Layout:
             [columns, N]; q_r stands at X^-r, which is -X^(N-r).
         """
         parts = self.align(form).reshape(self.columns, self.stride)
+        # X^N is -1.  The row's value at X^(i b + r) times the form's at X^-r lands in X^(i b) for every r:
+        # their sum is the inner product, and what belongs to other r lands beside it.
         packed = np.zeros((self.columns, self.ring_degree))
         packed[:, 0] = parts[:, 0]
         packed[:, self.ring_degree - self.stride + 1 :] = -parts[:, :0:-1]

@@ -32,7 +32,7 @@ class PlaneKernel:
         offset: added to every pixel.
 
     Raises:
-        InvalidArgument: when it is no kernel.
+        InvalidArgument: if a field is out of range, or all weights are 0.
     """
 
     height: int
@@ -93,6 +93,7 @@ class PlaneKernel:
 
 def diffused(weights: Iterable[float], scale: int) -> tuple[int, ...]:
     """Weights times the scale as integers, of which each takes what the one before was rounded by."""
+    # Each rounded alone, hundreds of weights would sum to something else, and an even grey become another.
     rounded, carry = [], 0.0
     for weight in weights:
         value = weight * scale

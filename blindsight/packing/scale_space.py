@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 TRUNCATE = 3.0
 # Wider ones reach over every tile.
 MAX_SIGMA = 20.0
-# A narrower Gaussian is none on a grid of pixels.
+# On a grid of pixels a narrower Gaussian is one pixel.
 MIN_SIGMA = 0.1
 MAX_PHASES = 2
 MAX_SCALE_BITS = 24
@@ -41,7 +41,7 @@ class ScaleImage:
         bits: weights are multiplied by 2^bits and rounded.
 
     Raises:
-        InvalidArgument: when it is none.
+        InvalidArgument: if a field is out of range.
     """
 
     sigma: float
@@ -115,5 +115,5 @@ def _rows(sigma: float, phases: int) -> Floats:
     samples = np.pad(both, (first, 4 * reach + 2 - first - len(both)))
     offsets = np.arange(-reach, reach + 1)
     rows: Floats = np.stack([samples[2 * reach + phase - 2 * offsets] for phase in range(phases)])
-    rows /= rows.sum(axis=1, keepdims=True)
+    rows /= rows.sum(axis=1, keepdims=True)  # 1 already, but for what floats are rounded by
     return rows

@@ -36,7 +36,7 @@ class Tiling:
         halo: pixels of the neighbours on every side of a tile.
 
     Raises:
-        InvalidArgument: when there is no such image, it is too large, or the halo leaves nothing of a tile.
+        InvalidArgument: if a field is out of range, the image too large, or the halo as wide as half a tile.
     """
 
     width: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-# Standard deviation of SEAL's error distribution, and of the rounding that encoding adds.
+# Standard deviation of SEAL's error distribution, and of the rounding that encoding adds.  3.2 is what SEAL
+# names, after the standard; what SEAL draws (`sample_poly_cbd`) has sqrt(21 / 2) = 3.24.
 FRESH_NOISE = 3.2
 ENCODING_NOISE = 0.29
 

@@ -7,7 +7,8 @@ from blindsight.parameters.additive import AdditiveSet
 from blindsight.parameters.common import Scheme
 from blindsight.parameters.ring import ParameterSet
 
-# SEAL's own choice: CoeffModulus.Create(4096, [27, 27, 27]).
+# Primes of 27 bits, the largest that are 1 modulo 2 N: as many bits as leave room for 512 products in 64
+# (`max_terms`).  As CoeffModulus.Create(4096, [27, 27, 27]) gives them, SEAL's own choice.
 CKKS_4096 = ParameterSet(
     number=1,
     name="ckks-4096",

@@ -90,7 +90,7 @@ class CollectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class AdditiveRecord:
-    """What is public of a collection of an additive scheme, of which nothing is cached; see `visible`.
+    """What is public of a collection of an additive scheme, of which nothing is cached.
 
     Attributes:
         collection_id, parameters, key_id, layout: as of a `CollectionRecord`.

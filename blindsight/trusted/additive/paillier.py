@@ -37,6 +37,8 @@ def generate(scheme: AdditiveScheme, bits: int) -> tuple[tuple[int, ...], tuple[
         raise InvalidArgument(f"Paillier key of {bits} bits, want an even number")
     p, q = primes.blum_pair(bits)
     n = p * q
+    # -1 is no square modulo p nor modulo q, as both are 3 modulo 4: -x^2 is none either, though its Jacobi
+    # symbol is 1, and its powers are not squares alone.
     h = -(primes.random_unit(n) ** 2) % n
     return (n, pow(h, n, n * n)), (p, q)
 
@@ -58,6 +60,8 @@ class PaillierKeyholder:
         return [self._encrypt(message) for message in messages]
 
     def _encrypt(self, message: int) -> int:
+        # The same exponent modulo p^2 and q^2, whose numbers are half as long; then one number of both.
+        # (1 + n)^m is 1 + m n modulo n^2, so the message takes no power.
         exponent = secrets.randbits(self._exponent_bits)
         modulo_p, modulo_q = (
             (1 + message * self._n) * table.power(exponent) % factor.squared

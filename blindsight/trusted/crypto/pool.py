@@ -57,7 +57,7 @@ class Crypto:
         """Describes a photo.
 
         Raises:
-            InvalidImage: when it is none.
+            InvalidImage: if the data are not a decodable image.
         """
         started = time.perf_counter()
         embedded = await self._pool.run(tasks.Embed(embedder, dimension, channels, data))
@@ -69,7 +69,7 @@ class Crypto:
         """Compares packed keypoints with those of many photos, in their order.
 
         Raises:
-            DataLoss: for bytes that are none.
+            DataLoss: for bytes that are not packed keypoints.
         """
         parts = [others[at : at + _COMPARED_AT_ONCE] for at in range(0, len(others), _COMPARED_AT_ONCE)]
         compared = await asyncio.gather(
@@ -178,7 +178,7 @@ class Crypto:
         """The pixels of a photo.
 
         Raises:
-            InvalidImage: when it is none, or too large for planes.
+            InvalidImage: if the data are not a decodable image, or it is too large for planes.
         """
         return await self._pool.run(tasks.DecodePixels(data, colours))
 
@@ -186,7 +186,7 @@ class Crypto:
         """Channels, height and width of a photo's planes, by its header.
 
         Raises:
-            InvalidImage: when it is none, or too large for planes.
+            InvalidImage: if the data are not a decodable image, or it is too large for planes.
         """
         return await self._pool.run(tasks.PlaneShape(data, colours))
 

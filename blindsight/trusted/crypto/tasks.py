@@ -57,7 +57,7 @@ class Embedded:
 
     Attributes:
         keypoints: packed, of embedder sift; else empty.
-        remark: what of the photo a search will not find, for people; mostly empty.
+        remark: a sentence on what of the photo a search will not find; mostly empty.
     """
 
     vector: npt.NDArray[np.float32]

@@ -39,6 +39,7 @@ class BfvKeyholder:
     def __init__(self, parameters: ParameterSet, secret_key: Secret) -> None:
         self._parameters = parameters
         self._key = SealKey(parameters, secret_key)
+        # q is odd and t a power of two, so -q has an inverse.
         self._undo = pow(-parameters.modulus, -1, parameters.plain_modulus)
 
     def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
@@ -81,7 +82,7 @@ class BfvKeyholder:
     def _tile(self, block: CiphertextBlock, index: int) -> Integers:
         ntt_form = block.header.form is Form.FULL
         ciphertext = self._key.load(block, index, 1.0, ntt_form=ntt_form)
-        if ntt_form:
+        if ntt_form:  # as arithmetic leaves it; SEAL decrypts BFV in coefficient form alone
             self._key.evaluator.transform_from_ntt_inplace(ciphertext)
         return self._centred(self._decrypt(ciphertext))
 

@@ -39,6 +39,7 @@ class CoefficientEncoder:
         """A SEAL plaintext of [N] real coefficients."""
         plain = sealapi.Plaintext()
         if coefficients[1:].any():
+            # With the coefficient of X^k times zeta^k, values at odd powers of zeta are a Fourier transform.
             slots = (np.fft.ifft(coefficients * self._twist) * self._degree)[self._order]
             self._encoder.encode(slots.tolist(), scale, plain)
         else:
@@ -48,6 +49,7 @@ class CoefficientEncoder:
 
     def decode(self, plain: Any) -> Floats:
         """[N] real coefficients of a SEAL plaintext."""
+        # Coefficients are real, so the values at the other half of the roots are the conjugates.
         full = np.empty(self._degree, np.complex128)
         full[self._order] = self._encoder.decode_complex(plain)
         full[self._degree - 1 - self._order] = np.conj(full[self._order])

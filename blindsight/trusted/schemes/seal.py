@@ -97,6 +97,8 @@ def context(parameters: ParameterSet) -> Any:
     """
     wanted = sealapi.EncryptionParameters(_SCHEMES[parameters.scheme])
     wanted.set_poly_modulus_degree(parameters.ring_degree)
+    # The last prime is for key switching, of which there is none here.  SEAL wants one all the same, and
+    # counts its bits in the table of security; no ciphertext has a residue modulo it.
     moduli = [*parameters.primes, parameters.special_prime]
     wanted.set_coeff_modulus([sealapi.Modulus(value) for value in moduli])
     if parameters.plain_modulus:
@@ -121,6 +123,7 @@ def _template(parameters: ParameterSet) -> _Template:
     # SEAL's version and parms_id are read off an object that it wrote itself.
     sample = sealapi.Ciphertext(context(parameters))
     _, _, major, minor, *_ = _HEADER.unpack_from(scratch().raw(sample))
+    # Of the first level: without the prime of key switching, as every ciphertext is.
     parms_id = struct.pack("<4Q", *context(parameters).first_parms_id())
     return _Template(major, minor, parms_id)
 
@@ -165,6 +168,7 @@ def from_residues(
     polynomials = 2 if seed else stored
     values = residues.astype("<u8").tobytes()
     inner = _header(template, _COUNT.size + len(values)) + _COUNT.pack(residues.size) + values + seed
+    # The correction factor is BGV's; SEAL refuses any but 1 elsewhere.
     body = _BODY.pack(template.parms_id, ntt_form, polynomials, degree, primes, scale, 1) + inner
     path = scratch().fill(_header(template, len(body)) + body)
     loaded = sealapi.Ciphertext(context(parameters))
@@ -182,6 +186,8 @@ def _header(template: _Template, body_bytes: int) -> bytes:
 
 def integers_to_plaintext(parameters: ParameterSet, values: npt.NDArray[np.int64]) -> Any:
     """A BFV plaintext of [N] integers, taken modulo t."""
+    # As coefficients, and not through SEAL's BatchEncoder: its slots are multiplied one by one, and inner
+    # products come out of the multiplication of polynomials (`blindsight.packing.columns`).
     template = _template(parameters)
     data = np.mod(values, parameters.plain_modulus).astype("<u8").tobytes()
     inner = _header(template, _COUNT.size + len(data)) + _COUNT.pack(len(values)) + data

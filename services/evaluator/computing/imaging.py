@@ -36,7 +36,10 @@ def _products(
     reciprocals: npt.NDArray[np.float64],
     out: Residues,
 ) -> None:
-    """Polynomials [count, primes, N] times one [primes, N], pointwise."""
+    """Polynomials [count, primes, N] times one [primes, N], pointwise.
+
+    A product of two residues has 54 bits; there is one of each, so nothing is added up before it is reduced.
+    """
     for index in range(polynomials.shape[0]):
         for row in range(polynomials.shape[1]):
             prime, reciprocal = primes[row], reciprocals[row]
@@ -111,7 +114,7 @@ def _applied(halves: Halves, kernel: PlaneKernel, parameters: ParameterSet) -> R
     products = [np.empty_like(half) for half in halves]
     for half, product in zip(halves, products, strict=True):
         _products(half, factor, primes, 1.0 / primes.astype(np.float64), product)
-    if kernel.offset:
+    if kernel.offset:  # decryption computes c0 + c1 s: what is added to c0 is added to the message
         products[0] = add(products[0], _constant(kernel.offset, parameters), parameters)
     return np.stack(products, axis=1)
 
@@ -120,6 +123,8 @@ def _applied(halves: Halves, kernel: PlaneKernel, parameters: ParameterSet) -> R
 def _polynomial(kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
     """A kernel in NTT form: uint32 [primes, N]."""
     degree = parameters.ring_degree
+    # Neither scaled, as messages of CKKS, nor multiples of q / t, as those of BFV: a ciphertext times an
+    # integer is one of the message times the integer.
     coefficients = [0] * degree
     tile_width = Tiling(1, 1, 1, degree).tile_width
     for exponent, weight in zip(kernel.exponents(tile_width), kernel.weights, strict=True):

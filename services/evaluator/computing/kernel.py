@@ -5,8 +5,9 @@ For a segment's columns G_j = (g0, g1) and a query's columns Q_j = (q0, q1), in 
     sum over j of (g0*q0, g0*q1 + g1*q0, g1*q1)    coefficient by coefficient, modulo each prime,
 
 the tensor product of RLWE ciphertexts: a ciphertext of three polynomials.  Residues of 27 bits make
-products of 54, so 512 columns fit in 64 bits (`ParameterSet.max_terms`); wider rows are reduced once
-per 512 columns.  The work is bound by memory, as it reads a gallery once per pass.
+products of 54, and the cross term adds two a column, so 512 columns fit in 64 bits
+(`ParameterSet.max_terms`); wider rows are reduced once per 512 columns.  The work is bound by memory, as it
+reads a gallery once per pass.
 
 Where rows have several fields, the sum runs over the columns of one, and each has a score of its own.
 """
@@ -65,6 +66,8 @@ def _dot(_typing: Any, _gallery: Any, _query: Any, _columns: Any, _out: Any) -> 
 
         def load(base: Any, polynomial: int) -> Any:
             address = builder.add(builder.add(base, offset), ir.Constant(word, polynomial * TILE * 4))
+            # Widened before they are multiplied: a product of two 32-bit lanes would wrap.  The address is
+            # that of any array of residues: aligned to one of them, and no more is promised.
             return builder.zext(builder.load(builder.inttoptr(address, narrow.as_pointer()), align=4), wide)
 
         g0, g1 = load(gallery_address, 0), load(gallery_address, 1)
@@ -75,6 +78,7 @@ def _dot(_typing: Any, _gallery: Any, _query: Any, _columns: Any, _out: Any) -> 
         for total, value in zip(sums, added, strict=True):
             total.add_incoming(ir.Constant(wide, [0] * TILE), before)
             total.add_incoming(value, loop)
+        # Tested at the end: there is at least one column, and the sums leave the loop in registers.
         following = builder.add(column, ir.Constant(word, 1))
         column.add_incoming(following, loop)
         builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
@@ -103,6 +107,8 @@ def _score_rows(
     queries, rows, columns = query.shape[:3]
     sums = np.empty((POLYNOMIALS, TILE), np.uint64)
     row_bytes = columns * 2 * TILE * 4
+    # A segment's tile comes from memory once, and is multiplied by all queries while it is in the cache:
+    # their tiles of a few rows stay there from one segment to the next, see `ITEM_BYTES`.
     for s in range(segments.size):
         for row in range(first_row, last_row):
             prime = primes[row]
@@ -118,11 +124,13 @@ def _score_rows(
                             min(max_terms, last - start),
                             numba.uintp(sums.ctypes.data),
                         )
+                        # One reduction a coefficient after up to `max_terms` columns of four products each.
                         for i in range(POLYNOMIALS):
+                            # Rows of tiles are the primes, one after the other: this is [3, primes, N].
                             base = offsets[s, q] + ((field * POLYNOMIALS + i) * rows + row) * TILE
                             for k in range(TILE):
                                 value = reduced(sums[i, k], prime, reciprocal)
-                                if start > first:
+                                if start > first:  # two numbers below the prime: far from wrapping
                                     value = reduced(numba.uint64(value) + out[base + k], prime, reciprocal)
                                 out[base + k] = value
 

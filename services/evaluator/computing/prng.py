@@ -35,11 +35,13 @@ SEED_PREFIX = struct.pack("<HBBBBHQB", 0xA15E, 16, 4, 0, 0, 0, SEED_BYTES, 1)
 _MINOR_VERSION = 4
 BUFFER_BYTES = 4096
 HASH_BYTES = 64
+# Words of a 512-bit vector; LLVM makes several of it where the processor's are narrower.
 LANES = 8
 _NODES = BUFFER_BYTES // HASH_BYTES
 _WORDS = BUFFER_BYTES // 8
 _MAX_WORD = (1 << 64) - 1
 
+# RFC 7693, section 2.6: the fractional parts of the square roots of the first eight primes, as SHA-512's.
 _IV = np.array(
     [
         0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
@@ -47,6 +49,7 @@ _IV = np.array(
     ],
     np.uint64,
 )  # fmt: skip
+# Section 2.7: the order of message words in each round; rounds 10 and 11 begin again.
 _SIGMA = (
     (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
     (14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3),
@@ -59,14 +62,15 @@ _SIGMA = (
     (6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5),
     (10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0),
 )
-# Columns, then diagonals, of the 4x4 state.
+# Section 3.2: columns, then diagonals, of the 4x4 state.
 _MIXES = (
     (0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
     (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14),
 )  # fmt: skip
 
 # Parameter blocks, word by word: digest length, key length, fanout, depth, leaf length; node offset
-# and output length; node depth and inner length.
+# and output length; node depth and inner length.  The root is an ordinary keyed hash, of fanout and depth 1;
+# the hashes of the output have fanout and depth 0, and differ by their offset.
 _ROOT_PARAMETERS = (HASH_BYTES | HASH_BYTES << 8 | 1 << 16 | 1 << 24, BUFFER_BYTES << 32, 0)
 _NODE_PARAMETERS = (HASH_BYTES | HASH_BYTES << 32, BUFFER_BYTES << 32, HASH_BYTES << 8)
 
@@ -112,7 +116,7 @@ def _compress_lanes(_typing: Any, _state: Any, _message: Any, _length: Any, _las
         v = before + [constant(int(value)) for value in _IV]
         v[12] = builder.xor(v[12], splat(length_value))
         v[14] = builder.xor(v[14], splat(last_value))
-        for number in range(12):
+        for number in range(12):  # rounds; the rotations are section 2.1's for 64-bit words
             order = _SIGMA[number % 10]
             for mix, (a, b, c, d) in enumerate(_MIXES):
                 for half, (first, second) in enumerate(((32, 24), (16, 63))):
@@ -157,6 +161,7 @@ def _roots(
 ) -> None:
     """Root hashes of LANES consecutive counters, one per lane, into `state`."""
     _start(state, iv, _ROOT_PARAMETERS)
+    # A key is a block of its own, filled up with zeros (section 3.3); after it come a counter's 8 bytes.
     message[:] = 0
     for row in range(8):
         message[row] = seed[row]
@@ -198,7 +203,11 @@ def _expand(
     limits: npt.NDArray[np.uint64],
     out: Residues,
 ) -> int:
-    """Residues of many seeds; returns how many words were over the limit (then `out` is not right)."""
+    """Residues of many seeds; returns how many words were over the limit (then `out` is not right).
+
+    Counted and not drawn again here: SEAL takes words in place of them from behind those of all primes, and
+    the loop has no branch without them.
+    """
     degree = out.shape[2]
     words = np.empty((primes.size * degree // _WORDS, _WORDS), np.uint64)
     flat = words.reshape(primes.size, degree)
@@ -223,6 +232,8 @@ class _Moduli:
 
 def word_limit(prime: int) -> int:
     """Words from here on would favour small residues; SEAL draws again (about once in 2^37 words)."""
+    # The -1 refuses one word more than it must.  It is SEAL's: whoever takes a word that SEAL did not take
+    # has another polynomial.
     return _MAX_WORD - _MAX_WORD % prime - 1
 
 
@@ -248,7 +259,10 @@ def seed_words(seeds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 
 def expand(seeds: npt.NDArray[np.uint8], parameters: ParameterSet) -> Residues:
-    """The second polynomials of seeded ciphertexts, in NTT form like the first.
+    """The second polynomials of seeded ciphertexts, in the form of the first.
+
+    That is NTT form under CKKS and coefficients under BFV: a uniform polynomial is uniform in both, so SEAL
+    samples what it writes down (`encrypt_zero_symmetric` in `rlwe.cpp`).
 
     Args:
         seeds: uint8 [count, 81], as SEAL serialises them.
@@ -282,6 +296,7 @@ def generate(seed: npt.NDArray[np.uint64]) -> Iterator[int]:
 def sample(words: Iterator[int], parameters: ParameterSet) -> Residues:
     """SEAL's `sample_poly_uniform`, word for word: uint32 [primes, N]."""
     degree = parameters.ring_degree
+    # One call of the generator for all primes; words that are drawn again are taken from what follows.
     bulk = [[next(words) for _ in range(degree)] for _ in parameters.primes]
     out = np.empty((len(parameters.primes), degree), np.uint32)
     for index, prime in enumerate(parameters.primes):

@@ -35,6 +35,7 @@ def _add(
         index, start = row // tiles, row % tiles * TILE
         prime = primes[index]
         for j in range(count):
+            # Both are below the prime, so one subtraction reduces their sum, and 32 bits hold it.
             for k in range(TILE):
                 total = block[row, column + j, 0, k] + first[j, index, start + k]
                 block[row, column + j, 0, k] = total - prime if total >= prime else total
@@ -134,6 +135,7 @@ def _sums(residues: Residues) -> tuple[np.uint64, np.uint64]:
     for i in range(residues.size):
         value = np.uint64(residues[i])
         plain += value
+        # Odd weights have inverses modulo 2^64: no change of one residue is multiplied away.
         weighted += value * np.uint64(2 * i + 1)
     return plain, weighted
 

@@ -58,18 +58,18 @@ class Account:
     """What it took, and under what.
 
     Attributes:
-        scheme: as people name it.
+        scheme: its name.
         parameter_set: of the owner's key; empty for a key of this job alone.
         key_bits: of a key of this job alone, else 0.
-        description: of the scheme, for people.
-        warning: what people must be told; "" for nothing.
+        description: a sentence on the scheme.
+        warning: a sentence that must be shown; empty without one.
         round_trips: to the evaluator.
         ciphertexts: that were sent, or that storage had.
         results: ciphertexts that came back.
         sent_bytes, received_bytes: of ciphertext.
         encrypt_seconds, compute_seconds, decrypt_seconds: of work, added up over workers; they overlap.
         stored: what became of the planes of stored photos.
-        remarks: what was done to a picture on the way, for people.
+        remarks: sentences on what was done to a picture on the way.
         views: grey pixels in a row, of what the evaluator got and of what it gave, where they were asked for:
             the names are a, b and result.
     """
@@ -93,12 +93,12 @@ class Account:
     views: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     def note_in_place(self) -> None:
-        """Stored planes are computed with where they are."""
+        """Notes that stored planes are computed with where they are."""
         if self.stored is Stored.NONE:
             self.stored = Stored.IN_PLACE
 
     def note_decrypted(self, remark: str) -> None:
-        """Stored planes are decrypted, for a reason that people are told."""
+        """Notes that stored planes are decrypted, with a sentence that says why."""
         self.stored = Stored.DECRYPTED
         self.remarks.append(remark)
 
@@ -131,7 +131,7 @@ class PlaneScheme(Protocol):
 
     @property
     def name(self) -> str:
-        """As people name it."""
+        """Its name."""
 
     @property
     def parameter_set(self) -> str:

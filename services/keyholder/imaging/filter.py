@@ -316,7 +316,7 @@ class _Job:
 
 
 def _levels_of(step: Morphology, packing: Packing) -> str:
-    """For people."""
+    """A remark on what was counted with."""
     reduced = f" (pixels brought to the nearest of {step.levels})" if 2 < step.levels < MOST_LEVELS else ""
     numbers = "1 number" if packing.groups == 1 else f"{packing.groups} numbers"
     element = f"{step.element.shape.value} of {step.element.size}"

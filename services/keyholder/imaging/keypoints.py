@@ -59,7 +59,7 @@ class Settings:
         detection: which extrema are keypoints.
 
     Raises:
-        InvalidArgument: for what cannot be; a scheme that computes no scale space, with those that do.
+        InvalidArgument: if a field is out of range, or the scheme is not one of those for scale spaces.
     """
 
     scheme: str = ""
@@ -88,7 +88,7 @@ class Seen:
     Attributes:
         shown: uint8 [height, width] or [height, width, 3].
         grey: uint8 [height, width].
-        remark: what was converted, for people.
+        remark: a sentence on what was converted; empty without one.
         stored: planes with which the evaluator can compute the first octave where they are.
     """
 

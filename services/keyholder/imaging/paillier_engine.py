@@ -123,7 +123,7 @@ class AdditivePlanes:
 
     @property
     def name(self) -> str:
-        """As people name it."""
+        """Its name."""
         return SCHEMES[self.scheme].name
 
     @property

@@ -135,7 +135,7 @@ class RingScheme:
 
     @property
     def name(self) -> str:
-        """As people name it."""
+        """Its name."""
         return self.parameters.scheme.name.lower()
 
     @property

@@ -56,7 +56,7 @@ class Plain:
 
     Attributes:
         planes: uint8 [channels, height, width].
-        remark: what was converted, for people.
+        remark: a sentence on what was converted; empty without one.
     """
 
     planes: Bytes
@@ -102,7 +102,7 @@ class Encrypted:
 
     @property
     def scheme(self) -> str:
-        """Of its planes, as people name it."""
+        """The name of its planes' scheme."""
         return self.parameters.scheme.name.lower()
 
     @property

@@ -26,8 +26,10 @@ class BfvPublic:
 
     def query(self, polynomials: Residues, parameters: ParameterSet) -> None:
         """Into NTT form, times t."""
+        # Either factor could take the t: of a query there is one, and of a gallery there are many segments.
         ntt.forward(polynomials, parameters)
         for row, prime in enumerate(parameters.primes):
+            # t has 30 bits and a prime 27.
             product = polynomials[:, row].astype(np.uint64) * np.uint64(parameters.plain_modulus % prime)
             polynomials[:, row] = product % np.uint64(prime)
 

@@ -43,6 +43,7 @@ def _smallest_root(order: int, prime: int) -> int:
     while pow(pow(generator, (prime - 1) // order, prime), order // 2, prime) != prime - 1:
         generator += 1
     root = pow(generator, (prime - 1) // order, prime)
+    # The order is a power of two, so the primitive roots are the odd powers of one of them.
     square, smallest, current = root * root % prime, root, root
     for _ in range(order // 2):
         current = current * square % prime
@@ -64,10 +65,11 @@ def _transform(polynomial: Residues, powers: Words, companions: Words, prime: in
             high = polynomial[(2 * group + 1) * span : (2 * group + 2) * span]
             for k in range(span):
                 value = numba.uint64(high[k])
+                # Residue and root have 27 bits, the companion 32: products of 54 and 59 bits.
                 product = value * power - ((value * companion) >> numba.uint64(32)) * modulus
                 product = product - modulus if product >= modulus else product
                 total = numba.uint64(low[k]) + product
-                difference = numba.uint64(low[k]) + modulus - product
+                difference = numba.uint64(low[k]) + modulus - product  # never below 0
                 low[k] = total - modulus if total >= modulus else total
                 high[k] = difference - modulus if difference >= modulus else difference
         groups *= 2
