@@ -24,12 +24,12 @@ from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import images
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.ingest.read_ahead import GROUP_PHOTOS
 from blindsight.trusted.keyring import keyfile, passphrase
 from blindsight.trusted.queue import Consumer, Delivery, Queue, open_queue
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
-from services.keyholder.jobs.read_ahead import GROUP_PHOTOS
 from services.keyholder.metrics import CRYPTO
 from services.worker.settings import WorkerSettings
 from services.worker.worker import TAKE_AT_ONCE

@@ -1,14 +1,14 @@
 """Bulk ingest, the workers' half: any number of processes that take sealed photos from the queue to storage.
 
-    worker.py    takes messages, gathers what is ready, settles what is stored
-    opening.py   from a message to an item that is ready to be stored
-    trials.py    opens alone what may have killed a worker; room.py keeps the others out
-    hands.py     counts what is held
-    lookups.py   asks storage what it has
-    batches.py   gathers opened messages by collection
-    storing.py   from ready items to storage, and what became of each
-    settling.py  acknowledges; patience.py waits for who is away
-    peers.py     the keyholder, as workers call it
+    worker.py            takes messages, gathers what is ready, settles what is stored
+    preparing.py         from a message to an item that is ready to be stored
+    quarantine.py        opens alone what may have killed a worker; gate.py keeps the others out
+    in_flight.py         counts what is held
+    batching.py          gathers opened messages by collection, and lets them wait for others
+    committing.py        from ready items to storage, and what became of each
+    acknowledging.py     settles messages
+    keyholder_client.py  the keyholder, as workers call it
 
+What is done to a photo is `blindsight/trusted/ingest/pipeline.py`, which plain ingest shares.
 Zone: TRUSTED; a worker has the owner's key file.  The other half is `services/keyholder/jobs`.
 """

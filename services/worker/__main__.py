@@ -12,7 +12,7 @@ from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.envelope import Envelopes
-from blindsight.trusted.ingest.lookups import Lookups
+from blindsight.trusted.ingest.pipeline import Pipeline
 from blindsight.trusted.ingest.worker_token import WorkerAccess
 from blindsight.trusted.keyring import keyfile, passphrase
 from blindsight.trusted.keyring.keys import KeySet
@@ -20,7 +20,6 @@ from blindsight.trusted.queue import Queue, open_queue
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from services.worker import metrics
-from services.worker.committing import Storing
 from services.worker.gate import Room
 from services.worker.keyholder_client import KeyholderClient
 from services.worker.preparing import Opening
@@ -56,11 +55,11 @@ async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> No
         vault = Vault(keys, storage, evaluator)
         room = Room(2 * crypto.processes)
         trials = Trials(keyholder, room, crypto.warm, settings.tries)
-        opening = Opening(Envelopes(keys), vault, Lookups(storage), crypto, room, trials)
-        storing = Storing(storage, Writer(vault, storage, crypto))
+        pipeline = Pipeline(storage, crypto, Writer(vault, storage, crypto))
+        opening = Opening(Envelopes(keys), vault, pipeline, room, trials)
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         service.announce("ready")
-        await Worker(consumer, opening, storing, keyholder, settings).run(shutdown)
+        await Worker(consumer, opening, pipeline, keyholder, settings).run(shutdown)
     finally:
         await asyncio.to_thread(crypto.close)
         for peer in (keyholder, storage, evaluator):

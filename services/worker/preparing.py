@@ -9,11 +9,10 @@ from functools import partial
 from blindsight.errors import BlindsightError, DataLoss, NotFound, Unavailable
 from blindsight.runtime import logs, request_ids
 from blindsight.runtime.retry import retry
-from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.ingest.lookups import Lookups
-from blindsight.trusted.ingest.photos import Photo, PreparedPhoto
+from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.ingest.pipeline import Pipeline, PreparedPhoto, identify, is_from
 from blindsight.trusted.ingest.records import ItemReport, ItemState
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.vault.vault import OpenCollection, Vault
@@ -41,13 +40,16 @@ class Opened:
 
     @property
     def origin(self) -> str:
-        """How the item is known to be of this message; see `ItemMetadata`."""
-        return origin(self.delivery)
+        """The mark of the message on the item that it brings; see `ItemMetadata`."""
+        return self.delivery.message.message_id.hex()
 
-    @property
-    def held_bytes(self) -> int:
-        """Memory that it takes until it is stored."""
-        return self.prepared.item.held_bytes if self.prepared is not None else 0
+    def in_storage(self, *, own: bool) -> Opened:
+        """The same with its report, its item being in storage.
+
+        Args:
+            own: whether this message brought the item; else another photo had its id first.
+        """
+        return self.with_outcome(ItemState.DONE if own else ItemState.DUPLICATE)
 
     def with_outcome(self, state: ItemState, error: BlindsightError | None = None) -> Opened:
         """The same with its report, and nothing to store any more."""
@@ -62,8 +64,7 @@ class Opening:
     Args:
         envelopes: of the owner's key set.
         vault: the collections.
-        lookups: what is in storage already.
-        crypto: the processes that decode and embed.
+        pipeline: looks photos up, embeds and seals them.
         room: where photos are opened.
         trials: opens those that may have killed somebody; in the same room.
     """
@@ -72,15 +73,13 @@ class Opening:
         self,
         envelopes: Envelopes,
         vault: Vault,
-        lookups: Lookups,
-        crypto: Crypto,
+        pipeline: Pipeline,
         room: Room,
         trials: Trials,
     ) -> None:
         self._envelopes = envelopes
         self._vault = vault
-        self._lookups = lookups
-        self._crypto = crypto
+        self._pipeline = pipeline
         self._room = room
         self._trials = trials
 
@@ -118,14 +117,12 @@ class Opening:
         if opened.collection is None:
             raise NotFound("the collection is gone: it was deleted")
         collection = opened.collection
-        item_id = photo.id or await photos.content_id(collection, photo.data)
-        handle = collection.handle(item_id)
-        known = await retry("storage", lambda: self._lookups.find(collection.record.collection_id, handle))
-        if known is not None:
-            metadata = collection.open_metadata(known)
-            return opened.with_outcome(state_of(metadata.origin, opened.origin))
         file = Photo(photo.number, photo.name, photo.data, photo.id)
-        prepare = partial(photos.prepare, self._crypto, collection, file, item_id, origin=opened.origin)
+        identified = await identify(collection, file)
+        known = await retry("storage", lambda: self._pipeline.find(identified))
+        if known is not None:
+            return opened.in_storage(own=is_from(collection, known, opened.origin))
+        prepare = partial(self._pipeline.prepare, identified, origin=opened.origin)
         prepared = await self._beside_others(prepare) if opened.delivery.count == 1 else None
         if prepared is None:
             prepared = await self._trials.run(photo, prepare)
@@ -139,13 +136,3 @@ class Opening:
             except Unavailable:
                 logs.get().warning("process_died_over_photos")
                 return None
-
-
-def origin(delivery: Delivery) -> str:
-    """The mark of a message on the item that it brings."""
-    return delivery.message.message_id.hex()
-
-
-def state_of(found: str, wanted: str) -> ItemState:
-    """What became of an item that is in storage: this message brought it, or somebody else did."""
-    return ItemState.DONE if found == wanted else ItemState.DUPLICATE

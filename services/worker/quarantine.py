@@ -17,7 +17,7 @@ from blindsight.errors import BlindsightError, Unavailable
 from blindsight.runtime import logs
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
-from blindsight.trusted.ingest.photos import PreparedPhoto
+from blindsight.trusted.ingest.pipeline import PreparedPhoto
 from blindsight.trusted.ingest.records import Trial, TrialState
 from services.worker.gate import Room
 from services.worker.keyholder_client import KeyholderClient

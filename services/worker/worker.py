@@ -12,12 +12,13 @@ from blindsight.errors import Unavailable
 from blindsight.runtime import logs, request_ids
 from blindsight.runtime.retry import retry
 from blindsight.runtime.shutdown import Shutdown
+from blindsight.trusted.ingest.pipeline import Pipeline
 from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.queue import Consumer, Delivery
 from services.worker import metrics
 from services.worker.acknowledging import settle
 from services.worker.batching import Batches
-from services.worker.committing import Storing
+from services.worker.committing import store
 from services.worker.in_flight import Hands
 from services.worker.keyholder_client import KeyholderClient
 from services.worker.preparing import Opened, Opening
@@ -36,7 +37,8 @@ class Worker:
 
     Args:
         consumer: gives at most `settings.prefetch` messages at a time.
-        opening, storing: the two halves of the work.
+        opening: the first half of the work.
+        pipeline: stores.
         keyholder: told what became of items.
     """
 
@@ -44,13 +46,13 @@ class Worker:
         self,
         consumer: Consumer,
         opening: Opening,
-        storing: Storing,
+        pipeline: Pipeline,
         keyholder: KeyholderClient,
         settings: WorkerSettings,
     ) -> None:
         self._consumer = consumer
         self._opening = opening
-        self._storing = storing
+        self._pipeline = pipeline
         self._keyholder = keyholder
         self._settings = settings
         self._batches = Batches(settings.linger_seconds, settings.batch)
@@ -178,7 +180,7 @@ class Worker:
         collection = next((one.collection for one in batch if one.collection is not None), None)
         if collection is None:
             return list(batch)
-        return await self._storing.store(collection, batch)
+        return await store(self._pipeline, collection, batch)
 
     async def _without_stopped(self, batch: Sequence[Opened]) -> list[Opened]:
         """Drops messages of jobs that were cancelled."""

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 from support.metrics import REGISTRIES, counts, free_ports, samples, scrape, value
-from support.photos import encoded, photo
+from support.photos import encoded, ingested, many, photo
 from support.services import Process, Services, wait_until
 
 from blindsight.client import Collection, Vault
@@ -318,6 +318,30 @@ def test_metrics_are_served_at_the_address_that_a_setting_names(tmp_path: Path) 
             scrape(port)
     finally:
         storage.stop()
+
+
+def test_storage_is_asked_once_about_many_photos_of_an_import(
+    services: Services, vault: Vault, ports: dict[str, int]
+) -> None:
+    collection = new(vault, "together", PARAMETER_SETS["ckks-4096"], embedder="pixels", dimension=64)
+    files = [data for _, data in many(64)]
+    asked = value(ports["storage"], HANDLED, grpc_method="GetItems")
+    storage = services["storage"].process()
+
+    def requests() -> Iterator[pb.IngestRequest]:
+        yield pb.IngestRequest(header=pb.IngestHeader(collection=collection.name))
+        for data in files:
+            yield from ingested(data)
+        storage.resume()
+
+    storage.suspend()  # so that photos wait for its answer, however slowly they are sent
+    try:
+        with grpc.insecure_channel(services.address()) as channel:
+            *_, last = keyholder_pb2_grpc.KeyholderServiceStub(channel).Ingest(requests(), timeout=60)
+    finally:
+        storage.resume()
+    assert last.summary.stored == len(files)
+    assert value(ports["storage"], HANDLED, grpc_method="GetItems") - asked <= len(files) / 4
 
 
 def test_a_scale_space_is_measured_as_one(vault: Vault, ports: dict[str, int]) -> None:

@@ -1,13 +1,17 @@
 """Photos through the three real services."""
 
 import io
+import time
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
-from support.photos import NAMES, bomb, encoded, jpeg, photo
+from support.photos import NAMES, bomb, encoded, ingested, jpeg, photo
 
 from blindsight.errors import InvalidArgument, InvalidImage, NotFound
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,30 @@ def test_the_same_photo_again_is_a_duplicate(album):
     report = album.ingest([("another name.jpg", jpeg("coffee")), ("coffee.jpg", jpeg("coffee"))])
     assert (report.stored, report.duplicates) == (0, 2)
     assert album.describe().items == len(NAMES)
+
+
+def test_a_duplicate_is_answered_after_the_photo_that_it_repeats_is_stored(services, vault):
+    vault.create_collection("twins", embedder="pixels", dimension=64)
+    answers = []
+
+    def requests():
+        yield pb.IngestRequest(header=pb.IngestHeader(collection="twins"))
+        yield from ingested(jpeg("coffee"))
+        for _ in range(1000):
+            if answers:  # refusals overtake no photo: this one waits for others of its batch
+                break
+            yield from ingested(b"no photo")
+            time.sleep(0.01)
+        yield from ingested(jpeg("coffee"))
+
+    with grpc.insecure_channel(services.address()) as channel:
+        stub = keyholder_pb2_grpc.KeyholderServiceStub(channel)
+        answers.extend(stub.Ingest(requests(), timeout=60))
+    *items, last = answers
+    assert items[0].item.outcome == pb.OUTCOME_REJECTED
+    taken = [one.item.outcome for one in items if one.item.outcome != pb.OUTCOME_REJECTED]
+    assert taken == [pb.OUTCOME_STORED, pb.OUTCOME_DUPLICATE]
+    assert (last.summary.stored, last.summary.duplicates) == (1, 1)
 
 
 def test_what_is_no_photo_is_skipped_with_its_reason_and_the_rest_goes_in(vault, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
 from functools import cache
@@ -9,6 +10,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 from skimage import data
+
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 
 NAMES = (
     "astronaut",
@@ -66,3 +69,9 @@ def small_photo(seed: int) -> bytes:
     """A picture of coloured squares, of which no two seeds have the same."""
     squares = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     return encoded(Image.fromarray(squares).resize((48, 48), Image.Resampling.NEAREST), "PNG")
+
+
+def ingested(content: bytes) -> tuple[pb.IngestRequest, pb.IngestRequest]:
+    """The messages of an ingest stream that bring one file."""
+    header = pb.FileHeader(size_bytes=len(content), sha256=hashlib.sha256(content).digest())
+    return pb.IngestRequest(file=header), pb.IngestRequest(chunk=content)

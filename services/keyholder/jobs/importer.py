@@ -22,6 +22,7 @@ from blindsight.trusted import embedders
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.ingest.records import (
     FailedItem,
     ItemOutcome,
@@ -36,7 +37,6 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Message, Queue
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from services.keyholder.jobs.dead_letters import DeadLetterWatch
-from services.keyholder.jobs.read_ahead import groups
 from services.keyholder.jobs.retention import Retention
 from services.keyholder.jobs.store import JobStore
 

@@ -1,4 +1,4 @@
-"""Takes photos and vectors in: embed, seal, gather into batches, store; answers after the commit."""
+"""Takes photos and vectors of one stream into a collection; answers after the commit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -19,9 +19,10 @@ from blindsight.parameters import of_ring
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.ingest import photos
-from blindsight.trusted.ingest.photos import BATCH_BYTES, Photo
-from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.ingest.pipeline import Batch, Pipeline, PreparedPhoto, identify, vector_item
+from blindsight.trusted.ingest.read_ahead import groups
+from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
@@ -79,23 +80,13 @@ class _Group:
     ahead: Ahead
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Photos that are embedded and sealed, and wait for company."""
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """A photo, what is to be answered, and what is to be stored before that; None for nothing."""
 
-    results: list[ItemResult] = field(default_factory=list)
-    items: list[NewItem] = field(default_factory=list)
-    vectors: list[Floats] = field(default_factory=list)
-    size_bytes: int = 0
-
-    def add(self, result: ItemResult, item: NewItem, vector: Floats) -> None:
-        self.results.append(result)
-        self.items.append(item)
-        self.vectors.append(vector)
-        self.size_bytes += item.held_bytes
-
-
-_Prepared = ItemResult | tuple[ItemResult, NewItem, Floats]
+    result: ItemResult
+    handle: bytes = b""
+    prepared: PreparedPhoto | None = None
 
 
 class Ingest:
@@ -124,16 +115,17 @@ class Ingest:
     ) -> None:
         self._vault = vault
         self._storage = storage
-        self._crypto = crypto
         self._writer = writer
+        self._pipeline = Pipeline(storage, crypto, writer)
+        self._at_once = 2 * crypto.processes  # so that none of them waits
+        self._gate = asyncio.Semaphore(self._at_once)
         self._collection = collection
         if planes:
             Tiling(1, 1, 1, of_ring(collection.parameters, "planes").ring_degree, halo)
         elif halo:
             raise InvalidArgument(f"a halo of {halo} pixels without planes, want planes that have it")
-        self._planes = planes
-        self._halo = halo
-        self._seen: set[bytes] = set()
+        self._halo = halo if planes else None
+        self._waiting: set[bytes] = set()
 
     async def photos(self, coming: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
         """Takes photos; yields what became of each, in batches, after storage committed them.
@@ -144,75 +136,73 @@ class Ingest:
         """
         if self._collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
-        batch = _Batch()
-        async for prepared in self._prepared(coming):
-            if isinstance(prepared, ItemResult):
-                yield prepared
-                continue
-            batch.add(*prepared)
-            if len(batch.items) >= self._batch_photos or batch.size_bytes >= BATCH_BYTES:
-                for result in await _finished(self._store(batch)):
-                    yield result
-                batch = _Batch()
-        if batch.items:
-            for result in await _finished(self._store(batch)):
-                yield result
+        batch = self._next_batch()
+        async with aclosing(self._examined(coming)) as arriving:
+            async for examined in arriving:
+                # A duplicate of a photo that waits is none before that one is stored, and is answered then.
+                if examined.prepared is None and examined.handle not in self._waiting:
+                    yield examined.result
+                    continue
+                self._waiting.add(examined.handle)
+                batch.add(examined, examined.prepared)
+                if batch.full:
+                    for result in await _finished(self._store(batch)):
+                        yield result
+                    batch = self._next_batch()
+        for result in await _finished(self._store(batch)):
+            yield result
 
-    @property
-    def _batch_photos(self) -> int:
-        return min(self._collection.layout.main.capacity, MAX_BATCH_PHOTOS)
+    def _next_batch(self) -> Batch[_Examined]:
+        self._waiting.clear()
+        return Batch(self._collection, MAX_BATCH_PHOTOS)
 
-    async def _prepared(self, coming: AsyncIterator[Photo]) -> AsyncIterator[_Prepared]:
-        """Embeds and seals several photos at a time, in their order."""
-        running: deque[asyncio.Task[_Prepared]] = deque()
+    async def _examined(self, coming: AsyncIterator[Photo]) -> AsyncGenerator[_Examined, None]:
+        """Examines several photos at a time, in their order; those that came together are one look-up."""
+        running: deque[asyncio.Task[_Examined]] = deque()
         try:
-            async for photo in coming:
-                running.append(asyncio.create_task(self._prepare(photo)))
-                while running and (running[0].done() or len(running) > 2 * self._crypto.processes):
-                    yield await running.popleft()
+            async with aclosing(groups([photo] async for photo in coming)) as arriving:
+                async for group in arriving:
+                    running.extend(asyncio.create_task(self._examine(photo)) for photo in group)
+                    # The next group is looked up while the last of this one keep the processes busy.
+                    while running and (running[0].done() or len(running) > self._at_once):
+                        yield await running.popleft()
             while running:
                 yield await running.popleft()
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
-    async def _prepare(self, photo: Photo) -> _Prepared:
+    async def _examine(self, photo: Photo) -> _Examined:
         try:
-            photos.check(photo)
+            identified = await identify(self._collection, photo)
         except BlindsightError as error:
             return _rejected(photo, error)
-        collection = self._collection
-        item_id = photo.id or await photos.content_id(collection, photo.data)
-        handle = collection.handle(item_id)
         # Not in the photo's own `try`: that storage is gone is not the photo's fault, and ends the import.
-        if handle in self._seen:
-            return ItemResult(photo.index, Outcome.DUPLICATE, item_id)
-        known = await self._storage.get_items(collection.record.collection_id, [handle])
-        if known:
-            lacks_planes = self._planes and not known[handle].planes_size_bytes
-            return ItemResult(
-                photo.index, Outcome.DUPLICATE, item_id, remark=_WITHOUT_PLANES if lacks_planes else ""
-            )
-        try:
-            return await self._embed_and_seal(photo, item_id, handle)
-        except BlindsightError as error:
-            return _rejected(photo, error)
+        known = await self._pipeline.find(identified)
+        duplicate = ItemResult(photo.index, Outcome.DUPLICATE, identified.item_id)
+        if known is not None:
+            lacks_planes = self._halo is not None and not known.planes_size_bytes
+            return _Examined(replace(duplicate, remark=_WITHOUT_PLANES if lacks_planes else ""))
+        async with self._gate:
+            if identified.handle in self._waiting:
+                return _Examined(duplicate, identified.handle)
+            try:
+                prepared = await self._pipeline.prepare(identified, halo=self._halo)
+            except BlindsightError as error:
+                return _rejected(photo, error)
+        result = ItemResult(photo.index, Outcome.STORED, identified.item_id, remark=prepared.remark)
+        return _Examined(result, identified.handle, prepared)
 
-    async def _embed_and_seal(self, photo: Photo, item_id: str, handle: bytes) -> _Prepared:
-        made = await photos.prepare(
-            self._crypto, self._collection, photo, item_id, halo=self._halo if self._planes else None
-        )
-        self._seen.add(handle)
-        result = ItemResult(photo.index, Outcome.STORED, item_id, remark=made.remark)
-        return result, made.item, made.vector
-
-    async def _store(self, batch: _Batch) -> list[ItemResult]:
+    async def _store(self, batch: Batch[_Examined]) -> list[ItemResult]:
         """Stores a batch; items that somebody else stored meanwhile are duplicates."""
-        async with self._collection.lock:
-            stored = await self._writer.append_new(self._collection, np.stack(batch.vectors), batch.items)
+        prepared = [examined.prepared for examined in batch.entries if examined.prepared is not None]
+        own = iter(await self._pipeline.store(self._collection, prepared) if prepared else ())
         return [
-            result if index in stored else replace(result, outcome=Outcome.DUPLICATE, remark="")
-            for index, result in enumerate(batch.results)
+            examined.result
+            if examined.prepared is None or next(own)
+            else replace(examined.result, outcome=Outcome.DUPLICATE, remark="")
+            for examined in batch.entries
         ]
 
     async def vectors(self, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
@@ -259,7 +249,7 @@ class Ingest:
         async with collection.lock:
             start = collection.items_added
             ids = group.ids or [str(start + row) for row in range(len(group.rows))]
-            items = await asyncio.to_thread(self._seal_ids, ids)
+            items = await asyncio.to_thread(lambda: [vector_item(collection, one) for one in ids])
             await self._require_new(items, first_row)
             await self._writer.append(collection, group.rows, items, group.ahead)
 
@@ -272,14 +262,6 @@ class Ingest:
             if self._collection.config.max_norm > 0:
                 return  # somebody else's vectors were first
             await self._vault.set_max_norm(self._collection, longest * linear.NORM_HEADROOM or 1.0)
-
-    def _seal_ids(self, ids: Sequence[str]) -> list[NewItem]:
-        items = []
-        for item_id in ids:
-            photos.check_id(item_id)
-            handle = self._collection.handle(item_id)
-            items.append(NewItem(handle, self._collection.seal_metadata(handle, ItemMetadata(item_id))))
-        return items
 
     async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
         handles = [item.handle for item in items]
@@ -326,5 +308,5 @@ async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
         raise
 
 
-def _rejected(photo: Photo, error: BlindsightError) -> ItemResult:
-    return ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message)
+def _rejected(photo: Photo, error: BlindsightError) -> _Examined:
+    return _Examined(ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message))

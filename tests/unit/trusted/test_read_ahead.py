@@ -6,9 +6,9 @@ from contextlib import aclosing
 import pytest
 
 from blindsight.errors import InvalidArgument
+from blindsight.trusted.ingest import read_ahead as gathering
 from blindsight.trusted.ingest.photos import Photo
-from services.keyholder.jobs import read_ahead as gathering
-from services.keyholder.jobs.read_ahead import groups
+from blindsight.trusted.ingest.read_ahead import groups
 
 
 class Stream:

@@ -11,17 +11,17 @@ from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.parameters import CKKS_4096
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
-from blindsight.trusted.ingest.photos import PreparedPhoto
+from blindsight.trusted.ingest.pipeline import PreparedPhoto, is_from
 from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.queue import Message, open_queue
-from blindsight.trusted.records import CollectionConfig, NewItem
+from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
-from blindsight.wire.storage import StoredCollection
+from blindsight.wire.storage import StoredCollection, StoredItem
 from services.worker.batching import Batches
 from services.worker.gate import Room
-from services.worker.preparing import Opened, state_of
+from services.worker.preparing import Opened
 
 
 @pytest.fixture
@@ -94,11 +94,19 @@ def test_photos_of_two_collections_are_two_batches(opened):
     assert sorted(map(len, waiting.due(nothing_comes=False))) == [1, 2]
 
 
-def test_what_is_in_storage_was_stored_by_the_message_whose_mark_it_has(opened):
+def test_what_is_in_storage_was_stored_by_the_message_whose_mark_it_has(opened, collection):
+    def stored(origin):
+        sealed = collection.seal_metadata(bytes(16), ItemMetadata("an id", "name.jpg", origin=origin))
+        return StoredItem(bytes(16), sealed, 0)
+
     assert opened.origin == (b"m" * 16).hex()
-    assert state_of(opened.origin, opened.origin) is ItemState.DONE
-    assert state_of("", opened.origin) is ItemState.DUPLICATE
-    assert state_of("6e" * 16, opened.origin) is ItemState.DUPLICATE
+    assert is_from(collection, stored(opened.origin), opened.origin)
+    assert not is_from(collection, stored(""), opened.origin)
+    assert not is_from(collection, stored("6e" * 16), opened.origin)
+    assert not is_from(collection, stored(""), "")
+    assert not is_from(collection, None, opened.origin)
+    assert opened.in_storage(own=True).report.state is ItemState.DONE
+    assert opened.in_storage(own=False).report.state is ItemState.DUPLICATE
 
 
 def test_a_failure_is_reported_with_its_reason_and_stores_nothing(opened):
