@@ -90,7 +90,7 @@ class BulkServices(Services):
         environment = json.dumps(variables("worker", own)) + "\n"
         with (self.folder / "worker.log").open("ab") as log:
             template = subprocess.Popen(
-                [sys.executable, TEMPLATE],
+                [sys.executable, "-P", TEMPLATE],  # a module beside it has the name of the services
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
