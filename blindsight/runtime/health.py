@@ -1,4 +1,4 @@
-"""Asks a service whether it is ready: `python -m blindsight.runtime.health HOST:PORT [liveness]`."""
+"""Asks a service whether it is ready: `python -P -m blindsight.runtime.health HOST:PORT [liveness]`."""
 
 from __future__ import annotations
 
