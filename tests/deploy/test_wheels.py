@@ -127,29 +127,21 @@ def test_every_message_that_says_what_to_install_names_a_distribution_and_an_ext
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_runs_on_its_wheel_what_that_asks_for_and_its_lock(
+def test_a_service_runs_on_its_wheel_and_what_that_asks_for_which_its_lock_has(
     service: str, dist: Path, tmp_path: Path
 ) -> None:
     made = Environment(tmp_path / "environment", dist)
-    needed = {f"{OURS}-protocol", f"{OURS}-library", f"{OURS}-{service}"}
-    needed |= set() if service in UNTRUSTED else {f"{OURS}-trusted"}
-    made.install(*needed)
-    made.link(*wheels.locked(service))
+    came = made.install_all_of(f"{OURS}-{service}")
+    theirs = {name for name in came if not name.startswith(OURS)}
+    assert theirs <= wheels.locked(service)
+    extras = wheels.locked(service) - theirs
+    assert extras == (set() if service in UNTRUSTED else {"opencv-python-headless", "pika"})
+    assert (f"{OURS}-trusted" in came) == (service not in UNTRUSTED)
+    made.link(*extras)
     done = made.run("python", "-P", "-c", _IMPORT_ALL, service, *OTHERS[service])
     assert done.returncode == 0, done.stderr
     program = made.run(f"blindsight-{service}")
     assert re.search(rf"BLINDSIGHT_{service.upper()}_\w+: Field required", program.stderr), program
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_service_asks_for_no_more_than_its_lock_has(service: str, dist: Path, tmp_path: Path) -> None:
-    made = Environment(tmp_path / "environment", dist)
-    came = made.install_all_of(f"{OURS}-{service}")
-    theirs = {name for name in came if not name.startswith(OURS)}
-    assert theirs <= set(wheels.locked(service))
-    assert set(wheels.locked(service)) - theirs <= {"opencv-python-headless", "pika"}
-    if service in UNTRUSTED:
-        assert f"{OURS}-trusted" not in came
 
 
 @pytest.mark.parametrize(
