@@ -2,9 +2,9 @@
 
     worker.py            takes messages, gathers what is ready, settles what is stored
     preparing.py         from a message to an item that is ready to be stored
-    quarantine.py        opens alone what may have killed a worker; gate.py keeps the others out
-    in_flight.py         counts what is held
-    batching.py          gathers opened messages by collection, and lets them wait for others
+    quarantine.py        prepares alone what may have killed a process; gate.py keeps the others out
+    in_flight.py         counts what was taken and not settled yet
+    batching.py          gathers prepared messages by collection, and lets them wait for others
     committing.py        from ready items to storage, and what became of each
     acknowledging.py     settles messages
     keyholder_client.py  the keyholder, as workers call it

@@ -20,10 +20,10 @@ from blindsight.trusted.queue import Queue, open_queue
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from services.worker import metrics
-from services.worker.gate import Room
+from services.worker.gate import Gate
 from services.worker.keyholder_client import KeyholderClient
-from services.worker.preparing import Opening
-from services.worker.quarantine import Trials
+from services.worker.preparing import Preparer
+from services.worker.quarantine import Quarantine
 from services.worker.settings import WorkerSettings
 from services.worker.worker import Worker
 
@@ -53,13 +53,13 @@ async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> No
         if not await _admitted(keyholder, shutdown.begun):
             return
         vault = Vault(keys, storage, evaluator)
-        room = Room(2 * crypto.processes)
-        trials = Trials(keyholder, room, crypto.warm, settings.tries)
+        gate = Gate(2 * crypto.processes)
+        quarantine = Quarantine(keyholder, gate, crypto.warm, settings.tries)
         pipeline = Pipeline(storage, crypto, Writer(vault, storage, crypto))
-        opening = Opening(Envelopes(keys), vault, pipeline, room, trials)
+        preparer = Preparer(Envelopes(keys), vault, pipeline, gate, quarantine)
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         service.announce("ready")
-        await Worker(consumer, opening, pipeline, keyholder, settings).run(shutdown)
+        await Worker(consumer, preparer, pipeline, keyholder, settings).run(shutdown)
     finally:
         await asyncio.to_thread(crypto.close)
         for peer in (keyholder, storage, evaluator):

@@ -1,11 +1,11 @@
-"""Gathers opened messages by collection, so that their vectors share ciphertexts."""
+"""Gathers prepared messages by collection, so that their vectors share ciphertexts."""
 
 from __future__ import annotations
 
 import time
 
 from blindsight.trusted.ingest.pipeline import Batch
-from services.worker.preparing import Opened
+from services.worker.preparing import PreparedMessage
 
 # The end of an import is not worth waiting for as long as a slow sender's next photo.
 QUIET_PART = 1 / 8
@@ -22,14 +22,14 @@ class Batches:
     def __init__(self, linger_seconds: float, most: int) -> None:
         self._linger_seconds = linger_seconds
         self._most = most
-        self._waiting: dict[bytes, Batch[Opened]] = {}
+        self._waiting: dict[bytes, Batch[PreparedMessage]] = {}
 
-    def add(self, opened: Opened) -> None:
+    def add(self, message: PreparedMessage) -> None:
         """Adds a message to those of its collection."""
-        batch = self._waiting.setdefault(opened.photo.collection_id, Batch(opened.collection, self._most))
-        batch.add(opened, opened.prepared)
+        batch = self._waiting.setdefault(message.photo.collection_id, Batch(message.collection, self._most))
+        batch.add(message, message.prepared)
 
-    def due(self, *, nothing_comes: bool, quiet_seconds: float = 0.0) -> list[list[Opened]]:
+    def due(self, *, nothing_comes: bool, quiet_seconds: float = 0.0) -> list[list[PreparedMessage]]:
         """Takes out the batches that are to be stored now.
 
         Args:

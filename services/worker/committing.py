@@ -9,10 +9,12 @@ from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.pipeline import Pipeline
 from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.vault.vault import OpenCollection
-from services.worker.preparing import Opened
+from services.worker.preparing import PreparedMessage
 
 
-async def store(pipeline: Pipeline, collection: OpenCollection, batch: Sequence[Opened]) -> list[Opened]:
+async def commit(
+    pipeline: Pipeline, collection: OpenCollection, batch: Sequence[PreparedMessage]
+) -> list[PreparedMessage]:
     """Stores what is ready in a batch of one collection; returns all of it with reports.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a worker has taken and not settled yet."""
+"""What a worker has taken from the queue and not settled yet."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from collections.abc import Sequence
 
 from blindsight.trusted.queue import Delivery
 
-# Of messages; a photo that is opened and sealed anew takes as much again.
-HELD_BYTES = 256 << 20
+# Of messages; a photo that is prepared takes as much again.
+MAX_BYTES = 256 << 20
 
 
-class Hands:
-    """Counts photos and their bytes.
+class InFlight:
+    """Counts messages and their bytes.
 
     Args:
-        most: photos.
-        most_bytes: a photo is taken as long as fewer are held.
+        most: messages.
+        most_bytes: another one is taken as long as there are fewer.
 
     Attributes:
-        held: photos.
+        count: messages.
     """
 
-    def __init__(self, most: int, most_bytes: int = HELD_BYTES) -> None:
-        self.held = 0
-        self._held_bytes = 0
+    def __init__(self, most: int, most_bytes: int = MAX_BYTES) -> None:
+        self.count = 0
+        self._size_bytes = 0
         self._most, self._most_bytes = most, most_bytes
 
     @property
     def full(self) -> bool:
         """Whether no more may be taken."""
-        return self.held >= self._most or self._held_bytes >= self._most_bytes
+        return self.count >= self._most or self._size_bytes >= self._most_bytes
 
-    def take(self, delivery: Delivery) -> None:
+    def add(self, delivery: Delivery) -> None:
         """Notes one more."""
-        self.held += 1
-        self._held_bytes += len(delivery.message.body)
+        self.count += 1
+        self._size_bytes += len(delivery.message.body)
 
-    def let_go(self, deliveries: Sequence[Delivery]) -> None:
+    def remove(self, deliveries: Sequence[Delivery]) -> None:
         """Notes that some were settled."""
-        self.held -= len(deliveries)
-        self._held_bytes -= sum(len(one.message.body) for one in deliveries)
+        self.count -= len(deliveries)
+        self._size_bytes -= sum(len(one.message.body) for one in deliveries)

@@ -17,13 +17,13 @@ from blindsight.trusted.ingest.records import ItemReport, ItemState
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from services.worker.acknowledging import settle
-from services.worker.gate import Room
-from services.worker.quarantine import Trials
+from services.worker.gate import Gate
+from services.worker.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A message whose photo was looked at.
+class PreparedMessage:
+    """A message whose photo was opened, and embedded and sealed where it is to be stored.
 
     Attributes:
         photo: without its data.
@@ -43,7 +43,7 @@ class Opened:
         """The mark of the message on the item that it brings; see `ItemMetadata`."""
         return self.delivery.message.message_id.hex()
 
-    def in_storage(self, *, own: bool) -> Opened:
+    def in_storage(self, *, own: bool) -> PreparedMessage:
         """The same with its report, its item being in storage.
 
         Args:
@@ -51,22 +51,22 @@ class Opened:
         """
         return self.with_outcome(ItemState.DONE if own else ItemState.DUPLICATE)
 
-    def with_outcome(self, state: ItemState, error: BlindsightError | None = None) -> Opened:
+    def with_outcome(self, state: ItemState, error: BlindsightError | None = None) -> PreparedMessage:
         """The same with its report, and nothing to store any more."""
         reason, message = (error.reason, error.message) if error is not None else ("", "")
         report = ItemReport(self.photo.job_id, self.photo.number, state, reason, message)
         return replace(self, prepared=None, report=report)
 
 
-class Opening:
-    """Opens messages.
+class Preparer:
+    """Prepares messages.
 
     Args:
         envelopes: of the owner's key set.
         vault: the collections.
         pipeline: looks photos up, embeds and seals them.
-        room: where photos are opened.
-        trials: opens those that may have killed somebody; in the same room.
+        gate: how many photos are prepared beside each other.
+        quarantine: prepares those that may have killed a process, alone behind the same gate.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Opening:
         envelopes: Envelopes,
         vault: Vault,
         pipeline: Pipeline,
-        room: Room,
-        trials: Trials,
+        gate: Gate,
+        quarantine: Quarantine,
     ) -> None:
         self._envelopes = envelopes
         self._vault = vault
         self._pipeline = pipeline
-        self._room = room
-        self._trials = trials
+        self._gate = gate
+        self._quarantine = quarantine
 
-    async def open(self, delivery: Delivery) -> Opened | None:
-        """Opens a message; None when it was settled here: it is not ours, or is to come again."""
+    async def prepare(self, delivery: Delivery) -> PreparedMessage | None:
+        """Prepares a message; None when it was settled here: it is not ours, or is to come again."""
         try:
             size_bytes = len(delivery.message.body)
             photo = await photos.beside_loop(size_bytes, self._envelopes.open, delivery.message)
@@ -94,12 +94,12 @@ class Opening:
             await settle(lambda: delivery.reject(DataLoss.reason))
             return None
         request_ids.current.set(photo.request_id)
-        opened = Opened(delivery, replace(photo, data=b""))
+        message = PreparedMessage(delivery, replace(photo, data=b""))
         try:
-            opened = replace(opened, collection=await self._collection(photo))
-            prepared = await self._prepared(opened, photo)
+            message = replace(message, collection=await self._collection(photo))
+            prepared = await self._prepared(message, photo)
         except BlindsightError as error:
-            return opened.with_outcome(ItemState.FAILED, error)
+            return message.with_outcome(ItemState.FAILED, error)
         if prepared is None:
             await settle(delivery.nack)
         return prepared
@@ -107,30 +107,30 @@ class Opening:
     async def _collection(self, photo: QueuedPhoto) -> OpenCollection:
         return await retry("storage", lambda: self._vault.get_by_id(photo.collection_id))
 
-    async def _prepared(self, opened: Opened, photo: QueuedPhoto) -> Opened | None:
+    async def _prepared(self, message: PreparedMessage, photo: QueuedPhoto) -> PreparedMessage | None:
         """Embeds and seals it, unless it is in storage; None when it killed its process, alone too.
 
         Raises:
             Unavailable: when it did so too often.
             BlindsightError: what is wrong with the photo.
         """
-        if opened.collection is None:
+        if message.collection is None:
             raise NotFound("the collection is gone: it was deleted")
-        collection = opened.collection
+        collection = message.collection
         file = Photo(photo.number, photo.name, photo.data, photo.id)
         identified = await identify(collection, file)
         known = await retry("storage", lambda: self._pipeline.find(identified))
         if known is not None:
-            return opened.in_storage(own=is_from(collection, known, opened.origin))
-        prepare = partial(self._pipeline.prepare, identified, origin=opened.origin)
-        prepared = await self._beside_others(prepare) if opened.delivery.count == 1 else None
+            return message.in_storage(own=is_from(collection, known, message.origin))
+        prepare = partial(self._pipeline.prepare, identified, origin=message.origin)
+        prepared = await self._beside_others(prepare) if message.delivery.count == 1 else None
         if prepared is None:
-            prepared = await self._trials.run(photo, prepare)
-        return replace(opened, prepared=prepared) if prepared is not None else None
+            prepared = await self._quarantine.run(photo, prepare)
+        return replace(message, prepared=prepared) if prepared is not None else None
 
     async def _beside_others(self, prepare: Callable[[], Awaitable[PreparedPhoto]]) -> PreparedPhoto | None:
         """None when a process died: nobody knows yet which of them it died of."""
-        async with self._room.one():
+        async with self._gate.shared():
             try:
                 return await prepare()
             except Unavailable:

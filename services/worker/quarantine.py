@@ -1,7 +1,7 @@
-"""Photos that come again are opened alone and on record, so that none pays for what its neighbours did.
+"""Photos that come again are prepared alone and on record, so that none pays for what its neighbours did.
 
 A queue counts deliveries, and whoever kills a worker has all that it held delivered once more.  So that count
-says nothing of a photo, and no photo is given up for it.  A trial says something: one photo is opened with
+says nothing of a photo, and no photo is given up for it.  A trial says something: one photo is prepared with
 nothing beside it, and the keyholder knows while it is.  A trial without an end is a worker, or a process of
 its, that died just then.
 """
@@ -19,35 +19,35 @@ from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
 from blindsight.trusted.ingest.pipeline import PreparedPhoto
 from blindsight.trusted.ingest.records import Trial, TrialState
-from services.worker.gate import Room
+from services.worker.gate import Gate
 from services.worker.keyholder_client import KeyholderClient
 
 # So those over which fewer died go first, and are out of danger when their turn has passed.
 STEP_BACK_SECONDS = 0.5
 
 
-class Trials:
-    """Opens photos one at a time.
+class Quarantine:
+    """Prepares photos one at a time.
 
     Args:
         keyholder: keeps the record.
-        room: where photos are opened.
-        warm: starts the processes that open them, so that a trial lasts no longer than its photo takes.
+        gate: keeps other photos out meanwhile.
+        warm: starts the processes that prepare them, so that a trial lasts no longer than its photo takes.
         most: a photo over which so many died is given up.
     """
 
     def __init__(
-        self, keyholder: KeyholderClient, room: Room, warm: Callable[[], Awaitable[None]], most: int
+        self, keyholder: KeyholderClient, gate: Gate, warm: Callable[[], Awaitable[None]], most: int
     ) -> None:
         self._keyholder = keyholder
-        self._room = room
+        self._gate = gate
         self._warm = warm
         self._most = most
 
     async def run(
         self, photo: QueuedPhoto, prepare: Callable[[], Awaitable[PreparedPhoto]]
     ) -> PreparedPhoto | None:
-        """Opens a photo; None when a process died over it: it is to be tried again.
+        """Prepares a photo; None when a process died over it: it is to be tried again.
 
         Args:
             prepare: raises Unavailable when its process died.
@@ -58,7 +58,7 @@ class Trials:
         """
         trial = Trial(photo.job_id, photo.number, os.urandom(16))
         await self._step_back(await self._note(trial, TrialState.PLANNED))
-        async with self._room.all():
+        async with self._gate.exclusive():
             with suppress(Unavailable):
                 await self._warm()
             await self._note(trial, TrialState.BEGUN)

@@ -18,10 +18,10 @@ from blindsight.trusted.queue import Consumer, Delivery
 from services.worker import metrics
 from services.worker.acknowledging import settle
 from services.worker.batching import Batches
-from services.worker.committing import store
-from services.worker.in_flight import Hands
+from services.worker.committing import commit
+from services.worker.in_flight import InFlight
 from services.worker.keyholder_client import KeyholderClient
-from services.worker.preparing import Opened, Opening
+from services.worker.preparing import PreparedMessage, Preparer
 from services.worker.settings import WorkerSettings
 
 TAKE_SECONDS = 0.1
@@ -37,7 +37,7 @@ class Worker:
 
     Args:
         consumer: gives at most `settings.prefetch` messages at a time.
-        opening: the first half of the work.
+        preparer: opens, embeds and seals.
         pipeline: stores.
         keyholder: told what became of items.
     """
@@ -45,22 +45,22 @@ class Worker:
     def __init__(
         self,
         consumer: Consumer,
-        opening: Opening,
+        preparer: Preparer,
         pipeline: Pipeline,
         keyholder: KeyholderClient,
         settings: WorkerSettings,
     ) -> None:
         self._consumer = consumer
-        self._opening = opening
+        self._preparer = preparer
         self._pipeline = pipeline
         self._keyholder = keyholder
         self._settings = settings
         self._batches = Batches(settings.linger_seconds, settings.batch)
-        self._hands = Hands(settings.prefetch)
+        self._in_flight = InFlight(settings.prefetch)
         self._last_taken = 0.0
         self._stopped_jobs: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._opening_now = self._storing_now = 0
+        self._preparing_now = self._committing_now = 0
 
     async def run(self, shutdown: Shutdown) -> None:
         """Works until a shutdown begins, and then finishes what it can before the deadline."""
@@ -68,9 +68,9 @@ class Worker:
         try:
             while not shutdown.begun.is_set():
                 for delivery in await self._take():
-                    self._hands.take(delivery)
+                    self._in_flight.add(delivery)
                     self._last_taken = time.monotonic()
-                    self._begin(self._open(delivery))
+                    self._begin(self._prepare(delivery))
             await self._drain(shutdown)
         finally:
             for task in (gathering, *self._tasks):
@@ -78,7 +78,7 @@ class Worker:
             await asyncio.gather(gathering, *self._tasks, return_exceptions=True)
 
     async def _take(self) -> Sequence[Delivery]:
-        if self._hands.full:
+        if self._in_flight.full:
             await asyncio.sleep(TAKE_SECONDS)
             return ()
         try:
@@ -89,51 +89,51 @@ class Worker:
             return ()
 
     async def _drain(self, shutdown: Shutdown) -> None:
-        logs.get().info("draining", held=self._hands.held)
-        while self._hands.held and not shutdown.overdue:
-            self._store_due(nothing_comes=not self._opening_now)
+        logs.get().info("draining", held=self._in_flight.count)
+        while self._in_flight.count and not shutdown.overdue:
+            self._commit_due(nothing_comes=not self._preparing_now)
             await asyncio.sleep(TAKE_SECONDS)
-        logs.get().info("drained", given_back=self._hands.held)
+        logs.get().info("drained", given_back=self._in_flight.count)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _open(self, delivery: Delivery) -> None:
-        self._opening_now += 1
+    async def _prepare(self, delivery: Delivery) -> None:
+        self._preparing_now += 1
         try:
             if delivery.message.job_id in self._stopped_jobs:
                 await self._acknowledge([delivery])
                 return
-            opened = await self._opening.open(delivery)
-            if opened is None:
-                self._hands.let_go([delivery])
+            message = await self._preparer.prepare(delivery)
+            if message is None:
+                self._in_flight.remove([delivery])
             else:
-                self._batches.add(opened)
+                self._batches.add(message)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not take the worker with it
             logs.get().error("message_not_opened", exc_info=error)
             await self._settle(delivery, delivery.nack)
         finally:
-            self._opening_now -= 1
+            self._preparing_now -= 1
 
     async def _gather_for_ever(self) -> None:
         while True:
-            # With all in hand that it may have, and all of that opened, nobody can join.
-            self._store_due(nothing_comes=self._hands.full and not self._busy)
+            # With all in flight that may be, and all of that prepared, nobody can join.
+            self._commit_due(nothing_comes=self._in_flight.full and not self._busy)
             await asyncio.sleep(TAKE_SECONDS)
 
     @property
     def _busy(self) -> bool:
-        """Whether what is in hand is on its way: into a batch, or out of it, which gives room to others."""
-        return self._opening_now > 0 or self._storing_now > 0
+        """Whether what is in flight is on its way: into a batch, or out of it, which lets others in."""
+        return self._preparing_now > 0 or self._committing_now > 0
 
-    def _store_due(self, *, nothing_comes: bool) -> None:
+    def _commit_due(self, *, nothing_comes: bool) -> None:
         quiet_seconds = 0.0 if self._busy else time.monotonic() - self._last_taken
         for batch in self._batches.due(nothing_comes=nothing_comes, quiet_seconds=quiet_seconds):
             self._begin(self._finish(batch))
 
-    async def _finish(self, batch: Sequence[Opened]) -> None:
+    async def _finish(self, batch: Sequence[PreparedMessage]) -> None:
         """Stores a batch, puts aside what failed, reports all, and acknowledges the rest, in this order.
 
         An owner who reads that photos failed finds them among the dead letters.
@@ -141,10 +141,10 @@ class Worker:
         left = list(batch)
         # Of several jobs' messages the first one names the calls; the line at the end has them all.
         request_ids.current.set(left[0].photo.request_id)
-        self._storing_now += 1
+        self._committing_now += 1
         try:
             left = await self._without_stopped(batch)
-            stored = await self._store(left)
+            stored = await self._commit(left)
             left = await self._reject_failed(stored)
             reports = [one.report for one in stored if one.report is not None]
             await retry("keyholder", lambda: self._keyholder.report(reports))
@@ -159,9 +159,9 @@ class Worker:
                 metrics.ITEMS.labels(report.state.name.lower()).inc()
             await self._acknowledge([one.delivery for one in left])
         finally:
-            self._storing_now -= 1
+            self._committing_now -= 1
 
-    async def _reject_failed(self, stored: Sequence[Opened]) -> list[Opened]:
+    async def _reject_failed(self, stored: Sequence[PreparedMessage]) -> list[PreparedMessage]:
         """Keeps the messages of failed items for another try; returns the others."""
         rest = []
         for one in stored:
@@ -171,18 +171,18 @@ class Worker:
                 rest.append(one)
         return rest
 
-    def _note(self, stored: Sequence[Opened]) -> None:
+    def _note(self, stored: Sequence[PreparedMessage]) -> None:
         jobs = sorted({one.photo.job_id.hex() for one in stored})
         requests = sorted({one.photo.request_id for one in stored})
         logs.get().info("batch_done", items=len(stored), jobs=jobs, request_ids=requests)
 
-    async def _store(self, batch: Sequence[Opened]) -> list[Opened]:
+    async def _commit(self, batch: Sequence[PreparedMessage]) -> list[PreparedMessage]:
         collection = next((one.collection for one in batch if one.collection is not None), None)
         if collection is None:
             return list(batch)
-        return await store(self._pipeline, collection, batch)
+        return await commit(self._pipeline, collection, batch)
 
-    async def _without_stopped(self, batch: Sequence[Opened]) -> list[Opened]:
+    async def _without_stopped(self, batch: Sequence[PreparedMessage]) -> list[PreparedMessage]:
         """Drops messages of jobs that were cancelled."""
         jobs = {one.photo.job_id for one in batch}
         stopped = await retry("keyholder", lambda: self._keyholder.report((), jobs))
@@ -194,9 +194,9 @@ class Worker:
         settled = await settle(lambda: self._consumer.ack_all(deliveries))
         for _ in range(settled.count(False)):
             logs.get().info("message_lost")  # it comes again, to whomever
-        self._hands.let_go(deliveries)
+        self._in_flight.remove(deliveries)
 
     async def _settle(self, delivery: Delivery, how: Callable[[], bool]) -> None:
         if not await settle(how):
             logs.get().info("message_lost")
-        self._hands.let_go([delivery])
+        self._in_flight.remove([delivery])

@@ -20,8 +20,8 @@ from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.storage import StoredCollection, StoredItem
 from services.worker.batching import Batches
-from services.worker.gate import Room
-from services.worker.preparing import Opened
+from services.worker.gate import Gate
+from services.worker.preparing import PreparedMessage
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def collection():
 def opened(delivery, collection):
     photo = QueuedPhoto(b"j" * 16, 3, collection.record.collection_id, "", "name.jpg", b"")
     prepared = PreparedPhoto(NewItem(bytes(16), b"", b"sealed original"), None)
-    return Opened(delivery, photo, collection, prepared)
+    return PreparedMessage(delivery, photo, collection, prepared)
 
 
 def test_a_batch_waits_for_company_as_long_as_it_is_told(opened):
@@ -119,8 +119,8 @@ def test_a_failure_is_reported_with_its_reason_and_stores_nothing(opened):
     assert failed.prepared is None
 
 
-async def test_who_wants_the_room_alone_waits_for_all_others_and_keeps_them_out():
-    room, inside, seen = Room(3), set(), []
+async def test_who_wants_to_be_alone_waits_for_all_others_and_keeps_them_out():
+    gate, inside, seen = Gate(3), set(), []
 
     async def stay(name, place):
         async with place:
@@ -129,8 +129,8 @@ async def test_who_wants_the_room_alone_waits_for_all_others_and_keeps_them_out(
             await asyncio.sleep(0.01)
             inside.remove(name)
 
-    guests = [stay(f"guest {number}", room.one()) for number in range(7)]
-    await asyncio.gather(*guests[:4], stay("a", room.all()), stay("b", room.all()), *guests[4:])
+    guests = [stay(f"guest {number}", gate.shared()) for number in range(7)]
+    await asyncio.gather(*guests[:4], stay("a", gate.exclusive()), stay("b", gate.exclusive()), *guests[4:])
     assert all(others == {name} for name in "ab" for others in seen if name in others)
     assert max(map(len, seen)) == 3
     assert len(seen) == 9

@@ -1,4 +1,4 @@
-"""How much a worker takes in hand."""
+"""How much a worker takes at a time."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from blindsight.ciphertext.header import SEALED_MAGIC
 from blindsight.trusted.queue import Message, open_queue
-from services.worker.in_flight import Hands
+from services.worker.in_flight import InFlight
 
 JOB = b"a job's sixteen."
 
@@ -20,21 +20,21 @@ def deliveries(tmp_path):
         yield queue.consumer(3).take_some(5, 3)
 
 
-def test_hands_are_full_of_photos(deliveries):
-    hands = Hands(2)
+def test_a_worker_is_full_of_photos(deliveries):
+    in_flight = InFlight(2)
     for delivery in deliveries[:2]:
-        assert not hands.full
-        hands.take(delivery)
-    assert (hands.full, hands.held) == (True, 2)
-    hands.let_go(deliveries[:1])
-    assert (hands.full, hands.held) == (False, 1)
+        assert not in_flight.full
+        in_flight.add(delivery)
+    assert (in_flight.full, in_flight.count) == (True, 2)
+    in_flight.remove(deliveries[:1])
+    assert (in_flight.full, in_flight.count) == (False, 1)
 
 
-def test_hands_are_full_of_bytes(deliveries):
-    hands = Hands(100, most_bytes=2000)
-    hands.take(deliveries[0])
-    assert not hands.full
-    hands.take(deliveries[1])
-    assert hands.full
-    hands.let_go(deliveries[:2])
-    assert (hands.full, hands.held) == (False, 0)
+def test_a_worker_is_full_of_bytes(deliveries):
+    in_flight = InFlight(100, most_bytes=2000)
+    in_flight.add(deliveries[0])
+    assert not in_flight.full
+    in_flight.add(deliveries[1])
+    assert in_flight.full
+    in_flight.remove(deliveries[:2])
+    assert (in_flight.full, in_flight.count) == (False, 0)
