@@ -19,8 +19,7 @@ from blindsight.wire.storage import (
     PieceHeader,
     StoredCollection,
 )
-from services.storage import metrics
-from services.storage import validation as checks
+from services.storage import metrics, validation
 from services.storage.append_queue import Turns
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
@@ -87,12 +86,12 @@ class Appends:
         """
         parts = _Parts(stream, self._stall_seconds)
         header = await parts.header()
-        checks.require_ids(header)
+        validation.require_ids(header)
         async with self._turns.of(header.collection_id, header.batch_id):
             collection = await self._threads.read(self._store.admit, header)
             if isinstance(collection, Appended):
                 return collection
-            checks.require_header(collection, header)
+            validation.require_header(collection, header)
             await go_ahead()
             answer = await self._take(parts, collection, header)
         if header.retires:
@@ -102,14 +101,14 @@ class Appends:
     async def _take(self, parts: _Parts, collection: StoredCollection, header: AppendHeader) -> Appended:
         async with self._room:
             items = await parts.items(header.items_count)
-            checks.require_items(items)
-            pieces = checks.require_planes(collection, items)
-            largest = checks.seeded_bytes(collection, max(pieces)) if pieces else 0
-            sealed = checks.sealed_bytes(items)
+            validation.require_items(items)
+            pieces = validation.require_planes(collection, items)
+            largest = validation.seeded_bytes(collection, max(pieces)) if pieces else 0
+            sealed = validation.sealed_bytes(items)
             async with self._budget.reserve(header.block_size_bytes + sealed + largest):
                 batch = await self._receive(parts, collection, header, items)
                 answer = await self._keep(parts, collection, batch, pieces)
-        planes = sum(checks.seeded_bytes(collection, count) for count in pieces)
+        planes = sum(validation.seeded_bytes(collection, count) for count in pieces)
         metrics.STORED_BYTES.inc(header.block_size_bytes + sealed + planes)
         metrics.STORED_ITEMS.inc(len(items))
         return answer
@@ -141,13 +140,13 @@ class Appends:
         self, parts: _Parts, collection: StoredCollection, count: int
     ) -> tuple[PieceHeader, bytes]:
         record = await parts.piece()
-        checks.require_piece_header(collection, count, record)
-        limit = checks.MAX_PIECE_BYTES
+        validation.require_piece_header(collection, count, record)
+        limit = validation.MAX_PIECE_BYTES
         receiver = Receiver(record.size_bytes, record.sha256, limit_bytes=limit, what="piece")
         while not receiver.complete:
             receiver.add(await parts.chunk())
         data = await self._threads.read(receiver.finish)
-        checks.require_seeded(collection, count, data)
+        validation.require_seeded(collection, count, data)
         return record, data
 
 
@@ -180,9 +179,9 @@ class _Parts:
                 raise InvalidArgument(f"{_name(part)} after {len(items)} items, want {count} items")
             items.extend(part.items)
             size += sum(len(item.sealed_metadata) for item in part.items)
-            if size > checks.MAX_METADATA_TOTAL_BYTES:
+            if size > validation.MAX_METADATA_TOTAL_BYTES:
                 raise ResourceExhausted(
-                    f"metadata of {size} bytes, want at most {checks.MAX_METADATA_TOTAL_BYTES}"
+                    f"metadata of {size} bytes, want at most {validation.MAX_METADATA_TOTAL_BYTES}"
                 )
         if len(items) > count:
             raise InvalidArgument(f"{len(items)} items came, want {count}")
@@ -254,21 +253,21 @@ class _Intake:
         """Verifies every digest and form; it may hash hundreds of megabytes, so not on the event loop."""
         blocks = tuple(part.finish() for part in self._blocks)
         for batch, block in zip(self._header.batches, blocks, strict=True):
-            checks.require_block(collection, batch.segment.region, block)
+            validation.require_block(collection, batch.segment.region, block)
         originals = tuple(part.finish() if part is not None else b"" for part in self._originals)
         for original in originals:
             if original:
-                checks.require_sealed(original, "original")
+                validation.require_sealed(original, "original")
         attachments = {position: part.finish() for position, part in self._attachments.items()}
         for attachment in attachments.values():
-            checks.require_sealed(attachment, "attachment")
+            validation.require_sealed(attachment, "attachment")
         upload = os.urandom(_UPLOAD_BYTES)
         return Append(self._header, tuple(self._items), blocks, originals, upload, attachments)
 
 
 def _block(batch: BatchHeader) -> Receiver:
     return Receiver(
-        batch.block_size_bytes, batch.block_sha256, limit_bytes=checks.MAX_BLOCK_BYTES, what="block"
+        batch.block_size_bytes, batch.block_sha256, limit_bytes=validation.MAX_BLOCK_BYTES, what="block"
     )
 
 
@@ -278,7 +277,7 @@ def _original(item: AppendItem) -> Receiver | None:
     return Receiver(
         item.original_size_bytes,
         item.original_sha256,
-        limit_bytes=checks.MAX_ORIGINAL_BYTES,
+        limit_bytes=validation.MAX_ORIGINAL_BYTES,
         what="original",
     )
 
@@ -287,6 +286,6 @@ def _attachment(item: AppendItem) -> Receiver:
     return Receiver(
         item.attachment_size_bytes,
         item.attachment_sha256,
-        limit_bytes=checks.MAX_ATTACHMENT_BYTES,
+        limit_bytes=validation.MAX_ATTACHMENT_BYTES,
         what="attachment",
     )

@@ -15,7 +15,7 @@ from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import GO_AHEAD_KEY
 from blindsight.wire import storage as wire
-from services.storage import validation as checks
+from services.storage import validation
 from services.storage.append_queue import Turns
 from services.storage.appends import Appends
 from services.storage.executors import Threads
@@ -53,21 +53,21 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:
         record = wire.StoredCollection.from_message(request.collection)
-        checks.require_collection(record)
+        validation.require_collection(record)
         created = await self._threads.write(self._store.create_collection, record)
         return pb.CreateCollectionResponse(collection=created.to_message())
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
-        checks.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.collection_id, "collection_id")
         record = await self._threads.read(self._store.get_collection, request.collection_id)
         return pb.GetCollectionResponse(collection=record.to_message())
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
-        start, size = checks.page_start(request.page_token), checks.page_size(request.page_size)
+        start, size = validation.page_start(request.page_token), validation.page_size(request.page_size)
         page, following = await self._threads.read(self._store.list_collections, start, size)
         return pb.ListCollectionsResponse(
             collections=[record.to_message() for record in page],
@@ -77,22 +77,22 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def ReplaceConfig(
         self, request: pb.ReplaceConfigRequest, context: Context
     ) -> pb.ReplaceConfigResponse:
-        checks.require_id(request.collection_id, "collection_id")
-        checks.require_config(request.sealed_config)
+        validation.require_id(request.collection_id, "collection_id")
+        validation.require_config(request.sealed_config)
         await self._threads.write(self._store.replace_config, request.collection_id, request.sealed_config)
         return pb.ReplaceConfigResponse()
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
-        checks.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.collection_id, "collection_id")
         await self._threads.write(self._store.delete_collection, request.collection_id)
         await self._sweeper.sweep()
         return pb.DeleteCollectionResponse()
 
     async def TakeTurn(self, request: pb.TakeTurnRequest, context: Context) -> pb.TakeTurnResponse:
-        checks.require_id(request.collection_id, "collection_id")
-        checks.require_id(request.batch_id, "batch_id")
+        validation.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.batch_id, "batch_id")
         sequence = await self._appends.take_turn(request.collection_id, request.batch_id)
         return pb.TakeTurnResponse(sequence=sequence)
 
@@ -109,10 +109,10 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def ReadBatches(
         self, request: pb.ReadBatchesRequest, context: Context
     ) -> AsyncIterator[pb.ReadBatchesResponse]:
-        checks.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.collection_id, "collection_id")
         wanted = wire.BatchesRequest.from_message(request)
         only = wanted.only_segments
-        checks.require_segments(only, "only_segments")
+        validation.require_segments(only, "only_segments")
         snapshot = self._store.read_batches(wanted.collection_id, wanted.after_sequence, only)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
@@ -121,24 +121,24 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def ReadSlots(
         self, request: pb.ReadSlotsRequest, context: Context
     ) -> AsyncIterator[pb.ReadSlotsResponse]:
-        checks.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.collection_id, "collection_id")
         snapshot = self._store.read_slots(request.collection_id)
         async with aclosing(self._threads.stream(snapshot)) as pages:
             async for page in pages:
                 yield page.to_message()
 
     async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
-        checks.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.collection_id, "collection_id")
         handles = list(request.handles)
-        checks.require_handles(handles)
+        validation.require_handles(handles)
         items = await self._threads.read(self._store.get_items, request.collection_id, handles)
         return pb.GetItemsResponse(items=[item.to_message() for item in items])
 
     async def ReadOriginal(
         self, request: pb.ReadOriginalRequest, context: Context
     ) -> AsyncIterator[pb.ReadOriginalResponse]:
-        checks.require_id(request.collection_id, "collection_id")
-        checks.require_id(request.handle, "handle")
+        validation.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.handle, "handle")
         snapshot = self._store.read_original(request.collection_id, request.handle)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
@@ -147,9 +147,9 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def ReadAttachments(
         self, request: pb.ReadAttachmentsRequest, context: Context
     ) -> AsyncIterator[pb.ReadAttachmentsResponse]:
-        checks.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.collection_id, "collection_id")
         handles = list(request.handles)
-        checks.require_handles(handles)
+        validation.require_handles(handles)
         snapshot = self._store.read_attachments(request.collection_id, handles)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
@@ -158,17 +158,17 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     async def ReadPlanes(
         self, request: pb.ReadPlanesRequest, context: Context
     ) -> AsyncIterator[pb.ReadPlanesResponse]:
-        checks.require_id(request.collection_id, "collection_id")
-        checks.require_id(request.handle, "handle")
+        validation.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.handle, "handle")
         snapshot = self._store.read_planes(request.collection_id, request.handle)
         async with aclosing(self._threads.stream(snapshot)) as parts:
             async for part in parts:
                 yield wire.PLANES.to_message(part)
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
-        checks.require_id(request.collection_id, "collection_id")
+        validation.require_id(request.collection_id, "collection_id")
         handles = list(request.handles)
-        checks.require_handles(handles)
+        validation.require_handles(handles)
         done = await self._threads.write(self._store.delete_items, request.collection_id, handles)
         if done.deleted:
             await self._sweeper.sweep()

@@ -26,7 +26,7 @@ from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring import keyfile, passphrase
-from services.keyholder.imaging import keypoints as detecting
+from services.keyholder.imaging import keypoints
 from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
 from services.keyholder.metrics import CRYPTO
 
@@ -134,7 +134,7 @@ def of_features(features):
     }
 
 
-class Watching(detecting.Detector):
+class Watching(keypoints.Detector):
     """Keeps the images that descriptors are made of."""
 
     def _finish(self, plan, base, answers):
@@ -148,10 +148,10 @@ async def found_in(address, key_set, picture):
     evaluator, crypto = EvaluatorClient(address), Crypto(key_set, 1, CRYPTO)
     try:
         engine = RingEngine(BFV_4096, key_set.key_id, evaluator, crypto)
-        settings, seen = detecting.Settings(scheme="bfv"), detecting.Seen(picture, grey(picture), "")
+        settings, seen = keypoints.Settings(scheme="bfv"), keypoints.Seen(picture, grey(picture), "")
         detector = Watching(engine, settings.detection)
         detector.pyramids = []
-        octaves = detecting.octaves(settings, RingScheme(BFV_4096), *seen.grey.shape)
+        octaves = keypoints.octaves(settings, RingScheme(BFV_4096), *seen.grey.shape)
         async for _ in detector.run((seen, octaves)):
             pass
         return detector.features[0], detector.pyramids

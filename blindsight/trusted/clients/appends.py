@@ -10,7 +10,7 @@ from typing import Any
 from blindsight.errors import BlindsightError
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.trusted.records import NewItem
 from blindsight.wire import storage as wire
 
@@ -36,10 +36,10 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendReque
                 handle=item.handle,
                 sealed_metadata=item.sealed_metadata,
                 original_size_bytes=len(original),
-                original_sha256=streams.digest(original) if original else b"",
+                original_sha256=transfer.digest(original) if original else b"",
                 planes=_planes(item.planes.layout) if item.planes is not None else None,
                 attachment_size_bytes=len(keypoints),
-                attachment_sha256=streams.digest(keypoints) if keypoints else b"",
+                attachment_sha256=transfer.digest(keypoints) if keypoints else b"",
             )
         )
         if size > _ITEM_MESSAGE_BYTES:
@@ -80,13 +80,13 @@ class AppendParts:
             yield message
         originals = (item.sealed_original for item in self._items)
         keypoints = (item.sealed_keypoints for item in self._items)
-        for chunk in streams.joined_chunks((*self._blocks, *originals, *keypoints)):
+        for chunk in transfer.joined_chunks((*self._blocks, *originals, *keypoints)):
             yield wire.APPEND.to_message(chunk)
         try:
             async for piece in self._pieces():
-                digest = await asyncio.to_thread(streams.digest, piece)
+                digest = await asyncio.to_thread(transfer.digest, piece)
                 yield wire.APPEND.to_message(wire.PieceHeader(len(piece), digest))
-                for chunk in streams.chunks(piece):
+                for chunk in transfer.chunks(piece):
                     yield wire.APPEND.to_message(chunk)
         except BlindsightError as error:
             self.error = error
@@ -99,7 +99,7 @@ class AppendParts:
                 told = await self.call.initial_metadata()
         except TimeoutError:
             return True  # storage of an earlier version says nothing before its answer
-        return streams.GO_AHEAD_KEY in told
+        return transfer.GO_AHEAD_KEY in told
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for item in self._items:

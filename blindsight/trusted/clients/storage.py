@@ -13,11 +13,11 @@ from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata, open_call
-from blindsight.trusted.clients import timeouts as calls
+from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem, PeerStatus
@@ -48,12 +48,12 @@ class StorageClient:
         self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
     async def _call(
-        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = calls.CALL_SECONDS
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
     ) -> Any:
         return (await self._counted(rpc, request, seconds))[0]
 
     async def _counted(
-        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = calls.CALL_SECONDS
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
     ) -> tuple[Any, int]:
         """The answer, and how many times it was asked for: the answer to one that came before may be lost."""
         tries = 0
@@ -106,7 +106,9 @@ class StorageClient:
         async def attempt() -> None:
             nonlocal tries
             tries += 1
-            await self._stub.DeleteCollection(request, metadata=metadata(), timeout=calls.LONG_CALL_SECONDS)
+            await self._stub.DeleteCollection(
+                request, metadata=metadata(), timeout=timeouts.LONG_CALL_SECONDS
+            )
 
         try:
             await self._peer.call(attempt)
@@ -152,7 +154,7 @@ class StorageClient:
             AlreadyExists: when one of the items is there.
             Unavailable: when storage did not come back.
         """
-        digests = await asyncio.to_thread(lambda: [streams.digest(block) for block in blocks])
+        digests = await asyncio.to_thread(lambda: [transfer.digest(block) for block in blocks])
         placed = zip(placements, blocks, digests, strict=True)
         batches = tuple(_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1))
         header = wire.AppendHeader(collection_id, batch_id, expected_sequence, batches, tuple(retires))
@@ -160,7 +162,7 @@ class StorageClient:
         async def attempt() -> storage_pb2.AppendResponse:
             parts = AppendParts(header, blocks, items, encrypt_planes)
             parts.call = self._stub.Append(
-                parts.stream(), metadata=metadata(), timeout=calls.LONG_CALL_SECONDS
+                parts.stream(), metadata=metadata(), timeout=timeouts.LONG_CALL_SECONDS
             )
             try:
                 answer: storage_pb2.AppendResponse = await parts.call
@@ -194,23 +196,23 @@ class StorageClient:
         blocks: dict[SegmentId, list[bytes]] = {key: [] for key in keys}
         filled = dict.fromkeys(keys, 0)
         with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
-            log = wire.LogHeader.from_message(streams.part_of(await anext(messages, None), "log"))
+            log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
             for _ in range(log.batches):
-                header = wire.BatchHeader.from_message(streams.part_of(await anext(messages, None), "batch"))
+                header = wire.BatchHeader.from_message(transfer.part_of(await anext(messages, None), "batch"))
                 key = header.segment
                 if header.first_slot != filled.get(key):
                     raise DataLoss("storage sent a batch that does not follow the one before it")
                 filled[key] += header.count
-                receiver = streams.Receiver(
+                receiver = transfer.Receiver(
                     header.block_size_bytes,
                     header.block_sha256,
                     limit_bytes=_MAX_BLOCK_BYTES,
                     what="a batch",
                 )
-                blocks[key].append(await streams.announced(messages, receiver))
-            streams.require_end(await anext(messages, None))
+                blocks[key].append(await transfer.announced(messages, receiver))
+            transfer.require_end(await anext(messages, None))
         for key in keys:
             segment = slots.segments[key]
             if (len(blocks[key]), filled[key]) != (segment.batches, segment.fill):
@@ -279,12 +281,12 @@ class StorageClient:
     async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
         with _opened(self._stub.ReadOriginal(request, metadata=metadata())) as messages:
-            header = wire.OriginalHeader.from_message(streams.part_of(await anext(messages, None), "header"))
-            receiver = streams.Receiver(
+            header = wire.OriginalHeader.from_message(transfer.part_of(await anext(messages, None), "header"))
+            receiver = transfer.Receiver(
                 header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
             )
-            original = await streams.announced(messages, receiver)
-            streams.require_end(await anext(messages, None))
+            original = await transfer.announced(messages, receiver)
+            transfer.require_end(await anext(messages, None))
         return original
 
     async def read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -300,13 +302,13 @@ class StorageClient:
         found: dict[bytes, bytes] = {}
         with _opened(self._stub.ReadAttachments(request, metadata=metadata())) as messages:
             async for message in messages:
-                header = wire.AttachmentHeader.from_message(streams.part_of(message, "header"))
+                header = wire.AttachmentHeader.from_message(transfer.part_of(message, "header"))
                 if header.handle not in handles or header.handle in found:
                     raise DataLoss("storage sent keypoints of an item that was not asked for")
-                receiver = streams.Receiver(
+                receiver = transfer.Receiver(
                     header.size_bytes, header.sha256, limit_bytes=_MAX_KEYPOINTS_BYTES, what="keypoints"
                 )
-                found[header.handle] = await streams.announced(messages, receiver)
+                found[header.handle] = await transfer.announced(messages, receiver)
         return found
 
     async def read_planes(
@@ -335,7 +337,7 @@ class StorageClient:
     ) -> AsyncGenerator[PlaneLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
         with _opened(self._stub.ReadPlanes(request, metadata=metadata())) as messages:
-            header = wire.PlanesHeader.from_message(streams.part_of(await anext(messages, None), "header"))
+            header = wire.PlanesHeader.from_message(transfer.part_of(await anext(messages, None), "header"))
             layout = _plane_layout(header.planes, parameters)
             if header.size_bytes != layout.size_bytes(parameters):
                 raise DataLoss(
@@ -343,15 +345,15 @@ class StorageClient:
                 )
             yield layout
             for count in layout.pieces:
-                piece = wire.PieceHeader.from_message(streams.part_of(await anext(messages, None), "piece"))
+                piece = wire.PieceHeader.from_message(transfer.part_of(await anext(messages, None), "piece"))
                 wanted = layout.piece_bytes(parameters, count)
                 if piece.size_bytes != wanted:
                     raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
-                receiver = streams.Receiver(
+                receiver = transfer.Receiver(
                     piece.size_bytes, piece.sha256, limit_bytes=wanted, what="a piece of planes"
                 )
-                yield await streams.announced(messages, receiver)
-            streams.require_end(await anext(messages, None))
+                yield await transfer.announced(messages, receiver)
+            transfer.require_end(await anext(messages, None))
 
     async def plane_layout(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
@@ -383,7 +385,7 @@ class StorageClient:
         """Version, counts and sizes."""
         request = storage_pb2.GetStatusRequest()
         with self._peer.errors():
-            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
+            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=timeouts.STATUS_SECONDS)
         said = wire.StorageStatus.from_message(answer)
         return PeerStatus(said.version, said.collections, said.items, said.disk_bytes, said.memory_bytes)
 
@@ -395,7 +397,7 @@ class StorageClient:
 @contextmanager
 def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
     """The messages of a stream, which ends with the block; what is wrong in them is storage's fault."""
-    with streams.answer_of("storage"), open_call(call):
+    with transfer.answer_of("storage"), open_call(call):
         yield aiter(call)
 
 

@@ -19,8 +19,7 @@ from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.morphology import MOST_LEVELS, Morphology, Packing, Threshold
 from blindsight.trusted.imaging.quantising import Quantised, quantise
 from services.keyholder import metrics
-from services.keyholder.imaging import engines
-from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging import engines, memory_estimates
 from services.keyholder.imaging.engine import (
     Account,
     PlaneEngine,
@@ -83,7 +82,7 @@ class LinearPlan:
     @property
     def memory_bytes(self) -> int:
         """Beside the picture."""
-        return memory.of_maps(self.step.maps, self.shape)
+        return memory_estimates.of_maps(self.step.maps, self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class FilterPlan:
     @property
     def memory_bytes(self) -> int:
         """The picture, and the step that takes most."""
-        pictures = memory.of_pictures([self.picture.shape], self.scheme.value_bytes)
+        pictures = memory_estimates.of_pictures([self.picture.shape], self.scheme.value_bytes)
         return pictures + max(one.memory_bytes for one in self.steps)
 
     @property

@@ -27,7 +27,7 @@ from blindsight.trusted.imaging.quantising import Room, quantise
 from blindsight.trusted.imaging.sift import Detection, Features, OctavePlan, Pyramid
 from blindsight.trusted.imaging.sift.plan import Images
 from services.keyholder import metrics
-from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging import memory_estimates
 from services.keyholder.imaging.engine import Account, Progress, Stage, Transformed, Values
 from services.keyholder.imaging.engines import Engines
 from services.keyholder.imaging.ring_engine import RingEngine, RingScheme, ScaleTrip
@@ -176,8 +176,8 @@ class DetectionPlan:
     def memory_bytes(self) -> int:
         """All pictures, and the octaves of the largest."""
         largest = max(self.pictures, key=lambda one: one.height * one.width)
-        octaves = memory.of_scale_space(largest.height, largest.width, self.settings.scales + 3)
-        return memory.of_pictures(one.picture.shape for one in self.pictures) + octaves
+        octaves = memory_estimates.of_scale_space(largest.height, largest.width, self.settings.scales + 3)
+        return memory_estimates.of_pictures(one.picture.shape for one in self.pictures) + octaves
 
 
 async def detection_plan(pictures: Pictures, settings: Settings, sources: Sequence[Source]) -> DetectionPlan:

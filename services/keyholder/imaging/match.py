@@ -16,8 +16,7 @@ from blindsight.trusted.imaging.drawing import draw_matches
 from blindsight.trusted.imaging.matching import Matches, Nearest
 from blindsight.trusted.imaging.sift import Features
 from services.keyholder import metrics
-from services.keyholder.imaging import keypoints as detecting
-from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging import keypoints, memory_estimates
 from services.keyholder.imaging.engine import Account, Progress, Stage
 from services.keyholder.imaging.engines import Engines
 from services.keyholder.imaging.keypoints import DetectionPlan, Detector, Picture
@@ -41,7 +40,7 @@ class Settings:
         InvalidArgument: for a ratio that cannot be.
     """
 
-    detection: detecting.Settings
+    detection: keypoints.Settings
     ratio: float = matching.RATIO
     encrypted: bool = False
 
@@ -82,7 +81,7 @@ class MatchPlan:
     @property
     def memory_bytes(self) -> int:
         """Keypoints, and descriptors that are compared under encryption."""
-        compared = memory.of_encrypted_matching() if self.settings.encrypted else 0
+        compared = memory_estimates.of_encrypted_matching() if self.settings.encrypted else 0
         return self.detection.memory_bytes + compared
 
 
@@ -99,7 +98,7 @@ class Match:
 
     async def plan(self, settings: Settings, sources: tuple[Source, Source]) -> MatchPlan:
         """Decides how two pictures are matched; see `keypoints.detection_plan`."""
-        detection = await detecting.detection_plan(self._pictures, settings.detection, sources)
+        detection = await keypoints.detection_plan(self._pictures, settings.detection, sources)
         return MatchPlan(settings, detection)
 
     async def run(self, plan: MatchPlan) -> AsyncGenerator[Progress | Matched, None]:
@@ -113,7 +112,7 @@ class Match:
         engine = self._engines.ring(plan.detection.scheme)
         account = engine.account
         seen = [
-            await detecting.read(self._pictures, one, account, f"{name}: ")
+            await keypoints.read(self._pictures, one, account, f"{name}: ")
             for name, one in zip("AB", pictures, strict=True)
         ]
         detector = Detector(engine, settings.detection.detection)

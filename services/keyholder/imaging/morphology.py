@@ -15,7 +15,7 @@ import numpy.typing as npt
 from blindsight.trusted.imaging import borders, morphology
 from blindsight.trusted.imaging.borders import Border
 from blindsight.trusted.imaging.morphology import Bytes, Extreme, Morphology, Packing
-from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging import memory_estimates
 from services.keyholder.imaging.engine import (
     PlaneEngine,
     PlaneScheme,
@@ -80,7 +80,7 @@ class MorphologyPlan:
     @property
     def memory_bytes(self) -> int:
         """Beside the picture."""
-        return memory.of_counts(self.shape, len(self.batches[0]))
+        return memory_estimates.of_counts(self.shape, len(self.batches[0]))
 
 
 async def morph(

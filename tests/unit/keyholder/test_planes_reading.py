@@ -10,7 +10,7 @@ from blindsight.packing.segments import Region
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
@@ -88,8 +88,8 @@ def header(**changes):
 
 
 def messages(piece):
-    yield pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=len(piece), sha256=streams.digest(piece)))
-    for chunk in streams.chunks(piece):
+    yield pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=len(piece), sha256=transfer.digest(piece)))
+    for chunk in transfer.chunks(piece):
         yield pb.ReadPlanesResponse(chunk=chunk)
 
 

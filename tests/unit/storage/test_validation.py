@@ -24,7 +24,7 @@ from blindsight.packing import columns
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
 from blindsight.wire.storage import AppendItem
-from services.storage import validation as checks
+from services.storage import validation
 from services.storage.records import Geometry
 
 COLLECTION = collection()
@@ -46,7 +46,7 @@ def test_the_block_size_is_that_of_real_blocks(region: Region) -> None:
     geometry = Geometry.of(COLLECTION, region)
     block = random_block(geometry.columns)
     assert len(block) == geometry.block_bytes
-    checks.require_block(COLLECTION, region, block)
+    validation.require_block(COLLECTION, region, block)
 
 
 @pytest.mark.parametrize(
@@ -71,19 +71,19 @@ def test_the_block_size_is_that_of_real_blocks(region: Region) -> None:
 )
 def test_a_collection_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        checks.require_collection(collection(**changes))
+        validation.require_collection(collection(**changes))
 
 
 def test_settings_that_look_like_a_key_are_refused() -> None:
     for magic in (b"\x5e\xa1", b"BSKY"):
         with pytest.raises(SecretMaterialRefused):
-            checks.require_collection(collection(sealed_config=magic + bytes(60)))
+            validation.require_collection(collection(sealed_config=magic + bytes(60)))
 
 
 def test_settings_over_the_limit_are_refused() -> None:
-    checks.require_collection(collection(sealed_config=sealed(64 << 10)))
+    validation.require_collection(collection(sealed_config=sealed(64 << 10)))
     with pytest.raises(ResourceExhausted, match="65537 bytes, want at most 65536"):
-        checks.require_collection(collection(sealed_config=sealed((64 << 10) + 1)))
+        validation.require_collection(collection(sealed_config=sealed((64 << 10) + 1)))
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_settings_over_the_limit_are_refused() -> None:
 )
 def test_an_append_that_does_not_fit_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        checks.require_header(COLLECTION, changed(HEADER, **changes))
+        validation.require_header(COLLECTION, changed(HEADER, **changes))
 
 
 def test_batches_of_an_append_follow_each_other_and_are_not_too_many_or_too_large() -> None:
     batches = Batches(COLLECTION)
     (one,), (other,) = (batches.make(key, items(3)).header.batches for key in (MAIN_0, TAIL_0))
-    checks.require_header(COLLECTION, replace(HEADER, batches=(one, other)))
+    validation.require_header(COLLECTION, replace(HEADER, batches=(one, other)))
     bad = {
         "a batch of sequence 3, want 2": (one, replace(other, sequence=3)),
         "a batch of sequence 2, want 1": (other, one),
@@ -120,23 +120,23 @@ def test_batches_of_an_append_follow_each_other_and_are_not_too_many_or_too_larg
     }
     for message, of in bad.items():
         with pytest.raises(InvalidArgument, match=message):
-            checks.require_header(COLLECTION, replace(HEADER, batches=of))
+            validation.require_header(COLLECTION, replace(HEADER, batches=of))
     large = collection(dimension=4096, stride=1)
     size = Geometry.of(large, Region.MAIN).block_bytes
     many = tuple(
         replace(one, sequence=place + 1, segment=SegmentId(Region.MAIN, place), block_size_bytes=size)
-        for place in range(checks.MAX_BLOCK_BYTES // size + 1)
+        for place in range(validation.MAX_BLOCK_BYTES // size + 1)
     )
-    checks.require_header(large, replace(HEADER, batches=many[:-1]))
+    validation.require_header(large, replace(HEADER, batches=many[:-1]))
     with pytest.raises(ResourceExhausted, match="bytes in one append, want at most"):
-        checks.require_header(large, replace(HEADER, batches=many))
+        validation.require_header(large, replace(HEADER, batches=many))
 
 
 def test_an_append_of_nothing_is_refused() -> None:
     header = replace(Batches(COLLECTION).retiring(TAIL_0).header)
-    checks.require_header(COLLECTION, header)
+    validation.require_header(COLLECTION, header)
     with pytest.raises(InvalidArgument, match="append of nothing"):
-        checks.require_header(COLLECTION, replace(header, retires=()))
+        validation.require_header(COLLECTION, replace(header, retires=()))
 
 
 GOOD = items(1, metadata_bytes=50, original_bytes=100)[0]
@@ -163,21 +163,21 @@ GOOD = items(1, metadata_bytes=50, original_bytes=100)[0]
     ],
 )
 def test_an_item_that_cannot_be_is_refused(item: AppendItem, error: type[Exception], message: str) -> None:
-    checks.require_items([GOOD])
+    validation.require_items([GOOD])
     with pytest.raises(error, match=message):
-        checks.require_items([item])
+        validation.require_items([item])
 
 
 def test_a_handle_twice_in_a_batch_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="twice"):
-        checks.require_items([*items(3), *items(1, start=2)])
+        validation.require_items([*items(3), *items(1, start=2)])
 
 
 def test_originals_over_the_limit_of_an_append_are_refused() -> None:
     large = [replace(item, original_size_bytes=64 << 20, original_sha256=bytes(32)) for item in items(5)]
-    checks.require_items(large[:4])
+    validation.require_items(large[:4])
     with pytest.raises(ResourceExhausted, match="originals and attachments of 335544320 bytes"):
-        checks.require_items(large)
+        validation.require_items(large)
 
 
 @pytest.mark.parametrize(
@@ -196,36 +196,41 @@ def test_a_block_that_is_not_the_collections_is_refused(
     block: bytes, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        checks.require_block(COLLECTION, Region.MAIN, block)
+        validation.require_block(COLLECTION, Region.MAIN, block)
 
 
 def test_a_block_of_full_ciphertexts_is_refused() -> None:
     half = read_block(random_block(2), CKKS_4096, KEY_ID).residues
     block = full_block(CKKS_4096, KEY_ID, half.repeat(2, axis=1)).to_bytes()
     with pytest.raises(InvalidCiphertext, match="block of FULL ciphertexts, want SEEDED"):
-        checks.require_block(COLLECTION, Region.MAIN, block)
+        validation.require_block(COLLECTION, Region.MAIN, block)
 
 
 def test_handles_are_checked_one_by_one_and_counted() -> None:
-    checks.require_handles([identifier(0)] * 10_000)
+    validation.require_handles([identifier(0)] * 10_000)
     with pytest.raises(InvalidArgument, match="10001 handles, want at most 10000"):
-        checks.require_handles([identifier(0)] * 10_001)
+        validation.require_handles([identifier(0)] * 10_001)
     with pytest.raises(InvalidArgument, match="handle of 3 bytes"):
-        checks.require_handles([identifier(0), b"abc"])
+        validation.require_handles([identifier(0), b"abc"])
 
 
 def test_pages_have_a_size_and_a_token() -> None:
-    assert (checks.page_size(0), checks.page_size(1000), checks.page_start(""), checks.page_start("42")) == (
+    assert (
+        validation.page_size(0),
+        validation.page_size(1000),
+        validation.page_start(""),
+        validation.page_start("42"),
+    ) == (
         100,
         1000,
         0,
         42,
     )
     with pytest.raises(InvalidArgument, match="page_size 1001"):
-        checks.page_size(1001)
+        validation.page_size(1001)
 
 
 @pytest.mark.parametrize("token", ["-1", "x", "1; DROP", "٣", "1" * 19, " 1", "\x00"])
 def test_a_made_up_page_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidArgument, match="page_token"):
-        checks.page_start(token)
+        validation.page_start(token)

@@ -6,9 +6,8 @@ from contextlib import aclosing
 import pytest
 
 from blindsight.errors import InvalidArgument
-from blindsight.trusted.ingest import read_ahead as gathering
 from blindsight.trusted.ingest.photos import Photo
-from blindsight.trusted.ingest.read_ahead import groups
+from blindsight.trusted.ingest.read_ahead import GROUP_BYTES, GROUP_PHOTOS, groups
 
 
 class Stream:
@@ -43,12 +42,12 @@ async def test_what_came_meanwhile_is_one_group_and_no_more_is_read():
     async with aclosing(groups(stream.photos())) as arriving:
         first = await anext(arriving)
         await read_ahead()
-        assert stream.read <= len(first) + gathering.GROUP_PHOTOS + 1
-        assert len(await anext(arriving)) == gathering.GROUP_PHOTOS
+        assert stream.read <= len(first) + GROUP_PHOTOS + 1
+        assert len(await anext(arriving)) == GROUP_PHOTOS
 
 
 async def test_large_photos_are_not_read_far_ahead():
-    stream = Stream(10, size=gathering.GROUP_BYTES)
+    stream = Stream(10, size=GROUP_BYTES)
     async with aclosing(groups(stream.photos())) as arriving:
         await anext(arriving)
         await read_ahead()
