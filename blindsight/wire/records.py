@@ -1,8 +1,9 @@
 """Records and messages, each made of the other: a frozen dataclass has the fields of its message, by name.
 
 A field is a number, text, bytes, an enumeration, another record, one of several records (a oneof), or a tuple
-of one of these; `X | None` stands for a field that may be unset.  A record with other fields than its message
-is a TypeError at its first use, so neither can change without the other.
+of one of these; `X | None` stands for a field that may be unset, `Annotated[X, converter]` for one that the
+message has as something else.  A record with other fields than its message is a TypeError at its first use,
+so neither can change without the other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ from enum import IntEnum
 from functools import cache, partial, reduce
 from operator import attrgetter, or_
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Protocol,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from google.protobuf.message import Message
 
@@ -27,8 +40,20 @@ _Read = Callable[[Any], Any]
 _Write = Callable[[Any, Any], None]
 
 
+class Converter(Protocol):
+    """What a field is in the message, and what in the record."""
+
+    def from_message(self, value: Any, /) -> Any:
+        """As the record has it."""
+
+    def to_message(self, value: Any, /) -> Any:
+        """As the message has it."""
+
+
 class Record(Generic[M]):
     """A message as an immutable value; a subclass is a frozen dataclass with the fields of message `M`.
+
+    A record of another shape than its message overrides both conversions.
 
     Attributes:
         elsewhere: fields of the message that are not the record's.
@@ -122,7 +147,7 @@ def _message_type(record: Any) -> Any:
 
 
 def _compiled(record: Any, message: Any) -> list[tuple[str, _Read, _Write | None]]:
-    hints = get_type_hints(record)
+    hints = get_type_hints(record, include_extras=True)
     names = [field.name for field in fields(record)]
     described = message.fields_by_name
     different = {*names, *getattr(record, "elsewhere", ())} ^ set(described)
@@ -133,6 +158,8 @@ def _compiled(record: Any, message: Any) -> list[tuple[str, _Read, _Write | None
 
 def _field(name: str, hint: Any, field: Any) -> tuple[_Read, _Write | None]:
     get = attrgetter(name)
+    if get_origin(hint) is Annotated:
+        return _converted(name, get_args(hint)[1])
     if get_origin(hint) is tuple:
         return _repeated(get, *_value(name, get_args(hint)[0], field))
     options = [one for one in _options(hint) if one is not NoneType]
@@ -143,6 +170,14 @@ def _field(name: str, hint: Any, field: Any) -> tuple[_Read, _Write | None]:
     if write_value is None:
         return read_field, None
     return read_field, lambda message, value: write_value(get(message), value)
+
+
+def _converted(name: str, converter: Converter) -> tuple[_Read, _Write]:
+    def write_converted(message: Any, value: Any) -> None:
+        if value is not None:
+            setattr(message, name, converter.to_message(value))
+
+    return lambda message: converter.from_message(getattr(message, name)), write_converted
 
 
 def _repeated(get: _Read, read_value: _Read | None, write_value: _Write | None) -> tuple[_Read, _Write]:
@@ -183,7 +218,7 @@ def _value(name: str, hint: Any, field: Any) -> tuple[_Read | None, _Write | Non
         parts: Parts[Any, Any] = Parts(field.message_type._concrete_class, hint)
         return parts.from_message, parts.write
     if is_dataclass(hint):
-        return partial(_read_nested, hint), write
+        return partial(_read_nested, hint), _write_overridden if _overrides(hint) else write
     return (partial(_member, name, hint), None) if issubclass(hint, IntEnum) else (None, None)
 
 
@@ -193,6 +228,14 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 def _read_nested(record: Any, message: Message) -> Any:
     return record.from_message(message) if issubclass(record, Record) else read(record, message)
+
+
+def _overrides(record: Any) -> bool:
+    return issubclass(record, Record) and record.to_message is not Record.to_message
+
+
+def _write_overridden(message: Message, value: Record[Any]) -> None:
+    message.CopyFrom(value.to_message())
 
 
 def _member(name: str, enumeration: type[IntEnum], number: int) -> IntEnum:

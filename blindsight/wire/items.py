@@ -1,0 +1,131 @@
+"""Photos, their pixels and vectors, as they are announced on streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from blindsight.errors import InvalidVector
+from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver, digest
+from blindsight.wire.records import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class FileHeader(Record[pb.FileHeader]):
+    """A photo whose chunks follow.
+
+    Attributes:
+        name: for people; may be empty.
+        id: of the item; empty: a keyed hash of the content.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: bytes
+    id: str = ""
+
+    @classmethod
+    def of(cls, data: bytes, name: str = "") -> Self:
+        """Announces a photo."""
+        return cls(name, len(data), digest(data))
+
+    def receiver(self) -> Receiver:
+        """What takes its chunks.
+
+        Raises:
+            ResourceExhausted, InvalidArgument: when it announces too much, or no digest.
+        """
+        return Receiver(self.size_bytes, self.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorBlock(Record[pb.VectorBlock]):
+    """Rows of a matrix.
+
+    Attributes:
+        values: float32 [rows, dimension].
+        ids: one for each row; none: they are numbered on from the items ever stored.
+    """
+
+    values: npt.NDArray[np.float32]
+    ids: tuple[str, ...] = ()
+
+    def to_message(self) -> pb.VectorBlock:
+        """Its values are little-endian."""
+        values = self.values.astype("<f4", copy=False)
+        return pb.VectorBlock(values=values.tobytes(), ids=self.ids, dimension=values.shape[1])
+
+    @classmethod
+    def from_message(cls, message: pb.VectorBlock) -> VectorBlock:
+        """A view of the message's bytes.
+
+        Raises:
+            InvalidVector: when they do not make a matrix of that dimension.
+        """
+        import numpy as np  # it takes its time, and photos do without it
+
+        values, dimension = message.values, message.dimension
+        if dimension < 1 or not values or len(values) % (4 * dimension):
+            raise InvalidVector(f"{len(values)} bytes of vectors, want rows of {dimension} float32 values")
+        return cls(np.frombuffer(values, "<f4").reshape(-1, dimension), tuple(message.ids))
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalHeader(Record[pb.OriginalHeader]):
+    """A photo as it was put in, whose chunks follow."""
+
+    id: str
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: bytes
+
+    @classmethod
+    def of(cls, data: bytes, *, id: str, name: str, media_type: str) -> Self:  # noqa: A002 - as the field
+        """Announces a photo."""
+        return cls(id, name, media_type, len(data), digest(data))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanesHeader(Record[pb.PlanesHeader]):
+    """A photo's pixels, whose chunks follow.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB).
+        sha256: of the pixels, uint8 [height, width, channels].
+    """
+
+    id: str
+    name: str
+    width: int
+    height: int
+    channels: int
+    sha256: bytes
+
+    @classmethod
+    def of(cls, image: npt.NDArray[Any], *, id: str, name: str) -> tuple[Self, bytes]:  # noqa: A002 - as above
+        """Announces uint8 pixels [height, width] or [height, width, 3]; the header and their bytes."""
+        data = image.tobytes()
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        return cls(id, name, image.shape[1], image.shape[0], channels, digest(data)), data
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the pixels."""
+        return self.width * self.height * self.channels
+
+    def pixels(self, data: bytes) -> npt.NDArray[np.uint8]:
+        """The pixels that came: [height, width] or [height, width, 3]."""
+        import numpy as np
+
+        return np.frombuffer(data, np.uint8).reshape(shape_of(self)).copy()
+
+
+def shape_of(header: Any) -> tuple[int, ...]:
+    """[height, width] of one channel, else [height, width, channels]."""
+    return (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())
