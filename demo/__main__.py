@@ -23,8 +23,7 @@ from rich.table import Table
 
 import blindsight
 from blindsight.cli.local import temporary
-from blindsight.client import Collection
-from blindsight.client.models import Hit, IngestProgress, SearchTimings
+from blindsight.client import Collection, Hit, IngestProgress, SearchTimings
 from blindsight.errors import BlindsightError
 from blindsight.trusted import embedders
 from blindsight.trusted.imaging import images

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from blindsight.client import ImagingAccount, ImagingProgress, PictureInput
-    from blindsight.client.models import ImagingCallback, PictureKind
+    from blindsight.client.models import ImagingCallback
+    from blindsight.wire.imaging import PictureKind
 
 Image = Annotated[Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)]
 Output = Annotated[

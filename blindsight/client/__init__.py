@@ -20,39 +20,25 @@ from blindsight.client.imaging import OperationInput, PictureInput
 from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
-    CollectionInfo,
     Combination,
-    CombineProgress,
-    CombineTimings,
-    Deletion,
     Difference,
-    FailedItem,
     Filtered,
-    Hit,
-    ImagingAccount,
-    ImagingProgress,
-    ImportInfo,
     IngestItem,
     IngestProgress,
     IngestReport,
-    Keypoint,
-    KeypointAgreement,
-    KeypointMatch,
     Keypoints,
-    MatchDrawing,
     Matching,
     Original,
-    RepackProgress,
     SearchAnswer,
-    SearchTimings,
-    ServiceStatus,
-    StoredPhoto,
-    VaultStatus,
-    Verification,
-    VerifyTimings,
 )
 from blindsight.client.vault import Vault, connect
 from blindsight.client.verifying import VerifyInput
+from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress, ServiceStatus, VaultStatus
+from blindsight.wire.combine import CombineProgress, CombineTimings
+from blindsight.wire.imaging import ImagingAccount, ImagingProgress, Keypoint, KeypointMatch, StoredPhoto
+from blindsight.wire.imports import FailedItem, ImportInfo
+from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchTimings
+from blindsight.wire.verify import Verification, VerifyTimings
 
 __all__ = [
     "Collection",

@@ -7,30 +7,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from blindsight.client import calls, imports, inputs, uploads, verifying, wire
+from blindsight.client import calls, imports, inputs, uploads, verifying
 from blindsight.client.calls import Connection
 from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
     AwayCallback,
-    CollectionInfo,
-    Deletion,
-    Hit,
     ImportCallback,
     IngestCallback,
     IngestReport,
-    MatchDrawing,
     Original,
     RepackCallback,
-    RepackProgress,
     SearchAnswer,
-    Verification,
 )
 from blindsight.client.verifying import VerifyInput
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer as streams
+from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress
+from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
+from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchTimings
+from blindsight.wire.verify import Verification, VerifyHeader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +62,7 @@ class Collection:
         """
         request = pb.GetCollectionRequest(name=self.name)
         answer = self._connection.repeat(lambda: self._stub.GetCollection(request, timeout=UNARY_SECONDS))
-        return wire.collection(answer.collection)
+        return CollectionInfo.from_message(answer.collection)
 
     def ingest(
         self,
@@ -212,7 +210,7 @@ class Collection:
         vectors.check(rows)
 
         def parts() -> Iterator[pb.SearchRequest]:
-            return (pb.SearchRequest(vectors=block) for block in uploads.vector_blocks(rows))
+            return (pb.SearchRequest(vectors=block.to_message()) for block in vectors.blocks(rows))
 
         return self._search(k, threshold, query_visible_to_server, parts, len(rows))
 
@@ -235,7 +233,7 @@ class Collection:
             InvalidArgument: when the collection's metric is no distance.
             InvalidVector: when the vector is of another dimension.
         """
-        header = pb.VerifyHeader(collection=self.name, id=id, threshold=threshold)
+        header = VerifyHeader(collection=self.name, id=id, threshold=threshold)
         return verifying.verify(self._connection, header, image_or_vector)
 
     def get(self, id: str) -> Original:  # noqa: A002 - the word that everybody expects
@@ -250,7 +248,7 @@ class Collection:
     def _get(self, id: str) -> Original:  # noqa: A002 - as above
         request = pb.GetOriginalRequest(collection=self.name, id=id)
         messages = calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse)
-        header = _header_of(id, next(messages, None))
+        header = OriginalHeader.from_message(_header_of(id, next(messages, None)))
         data = _whole(messages, header, header.size_bytes, "the original", streams.MAX_PHOTO_BYTES)
         return Original(header.id, header.name, header.media_type, data)
 
@@ -271,9 +269,9 @@ class Collection:
     def _get_planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - as above
         request = pb.GetPlanesRequest(collection=self.name, id=id)
         messages = calls.answers(self._stub.GetPlanes(request), expects=pb.GetPlanesResponse)
-        header = _header_of(id, next(messages, None))
-        size = header.width * header.height * header.channels
-        return wire.pixels(header, _whole(messages, header, size, "the planes", MAX_PIXELS * max(CHANNELS)))
+        header = PlanesHeader.from_message(_header_of(id, next(messages, None)))
+        limit = MAX_PIXELS * max(CHANNELS)
+        return header.pixels(_whole(messages, header, header.size_bytes, "the planes", limit))
 
     def delete(self, ids: str | Iterable[str]) -> Deletion:
         """Deletes items; an unknown id is reported and does not stop the others.
@@ -286,8 +284,9 @@ class Collection:
         for start in range(0, len(wanted), _DELETE_BATCH):
             request = pb.DeleteItemsRequest(collection=self.name, ids=wanted[start : start + _DELETE_BATCH])
             answer = self._connection.repeat(partial(self._stub.DeleteItems, request), safe=False)
-            deleted += answer.deleted
-            unknown.extend(answer.unknown_ids)
+            deletion = Deletion.from_message(answer)
+            deleted += deletion.deleted
+            unknown.extend(deletion.unknown_ids)
         return Deletion(deleted, tuple(unknown))
 
     def repack(self, *, progress: RepackCallback | None = None) -> RepackProgress:
@@ -301,7 +300,7 @@ class Collection:
         def attempt() -> RepackProgress:
             last: RepackProgress | None = None
             for response in calls.answers(self._stub.Repack(request), expects=pb.RepackResponse):
-                last = wire.repack(response)
+                last = RepackProgress.from_message(response)
                 if progress is not None:
                     progress(last)
             if last is None or last.items_done != last.items_total:
@@ -349,9 +348,7 @@ class Collection:
     ) -> SearchAnswer:
         if k < 1:
             raise InvalidArgument(f"k is {k}, want at least 1")
-        header = pb.SearchHeader(
-            collection=self.name, k=k, threshold=threshold, query_visible_to_server=visible, draw=draw
-        )
+        header = SearchHeader(self.name, k, threshold, visible, draw).to_message()
 
         def requests() -> Iterator[pb.SearchRequest]:
             yield pb.SearchRequest(header=header)
@@ -368,23 +365,22 @@ class Collection:
                 elif part == "timings":
                     last = response
                 elif part == "drawing":
-                    drawings.append(wire.drawing(response.drawing))
+                    drawings.append(MatchDrawing.from_message(response.drawing))
                 else:
-                    results.append(wire.hits(streams.part_of(response, "hits")))
+                    results.append(list(map(Hit.from_message, streams.part_of(response, "hits").hits)))
             if last is None or len(results) != queries:
                 raise calls.incomplete("search")
             if [one.rank for one in drawings] != list(range(len(results[0]) + 1) if draw else ()):
                 raise calls.incomplete("search")
-            return SearchAnswer(
-                results, wire.timings(last.timings), last.query_visible_to_server, tuple(drawings)
-            )
+            timings = SearchTimings.from_message(last.timings)
+            return SearchAnswer(results, timings, last.query_visible_to_server, tuple(drawings))
 
         return self._connection.repeat(attempt)
 
 
 def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:
     data = source.load()
-    yield pb.SearchRequest(image=wire.file_header("", data))  # a query's name is nobody's business
+    yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # a query's name is nobody's business
     for chunk in streams.chunks(data):
         yield pb.SearchRequest(chunk=chunk)
 

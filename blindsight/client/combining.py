@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from blindsight.client import calls, inputs, wire
+from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
 from blindsight.client.models import Combination, CombineCallback
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer as streams
+from blindsight.wire.combine import ArrayHeader, CombineHeader, CombineProgress, CombineResult, unpacked
+from blindsight.wire.items import FileHeader
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,7 +24,7 @@ CombineInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
 
 def combine(
     connection: Connection,
-    header: pb.CombineHeader,
+    header: CombineHeader,
     combined: Sequence[CombineInput],
     progress: CombineCallback | None,
 ) -> Combination:
@@ -33,7 +36,7 @@ def combine(
         BlindsightError: what the keyholder raised.
     """
     parts = [part for number, one in enumerate(combined, 1) for part in _parts(one, number)]
-    requests = [pb.CombineRequest(header=header), *parts]
+    requests = [pb.CombineRequest(header=header.to_message()), *parts]
     return connection.repeat(lambda: _combine(connection, requests, progress))
 
 
@@ -44,8 +47,8 @@ def _combine(
     messages = calls.exchange(combine, iter(requests), expects=pb.CombineResponse)
     while (message := next(messages, None)) is not None and message.WhichOneof("part") == "progress":
         if progress is not None:
-            progress(wire.combine_progress(message.progress))
-    result = streams.part_of(message, "result")
+            progress(CombineProgress.from_message(message.progress))
+    result = CombineResult.from_message(streams.part_of(message, "result"))
     with streams.answer_of(calls.PEER):
         receiver = streams.Receiver(
             result.size_bytes, result.sha256, limit_bytes=result.size_bytes, what="the values"
@@ -58,11 +61,10 @@ def _combine(
 def _parts(one: CombineInput, number: int) -> Iterator[pb.CombineRequest]:
     if _is_picture(one):
         data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_picture` has looked
-        yield pb.CombineRequest(image=wire.file_header("", data))  # its name is nobody's business
+        yield pb.CombineRequest(image=FileHeader.of(data).to_message())  # its name is nobody's business
     else:
-        values = _integers(one, number)
-        data = values.tobytes()
-        yield pb.CombineRequest(array=pb.ArrayHeader(shape=values.shape, sha256=streams.digest(data)))
+        header, data = ArrayHeader.of(_integers(one, number))
+        yield pb.CombineRequest(array=header.to_message())
     for chunk in streams.chunks(data):
         yield pb.CombineRequest(chunk=chunk)
 
@@ -87,14 +89,13 @@ def _integers(one: Any, number: int) -> npt.NDArray[Any]:
         )
     if values.dtype.kind == "u" and int(values.max()) >= 1 << 63:
         raise InvalidArgument(f"input {number} holds values of 2^63 or more, want less")
-    return values.astype("<i8")
+    return values
 
 
-def _read(result: pb.CombineResult, data: bytes) -> Combination:
-    import numpy as np
-
+def _read(result: CombineResult, data: bytes) -> Combination:
     try:
-        values = np.frombuffer(data, "<i8").astype(np.int64).reshape(tuple(result.shape))
+        values = unpacked(data, result.shape)
     except ValueError:
         raise DataLoss("the keyholder answered with values that do not fit their shape") from None
-    return wire.combination(result, values)
+    names = [field.name for field in fields(Combination) if field.name != "values"]
+    return Combination(values, **{name: getattr(result, name) for name in names})

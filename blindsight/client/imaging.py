@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
-from blindsight.client.models import (
-    Border,
-    Difference,
-    DifferenceMode,
-    Filtered,
-    ImageMode,
-    ImagingAccount,
-    ImagingCallback,
-    ImagingProgress,
-    ImagingStage,
-    Keypoint,
-    KeypointMatch,
-    Keypoints,
-    Matching,
-    PictureKind,
-    StoredPhoto,
-    StoredUse,
-)
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.client.models import Difference, Filtered, ImagingCallback, Keypoints, Matching
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
 from blindsight.runtime import transfer as streams
+from blindsight.wire.combine import ImageMode
+from blindsight.wire.imaging import (
+    Border,
+    DiffHeader,
+    DiffResult,
+    FilterHeader,
+    FilterResult,
+    ImagingProgress,
+    KernelMatrix,
+    KeypointSettings,
+    KeypointsHeader,
+    KeypointsResult,
+    MatchHeader,
+    MatchResult,
+    Operation,
+    PictureFile,
+    PictureHeader,
+    PictureKind,
+    StoredPhoto,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,78 +39,20 @@ if TYPE_CHECKING:
 
 PictureInput: TypeAlias = "inputs.ImageInput | StoredPhoto"
 OperationInput: TypeAlias = "str | npt.ArrayLike"
-Value = TypeVar("Value")
 _CUSTOM = "custom"
 _VIEW = "server "
 
-_BORDERS: dict[Border, pb.Border.ValueType] = {
-    "reflect": pb.BORDER_REFLECT,
-    "constant": pb.BORDER_CONSTANT,
-    "replicate": pb.BORDER_REPLICATE,
-}
-_COLOURS: dict[ImageMode, pb.Colours.ValueType] = {
-    "auto": pb.COLOURS_UNSPECIFIED,
-    "grey": pb.COLOURS_GREY,
-    "rgb": pb.COLOURS_RGB,
-}
-_MODES: dict[DifferenceMode, pb.DiffMode.ValueType] = {
-    "signed": pb.DIFF_MODE_SIGNED,
-    "absolute": pb.DIFF_MODE_ABSOLUTE,
-    "threshold": pb.DIFF_MODE_THRESHOLD,
-}
-_STAGES: dict[int, ImagingStage] = {
-    pb.IMAGING_STAGE_KEYGEN: "keygen",
-    pb.IMAGING_STAGE_ENCRYPT: "encrypt",
-    pb.IMAGING_STAGE_COMPUTE: "compute",
-    pb.IMAGING_STAGE_DECRYPT: "decrypt",
-    pb.IMAGING_STAGE_FINISH: "finish",
-    pb.IMAGING_STAGE_WAIT: "wait",
-}
-_STORED: dict[int, StoredUse] = {
-    pb.STORED_USE_UNSPECIFIED: "",
-    pb.STORED_USE_IN_PLACE: "in place",
-    pb.STORED_USE_DECRYPTED: "decrypted",
-}
-_KINDS: dict[int, tuple[PictureKind, str]] = {
-    pb.PICTURE_KIND_PIXELS: ("pixels", "u1"),
-    pb.PICTURE_KIND_SIGNED: ("signed", "<i4"),
-    pb.PICTURE_KIND_DEGREES: ("degrees", "<i4"),
-}
 
+def settings(scheme: str, octaves: int | None, scales: int, side: int) -> KeypointSettings:
+    """How keypoints are to be found; see `Vault.keypoints`.
 
-@dataclass(frozen=True, slots=True)
-class DifferenceSettings:
-    """How pictures are to be compared; see `Vault.diff`."""
-
-    mode: DifferenceMode
-    threshold: int
-    scheme: str
-    colours: ImageMode
-    key_bits: int
-    server_views: bool
-
-
-@dataclass(frozen=True, slots=True)
-class KeypointSettings:
-    """How keypoints are to be found; see `Vault.keypoints`."""
-
-    scheme: str
-    octaves: int | None
-    scales: int
-    side: int
-
-    def message(self) -> pb.KeypointSettings:
-        """As it is sent.
-
-        Raises:
-            InvalidArgument: for what cannot be.
-        """
-        for what, value in (("octaves", self.octaves), ("scales", self.scales), ("side", self.side)):
-            if value is not None and not 1 <= value < 1 << 31:
-                raise InvalidArgument(f"{what} {value}, want at least 1")
-        return pb.KeypointSettings(
-            scheme=self.scheme, octaves=self.octaves or 0, scales=self.scales, side=self.side
-        )
+    Raises:
+        InvalidArgument: for what cannot be.
+    """
+    for what, value in (("octaves", octaves), ("scales", scales), ("side", side)):
+        if value is not None and not 1 <= value < 1 << 31:
+            raise InvalidArgument(f"{what} {value}, want at least 1")
+    return KeypointSettings(scheme, octaves or 0, scales, side)
 
 
 def filtered(
@@ -128,54 +73,41 @@ def filtered(
         BlindsightError: what the keyholder raised.
     """
     listed = [operations] if isinstance(operations, str) else operations
-    header = pb.FilterHeader(
-        operations=map(_operation, listed),
-        scheme=scheme,
-        border=_named(_BORDERS, border, "border") if border else pb.BORDER_UNSPECIFIED,
-        colours=_named(_COLOURS, colours, "colours"),
-        stored=_stored(image),
-        key_bits=key_bits,
+    header = FilterHeader(
+        tuple(map(_operation, listed)), scheme, border or None, colours, _stored(image), key_bits
     )
-    requests = [pb.FilterRequest(header=header), *_files(pb.FilterRequest, image)]
+    requests = [pb.FilterRequest(header=header.to_message()), *_files(pb.FilterRequest, image)]
     result, pictures = connection.repeat(
         lambda: _answer(connection.imaging.Filter, requests, pb.FilterResponse, progress)
     )
     kind, values = pictures["result"]
-    counts = result.clipped_values, result.levels
-    return Filtered(values, kind, result.error_bound, *counts, _account(result.account))
+    said = FilterResult.from_message(result)
+    return Filtered(values, kind, said.error_bound, said.clipped_values, said.levels, said.account)
 
 
 def difference(
     connection: Connection,
     a: PictureInput,
     b: PictureInput,
-    settings: DifferenceSettings,
+    header: DiffHeader,
     progress: ImagingCallback | None,
 ) -> Difference:
-    """Asks for one difference; as `filtered`."""
-    if not 0 <= settings.threshold <= 254:
-        raise InvalidArgument(f"threshold of {settings.threshold}, want 0 to 254")
-    header = pb.DiffHeader(
-        scheme=settings.scheme,
-        mode=_named(_MODES, settings.mode, "mode"),
-        threshold=settings.threshold,
-        colours=_named(_COLOURS, settings.colours, "colours"),
-        stored_a=_stored(a),
-        stored_b=_stored(b),
-        key_bits=settings.key_bits,
-        server_views=settings.server_views,
-    )
-    requests = [pb.DiffRequest(header=header), *_files(pb.DiffRequest, a, b)]
+    """Asks for one difference; as `filtered`.  The header does not yet say which photos are stored."""
+    if not 0 <= header.threshold <= 254:
+        raise InvalidArgument(f"threshold of {header.threshold}, want 0 to 254")
+    header = replace(header, stored_a=_stored(a), stored_b=_stored(b))
+    requests = [pb.DiffRequest(header=header.to_message()), *_files(pb.DiffRequest, a, b)]
     # Of planes that are computed with where they are, the evaluator got nothing to see.
     sent = [name for name, one in (("a", a), ("b", b)) if not isinstance(one, StoredPhoto)]
-    seen = [_VIEW + name for name in (*sent, "result")] if settings.server_views else []
+    seen = [_VIEW + name for name in (*sent, "result")] if header.server_views else []
     result, pictures = connection.repeat(
         lambda: _answer(connection.imaging.Diff, requests, pb.DiffResponse, progress, ("result", *seen))
     )
     kind, values = pictures["result"]
-    counts = result.minimum, result.maximum, result.differing, result.over_threshold
+    said = DiffResult.from_message(result)
+    counts = said.minimum, said.maximum, said.differing, said.over_threshold
     views = {name.removeprefix(_VIEW): seen for name, (_, seen) in pictures.items() if name.startswith(_VIEW)}
-    return Difference(values, kind, *counts, _account(result.account), views)
+    return Difference(values, kind, *counts, said.account, views)
 
 
 def keypoints(
@@ -185,20 +117,19 @@ def keypoints(
     progress: ImagingCallback | None,
 ) -> Keypoints:
     """Asks for the keypoints of one picture; as `filtered`."""
-    header = pb.KeypointsHeader(settings=settings.message(), stored=_stored(image))
-    requests = [pb.KeypointsRequest(header=header), *_files(pb.KeypointsRequest, image)]
+    header = KeypointsHeader(settings, _stored(image))
+    requests = [pb.KeypointsRequest(header=header.to_message()), *_files(pb.KeypointsRequest, image)]
     result, pictures = connection.repeat(
         lambda: _answer(
             connection.imaging.Keypoints, requests, pb.KeypointsResponse, progress, ("result", "descriptors")
         )
     )
-    found = [
-        Keypoint(one.x, one.y, one.scale, one.angle, one.response, one.octave) for one in result.keypoints
-    ]
+    said = KeypointsResult.from_message(result)
+    found = list(said.keypoints)
     (_, descriptors), (_, drawn) = pictures["descriptors"], pictures["result"]
     if len(descriptors) != len(found):
         raise DataLoss(f"{len(found)} keypoints came, and descriptors of {len(descriptors)}")
-    return Keypoints(found, descriptors, result.width, result.height, drawn, _account(result.account))
+    return Keypoints(found, descriptors, said.width, said.height, drawn, said.account)
 
 
 def matching(
@@ -213,29 +144,21 @@ def matching(
     """Asks what two pictures have in common; as `filtered`."""
     if not 0 < ratio <= 1:
         raise InvalidArgument(f"ratio {ratio:g}, want more than 0 and at most 1")
-    header = pb.MatchHeader(
-        settings=settings.message(),
-        ratio=ratio,
-        encrypted=encrypted,
-        stored_a=_stored(a),
-        stored_b=_stored(b),
-    )
-    requests = [pb.MatchRequest(header=header), *_files(pb.MatchRequest, a, b)]
+    header = MatchHeader(settings, ratio, encrypted, _stored(a), _stored(b))
+    requests = [pb.MatchRequest(header=header.to_message()), *_files(pb.MatchRequest, a, b)]
     result, pictures = connection.repeat(
         lambda: _answer(connection.imaging.Match, requests, pb.MatchResponse, progress)
     )
+    said = MatchResult.from_message(result)
     return Matching(
-        result.keypoints_a,
-        result.keypoints_b,
-        [
-            KeypointMatch((one.x_a, one.y_a), (one.x_b, one.y_b), one.distance, one.inlier)
-            for one in result.matches
-        ],
-        result.inliers,
-        result.verified,
-        _homography(result.homography),
+        said.keypoints_a,
+        said.keypoints_b,
+        list(said.matches),
+        said.inliers,
+        said.verified,
+        _homography(said.homography),
         pictures["result"][1],
-        _account(result.account),
+        said.account,
     )
 
 
@@ -245,15 +168,9 @@ def _homography(values: Sequence[float]) -> npt.NDArray[np.float64] | None:
     return np.array(values, np.float64).reshape(3, 3) if len(values) == 9 else None
 
 
-def _named(known: dict[Any, Value], name: str, what: str) -> Value:
-    if name not in known:
-        raise InvalidArgument(f"{what} {name!r}, want one of {', '.join(known)}")
-    return known[name]
-
-
-def _operation(given: OperationInput) -> pb.Operation:
+def _operation(given: OperationInput) -> Operation:
     if isinstance(given, str):
-        return pb.Operation(name=given)
+        return Operation(given)
     import numpy as np
 
     try:
@@ -263,15 +180,11 @@ def _operation(given: OperationInput) -> pb.Operation:
         raise InvalidArgument("kernel that is no matrix of numbers, want rows of one length") from None
     if matrix.ndim != 2 or not matrix.size:
         raise InvalidArgument(f"kernel of shape {list(matrix.shape)}, want rows and columns")
-    rows, columns = matrix.shape
-    kernel = pb.KernelMatrix(rows=rows, columns=columns, values=matrix.ravel().tolist())
-    return pb.Operation(name=_CUSTOM, kernel=kernel)
+    return Operation(_CUSTOM, KernelMatrix(matrix))
 
 
-def _stored(picture: PictureInput) -> pb.StoredImage | None:
-    if isinstance(picture, StoredPhoto):
-        return pb.StoredImage(collection=picture.collection, id=picture.id)
-    return None
+def _stored(picture: PictureInput) -> StoredPhoto | None:
+    return picture if isinstance(picture, StoredPhoto) else None
 
 
 def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
@@ -279,7 +192,7 @@ def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
         if isinstance(picture, StoredPhoto):
             continue
         data = inputs.single(picture).load()
-        yield kind(file=pb.PictureFile(size_bytes=len(data), sha256=streams.digest(data)))
+        yield kind(file=PictureFile.of(data).to_message())
         for chunk in streams.chunks(data):
             yield kind(chunk=chunk)
 
@@ -299,49 +212,24 @@ def _answer(
     messages = calls.exchange(method, iter(requests), expects=kind)
     while (message := next(messages, None)) is not None and message.WhichOneof("part") == "progress":
         if progress is not None:
-            progress(_progress(message.progress))
+            progress(ImagingProgress.from_message(message.progress))
     result = streams.part_of(message, "result")
     pictures: dict[str, tuple[PictureKind, Any]] = {}
     for message in messages:
-        header = streams.part_of(message, "picture")
+        header = PictureHeader.from_message(streams.part_of(message, "picture"))
         if header.name in pictures:
             raise DataLoss("the keyholder answered with the same picture twice")
-        pictures[header.name] = _picture(header, messages)
+        pictures[header.name] = header.kind, _values(header, messages)
     if not pictures.keys() >= set(names):
         raise calls.incomplete("answer")
     return result, pictures
 
 
-def _progress(message: pb.ImagingProgress) -> ImagingProgress:
-    if message.stage not in _STAGES:
-        raise BlindsightError(f"the keyholder has stage {message.stage}, which this client does not know")
-    return ImagingProgress(_STAGES[message.stage], message.done, message.total)
-
-
-def _picture(
-    header: pb.PictureHeader, messages: Iterator[Any]
-) -> tuple[PictureKind, npt.NDArray[np.integer[Any]]]:
-    import numpy as np
-
-    if header.kind not in _KINDS:
-        raise BlindsightError(
-            f"the keyholder has pictures of kind {header.kind}, which this client does not know"
-        )
-    kind, code = _KINDS[header.kind]
-    shape = (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())
-    size = np.dtype(code).itemsize * header.height * header.width * header.channels
+def _values(header: PictureHeader, messages: Iterator[Any]) -> npt.NDArray[np.integer[Any]]:
+    wanted = header.wanted_bytes
     with streams.answer_of(calls.PEER):
-        receiver = streams.Receiver(header.size_bytes, header.sha256, limit_bytes=size, what="a picture")
-        values = np.frombuffer(streams.announced_sync(messages, receiver), code)
-    if header.size_bytes != size:
-        raise DataLoss(f"the keyholder has a picture of {header.size_bytes} bytes, want {size}")
-    return kind, values.astype(values.dtype.newbyteorder("=")).reshape(shape)
-
-
-def _account(message: pb.ImagingAccount) -> ImagingAccount:
-    plain = {one.name: getattr(message, one.name) for one in fields(ImagingAccount)}
-    if message.stored not in _STORED:
-        raise BlindsightError(
-            f"the keyholder has use {message.stored} of photos, which this client does not know"
-        )
-    return ImagingAccount(**{**plain, "remarks": tuple(message.remarks), "stored": _STORED[message.stored]})
+        receiver = streams.Receiver(header.size_bytes, header.sha256, limit_bytes=wanted, what="a picture")
+        data = streams.announced_sync(messages, receiver)
+    if header.size_bytes != wanted:
+        raise DataLoss(f"the keyholder has a picture of {header.size_bytes} bytes, want {wanted}")
+    return header.values(data)

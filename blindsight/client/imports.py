@@ -7,15 +7,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from blindsight.client import calls, wire
+from blindsight.client import calls
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import Source
-from blindsight.client.models import AwayCallback, FailedItem, ImportCallback, ImportInfo, IngestItem
+from blindsight.client.models import AwayCallback, ImportCallback, IngestItem
 from blindsight.errors import DataLoss, InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.runtime import transfer as streams
 from blindsight.runtime.backoff import Backoff
+from blindsight.wire.imports import FailedItem, ImportFile, ImportFiles, ImportHeader, ImportInfo
 
 UNARY_SECONDS = 60.0
 # How long a keyholder may be away before whoever submits or watches gives up.
@@ -53,7 +54,7 @@ class Import:
         """
         request = pb.GetImportRequest(import_id=self.import_id, page_size=1)
         ask = partial(self._stub.GetImport, request, timeout=UNARY_SECONDS)
-        return wire.import_info(self._connection.repeat(ask).job)
+        return ImportInfo.from_message(self._connection.repeat(ask).job)
 
     def failed(self) -> Iterator[FailedItem]:
         """Its failed items, in order.
@@ -65,7 +66,7 @@ class Import:
         while True:
             request = pb.GetImportRequest(import_id=self.import_id, page_size=_PAGE, page_token=token)
             answer = self._connection.repeat(partial(self._stub.GetImport, request, timeout=UNARY_SECONDS))
-            yield from map(wire.failed_item, answer.failed_items)
+            yield from map(FailedItem.from_message, answer.failed_items)
             token = answer.next_page_token
             if not token:
                 return
@@ -97,7 +98,7 @@ class Import:
         with calls.translated():
             info: ImportInfo | None = None
             for response in calls.answers(call, expects=pb.WatchImportResponse):
-                info = wire.import_info(response.job)
+                info = ImportInfo.from_message(response.job)
                 yield info
             if info is None or not info.ended:
                 raise calls.incomplete("import")
@@ -125,7 +126,7 @@ class Import:
         """Ends it: what is not stored yet is dropped, what is stored stays; an ended one stays as it is."""
         request = pb.CancelImportRequest(import_id=self.import_id)
         cancel = partial(self._stub.CancelImport, request, timeout=UNARY_SECONDS)
-        return wire.import_info(self._connection.repeat(cancel).job)
+        return ImportInfo.from_message(self._connection.repeat(cancel).job)
 
     def retry(self) -> int:
         """Has failed items tried again, as far as they were not dropped; returns how many.
@@ -149,7 +150,7 @@ def listed(connection: Connection) -> list[ImportInfo]:
     while True:
         request = pb.ListImportsRequest(page_size=_PAGE, page_token=token)
         answer = connection.repeat(partial(connection.imports.ListImports, request, timeout=UNARY_SECONDS))
-        found += map(wire.import_info, answer.imports)
+        found += map(ImportInfo.from_message, answer.imports)
         token = answer.next_page_token
         if not token:
             return found
@@ -191,7 +192,7 @@ class _Submission:
     """
 
     def __init__(self, collection: str, request_id: str, sources: Iterable[Source]) -> None:
-        self._header = pb.ImportHeader(collection=collection, request_id=request_id, says_end=True)
+        self._header = ImportHeader(collection, request_id, says_end=True)
         self._sources = sources
         self._answered = threading.Event()
         self._first_number: int | None = None
@@ -205,24 +206,25 @@ class _Submission:
             requests = self._requests()
             with calls.translated():
                 for response in calls.exchange(stub.CreateImport, requests, expects=pb.CreateImportResponse):
-                    self._take(response.job)
-                    yield wire.import_info(response.job)
+                    info = ImportInfo.from_message(response.job)
+                    self._take(info)
+                    yield info
         finally:
             self._answered.set()
         if self._receiving:
             raise calls.incomplete("import")
 
-    def _take(self, job: pb.Import) -> None:
+    def _take(self, job: ImportInfo) -> None:
         if job.request_id != self._header.request_id or job.import_id != (self.import_id or job.import_id):
             raise DataLoss("the keyholder answered with another import than was asked for")
         self.import_id = job.import_id
-        self._receiving = job.state == pb.IMPORT_STATE_RECEIVING
-        if not self._answered.is_set() and job.state == pb.IMPORT_STATE_RECEIVING:
+        self._receiving = job.state == "receiving"
+        if not self._answered.is_set() and self._receiving:
             self._first_number = job.next_number
         self._answered.set()
 
     def _requests(self) -> Iterator[pb.CreateImportRequest]:
-        yield pb.CreateImportRequest(header=self._header)
+        yield pb.CreateImportRequest(header=self._header.to_message())
         self._answered.wait()
         if self._first_number is not None:  # else the keyholder has all of it, or does not answer
             yield from self._photos(self._first_number)
@@ -231,22 +233,21 @@ class _Submission:
     def _photos(self, first_number: int) -> Iterator[pb.CreateImportRequest]:
         # Photos of an iterator do not wait for others, which may be long in coming.
         most = _TOGETHER if isinstance(self._sources, Sequence) else 1
-        small: list[pb.ImportFile] = []
+        small: list[ImportFile] = []
         for file, rest in self._files(first_number):
-            whole = len(file.data) == file.size_bytes
-            if whole:
+            if file.whole:
                 small.append(file)
-            if small and (not whole or len(small) == most or _size_bytes(small) >= streams.CHUNK_BYTES):
+            if small and (not file.whole or len(small) == most or _size_bytes(small) >= streams.CHUNK_BYTES):
                 yield _together(small)
                 small = []
-            if not whole:
-                yield pb.CreateImportRequest(file=file)
+            if not file.whole:
+                yield pb.CreateImportRequest(file=file.to_message())
                 for chunk in rest:
                     yield pb.CreateImportRequest(chunk=chunk)
         if small:
             yield _together(small)
 
-    def _files(self, first_number: int) -> Iterator[tuple[pb.ImportFile, Iterator[bytes]]]:
+    def _files(self, first_number: int) -> Iterator[tuple[ImportFile, Iterator[bytes]]]:
         """Files with their first bytes, and the rest of large ones."""
         for number, source in enumerate(self._sources):
             try:
@@ -257,7 +258,7 @@ class _Submission:
             if number < first_number:
                 continue
             chunks = streams.chunks(data)
-            file = pb.ImportFile(
+            file = ImportFile(
                 number=number,
                 name=source.name,
                 size_bytes=len(data),
@@ -267,12 +268,12 @@ class _Submission:
             yield file, chunks
 
 
-def _size_bytes(files: list[pb.ImportFile]) -> int:
+def _size_bytes(files: list[ImportFile]) -> int:
     return sum(len(one.data) for one in files)
 
 
-def _together(files: list[pb.ImportFile]) -> pb.CreateImportRequest:
-    return pb.CreateImportRequest(files=pb.ImportFiles(files=files))
+def _together(files: list[ImportFile]) -> pb.CreateImportRequest:
+    return pb.CreateImportRequest(files=ImportFiles(tuple(files)).to_message())
 
 
 class _Waiting(Backoff):

@@ -6,21 +6,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from blindsight.client import wire
 from blindsight.client.inputs import Source
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport
 from blindsight.errors import DataLoss, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer as streams
+from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
+from blindsight.wire.items import FileHeader
 
 if TYPE_CHECKING:
     from blindsight.client.vectors import Matrix
 
-_OUTCOMES = "stored", "duplicate", "rejected"
 # The collection's tiles may allow less.
 MAX_HALO = 31
 
@@ -48,7 +48,7 @@ class PhotoUpload:
     ) -> None:
         if not 0 <= halo <= MAX_HALO:
             raise InvalidArgument(f"halo of {halo} pixels, want 0 to {MAX_HALO}")
-        self._header = pb.IngestHeader(collection=collection, planes=planes, plane_halo=halo)
+        self._header = IngestHeader(collection, planes, halo)
         self._sources = enumerate(sources)
         self._pulling = threading.Lock()  # held while a caller's iterator is asked, which may take its time
         self._lock = threading.Lock()
@@ -56,7 +56,7 @@ class PhotoUpload:
         self._unanswered: dict[int, Source] = {}  # by position
         self._sent: list[int] = []  # position by index in the stream
         self._stream = 0
-        self._counts = [0, 0, 0]  # of this stream's answers: stored, duplicates, rejected
+        self._counts = dict.fromkeys(OUTCOMES, 0)  # of this stream's answers
         self._all_taken = False
         self._refused: deque[tuple[int, IngestItem]] = deque()
         self._items: list[tuple[int, IngestItem]] = []
@@ -69,11 +69,11 @@ class PhotoUpload:
             self._stream += 1
             self._again = deque(sorted(self._unanswered.items()))
             self._sent = []
-            self._counts = [0, 0, 0]
+            self._counts = dict.fromkeys(OUTCOMES, 0)
             return self._requests(self._stream)
 
     def _requests(self, stream: int) -> Iterator[pb.IngestRequest]:
-        yield pb.IngestRequest(header=self._header)
+        yield pb.IngestRequest(header=self._header.to_message())
         while (taken := self._take_source(stream)) is not None:
             position, source = taken
             try:
@@ -86,7 +86,7 @@ class PhotoUpload:
                 if stream != self._stream:
                     return
                 self._sent.append(position)
-            yield pb.IngestRequest(file=wire.file_header(source.name, data))
+            yield pb.IngestRequest(file=FileHeader.of(data, source.name).to_message())
             for chunk in streams.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)
 
@@ -123,20 +123,20 @@ class PhotoUpload:
         """
         part = response.WhichOneof("part")
         if part == "item":
-            position, source = self._answered(response.item.index)
-            item = wire.item(response.item, source.label)
-            self._counts[_OUTCOMES.index(item.outcome)] += 1
-            self._note(position, item)
+            result = ItemResult.from_message(response.item)
+            position, source = self._answered(result.index)
+            self._counts[result.outcome] += 1
+            self._note(position, IngestItem(source.label, *astuple(result)[1:]))
         while self._refused:
             self._note(*self._refused.popleft())
         if part == "summary":
-            self._check(response.summary)
+            self._check(IngestCounts.from_message(response.summary))
         return part == "summary"
 
-    def _check(self, summary: pb.IngestProgress) -> None:
+    def _check(self, summary: IngestCounts) -> None:
         with self._lock:
             missing = len(self._unanswered) + (not self._all_taken)
-        if missing or [summary.stored, summary.duplicates, summary.rejected] != self._counts:
+        if missing or summary != IngestCounts(*self._counts.values()):
             raise DataLoss("the keyholder ended the ingest before it had answered for every photo")
 
     def _answered(self, index: int) -> tuple[int, Source]:
@@ -182,15 +182,17 @@ class VectorUpload:
     def requests(self) -> Iterator[pb.IngestRequest]:
         """The header, then blocks of the rows that are not stored."""
         done = self._stored_before = self.progress.stored
-        header = pb.IngestRequest(header=pb.IngestHeader(collection=self._collection))
-        left = vector_blocks(self._matrix[done:], self._ids[done:] if self._ids is not None else None)
-        return chain([header], (pb.IngestRequest(vectors=block) for block in left))
+        from blindsight.client import vectors
+
+        header = pb.IngestRequest(header=IngestHeader(self._collection).to_message())
+        left = vectors.blocks(self._matrix[done:], self._ids[done:] if self._ids is not None else None)
+        return chain([header], (pb.IngestRequest(vectors=block.to_message()) for block in left))
 
     def take(self, response: pb.IngestResponse) -> bool:
         """Notes one answer; true for the last."""
         part = response.WhichOneof("part")
-        counts = response.summary if part == "summary" else response.progress
         if part in ("summary", "progress"):
+            counts = IngestCounts.from_message(getattr(response, part))
             self.progress = replace(
                 self.progress,
                 stored=self._stored_before + counts.stored,
@@ -204,14 +206,6 @@ class VectorUpload:
     def report(self) -> IngestReport:
         """The end of it."""
         return _report(self.progress, (), self._started)
-
-
-def vector_blocks(matrix: Matrix, ids: Sequence[str] | None = None) -> Iterator[pb.VectorBlock]:
-    """Rows of a checked matrix as messages."""
-    from blindsight.client import vectors
-
-    for values, named in vectors.blocks(matrix, ids):
-        yield pb.VectorBlock(values=values, ids=named, dimension=matrix.shape[1])
 
 
 def _report(progress: IngestProgress, items: tuple[IngestItem, ...], started: float) -> IngestReport:

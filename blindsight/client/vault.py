@@ -13,28 +13,20 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import combining, imaging, imports, verifying, wire
+from blindsight.client import combining, imaging, imports, verifying
 from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.combining import CombineInput
 from blindsight.client.imaging import OperationInput, PictureInput
 from blindsight.client.imports import Import
 from blindsight.client.models import (
-    Border,
-    CollectionInfo,
     Combination,
     CombineCallback,
     Difference,
-    DifferenceMode,
     Filtered,
-    ImageMode,
     ImagingCallback,
-    ImportInfo,
     Keypoints,
     Matching,
-    Metric,
-    VaultStatus,
-    Verification,
 )
 from blindsight.client.verifying import VerifyInput
 from blindsight.errors import InvalidArgument, Unavailable
@@ -46,6 +38,11 @@ from blindsight.runtime.channels import (
     MOST_KEEPALIVE_SECONDS,
     client_options,
 )
+from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, VaultStatus
+from blindsight.wire.combine import CombineHeader, ImageMode
+from blindsight.wire.imaging import Border, DifferenceMode, DiffHeader
+from blindsight.wire.imports import ImportInfo
+from blindsight.wire.verify import Verification, VerifyHeader
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
@@ -144,19 +141,19 @@ class Vault:
             AlreadyExists: when the name is taken.
             InvalidArgument: when the keyholder cannot make such a collection.
         """
-        request = pb.CreateCollectionRequest(
+        request = CollectionRequest(
             name=name,
             scheme=scheme,
             parameter_set=parameter_set or "",
             embedder=embedder,
             dimension=_natural("dimension", dimension),
-            metric=wire.metric(metric) if metric else pb.METRIC_UNSPECIFIED,
+            metric=metric or None,
             expected_size=_natural("expected_size", expected_size),
             max_norm=max_norm or 0.0,
             channels=channels or "",
             size=_natural("size", size),
         )
-        create = partial(self._stub.CreateCollection, request, timeout=UNARY_SECONDS)
+        create = partial(self._stub.CreateCollection, request.to_message(), timeout=UNARY_SECONDS)
         answer = self._connection.repeat(create, safe=False)
         return self.collection(answer.collection.name)
 
@@ -168,7 +165,7 @@ class Vault:
         """All collections."""
         request = pb.ListCollectionsRequest()
         answer = self._connection.repeat(lambda: self._stub.ListCollections(request, timeout=UNARY_SECONDS))
-        return [wire.collection(one) for one in answer.collections]
+        return list(map(CollectionInfo.from_message, answer.collections))
 
     def delete_collection(self, name: str) -> None:
         """Removes a collection and everything in it.
@@ -208,10 +205,10 @@ class Vault:
             InvalidImage: when a photo is none.
             InvalidVector: when vectors are of different dimensions, or have a NaN.
         """
-        header = pb.VerifyHeader(
+        header = VerifyHeader(
             scheme=scheme,
             parameter_set=parameter_set or "",
-            metric=wire.metric(metric),
+            metric=metric,
             embedder=embedder or "",
             threshold=threshold,
         )
@@ -249,11 +246,11 @@ class Vault:
             InvalidImage: when a picture is none.
             ResourceExhausted: when there is too much of it, or it would take too long.
         """
-        header = pb.CombineHeader(
+        header = CombineHeader(
             scheme=scheme,
             key_bits=_natural("key_bits", key_bits),
-            weights=_weights(weights or ()),
-            image_mode=wire.image_mode(image_mode),
+            weights=tuple(_weights(weights or ())),
+            image_mode=image_mode,
             insecure_small_keys=insecure_small_keys,
         )
         return combining.combine(self._connection, header, inputs, progress)
@@ -329,10 +326,15 @@ class Vault:
             InvalidImage: when a picture is none.
             NotFound: for a photo that there is not, or that has no planes.
         """
-        settings = imaging.DifferenceSettings(
-            mode, threshold, scheme or "", colours, _natural("key_bits", key_bits), server_views
+        header = DiffHeader(
+            scheme=scheme or "",
+            mode=mode,
+            threshold=threshold,
+            colours=colours,
+            key_bits=_natural("key_bits", key_bits),
+            server_views=server_views,
         )
-        return imaging.difference(self._connection, a, b, settings, progress)
+        return imaging.difference(self._connection, a, b, header, progress)
 
     def keypoints(
         self,
@@ -360,7 +362,7 @@ class Vault:
             InvalidImage: when the picture is none.
             NotFound: for a photo that there is not, or that has no planes.
         """
-        settings = imaging.KeypointSettings(scheme or "", octaves, scales, side)
+        settings = imaging.settings(scheme or "", octaves, scales, side)
         return imaging.keypoints(self._connection, image, settings, progress)
 
     def match(
@@ -388,7 +390,7 @@ class Vault:
         Raises:
             InvalidArgument, InvalidImage, NotFound: as `keypoints`.
         """
-        settings = imaging.KeypointSettings(scheme or "", octaves, scales, side)
+        settings = imaging.settings(scheme or "", octaves, scales, side)
         return imaging.matching(self._connection, a, b, settings, ratio, encrypted, progress)
 
     def imports(self) -> list[ImportInfo]:
@@ -407,7 +409,7 @@ class Vault:
         """The state of the three services."""
         request = pb.GetStatusRequest()
         ask = partial(self._stub.GetStatus, request, timeout=UNARY_SECONDS)
-        return wire.status(self._connection.repeat(ask))
+        return VaultStatus.from_message(self._connection.repeat(ask))
 
 
 def _natural(name: str, value: int | None) -> int:

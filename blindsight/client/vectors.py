@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime.transfer import CHUNK_BYTES
+from blindsight.wire.items import VectorBlock
 
 Matrix = npt.NDArray[Any]
 
@@ -80,10 +81,10 @@ def check_ids(ids: Sequence[str], rows: int) -> None:
         seen[identifier] = position
 
 
-def blocks(matrix: Matrix, ids: Sequence[str] | None = None) -> Iterator[tuple[bytes, Sequence[str]]]:
-    """Rows as float32 little-endian, at most 1 MiB at a time (one row at least), with their ids."""
+def blocks(matrix: Matrix, ids: Sequence[str] | None = None) -> Iterator[VectorBlock]:
+    """Rows of a checked matrix, at most 1 MiB at a time (one row at least), with their ids."""
     for start, block in _converted(matrix):
-        yield block.tobytes(), ids[start : start + len(block)] if ids else ()
+        yield VectorBlock(block, tuple(ids[start : start + len(block)]) if ids else ())
 
 
 def _converted(matrix: Matrix) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:

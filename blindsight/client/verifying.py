@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from blindsight.client import inputs, uploads, wire
+from blindsight.client import inputs
 from blindsight.client.calls import Connection
-from blindsight.client.models import Verification
 from blindsight.errors import InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer as streams
+from blindsight.wire.items import FileHeader, VectorBlock
+from blindsight.wire.verify import Verification, VerifyHeader
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 VerifyInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
 
 
-def verify(connection: Connection, header: pb.VerifyHeader, *compared: VerifyInput) -> Verification:
+def verify(connection: Connection, header: VerifyHeader, *compared: VerifyInput) -> Verification:
     """Asks for one verification; everything is read and checked before anything is sent.
 
     Raises:
@@ -27,19 +28,19 @@ def verify(connection: Connection, header: pb.VerifyHeader, *compared: VerifyInp
         BlindsightError: what the keyholder raised.
     """
     parts = [part for one in compared for part in _parts(one)]
-    requests = [pb.VerifyRequest(header=header), *parts]
+    requests = [pb.VerifyRequest(header=header.to_message()), *parts]
     answer = connection.repeat(lambda: connection.keyholder.Verify(iter(requests)))
-    return wire.verification(answer)
+    return Verification.from_message(answer)
 
 
 def _parts(one: VerifyInput) -> Iterator[pb.VerifyRequest]:
     if _is_photo(one):
         data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_photo` has looked
-        yield pb.VerifyRequest(image=wire.file_header("", data))  # its name is nobody's business
+        yield pb.VerifyRequest(image=FileHeader.of(data).to_message())  # its name is nobody's business
         for chunk in streams.chunks(data):
             yield pb.VerifyRequest(chunk=chunk)
     else:
-        yield pb.VerifyRequest(vectors=_vector(one))
+        yield pb.VerifyRequest(vectors=_vector(one).to_message())
 
 
 def _is_photo(one: Any) -> bool:
@@ -52,12 +53,12 @@ def _is_photo(one: Any) -> bool:
     return dtype is None or (dtype == "uint8" and one.ndim >= 2)
 
 
-def _vector(values: Any) -> pb.VectorBlock:
+def _vector(values: Any) -> VectorBlock:
     from blindsight.client import vectors  # numpy takes its time, and photos do without it
 
     matrix = vectors.as_matrix(values)
     if len(matrix) != 1:
         raise InvalidVector(f"{len(matrix)} vectors in one input, want 1")
     vectors.check(matrix)
-    (block,) = uploads.vector_blocks(matrix)
+    (block,) = vectors.blocks(matrix)
     return block

@@ -6,7 +6,7 @@ import sys
 
 from blindsight.backup.command import main
 from blindsight.backup.parts import Database, File, Service
-from blindsight.trusted.ingest.records import ItemState
+from blindsight.wire.imports import ItemState
 from services.keyholder.jobs.store import SCHEMA
 from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
 

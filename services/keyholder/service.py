@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,32 +25,24 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Queue
 from blindsight.trusted.records import ItemMetadata, PeerStatus
 from blindsight.trusted.slots import handles_from_bytes
-from blindsight.trusted.vault.repack import Repack, RepackProgress, worthwhile
+from blindsight.trusted.vault.repack import Repack, worthwhile
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
+from blindsight.wire.collections import RepackProgress, ServiceStatus
+from blindsight.wire.ingest import IngestCounts, ItemResult
 from services.keyholder import metrics
 from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
 from services.keyholder.jobs.store import JobStore
 from services.keyholder.operations.combine import Combine
-from services.keyholder.operations.ingest import Ingest, ItemResult, Progress, Vectors
+from services.keyholder.operations.ingest import Ingest, Vectors
 from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.search import Search, embed_query
-from services.keyholder.operations.verify import Input, Settings, Verification, Verify
+from services.keyholder.operations.verify import Compared, Input, Settings, Verify
 
 MAX_DELETE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceReport:
-    """One service's state, or why it could not be had."""
-
-    name: str
-    zone: str
-    status: PeerStatus | None
-    error: str = ""
 
 
 class Keyholder:
@@ -153,7 +144,7 @@ class Keyholder:
         self._after_write(collection)
         self._unless_stopping()
 
-    async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
+    async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[IngestCounts]:
         """See `Ingest.vectors`."""
         collection = await self.vault.get(name)
         async for progress in self._ingest(collection).vectors(until(self._stopping, blocks)):
@@ -212,13 +203,13 @@ class Keyholder:
         embedded = await embed_query(self._crypto, collection, data)
         return embedded.vector.astype(np.float64), time.perf_counter() - started
 
-    async def verify_pair(self, settings: Settings, inputs: Sequence[Input]) -> Verification:
+    async def verify_pair(self, settings: Settings, inputs: Sequence[Input]) -> Compared:
         """See `Verify.pair`."""
         return await self._verify.pair(settings, inputs)
 
     async def verify_item(
         self, name: str, item_id: str, inputs: Sequence[Input], threshold: float | None
-    ) -> Verification:
+    ) -> Compared:
         """A photo or a vector against an item; see `Verify.item`."""
         if len(inputs) != 1:
             raise InvalidArgument(f"{len(inputs)} inputs, want one photo or vector to compare with the item")
@@ -311,19 +302,21 @@ class Keyholder:
             return
         self._background[key] = asyncio.create_task(_logged(key.split(":", maxsplit=1)[0], work))
 
-    async def reports(self) -> list[ServiceReport]:
+    async def status(self) -> tuple[ServiceStatus, ...]:
         """The state of all three services."""
         peers = await asyncio.gather(
-            _report("evaluator", self._evaluator.status()), _report("storage", self._storage.status())
+            _status("evaluator", self._evaluator.status()), _status("storage", self._storage.status())
         )
         collections = items = 0
-        if peers[1].status is not None:
+        if peers[1].reachable:
             records = await self.vault.all()
             collections, items = len(records), sum(one.record.items for one in records)
         disk = sum(path.stat().st_size for path in self._folder.iterdir())
         memory = await asyncio.to_thread(host.memory_bytes)
-        own = PeerStatus(blindsight.__version__, collections, items, disk, memory)
-        return [ServiceReport("keyholder", "trusted", own), *peers]
+        own = ServiceStatus(
+            "keyholder", "trusted", True, blindsight.__version__, collections, items, disk, memory
+        )
+        return own, *peers
 
 
 async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
@@ -333,8 +326,10 @@ async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
         logs.get().warning("background_work_failed", what=what, reason=error.reason)
 
 
-async def _report(name: str, asking: Coroutine[Any, Any, PeerStatus]) -> ServiceReport:
+async def _status(name: str, asking: Coroutine[Any, Any, PeerStatus]) -> ServiceStatus:
     try:
-        return ServiceReport(name, "untrusted", await asking)
+        said = await asking
     except BlindsightError as error:
-        return ServiceReport(name, "untrusted", None, error.message)
+        return ServiceStatus(name, "untrusted", reachable=False, error=error.message)
+    counts = said.version, said.collections, said.items, said.disk_bytes, said.memory_bytes
+    return ServiceStatus(name, "untrusted", True, *counts)

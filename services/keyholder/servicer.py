@@ -12,10 +12,15 @@ from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer as streams
-from services.keyholder.operations.combine import CombineProgress
-from services.keyholder.operations.ingest import Outcome, Progress
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.wire.collections import CollectionRequest, Deletion, VaultStatus
+from blindsight.wire.combine import CombineHeader, CombineProgress
+from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader
+from blindsight.wire.items import OriginalHeader, PlanesHeader
+from blindsight.wire.search import MatchDrawing, SearchHeader
+from blindsight.wire.verify import VerifyHeader
 from services.keyholder.service import Keyholder
-from services.keyholder.wire import combining, describing, ingesting, inputs, searching, verifying
+from services.keyholder.wire import combining, describing, ingesting, searching, verifying
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 DEFAULT_K = 5
@@ -37,19 +42,20 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:
         """Adds a collection."""
+        asked = CollectionRequest.from_message(request)
         created = await self._vault.create(
-            request.name,
-            scheme=request.scheme or "ckks",
-            parameter_set=request.parameter_set,
-            embedder=request.embedder or ("pixels" if request.channels else "descriptor"),
-            dimension=request.dimension,
-            metric=inputs.metric(request.metric) if request.metric else None,
-            expected_size=request.expected_size,
-            max_norm=request.max_norm,
-            channels=request.channels,
-            size=request.size,
+            asked.name,
+            scheme=asked.scheme or "ckks",
+            parameter_set=asked.parameter_set,
+            embedder=asked.embedder or ("pixels" if asked.channels else "descriptor"),
+            dimension=asked.dimension,
+            metric=Metric(asked.metric) if asked.metric else None,
+            expected_size=asked.expected_size,
+            max_norm=asked.max_norm,
+            channels=asked.channels,
+            size=asked.size,
         )
-        return pb.CreateCollectionResponse(collection=describing.collection(created))
+        return pb.CreateCollectionResponse(collection=describing.collection(created).to_message())
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
@@ -57,13 +63,14 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """One collection."""
         found = await self._vault.get(request.name)
         await self._vault.refresh(found)
-        return pb.GetCollectionResponse(collection=describing.collection(found))
+        return pb.GetCollectionResponse(collection=describing.collection(found).to_message())
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
         """All collections."""
-        return pb.ListCollectionsResponse(collections=map(describing.collection, await self._vault.all()))
+        found = map(describing.collection, await self._vault.all())
+        return pb.ListCollectionsResponse(collections=[one.to_message() for one in found])
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
@@ -77,28 +84,28 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     ) -> AsyncIterator[pb.IngestResponse]:
         """Takes photos or vectors."""
         requests = aiter(request_iterator)
-        header = (await _first(requests, "header")).header
+        header = IngestHeader.from_message((await _first(requests, "header")).header)
         name = header.collection
         first = await anext(requests, None)
         if first is None:
             await self._vault.get(name)  # an unknown collection is an error even for nothing
-            totals = Progress()
+            totals = IngestCounts()
         elif first.WhichOneof("part") == "vectors":
             if header.planes:
                 raise InvalidArgument("planes of vectors, want photos: vectors have no pixels")
-            totals = Progress()
+            totals = IngestCounts()
             blocks = ingesting.vector_blocks(_with(first, requests))
             async for totals in self._keyholder.ingest_vectors(name, blocks):
-                yield pb.IngestResponse(progress=ingesting.progress(totals))
+                yield pb.IngestResponse(progress=totals.to_message())
         else:
-            counts = dict.fromkeys(Outcome, 0)
+            counts = dict.fromkeys(OUTCOMES, 0)
             photos = ingesting.photos(_with(first, requests))
             asked = self._keyholder.ingest_photos(name, photos, planes=header.planes, halo=header.plane_halo)
             async for result in asked:
                 counts[result.outcome] += 1
-                yield ingesting.item_result(result)
-            totals = Progress(*counts.values())
-        yield pb.IngestResponse(summary=ingesting.progress(totals))
+                yield pb.IngestResponse(item=result.to_message())
+            totals = IngestCounts(*counts.values())
+        yield pb.IngestResponse(summary=totals.to_message())
 
     async def Search(
         self, request_iterator: AsyncIterator[pb.SearchRequest], context: Context
@@ -106,12 +113,11 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """The best matches of a photo or of vectors."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
-        header = (await _first(requests, "header")).header
-        threshold = header.threshold if header.HasField("threshold") else None
+        header = SearchHeader.from_message((await _first(requests, "header")).header)
         search = await self._keyholder.search(
             header.collection,
             k=header.k or DEFAULT_K,
-            threshold=threshold,
+            threshold=header.threshold,
             query_visible_to_server=header.query_visible_to_server,
             draw=header.draw,
         )
@@ -125,9 +131,15 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         else:
             raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo or vectors")
         async for answer in answers:
-            yield searching.answer(answer)
+            if isinstance(answer, MatchDrawing):
+                yield pb.SearchResponse(drawing=answer.to_message())
+            else:
+                yield pb.SearchResponse(hits=pb.Hits(hits=[hit.to_message() for hit in answer]))
         search.timings.total = time.perf_counter() - started
-        yield searching.timings(search.timings, query_visible_to_server=search.query_visible_to_server)
+        yield pb.SearchResponse(
+            timings=searching.timings(search.timings).to_message(),
+            query_visible_to_server=search.query_visible_to_server,
+        )
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
@@ -135,15 +147,15 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Whether two photos or two vectors, or one and an item, are of the same thing."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
-        header = (await _first(requests, "header")).header
+        header = VerifyHeader.from_message((await _first(requests, "header")).header)
         item = verifying.verify_item(header)
         inputs = await verifying.verify_inputs(requests)
         if item is None:
             made = await self._keyholder.verify_pair(verifying.verify_settings(header), inputs)
         else:
-            made = await self._keyholder.verify_item(*item, inputs, verifying.verify_threshold(header))
+            made = await self._keyholder.verify_item(*item, inputs, header.threshold)
         made.timings.total = time.perf_counter() - started
-        return verifying.verification(made)
+        return verifying.verification(made).to_message()
 
     async def Combine(
         self, request_iterator: AsyncIterator[pb.CombineRequest], context: Context
@@ -151,29 +163,25 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """A weighted sum of pictures or arrays under an additive scheme."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
-        settings = combining.combine_settings((await _first(requests, "header")).header)
+        header = CombineHeader.from_message((await _first(requests, "header")).header)
+        settings = combining.combine_settings(header)
         inputs = await combining.combine_inputs(requests)
         async for answer in self._keyholder.combinations.run(settings, inputs):
             if isinstance(answer, CombineProgress):
-                yield combining.combine_progress(answer)
+                yield pb.CombineResponse(progress=answer.to_message())
             else:
-                answer.timings.total = time.perf_counter() - started
-                for part in combining.combination(answer):
-                    yield part
+                result, data = combining.result(answer, time.perf_counter() - started)
+                yield pb.CombineResponse(result=result.to_message())
+                for chunk in streams.chunks(data):
+                    yield pb.CombineResponse(chunk=chunk)
 
     async def GetOriginal(
         self, request: pb.GetOriginalRequest, context: Context
     ) -> AsyncIterator[pb.GetOriginalResponse]:
         """One original."""
         metadata, data = await self._keyholder.original(request.collection, request.id)
-        header = pb.OriginalHeader(
-            id=metadata.id,
-            name=metadata.name,
-            media_type=metadata.media_type,
-            size_bytes=len(data),
-            sha256=streams.digest(data),
-        )
-        yield pb.GetOriginalResponse(header=header)
+        header = OriginalHeader.of(data, id=metadata.id, name=metadata.name, media_type=metadata.media_type)
+        yield pb.GetOriginalResponse(header=header.to_message())
         for chunk in streams.chunks(data):
             yield pb.GetOriginalResponse(chunk=chunk)
 
@@ -182,30 +190,28 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     ) -> AsyncIterator[pb.GetPlanesResponse]:
         """One photo's pixels."""
         metadata, image = await self._keyholder.planes(request.collection, request.id)
-        data = image.tobytes()
-        yield describing.planes_header(metadata, image.shape, streams.digest(data))
+        header, data = PlanesHeader.of(image, id=metadata.id, name=metadata.name)
+        yield pb.GetPlanesResponse(header=header.to_message())
         for chunk in streams.chunks(data):
             yield pb.GetPlanesResponse(chunk=chunk)
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
         """Deletes items."""
         deleted, unknown = await self._keyholder.delete_items(request.collection, list(request.ids))
-        return pb.DeleteItemsResponse(deleted=deleted, unknown_ids=unknown)
+        return Deletion(deleted, tuple(unknown)).to_message()
 
     async def Repack(self, request: pb.RepackRequest, context: Context) -> AsyncIterator[pb.RepackResponse]:
         """Re-encrypts the tail into full segments."""
         async for state in self._keyholder.repack(request.collection):
-            yield describing.repack_progress(state)
+            yield state.to_message()
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """The state of all three services."""
-        reports = await self._keyholder.reports()
-        collections = await self._vault.all() if reports[-1].status is not None else []
-        return pb.GetStatusResponse(
-            services=map(describing.service_status, reports),
-            key_id=self._keyholder.keys.key_id.hex(),
-            collections=map(describing.collection, collections),
-        )
+        services = await self._keyholder.status()
+        collections = await self._vault.all() if services[-1].reachable else []
+        return VaultStatus(
+            services, self._keyholder.keys.key_id.hex(), tuple(map(describing.collection, collections))
+        ).to_message()
 
 
 def register(keyholder: Keyholder, server: grpc.aio.Server) -> None:

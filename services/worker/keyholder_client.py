@@ -10,19 +10,8 @@ from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
 from blindsight.trusted.clients import timeouts as calls
-from blindsight.trusted.ingest.records import ItemReport, ItemState, Trial, TrialState
 from blindsight.trusted.ingest.worker_token import WorkerAccess
-
-_STATES = {
-    ItemState.DONE: pb.ITEM_STATE_DONE,
-    ItemState.DUPLICATE: pb.ITEM_STATE_DUPLICATE,
-    ItemState.FAILED: pb.ITEM_STATE_FAILED,
-}
-_TRIAL_STATES = {
-    TrialState.PLANNED: pb.TRIAL_STATE_PLANNED,
-    TrialState.BEGUN: pb.TRIAL_STATE_BEGUN,
-    TrialState.OVER: pb.TRIAL_STATE_OVER,
-}
+from blindsight.wire.imports import ItemReport, Trial
 
 
 class KeyholderClient:
@@ -51,17 +40,7 @@ class KeyholderClient:
         Raises:
             BlindsightError: what the keyholder raised, or Unavailable.
         """
-        items = [
-            pb.ItemReport(
-                job_id=one.job_id,
-                number=one.number,
-                state=_STATES[one.state],
-                reason=one.reason,
-                message=one.message,
-            )
-            for one in reports
-        ]
-        request = pb.ReportItemsRequest(items=items, job_ids=sorted(jobs))
+        request = pb.ReportItemsRequest(items=[one.to_message() for one in reports], job_ids=sorted(jobs))
         given = (*metadata(), *self._access.metadata())
 
         async def attempt() -> set[bytes]:
@@ -70,15 +49,13 @@ class KeyholderClient:
 
         return await self._peer.call(attempt)
 
-    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+    async def note_trial(self, trial: Trial) -> int:
         """Tells that a photo is opened alone, or was; returns over how many other trials of it somebody died.
 
         Raises:
             BlindsightError: what the keyholder raised, or Unavailable.
         """
-        request = pb.NoteTrialRequest(
-            job_id=trial.job_id, number=trial.number, trial_id=trial.trial_id, state=_TRIAL_STATES[state]
-        )
+        request = trial.to_message()
         given = (*metadata(), *self._access.metadata())
 
         async def attempt() -> int:

@@ -18,7 +18,7 @@ from blindsight.runtime import logs
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
 from blindsight.trusted.ingest.pipeline import PreparedPhoto
-from blindsight.trusted.ingest.records import Trial, TrialState
+from blindsight.wire.imports import Trial, TrialState
 from services.worker.gate import Gate
 from services.worker.keyholder_client import KeyholderClient
 
@@ -56,21 +56,21 @@ class Quarantine:
             Unavailable: when too many died, and the photo is given up.
             BlindsightError: what is wrong with the photo.
         """
-        trial = Trial(photo.job_id, photo.number, os.urandom(16))
-        await self._step_back(await self._note(trial, TrialState.PLANNED))
+        trial = Trial(photo.job_id, photo.number, os.urandom(16), TrialState.PLANNED)
+        await self._step_back(await self._note(trial))
         async with self._gate.exclusive():
             with suppress(Unavailable):
                 await self._warm()
-            await self._note(trial, TrialState.BEGUN)
+            await self._note(trial.at(TrialState.BEGUN))
             try:
                 prepared = await prepare()
             except Unavailable:
                 logs.get().warning("process_died_over_a_photo", job=photo.job_id.hex(), item=photo.number)
                 return None
             except BlindsightError:
-                await self._note(trial, TrialState.OVER)
+                await self._note(trial.at(TrialState.OVER))
                 raise
-            await self._note(trial, TrialState.OVER)
+            await self._note(trial.at(TrialState.OVER))
             return prepared
 
     async def _step_back(self, deaths: int) -> None:
@@ -78,5 +78,5 @@ class Quarantine:
             raise Unavailable(f"opened alone {deaths} times, it killed the process that did so each time")
         await asyncio.sleep(deaths * STEP_BACK_SECONDS)
 
-    async def _note(self, trial: Trial, state: TrialState) -> int:
-        return await retry("keyholder", lambda: self._keyholder.note_trial(trial, state))
+    async def _note(self, trial: Trial) -> int:
+        return await retry("keyholder", lambda: self._keyholder.note_trial(trial))

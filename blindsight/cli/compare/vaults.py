@@ -26,8 +26,7 @@ from blindsight.cli.local.up import GENERATED_NAME
 from blindsight.errors import KeyFileError
 
 if TYPE_CHECKING:
-    from blindsight.client import Collection, Vault
-    from blindsight.client.models import Hit, SearchTimings
+    from blindsight.client import Collection, Hit, SearchTimings, Vault
 
 ROUNDS = 5
 """How often every query is asked; medians count."""

@@ -7,7 +7,6 @@ Tasks have no representation: secret keys, photos and vectors go through them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -305,20 +304,12 @@ class DecryptResults(Task[npt.NDArray[np.int32]]):
 # --- arrays under a key of their own ------------------------------------------------------------------
 
 
-class ImageMode(Enum):
-    """How pictures become numbers."""
-
-    AUTO = 0
-    GREY = 1
-    RGB = 2
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
     """Decodes a picture: [height, width] or [height, width, 3], and whether it has no colour."""
 
     data: bytes
-    mode: ImageMode
+    colours: images.Colours
 
 
 @dataclass(frozen=True, slots=True, repr=False)

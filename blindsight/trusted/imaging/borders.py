@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Any
+from enum import StrEnum
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 
-class Border(Enum):
-    """By numpy's name of it; OpenCV's is in brackets."""
+class Border(StrEnum):
+    """OpenCV's name of it is in brackets."""
 
     REFLECT = "reflect"  # mirrored without repeating the last pixel (BORDER_REFLECT_101)
     CONSTANT = "constant"  # black (BORDER_CONSTANT)
-    REPLICATE = "edge"  # the last pixel (BORDER_REPLICATE)
+    REPLICATE = "replicate"  # the last pixel (BORDER_REPLICATE)
+
+
+_MODES: dict[Border, Literal["reflect", "constant", "edge"]] = {
+    Border.REFLECT: "reflect",
+    Border.CONSTANT: "constant",
+    Border.REPLICATE: "edge",
+}
 
 
 def pad(planes: npt.NDArray[Any], reach: int, border: Border) -> npt.NDArray[Any]:
@@ -23,4 +30,4 @@ def pad(planes: npt.NDArray[Any], reach: int, border: Border) -> npt.NDArray[Any
     A picture smaller than the reach is mirrored again and again, as OpenCV does it.
     """
     widths = ((0, 0),) * (planes.ndim - 2) + ((reach, reach),) * 2
-    return np.pad(planes, widths, mode=border.value)
+    return np.pad(planes, widths, mode=_MODES[border])

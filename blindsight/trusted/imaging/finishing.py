@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ LARGEST = 255
 _MOST_SINGLE = 1 << 16
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What the numbers of a picture are."""
 
-    PIXELS = 1  # uint8
-    SIGNED = 2  # int32
-    DEGREES = 3  # int32, 0 to 359; -1 where there is no direction
+    PIXELS = "pixels"  # uint8
+    SIGNED = "signed"  # int32
+    DEGREES = "degrees"  # int32, 0 to 359; -1 where there is no direction
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 
 import numpy as np
@@ -74,12 +74,12 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
     return picture
 
 
-class Colours(Enum):
+class Colours(StrEnum):
     """Which channels pixels are to have."""
 
-    AS_THEY_ARE = 0
-    GREY = 1
-    RGB = 2
+    AS_THEY_ARE = "auto"
+    GREY = "grey"
+    RGB = "rgb"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from blindsight.wire.imports import ItemState
+
 
 class JobState(IntEnum):
     """How far a job is; the values are those of the proto and of the database."""
@@ -18,15 +20,6 @@ class JobState(IntEnum):
     def ended(self) -> bool:
         """Whether nothing more happens until somebody retries."""
         return self in (JobState.FINISHED, JobState.CANCELLED)
-
-
-class ItemState(IntEnum):
-    """What became of an item; the values are those of the proto and of the database."""
-
-    QUEUED = 1
-    DONE = 2
-    DUPLICATE = 3
-    FAILED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +71,8 @@ class ItemOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemReport:
-    """What a worker says of one item; see `ItemOutcome`."""
-
-    job_id: bytes
-    number: int
-    state: ItemState
-    reason: str = ""
-    message: str = ""
-
-
-class TrialState(IntEnum):
-    """How far a trial is; the values are those of the proto."""
-
-    PLANNED = 1
-    BEGUN = 2
-    OVER = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One photo that a worker opens with none beside it.
-
-    Attributes:
-        number: of the item in its job.
-        trial_id: 16 random bytes.
-    """
-
-    job_id: bytes
-    number: int
-    trial_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FailedItem:
-    """An item that failed, for people.
+class SealedFailure:
+    """An item that failed, as it is noted.
 
     Attributes:
         sealed_name: see `envelope`; empty when the keyholder died before it wrote it down.

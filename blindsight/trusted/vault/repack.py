@@ -17,16 +17,7 @@ from blindsight.trusted.records import NewItem
 from blindsight.trusted.slots import Placement, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
-
-
-@dataclass(frozen=True, slots=True)
-class RepackProgress:
-    """How far a repack is."""
-
-    items_done: int
-    items_total: int
-    segments_retired: int
-    segments_written: int
+from blindsight.wire.collections import RepackProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +49,7 @@ class Repack:
             groups = list(plan(collection))
             total = sum(group.items for group in groups)
             done = retired = written = 0
-            yield RepackProgress(0, total, 0, 0)
+            yield RepackProgress(items_total=total)
             for group in groups:
                 await self._move(collection, group)
                 done += group.items

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 
@@ -25,12 +25,12 @@ LARGEST_THRESHOLD = 254
 SCHEMES = (*engines.SCHEMES, "scramble")
 
 
-class Mode(Enum):
+class Mode(StrEnum):
     """What becomes of a signed difference."""
 
-    SIGNED = 1
-    ABSOLUTE = 2
-    THRESHOLD = 3
+    SIGNED = "signed"
+    ABSOLUTE = "absolute"
+    THRESHOLD = "threshold"
 
 
 @dataclass(frozen=True, slots=True)

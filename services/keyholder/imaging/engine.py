@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,15 +25,15 @@ Values = npt.NDArray[np.int32]
 Shape = tuple[int, int, int]
 
 
-class Stage(Enum):
+class Stage(StrEnum):
     """What is being done."""
 
-    KEYGEN = 1
-    ENCRYPT = 2
-    COMPUTE = 3
-    DECRYPT = 4
-    FINISH = 5
-    WAIT = 6
+    KEYGEN = "keygen"
+    ENCRYPT = "encrypt"
+    COMPUTE = "compute"
+    DECRYPT = "decrypt"
+    FINISH = "finish"
+    WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Progress:
     total: int
 
 
-class Stored(Enum):
+class Stored(StrEnum):
     """What became of the planes of stored photos."""
 
-    NONE = 0  # there were none
-    IN_PLACE = 1  # the evaluator computed with them where they are
-    DECRYPTED = 2  # of one photo at least: the keyholder fetched and decrypted them
+    NONE = ""  # there were none
+    IN_PLACE = "in place"  # the evaluator computed with them where they are
+    DECRYPTED = "decrypted"  # of one photo at least: the keyholder fetched and decrypted them
 
 
 @dataclass(slots=True)

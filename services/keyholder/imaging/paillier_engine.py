@@ -56,12 +56,6 @@ _ENOUGH = 0.1
 _POSITION_BYTES = 24
 # Results are handed around as 32 bits with a sign.
 _MOST_RESULT = 1 << 30
-_STAGES = {
-    combine.Stage.KEYGEN: Stage.KEYGEN,
-    combine.Stage.ENCRYPT: Stage.ENCRYPT,
-    combine.Stage.COMPUTE: Stage.COMPUTE,
-    combine.Stage.DECRYPT: Stage.DECRYPT,
-}
 
 
 @dataclass(frozen=True)
@@ -215,7 +209,7 @@ class AdditiveEngine:
                 self._fill(answer)
                 yield Transformed(answer.values.astype(np.int32)[None])
             else:
-                yield Progress(_STAGES[answer.stage], answer.done, answer.total)
+                yield Progress(Stage(answer.stage), answer.done, answer.total)
 
     async def _check_time(self, job: _Job) -> None:
         """Refuses what would take too long, by a measurement of one ciphertext."""
@@ -313,9 +307,9 @@ class AdditiveEngine:
         account.round_trips = 1
         account.ciphertexts, account.results = 2 * made.ciphertexts, made.ciphertexts
         account.sent_bytes, account.received_bytes = made.sent_bytes, made.received_bytes
-        account.encrypt_seconds = made.timings.encrypt
-        account.compute_seconds = made.timings.compute
-        account.decrypt_seconds = made.timings.decrypt
+        account.encrypt_seconds = made.timings.encrypt_seconds
+        account.compute_seconds = made.timings.compute_seconds
+        account.decrypt_seconds = made.timings.decrypt_seconds
         names = ("a", "b", "result")
         account.views = {
             name: np.frombuffer(sample, np.uint8) for name, sample in zip(names, made.samples, strict=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -10,13 +10,16 @@ import grpc.aio
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imaging_pb2_grpc
+from blindsight.runtime.transfer import chunks
+from blindsight.wire.imaging import DiffHeader, FilterHeader, KeypointsHeader, MatchHeader, PictureHeader
+from blindsight.wire.records import Record
 from services.keyholder.imaging import wire
 from services.keyholder.imaging.engine import Progress
 from services.keyholder.imaging.facade import Processing
-from services.keyholder.imaging.wire import Response
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImagingService"].full_name
 Result = TypeVar("Result")
+Response = TypeVar("Response", pb.FilterResponse, pb.DiffResponse, pb.KeypointsResponse, pb.MatchResponse)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -31,9 +34,9 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
     ) -> AsyncIterator[pb.FilterResponse]:
         """Filters one picture."""
         requests = aiter(request_iterator)
-        header = await _header(requests)
+        header = FilterHeader.from_message(await _header(requests))
         settings = wire.filter_settings(header)
-        (source,) = await wire.sources(requests, header, "stored")
+        (source,) = await wire.sources(requests, header.stored)
         answers = self._processing.filter.run(settings, source)
         async for response in _responses(answers, pb.FilterResponse, wire.filtered):
             yield response
@@ -43,9 +46,9 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
     ) -> AsyncIterator[pb.DiffResponse]:
         """Subtracts one picture from another."""
         requests = aiter(request_iterator)
-        header = await _header(requests)
+        header = DiffHeader.from_message(await _header(requests))
         settings = wire.diff_settings(header)
-        first, second = await wire.sources(requests, header, "stored_a", "stored_b")
+        first, second = await wire.sources(requests, header.stored_a, header.stored_b)
         answers = self._processing.difference.run(settings, (first, second))
         async for response in _responses(answers, pb.DiffResponse, wire.differed):
             yield response
@@ -55,9 +58,9 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
     ) -> AsyncIterator[pb.KeypointsResponse]:
         """Finds the keypoints of one picture."""
         requests = aiter(request_iterator)
-        header = await _header(requests)
+        header = KeypointsHeader.from_message(await _header(requests))
         settings = wire.keypoint_settings(header.settings)
-        (source,) = await wire.sources(requests, header, "stored")
+        (source,) = await wire.sources(requests, header.stored)
         answers = self._processing.keypoints.run(settings, source)
         async for response in _responses(answers, pb.KeypointsResponse, wire.detected):
             yield response
@@ -67,9 +70,9 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
     ) -> AsyncIterator[pb.MatchResponse]:
         """Finds which keypoints of two pictures are the same."""
         requests = aiter(request_iterator)
-        header = await _header(requests)
+        header = MatchHeader.from_message(await _header(requests))
         settings = wire.match_settings(header)
-        first, second = await wire.sources(requests, header, "stored_a", "stored_b")
+        first, second = await wire.sources(requests, header.stored_a, header.stored_b)
         answers = self._processing.match.run(settings, (first, second))
         async for response in _responses(answers, pb.MatchResponse, wire.matched):
             yield response
@@ -90,12 +93,17 @@ async def _header(requests: AsyncIterator[Any]) -> Any:
 async def _responses(
     answers: AsyncIterator[Progress | Result],
     kind: type[Response],
-    result: Callable[[Result], Iterator[Response]],
+    convert: Callable[[Result], tuple[Record[Any], list[wire.Named]]],
 ) -> AsyncIterator[Response]:
-    """How far a job is, as it tells, and the messages of its result."""
+    """How far a job is, as it tells; its result, and after it each picture: a header and chunks."""
     async for answer in answers:
         if isinstance(answer, Progress):
-            yield kind(progress=wire.progress(answer))
-        else:
-            for response in result(answer):
-                yield response
+            yield kind(progress=wire.progress(answer).to_message())
+            continue
+        result, pictures = convert(answer)
+        yield kind(result=result.to_message())
+        for name, picture in pictures:
+            header, data = PictureHeader.of(name, picture.kind.value, picture.values)
+            yield kind(picture=header.to_message())
+            for chunk in chunks(data):
+                yield kind(chunk=chunk)

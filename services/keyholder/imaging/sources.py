@@ -15,6 +15,7 @@ from blindsight.trusted.clients import StoredPlanes
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.images import Colours, Pixels
 from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.wire.imaging import StoredPhoto
 from services.keyholder.imaging.engine import Account, PlaneScheme, Shape
 from services.keyholder.operations.planes import Planes
 
@@ -24,15 +25,7 @@ _CHANNELS = {Colours.GREY: 1, Colours.RGB: 3}
 _NAMES = {1: "grey", 3: "RGB"}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
-    """A photo of a collection, by the names that its owner gave."""
-
-    collection: str
-    id: str
-
-
-Source = bytes | StoredImage
+Source = bytes | StoredPhoto
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,88 +1,64 @@
-"""Between the messages of `ImagingService` and records."""
+"""Image processing, between what passes on its streams and what the keyholder computes with."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
-from enum import Enum
-from typing import Any, TypeVar
-
-import numpy as np
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from blindsight.errors import InvalidArgument
-from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
-from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver, announced, chunks, digest
+from blindsight.runtime.transfer import announced
 from blindsight.trusted.imaging.borders import Border
 from blindsight.trusted.imaging.filters import Operation
 from blindsight.trusted.imaging.finishing import Kind, Picture
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.matching import RATIO
 from blindsight.trusted.imaging.sift import SCALES, Detection
+from blindsight.wire.imaging import (
+    DiffHeader,
+    DiffResult,
+    FilterHeader,
+    FilterResult,
+    ImagingAccount,
+    ImagingProgress,
+    Keypoint,
+    KeypointMatch,
+    KeypointSettings,
+    KeypointsResult,
+    MatchHeader,
+    MatchResult,
+    PictureFile,
+    StoredPhoto,
+)
 from services.keyholder.imaging import difference as differing
 from services.keyholder.imaging import filter as filtering
 from services.keyholder.imaging import keypoints as detecting
 from services.keyholder.imaging import match as matching
 from services.keyholder.imaging.difference import Differed, Mode
-from services.keyholder.imaging.engine import Account, Progress, Stage, Stored
+from services.keyholder.imaging.engine import Account, Progress
 from services.keyholder.imaging.filter import Filtered
 from services.keyholder.imaging.keypoints import Detected
 from services.keyholder.imaging.match import Matched
-from services.keyholder.imaging.sources import Bytes, Source, StoredImage, planar
+from services.keyholder.imaging.sources import Bytes, Source, planar
 
-Member = TypeVar("Member", bound=Enum)
-Response = TypeVar("Response", pb.FilterResponse, pb.DiffResponse, pb.KeypointsResponse, pb.MatchResponse)
 Named = tuple[str, Picture]
-_BORDERS = {
-    pb.BORDER_REFLECT: Border.REFLECT,
-    pb.BORDER_CONSTANT: Border.CONSTANT,
-    pb.BORDER_REPLICATE: Border.REPLICATE,
-}
-_COLOURS = {
-    pb.COLOURS_UNSPECIFIED: Colours.AS_THEY_ARE,
-    pb.COLOURS_GREY: Colours.GREY,
-    pb.COLOURS_RGB: Colours.RGB,
-}
-_MODES = {
-    pb.DIFF_MODE_UNSPECIFIED: Mode.SIGNED,
-    pb.DIFF_MODE_SIGNED: Mode.SIGNED,
-    pb.DIFF_MODE_ABSOLUTE: Mode.ABSOLUTE,
-    pb.DIFF_MODE_THRESHOLD: Mode.THRESHOLD,
-}
-_STAGES = {
-    Stage.KEYGEN: pb.IMAGING_STAGE_KEYGEN,
-    Stage.ENCRYPT: pb.IMAGING_STAGE_ENCRYPT,
-    Stage.COMPUTE: pb.IMAGING_STAGE_COMPUTE,
-    Stage.DECRYPT: pb.IMAGING_STAGE_DECRYPT,
-    Stage.FINISH: pb.IMAGING_STAGE_FINISH,
-    Stage.WAIT: pb.IMAGING_STAGE_WAIT,
-}
-_STORED = {
-    Stored.NONE: pb.STORED_USE_UNSPECIFIED,
-    Stored.IN_PLACE: pb.STORED_USE_IN_PLACE,
-    Stored.DECRYPTED: pb.STORED_USE_DECRYPTED,
-}
-_KINDS = {
-    Kind.PIXELS: pb.PICTURE_KIND_PIXELS,
-    Kind.SIGNED: pb.PICTURE_KIND_SIGNED,
-    Kind.DEGREES: pb.PICTURE_KIND_DEGREES,
-}
 
 
-def filter_settings(header: pb.FilterHeader) -> filtering.Settings:
+def filter_settings(header: FilterHeader) -> filtering.Settings:
     """How a picture is to be filtered.
 
     Raises:
-        InvalidArgument: for a value of a newer client, or a kernel that is none.
+        InvalidArgument: for key bits of another scheme.
     """
     return filtering.Settings(
-        tuple(map(_operation, header.operations)),
+        tuple(Operation(one.name, one.kernel.values if one.kernel else None) for one in header.operations),
         header.scheme,
-        _member(_BORDERS, header.border, "border") if header.border else None,
-        _member(_COLOURS, header.colours, "colours"),
+        Border(header.border) if header.border else None,
+        Colours(header.colours),
         header.key_bits or None,
     )
 
 
-def diff_settings(header: pb.DiffHeader) -> differing.Settings:
+def diff_settings(header: DiffHeader) -> differing.Settings:
     """How pictures are to be compared.
 
     Raises:
@@ -90,15 +66,15 @@ def diff_settings(header: pb.DiffHeader) -> differing.Settings:
     """
     return differing.Settings(
         header.scheme,
-        _member(_MODES, header.mode, "mode"),
+        Mode(header.mode),
         header.threshold,
-        _member(_COLOURS, header.colours, "colours"),
+        Colours(header.colours),
         header.key_bits or None,
         header.server_views,
     )
 
 
-def keypoint_settings(given: pb.KeypointSettings) -> detecting.Settings:
+def keypoint_settings(given: KeypointSettings) -> detecting.Settings:
     """How keypoints are to be found.
 
     Raises:
@@ -114,7 +90,7 @@ def keypoint_settings(given: pb.KeypointSettings) -> detecting.Settings:
     )
 
 
-def match_settings(header: pb.MatchHeader) -> matching.Settings:
+def match_settings(header: MatchHeader) -> matching.Settings:
     """How pictures are to be matched.
 
     Raises:
@@ -123,41 +99,17 @@ def match_settings(header: pb.MatchHeader) -> matching.Settings:
     return matching.Settings(keypoint_settings(header.settings), header.ratio or RATIO, header.encrypted)
 
 
-def _member(known: dict[Any, Member], value: int, what: str) -> Member:
-    if value not in known:
-        raise InvalidArgument(f"{what} {value}, want one of {sorted(known)}")
-    return known[value]
-
-
-def _operation(given: pb.Operation) -> Operation:
-    if not given.HasField("kernel"):
-        return Operation(given.name)
-    kernel = given.kernel
-    if not kernel.values or kernel.rows * kernel.columns != len(kernel.values):
-        raise InvalidArgument(
-            f"kernel of {kernel.rows} x {kernel.columns} with {len(kernel.values)} numbers, want as many"
-        )
-    return Operation(given.name, np.array(kernel.values, np.float64).reshape(kernel.rows, kernel.columns))
-
-
-async def sources(requests: AsyncIterator[Any], header: Any, *stored: str) -> list[Source]:
+async def sources(requests: AsyncIterator[Any], *stored: StoredPhoto | None) -> list[Source]:
     """The pictures of a stream.
 
     Args:
-        stored: fields of the header, one for each picture, that say where it is stored; where one is not set,
-            the picture is the next file of the stream.
+        stored: where each picture is stored; None: it is the next file of the stream.
 
     Raises:
         InvalidArgument: when files are missing, or there are more.
         ResourceExhausted: when one is too large.
     """
-    found: list[Source] = []
-    for name in stored:
-        if header.HasField(name):
-            one = getattr(header, name)
-            found.append(StoredImage(one.collection, one.id))
-        else:
-            found.append(await _file(requests))
+    found = [one or await _file(requests) for one in stored]
     if await anext(requests, None) is not None:
         raise InvalidArgument("more came than the pictures that are wanted")
     return found
@@ -167,18 +119,16 @@ async def _file(requests: AsyncIterator[Any]) -> bytes:
     message = await anext(requests, None)
     if message is None or message.WhichOneof("part") != "file":
         raise InvalidArgument("the stream lacks a picture, want its file")
-    file = message.file
-    receiver = Receiver(file.size_bytes, file.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a picture")
-    return await announced(requests, receiver)
+    return await announced(requests, PictureFile.from_message(message.file).receiver())
 
 
-def progress(made: Progress) -> pb.ImagingProgress:
+def progress(made: Progress) -> ImagingProgress:
     """How far it is."""
-    return pb.ImagingProgress(stage=_STAGES[made.stage], done=made.done, total=made.total)
+    return ImagingProgress(made.stage.value, made.done, made.total)
 
 
-def _account(made: Account) -> pb.ImagingAccount:
-    return pb.ImagingAccount(
+def _account(made: Account) -> ImagingAccount:
+    return ImagingAccount(
         scheme=made.scheme,
         parameter_set=made.parameter_set,
         key_bits=made.key_bits,
@@ -193,73 +143,54 @@ def _account(made: Account) -> pb.ImagingAccount:
         encrypt_busy_seconds=made.encrypt_seconds,
         compute_busy_seconds=made.compute_seconds,
         decrypt_busy_seconds=made.decrypt_seconds,
-        remarks=made.remarks,
-        stored=_STORED[made.stored],
+        remarks=tuple(made.remarks),
+        stored=made.stored.value,
     )
 
 
-def filtered(made: Filtered) -> Iterator[pb.FilterResponse]:
+def filtered(made: Filtered) -> tuple[FilterResult, list[Named]]:
     """The result, and the filtered picture."""
-    result = pb.FilterResult(
-        account=_account(made.account),
-        error_bound=made.error_bound,
-        clipped_values=made.picture.clipped,
-        levels=made.levels,
-    )
-    return _messages(pb.FilterResponse, result, [("result", made.picture)])
+    account = _account(made.account)
+    result = FilterResult(account, made.error_bound, made.picture.clipped, made.levels)
+    return result, [("result", made.picture)]
 
 
-def differed(made: Differed) -> Iterator[pb.DiffResponse]:
+def differed(made: Differed) -> tuple[DiffResult, list[Named]]:
     """The result, the picture of the difference, and what the evaluator saw if it was asked for."""
-    result = pb.DiffResult(
-        account=_account(made.account),
-        minimum=made.minimum,
-        maximum=made.maximum,
-        differing=made.differing,
-        over_threshold=made.over,
-    )
+    account = _account(made.account)
+    result = DiffResult(account, made.minimum, made.maximum, made.differing, made.over)
     views = _views(made.account, made.picture.values.shape[2])
-    return _messages(pb.DiffResponse, result, [("result", made.picture), *views])
+    return result, [("result", made.picture), *views]
 
 
-def detected(made: Detected) -> Iterator[pb.KeypointsResponse]:
+def detected(made: Detected) -> tuple[KeypointsResult, list[Named]]:
     """The result, the picture with its keypoints, and what they look like."""
     columns = made.features
     rows = zip(
         columns.places, columns.scales, columns.angles, columns.responses, columns.octaves, strict=True
     )
-    result = pb.KeypointsResult(
-        account=_account(made.account),
-        width=made.size[0],
-        height=made.size[1],
-        keypoints=[
-            pb.Keypoint(x=x, y=y, scale=scale, angle=angle, response=response, octave=octave)
-            for (x, y), scale, angle, response, octave in rows
-        ],
-    )
+    keypoints = tuple(Keypoint(x, y, *others) for (x, y), *others in rows)
     described = Picture(Kind.PIXELS, columns.descriptor_bytes()[None])
-    return _messages(pb.KeypointsResponse, result, [_drawn(made.drawn), ("descriptors", described)])
+    result = KeypointsResult(_account(made.account), *made.size, keypoints)
+    return result, [_drawn(made.drawn), ("descriptors", described)]
 
 
-def matched(made: Matched) -> Iterator[pb.MatchResponse]:
+def matched(made: Matched) -> tuple[MatchResult, list[Named]]:
     """The result, and the picture of both side by side."""
     first, second = made.features
     found = made.matches
     starts, ends = first.places[found.pairs[:, 0]], second.places[found.pairs[:, 1]]
     rows = zip(starts, ends, found.distances, found.inliers, strict=True)
-    result = pb.MatchResult(
+    result = MatchResult(
         account=_account(made.account),
         keypoints_a=len(first),
         keypoints_b=len(second),
         inliers=found.inlier_count,
-        matches=[
-            pb.KeypointMatch(x_a=x_a, y_a=y_a, x_b=x_b, y_b=y_b, distance=distance, inlier=bool(inlier))
-            for (x_a, y_a), (x_b, y_b), distance, inlier in rows
-        ],
+        matches=tuple(KeypointMatch(a, b, distance, bool(inlier)) for a, b, distance, inlier in rows),
+        homography=() if found.homography is None else tuple(found.homography.ravel().tolist()),
         verified=found.verified,
-        homography=[] if found.homography is None else found.homography.ravel().tolist(),
     )
-    return _messages(pb.MatchResponse, result, [_drawn(made.drawn)])
+    return result, [_drawn(made.drawn)]
 
 
 def _drawn(image: Bytes) -> Named:
@@ -273,27 +204,3 @@ def _views(account: Account, width: int) -> Iterator[Named]:
         if across:
             rows = len(seen) // across
             yield f"server {name}", Picture(Kind.PIXELS, seen[: rows * across].reshape(1, rows, across))
-
-
-def _messages(kind: type[Response], result: Any, pictures: Iterable[Named]) -> Iterator[Response]:
-    """A result, and after it each picture: a header and chunks."""
-    yield kind(result=result)
-    for name, picture in pictures:
-        for part in _picture(name, picture):
-            yield kind(chunk=part) if isinstance(part, bytes) else kind(picture=part)
-
-
-def _picture(name: str, picture: Picture) -> Iterator[pb.PictureHeader | bytes]:
-    values = np.moveaxis(picture.values, 0, 2)
-    data = values.astype("u1" if picture.kind is Kind.PIXELS else "<i4").tobytes()
-    height, width, channels = values.shape
-    yield pb.PictureHeader(
-        name=name,
-        kind=_KINDS[picture.kind],
-        width=width,
-        height=height,
-        channels=channels,
-        size_bytes=len(data),
-        sha256=digest(data),
-    )
-    yield from chunks(data)

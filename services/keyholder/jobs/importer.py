@@ -23,19 +23,11 @@ from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.read_ahead import groups
-from blindsight.trusted.ingest.records import (
-    FailedItem,
-    ItemOutcome,
-    ItemReport,
-    ItemState,
-    Job,
-    JobState,
-    Trial,
-    TrialState,
-)
+from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Message, Queue
 from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.wire.imports import FailedItem, ItemReport, ItemState, Trial
 from services.keyholder.jobs.dead_letters import DeadLetterWatch
 from services.keyholder.jobs.retention import Retention
 from services.keyholder.jobs.store import JobStore
@@ -43,14 +35,6 @@ from services.keyholder.jobs.store import JobStore
 MAX_REQUEST_ID_CHARACTERS = 128
 WATCH_SECONDS = 0.2
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class NamedFailure:
-    """A failed item with its name in the clear, for its owner."""
-
-    item: FailedItem
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +183,15 @@ class Imports:
     async def _job(self, job_id: bytes) -> Job:
         return await asyncio.to_thread(self._store.get, job_id)
 
-    async def get(self, job_id: bytes, count: int, after: int = -1) -> tuple[Job, list[NamedFailure]]:
+    async def get(self, job_id: bytes, count: int, after: int = -1) -> tuple[Job, list[FailedItem]]:
         """A job, and those of its failed items that follow number `after`."""
         job = await self._job(job_id)
         failed = await asyncio.to_thread(self._store.failed_items, job_id, count, after)
         names = [self._envelopes.open_name(job_id, item.number, item.sealed_name) for item in failed]
-        return job, [NamedFailure(item, name) for item, name in zip(failed, names, strict=True)]
+        return job, [
+            FailedItem(item.number, name, item.reason, item.message)
+            for item, name in zip(failed, names, strict=True)
+        ]
 
     async def page(self, count: int, before: int | None) -> tuple[list[Job], int | None]:
         """See `JobStore.page`."""
@@ -263,10 +250,10 @@ class Imports:
         states = await asyncio.to_thread(self._store.states, named)
         return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
 
-    async def note_trial(self, trial: Trial, state: TrialState) -> int:
+    async def note_trial(self, trial: Trial) -> int:
         """See `JobStore.note_trial`; nobody died over items of a job that is unknown."""
         try:
-            return await asyncio.to_thread(self._store.note_trial, trial, state)
+            return await asyncio.to_thread(self._store.note_trial, trial)
         except NotFound:
             return 0
 

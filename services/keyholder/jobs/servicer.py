@@ -13,6 +13,7 @@ from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
 from blindsight.trusted.ingest.records import Job
 from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.wire.imports import ImportHeader
 from services.keyholder.jobs import wire
 from services.keyholder.jobs.importer import Imports
 
@@ -44,7 +45,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgument("the stream does not begin with a header, want one")
-        header = first.header
+        header = ImportHeader.from_message(first.header)
         photos = wire.photos(requests, says_end=header.says_end)
         async for job in self._imports.take(header.collection, header.request_id, photos):
             yield pb.CreateImportResponse(job=await self._named(job))
@@ -54,8 +55,8 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         size, after = wire.page_size(request.page_size), wire.page_token(request.page_token)
         job_id = wire.job_id(request.import_id)
         job, failed = await self._imports.get(job_id, size, -1 if after is None else after)
-        token = str(failed[-1].item.number) if len(failed) == size else ""
-        items = [wire.failed_item(one) for one in failed]
+        token = str(failed[-1].number) if len(failed) == size else ""
+        items = [one.to_message() for one in failed]
         return pb.GetImportResponse(job=await self._named(job), failed_items=items, next_page_token=token)
 
     async def WatchImport(
@@ -97,13 +98,13 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def NoteTrial(self, request: pb.NoteTrialRequest, context: Context) -> pb.NoteTrialResponse:
         """Keeps the record of photos that are opened alone."""
         self._require_worker(context)
-        return pb.NoteTrialResponse(deaths=await self._imports.note_trial(*wire.trial(request)))
+        return pb.NoteTrialResponse(deaths=await self._imports.note_trial(wire.trial(request)))
 
     def _require_worker(self, context: Context) -> None:
         self._access.require(dict(context.invocation_metadata() or ()).get(TOKEN_KEY, ""))
 
     async def _named(self, job: Job) -> pb.Import:
-        return wire.job(job, await self._imports.collection_name(job))
+        return wire.info(job, await self._imports.collection_name(job)).to_message()
 
 
 def register(keys: KeySet, imports: Callable[[], Imports], server: grpc.aio.Server) -> None:

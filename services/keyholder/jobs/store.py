@@ -15,15 +15,8 @@ from pathlib import Path
 
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 from blindsight.runtime.sqlite import Schema, connect, transaction
-from blindsight.trusted.ingest.records import (
-    FailedItem,
-    ItemOutcome,
-    ItemState,
-    Job,
-    JobState,
-    Trial,
-    TrialState,
-)
+from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState, SealedFailure
+from blindsight.wire.imports import ItemState, Trial, TrialState
 
 SCHEMA = Schema(__package__, "an account of imports", version=2, application_id=0x42534A42)  # "BSJB"
 JOB_ID_BYTES = 16
@@ -192,7 +185,7 @@ class JobStore:
             )
             return _read(db, job)
 
-    def failed_items(self, job_id: bytes, count: int, after: int = -1) -> list[FailedItem]:
+    def failed_items(self, job_id: bytes, count: int, after: int = -1) -> list[SealedFailure]:
         """Failed items with a number above `after`, in order."""
         query = (
             "SELECT number, reason, message, sealed_name FROM items "
@@ -200,9 +193,9 @@ class JobStore:
         )
         with self._transaction() as db:
             rows = db.execute(query, (_number(db, job_id), after, count)).fetchall()
-        return [FailedItem(*row) for row in rows]
+        return [SealedFailure(*row) for row in rows]
 
-    def note_trial(self, trial: Trial, state: TrialState) -> int:
+    def note_trial(self, trial: Trial) -> int:
         """Notes that a photo is opened alone, or was; returns how many other trials of it had no end.
 
         Raises:
@@ -210,9 +203,9 @@ class JobStore:
         """
         with self._transaction() as db:
             item = (_number(db, trial.job_id), trial.number)
-            if state is TrialState.BEGUN:
+            if trial.state is TrialState.BEGUN:
                 db.execute("INSERT OR IGNORE INTO trials VALUES (?, ?, ?)", (*item, trial.trial_id))
-            elif state is TrialState.OVER:
+            elif trial.state is TrialState.OVER:
                 db.execute("DELETE FROM trials WHERE job = ? AND number = ?", item)
             query = "SELECT COUNT(*) FROM trials WHERE job = ? AND number = ? AND trial_id != ?"
             return int(db.execute(query, (*item, trial.trial_id)).fetchone()[0])

@@ -1,35 +1,25 @@
-"""Messages of bulk ingest on one side, plain records on the other."""
+"""Photos of an import's stream, what workers report, and jobs as people are told of them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
-from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
-from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver, announced
+from blindsight.runtime.transfer import announced
 from blindsight.trusted.ingest.photos import Photo
-from blindsight.trusted.ingest.records import ItemReport, ItemState, Job, JobState, Trial, TrialState
-from services.keyholder.jobs.importer import NamedFailure
+from blindsight.trusted.ingest.records import Job, JobState
+from blindsight.wire.imports import ImportFile, ImportInfo, ImportState, ItemReport, Trial
 
+STATES: dict[JobState, ImportState] = {
+    JobState.RECEIVING: "receiving",
+    JobState.RUNNING: "running",
+    JobState.FINISHED: "finished",
+    JobState.CANCELLED: "cancelled",
+}
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 MAX_REPORTED = 10_000
-_JOB_STATES = {
-    JobState.RECEIVING: pb.IMPORT_STATE_RECEIVING,
-    JobState.RUNNING: pb.IMPORT_STATE_RUNNING,
-    JobState.FINISHED: pb.IMPORT_STATE_FINISHED,
-    JobState.CANCELLED: pb.IMPORT_STATE_CANCELLED,
-}
-_ITEM_STATES = {
-    pb.ITEM_STATE_DONE: ItemState.DONE,
-    pb.ITEM_STATE_DUPLICATE: ItemState.DUPLICATE,
-    pb.ITEM_STATE_FAILED: ItemState.FAILED,
-}
 TRIAL_ID_BYTES = 16
-_TRIAL_STATES = {
-    pb.TRIAL_STATE_PLANNED: TrialState.PLANNED,
-    pb.TRIAL_STATE_BEGUN: TrialState.BEGUN,
-    pb.TRIAL_STATE_OVER: TrialState.OVER,
-}
 
 
 def job_id(text: str) -> bytes:
@@ -44,13 +34,13 @@ def job_id(text: str) -> bytes:
         raise NotFound(f"no import {text!r}; `blindsight jobs list` has them") from None
 
 
-def job(one: Job, collection: str) -> pb.Import:
+def info(one: Job, collection: str) -> ImportInfo:
     """A job, for people."""
-    return pb.Import(
+    return ImportInfo(
         import_id=one.job_id.hex(),
         collection=collection,
         request_id=one.request_id,
-        state=_JOB_STATES[one.state],
+        state=STATES[one.state],
         created_unix_seconds=one.created_unix_seconds,
         received=one.received,
         next_number=one.next_number,
@@ -58,12 +48,6 @@ def job(one: Job, collection: str) -> pb.Import:
         duplicates=one.duplicates,
         failed=one.failed,
     )
-
-
-def failed_item(failure: NamedFailure) -> pb.FailedItem:
-    """An item that failed, for people."""
-    item = failure.item
-    return pb.FailedItem(number=item.number, name=failure.name, reason=item.reason, message=item.message)
 
 
 def page_size(asked: int) -> int:
@@ -88,9 +72,7 @@ def page_token(token: str) -> int | None:
     return int(token) if token else None
 
 
-async def photos(
-    requests: AsyncIterator[pb.CreateImportRequest], *, says_end: bool
-) -> AsyncIterator[list[Photo]]:
+async def photos(requests: AsyncIterator[Any], *, says_end: bool) -> AsyncIterator[list[Photo]]:
     """Photos of an import's stream, those of a message together, each as soon as it is whole.
 
     Args:
@@ -121,10 +103,11 @@ async def photos(
         raise InvalidArgument("import stream: it broke off, want a message of no files at its end")
 
 
-async def _photo(file: pb.ImportFile, rest: AsyncIterator[pb.CreateImportRequest] | None) -> Photo:
+async def _photo(message: Any, rest: AsyncIterator[Any] | None) -> Photo:
     """A photo, the end of which may be in the rest of the stream."""
+    file = ImportFile.from_message(message)
     try:
-        receiver = Receiver(file.size_bytes, file.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
+        receiver = file.receiver()
     except BlindsightError as error:
         # The rest of the stream is fine; a client does not send the chunks of what is too large.
         return Photo(file.number, file.name, b"", file.id, error)
@@ -134,7 +117,7 @@ async def _photo(file: pb.ImportFile, rest: AsyncIterator[pb.CreateImportRequest
     return Photo(file.number, file.name, data, file.id)
 
 
-def reports(items: Sequence[pb.ItemReport]) -> list[ItemReport]:
+def reports(items: Sequence[Any]) -> list[ItemReport]:
     """What a worker reports.
 
     Raises:
@@ -142,16 +125,10 @@ def reports(items: Sequence[pb.ItemReport]) -> list[ItemReport]:
     """
     if len(items) > MAX_REPORTED:
         raise InvalidArgument(f"{len(items)} items reported at once, want at most {MAX_REPORTED}")
-    for item in items:
-        if item.state not in _ITEM_STATES:
-            raise InvalidArgument(f"item state {item.state}, want one of {sorted(_ITEM_STATES)}")
-    return [
-        ItemReport(item.job_id, item.number, _ITEM_STATES[item.state], item.reason, item.message)
-        for item in items
-    ]
+    return list(map(ItemReport.from_message, items))
 
 
-def trial(request: pb.NoteTrialRequest) -> tuple[Trial, TrialState]:
+def trial(request: Any) -> Trial:
     """What a worker says of a photo that it opens alone.
 
     Raises:
@@ -159,6 +136,4 @@ def trial(request: pb.NoteTrialRequest) -> tuple[Trial, TrialState]:
     """
     if len(request.trial_id) != TRIAL_ID_BYTES:
         raise InvalidArgument(f"trial_id has {len(request.trial_id)} bytes, want {TRIAL_ID_BYTES}")
-    if request.state not in _TRIAL_STATES:
-        raise InvalidArgument(f"trial state {request.state}, want one of {sorted(_TRIAL_STATES)}")
-    return Trial(request.job_id, request.number, request.trial_id), _TRIAL_STATES[request.state]
+    return Trial.from_message(request)

@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,8 +21,9 @@ from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import MAX_COMBINE_BYTES, answer_of
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto import tasks
-from blindsight.trusted.crypto.tasks import ImageMode
+from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.secrets import Secret
+from blindsight.wire.combine import CombineProgress, CombineStage, CombineTimings
 from services.keyholder import metrics
 
 MAX_INPUTS = 16
@@ -51,7 +51,7 @@ class Settings:
     Attributes:
         key_bits: None for the scheme's default.
         weights: one for each input; none: all 1.
-        image_mode: how pictures are read.
+        colours: how pictures are read.
         insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
         sample_bytes: how much of each block of ciphertexts is kept to be shown.
 
@@ -62,7 +62,7 @@ class Settings:
     scheme: AdditiveScheme
     key_bits: int | None = None
     weights: tuple[int, ...] = ()
-    image_mode: ImageMode = ImageMode.AUTO
+    colours: Colours = Colours.AS_THEY_ARE
     insecure_small_keys: bool = False
     sample_bytes: int = 0
 
@@ -76,35 +76,6 @@ class Settings:
     def bits(self) -> int:
         """Size of the key."""
         return schemes.key_bits(self.scheme, self.key_bits, insecure_small_keys=self.insecure_small_keys)
-
-
-class Stage(Enum):
-    """What is being done."""
-
-    KEYGEN = 1
-    ENCRYPT = 2
-    COMPUTE = 3
-    DECRYPT = 4
-
-
-@dataclass(frozen=True, slots=True)
-class CombineProgress:
-    """How far a stage is, in ciphertexts; for KEYGEN, in keys."""
-
-    stage: Stage
-    done: int
-    total: int
-
-
-@dataclass(slots=True)
-class CombineTimings:
-    """Seconds of the stages; `compute` is the evaluator's part, the way there and back included."""
-
-    keygen: float = 0.0
-    encrypt: float = 0.0
-    compute: float = 0.0
-    decrypt: float = 0.0
-    total: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +183,10 @@ class Combine:
 
     async def _arrays(self, settings: Settings, inputs: Sequence[Input]) -> list[Integers]:
         """Integers of one shape."""
-        mode = settings.image_mode
+        colours = settings.colours
         given = [one for one in inputs if isinstance(one, bytes)]
-        decoded = [await self._pool.run(tasks.DecodeImage(one, mode)) for one in given]
-        flat = mode is ImageMode.AUTO and all(grey for _, grey in decoded)
+        decoded = [await self._pool.run(tasks.DecodeImage(one, colours)) for one in given]
+        flat = colours is Colours.AS_THEY_ARE and all(grey for _, grey in decoded)
         pictures = iter([picture[..., 0] if flat else picture for picture, _ in decoded])
         arrays = [next(pictures).astype(np.int64) if isinstance(one, bytes) else one for one in inputs]
         check_shapes([array.shape for array in arrays])
@@ -229,7 +200,7 @@ class Combine:
     async def _keygen(
         self, job: _Job, value_bits: int, guard_bits: int
     ) -> AsyncGenerator[CombineProgress, None]:
-        yield CombineProgress(Stage.KEYGEN, 0, 1)
+        yield CombineProgress("keygen", 0, 1)
         started = time.perf_counter()
         settings = job.settings
         with metrics.COMBINE_KEYGEN_SECONDS.labels(job.scheme_name).time():
@@ -241,10 +212,10 @@ class Combine:
             public, insecure_small_keys=settings.insecure_small_keys
         )
         job.header = blocks_wire.fresh_header(job.public_key, (1, len(job.values[0])), value_bits, guard_bits)
-        job.timings.keygen = time.perf_counter() - started
+        job.spent("keygen", started)
         _check_sent(job)
         await self._check_time(job)
-        yield CombineProgress(Stage.KEYGEN, 1, 1)
+        yield CombineProgress("keygen", 1, 1)
 
     async def _check_time(self, job: _Job) -> None:
         """Refuses what would take too long, by a measurement of one ciphertext."""
@@ -274,13 +245,13 @@ class Combine:
                     async for numbers, _ in encrypted:
                         parts.append(numbers)
                         done += len(numbers) // job.ciphertext_bytes
-                        yield CombineProgress(Stage.ENCRYPT, done, total)
+                        yield CombineProgress("encrypt", done, total)
             job.blocks.append(b"".join(parts))
-        job.timings.encrypt = time.perf_counter() - started
+        job.spent("encrypt", started)
 
     async def _compute(self, job: _Job) -> AsyncGenerator[CombineProgress, None]:
         total = job.header.layout.count
-        yield CombineProgress(Stage.COMPUTE, 0, total)
+        yield CombineProgress("compute", 0, total)
         started = time.perf_counter()
         wanted = blocks_wire.weighted_header([job.header] * len(job.blocks), job.weights)
         size = blocks_wire.block_bytes(wanted, job.public_key)
@@ -293,7 +264,7 @@ class Combine:
                 if len(job.result) > size:
                     break
                 done = max(0, len(job.result) - HEADER.size) // job.ciphertext_bytes
-                yield CombineProgress(Stage.COMPUTE, done, total)
+                yield CombineProgress("compute", done, total)
         with answer_of("the evaluator"):
             if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
                 raise DataLoss("the evaluator answered with another block than was asked for")
@@ -301,7 +272,7 @@ class Combine:
         job.samples = (*map(job.sample, job.blocks), job.sample(job.result))
         job.blocks.clear()
         job.header = wanted
-        job.timings.compute = time.perf_counter() - started
+        job.spent("compute", started)
 
     async def _decrypt(self, job: _Job) -> AsyncGenerator[CombineProgress, None]:
         total, done = job.header.layout.count, 0
@@ -316,8 +287,8 @@ class Combine:
                 async for part, _ in decrypted:
                     job.decrypted.append(part)
                     done += -(-len(part) // job.header.layout.per_ciphertext)
-                    yield CombineProgress(Stage.DECRYPT, done, total)
-        job.timings.decrypt = time.perf_counter() - started
+                    yield CombineProgress("decrypt", done, total)
+        job.spent("decrypt", started)
 
 
 @dataclass(slots=True, repr=False)
@@ -336,6 +307,11 @@ class _Job:
     sent_bytes: int = 0
     samples: tuple[bytes, ...] = ()
     timings: CombineTimings = field(default_factory=CombineTimings)
+
+    def spent(self, stage: CombineStage, started: float) -> None:
+        """Notes that a stage is over."""
+        seconds = time.perf_counter() - started
+        self.timings = replace(self.timings, **{f"{stage}_seconds": seconds})
 
     @property
     def scheme_name(self) -> str:

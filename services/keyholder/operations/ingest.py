@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,31 +26,12 @@ from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
+from blindsight.wire.ingest import IngestCounts, ItemResult
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
 
 _Result = TypeVar("_Result")
-
-
-class Outcome(IntEnum):
-    """What became of an item; the values are those of the proto."""
-
-    STORED = 1
-    DUPLICATE = 2
-    REJECTED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ItemResult:
-    """What became of a photo."""
-
-    index: int
-    outcome: Outcome
-    id: str = ""
-    reason: str = ""
-    message: str = ""
-    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +40,6 @@ class Vectors:
 
     values: Floats
     ids: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Running totals."""
-
-    stored: int = 0
-    duplicates: int = 0
-    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +151,7 @@ class Ingest:
             return _rejected(photo, error)
         # Not in the photo's own `try`: that storage is gone is not the photo's fault, and ends the import.
         known = await self._pipeline.find(identified)
-        duplicate = ItemResult(photo.index, Outcome.DUPLICATE, identified.item_id)
+        duplicate = ItemResult(photo.index, "duplicate", identified.item_id)
         if known is not None:
             lacks_planes = self._halo is not None and not known.planes_size_bytes
             return _Examined(replace(duplicate, remark=_WITHOUT_PLANES if lacks_planes else ""))
@@ -191,7 +162,7 @@ class Ingest:
                 prepared = await self._pipeline.prepare(identified, halo=self._halo)
             except BlindsightError as error:
                 return _rejected(photo, error)
-        result = ItemResult(photo.index, Outcome.STORED, identified.item_id, remark=prepared.remark)
+        result = ItemResult(photo.index, "stored", identified.item_id, remark=prepared.remark)
         return _Examined(result, identified.handle, prepared)
 
     async def _store(self, batch: Batch[_Examined]) -> list[ItemResult]:
@@ -201,11 +172,11 @@ class Ingest:
         return [
             examined.result
             if examined.prepared is None or next(own)
-            else replace(examined.result, outcome=Outcome.DUPLICATE, remark="")
+            else replace(examined.result, outcome="duplicate", remark="")
             for examined in batch.entries
         ]
 
-    async def vectors(self, blocks: AsyncIterator[Vectors]) -> AsyncIterator[Progress]:
+    async def vectors(self, blocks: AsyncIterator[Vectors]) -> AsyncIterator[IngestCounts]:
         """Takes vectors; yields how many are stored, after storage committed them.
 
         Raises:
@@ -228,7 +199,7 @@ class Ingest:
                     coming = asyncio.create_task(self._next_group(groups, slots))
                     await _finished(self._store_vectors(group, stored))
                     stored += len(group.rows)
-                    yield Progress(stored=stored)
+                    yield IngestCounts(stored=stored)
             finally:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
@@ -309,4 +280,4 @@ async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 def _rejected(photo: Photo, error: BlindsightError) -> _Examined:
-    return _Examined(ItemResult(photo.index, Outcome.REJECTED, photo.id, error.reason, error.message))
+    return _Examined(ItemResult(photo.index, "rejected", photo.id, error.reason, error.message))

@@ -20,9 +20,10 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
 from services.keyholder import metrics
 from services.keyholder.operations.scoring import Timings
-from services.keyholder.operations.search import Drawing, Hit, Search, embed_query
+from services.keyholder.operations.search import Search, embed_query
 
 # All photos of a collection that has no more.  Their keypoints are 13 MB, and take a second of one core.
 CANDIDATES = 200
@@ -91,7 +92,7 @@ class Recognition:
             "want a photo"
         )
 
-    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | Drawing]:
+    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
         """Matches of a photo, the one with most inliers first; then their pictures, if they are wanted.
 
         Raises:
@@ -134,23 +135,26 @@ class Recognition:
     async def _best(self, query: bytes, candidates: Sequence[Hit], stored: dict[str, bytes]) -> list[Hit]:
         there = [hit for hit in candidates if hit.id in stored]
         agreements = await self._crypto.compare_keypoints(query, [stored[hit.id] for hit in there])
-        found = [replace(hit, agreement=made) for hit, made in zip(there, agreements, strict=True)]
+        found = [
+            replace(hit, keypoints=KeypointAgreement(made.inliers, made.matches, made.verified))
+            for hit, made in zip(there, agreements, strict=True)
+        ]
         return sorted(found, key=_worst_last)[: self._k]
 
     async def _drawings(
         self, data: bytes, packed: bytes, best: Sequence[Hit], stored: dict[str, bytes]
-    ) -> AsyncIterator[Drawing]:
+    ) -> AsyncIterator[MatchDrawing]:
         pool, collection = self._crypto.pool, self._collection
-        yield Drawing(0, *await pool.run(tasks.DrawKeypoints(data)))
+        yield MatchDrawing(0, *await pool.run(tasks.DrawKeypoints(data)))
         for rank, hit in enumerate(best, 1):
             handle = collection.handle(hit.id)
             sealed = await self._storage.read_original(collection.record.collection_id, handle)
             original = await asyncio.to_thread(collection.open_original, handle, sealed)
             task = tasks.DrawAgreement((data, packed), (original, stored[hit.id]))
-            yield Drawing(rank, *await pool.run(task))
+            yield MatchDrawing(rank, *await pool.run(task))
 
 
 def _worst_last(hit: Hit) -> tuple[int, int, float]:
     """Order of matches: most inliers, then most matches, then the highest score."""
-    made = hit.agreement or tasks.Agreement(0, 0, verified=False)
+    made = hit.keypoints or KeypointAgreement(0, 0, verified=False)
     return -made.inliers, -made.matches, -hit.score

@@ -24,6 +24,7 @@ from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import best_of
 from blindsight.trusted.slots import EMPTY_SEGMENT, Handles, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.wire.search import Hit, MatchDrawing
 from services.keyholder.operations.scoring import Attempt, Scoring, Timings
 
 MAX_K = 10_000
@@ -34,32 +35,6 @@ MAX_GROUP_QUERIES = 16
 # Messages of results that may wait for each worker; more stay with the evaluator.
 PENDING_RESULTS = 8
 SCORE_DECIMALS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One match."""
-
-    id: str
-    score: float
-    name: str
-    channels: tuple[float, ...] = ()
-    agreement: tasks.Agreement | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Pictures of a match, JPEG files.
-
-    Attributes:
-        rank: of the match, from 1; 0 is the query.
-        photo: made smaller.
-        drawn: beside the query, with all that they have in common; the query alone has its keypoints.
-    """
-
-    rank: int
-    photo: bytes
-    drawn: bytes
 
 
 @dataclass(slots=True)
@@ -121,7 +96,7 @@ class Search:
         pending = PENDING_RESULTS * crypto.processes
         self._scoring = Scoring(vault, evaluator, collection, pending, self.timings)
 
-    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | Drawing]:
+    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
         """Matches of a photo, best first.
 
         Raises:

@@ -60,7 +60,7 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class Compared:
     """The decision, and what it was made from.
 
     Attributes:
@@ -138,7 +138,7 @@ class Verify:
         self._evaluator = evaluator
         self._crypto = crypto
 
-    async def pair(self, settings: Settings, inputs: Sequence[Input]) -> Verification:
+    async def pair(self, settings: Settings, inputs: Sequence[Input]) -> Compared:
         """Compares two photos or two vectors.
 
         Raises:
@@ -155,7 +155,7 @@ class Verify:
         timings = Timings()
         vectors = await self._vectors(embedder, inputs, timings)
         distance = await self._distance(settings.metric, parameters, vectors, timings)
-        return Verification(distance, threshold, settings.metric, parameters, timings)
+        return Compared(distance, threshold, settings.metric, parameters, timings)
 
     async def _vectors(self, embedder: str, inputs: Sequence[Input], timings: Timings) -> Floats:
         """[2, dimension]."""
@@ -193,7 +193,7 @@ class Verify:
 
     async def item(
         self, collection: OpenCollection, item_id: str, vector: Floats, threshold: float | None
-    ) -> Verification:
+    ) -> Compared:
         """Compares a vector [dimension] with an item, of which no more than this one score is decrypted.
 
         Raises:
@@ -217,7 +217,7 @@ class Verify:
 
         score = await self._score(collection, handle, form.reading, encrypt, timings)
         distance = _as_distance(config.metric, score)
-        return Verification(distance, chosen, config.metric, parameters, timings)
+        return Compared(distance, chosen, config.metric, parameters, timings)
 
     async def _handle(self, collection: OpenCollection, item_id: str) -> bytes:
         """The handle of an item that is there, with its slot in the slot map."""

@@ -1,17 +1,17 @@
-"""Photos and vectors that come in, and what became of them."""
+"""Photos and vectors that come in."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import numpy as np
+
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import announced
 from blindsight.trusted.ingest.photos import Photo
-from services.keyholder.operations.ingest import ItemResult, Progress, Vectors
-from services.keyholder.wire.inputs import matrix, receiver_of
-
-_OUTCOMES = {1: pb.OUTCOME_STORED, 2: pb.OUTCOME_DUPLICATE, 3: pb.OUTCOME_REJECTED}
+from blindsight.wire.items import FileHeader, VectorBlock
+from services.keyholder.operations.ingest import Vectors
 
 
 async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Photo]:
@@ -22,9 +22,9 @@ async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Pho
         if part != "file":
             raise InvalidArgument(f"ingest stream: {part or 'an empty message'} came, want a file")
         index += 1
-        file = request.file
+        file = FileHeader.from_message(request.file)
         try:
-            receiver = receiver_of(file)
+            receiver = file.receiver()
         except BlindsightError as error:
             # The rest of the stream is fine; a client does not send the chunks of what is too large.
             yield Photo(index, file.name, b"", file.id, error)
@@ -38,10 +38,10 @@ def vectors(block: pb.VectorBlock) -> Vectors:
     Raises:
         InvalidVector: when the bytes do not make a matrix of that dimension, or ids do not match.
     """
-    values = matrix(block)
-    if block.ids and len(block.ids) != len(values):
-        raise InvalidVector(f"{len(block.ids)} ids for {len(values)} vectors, want as many")
-    return Vectors(values, list(block.ids))
+    came = VectorBlock.from_message(block)
+    if came.ids and len(came.ids) != len(came.values):
+        raise InvalidVector(f"{len(came.ids)} ids for {len(came.values)} vectors, want as many")
+    return Vectors(came.values.astype(np.float64), list(came.ids))
 
 
 async def vector_blocks(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Vectors]:
@@ -61,22 +61,3 @@ async def vector_blocks(requests: AsyncIterator[pb.IngestRequest]) -> AsyncItera
         if bool(block.ids) != bool(first.ids):
             raise InvalidVector("ingest stream: vectors with ids and without, want all or none")
         yield block
-
-
-def item_result(result: ItemResult) -> pb.IngestResponse:
-    """What became of a photo."""
-    return pb.IngestResponse(
-        item=pb.ItemResult(
-            index=result.index,
-            outcome=_OUTCOMES[result.outcome],
-            id=result.id,
-            reason=result.reason,
-            message=result.message,
-            remark=result.remark,
-        )
-    )
-
-
-def progress(totals: Progress) -> pb.IngestProgress:
-    """Running totals."""
-    return pb.IngestProgress(stored=totals.stored, duplicates=totals.duplicates, rejected=totals.rejected)

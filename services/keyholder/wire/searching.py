@@ -1,4 +1,4 @@
-"""Queries, their matches, and where the time went."""
+"""Queries, and where the time of a search went."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import announced
+from blindsight.wire.items import FileHeader
+from blindsight.wire.search import SearchTimings
 from services.keyholder.operations.scoring import Timings
-from services.keyholder.operations.search import MAX_QUERIES, Drawing, Hit
-from services.keyholder.wire.inputs import matrix, receiver_of
+from services.keyholder.operations.search import MAX_QUERIES
+from services.keyholder.wire.inputs import matrix
 
 
 async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRequest]) -> bytes:
@@ -21,7 +23,7 @@ async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRe
     Raises:
         InvalidArgument: when it does not come whole.
     """
-    photo = await announced(requests, receiver_of(header))
+    photo = await announced(requests, FileHeader.from_message(header).receiver())
     if await anext(requests, None) is not None:
         raise InvalidArgument("search stream: more came than the photo, want its end")
     return photo
@@ -43,38 +45,18 @@ async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.Search
     return np.concatenate(parts)
 
 
-def _hit(hit: Hit) -> pb.Hit:
-    message = pb.Hit(id=hit.id, score=hit.score, name=hit.name, channels=hit.channels)
-    if (made := hit.agreement) is not None:
-        message.keypoints.CopyFrom(
-            pb.KeypointAgreement(inliers=made.inliers, matches=made.matches, verified=made.verified)
-        )
-    return message
-
-
-def answer(found: list[Hit] | Drawing) -> pb.SearchResponse:
-    """The matches of one query, or pictures of one of them."""
-    if isinstance(found, Drawing):
-        drawing = pb.Drawing(rank=found.rank, photo=found.photo, drawn=found.drawn)
-        return pb.SearchResponse(drawing=drawing)
-    return pb.SearchResponse(hits=pb.Hits(hits=[_hit(hit) for hit in found]))
-
-
-def timings(spent: Timings, *, query_visible_to_server: bool) -> pb.SearchResponse:
-    """Where the time went, and whether the server saw the query."""
-    return pb.SearchResponse(
-        query_visible_to_server=query_visible_to_server,
-        timings=pb.SearchTimings(
-            embed_seconds=spent.embed,
-            encrypt_seconds=spent.encrypt,
-            score_seconds=spent.score,
-            decrypt_seconds=spent.decrypt,
-            rank_seconds=spent.rank,
-            total_seconds=spent.total,
-            kernel_seconds=spent.kernel,
-            refresh_seconds=spent.refresh,
-            decrypt_busy_seconds=spent.decrypt_busy,
-            scanned_bytes=spent.scanned_bytes,
-            match_seconds=spent.match,
-        ),
+def timings(spent: Timings) -> SearchTimings:
+    """Where the time went."""
+    return SearchTimings(
+        embed_seconds=spent.embed,
+        encrypt_seconds=spent.encrypt,
+        score_seconds=spent.score,
+        decrypt_seconds=spent.decrypt,
+        rank_seconds=spent.rank,
+        total_seconds=spent.total,
+        kernel_seconds=spent.kernel,
+        refresh_seconds=spent.refresh,
+        decrypt_busy_seconds=spent.decrypt_busy,
+        scanned_bytes=spent.scanned_bytes,
+        match_seconds=spent.match,
     )

@@ -8,13 +8,16 @@ from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import announced
-from services.keyholder.operations.verify import Input, Settings, Verification
-from services.keyholder.wire.inputs import METRIC_VALUES, matrix, metric, receiver_of
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.wire.items import FileHeader
+from blindsight.wire.verify import Verification, VerifyHeader, VerifyTimings
+from services.keyholder.operations.verify import Compared, Input, Settings
+from services.keyholder.wire.inputs import matrix
 
 MAX_VERIFY_INPUTS = 2
 
 
-def verify_item(header: pb.VerifyHeader) -> tuple[str, str] | None:
+def verify_item(header: VerifyHeader) -> tuple[str, str] | None:
     """Collection and id of a verification against an item; None for that of a pair.
 
     Raises:
@@ -33,19 +36,14 @@ def verify_item(header: pb.VerifyHeader) -> tuple[str, str] | None:
     return header.collection, header.id
 
 
-def verify_threshold(header: pb.VerifyHeader) -> float | None:
-    """The threshold, if there is one."""
-    return header.threshold if header.HasField("threshold") else None
-
-
-def verify_settings(header: pb.VerifyHeader) -> Settings:
+def verify_settings(header: VerifyHeader) -> Settings:
     """How a pair is to be compared."""
     return Settings(
         header.scheme or "ckks",
         header.parameter_set,
-        metric(header.metric),
+        Metric(header.metric or "cosine"),
         header.embedder,
-        verify_threshold(header),
+        header.threshold,
     )
 
 
@@ -66,7 +64,7 @@ async def verify_inputs(requests: AsyncIterator[pb.VerifyRequest]) -> list[Input
         if len(inputs) == MAX_VERIFY_INPUTS:
             raise InvalidArgument("verify stream: more than two inputs came, want two")
         if part == "image":
-            inputs.append(await announced(requests, receiver_of(request.image)))
+            inputs.append(await announced(requests, FileHeader.from_message(request.image).receiver()))
         else:
             inputs.append(_one_vector(request.vectors))
     return inputs
@@ -80,17 +78,17 @@ def _one_vector(block: pb.VectorBlock) -> Floats:
     return row
 
 
-def verification(made: Verification) -> pb.VerifyResponse:
+def verification(made: Compared) -> Verification:
     """The decision, and where the time went."""
-    return pb.VerifyResponse(
+    return Verification(
         verified=made.verified,
         distance=made.distance,
         threshold=made.threshold.value,
         threshold_source=made.threshold.source,
-        metric=METRIC_VALUES[made.metric],
+        metric=made.metric.value,
         scheme=made.parameters.scheme.name.lower(),
         parameter_set=made.parameters.name,
-        timings=pb.VerifyTimings(
+        timings=VerifyTimings(
             embed_seconds=made.timings.embed,
             encrypt_seconds=made.timings.encrypt,
             compare_seconds=made.timings.score,

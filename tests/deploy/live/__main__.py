@@ -22,8 +22,7 @@ import vault as running
 from vault import Vault
 
 import blindsight
-from blindsight.client import Collection
-from blindsight.client.models import IngestProgress, IngestReport
+from blindsight.client import Collection, IngestProgress, IngestReport
 from blindsight.errors import Unavailable
 from demo import views
 

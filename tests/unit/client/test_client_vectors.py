@@ -7,9 +7,10 @@ from blindsight.runtime.transfer import CHUNK_BYTES
 
 
 def joined(matrix, ids=None):
-    parts = list(blocks(as_matrix(matrix), ids))
-    values = np.frombuffer(b"".join(data for data, _ in parts), "<f4").reshape(-1, as_matrix(matrix).shape[1])
-    return values, [name for _, named in parts for name in named], [len(data) for data, _ in parts]
+    sent = [block.to_message() for block in blocks(as_matrix(matrix), ids)]
+    data = b"".join(message.values for message in sent)
+    values = np.frombuffer(data, "<f4").reshape(-1, as_matrix(matrix).shape[1])
+    return values, [name for message in sent for name in message.ids], [len(one.values) for one in sent]
 
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", ">f8", "i1", "u2", "i8"])

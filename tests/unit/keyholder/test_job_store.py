@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
-from blindsight.trusted.ingest.records import ItemOutcome, ItemState, JobState, Trial, TrialState
+from blindsight.trusted.ingest.records import ItemOutcome, JobState
+from blindsight.wire.imports import ItemState, Trial, TrialState
 from services.keyholder.jobs.store import SCHEMA, JobStore
 
 COLLECTION = bytes(range(16))
@@ -208,27 +209,31 @@ def test_a_database_of_the_first_version_keeps_its_jobs(path):
             assert store.ended_before(int(time.time()) + 60) == [bytes(16)]
 
 
+def trial(job, number, trial_id=bytes(16)):
+    return Trial(job.job_id, number, trial_id, TrialState.PLANNED)
+
+
 def test_trials_without_an_end_are_counted_but_for_the_one_that_asks(store, job):
-    first, second = (Trial(job.job_id, 1, bytes([number]) * 16) for number in range(2))
-    assert store.note_trial(first, TrialState.PLANNED) == 0
-    assert [store.note_trial(first, TrialState.BEGUN) for _ in range(2)] == [0, 0]
-    assert store.note_trial(second, TrialState.PLANNED) == 1
-    assert store.note_trial(second, TrialState.BEGUN) == 1
-    assert store.note_trial(replace(first, number=2), TrialState.PLANNED) == 0
-    assert store.note_trial(second, TrialState.OVER) == 0
-    assert store.note_trial(first, TrialState.PLANNED) == 0
+    first, second = (trial(job, 1, bytes([number]) * 16) for number in range(2))
+    assert store.note_trial(first) == 0
+    assert [store.note_trial(first.at(TrialState.BEGUN)) for _ in range(2)] == [0, 0]
+    assert store.note_trial(second) == 1
+    assert store.note_trial(second.at(TrialState.BEGUN)) == 1
+    assert store.note_trial(replace(first, number=2)) == 0
+    assert store.note_trial(second.at(TrialState.OVER)) == 0
+    assert store.note_trial(first) == 0
 
 
 @pytest.mark.parametrize("state", [DONE, DUPLICATE, FAILED])
 def test_nobody_died_over_an_item_of_which_it_is_known_what_became_of_it(store, job, state):
-    store.note_trial(Trial(job.job_id, 1, bytes(16)), TrialState.BEGUN)
+    store.note_trial(trial(job, 1).at(TrialState.BEGUN))
     store.report(job.job_id, [outcome(1, state)])
-    assert store.note_trial(Trial(job.job_id, 1, b"t" * 16), TrialState.PLANNED) == 0
+    assert store.note_trial(trial(job, 1, b"t" * 16)) == 0
 
 
 def test_a_trial_of_an_unknown_job_is_refused(store):
     with pytest.raises(NotFound):
-        store.note_trial(Trial(bytes(16), 0, bytes(16)), TrialState.BEGUN)
+        store.note_trial(Trial(bytes(16), 0, bytes(16), TrialState.BEGUN))
 
 
 def test_jobs_that_ended_are_known_and_forgotten_with_their_items(store, job):
@@ -236,7 +241,7 @@ def test_jobs_that_ended_are_known_and_forgotten_with_their_items(store, job):
     assert store.ended_before(later) == []
     store.report(job.job_id, [outcome(number, DONE) for number in range(3)])
     other = store.open(COLLECTION, "second")
-    store.note_trial(Trial(other.job_id, 0, bytes(16)), TrialState.BEGUN)
+    store.note_trial(trial(other, 0).at(TrialState.BEGUN))
     store.cancel(other.job_id)
     assert store.ended_before(later) == [job.job_id, other.job_id]
     assert store.ended_before(later - 120) == []

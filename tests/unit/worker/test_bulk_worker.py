@@ -12,12 +12,12 @@ from blindsight.parameters import CKKS_4096
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
 from blindsight.trusted.ingest.pipeline import PreparedPhoto, is_from
-from blindsight.trusted.ingest.records import ItemState
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.queue import Message, open_queue
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.imports import ItemState
 from blindsight.wire.storage import StoredCollection, StoredItem
 from services.worker.batching import Batches
 from services.worker.gate import Gate

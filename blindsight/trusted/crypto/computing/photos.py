@@ -79,5 +79,5 @@ def decode_image(task: tasks.DecodeImage) -> tuple[npt.NDArray[np.uint8], bool]:
         InvalidImage: if the data are not a decodable image, see `images.decode`.
     """
     image = images.decode(task.data)
-    grey = task.mode is not tasks.ImageMode.RGB and images.is_grey(image)
-    return np.asarray(image.convert("L") if task.mode is tasks.ImageMode.GREY else image), grey
+    grey = task.colours is not images.Colours.RGB and images.is_grey(image)
+    return np.asarray(image.convert("L") if task.colours is images.Colours.GREY else image), grey
