@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from blindsight.client import Combination, CombineProgress
-    from blindsight.client.models import CombineCallback
+    from blindsight.client.combining import CombineCallback
 
 _STAGES = ("keygen", "encrypt", "compute", "decrypt")
 _WHAT = {"keygen": "making a key", "encrypt": "encrypting", "compute": "adding", "decrypt": "decrypting"}

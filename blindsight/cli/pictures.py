@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from blindsight.client import ImagingAccount, ImagingProgress, PictureInput
-    from blindsight.client.models import ImagingCallback
+    from blindsight.client.imaging import ImagingCallback
     from blindsight.wire.imaging import PictureKind
 
 Image = Annotated[Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)]

@@ -13,32 +13,33 @@ It talks to a keyholder and holds no key.  Every error is one of `blindsight.err
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from blindsight.client.calls import request_id
 from blindsight.client.collection import Collection
-from blindsight.client.combining import CombineInput
-from blindsight.client.imaging import OperationInput, PictureInput
-from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
-from blindsight.client.models import (
-    Combination,
-    Difference,
-    Filtered,
-    IngestItem,
-    IngestProgress,
-    IngestReport,
-    Keypoints,
-    Matching,
-    Original,
-    SearchAnswer,
-)
+from blindsight.client.models import IngestItem, IngestProgress, IngestReport, Original, SearchAnswer
 from blindsight.client.vault import Vault, connect
-from blindsight.client.verifying import VerifyInput
 from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress, ServiceStatus, VaultStatus
-from blindsight.wire.combine import CombineProgress, CombineTimings
-from blindsight.wire.imaging import ImagingAccount, ImagingProgress, Keypoint, KeypointMatch, StoredPhoto
-from blindsight.wire.imports import FailedItem, ImportInfo
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchTimings
-from blindsight.wire.verify import Verification, VerifyTimings
+
+if TYPE_CHECKING:
+    from blindsight.client.combining import Combination, CombineInput
+    from blindsight.client.imaging import (
+        Difference,
+        Filtered,
+        Keypoints,
+        Matching,
+        OperationInput,
+        PictureInput,
+    )
+    from blindsight.client.imports import Import
+    from blindsight.client.verifying import VerifyInput
+    from blindsight.wire.combine import CombineProgress, CombineTimings
+    from blindsight.wire.imaging import ImagingAccount, ImagingProgress, Keypoint, KeypointMatch, StoredPhoto
+    from blindsight.wire.imports import FailedItem, ImportInfo
+    from blindsight.wire.verify import Verification, VerifyTimings
 
 __all__ = [
     "Collection",
@@ -83,3 +84,20 @@ __all__ = [
     "connect",
     "request_id",
 ]
+
+# Where names are looked for that are not imported yet.
+_LATER = (
+    *("client.imaging", "client.combining", "client.imports", "client.verifying"),
+    *("wire.imaging", "wire.combine", "wire.imports", "wire.verify"),
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a name of `__all__` when it is asked for: who only searches and ingests starts faster."""
+    if name in __all__:
+        for module in _LATER:
+            found = getattr(import_module(f"blindsight.{module}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,20 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from blindsight.client import calls, imports, inputs, uploads, verifying
+from blindsight.client import calls, inputs, uploads
 from blindsight.client.calls import Connection
-from blindsight.client.imports import Import
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
-    AwayCallback,
-    ImportCallback,
     IngestCallback,
     IngestReport,
     Original,
     RepackCallback,
     SearchAnswer,
 )
-from blindsight.client.verifying import VerifyInput
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
@@ -28,11 +24,14 @@ from blindsight.runtime import transfer as streams
 from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress
 from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
 from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchTimings
-from blindsight.wire.verify import Verification, VerifyHeader
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from blindsight.client.imports import AwayCallback, Import, ImportCallback
+    from blindsight.client.verifying import VerifyInput
+    from blindsight.wire.verify import Verification
 
 UNARY_SECONDS = 60.0
 DEFAULT_K = 5
@@ -122,6 +121,8 @@ class Collection:
             Conflict: when the import was cancelled meanwhile.
             Unavailable: when the keyholder stays away; `metadata` has the request id.
         """
+        from blindsight.client import imports  # as in `Vault`: what a call needs
+
         sources, _ = inputs.expand(photos)
         known_as = request_id or uuid.uuid4().hex
         return imports.submit(self._connection, self.name, sources, known_as, progress, away)
@@ -233,6 +234,9 @@ class Collection:
             InvalidArgument: when the collection's metric is no distance.
             InvalidVector: when the vector is of another dimension.
         """
+        from blindsight.client import verifying
+        from blindsight.wire.verify import VerifyHeader
+
         header = VerifyHeader(collection=self.name, id=id, threshold=threshold)
         return verifying.verify(self._connection, header, image_or_vector)
 

@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
-from blindsight.client.models import Combination, CombineCallback
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer as streams
-from blindsight.wire.combine import ArrayHeader, CombineHeader, CombineProgress, CombineResult, unpacked
+from blindsight.wire.combine import (
+    ArrayHeader,
+    CombineHeader,
+    CombineProgress,
+    CombineResult,
+    CombineTimings,
+    unpacked,
+)
 from blindsight.wire.items import FileHeader
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 CombineInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
+CombineCallback = Callable[[CombineProgress], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Combination:
+    """A weighted sum that was computed under encryption.
+
+    Attributes:
+        values: int64, of the inputs' shape, exact.
+        description: of the scheme, for people.
+        warning: not empty where people must be told whenever they are shown the result: that scramble is no
+            encryption, or that the key was one that anybody can break.
+        weights: one for each input.
+        ciphertexts: of one input.
+        sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
+    """
+
+    values: npt.NDArray[np.int64]
+    scheme: str
+    key_bits: int
+    description: str
+    warning: str
+    weights: tuple[int, ...]
+    ciphertexts: int
+    sent_bytes: int
+    received_bytes: int
+    timings: CombineTimings
 
 
 def combine(

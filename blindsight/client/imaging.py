@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
-from blindsight.client.models import Difference, Filtered, ImagingCallback, Keypoints, Matching
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
 from blindsight.runtime import transfer as streams
@@ -19,8 +18,11 @@ from blindsight.wire.imaging import (
     DiffResult,
     FilterHeader,
     FilterResult,
+    ImagingAccount,
     ImagingProgress,
     KernelMatrix,
+    Keypoint,
+    KeypointMatch,
     KeypointSettings,
     KeypointsHeader,
     KeypointsResult,
@@ -39,8 +41,95 @@ if TYPE_CHECKING:
 
 PictureInput: TypeAlias = "inputs.ImageInput | StoredPhoto"
 OperationInput: TypeAlias = "str | npt.ArrayLike"
+ImagingCallback = Callable[[ImagingProgress], None]
 _CUSTOM = "custom"
 _VIEW = "server "
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filtered:
+    """A picture that was filtered under encryption.
+
+    Attributes:
+        values: [height, width] or [height, width, 3]: uint8 of pixels, else int32.
+        kind: what they are: "pixels"; "signed" of a map with negative values; "degrees" of an orientation, -1
+            where there is none.
+        error_bound: of a value, in grey levels, before rounding.
+        clipped_values: results beyond 0 to 255 that were brought to it.
+        levels: of grey, of the operation of morphology that has most; 0 without one.
+    """
+
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    kind: PictureKind
+    error_bound: float
+    clipped_values: int
+    levels: int
+    account: ImagingAccount
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """The difference of two pictures, computed under encryption.
+
+    Attributes:
+        values: [height, width] or [height, width, 3]: int32 of a signed difference, else uint8.
+        kind: "signed", or "pixels" of an absolute or thresholded one.
+        minimum, maximum: of the signed difference.
+        differing: values that are not 0.
+        over_threshold: values whose magnitude is over the threshold.
+        server_views: uint8 [height, width] of what the evaluator saw of "a", "b" and "result", if asked for.
+    """
+
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    kind: PictureKind
+    minimum: int
+    maximum: int
+    differing: int
+    over_threshold: int
+    account: ImagingAccount
+    server_views: dict[str, npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keypoints:
+    """Keypoints of a picture whose scale space was computed under encryption.
+
+    Attributes:
+        descriptors: uint8 [keypoints, 128], what each looks like; as OpenCV's, so that they match its own.
+        width, height: of the picture that was looked at, which is smaller than a large file.
+        drawn: uint8 [height, width, 3], that picture with its keypoints.
+    """
+
+    keypoints: list[Keypoint]
+    descriptors: npt.NDArray[np.uint8]
+    width: int
+    height: int
+    drawn: npt.NDArray[np.uint8]
+    account: ImagingAccount
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """What two pictures have in common.
+
+    Attributes:
+        keypoints_a, keypoints_b: of each picture.
+        matches: those that pass the ratio test, nearest first.
+        inliers: matches that one homography explains; four always agree, and unrelated photos reach five.
+        verified: whether so many inliers are no chance: more than 5.9 + 0.22 times the matches (Brown and
+            Lowe, IJCV 2007).
+        homography: float64 [3, 3] from pixels of A to pixels of B; None where there is none.
+        drawn: uint8 [height, width, 3], both pictures side by side.
+    """
+
+    keypoints_a: int
+    keypoints_b: int
+    matches: list[KeypointMatch]
+    inliers: int
+    verified: bool
+    homography: npt.NDArray[np.float64] | None
+    drawn: npt.NDArray[np.uint8]
+    account: ImagingAccount
 
 
 def settings(scheme: str, octaves: int | None, scales: int, side: int) -> KeypointSettings:

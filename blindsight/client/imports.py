@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from blindsight.client import calls
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import Source
-from blindsight.client.models import AwayCallback, ImportCallback, IngestItem
+from blindsight.client.models import IngestItem
 from blindsight.errors import DataLoss, InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.runtime import transfer as streams
 from blindsight.runtime.backoff import Backoff
 from blindsight.wire.imports import FailedItem, ImportFile, ImportFiles, ImportHeader, ImportInfo
+
+ImportCallback = Callable[[ImportInfo], None]
+AwayCallback = Callable[[Unavailable], None]
 
 UNARY_SECONDS = 60.0
 # How long a keyholder may be away before whoever submits or watches gives up.

@@ -7,28 +7,14 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client import combining, imaging, imports, verifying
 from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
-from blindsight.client.combining import CombineInput
-from blindsight.client.imaging import OperationInput, PictureInput
-from blindsight.client.imports import Import
-from blindsight.client.models import (
-    Combination,
-    CombineCallback,
-    Difference,
-    Filtered,
-    ImagingCallback,
-    Keypoints,
-    Matching,
-)
-from blindsight.client.verifying import VerifyInput
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.backoff import RETRY_SECONDS
@@ -39,10 +25,25 @@ from blindsight.runtime.channels import (
     client_options,
 )
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, VaultStatus
-from blindsight.wire.combine import CombineHeader, ImageMode
-from blindsight.wire.imaging import Border, DifferenceMode, DiffHeader
-from blindsight.wire.imports import ImportInfo
-from blindsight.wire.verify import Verification, VerifyHeader
+
+# What a method needs is imported when it is called: most processes search and ingest, and do nothing else.
+if TYPE_CHECKING:
+    from blindsight.client.combining import Combination, CombineCallback, CombineInput
+    from blindsight.client.imaging import (
+        Difference,
+        Filtered,
+        ImagingCallback,
+        Keypoints,
+        Matching,
+        OperationInput,
+        PictureInput,
+    )
+    from blindsight.client.imports import Import
+    from blindsight.client.verifying import VerifyInput
+    from blindsight.wire.combine import ImageMode
+    from blindsight.wire.imaging import Border, DifferenceMode
+    from blindsight.wire.imports import ImportInfo
+    from blindsight.wire.verify import Verification
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
@@ -205,6 +206,9 @@ class Vault:
             InvalidImage: when a photo is none.
             InvalidVector: when vectors are of different dimensions, or have a NaN.
         """
+        from blindsight.client import verifying
+        from blindsight.wire.verify import VerifyHeader
+
         header = VerifyHeader(
             scheme=scheme,
             parameter_set=parameter_set or "",
@@ -246,6 +250,9 @@ class Vault:
             InvalidImage: when a picture is none.
             ResourceExhausted: when there is too much of it, or it would take too long.
         """
+        from blindsight.client import combining
+        from blindsight.wire.combine import CombineHeader
+
         header = CombineHeader(
             scheme=scheme,
             key_bits=_natural("key_bits", key_bits),
@@ -291,6 +298,8 @@ class Vault:
             InvalidImage: when the picture is none.
             NotFound: for a photo that there is not, or that has no planes.
         """
+        from blindsight.client import imaging
+
         return imaging.filtered(
             self._connection, image, operations, scheme or "", border, colours, key_bits or 0, progress
         )
@@ -326,6 +335,9 @@ class Vault:
             InvalidImage: when a picture is none.
             NotFound: for a photo that there is not, or that has no planes.
         """
+        from blindsight.client import imaging
+        from blindsight.wire.imaging import DiffHeader
+
         header = DiffHeader(
             scheme=scheme or "",
             mode=mode,
@@ -362,6 +374,8 @@ class Vault:
             InvalidImage: when the picture is none.
             NotFound: for a photo that there is not, or that has no planes.
         """
+        from blindsight.client import imaging
+
         settings = imaging.settings(scheme or "", octaves, scales, side)
         return imaging.keypoints(self._connection, image, settings, progress)
 
@@ -390,6 +404,8 @@ class Vault:
         Raises:
             InvalidArgument, InvalidImage, NotFound: as `keypoints`.
         """
+        from blindsight.client import imaging
+
         settings = imaging.settings(scheme or "", octaves, scales, side)
         return imaging.matching(self._connection, a, b, settings, ratio, encrypted, progress)
 
@@ -399,10 +415,14 @@ class Vault:
         Raises:
             InvalidArgument: when the keyholder has no queue.
         """
+        from blindsight.client import imports
+
         return imports.listed(self._connection)
 
     def get_import(self, import_id: str) -> Import:
         """A handle on a bulk ingest; whether it exists shows when it is used."""
+        from blindsight.client.imports import Import
+
         return Import(self._connection, import_id)
 
     def status(self) -> VaultStatus:
