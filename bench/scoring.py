@@ -13,7 +13,8 @@ import numpy as np
 
 from blindsight.ciphertext.residues import seeded_block
 from blindsight.packing.columns import collection_layout
-from blindsight.trusted.clients import EvaluatorClient, ScoreSummary, StorageClient
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.wire.scores import ScoreSummary
 from blindsight.wire.storage import StoredCollection
 from services.evaluator.computing.prng import SEED_PREFIX
 

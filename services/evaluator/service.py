@@ -11,12 +11,12 @@ import blindsight
 from blindsight.runtime import host, logs
 from blindsight.runtime.folder_lock import locked_folder
 from blindsight.runtime.processpool import Task, WorkerPool
+from blindsight.wire.scores import EvaluatorStatus, Progress
 from services.evaluator import metrics, tasks
 from services.evaluator.batch_log import Storage
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.galleries.preload import Loading
-from services.evaluator.galleries.refresh import Progress
 from services.evaluator.galleries.scorer import Scorer
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.operations import compare
@@ -27,17 +27,6 @@ from services.evaluator.operations.intake import Limits
 from services.evaluator.operations.plain_query_search import VisibleSearches
 from services.evaluator.operations.search import Searches
 from services.evaluator.settings import EvaluatorSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Counts and sizes; `memory_bytes` counts pages that processes share once."""
-
-    version: str
-    collections: int
-    segments: int
-    disk_bytes: int
-    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +96,10 @@ class Evaluator:
         finally:
             await working
 
-    async def status(self) -> Status:
+    async def status(self) -> EvaluatorStatus:
         """Counts and sizes."""
         snapshots = list(self._cache.snapshots)
-        return Status(
+        return EvaluatorStatus(
             version=blindsight.__version__,
             collections=len(snapshots),
             segments=sum(len(snapshot.segments) for snapshot in snapshots),

@@ -8,7 +8,17 @@ from typing import Any
 import grpc.aio
 
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
-from services.evaluator import wire
+from blindsight.wire.blocks import COMBINE, COMPARE_ALL, CombineHeader, CompareAllHeader
+from blindsight.wire.planes import (
+    DIFFERENCE,
+    SCALE_SPACE,
+    TRANSFORM,
+    DifferenceHeader,
+    ScaleSpaceHeader,
+    TransformHeader,
+)
+from blindsight.wire.scores import SCORE, ScoreHeader
+from services.evaluator import requests
 from services.evaluator.service import Evaluator
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -25,10 +35,10 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         self, request_iterator: AsyncIterator[evaluator_pb2.ScoreRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.ScoreResponse]:
         """Streams a plan, encrypted scores per segment, and a summary."""
-        requests = aiter(request_iterator)
-        header = await wire.search_header(requests)
-        async for answer in self._evaluator.searches.run(header, wire.chunks(requests)):
-            yield wire.score_response(answer)
+        stream = aiter(request_iterator)
+        header = await requests.header(stream, ScoreHeader)
+        async for answer in self._evaluator.searches.run(header, requests.chunks(stream)):
+            yield SCORE.to_message(answer)
 
     async def Compare(
         self, request: evaluator_pb2.CompareRequest, context: Context
@@ -41,74 +51,67 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         self, request_iterator: AsyncIterator[evaluator_pb2.CompareAllRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.CompareAllResponse]:
         """Streams the products of all encrypted rows with all encrypted queries, and a summary."""
-        requests = aiter(request_iterator)
-        header = await wire.compare_all_header(requests)
-        async for answer in self._evaluator.comparisons.run(header, wire.chunks(requests)):
-            yield wire.compare_all_response(answer)
+        stream = aiter(request_iterator)
+        header = await requests.header(stream, CompareAllHeader)
+        async for answer in self._evaluator.comparisons.run(header, requests.chunks(stream)):
+            yield COMPARE_ALL.to_message(answer)
 
     async def Combine(
         self, request_iterator: AsyncIterator[evaluator_pb2.CombineRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.CombineResponse]:
         """Streams the size of a weighted sum of encrypted arrays, the sum, and a summary."""
-        requests = aiter(request_iterator)
-        header = await wire.combine_header(requests)
-        async for answer in self._evaluator.combinations.run(header, wire.chunks(requests)):
-            yield wire.combine_response(answer)
+        stream = aiter(request_iterator)
+        header = await requests.header(stream, CombineHeader)
+        async for answer in self._evaluator.combinations.run(header, requests.chunks(stream)):
+            yield COMBINE.to_message(answer)
 
     async def Transform(
         self, request_iterator: AsyncIterator[evaluator_pb2.TransformRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.TransformResponse]:
         """Streams a plan, encrypted tiles multiplied by every kernel, and a summary."""
-        requests = aiter(request_iterator)
-        header = await wire.transform_header(requests)
-        async for answer in self._evaluator.planes.transform(header, wire.tiles(requests, "tiles")):
-            yield wire.plane_response(answer, evaluator_pb2.TransformResponse)
+        stream = aiter(request_iterator)
+        header = await requests.header(stream, TransformHeader)
+        async for answer in self._evaluator.planes.transform(header, requests.tiles(stream, "tiles")):
+            yield TRANSFORM.to_message(answer)
 
     async def Difference(
         self, request_iterator: AsyncIterator[evaluator_pb2.DifferenceRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.DifferenceResponse]:
         """Streams a plan, encrypted tiles less others, and a summary."""
-        requests = aiter(request_iterator)
-        header = await wire.difference_header(requests)
-        minuend, subtrahend = wire.tiles(requests, "minuend"), wire.tiles(requests, "subtrahend")
+        stream = aiter(request_iterator)
+        header = await requests.header(stream, DifferenceHeader)
+        minuend, subtrahend = requests.tiles(stream, "minuend"), requests.tiles(stream, "subtrahend")
         async for answer in self._evaluator.planes.difference(header, minuend, subtrahend):
-            yield wire.plane_response(answer, evaluator_pb2.DifferenceResponse)
+            yield DIFFERENCE.to_message(answer)
 
     async def ScaleSpace(
         self, request_iterator: AsyncIterator[evaluator_pb2.ScaleSpaceRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.ScaleSpaceResponse]:
         """Streams a plan, encrypted tiles of Gaussians and their differences, and a summary."""
-        requests = aiter(request_iterator)
-        header = await wire.scale_space_header(requests)
-        async for answer in self._evaluator.planes.transform(header, wire.tiles(requests, "tiles")):
-            yield wire.plane_response(answer, evaluator_pb2.ScaleSpaceResponse)
+        stream = aiter(request_iterator)
+        header = await requests.header(stream, ScaleSpaceHeader)
+        async for answer in self._evaluator.planes.scale_space(header, requests.tiles(stream, "tiles")):
+            yield SCALE_SPACE.to_message(answer)
 
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context
     ) -> AsyncIterator[evaluator_pb2.PrepareResponse]:
         """Brings a gallery up to date, telling how far it is."""
-        async for progress in self._evaluator.prepare(wire.collection_id(request.collection_id)):
-            yield wire.prepare_response(progress)
+        async for progress in self._evaluator.prepare(requests.collection_id(request.collection_id)):
+            yield progress.to_message()
 
     async def DropCollection(
         self, request: evaluator_pb2.DropCollectionRequest, context: Context
     ) -> evaluator_pb2.DropCollectionResponse:
         """Forgets a gallery."""
-        await self._evaluator.galleries.drop(wire.collection_id(request.collection_id))
+        await self._evaluator.galleries.drop(requests.collection_id(request.collection_id))
         return evaluator_pb2.DropCollectionResponse()
 
     async def GetStatus(
         self, request: evaluator_pb2.GetStatusRequest, context: Context
     ) -> evaluator_pb2.GetStatusResponse:
         """Version, counts and sizes."""
-        current = await self._evaluator.status()
-        return evaluator_pb2.GetStatusResponse(
-            version=current.version,
-            collections=current.collections,
-            segments=current.segments,
-            disk_bytes=current.disk_bytes,
-            memory_bytes=current.memory_bytes,
-        )
+        return (await self._evaluator.status()).to_message()
 
 
 def register(evaluator: Evaluator, server: grpc.aio.Server) -> None:

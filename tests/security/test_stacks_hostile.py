@@ -22,10 +22,10 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import digest
 from blindsight.trusted.additive import AdditiveKey
+from blindsight.wire.planes import PlaneTiles, StackedPlanes
 from services.evaluator import tasks
 from services.evaluator.operations.intake import Limits
 from services.evaluator.operations.paillier_planes import StackOperations
-from services.evaluator.operations.sources import StackedPlanes, Tiles
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -337,7 +337,7 @@ def test_work_without_end_is_given_up():
 
     async def rows():
         for data in GOOD:
-            yield Tiles(data, digest(data))
+            yield PlaneTiles(data, digest(data))
 
     async def run():
         operations = StackOperations(pool, Limits(stall_seconds=5, call_seconds=0))

@@ -18,20 +18,45 @@ from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import planes as sending
 from blindsight.trusted.clients import timeouts as calls
-from blindsight.trusted.clients.parts import (
-    Blocks,
+from blindsight.trusted.clients.planes import Blocks
+from blindsight.trusted.records import PeerStatus
+from blindsight.wire.blocks import (
+    COMBINE_REQUEST,
+    COMPARE_ALL,
+    COMPARE_ALL_REQUEST,
+    AnnouncedBlock,
+    CombineHeader,
+    CombinePlan,
+    CompareAllHeader,
+    CompareAllSummary,
+    ProductsResult,
+)
+from blindsight.wire.planes import (
+    DIFFERENCE,
+    SCALE_SPACE,
+    SCALE_SPACE_REQUEST,
+    TRANSFORM,
+    TRANSFORM_REQUEST,
+    DifferenceHeader,
     PlanePart,
     PlanePlan,
     PlaneSource,
-    ProductsResult,
+    ScaleSpaceHeader,
+    TransformHeader,
+)
+from blindsight.wire.records import Parts
+from blindsight.wire.scores import (
+    SCORE,
+    SCORE_REQUEST,
+    EvaluatorStatus,
+    Progress,
+    ScoreHeader,
     ScorePart,
     ScorePlan,
-    ScoreResult,
-    ScoreSummary,
 )
-from blindsight.trusted.records import PeerStatus
 
 _Result = TypeVar("_Result")
+_Part = TypeVar("_Part")
 
 
 class EvaluatorClient:
@@ -74,26 +99,21 @@ class EvaluatorClient:
             only: the segments that are wanted; none: all.
             regions: whose columns the block holds; none: those of both.
         """
-        header = evaluator_pb2.ScoreHeader(
-            collection_id=collection_id,
-            minimum_sequence=minimum_sequence,
-            queries=queries,
-            size_bytes=len(block),
-            sha256=await asyncio.to_thread(streams.digest, block),
-            only=[_segment_id(key) for key in only],
-            regions=[evaluator_pb2.Region.ValueType(region) for region in regions],
+        digest = await asyncio.to_thread(streams.digest, block)
+        header = ScoreHeader(
+            collection_id, minimum_sequence, queries, len(block), digest, tuple(only), tuple(regions)
         )
 
         async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
-            yield evaluator_pb2.ScoreRequest(header=header)
+            yield SCORE_REQUEST.to_message(header)
             for chunk in streams.chunks(block):
-                yield evaluator_pb2.ScoreRequest(chunk=chunk)
+                yield SCORE_REQUEST.to_message(chunk)
 
         with open_call(self._stub.Score(requests(), metadata=metadata())) as call:
             messages = aiter(call)
-            yield _plan(streams.part_of(await anext(messages, None), "plan"))
-            async for result in _until_summary(messages):
-                yield _score_part(result)
+            yield ScorePlan.from_message(streams.part_of(await anext(messages, None), "plan"))
+            async for part in _until_summary(messages, SCORE):
+                yield part
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
         """Multiplies one encrypted row by one encrypted query: a block of one product per field.
@@ -124,35 +144,28 @@ class EvaluatorClient:
         Raises:
             BlindsightError: what the evaluator raised, or Unavailable.
         """
-        announced = [
-            evaluator_pb2.AnnouncedBlock(
-                size_bytes=len(block), sha256=await asyncio.to_thread(streams.digest, block)
-            )
-            for block in (gallery, queries)
-        ]
-        header = evaluator_pb2.CompareAllHeader(columns=columns, gallery=announced[0], queries=announced[1])
+        header = CompareAllHeader(columns, await _announced(gallery), await _announced(queries))
 
         async def requests() -> AsyncIterator[evaluator_pb2.CompareAllRequest]:
-            yield evaluator_pb2.CompareAllRequest(header=header)
+            yield COMPARE_ALL_REQUEST.to_message(header)
             for block in (gallery, queries):
                 for chunk in streams.chunks(block):
-                    yield evaluator_pb2.CompareAllRequest(chunk=chunk)
+                    yield COMPARE_ALL_REQUEST.to_message(chunk)
 
         came: set[tuple[int, int]] = set()
         async for trying in self._peer.attempts():
             with trying, open_call(self._stub.CompareAll(requests(), metadata=metadata())) as call:
                 again: set[tuple[int, int]] = set()
-                async for response in _until_summary(aiter(call)):
-                    if response.WhichOneof("part") == "summary":
+                async for got in _until_summary(aiter(call), COMPARE_ALL):
+                    if isinstance(got, CompareAllSummary):
                         continue
-                    got = response.result
                     place = got.query, got.first_row
                     if place in again:
                         raise DataLoss("the evaluator answered with the same products twice")
                     again.add(place)
                     if place not in came:  # after a lost connection all of them come again
                         came.add(place)
-                        yield ProductsResult(got.query, got.first_row, got.block)
+                        yield got
                 return
 
     async def combine(
@@ -168,32 +181,22 @@ class EvaluatorClient:
         Raises:
             BlindsightError: what the evaluator raised, or Unavailable.
         """
-        announced = [
-            evaluator_pb2.AnnouncedBlock(
-                size_bytes=len(block), sha256=await asyncio.to_thread(streams.digest, block)
-            )
-            for block in blocks
-        ]
-        header = evaluator_pb2.CombineHeader(
-            public_key=public_key.to_bytes(),
-            weights=weights,
-            blocks=announced,
-            insecure_small_keys=insecure_small_keys,
-        )
+        announced = tuple([await _announced(block) for block in blocks])
+        header = CombineHeader(public_key.to_bytes(), tuple(weights), announced, insecure_small_keys)
 
         async def requests() -> AsyncIterator[evaluator_pb2.CombineRequest]:
-            yield evaluator_pb2.CombineRequest(header=header)
+            yield COMBINE_REQUEST.to_message(header)
             for block in blocks:
                 for chunk in streams.chunks(block):
-                    yield evaluator_pb2.CombineRequest(chunk=chunk)
+                    yield COMBINE_REQUEST.to_message(chunk)
 
         came = 0
         async for trying in self._peer.attempts():
             with trying, open_call(self._stub.Combine(requests(), metadata=metadata())) as call:
                 position = 0
                 messages = aiter(call)
-                size_bytes = streams.part_of(await anext(messages, None), "header").size_bytes
-                while position < size_bytes:
+                plan = CombinePlan.from_message(streams.part_of(await anext(messages, None), "header"))
+                while position < plan.size_bytes:
                     chunk = streams.part_of(await anext(messages, None), "chunk")
                     # The same sum again after a lost connection, whatever its pieces are.
                     new = chunk[max(0, came - position) :]
@@ -216,16 +219,14 @@ class EvaluatorClient:
         Raises:
             BlindsightError: what the evaluator raised, what making a block raised, or Unavailable.
         """
-        header = evaluator_pb2.TransformHeader(
-            planes=sending.source(planes), kernels=map(sending.kernel, kernels)
-        )
+        header = TransformHeader(planes, tuple(kernels))
 
         async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.TransformRequest]:
-            yield evaluator_pb2.TransformRequest(header=header)
+            yield TRANSFORM_REQUEST.to_message(header)
             async for tiles in feed.tiles(blocks):
-                yield evaluator_pb2.TransformRequest(tiles=tiles)
+                yield TRANSFORM_REQUEST.to_message(tiles)
 
-        async for part in self._planes(self._stub.Transform, requests):
+        async for part in self._planes(self._stub.Transform, requests, TRANSFORM):
             yield part
 
     async def scale_space(
@@ -236,20 +237,14 @@ class EvaluatorClient:
         blocks: Blocks | None = None,
     ) -> AsyncGenerator[PlanePart, None]:
         """Gaussians of encrypted planes, and differences of them; as `transform`, phase by phase."""
-        header = evaluator_pb2.ScaleSpaceHeader(
-            planes=sending.source(planes),
-            phases=phases,
-            images=[
-                evaluator_pb2.ScaleSpaceImage(sigma=one.sigma, less=one.less, bits=one.bits) for one in images
-            ],
-        )
+        header = ScaleSpaceHeader(planes, phases, tuple(images))
 
         async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
-            yield evaluator_pb2.ScaleSpaceRequest(header=header)
+            yield SCALE_SPACE_REQUEST.to_message(header)
             async for tiles in feed.tiles(blocks):
-                yield evaluator_pb2.ScaleSpaceRequest(tiles=tiles)
+                yield SCALE_SPACE_REQUEST.to_message(tiles)
 
-        async for part in self._planes(self._stub.ScaleSpace, requests):
+        async for part in self._planes(self._stub.ScaleSpace, requests, SCALE_SPACE):
             yield part
 
     async def difference(
@@ -264,27 +259,28 @@ class EvaluatorClient:
         Args:
             blocks, others: of the minuend and of the subtrahend, if they are sent.
         """
-        header = evaluator_pb2.DifferenceHeader(
-            minuend=sending.source(minuend), subtrahend=sending.source(subtrahend)
-        )
+        header = DifferenceHeader(minuend, subtrahend)
 
         async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
-            yield evaluator_pb2.DifferenceRequest(header=header)
+            yield evaluator_pb2.DifferenceRequest(header=header.to_message())
             first, second = feed.tiles(blocks), feed.tiles(others)
             while True:
                 tiles, other = await anext(first, None), await anext(second, None)
                 if tiles is not None:
-                    yield evaluator_pb2.DifferenceRequest(minuend=tiles)
+                    yield evaluator_pb2.DifferenceRequest(minuend=tiles.to_message())
                 if other is not None:
-                    yield evaluator_pb2.DifferenceRequest(subtrahend=other)
+                    yield evaluator_pb2.DifferenceRequest(subtrahend=other.to_message())
                 if tiles is None and other is None:
                     return
 
-        async for part in self._planes(self._stub.Difference, requests):
+        async for part in self._planes(self._stub.Difference, requests, DIFFERENCE):
             yield part
 
     async def _planes(
-        self, method: Callable[..., Any], requests: Callable[[sending.Feed], AsyncIterator[Any]]
+        self,
+        method: Callable[..., Any],
+        requests: Callable[[sending.Feed], AsyncIterator[Any]],
+        kind: Parts[Any, PlanePart],
     ) -> AsyncGenerator[PlanePart, None]:
         """Parts of an answer; from its beginning again after a lost connection, but for what came before."""
         came = 0
@@ -296,12 +292,12 @@ class EvaluatorClient:
                     messages = aiter(call)
                     plan = streams.part_of(await anext(messages, None), "plan")
                     if not came:
-                        yield PlanePlan(plan.ciphertexts)
-                    async for response in _until_summary(messages):
+                        yield PlanePlan.from_message(plan)
+                    async for part in _until_summary(messages, kind):
                         position += 1
                         if position > came:
                             came = position
-                            yield sending.part_of(response)
+                            yield part
                 except asyncio.CancelledError:
                     if feed.error is not None:
                         raise feed.error from None
@@ -315,7 +311,8 @@ class EvaluatorClient:
         async def attempt() -> None:
             with open_call(self._stub.Prepare(request, metadata=metadata())) as call:
                 done = total = 0
-                async for progress in call:
+                async for message in call:
+                    progress = Progress.from_message(message)
                     done, total = progress.batches_done, progress.batches_total
             if done != total:
                 raise DataLoss(f"the evaluator was done after {done} batches, want {total}")
@@ -333,44 +330,33 @@ class EvaluatorClient:
         request = evaluator_pb2.GetStatusRequest()
         with self._peer.errors():
             answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
-        return PeerStatus(answer.version, answer.collections, 0, answer.disk_bytes, answer.memory_bytes)
+        said = EvaluatorStatus.from_message(answer)
+        return PeerStatus(said.version, said.collections, 0, said.disk_bytes, said.memory_bytes)
 
     async def close(self) -> None:
         """Closes the connection."""
         await self._peer.close()
 
 
-def _segment_id(key: SegmentId) -> evaluator_pb2.SegmentId:
-    return evaluator_pb2.SegmentId(region=evaluator_pb2.Region.ValueType(key.region), index=key.index)
+async def _announced(block: bytes) -> AnnouncedBlock:
+    return AnnouncedBlock(len(block), await asyncio.to_thread(streams.digest, block))
 
 
-async def _until_summary(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _until_summary(messages: AsyncIterator[Any], kind: Parts[Any, _Part]) -> AsyncIterator[_Part]:
     """Results, and the summary that must be the last message.
 
     Raises:
         DataLoss: for anything else.
     """
     async for message in messages:
-        part = message.WhichOneof("part")
-        if part == "summary":
+        last = message.WhichOneof("part") == "summary"
+        if last:
             streams.require_end(await anext(messages, None))
-            yield message
+        else:
+            streams.part_of(message, "result")
+        with streams.answer_of("the evaluator"):
+            part = kind.from_message(message)
+        yield part
+        if last:
             return
-        streams.part_of(message, "result")
-        yield message
     raise DataLoss("the evaluator ended its answer without a summary")
-
-
-def _plan(plan: evaluator_pb2.ScorePlan) -> ScorePlan:
-    return ScorePlan(plan.sequence, plan.epoch, plan.main_segments + plan.tail_segments)
-
-
-def _score_part(response: evaluator_pb2.ScoreResponse) -> ScoreResult | ScoreSummary:
-    if response.WhichOneof("part") == "result":
-        got = response.result
-        region = calls.region_of(got.region)
-        return ScoreResult(region, tuple(got.segments), got.first_query, got.queries, got.block)
-    summary = response.summary
-    return ScoreSummary(
-        summary.refresh_seconds, summary.expand_seconds, summary.kernel_seconds, summary.scanned_bytes
-    )

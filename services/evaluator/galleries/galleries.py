@@ -12,11 +12,12 @@ from weakref import WeakValueDictionary
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.runtime import logs
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.wire.scores import Progress
 from services.evaluator import metrics
 from services.evaluator.batch_log import Storage
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.manifest import Snapshot
-from services.evaluator.galleries.refresh import Progress, Refresh
+from services.evaluator.galleries.refresh import Refresh
 from services.evaluator.galleries.scorer import Scorer
 from services.evaluator.geometry import AnyRecord, CollectionRecord
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from blindsight.errors import DataLoss
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.wire.scores import Progress
 from blindsight.wire.storage import BatchHeader, LogHeader, LogPart
 from services.evaluator import tasks
 from services.evaluator.batch_log import LogCheck, check_batch, fills
@@ -26,20 +27,6 @@ from services.evaluator.shared_memory import SharedMemory
 
 # Batches of segments that are not full wait for more of the same segment, up to this much in all.
 WAITING_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a refresh is.
-
-    Attributes:
-        done, total: batches.
-        sequence: that it leads to.
-    """
-
-    done: int
-    total: int
-    sequence: int
 
 
 @dataclass(slots=True)

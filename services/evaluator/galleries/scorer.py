@@ -13,6 +13,7 @@ from blindsight.errors import BlindsightError
 from blindsight.packing.segments import Region
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import CHUNK_BYTES
+from blindsight.wire.scores import ScoreResult
 from services.evaluator import tasks
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import SCORE_POLYNOMIALS, CollectionRecord
@@ -27,46 +28,8 @@ _IN_HAND = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What the answer covers; comes first."""
-
-    sequence: int
-    epoch: int
-    main_segments: int
-    tail_segments: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What the search cost; comes last."""
-
-    refresh_seconds: float
-    expand_seconds: float
-    kernel_seconds: float
-    scanned_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreBlock:
-    """Scores as they go to the caller: the wire form of ciphertexts [segment][query][field].
-
-    Attributes:
-        region: of the segments.
-        segments: their indices.
-        first_query, queries: which queries, the same for each segment.
-        block: see `blindsight.ciphertext.header`.
-    """
-
-    region: Region
-    segments: tuple[int, ...]
-    first_query: int
-    queries: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Piece:
-    """One `ScoreBlock` to be: a range of a chunk's segments, a range of its queries, a place."""
+    """One `ScoreResult` to be: a range of a chunk's segments, a range of its queries, a place."""
 
     first_segment: int
     segments: int
@@ -217,7 +180,7 @@ class Scorer:
 
     async def score(
         self, snapshot: Snapshot, queries: SharedRef, first: int, count: int, meter: Meter
-    ) -> AsyncIterator[ScoreBlock]:
+    ) -> AsyncIterator[ScoreResult]:
         """Scores a whole gallery against expanded queries; blocks come while later ones are computed.
 
         Args:
@@ -235,7 +198,7 @@ class Scorer:
                 for block in blocks:
                     yield block
 
-    async def _chunk(self, current: _Pass, files: tuple[SegmentFile, ...]) -> list[ScoreBlock]:
+    async def _chunk(self, current: _Pass, files: tuple[SegmentFile, ...]) -> list[ScoreResult]:
         record = current.snapshot.record
         region = files[0].key.region
         pieces = plan_pieces(record, len(files), current.count)
@@ -250,9 +213,11 @@ class Scorer:
             return [self._block(current, files, piece, out) for piece in pieces]
 
     @staticmethod
-    def _block(current: _Pass, files: tuple[SegmentFile, ...], piece: Piece, out: SharedMemory) -> ScoreBlock:
+    def _block(
+        current: _Pass, files: tuple[SegmentFile, ...], piece: Piece, out: SharedMemory
+    ) -> ScoreResult:
         chosen = files[piece.first_segment : piece.first_segment + piece.segments]
-        return ScoreBlock(
+        return ScoreResult(
             chosen[0].key.region,
             tuple(file.key.index for file in chosen),
             current.first + piece.first_query,

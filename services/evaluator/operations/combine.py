@@ -22,10 +22,12 @@ from blindsight.errors import InvalidArgument, ResourceExhausted
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMBINE_BYTES, chunks
+from blindsight.wire.blocks import AnnouncedBlock, CombineHeader, CombinePart, CombinePlan, CombineSummary
 from services.evaluator import metrics, tasks
 from services.evaluator.operations.intake import (
-    AnnouncedBlock,
     Limits,
+    check_announced,
+    check_came,
     check_public_key,
     collect,
     next_chunk,
@@ -42,67 +44,30 @@ LEAST_WORD_PRODUCTS = 4096
 LIGHTPHE_FACTOR = 16
 
 
-@dataclass(frozen=True, slots=True)
-class CombineHeader:
-    """What a caller announces.
+def check_header(header: CombineHeader) -> AdditivePublicKey:
+    """Refuses what cannot be a weighted sum, before anything is allocated; the key.
 
-    Attributes:
-        public_key: the wire form of the key that the blocks are under.
-        weights: one for each block.
-        blocks: in the order in which they come.
-        insecure_small_keys: whether a key that anybody can break is taken; LightPHE's algorithms only.
+    Raises:
+        InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what no sum can be made of.
+        ResourceExhausted: for too many bytes.
     """
-
-    public_key: bytes
-    weights: tuple[int, ...]
-    blocks: tuple[AnnouncedBlock, ...]
-    insecure_small_keys: bool = False
-
-    @property
-    def size_bytes(self) -> int:
-        """All blocks together."""
-        return sum(block.size_bytes for block in self.blocks)
-
-    def check(self) -> AdditivePublicKey:
-        """Refuses what cannot be a weighted sum, before anything is allocated; the key.
-
-        Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what no sum can be made of.
-            ResourceExhausted: for too many bytes.
-        """
-        check_public_key(self.public_key)
-        self._check_blocks()
-        key = AdditivePublicKey.from_bytes(self.public_key, insecure_small_keys=self.insecure_small_keys)
-        schemes.require(key.scheme, schemes.operation_of(self.weights))
-        lightphe.require_installed(key.scheme)
-        return key
-
-    def _check_blocks(self) -> None:
-        if not 1 <= len(self.blocks) <= MAX_BLOCKS or len(self.weights) != len(self.blocks):
-            raise InvalidArgument(
-                f"{len(self.weights)} weights for {len(self.blocks)} blocks, want as many, 1 to {MAX_BLOCKS}"
-            )
-        for block in self.blocks:
-            block.check(HEADER.size)
-        if self.size_bytes > MAX_COMBINE_BYTES:
-            raise ResourceExhausted(f"blocks of {self.size_bytes} bytes, want at most {MAX_COMBINE_BYTES}")
+    check_public_key(header.public_key)
+    _check_blocks(header)
+    key = AdditivePublicKey.from_bytes(header.public_key, insecure_small_keys=header.insecure_small_keys)
+    schemes.require(key.scheme, schemes.operation_of(header.weights))
+    lightphe.require_installed(key.scheme)
+    return key
 
 
-@dataclass(frozen=True, slots=True)
-class CombinePlan:
-    """What is to come; first."""
-
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class CombineSummary:
-    """What it cost, summed up over workers; last."""
-
-    compute_seconds: float
-
-
-CombineAnswer = CombinePlan | bytes | CombineSummary
+def _check_blocks(header: CombineHeader) -> None:
+    if not 1 <= len(header.blocks) <= MAX_BLOCKS or len(header.weights) != len(header.blocks):
+        raise InvalidArgument(
+            f"{len(header.weights)} weights for {len(header.blocks)} blocks, want as many, 1 to {MAX_BLOCKS}"
+        )
+    for block in header.blocks:
+        check_announced(block, HEADER.size)
+    if header.size_bytes > MAX_COMBINE_BYTES:
+        raise ResourceExhausted(f"blocks of {header.size_bytes} bytes, want at most {MAX_COMBINE_BYTES}")
 
 
 def ciphertexts_at_once(public_key: AdditivePublicKey, weights: Sequence[int]) -> int:
@@ -127,7 +92,7 @@ class Combinations:
         self._limits = limits
         self._memory = MemoryBudget(MAX_RECEIVED_BYTES, "weighted sums")
 
-    async def run(self, header: CombineHeader, parts: AsyncIterator[bytes]) -> AsyncIterator[CombineAnswer]:
+    async def run(self, header: CombineHeader, parts: AsyncIterator[bytes]) -> AsyncIterator[CombinePart]:
         """One weighted sum: a plan, pieces of a block, a summary.
 
         Raises:
@@ -135,7 +100,7 @@ class Combinations:
             ResourceExhausted: for too much of it, or too much work.
             Unavailable: when a worker died twice over it.
         """
-        public_key = header.check()
+        public_key = check_header(header)
         with self._memory.take(header.size_bytes):
             received = await self._receive(header, public_key, parts)
             result = weighted_header([one.header for one in received], header.weights)
@@ -181,7 +146,7 @@ class Combinations:
     ) -> _Received:
         data = bytearray()
         digest = await collect(parts, announced.size_bytes, data.extend, self._limits.stall_seconds)
-        announced.check_came(data, len(data), digest)
+        check_came(announced, data, len(data), digest)
         parsed = parse_header(data)
         check_expected(parsed, public_key)
         check_size(parsed, public_key, len(data))

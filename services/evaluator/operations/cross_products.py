@@ -20,10 +20,17 @@ from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhaus
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import in_order
 from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
+from blindsight.wire.blocks import (
+    AnnouncedBlock,
+    CompareAllHeader,
+    CompareAllPart,
+    CompareAllSummary,
+    ProductsResult,
+)
 from services.evaluator import metrics, tasks
 from services.evaluator.galleries.scorer import CHUNK_RESULT_BYTES, Scorer
 from services.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
-from services.evaluator.operations.intake import AnnouncedBlock, Limits, collect, next_chunk
+from services.evaluator.operations.intake import Limits, check_announced, check_came, collect, next_chunk
 from services.evaluator.shared_memory import SharedMemory
 
 # Ciphertexts of a row: 128 values one by one.
@@ -36,51 +43,18 @@ MAX_HELD_BYTES = 2 << 30
 _IN_HAND = 2
 
 
-@dataclass(frozen=True, slots=True)
-class CompareAllHeader:
-    """What a caller announces.
+def check_header(header: CompareAllHeader) -> None:
+    """Refuses what cannot be compared, before anything is allocated.
 
-    Attributes:
-        columns: ciphertexts of each row and of each query.
-        gallery, queries: the blocks, in the order in which they come.
+    Raises:
+        InvalidArgument, InvalidCiphertext, ResourceExhausted: with what was got and what was wanted.
     """
-
-    columns: int
-    gallery: AnnouncedBlock
-    queries: AnnouncedBlock
-
-    def check(self) -> None:
-        """Refuses what cannot be compared, before anything is allocated.
-
-        Raises:
-            InvalidArgument, InvalidCiphertext, ResourceExhausted: with what was got and what was wanted.
-        """
-        if not 1 <= self.columns <= MAX_COLUMNS:
-            raise InvalidArgument(f"rows of {self.columns} ciphertexts, want 1 to {MAX_COLUMNS}")
-        for block in (self.gallery, self.queries):
-            block.check(HEADER.size)
-            if block.size_bytes > MAX_BLOCK_BYTES:
-                raise ResourceExhausted(f"block of {block.size_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
-
-
-@dataclass(frozen=True, slots=True)
-class Products:
-    """One query's products with consecutive rows, in the wire form."""
-
-    query: int
-    first_row: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CompareAllSummary:
-    """What it cost; last."""
-
-    expand_seconds: float
-    kernel_seconds: float
-
-
-CompareAllAnswer = Products | CompareAllSummary
+    if not 1 <= header.columns <= MAX_COLUMNS:
+        raise InvalidArgument(f"rows of {header.columns} ciphertexts, want 1 to {MAX_COLUMNS}")
+    for block in (header.gallery, header.queries):
+        check_announced(block, HEADER.size)
+        if block.size_bytes > MAX_BLOCK_BYTES:
+            raise ResourceExhausted(f"block of {block.size_bytes} bytes, want at most {MAX_BLOCK_BYTES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +88,7 @@ class Comparisons:
 
     async def run(
         self, header: CompareAllHeader, chunks: AsyncIterator[bytes]
-    ) -> AsyncIterator[CompareAllAnswer]:
+    ) -> AsyncIterator[CompareAllPart]:
         """All products, chunk by chunk, and a summary.
 
         Raises:
@@ -122,7 +96,7 @@ class Comparisons:
             ResourceExhausted: for too much of it, or too much work.
             Unavailable: when the process died twice over it.
         """
-        header.check()
+        check_header(header)
         started = time.perf_counter()
         with (
             self._memory.take(header.gallery.size_bytes + header.queries.size_bytes),
@@ -160,7 +134,7 @@ class Comparisons:
     ) -> BlockHeader:
         digest = await collect(chunks, announced.size_bytes, block.append, self._limits.stall_seconds)
         head = block.read(0, HEADER.size)
-        announced.check_came(head, block.size_bytes, digest)
+        check_came(announced, head, block.size_bytes, digest)
         parsed = parse_header(head)
         if parsed.form is Form.FULL and parsed.polynomials != 2:
             raise InvalidCiphertext(f"ciphertexts of {parsed.polynomials} polynomials, want 2")
@@ -178,7 +152,7 @@ class Comparisons:
 
     async def _products(
         self, header: BlockHeader, columns: int, gallery: _Side, queries: _Side
-    ) -> AsyncGenerator[tuple[list[Products], float], None]:
+    ) -> AsyncGenerator[tuple[list[ProductsResult], float], None]:
         geometry = Geometry(header.parameters, columns)
         at_once = max(1, CHUNK_RESULT_BYTES // (geometry.score_words * RESIDUE_BYTES))
         deadline = self._limits.deadline("a comparison")
@@ -193,7 +167,7 @@ class Comparisons:
 
     async def _chunk(
         self, header: BlockHeader, columns: int, chunk: _Chunk, gallery: _Side, queries: _Side
-    ) -> tuple[list[Products], float]:
+    ) -> tuple[list[ProductsResult], float]:
         geometry = Geometry(header.parameters, columns)
         size = geometry.score_words * RESIDUE_BYTES
         pieces = list(_pieces(header, chunk, max(1, CHUNK_BYTES // size)))
@@ -251,9 +225,9 @@ def _pieces(header: BlockHeader, chunk: _Chunk, at_once: int) -> Iterator[Piece]
             )
 
 
-def _read(pieces: list[Piece], out: SharedMemory) -> Iterator[Products]:
+def _read(pieces: list[Piece], out: SharedMemory) -> Iterator[ProductsResult]:
     position = 0
     for query, first_row, piece in pieces:
         body = out.read(position + HEADER.size, piece.size_bytes - HEADER.size)
-        yield Products(query, first_row, piece.pack() + body)
+        yield ProductsResult(query, first_row, piece.pack() + body)
         position += piece.size_bytes

@@ -5,20 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from blindsight.ciphertext.header import parse_header
 from blindsight.ciphertext.residues import cut, view_block
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
 from blindsight.packing.kernels import MAX_KERNELS, PlaneKernel
+from blindsight.packing.scale_space import check_phases
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
 from blindsight.runtime.processpool import WorkerPool, in_order
+from blindsight.wire.planes import (
+    DifferenceHeader,
+    PlanePart,
+    PlaneResult,
+    PlaneSource,
+    PlaneSummary,
+    PlaneTiles,
+    ScaleSpaceHeader,
+    SentPlanes,
+    StackedPlanes,
+    StoredPlanes,
+    TransformHeader,
+)
 from services.evaluator import metrics, tasks
 from services.evaluator.batch_log import Storage
 from services.evaluator.operations.intake import Limits, next_chunk
-from services.evaluator.operations.paillier_planes import StackAnswer, StackOperations
-from services.evaluator.operations.sources import PlanePlan, PlaneSource, Sources, StackedPlanes, Tiles
+from services.evaluator.operations.paillier_planes import StackOperations
+from services.evaluator.operations.sources import PlaneForm, Sources, tiled
 
 # Results of one task at most, ciphertexts: bounds the memory of a task, and the time that others wait for it.
 TASK_RESULTS = 64
@@ -27,51 +40,6 @@ MAX_RESULTS = 1 << 18
 # Calls at the same time; each holds some ten tasks' worth of tiles and results.
 MAX_CALLS = 32
 
-
-@dataclass(frozen=True, slots=True)
-class TransformHeader:
-    """Kernels that are to be applied to planes.
-
-    Attributes:
-        operation: names the work in metrics.
-    """
-
-    planes: PlaneSource | StackedPlanes
-    kernels: tuple[PlaneKernel, ...]
-    operation: str = "transform"
-
-
-@dataclass(frozen=True, slots=True)
-class DifferenceHeader:
-    """Planes that are to be subtracted."""
-
-    minuend: PlaneSource
-    subtrahend: PlaneSource
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneResult:
-    """Consecutive tiles of one result.
-
-    Attributes:
-        kernel: whose.
-        first: tile.
-        block: full ciphertexts, in the wire form.
-    """
-
-    kernel: int
-    first: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneSummary:
-    """What it cost, summed up over workers; last."""
-
-    compute_seconds: float
-
-
-PlaneAnswer = PlanePlan | PlaneResult | PlaneSummary
 _Work = tuple[int, tuple[tuple[bytes, ...], float]]  # first tile, a block for each result, seconds
 _Works = AsyncIterator[Coroutine[Any, Any, _Work]]
 
@@ -99,9 +67,9 @@ class PlaneOperations:
         async with self._calls:
             yield
 
-    async def transform(
-        self, header: TransformHeader, tiles: AsyncIterator[Tiles]
-    ) -> AsyncIterator[PlaneAnswer | StackAnswer]:
+    def transform(
+        self, header: TransformHeader, tiles: AsyncIterator[PlaneTiles]
+    ) -> AsyncIterator[PlanePart]:
         """Every kernel applied to every tile: a plan, results in the order of tiles, a summary.
 
         Raises:
@@ -110,53 +78,78 @@ class PlaneOperations:
             NotFound, DataLoss, Unavailable: see `Storage.read_planes`.
             Unavailable: also when a worker died twice over it.
         """
-        _check_kernels(header.kernels)
+        return self._apply("transform", header.planes, header.kernels, tiles)
+
+    def scale_space(
+        self, header: ScaleSpaceHeader, tiles: AsyncIterator[PlaneTiles]
+    ) -> AsyncIterator[PlanePart]:
+        """Gaussians and their differences; as `transform`, of the kernels of each image one after the other.
+
+        Raises:
+            As `transform`; InvalidArgument also for images that cannot be.
+        """
+        return self._apply("scale_space", tiled(header.planes), _kernels(header), tiles)
+
+    async def _apply(
+        self,
+        operation: str,
+        planes: PlaneSource,
+        kernels: tuple[PlaneKernel, ...],
+        tiles: AsyncIterator[PlaneTiles],
+    ) -> AsyncIterator[PlanePart]:
+        _check_kernels(kernels)
         async with self._one_call():
-            if isinstance(header.planes, StackedPlanes):
-                answers = self._stacked(header.planes, header.kernels, tiles)
+            if isinstance(planes, StackedPlanes):
+                answers = self._stacked(planes, kernels, tiles)
             else:
-                answers = self._tiled(header.planes, header, tiles)
+                answers = self._tiled(operation, planes, kernels, tiles)
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
             await _require_end(tiles, self._limits.stall_seconds)
 
     def _stacked(
-        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[Tiles]
-    ) -> AsyncGenerator[PlaneAnswer | StackAnswer, None]:
+        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[PlaneTiles]
+    ) -> AsyncGenerator[PlanePart, None]:
         _check_reach(planes.halo, kernels)
         _check_results(planes.height * planes.width, kernels)
         return self._stacks.transform(planes, kernels, rows)
 
     async def _tiled(
-        self, planes: PlaneSource, header: TransformHeader, tiles: AsyncIterator[Tiles]
-    ) -> AsyncGenerator[PlaneAnswer | StackAnswer, None]:
-        kernels = header.kernels
+        self,
+        operation: str,
+        planes: SentPlanes | StoredPlanes,
+        kernels: tuple[PlaneKernel, ...],
+        tiles: AsyncIterator[PlaneTiles],
+    ) -> AsyncGenerator[PlanePart, None]:
         async with self._sources.open(planes, tiles) as opened:
-            _check_reach(opened.plan.halo, kernels)
-            _check_results(opened.plan.ciphertexts, kernels)
-            yield opened.plan
-            works = self._transforming(opened.plan, kernels, opened.blocks)
-            async with aclosing(self._answers(header.operation, opened.plan, works)) as answers:
+            _check_reach(opened.form.halo, kernels)
+            _check_results(opened.form.ciphertexts, kernels)
+            yield opened.form.plan
+            works = self._transforming(opened.form, kernels, opened.blocks)
+            async with aclosing(self._answers(operation, opened.form, works)) as answers:
                 async for answer in answers:
                     yield answer
 
     async def _transforming(
-        self, plan: PlanePlan, kernels: tuple[PlaneKernel, ...], blocks: AsyncIterator[bytes]
+        self, form: PlaneForm, kernels: tuple[PlaneKernel, ...], blocks: AsyncIterator[bytes]
     ) -> _Works:
         step = min(BLOCK_CIPHERTEXTS, max(1, TASK_RESULTS // len(kernels)))
         first = 0
         async for block in blocks:
-            view = view_block(block, plan.parameters, plan.key_id)
+            view = view_block(block, form.parameters, form.key_id)
             for start in range(0, view.header.count, step):
                 part = cut(view, start, start + step)
-                task = tasks.Transform(plan.parameters, plan.key_id, part.to_bytes(), kernels)
+                task = tasks.Transform(form.parameters, form.key_id, part.to_bytes(), kernels)
                 yield self._run(first, task)
                 first += part.header.count
 
     async def difference(
-        self, header: DifferenceHeader, minuend: AsyncIterator[Tiles], subtrahend: AsyncIterator[Tiles]
-    ) -> AsyncIterator[PlaneAnswer]:
+        self,
+        header: DifferenceHeader,
+        minuend: AsyncIterator[PlaneTiles],
+        subtrahend: AsyncIterator[PlaneTiles],
+    ) -> AsyncIterator[PlanePart]:
         """Tile minus tile: a plan, results in the order of tiles, a summary.
 
         Args:
@@ -167,24 +160,24 @@ class PlaneOperations:
         """
         async with self._one_call():
             async with (
-                self._sources.open(header.minuend, minuend) as first,
-                self._sources.open(header.subtrahend, subtrahend) as second,
+                self._sources.open(tiled(header.minuend), minuend) as first,
+                self._sources.open(tiled(header.subtrahend), subtrahend) as second,
             ):
-                _check_alike(first.plan, second.plan)
-                yield first.plan if first.plan.width else second.plan
-                works = self._subtracting(first.plan, first.blocks, second.blocks)
-                async with aclosing(self._answers("difference", first.plan, works)) as answers:
+                _check_alike(first.form, second.form)
+                yield (first.form if first.form.width else second.form).plan
+                works = self._subtracting(first.form, first.blocks, second.blocks)
+                async with aclosing(self._answers("difference", first.form, works)) as answers:
                     async for answer in answers:
                         yield answer
             await _require_end(minuend, self._limits.stall_seconds)
 
     async def _subtracting(
-        self, plan: PlanePlan, minuend: AsyncIterator[bytes], subtrahend: AsyncIterator[bytes]
+        self, form: PlaneForm, minuend: AsyncIterator[bytes], subtrahend: AsyncIterator[bytes]
     ) -> _Works:
         first = 0
         async for block in minuend:
             other = await anext(subtrahend)  # as many: `_check_alike`, and all blocks but the last are full
-            task = tasks.Subtract(plan.parameters, plan.key_id, block, other)
+            task = tasks.Subtract(form.parameters, form.key_id, block, other)
             yield self._run(first, task)
             first += parse_header(block).count
 
@@ -192,10 +185,10 @@ class PlaneOperations:
         return first, await self._pool.timed(task)
 
     async def _answers(
-        self, operation: str, plan: PlanePlan, works: _Works
-    ) -> AsyncGenerator[PlaneAnswer, None]:
+        self, operation: str, form: PlaneForm, works: _Works
+    ) -> AsyncGenerator[PlanePart, None]:
         """Results as they come, measured and limited in time."""
-        parameters, spent = plan.parameters, 0.0
+        parameters, spent = form.parameters, 0.0
         deadline = self._limits.deadline("an image operation")
         labels = operation, parameters.scheme.name.lower(), parameters.name
         with metrics.PLANES_SECONDS.labels(*labels).time():
@@ -206,6 +199,15 @@ class PlaneOperations:
                         yield PlaneResult(kernel, first, block)
                     deadline.check()
         yield PlaneSummary(spent)
+
+
+def _kernels(header: ScaleSpaceHeader) -> tuple[PlaneKernel, ...]:
+    """Those of all images, one image after the other."""
+    check_phases(header.phases)
+    most = MAX_KERNELS // header.phases**2
+    if not 1 <= len(header.images) <= most:
+        raise InvalidArgument(f"{len(header.images)} images of a scale space, want 1 to {most}")
+    return tuple(kernel for image in header.images for kernel in image.plane_kernels(header.phases))
 
 
 def _check_kernels(kernels: tuple[PlaneKernel, ...]) -> None:
@@ -226,7 +228,7 @@ def _check_results(ciphertexts: int, kernels: tuple[PlaneKernel, ...]) -> None:
         )
 
 
-def _check_alike(first: PlanePlan, second: PlanePlan) -> None:
+def _check_alike(first: PlaneForm, second: PlaneForm) -> None:
     if (first.parameters, first.key_id) != (second.parameters, second.key_id):
         raise InvalidCiphertext(
             f"planes of {second.parameters.name} and key {second.key_id.hex()}, "

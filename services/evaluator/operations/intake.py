@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from blindsight.ciphertext.header import SECRET_MAGICS
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
+from blindsight.wire.blocks import AnnouncedBlock
 
 Chunk = TypeVar("Chunk")
 MAX_PUBLIC_KEY_BYTES = 1 << 16
@@ -51,36 +52,30 @@ class Deadline:
             raise ResourceExhausted(f"{self.what} takes over {self.seconds:g} s, too long")
 
 
-@dataclass(frozen=True, slots=True)
-class AnnouncedBlock:
-    """A block that a caller will send."""
+def check_announced(block: AnnouncedBlock, header_bytes: int) -> None:
+    """Refuses what can be no block, before anything is allocated.
 
-    size_bytes: int
-    sha256: bytes
+    Args:
+        header_bytes: that a block begins with.
 
-    def check(self, header_bytes: int) -> None:
-        """Refuses what can be no block, before anything is allocated.
+    Raises:
+        InvalidArgument, InvalidCiphertext: with what was got and what was wanted.
+    """
+    check_digest_size(block.sha256, "a block has")
+    if block.size_bytes < header_bytes:
+        raise InvalidCiphertext(f"block of {block.size_bytes} bytes, want at least {header_bytes}")
 
-        Args:
-            header_bytes: that a block begins with.
 
-        Raises:
-            InvalidArgument, InvalidCiphertext: with what was got and what was wanted.
-        """
-        check_digest_size(self.sha256, "a block has")
-        if self.size_bytes < header_bytes:
-            raise InvalidCiphertext(f"block of {self.size_bytes} bytes, want at least {header_bytes}")
+def check_came(announced: AnnouncedBlock, head: bytes | bytearray, size_bytes: int, sha256: bytes) -> None:
+    """Refuses another block than was announced, by its first bytes, its size and its digest.
 
-    def check_came(self, head: bytes | bytearray, size_bytes: int, sha256: bytes) -> None:
-        """Refuses another block than this, by its first bytes, its size and its digest.
-
-        Raises:
-            InvalidArgument, SecretMaterialRefused: with what was got and what was wanted.
-        """
-        check_no_secret(head, "a block of ciphertexts")
-        if size_bytes != self.size_bytes:
-            raise InvalidArgument(f"a block: {size_bytes} bytes came, want {self.size_bytes}")
-        check_digest(sha256, self.sha256, "a block")
+    Raises:
+        InvalidArgument, SecretMaterialRefused: with what was got and what was wanted.
+    """
+    check_no_secret(head, "a block of ciphertexts")
+    if size_bytes != announced.size_bytes:
+        raise InvalidArgument(f"a block: {size_bytes} bytes came, want {announced.size_bytes}")
+    check_digest(sha256, announced.sha256, "a block")
 
 
 def check_no_secret(head: bytes | bytearray, wanted: str) -> None:

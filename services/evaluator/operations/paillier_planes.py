@@ -24,6 +24,7 @@ from blindsight.packing.kernels import PlaneKernel
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
+from blindsight.wire.planes import PlanePart, PlanePlan, PlaneResult, PlaneSummary, PlaneTiles, StackedPlanes
 from services.evaluator import metrics, tasks
 from services.evaluator.operations.combine import SLICE_WORD_PRODUCTS
 from services.evaluator.operations.intake import (
@@ -35,7 +36,6 @@ from services.evaluator.operations.intake import (
     check_public_key,
     next_chunk,
 )
-from services.evaluator.operations.sources import StackedPlanes, Tiles
 
 # Rows that wait for others at the same time, over all callers.
 MAX_WAITING_BYTES = 256 << 20
@@ -44,7 +44,7 @@ _COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class StackPlan:
+class StackForm:
     """What is known of a stack before any row has come.
 
     Attributes:
@@ -58,35 +58,17 @@ class StackPlan:
     header: AdditiveHeader
 
     @property
+    def plan(self) -> PlanePlan:
+        """What is to come."""
+        return PlanePlan("", self.key.key_id, self.stack.results, halo=self.stack.halo)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of a row."""
         return stacks.row_bytes(self.header, self.stack.width)
 
 
-@dataclass(frozen=True, slots=True)
-class StackRow:
-    """A row of one result.
-
-    Attributes:
-        kernel: whose.
-        first: position, of those that results have.
-        block: in the wire form.
-    """
-
-    kernel: int
-    first: int
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StackSummary:
-    """What it cost, summed up over workers; last."""
-
-    compute_seconds: float
-
-
-StackAnswer = StackPlan | StackRow | StackSummary
-_Works = AsyncIterator[Coroutine[Any, Any, StackRow]]
+_Works = AsyncIterator[Coroutine[Any, Any, PlaneResult]]
 
 
 @dataclass(slots=True)
@@ -100,7 +82,7 @@ class _Applied:
 
 @dataclass(slots=True)
 class _Call:
-    plan: StackPlan
+    form: StackForm
     public_key: bytes
     kernels: list[_Applied]
     deadline: Deadline
@@ -121,8 +103,8 @@ class StackOperations:
         self._memory = MemoryBudget(MAX_WAITING_BYTES, "encrypted pictures")
 
     async def transform(
-        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[Tiles]
-    ) -> AsyncGenerator[StackAnswer, None]:
+        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[PlaneTiles]
+    ) -> AsyncGenerator[PlanePart, None]:
         """Every kernel applied at every position: a plan, rows of results in their order, a summary.
 
         Args:
@@ -133,35 +115,35 @@ class StackOperations:
             ResourceExhausted: for too much of it, or too much work.
             Unavailable: when a worker died twice over it.
         """
-        plan = _announced(planes)
-        applied = [_applied(kernel, plan) for kernel in kernels]
-        call = _Call(plan, planes.public_key, applied, self._limits.deadline("an image operation"))
+        form = _announced(planes)
+        applied = [_applied(kernel, form) for kernel in kernels]
+        call = _Call(form, planes.public_key, applied, self._limits.deadline("an image operation"))
         with self._memory.take(self._waiting_bytes(call)):
-            yield plan
-            name = SCHEMES[plan.key.scheme].name
+            yield form.plan
+            name = SCHEMES[form.key.scheme].name
             with metrics.PLANES_SECONDS.labels("transform", name, name).time():
                 works = self._works(call, rows)
                 async with aclosing(in_order(works, self._pool.at_once)) as results:
                     async for result in results:
                         yield result
-        yield StackSummary(call.seconds)
+        yield PlaneSummary(call.seconds)
 
     def _waiting_bytes(self, call: _Call) -> int:
-        rows = 2 * call.plan.stack.halo + 1 + _COPIES * self._pool.at_once
-        size = rows * call.plan.row_bytes * len(call.kernels)
+        rows = 2 * call.form.stack.halo + 1 + _COPIES * self._pool.at_once
+        size = rows * call.form.row_bytes * len(call.kernels)
         if size > MAX_WAITING_BYTES:
             raise ResourceExhausted(
-                f"{rows} rows of {call.plan.row_bytes} bytes for {len(call.kernels)} kernels, "
+                f"{rows} rows of {call.form.row_bytes} bytes for {len(call.kernels)} kernels, "
                 f"want at most {MAX_WAITING_BYTES} bytes"
             )
         return size
 
-    async def _works(self, call: _Call, rows: AsyncIterator[Tiles]) -> _Works:
+    async def _works(self, call: _Call, rows: AsyncIterator[PlaneTiles]) -> _Works:
         """A work for each row of a result, as soon as the rows that it needs are there."""
-        stack = call.plan.stack
+        stack = call.form.stack
         window: deque[list[bytes]] = deque(maxlen=2 * stack.halo + 1)
         first = 0
-        swept = (self._swept(call, row) async for row in self._received(call.plan, rows))
+        swept = (self._swept(call, row) async for row in self._received(call.form, rows))
         async with aclosing(in_order(swept, self._pool.at_once)) as received:
             async for row in received:
                 window.append(row)
@@ -170,12 +152,12 @@ class StackOperations:
                         yield self._result(call, kernel, first, [lines[kernel] for lines in window])
                     first += stack.inner_width
 
-    async def _received(self, plan: StackPlan, rows: AsyncIterator[Tiles]) -> AsyncIterator[bytes]:
-        for number in range(plan.stack.height):
+    async def _received(self, form: StackForm, rows: AsyncIterator[PlaneTiles]) -> AsyncIterator[bytes]:
+        for number in range(form.stack.height):
             sent = await next_chunk(rows, self._limits.stall_seconds)
             if sent is None:
-                raise InvalidArgument(f"the stream ended after {number} of {plan.stack.height} rows")
-            await asyncio.to_thread(_check_row, sent, plan)
+                raise InvalidArgument(f"the stream ended after {number} of {form.stack.height} rows")
+            await asyncio.to_thread(_check_row, sent, form)
             yield sent.block[HEADER.size :]
 
     async def _swept(self, call: _Call, row: bytes) -> list[bytes]:
@@ -190,19 +172,19 @@ class StackOperations:
                 )
         return [made[one.across] for one in call.kernels]
 
-    async def _result(self, call: _Call, kernel: int, first: int, window: list[bytes]) -> StackRow:
+    async def _result(self, call: _Call, kernel: int, first: int, window: list[bytes]) -> PlaneResult:
         one = call.kernels[kernel]
-        top = call.plan.stack.halo - one.rest.anchor_row
+        top = call.form.stack.halo - one.rest.anchor_row
         rows = window[top : top + one.rest.height]
         if one.across == stacks.IDENTITY:
             rows = [self._cut(call, one.rest, row) for row in rows]
         numbers = await self._windows(call, one.header, one.rest, rows)
-        return StackRow(kernel, first, one.header.pack() + numbers)
+        return PlaneResult(kernel, first, one.header.pack() + numbers)
 
     @staticmethod
     def _cut(call: _Call, kernel: PlaneKernel, row: bytes) -> bytes:
         """What a kernel looks at, of a whole row."""
-        stack, size = call.plan.stack, call.plan.header.number_bytes
+        stack, size = call.form.stack, call.form.header.number_bytes
         start = stack.halo - kernel.anchor_column
         return row[start * size : (start + stack.inner_width + kernel.width - 1) * size]
 
@@ -211,7 +193,7 @@ class StackOperations:
     ) -> bytes:
         """Numbers of the weighted sums of a row, computed a moment's work at a time."""
         parts = []
-        for columns in _slices(call.plan, kernel):
+        for columns in _slices(call.form, kernel):
             call.deadline.check()
             task = tasks.ApplyWindow(call.public_key, header, tuple(row[columns] for row in rows), kernel)
             numbers, seconds = await self._pool.timed(task)
@@ -220,7 +202,7 @@ class StackOperations:
         return b"".join(parts)
 
 
-def _announced(planes: StackedPlanes) -> StackPlan:
+def _announced(planes: StackedPlanes) -> StackForm:
     check_public_key(planes.public_key)
     key = AdditivePublicKey.from_bytes(planes.public_key)
     if key.scheme is not AdditiveScheme.PAILLIER:
@@ -230,33 +212,33 @@ def _announced(planes: StackedPlanes) -> StackPlan:
     check_expected(header, key)
     if header.growth != 1 or header != stacks.of_positions(header, stack.width):
         raise InvalidCiphertext(f"rows of another form than fresh ones of {stack.width} positions")
-    plan = StackPlan(key, stack, header)
-    if plan.row_bytes > stacks.MAX_ROW_BYTES:
-        raise ResourceExhausted(f"rows of {plan.row_bytes} bytes, want at most {stacks.MAX_ROW_BYTES}")
-    return plan
+    form = StackForm(key, stack, header)
+    if form.row_bytes > stacks.MAX_ROW_BYTES:
+        raise ResourceExhausted(f"rows of {form.row_bytes} bytes, want at most {stacks.MAX_ROW_BYTES}")
+    return form
 
 
-def _applied(kernel: PlaneKernel, plan: StackPlan) -> _Applied:
-    growth = stacks.growth(kernel, plan.header.layout.value_bits)
-    header = stacks.of_positions(plan.header, plan.stack.inner_width, growth)
-    return _Applied(*plan.stack.passes(kernel), header)
+def _applied(kernel: PlaneKernel, form: StackForm) -> _Applied:
+    growth = stacks.growth(kernel, form.header.layout.value_bits)
+    header = stacks.of_positions(form.header, form.stack.inner_width, growth)
+    return _Applied(*form.stack.passes(kernel), header)
 
 
-def _check_row(sent: Tiles, plan: StackPlan) -> None:
+def _check_row(sent: PlaneTiles, form: StackForm) -> None:
     """Refuses a row of anything else; its numbers are checked by a worker."""
     check_no_secret(sent.block, "a row of ciphertexts")
     check_digest_size(sent.sha256, "a row has")
-    if parse_header(sent.block) != plan.header:
+    if parse_header(sent.block) != form.header:
         raise InvalidCiphertext("a row of another key or form than was announced")
-    check_size(plan.header, plan.key, len(sent.block))
+    check_size(form.header, form.key, len(sent.block))
     check_digest(digest(sent.block), sent.sha256, "a row")
 
 
-def _slices(plan: StackPlan, kernel: PlaneKernel) -> Iterator[slice]:
+def _slices(form: StackForm, kernel: PlaneKernel) -> Iterator[slice]:
     """Bytes of what a kernel looks at for as many results as take a moment, and so on along a row."""
-    words = -(-plan.key.group.modulus.bit_length() // 64)
+    words = -(-form.key.group.modulus.bit_length() // 64)
     step = max(1, SLICE_WORD_PRODUCTS // (max(1, weighted_products(kernel.weights)) * words**2))
-    size, results = plan.header.number_bytes, plan.stack.inner_width
+    size, results = form.header.number_bytes, form.stack.inner_width
     for start in range(0, results, step):
         stop = min(start + step, results) + kernel.width - 1
         yield slice(start * size, stop * size)

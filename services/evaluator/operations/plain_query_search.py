@@ -22,10 +22,11 @@ from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
+from blindsight.wire.scores import ScorePlan, ScoreResult, ScoreSummary
 from blindsight.wire.storage import BatchHeader, LogHeader, LogPart
 from services.evaluator import tasks
 from services.evaluator.batch_log import LogCheck, Storage, check_batch
-from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Summary
+from services.evaluator.galleries.scorer import Meter
 from services.evaluator.geometry import AdditiveRecord
 
 # Galleries that searches hold at the same time, over all callers.
@@ -76,7 +77,7 @@ class VisibleSearches:
         count: int,
         minimum_sequence: int,
         only: Collection[SegmentId] = (),
-    ) -> AsyncIterator[Plan | ScoreBlock | Summary]:
+    ) -> AsyncIterator[ScorePlan | ScoreResult | ScoreSummary]:
         """One search: a plan, a block of scores for each segment, a summary.
 
         Args:
@@ -96,12 +97,12 @@ class VisibleSearches:
             if gallery.log.sequence < minimum_sequence:
                 raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {gallery.log.sequence}")
             seconds = time.perf_counter() - started
-            yield Plan(gallery.log.sequence, gallery.log.epoch, *map(gallery.count, Region))
+            yield ScorePlan(gallery.log.sequence, gallery.log.epoch, *map(gallery.count, Region))
             work = (self._segment(record, queries, key, gallery, meter) for key in sorted(gallery.segments))
             async with aclosing(in_order(work, self._pool.at_once)) as results:
                 async for scores in results:
                     yield scores
-        yield Summary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
+        yield ScoreSummary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
 
     async def _read(self, record: AdditiveRecord, only: Collection[SegmentId], held: ExitStack) -> _Gallery:
         """Reads and checks the whole log; numbers are checked where they are computed with."""
@@ -144,7 +145,7 @@ class VisibleSearches:
         key: SegmentId,
         gallery: _Gallery,
         meter: Meter,
-    ) -> ScoreBlock:
+    ) -> ScoreResult:
         numbers = await self._fold(record, queries.public_key, gallery.segments[key], meter)
         by_field = await asyncio.gather(
             *(
@@ -155,7 +156,7 @@ class VisibleSearches:
         count = len(queries.weights)
         results = [of_field[query] for query in range(count) for of_field in by_field]
         block = _result_header(record, queries.weights, len(results)) + b"".join(results)
-        return ScoreBlock(key.region, (key.index,), 0, count, block)
+        return ScoreResult(key.region, (key.index,), 0, count, block)
 
     async def _fold(
         self, record: AdditiveRecord, public_key: bytes, batches: list[bytes], meter: Meter

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from blindsight.additive import query
 from blindsight.ciphertext.header import (
@@ -19,11 +18,12 @@ from blindsight.ciphertext.header import (
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import Region
 from blindsight.runtime.memory_budget import MemoryBudget
+from blindsight.wire.scores import ScoreHeader, ScorePart, ScorePlan, ScoreSummary
 from services.evaluator import metrics, tasks
 from services.evaluator.galleries.galleries import Galleries
-from services.evaluator.galleries.scorer import Meter, Plan, ScoreBlock, Scorer, Summary
+from services.evaluator.galleries.scorer import Meter, Scorer
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
 from services.evaluator.operations.intake import check_digest, check_digest_size, next_chunk
 from services.evaluator.operations.plain_query_search import VisibleSearches
@@ -38,45 +38,21 @@ PASS_BYTES = 256 << 20
 PASS_QUERIES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class SearchHeader:
-    """What a caller announces.
+def check_header(header: ScoreHeader) -> None:
+    """Refuses what cannot be a search, before anything is allocated.
 
-    Attributes:
-        collection_id: which gallery.
-        minimum_sequence: the answer covers at least this much of its log.
-        queries: how many.
-        size_bytes, sha256: of the block of ciphertexts that follows.
-        only: the segments that are wanted; none: all.
-        regions: whose columns the block holds; segments of another are left out as well.
+    Raises:
+        InvalidArgument, InvalidCiphertext, ResourceExhausted: with what was got and what was wanted.
     """
-
-    collection_id: bytes
-    minimum_sequence: int
-    queries: int
-    size_bytes: int
-    sha256: bytes
-    only: frozenset[SegmentId] = frozenset()
-    regions: frozenset[Region] = frozenset(Region)
-
-    def check(self) -> None:
-        """Refuses what cannot be a search, before anything is allocated.
-
-        Raises:
-            InvalidArgument, ResourceExhausted: with what was got and what was wanted.
-        """
-        if len(self.collection_id) != COLLECTION_ID_BYTES:
-            raise InvalidArgument(f"collection id of {len(self.collection_id)} bytes, want 16")
-        check_digest_size(self.sha256, "queries have")
-        if self.queries < 1:
-            raise InvalidArgument("no queries, want at least 1")
-        if self.size_bytes > MAX_QUERY_BYTES:
-            raise ResourceExhausted(f"queries of {self.size_bytes} bytes, want at most {MAX_QUERY_BYTES}")
-        if self.size_bytes < HEADER.size:
-            raise InvalidCiphertext(f"queries of {self.size_bytes} bytes, want at least {HEADER.size}")
-
-
-Answer = Plan | ScoreBlock | Summary
+    if len(header.collection_id) != COLLECTION_ID_BYTES:
+        raise InvalidArgument(f"collection id of {len(header.collection_id)} bytes, want 16")
+    check_digest_size(header.sha256, "queries have")
+    if header.queries < 1:
+        raise InvalidArgument("no queries, want at least 1")
+    if header.size_bytes > MAX_QUERY_BYTES:
+        raise ResourceExhausted(f"queries of {header.size_bytes} bytes, want at most {MAX_QUERY_BYTES}")
+    if header.size_bytes < HEADER.size:
+        raise InvalidCiphertext(f"queries of {header.size_bytes} bytes, want at least {HEADER.size}")
 
 
 def queries_at_once(record: CollectionRecord) -> int:
@@ -84,7 +60,7 @@ def queries_at_once(record: CollectionRecord) -> int:
     return min(PASS_QUERIES, max(1, PASS_BYTES // tasks.expanded_bytes(record, 1)))
 
 
-def check_block(header: BlockHeader, announced: SearchHeader, record: CollectionRecord) -> None:
+def check_block(header: BlockHeader, announced: ScoreHeader, record: CollectionRecord) -> None:
     """Refuses a block that is not the announced queries for this collection.
 
     Raises:
@@ -136,7 +112,7 @@ class Searches:
         self._stall_seconds = stall_seconds
         self._memory = MemoryBudget(MAX_RECEIVED_BYTES, "searches")
 
-    async def run(self, header: SearchHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[Answer]:
+    async def run(self, header: ScoreHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[ScorePart]:
         """One search: a plan, score blocks, a summary.
 
         Raises:
@@ -144,7 +120,7 @@ class Searches:
             ResourceExhausted: for too much of it.
             NotFound, Unavailable: see `Galleries.refresh` and `Scorer.score`.
         """
-        header.check()
+        check_header(header)
         started = time.perf_counter()
         record = await self._galleries.record(header.collection_id)
         with self._memory.take(header.size_bytes), SharedMemory() as block:
@@ -154,15 +130,17 @@ class Searches:
         labels = record.parameters.scheme.name.lower(), record.parameters.name
         metrics.SCORE_SECONDS.labels(*labels).observe(time.perf_counter() - started)
 
-    def _answers(self, header: SearchHeader, record: AnyRecord, block: SharedMemory) -> AsyncIterator[Answer]:
+    def _answers(
+        self, header: ScoreHeader, record: AnyRecord, block: SharedMemory
+    ) -> AsyncIterator[ScorePart]:
         if isinstance(record, CollectionRecord):
-            return self._score(header, record.within(header.regions), block)
-        data = block.read(0, block.size_bytes)
-        return self._visible.run(record, data, header.queries, header.minimum_sequence, header.only)
+            return self._score(header, record.within(_regions(header)), block)
+        data, only = block.read(0, block.size_bytes), frozenset(header.only)
+        return self._visible.run(record, data, header.queries, header.minimum_sequence, only)
 
     async def _receive(
         self,
-        header: SearchHeader,
+        header: ScoreHeader,
         chunks: AsyncIterator[bytes],
         record: AnyRecord,
         block: SharedMemory,
@@ -181,11 +159,11 @@ class Searches:
             raise InvalidArgument(f"queries: {block.size_bytes} bytes came, want {header.size_bytes}")
         check_digest(digest.digest(), header.sha256, "queries")
         if parsed is not None and isinstance(record, CollectionRecord):
-            check_block(parsed, header, record.within(header.regions))
+            check_block(parsed, header, record.within(_regions(header)))
 
     async def _score(
-        self, header: SearchHeader, record: CollectionRecord, block: SharedMemory
-    ) -> AsyncIterator[Answer]:
+        self, header: ScoreHeader, record: CollectionRecord, block: SharedMemory
+    ) -> AsyncIterator[ScorePart]:
         meter = Meter()
         at_once = queries_at_once(record)
         with SharedMemory(tasks.expanded_bytes(record, min(at_once, header.queries))) as expanded:
@@ -195,13 +173,18 @@ class Searches:
             started = time.perf_counter()
             async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
                 refresh_seconds = time.perf_counter() - started
-                snapshot = whole.wanted(header.regions, header.only)
+                snapshot = whole.wanted(_regions(header), frozenset(header.only))
                 segments = [len(snapshot.region(region)) for region in Region]
-                yield Plan(snapshot.sequence, snapshot.epoch, *segments)
+                yield ScorePlan(snapshot.sequence, snapshot.epoch, *segments)
                 for first in range(0, header.queries, at_once):
                     count = min(at_once, header.queries - first)
                     if first > 0:
                         await self._scorer.expand(record, block.ref, first, count, expanded.ref, meter)
                     async for scores in self._scorer.score(snapshot, expanded.ref, first, count, meter):
                         yield scores
-        yield Summary(refresh_seconds, meter.expand_seconds, meter.kernel_seconds, meter.scanned_bytes)
+        yield ScoreSummary(refresh_seconds, meter.expand_seconds, meter.kernel_seconds, meter.scanned_bytes)
+
+
+def _regions(header: ScoreHeader) -> tuple[Region, ...]:
+    """Whose columns the queries hold."""
+    return header.regions or tuple(Region)

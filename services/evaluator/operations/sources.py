@@ -22,6 +22,7 @@ from blindsight.errors import (
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, CHANNELS, MAX_COEFFICIENTS, Tiling
 from blindsight.parameters import ParameterSet, by_name, of_ring
 from blindsight.runtime.transfer import digest
+from blindsight.wire.planes import PlanePlan, PlaneSource, PlaneTiles, SentPlanes, StackedPlanes, StoredPlanes
 from services.evaluator.batch_log import Storage, StoredPiece
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.operations.intake import check_digest, check_digest_size, check_no_secret, next_chunk
@@ -30,48 +31,19 @@ from services.evaluator.operations.intake import check_digest, check_digest_size
 ID_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class SentPlanes:
-    """Tiles that the caller announces; see the contract."""
+def tiled(source: PlaneSource) -> SentPlanes | StoredPlanes:
+    """Refuses stacked planes.
 
-    parameter_set: str
-    key_id: bytes
-    ciphertexts: int
-    halo: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPlanes:
-    """Tiles that storage has."""
-
-    collection_id: bytes
-    handle: bytes
+    Raises:
+        InvalidArgument: for these.
+    """
+    if isinstance(source, StackedPlanes):
+        raise InvalidArgument("stacked planes, which are for Transform alone, want sent or stored ones")
+    return source
 
 
 @dataclass(frozen=True, slots=True)
-class StackedPlanes:
-    """Rows of a stack under Paillier that the caller announces; see the contract."""
-
-    public_key: bytes
-    header: bytes
-    height: int
-    width: int
-    halo: int
-
-
-PlaneSource = SentPlanes | StoredPlanes
-
-
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """A block as the caller sent it."""
-
-    block: bytes
-    sha256: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PlanePlan:
+class PlaneForm:
     """What is known of planes before any tile has come.
 
     Attributes:
@@ -95,6 +67,12 @@ class PlanePlan:
         return f"{self.width} x {self.height} x {self.channels}"
 
     @property
+    def plan(self) -> PlanePlan:
+        """What is to come of results that are as many."""
+        size = self.width, self.height, self.channels
+        return PlanePlan(self.parameters.name, self.key_id, self.ciphertexts, *size, self.halo)
+
+    @property
     def counts(self) -> list[int]:
         """Ciphertexts of every block."""
         full, rest = divmod(self.ciphertexts, BLOCK_CIPHERTEXTS)
@@ -105,7 +83,7 @@ class PlanePlan:
 class Opened:
     """Planes and their tiles to come, block by block in the wire form; residues are checked later."""
 
-    plan: PlanePlan
+    form: PlaneForm
     blocks: AsyncIterator[bytes]
 
 
@@ -122,7 +100,9 @@ class Sources:
         self._stall_seconds = stall_seconds
 
     @asynccontextmanager
-    async def open(self, source: PlaneSource, tiles: AsyncIterator[Tiles]) -> AsyncIterator[Opened]:
+    async def open(
+        self, source: SentPlanes | StoredPlanes, tiles: AsyncIterator[PlaneTiles]
+    ) -> AsyncIterator[Opened]:
         """Planes of either source.
 
         Args:
@@ -134,18 +114,18 @@ class Sources:
             NotFound, Unavailable, DataLoss: see `Storage.read_planes`.
         """
         if isinstance(source, SentPlanes):
-            plan = _announced(source)
-            yield Opened(plan, self._sent(plan, tiles))
+            form = _announced(source)
+            yield Opened(form, self._sent(form, tiles))
         else:
             async with self._stored(source) as opened:
                 yield opened
 
-    async def _sent(self, plan: PlanePlan, tiles: AsyncIterator[Tiles]) -> AsyncIterator[bytes]:
-        for count in plan.counts:
+    async def _sent(self, form: PlaneForm, tiles: AsyncIterator[PlaneTiles]) -> AsyncIterator[bytes]:
+        for count in form.counts:
             sent = await next_chunk(tiles, self._stall_seconds)
             if sent is None:
-                raise InvalidArgument(f"the stream ended before all of {plan.ciphertexts} tiles had come")
-            await asyncio.to_thread(_check_sent, sent, plan, count)
+                raise InvalidArgument(f"the stream ended before all of {form.ciphertexts} tiles had come")
+            await asyncio.to_thread(_check_sent, sent, form, count)
             yield sent.block
 
     @asynccontextmanager
@@ -162,10 +142,10 @@ class Sources:
             tiling = await anext(events, None)
             if not isinstance(tiling, Tiling):
                 raise DataLoss("storage sent planes without their layout")
-            yield Opened(_stored_plan(record, tiling), _cut(record, tiling, events))
+            yield Opened(_stored_form(record, tiling), _cut(record, tiling, events))
 
 
-def _announced(source: SentPlanes) -> PlanePlan:
+def _announced(source: SentPlanes) -> PlaneForm:
     parameters = of_ring(by_name(source.parameter_set), "planes")
     if len(source.key_id) != KEY_ID_BYTES:
         raise InvalidArgument(f"key id of {len(source.key_id)} bytes, want {KEY_ID_BYTES}")
@@ -174,15 +154,15 @@ def _announced(source: SentPlanes) -> PlanePlan:
         raise ResourceExhausted(f"planes of {source.ciphertexts} tiles, want 1 to {most}")
     # One pixel with such a halo: refused when it leaves nothing of a tile.
     Tiling(1, 1, 1, parameters.ring_degree, source.halo)
-    return PlanePlan(parameters, source.key_id, source.ciphertexts, source.halo)
+    return PlaneForm(parameters, source.key_id, source.ciphertexts, source.halo)
 
 
-def _check_sent(sent: Tiles, plan: PlanePlan, count: int) -> None:
+def _check_sent(sent: PlaneTiles, form: PlaneForm, count: int) -> None:
     """Refuses a block of anything else; its residues are checked by the worker."""
     check_no_secret(sent.block, "a block of ciphertexts")
     check_digest_size(sent.sha256, "tiles have")
     header = parse_header(sent.block)
-    check_expected(header, plan.parameters, plan.key_id)
+    check_expected(header, form.parameters, form.key_id)
     if header.count != count:
         raise InvalidCiphertext(f"block of {header.count} tiles, want {count}")
     if header.form is Form.FULL and header.polynomials != 2:
@@ -191,8 +171,8 @@ def _check_sent(sent: Tiles, plan: PlanePlan, count: int) -> None:
     check_digest(digest(sent.block), sent.sha256, "tiles")
 
 
-def _stored_plan(record: CollectionRecord, tiling: Tiling) -> PlanePlan:
-    return PlanePlan(
+def _stored_form(record: CollectionRecord, tiling: Tiling) -> PlaneForm:
+    return PlaneForm(
         record.parameters,
         record.key_id,
         tiling.ciphertexts,

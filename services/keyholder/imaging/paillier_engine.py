@@ -28,18 +28,12 @@ from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import Integers
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import answer_of
-from blindsight.trusted.clients import (
-    EvaluatorClient,
-    PlanePart,
-    PlanePlan,
-    PlaneResult,
-    PlaneSummary,
-    StackedPlanes,
-)
+from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging.blocks import Blocks, arrange
 from blindsight.trusted.imaging.quantising import Room
 from blindsight.trusted.secrets import Secret
+from blindsight.wire.planes import PlanePart, PlanePlan, PlaneResult, PlaneSummary, StackedPlanes
 from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
 from services.keyholder.operations import combine
 from services.keyholder.operations.combine import Combination, Combine
@@ -329,7 +323,8 @@ class _Job:
         self.trip, self.secret, self.stack = trip, secret, trip.stack
         number_bytes = blocks_wire.number_bytes(key, trip.slots)
         self.header = AdditiveHeader(key.scheme, key.key_id, trip.slots, number_bytes)
-        self.source = StackedPlanes(key, self.row(self.stack.width), self.stack)
+        head, stack = self.row(self.stack.width).pack(), self.stack
+        self.source = StackedPlanes(key.to_bytes(), head, stack.height, stack.width, stack.halo)
         blocks = trip.blocks
         shape = len(trip.kernels), blocks.inner_height, blocks.inner_width, blocks.count
         self.values: Values = np.empty(shape, np.int32)

@@ -25,9 +25,10 @@ from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
 from blindsight.parameters import BOUND_SIGMAS, ENCODING_NOISE, FRESH_NOISE, ParameterSet, Scheme
 from blindsight.runtime.processpool import in_order
 from blindsight.runtime.transfer import answer_of
-from blindsight.trusted.clients import (
-    Blocks,
-    EvaluatorClient,
+from blindsight.trusted.clients import Blocks, EvaluatorClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging.quantising import Room
+from blindsight.wire.planes import (
     PlanePart,
     PlanePlan,
     PlaneResult,
@@ -36,8 +37,6 @@ from blindsight.trusted.clients import (
     SentPlanes,
     StoredPlanes,
 )
-from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.imaging.quantising import Room
 from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
 
 # Bytes of a coefficient of a difference, and the base of its digits: differences of two bytes are within 255.
@@ -277,7 +276,7 @@ class RingEngine:
         return self._sent(len(tiles), layout.halo), partial(self._encrypted, tiles, name)
 
     def _sent(self, ciphertexts: int, halo: int) -> SentPlanes:
-        return SentPlanes(self._parameters, self._key_id, ciphertexts, halo)
+        return SentPlanes(self._parameters.name, self._key_id, ciphertexts, halo)
 
     def _digits(self, planes: Integers) -> Integers:
         """Bytes in a row, three to a coefficient: int32 [ciphertexts, N]."""

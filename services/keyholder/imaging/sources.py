@@ -11,11 +11,11 @@ import numpy.typing as npt
 from blindsight.errors import InvalidImage
 from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import ParameterSet, of_ring
-from blindsight.trusted.clients import StoredPlanes
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.images import Colours, Pixels
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.wire.imaging import StoredPhoto
+from blindsight.wire.planes import StoredPlanes
 from services.keyholder.imaging.engine import Account, PlaneScheme, Shape
 from services.keyholder.operations.planes import Planes
 

@@ -19,11 +19,12 @@ from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.parameters import ParameterSet
 from blindsight.runtime.processpool import in_order
 from blindsight.runtime.transfer import MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS, answer_of
-from blindsight.trusted.clients import EvaluatorClient, ProductsResult
+from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.matching import Nearest
 from blindsight.trusted.similarity import crossing
 from blindsight.trusted.similarity.crossing import CrossLayout
+from blindsight.wire.blocks import ProductsResult
 from services.keyholder import metrics
 
 # Of each image: the scores of all with all are 64 MB.

@@ -13,9 +13,10 @@ from blindsight.errors import Conflict, DataLoss
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import answer_of
-from blindsight.trusted.clients import EvaluatorClient, ScorePlan, ScoreResult, ScoreSummary
+from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.wire.scores import ScorePlan, ScoreResult, ScoreSummary
 from services.keyholder import metrics
 
 EPOCH_ATTEMPTS = 4

@@ -16,7 +16,7 @@ from blindsight.packing.columns import CollectionLayout, Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import AdditiveSet
 from blindsight.trusted import embedders
-from blindsight.trusted.clients import EvaluatorClient, ScoreResult, StorageClient
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import ItemMetadata
@@ -24,6 +24,7 @@ from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import best_of
 from blindsight.trusted.slots import EMPTY_SEGMENT, Handles, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.wire.scores import ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
 from services.keyholder.operations.scoring import Attempt, Scoring, Timings
 

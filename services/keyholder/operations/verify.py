@@ -17,13 +17,14 @@ from blindsight.packing.segments import SegmentId
 from blindsight.parameters import Parameters, ParameterSet
 from blindsight.runtime.transfer import answer_of
 from blindsight.trusted import embedders, similarity
-from blindsight.trusted.clients import EvaluatorClient, ScoreResult, StorageClient
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import MAX_DIMENSION, OpenCollection, Vault, parameters_for
+from blindsight.wire.scores import ScoreResult
 from services.keyholder.operations.scoring import Attempt, Encrypt, Scoring, Timings
 
 # Measured with 23 of scikit-image's pictures at 320 pixels.  Under the descriptor, photographs of different

@@ -13,9 +13,9 @@ from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import PAILLIER_3072
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.wire.scores import ScorePlan, ScoreResult, ScoreSummary
 from blindsight.wire.storage import BatchHeader, LogHeader
 from services.evaluator import tasks
-from services.evaluator.galleries.scorer import Plan, ScoreBlock, Summary
 from services.evaluator.geometry import AdditiveRecord
 from services.evaluator.operations import plain_query_search as visible
 from services.evaluator.operations.plain_query_search import VisibleSearches
@@ -98,15 +98,15 @@ async def test_every_segment_is_scored_once_and_in_order(search, pair, monkeypat
     blocks = [pair.encrypt_rows(LAYOUT, ROWS[n : n + 1], slot) for n, slot in ((0, 0), (1, 1), (2, 0))]
     events = log(batch(blocks[0]), batch(blocks[2], SECOND), batch(blocks[1], first_slot=1))
     plan, first, second, summary = await search(events)
-    assert plan == Plan(7, 3, 2, 0)
-    assert isinstance(first, ScoreBlock)
+    assert plan == ScorePlan(7, 3, 2, 0)
+    assert isinstance(first, ScoreResult)
     assert [(one.segments, one.first_query, one.queries) for one in (first, second)] == [
         ((0,), 0, 2),
         ((1,), 0, 2),
     ]
     np.testing.assert_allclose(scores(pair, first)[:, :2], ROWS[:2] @ ROWS[:2].T, atol=1e-5)
     np.testing.assert_allclose(scores(pair, second)[:, 0], ROWS[:2] @ ROWS[2], atol=1e-5)
-    assert isinstance(summary, Summary)
+    assert isinstance(summary, ScoreSummary)
     assert summary.scanned_bytes == sum(map(len, blocks))
     assert summary.kernel_seconds > 0
 

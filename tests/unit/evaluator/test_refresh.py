@@ -94,7 +94,7 @@ async def test_batches_of_a_segment_are_summed_over_several_refreshes(refresh, c
     assert (single[:, :, 0] == 1).all()
     primes = prime_column(PARAMETERS).repeat(128)[:, None, None]
     assert (summed[:, :, 1] == single[:, :, 1].astype(np.uint64) * 3 % primes).all()
-    assert [(step.done, step.total) for step in steps][-2:] == [(0, 1), (1, 1)]
+    assert [(step.batches_done, step.batches_total) for step in steps][-2:] == [(0, 1), (1, 1)]
     assert files(cache) == sorted(file.path for file in again.segments)
 
 

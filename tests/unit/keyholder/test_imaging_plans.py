@@ -13,12 +13,12 @@ from blindsight.errors import InvalidArgument, InvalidImage
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import BFV_4096, CKKS_4096
-from blindsight.trusted.clients import StoredPlanes
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.filters import Operation
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.morphology import MOST_LEVELS
 from blindsight.trusted.keyring import keys
+from blindsight.wire.planes import StoredPlanes
 from services.keyholder.imaging import difference, keypoints
 from services.keyholder.imaging import filter as filtering
 from services.keyholder.imaging.engines import scheme

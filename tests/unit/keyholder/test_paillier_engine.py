@@ -16,10 +16,11 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto import tasks
+from blindsight.wire.planes import PlaneResult, TransformHeader
+from services.evaluator import requests as streams
 from services.evaluator import tasks as evaluator_tasks
-from services.evaluator import wire
 from services.evaluator.operations.intake import Limits
-from services.evaluator.operations.paillier_planes import StackOperations, StackRow
+from services.evaluator.operations.paillier_planes import StackOperations
 from services.keyholder.imaging.engine import Progress, Transformed
 from services.keyholder.imaging.paillier_engine import AdditiveEngine, AdditivePlanes
 from services.keyholder.operations.combine import Combine
@@ -38,10 +39,9 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
 
     async def Transform(self, requests, context):
         stream = aiter(requests)
-        header = await wire.transform_header(stream)
-        computed = self._operations.transform(header.planes, header.kernels, wire.tiles(stream, "tiles"))
-        rows = [answer async for answer in computed if isinstance(answer, StackRow)]
-        results = [pb.PlaneResult(kernel=one.kernel, first=one.first, block=one.block) for one in rows]
+        header = await streams.header(stream, TransformHeader)
+        computed = self._operations.transform(header.planes, header.kernels, streams.tiles(stream, "tiles"))
+        results = [answer.to_message() async for answer in computed if isinstance(answer, PlaneResult)]
         stack = header.planes
         count = Stack(stack.height, stack.width, stack.halo).results
         yield pb.TransformResponse(plan=pb.PlanePlan(ciphertexts=count))

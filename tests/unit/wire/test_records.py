@@ -15,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindsight.errors import InvalidArgument
+from blindsight.packing.kernels import PlaneKernel
+from blindsight.packing.scale_space import MAX_SCALE_BITS, ScaleImage
 from blindsight.packing.segments import Region, SegmentId
+from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.wire import storage
+from blindsight.wire import blocks, planes, scores, storage
 from blindsight.wire.records import Parts, Record, message_type, read, write
 
 # Messages without a record: their fields are arguments and results of a call, and each end names them once.
@@ -32,14 +35,22 @@ PLAIN = {
         *("ReadSlotsRequest", "GetItemsRequest", "GetItemsResponse", "ReadOriginalRequest"),
         *("ReadAttachmentsRequest", "ReadPlanesRequest", "DeleteItemsRequest", "GetStatusRequest"),
     },
+    evaluator_pb2: {
+        *("CompareRequest", "CompareResponse", "PrepareRequest", "GetStatusRequest"),
+        *("DropCollectionRequest", "DropCollectionResponse"),
+        "DifferenceRequest",  # two of its parts are of one kind
+    },
 }
 # Has fields of an earlier version, which are read and not sent.
 OLD = {"blindsight.storage.v1.AppendHeader", "blindsight.storage.v1.AppendRequest"}
 GOOD = tuple(map(int, Region))
 BAD = 0, 3
 # Records that other code has, of numbers and how they are counted.
-ELSEWHERE: dict[ModuleType, dict[str, Any]] = {storage_pb2: {"SegmentId": SegmentId}}
-WIRE = {storage_pb2: [storage]}
+ELSEWHERE: dict[ModuleType, dict[str, Any]] = {
+    storage_pb2: {"SegmentId": SegmentId},
+    evaluator_pb2: {"SegmentId": SegmentId, "PlaneKernel": PlaneKernel, "ScaleSpaceImage": ScaleImage},
+}
+WIRE = {storage_pb2: [storage], evaluator_pb2: [scores, blocks, planes]}
 
 
 class Pair:
@@ -99,8 +110,31 @@ def with_crc32(message: storage_pb2.ReadSlotsResponse) -> storage_pb2.ReadSlotsR
     return message
 
 
+def with_weights(message: evaluator_pb2.PlaneKernel) -> evaluator_pb2.PlaneKernel:
+    message.height, message.width = message.height % 4 + 1, message.width % 4 + 1
+    message.anchor_row %= message.height
+    message.anchor_column %= message.width
+    count, small = message.height * message.width, [weight >> 8 for weight in message.weights]
+    del message.weights[:]
+    message.weights.extend([*small, *range(1, count + 1)][:count])
+    message.weights[-1] = 7
+    message.offset >>= 8
+    return message
+
+
+def with_sigmas(message: evaluator_pb2.ScaleSpaceImage) -> evaluator_pb2.ScaleSpaceImage:
+    message.bits %= MAX_SCALE_BITS + 1
+    message.sigma = message.bits % 8 + 1.5
+    message.less = message.bits % 3 / 2
+    return message
+
+
 # Makes a message right in what is checked of it beside its regions.
-RIGHT: dict[str, Callable[[Any], Any]] = {"blindsight.storage.v1.ReadSlotsResponse": with_crc32}
+RIGHT: dict[str, Callable[[Any], Any]] = {
+    "blindsight.storage.v1.ReadSlotsResponse": with_crc32,
+    "blindsight.evaluator.v1.PlaneKernel": with_weights,
+    "blindsight.evaluator.v1.ScaleSpaceImage": with_sigmas,
+}
 
 
 @cache
@@ -122,7 +156,7 @@ def messages(descriptor: Descriptor, regions: tuple[int, ...], *, whole: bool) -
         if len(oneof.fields) > 1
     ]
     make = GetMessageClass(descriptor)
-    right = RIGHT.get(descriptor.full_name, lambda message: message)
+    right = RIGHT.get(descriptor.full_name, lambda message: message) if whole else lambda message: message
     return st.tuples(fixed, *chosen).map(lambda parts: right(make(**dict(ChainMap(*parts)))))
 
 
