@@ -16,7 +16,7 @@ import psutil
 
 from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2
-from blindsight.trusted.queue import Queue, Settings, open_queue
+from blindsight.trusted.queue import Queue, QueueOptions, open_queue
 from blindsight.trusted.queue.settings import QueueSettings
 from services.keyholder.settings import KEY_FILE_NAME
 from support.services import Process, Services, variables
@@ -50,7 +50,7 @@ class BulkServices(Services):
         return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}
 
     @property
-    def opened_with(self) -> Settings:
+    def opened_with(self) -> QueueOptions:
         """What a test opens the queue with."""
         return QueueSettings.model_validate(self._queue_settings()).queue
 

@@ -12,7 +12,7 @@ import time
 
 from blindsight.errors import Unavailable
 from blindsight.runtime.signals import die_with_parent
-from blindsight.trusted.queue import Message, Queue, Settings, open_queue
+from blindsight.trusted.queue import Message, Queue, QueueOptions, open_queue
 
 # `hold` takes its time before it settles, `die` kills itself instead, `ack` settles at once.
 TASKS = ("publish", "hold", "die", "ack")
@@ -55,7 +55,7 @@ def consume(queue: Queue, task: str, prefetch: int) -> None:
 def main() -> None:
     die_with_parent()
     task, given = sys.argv[1], json.loads(sys.argv[2])
-    with open_queue(given["url"], Settings(**given["settings"])) as queue:
+    with open_queue(given["url"], QueueOptions(**given["settings"])) as queue:
         if task == "publish":
             publish(queue, bytes.fromhex(given["job_id"]), given["size"], given["count"])
         else:

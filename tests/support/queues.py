@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blindsight.errors import Unavailable
-from blindsight.trusted.queue import Consumer, Delivery, Message, Queue, Settings, open_queue
+from blindsight.trusted.queue import Consumer, Delivery, Message, Queue, QueueOptions, open_queue
 from support.queue_worker import body_of
 
 SCRIPT = Path(__file__).with_name("queue_worker.py")
@@ -26,7 +26,7 @@ class Place:
     """Where a queue is, and how it is set."""
 
     url: str
-    settings: Settings
+    settings: QueueOptions
 
     def open(self) -> Queue:
         return open_queue(self.url, self.settings)

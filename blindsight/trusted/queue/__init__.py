@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
 from blindsight.errors import InvalidArgument
-from blindsight.trusted.queue.messages import DeadLetter, Depth, Message, Settings
+from blindsight.trusted.queue.messages import DeadLetter, Depth, Message, QueueOptions
 
 __all__ = [
     "QUEUES",
@@ -20,7 +20,7 @@ __all__ = [
     "Depth",
     "Message",
     "Queue",
-    "Settings",
+    "QueueOptions",
     "open_queue",
     "require_scheme",
 ]
@@ -133,13 +133,13 @@ class Queue(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def _embedded(url: str, settings: Settings) -> Queue:
+def _embedded(url: str, settings: QueueOptions) -> Queue:
     from blindsight.trusted.queue.embedded import EmbeddedQueue
 
     return EmbeddedQueue(url, settings)
 
 
-def _rabbitmq(url: str, settings: Settings) -> Queue:
+def _rabbitmq(url: str, settings: QueueOptions) -> Queue:
     try:
         from blindsight.trusted.queue.rabbitmq import RabbitQueue
     except ModuleNotFoundError as error:
@@ -149,7 +149,7 @@ def _rabbitmq(url: str, settings: Settings) -> Queue:
     return RabbitQueue(url, settings)
 
 
-QUEUES: dict[str, Callable[[str, Settings], Queue]] = {
+QUEUES: dict[str, Callable[[str, QueueOptions], Queue]] = {
     "embedded": _embedded,
     "amqp": _rabbitmq,
     "amqps": _rabbitmq,
@@ -170,7 +170,7 @@ def require_scheme(url: str) -> str:
     return scheme
 
 
-def open_queue(url: str, settings: Settings | None = None) -> Queue:
+def open_queue(url: str, settings: QueueOptions | None = None) -> Queue:
     """Opens a queue, and makes it where there is none.
 
     Args:
@@ -183,4 +183,4 @@ def open_queue(url: str, settings: Settings | None = None) -> Queue:
         Unavailable: when nothing answers there.
         DataLoss: when the file is damaged.
     """
-    return QUEUES[require_scheme(url)](url, settings or Settings())
+    return QUEUES[require_scheme(url)](url, settings or QueueOptions())

@@ -27,7 +27,14 @@ from blindsight.errors import BlindsightError, InvalidArgument, ResourceExhauste
 from blindsight.runtime import logs
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.queue.database import Database
-from blindsight.trusted.queue.messages import DeadLetter, Depth, Message, Settings, require_id, require_reason
+from blindsight.trusted.queue.messages import (
+    DeadLetter,
+    Depth,
+    Message,
+    QueueOptions,
+    require_id,
+    require_reason,
+)
 
 POLL_SECONDS = 0.02
 _RENEWALS_PER_LEASE = 4
@@ -41,7 +48,7 @@ class EmbeddedQueue:
         settings: the name is not used.
     """
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: QueueOptions) -> None:
         self._settings = settings
         self._database = Database(_path(url))
         self._consumers: list[EmbeddedConsumer] = []
@@ -141,7 +148,7 @@ class EmbeddedQueue:
 class EmbeddedConsumer:
     """The `Consumer` of an `EmbeddedQueue`: a row with a lease, and a thread that renews it."""
 
-    def __init__(self, database: Database, settings: Settings, prefetch: int) -> None:
+    def __init__(self, database: Database, settings: QueueOptions, prefetch: int) -> None:
         self._database = database
         self._settings = settings
         self._prefetch = prefetch
@@ -321,7 +328,7 @@ def _remove(db: sqlite3.Connection, numbers: list[int]) -> int:
     return len(numbers)
 
 
-def _give_back_expired(db: sqlite3.Connection, settings: Settings) -> None:
+def _give_back_expired(db: sqlite3.Connection, settings: QueueOptions) -> None:
     """Makes what lost consumers held ready again, or dead after the last delivery."""
     query = "DELETE FROM consumers WHERE expires_unix_seconds < ? RETURNING consumer"
     for (consumer,) in db.execute(query, (time.time(),)).fetchall():
@@ -330,7 +337,7 @@ def _give_back_expired(db: sqlite3.Connection, settings: Settings) -> None:
 
 def _give_back(
     db: sqlite3.Connection,
-    settings: Settings,
+    settings: QueueOptions,
     *,
     number: int | None = None,
     holder: bytes | None = None,

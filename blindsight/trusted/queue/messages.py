@@ -75,7 +75,7 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class QueueOptions:
     """What may differ from one queue to another; all processes of a queue need the same.
 
     Attributes:

@@ -27,7 +27,14 @@ from blindsight.errors import BlindsightError, InvalidArgument, ResourceExhauste
 from blindsight.runtime import logs
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.queue.amqp import Broker, Link
-from blindsight.trusted.queue.messages import DeadLetter, Depth, Message, Settings, require_id, require_reason
+from blindsight.trusted.queue.messages import (
+    DeadLetter,
+    Depth,
+    Message,
+    QueueOptions,
+    require_id,
+    require_reason,
+)
 
 _JOB, _REASON, _DELIVERIES = "job", "reason", "deliveries"
 _DELIVERY_COUNT = "x-delivery-count"
@@ -47,7 +54,7 @@ class RabbitQueue:
         settings: which the queue is made with; a queue that is there with others is refused.
     """
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: QueueOptions) -> None:
         self._settings = settings
         self._dead = f"{settings.name}.dead"
         self._broker = Broker(url, settings.silence_seconds, settings.answer_seconds)
@@ -234,7 +241,7 @@ class RabbitQueue:
 class RabbitConsumer:
     """The `Consumer` of a `RabbitQueue`: a connection of its own, whose thread fills a buffer."""
 
-    def __init__(self, owner: RabbitQueue, broker: Broker, settings: Settings, prefetch: int) -> None:
+    def __init__(self, owner: RabbitQueue, broker: Broker, settings: QueueOptions, prefetch: int) -> None:
         self.owner = owner
         self._name = settings.name
         self._prefetch = prefetch

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from blindsight.trusted.queue import Settings
+from blindsight.trusted.queue import QueueOptions
 
-_DEFAULTS = Settings()
+_DEFAULTS = QueueOptions()
 
 
 class QueueSettings(BaseModel):
@@ -15,7 +15,7 @@ class QueueSettings(BaseModel):
     Attributes:
         queue_url: `embedded:PATH` or `amqp://...`, see `open_queue`; empty: no bulk ingest.
         queue_name, queue_max_messages, queue_max_bytes, queue_max_deliveries, queue_silence_seconds: see
-            `queues.Settings`.
+            `QueueOptions`.
     """
 
     queue_url: str = Field(default="", repr=False)  # may hold a password
@@ -26,9 +26,9 @@ class QueueSettings(BaseModel):
     queue_silence_seconds: int = Field(default=_DEFAULTS.silence_seconds, ge=1)
 
     @property
-    def queue(self) -> Settings:
+    def queue(self) -> QueueOptions:
         """As the queue takes them."""
-        return Settings(
+        return QueueOptions(
             name=self.queue_name,
             max_messages=self.queue_max_messages,
             max_bytes=self.queue_max_bytes,

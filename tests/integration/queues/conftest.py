@@ -12,7 +12,7 @@ from support.broker import Broker
 from support.certificates import self_signed
 from support.queues import Place
 
-from blindsight.trusted.queue import Queue, Settings
+from blindsight.trusted.queue import Queue, QueueOptions
 
 # Signs of life come often, so that tests need not wait long for the lack of them.
 SILENCE_SECONDS = 2
@@ -35,13 +35,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Pa
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Place:
-    return Place(f"embedded:{tmp_path / 'queue.sqlite3'}", Settings(silence_seconds=SILENCE_SECONDS))
+    return Place(f"embedded:{tmp_path / 'queue.sqlite3'}", QueueOptions(silence_seconds=SILENCE_SECONDS))
 
 
 @pytest.fixture
 def rabbitmq(broker: Broker) -> Iterator[Place]:
     name = f"test.{os.urandom(6).hex()}"
-    yield Place(broker.url, Settings(name=name, silence_seconds=SILENCE_SECONDS))
+    yield Place(broker.url, QueueOptions(name=name, silence_seconds=SILENCE_SECONDS))
     # A broker with a hundred idle queues is slow to start again.
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
         for one in (name, f"{name}.dead"):

@@ -21,9 +21,9 @@ ON_A_SMALL_DISK = """
 import sys
 from support.queues import Place, message, published, taken
 from blindsight.errors import ResourceExhausted
-from blindsight.trusted.queue import Settings
+from blindsight.trusted.queue import QueueOptions
 
-with Place(f"embedded:{sys.argv[1]}/queue", Settings()).open() as queue:
+with Place(f"embedded:{sys.argv[1]}/queue", QueueOptions()).open() as queue:
     sent = []
     try:
         while True:
