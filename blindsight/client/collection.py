@@ -20,7 +20,7 @@ from blindsight.client.models import (
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress
 from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
 from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchTimings
@@ -253,7 +253,7 @@ class Collection:
         request = pb.GetOriginalRequest(collection=self.name, id=id)
         messages = calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse)
         header = OriginalHeader.from_message(_header_of(id, next(messages, None)))
-        data = _whole(messages, header, header.size_bytes, "the original", streams.MAX_PHOTO_BYTES)
+        data = _whole(messages, header, header.size_bytes, "the original", transfer.MAX_PHOTO_BYTES)
         return Original(header.id, header.name, header.media_type, data)
 
     def planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - the word that everybody expects
@@ -323,7 +323,7 @@ class Collection:
             for response in calls.exchange(self._stub.Ingest, upload.requests(), expects=pb.IngestResponse):
                 backoff.reset()
                 if finished:
-                    streams.require_end(response)
+                    transfer.require_end(response)
                 finished = upload.take(response)
                 if progress is not None:
                     progress(upload.progress)
@@ -365,13 +365,13 @@ class Collection:
             for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
                 part = response.WhichOneof("part")
                 if last is not None:
-                    streams.require_end(response)
+                    transfer.require_end(response)
                 elif part == "timings":
                     last = response
                 elif part == "drawing":
                     drawings.append(MatchDrawing.from_message(response.drawing))
                 else:
-                    results.append(list(map(Hit.from_message, streams.part_of(response, "hits").hits)))
+                    results.append(list(map(Hit.from_message, transfer.part_of(response, "hits").hits)))
             if last is None or len(results) != queries:
                 raise calls.incomplete("search")
             if [one.rank for one in drawings] != list(range(len(results[0]) + 1) if draw else ()):
@@ -385,12 +385,12 @@ class Collection:
 def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:
     data = source.load()
     yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # a query's name is nobody's business
-    for chunk in streams.chunks(data):
+    for chunk in transfer.chunks(data):
         yield pb.SearchRequest(chunk=chunk)
 
 
 def _header_of(id: str, message: Any) -> Any:  # noqa: A002 - as above
-    header = streams.part_of(message, "header")
+    header = transfer.part_of(message, "header")
     if header.id != id:
         raise DataLoss("the keyholder answered with another item than was asked for")
     return header
@@ -398,8 +398,8 @@ def _header_of(id: str, message: Any) -> Any:  # noqa: A002 - as above
 
 def _whole(messages: Iterator[Any], header: Any, size_bytes: int, what: str, limit_bytes: int) -> bytes:
     """What a header announced, which is the rest of the answer."""
-    with streams.answer_of(calls.PEER):
-        receiver = streams.Receiver(size_bytes, header.sha256, limit_bytes=limit_bytes, what=what)
-        data = streams.announced_sync(messages, receiver)
-    streams.require_end(next(messages, None))
+    with transfer.answer_of(calls.PEER):
+        receiver = transfer.Receiver(size_bytes, header.sha256, limit_bytes=limit_bytes, what=what)
+        data = transfer.announced_sync(messages, receiver)
+    transfer.require_end(next(messages, None))
     return data

@@ -11,7 +11,7 @@ from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.wire.combine import (
     ArrayHeader,
     CombineHeader,
@@ -82,13 +82,13 @@ def _combine(
     while (message := next(messages, None)) is not None and message.WhichOneof("part") == "progress":
         if progress is not None:
             progress(CombineProgress.from_message(message.progress))
-    result = CombineResult.from_message(streams.part_of(message, "result"))
-    with streams.answer_of(calls.PEER):
-        receiver = streams.Receiver(
+    result = CombineResult.from_message(transfer.part_of(message, "result"))
+    with transfer.answer_of(calls.PEER):
+        receiver = transfer.Receiver(
             result.size_bytes, result.sha256, limit_bytes=result.size_bytes, what="the values"
         )
-        data = streams.announced_sync(messages, receiver)
-    streams.require_end(next(messages, None))
+        data = transfer.announced_sync(messages, receiver)
+    transfer.require_end(next(messages, None))
     return _read(result, data)
 
 
@@ -99,7 +99,7 @@ def _parts(one: CombineInput, number: int) -> Iterator[pb.CombineRequest]:
     else:
         header, data = ArrayHeader.of(_integers(one, number))
         yield pb.CombineRequest(array=header.to_message())
-    for chunk in streams.chunks(data):
+    for chunk in transfer.chunks(data):
         yield pb.CombineRequest(chunk=chunk)
 
 

@@ -10,7 +10,7 @@ from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.wire.combine import ImageMode
 from blindsight.wire.imaging import (
     Border,
@@ -282,7 +282,7 @@ def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
             continue
         data = inputs.single(picture).load()
         yield kind(file=PictureFile.of(data).to_message())
-        for chunk in streams.chunks(data):
+        for chunk in transfer.chunks(data):
             yield kind(chunk=chunk)
 
 
@@ -302,10 +302,10 @@ def _answer(
     while (message := next(messages, None)) is not None and message.WhichOneof("part") == "progress":
         if progress is not None:
             progress(ImagingProgress.from_message(message.progress))
-    result = streams.part_of(message, "result")
+    result = transfer.part_of(message, "result")
     pictures: dict[str, tuple[PictureKind, Any]] = {}
     for message in messages:
-        header = PictureHeader.from_message(streams.part_of(message, "picture"))
+        header = PictureHeader.from_message(transfer.part_of(message, "picture"))
         if header.name in pictures:
             raise DataLoss("the keyholder answered with the same picture twice")
         pictures[header.name] = header.kind, _values(header, messages)
@@ -316,9 +316,9 @@ def _answer(
 
 def _values(header: PictureHeader, messages: Iterator[Any]) -> npt.NDArray[np.integer[Any]]:
     wanted = header.wanted_bytes
-    with streams.answer_of(calls.PEER):
-        receiver = streams.Receiver(header.size_bytes, header.sha256, limit_bytes=wanted, what="a picture")
-        data = streams.announced_sync(messages, receiver)
+    with transfer.answer_of(calls.PEER):
+        receiver = transfer.Receiver(header.size_bytes, header.sha256, limit_bytes=wanted, what="a picture")
+        data = transfer.announced_sync(messages, receiver)
     if header.size_bytes != wanted:
         raise DataLoss(f"the keyholder has a picture of {header.size_bytes} bytes, want {wanted}")
     return header.values(data)

@@ -14,7 +14,7 @@ from blindsight.client.models import IngestItem
 from blindsight.errors import DataLoss, InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.runtime.backoff import Backoff
 from blindsight.wire.imports import FailedItem, ImportFile, ImportFiles, ImportHeader, ImportInfo
 
@@ -240,7 +240,7 @@ class _Submission:
         for file, rest in self._files(first_number):
             if file.whole:
                 small.append(file)
-            if small and (not file.whole or len(small) == most or _size_bytes(small) >= streams.CHUNK_BYTES):
+            if small and (not file.whole or len(small) == most or _size_bytes(small) >= transfer.CHUNK_BYTES):
                 yield _together(small)
                 small = []
             if not file.whole:
@@ -260,12 +260,12 @@ class _Submission:
                 continue
             if number < first_number:
                 continue
-            chunks = streams.chunks(data)
+            chunks = transfer.chunks(data)
             file = ImportFile(
                 number=number,
                 name=source.name,
                 size_bytes=len(data),
-                sha256=streams.digest(data),
+                sha256=transfer.digest(data),
                 data=next(chunks, b""),  # a message of its own would cost as much as these bytes
             )
             yield file, chunks

@@ -14,7 +14,7 @@ from blindsight.client.inputs import Source
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport
 from blindsight.errors import DataLoss, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
 from blindsight.wire.items import FileHeader
 
@@ -87,7 +87,7 @@ class PhotoUpload:
                     return
                 self._sent.append(position)
             yield pb.IngestRequest(file=FileHeader.of(data, source.name).to_message())
-            for chunk in streams.chunks(data):
+            for chunk in transfer.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)
 
     def _take_source(self, stream: int) -> tuple[int, Source] | None:

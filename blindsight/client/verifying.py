@@ -10,7 +10,7 @@ from blindsight.client import inputs
 from blindsight.client.calls import Connection
 from blindsight.errors import InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.wire.items import FileHeader, VectorBlock
 from blindsight.wire.verify import Verification, VerifyHeader
 
@@ -37,7 +37,7 @@ def _parts(one: VerifyInput) -> Iterator[pb.VerifyRequest]:
     if _is_photo(one):
         data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_photo` has looked
         yield pb.VerifyRequest(image=FileHeader.of(data).to_message())  # its name is nobody's business
-        for chunk in streams.chunks(data):
+        for chunk in transfer.chunks(data):
             yield pb.VerifyRequest(chunk=chunk)
     else:
         yield pb.VerifyRequest(vectors=_vector(one).to_message())

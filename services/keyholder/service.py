@@ -40,7 +40,7 @@ from services.keyholder.operations.ingest import Ingest, Vectors
 from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.search import Search, embed_query
-from services.keyholder.operations.verify import Compared, Input, Settings, Verify
+from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
 
 MAX_DELETE = 10_000
 
@@ -203,7 +203,7 @@ class Keyholder:
         embedded = await embed_query(self._crypto, collection, data)
         return embedded.vector.astype(np.float64), time.perf_counter() - started
 
-    async def verify_pair(self, settings: Settings, inputs: Sequence[Input]) -> Compared:
+    async def verify_pair(self, settings: VerifySettings, inputs: Sequence[Input]) -> Compared:
         """See `Verify.pair`."""
         return await self._verify.pair(settings, inputs)
 

@@ -11,7 +11,7 @@ import grpc.aio
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.collections import CollectionRequest, Deletion, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
@@ -172,7 +172,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             else:
                 result, data = combining.result(answer, time.perf_counter() - started)
                 yield pb.CombineResponse(result=result.to_message())
-                for chunk in streams.chunks(data):
+                for chunk in transfer.chunks(data):
                     yield pb.CombineResponse(chunk=chunk)
 
     async def GetOriginal(
@@ -182,7 +182,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         metadata, data = await self._keyholder.original(request.collection, request.id)
         header = OriginalHeader.of(data, id=metadata.id, name=metadata.name, media_type=metadata.media_type)
         yield pb.GetOriginalResponse(header=header.to_message())
-        for chunk in streams.chunks(data):
+        for chunk in transfer.chunks(data):
             yield pb.GetOriginalResponse(chunk=chunk)
 
     async def GetPlanes(
@@ -192,7 +192,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         metadata, image = await self._keyholder.planes(request.collection, request.id)
         header, data = PlanesHeader.of(image, id=metadata.id, name=metadata.name)
         yield pb.GetPlanesResponse(header=header.to_message())
-        for chunk in streams.chunks(data):
+        for chunk in transfer.chunks(data):
             yield pb.GetPlanesResponse(chunk=chunk)
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:

@@ -9,7 +9,7 @@ from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
-from blindsight.trusted.clients import timeouts as calls
+from blindsight.trusted.clients import timeouts
 from blindsight.trusted.ingest.worker_token import WorkerAccess
 from blindsight.wire.imports import ItemReport, Trial
 
@@ -44,7 +44,7 @@ class KeyholderClient:
         given = (*metadata(), *self._access.metadata())
 
         async def attempt() -> set[bytes]:
-            answer = await self._stub.ReportItems(request, metadata=given, timeout=calls.CALL_SECONDS)
+            answer = await self._stub.ReportItems(request, metadata=given, timeout=timeouts.CALL_SECONDS)
             return set(answer.stopped_job_ids)
 
         return await self._peer.call(attempt)
@@ -59,7 +59,7 @@ class KeyholderClient:
         given = (*metadata(), *self._access.metadata())
 
         async def attempt() -> int:
-            answer = await self._stub.NoteTrial(request, metadata=given, timeout=calls.CALL_SECONDS)
+            answer = await self._stub.NoteTrial(request, metadata=given, timeout=timeouts.CALL_SECONDS)
             return int(answer.deaths)
 
         return await self._peer.call(attempt)

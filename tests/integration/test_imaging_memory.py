@@ -22,9 +22,12 @@ from blindsight.runtime import host
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.imaging.filters import Operation
 from blindsight.trusted.keyring import keys
-from services.keyholder.imaging import difference, keypoints, match, memory_estimates
+from services.keyholder.imaging import memory_estimates
+from services.keyholder.imaging.difference import DifferenceSettings
 from services.keyholder.imaging.facade import MOST_WAITING
-from services.keyholder.imaging.filter import Settings as FilterSettings
+from services.keyholder.imaging.filter import FilterSettings
+from services.keyholder.imaging.keypoints import DetectionSettings
+from services.keyholder.imaging.match import MatchSettings
 from services.keyholder.metrics import IMAGING_HELD_BYTES
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
@@ -253,7 +256,7 @@ def filtered(image, *names, **options):
 
 
 def found(image, side):
-    return "keypoints", keypoints.Settings(side=side), image
+    return "keypoints", DetectionSettings(side=side), image
 
 
 KINDS = {
@@ -266,17 +269,17 @@ KINDS = {
     "a threshold": filtered(BEFORE, "threshold:99"),
     "erosion": filtered(CAMERA, "erode:3:square:16"),
     "a gradient of two levels": filtered(CAMERA, "threshold:99", "gradient:3"),
-    "a difference": ("difference", difference.Settings(), (BEFORE, AFTER)),
+    "a difference": ("difference", DifferenceSettings(), (BEFORE, AFTER)),
     "keypoints": found(CAMERA, 300),
     "matches": (
         "match",
-        match.Settings(keypoints.Settings(side=300), encrypted=True),
+        MatchSettings(DetectionSettings(side=300), encrypted=True),
         (CAMERA, np.ascontiguousarray(CAMERA[:, 9:])),
     ),
     "a Gaussian under Paillier": filtered(CAMERA[:200, :200], "gaussian:3", scheme="paillier", key_bits=2048),
     "a difference under Paillier": (
         "difference",
-        difference.Settings("paillier", key_bits=2048),
+        DifferenceSettings("paillier", key_bits=2048),
         (BEFORE[:200, :200], AFTER[:200, :200]),
     ),
 }

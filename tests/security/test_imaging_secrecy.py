@@ -27,6 +27,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring import keyfile, passphrase
 from services.keyholder.imaging import keypoints
+from services.keyholder.imaging.keypoints import DetectionSettings
 from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
 from services.keyholder.metrics import CRYPTO
 
@@ -148,7 +149,7 @@ async def found_in(address, key_set, picture):
     evaluator, crypto = EvaluatorClient(address), Crypto(key_set, 1, CRYPTO)
     try:
         engine = RingEngine(BFV_4096, key_set.key_id, evaluator, crypto)
-        settings, seen = keypoints.Settings(scheme="bfv"), keypoints.Seen(picture, grey(picture), "")
+        settings, seen = DetectionSettings(scheme="bfv"), keypoints.Seen(picture, grey(picture), "")
         detector = Watching(engine, settings.detection)
         detector.pyramids = []
         octaves = keypoints.octaves(settings, RingScheme(BFV_4096), *seen.grey.shape)

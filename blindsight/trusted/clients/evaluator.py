@@ -12,13 +12,12 @@ from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.scale_space import ScaleImage
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata, open_call
-from blindsight.trusted.clients import planes as sending
-from blindsight.trusted.clients import timeouts as calls
-from blindsight.trusted.clients.planes import Blocks
+from blindsight.trusted.clients import timeouts
+from blindsight.trusted.clients.planes import Blocks, Feed
 from blindsight.trusted.records import PeerStatus
 from blindsight.wire.blocks import (
     COMBINE_REQUEST,
@@ -99,19 +98,19 @@ class EvaluatorClient:
             only: the segments that are wanted; none: all.
             regions: whose columns the block holds; none: those of both.
         """
-        digest = await asyncio.to_thread(streams.digest, block)
+        digest = await asyncio.to_thread(transfer.digest, block)
         header = ScoreHeader(
             collection_id, minimum_sequence, queries, len(block), digest, tuple(only), tuple(regions)
         )
 
         async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
             yield SCORE_REQUEST.to_message(header)
-            for chunk in streams.chunks(block):
+            for chunk in transfer.chunks(block):
                 yield SCORE_REQUEST.to_message(chunk)
 
         with open_call(self._stub.Score(requests(), metadata=metadata())) as call:
             messages = aiter(call)
-            yield ScorePlan.from_message(streams.part_of(await anext(messages, None), "plan"))
+            yield ScorePlan.from_message(transfer.part_of(await anext(messages, None), "plan"))
             async for part in _until_summary(messages, SCORE):
                 yield part
 
@@ -127,7 +126,7 @@ class EvaluatorClient:
         request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
 
         async def attempt() -> bytes:
-            answer = await self._stub.Compare(request, metadata=metadata(), timeout=calls.CALL_SECONDS)
+            answer = await self._stub.Compare(request, metadata=metadata(), timeout=timeouts.CALL_SECONDS)
             return answer.block
 
         return await self._peer.call(attempt)
@@ -149,7 +148,7 @@ class EvaluatorClient:
         async def requests() -> AsyncIterator[evaluator_pb2.CompareAllRequest]:
             yield COMPARE_ALL_REQUEST.to_message(header)
             for block in (gallery, queries):
-                for chunk in streams.chunks(block):
+                for chunk in transfer.chunks(block):
                     yield COMPARE_ALL_REQUEST.to_message(chunk)
 
         came: set[tuple[int, int]] = set()
@@ -187,7 +186,7 @@ class EvaluatorClient:
         async def requests() -> AsyncIterator[evaluator_pb2.CombineRequest]:
             yield COMBINE_REQUEST.to_message(header)
             for block in blocks:
-                for chunk in streams.chunks(block):
+                for chunk in transfer.chunks(block):
                     yield COMBINE_REQUEST.to_message(chunk)
 
         came = 0
@@ -195,17 +194,17 @@ class EvaluatorClient:
             with trying, open_call(self._stub.Combine(requests(), metadata=metadata())) as call:
                 position = 0
                 messages = aiter(call)
-                plan = CombinePlan.from_message(streams.part_of(await anext(messages, None), "header"))
+                plan = CombinePlan.from_message(transfer.part_of(await anext(messages, None), "header"))
                 while position < plan.size_bytes:
-                    chunk = streams.part_of(await anext(messages, None), "chunk")
+                    chunk = transfer.part_of(await anext(messages, None), "chunk")
                     # The same sum again after a lost connection, whatever its pieces are.
                     new = chunk[max(0, came - position) :]
                     position += len(chunk)
                     came = max(came, position)
                     if new:
                         yield new
-                streams.part_of(await anext(messages, None), "summary")
-                streams.require_end(await anext(messages, None))
+                transfer.part_of(await anext(messages, None), "summary")
+                transfer.require_end(await anext(messages, None))
                 return
 
     async def transform(
@@ -221,7 +220,7 @@ class EvaluatorClient:
         """
         header = TransformHeader(planes, tuple(kernels))
 
-        async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.TransformRequest]:
+        async def requests(feed: Feed) -> AsyncIterator[evaluator_pb2.TransformRequest]:
             yield TRANSFORM_REQUEST.to_message(header)
             async for tiles in feed.tiles(blocks):
                 yield TRANSFORM_REQUEST.to_message(tiles)
@@ -239,7 +238,7 @@ class EvaluatorClient:
         """Gaussians of encrypted planes, and differences of them; as `transform`, phase by phase."""
         header = ScaleSpaceHeader(planes, phases, tuple(images))
 
-        async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
+        async def requests(feed: Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
             yield SCALE_SPACE_REQUEST.to_message(header)
             async for tiles in feed.tiles(blocks):
                 yield SCALE_SPACE_REQUEST.to_message(tiles)
@@ -261,7 +260,7 @@ class EvaluatorClient:
         """
         header = DifferenceHeader(minuend, subtrahend)
 
-        async def requests(feed: sending.Feed) -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
+        async def requests(feed: Feed) -> AsyncIterator[evaluator_pb2.DifferenceRequest]:
             yield evaluator_pb2.DifferenceRequest(header=header.to_message())
             first, second = feed.tiles(blocks), feed.tiles(others)
             while True:
@@ -279,18 +278,18 @@ class EvaluatorClient:
     async def _planes(
         self,
         method: Callable[..., Any],
-        requests: Callable[[sending.Feed], AsyncIterator[Any]],
+        requests: Callable[[Feed], AsyncIterator[Any]],
         kind: Parts[Any, PlanePart],
     ) -> AsyncGenerator[PlanePart, None]:
         """Parts of an answer; from its beginning again after a lost connection, but for what came before."""
         came = 0
         async for trying in self._peer.attempts():
-            feed = sending.Feed()
+            feed = Feed()
             with trying, open_call(method(requests(feed), metadata=metadata())) as call:
                 position = 0
                 try:
                     messages = aiter(call)
-                    plan = streams.part_of(await anext(messages, None), "plan")
+                    plan = transfer.part_of(await anext(messages, None), "plan")
                     if not came:
                         yield PlanePlan.from_message(plan)
                     async for part in _until_summary(messages, kind):
@@ -323,13 +322,13 @@ class EvaluatorClient:
         """Lets the evaluator forget a collection."""
         request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
         with self._peer.errors():
-            await self._stub.DropCollection(request, metadata=metadata(), timeout=calls.CALL_SECONDS)
+            await self._stub.DropCollection(request, metadata=metadata(), timeout=timeouts.CALL_SECONDS)
 
     async def status(self) -> PeerStatus:
         """Version, counts and sizes."""
         request = evaluator_pb2.GetStatusRequest()
         with self._peer.errors():
-            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=calls.STATUS_SECONDS)
+            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=timeouts.STATUS_SECONDS)
         said = EvaluatorStatus.from_message(answer)
         return PeerStatus(said.version, said.collections, 0, said.disk_bytes, said.memory_bytes)
 
@@ -339,7 +338,7 @@ class EvaluatorClient:
 
 
 async def _announced(block: bytes) -> AnnouncedBlock:
-    return AnnouncedBlock(len(block), await asyncio.to_thread(streams.digest, block))
+    return AnnouncedBlock(len(block), await asyncio.to_thread(transfer.digest, block))
 
 
 async def _until_summary(messages: AsyncIterator[Any], kind: Parts[Any, _Part]) -> AsyncIterator[_Part]:
@@ -351,10 +350,10 @@ async def _until_summary(messages: AsyncIterator[Any], kind: Parts[Any, _Part]) 
     async for message in messages:
         last = message.WhichOneof("part") == "summary"
         if last:
-            streams.require_end(await anext(messages, None))
+            transfer.require_end(await anext(messages, None))
         else:
-            streams.part_of(message, "result")
-        with streams.answer_of("the evaluator"):
+            transfer.part_of(message, "result")
+        with transfer.answer_of("the evaluator"):
             part = kind.from_message(message)
         yield part
         if last:

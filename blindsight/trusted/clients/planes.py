@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from blindsight.errors import BlindsightError
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import transfer
 from blindsight.wire.planes import PlaneTiles
 
 # Tiles from the first on, each time that it is called: encrypted anew where the connection was lost.
@@ -29,7 +29,7 @@ class Feed:
             return
         try:
             async for block in blocks():
-                yield PlaneTiles(block, await asyncio.to_thread(streams.digest, block))
+                yield PlaneTiles(block, await asyncio.to_thread(transfer.digest, block))
         except BlindsightError as error:
             self.error = error
             raise

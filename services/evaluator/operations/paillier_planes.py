@@ -13,10 +13,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from blindsight.additive import planes as stacks
 from blindsight.additive.block import HEADER, AdditiveHeader, check_expected, check_size, parse_header
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.additive.planes import Stack
+from blindsight.additive.planes import IDENTITY, MAX_ROW_BYTES, Stack, growth, of_positions, row_bytes
 from blindsight.additive.powers import weighted_products
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
@@ -65,7 +64,7 @@ class StackForm:
     @property
     def row_bytes(self) -> int:
         """Bytes of a row."""
-        return stacks.row_bytes(self.header, self.stack.width)
+        return row_bytes(self.header, self.stack.width)
 
 
 _Works = AsyncIterator[Coroutine[Any, Any, PlaneResult]]
@@ -164,7 +163,7 @@ class StackOperations:
         """A row whose numbers are checked, and for each kernel what becomes of it along the row."""
         _, seconds = await self._pool.timed(tasks.CheckNumbers(call.public_key, row))
         call.seconds += seconds
-        made: dict[PlaneKernel, bytes] = {stacks.IDENTITY: row}
+        made: dict[PlaneKernel, bytes] = {IDENTITY: row}
         for one in call.kernels:
             if one.across not in made:
                 made[one.across] = await self._windows(
@@ -176,7 +175,7 @@ class StackOperations:
         one = call.kernels[kernel]
         top = call.form.stack.halo - one.rest.anchor_row
         rows = window[top : top + one.rest.height]
-        if one.across == stacks.IDENTITY:
+        if one.across == IDENTITY:
             rows = [self._cut(call, one.rest, row) for row in rows]
         numbers = await self._windows(call, one.header, one.rest, rows)
         return PlaneResult(kernel, first, one.header.pack() + numbers)
@@ -210,17 +209,17 @@ def _announced(planes: StackedPlanes) -> StackForm:
     stack = Stack(planes.height, planes.width, planes.halo)
     header = parse_header(planes.header)
     check_expected(header, key)
-    if header.growth != 1 or header != stacks.of_positions(header, stack.width):
+    if header.growth != 1 or header != of_positions(header, stack.width):
         raise InvalidCiphertext(f"rows of another form than fresh ones of {stack.width} positions")
     form = StackForm(key, stack, header)
-    if form.row_bytes > stacks.MAX_ROW_BYTES:
-        raise ResourceExhausted(f"rows of {form.row_bytes} bytes, want at most {stacks.MAX_ROW_BYTES}")
+    if form.row_bytes > MAX_ROW_BYTES:
+        raise ResourceExhausted(f"rows of {form.row_bytes} bytes, want at most {MAX_ROW_BYTES}")
     return form
 
 
 def _applied(kernel: PlaneKernel, form: StackForm) -> _Applied:
-    growth = stacks.growth(kernel, form.header.layout.value_bits)
-    header = stacks.of_positions(form.header, form.stack.inner_width, growth)
+    grown = growth(kernel, form.header.layout.value_bits)
+    header = of_positions(form.header, form.stack.inner_width, grown)
     return _Applied(*form.stack.passes(kernel), header)
 
 

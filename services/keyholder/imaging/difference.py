@@ -14,8 +14,7 @@ from blindsight.errors import InvalidArgument
 from blindsight.trusted.imaging.finishing import Kind, Picture
 from blindsight.trusted.imaging.images import Colours
 from services.keyholder import metrics
-from services.keyholder.imaging import engines
-from services.keyholder.imaging import memory_estimates as memory
+from services.keyholder.imaging import engines, memory_estimates
 from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Shape, Transformed, Values
 from services.keyholder.imaging.engines import DEFAULT_SCHEME, AnyScheme, Engines
 from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
@@ -34,7 +33,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DifferenceSettings:
     """How pictures are to be compared.
 
     Attributes:
@@ -96,7 +95,7 @@ class DifferencePlan:
         decrypted: of A and of B, why stored planes must be decrypted; empty when they need not be.
     """
 
-    settings: Settings
+    settings: DifferenceSettings
     pictures: tuple[Known, Known]
     scheme: AnyScheme
     base: Encrypted | None
@@ -115,7 +114,7 @@ class DifferencePlan:
     @property
     def memory_bytes(self) -> int:
         """Both pictures and their difference."""
-        return memory.of_difference(self.shape, self.scheme.value_bytes)
+        return memory_estimates.of_difference(self.shape, self.scheme.value_bytes)
 
 
 Answers = AsyncGenerator[Progress | Transformed, None]
@@ -132,7 +131,7 @@ class Difference:
         self._pictures = pictures
         self._engines = engines
 
-    async def plan(self, settings: Settings, sources: tuple[Source, Source]) -> DifferencePlan:
+    async def plan(self, settings: DifferenceSettings, sources: tuple[Source, Source]) -> DifferencePlan:
         """Decides how pictures are subtracted.
 
         Raises:
@@ -210,7 +209,7 @@ def _base(scheme: str, first: Known, second: Known) -> Encrypted | None:
     return None
 
 
-def _scheme(settings: Settings, *pictures: Known) -> AnyScheme:
+def _scheme(settings: DifferenceSettings, *pictures: Known) -> AnyScheme:
     """That of the settings, else of a stored photo, else the default."""
     stored = [one.scheme for one in pictures if isinstance(one, Encrypted)]
     name = settings.scheme or (stored[0] if stored else DEFAULT_SCHEME)
@@ -235,7 +234,7 @@ def _add_remarks(account: Account, first: Opened, second: Opened) -> None:
             account.remarks.append(f"{name}: {one.remark}")
 
 
-def _differed(settings: Settings, values: Values, account: Account) -> Differed:
+def _differed(settings: DifferenceSettings, values: Values, account: Account) -> Differed:
     magnitudes = np.abs(values)
     over = magnitudes > settings.threshold
     if settings.mode is Mode.SIGNED:

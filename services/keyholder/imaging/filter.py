@@ -37,7 +37,7 @@ from services.keyholder.imaging.sources import Encrypted, Known, Opened, Picture
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FilterSettings:
     """How a picture is to be filtered.
 
     Attributes:
@@ -103,7 +103,7 @@ class FilterPlan:
     Attributes:
         picture: as far as it is known.
         scheme: of all steps.
-        border: see `Settings`.
+        border: see `FilterSettings`.
         steps: one after the other.
         family: a name for the operations, of a closed set.
     """
@@ -159,7 +159,7 @@ class Filter:
         self._pictures = pictures
         self._engines = engines
 
-    async def plan(self, settings: Settings, source: Source) -> FilterPlan:
+    async def plan(self, settings: FilterSettings, source: Source) -> FilterPlan:
         """Decides how a picture is filtered.
 
         Raises:

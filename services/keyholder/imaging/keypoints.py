@@ -48,7 +48,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DetectionSettings:
     """How keypoints are to be found.
 
     Attributes:
@@ -168,7 +168,7 @@ class DetectionPlan:
         pictures: each of them.
     """
 
-    settings: Settings
+    settings: DetectionSettings
     scheme: RingScheme
     pictures: tuple[PicturePlan, ...]
 
@@ -180,7 +180,9 @@ class DetectionPlan:
         return memory_estimates.of_pictures(one.picture.shape for one in self.pictures) + octaves
 
 
-async def detection_plan(pictures: Pictures, settings: Settings, sources: Sequence[Source]) -> DetectionPlan:
+async def detection_plan(
+    pictures: Pictures, settings: DetectionSettings, sources: Sequence[Source]
+) -> DetectionPlan:
     """Decides how keypoints of pictures are looked for.
 
     Raises:
@@ -196,7 +198,7 @@ async def detection_plan(pictures: Pictures, settings: Settings, sources: Sequen
     return DetectionPlan(settings, scheme, tuple(plans))
 
 
-def _scheme(settings: Settings, pictures: Sequence[Known]) -> RingScheme:
+def _scheme(settings: DetectionSettings, pictures: Sequence[Known]) -> RingScheme:
     """The scheme that is asked for, in the parameter set of planes that it can use in place."""
     for one in pictures:
         if not isinstance(one, Encrypted) or settings.scheme not in ("", one.scheme):
@@ -206,7 +208,7 @@ def _scheme(settings: Settings, pictures: Sequence[Known]) -> RingScheme:
     return RingScheme(PARAMETERS[settings.scheme or DEFAULT_SCHEME])
 
 
-def _unfit(picture: Encrypted, settings: Settings) -> str:
+def _unfit(picture: Encrypted, settings: DetectionSettings) -> str:
     """Why keypoints cannot be looked for in stored planes as they are; empty when they can."""
     channels, height, width = picture.shape
     if channels > 1:
@@ -217,7 +219,7 @@ def _unfit(picture: Encrypted, settings: Settings) -> str:
     return picture.short_of(reach)
 
 
-def _picture_plan(settings: Settings, scheme: RingScheme, picture: Known) -> PicturePlan:
+def _picture_plan(settings: DetectionSettings, scheme: RingScheme, picture: Known) -> PicturePlan:
     height, width = reduced_size(*picture.shape[1:], settings.side)
     why = ""
     if isinstance(picture, Encrypted):
@@ -227,7 +229,11 @@ def _picture_plan(settings: Settings, scheme: RingScheme, picture: Known) -> Pic
 
 
 def octaves(
-    settings: Settings, scheme: RingScheme, height: int, width: int, stored: PlaneLayout | None = None
+    settings: DetectionSettings,
+    scheme: RingScheme,
+    height: int,
+    width: int,
+    stored: PlaneLayout | None = None,
 ) -> tuple[Octave, ...]:
     """The octaves of a picture, largest first.
 
@@ -365,7 +371,7 @@ class Keypoints:
         self._pictures = pictures
         self._engines = engines
 
-    async def plan(self, settings: Settings, source: Source) -> DetectionPlan:
+    async def plan(self, settings: DetectionSettings, source: Source) -> DetectionPlan:
         """Decides how keypoints are looked for; see `detection_plan`."""
         return await detection_plan(self._pictures, settings, [source])
 

@@ -28,7 +28,7 @@ ENCRYPTED_DESCRIPTORS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class MatchSettings:
     """How two pictures are to be matched.
 
     Attributes:
@@ -40,7 +40,7 @@ class Settings:
         InvalidArgument: for a ratio that cannot be.
     """
 
-    detection: keypoints.Settings
+    detection: keypoints.DetectionSettings
     ratio: float = matching.RATIO
     encrypted: bool = False
 
@@ -75,7 +75,7 @@ class MatchPlan:
         detection: of both pictures.
     """
 
-    settings: Settings
+    settings: MatchSettings
     detection: DetectionPlan
 
     @property
@@ -96,7 +96,7 @@ class Match:
         self._pictures = pictures
         self._engines = engines
 
-    async def plan(self, settings: Settings, sources: tuple[Source, Source]) -> MatchPlan:
+    async def plan(self, settings: MatchSettings, sources: tuple[Source, Source]) -> MatchPlan:
         """Decides how two pictures are matched; see `keypoints.detection_plan`."""
         detection = await keypoints.detection_plan(self._pictures, settings.detection, sources)
         return MatchPlan(settings, detection)
@@ -134,7 +134,7 @@ class Match:
         yield Matched((first, second), matches, np.asarray(drawn), account)
 
     async def _nearest(
-        self, settings: Settings, first: Features, second: Features, account: Account
+        self, settings: MatchSettings, first: Features, second: Features, account: Account
     ) -> Nearest:
         if not settings.encrypted:
             return await asyncio.to_thread(matching.nearest_by_flann, first.descriptors, second.descriptors)

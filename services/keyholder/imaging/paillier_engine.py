@@ -16,12 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from blindsight.additive import block as blocks_wire
-from blindsight.additive import layout, schemes
-from blindsight.additive import planes as stacks
+from blindsight.additive import block, layout, schemes
 from blindsight.additive.block import HEADER, AdditiveHeader
 from blindsight.additive.keys import AdditivePublicKey, paillier_message_bits
-from blindsight.additive.planes import MAX_POSITIONS, MAX_ROW_BYTES, Stack
+from blindsight.additive.planes import (
+    MAX_POSITIONS,
+    MAX_ROW_BYTES,
+    Stack,
+    growth,
+    guard_bits,
+    of_positions,
+    row_bytes,
+)
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.packing.kernels import PlaneKernel
@@ -35,8 +41,7 @@ from blindsight.trusted.imaging.quantising import Room
 from blindsight.trusted.secrets import Secret
 from blindsight.wire.planes import PlanePart, PlanePlan, PlaneResult, PlaneSummary, StackedPlanes
 from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
-from services.keyholder.operations import combine
-from services.keyholder.operations.combine import Combination, Combine
+from services.keyholder.operations.combine import Combination, Combine, CombineSettings
 
 # A byte.
 _VALUE_BITS = 8
@@ -136,14 +141,14 @@ class AdditivePlanes:
             (1, layout.MOST_PER_CIPHERTEXT),
             paillier_message_bits(self.bits),
             _VALUE_BITS,
-            stacks.guard_bits(kernels, _VALUE_BITS),
+            guard_bits(kernels, _VALUE_BITS),
         )
         number_bytes = -(-2 * self.bits // 8)
 
         def fits(blocks: Blocks) -> bool:
             rows, columns = blocks.outer
-            row_bytes = HEADER.size + columns * number_bytes
-            return rows * columns * len(kernels) <= MAX_POSITIONS and row_bytes <= MAX_ROW_BYTES
+            size = HEADER.size + columns * number_bytes
+            return rows * columns * len(kernels) <= MAX_POSITIONS and size <= MAX_ROW_BYTES
 
         blocks = arrange(shape, reach, slots.per_ciphertext, len(kernels), fits)
         return BlockTrip(blocks, slots, tuple(kernels))
@@ -196,7 +201,7 @@ class AdditiveEngine:
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """See `PlaneEngine.difference`: a weighted sum of two arrays."""
         bits = None if SCHEMES[self._scheme].fixed_bits else self._bits
-        settings = combine.Settings(self._scheme, bits, weights=(1, -1), sample_bytes=self._view_pixels)
+        settings = CombineSettings(self._scheme, bits, weights=(1, -1), sample_bytes=self._view_pixels)
         sums = self._combinations.run(settings, [one.astype(np.int64) for one in (minuend, subtrahend)])
         async for answer in sums:
             if isinstance(answer, Combination):
@@ -207,7 +212,7 @@ class AdditiveEngine:
 
     async def _check_time(self, job: _Job) -> None:
         """Refuses what would take too long, by a measurement of one ciphertext."""
-        one = stacks.of_positions(job.header, 1)
+        one = of_positions(job.header, 1)
         encrypt, decrypt = await self._pool.run(
             tasks.MeasureKey(job.secret.reveal_secret(), one, np.zeros(one.layout.columns, np.int64))
         )
@@ -225,12 +230,12 @@ class AdditiveEngine:
         secret, account = job.secret.reveal_secret(), self.account
         work = (
             tasks.EncryptValues(
-                secret, stacks.of_positions(job.header, len(part)), part.astype(np.int64).reshape(-1)
+                secret, of_positions(job.header, len(part)), part.astype(np.int64).reshape(-1)
             )
             for part in _parts(positions)
         )
         row = job.row(job.stack.width).pack()
-        size = stacks.row_bytes(job.header, job.stack.width) - HEADER.size
+        size = row_bytes(job.header, job.stack.width) - HEADER.size
         numbers = bytearray()
         async with aclosing(self._pool.map(work)) as encrypted:
             async for part, seconds in encrypted:
@@ -283,7 +288,7 @@ class AdditiveEngine:
         """Decrypts a row of results to where it belongs; how many they are."""
         size, slots, width = job.header.number_bytes, job.header.layout.per_ciphertext, job.stack.inner_width
         row = part.first // width
-        header = blocks_wire.parse_header(part.block)
+        header = block.parse_header(part.block)
         for start in range(0, width, _AT_ONCE):
             stop = min(start + _AT_ONCE, width)
             numbers = part.block[HEADER.size + start * size : HEADER.size + stop * size]
@@ -321,7 +326,7 @@ class _Job:
 
     def __init__(self, trip: BlockTrip, key: AdditivePublicKey, secret: Secret) -> None:
         self.trip, self.secret, self.stack = trip, secret, trip.stack
-        number_bytes = blocks_wire.number_bytes(key, trip.slots)
+        number_bytes = block.number_bytes(key, trip.slots)
         self.header = AdditiveHeader(key.scheme, key.key_id, trip.slots, number_bytes)
         head, stack = self.row(self.stack.width).pack(), self.stack
         self.source = StackedPlanes(key.to_bytes(), head, stack.height, stack.width, stack.halo)
@@ -339,7 +344,7 @@ class _Job:
 
     def row(self, positions: int, growth: int = 1) -> AdditiveHeader:
         """The header of so many positions."""
-        return stacks.of_positions(self.header, positions, growth)
+        return of_positions(self.header, positions, growth)
 
     def check(self, part: PlaneResult, following: list[int]) -> None:
         """Refuses anything but the next row of a result; its numbers are looked at where it is decrypted."""
@@ -347,13 +352,9 @@ class _Job:
             raise DataLoss("the evaluator answered with results in another order")
         if part.first >= self.stack.results:
             raise DataLoss("the evaluator answered with too many results")
-        growth = stacks.growth(self.trip.kernels[part.kernel], _VALUE_BITS)
         width = self.stack.inner_width
-        wanted = self.row(width, growth)
-        if (
-            len(part.block) != stacks.row_bytes(wanted, width)
-            or blocks_wire.parse_header(part.block) != wanted
-        ):
+        wanted = self.row(width, growth(self.trip.kernels[part.kernel], _VALUE_BITS))
+        if len(part.block) != row_bytes(wanted, width) or block.parse_header(part.block) != wanted:
             raise DataLoss("the evaluator answered with another row than was asked for")
 
 

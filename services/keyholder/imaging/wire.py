@@ -29,27 +29,24 @@ from blindsight.wire.imaging import (
     PictureFile,
     StoredPhoto,
 )
-from services.keyholder.imaging import difference as differing
-from services.keyholder.imaging import filter as filtering
-from services.keyholder.imaging import keypoints as detecting
-from services.keyholder.imaging import match as matching
-from services.keyholder.imaging.difference import Differed, Mode
+from services.keyholder.imaging import keypoints
+from services.keyholder.imaging.difference import Differed, DifferenceSettings, Mode
 from services.keyholder.imaging.engine import Account, Progress
-from services.keyholder.imaging.filter import Filtered
-from services.keyholder.imaging.keypoints import Detected
-from services.keyholder.imaging.match import Matched
+from services.keyholder.imaging.filter import Filtered, FilterSettings
+from services.keyholder.imaging.keypoints import Detected, DetectionSettings
+from services.keyholder.imaging.match import Matched, MatchSettings
 from services.keyholder.imaging.sources import Bytes, Source, planar
 
 Named = tuple[str, Picture]
 
 
-def filter_settings(header: FilterHeader) -> filtering.Settings:
+def filter_settings(header: FilterHeader) -> FilterSettings:
     """How a picture is to be filtered.
 
     Raises:
         InvalidArgument: for key bits of another scheme.
     """
-    return filtering.Settings(
+    return FilterSettings(
         tuple(Operation(one.name, one.kernel.values if one.kernel else None) for one in header.operations),
         header.scheme,
         Border(header.border) if header.border else None,
@@ -58,13 +55,13 @@ def filter_settings(header: FilterHeader) -> filtering.Settings:
     )
 
 
-def diff_settings(header: DiffHeader) -> differing.Settings:
+def diff_settings(header: DiffHeader) -> DifferenceSettings:
     """How pictures are to be compared.
 
     Raises:
         InvalidArgument: for what there is not.
     """
-    return differing.Settings(
+    return DifferenceSettings(
         header.scheme,
         Mode(header.mode),
         header.threshold,
@@ -74,29 +71,29 @@ def diff_settings(header: DiffHeader) -> differing.Settings:
     )
 
 
-def keypoint_settings(given: KeypointSettings) -> detecting.Settings:
+def keypoint_settings(given: KeypointSettings) -> DetectionSettings:
     """How keypoints are to be found.
 
     Raises:
         InvalidArgument: for what cannot be.
     """
     usual = Detection()
-    return detecting.Settings(
+    return DetectionSettings(
         given.scheme,
         given.octaves or None,
         given.scales or SCALES,
-        given.side or detecting.DEFAULT_SIDE,
+        given.side or keypoints.DEFAULT_SIDE,
         Detection(given.contrast or usual.contrast, given.edge or usual.edge),
     )
 
 
-def match_settings(header: MatchHeader) -> matching.Settings:
+def match_settings(header: MatchHeader) -> MatchSettings:
     """How pictures are to be matched.
 
     Raises:
         InvalidArgument: for what cannot be.
     """
-    return matching.Settings(keypoint_settings(header.settings), header.ratio or RATIO, header.encrypted)
+    return MatchSettings(keypoint_settings(header.settings), header.ratio or RATIO, header.encrypted)
 
 
 async def sources(requests: AsyncIterator[Any], *stored: StoredPhoto | None) -> list[Source]:

@@ -10,9 +10,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from blindsight.additive import block as blocks_wire
 from blindsight.additive import lightphe, schemes
-from blindsight.additive.block import HEADER, AdditiveHeader
+from blindsight.additive.block import (
+    HEADER,
+    AdditiveHeader,
+    block_bytes,
+    fresh_header,
+    parse_header,
+    weighted_header,
+)
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.layout import MOST_RESULT_BITS, Integers
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
@@ -45,7 +51,7 @@ Input = bytes | Integers
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CombineSettings:
     """How arrays are to be combined.
 
     Attributes:
@@ -158,7 +164,7 @@ class Combine:
         self.limit_seconds = limit_seconds
 
     async def run(
-        self, settings: Settings, inputs: Sequence[Input]
+        self, settings: CombineSettings, inputs: Sequence[Input]
     ) -> AsyncIterator[CombineProgress | Combination]:
         """Tells how far it is, and at last the result.
 
@@ -181,7 +187,7 @@ class Combine:
                     yield progress
         yield job.combination(arrays[0].shape)
 
-    async def _arrays(self, settings: Settings, inputs: Sequence[Input]) -> list[Integers]:
+    async def _arrays(self, settings: CombineSettings, inputs: Sequence[Input]) -> list[Integers]:
         """Integers of one shape."""
         colours = settings.colours
         given = [one for one in inputs if isinstance(one, bytes)]
@@ -211,7 +217,7 @@ class Combine:
         job.public_key = AdditivePublicKey.from_bytes(
             public, insecure_small_keys=settings.insecure_small_keys
         )
-        job.header = blocks_wire.fresh_header(job.public_key, (1, len(job.values[0])), value_bits, guard_bits)
+        job.header = fresh_header(job.public_key, (1, len(job.values[0])), value_bits, guard_bits)
         job.spent("keygen", started)
         _check_sent(job)
         await self._check_time(job)
@@ -253,8 +259,8 @@ class Combine:
         total = job.header.layout.count
         yield CombineProgress("compute", 0, total)
         started = time.perf_counter()
-        wanted = blocks_wire.weighted_header([job.header] * len(job.blocks), job.weights)
-        size = blocks_wire.block_bytes(wanted, job.public_key)
+        wanted = weighted_header([job.header] * len(job.blocks), job.weights)
+        size = block_bytes(wanted, job.public_key)
         answers = self._evaluator.combine(
             job.public_key, job.weights, job.blocks, insecure_small_keys=job.settings.insecure_small_keys
         )
@@ -266,7 +272,7 @@ class Combine:
                 done = max(0, len(job.result) - HEADER.size) // job.ciphertext_bytes
                 yield CombineProgress("compute", done, total)
         with answer_of("the evaluator"):
-            if len(job.result) != size or blocks_wire.parse_header(job.result) != wanted:
+            if len(job.result) != size or parse_header(job.result) != wanted:
                 raise DataLoss("the evaluator answered with another block than was asked for")
         job.sent_bytes = sum(map(len, job.blocks))
         job.samples = (*map(job.sample, job.blocks), job.sample(job.result))
@@ -295,7 +301,7 @@ class Combine:
 class _Job:
     """One call, as far as it is."""
 
-    settings: Settings
+    settings: CombineSettings
     weights: tuple[int, ...]
     values: list[Integers]
     secret: Secret = field(init=False)
@@ -365,7 +371,7 @@ def _check_count(inputs: Sequence[Input], weights: Sequence[int]) -> None:
         raise InvalidArgument(f"{len(weights)} weights for {len(inputs)} inputs, want as many")
 
 
-def _check_room(settings: Settings, value_bits: int, guard_bits: int) -> None:
+def _check_room(settings: CombineSettings, value_bits: int, guard_bits: int) -> None:
     schemes.require_room(settings.scheme, value_bits, guard_bits)
     if value_bits + guard_bits > MOST_RESULT_BITS:
         raise InvalidArgument(
@@ -375,7 +381,7 @@ def _check_room(settings: Settings, value_bits: int, guard_bits: int) -> None:
 
 
 def _check_sent(job: _Job) -> None:
-    size = blocks_wire.block_bytes(job.header, job.public_key) * len(job.values)
+    size = block_bytes(job.header, job.public_key) * len(job.values)
     if size > MAX_COMBINE_BYTES:
         raise ResourceExhausted(
             f"ciphertexts of {size} bytes, want at most {MAX_COMBINE_BYTES}: fewer or smaller inputs"

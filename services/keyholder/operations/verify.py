@@ -42,7 +42,7 @@ Input = bytes | Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class VerifySettings:
     """How a pair is to be compared; empty means the default."""
 
     scheme: str
@@ -139,7 +139,7 @@ class Verify:
         self._evaluator = evaluator
         self._crypto = crypto
 
-    async def pair(self, settings: Settings, inputs: Sequence[Input]) -> Compared:
+    async def pair(self, settings: VerifySettings, inputs: Sequence[Input]) -> Compared:
         """Compares two photos or two vectors.
 
         Raises:

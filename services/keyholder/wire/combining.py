@@ -13,9 +13,8 @@ from blindsight.runtime.transfer import Receiver, announced, digest
 from blindsight.trusted.imaging.images import Colours
 from blindsight.wire.combine import ArrayHeader, CombineHeader, CombineResult, packed, unpacked
 from blindsight.wire.items import FileHeader
-from services.keyholder.operations.combine import MAX_INPUTS, MAX_VALUES, Combination
+from services.keyholder.operations.combine import MAX_INPUTS, MAX_VALUES, Combination, CombineSettings
 from services.keyholder.operations.combine import Input as CombineInput
-from services.keyholder.operations.combine import Settings as CombineSettings
 
 DEFAULT_COMBINE_SCHEME = "paillier"
 MAX_AXES = 8

@@ -11,7 +11,7 @@ from blindsight.runtime.transfer import announced
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.items import FileHeader
 from blindsight.wire.verify import Verification, VerifyHeader, VerifyTimings
-from services.keyholder.operations.verify import Compared, Input, Settings
+from services.keyholder.operations.verify import Compared, Input, VerifySettings
 from services.keyholder.wire.inputs import matrix
 
 MAX_VERIFY_INPUTS = 2
@@ -36,9 +36,9 @@ def verify_item(header: VerifyHeader) -> tuple[str, str] | None:
     return header.collection, header.id
 
 
-def verify_settings(header: VerifyHeader) -> Settings:
+def verify_settings(header: VerifyHeader) -> VerifySettings:
     """How a pair is to be compared."""
-    return Settings(
+    return VerifySettings(
         header.scheme or "ckks",
         header.parameter_set,
         Metric(header.metric or "cosine"),

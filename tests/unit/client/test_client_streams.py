@@ -13,8 +13,7 @@ import blindsight
 from blindsight import errors
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
-from blindsight.runtime import request_ids, status
-from blindsight.runtime import transfer as streams
+from blindsight.runtime import request_ids, status, transfer
 
 SERVICE = "blindsight.keyholder.v1.KeyholderService"
 
@@ -196,7 +195,7 @@ def test_a_keyholder_that_does_not_read_holds_the_reading_of_files_back(served, 
     def inputs():
         for number in range(64):
             loaded.append(number)
-            yield bytes(streams.CHUNK_BYTES)
+            yield bytes(transfer.CHUNK_BYTES)
 
     served.ingest = answer
     ingest = futures.ThreadPoolExecutor(1).submit(photos.ingest, inputs())
@@ -212,10 +211,10 @@ def test_a_keyholder_that_does_not_read_holds_the_reading_of_files_back(served, 
 @pytest.mark.parametrize(
     ("size", "digest", "chunks"),
     [
-        (5, streams.digest(b"photo"), [b"phot0"]),
-        (5, streams.digest(b"photo"), [b"pho"]),
-        (5, streams.digest(b"photo"), [b"photo", b"!"]),
-        (streams.MAX_PHOTO_BYTES + 1, streams.digest(b"photo"), [b"photo"]),
+        (5, transfer.digest(b"photo"), [b"phot0"]),
+        (5, transfer.digest(b"photo"), [b"pho"]),
+        (5, transfer.digest(b"photo"), [b"photo", b"!"]),
+        (transfer.MAX_PHOTO_BYTES + 1, transfer.digest(b"photo"), [b"photo"]),
         (5, b"short", [b"photo"]),
     ],
     ids=["changed", "cut", "longer", "too-large", "bad-digest"],
@@ -241,7 +240,7 @@ def test_an_original_without_a_header_is_an_error(served, photos, answers):
 
 
 def test_an_empty_original_is_an_original(served, photos):
-    header = pb.OriginalHeader(id="1", name="empty", size_bytes=0, sha256=streams.digest(b""))
+    header = pb.OriginalHeader(id="1", name="empty", size_bytes=0, sha256=transfer.digest(b""))
     served.original = lambda request: iter([pb.GetOriginalResponse(header=header)])
     assert photos.get("1").data == b""
 
@@ -316,7 +315,7 @@ def planes_header(**changes):
         "width": 4,
         "height": 2,
         "channels": 3,
-        "sha256": streams.digest(PIXELS.tobytes()),
+        "sha256": transfer.digest(PIXELS.tobytes()),
         **changes,
     }
     return pb.GetPlanesResponse(header=pb.PlanesHeader(**about))

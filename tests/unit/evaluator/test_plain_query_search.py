@@ -17,7 +17,7 @@ from blindsight.wire.scores import ScorePlan, ScoreResult, ScoreSummary
 from blindsight.wire.storage import BatchHeader, LogHeader
 from services.evaluator import tasks
 from services.evaluator.geometry import AdditiveRecord
-from services.evaluator.operations import plain_query_search as visible
+from services.evaluator.operations import plain_query_search
 from services.evaluator.operations.plain_query_search import VisibleSearches
 
 RECORD = AdditiveRecord(
@@ -93,8 +93,8 @@ def scores(pair, answer):
 
 async def test_every_segment_is_scored_once_and_in_order(search, pair, monkeypatch):
     # Small pieces, as of a large collection.
-    monkeypatch.setattr(visible, "FOLD_NUMBERS", 4)
-    monkeypatch.setattr(visible, "WEIGH_NUMBERS", 3)
+    monkeypatch.setattr(plain_query_search, "FOLD_NUMBERS", 4)
+    monkeypatch.setattr(plain_query_search, "WEIGH_NUMBERS", 3)
     blocks = [pair.encrypt_rows(LAYOUT, ROWS[n : n + 1], slot) for n, slot in ((0, 0), (1, 1), (2, 0))]
     events = log(batch(blocks[0]), batch(blocks[2], SECOND), batch(blocks[1], first_slot=1))
     plan, first, second, summary = await search(events)
@@ -169,6 +169,6 @@ async def test_a_log_that_ends_too_early_is_refused(search):
 
 async def test_a_gallery_that_does_not_fit_is_refused(search, pair, monkeypatch):
     block = pair.encrypt_rows(LAYOUT, ROWS[:1])
-    monkeypatch.setattr(visible, "MAX_GALLERY_BYTES", 2 * len(block))
+    monkeypatch.setattr(plain_query_search, "MAX_GALLERY_BYTES", 2 * len(block))
     with pytest.raises(ResourceExhausted, match="retry later"):
         await search(log(*[batch(block, first_slot=slot) for slot in range(3)]))

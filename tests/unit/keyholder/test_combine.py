@@ -11,10 +11,16 @@ from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.crypto import tasks
 from services.evaluator.computing.additive import AdditiveEvaluator
-from services.keyholder.operations.combine import Combination, Combine, Settings, guard_bits, value_bits
+from services.keyholder.operations.combine import (
+    Combination,
+    Combine,
+    CombineSettings,
+    guard_bits,
+    value_bits,
+)
 
 FIRST, SECOND = np.random.default_rng(9).integers(-255, 256, (2, 6, 50))
-SETTINGS = Settings(AdditiveScheme.PAILLIER, 2048, weights=(1, -1))
+SETTINGS = CombineSettings(AdditiveScheme.PAILLIER, 2048, weights=(1, -1))
 
 
 def relabelled(**changes):

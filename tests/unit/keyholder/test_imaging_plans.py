@@ -20,8 +20,10 @@ from blindsight.trusted.imaging.morphology import MOST_LEVELS
 from blindsight.trusted.keyring import keys
 from blindsight.wire.planes import StoredPlanes
 from services.keyholder.imaging import difference, keypoints
-from services.keyholder.imaging import filter as filtering
+from services.keyholder.imaging.difference import DifferenceSettings
 from services.keyholder.imaging.engines import scheme
+from services.keyholder.imaging.filter import Filter, FilterSettings
+from services.keyholder.imaging.keypoints import DetectionSettings
 from services.keyholder.imaging.ring_engine import RingScheme
 from services.keyholder.imaging.sources import Encrypted, Pictures
 from services.keyholder.metrics import CRYPTO
@@ -52,7 +54,7 @@ def stored(parameters, width=100, height=60, channels=1, halo=2):
 
 
 def settings(*operations, **options):
-    return filtering.Settings(tuple(map(Operation, operations)), **options)
+    return FilterSettings(tuple(map(Operation, operations)), **options)
 
 
 def cut_short(image):
@@ -75,7 +77,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), 
     ids=["reach", "element", "colour", "paillier"],
 )
 async def test_what_cannot_be_done_is_refused_before_the_picture_is_decoded(crypto, asked, said):
-    job = filtering.Filter(Photos(crypto), None)
+    job = Filter(Photos(crypto), None)
     with pytest.raises(InvalidArgument, match=said):
         await job.plan(asked, cut_short(NOISE.crop((0, 0, 120, 30))))
 
@@ -83,18 +85,18 @@ async def test_what_cannot_be_done_is_refused_before_the_picture_is_decoded(cryp
 async def test_pictures_of_different_sizes_are_refused_before_they_are_decoded(crypto):
     job = difference.Difference(Photos(crypto), None)
     with pytest.raises(InvalidArgument, match="A is 120 x 90 pixels and B is 100 x 90"):
-        await job.plan(difference.Settings(), (cut_short(NOISE), cut_short(NOISE.crop((0, 0, 100, 90)))))
+        await job.plan(DifferenceSettings(), (cut_short(NOISE), cut_short(NOISE.crop((0, 0, 100, 90)))))
 
 
 async def test_a_plan_never_changes(crypto):
-    plan = await filtering.Filter(Photos(crypto), None).plan(settings("sobel", "erode:3"), encoded(NOISE))
+    plan = await Filter(Photos(crypto), None).plan(settings("sobel", "erode:3"), encoded(NOISE))
     for part in (plan, *plan.steps, plan.steps[0].trip, plan.scheme, plan.picture):
         with pytest.raises(FrozenInstanceError):
             setattr(part, fields(part)[0].name, None)
 
 
 async def test_a_plan_says_how_many_ciphertexts_go_out_and_come_back(crypto):
-    plan = await filtering.Filter(Photos(crypto), None).plan(settings("sobel"), encoded(NOISE))
+    plan = await Filter(Photos(crypto), None).plan(settings("sobel"), encoded(NOISE))
     (step,) = plan.steps
     # Tiles of 64 x 64 pixels with a halo of one: 62 of each are its own.
     assert step.trip.ciphertexts == 3 * 2 * 2
@@ -103,7 +105,7 @@ async def test_a_plan_says_how_many_ciphertexts_go_out_and_come_back(crypto):
 
 async def test_a_stored_photo_is_planned_under_its_own_parameters_where_they_are(crypto):
     photos = Photos(crypto, bfv=stored(BFV_4096), ckks=stored(CKKS_4096))
-    job = filtering.Filter(photos, None)
+    job = Filter(photos, None)
     for name in ("bfv", "ckks"):
         plan = await job.plan(settings("box:3"), name)
         assert plan.scheme.name == name
@@ -117,7 +119,7 @@ async def test_a_stored_photo_is_planned_under_its_own_parameters_where_they_are
 
 async def test_counts_of_a_large_picture_are_cut_into_calls_that_the_estimate_knows(crypto):
     large = Image.new("L", (1024, 1024))
-    plan = await filtering.Filter(Photos(crypto), None).plan(settings("erode:3"), encoded(large))
+    plan = await Filter(Photos(crypto), None).plan(settings("erode:3"), encoded(large))
     (step,) = plan.steps
     parts = [part for batch in step.batches for part in batch]
     assert parts == [(0, group) for group in range(step.packing.groups)]
@@ -135,14 +137,14 @@ async def test_a_difference_is_planned_where_both_photos_are_stored_alike(crypto
         ckks=stored(CKKS_4096),
     )
     job = difference.Difference(photos, None)
-    plan = await job.plan(difference.Settings(), ("one", "two"))
+    plan = await job.plan(DifferenceSettings(), ("one", "two"))
     assert (plan.base, plan.decrypted) == (photos._stored["one"], ("", ""))
-    plan = await job.plan(difference.Settings(), ("one", "wide"))
+    plan = await job.plan(DifferenceSettings(), ("one", "wide"))
     assert plan.decrypted == ("", "stored planes have a halo of 5 pixels, and the other photo's of 2")
-    plan = await job.plan(difference.Settings(), ("ckks", "one"))
+    plan = await job.plan(DifferenceSettings(), ("ckks", "one"))
     assert plan.scheme == RingScheme(CKKS_4096)
     assert "stored planes are of bfv-4096" in plan.decrypted[1]
-    plan = await job.plan(difference.Settings("scramble"), ("one", "two"))
+    plan = await job.plan(DifferenceSettings("scramble"), ("one", "two"))
     assert plan.base is None
     assert all(plan.decrypted)
 
@@ -164,7 +166,7 @@ def test_a_picture_is_made_as_small_as_pillow_makes_a_thumbnail(height, width, s
 
 async def test_octaves_of_stored_planes_begin_with_their_tiles(crypto):
     photos = Photos(crypto, photo=stored(CKKS_4096, 120, 90, halo=12))
-    plan = await keypoints.Keypoints(photos, None).plan(keypoints.Settings(), "photo")
+    plan = await keypoints.Keypoints(photos, None).plan(DetectionSettings(), "photo")
     (picture,) = plan.pictures
     assert picture.stored is photos._stored["photo"]
     first, *later = picture.octaves
