@@ -211,6 +211,9 @@ def test_all_wheels_in_a_fresh_environment_run_a_vault_that_finds_a_photo(whole:
             )
             assert found.returncode == 0, found.stderr
             assert '"coffee.jpg"' in found.stdout
+            saved = whole.run("blindsight", "backup", "saved", "--data", "vault", **there)
+            assert saved.returncode == 0, saved.stderr
+            assert (whole.folder / "saved" / "storage" / "storage.sqlite3").exists()
         finally:
             up.terminate()
     assert up.returncode == 0
