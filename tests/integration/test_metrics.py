@@ -51,7 +51,7 @@ def ports() -> dict[str, int]:
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iterator[Services]:
     settings = {name: {"metrics_port": str(port)} for name, port in ports.items()}
-    running = Services(tmp_path_factory.mktemp("metrics"), settings=settings)
+    running = Services(tmp_path_factory.mktemp("metrics"), settings=settings, own_keys=True)
     try:
         yield running.start()
     finally:
