@@ -22,7 +22,7 @@ from blindsight.cli.compare.plaintext import Task, Values
 from blindsight.cli.compare.results import Answer, Channels, Family, Method, Query, Row
 from blindsight.cli.local import keys, temporary
 from blindsight.cli.local.keys import KEY_FILE_NAME
-from blindsight.cli.local.up import GENERATED_NAME
+from blindsight.cli.local.setup import GENERATED_NAME
 from blindsight.errors import KeyFileError
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from blindsight.cli import output
 from blindsight.cli.local.keys import KEY_FILE_NAME
+from blindsight.cli.local.setup import GENERATED_NAME
 from blindsight.cli.local.temporary import ended_by_sigterm
-from blindsight.cli.local.up import GENERATED_NAME
 from blindsight.cli.options import Json
 from blindsight.cli.status import ZONE_STYLES
 from blindsight.errors import InvalidArgument

@@ -1,0 +1,147 @@
+"""The services of one `blindsight up`: started, kept alive, and drained in the other order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blindsight.cli import output
+from blindsight.cli.local.keys import KEY_FILE_NAME
+from blindsight.cli.local.setup import Passphrase
+from blindsight.cli.local.supervisor import Child, Recipe, drain
+
+ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
+WORKER_ZONE = ZONES["keyholder"]
+# Beside the services' folders: the embedded queue of bulk ingest, and the workers' logs.
+QUEUE, WORKER = "queue", "worker"
+_ANY_PORT = "127.0.0.1:0"
+
+
+def worker_name(number: int) -> str:
+    """The name of a worker, from 1 on."""
+    return f"{WORKER}-{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to run.
+
+    Attributes:
+        folders: by service, with `QUEUE` and `WORKER`.
+        address: the keyholder's.
+        insecure: whether the keyholder may serve unencrypted beyond this machine.
+        passphrase: of the key set.
+        metrics_ports: by name of a service or worker; empty for none.
+        queue_url: where photos of bulk ingest wait.
+        workers: how many take from it.
+    """
+
+    folders: Mapping[str, Path]
+    address: str
+    insecure: bool
+    passphrase: Passphrase
+    metrics_ports: Mapping[str, int]
+    queue_url: str
+    workers: int
+
+
+class Fleet:
+    """One life of the services and workers.
+
+    Args:
+        plan: what is to run.
+        started: called with each child once it serves, and the seconds that it took.
+        tell: called with a line for people.
+    """
+
+    def __init__(
+        self, plan: Plan, started: Callable[[Child, float], None], tell: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._started = started
+        self._tell = tell
+        self._children: list[Child] = []
+
+    async def until_stopped(self, ready: Callable[[Sequence[Child]], None]) -> None:
+        """Starts all and keeps them alive until a signal; then drains workers, keyholder, evaluator, storage.
+
+        Args:
+            ready: called with all children, the services first, once the last has started.
+
+        Raises:
+            Unavailable: when one does not start, or dies again and again.
+        """
+        stop, hurry = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._ask, stop, hurry)
+        running = asyncio.create_task(self._run(ready))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        failure = running.exception() if running.done() else None
+        running.cancel()
+        stopping.cancel()
+        await asyncio.wait({running, stopping})
+        if failure is None:
+            self._tell("stopping: workers and keyholder first, then evaluator and storage")
+        await drain(self._children[::-1], hurry)
+        if failure is not None:
+            raise failure
+        self._tell("stopped")
+
+    def _ask(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        if not stop.is_set():
+            stop.set()
+        elif not hurry.is_set():
+            self._tell("stopping at once")
+            hurry.set()
+
+    async def _run(self, ready: Callable[[Sequence[Child]], None]) -> None:
+        await self._start_all()
+        ready(self._children)
+        keepers = {asyncio.create_task(child.keep()) for child in self._children}
+        try:
+            done, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()  # a keeper ends only by raising
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def _start_all(self) -> None:
+        plan = self._plan
+        storage = await self._start_service("storage", _ANY_PORT, {})
+        places = {"storage_address": storage}
+        places["evaluator_address"] = await self._start_service("evaluator", _ANY_PORT, places)
+        trusted = places | {"passphrase_file": plan.passphrase.path, "queue_url": plan.queue_url}
+        insecure = {"insecure": str(plan.insecure).lower()}
+        keyholder = await self._start_service("keyholder", plan.address, trusted | insecure)
+        key_file = str(plan.folders["keyholder"] / KEY_FILE_NAME)
+        of_worker = trusted | {"keyholder_address": keyholder, "key_file": key_file}
+        for number in range(1, plan.workers + 1):
+            recipe = self._recipe(worker_name(number), WORKER_ZONE, plan.folders[WORKER], of_worker)
+            await self._start(Child(recipe, "", self._tell))
+
+    async def _start_service(self, name: str, address: str, settings: Mapping[str, str]) -> str:
+        """Returns where it serves."""
+        recipe = self._recipe(name, ZONES[name], self._plan.folders[name], settings)
+        return await self._start(Child(recipe, address, self._tell))
+
+    def _recipe(self, name: str, zone: str, folder: Path, settings: Mapping[str, str]) -> Recipe:
+        port = self._plan.metrics_ports.get(name)
+        metrics = {"metrics_port": str(port)} if port is not None else {}
+        # What the untrusted zone inherits is no passphrase.
+        descriptors = self._plan.passphrase.descriptors if zone == WORKER_ZONE else ()
+        serves = name in ZONES
+        return Recipe(name, zone, folder, {**settings, **metrics}, descriptors, serves=serves)
+
+    async def _start(self, child: Child) -> str:
+        self._children.append(child)
+        started = time.monotonic()
+        with output.spinner(f"starting {child.recipe.name}"):
+            await child.start()
+        self._started(child, time.monotonic() - started)
+        return child.address
