@@ -2,7 +2,7 @@
 
 A picture is cut into blocks that overlap by a halo, as many as a message has slots.  A ciphertext holds the
 pixels at one position of all blocks, so a filter of all of them is, at each position, a weighted sum of the
-ciphertexts around it.  A stack is sent row by row: a row is a block of `AdditiveHeader` with a ciphertext for
+ciphertexts around it.  Planes are sent row by row: a row is a block of `AdditiveHeader` with a ciphertext for
 each position, its columns [position][slot].
 """
 
@@ -24,7 +24,7 @@ IDENTITY = PlaneKernel(1, 1, 0, 0, (1,))
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class PlaneShape:
     """Positions of a block.
 
     Attributes:
@@ -44,11 +44,11 @@ class Stack:
             raise InvalidArgument(f"halo of {self.halo} pixels, want 0 to {MAX_SIDE - 1}")
         if min(self.height, self.width) <= 2 * self.halo:
             raise InvalidArgument(
-                f"stack of {self.width} x {self.height} positions with a halo of {self.halo}, "
+                f"planes of {self.width} x {self.height} positions with a halo of {self.halo}, "
                 f"want over {2 * self.halo} x {2 * self.halo}"
             )
         if self.positions > MAX_POSITIONS:
-            raise InvalidArgument(f"stack of {self.positions} positions, want at most {MAX_POSITIONS}")
+            raise InvalidArgument(f"planes of {self.positions} positions, want at most {MAX_POSITIONS}")
 
     @property
     def inner_height(self) -> int:
@@ -114,7 +114,7 @@ def guard_bits(kernels: Sequence[PlaneKernel], value_bits: int) -> int:
 
 
 def of_positions(header: AdditiveHeader, positions: int, growth: int = 1) -> AdditiveHeader:
-    """The header of so many positions of a stack.
+    """The header of so many positions of planes.
 
     Raises:
         InvalidArgument: when a slot could overflow, with the bound.

@@ -36,8 +36,8 @@ class StoredPlanes(Record[pb.StoredPlanes]):
 
 
 @dataclass(frozen=True, slots=True)
-class StackedPlanes(Record[pb.StackedPlanes]):
-    """Rows of a stack under Paillier that the caller sends (`blindsight.additive.planes`).
+class PaillierPlanes(Record[pb.PaillierPlanes]):
+    """Rows of planes under Paillier that the caller sends (`blindsight.additive.planes`).
 
     Attributes:
         public_key: "BSAP".
@@ -53,13 +53,13 @@ class StackedPlanes(Record[pb.StackedPlanes]):
     halo: int
 
 
-PlaneSource = SentPlanes | StoredPlanes | StackedPlanes
+PlaneSource = SentPlanes | StoredPlanes | PaillierPlanes
 PLANE_SOURCE: Parts[pb.PlaneSource, PlaneSource] = Parts(pb.PlaneSource, PlaneSource)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneTiles(Record[pb.PlaneTiles]):
-    """Tiles in a row, 16 or what is left of all; of stacked planes a row of positions, with its header."""
+    """Tiles in a row, 16 or what is left of all; of Paillier planes a row of positions, with its header."""
 
     block: bytes
     sha256: bytes
@@ -100,7 +100,7 @@ class PlanePlan(Record[pb.PlanePlan]):
     """What is to come; comes first.
 
     Attributes:
-        parameter_set: by name; empty of stacked planes.
+        parameter_set: by name; empty of Paillier planes.
         ciphertexts: of one result.
         width, height, channels: of a stored photo, else 0.
         halo: of the planes.
@@ -117,12 +117,12 @@ class PlanePlan(Record[pb.PlanePlan]):
 
 @dataclass(frozen=True, slots=True)
 class PlaneResult(Record[pb.PlaneResult]):
-    """Consecutive tiles of the result of one kernel; of stacked planes a row of positions, without the halo.
+    """Consecutive tiles of the result of one kernel; of Paillier planes a row of positions, without the halo.
 
     Attributes:
         kernel: whose, from 0.
         first: tile, or position.
-        block: full ciphertexts of two polynomials in the wire form; stacked: "BSAC".
+        block: full ciphertexts of two polynomials in the wire form; Paillier: "BSAC".
     """
 
     kernel: int

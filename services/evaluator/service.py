@@ -24,7 +24,7 @@ from services.evaluator.operations.combine import Combinations
 from services.evaluator.operations.cross_products import Comparisons
 from services.evaluator.operations.imaging import PlaneOperations
 from services.evaluator.operations.intake import Limits
-from services.evaluator.operations.plain_query_search import VisibleSearches
+from services.evaluator.operations.plain_query_search import PlainQuerySearches
 from services.evaluator.operations.search import Searches
 from services.evaluator.settings import EvaluatorSettings
 
@@ -134,7 +134,7 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             await scoring.warm()
             await builders.warm()
             cache.load()
-            visible = VisibleSearches(storage, builders)
+            visible = PlainQuerySearches(storage, builders)
             searches = Searches(galleries, scorer, visible, settings.stall_seconds)
             limits = Limits(settings.stall_seconds, settings.combine_seconds)
             comparisons, combinations = Comparisons(scorer, limits), Combinations(builders, limits)

@@ -356,7 +356,7 @@ def _public_key(calls):
             for message in map(pb.CombineRequest.FromString, call.asked)
             if message.HasField("header")
         )
-    return pb.TransformRequest.FromString(call.asked[0]).header.planes.stacked.public_key
+    return pb.TransformRequest.FromString(call.asked[0]).header.planes.paillier.public_key
 
 
 def test_the_same_pictures_look_different_every_time(heard):

@@ -251,16 +251,16 @@ def test_a_bad_source_is_refused(evaluator, name):
     assert refused(evaluator.stub.Difference, pair(subtrahend=bad)) == wanted
 
 
-def test_stacked_planes_are_for_transform_alone_and_a_caller_is_told(evaluator):
-    stacked = pb.PlaneSource(stacked=pb.StackedPlanes(height=3, width=3, halo=1))
+def test_paillier_planes_are_for_transform_alone_and_a_caller_is_told(evaluator):
+    paillier_planes = pb.PlaneSource(paillier=pb.PaillierPlanes(height=3, width=3, halo=1))
     for requests, method in (
-        (pair(minuend=stacked), evaluator.stub.Difference),
-        (pair(subtrahend=stacked), evaluator.stub.Difference),
-        (space(planes=stacked), evaluator.stub.ScaleSpace),
+        (pair(minuend=paillier_planes), evaluator.stub.Difference),
+        (pair(subtrahend=paillier_planes), evaluator.stub.Difference),
+        (space(planes=paillier_planes), evaluator.stub.ScaleSpace),
     ):
         code, _, message = refusal(lambda method=method, sent=requests: list(method(sent, timeout=30)))
         assert code == INVALID
-        assert message == "stacked planes, which are for Transform alone, want sent or stored ones"
+        assert message == "Paillier planes, which are for Transform alone, want sent or stored ones"
 
 
 @pytest.mark.parametrize("count", [0, 12289, 2**32 - 1])

@@ -16,6 +16,7 @@ from blindsight.packing.tiling import BLOCK_CIPHERTEXTS
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.wire.planes import (
     DifferenceHeader,
+    PaillierPlanes,
     PlanePart,
     PlaneResult,
     PlaneSource,
@@ -23,14 +24,13 @@ from blindsight.wire.planes import (
     PlaneTiles,
     ScaleSpaceHeader,
     SentPlanes,
-    StackedPlanes,
     StoredPlanes,
     TransformHeader,
 )
 from services.evaluator import metrics, tasks
 from services.evaluator.batch_log import Storage
 from services.evaluator.operations.intake import Limits, next_chunk
-from services.evaluator.operations.paillier_planes import StackOperations
+from services.evaluator.operations.paillier_planes import PaillierOperations
 from services.evaluator.operations.sources import PlaneForm, Sources, tiled
 
 # Results of one task at most, ciphertexts: bounds the memory of a task, and the time that others wait for it.
@@ -58,7 +58,7 @@ class PlaneOperations:
         self._pool = pool
         self._limits = limits
         self._calls = asyncio.Semaphore(MAX_CALLS)
-        self._stacks = StackOperations(pool, limits)
+        self._paillier = PaillierOperations(pool, limits)
 
     @asynccontextmanager
     async def _one_call(self) -> AsyncIterator[None]:
@@ -99,8 +99,8 @@ class PlaneOperations:
     ) -> AsyncIterator[PlanePart]:
         _check_kernels(kernels)
         async with self._one_call():
-            if isinstance(planes, StackedPlanes):
-                answers = self._stacked(planes, kernels, tiles)
+            if isinstance(planes, PaillierPlanes):
+                answers = self._transform_paillier(planes, kernels, tiles)
             else:
                 answers = self._tiled(operation, planes, kernels, tiles)
             async with aclosing(answers):
@@ -108,12 +108,12 @@ class PlaneOperations:
                     yield answer
             await _require_end(tiles, self._limits.stall_seconds)
 
-    def _stacked(
-        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[PlaneTiles]
+    def _transform_paillier(
+        self, planes: PaillierPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[PlaneTiles]
     ) -> AsyncGenerator[PlanePart, None]:
         _check_reach(planes.halo, kernels)
         _check_results(planes.height * planes.width, kernels)
-        return self._stacks.transform(planes, kernels, rows)
+        return self._paillier.transform(planes, kernels, rows)
 
     async def _tiled(
         self,

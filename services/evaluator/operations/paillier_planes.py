@@ -15,7 +15,7 @@ from typing import Any
 
 from blindsight.additive.block import HEADER, AdditiveHeader, check_expected, check_size, parse_header
 from blindsight.additive.keys import AdditivePublicKey
-from blindsight.additive.planes import IDENTITY, MAX_ROW_BYTES, Stack, growth, of_positions, row_bytes
+from blindsight.additive.planes import IDENTITY, MAX_ROW_BYTES, PlaneShape, growth, of_positions, row_bytes
 from blindsight.additive.powers import weighted_products
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
@@ -23,7 +23,7 @@ from blindsight.packing.kernels import PlaneKernel
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import digest
-from blindsight.wire.planes import PlanePart, PlanePlan, PlaneResult, PlaneSummary, PlaneTiles, StackedPlanes
+from blindsight.wire.planes import PaillierPlanes, PlanePart, PlanePlan, PlaneResult, PlaneSummary, PlaneTiles
 from services.evaluator import metrics, tasks
 from services.evaluator.operations.combine import SLICE_WORD_PRODUCTS
 from services.evaluator.operations.intake import (
@@ -43,28 +43,28 @@ _COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class StackForm:
-    """What is known of a stack before any row has come.
+class PaillierForm:
+    """What is known of planes before any row has come.
 
     Attributes:
         key: that it is under.
-        stack: its shape.
+        shape: their shape.
         header: of a row.
     """
 
     key: AdditivePublicKey
-    stack: Stack
+    shape: PlaneShape
     header: AdditiveHeader
 
     @property
     def plan(self) -> PlanePlan:
         """What is to come."""
-        return PlanePlan("", self.key.key_id, self.stack.results, halo=self.stack.halo)
+        return PlanePlan("", self.key.key_id, self.shape.results, halo=self.shape.halo)
 
     @property
     def row_bytes(self) -> int:
         """Bytes of a row."""
-        return row_bytes(self.header, self.stack.width)
+        return row_bytes(self.header, self.shape.width)
 
 
 _Works = AsyncIterator[Coroutine[Any, Any, PlaneResult]]
@@ -81,15 +81,15 @@ class _Applied:
 
 @dataclass(slots=True)
 class _Call:
-    form: StackForm
+    form: PaillierForm
     public_key: bytes
     kernels: list[_Applied]
     deadline: Deadline
     seconds: float = field(default=0.0)
 
 
-class StackOperations:
-    """Computes with stacks in worker processes.
+class PaillierOperations:
+    """Computes with Paillier planes in worker processes.
 
     Args:
         pool: the workers.
@@ -102,7 +102,7 @@ class StackOperations:
         self._memory = MemoryBudget(MAX_WAITING_BYTES, "encrypted pictures")
 
     async def transform(
-        self, planes: StackedPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[PlaneTiles]
+        self, planes: PaillierPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[PlaneTiles]
     ) -> AsyncGenerator[PlanePart, None]:
         """Every kernel applied at every position: a plan, rows of results in their order, a summary.
 
@@ -128,7 +128,7 @@ class StackOperations:
         yield PlaneSummary(call.seconds)
 
     def _waiting_bytes(self, call: _Call) -> int:
-        rows = 2 * call.form.stack.halo + 1 + _COPIES * self._pool.at_once
+        rows = 2 * call.form.shape.halo + 1 + _COPIES * self._pool.at_once
         size = rows * call.form.row_bytes * len(call.kernels)
         if size > MAX_WAITING_BYTES:
             raise ResourceExhausted(
@@ -139,8 +139,8 @@ class StackOperations:
 
     async def _works(self, call: _Call, rows: AsyncIterator[PlaneTiles]) -> _Works:
         """A work for each row of a result, as soon as the rows that it needs are there."""
-        stack = call.form.stack
-        window: deque[list[bytes]] = deque(maxlen=2 * stack.halo + 1)
+        shape = call.form.shape
+        window: deque[list[bytes]] = deque(maxlen=2 * shape.halo + 1)
         first = 0
         swept = (self._swept(call, row) async for row in self._received(call.form, rows))
         async with aclosing(in_order(swept, self._pool.at_once)) as received:
@@ -149,13 +149,13 @@ class StackOperations:
                 if len(window) == window.maxlen:
                     for kernel in range(len(call.kernels)):
                         yield self._result(call, kernel, first, [lines[kernel] for lines in window])
-                    first += stack.inner_width
+                    first += shape.inner_width
 
-    async def _received(self, form: StackForm, rows: AsyncIterator[PlaneTiles]) -> AsyncIterator[bytes]:
-        for number in range(form.stack.height):
+    async def _received(self, form: PaillierForm, rows: AsyncIterator[PlaneTiles]) -> AsyncIterator[bytes]:
+        for number in range(form.shape.height):
             sent = await next_chunk(rows, self._limits.stall_seconds)
             if sent is None:
-                raise InvalidArgument(f"the stream ended after {number} of {form.stack.height} rows")
+                raise InvalidArgument(f"the stream ended after {number} of {form.shape.height} rows")
             await asyncio.to_thread(_check_row, sent, form)
             yield sent.block[HEADER.size :]
 
@@ -173,7 +173,7 @@ class StackOperations:
 
     async def _result(self, call: _Call, kernel: int, first: int, window: list[bytes]) -> PlaneResult:
         one = call.kernels[kernel]
-        top = call.form.stack.halo - one.rest.anchor_row
+        top = call.form.shape.halo - one.rest.anchor_row
         rows = window[top : top + one.rest.height]
         if one.across == IDENTITY:
             rows = [self._cut(call, one.rest, row) for row in rows]
@@ -183,9 +183,9 @@ class StackOperations:
     @staticmethod
     def _cut(call: _Call, kernel: PlaneKernel, row: bytes) -> bytes:
         """What a kernel looks at, of a whole row."""
-        stack, size = call.form.stack, call.form.header.number_bytes
-        start = stack.halo - kernel.anchor_column
-        return row[start * size : (start + stack.inner_width + kernel.width - 1) * size]
+        shape, size = call.form.shape, call.form.header.number_bytes
+        start = shape.halo - kernel.anchor_column
+        return row[start * size : (start + shape.inner_width + kernel.width - 1) * size]
 
     async def _windows(
         self, call: _Call, header: AdditiveHeader, kernel: PlaneKernel, rows: list[bytes]
@@ -201,29 +201,29 @@ class StackOperations:
         return b"".join(parts)
 
 
-def _announced(planes: StackedPlanes) -> StackForm:
+def _announced(planes: PaillierPlanes) -> PaillierForm:
     check_public_key(planes.public_key)
     key = AdditivePublicKey.from_bytes(planes.public_key)
     if key.scheme is not AdditiveScheme.PAILLIER:
         raise InvalidArgument(f"planes under {SCHEMES[key.scheme].name}, want paillier")
-    stack = Stack(planes.height, planes.width, planes.halo)
+    shape = PlaneShape(planes.height, planes.width, planes.halo)
     header = parse_header(planes.header)
     check_expected(header, key)
-    if header.growth != 1 or header != of_positions(header, stack.width):
-        raise InvalidCiphertext(f"rows of another form than fresh ones of {stack.width} positions")
-    form = StackForm(key, stack, header)
+    if header.growth != 1 or header != of_positions(header, shape.width):
+        raise InvalidCiphertext(f"rows of another form than fresh ones of {shape.width} positions")
+    form = PaillierForm(key, shape, header)
     if form.row_bytes > MAX_ROW_BYTES:
         raise ResourceExhausted(f"rows of {form.row_bytes} bytes, want at most {MAX_ROW_BYTES}")
     return form
 
 
-def _applied(kernel: PlaneKernel, form: StackForm) -> _Applied:
+def _applied(kernel: PlaneKernel, form: PaillierForm) -> _Applied:
     grown = growth(kernel, form.header.layout.value_bits)
-    header = of_positions(form.header, form.stack.inner_width, grown)
-    return _Applied(*form.stack.passes(kernel), header)
+    header = of_positions(form.header, form.shape.inner_width, grown)
+    return _Applied(*form.shape.passes(kernel), header)
 
 
-def _check_row(sent: PlaneTiles, form: StackForm) -> None:
+def _check_row(sent: PlaneTiles, form: PaillierForm) -> None:
     """Refuses a row of anything else; its numbers are checked by a worker."""
     check_no_secret(sent.block, "a row of ciphertexts")
     check_digest_size(sent.sha256, "a row has")
@@ -233,11 +233,11 @@ def _check_row(sent: PlaneTiles, form: StackForm) -> None:
     check_digest(digest(sent.block), sent.sha256, "a row")
 
 
-def _slices(form: StackForm, kernel: PlaneKernel) -> Iterator[slice]:
+def _slices(form: PaillierForm, kernel: PlaneKernel) -> Iterator[slice]:
     """Bytes of what a kernel looks at for as many results as take a moment, and so on along a row."""
     words = -(-form.key.group.modulus.bit_length() // 64)
     step = max(1, SLICE_WORD_PRODUCTS // (max(1, weighted_products(kernel.weights)) * words**2))
-    size, results = form.header.number_bytes, form.stack.inner_width
+    size, results = form.header.number_bytes, form.shape.inner_width
     for start in range(0, results, step):
         stop = min(start + step, results) + kernel.width - 1
         yield slice(start * size, stop * size)

@@ -55,7 +55,7 @@ class _Gallery:
         return sum(key.region is region for key in self.segments)
 
 
-class VisibleSearches:
+class PlainQuerySearches:
     """Answers searches whose queries the evaluator sees.
 
     Args:

@@ -26,7 +26,7 @@ from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.galleries.scorer import Meter, Scorer
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
 from services.evaluator.operations.intake import check_digest, check_digest_size, next_chunk
-from services.evaluator.operations.plain_query_search import VisibleSearches
+from services.evaluator.operations.plain_query_search import PlainQuerySearches
 from services.evaluator.shared_memory import SharedMemory
 
 COLLECTION_ID_BYTES = 16
@@ -104,7 +104,7 @@ class Searches:
     """
 
     def __init__(
-        self, galleries: Galleries, scorer: Scorer, visible: VisibleSearches, stall_seconds: float
+        self, galleries: Galleries, scorer: Scorer, visible: PlainQuerySearches, stall_seconds: float
     ) -> None:
         self._galleries = galleries
         self._scorer = scorer

@@ -22,7 +22,14 @@ from blindsight.errors import (
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, CHANNELS, MAX_COEFFICIENTS, Tiling
 from blindsight.parameters import ParameterSet, by_name, of_ring
 from blindsight.runtime.transfer import digest
-from blindsight.wire.planes import PlanePlan, PlaneSource, PlaneTiles, SentPlanes, StackedPlanes, StoredPlanes
+from blindsight.wire.planes import (
+    PaillierPlanes,
+    PlanePlan,
+    PlaneSource,
+    PlaneTiles,
+    SentPlanes,
+    StoredPlanes,
+)
 from services.evaluator.batch_log import Storage, StoredPiece
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.operations.intake import check_digest, check_digest_size, check_no_secret, next_chunk
@@ -32,13 +39,13 @@ ID_BYTES = 16
 
 
 def tiled(source: PlaneSource) -> SentPlanes | StoredPlanes:
-    """Refuses stacked planes.
+    """Refuses Paillier planes.
 
     Raises:
         InvalidArgument: for these.
     """
-    if isinstance(source, StackedPlanes):
-        raise InvalidArgument("stacked planes, which are for Transform alone, want sent or stored ones")
+    if isinstance(source, PaillierPlanes):
+        raise InvalidArgument("Paillier planes, which are for Transform alone, want sent or stored ones")
     return source
 
 

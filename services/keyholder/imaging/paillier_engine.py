@@ -22,7 +22,7 @@ from blindsight.additive.keys import AdditivePublicKey, paillier_message_bits
 from blindsight.additive.planes import (
     MAX_POSITIONS,
     MAX_ROW_BYTES,
-    Stack,
+    PlaneShape,
     growth,
     guard_bits,
     of_positions,
@@ -39,7 +39,7 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging.blocks import Blocks, arrange
 from blindsight.trusted.imaging.quantising import Room
 from blindsight.trusted.secrets import Secret
-from blindsight.wire.planes import PlanePart, PlanePlan, PlaneResult, PlaneSummary, StackedPlanes
+from blindsight.wire.planes import PaillierPlanes, PlanePart, PlanePlan, PlaneResult, PlaneSummary
 from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
 from services.keyholder.operations.combine import Combination, Combine, CombineSettings
 
@@ -72,24 +72,24 @@ class BlockTrip:
     kernels: tuple[PlaneKernel, ...]
 
     @cached_property
-    def stack(self) -> Stack:
+    def shape(self) -> PlaneShape:
         """Positions of the blocks."""
-        return Stack(*self.blocks.outer, self.blocks.halo)
+        return PlaneShape(*self.blocks.outer, self.blocks.halo)
 
     @property
     def ciphertexts(self) -> int:
         """That go there."""
-        return self.stack.positions
+        return self.shape.positions
 
     @property
     def results(self) -> int:
         """Ciphertexts that come back."""
-        return self.stack.results * len(self.kernels)
+        return self.shape.results * len(self.kernels)
 
     def seconds(self, bits: int, encrypt: float, decrypt: float) -> float:
         """Work of all processors, by what a ciphertext takes under a key of so many bits."""
         product = decrypt / (_PRODUCTS_OF_A_DECRYPTION * bits)
-        products = self.ciphertexts + sum(self.stack.products(one) for one in self.kernels)
+        products = self.ciphertexts + sum(self.shape.products(one) for one in self.kernels)
         return encrypt * self.ciphertexts + decrypt * self.results + product * products
 
 
@@ -226,7 +226,7 @@ class AdditiveEngine:
             )
 
     async def _rows(self, job: _Job, positions: Integers) -> AsyncIterator[bytes]:
-        """Rows of the stack, encrypted a few ciphertexts at a time."""
+        """Rows of the planes, encrypted a few ciphertexts at a time."""
         secret, account = job.secret.reveal_secret(), self.account
         work = (
             tasks.EncryptValues(
@@ -234,8 +234,8 @@ class AdditiveEngine:
             )
             for part in _parts(positions)
         )
-        row = job.row(job.stack.width).pack()
-        size = row_bytes(job.header, job.stack.width) - HEADER.size
+        row = job.row(job.shape.width).pack()
+        size = row_bytes(job.header, job.shape.width) - HEADER.size
         numbers = bytearray()
         async with aclosing(self._pool.map(work)) as encrypted:
             async for part, seconds in encrypted:
@@ -243,7 +243,7 @@ class AdditiveEngine:
                 numbers += part
                 while len(numbers) >= size:
                     account.sent_bytes += HEADER.size + size
-                    account.ciphertexts += job.stack.width
+                    account.ciphertexts += job.shape.width
                     yield row + bytes(numbers[:size])
                     del numbers[:size]
 
@@ -273,20 +273,20 @@ class AdditiveEngine:
             if isinstance(part, PlaneSummary):
                 self.account.compute_seconds += part.compute_seconds
             elif isinstance(part, PlanePlan):
-                if part.ciphertexts != job.stack.results:
+                if part.ciphertexts != job.shape.results:
                     raise DataLoss(
-                        f"the evaluator plans {part.ciphertexts} results, want {job.stack.results}"
+                        f"the evaluator plans {part.ciphertexts} results, want {job.shape.results}"
                     )
             else:
                 with answer_of("the evaluator"):
                     job.check(part, following)
-                following[part.kernel] += job.stack.inner_width
+                following[part.kernel] += job.shape.inner_width
                 self.account.received_bytes += len(part.block)
                 yield self._decrypted(job, part)
 
     async def _decrypted(self, job: _Job, part: PlaneResult) -> int:
         """Decrypts a row of results to where it belongs; how many they are."""
-        size, slots, width = job.header.number_bytes, job.header.layout.per_ciphertext, job.stack.inner_width
+        size, slots, width = job.header.number_bytes, job.header.layout.per_ciphertext, job.shape.inner_width
         row = part.first // width
         header = block.parse_header(part.block)
         for start in range(0, width, _AT_ONCE):
@@ -319,17 +319,17 @@ class _Job:
     """One round trip under a key of its own.
 
     Attributes:
-        stack: positions of the blocks.
+        shape: positions of the blocks.
         header: of ciphertexts of the key.
         values: of the results, int32 [kernels, inner rows, inner columns, blocks].
     """
 
     def __init__(self, trip: BlockTrip, key: AdditivePublicKey, secret: Secret) -> None:
-        self.trip, self.secret, self.stack = trip, secret, trip.stack
+        self.trip, self.secret, self.shape = trip, secret, trip.shape
         number_bytes = block.number_bytes(key, trip.slots)
         self.header = AdditiveHeader(key.scheme, key.key_id, trip.slots, number_bytes)
-        head, stack = self.row(self.stack.width).pack(), self.stack
-        self.source = StackedPlanes(key.to_bytes(), head, stack.height, stack.width, stack.halo)
+        head, planes = self.row(trip.shape.width).pack(), trip.shape
+        self.source = PaillierPlanes(key.to_bytes(), head, planes.height, planes.width, planes.halo)
         blocks = trip.blocks
         shape = len(trip.kernels), blocks.inner_height, blocks.inner_width, blocks.count
         self.values: Values = np.empty(shape, np.int32)
@@ -350,9 +350,9 @@ class _Job:
         """Refuses anything but the next row of a result; its numbers are looked at where it is decrypted."""
         if not 0 <= part.kernel < len(following) or part.first != following[part.kernel]:
             raise DataLoss("the evaluator answered with results in another order")
-        if part.first >= self.stack.results:
+        if part.first >= self.shape.results:
             raise DataLoss("the evaluator answered with too many results")
-        width = self.stack.inner_width
+        width = self.shape.inner_width
         wanted = self.row(width, growth(self.trip.kernels[part.kernel], _VALUE_BITS))
         if len(part.block) != row_bytes(wanted, width) or block.parse_header(part.block) != wanted:
             raise DataLoss("the evaluator answered with another row than was asked for")

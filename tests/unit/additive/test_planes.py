@@ -1,4 +1,4 @@
-"""Kernels of stacked planes: how they are cut into passes, what they cost, and what grows."""
+"""Kernels of Paillier planes: how they are cut into passes, what they cost, and what grows."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from support.additive import key
 
 from blindsight.additive import AdditiveScheme, planes
 from blindsight.additive.block import fresh_header
-from blindsight.additive.planes import IDENTITY, Stack
+from blindsight.additive.planes import IDENTITY, PlaneShape
 from blindsight.additive.powers import weighted_products
 from blindsight.errors import InvalidArgument
 from blindsight.packing.kernels import PlaneKernel
 
-LARGE = Stack(44, 40, 3)
+LARGE = PlaneShape(44, 40, 3)
 WEIGHTS = st.integers(-300, 300)
 LINES = st.lists(WEIGHTS, min_size=1, max_size=7).filter(any)
 
@@ -44,7 +44,7 @@ def test_a_kernel_goes_in_two_passes_only_where_that_is_less_work():
     assert LARGE.passes(wide)[0].weights == (1, 6, 15, 20, 15, 6, 1)
     assert LARGE.products(wide) < LARGE.results * weighted_products(wide.weights)
     # Of blocks that are hardly more than their halo, the first pass would be most of the work.
-    assert Stack(7, 7, 3).passes(wide) == (IDENTITY, wide)
+    assert PlaneShape(7, 7, 3).passes(wide) == (IDENTITY, wide)
     uneven = kernel([[1, 2], [2, 5]])
     assert LARGE.passes(uneven) == (IDENTITY, uneven)
 
@@ -66,6 +66,6 @@ def test_what_would_overflow_is_refused_with_the_bound():
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 2), (5, 4, 2), (1, 1, 1), (100, 100, 64), (513, 513, 0), (0, 1, 0)])
-def test_a_stack_that_cannot_be_is_refused(shape):
+def test_a_shape_that_cannot_be_is_refused(shape):
     with pytest.raises(InvalidArgument):
-        Stack(*shape)
+        PlaneShape(*shape)

@@ -18,7 +18,7 @@ from blindsight.wire.storage import BatchHeader, LogHeader
 from services.evaluator import tasks
 from services.evaluator.geometry import AdditiveRecord
 from services.evaluator.operations import plain_query_search
-from services.evaluator.operations.plain_query_search import VisibleSearches
+from services.evaluator.operations.plain_query_search import PlainQuerySearches
 
 RECORD = AdditiveRecord(
     b"collection of 16", PAILLIER_3072, b"sixteen bytes id", collection_layout((3,), 64, 1, 1)
@@ -76,7 +76,7 @@ def search(pair, pool):
     """Runs searches one after the other; none of them may keep memory."""
 
     async def run(events, minimum_sequence=7, only=()):
-        searches = VisibleSearches(Storage(events), pool)
+        searches = PlainQuerySearches(Storage(events), pool)
         query = pair.query(LAYOUT, ROWS[:2])
         try:
             return [one async for one in searches.run(RECORD, query, 2, minimum_sequence, only)]

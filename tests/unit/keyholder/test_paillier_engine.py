@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blindsight.additive.block import HEADER
-from blindsight.additive.planes import Stack
+from blindsight.additive.planes import PlaneShape
 from blindsight.additive.schemes import AdditiveScheme
 from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.packing.kernels import PlaneKernel
@@ -20,7 +20,7 @@ from blindsight.wire.planes import PlaneResult, TransformHeader
 from services.evaluator import requests as streams
 from services.evaluator import tasks as evaluator_tasks
 from services.evaluator.operations.intake import Limits
-from services.evaluator.operations.paillier_planes import StackOperations
+from services.evaluator.operations.paillier_planes import PaillierOperations
 from services.keyholder.imaging.engine import Progress, Transformed
 from services.keyholder.imaging.paillier_engine import AdditiveEngine, AdditivePlanes
 from services.keyholder.operations.combine import Combine
@@ -35,15 +35,15 @@ class Evaluator(evaluator_pb2_grpc.EvaluatorServiceServicer):
 
     def __init__(self, pool):
         self.lie = lambda results: results
-        self._operations = StackOperations(pool, Limits(stall_seconds=5, call_seconds=60))
+        self._operations = PaillierOperations(pool, Limits(stall_seconds=5, call_seconds=60))
 
     async def Transform(self, requests, context):
         stream = aiter(requests)
         header = await streams.header(stream, TransformHeader)
         computed = self._operations.transform(header.planes, header.kernels, streams.tiles(stream, "tiles"))
         results = [answer.to_message() async for answer in computed if isinstance(answer, PlaneResult)]
-        stack = header.planes
-        count = Stack(stack.height, stack.width, stack.halo).results
+        shape = header.planes
+        count = PlaneShape(shape.height, shape.width, shape.halo).results
         yield pb.TransformResponse(plan=pb.PlanePlan(ciphertexts=count))
         for result in self.lie(results):
             yield pb.TransformResponse(result=result)

@@ -22,10 +22,10 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.runtime.transfer import digest
 from blindsight.trusted.additive import AdditiveKey
-from blindsight.wire.planes import PlaneTiles, StackedPlanes
+from blindsight.wire.planes import PaillierPlanes, PlaneTiles
 from services.evaluator import tasks
 from services.evaluator.operations.intake import Limits
-from services.evaluator.operations.paillier_planes import StackOperations
+from services.evaluator.operations.paillier_planes import PaillierOperations
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -58,7 +58,7 @@ def kernel(**changes):
     return pb.PlaneKernel(**{**given_, **changes})
 
 
-def stacked(**changes):
+def paillier_planes(**changes):
     given_ = {
         "public_key": OWNER.public_key.to_bytes(),
         "header": HEAD,
@@ -66,12 +66,12 @@ def stacked(**changes):
         "width": WIDTH,
         "halo": 1,
     }
-    return pb.PlaneSource(stacked=pb.StackedPlanes(**{**given_, **changes}))
+    return pb.PlaneSource(paillier=pb.PaillierPlanes(**{**given_, **changes}))
 
 
 def header(planes=None, kernels=None):
     listed = [kernel()] if kernels is None else kernels
-    return pb.TransformRequest(header=pb.TransformHeader(planes=planes or stacked(), kernels=listed))
+    return pb.TransformRequest(header=pb.TransformHeader(planes=planes or paillier_planes(), kernels=listed))
 
 
 def part(data, sha256=None):
@@ -107,7 +107,7 @@ def applied(weights, offset=0):
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     quick = {"stall_seconds": "1", "workers": "1", "threads": "1"}
-    running = Untrusted(tmp_path_factory.mktemp("stacks"), quick).start()
+    running = Untrusted(tmp_path_factory.mktemp("paillier"), quick).start()
     try:
         with Client(running.evaluator.address) as connected:
             connected.running = running
@@ -150,8 +150,8 @@ SECRETS = {"an additive key": OWNER.to_secret().reveal_secret(), "a key file": b
 def test_secret_keys_are_turned_away_whatever_surrounds_them(evaluator, name):
     secret = SECRETS[name]
     for requests in (
-        stream(planes=stacked(public_key=secret)),
-        stream(planes=stacked(header=secret)),
+        stream(planes=paillier_planes(public_key=secret)),
+        stream(planes=paillier_planes(header=secret)),
         stream([secret]),
         [header(), part(GOOD[0]), part(secret, bytes(32))],
     ):
@@ -179,7 +179,7 @@ BAD_KEYS = {
 
 @pytest.mark.parametrize("name", BAD_KEYS)
 def test_a_bad_public_key_is_refused(evaluator, name):
-    requests = stream(planes=stacked(public_key=BAD_KEYS[name]))
+    requests = stream(planes=paillier_planes(public_key=BAD_KEYS[name]))
     assert refused(evaluator, requests) == (INVALID, "INVALID_ARGUMENT")
 
 
@@ -209,7 +209,7 @@ BAD_HEADERS = {
 def test_a_bad_header_is_refused_when_it_is_announced_and_in_a_row(evaluator, name):
     offset, new = BAD_HEADERS[name]
     wanted = INVALID, "INVALID_CIPHERTEXT"
-    assert refused(evaluator, stream(planes=stacked(header=patched(HEAD, offset, new)))) == wanted
+    assert refused(evaluator, stream(planes=paillier_planes(header=patched(HEAD, offset, new)))) == wanted
     assert refused(evaluator, stream([GOOD[0], patched(GOOD[1], offset, new), GOOD[2]])) == wanted
 
 
@@ -252,7 +252,7 @@ def wide(width):
     return ADDITIVE_HEADER.pack(*fields)
 
 
-BAD_STACKS = {
+BAD_SHAPES = {
     "no height": {"height": 0},
     "a halo that leaves nothing": {"halo": 2},
     "a halo without end": {"halo": 2**32 - 1},
@@ -272,9 +272,9 @@ BAD_KERNELS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_STACKS)
-def test_a_bad_stack_is_refused(evaluator, name):
-    code, reason = refused(evaluator, stream(planes=stacked(**BAD_STACKS[name])))
+@pytest.mark.parametrize("name", BAD_SHAPES)
+def test_a_bad_shape_is_refused(evaluator, name):
+    code, reason = refused(evaluator, stream(planes=paillier_planes(**BAD_SHAPES[name])))
     assert (code, reason) in {(INVALID, "INVALID_ARGUMENT"), (EXHAUSTED, "RESOURCE_EXHAUSTED")}
 
 
@@ -284,11 +284,11 @@ def test_a_bad_kernel_is_refused(evaluator, name):
 
 
 def test_rows_and_windows_that_are_too_large_are_refused_before_they_come(evaluator):
-    announced = [header(stacked(width=3000, header=wide(3000)))]
+    announced = [header(paillier_planes(width=3000, header=wide(3000)))]
     assert refused(evaluator, announced) == (EXHAUSTED, "RESOURCE_EXHAUSTED")
-    tall = stacked(width=2000, height=128, halo=63, header=wide(2000))
+    tall = paillier_planes(width=2000, height=128, halo=63, header=wide(2000))
     assert refused(evaluator, [header(tall, [kernel()] * 2)]) == (EXHAUSTED, "RESOURCE_EXHAUSTED")
-    many = stacked(width=500, height=500, header=wide(500))
+    many = paillier_planes(width=500, height=500, header=wide(500))
     assert refused(evaluator, [header(many, [kernel()] * 32)]) == (EXHAUSTED, "RESOURCE_EXHAUSTED")
 
 
@@ -308,8 +308,10 @@ def test_a_bad_stream_is_refused(evaluator, name):
     assert refused(evaluator, BAD_STREAMS[name]) == (INVALID, "INVALID_ARGUMENT")
 
 
-def test_stacked_planes_are_not_subtracted(evaluator):
-    asked = pb.DifferenceRequest(header=pb.DifferenceHeader(minuend=stacked(), subtrahend=stacked()))
+def test_paillier_planes_are_not_subtracted(evaluator):
+    asked = pb.DifferenceRequest(
+        header=pb.DifferenceHeader(minuend=paillier_planes(), subtrahend=paillier_planes())
+    )
     code, reason, _ = refusal(lambda: list(evaluator.stub.Difference(iter([asked]), timeout=60)))
     assert (code, reason) == (INVALID, "INVALID_ARGUMENT")
 
@@ -333,14 +335,14 @@ def test_callers_who_stop_sending_are_given_up_and_those_who_leave_leave_nothing
 
 def test_work_without_end_is_given_up():
     pool = WorkerPool(1, tasks.COMPUTE)
-    planes = StackedPlanes(OWNER.public_key.to_bytes(), HEAD, HEIGHT, WIDTH, 1)
+    planes = PaillierPlanes(OWNER.public_key.to_bytes(), HEAD, HEIGHT, WIDTH, 1)
 
     async def rows():
         for data in GOOD:
             yield PlaneTiles(data, digest(data))
 
     async def run():
-        operations = StackOperations(pool, Limits(stall_seconds=5, call_seconds=0))
+        operations = PaillierOperations(pool, Limits(stall_seconds=5, call_seconds=0))
         return [one async for one in operations.transform(planes, (PlaneKernel(1, 1, 0, 0, (2,)),), rows())]
 
     try:
