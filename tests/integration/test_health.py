@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.services import MODULES, Process, variables, wait_until
+from support.services import Process, variables, wait_until
 
 _ANY = "127.0.0.1:0"
 
@@ -74,7 +74,7 @@ def test_a_service_that_is_still_starting_ends_at_sigterm_by_a_handler_of_its_ow
         "keyholder": peers | {"passphrase_file": str(secret), "create_keys": "true"},
     }[name]
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", MODULES[name]],
+        [sys.executable, "-P", "-m", f"services.{name}"],
         env=variables(name, {"data": str(tmp_path / "data"), "address": _ANY, **settings}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -104,7 +104,7 @@ def test_a_setting_may_come_from_a_file_of_the_secrets_folder(tmp_path: Path) ->
 def test_a_secrets_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     environment = variables("storage", {"data": str(tmp_path)}) | {"BLINDSIGHT_SECRETS_DIR": "/none"}
     done = subprocess.run(
-        [sys.executable, "-P", "-m", MODULES["storage"]],
+        [sys.executable, "-P", "-m", "services.storage"],
         env=environment,
         capture_output=True,
         text=True,

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
 
 from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.queue import Queue, QueueOptions, open_queue
 from blindsight.trusted.queue.settings import QueueSettings
 from services.keyholder.settings import KEY_FILE_NAME
-from support.services import Process, Services, variables
+from support.services import Process, Services
 from support.storage import Client
 
-TEMPLATE = Path(__file__).with_name("worker_template.py")
 # Short enough that a test need not wait long for what a killed worker held.
 SILENCE_SECONDS = 2
 
@@ -82,31 +76,6 @@ class BulkServices(Services):
         process.launch()
         self.workers.append(process)
         return process
-
-    @contextmanager
-    def quick_workers(self, **settings: str) -> Iterator[Callable[[], psutil.Process]]:
-        """Starts many workers with the same settings, without the time that imports take."""
-        own = {**self.worker_settings(**settings), "die_with_parent": "true"}
-        environment = json.dumps(variables("worker", own)) + "\n"
-        with (self.folder / "worker.log").open("ab") as log:
-            template = subprocess.Popen(
-                [sys.executable, "-P", TEMPLATE],  # a module beside it has the name of the services
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-
-        def start() -> psutil.Process:
-            assert template.stdin is not None
-            assert template.stdout is not None
-            template.stdin.write(environment)
-            template.stdin.flush()
-            return psutil.Process(json.loads(template.stdout.readline())["process_id"])
-
-        with template:
-            yield start
-            template.kill()
 
     def restart_keyholder(self, **settings: str) -> None:
         """Stops it, and starts it with these settings beside or instead of those that it had."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Self
 from unittest.mock import patch
 
@@ -20,13 +20,8 @@ import psutil
 
 from blindsight.trusted.keyring import keyfile, keys, passphrase
 from services.keyholder.settings import KEY_FILE_NAME
+from support.forked import Forked
 
-MODULES = {
-    "storage": "services.storage",
-    "evaluator": "services.evaluator",
-    "keyholder": "services.keyholder",
-    "worker": "services.worker",
-}
 START_SECONDS = 60
 # Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
 RETRY_SECONDS = 5
@@ -41,16 +36,14 @@ def variables(name: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 def failed_start(name: str, settings: Mapping[str, str]) -> str:
     """The one line with which a service refuses to start."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", MODULES[name]],
-        env=variables(name, settings),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, ""), done.stderr
-    (line,) = done.stderr.splitlines()
+    with TemporaryFile() as log:
+        service = Forked(name, variables(name, settings), log)
+        with service.stdout as stdout:
+            code, printed = service.wait(START_SECONDS), stdout.read()
+        log.seek(0)
+        told = log.read().decode()
+    assert (code, printed) == (1, ""), told
+    (line,) = told.splitlines()
     return line
 
 
@@ -61,7 +54,7 @@ class Process:
     name: str
     environment: dict[str, str]
     log: Path
-    popen: subprocess.Popen[str] | None = None
+    popen: subprocess.Popen[str] | Forked | None = None
     address: str = ""
     extra: dict[str, str] = field(default_factory=dict)  # variables that are no settings
     within: Sequence[str] = ()  # a command that runs it
@@ -79,10 +72,15 @@ class Process:
         settings = {"retry_seconds": str(RETRY_SECONDS), **self.environment, "die_with_parent": "true"}
         if self.address:
             settings["address"] = self.address
+        environment = variables(self.name, settings)
         with self.log.open("ab") as log:
+            if not (self.extra or self.within):
+                self.popen = Forked(self.name, environment, log)
+                return
+            # What its imports may read, and what another program runs, is started as people start it.
             self.popen = subprocess.Popen(
-                [*self.within, sys.executable, "-P", "-m", MODULES[self.name]],
-                env=variables(self.name, settings) | self.extra,
+                [*self.within, sys.executable, "-P", "-m", f"services.{self.name}"],
+                env=environment | self.extra,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -98,9 +98,9 @@ def test_fifty_workers_that_are_killed_in_a_row_lose_nothing_and_make_no_photo_f
     photos = PHOTOS[:20]
     job = collection.ingest_bulk(photos)
     moments = random.Random(7)
-    with bulk.open_queue() as queue, bulk.quick_workers(linger_seconds="60") as start:
+    with bulk.open_queue() as queue:
         for _ in range(50):
-            worker = start()
+            worker = bulk.worker(linger_seconds="60")
             wait_until(lambda: queue.depth().ready == 0, what="photos with the worker")
             time.sleep(moments.uniform(0, 0.2))
             worker.kill()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.services import MODULES, variables
+from support.services import variables
 
 from blindsight.runtime import host
 
@@ -117,7 +117,7 @@ def test_a_service_that_serves_keeps_as_much_memory_as_it_asked_for(
     tmp_path: Path, service: str, settings: dict[str, str], blocks_mib: int, kept_mib: int
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", THRESHOLDS, f"{MODULES[service]}.__main__"],
+        [sys.executable, "-c", THRESHOLDS, f"services.{service}.__main__"],
         env=variables(service, {"data": str(tmp_path), **settings}),
         capture_output=True,
         text=True,

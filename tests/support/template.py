@@ -1,0 +1,98 @@
+"""A process that has imported what services import, and becomes one of them whenever it is asked.
+
+Imports are most of what a start of a service takes, half a second of processor time, and these tests start
+hundreds.  A request is one line of JSON with three descriptors: where the service prints, where it logs, and
+a pipe for its process id and, later, its exit code.
+
+Not a module of the tests, whose imports it must not share: template.py SOCKET, a descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+
+# What `main` of the evaluator imports, and what the services' imports leave to their first use.
+LAZY = ("services.evaluator.servicer", "services.evaluator.storage_client", "services.evaluator.metrics")
+NUMBER = struct.Struct("<i")
+MAX_REQUEST_BYTES = 1 << 20
+
+# Pipes by the process whose exit code they wait for.
+_waiting: dict[int, int] = {}
+
+
+def main() -> int:
+    """Serves until the socket is closed; in a child, runs a service."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end of the tests ends it, by closing the socket
+    for name in ("storage", "evaluator", "keyholder", "worker"):
+        importlib.import_module(f"services.{name}.__main__")
+    for name in LAZY:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that a child's collections leave the shared pages shared
+    requests = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGCHLD, lambda *_: _reap())
+    while True:
+        line, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, 3)
+        if not line:
+            return 0
+        request = json.loads(line)
+        if _fork(descriptors[2]):
+            requests.close()
+            return _become(request, *descriptors[:2])
+        for descriptor in descriptors[:2]:
+            os.close(descriptor)
+
+
+def _fork(report: int) -> bool:
+    """Tells the child's process id; true in the child."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    child = os.fork()
+    if child:
+        os.write(report, NUMBER.pack(child))
+        _waiting[child] = report
+    else:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for descriptor in (report, *_waiting.values()):
+            os.close(descriptor)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    return child == 0
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            child, status = os.waitpid(-1, os.WNOHANG)
+            if not child:
+                return
+            report = _waiting.pop(child)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(report, NUMBER.pack(os.waitstatus_to_exitcode(status)))
+            os.close(report)
+
+
+def _become(request: dict, printed: int, logged: int) -> int:
+    """What `python -P -m services.NAME` would do with this environment, in this folder."""
+    for descriptor, number in ((printed, 1), (logged, 2)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    module = sys.modules[f"services.{request['name']}.__main__"]
+    sys.argv[:] = [str(Path(module.__file__))]
+    sys.modules["__main__"] = module  # worker processes ask it what they should import
+    return module.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
