@@ -4,19 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 from support.schemes import Pair
 
 from blindsight.errors import InvalidVector
 from blindsight.packing.columns import Layout
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyring import keys
 
 EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.scheme is Scheme.BFV]
 
 
 @pytest.fixture(scope="module", params=EXACT, ids=lambda parameters: parameters.name)
 def pair(request):
-    return Pair(request.param, keys.create())
+    return Pair(request.param, shared_key_set())
 
 
 def integers(shape, largest, seed):

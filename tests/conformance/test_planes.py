@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 from support.schemes import Pair
 
 from blindsight.ciphertext import residues
 from blindsight.errors import InvalidVector
 from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyring import keys
 from services.evaluator.computing import prng
 from services.evaluator.computing.schemes import Side, prepare
 
@@ -17,7 +17,7 @@ EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.sche
 
 @pytest.fixture(scope="module", params=PARAMETER_SETS.values(), ids=lambda parameters: parameters.name)
 def pair(request):
-    return Pair(request.param, keys.create())
+    return Pair(request.param, shared_key_set())
 
 
 def pixels(shape, seed):

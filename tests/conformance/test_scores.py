@@ -7,12 +7,12 @@ import itertools
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 from support.schemes import Pair
 
 from blindsight.packing.columns import Layout, widest_stride
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, PARAMETER_SETS
 from blindsight.trusted import schemes
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.similarity import METRICS, make
 from blindsight.trusted.similarity.linear import MAX_ROW_NORM, Metric, refined
 
@@ -38,7 +38,7 @@ SHAPES = [
 
 @pytest.fixture(scope="module", params=PARAMETER_SETS.values(), ids=lambda parameters: parameters.name)
 def pair(request):
-    return Pair(request.param, keys.create())
+    return Pair(request.param, shared_key_set())
 
 
 def unit_rows(count, dimension, seed=3):
@@ -168,7 +168,7 @@ def test_another_key_decrypts_to_noise(pair):
     layout = Layout((8,), 8, pair.parameters.ring_degree)
     rows = unit_rows(layout.capacity, 8)
     encrypted = pair.encrypt_rows(layout, rows)
-    stranger = schemes.load(pair.parameters, keys.create().secret_key(pair.parameters.name))
+    stranger = schemes.load(pair.parameters, shared_key_set(1).secret_key(pair.parameters.name))
     decrypted = layout.unpack(stranger.decrypt_gallery([encrypted]))
     assert abs(np.corrcoef(decrypted.ravel(), rows.ravel())[0, 1]) < 0.1
     assert np.abs(decrypted - rows).max() > 1

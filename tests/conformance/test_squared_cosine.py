@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from skimage import data
 from skimage.transform import resize
+from support.keysets import shared_key_set
 from support.schemes import Pair
 
 from blindsight.errors import InvalidVector
 from blindsight.packing.columns import Layout, widest_stride
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.similarity.channels import UNIT, SquaredCosine
 
 SIDE = 64
@@ -27,7 +27,7 @@ def pair(request, key_set):
 
 @pytest.fixture(scope="module")
 def key_set():
-    return keys.create()
+    return shared_key_set()
 
 
 def by_channel(picture):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
+from support.keysets import shared_key_set
 from support.metrics import free_ports, value
 from support.photos import encoded
 from support.services import Services, wait_until
@@ -21,7 +22,6 @@ from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, Re
 from blindsight.runtime import host
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.imaging.filters import Operation
-from blindsight.trusted.keyring import keys
 from services.keyholder.imaging import memory_estimates
 from services.keyholder.imaging.difference import DifferenceSettings
 from services.keyholder.imaging.facade import MOST_WAITING
@@ -293,7 +293,7 @@ def keyholder(running, tmp_path_factory):
 
     async def start():
         made["keyholder"] = Keyholder(
-            keys.create(),
+            shared_key_set(),
             StorageClient(addresses[0]),
             EvaluatorClient(addresses[1]),
             workers=1,

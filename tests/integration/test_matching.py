@@ -4,13 +4,13 @@ import asyncio
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import matching
-from blindsight.trusted.keyring import keys
 from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.encrypted_matching import EncryptedMatching
 
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(23)
 
 @pytest.fixture(scope="module")
 def crypto():
-    made = Crypto(keys.create(), 2, CRYPTO)
+    made = Crypto(shared_key_set(), 2, CRYPTO)
     try:
         yield made
     finally:

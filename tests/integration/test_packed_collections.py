@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 from support.photos import jpeg
 from support.services import Process
 
@@ -14,7 +15,7 @@ import blindsight
 from blindsight.client import StoredPhoto
 from blindsight.errors import InvalidArgument, KeyFileError
 from blindsight.parameters import PAILLIER_3072
-from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring import keyfile, passphrase
 
 RNG = np.random.default_rng(5)
 SLOTS = PAILLIER_3072.slots
@@ -196,7 +197,7 @@ def test_settings_that_do_not_fit_are_refused(vault, settings, said):
 @pytest.fixture
 def older(services):
     """A keyholder whose key file was made before there was Paillier."""
-    made = keys.create()
+    made = shared_key_set()
     others = {name: key for name, key in made.secret_keys.items() if name != PAILLIER_3072.name}
     settings = services.keyholder_settings("older")
     path = services.folder / "older" / "keys.bsky"

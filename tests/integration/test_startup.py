@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.keysets import shared_key_set
 from support.services import failed_start
 
-from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring import keyfile, passphrase
 
 NOBODY = "127.0.0.1:1"
 
@@ -99,7 +100,7 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Start
     root = tmp_path_factory.mktemp("starts")
     secret = passphrase.generate(root / "right")
     (root / "wrong").write_text("not the passphrase\n")
-    keyfile.write(root / "keys.bsky", keys.create(), secret)
+    keyfile.write(root / "keys.bsky", shared_key_set(), secret)
     good = (root / "keys.bsky").read_bytes()
     with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(2) as executor:
         port = taken.getsockname()[1]
@@ -141,6 +142,6 @@ def test_a_start_that_cannot_be_is_one_line_and_changes_nothing(starts: dict[str
 
 
 def test_every_damage_is_one(tmp_path: Path) -> None:
-    keyfile.write(tmp_path / "keys.bsky", keys.create(), passphrase.generate(tmp_path / "passphrase"))
+    keyfile.write(tmp_path / "keys.bsky", shared_key_set(), passphrase.generate(tmp_path / "passphrase"))
     good = (tmp_path / "keys.bsky").read_bytes()
     assert all(damage(good) != good for damage in DAMAGES.values())

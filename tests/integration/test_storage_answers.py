@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 from support.relay import Relay
 from support.services import Process
 
@@ -74,7 +75,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def key_set() -> keys.KeySet:
-    return keys.create()
+    return shared_key_set()
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_searches_are_right_while_others_ingest_delete_and_repack(services: Serv
 
 
 def test_a_gallery_that_is_replaced_again_and_again_is_scored_without_a_fault(services: Services) -> None:
-    owner, done = evaluator.Owner(), threading.Event()
+    owner, done = evaluator.Owner(2), threading.Event()
     with (
         storage.Client(services.address("storage")) as stored,
         evaluator.Client(services.address("evaluator")) as scoring,
@@ -323,7 +323,7 @@ def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
 ) -> None:
     name = "refuses strangers"
     vault.create_collection(name, embedder="none", dimension=DIMENSION).ingest_vectors(unit(3))
-    stranger = evaluator.Owner()
+    stranger = evaluator.Owner(1)
     with storage.Client(services.address("storage")) as stored:
         key_id = bytes.fromhex(vault.status().key_id)
         listed = stored.stub.ListCollections(storage_pb2.ListCollectionsRequest()).collections

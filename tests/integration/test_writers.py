@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 from support.services import Process
 from support.tap import Tap
 
@@ -67,7 +68,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def key_set() -> keys.KeySet:
-    return keys.create()
+    return shared_key_set()
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,7 @@ def test_blocks_of_different_counts_and_of_too_many_columns_are_refused(evaluato
 
 
 def test_blocks_of_another_owner_or_parameter_set_are_refused(evaluator):
-    stranger = dict(zip(SIDES, blocks(owner=Owner()), strict=True))
+    stranger = dict(zip(SIDES, blocks(owner=Owner(1)), strict=True))
     made = keys.create()
     for parameters in PARAMETER_SETS.values():
         secret = schemes.load(parameters, made.secret_key(parameters.name))

@@ -211,7 +211,7 @@ def test_serialised_secret_keys_are_called_by_their_name(evaluator, gallery, tmp
 
 
 def test_a_query_of_another_owner_is_refused(evaluator, gallery):
-    block = Owner().query(gallery.layout, FORMS)
+    block = Owner(1).query(gallery.layout, FORMS)
     code, reason, _ = score(evaluator, requests(gallery.record.collection_id, block))
     assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
 

@@ -36,9 +36,8 @@ class BulkServices(Services):
 
     def __post_init__(self) -> None:
         self.queue_url = self.queue_url or f"embedded:{self.folder / 'queue.db'}"
-        own = {**self.settings.get("keyholder", {}), **self._queue_settings(), "workers": "1"}
-        evaluator = {"workers": "1", **self.settings.get("evaluator", {})}
-        self.settings = {**self.settings, "keyholder": own, "evaluator": evaluator}
+        own = {**self.settings.get("keyholder", {}), **self._queue_settings()}
+        self.settings = {**self.settings, "keyholder": own}
 
     def _queue_settings(self) -> dict[str, str]:
         return {"queue_url": self.queue_url, "queue_silence_seconds": str(SILENCE_SECONDS), **self.queue}

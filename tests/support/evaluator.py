@@ -24,12 +24,12 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
 from blindsight.runtime.processpool import Compute, Task
 from blindsight.runtime.transfer import CHUNK_BYTES, chunks
 from blindsight.trusted import schemes
-from blindsight.trusted.keyring import keys
 from blindsight.wire.storage import AppendHeader, BatchHeader, StoredCollection
 from services.evaluator import tasks
 from services.evaluator.computing import building
 from services.storage.records import Append
 from support import storage
+from support.keysets import shared_key_set
 from support.services import Process
 
 PARAMETERS = CKKS_4096
@@ -38,10 +38,14 @@ TOLERANCE = 1e-4
 
 
 class Owner:
-    """A key set and what it encrypts and decrypts."""
+    """A key set and what it encrypts and decrypts.
 
-    def __init__(self) -> None:
-        made = keys.create()
+    Args:
+        number: see `shared_key_set`.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        made = shared_key_set(number)
         self.key_id = made.key_id
         self._made = made
         self._secret = schemes.load(PARAMETERS, made.secret_key(PARAMETERS.name))

@@ -18,9 +18,10 @@ from unittest.mock import patch
 
 import psutil
 
-from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring import keyfile, passphrase
 from services.keyholder.settings import KEY_FILE_NAME
 from support.forked import Forked
+from support.keysets import shared_key_set
 
 START_SECONDS = 60
 # Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
@@ -138,7 +139,7 @@ def cheap_keys() -> tuple[bytes, bytes]:
     """
     with TemporaryDirectory() as folder, patch.object(keyfile, "SCRYPT_N", 1 << 10):
         secret, sealed = Path(folder) / "passphrase", Path(folder) / KEY_FILE_NAME
-        keyfile.write(sealed, keys.create(), passphrase.generate(secret))
+        keyfile.write(sealed, shared_key_set(), passphrase.generate(secret))
         return secret.read_bytes(), sealed.read_bytes()
 
 
@@ -158,6 +159,7 @@ class Services:
         way: (client, server, server's address) -> the address that the client is given.
         within: by service, a command that runs it.
         own_keys: the keyholder makes its keys itself, as at the first start of a vault.
+        workers: processes of keyholder and evaluator each; their starts are most of what a start takes.
     """
 
     folder: Path
@@ -167,6 +169,7 @@ class Services:
     processes: dict[str, Process] = field(default_factory=dict)
     within: dict[str, Sequence[str]] = field(default_factory=dict)
     own_keys: bool = False
+    workers: int = 1
 
     def start(self) -> Self:
         """Starts all three, in the order in which they need each other."""
@@ -203,7 +206,8 @@ class Services:
 
     def _start(self, name: str, environment: dict[str, str]) -> None:
         data = self.folder / name
-        own = {"data": str(data), **environment, **self.settings.get(name, {})}
+        workers = {} if name == "storage" else {"workers": str(self.workers)}
+        own = {"data": str(data), **workers, **environment, **self.settings.get(name, {})}
         log, within = self.folder / f"{name}.log", self.within.get(name, ())
         self.processes[name] = Process(name, own, log, extra=self.extra, within=within)
         self.processes[name].start()

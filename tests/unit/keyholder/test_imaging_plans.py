@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.keysets import shared_key_set
 from support.photos import encoded
 
 from blindsight.errors import InvalidArgument, InvalidImage
@@ -17,7 +18,6 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.filters import Operation
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.morphology import MOST_LEVELS
-from blindsight.trusted.keyring import keys
 from blindsight.wire.planes import StoredPlanes
 from services.keyholder.imaging import difference, keypoints
 from services.keyholder.imaging.difference import DifferenceSettings
@@ -31,7 +31,7 @@ from services.keyholder.metrics import CRYPTO
 
 @pytest.fixture(scope="module")
 def crypto():
-    made = Crypto(keys.create(), 1, CRYPTO)
+    made = Crypto(shared_key_set(), 1, CRYPTO)
     yield made
     made.close()
 

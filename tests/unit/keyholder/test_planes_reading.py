@@ -3,6 +3,7 @@
 import grpc.aio
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.packing.planes import PlaneLayout
@@ -13,7 +14,6 @@ from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import Placement
@@ -25,7 +25,7 @@ from services.keyholder.operations.planes import Planes
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
 LAYOUT = PlaneLayout.of(IMAGE, CKKS_4096.ring_degree)
 GEOMETRY = pb.Planes(width=90, height=70, channels=3)
-KEYS = keys.create()
+KEYS = shared_key_set()
 CONFIG = CollectionConfig("album", "descriptor", 128, Metric.COSINE, 1000, 1.0)
 RECORD = StoredCollection(bytes(15) + b"1", bytes(16), b"", CKKS_4096.name, KEYS.key_id, 128, 8)
 COLLECTION = OpenCollection(RECORD, CONFIG, KEYS)

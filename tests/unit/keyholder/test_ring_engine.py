@@ -3,6 +3,7 @@
 import grpc.aio
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 
 from blindsight.ciphertext.residues import full_block, read_block
 from blindsight.errors import DataLoss
@@ -13,7 +14,6 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2_grpc
 from blindsight.trusted import schemes
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.keyring import keys
 from services.evaluator.computing import imaging
 from services.evaluator.tasks import Subtract, Transform
 from services.keyholder.imaging.engine import Progress, Stage, Transformed
@@ -21,7 +21,7 @@ from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
 from services.keyholder.metrics import CRYPTO
 
 PARAMETERS = BFV_4096
-KEYS = keys.create()
+KEYS = shared_key_set()
 # Two planes of two tiles each: one block of four.
 PLANES = np.random.default_rng(0).integers(0, 256, (2, 40, 100), np.uint8)
 KERNELS = (PlaneKernel(1, 2, 0, 0, (1, -1)), PlaneKernel(2, 1, 0, 0, (1, -1)))

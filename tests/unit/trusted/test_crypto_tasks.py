@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.keysets import shared_key_set
 
 from blindsight.ciphertext.residues import full_block
 from blindsight.errors import DataLoss, InvalidCiphertext
@@ -10,7 +11,6 @@ from blindsight.parameters import CKKS_4096
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.computing import keys as worker_keys
 from blindsight.trusted.crypto.computing import planes, vectors
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.similarity.linear import Affine
 
 LAYOUT = Layout(fields=(128,), stride=8, ring_degree=CKKS_4096.ring_degree)
@@ -20,7 +20,7 @@ LIVE = np.array([True, False, True, True, False])
 
 @pytest.fixture(scope="module")
 def key_id():
-    made = keys.create()
+    made = shared_key_set()
     worker_keys.start(tasks.Start.of(made))
     return made.key_id
 

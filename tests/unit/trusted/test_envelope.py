@@ -3,17 +3,17 @@
 from dataclasses import replace
 
 import pytest
+from support.keysets import shared_key_set
 
 from blindsight.errors import DataLoss
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.keyring import keys
 
 PHOTO = QueuedPhoto(b"J" * 16, 7, b"C" * 16, "given id", "holiday/r\u00f6d.jpg", b"\xff\xd8 pixels " * 100)
 
 
 @pytest.fixture(scope="module")
 def key_set():
-    return keys.create()
+    return shared_key_set()
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_body_of_another_item_does_not_open(envelopes):
 
 def test_the_message_of_another_owner_does_not_open(envelopes):
     with pytest.raises(DataLoss):
-        Envelopes(keys.create()).open(envelopes.seal(PHOTO))
+        Envelopes(shared_key_set(1)).open(envelopes.seal(PHOTO))
 
 
 def test_a_name_opens_in_its_own_place_alone(envelopes):

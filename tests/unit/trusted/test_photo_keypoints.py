@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
+from support.keysets import shared_key_set
 from support.photos import NAMES, encoded, photo
 
 from blindsight.errors import DataLoss, InvalidArgument
@@ -14,7 +15,6 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.computing import photos
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.imaging.sift import Features
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
@@ -90,7 +90,7 @@ def test_bytes_that_are_no_keypoints_are_data_loss(found, damage):
 
 @pytest.fixture(scope="module")
 def key_set():
-    return keys.create()
+    return shared_key_set()
 
 
 def collection(key_set, collection_id=b"sixteen bytes id"):

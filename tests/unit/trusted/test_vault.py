@@ -1,10 +1,10 @@
 """What a collection in use knows of its slots."""
 
 import pytest
+from support.keysets import shared_key_set
 
 from blindsight.packing.segments import Region
 from blindsight.parameters import CKKS_4096
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import Placement, SlotMap, handles_from_bytes
@@ -14,7 +14,7 @@ from blindsight.wire.storage import StoredCollection
 
 @pytest.fixture(scope="module")
 def key_set():
-    return keys.create()
+    return shared_key_set()
 
 
 @pytest.fixture

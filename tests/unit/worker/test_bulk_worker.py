@@ -6,13 +6,13 @@ import sys
 from dataclasses import replace
 
 import pytest
+from support.keysets import shared_key_set
 
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.parameters import CKKS_4096
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
 from blindsight.trusted.ingest.pipeline import PreparedPhoto, is_from
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.queue import Message, open_queue
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.similarity.linear import Metric
@@ -33,7 +33,7 @@ def delivery(tmp_path):
 
 @pytest.fixture(scope="module")
 def collection():
-    made = keys.create()
+    made = shared_key_set()
     record = StoredCollection(
         b"sixteen bytes id", bytes(16), b"", CKKS_4096.name, made.key_id, dimension=8, stride=2048
     )
