@@ -52,7 +52,7 @@ class LogCheck:
         """Notes the next batch.
 
         Raises:
-            DataLoss: when it cannot be the next one.
+            DataLoss: if it cannot be the next one.
         """
         if not self._sequence < batch.sequence <= self._log.sequence:
             raise DataLoss(f"storage sent batch {batch.sequence} of its log after {self._sequence}")
@@ -69,7 +69,7 @@ class LogCheck:
         """The log is over.
 
         Raises:
-            DataLoss: when not all of it came.
+            DataLoss: if not all of it came.
         """
         if (self._batches, self._size_bytes) != (self._log.batches, self._log.size_bytes):
             raise DataLoss(
@@ -95,15 +95,15 @@ class Storage(Protocol):
         """A collection's record.
 
         Raises:
-            NotFound: when there is none.
-            Unavailable: when storage does not answer.
+            NotFound: if there is none.
+            Unavailable: if storage does not answer.
         """
 
     async def list_collections(self) -> list[AnyRecord]:
         """The records of all collections, oldest first.
 
         Raises:
-            Unavailable: when storage does not answer.
+            Unavailable: if storage does not answer.
         """
 
     def read_batches(

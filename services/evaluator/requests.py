@@ -17,7 +17,7 @@ async def header(requests: AsyncIterator[Any], kind: type[Header]) -> Header:
     """The header that a stream begins with.
 
     Raises:
-        InvalidArgument: when the stream begins otherwise, or the header cannot be.
+        InvalidArgument: if the stream begins otherwise, or the header cannot be.
     """
     first = await anext(requests, None)
     if first is None or first.WhichOneof("part") != "header":
@@ -57,7 +57,7 @@ def collection_id(given: bytes) -> bytes:
     """Checks an id.
 
     Raises:
-        InvalidArgument: when it is not 16 bytes.
+        InvalidArgument: if it is not 16 bytes.
     """
     if len(given) != COLLECTION_ID_BYTES:
         raise InvalidArgument(f"collection id of {len(given)} bytes, want {COLLECTION_ID_BYTES}")

@@ -100,7 +100,7 @@ class SegmentHeader:
         """Reads a page.
 
         Raises:
-            DataLoss: when it is none.
+            DataLoss: if it is none.
         """
         fields = page[: _FIELDS.size]
         if len(page) < PAGE_BYTES or page[_FIELDS.size :][:_DIGEST] != hashlib.sha256(fields).digest():
@@ -121,7 +121,7 @@ def write_segment(path: Path, header: SegmentHeader, block: Residues, checksum: 
     """Writes a segment file whole or not at all.
 
     Raises:
-        ResourceExhausted: when the disk is full.
+        ResourceExhausted: if the disk is full.
     """
     page = replace(header, checksum=checksum(block)).pack()
     temporary = path.with_suffix(".tmp")
@@ -141,7 +141,7 @@ def read_header(path: Path) -> SegmentHeader:
     """Reads and checks a file's header and size, not its block.
 
     Raises:
-        DataLoss: when it is missing or damaged.
+        DataLoss: if it is missing or damaged.
     """
     try:
         with path.open("rb") as file:
@@ -161,7 +161,7 @@ def map_segment(path: Path, checksum: Checksum) -> tuple[SegmentHeader, Residues
         its header, and the block: uint32 [primes * tiles, columns, 2, TILE] on shared pages.
 
     Raises:
-        DataLoss: when it is missing or damaged.
+        DataLoss: if it is missing or damaged.
     """
     header = read_header(path)
     with path.open("rb") as file:

@@ -121,7 +121,7 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
     """An evaluator with its workers started, which knows what its cache has.
 
     Raises:
-        Unavailable: when another evaluator uses the folder, or workers do not start.
+        Unavailable: if another evaluator uses the folder, or workers do not start.
     """
     with locked_folder(settings.data, "the data folder is in use by another evaluator"):
         scoring = _pool(1, tasks.StartScorer(settings.threads))

@@ -32,7 +32,7 @@ class SharedRef:
         """Maps it into this process; the mapping goes when the last view of it does.
 
         Raises:
-            Unavailable: when its owner gave it up: nobody waits for this work any more.
+            Unavailable: if its owner gave it up: nobody waits for this work any more.
         """
         try:
             file = os.open(self.path, os.O_RDWR if writable else os.O_RDONLY)

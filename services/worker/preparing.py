@@ -134,7 +134,7 @@ class Preparer:
         return replace(message, prepared=prepared) if prepared is not None else None
 
     async def _beside_others(self, prepare: Callable[[], Awaitable[PreparedPhoto]]) -> PreparedPhoto | None:
-        """Prepares a photo beside others; returns None if a process died, which any of them may have caused."""
+        """Prepares a photo beside others; returns None if a process died, because of any of them."""
         async with self._gate.shared():
             try:
                 return await prepare()

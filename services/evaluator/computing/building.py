@@ -23,7 +23,7 @@ def build(task: tasks.Build) -> None:
     """Adds batches to a segment and writes it as a new file.
 
     Raises:
-        DataLoss: when the old file is damaged, or storage's bytes are no batch of this collection.
+        DataLoss: if the old file is damaged, or storage's bytes are no batch of this collection.
     """
     header = SegmentHeader.of(task.record, task.key, task.sequence)
     block = _so_far(task, header)

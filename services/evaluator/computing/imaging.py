@@ -60,7 +60,7 @@ def transform(task: tasks.Transform) -> tuple[bytes, ...]:
     """Checks every residue of some tiles and applies every kernel; a block for each kernel.
 
     Raises:
-        InvalidCiphertext: when the block is not what it should be.
+        InvalidCiphertext: if the block is not what it should be.
     """
     halves = _in_ntt_form(read_block(task.block, task.parameters, task.key_id), task.parameters)
     results = [_applied(halves, kernel, task.parameters) for kernel in task.kernels]
@@ -71,7 +71,7 @@ def subtract(task: tasks.Subtract) -> tuple[bytes, ...]:
     """Checks every residue of tiles and subtracts; one block.
 
     Raises:
-        InvalidCiphertext: when a block is not what it should be.
+        InvalidCiphertext: if a block is not what it should be.
     """
     parameters = task.parameters
     first = read_block(task.minuend, parameters, task.key_id)

@@ -165,7 +165,7 @@ class Kernel:
             offsets: int64 [segments, queries], where in `out` each result starts.
 
         Raises:
-            ValueError: when shapes do not fit: addresses go to native code after this.
+            ValueError: if shapes do not fit: addresses go to native code after this.
         """
         self._check(segments, query, parameters, fields, out, offsets)
         columns = np.array(fields, np.int64)

@@ -248,7 +248,7 @@ def seed_words(seeds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """The 64 bytes that matter of SEAL's 81, as words: uint8 [count, 81] -> uint64 [count, 8].
 
     Raises:
-        InvalidCiphertext: when the rest is not that of SEAL 4 with BLAKE2Xb.
+        InvalidCiphertext: if the rest is not that of SEAL 4 with BLAKE2Xb.
     """
     prefix = np.frombuffer(SEED_PREFIX, np.uint8)
     same = seeds[:, : prefix.size] == prefix

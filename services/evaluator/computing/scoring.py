@@ -47,7 +47,7 @@ class Galleries:
         """A segment's block; a file never changes under its name.
 
         Raises:
-            DataLoss: when the file is missing or damaged.
+            DataLoss: if the file is missing or damaged.
         """
         if path not in self._mapped:
             self._mapped[path] = map_segment(Path(path), checksum)[1]
@@ -94,7 +94,7 @@ def open_segments(task: tasks.OpenSegments) -> None:
     """Maps and checks segments ahead of a search.
 
     Raises:
-        DataLoss: when one is missing or damaged.
+        DataLoss: if one is missing or damaged.
     """
     for path in task.paths:
         _running().galleries.block(path)
@@ -174,7 +174,7 @@ def score(task: tasks.Score) -> float:
     """Runs the kernel; returns the seconds that it took.
 
     Raises:
-        DataLoss: when a segment's file is missing or damaged.
+        DataLoss: if a segment's file is missing or damaged.
     """
     process = _running()
     segments = [process.galleries.block(path) for path in task.paths]

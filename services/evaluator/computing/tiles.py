@@ -75,7 +75,7 @@ def add_seeded(
 
     Raises:
         InvalidCiphertext: for a seed of another generator.
-        ValueError: when they do not fit.
+        ValueError: if they do not fit.
     """
     _check(block, residues, parameters, first_column)
     for start in range(0, residues.shape[0], _GROUP):
@@ -94,7 +94,7 @@ def add_full(
     """Adds full ciphertexts, uint32 [count, 2, primes, N], to a block.
 
     Raises:
-        ValueError: when they do not fit.
+        ValueError: if they do not fit.
     """
     _check(block, residues, parameters, first_column)
     for start in range(0, residues.shape[0], _GROUP):

@@ -58,7 +58,7 @@ class Galleries:
         """A gallery that covers at least `minimum_sequence`, mapped, and kept during the `with` block.
 
         Raises:
-            InvalidArgument: when storage's log does not reach that far.
+            InvalidArgument: if storage's log does not reach that far.
             NotFound, Unavailable, DataLoss: see `refresh`.
         """
         with ExitStack() as leases:
@@ -109,10 +109,10 @@ class Galleries:
             minimum_sequence: enough when another refresh got there meanwhile; None asks storage anyway.
 
         Raises:
-            InvalidArgument: when storage's log does not reach `minimum_sequence`.
-            NotFound: when storage has no such collection (any more); its cache is dropped.
-            Unavailable: when storage or a worker is gone.
-            DataLoss: when storage's bytes are not what they should be.
+            InvalidArgument: if storage's log does not reach `minimum_sequence`.
+            NotFound: if storage has no such collection (any more); its cache is dropped.
+            Unavailable: if storage or a worker is gone.
+            DataLoss: if storage's bytes are not what they should be.
         """
         task = asyncio.create_task(self._refresh_once(collection_id, minimum_sequence, on_progress))
         self._refreshing.add(task)

@@ -93,7 +93,7 @@ def read(folder: Path) -> Snapshot:
     """Reads a collection's folder and checks that every file in the manifest is there and is its own.
 
     Raises:
-        DataLoss: when anything is missing, damaged or foreign.
+        DataLoss: if anything is missing, damaged or foreign.
     """
     try:
         content = json.loads((folder / NAME).read_text())

@@ -85,7 +85,7 @@ class Refresh:
         """Reads the log and builds; the caller publishes what comes back.
 
         Raises:
-            DataLoss: when the log does not hold together, or a cached file is damaged.
+            DataLoss: if the log does not hold together, or a cached file is damaged.
             Unavailable, NotFound: as storage or the workers answer.
         """
         try:

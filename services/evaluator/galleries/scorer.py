@@ -126,7 +126,7 @@ class Scorer:
 
         Raises:
             InvalidCiphertext: for a bad residue or seed.
-            Unavailable: when the process died twice over it.
+            Unavailable: if the process died twice over it.
         """
         _, seconds = await self._pool.timed(tasks.Expand(record, block, first, count, out))
         meter.expand_seconds += seconds
@@ -136,7 +136,7 @@ class Scorer:
 
         Raises:
             InvalidCiphertext: for a bad residue or seed.
-            Unavailable: when the process died twice over it.
+            Unavailable: if the process died twice over it.
         """
         return await self._pool.run(task)
 
@@ -145,7 +145,7 @@ class Scorer:
 
         Raises:
             InvalidCiphertext: for a bad residue or seed.
-            Unavailable: when the process died twice over it.
+            Unavailable: if the process died twice over it.
         """
         _, seconds = await self._pool.timed(task)
         return seconds
@@ -154,7 +154,7 @@ class Scorer:
         """Multiplies every row by every query; the kernel's seconds.
 
         Raises:
-            Unavailable: when the process died twice over it.
+            Unavailable: if the process died twice over it.
         """
         return await self._pool.run(task)
 
@@ -162,7 +162,7 @@ class Scorer:
         """Maps and checks a gallery.
 
         Raises:
-            DataLoss: when a file of it is missing or damaged.
+            DataLoss: if a file of it is missing or damaged.
         """
         await self._pool.run(tasks.OpenSegments(tuple(str(segment.path) for segment in snapshot.segments)))
 
@@ -188,8 +188,8 @@ class Scorer:
             first: number of the first one in the whole search.
 
         Raises:
-            Unavailable: when the process died twice over a chunk.
-            DataLoss: when a file is damaged.
+            Unavailable: if the process died twice over a chunk.
+            DataLoss: if a file is damaged.
         """
         current = _Pass(snapshot, queries, first, count, meter)
         chunks = (self._chunk(current, files) for files in plan_chunks(snapshot, count))

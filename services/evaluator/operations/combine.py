@@ -98,7 +98,7 @@ class Combinations:
         Raises:
             InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
             ResourceExhausted: for too much of it, or too much work.
-            Unavailable: when a worker died twice over it.
+            Unavailable: if a worker died twice over it.
         """
         public_key = check_header(header)
         with self._memory.take(header.size_bytes):

@@ -20,8 +20,8 @@ def pair(gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tasks.Comp
         fields: ciphertexts of each field of the row; none: all are one.
 
     Raises:
-        SecretMaterialRefused: when either looks like a key.
-        InvalidCiphertext: when they are no pair, with what was got and what was wanted.
+        SecretMaterialRefused: if either looks like a key.
+        InvalidCiphertext: if they are no pair, with what was got and what was wanted.
     """
     first, second = _header(gallery, "gallery"), _header(query, "query")
     check_expected(second, first.parameters, first.key_id)

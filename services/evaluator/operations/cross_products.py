@@ -94,7 +94,7 @@ class Comparisons:
         Raises:
             InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
             ResourceExhausted: for too much of it, or too much work.
-            Unavailable: when the process died twice over it.
+            Unavailable: if the process died twice over it.
         """
         check_header(header)
         started = time.perf_counter()

@@ -76,7 +76,7 @@ class PlaneOperations:
             InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
             ResourceExhausted: for too much of it, or too much work.
             NotFound, DataLoss, Unavailable: see `Storage.read_planes`.
-            Unavailable: also when a worker died twice over it.
+            Unavailable: also if a worker died twice over it.
         """
         return self._apply("transform", header.planes, header.kernels, tiles)
 

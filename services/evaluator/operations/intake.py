@@ -82,7 +82,7 @@ def check_no_secret(head: bytes | bytearray, wanted: str) -> None:
     """Before anything else: a secret key is called by its name whatever surrounds it.
 
     Raises:
-        SecretMaterialRefused: when it looks like a key.
+        SecretMaterialRefused: if it looks like a key.
     """
     if head.startswith(SECRET_MAGICS):
         raise SecretMaterialRefused(f"got a serialised key, want {wanted}")
@@ -146,7 +146,7 @@ async def next_chunk(chunks: AsyncIterator[Chunk], stall_seconds: float) -> Chun
     """The next of what a stream is made of, None at the end.
 
     Raises:
-        InvalidArgument: when nothing comes for so long: who announces much and sends nothing must not keep
+        InvalidArgument: if nothing comes for so long: who announces much and sends nothing must not keep
             others out.
     """
     try:

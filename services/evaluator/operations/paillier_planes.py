@@ -112,7 +112,7 @@ class PaillierOperations:
         Raises:
             InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
             ResourceExhausted: for too much of it, or too much work.
-            Unavailable: when a worker died twice over it.
+            Unavailable: if a worker died twice over it.
         """
         form = _announced(planes)
         applied = [_applied(kernel, form) for kernel in kernels]

@@ -221,7 +221,7 @@ class _Batch:
         """The block, which is a batch of this collection.
 
         Raises:
-            DataLoss: when it is not.
+            DataLoss: if it is not.
         """
         data = bytes(self.data)
         if digest(data) != self.header.block_sha256:

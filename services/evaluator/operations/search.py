@@ -79,7 +79,7 @@ def check_head(head: bytes, record: AnyRecord) -> None:
     """Refuses queries that are encrypted where they must be in the clear, and the other way round.
 
     Raises:
-        SecretMaterialRefused: when they look like a key.
+        SecretMaterialRefused: if they look like a key.
         InvalidCiphertext: with what was got and what was wanted.
     """
     if head.startswith(SECRET_MAGICS):
