@@ -340,7 +340,7 @@ class _Job:
             yield slice(start, min(start + step, columns))
 
     def sample(self, block: bytes | bytearray) -> bytes:
-        """Returns the first bytes of a block; of numbers of a few bytes, as under scramble, the lowest ones."""
+        """Returns the first bytes of a block; of small numbers, as under scramble, the first byte each."""
         size, count = self.header.number_bytes, self.settings.sample_bytes
         step = size if size <= _FEW_BYTES else 1
         return bytes(block[HEADER.size : HEADER.size + step * count : step])

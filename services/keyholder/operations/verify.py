@@ -30,8 +30,8 @@ from services.keyholder.operations.scoring import Attempt, Encrypt, Scoring, Tim
 # Measured with 23 of scikit-image's pictures at 320 pixels.  With embedder descriptor, photographs of
 # different things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the
 # same photo mirrored, grey, half as large, 1.3 times as bright, as JPEG of quality 30 or cropped by a tenth
-# at least 0.63.  A crop by a fifth or a turn by 5 degrees may be missed.  With embedder pixels, which does not
-# recognise crops and mirrored photos, unrelated pictures reach 0.58 and the other views 0.92.
+# at least 0.63.  A crop by a fifth or a turn by 5 degrees may be missed.  With embedder pixels, which does
+# not recognise crops and mirrored photos, unrelated pictures reach 0.58 and the other views 0.92.
 PHOTO_COSINE = 0.45
 # DeepFace's thresholds for the same person with Facenet's 128 values: cosine 0.40, Euclidean 10.
 FACENET_COSINE = 0.40
