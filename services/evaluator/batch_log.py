@@ -80,7 +80,7 @@ class LogCheck:
 
 @dataclass(frozen=True, slots=True)
 class StoredPiece:
-    """Some tiles of a photo's planes: a seeded block whose digest is verified."""
+    """A piece of a photo's planes: a seeded block of tiles whose digest is verified."""
 
     block: bytes
 

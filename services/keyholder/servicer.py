@@ -88,7 +88,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         name = header.collection
         first = await anext(requests, None)
         if first is None:
-            await self._vault.get(name)  # an unknown collection is an error even for nothing
+            await self._vault.get(name)  # an unknown collection is an error even if nothing follows
             totals = IngestCounts()
         elif first.WhichOneof("part") == "vectors":
             if header.planes:
