@@ -1,14 +1,13 @@
-"""UNTRUSTED.  Scores encrypted queries against encrypted galleries.
+"""The evaluator service.  Zone: UNTRUSTED.  It scores encrypted queries against encrypted galleries.
 
-    servicer, wire, peers    the edges: rpcs, messages, the client of storage
-    service, settings        the whole, and how it is set up
-    search                   one search, from its first byte to its summary
-    galleries, cache         which gallery to score; what is ready on disk
-    refresh                  append is addition: batches from storage become segments
-    scorer, tasks, shared    what the worker processes are asked, and the memory shared with them
-    scoring, building        inside the worker processes
-    kernel, tiles, prng      the arithmetic
-    geometry, segments       shapes and files
+    servicer, requests          rpcs and their streams
+    service, settings           the assembled service and its settings
+    operations/                 searches, comparisons, weighted sums, operations on encrypted planes
+    galleries/                  galleries that are ready to be scored, kept up to date with storage's log
+    storage_client, batch_log   the client of storage, and checks of the log
+    tasks, shared_memory        the tasks of worker processes, and the memory shared with them
+    computing/                  the arithmetic, inside the worker processes
+    geometry, segments          shapes of blocks, and segment files
 
 It holds ciphertexts and public parameters, and no library that could encrypt or decrypt.
 """

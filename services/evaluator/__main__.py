@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from services.evaluator.settings import EvaluatorSettings
 
-# Worker processes import this module too; they need nothing of what its functions import.
+# Worker processes import this module, too; imports inside the functions keep it light for them.
 
 
 async def _serve(settings: EvaluatorSettings) -> None:

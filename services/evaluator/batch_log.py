@@ -1,4 +1,4 @@
-"""A collection's log as storage streams it: what the evaluator makes of the messages."""
+"""The log of a collection as storage streams it, and its checks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from services.evaluator.geometry import AnyRecord, CollectionRecord
 
 
 def check_batch(batch: BatchHeader, record: AnyRecord) -> None:
-    """Refuses a batch that cannot be one of this collection, before any of it is read.
+    """Refuses a batch that cannot belong to this collection, before any of it is read.
 
     Raises:
-        DataLoss: with what was got and what was wanted.
+        DataLoss: if the batch has another size or digest size, or slots beyond the segment.
     """
     layout = record.layout.of(batch.segment.region)
     wanted = record.batch_bytes(batch.segment.region)
@@ -29,16 +29,16 @@ def check_batch(batch: BatchHeader, record: AnyRecord) -> None:
 
 
 def fills(batch: BatchHeader, record: AnyRecord) -> bool:
-    """Whether no batch can follow in its segment."""
+    """Returns whether a batch fills its segment, so that no other can follow."""
     return batch.first_slot + batch.count == record.layout.of(batch.segment.region).capacity
 
 
 class LogCheck:
-    """What is checked of a log, beside what is in its blocks: that all batches come, each once, in order.
+    """A check that all batches of a log come, each once, in order; their blocks are checked elsewhere.
 
     Args:
-        log: announces them.
-        after_sequence: what was asked for.
+        log: announces the batches.
+        after_sequence: the sequence after which the log was requested.
     """
 
     def __init__(self, log: LogHeader, after_sequence: int) -> None:
@@ -49,14 +49,14 @@ class LogCheck:
         self._filled: dict[SegmentId, int] = {}
 
     def take(self, batch: BatchHeader) -> None:
-        """Notes the next batch.
+        """Records the next batch.
 
         Raises:
-            DataLoss: when it cannot be the next one.
+            DataLoss: if it is out of order, or does not continue its segment.
         """
         if not self._sequence < batch.sequence <= self._log.sequence:
             raise DataLoss(f"storage sent batch {batch.sequence} of its log after {self._sequence}")
-        # Of what came before the log's begin nothing is known here.
+        # Slots that were filled before the log begins are not known here.
         before = self._filled.get(batch.segment, 0 if self._whole else batch.first_slot)
         if batch.first_slot != before:
             raise DataLoss(f"storage sent a batch from slot {batch.first_slot}, want {before}")
@@ -66,10 +66,10 @@ class LogCheck:
         self._size_bytes += batch.block_size_bytes
 
     def end(self) -> None:
-        """The log is over.
+        """Ends the check of the log.
 
         Raises:
-            DataLoss: when not all of it came.
+            DataLoss: if not all announced batches came.
         """
         if (self._batches, self._size_bytes) != (self._log.batches, self._log.size_bytes):
             raise DataLoss(
@@ -80,7 +80,7 @@ class LogCheck:
 
 @dataclass(frozen=True, slots=True)
 class StoredPiece:
-    """Some tiles of a photo's planes: a seeded block, already what its digest says."""
+    """A piece of a photo's planes: a seeded block of tiles whose digest is verified."""
 
     block: bytes
 
@@ -89,21 +89,21 @@ PlaneEvent = Tiling | StoredPiece
 
 
 class Storage(Protocol):
-    """What the evaluator asks of storage."""
+    """The interface of storage, as the evaluator uses it."""
 
     async def get_collection(self, collection_id: bytes) -> AnyRecord:
-        """A collection's record.
+        """Returns a collection's record.
 
         Raises:
-            NotFound: when there is none.
-            Unavailable: when storage does not answer.
+            NotFound: if there is no such collection.
+            Unavailable: if storage does not answer.
         """
 
     async def list_collections(self) -> list[AnyRecord]:
-        """The records of all collections, oldest first.
+        """Returns the records of all collections, oldest first.
 
         Raises:
-            Unavailable: when storage does not answer.
+            Unavailable: if storage does not answer.
         """
 
     def read_batches(
@@ -112,7 +112,7 @@ class Storage(Protocol):
         """Opens the log after a sequence: a `LogHeader`, then batches, each a `BatchHeader` and chunks.
 
         Raises:
-            NotFound, Unavailable, DataLoss: as storage answers, also while it is read.
+            NotFound, Unavailable, DataLoss: if storage raises them, also while the log is read.
         """
 
     def read_planes(
@@ -121,5 +121,5 @@ class Storage(Protocol):
         """Opens a photo's encrypted planes: their `Tiling`, then its pieces.
 
         Raises:
-            NotFound, Unavailable, DataLoss: as storage answers, also while it is read.
+            NotFound, Unavailable, DataLoss: if storage raises them, also while the planes are read.
         """

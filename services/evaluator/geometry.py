@@ -1,12 +1,11 @@
-"""The order in memory that the kernel reads: tiles, in which the columns of a few coefficients meet.
+"""The memory layout that the kernel reads: tiles, each with all columns of a few coefficients.
 
 A block holds the columns of one segment, or of one query, as
 
     uint32 [primes * tiles, columns, 2, TILE]
 
-so that everything which one score coefficient is made of stands together: a tile's columns, each
-with TILE residues of the first polynomial and TILE of the second.  Files of the cache, shared memory
-and the kernel all use it.
+so that all inputs of one score coefficient are contiguous: a tile's columns, each with TILE residues of the
+first polynomial and TILE of the second.  Files of the cache, shared memory and the kernel all use it.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ SCORE_POLYNOMIALS = 3
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Shape of the blocks of one region.
+    """The shape of the blocks of one region.
 
     Attributes:
         parameters: the parameter set.
-        columns: ciphertexts of a segment.
+        columns: number of ciphertexts of a segment.
     """
 
     parameters: ParameterSet
@@ -39,34 +38,34 @@ class Geometry:
 
     @property
     def rows(self) -> int:
-        """Tiles of all primes."""
+        """Number of tiles of all primes."""
         return len(self.parameters.primes) * self.parameters.ring_degree // TILE
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape of a block."""
+        """The shape of a block."""
         return self.rows, self.columns, 2, TILE
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of a block."""
+        """Size of a block."""
         return self.rows * self.columns * 2 * TILE * 4
 
     @property
     def score_words(self) -> int:
-        """Residues of one score: [3, primes, N]."""
+        """Number of residues of one score, [3, primes, N]."""
         return SCORE_POLYNOMIALS * len(self.parameters.primes) * self.parameters.ring_degree
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
-    """What is public of a collection and does not change.
+    """The public, immutable properties of a collection.
 
     Attributes:
         collection_id: 16 random bytes.
         parameters: the parameter set.
-        key_id: names the owner's key set.
-        layout: how its vectors lie in columns.
+        key_id: id of the owner's key set.
+        layout: how vectors are packed into columns.
     """
 
     collection_id: bytes
@@ -75,25 +74,25 @@ class CollectionRecord:
     layout: CollectionLayout
 
     def within(self, regions: Collection[Region]) -> CollectionRecord:
-        """The same for queries that are for these regions alone."""
+        """Returns the record for queries that have columns for these regions only."""
         return replace(self, layout=self.layout.within(regions))
 
     def geometry(self, region: Region) -> Geometry:
-        """The blocks of one region."""
+        """Returns the geometry of the blocks of one region."""
         return Geometry(self.parameters, self.layout.of(region).columns)
 
     def batch_bytes(self, region: Region) -> int:
-        """Bytes of the block of one batch."""
+        """Returns the size of the block of one batch."""
         columns = self.layout.of(region).columns
         return BlockHeader(self.parameters, self.key_id, Form.SEEDED, 2, columns).size_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AdditiveRecord:
-    """What is public of a collection of an additive scheme, of which nothing is cached.
+    """The public, immutable properties of a collection of an additive scheme, which is never cached.
 
     Attributes:
-        collection_id, parameters, key_id, layout: as of a `CollectionRecord`.
+        collection_id, parameters, key_id, layout: see `CollectionRecord`.
     """
 
     collection_id: bytes
@@ -102,7 +101,7 @@ class AdditiveRecord:
     layout: CollectionLayout
 
     def batch_bytes(self, region: Region) -> int:
-        """Bytes of the block of one batch."""
+        """Returns the size of the block of one batch."""
         return additive_block_bytes(self.parameters, self.layout.of(region).columns)
 
 

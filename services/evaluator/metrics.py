@@ -1,4 +1,4 @@
-"""What the evaluator measures."""
+"""Metrics of the evaluator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of requests: the header that one begins with, and what follows it."""
+"""Reads streams of requests: the header at the start, and what follows it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Header = TypeVar("Header", bound=Record[Any])
 
 
 async def header(requests: AsyncIterator[Any], kind: type[Header]) -> Header:
-    """The header that a stream begins with.
+    """Returns the header at the start of a stream.
 
     Raises:
-        InvalidArgument: when the stream begins otherwise, or the header cannot be.
+        InvalidArgument: if the stream begins with anything else, or the header is invalid.
     """
     first = await anext(requests, None)
     if first is None or first.WhichOneof("part") != "header":
@@ -26,10 +26,10 @@ async def header(requests: AsyncIterator[Any], kind: type[Header]) -> Header:
 
 
 async def chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    """The chunks that follow.
+    """Yields the chunks that follow the header.
 
     Raises:
-        InvalidArgument: for anything else.
+        InvalidArgument: if anything but a chunk follows.
     """
     async for request in requests:
         if request.WhichOneof("part") != "chunk":
@@ -38,13 +38,13 @@ async def chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
 
 
 async def tiles(requests: AsyncIterator[Any], kind: str) -> AsyncIterator[PlaneTiles]:
-    """The tiles that follow; two of these may take turns with one stream.
+    """Yields the tiles that follow the header; two of these generators may read one stream in turn.
 
     Args:
-        kind: the part of the request that they stand in.
+        kind: the name of the request's part that holds the tiles.
 
     Raises:
-        InvalidArgument: for anything else.
+        InvalidArgument: if any other part follows.
     """
     async for request in requests:
         got = request.WhichOneof("part")
@@ -54,10 +54,10 @@ async def tiles(requests: AsyncIterator[Any], kind: str) -> AsyncIterator[PlaneT
 
 
 def collection_id(given: bytes) -> bytes:
-    """Checks an id.
+    """Checks and returns a collection's id.
 
     Raises:
-        InvalidArgument: when it is not 16 bytes.
+        InvalidArgument: if it is not 16 bytes.
     """
     if len(given) != COLLECTION_ID_BYTES:
         raise InvalidArgument(f"collection id of {len(given)} bytes, want {COLLECTION_ID_BYTES}")

@@ -15,8 +15,8 @@
     80     32   SHA-256 of the 80 bytes before
     4096   ...  the block, uint32 little-endian [primes * tiles, columns, 2, tile]
 
-A file is written under another name, renamed when it is whole, and never changed.  Nothing is synced:
-this is a cache, and a file that a power failure tore is found by its checksum and built again.
+A file is written under another name, renamed when it is complete, and never changed.  Nothing is synced:
+this is a cache, and a file that a power failure damaged is found by its checksum and built again.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ Checksum = Callable[[Residues], bytes]
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """What a segment file says of itself.
+    """The header of a segment file.
 
     Attributes:
-        collection_id, key_id: whose it is.
-        key: which segment.
+        collection_id, key_id: collection and key of the segment.
+        key: region and index of the segment.
         geometry: shape of the block.
-        sequence: of the last batch in it.
-        checksum: of the block; see `tiles.checksum`.
+        sequence: sequence of the last batch in it.
+        checksum: checksum of the block; see `tiles.checksum`.
     """
 
     collection_id: bytes
@@ -70,16 +70,16 @@ class SegmentHeader:
 
     @classmethod
     def of(cls, record: CollectionRecord, key: SegmentId, sequence: int) -> SegmentHeader:
-        """The header of a collection's segment, without a checksum."""
+        """Returns the header of a collection's segment, without a checksum."""
         return cls(record.collection_id, record.key_id, key, record.geometry(key.region), sequence)
 
     @property
     def file_bytes(self) -> int:
-        """Bytes of the whole file."""
+        """Size of the whole file."""
         return PAGE_BYTES + self.geometry.size_bytes
 
     def pack(self) -> bytes:
-        """The page."""
+        """Returns the header's page."""
         fields = _FIELDS.pack(
             MAGIC,
             VERSION,
@@ -97,10 +97,10 @@ class SegmentHeader:
 
     @classmethod
     def parse(cls, page: bytes) -> SegmentHeader:
-        """Reads a page.
+        """Parses a header's page.
 
         Raises:
-            DataLoss: when it is none.
+            DataLoss: if the page is damaged, or of another version.
         """
         fields = page[: _FIELDS.size]
         if len(page) < PAGE_BYTES or page[_FIELDS.size :][:_DIGEST] != hashlib.sha256(fields).digest():
@@ -113,15 +113,15 @@ class SegmentHeader:
         return cls(collection_id, key_id, key, Geometry(BY_NUMBER[number], columns), sequence, checksum)
 
     def describes(self, record: CollectionRecord, key: SegmentId) -> bool:
-        """Whether the file is that segment of that collection."""
+        """Returns whether the file is this segment of this collection."""
         return replace(self, checksum=bytes(16)) == SegmentHeader.of(record, key, self.sequence)
 
 
 def write_segment(path: Path, header: SegmentHeader, block: Residues, checksum: Checksum) -> None:
-    """Writes a segment file whole or not at all.
+    """Writes a segment file atomically.
 
     Raises:
-        ResourceExhausted: when the disk is full.
+        ResourceExhausted: if the disk is full.
     """
     page = replace(header, checksum=checksum(block)).pack()
     temporary = path.with_suffix(".tmp")
@@ -138,10 +138,10 @@ def write_segment(path: Path, header: SegmentHeader, block: Residues, checksum: 
 
 
 def read_header(path: Path) -> SegmentHeader:
-    """Reads and checks a file's header and size, not its block.
+    """Reads and checks a file's header and size, but not its block.
 
     Raises:
-        DataLoss: when it is missing or damaged.
+        DataLoss: if the file is missing or damaged.
     """
     try:
         with path.open("rb") as file:
@@ -158,10 +158,10 @@ def map_segment(path: Path, checksum: Checksum) -> tuple[SegmentHeader, Residues
     """Maps a segment file read-only and checks all of it.
 
     Returns:
-        its header, and the block: uint32 [primes * tiles, columns, 2, TILE] on shared pages.
+        The header, and the block, uint32 [primes * tiles, columns, 2, TILE], on shared pages.
 
     Raises:
-        DataLoss: when it is missing or damaged.
+        DataLoss: if the file is missing or damaged.
     """
     header = read_header(path)
     with path.open("rb") as file:

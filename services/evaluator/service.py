@@ -1,4 +1,4 @@
-"""The evaluator as a whole: its cache, its worker processes, its connection to storage."""
+"""The evaluator, assembled from its cache, its worker processes and its client of storage."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from services.evaluator.settings import EvaluatorSettings
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """What the rpcs delegate to.
+    """The evaluator's operations, to which the rpcs delegate.
 
     Attributes:
-        galleries: what can be scored.
-        searches: scores it.
+        galleries: the galleries that can be scored.
+        searches: searches of galleries.
         comparisons: products of rows and queries that are in no gallery.
         combinations: weighted sums of arrays that are in no gallery.
         planes: linear filters and differences of encrypted pixel planes.
@@ -51,17 +51,17 @@ class Evaluator:
     _loading: Loading
 
     async def load(self) -> None:
-        """Makes ready what an earlier process left, and what storage has; see `Loading.run`."""
+        """Loads galleries of the cache and of storage; see `Loading.run`."""
         await self._loading.run()
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tuple[bytes, float]:
         """Multiplies one encrypted row by one encrypted query; nothing is kept.
 
         Args:
-            fields: ciphertexts of each field of the row; none: all are one.
+            fields: number of ciphertexts of each field of the row; empty if all are one field.
 
         Returns:
-            a block of one product per field, and the seconds that the kernel took.
+            A block of one product per field, and the seconds that the kernel took.
 
         Raises:
             InvalidCiphertext, SecretMaterialRefused, Unavailable: see `compare.pair` and `Scorer.compare`.
@@ -72,7 +72,7 @@ class Evaluator:
             return await self._scorer.compare(task)
 
     async def prepare(self, collection_id: bytes) -> AsyncIterator[Progress]:
-        """Brings a gallery up to date and opens it; there is nothing to do where nothing is cached.
+        """Brings a gallery up to date and opens it, and yields progress; does nothing for an additive scheme.
 
         Raises:
             NotFound, Unavailable, DataLoss: see `Galleries.refresh`.
@@ -97,7 +97,7 @@ class Evaluator:
             await working
 
     async def status(self) -> EvaluatorStatus:
-        """Counts and sizes."""
+        """Returns version, counts and sizes."""
         snapshots = list(self._cache.snapshots)
         return EvaluatorStatus(
             version=blindsight.__version__,
@@ -118,10 +118,10 @@ def _pool(processes: int, start: Task[None]) -> WorkerPool:
 
 @asynccontextmanager
 async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterator[Evaluator]:
-    """An evaluator with its workers started, which knows what its cache has.
+    """Runs an evaluator, with its worker processes started and its cache read, while the block runs.
 
     Raises:
-        Unavailable: when another evaluator uses the folder, or workers do not start.
+        Unavailable: if another evaluator uses the folder, or worker processes do not start.
     """
     with locked_folder(settings.data, "the data folder is in use by another evaluator"):
         scoring = _pool(1, tasks.StartScorer(settings.threads))

@@ -1,4 +1,4 @@
-"""The rpcs of `blindsight.evaluator.v1.EvaluatorService`: parse, delegate, convert."""
+"""The rpcs of `blindsight.evaluator.v1.EvaluatorService`: each parses, delegates and converts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME: str = evaluator_pb2.DESCRIPTOR.services_by_name["EvaluatorService"].full_n
 
 
 class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
-    """Computes on ciphertexts for anyone who can reach it; see the contract for what it learns."""
+    """The evaluator's service, for any client that can reach it; `evaluator.proto` says what it learns."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -77,7 +77,7 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
     async def Difference(
         self, request_iterator: AsyncIterator[evaluator_pb2.DifferenceRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.DifferenceResponse]:
-        """Streams a plan, encrypted tiles less others, and a summary."""
+        """Streams a plan, differences of encrypted tiles, and a summary."""
         stream = aiter(request_iterator)
         header = await requests.header(stream, DifferenceHeader)
         minuend, subtrahend = requests.tiles(stream, "minuend"), requests.tiles(stream, "subtrahend")
@@ -96,21 +96,21 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
     async def Prepare(
         self, request: evaluator_pb2.PrepareRequest, context: Context
     ) -> AsyncIterator[evaluator_pb2.PrepareResponse]:
-        """Brings a gallery up to date, telling how far it is."""
+        """Brings a gallery up to date, and streams progress."""
         async for progress in self._evaluator.prepare(requests.collection_id(request.collection_id)):
             yield progress.to_message()
 
     async def DropCollection(
         self, request: evaluator_pb2.DropCollectionRequest, context: Context
     ) -> evaluator_pb2.DropCollectionResponse:
-        """Forgets a gallery."""
+        """Removes a gallery from the cache."""
         await self._evaluator.galleries.drop(requests.collection_id(request.collection_id))
         return evaluator_pb2.DropCollectionResponse()
 
     async def GetStatus(
         self, request: evaluator_pb2.GetStatusRequest, context: Context
     ) -> evaluator_pb2.GetStatusResponse:
-        """Version, counts and sizes."""
+        """Returns version, counts and sizes."""
         return (await self._evaluator.status()).to_message()
 
 

@@ -1,6 +1,6 @@
-"""Memory that the service and its workers share: files in memory, which have no name in any folder.
+"""Memory that the service and its worker processes share: anonymous files in memory (memfd).
 
-Queries and results pass through them without a copy, and a worker that dies takes nothing along.
+Queries and results pass through them without a copy, and nothing is lost if a worker process dies.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from blindsight.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class SharedRef:
-    """Names a piece of shared memory to a worker.
+    """A reference to shared memory, for a worker process.
 
     Attributes:
-        path: opens it while its owner keeps it.
-        inode: tells it from a later one under the same path.
-        size_bytes: all of it.
+        path: path under which it can be opened while its owner keeps it.
+        inode: distinguishes it from a later one under the same path.
+        size_bytes: its size.
     """
 
     path: str
@@ -29,10 +29,10 @@ class SharedRef:
     size_bytes: int
 
     def map(self, *, writable: bool = False) -> mmap.mmap:
-        """Maps it into this process; the mapping goes when the last view of it does.
+        """Maps the memory into this process, until the last view of the mapping is gone.
 
         Raises:
-            Unavailable: when its owner gave it up: nobody waits for this work any more.
+            Unavailable: if its owner has closed it, so that the result is not needed any more.
         """
         try:
             file = os.open(self.path, os.O_RDWR if writable else os.O_RDONLY)
@@ -48,14 +48,15 @@ class SharedRef:
 
 
 class SharedMemory:
-    """A piece of shared memory, given up on leaving the `with` block.
+    """Shared memory, which is closed at the end of the `with` block.
 
     Args:
-        size_bytes: of zeros to begin with; `append` adds to it.
+        size_bytes: its initial size, filled with zeros; `append` adds to it.
     """
 
     def __init__(self, size_bytes: int = 0) -> None:
-        # A Python file: one that nobody closes is closed when it is forgotten, with a ResourceWarning.
+        # A Python file object, so that one that is not closed is closed by the garbage collector, with a
+        # ResourceWarning.
         self._file = os.fdopen(os.memfd_create("blindsight"), "r+b", buffering=0)
         self._size = size_bytes
         self._file.truncate(size_bytes)
@@ -70,12 +71,12 @@ class SharedMemory:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of it now."""
+        """The current size."""
         return self._size
 
     @property
     def ref(self) -> SharedRef:
-        """What a worker needs to find it."""
+        """A reference by which a worker process can map the memory."""
         descriptor = self._file.fileno()
         path = f"/proc/{os.getpid()}/fd/{descriptor}"
         return SharedRef(path, os.fstat(descriptor).st_ino, self._size)
@@ -93,9 +94,9 @@ class SharedMemory:
             view, offset = view[written:], offset + written
 
     def read(self, offset: int, size_bytes: int) -> bytes:
-        """Copies bytes out."""
+        """Returns a copy of some bytes."""
         return os.pread(self._file.fileno(), size_bytes, offset)
 
     def close(self) -> None:
-        """Gives it up; the memory is free once no worker maps it."""
+        """Closes the memory, which is freed once no worker process maps it."""
         self._file.close()

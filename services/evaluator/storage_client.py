@@ -1,4 +1,4 @@
-"""The client of storage."""
+"""The evaluator's client of storage."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRec
 _NAME = "storage"
 _ANSWER_SECONDS = 10.0
 _PAGE = 1000
-# Between two messages of a stream: storage may have to read a large block from a slow disk.
+# Longest wait between two messages of a stream: storage may have to read a large block from a slow disk.
 _SILENCE_SECONDS = 60.0
 
 
 class StorageClient:
-    """Asks storage over gRPC; see `log.Storage`.
+    """A client of storage over gRPC; implements `batch_log.Storage`.
 
     Args:
         address: HOST:PORT.
@@ -48,11 +48,11 @@ class StorageClient:
         self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         await self._peer.close()
 
     async def list_collections(self) -> list[AnyRecord]:
-        """The records of all collections, oldest first; those that make no sense are left out."""
+        """Returns the records of all collections, oldest first, without invalid ones."""
         found: list[AnyRecord] = []
         token = ""
         while True:
@@ -69,7 +69,7 @@ class StorageClient:
         return await self._peer.call(lambda: rpc(request, timeout=_ANSWER_SECONDS, metadata=metadata()))
 
     async def get_collection(self, collection_id: bytes) -> AnyRecord:
-        """A collection's record."""
+        """Returns a collection's record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
         answer = await self._call(self._stub.GetCollection, request)
         asked = replace(StoredCollection.from_message(answer.collection), collection_id=collection_id)
@@ -79,9 +79,9 @@ class StorageClient:
     async def read_batches(
         self, collection_id: bytes, after_sequence: int
     ) -> AsyncIterator[AsyncIterator[LogPart]]:
-        """The log after a sequence; the call ends with the `async with` block."""
+        """Opens the log after a sequence; the call ends with the `async with` block."""
         request = BatchesRequest(collection_id, after_sequence).to_message()
-        # The first message is waited for here: until then the call may be made again.
+        # Waits for the first message, since the call may be retried only until then.
         call, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
         try:
             yield _log_parts(_messages(self._peer, call, first))
@@ -92,7 +92,7 @@ class StorageClient:
     async def read_planes(
         self, record: CollectionRecord, handle: bytes
     ) -> AsyncIterator[AsyncIterator[PlaneEvent]]:
-        """A photo's encrypted planes; the call ends with the `async with` block."""
+        """Opens a photo's encrypted planes; the call ends with the `async with` block."""
         request = storage_pb2.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
         call, first = await self._peer.call(lambda: self._opened(self._stub.ReadPlanes, request))
         try:
@@ -129,7 +129,7 @@ async def _log_parts(messages: AsyncIterator[Any]) -> AsyncIterator[LogPart]:
 
 
 async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
-    """Pieces of the sizes that the tiling announces and no others, so that memory is bounded by it."""
+    """Yields the tiling, then its pieces; other sizes than the tiling's are refused, which bounds memory."""
     with answer_of(_NAME):
         header = PlanesHeader.from_message(part_of(await anext(messages, None), "header"))
         tiling = header.planes.tiling(parameters)

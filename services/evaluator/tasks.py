@@ -1,4 +1,4 @@
-"""What worker processes are asked to do, as plain data, and which functions do it.
+"""Tasks of worker processes as plain data, and the functions that run them.
 
 A new task is a class here, a function in `services.evaluator.computing`, and a row of `COMPUTE`.
 """
@@ -19,7 +19,7 @@ from services.evaluator.shared_memory import SharedRef
 
 @dataclass(frozen=True, slots=True)
 class StartBuilder(Task[None]):
-    """Makes a worker ready to build, and to compute with planes."""
+    """Makes a worker process ready to build segments, and to compute with planes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class StartScorer(Task[None]):
     """Makes the scoring process ready.
 
     Attributes:
-        threads: of the kernel.
+        threads: number of the kernel's threads.
     """
 
     threads: int
@@ -35,7 +35,7 @@ class StartScorer(Task[None]):
 
 @dataclass(frozen=True, slots=True)
 class BatchPart:
-    """Where a batch's block lies in shared memory, and what it must hash to."""
+    """The place of a batch's block in shared memory, and its SHA-256."""
 
     offset: int
     size_bytes: int
@@ -47,11 +47,11 @@ class Build(Task[None]):
     """Adds batches to a segment and writes the sum as a new file.
 
     Attributes:
-        record, key: whose segment, and which.
-        source: the segment so far, or None.
+        record, key: the collection, and the segment in it.
+        source: file of the segment so far; None for a new segment.
         target: the new file.
-        sequence: of the last batch.
-        blocks, parts: the batches, in shared memory.
+        sequence: sequence of the last batch.
+        blocks, parts: the batches in shared memory, and their places there.
     """
 
     record: CollectionRecord
@@ -65,7 +65,7 @@ class Build(Task[None]):
 
 @dataclass(frozen=True, slots=True)
 class OpenSegments(Task[None]):
-    """Maps and checks segment files ahead of a search."""
+    """Maps and checks segment files before a search."""
 
     paths: tuple[str, ...]
 
@@ -79,14 +79,14 @@ class ForgetSegments(Task[None]):
 
 @dataclass(frozen=True, slots=True)
 class Expand(Task[None]):
-    """Checks some queries of a block and puts them in the kernel's order.
+    """Checks some queries of a block and arranges them in the kernel's order.
 
     Attributes:
-        record: the collection they are for.
-        block: the block as it came, in shared memory.
-        first, count: which queries.
-        out: receives, one of the layout's regions after the other,
-            uint32 [count, primes * tiles, columns, 2, TILE].
+        record: the collection that is searched.
+        block: the block as received, in shared memory.
+        first, count: the first query, and the number of queries.
+        out: receives uint32 [count, primes * tiles, columns, 2, TILE] for each of the layout's regions, one
+            region after the other.
     """
 
     record: CollectionRecord
@@ -98,13 +98,13 @@ class Expand(Task[None]):
 
 @dataclass(frozen=True, slots=True)
 class Score(Task[float]):
-    """Scores some segments of one region against some queries; the kernel's seconds.
+    """Scores some segments of one region against some queries; returns the kernel's seconds.
 
     Attributes:
-        record, region: what the segments belong to.
-        paths: of the segment files.
-        queries: what an `Expand` made, in shared memory.
-        count: queries in it.
+        record, region: collection and region of the segments.
+        paths: paths of the segment files.
+        queries: the output of an `Expand`, in shared memory.
+        count: number of queries in it.
         out: receives the scores.
         offsets: byte offset in `out` of each [fields, 3, primes, N]: [segment][query].
     """
@@ -120,12 +120,12 @@ class Score(Task[float]):
 
 @dataclass(frozen=True, slots=True)
 class Compare(Task[tuple[bytes, float]]):
-    """Multiplies one row by one query: a block of a product per field, and the kernel's seconds.
+    """Multiplies one row by one query; returns a block of one product per field, and the kernel's seconds.
 
     Attributes:
-        parameters, key_id: what both blocks must be of.
-        gallery, query: blocks of as many ciphertexts, in the wire form.
-        fields: first ciphertext of each field of the row, and the one after the last.
+        parameters, key_id: parameter set and key that both blocks must have.
+        gallery, query: blocks of equally many ciphertexts, in the wire form.
+        fields: for each field of the row, its first ciphertext and the one after its last.
     """
 
     parameters: ParameterSet
@@ -137,14 +137,14 @@ class Compare(Task[tuple[bytes, float]]):
 
 @dataclass(frozen=True, slots=True)
 class Arrange(Task[None]):
-    """Checks the ciphertexts of rows or queries and puts them in the kernel's order.
+    """Checks the ciphertexts of rows or queries and arranges them in the kernel's order.
 
     Attributes:
-        parameters, key_id: what the block must be of.
-        block: as it came, in shared memory.
-        queries: whether they are queries, which are prepared otherwise than rows.
-        columns: ciphertexts of each row or query.
-        count: of rows or queries.
+        parameters, key_id: parameter set and key that the block must have.
+        block: the block as received, in shared memory.
+        queries: whether they are queries, which are prepared differently from rows.
+        columns: number of ciphertexts of each row or query.
+        count: number of rows or queries.
         out: receives uint32 [count, primes * tiles, columns, 2, TILE].
     """
 
@@ -159,12 +159,12 @@ class Arrange(Task[None]):
 
 @dataclass(frozen=True, slots=True)
 class Cross(Task[float]):
-    """Multiplies some rows by some queries; the kernel's seconds.
+    """Multiplies some rows by some queries; returns the kernel's seconds.
 
     Attributes:
-        parameters, columns: of both.
-        gallery, queries: what an `Arrange` made of each.
-        rows, chosen: first row or query, and the one after the last.
+        parameters, columns: parameter set, and ciphertexts per row, of both.
+        gallery, queries: the output of an `Arrange` for each.
+        rows, chosen: the first row and query, and the one after the last.
         out: receives the products.
         offsets: byte offset in `out` of each [3, primes, N]: [row][query].
     """
@@ -181,11 +181,11 @@ class Cross(Task[float]):
 
 @dataclass(frozen=True, slots=True)
 class Combine(Task[bytes]):
-    """Adds up some ciphertexts of an additive scheme: the numbers of the result.
+    """Computes a weighted sum of some ciphertexts of an additive scheme; returns the numbers of the result.
 
     Attributes:
-        public_key: in the wire form.
-        insecure_small_keys: whether a key that anybody can break is taken.
+        public_key: the key, in the wire form.
+        insecure_small_keys: whether a key that anybody can break is accepted.
         result: the header of the whole result.
         weights: one for each slice.
         slices: the same ciphertexts of every block, without its header.
@@ -200,11 +200,11 @@ class Combine(Task[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class AddBatches(Task[bytes]):
-    """Adds up batches of the same columns of one segment: the numbers of the sum.
+    """Adds up the same columns of some batches of one segment; returns the numbers of the sum.
 
     Attributes:
-        public_key: in the wire form.
-        blocks: of each batch, in the wire form.
+        public_key: the key, in the wire form.
+        blocks: the columns of each batch, in the wire form.
     """
 
     public_key: bytes
@@ -213,12 +213,12 @@ class AddBatches(Task[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class InnerProducts(Task[tuple[bytes, ...]]):
-    """Multiplies columns of one field by the weights of some queries, and adds up: a number per query.
+    """Computes inner products of the columns of one field with some queries; returns a number per query.
 
     Attributes:
-        public_key: in the wire form.
+        public_key: the key, in the wire form.
         block: the columns, in the wire form.
-        queries: weights, one a column, of each query.
+        queries: the weights of each query, one for each column.
     """
 
     public_key: bytes
@@ -228,12 +228,12 @@ class InnerProducts(Task[tuple[bytes, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Transform(Task[tuple[bytes, ...]]):
-    """Multiplies tiles of encrypted planes by kernels: a block for each kernel.
+    """Multiplies tiles of encrypted planes by kernels; returns a block for each kernel.
 
     Attributes:
-        parameters, key_id: what the block must be of.
+        parameters, key_id: parameter set and key that the block must have.
         block: the tiles, in the wire form.
-        kernels: at least one.
+        kernels: at least one kernel.
     """
 
     parameters: ParameterSet
@@ -244,10 +244,10 @@ class Transform(Task[tuple[bytes, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Subtract(Task[tuple[bytes, ...]]):
-    """Subtracts tiles of encrypted planes from as many others: one block.
+    """Subtracts tiles of encrypted planes from equally many others; returns one block.
 
     Attributes:
-        parameters, key_id: what both blocks must be of.
+        parameters, key_id: parameter set and key that both blocks must have.
         minuend, subtrahend: the tiles, in the wire form.
     """
 
@@ -262,8 +262,8 @@ class CheckNumbers(Task[None]):
     """Checks numbers of Paillier ciphertexts.
 
     Attributes:
-        public_key: in the wire form.
-        numbers: of a row.
+        public_key: the key, in the wire form.
+        numbers: the numbers of a row.
     """
 
     public_key: bytes
@@ -272,13 +272,14 @@ class CheckNumbers(Task[None]):
 
 @dataclass(frozen=True, slots=True)
 class ApplyWindow(Task[bytes]):
-    """Applies a kernel to neighbouring Paillier ciphertexts, which are checked: the numbers of the results.
+    """Applies a kernel to Paillier ciphertexts that are checked already; returns the numbers of the results.
 
     Attributes:
-        public_key: in the wire form.
-        header: of a row of results.
-        rows: as many as the kernel has; numbers of `kernel.width` - 1 more ciphertexts than of results.
-        kernel: its offset is added to every value.
+        public_key: the key, in the wire form.
+        header: the header of a row of results.
+        rows: as many rows of numbers as the kernel has; each has `kernel.width` - 1 more ciphertexts than
+            there are results.
+        kernel: the kernel, whose offset is added to every value.
     """
 
     public_key: bytes
@@ -287,7 +288,7 @@ class ApplyWindow(Task[bytes]):
     kernel: PlaneKernel
 
 
-# What computes with planes: a block for each result.
+# Tasks on planes, which return a block for each result.
 PlaneTask = Transform | Subtract
 
 COMPUTE: Compute = compute_table(
@@ -315,5 +316,5 @@ COMPUTE: Compute = compute_table(
 
 
 def expanded_bytes(record: CollectionRecord, count: int) -> int:
-    """Bytes of `Expand.out`."""
+    """Returns the size in bytes of `Expand.out`."""
     return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)

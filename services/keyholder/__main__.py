@@ -31,7 +31,7 @@ def main() -> int:
 
 
 async def _serve(settings: KeyholderSettings) -> None:
-    # Two keyholders of one folder would number and place items twice.
+    # Two keyholders of one folder would give the same numbers and slots to different items.
     with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
         keyholder = _keyholder(settings, _open_keys(settings))
         try:

@@ -1,4 +1,4 @@
-"""What the keyholder keeps: `python -P -m services.keyholder.backup save|verify|restore DIR`."""
+"""Backups of what the keyholder keeps: `python -P -m services.keyholder.backup save|verify|restore DIR`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blindsight.wire.imports import ItemState
 from services.keyholder.jobs.store import SCHEMA
 from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
 
-# The key file last: what has data and no keys does not start.
+# The key file is restored last: with data and no keys the keyholder does not start.
 SERVICE = Service(
     "keyholder",
     "trusted",

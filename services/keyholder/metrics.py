@@ -1,4 +1,4 @@
-"""What the keyholder measures."""
+"""Metrics of the keyholder."""
 
 from __future__ import annotations
 

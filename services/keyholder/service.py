@@ -1,4 +1,4 @@
-"""The keyholder's whole jobs, in plain types: what the servicer delegates to."""
+"""The keyholder's operations, to which the servicer delegates; they know no messages."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ MAX_DELETE = 10_000
 
 
 class Keyholder:
-    """Everything that the owner's service does.
+    """The keyholder of one owner.
 
     Args:
         keys: the owner's key set.
-        storage, evaluator: the untrusted services.
-        workers: processes that encrypt, decrypt and embed.
-        folder: where the key file is; its size is part of the status.
-        combine_seconds: the longest weighted sum.
+        storage, evaluator: clients of the untrusted services.
+        workers: number of processes that encrypt, decrypt and embed.
+        folder: the folder of the key file; its size is part of the status.
+        combine_seconds: the longest time of a weighted sum, by an estimate.
         imaging_bytes: memory of all image processing at once.
     """
 
@@ -87,10 +87,12 @@ class Keyholder:
     async def open_imports(
         self, store: JobStore, open_queue: Callable[[], Queue], keep_jobs_days: float
     ) -> None:
-        """Has bulk ingest from now on; account and queue are closed with the keyholder.
+        """Opens bulk ingest; the store and the queue are closed with the keyholder.
+
+        A queue that does not answer yet is opened in the background.
 
         Raises:
-            InvalidArgument, DataLoss: when the queue is not as it must be; one that is away is waited for.
+            InvalidArgument, DataLoss: if the queue is misconfigured or damaged.
         """
         make = partial(
             Imports, self.keys, self.vault, store, after_import=self._after_write, keep_days=keep_jobs_days
@@ -100,11 +102,11 @@ class Keyholder:
 
     @property
     def imports(self) -> Imports:
-        """Bulk ingest.
+        """The imports of bulk ingest.
 
         Raises:
-            InvalidArgument: where there is no queue.
-            Unavailable: when it does not answer yet.
+            InvalidArgument: if the keyholder was started without a queue.
+            Unavailable: if the queue does not answer yet.
         """
         if self._bulk is None:
             raise InvalidArgument(
@@ -113,17 +115,17 @@ class Keyholder:
         return self._bulk.imports
 
     async def start(self) -> None:
-        """Warms the workers."""
+        """Starts the worker processes."""
         await self._crypto.warm()
 
     def drain(self) -> None:
-        """Ends the streams that would go on as long as their callers do: what came is stored and answered."""
+        """Ends streams that last as long as their clients send; what was received is stored and answered."""
         self._stopping.set()
         if self._bulk is not None:
             self._bulk.drain()
 
     async def close(self) -> None:
-        """Ends background work between two transactions, then workers and connections."""
+        """Cancels background work, then closes bulk ingest, the worker processes and the connections."""
         for task in self._background.values():
             task.cancel()
         await asyncio.gather(*self._background.values(), return_exceptions=True)
@@ -136,7 +138,7 @@ class Keyholder:
     async def ingest_photos(
         self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False, halo: int = 0
     ) -> AsyncIterator[ItemResult]:
-        """See `Ingest.photos`."""
+        """Stores photos in a collection; see `Ingest.photos`."""
         collection = await self.vault.get(name)
         coming = until(self._stopping, photos)
         async for result in self._ingest(collection, planes=planes, halo=halo).photos(coming):
@@ -145,7 +147,7 @@ class Keyholder:
         self._unless_stopping()
 
     async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[IngestCounts]:
-        """See `Ingest.vectors`."""
+        """Stores vectors in a collection; see `Ingest.vectors`."""
         collection = await self.vault.get(name)
         async for progress in self._ingest(collection).vectors(until(self._stopping, blocks)):
             yield progress
@@ -153,7 +155,7 @@ class Keyholder:
         self._unless_stopping()
 
     def _unless_stopping(self) -> None:
-        """Tells a caller whose stream was not read to its end."""
+        """Raises Draining if the keyholder is stopping, since the stream was not read to its end."""
         if self._stopping.is_set():
             raise Draining("the keyholder is stopping; what it has answered is done, send the rest again")
 
@@ -165,13 +167,13 @@ class Keyholder:
     async def search(
         self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool, draw: bool
     ) -> Search | Recognition:
-        """A search of a collection, to be run on vectors or a photo.
+        """Returns a search of a collection, to be run on vectors or a photo.
 
         Args:
             draw: whether pictures of matching keypoints are wanted.
 
         Raises:
-            InvalidArgument: for settings that the collection cannot be searched with.
+            InvalidArgument: if the settings do not fit the collection.
         """
         collection = await self.vault.get(name)
         recognising = collection.config.embedder == embedders.SIFT
@@ -197,20 +199,20 @@ class Keyholder:
         )
 
     async def _embed(self, name: str, data: bytes) -> tuple[Floats, float]:
-        """A photo as a vector [dimension], and the seconds that it took; see `embed_query`."""
+        """Embeds a photo; returns the vector [dimension] and the seconds it took; see `embed_query`."""
         collection = await self.vault.get(name)
         started = time.perf_counter()
         embedded = await embed_query(self._crypto, collection, data)
         return embedded.vector.astype(np.float64), time.perf_counter() - started
 
     async def verify_pair(self, settings: VerifySettings, inputs: Sequence[Input]) -> Compared:
-        """See `Verify.pair`."""
+        """Compares two photos or two vectors; see `Verify.pair`."""
         return await self._verify.pair(settings, inputs)
 
     async def verify_item(
         self, name: str, item_id: str, inputs: Sequence[Input], threshold: float | None
     ) -> Compared:
-        """A photo or a vector against an item; see `Verify.item`."""
+        """Compares a photo or a vector with an item; see `Verify.item`."""
         if len(inputs) != 1:
             raise InvalidArgument(f"{len(inputs)} inputs, want one photo or vector to compare with the item")
         collection = await self.vault.get(name)
@@ -222,10 +224,10 @@ class Keyholder:
         return verification
 
     async def original(self, name: str, item_id: str) -> tuple[ItemMetadata, bytes]:
-        """A photo as it came in.
+        """Returns the metadata and the original file of a photo.
 
         Raises:
-            NotFound: when there is no such item, or it is a vector.
+            NotFound: if there is no such item, or it is a vector.
         """
         collection = await self.vault.get(name)
         handle = collection.handle(item_id)
@@ -239,11 +241,11 @@ class Keyholder:
         return collection.open_metadata(found[handle]), data
 
     async def planes(self, name: str, item_id: str) -> tuple[ItemMetadata, Integers]:
-        """See `Planes.read`."""
+        """Returns the metadata and decrypted pixels of a photo; see `Planes.read`."""
         return await self._planes.read(await self.vault.get(name), item_id)
 
     async def delete_items(self, name: str, ids: Sequence[str]) -> tuple[int, list[str]]:
-        """Deletes items; returns how many, and the ids that are not there."""
+        """Deletes items; returns how many, and the ids that are unknown."""
         if not 1 <= len(ids) <= MAX_DELETE:
             raise InvalidArgument(f"{len(ids)} ids, want 1 to {MAX_DELETE}")
         collection = await self.vault.get(name)
@@ -259,7 +261,7 @@ class Keyholder:
                     collection.record.collection_id, list(known)
                 )
             if sequence > before.sequence + 1:
-                # An append whose answer nobody took: the slot map lacks it.
+                # The slot map lacks an append whose answer was lost.
                 await self.vault.refresh(collection)
             else:
                 gone = handles_from_bytes(b"".join(known))
@@ -267,7 +269,7 @@ class Keyholder:
         return deleted, unknown
 
     async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
-        """See `Repack.run`."""
+        """Repacks a collection; see `Repack.run`."""
         collection = await self.vault.get(name)
         async for progress in self._repack().run(collection):
             yield progress
@@ -278,7 +280,7 @@ class Keyholder:
         return Repack(self.vault, self._storage, self._crypto, self._writer)
 
     def _after_write(self, collection: OpenCollection) -> None:
-        """Work that nobody waits for: the evaluator fetches, and a long tail is repacked."""
+        """Starts work after a write in the background: the evaluator fetches, and a long tail is repacked."""
         if worthwhile(collection):
             self._run("repack:" + collection.config.name, self._repack_in_background(collection))
         else:
@@ -295,7 +297,7 @@ class Keyholder:
         )
 
     def _run(self, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """Starts background work unless the same is running; a failure is logged, and tried next time."""
+        """Starts background work unless the same is running; a failure is logged."""
         running = self._background.get(key)
         if running is not None and not running.done():
             work.close()
@@ -303,7 +305,7 @@ class Keyholder:
         self._background[key] = asyncio.create_task(_logged(key.split(":", maxsplit=1)[0], work))
 
     async def status(self) -> tuple[ServiceStatus, ...]:
-        """The state of all three services."""
+        """Returns the state of all three services."""
         peers = await asyncio.gather(
             _status("evaluator", self._evaluator.status()), _status("storage", self._storage.status())
         )

@@ -1,4 +1,4 @@
-"""The keyholder's rpcs: parse, delegate, convert."""
+"""The keyholder's rpcs: each parses its request, delegates, and converts the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
-    """Serves one owner.
+    """The keyholder's service for one owner.
 
     Args:
         keyholder: does the work.
@@ -60,7 +60,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
-        """One collection."""
+        """Returns a collection."""
         found = await self._vault.get(request.name)
         await self._vault.refresh(found)
         return pb.GetCollectionResponse(collection=describing.collection(found).to_message())
@@ -68,7 +68,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
-        """All collections."""
+        """Returns all collections."""
         found = map(describing.collection, await self._vault.all())
         return pb.ListCollectionsResponse(collections=[one.to_message() for one in found])
 
@@ -82,13 +82,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def Ingest(
         self, request_iterator: AsyncIterator[pb.IngestRequest], context: Context
     ) -> AsyncIterator[pb.IngestResponse]:
-        """Takes photos or vectors."""
+        """Stores photos or vectors."""
         requests = aiter(request_iterator)
         header = IngestHeader.from_message((await _first(requests, "header")).header)
         name = header.collection
         first = await anext(requests, None)
         if first is None:
-            await self._vault.get(name)  # an unknown collection is an error even for nothing
+            await self._vault.get(name)  # an unknown collection is an error even if nothing follows
             totals = IngestCounts()
         elif first.WhichOneof("part") == "vectors":
             if header.planes:
@@ -110,7 +110,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def Search(
         self, request_iterator: AsyncIterator[pb.SearchRequest], context: Context
     ) -> AsyncIterator[pb.SearchResponse]:
-        """The best matches of a photo or of vectors."""
+        """Finds the best matches of a photo or of vectors."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
         header = SearchHeader.from_message((await _first(requests, "header")).header)
@@ -144,7 +144,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
     ) -> pb.VerifyResponse:
-        """Whether two photos or two vectors, or one and an item, are of the same thing."""
+        """Decides whether two photos or two vectors, or one and an item, show the same thing."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
         header = VerifyHeader.from_message((await _first(requests, "header")).header)
@@ -160,7 +160,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def Combine(
         self, request_iterator: AsyncIterator[pb.CombineRequest], context: Context
     ) -> AsyncIterator[pb.CombineResponse]:
-        """A weighted sum of pictures or arrays under an additive scheme."""
+        """Computes a weighted sum of pictures or arrays under an additive scheme."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
         header = CombineHeader.from_message((await _first(requests, "header")).header)
@@ -178,7 +178,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def GetOriginal(
         self, request: pb.GetOriginalRequest, context: Context
     ) -> AsyncIterator[pb.GetOriginalResponse]:
-        """One original."""
+        """Returns the original of a photo."""
         metadata, data = await self._keyholder.original(request.collection, request.id)
         header = OriginalHeader.of(data, id=metadata.id, name=metadata.name, media_type=metadata.media_type)
         yield pb.GetOriginalResponse(header=header.to_message())
@@ -188,7 +188,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def GetPlanes(
         self, request: pb.GetPlanesRequest, context: Context
     ) -> AsyncIterator[pb.GetPlanesResponse]:
-        """One photo's pixels."""
+        """Returns a photo's pixels, decrypted from its planes."""
         metadata, image = await self._keyholder.planes(request.collection, request.id)
         header, data = PlanesHeader.of(image, id=metadata.id, name=metadata.name)
         yield pb.GetPlanesResponse(header=header.to_message())
@@ -206,7 +206,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             yield state.to_message()
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        """The state of all three services."""
+        """Returns the state of all three services."""
         services = await self._keyholder.status()
         collections = await self._vault.all() if services[-1].reachable else []
         return VaultStatus(
@@ -220,10 +220,10 @@ def register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
 
 
 async def _first(requests: AsyncIterator[Any], part: str) -> Any:
-    """The first message of a stream.
+    """Returns the first message of a stream.
 
     Raises:
-        InvalidArgument: when it is another part or none.
+        InvalidArgument: if it has another part, or the stream is empty.
     """
     message = await anext(requests, None)
     got = message.WhichOneof("part") if message is not None else None

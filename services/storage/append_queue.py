@@ -1,4 +1,4 @@
-"""Appends to one collection take turns: who would come too late is told before its bytes come."""
+"""Orders the appends to a collection, so that one that is too late is refused before its bytes are sent."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from weakref import WeakValueDictionary
 
 from blindsight.errors import Conflict
 
-# Reading the slots again and encrypting some hundred vectors for others takes a tenth of it.
+# A client that reads the slots again and encrypts some hundred vectors for other slots needs a tenth of this.
 KEPT_SECONDS = 1.0
 
 
 class Turns:
-    """One append to a collection at a time, in the order in which they came.
+    """The queues of appends: one append to a collection at a time, in the order of arrival.
 
-    Turns spare bytes and work; that appends fit together is the store's to decide.  So both ends of a turn
-    are bounded, and a peer that sits on its own delays others no longer than that.
+    The order only saves bytes and work; the store decides whether appends conflict.  So both the wait and
+    the turn are bounded, and a client that does not finish delays the others no longer than that.
 
     Args:
-        seconds: a turn lasts no longer, and nobody waits longer for one.
+        seconds: the longest that a turn lasts, and the longest wait for one.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        # A line lives as long as somebody stands in it, or its timer runs.
+        # A collection's queue lives as long as an append uses it or its timer runs.
         self._lines: WeakValueDictionary[bytes, _Line] = WeakValueDictionary()
 
     @asynccontextmanager
     async def of(self, collection_id: bytes, batch_id: bytes) -> AsyncIterator[None]:
-        """Around an append: waits for its turn.
+        """Holds the collection's turn for an append while the block runs.
 
-        One that ends with Conflict keeps its turn for a moment, in which its sender may place the batch
-        anew and come again under the same id.
+        An append whose turn does not come in time goes on without it.  One that ends with Conflict keeps its
+        turn for `KEPT_SECONDS`, in which its sender may choose other slots and repeat it under the same id.
         """
         line = await self._entered(collection_id, batch_id)
         try:
@@ -48,7 +48,10 @@ class Turns:
         line.leave(batch_id)
 
     async def take(self, collection_id: bytes, batch_id: bytes) -> None:
-        """Waits for a batch's turn, and keeps it for a moment, in which its sender may place the batch."""
+        """Waits for a batch's turn, and keeps it for `KEPT_SECONDS`, in which its sender may choose slots.
+
+        Returns as well if the turn does not come in time.
+        """
         line = await self._entered(collection_id, batch_id)
         line.keep(batch_id, KEPT_SECONDS)
 
@@ -60,7 +63,7 @@ class Turns:
 
 
 class _Line:
-    """Who appends to a collection, and who waits for it."""
+    """The queue of one collection: the batch whose turn it is, and those that wait."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -73,7 +76,7 @@ class _Line:
         """Waits for a batch's turn.
 
         Raises:
-            TimeoutError: when it does not come in time.
+            TimeoutError: if the turn does not come in time.
         """
         if self._holder is None:
             self._give(batch_id)
@@ -90,12 +93,12 @@ class _Line:
             raise
 
     def keep(self, batch_id: bytes, seconds: float) -> None:
-        """Leaves a batch its turn, where it has it, for so long at most."""
+        """Limits the rest of a batch's turn to this many seconds, if it has the turn."""
         if self._holder == batch_id:
             self._lapse_at(min(self._ends, asyncio.get_running_loop().time() + seconds))
 
     def leave(self, batch_id: bytes) -> None:
-        """Ends a batch's turn, where it has it."""
+        """Ends a batch's turn, if it has the turn."""
         if self._holder == batch_id:
             self._next()
 
@@ -105,7 +108,7 @@ class _Line:
             self._lapse.cancel()
         while self._waiting and self._holder is None:
             batch_id, turn = self._waiting.popleft()
-            if not turn.done():  # else it did not wait so long
+            if not turn.done():  # else it has stopped waiting
                 self._give(batch_id)
                 turn.set_result(None)
 

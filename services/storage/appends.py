@@ -1,4 +1,4 @@
-"""Receives appends: announced sizes are checked before bytes are taken, and bytes before they are stored."""
+"""Receives appends: checks announced sizes before it takes bytes, and bytes before it stores them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from services.storage.garbage import Sweeper
 from services.storage.records import Append
 from services.storage.stores import Store
 
-# Appends that are received at a time; each may hold its items' metadata beside the memory it shares.
+# Appends received at a time; the metadata of their items is not counted by the memory budget.
 _AT_A_TIME = 16
 
 _UPLOAD_BYTES = 16
 
 
 class Appends:
-    """Takes appends into a store.
+    """The receiver of appends to a store.
 
     Args:
-        store: where they go.
-        threads: the store's.
-        sweeper: begins when an append retired segments, and frees what a failed one left.
-        budget: memory for appends on their way in.
-        turns: of the appends to one collection.
-        stall_seconds: an append of which nothing comes for so long is given up.
+        store: stores the appends.
+        threads: run the store's calls.
+        sweeper: starts after an append that retired segments, and frees what a failed one left.
+        budget: memory for appends that are being received.
+        turns: the order of the appends to one collection.
+        stall_seconds: an append that sends nothing for this long is aborted.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class Appends:
         self._room = asyncio.Semaphore(_AT_A_TIME)
 
     async def take_turn(self, collection_id: bytes, batch_id: bytes) -> int:
-        """Waits for a batch's turn, see `Turns.take`; the collection's sequence then.
+        """Waits for a batch's turn like `Turns.take`; returns the collection's sequence afterwards.
 
         Raises:
-            NotFound: when there is no such collection.
+            NotFound: if there is no such collection.
         """
         await self._threads.read(self._store.get_collection, collection_id)
         await self._turns.take(collection_id, batch_id)
@@ -75,14 +75,14 @@ class Appends:
     async def append(
         self, stream: AsyncIterator[AppendPart], go_ahead: Callable[[], Awaitable[None]]
     ) -> Appended:
-        """Receives, checks and stores one append; see `Store.append` for the errors of the last step.
+        """Receives, checks and stores one append; storing it raises the errors of `Store.append`.
 
         Args:
-            go_ahead: tells the sender that its header is good, and that it is its turn.
+            go_ahead: tells the sender that its header is accepted and that it may send the rest.
 
         Raises:
-            InvalidArgument: when the parts are not one header, its items and their bytes.
-            Unavailable: when the stream stands still.
+            InvalidArgument: if the parts are not one header, its items and their bytes.
+            Unavailable: if the stream stalls.
         """
         parts = _Parts(stream, self._stall_seconds)
         header = await parts.header()
@@ -124,7 +124,7 @@ class Appends:
     async def _keep(
         self, parts: _Parts, collection: StoredCollection, batch: Append, pieces: Sequence[int]
     ) -> Appended:
-        """Takes planes to the disk as they come; the append at the end makes them the items'."""
+        """Stages pieces of planes on disk as they arrive; the append at the end gives them to their items."""
         try:
             for count in pieces:
                 record, data = await self._piece(parts, collection, count)
@@ -151,7 +151,7 @@ class Appends:
 
 
 class _Parts:
-    """The stream, with the one kind of part that may come next."""
+    """The reader of an append's stream; each method accepts only the kind of part that may come next."""
 
     def __init__(self, stream: AsyncIterator[AppendPart], stall_seconds: float) -> None:
         self._stream = stream
@@ -218,7 +218,7 @@ def _name(part: AppendPart | None) -> str:
 
 
 class _Intake:
-    """Sorts the chunks of an append into its blocks, originals and attachments; they may cross borders."""
+    """Splits the chunks of an append into its blocks, originals and attachments; a chunk may span several."""
 
     def __init__(self, header: AppendHeader, items: list[AppendItem]) -> None:
         self._header = header
@@ -250,7 +250,10 @@ class _Intake:
                 self._waiting.pop()
 
     def finish(self, collection: StoredCollection) -> Append:
-        """Verifies every digest and form; it may hash hundreds of megabytes, so not on the event loop."""
+        """Verifies all digests and formats.
+
+        It may hash hundreds of megabytes, so call it outside of the event loop.
+        """
         blocks = tuple(part.finish() for part in self._blocks)
         for batch, block in zip(self._header.batches, blocks, strict=True):
             validation.require_block(collection, batch.segment.region, block)

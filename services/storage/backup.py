@@ -1,4 +1,4 @@
-"""What storage keeps: `python -P -m services.storage.backup save|verify|restore DIR`."""
+"""Backups of what storage keeps: `python -P -m services.storage.backup save|verify|restore DIR`."""
 
 from __future__ import annotations
 

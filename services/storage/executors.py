@@ -1,4 +1,4 @@
-"""Lets asyncio use a blocking store: one thread writes, a few read, the event loop never waits for a disk."""
+"""Runs a blocking store for asyncio: one thread writes, a few read, the event loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _READERS = 4
 
 
 class Threads:
-    """Threads for one store.
+    """The threads of one store.
 
     Args:
         read_streams: snapshots that may be open at a time; more of them wait.
-        stall_seconds: a snapshot whose reader takes nothing for so long is closed, because the store
-            must keep everything that it sees.
+        stall_seconds: a snapshot whose client reads nothing for this long is closed, because the store
+            cannot free anything that an open snapshot sees.
     """
 
     def __init__(self, read_streams: int, stall_seconds: float) -> None:
@@ -41,14 +41,14 @@ class Threads:
     async def read(
         self, function: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs
     ) -> Result:
-        """Runs a read, or any other work that would keep the event loop waiting."""
+        """Runs a read, or any other work that would block the event loop."""
         return await asyncio.wrap_future(self._readers.submit(function, *args, **kwargs))
 
     async def stream(self, parts: Generator[Part, None, None]) -> AsyncGenerator[Part, None]:
-        """Takes the parts of a snapshot as fast as the peer does, and closes it in any case.
+        """Yields the parts of a snapshot as fast as the client reads them, and closes it in any case.
 
         Raises:
-            Unavailable: when the peer took nothing for too long.
+            Unavailable: if the client read nothing for too long.
         """
         await self._turns.acquire()
         snapshot = _Snapshot(parts, self._turns.release)
@@ -62,18 +62,18 @@ class Threads:
             self._end(snapshot)
 
     def _end(self, snapshot: _Snapshot[Part]) -> None:
-        """The turn goes to the next at once, also when the peer never asks again."""
+        """Closes a snapshot; its slot is free for the next at once, even if the client never reads again."""
         snapshot.give_up_turn()
         self._readers.submit(snapshot.close)
 
     def close(self) -> None:
-        """Lets running work finish."""
+        """Waits until running work is done, and ends the threads."""
         self._writer.shutdown()
         self._readers.shutdown()
 
 
 class _Snapshot(Generic[Part]):
-    """A generator that one thread steps and another may close."""
+    """A generator that one thread advances and another may close."""
 
     def __init__(self, parts: Generator[Part, None, None], release: Callable[[], None]) -> None:
         self._parts = parts
@@ -95,7 +95,7 @@ class _Snapshot(Generic[Part]):
             self._parts.close()
 
     def give_up_turn(self) -> None:
-        """Once; the event loop alone calls it."""
+        """Frees the slot at the first call; only the event loop calls it."""
         release, self._release = self._release, None
         if release is not None:
             release()

@@ -12,7 +12,7 @@ from services.storage.stores import Store
 
 
 class Sweeper:
-    """Frees the bytes that nothing refers to any more, slice by slice, so that appends get their turn."""
+    """The garbage collector of a store; it frees bytes slice by slice, so that appends run in between."""
 
     def __init__(self, store: Store, threads: Threads) -> None:
         self._store = store
@@ -20,12 +20,12 @@ class Sweeper:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def sweep(self) -> None:
-        """Returns when nothing is left to free."""
+        """Frees bytes until nothing is left to free."""
         while await self._threads.write(self._store.sweep):
             pass
 
     def begin(self) -> None:
-        """Sweeps in the background; what an end of the process leaves over, the next start takes up."""
+        """Starts a sweep in the background; if the process ends first, the next start continues it."""
         self._start(self.sweep)
 
     def drop(self, upload: bytes) -> None:
@@ -48,7 +48,7 @@ class Sweeper:
             logs.get().warning("sweep_failed", reason=error.reason)
 
     async def stop(self) -> None:
-        """Ends what runs in the background."""
+        """Cancels what runs in the background."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What storage measures."""
+"""Metrics of the storage service."""
 
 from __future__ import annotations
 

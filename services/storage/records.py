@@ -1,4 +1,4 @@
-"""What storage makes of the messages that it takes, as plain immutable values: no SQL."""
+"""Immutable records of received appends and of sizes, independent of the store."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Geometry:
     """Sizes of one region's segments, from public parameters alone (see `blindsight.packing.columns`).
 
     Attributes:
-        columns: ciphertexts of a batch.
-        capacity: items that a segment holds.
+        columns: number of ciphertexts of a batch.
+        capacity: number of items that a segment holds.
         block_bytes: size of a batch's block.
     """
 
@@ -27,7 +27,7 @@ class Geometry:
 
     @classmethod
     def of(cls, collection: StoredCollection, region: Region) -> Geometry:
-        """Sizes of the segments of a collection's region."""
+        """Returns the sizes of the segments in a region of a collection."""
         parameters, stride = collection.parameters, collection.stride
         if region is Region.TAIL:
             stride = min(1 << (max(collection.row_fields) - 1).bit_length(), parameters.most_stride)
@@ -47,10 +47,10 @@ class Append:
     """A whole append, received and checked.
 
     Attributes:
-        items: those of the first batch, then of the next.
+        items: the items of all batches, in the order of the batches.
         blocks: one for each batch.
-        originals: b"" where an item has none.
-        upload: under which the store has the pieces of all planes staged, in the items' order.
+        originals: one for each item, b"" if it has none.
+        upload: the id under which the store has staged the pieces of all planes, in the items' order.
         attachments: by the position of their item.
     """
 

@@ -1,4 +1,4 @@
-"""The rpc methods: parse, delegate, convert."""
+"""The rpc methods of storage: each parses its request, delegates, and converts the result."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
-    """Serves one store; see the contract for what each rpc does.
+    """The storage service of one store; `storage.proto` describes the rpcs.
 
     Args:
-        store: where the bytes lie.
-        threads: the store's.
-        sweeper: the store's.
+        store: the store.
+        threads: run the store's calls.
+        sweeper: frees the store's unused bytes.
         settings: limits.
     """
 

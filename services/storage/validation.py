@@ -1,4 +1,4 @@
-"""What may be stored at all: every rule that needs no stored state, checked before bytes are taken."""
+"""Checks of requests by every rule that needs nothing from the store, before anything is stored."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from blindsight.wire.storage import (
 from services.storage.records import Geometry
 
 MIB = 1 << 20
-# Of a block, and of all blocks of an append.
+# Limit of one block, and of all blocks of an append together.
 MAX_BLOCK_BYTES = 256 * MIB
 MAX_ORIGINAL_BYTES = 80 * MIB
-# Of all items of an append, together with their attachments.
+# Limit of all originals and attachments of an append together.
 MAX_ORIGINALS_BYTES = 256 * MIB
 MAX_ATTACHMENT_BYTES = MIB
-# A piece of planes in memory; then it is on the disk.
+# Limit of one piece of planes, which is in memory as a whole; then it is on the disk.
 MAX_PIECE_BYTES = 8 * MIB
 MAX_PLANES_BYTES = 4096 * MIB
 MAX_METADATA_BYTES = 64 << 10
 MAX_METADATA_TOTAL_BYTES = 32 * MIB
 MAX_CONFIG_BYTES = 64 << 10
-# The most that one append can take of the memory for appends.
+# The most that one append can reserve of the memory for appends.
 MAX_APPEND_BYTES = MAX_BLOCK_BYTES + MAX_ORIGINALS_BYTES + MAX_PIECE_BYTES
 
 MAX_HANDLES = 10_000
-# Of an append.
+# Limit of one append.
 MAX_BATCHES = 1000
 MAX_SEGMENTS = 100_000
 MAX_INDEX = (1 << 31) - 1
@@ -69,11 +69,11 @@ def require_digest(value: bytes, what: str) -> None:
 
 
 def require_sealed(value: bytes, what: str) -> None:
-    """Refuses bytes that the keyholder did not seal: this service must not hold anything else.
+    """Refuses bytes without the mark of the keyholder's seal: this service must not hold anything else.
 
     Raises:
-        SecretMaterialRefused: when they look like a key.
-        InvalidArgument: when they are anything else.
+        SecretMaterialRefused: if they look like a key.
+        InvalidArgument: if they are anything else that is not sealed.
     """
     if value.startswith(SECRET_MAGICS):
         raise SecretMaterialRefused(f"{what} looks like a serialised key, want sealed bytes")
@@ -82,7 +82,7 @@ def require_sealed(value: bytes, what: str) -> None:
 
 
 def require_config(sealed_config: bytes) -> None:
-    """Refuses settings that are not sealed or too large."""
+    """Refuses settings that are too large or not sealed."""
     if len(sealed_config) > MAX_CONFIG_BYTES:
         raise ResourceExhausted(
             f"sealed_config of {len(sealed_config)} bytes, want at most {MAX_CONFIG_BYTES}"
@@ -91,7 +91,7 @@ def require_config(sealed_config: bytes) -> None:
 
 
 def require_collection(record: StoredCollection) -> None:
-    """Refuses a collection whose ids, settings or public parameters cannot be."""
+    """Refuses a collection with invalid ids, settings or public parameters."""
     require_id(record.collection_id, "collection_id")
     require_id(record.name_tag, "name_tag")
     require_id(record.key_id, "key_id")
@@ -116,7 +116,7 @@ def _require_fields(fields: tuple[int, ...], dimension: int) -> None:
 
 
 def require_handles(handles: Sequence[bytes]) -> None:
-    """Refuses a list of handles that is too long or holds something else."""
+    """Refuses a list of handles that is too long or has an invalid handle."""
     if len(handles) > MAX_HANDLES:
         raise InvalidArgument(f"{len(handles)} handles, want at most {MAX_HANDLES}")
     for handle in handles:
@@ -124,7 +124,7 @@ def require_handles(handles: Sequence[bytes]) -> None:
 
 
 def require_segments(segments: Sequence[SegmentId], what: str) -> None:
-    """Refuses a list of segments that is too long, repeats itself or has an index beyond 2^31."""
+    """Refuses a list of segments that is too long, has a segment twice, or has an index of 2^31 or more."""
     if len(segments) > MAX_SEGMENTS:
         raise InvalidArgument(f"{what}: {len(segments)} segments, want at most {MAX_SEGMENTS}")
     if len(set(segments)) != len(segments):
@@ -135,16 +135,17 @@ def require_segments(segments: Sequence[SegmentId], what: str) -> None:
 
 
 def require_ids(header: AppendHeader) -> None:
-    """Refuses an append whose ids have another form; the first check, before anything is looked up."""
+    """Refuses an append with invalid ids; the first check, before anything is looked up."""
     require_id(header.collection_id, "collection_id")
     require_id(header.batch_id, "batch_id")
 
 
 def require_header(collection: StoredCollection, header: AppendHeader) -> None:
-    """Refuses an append that does not fit its collection, before a byte of it is taken.
+    """Refuses an append that does not fit its collection, before any of its bytes are taken.
 
     Raises:
-        InvalidCiphertext: when the block cannot have the announced size.
+        InvalidCiphertext: if a block cannot have the announced size.
+        ResourceExhausted: if all blocks together are too large.
         InvalidArgument: for everything else.
     """
     require_segments(header.retires, "retires")
@@ -183,7 +184,7 @@ def _require_batch(collection: StoredCollection, batch: BatchHeader) -> None:
 
 
 def require_items(items: Sequence[AppendItem]) -> None:
-    """Refuses an append's items for a bad handle, one that repeats, a size, or unsealed metadata."""
+    """Refuses items with an invalid or repeated handle, a size over the limits, or unsealed metadata."""
     if len({item.handle for item in items}) != len(items):
         raise InvalidArgument("a handle stands twice in the append")
     for item in items:
@@ -196,7 +197,7 @@ def require_items(items: Sequence[AppendItem]) -> None:
 
 
 def sealed_bytes(items: Sequence[AppendItem]) -> int:
-    """Size of all originals and attachments."""
+    """Returns the announced size of all originals and attachments."""
     return sum(item.original_size_bytes + item.attachment_size_bytes for item in items)
 
 
@@ -228,14 +229,14 @@ def _require_announced(size_bytes: int, sha256: bytes, what: str) -> None:
 
 
 def require_planes(collection: StoredCollection, items: Sequence[AppendItem]) -> list[int]:
-    """Refuses planes whose geometry cannot be, or that are too large together.
+    """Refuses planes with an invalid geometry, or that are too large together.
 
     Returns:
-        the number of ciphertexts of each piece that is to come.
+        The number of ciphertexts of each piece that will follow.
 
     Raises:
-        InvalidArgument: for the geometry.
-        ResourceExhausted: for the size.
+        InvalidArgument: if a geometry is invalid.
+        ResourceExhausted: if all planes together are too large.
     """
     if all(item.planes is None for item in items):
         return []
@@ -248,10 +249,10 @@ def require_planes(collection: StoredCollection, items: Sequence[AppendItem]) ->
 
 
 def require_piece_header(collection: StoredCollection, count: int, piece: PieceHeader) -> None:
-    """Refuses a piece of planes that is not of the size of so many ciphertexts, before a byte of it is taken.
+    """Refuses a piece of planes whose size is not that of `count` ciphertexts, before its bytes are taken.
 
     Raises:
-        InvalidCiphertext: with both sizes.
+        InvalidCiphertext: if the size is another; it names both sizes.
     """
     wanted = seeded_bytes(collection, count)
     if piece.size_bytes != wanted:
@@ -262,13 +263,13 @@ def require_piece_header(collection: StoredCollection, count: int, piece: PieceH
 
 
 def seeded_bytes(collection: StoredCollection, count: int) -> int:
-    """Size of a block of so many seeded ciphertexts of this collection."""
+    """Returns the size of a block of `count` seeded ciphertexts of this collection."""
     parameters = of_ring(collection.parameters, "planes")
     return BlockHeader(parameters, collection.key_id, Form.SEEDED, polynomials=2, count=count).size_bytes
 
 
 def require_block(collection: StoredCollection, region: Region, block: bytes) -> None:
-    """Refuses a block that is not a batch of this collection; see `require_seeded`, where there are seeds."""
+    """Refuses a block that is not a batch of this collection; under a ring scheme like `require_seeded`."""
     parameters, columns = collection.parameters, Geometry.of(collection, region).columns
     if isinstance(parameters, AdditiveSet):
         check_additive_batch(block, parameters, collection.key_id, columns)
@@ -277,11 +278,11 @@ def require_block(collection: StoredCollection, region: Region, block: bytes) ->
 
 
 def require_seeded(collection: StoredCollection, count: int, block: bytes) -> None:
-    """Refuses a block that is not so many seeded ciphertexts of this collection.
+    """Refuses a block that is not `count` seeded ciphertexts of this collection.
 
     Raises:
-        SecretMaterialRefused: when it looks like a key.
-        InvalidCiphertext: for another form, parameter set, key, count or size.
+        SecretMaterialRefused: if it looks like a key.
+        InvalidCiphertext: if its form, parameter set, key, count or size is another.
     """
     header = parse_header(block)
     check_expected(header, of_ring(collection.parameters, "planes"), collection.key_id)
@@ -293,14 +294,14 @@ def require_seeded(collection: StoredCollection, count: int, block: bytes) -> No
 
 
 def page_size(asked: int) -> int:
-    """The size of a page of collections; 0 asks for the default."""
+    """Returns the size of a page of collections; 0 asks for the default."""
     if asked > MAX_PAGE_SIZE:
         raise InvalidArgument(f"page_size {asked}, want at most {MAX_PAGE_SIZE}")
     return asked or DEFAULT_PAGE_SIZE
 
 
 def page_start(token: str) -> int:
-    """Reads a page token, the number of the last collection of the page before."""
+    """Parses a page token, which is the number of the last collection of the page before."""
     if not token:
         return 0
     if not (token.isascii() and token.isdigit() and len(token) <= 18):

@@ -1,14 +1,15 @@
-"""Bulk ingest, the workers' half: any number of processes that take sealed photos from the queue to storage.
+"""Workers of bulk ingest: any number of processes that take sealed photos from the queue to storage.
 
-    worker.py            takes messages, gathers what is ready, settles what is stored
-    preparing.py         from a message to an item that is ready to be stored
-    quarantine.py        prepares alone what may have killed a process; gate.py keeps the others out
-    in_flight.py         counts what was taken and not settled yet
-    batching.py          gathers prepared messages by collection, and lets them wait for others
-    committing.py        from ready items to storage, and what became of each
+    worker.py            takes messages, gathers prepared items, settles what is stored
+    preparing.py         turns a message into an item that is ready to be stored
+    quarantine.py        prepares photos that may have killed a process, one at a time
+    gate.py              limits how many photos are prepared at once
+    in_flight.py         counts messages that were taken and not settled yet
+    batching.py          gathers prepared messages by collection
+    committing.py        stores prepared items and reports the outcome of each
     acknowledging.py     settles messages
-    keyholder_client.py  the keyholder, as workers call it
+    keyholder_client.py  calls the keyholder
 
-What is done to a photo is `blindsight/trusted/ingest/pipeline.py`, which plain ingest shares.
+Photos are processed by `blindsight/trusted/ingest/pipeline.py`, which plain ingest shares.
 Zone: TRUSTED; a worker has the owner's key file.  The other half is `services/keyholder/jobs`.
 """

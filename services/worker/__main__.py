@@ -67,12 +67,12 @@ async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> No
 
 
 async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool:
-    """Waits for the keyholder's word; false when told to stop before.
+    """Waits until the keyholder accepts this worker; returns False if told to stop before.
 
-    A worker of another key set could open nothing, and would refuse what others can.
+    A worker of another key set could open no message, and would reject those that other workers can open.
 
     Raises:
-        PermissionDenied: when it is one.
+        PermissionDenied: if this worker has another key set.
     """
     asking = asyncio.create_task(retry("keyholder", lambda: keyholder.report(())))
     stopped = asyncio.create_task(stopping.wait())

@@ -1,4 +1,4 @@
-"""Messages are settled last of all: when storage has the item and the keyholder knows."""
+"""Settles messages, the last step: storage has the item then, and the keyholder knows its outcome."""
 
 from __future__ import annotations
 
@@ -12,5 +12,9 @@ _Settled = TypeVar("_Settled", bool, list[bool])
 
 
 async def settle(how: Callable[[], _Settled]) -> _Settled:
-    """Acknowledges, gives back or rejects; false when a message had gone to another worker meanwhile."""
+    """Acknowledges, gives back or rejects messages, as `how` does.
+
+    Returns:
+        What `how` returns: for a message, False if it had gone to another worker meanwhile.
+    """
     return await retry("queue", lambda: asyncio.to_thread(how))

@@ -1,4 +1,4 @@
-"""From ready items to storage, and what became of each."""
+"""Stores prepared items, and reports the outcome of each."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from services.worker.preparing import PreparedMessage
 async def commit(
     pipeline: Pipeline, collection: OpenCollection, batch: Sequence[PreparedMessage]
 ) -> list[PreparedMessage]:
-    """Stores what is ready in a batch of one collection; returns all of it with reports.
+    """Stores the prepared photos in a batch of one collection; returns all of the batch, with reports.
 
     Raises:
-        BlindsightError: what waiting does not help against; some of the batch may be stored.
+        BlindsightError: if storing failed with an error that does not pass; some of the batch may be stored.
     """
     ready = [one for one in batch if one.prepared is not None]
     told = [one for one in batch if one.prepared is None]

@@ -1,4 +1,4 @@
-"""Photos are prepared beside each other, or one with nothing beside it."""
+"""Limits how many photos are prepared at once, and lets one be prepared with no other beside it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 
 class Gate:
-    """Lets several in at a time, or one alone.
+    """A lock that several share, or that one holds alone.
 
     Args:
-        places: how many at a time.
+        places: how many may share it.
     """
 
     def __init__(self, places: int) -> None:
@@ -20,12 +20,12 @@ class Gate:
         self._alone = asyncio.Lock()
 
     def shared(self) -> asyncio.Semaphore:
-        """Holds one place, beside others."""
+        """Returns the semaphore that holds one place, beside others."""
         return self._free
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Holds all places, once those who are in have left."""
+        """Holds all places while the block runs, after waiting for those who hold some."""
         async with AsyncExitStack() as taken:
             await taken.enter_async_context(self._alone)
             for _ in range(self._places):

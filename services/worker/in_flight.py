@@ -1,4 +1,4 @@
-"""What a worker has taken from the queue and not settled yet."""
+"""Counts the messages that a worker has taken from the queue and not settled yet."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from blindsight.trusted.queue import Delivery
 
-# Of messages; a photo that is prepared takes as much again.
+# Limit of message bodies; a prepared photo takes as much memory again.
 MAX_BYTES = 256 << 20
 
 
 class InFlight:
-    """Counts messages and their bytes.
+    """A count of unsettled messages and their bytes.
 
     Args:
-        most: messages.
-        most_bytes: another one is taken as long as there are fewer.
+        most: the most messages.
+        most_bytes: another message is taken only while the bodies have fewer bytes.
 
     Attributes:
-        count: messages.
+        count: number of messages.
     """
 
     def __init__(self, most: int, most_bytes: int = MAX_BYTES) -> None:
@@ -32,11 +32,11 @@ class InFlight:
         return self.count >= self._most or self._size_bytes >= self._most_bytes
 
     def add(self, delivery: Delivery) -> None:
-        """Notes one more."""
+        """Counts one more message."""
         self.count += 1
         self._size_bytes += len(delivery.message.body)
 
     def remove(self, deliveries: Sequence[Delivery]) -> None:
-        """Notes that some were settled."""
+        """Counts out messages that were settled."""
         self.count -= len(deliveries)
         self._size_bytes -= sum(len(one.message.body) for one in deliveries)

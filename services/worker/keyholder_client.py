@@ -1,4 +1,4 @@
-"""The keyholder, as workers call it."""
+"""A worker's client of the keyholder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from blindsight.wire.imports import ItemReport, Trial
 
 
 class KeyholderClient:
-    """Calls to the keyholder.
+    """A client of the keyholder.
 
     Args:
         address: HOST:PORT.
-        access: shows that this is a worker of its key set.
+        access: proves that this worker has the keyholder's key set.
         keepalive_seconds, retry_seconds: see `Peer`.
     """
 
@@ -35,10 +35,11 @@ class KeyholderClient:
         self._access = access
 
     async def report(self, reports: Sequence[ItemReport], jobs: Collection[bytes] = ()) -> set[bytes]:
-        """Tells what became of items; returns which of the jobs are not to be worked on any more.
+        """Reports the outcome of items; returns those of the jobs that are cancelled or unknown.
 
         Raises:
-            BlindsightError: what the keyholder raised, or Unavailable.
+            BlindsightError: if the keyholder raised it.
+            Unavailable: if the keyholder does not answer.
         """
         request = pb.ReportItemsRequest(items=[one.to_message() for one in reports], job_ids=sorted(jobs))
         given = (*metadata(), *self._access.metadata())
@@ -50,10 +51,14 @@ class KeyholderClient:
         return await self._peer.call(attempt)
 
     async def note_trial(self, trial: Trial) -> int:
-        """Tells that a photo is opened alone, or was; returns over how many other trials of it somebody died.
+        """Records how far a photo's trial in quarantine is.
+
+        Returns:
+            The number of other trials of the photo that had no end: in each a worker or a process of it died.
 
         Raises:
-            BlindsightError: what the keyholder raised, or Unavailable.
+            BlindsightError: if the keyholder raised it.
+            Unavailable: if the keyholder does not answer.
         """
         request = trial.to_message()
         given = (*metadata(), *self._access.metadata())

@@ -1,4 +1,4 @@
-"""What a worker of bulk ingest measures."""
+"""Metrics of a worker of bulk ingest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a message to an item that is ready to be stored, or to what is wrong with it."""
+"""Turns a message into an item that is ready to be stored, or into a report of why it cannot be."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from services.worker.quarantine import Quarantine
 
 @dataclass(frozen=True, slots=True)
 class PreparedMessage:
-    """A message whose photo was opened, and embedded and sealed where it is to be stored.
+    """A message whose photo was opened and, if it is to be stored, embedded and sealed.
 
     Attributes:
-        photo: without its data.
-        collection: where it goes; None when it goes nowhere.
-        prepared: None when there is nothing to store.
-        report: what became of it, where that is known before anything is stored.
+        photo: the photo without its data.
+        collection: the photo's collection; None if it could not be opened.
+        prepared: the item to store; None if there is nothing to store.
+        report: the outcome; None until it is known.
     """
 
     delivery: Delivery
@@ -40,33 +40,33 @@ class PreparedMessage:
 
     @property
     def origin(self) -> str:
-        """The mark of the message on the item that it brings; see `ItemMetadata`."""
+        """The message's id in hex, which its item keeps as `ItemMetadata.origin`."""
         return self.delivery.message.message_id.hex()
 
     def in_storage(self, *, own: bool) -> PreparedMessage:
-        """The same with its report, its item being in storage.
+        """Returns a copy with the report that the item is in storage.
 
         Args:
-            own: whether this message brought the item; else another photo had its id first.
+            own: whether this message brought the item; if not, another photo had its id first.
         """
         return self.with_outcome(ItemState.DONE if own else ItemState.DUPLICATE)
 
     def with_outcome(self, state: ItemState, error: BlindsightError | None = None) -> PreparedMessage:
-        """The same with its report, and nothing to store any more."""
+        """Returns a copy with a report, and with nothing to store any more."""
         reason, message = (error.reason, error.message) if error is not None else ("", "")
         report = ItemReport(self.photo.job_id, self.photo.number, state, reason, message)
         return replace(self, prepared=None, report=report)
 
 
 class Preparer:
-    """Prepares messages.
+    """The preparation of messages.
 
     Args:
-        envelopes: of the owner's key set.
+        envelopes: open messages that are sealed by the owner's key set.
         vault: the collections.
         pipeline: looks photos up, embeds and seals them.
-        gate: how many photos are prepared beside each other.
-        quarantine: prepares those that may have killed a process, alone behind the same gate.
+        gate: limits how many photos are prepared at once.
+        quarantine: prepares photos that may have killed a process one at a time, behind the same gate.
     """
 
     def __init__(
@@ -84,12 +84,17 @@ class Preparer:
         self._quarantine = quarantine
 
     async def prepare(self, delivery: Delivery) -> PreparedMessage | None:
-        """Prepares a message; None when it was settled here: it is not ours, or is to come again."""
+        """Prepares a message.
+
+        Returns:
+            The prepared message; None if the message was settled here, because it cannot be opened or because
+            a process died and it is to be delivered again.
+        """
         try:
             size_bytes = len(delivery.message.body)
             photo = await photos.beside_loop(size_bytes, self._envelopes.open, delivery.message)
         except DataLoss:
-            # A message of another owner, damaged, or moved from one job to another: no item to report.
+            # The message is another owner's, damaged, or moved from one job to another: no item to report.
             logs.get().warning("message_refused", job=delivery.message.job_id.hex())
             await settle(lambda: delivery.reject(DataLoss.reason))
             return None
@@ -108,11 +113,11 @@ class Preparer:
         return await retry("storage", lambda: self._vault.get_by_id(photo.collection_id))
 
     async def _prepared(self, message: PreparedMessage, photo: QueuedPhoto) -> PreparedMessage | None:
-        """Embeds and seals it, unless it is in storage; None when it killed its process, alone too.
+        """Embeds and seals a photo unless it is in storage; returns None if a process died over it alone.
 
         Raises:
-            Unavailable: when it did so too often.
-            BlindsightError: what is wrong with the photo.
+            Unavailable: if that happened too often.
+            BlindsightError: if something is wrong with the photo.
         """
         if message.collection is None:
             raise NotFound("the collection is gone: it was deleted")
@@ -129,7 +134,7 @@ class Preparer:
         return replace(message, prepared=prepared) if prepared is not None else None
 
     async def _beside_others(self, prepare: Callable[[], Awaitable[PreparedPhoto]]) -> PreparedPhoto | None:
-        """None when a process died: nobody knows yet which of them it died of."""
+        """Prepares a photo beside others; returns None if a process died, because of any of them."""
         async with self._gate.shared():
             try:
                 return await prepare()

@@ -1,9 +1,9 @@
-"""Photos that come again are prepared alone and on record, so that none pays for what its neighbours did.
+"""Prepares redelivered photos one at a time and on record, so that no photo fails because of others.
 
-A queue counts deliveries, and whoever kills a worker has all that it held delivered once more.  So that count
-says nothing of a photo, and no photo is given up for it.  A trial says something: one photo is prepared with
-nothing beside it, and the keyholder knows while it is.  A trial without an end is a worker, or a process of
-its, that died just then.
+A queue counts deliveries, but a photo that kills a worker causes all messages of that worker to be delivered
+again.  So the count says nothing about a single photo, and no photo is given up because of it.  A trial does:
+one photo is prepared with no other beside it, and the keyholder knows while that lasts.  A trial without an
+end means that the worker, or one of its processes, died during it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from blindsight.wire.imports import Trial, TrialState
 from services.worker.gate import Gate
 from services.worker.keyholder_client import KeyholderClient
 
-# So those over which fewer died go first, and are out of danger when their turn has passed.
+# Delay for each earlier death, so that photos with fewer deaths go first and are done before a dangerous one.
 STEP_BACK_SECONDS = 0.5
 
 
 class Quarantine:
-    """Prepares photos one at a time.
+    """The quarantine, which prepares photos one at a time.
 
     Args:
-        keyholder: keeps the record.
+        keyholder: records the trials.
         gate: keeps other photos out meanwhile.
-        warm: starts the processes that prepare them, so that a trial lasts no longer than its photo takes.
-        most: a photo over which so many died is given up.
+        warm: starts the worker processes, so that a trial lasts no longer than its photo takes.
+        most: a photo is given up after this many deaths.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Quarantine:
     async def run(
         self, photo: QueuedPhoto, prepare: Callable[[], Awaitable[PreparedPhoto]]
     ) -> PreparedPhoto | None:
-        """Prepares a photo; None when a process died over it: it is to be tried again.
+        """Prepares a photo; returns None if a process died over it, and it is to be tried again.
 
         Args:
-            prepare: raises Unavailable when its process died.
+            prepare: prepares the photo; raises Unavailable if its process died.
 
         Raises:
-            Unavailable: when too many died, and the photo is given up.
-            BlindsightError: what is wrong with the photo.
+            Unavailable: if too many processes died over the photo, which is given up.
+            BlindsightError: if something is wrong with the photo.
         """
         trial = Trial(photo.job_id, photo.number, os.urandom(16), TrialState.PLANNED)
         await self._step_back(await self._note(trial))

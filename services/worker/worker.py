@@ -1,4 +1,4 @@
-"""A worker: takes messages, gathers what is ready, stores it, reports it, and only then acknowledges."""
+"""A worker: takes messages, gathers prepared items, stores and reports them, and only then acknowledges."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _AWAY_SECONDS = 1.0
 
 
 class Worker:
-    """Works on messages until it is told to stop.
+    """A worker, which processes messages until it is told to stop.
 
-    A message is acknowledged when its item is in storage and the keyholder knows.  Whatever dies before that,
-    the message comes again; then the item is found in storage, with the message's own mark on it.
+    A message is acknowledged when its item is in storage and the keyholder knows.  If anything dies before
+    that, the message is delivered again; then the item is found in storage, with the message's id as origin.
 
     Args:
         consumer: gives at most `settings.prefetch` messages at a time.
-        preparer: opens, embeds and seals.
-        pipeline: stores.
-        keyholder: told what became of items.
+        preparer: opens messages, and embeds and seals their photos.
+        pipeline: stores items.
+        keyholder: gets the reports of items.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Worker:
                 self._in_flight.remove([delivery])
             else:
                 self._batches.add(message)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not take the worker with it
+        except Exception as error:  # noqa: BLE001 - a bug must not end the worker
             logs.get().error("message_not_opened", exc_info=error)
             await self._settle(delivery, delivery.nack)
         finally:
@@ -119,13 +119,13 @@ class Worker:
 
     async def _gather_for_ever(self) -> None:
         while True:
-            # With all in flight that may be, and all of that prepared, nobody can join.
+            # If as many are in flight as may be, and all of them are prepared, no message can join a batch.
             self._commit_due(nothing_comes=self._in_flight.full and not self._busy)
             await asyncio.sleep(TAKE_SECONDS)
 
     @property
     def _busy(self) -> bool:
-        """Whether what is in flight is on its way: into a batch, or out of it, which lets others in."""
+        """Whether messages are being prepared for a batch, or stored, after which others can be taken."""
         return self._preparing_now > 0 or self._committing_now > 0
 
     def _commit_due(self, *, nothing_comes: bool) -> None:
@@ -134,12 +134,12 @@ class Worker:
             self._begin(self._finish(batch))
 
     async def _finish(self, batch: Sequence[PreparedMessage]) -> None:
-        """Stores a batch, puts aside what failed, reports all, and acknowledges the rest, in this order.
+        """Stores a batch, rejects what failed, reports all, and acknowledges the rest, in this order.
 
-        An owner who reads that photos failed finds them among the dead letters.
+        So failed photos are among the dead letters before their failure is reported.
         """
         left = list(batch)
-        # Of several jobs' messages the first one names the calls; the line at the end has them all.
+        # Calls carry the request id of the batch's first message; the log line at the end has all of them.
         request_ids.current.set(left[0].photo.request_id)
         self._committing_now += 1
         try:
@@ -162,7 +162,7 @@ class Worker:
             self._committing_now -= 1
 
     async def _reject_failed(self, stored: Sequence[PreparedMessage]) -> list[PreparedMessage]:
-        """Keeps the messages of failed items for another try; returns the others."""
+        """Moves the messages of failed items to the dead letters; returns the others."""
         rest = []
         for one in stored:
             if one.report is not None and one.report.state is ItemState.FAILED:
@@ -183,7 +183,7 @@ class Worker:
         return await commit(self._pipeline, collection, batch)
 
     async def _without_stopped(self, batch: Sequence[PreparedMessage]) -> list[PreparedMessage]:
-        """Drops messages of jobs that were cancelled."""
+        """Acknowledges the messages of jobs that were cancelled or are unknown; returns the others."""
         jobs = {one.photo.job_id for one in batch}
         stopped = await retry("keyholder", lambda: self._keyholder.report((), jobs))
         self._stopped_jobs |= stopped
@@ -193,7 +193,7 @@ class Worker:
     async def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         settled = await settle(lambda: self._consumer.ack_all(deliveries))
         for _ in range(settled.count(False)):
-            logs.get().info("message_lost")  # it comes again, to whomever
+            logs.get().info("message_lost")  # it is delivered again, here or to another worker
         self._in_flight.remove(deliveries)
 
     async def _settle(self, delivery: Delivery, how: Callable[[], bool]) -> None:

@@ -1,1 +1,1 @@
-"""What worker processes compute, which may die: the kernel, segments, sums, schemes, in compiled code."""
+"""Computations of worker processes, which may die: the kernel, segments, sums, schemes, in compiled code."""

@@ -1,4 +1,4 @@
-"""In a builder process: batches from storage become segment files."""
+"""Builds segment files from storage's batches, in a builder process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.evaluator.segments import SegmentHeader, map_segment, write_segmen
 
 
 def start(_: tasks.StartBuilder) -> None:
-    """Compiles, or loads what an earlier process compiled."""
+    """Compiles the builder's functions, or loads them from numba's cache."""
     tiles.compile_all()
     imaging.compile_all()
 
@@ -23,7 +23,7 @@ def build(task: tasks.Build) -> None:
     """Adds batches to a segment and writes it as a new file.
 
     Raises:
-        DataLoss: when the old file is damaged, or storage's bytes are no batch of this collection.
+        DataLoss: if the old file is damaged, or storage's bytes are not a batch of this collection.
     """
     header = SegmentHeader.of(task.record, task.key, task.sequence)
     block = _so_far(task, header)

@@ -1,9 +1,9 @@
-"""Linear maps of encrypted tiles, in a worker.
+"""Linear maps of encrypted tiles, in a worker process.
 
 A tile is one ciphertext, its pixel (r, c) the coefficient of X^(r W + c).  Multiplying by X^e moves every
-pixel by e places, so a kernel is one polynomial, and a filter one product in Z_q[X] / (X^N + 1)
-for each half of the ciphertext: pointwise in NTT form, and no key is needed.  What moves over an edge of the
-tile comes out at the opposite one; with a halo as wide as the kernel reaches, it stays in the halo.
+pixel by e places, so a kernel is one polynomial, and a filter one product in Z_q[X] / (X^N + 1) for each half
+of the ciphertext: pointwise in NTT form, and without any key.  Pixels that move over an edge of the tile
+reappear at the opposite edge; with a halo as wide as the kernel's reach, they stay in the halo.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.evaluator.computing.jit import compiled, reduced
 from services.evaluator.computing.prng import expand
 from services.evaluator.computing.schemes import SCHEMES, Side, ntt, prepare
 
-# Kernels in NTT form that a worker keeps, of 24 to 98 KB each: tasks of one call have the same ones.
+# Kernels in NTT form that a worker process keeps, of 24 to 98 KB each: all tasks of one call use the same.
 _KERNELS_KEPT = 64
 
 
@@ -36,9 +36,9 @@ def _products(
     reciprocals: npt.NDArray[np.float64],
     out: Residues,
 ) -> None:
-    """Polynomials [count, primes, N] times one [primes, N], pointwise.
+    """Multiplies polynomials [count, primes, N] by one [primes, N], pointwise.
 
-    A product of two residues has 54 bits; there is one of each, so nothing is added up before it is reduced.
+    A product of two residues has 54 bits; each is reduced at once, since nothing is summed here.
     """
     for index in range(polynomials.shape[0]):
         for row in range(polynomials.shape[1]):
@@ -49,7 +49,7 @@ def _products(
 
 
 def compile_all() -> None:
-    """Compiles what is here, or loads what an earlier process compiled."""
+    """Compiles this module's functions, or loads them from numba's cache."""
     kernel = PlaneKernel(1, 1, 0, 0, (1,), 1)
     for parameters in PARAMETER_SETS.values():
         polynomial = np.zeros((1, len(parameters.primes), parameters.ring_degree), np.uint32)
@@ -57,10 +57,10 @@ def compile_all() -> None:
 
 
 def transform(task: tasks.Transform) -> tuple[bytes, ...]:
-    """Checks every residue of some tiles and applies every kernel; a block for each kernel.
+    """Checks every residue of some tiles and applies every kernel; returns a block for each kernel.
 
     Raises:
-        InvalidCiphertext: when the block is not what it should be.
+        InvalidCiphertext: if the block is malformed, or of another parameter set or key.
     """
     halves = _in_ntt_form(read_block(task.block, task.parameters, task.key_id), task.parameters)
     results = [_applied(halves, kernel, task.parameters) for kernel in task.kernels]
@@ -68,16 +68,16 @@ def transform(task: tasks.Transform) -> tuple[bytes, ...]:
 
 
 def subtract(task: tasks.Subtract) -> tuple[bytes, ...]:
-    """Checks every residue of tiles and subtracts; one block.
+    """Checks every residue of two blocks of tiles and subtracts them; returns one block.
 
     Raises:
-        InvalidCiphertext: when a block is not what it should be.
+        InvalidCiphertext: if a block is malformed, or of another parameter set or key.
     """
     parameters = task.parameters
     first = read_block(task.minuend, parameters, task.key_id)
     second = read_block(task.subtrahend, parameters, task.key_id)
     if first.seeds is not None and second.seeds is not None:
-        # Subtracted first, there are half as many polynomials to transform.
+        # Subtracted before the NTT, there are half as many polynomials to transform.
         pairs = zip(_halves(first, parameters), _halves(second, parameters), strict=True)
         halves = [subtracted(a, b, parameters) for a, b in pairs]
         for polynomials in halves:
@@ -93,7 +93,7 @@ Halves = tuple[Residues, Residues]
 
 
 def _halves(block: CiphertextBlock, parameters: ParameterSet) -> Halves:
-    """Both polynomials of every ciphertext, [count, primes, N] each, in the form in which they came."""
+    """Returns both polynomials of every ciphertext, [count, primes, N] each, in the form of the block."""
     first = np.array(block.residues[:, 0])
     second = np.array(block.residues[:, 1]) if block.seeds is None else expand(block.seeds, parameters)
     return first, second
@@ -108,23 +108,23 @@ def _in_ntt_form(block: CiphertextBlock, parameters: ParameterSet) -> Halves:
 
 
 def _applied(halves: Halves, kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
-    """Ciphertexts [count, 2, primes, N] of one result."""
+    """Applies one kernel; returns the resulting ciphertexts [count, 2, primes, N]."""
     factor = _polynomial(kernel, parameters)
     primes = np.array(parameters.primes, np.uint64)
     products = [np.empty_like(half) for half in halves]
     for half, product in zip(halves, products, strict=True):
         _products(half, factor, primes, 1.0 / primes.astype(np.float64), product)
-    if kernel.offset:  # decryption computes c0 + c1 s: what is added to c0 is added to the message
+    if kernel.offset:  # decryption computes c0 + c1 s, so adding to c0 adds to the message
         products[0] = add(products[0], _constant(kernel.offset, parameters), parameters)
     return np.stack(products, axis=1)
 
 
 @lru_cache(maxsize=_KERNELS_KEPT)
 def _polynomial(kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
-    """A kernel in NTT form: uint32 [primes, N]."""
+    """Returns a kernel in NTT form: uint32 [primes, N]."""
     degree = parameters.ring_degree
-    # Neither scaled, as messages of CKKS, nor multiples of q / t, as those of BFV: a ciphertext times an
-    # integer is one of the message times the integer.
+    # Plain integers, neither scaled as messages of CKKS are nor multiples of q / t as those of BFV: a
+    # ciphertext times an integer encrypts the message times that integer.
     coefficients = [0] * degree
     tile_width = Tiling(1, 1, 1, degree).tile_width
     for exponent, weight in zip(kernel.exponents(tile_width), kernel.weights, strict=True):
@@ -135,7 +135,7 @@ def _polynomial(kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
 
 @lru_cache(maxsize=_KERNELS_KEPT)
 def _constant(offset: int, parameters: ParameterSet) -> Residues:
-    """What adds an offset to every pixel, in NTT form: uint32 [primes, N]."""
+    """Returns the polynomial that adds an offset to every pixel, in NTT form: uint32 [primes, N]."""
     value = SCHEMES[parameters.scheme].constant(offset, parameters)
     return _transformed([value] * parameters.ring_degree, parameters)
 

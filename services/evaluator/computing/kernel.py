@@ -1,15 +1,15 @@
-"""The fused kernel: products of encrypted columns, added up without a reduction in between.
+"""The fused kernel: products of encrypted columns, summed without a reduction in between.
 
 For a segment's columns G_j = (g0, g1) and a query's columns Q_j = (q0, q1), in NTT form, the score is
 
     sum over j of (g0*q0, g0*q1 + g1*q0, g1*q1)    coefficient by coefficient, modulo each prime,
 
-the tensor product of RLWE ciphertexts: a ciphertext of three polynomials.  Residues of 27 bits make
-products of 54, and the cross term adds two a column, so 512 columns fit in 64 bits
-(`ParameterSet.max_terms`); wider rows are reduced once per 512 columns.  The work is bound by memory, as it
+the tensor product of RLWE ciphertexts: a ciphertext of three polynomials.  Products of residues of 27 bits
+have 54 bits, and the cross term adds two for each column, so 512 columns fit in 64 bits
+(`ParameterSet.max_terms`); wider rows are reduced once per 512 columns.  The work is memory-bound, as it
 reads a gallery once per pass.
 
-Where rows have several fields, the sum runs over the columns of one, and each has a score of its own.
+If rows have several fields, each sum runs over the columns of one field, and each field has its own score.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from services.evaluator.geometry import TILE, Geometry
 
 Item = TypeVar("Item")
 
-# The queries' tiles of one work item: they stay in a second-level cache while segments stream past.
+# Size of the queries' tiles in one work item: they stay in the second-level cache while segments are read.
 ITEM_BYTES = 1 << 20
 
 
 @emitted
 def _dot(_typing: Any, _gallery: Any, _query: Any, _columns: Any, _out: Any) -> Any:
-    """Adds up the products of one tile over its columns.
+    """Sums the products of one tile over its columns.
 
-    Written in LLVM's own language because numba's loops keep the accumulators in memory; as three
-    values that pass from turn to turn of the loop they stay in registers, which is 1.5 times as fast.
+    Written as LLVM instructions because numba's loops keep the accumulators in memory; as phi values of
+    the loop they stay in registers, which is 1.5 times as fast.
 
     Args:
         gallery, query: addresses of uint32 [columns, 2, TILE].
@@ -66,8 +66,8 @@ def _dot(_typing: Any, _gallery: Any, _query: Any, _columns: Any, _out: Any) -> 
 
         def load(base: Any, polynomial: int) -> Any:
             address = builder.add(builder.add(base, offset), ir.Constant(word, polynomial * TILE * 4))
-            # Widened before they are multiplied: a product of two 32-bit lanes would wrap.  The address is
-            # that of any array of residues: aligned to one of them, and no more is promised.
+            # Widened before the multiplication: a product of two 32-bit lanes would wrap.  Arrays of
+            # residues are only guaranteed to be aligned to one residue, 4 bytes.
             return builder.zext(builder.load(builder.inttoptr(address, narrow.as_pointer()), align=4), wide)
 
         g0, g1 = load(gallery_address, 0), load(gallery_address, 1)
@@ -78,7 +78,7 @@ def _dot(_typing: Any, _gallery: Any, _query: Any, _columns: Any, _out: Any) -> 
         for total, value in zip(sums, added, strict=True):
             total.add_incoming(ir.Constant(wide, [0] * TILE), before)
             total.add_incoming(value, loop)
-        # Tested at the end: there is at least one column, and the sums leave the loop in registers.
+        # The condition is at the end: there is at least one column, and the sums leave the loop in registers.
         following = builder.add(column, ir.Constant(word, 1))
         column.add_incoming(following, loop)
         builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
@@ -103,12 +103,12 @@ def _score_rows(
     first_row: int,
     last_row: int,
 ) -> None:
-    """Scores rows of tiles: every segment, against every query.  See `Kernel.score`."""
+    """Scores some rows of tiles of every segment against every query; see `Kernel.score`."""
     queries, rows, columns = query.shape[:3]
     sums = np.empty((POLYNOMIALS, TILE), np.uint64)
     row_bytes = columns * 2 * TILE * 4
-    # A segment's tile comes from memory once, and is multiplied by all queries while it is in the cache:
-    # their tiles of a few rows stay there from one segment to the next, see `ITEM_BYTES`.
+    # A segment's tile is read from memory once, and multiplied by all queries while it is in the cache.  The
+    # queries' tiles of a few rows stay in the cache from one segment to the next, see `ITEM_BYTES`.
     for s in range(segments.size):
         for row in range(first_row, last_row):
             prime = primes[row]
@@ -124,22 +124,22 @@ def _score_rows(
                             min(max_terms, last - start),
                             numba.uintp(sums.ctypes.data),
                         )
-                        # One reduction a coefficient after up to `max_terms` columns of four products each.
+                        # One reduction per coefficient after up to `max_terms` columns of four products each.
                         for i in range(POLYNOMIALS):
-                            # Rows of tiles are the primes, one after the other: this is [3, primes, N].
+                            # Rows of tiles are grouped by prime, so the result is [3, primes, N].
                             base = offsets[s, q] + ((field * POLYNOMIALS + i) * rows + row) * TILE
                             for k in range(TILE):
                                 value = reduced(sums[i, k], prime, reciprocal)
-                                if start > first:  # two numbers below the prime: far from wrapping
+                                if start > first:  # both are below the prime, so the sum cannot wrap
                                     value = reduced(numba.uint64(value) + out[base + k], prime, reciprocal)
                                 out[base + k] = value
 
 
 class Kernel:
-    """Runs the fused kernel on the threads of this process.
+    """The fused kernel on threads of this process.
 
     Args:
-        threads: at most this many at once.
+        threads: number of threads.
     """
 
     def __init__(self, threads: int) -> None:
@@ -160,12 +160,12 @@ class Kernel:
         Args:
             segments: uint32 [primes * tiles, columns, 2, TILE] each.
             query: uint32 [queries, primes * tiles, columns, 2, TILE].
-            fields: first column of each field of a row, and the one after the last.
+            fields: for each field of a row, its first column and the one after its last.
             out: uint32 words, flat; receives [fields, 3, primes, N] per segment and query.
-            offsets: int64 [segments, queries], where in `out` each result starts.
+            offsets: int64 [segments, queries], where in `out` each result starts, in words.
 
         Raises:
-            ValueError: when shapes do not fit: addresses go to native code after this.
+            ValueError: if shapes do not fit; native code checks no bounds afterwards.
         """
         self._check(segments, query, parameters, fields, out, offsets)
         columns = np.array(fields, np.int64)
@@ -173,7 +173,7 @@ class Kernel:
         primes = row_primes(parameters)
         rows = primes.size
         step = max(1, ITEM_BYTES * rows // query.nbytes)
-        # More items than threads, so that a thread which is held up does not hold up the rest.
+        # More items than threads, so that a slow thread does not delay the rest.
         step = min(step, -(-rows // (4 * self.threads)))
 
         def work(first: int) -> None:
@@ -208,7 +208,7 @@ class Kernel:
             raise ValueError("a result lies outside of its buffer")
 
     def each(self, work: Callable[[Item], None], items: Iterable[Item]) -> None:
-        """Runs `work` on every item, on the kernel's threads; raises what the first failing one raised."""
+        """Runs `work` on every item, on the kernel's threads; raises the error of the first that failed."""
         for _ in self._pool.map(work, items):
             pass
 

@@ -1,12 +1,12 @@
-"""The second polynomial of a seeded ciphertext, from its seed: SEAL's generator without SEAL.
+"""Expansion of the second polynomial of a seeded ciphertext from its seed: SEAL's generator without SEAL.
 
-A symmetric ciphertext is (c0, c1) with c1 uniform, so SEAL writes down c0 and the seed of c1.  The
+A symmetric ciphertext is (c0, c1) with c1 uniform, so SEAL serialises c0 and the seed of c1.  The
 seed feeds BLAKE2Xb, 4096 bytes per value of a counter, and `sample_poly_uniform` turns the bytes into
 residues (SEAL 4.1: `randomgen.cpp`, `rlwe.cpp`; Aumasson et al., "BLAKE2X", 2016; RFC 7693).
 
 BLAKE2Xb hashes key and input to a root of 64 bytes, and hashes the root once per 64 bytes of output
 with the output's number as a parameter.  Those hashes are independent, so eight run in the lanes of
-one vector: 0.04 ms a polynomial, where SEAL takes 1 ms to load the ciphertext.
+one vector: 0.04 ms per polynomial, where SEAL takes 1 ms to load the ciphertext.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ SEED_PREFIX = struct.pack("<HBBBBHQB", 0xA15E, 16, 4, 0, 0, 0, SEED_BYTES, 1)
 _MINOR_VERSION = 4
 BUFFER_BYTES = 4096
 HASH_BYTES = 64
-# Words of a 512-bit vector; LLVM makes several of it where the processor's are narrower.
+# Words of a 512-bit vector; LLVM splits it if the processor's vectors are narrower.
 LANES = 8
 _NODES = BUFFER_BYTES // HASH_BYTES
 _WORDS = BUFFER_BYTES // 8
 _MAX_WORD = (1 << 64) - 1
 
-# RFC 7693, section 2.6: the fractional parts of the square roots of the first eight primes, as SHA-512's.
+# RFC 7693, section 2.6: fractional parts of the square roots of the first eight primes, as in SHA-512.
 _IV = np.array(
     [
         0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
@@ -77,13 +77,13 @@ _NODE_PARAMETERS = (HASH_BYTES | HASH_BYTES << 32, BUFFER_BYTES << 32, HASH_BYTE
 
 @emitted
 def _compress_lanes(_typing: Any, _state: Any, _message: Any, _length: Any, _last: Any) -> Any:
-    """BLAKE2b's compression of LANES independent states, as vector instructions.
+    """Compresses LANES independent BLAKE2b states with vector instructions.
 
-    Written in LLVM's own language because the loops that numba would need keep all 16 state vectors in
-    memory; here they stay in registers.
+    Written as LLVM instructions because numba's loops would keep all 16 state vectors in memory; here they
+    stay in registers.
 
     Args:
-        state: address of uint64 [8][LANES], replaced.
+        state: address of uint64 [8][LANES], updated in place.
         message: address of uint64 [16][LANES].
         length: bytes hashed so far, this block included.
         last: all ones for the last block, else zero.
@@ -159,9 +159,9 @@ def _roots(
     message: npt.NDArray[np.uint64],
     first_counter: int,
 ) -> None:
-    """Root hashes of LANES consecutive counters, one per lane, into `state`."""
+    """Computes the root hashes of LANES consecutive counters, one per lane, into `state`."""
     _start(state, iv, _ROOT_PARAMETERS)
-    # A key is a block of its own, filled up with zeros (section 3.3); after it come a counter's 8 bytes.
+    # The key is a block of its own, padded with zeros (section 3.3); the counter's 8 bytes follow.
     message[:] = 0
     for row in range(8):
         message[row] = seed[row]
@@ -174,7 +174,7 @@ def _roots(
 
 @compiled
 def _fill(seed: npt.NDArray[np.uint64], iv: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> None:
-    """The generator's first bytes as words: uint64 [buffers, 512]."""
+    """Fills `out` with the generator's first bytes as words: uint64 [buffers, 512]."""
     roots = np.empty((8, LANES), np.uint64)
     state = np.empty((8, LANES), np.uint64)
     message = np.zeros((16, LANES), np.uint64)
@@ -203,10 +203,10 @@ def _expand(
     limits: npt.NDArray[np.uint64],
     out: Residues,
 ) -> int:
-    """Residues of many seeds; returns how many words were over the limit (then `out` is not right).
+    """Fills `out` with residues of many seeds; returns how many words were over the limit.
 
-    Counted and not drawn again here: SEAL takes words in place of them from behind those of all primes, and
-    the loop has no branch without them.
+    If any were, `out` is not right.  They are counted, not redrawn: SEAL takes their replacements from the
+    words after those of all primes, and without redrawing the loop has no branch.
     """
     degree = out.shape[2]
     words = np.empty((primes.size * degree // _WORDS, _WORDS), np.uint64)
@@ -223,7 +223,7 @@ def _expand(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Moduli:
-    """What residues are made with, prime by prime."""
+    """Constants for the reduction of words, for each prime."""
 
     primes: npt.NDArray[np.uint64]
     reciprocals: npt.NDArray[np.float64]
@@ -231,9 +231,9 @@ class _Moduli:
 
 
 def word_limit(prime: int) -> int:
-    """Words from here on would favour small residues; SEAL draws again (about once in 2^37 words)."""
-    # The -1 refuses one word more than it must.  It is SEAL's: whoever takes a word that SEAL did not take
-    # has another polynomial.
+    """Returns the first word that would favour small residues; SEAL redraws (about once in 2^37 words)."""
+    # The -1 rejects one word more than necessary, as SEAL does: keeping a word that SEAL rejects would give
+    # another polynomial.
     return _MAX_WORD - _MAX_WORD % prime - 1
 
 
@@ -245,10 +245,10 @@ def _moduli(parameters: ParameterSet) -> _Moduli:
 
 
 def seed_words(seeds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """The 64 bytes that matter of SEAL's 81, as words: uint8 [count, 81] -> uint64 [count, 8].
+    """Returns the seed proper of SEAL's 81 bytes, as words: uint8 [count, 81] -> uint64 [count, 8].
 
     Raises:
-        InvalidCiphertext: when the rest is not that of SEAL 4 with BLAKE2Xb.
+        InvalidCiphertext: if the other 17 bytes are not those of SEAL 4 with BLAKE2Xb.
     """
     prefix = np.frombuffer(SEED_PREFIX, np.uint8)
     same = seeds[:, : prefix.size] == prefix
@@ -259,10 +259,10 @@ def seed_words(seeds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 
 def expand(seeds: npt.NDArray[np.uint8], parameters: ParameterSet) -> Residues:
-    """The second polynomials of seeded ciphertexts, in the form of the first.
+    """Expands the second polynomials of seeded ciphertexts, in the same form as the first.
 
     That is NTT form under CKKS and coefficients under BFV: a uniform polynomial is uniform in both, so SEAL
-    samples what it writes down (`encrypt_zero_symmetric` in `rlwe.cpp`).
+    samples it in the form that it serialises (`encrypt_zero_symmetric` in `rlwe.cpp`).
 
     Args:
         seeds: uint8 [count, 81], as SEAL serialises them.
@@ -283,7 +283,7 @@ def expand(seeds: npt.NDArray[np.uint8], parameters: ParameterSet) -> Residues:
 
 
 def generate(seed: npt.NDArray[np.uint64]) -> Iterator[int]:
-    """The generator's words without end, for the rare seed that needs some more of them."""
+    """Yields the generator's words without end, for the rare seed that needs replacements."""
     buffers = 16
     given = 0
     while True:
@@ -294,9 +294,9 @@ def generate(seed: npt.NDArray[np.uint64]) -> Iterator[int]:
 
 
 def sample(words: Iterator[int], parameters: ParameterSet) -> Residues:
-    """SEAL's `sample_poly_uniform`, word for word: uint32 [primes, N]."""
+    """Reproduces SEAL's `sample_poly_uniform` exactly: uint32 [primes, N]."""
     degree = parameters.ring_degree
-    # One call of the generator for all primes; words that are drawn again are taken from what follows.
+    # SEAL calls the generator once for all primes; replacements are taken from the words after that.
     bulk = [[next(words) for _ in range(degree)] for _ in parameters.primes]
     out = np.empty((len(parameters.primes), degree), np.uint32)
     for index, prime in enumerate(parameters.primes):

@@ -1,6 +1,6 @@
-"""In the scoring process: the galleries' mappings, the queries, the kernel's threads.
+"""The scoring process: mapped galleries, queries, and the kernel's threads.
 
-There is one such process, so that a gallery is resident once.
+There is one such process, so that a gallery is in memory once.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from services.evaluator.segments import map_segment
 
 # Columns of a query that one thread expands at a time, about 1 ms.
 _PIECE_COLUMNS = 16
-# Lower priority than the service itself.
+# Gives the scoring process a lower priority than the service.
 SCORING_NICENESS = 5
 
 
 class Galleries:
-    """The segments that are mapped into this process, checked once when they are."""
+    """The segments that are mapped into this process; each is checked once, when it is mapped."""
 
     def __init__(self) -> None:
         self._mapped: dict[str, Residues] = {}
 
     def block(self, path: str) -> Residues:
-        """A segment's block; a file never changes under its name.
+        """Returns a segment's block, mapped at the first call; a file never changes under its name.
 
         Raises:
-            DataLoss: when the file is missing or damaged.
+            DataLoss: if the file is missing or damaged.
         """
         if path not in self._mapped:
             self._mapped[path] = map_segment(Path(path), checksum)[1]
@@ -59,7 +59,7 @@ class Galleries:
 
 
 class _Process:
-    """What lives as long as the process."""
+    """The state of the scoring process."""
 
     def __init__(self, threads: int) -> None:
         self.galleries = Galleries()
@@ -76,7 +76,7 @@ def _running() -> _Process:
 
 
 def start(task: tasks.StartScorer) -> None:
-    """Compiles, or loads what an earlier process compiled."""
+    """Makes the process ready: compiles its functions, or loads them from numba's cache."""
     global _process  # noqa: PLW0603 - the state of a process is what a global is for
     # The service must answer health checks and send results while all cores score.
     os.nice(SCORING_NICENESS)
@@ -85,16 +85,16 @@ def start(task: tasks.StartScorer) -> None:
     for parameters in PARAMETER_SETS.values():
         geometry = Geometry(parameters, 1)
         block = np.zeros(geometry.shape, np.uint32)
-        block.flags.writeable = False  # as what is mapped; numba compiles for each kind
+        block.flags.writeable = False  # like mapped files: numba compiles separately for read-only arrays
         out = np.empty(geometry.score_words, np.uint32)
         _process.kernel.score([block], block[None], parameters, ((0, 1),), out, np.zeros((1, 1), np.int64))
 
 
 def open_segments(task: tasks.OpenSegments) -> None:
-    """Maps and checks segments ahead of a search.
+    """Maps and checks segments before a search.
 
     Raises:
-        DataLoss: when one is missing or damaged.
+        DataLoss: if a segment's file is missing or damaged.
     """
     for path in task.paths:
         _running().galleries.block(path)
@@ -107,10 +107,10 @@ def forget_segments(task: tasks.ForgetSegments) -> None:
 
 
 def expand(task: tasks.Expand) -> None:
-    """Checks queries and puts them in the kernel's order.
+    """Checks queries and arranges them in the kernel's order.
 
     Raises:
-        InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
+        InvalidCiphertext: if a residue is not below its prime, or a seed is of another generator.
     """
     record = task.record
     block = view_block(memoryview(task.block.map()), record.parameters, record.key_id)
@@ -129,7 +129,7 @@ def expand(task: tasks.Expand) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Columns that one thread puts in place: `target` from `column` on, the block from `first` on."""
+    """Columns that one thread copies, from `first` on in the block to `column` on in `target`."""
 
     target: Residues
     column: int
@@ -150,7 +150,7 @@ def _place(piece: _Piece, block: CiphertextBlock, side: Side) -> None:
     chosen = slice(piece.first, piece.first + piece.count)
     residues = block.residues[chosen]
     require_below_primes(residues, parameters)
-    # A task that is repeated after its worker died finds half of a sum here.
+    # Zeroed first, since a task that is repeated after its process died finds a partial sum here.
     piece.target[:, piece.column : piece.column + piece.count] = 0
     seeds = None if block.seeds is None else block.seeds[chosen]
     _add(piece.target, residues, seeds, parameters, piece.column, side)
@@ -171,10 +171,10 @@ def _add(
 
 
 def score(task: tasks.Score) -> float:
-    """Runs the kernel; returns the seconds that it took.
+    """Scores segments against queries with the kernel; returns the seconds that it took.
 
     Raises:
-        DataLoss: when a segment's file is missing or damaged.
+        DataLoss: if a segment's file is missing or damaged.
     """
     process = _running()
     segments = [process.galleries.block(path) for path in task.paths]
@@ -188,7 +188,7 @@ def score(task: tasks.Score) -> float:
 
 
 def _query(task: tasks.Score) -> Residues:
-    """The region's part of what `expand` made: uint32 [count, primes * tiles, columns, 2, TILE]."""
+    """Returns the region's part of the expanded queries: uint32 [count, primes * tiles, columns, 2, TILE]."""
     words = np.frombuffer(task.queries.map(), np.uint32)
     shape = task.count, *task.record.geometry(task.region).shape
     before = task.record.layout.regions[: task.record.layout.regions.index(task.region)]
@@ -200,10 +200,10 @@ def compare(task: tasks.Compare) -> tuple[bytes, float]:
     """Multiplies a row by a query, with the kernel of every search.
 
     Returns:
-        a block of one ciphertext of three polynomials per field, and the seconds that the kernel took.
+        A block of one ciphertext of three polynomials per field, and the seconds that the kernel took.
 
     Raises:
-        InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
+        InvalidCiphertext: if a residue is not below its prime, or a seed is of another generator.
     """
     parameters = task.parameters
     segment = _columns(task, task.gallery, Side.GALLERY)
@@ -217,10 +217,10 @@ def compare(task: tasks.Compare) -> tuple[bytes, float]:
 
 
 def arrange(task: tasks.Arrange) -> None:
-    """Checks rows or queries and puts them in the kernel's order.
+    """Checks rows or queries and arranges them in the kernel's order.
 
     Raises:
-        InvalidCiphertext: for a residue that is not below its prime, or a seed of another generator.
+        InvalidCiphertext: if a residue is not below its prime, or a seed is of another generator.
     """
     block = view_block(memoryview(task.block.map()), task.parameters, task.key_id)
     out = np.frombuffer(task.out.map(writable=True), np.uint32)
@@ -245,9 +245,9 @@ def cross(task: tasks.Cross) -> float:
 
 
 def _columns(task: tasks.Compare, data: bytes, side: Side) -> Residues:
-    """A block of ciphertexts in the kernel's order: uint32 [primes * tiles, columns, 2, TILE]."""
+    """Returns a block of ciphertexts in the kernel's order: uint32 [primes * tiles, columns, 2, TILE]."""
     block = read_block(data, task.parameters, task.key_id)
     made = np.zeros(Geometry(task.parameters, block.header.count).shape, np.uint32)
     _add(made, block.residues, block.seeds, task.parameters, 0, side)
-    made.flags.writeable = False  # as what is mapped: numba compiles for each kind
+    made.flags.writeable = False  # like mapped files: numba compiles separately for read-only arrays
     return made

@@ -1,4 +1,4 @@
-"""Ciphertexts into blocks: expanded from their seeds, put in the kernel's order, added up."""
+"""Adds ciphertexts to blocks: expands their seeds and arranges them in the kernel's order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from services.evaluator.computing.prng import SEED_PREFIX, expand
 from services.evaluator.computing.schemes import Side, prepare
 from services.evaluator.geometry import TILE, Geometry
 
-# Columns that are expanded before they are put in place: their residues fit in the second-level cache.
+# Columns that are expanded at once before they are added: their residues fit in the second-level cache.
 _GROUP = 8
 
 
 @cache
 def row_primes(parameters: ParameterSet) -> npt.NDArray[np.uint64]:
-    """The prime of each row of a block: uint64 [primes * tiles]."""
+    """Returns the prime of each row of a block: uint64 [primes * tiles]."""
     return np.repeat(np.array(parameters.primes, np.uint64), parameters.ring_degree // TILE)
 
 
@@ -44,14 +44,14 @@ def _add(
 
 
 def compile_all() -> None:
-    """Compiles what is here, or loads what an earlier process compiled."""
+    """Compiles this module's functions, or loads them from numba's cache."""
     for parameters in PARAMETER_SETS.values():
         block = np.zeros(Geometry(parameters, 1).shape, np.uint32)
         residues = np.zeros((1, 2, len(parameters.primes), parameters.ring_degree), np.uint32)
         seeds = np.frombuffer(SEED_PREFIX + bytes(64), np.uint8).reshape(1, -1)
         add_seeded(block, residues[:, :1], seeds, parameters)
         add_full(block, residues, parameters)
-        for writable in (True, False):  # numba compiles for each, and files are mapped read-only
+        for writable in (True, False):  # numba compiles for each, and mapped files are read-only
             block.flags.writeable = writable
             checksum(block)
 
@@ -64,18 +64,18 @@ def add_seeded(
     first_column: int = 0,
     side: Side = Side.GALLERY,
 ) -> None:
-    """Expands seeded ciphertexts and adds them to a block, column by column; zeros plus them is them.
+    """Expands seeded ciphertexts and adds them to a block, column by column.
 
     Args:
-        block: uint32 [primes * tiles, columns, 2, TILE], changed.
+        block: uint32 [primes * tiles, columns, 2, TILE], changed in place; zeros to only arrange them.
         residues: uint32 [count, 1, primes, N], below their primes.
         seeds: uint8 [count, 81].
-        first_column: where the first one goes.
-        side: which factor of the product they are.
+        first_column: the column of the first ciphertext.
+        side: the factor of the product that they are.
 
     Raises:
-        InvalidCiphertext: for a seed of another generator.
-        ValueError: when they do not fit.
+        InvalidCiphertext: if a seed is of another generator.
+        ValueError: if the shapes do not fit.
     """
     _check(block, residues, parameters, first_column)
     for start in range(0, residues.shape[0], _GROUP):
@@ -91,10 +91,10 @@ def add_full(
     first_column: int = 0,
     side: Side = Side.GALLERY,
 ) -> None:
-    """Adds full ciphertexts, uint32 [count, 2, primes, N], to a block.
+    """Adds full ciphertexts, uint32 [count, 2, primes, N], to a block, like `add_seeded`.
 
     Raises:
-        ValueError: when they do not fit.
+        ValueError: if the shapes do not fit.
     """
     _check(block, residues, parameters, first_column)
     for start in range(0, residues.shape[0], _GROUP):
@@ -106,7 +106,7 @@ def add_full(
 def _put(
     block: Residues, column: int, first: Residues, second: Residues, parameters: ParameterSet, side: Side
 ) -> None:
-    # A copy is contiguous and writable, whatever it was made from: one compiled version serves all.
+    # A copy is always contiguous and writable, so one compiled version is enough.
     first = np.array(first)
     prepare(first, parameters, side)
     prepare(second, parameters, side)
@@ -119,7 +119,7 @@ def _primes(parameters: ParameterSet) -> npt.NDArray[np.uint32]:
 
 
 def _check(block: Residues, residues: Residues, parameters: ParameterSet, first_column: int) -> None:
-    """Compiled code does not look at bounds."""
+    """Refuses shapes that do not fit, since compiled code checks no bounds."""
     shape = Geometry(parameters, block.shape[1]).shape
     polynomial = len(parameters.primes), parameters.ring_degree
     if block.shape != shape or residues.shape[2:] != polynomial:
@@ -135,16 +135,16 @@ def _sums(residues: Residues) -> tuple[np.uint64, np.uint64]:
     for i in range(residues.size):
         value = np.uint64(residues[i])
         plain += value
-        # Odd weights have inverses modulo 2^64: no change of one residue is multiplied away.
+        # Odd weights are invertible modulo 2^64, so no change of one residue is lost in the product.
         weighted += value * np.uint64(2 * i + 1)
     return plain, weighted
 
 
 def checksum(block: Residues) -> bytes:
-    """16 bytes that change with any damaged byte: found at memory's speed, not against a forger.
+    """Returns 16 bytes that change with any damaged byte; fast as memory, but not secure against forgery.
 
-    Sums of the residues, plain and weighted by their place, modulo 2^64: two damages that cancel out
-    in one do not in the other.
+    They are sums of the residues, plain and weighted by position, modulo 2^64: two errors that cancel in one
+    sum do not cancel in the other.
     """
     plain, weighted = _sums(block.reshape(-1))
     return int(plain).to_bytes(8, "little") + int(weighted).to_bytes(8, "little")

@@ -1,1 +1,1 @@
-"""Galleries that are ready to be scored: files in the cache, brought up to date with storage's log."""
+"""Galleries that are ready to be scored: files in the cache, kept up to date with storage's log."""

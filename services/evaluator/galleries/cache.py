@@ -1,4 +1,4 @@
-"""Galleries on disk, ready to be mapped and scored: DIR/cache/<collection>/, least recently used out."""
+"""Galleries on disk, ready to be mapped and scored, in DIR/cache/<collection>/; an LRU cache."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 
 
 class GalleryCache:
-    """The snapshots that are ready, and the files that they are made of.
+    """The cache of snapshots that are ready, and of their files.
 
-    A file is deleted when no published snapshot names it and no search that leased one is running.
+    A file is deleted once no published snapshot has it and no running search has leased it.
 
     Args:
-        folder: for the collections' folders; belongs to this object alone.
-        limit_bytes: of files; over it the least recently used collections go.  One collection is kept
-            whatever its size.
-        forget: told the paths of deleted files, so that their mappings can go.
+        folder: for the collections' folders; used by this object only.
+        limit_bytes: of all files; over it the least recently used collections are evicted.  One collection
+            is kept whatever its size.
+        forget: called with the paths of deleted files, so that they are unmapped.
     """
 
     def __init__(self, folder: Path, limit_bytes: int, forget: Callable[[list[Path]], None]) -> None:
@@ -39,7 +39,7 @@ class GalleryCache:
         self._doomed: set[Path] = set()
 
     def load(self) -> None:
-        """Takes over what an earlier process left; what is damaged goes, and is built again when needed."""
+        """Loads what an earlier process left; deletes damaged galleries, which are rebuilt when needed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         found = []
         for folder in sorted(self._folder.iterdir()):
@@ -58,32 +58,32 @@ class GalleryCache:
 
     @property
     def snapshots(self) -> Iterable[Snapshot]:
-        """All that is ready."""
+        """The newest snapshots of all cached collections."""
         return self._ready.values()
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files."""
+        """Size of all files."""
         return sum(snapshot.size_bytes for snapshot in self._ready.values())
 
     @property
     def full(self) -> bool:
-        """Whether another gallery would make one go."""
+        """Whether the cache has reached its limit, so that another gallery would evict one."""
         return self.size_bytes >= self._limit
 
     def folder(self, collection_id: bytes) -> Path:
-        """A collection's folder."""
+        """Returns a collection's folder."""
         return self._folder / collection_id.hex()
 
     def new_path(self, collection_id: bytes, key: SegmentId, sequence: int) -> Path:
-        """A name that no file ever had: what is mapped under it is always what it was built as."""
+        """Returns a path that no file ever had, so that a path always stands for the same contents."""
         folder = self.folder(collection_id)
         folder.mkdir(exist_ok=True)
         name = f"{key.region.name.lower()}-{key.index:08d}.{sequence:012d}.{secrets.token_hex(4)}.seg"
         return folder / name
 
     def get(self, collection_id: bytes) -> Snapshot | None:
-        """The newest snapshot of a collection; marks it as used."""
+        """Returns the newest snapshot of a collection and marks it as used; None if it is not cached."""
         snapshot = self._ready.pop(collection_id, None)
         if snapshot is not None:
             self._ready[collection_id] = snapshot
@@ -91,19 +91,19 @@ class GalleryCache:
 
     @contextmanager
     def lease(self, snapshot: Snapshot) -> Iterator[Snapshot]:
-        """Keeps a snapshot's files while it is scored."""
+        """Keeps a snapshot's files while the block runs."""
         paths = [segment.path for segment in snapshot.segments]
         self._leases.update(paths)
         try:
             yield snapshot
         finally:
             self._leases.subtract(paths)
-            self._leases += Counter()  # without those that nobody leases
+            self._leases += Counter()  # drops the paths without leases
             self._delete([path for path in paths if path in self._doomed])
             self._evict()
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Makes a snapshot the collection's newest."""
+        """Makes a snapshot the newest of its collection."""
         identity = snapshot.record.collection_id
         self.folder(identity).mkdir(exist_ok=True)
         manifest.write(self.folder(identity), snapshot)
@@ -114,7 +114,7 @@ class GalleryCache:
         self._evict()
 
     def drop(self, collection_id: bytes) -> None:
-        """Forgets a collection; searches that lease it end undisturbed."""
+        """Removes a collection; running searches that lease it are not disturbed."""
         snapshot = self._ready.pop(collection_id, None)
         if snapshot is None:
             return
@@ -124,7 +124,7 @@ class GalleryCache:
         self._measure()
 
     def discard(self, paths: Iterable[Path]) -> None:
-        """Deletes files that were built and not published."""
+        """Deletes files that were built but not published."""
         self._delete(paths)
 
     def _delete(self, paths: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Galleries as of a moment: from the cache, brought up to date from storage when they are behind."""
+"""Snapshots of galleries: from the cache, brought up to date from storage if they are behind."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from services.evaluator.geometry import AnyRecord, CollectionRecord
 
 
 def _ignore(_: Progress) -> None:
-    """For callers who do not watch."""
+    """Ignores progress."""
 
 
 class Galleries:
-    """Answers which gallery to score; one refresh per collection at a time.
+    """The galleries of all collections; each collection has one refresh at a time.
 
     Args:
-        cache: what is ready.
-        storage: where batches come from.
+        cache: the galleries that are ready.
+        storage: provides the batches.
         builders: processes that build segments.
-        scorer: opens what was built.
+        scorer: maps built segments.
     """
 
     def __init__(self, cache: GalleryCache, storage: Storage, builders: WorkerPool, scorer: Scorer) -> None:
@@ -45,21 +45,22 @@ class Galleries:
         self._refreshing: set[asyncio.Task[Any]] = set()
 
     async def record(self, collection_id: bytes) -> AnyRecord:
-        """A collection's public record.
+        """Returns a collection's public record.
 
         Raises:
-            NotFound, Unavailable: as storage answers.
+            NotFound, Unavailable: if storage raises them.
         """
         cached = self._cache.get(collection_id)
         return cached.record if cached is not None else await self._storage.get_collection(collection_id)
 
     @asynccontextmanager
     async def acquire(self, collection_id: bytes, minimum_sequence: int) -> AsyncIterator[Snapshot]:
-        """A gallery that covers at least `minimum_sequence`, mapped, and kept during the `with` block.
+        """Holds a mapped gallery that covers at least `minimum_sequence` while the block runs.
 
         Raises:
-            InvalidArgument: when storage's log does not reach that far.
-            NotFound, Unavailable, DataLoss: see `refresh`.
+            InvalidArgument: if storage's log does not reach that far.
+            Unavailable: also if the block found the gallery damaged; it will be built again.
+            NotFound, DataLoss: see `refresh`.
         """
         with ExitStack() as leases:
             snapshot = await self._opened(collection_id, minimum_sequence, leases)
@@ -78,8 +79,8 @@ class Galleries:
             return await self._open(collection_id, minimum_sequence, leases)
 
     async def _open(self, collection_id: bytes, minimum_sequence: int, leases: ExitStack) -> Snapshot:
-        # One lease from here to the end of the search: given up in between, a newer snapshot's
-        # publication would delete the files that were just opened.
+        # One lease until the end of the search: without it, the publication of a newer snapshot would
+        # delete the files that were just opened.
         snapshot = leases.enter_context(
             self._cache.lease(await self._current(collection_id, minimum_sequence))
         )
@@ -91,7 +92,7 @@ class Galleries:
         if snapshot is not None and snapshot.sequence >= minimum_sequence:
             return snapshot
         made = await self.refresh(collection_id, minimum_sequence)
-        return self._cache.get(collection_id) or made  # it may be replaced already
+        return self._cache.get(collection_id) or made  # a newer one may have replaced it
 
     async def _drop_damaged(self, collection_id: bytes) -> None:
         logs.get().warning("cache_dropped", cause="damaged")
@@ -103,16 +104,20 @@ class Galleries:
         minimum_sequence: int | None = None,
         on_progress: Callable[[Progress], None] = _ignore,
     ) -> Snapshot:
-        """Fetches and builds what the cache lacks.  It goes on when the caller leaves: others wait too.
+        """Fetches and builds what the cache lacks.
+
+        It goes on if the caller is cancelled, since others may wait for it.
 
         Args:
-            minimum_sequence: enough when another refresh got there meanwhile; None asks storage anyway.
+            minimum_sequence: returns at once if another refresh reached it meanwhile; None asks storage in
+                any case.
+            on_progress: called with the progress at the start, and whenever batches were built.
 
         Raises:
-            InvalidArgument: when storage's log does not reach `minimum_sequence`.
-            NotFound: when storage has no such collection (any more); its cache is dropped.
-            Unavailable: when storage or a worker is gone.
-            DataLoss: when storage's bytes are not what they should be.
+            InvalidArgument: if storage's log does not reach `minimum_sequence`.
+            NotFound: if storage does not have the collection any more; it is dropped from the cache.
+            Unavailable: if storage does not answer, or a worker process died twice.
+            DataLoss: if storage's log or its bytes are damaged.
         """
         task = asyncio.create_task(self._refresh_once(collection_id, minimum_sequence, on_progress))
         self._refreshing.add(task)
@@ -122,7 +127,7 @@ class Galleries:
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._refreshing.discard(task)
         if not task.cancelled():
-            task.exception()  # its caller may have left
+            task.exception()  # marks it as retrieved, since the caller may be cancelled
 
     async def _refresh_once(
         self, collection_id: bytes, minimum_sequence: int | None, on_progress: Callable[[Progress], None]
@@ -139,7 +144,7 @@ class Galleries:
             except DataLoss:
                 if base is None:
                     raise
-                # The fault may be in a cached file: build from storage alone.
+                # A cached file may be damaged: build from storage alone.
                 self._cache.drop(collection_id)
                 made = await self._build(collection_id, None, on_progress)
             if minimum_sequence is not None and made.sequence < minimum_sequence:
@@ -169,7 +174,7 @@ class Galleries:
         return made
 
     async def drop(self, collection_id: bytes) -> None:
-        """Forgets a collection's cache."""
+        """Removes a collection from the cache."""
         async with self._lock(collection_id):
             self._cache.drop(collection_id)
 
@@ -177,7 +182,7 @@ class Galleries:
         return self._locks.setdefault(collection_id, asyncio.Lock())
 
     async def close(self) -> None:
-        """Ends running refreshes."""
+        """Cancels running refreshes."""
         for task in self._refreshing:
             task.cancel()
         await asyncio.gather(*self._refreshing, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A collection's manifest: which segment files make up the gallery that is ready to be scored."""
+"""Manifests, which list the segment files of a collection's gallery."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SegmentFile:
     """One immutable segment file.
 
     Attributes:
-        key: which segment.
-        path: where it is.
-        size_bytes: of the file.
+        key: region and index of the segment.
+        path: path of the file.
+        size_bytes: size of the file.
     """
 
     key: SegmentId
@@ -36,11 +36,11 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A gallery as of one moment of its collection's log; never changed.
+    """An immutable state of a gallery, at one sequence of its collection's log.
 
     Attributes:
         record: the collection.
-        sequence, epoch: what it covers.
+        sequence, epoch: those of the log that it covers.
         segments: in the order of region and index.
     """
 
@@ -51,15 +51,15 @@ class Snapshot:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its files."""
+        """Size of its files."""
         return sum(segment.size_bytes for segment in self.segments)
 
     def region(self, region: Region) -> tuple[SegmentFile, ...]:
-        """The segments of one region."""
+        """Returns the segments of one region."""
         return tuple(segment for segment in self.segments if segment.key.region is region)
 
     def wanted(self, regions: Collection[Region], keys: Collection[SegmentId]) -> Snapshot:
-        """The same gallery as if it had these regions alone and, if keys are given, these segments."""
+        """Returns the gallery reduced to these regions and, if keys are given, to these segments."""
         kept = (
             segment
             for segment in self.segments
@@ -69,7 +69,7 @@ class Snapshot:
 
 
 def write(folder: Path, snapshot: Snapshot) -> None:
-    """Puts the manifest into the collection's folder, whole or not at all."""
+    """Writes the manifest of a snapshot into the collection's folder, atomically."""
     record = snapshot.record
     content = {
         "version": VERSION,
@@ -90,10 +90,10 @@ def write(folder: Path, snapshot: Snapshot) -> None:
 
 
 def read(folder: Path) -> Snapshot:
-    """Reads a collection's folder and checks that every file in the manifest is there and is its own.
+    """Reads the manifest in a collection's folder, and checks the header and size of every file in it.
 
     Raises:
-        DataLoss: when anything is missing, damaged or foreign.
+        DataLoss: if anything is missing, damaged, or of another collection.
     """
     try:
         content = json.loads((folder / NAME).read_text())

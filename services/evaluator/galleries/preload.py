@@ -1,4 +1,4 @@
-"""What a start makes ready: the galleries of the cache, then what storage has beside them."""
+"""Loads galleries at the start: those in the cache, then others that storage has."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.geometry import CollectionRecord
 
-# A search waits for its gallery meanwhile.
+# Short pauses between attempts, since a search may wait for its gallery meanwhile.
 _ask_storage = partial(retry, "storage", on=(Unavailable,), longest_seconds=0.5)
 
 
 class Loading:
-    """Loads galleries while searches are answered already: one that is not loaded yet waits for its own.
+    """The loading of galleries at the start; searches are answered meanwhile, and wait for their own gallery.
 
     Args:
-        cache: what an earlier process left.
-        galleries: opened and brought up to date.
-        storage: asked until it answers, for as long as it takes.
+        cache: has the galleries that an earlier process left.
+        galleries: brings galleries up to date and opens them.
+        storage: asked until it answers, without a time limit.
     """
 
     def __init__(self, cache: GalleryCache, galleries: Galleries, storage: Storage) -> None:
@@ -32,9 +32,9 @@ class Loading:
         self._storage = storage
 
     async def run(self) -> None:
-        """Returns when all galleries that the cache has room for are mapped and as new as storage's log.
+        """Maps galleries, up to date with storage's log, until the cache is full or all are mapped.
 
-        One that cannot be loaded is left to whoever searches it, and logged.
+        A gallery that cannot be loaded is logged, and left to the first search of it.
         """
         for snapshot in list(self._cache.snapshots):
             await self._each(snapshot.record.collection_id, snapshot.sequence)
@@ -44,7 +44,7 @@ class Loading:
         logs.get().info("galleries_loaded", collections=count)
 
     async def _wanted(self) -> AsyncIterator[bytes]:
-        """What is cached; then, the newest first, what is not, as long as there is room."""
+        """Yields cached collections; then others, the newest first, until the cache is full."""
         cached = [snapshot.record.collection_id for snapshot in self._cache.snapshots]
         records = await _ask_storage(self._storage.list_collections)
         for collection_id in cached:
@@ -56,7 +56,11 @@ class Loading:
                 yield record.collection_id
 
     async def _each(self, collection_id: bytes, sequence: int | None = None) -> bool:
-        """Maps a gallery: as it is, when it covers `sequence`; None to bring it up to date first."""
+        """Maps a gallery that covers `sequence`; for None it is brought up to date first.
+
+        Returns:
+            Whether it was mapped; a failure is logged.
+        """
         try:
             if sequence is None:
                 snapshot = await _ask_storage(lambda: self._galleries.refresh(collection_id))

@@ -1,7 +1,7 @@
 """Brings a gallery up to date with its collection's log: append is addition.
 
-Batches stream in, are gathered per segment in shared memory, and builder processes expand them and
-add them up into new segment files.  The new snapshot is published when all of them stand, so that
+Batches stream in and are gathered per segment in shared memory; builder processes expand them and
+add them to new segment files.  The new snapshot is published once all of its files are complete, so that
 searches see the old one or the new one and never a mixture.
 """
 
@@ -25,7 +25,7 @@ from services.evaluator.geometry import CollectionRecord
 from services.evaluator.segments import SegmentHeader
 from services.evaluator.shared_memory import SharedMemory
 
-# Batches of segments that are not full wait for more of the same segment, up to this much in all.
+# Batches of segments that are not full wait for more of the same segment, up to this size in all.
 WAITING_BYTES = 64 << 20
 
 
@@ -53,10 +53,10 @@ class Refresh:
 
     Args:
         record: the collection.
-        base: the snapshot that is brought up to date, or None to build all of it.
+        base: the snapshot to bring up to date; None to build all of it.
         cache: names the new files.
         pool: builder processes.
-        on_progress: called after every batch that was built.
+        on_progress: called with the progress at the start, and after every bundle of batches.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class Refresh:
         self._newest: dict[SegmentId, Path] = {}
         self._made: set[Path] = set()
         self._done = 0
-        # As many bundles in the workers' hands as keep them busy; the stream waits meanwhile.
+        # Limits the bundles that are being built to what keeps the workers busy; the stream waits meanwhile.
         self._slots = asyncio.Semaphore(pool.at_once)
 
     async def run(self, events: AsyncIterator[LogPart]) -> Snapshot:
-        """Reads the log and builds; the caller publishes what comes back.
+        """Reads the log and builds segments; returns the new snapshot, which the caller publishes.
 
         Raises:
-            DataLoss: when the log does not hold together, or a cached file is damaged.
-            Unavailable, NotFound: as storage or the workers answer.
+            DataLoss: if the log is inconsistent, or a cached file is damaged.
+            Unavailable, NotFound: if storage or the workers raise them.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -100,7 +100,7 @@ class Refresh:
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from error
             raise
-        # Versions of this very refresh that a later one replaced.
+        # Files of this refresh that a later file of the same segment replaced.
         self._cache.discard(self._made - set(self._newest.values()))
         return self._snapshot()
 
@@ -154,7 +154,7 @@ class Refresh:
                 await self._dispatch(key, group)
 
     async def _dispatch(self, key: SegmentId, group: asyncio.TaskGroup) -> None:
-        """Gives a bundle to the workers, after the segment's earlier ones."""
+        """Starts to build a bundle, after the segment's earlier ones."""
         await self._slots.acquire()
         bundle = self._waiting.pop(key)
         source = self._newest.get(key)

@@ -1,4 +1,4 @@
-"""The scoring process, seen from the service: searches become chunks of work, results come back whole."""
+"""The service's side of the scoring process: searches are cut into chunks of work, results come as blocks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import SCORE_POLYNOMIALS, CollectionRecord
 from services.evaluator.shared_memory import SharedMemory, SharedRef
 
-# A chunk of work: long enough that handing it over costs little, short enough that two searches
-# take turns and that results flow while the rest is computed.
+# Limits of a chunk of work: large enough that passing it to the process costs little, small enough that
+# searches alternate and that results are sent while the rest is computed.
 CHUNK_SCAN_BYTES = 256 << 20
 CHUNK_RESULT_BYTES = 16 << 20
-# Chunks in hand at once: one computed, one waiting or being sent.
+# Chunks in progress at once: one computed, one waiting or being sent.
 _IN_HAND = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One `ScoreResult` to be: a range of a chunk's segments, a range of its queries, a place."""
+    """The plan of one `ScoreResult`: a range of a chunk's segments, a range of its queries, and its place."""
 
     first_segment: int
     segments: int
@@ -41,12 +41,12 @@ class Piece:
 
 
 def score_bytes(record: CollectionRecord) -> int:
-    """Bytes of one segment's scores for one query, one ciphertext per field."""
+    """Returns the bytes of one segment's scores for one query, one ciphertext per field."""
     return len(record.layout.main.fields) * record.geometry(Region.MAIN).score_words * RESIDUE_BYTES
 
 
 def plan_pieces(record: CollectionRecord, segments: int, queries: int) -> list[Piece]:
-    """Cuts a chunk's results into blocks of about `streams.CHUNK_BYTES`."""
+    """Cuts a chunk's results into blocks of about `transfer.CHUNK_BYTES`."""
     at_once = max(1, CHUNK_BYTES // score_bytes(record))
     per_query = min(queries, at_once)
     per_segment = max(1, at_once // queries)
@@ -64,7 +64,7 @@ def plan_pieces(record: CollectionRecord, segments: int, queries: int) -> list[P
 
 
 def score_offsets(record: CollectionRecord, pieces: Sequence[Piece]) -> tuple[tuple[int, ...], ...]:
-    """Where the scores of each segment and query of a chunk go, in bytes: [segment][query]."""
+    """Returns the byte offset of the scores of each segment and query of a chunk: [segment][query]."""
     places: dict[tuple[int, int], int] = {}
     for piece in pieces:
         for position in range(piece.segments * piece.queries):
@@ -90,7 +90,7 @@ def plan_chunks(snapshot: Snapshot, queries: int) -> list[tuple[SegmentFile, ...
 
 @dataclass(slots=True)
 class Meter:
-    """What a search cost, added up while it runs."""
+    """Costs of a search, added up while it runs."""
 
     expand_seconds: float = 0.0
     kernel_seconds: float = 0.0
@@ -109,10 +109,10 @@ class _Pass:
 
 
 class Scorer:
-    """Hands work to the one scoring process.
+    """The client of the scoring process.
 
     Args:
-        pool: of one process, started with `tasks.StartScorer`.
+        pool: a pool of one process, started with `tasks.StartScorer`.
     """
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -125,36 +125,36 @@ class Scorer:
         """Checks `count` queries of a block from `first` on and expands them into `out`.
 
         Raises:
-            InvalidCiphertext: for a bad residue or seed.
-            Unavailable: when the process died twice over it.
+            InvalidCiphertext: if a residue or seed is invalid.
+            Unavailable: if the process died twice over it.
         """
         _, seconds = await self._pool.timed(tasks.Expand(record, block, first, count, out))
         meter.expand_seconds += seconds
 
     async def compare(self, task: tasks.Compare) -> tuple[bytes, float]:
-        """Multiplies one row by one query: a block of one product per field, and the kernel's seconds.
+        """Multiplies one row by one query; returns a block of one product per field, and the kernel seconds.
 
         Raises:
-            InvalidCiphertext: for a bad residue or seed.
-            Unavailable: when the process died twice over it.
+            InvalidCiphertext: if a residue or seed is invalid.
+            Unavailable: if the process died twice over it.
         """
         return await self._pool.run(task)
 
     async def arrange(self, task: tasks.Arrange) -> float:
-        """Checks rows or queries and puts them in the kernel's order; the seconds that it took.
+        """Checks rows or queries and arranges them in the kernel's order; returns the seconds that it took.
 
         Raises:
-            InvalidCiphertext: for a bad residue or seed.
-            Unavailable: when the process died twice over it.
+            InvalidCiphertext: if a residue or seed is invalid.
+            Unavailable: if the process died twice over it.
         """
         _, seconds = await self._pool.timed(task)
         return seconds
 
     async def cross(self, task: tasks.Cross) -> float:
-        """Multiplies every row by every query; the kernel's seconds.
+        """Multiplies every row by every query; returns the kernel's seconds.
 
         Raises:
-            Unavailable: when the process died twice over it.
+            Unavailable: if the process died twice over it.
         """
         return await self._pool.run(task)
 
@@ -162,12 +162,12 @@ class Scorer:
         """Maps and checks a gallery.
 
         Raises:
-            DataLoss: when a file of it is missing or damaged.
+            DataLoss: if a file of it is missing or damaged.
         """
         await self._pool.run(tasks.OpenSegments(tuple(str(segment.path) for segment in snapshot.segments)))
 
     def forget(self, paths: list[Path]) -> None:
-        """Lets the process unmap deleted files; nobody waits for it."""
+        """Makes the process unmap deleted files, in the background."""
         task = asyncio.ensure_future(self._forget(tuple(map(str, paths))))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -176,20 +176,21 @@ class Scorer:
         try:
             await self._pool.run(tasks.ForgetSegments(paths))
         except BlindsightError:
-            return  # a process that died maps nothing
+            return  # a process that died has no mappings
 
     async def score(
         self, snapshot: Snapshot, queries: SharedRef, first: int, count: int, meter: Meter
     ) -> AsyncIterator[ScoreResult]:
-        """Scores a whole gallery against expanded queries; blocks come while later ones are computed.
+        """Scores a whole gallery against expanded queries; yields blocks while later ones are computed.
 
         Args:
-            queries: made by `expand`, `count` of them.
-            first: number of the first one in the whole search.
+            queries: `count` queries that `expand` made.
+            first: number of the first query in the whole search.
+            meter: costs to which this adds.
 
         Raises:
-            Unavailable: when the process died twice over a chunk.
-            DataLoss: when a file is damaged.
+            Unavailable: if the process died twice over a chunk.
+            DataLoss: if a file is damaged.
         """
         current = _Pass(snapshot, queries, first, count, meter)
         chunks = (self._chunk(current, files) for files in plan_chunks(snapshot, count))

@@ -1,1 +1,1 @@
-"""Whole jobs that callers ask for: search, comparison, weighted sums."""
+"""The operations that clients request: searches, comparisons, weighted sums, operations on planes."""

@@ -1,4 +1,4 @@
-"""Weighted sums of encrypted arrays: announced, received, checked at the door, computed slice by slice."""
+"""Weighted sums of encrypted arrays: announced, received, checked on arrival, computed slice by slice."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from services.evaluator.operations.intake import (
 )
 
 MAX_BLOCKS = 64
-# Blocks that arrive or wait at the same time, over all callers.
+# Limit of the blocks that are received or computed with at the same time, over all clients.
 MAX_RECEIVED_BYTES = 2 * MAX_COMBINE_BYTES
-# Products of 64-bit words in one slice: a quarter of a second, so that other work of the pool gets its turn.
+# Products of 64-bit words in one slice: a quarter of a second, so that other work of the pool does not wait.
 SLICE_WORD_PRODUCTS = 100_000_000
-# What one multiplication costs at least, however short its numbers are: Python's own work.
+# Least cost of one multiplication, whatever the size of its numbers: the overhead of Python.
 LEAST_WORD_PRODUCTS = 4096
-# Measured: LightPHE computes with Python's integers, and inverts for every negative weight.
+# Measured factor: LightPHE computes with Python's integers, and inverts for every negative weight.
 LIGHTPHE_FACTOR = 16
 
 
 def check_header(header: CombineHeader) -> AdditivePublicKey:
-    """Refuses what cannot be a weighted sum, before anything is allocated; the key.
+    """Checks the header of a weighted sum before anything is allocated; returns the public key.
 
     Raises:
-        InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what no sum can be made of.
-        ResourceExhausted: for too many bytes.
+        InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the header is invalid.
+        ResourceExhausted: if the blocks are too large together.
     """
     check_public_key(header.public_key)
     _check_blocks(header)
@@ -71,7 +71,7 @@ def _check_blocks(header: CombineHeader) -> None:
 
 
 def ciphertexts_at_once(public_key: AdditivePublicKey, weights: Sequence[int]) -> int:
-    """Ciphertexts whose weighted sum takes a moment, at least 1."""
+    """Returns the number of ciphertexts in one slice of work, at least 1."""
     words = -(-public_key.group.modulus.bit_length() // 64)
     products = sum(2 * max(1, weight.bit_length()) for weight in weights) * public_key.group.components
     if schemes.SCHEMES[public_key.scheme].algorithm:
@@ -80,11 +80,11 @@ def ciphertexts_at_once(public_key: AdditivePublicKey, weights: Sequence[int]) -
 
 
 class Combinations:
-    """Computes weighted sums in worker processes.
+    """The operation that computes weighted sums in worker processes.
 
     Args:
-        pool: the workers.
-        limits: of a caller.
+        pool: the worker processes.
+        limits: time limits of each call.
     """
 
     def __init__(self, pool: WorkerPool, limits: Limits) -> None:
@@ -93,12 +93,12 @@ class Combinations:
         self._memory = MemoryBudget(MAX_RECEIVED_BYTES, "weighted sums")
 
     async def run(self, header: CombineHeader, parts: AsyncIterator[bytes]) -> AsyncIterator[CombinePart]:
-        """One weighted sum: a plan, pieces of a block, a summary.
+        """Computes one weighted sum; yields a plan, pieces of a block, and a summary.
 
         Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
-            ResourceExhausted: for too much of it, or too much work.
-            Unavailable: when a worker died twice over it.
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the request is invalid.
+            ResourceExhausted: if the blocks are too large, or the work takes too long.
+            Unavailable: if a worker process died twice over it.
         """
         public_key = check_header(header)
         with self._memory.take(header.size_bytes):
@@ -124,7 +124,7 @@ class Combinations:
         result: AdditiveHeader,
         received: Sequence[_Received],
     ) -> Iterator[tasks.Combine]:
-        """Slices of the work, as long as there is time for another one."""
+        """Yields slices of the work until the deadline."""
         step = ciphertexts_at_once(public_key, header.weights)
         size = result.number_bytes * public_key.group.components * step
         deadline = self._limits.deadline("a weighted sum")

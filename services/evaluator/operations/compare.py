@@ -1,4 +1,4 @@
-"""One pair: a row and a query that are in no collection, checked at the door."""
+"""Comparison of one pair: a row and a query that are in no collection, checked on arrival."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from blindsight.ciphertext.header import BlockHeader, Form, check_expected, chec
 from blindsight.errors import InvalidCiphertext
 from services.evaluator import tasks
 
-# Columns of one row: one with the widest stride, a few for rows in parts.
+# Limit of the columns of one row: it has one with the widest stride, a few if it has several fields.
 MAX_COLUMNS = 16
 
 
 def pair(gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tasks.Compare:
-    """The work that two blocks stand for; their residues are checked when it is done.
+    """Checks two blocks and returns the task that multiplies them; the task checks their residues.
 
     Args:
-        fields: ciphertexts of each field of the row; none: all are one.
+        fields: number of ciphertexts of each field of the row; empty if all are one field.
 
     Raises:
-        SecretMaterialRefused: when either looks like a key.
-        InvalidCiphertext: when they are no pair, with what was got and what was wanted.
+        SecretMaterialRefused: if either looks like a key.
+        InvalidCiphertext: if a block is invalid, or the two do not fit each other.
     """
     first, second = _header(gallery, "gallery"), _header(query, "query")
     check_expected(second, first.parameters, first.key_id)

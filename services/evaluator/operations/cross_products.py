@@ -1,4 +1,4 @@
-"""Every row by every query, of two sets that are in no collection: checked, multiplied, forgotten."""
+"""Products of all rows with all queries, of two sets that are in no collection and are not kept."""
 
 from __future__ import annotations
 
@@ -33,21 +33,23 @@ from services.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
 from services.evaluator.operations.intake import Limits, check_announced, check_came, collect, next_chunk
 from services.evaluator.shared_memory import SharedMemory
 
-# Ciphertexts of a row: 128 values one by one.
+# Limit of the ciphertexts of a row: those of 128 values with stride 1.
 MAX_COLUMNS = 128
-# Of either side, as it comes: that of N = 8192 with three primes, not seeded.
+# Limit of each received block: full ciphertexts of N = 8192 with three primes.
 MAX_BLOCK_BYTES = MAX_COMPARED_CIPHERTEXTS * 2 * 3 * 8192 * RESIDUE_BYTES + HEADER.size
-# What arrives and what is made of it, over all callers.
+# Limit of received blocks and of their arranged form, over all clients.
 MAX_HELD_BYTES = 2 << 30
-# Chunks in hand at once: one computed, one waiting or being sent.
+# Chunks in progress at once: one computed, one waiting or being sent.
 _IN_HAND = 2
 
 
 def check_header(header: CompareAllHeader) -> None:
-    """Refuses what cannot be compared, before anything is allocated.
+    """Refuses an invalid header, before anything is allocated.
 
     Raises:
-        InvalidArgument, InvalidCiphertext, ResourceExhausted: with what was got and what was wanted.
+        InvalidArgument: if the columns are out of range, or a digest has the wrong size.
+        InvalidCiphertext: if a block is too small.
+        ResourceExhausted: if a block is too large.
     """
     if not 1 <= header.columns <= MAX_COLUMNS:
         raise InvalidArgument(f"rows of {header.columns} ciphertexts, want 1 to {MAX_COLUMNS}")
@@ -67,18 +69,18 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Consecutive rows by consecutive queries: first, and the one after the last."""
+    """A range of rows and a range of queries, each with its first and the one after its last."""
 
     rows: tuple[int, int]
     queries: tuple[int, int]
 
 
 class Comparisons:
-    """Multiplies rows by queries in the scoring process.
+    """The operation that multiplies rows by queries in the scoring process.
 
     Args:
-        scorer: the process.
-        limits: of a caller.
+        scorer: the client of the scoring process.
+        limits: time limits of each call.
     """
 
     def __init__(self, scorer: Scorer, limits: Limits) -> None:
@@ -89,12 +91,12 @@ class Comparisons:
     async def run(
         self, header: CompareAllHeader, chunks: AsyncIterator[bytes]
     ) -> AsyncIterator[CompareAllPart]:
-        """All products, chunk by chunk, and a summary.
+        """Computes all products; yields them chunk by chunk, and a summary.
 
         Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
-            ResourceExhausted: for too much of it, or too much work.
-            Unavailable: when the process died twice over it.
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the request is invalid.
+            ResourceExhausted: if the blocks are too large, or the work takes too long.
+            Unavailable: if the scoring process died twice over it.
         """
         check_header(header)
         started = time.perf_counter()
@@ -202,7 +204,7 @@ def _check_pair(gallery: BlockHeader, queries: BlockHeader, columns: int) -> Non
 
 
 def _chunks(rows: int, queries: int, at_once: int) -> Iterator[_Chunk]:
-    """Cuts all results into chunks of about `at_once`."""
+    """Yields all results in chunks of at most `at_once`."""
     height = min(rows, at_once)
     width = max(1, at_once // height)
     for query in range(0, queries, width):
@@ -214,7 +216,7 @@ Piece = tuple[int, int, BlockHeader]
 
 
 def _pieces(header: BlockHeader, chunk: _Chunk, at_once: int) -> Iterator[Piece]:
-    """Of each message: its query, its first row, and the header of its block."""
+    """Yields for each message its query, its first row, and the header of its block."""
     for query in range(*chunk.queries):
         for row in range(*chunk.rows, at_once):
             count = min(at_once, chunk.rows[1] - row)

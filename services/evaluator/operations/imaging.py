@@ -1,4 +1,4 @@
-"""Transform and Difference: what callers ask for, checked; work goes to the pool, a few tiles at a time."""
+"""Operations on encrypted planes: checks requests, and computes a few tiles at a time in worker processes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from services.evaluator.operations.intake import Limits, next_chunk
 from services.evaluator.operations.paillier_planes import PaillierOperations
 from services.evaluator.operations.sources import PlaneForm, Sources, tiled
 
-# Results of one task at most, ciphertexts: bounds the memory of a task, and the time that others wait for it.
+# The most result ciphertexts of one task; this bounds its memory, and the time that other tasks wait for it.
 TASK_RESULTS = 64
-# Results of one call at most: an image of 8 megapixels in colour by four kernels is a tenth of it.
+# The most results of one call; an image of 8 megapixels in colour with four kernels has a tenth of it.
 MAX_RESULTS = 1 << 18
-# Calls at the same time; each holds some ten tasks' worth of tiles and results.
+# Calls at the same time; each holds the tiles and results of about ten tasks.
 MAX_CALLS = 32
 
 _Work = tuple[int, tuple[tuple[bytes, ...], float]]  # first tile, a block for each result, seconds
@@ -45,12 +45,12 @@ _Works = AsyncIterator[Coroutine[Any, Any, _Work]]
 
 
 class PlaneOperations:
-    """Computes with encrypted planes in worker processes.
+    """The operations on encrypted planes, computed in worker processes.
 
     Args:
-        storage: has the stored ones.
-        pool: the workers.
-        limits: of a caller.
+        storage: provides stored planes.
+        pool: the worker processes.
+        limits: time limits of each call.
     """
 
     def __init__(self, storage: Storage, pool: WorkerPool, limits: Limits) -> None:
@@ -70,23 +70,23 @@ class PlaneOperations:
     def transform(
         self, header: TransformHeader, tiles: AsyncIterator[PlaneTiles]
     ) -> AsyncIterator[PlanePart]:
-        """Every kernel applied to every tile: a plan, results in the order of tiles, a summary.
+        """Applies every kernel to every tile; yields a plan, results in the order of tiles, and a summary.
 
         Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
-            ResourceExhausted: for too much of it, or too much work.
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the request is invalid.
+            ResourceExhausted: if the planes or results are too many, or the work takes too long.
             NotFound, DataLoss, Unavailable: see `Storage.read_planes`.
-            Unavailable: also when a worker died twice over it.
+            Unavailable: also if a worker process died twice over it.
         """
         return self._apply("transform", header.planes, header.kernels, tiles)
 
     def scale_space(
         self, header: ScaleSpaceHeader, tiles: AsyncIterator[PlaneTiles]
     ) -> AsyncIterator[PlanePart]:
-        """Gaussians and their differences; as `transform`, of the kernels of each image one after the other.
+        """Computes Gaussians and their differences, like `transform` with the kernels of each image in order.
 
         Raises:
-            As `transform`; InvalidArgument also for images that cannot be.
+            The errors of `transform`; InvalidArgument also if an image's parameters are invalid.
         """
         return self._apply("scale_space", tiled(header.planes), _kernels(header), tiles)
 
@@ -150,13 +150,13 @@ class PlaneOperations:
         minuend: AsyncIterator[PlaneTiles],
         subtrahend: AsyncIterator[PlaneTiles],
     ) -> AsyncIterator[PlanePart]:
-        """Tile minus tile: a plan, results in the order of tiles, a summary.
+        """Subtracts tile by tile; yields a plan, results in the order of tiles, and a summary.
 
         Args:
-            minuend, subtrahend: of planes that are sent; they take turns with one stream.
+            minuend, subtrahend: the tiles of planes that are sent; both may read the same stream in turn.
 
         Raises:
-            As `transform`; InvalidArgument when the planes do not fit each other.
+            The errors of `transform`; InvalidArgument also if the planes do not fit each other.
         """
         async with self._one_call():
             async with (
@@ -176,7 +176,7 @@ class PlaneOperations:
     ) -> _Works:
         first = 0
         async for block in minuend:
-            other = await anext(subtrahend)  # as many: `_check_alike`, and all blocks but the last are full
+            other = await anext(subtrahend)  # as many blocks: `_check_alike`, and all but the last are full
             task = tasks.Subtract(form.parameters, form.key_id, block, other)
             yield self._run(first, task)
             first += parse_header(block).count
@@ -187,7 +187,7 @@ class PlaneOperations:
     async def _answers(
         self, operation: str, form: PlaneForm, works: _Works
     ) -> AsyncGenerator[PlanePart, None]:
-        """Results as they come, measured and limited in time."""
+        """Yields results as they come, up to the deadline, and a summary."""
         parameters, spent = form.parameters, 0.0
         deadline = self._limits.deadline("an image operation")
         labels = operation, parameters.scheme.name.lower(), parameters.name
@@ -202,7 +202,7 @@ class PlaneOperations:
 
 
 def _kernels(header: ScaleSpaceHeader) -> tuple[PlaneKernel, ...]:
-    """Those of all images, one image after the other."""
+    """Returns the kernels of all images, one image after the other."""
     check_phases(header.phases)
     most = MAX_KERNELS // header.phases**2
     if not 1 <= len(header.images) <= most:

@@ -1,4 +1,4 @@
-"""What arrives from callers: so much of it at once, so long, and none from who has stopped sending."""
+"""Receives data from clients: checks sizes and digests, and limits how long a client may take."""
 
 from __future__ import annotations
 
@@ -19,47 +19,48 @@ MAX_PUBLIC_KEY_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a caller may take.
+    """Time limits of a call.
 
     Attributes:
-        stall_seconds: who sends nothing for so long is refused.
-        call_seconds: what takes longer is given up.
+        stall_seconds: a client that sends nothing for this long is refused.
+        call_seconds: a call that takes longer is aborted.
     """
 
     stall_seconds: float
     call_seconds: float
 
     def deadline(self, what: str) -> Deadline:
-        """For a call that begins now; `what` it is, for people."""
+        """Returns the deadline of a call that begins now; error messages call it `what`."""
         return Deadline(time.monotonic() + self.call_seconds, self.call_seconds, what)
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When a call is given up."""
+    """The time at which a call is aborted."""
 
     at: float
     seconds: float
     what: str
 
     def check(self) -> None:
-        """Ends a call that takes too long.
+        """Raises if the deadline has passed.
 
         Raises:
-            ResourceExhausted: then.
+            ResourceExhausted: if the call takes too long.
         """
         if time.monotonic() > self.at:
             raise ResourceExhausted(f"{self.what} takes over {self.seconds:g} s, too long")
 
 
 def check_announced(block: AnnouncedBlock, header_bytes: int) -> None:
-    """Refuses what can be no block, before anything is allocated.
+    """Refuses an announcement that cannot be of a block, before anything is allocated.
 
     Args:
-        header_bytes: that a block begins with.
+        header_bytes: size of a block's header.
 
     Raises:
-        InvalidArgument, InvalidCiphertext: with what was got and what was wanted.
+        InvalidArgument: if the digest has the wrong size.
+        InvalidCiphertext: if the block would be smaller than its header.
     """
     check_digest_size(block.sha256, "a block has")
     if block.size_bytes < header_bytes:
@@ -67,10 +68,15 @@ def check_announced(block: AnnouncedBlock, header_bytes: int) -> None:
 
 
 def check_came(announced: AnnouncedBlock, head: bytes | bytearray, size_bytes: int, sha256: bytes) -> None:
-    """Refuses another block than was announced, by its first bytes, its size and its digest.
+    """Refuses a received block that is a key, or not the announced one.
+
+    Args:
+        head: the first bytes of the block.
+        size_bytes, sha256: size and digest of what was received.
 
     Raises:
-        InvalidArgument, SecretMaterialRefused: with what was got and what was wanted.
+        SecretMaterialRefused: if it looks like a key.
+        InvalidArgument: if its size or digest is not as announced.
     """
     check_no_secret(head, "a block of ciphertexts")
     if size_bytes != announced.size_bytes:
@@ -79,20 +85,21 @@ def check_came(announced: AnnouncedBlock, head: bytes | bytearray, size_bytes: i
 
 
 def check_no_secret(head: bytes | bytearray, wanted: str) -> None:
-    """Before anything else: a secret key is called by its name whatever surrounds it.
+    """Refuses secret material; call it before other checks, so that a key is always reported as one.
 
     Raises:
-        SecretMaterialRefused: when it looks like a key.
+        SecretMaterialRefused: if the bytes look like a key.
     """
     if head.startswith(SECRET_MAGICS):
         raise SecretMaterialRefused(f"got a serialised key, want {wanted}")
 
 
 def check_public_key(data: bytes) -> None:
-    """Refuses what can be no public key, before it is parsed.
+    """Refuses bytes that cannot be a public key, before they are parsed.
 
     Raises:
-        InvalidArgument, SecretMaterialRefused: with what was got and what was wanted.
+        SecretMaterialRefused: if they look like a secret key.
+        InvalidArgument: if they are too many.
     """
     if data.startswith(SECRET_MAGICS):
         raise SecretMaterialRefused("got a secret key, want a public one")
@@ -101,20 +108,20 @@ def check_public_key(data: bytes) -> None:
 
 
 def check_digest_size(sha256: bytes, whose: str) -> None:
-    """Refuses what is no SHA-256.
+    """Refuses a digest that cannot be a SHA-256.
 
     Raises:
-        InvalidArgument: with how long it is.
+        InvalidArgument: if it is not 32 bytes.
     """
     if len(sha256) != hashlib.sha256().digest_size:
         raise InvalidArgument(f"{whose} a digest of {len(sha256)} bytes, want 32")
 
 
 def check_digest(came: bytes, announced: bytes, what: str) -> None:
-    """Refuses what is not what was announced.
+    """Refuses data whose digest is not the announced one.
 
     Raises:
-        InvalidArgument: then.
+        InvalidArgument: if the digests differ.
     """
     if came != announced:
         raise InvalidArgument(f"{what}: the SHA-256 does not match what came")
@@ -123,14 +130,15 @@ def check_digest(came: bytes, announced: bytes, what: str) -> None:
 async def collect(
     chunks: AsyncIterator[bytes], size_bytes: int, append: Callable[[bytes], None], stall_seconds: float
 ) -> bytes:
-    """Takes the chunks of a block until it is whole or the stream ends; the SHA-256 of what came.
+    """Receives the chunks of a block until it is complete or the stream ends; returns their SHA-256.
 
     Args:
-        size_bytes: what was announced.
-        append: takes every chunk.
+        size_bytes: the announced size.
+        append: called with every chunk.
+        stall_seconds: the longest wait for a chunk.
 
     Raises:
-        InvalidArgument: for an empty chunk, more than was announced, or when nothing comes for so long.
+        InvalidArgument: if a chunk is empty, more than was announced comes, or no chunk comes in time.
     """
     received, digest = 0, hashlib.sha256()
     while received < size_bytes and (chunk := await next_chunk(chunks, stall_seconds)) is not None:
@@ -143,11 +151,11 @@ async def collect(
 
 
 async def next_chunk(chunks: AsyncIterator[Chunk], stall_seconds: float) -> Chunk | None:
-    """The next of what a stream is made of, None at the end.
+    """Returns the next part of a stream, None at the end.
 
     Raises:
-        InvalidArgument: when nothing comes for so long: who announces much and sends nothing must not keep
-            others out.
+        InvalidArgument: if nothing comes for `stall_seconds`, so that a client that announces much and sends
+            nothing does not keep others out.
     """
     try:
         async with asyncio.timeout(stall_seconds):

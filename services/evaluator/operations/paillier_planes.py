@@ -1,6 +1,6 @@
-"""Kernels applied to pictures under Paillier: rows come, and rows of results go as soon as they can.
+"""Kernels applied to pictures under Paillier: a row of results is sent once the rows that it needs are there.
 
-What is at one position of all blocks of a picture lies in one ciphertext (`blindsight.additive.planes`), so
+A ciphertext holds the pixels at one position of all blocks of a picture (`blindsight.additive.planes`), so
 nothing moves inside a ciphertext; kernels of rank 1 are applied along the rows and then along the columns.
 """
 
@@ -36,20 +36,20 @@ from services.evaluator.operations.intake import (
     next_chunk,
 )
 
-# Rows that wait for others at the same time, over all callers.
+# Limit of the rows that are held at the same time, over all clients.
 MAX_WAITING_BYTES = 256 << 20
-# Bytes of rows of one result, in tasks and out of them, for each that is being worked on.
+# Copies of a row, inside and outside of tasks, for each row that is being worked on.
 _COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class PaillierForm:
-    """What is known of planes before any row has come.
+    """The form of planes, known before any row is received.
 
     Attributes:
-        key: that it is under.
-        shape: their shape.
-        header: of a row.
+        key: the public key.
+        shape: shape of the planes.
+        header: header of a row.
     """
 
     key: AdditivePublicKey
@@ -58,12 +58,12 @@ class PaillierForm:
 
     @property
     def plan(self) -> PlanePlan:
-        """What is to come."""
+        """The plan of the results, which is sent first."""
         return PlanePlan("", self.key.key_id, self.shape.results, halo=self.shape.halo)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row."""
+        """Size of a row."""
         return row_bytes(self.header, self.shape.width)
 
 
@@ -72,7 +72,7 @@ _Works = AsyncIterator[Coroutine[Any, Any, PlaneResult]]
 
 @dataclass(slots=True)
 class _Applied:
-    """A kernel on its way: what it does along a row, what it does then, and the header of its results."""
+    """A kernel split into its pass along a row and the pass after that, and the header of its results."""
 
     across: PlaneKernel
     rest: PlaneKernel
@@ -89,11 +89,11 @@ class _Call:
 
 
 class PaillierOperations:
-    """Computes with Paillier planes in worker processes.
+    """The operations on Paillier planes, computed in worker processes.
 
     Args:
-        pool: the workers.
-        limits: of a caller.
+        pool: the worker processes.
+        limits: time limits of each call.
     """
 
     def __init__(self, pool: WorkerPool, limits: Limits) -> None:
@@ -104,15 +104,15 @@ class PaillierOperations:
     async def transform(
         self, planes: PaillierPlanes, kernels: tuple[PlaneKernel, ...], rows: AsyncIterator[PlaneTiles]
     ) -> AsyncGenerator[PlanePart, None]:
-        """Every kernel applied at every position: a plan, rows of results in their order, a summary.
+        """Applies every kernel at every position; yields a plan, rows of results in order, and a summary.
 
         Args:
-            kernels: none of them reaches over the halo.
+            kernels: the kernels, none of which reaches farther than the halo.
 
         Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
-            ResourceExhausted: for too much of it, or too much work.
-            Unavailable: when a worker died twice over it.
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the request is invalid.
+            ResourceExhausted: if the rows are too large, or the work takes too long.
+            Unavailable: if a worker process died twice over it.
         """
         form = _announced(planes)
         applied = [_applied(kernel, form) for kernel in kernels]
@@ -138,7 +138,7 @@ class PaillierOperations:
         return size
 
     async def _works(self, call: _Call, rows: AsyncIterator[PlaneTiles]) -> _Works:
-        """A work for each row of a result, as soon as the rows that it needs are there."""
+        """Yields the computation of each row of a result, as soon as the rows that it needs are there."""
         shape = call.form.shape
         window: deque[list[bytes]] = deque(maxlen=2 * shape.halo + 1)
         first = 0
@@ -160,7 +160,7 @@ class PaillierOperations:
             yield sent.block[HEADER.size :]
 
     async def _swept(self, call: _Call, row: bytes) -> list[bytes]:
-        """A row whose numbers are checked, and for each kernel what becomes of it along the row."""
+        """Checks the numbers of a row; returns for each kernel the result of its pass along the row."""
         _, seconds = await self._pool.timed(tasks.CheckNumbers(call.public_key, row))
         call.seconds += seconds
         made: dict[PlaneKernel, bytes] = {IDENTITY: row}
@@ -182,7 +182,7 @@ class PaillierOperations:
 
     @staticmethod
     def _cut(call: _Call, kernel: PlaneKernel, row: bytes) -> bytes:
-        """What a kernel looks at, of a whole row."""
+        """Returns the part of a whole row that a kernel needs."""
         shape, size = call.form.shape, call.form.header.number_bytes
         start = shape.halo - kernel.anchor_column
         return row[start * size : (start + shape.inner_width + kernel.width - 1) * size]
@@ -190,7 +190,7 @@ class PaillierOperations:
     async def _windows(
         self, call: _Call, header: AdditiveHeader, kernel: PlaneKernel, rows: list[bytes]
     ) -> bytes:
-        """Numbers of the weighted sums of a row, computed a moment's work at a time."""
+        """Computes the weighted sums of a row, in slices of a quarter of a second; returns their numbers."""
         parts = []
         for columns in _slices(call.form, kernel):
             call.deadline.check()
@@ -224,7 +224,7 @@ def _applied(kernel: PlaneKernel, form: PaillierForm) -> _Applied:
 
 
 def _check_row(sent: PlaneTiles, form: PaillierForm) -> None:
-    """Refuses a row of anything else; its numbers are checked by a worker."""
+    """Refuses a row of another form than was announced; a worker process checks its numbers."""
     check_no_secret(sent.block, "a row of ciphertexts")
     check_digest_size(sent.sha256, "a row has")
     if parse_header(sent.block) != form.header:
@@ -234,7 +234,7 @@ def _check_row(sent: PlaneTiles, form: PaillierForm) -> None:
 
 
 def _slices(form: PaillierForm, kernel: PlaneKernel) -> Iterator[slice]:
-    """Bytes of what a kernel looks at for as many results as take a moment, and so on along a row."""
+    """Yields slices of a row's bytes, each with what a kernel needs for one slice of work."""
     words = -(-form.key.group.modulus.bit_length() // 64)
     step = max(1, SLICE_WORD_PRODUCTS // (max(1, weighted_products(kernel.weights)) * words**2))
     size, results = form.header.number_bytes, form.shape.inner_width

@@ -1,8 +1,8 @@
 """Searches with the query in the clear, of collections of additive schemes: the gallery stays encrypted.
 
-A search reads the collection's batches from storage, adds up those of a segment, and multiplies the
-columns by the weights of each query.  Batches of a segment fill different slots: their sum is as long as
-one of them.  Nothing is kept.
+A search reads the collection's batches from storage, adds up those of a segment, and computes the inner
+products of the columns with the weights of each query.  Batches of a segment fill different slots, so their
+sum is as long as one of them.  Nothing is kept.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from services.evaluator.batch_log import LogCheck, Storage, check_batch
 from services.evaluator.galleries.scorer import Meter
 from services.evaluator.geometry import AdditiveRecord
 
-# Galleries that searches hold at the same time, over all callers.
+# Limit of the galleries that searches hold at the same time, over all clients.
 MAX_GALLERY_BYTES = 512 << 20
-# Numbers that one task adds up, about 0.1 s.
+# Numbers that one task adds up, which takes about 0.1 s.
 FOLD_NUMBERS = 8192
-# Columns times queries of one task, about 0.4 s; a single query of a long field may take more.
+# Columns times queries of one task of inner products, about 0.4 s; one query of a long field may take more.
 WEIGH_NUMBERS = 4096
 
 
 @dataclass(slots=True)
 class _Gallery:
-    """A collection's batches as of one moment of its log, by segment, in the wire form."""
+    """A collection's batches at one sequence of its log, by segment, in the wire form."""
 
     log: LogHeader
     segments: dict[SegmentId, list[bytes]] = field(default_factory=dict)
     size_bytes: int = 0
 
     def add(self, key: SegmentId, block: bytes) -> None:
-        """Takes the next batch."""
+        """Adds the next batch."""
         self.segments.setdefault(key, []).append(block)
         self.size_bytes += len(block)
 
     def count(self, region: Region) -> int:
-        """Segments of a region."""
+        """Returns the number of segments of a region."""
         return sum(key.region is region for key in self.segments)
 
 
 class PlainQuerySearches:
-    """Answers searches whose queries the evaluator sees.
+    """The searches whose queries the evaluator sees.
 
     Args:
-        storage: where batches come from.
-        pool: processes that compute.
+        storage: provides the batches.
+        pool: the worker processes.
     """
 
     def __init__(self, storage: Storage, pool: WorkerPool) -> None:
@@ -78,17 +78,17 @@ class PlainQuerySearches:
         minimum_sequence: int,
         only: Collection[SegmentId] = (),
     ) -> AsyncIterator[ScorePlan | ScoreResult | ScoreSummary]:
-        """One search: a plan, a block of scores for each segment, a summary.
+        """Runs one search; yields a plan, a block of scores for each segment, and a summary.
 
         Args:
-            block: queries in the clear, `count` of them.
+            block: `count` queries in the clear.
             minimum_sequence: the answer covers at least this much of the log.
-            only: the segments that are wanted; none: all.
+            only: the segments to score; empty for all.
 
         Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
-            ResourceExhausted: for a gallery that is too large.
-            NotFound, Unavailable, DataLoss: as storage and the workers answer.
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the request is invalid.
+            ResourceExhausted: if the gallery is too large, or other searches hold too much.
+            NotFound, Unavailable, DataLoss: if storage or the workers raise them.
         """
         queries = read_queries(block, count, record.layout.main, record.parameters, record.key_id)
         meter, started = Meter(), time.perf_counter()
@@ -105,7 +105,7 @@ class PlainQuerySearches:
         yield ScoreSummary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
 
     async def _read(self, record: AdditiveRecord, only: Collection[SegmentId], held: ExitStack) -> _Gallery:
-        """Reads and checks the whole log; numbers are checked where they are computed with."""
+        """Reads the whole log and checks all but the numbers, which the workers check."""
         async with self._storage.read_batches(record.collection_id, 0) as events:
             first = await anext(events, None)
             if not isinstance(first, LogHeader):
@@ -120,7 +120,7 @@ class PlainQuerySearches:
     async def _batches(
         self, record: AdditiveRecord, events: AsyncIterator[LogPart], check: LogCheck, held: ExitStack
     ) -> AsyncIterator[tuple[SegmentId, bytes]]:
-        """Whole batches of a log, whose memory is held before each is read."""
+        """Yields whole batches of a log; the memory of each is reserved before it is read."""
         batch: _Batch | None = None
         async for event in events:
             if isinstance(event, BatchHeader) and batch is None:
@@ -161,7 +161,7 @@ class PlainQuerySearches:
     async def _fold(
         self, record: AdditiveRecord, public_key: bytes, batches: list[bytes], meter: Meter
     ) -> bytes:
-        """The sum of a segment's batches, without a header."""
+        """Returns the sum of a segment's batches, without a header."""
         columns = record.layout.main.columns
         step = max(1, FOLD_NUMBERS // len(batches))
         parts = await asyncio.gather(
@@ -189,7 +189,7 @@ class PlainQuerySearches:
         columns: tuple[int, int],
         meter: Meter,
     ) -> list[bytes]:
-        """The result of every query for one field."""
+        """Returns the inner products of every query with one field."""
         first, last = columns
         block = _block(record, numbers, first, last)
         weights = [tuple(row) for row in queries.weights[:, first:last].tolist()]
@@ -208,7 +208,7 @@ class PlainQuerySearches:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch on its way from storage."""
+    """A batch that is being received from storage."""
 
     header: BatchHeader
     data: bytearray = field(default_factory=bytearray)
@@ -218,10 +218,10 @@ class _Batch:
         return self.header.block_size_bytes - len(self.data)
 
     def finish(self, record: AdditiveRecord) -> bytes:
-        """The block, which is a batch of this collection.
+        """Checks and returns the block.
 
         Raises:
-            DataLoss: when it is not.
+            DataLoss: if it is not a batch of this collection.
         """
         data = bytes(self.data)
         if digest(data) != self.header.block_sha256:
@@ -235,14 +235,14 @@ class _Batch:
 
 
 def _block(record: AdditiveRecord, numbers: bytes, first: int, last: int) -> bytes:
-    """Some columns as a block of their own."""
+    """Returns some columns as a block of their own."""
     size = record.parameters.number_bytes
     header = additive_header(record.parameters, record.key_id, last - first)
     return header + numbers[first * size : last * size]
 
 
 def _result_header(record: AdditiveRecord, weights: Weights, count: int) -> bytes:
-    """Of so many results; their growth is that of the heaviest query's field."""
+    """Returns the header of `count` results, whose growth is the largest weight sum of a query and field."""
     magnitudes = np.abs(weights.astype(np.int64))
     sums = [magnitudes[:, first:last].sum(axis=1).max() for first, last in record.layout.main.field_columns]
     return additive_header(record.parameters, record.key_id, count, growth=max(1, int(max(sums))))

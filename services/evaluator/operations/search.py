@@ -1,4 +1,4 @@
-"""One search: checked at the door, received, scored pass by pass."""
+"""Searches: each is checked on arrival, received, and scored pass by pass."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ from services.evaluator.shared_memory import SharedMemory
 
 COLLECTION_ID_BYTES = 16
 MAX_QUERY_BYTES = 256 << 20
-# Queries that arrive or wait at the same time, over all callers.
+# Limit of the queries that are received or scored at the same time, over all clients.
 MAX_RECEIVED_BYTES = 512 << 20
-# Expanded queries of one pass over the gallery.
+# Limits of the expanded queries in one pass over the gallery.
 PASS_BYTES = 256 << 20
 PASS_QUERIES = 16
 
 
 def check_header(header: ScoreHeader) -> None:
-    """Refuses what cannot be a search, before anything is allocated.
+    """Refuses an invalid header of a search, before anything is allocated.
 
     Raises:
-        InvalidArgument, InvalidCiphertext, ResourceExhausted: with what was got and what was wanted.
+        InvalidArgument: if an id or digest has the wrong size, or there are no queries.
+        ResourceExhausted: if the queries are too large.
+        InvalidCiphertext: if the queries are smaller than a block's header.
     """
     if len(header.collection_id) != COLLECTION_ID_BYTES:
         raise InvalidArgument(f"collection id of {len(header.collection_id)} bytes, want 16")
@@ -56,7 +58,7 @@ def check_header(header: ScoreHeader) -> None:
 
 
 def queries_at_once(record: CollectionRecord) -> int:
-    """Queries that share one pass over the gallery."""
+    """Returns the number of queries that share one pass over the gallery."""
     return min(PASS_QUERIES, max(1, PASS_BYTES // tasks.expanded_bytes(record, 1)))
 
 
@@ -64,7 +66,7 @@ def check_block(header: BlockHeader, announced: ScoreHeader, record: CollectionR
     """Refuses a block that is not the announced queries for this collection.
 
     Raises:
-        InvalidCiphertext: with what was got and what was wanted.
+        InvalidCiphertext: if its parameter set, key, size, count or form is another.
     """
     check_expected(header, record.parameters, record.key_id)
     check_size(header, announced.size_bytes)
@@ -76,11 +78,11 @@ def check_block(header: BlockHeader, announced: ScoreHeader, record: CollectionR
 
 
 def check_head(head: bytes, record: AnyRecord) -> None:
-    """Refuses queries that are encrypted where they must be in the clear, and the other way round.
+    """Refuses encrypted queries for an additive scheme, and queries in the clear for any other.
 
     Raises:
-        SecretMaterialRefused: when they look like a key.
-        InvalidCiphertext: with what was got and what was wanted.
+        SecretMaterialRefused: if they look like a key.
+        InvalidCiphertext: if they are encrypted but must be in the clear, or the other way round.
     """
     if head.startswith(SECRET_MAGICS):
         raise SecretMaterialRefused("got a serialised key or SEAL object, want queries")
@@ -94,13 +96,13 @@ def check_head(head: bytes, record: AnyRecord) -> None:
 
 
 class Searches:
-    """Answers searches.
+    """The operation that answers searches.
 
     Args:
-        galleries: what to score.
-        scorer: scores it.
+        galleries: provides the galleries.
+        scorer: scores them.
         visible: answers searches with the query in the clear.
-        stall_seconds: a caller who sends nothing for so long is refused.
+        stall_seconds: a client that sends nothing for this long is refused.
     """
 
     def __init__(
@@ -113,11 +115,11 @@ class Searches:
         self._memory = MemoryBudget(MAX_RECEIVED_BYTES, "searches")
 
     async def run(self, header: ScoreHeader, chunks: AsyncIterator[bytes]) -> AsyncIterator[ScorePart]:
-        """One search: a plan, score blocks, a summary.
+        """Runs one search; yields a plan, blocks of scores, and a summary.
 
         Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what came.
-            ResourceExhausted: for too much of it.
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the request is invalid.
+            ResourceExhausted: if the queries are too large, or other searches hold too much.
             NotFound, Unavailable: see `Galleries.refresh` and `Scorer.score`.
         """
         check_header(header)
@@ -151,7 +153,7 @@ class Searches:
                 raise InvalidArgument(f"an empty chunk, or more than the announced {header.size_bytes} bytes")
             block.append(chunk)
             await asyncio.to_thread(digest.update, chunk)
-        # Before the digest: a secret key is called by its name whatever surrounds it.
+        # Checked before the size and the digest, so that a secret key is always reported as one.
         head = block.read(0, HEADER.size)
         check_head(head, record)
         parsed = parse_header(head) if isinstance(record, CollectionRecord) else None
@@ -186,5 +188,5 @@ class Searches:
 
 
 def _regions(header: ScoreHeader) -> tuple[Region, ...]:
-    """Whose columns the queries hold."""
+    """Returns the regions for which the queries have columns."""
     return header.regions or tuple(Region)

@@ -1,7 +1,7 @@
-"""Where tiles of encrypted planes come from: the caller sends them, or storage has them.
+"""Sources of tiles of encrypted planes: the client sends them, or storage has them.
 
-Either way they pass as blocks of `BLOCK_CIPHERTEXTS`, the last one with what is left, so that memory is
-bounded and planes of any source can be put side by side.
+Both yield blocks of `BLOCK_CIPHERTEXTS`, of which only the last may be smaller, so that memory is bounded and
+planes of different sources can be combined block by block.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from services.evaluator.batch_log import Storage, StoredPiece
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.operations.intake import check_digest, check_digest_size, check_no_secret, next_chunk
 
-# Ids and handles.
+# Size of collection ids and handles.
 ID_BYTES = 16
 
 
 def tiled(source: PlaneSource) -> SentPlanes | StoredPlanes:
-    """Refuses Paillier planes.
+    """Refuses Paillier planes; returns the others.
 
     Raises:
-        InvalidArgument: for these.
+        InvalidArgument: if the planes are under Paillier.
     """
     if isinstance(source, PaillierPlanes):
         raise InvalidArgument("Paillier planes, which are for Transform alone, want sent or stored ones")
@@ -51,13 +51,13 @@ def tiled(source: PlaneSource) -> SentPlanes | StoredPlanes:
 
 @dataclass(frozen=True, slots=True)
 class PlaneForm:
-    """What is known of planes before any tile has come.
+    """The form of planes, known before any tile is received.
 
     Attributes:
-        parameters, key_id: of the ciphertexts.
-        ciphertexts: in all.
-        halo: pixels of its neighbours around every tile.
-        width, height, channels: of a stored photo, else 0.
+        parameters, key_id: parameter set and key id of the ciphertexts.
+        ciphertexts: number of all ciphertexts.
+        halo: width in pixels of the border that each tile shares with its neighbours.
+        width, height, channels: size of a stored photo, else 0.
     """
 
     parameters: ParameterSet
@@ -70,36 +70,36 @@ class PlaneForm:
 
     @property
     def size(self) -> str:
-        """Of a stored photo, for people."""
+        """The size of a stored photo as text."""
         return f"{self.width} x {self.height} x {self.channels}"
 
     @property
     def plan(self) -> PlanePlan:
-        """What is to come of results that are as many."""
+        """The plan of results, one for each ciphertext, which is sent first."""
         size = self.width, self.height, self.channels
         return PlanePlan(self.parameters.name, self.key_id, self.ciphertexts, *size, self.halo)
 
     @property
     def counts(self) -> list[int]:
-        """Ciphertexts of every block."""
+        """The number of ciphertexts of every block."""
         full, rest = divmod(self.ciphertexts, BLOCK_CIPHERTEXTS)
         return [BLOCK_CIPHERTEXTS] * full + ([rest] if rest else [])
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Planes and their tiles to come, block by block in the wire form; residues are checked later."""
+    """Planes and the stream of their blocks in the wire form; residues of sent tiles are checked later."""
 
     form: PlaneForm
     blocks: AsyncIterator[bytes]
 
 
 class Sources:
-    """Opens planes.
+    """The sources of planes.
 
     Args:
-        storage: has the stored ones.
-        stall_seconds: a caller who sends nothing for so long is refused.
+        storage: provides stored planes.
+        stall_seconds: a client that sends nothing for this long is refused.
     """
 
     def __init__(self, storage: Storage, stall_seconds: float) -> None:
@@ -110,14 +110,14 @@ class Sources:
     async def open(
         self, source: SentPlanes | StoredPlanes, tiles: AsyncIterator[PlaneTiles]
     ) -> AsyncIterator[Opened]:
-        """Planes of either source.
+        """Opens planes of either source while the block runs.
 
         Args:
-            tiles: of planes that are sent; of stored planes it is left alone.
+            tiles: the tiles of planes that are sent; not read for stored planes.
 
         Raises:
-            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: for what the caller sent.
-            ResourceExhausted: for too much of it.
+            InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if what the client sent is invalid.
+            ResourceExhausted: if it announced too many tiles.
             NotFound, Unavailable, DataLoss: see `Storage.read_planes`.
         """
         if isinstance(source, SentPlanes):
@@ -159,13 +159,13 @@ def _announced(source: SentPlanes) -> PlaneForm:
     most = max(CHANNELS) * MAX_COEFFICIENTS // parameters.ring_degree
     if not 1 <= source.ciphertexts <= most:
         raise ResourceExhausted(f"planes of {source.ciphertexts} tiles, want 1 to {most}")
-    # One pixel with such a halo: refused when it leaves nothing of a tile.
+    # Refuses a halo that leaves no pixel of a tile, by the tiling of an image of one pixel.
     Tiling(1, 1, 1, parameters.ring_degree, source.halo)
     return PlaneForm(parameters, source.key_id, source.ciphertexts, source.halo)
 
 
 def _check_sent(sent: PlaneTiles, form: PlaneForm, count: int) -> None:
-    """Refuses a block of anything else; its residues are checked by the worker."""
+    """Refuses a block of another form than was announced; a worker process checks its residues."""
     check_no_secret(sent.block, "a block of ciphertexts")
     check_digest_size(sent.sha256, "tiles have")
     header = parse_header(sent.block)
@@ -193,7 +193,7 @@ def _stored_form(record: CollectionRecord, tiling: Tiling) -> PlaneForm:
 async def _cut(
     record: CollectionRecord, tiling: Tiling, events: AsyncIterator[object]
 ) -> AsyncIterator[bytes]:
-    """Storage's pieces, which are whole multiples of a block but for the last."""
+    """Yields storage's pieces cut into blocks; each piece but the last is a multiple of a block."""
     for number, count in enumerate(tiling.pieces, 1):
         piece = await anext(events, None)
         if not isinstance(piece, StoredPiece):

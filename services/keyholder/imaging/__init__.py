@@ -1,1 +1,1 @@
-"""Image processing on encrypted pixel planes: whole jobs and their rpcs."""
+"""Image processing on encrypted pixel planes: jobs and their rpcs."""

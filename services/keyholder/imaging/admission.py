@@ -1,4 +1,4 @@
-"""Jobs are planned, wait until there is memory for their plan, in the order in which they came, and run."""
+"""Admission of jobs: each is planned, waits in order of arrival until its plan's memory is free, and runs."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ Made_co = TypeVar("Made_co", covariant=True)
 
 
 class Plan(Protocol):
-    """Everything about a job that is known before its pictures are decoded; it never changes."""
+    """An immutable plan of a job: everything that is known before its pictures are decoded."""
 
     @property
     def memory_bytes(self) -> int:
-        """What the job takes at most, by an estimate; see `memory_estimates`."""
+        """Estimate of the most memory that the job takes; see `memory_estimates`."""
 
 
 P = TypeVar("P", bound=Plan)
 
 
 class Job(Protocol[Settings_contra, Given_contra, P, Made_co]):
-    """A kind of whole job."""
+    """A kind of job, which is planned and then run."""
 
     async def plan(self, settings: Settings_contra, given: Given_contra, /) -> P:
-        """Decides what is to be done.
+        """Plans the job.
 
         Raises:
-            BlindsightError: for what cannot be done, as far as headers of pictures tell.
+            BlindsightError: if the job cannot be done, as far as the headers of its pictures show.
         """
 
     def run(self, plan: P, /) -> AsyncGenerator[Progress | Made_co, None]:
-        """Does it: tells how far it is, and at last the result."""
+        """Runs the job: yields progress, and the result last."""
 
 
 class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
-    """A kind of job whose jobs begin when there is room for them.
+    """A kind of job whose jobs begin when there is memory for them.
 
     Args:
         job: the kind.
-        budget: of all kinds.
+        budget: memory that all kinds share.
     """
 
     def __init__(self, job: Job[Settings_contra, Given_contra, P, Made_co], budget: MemoryBudget) -> None:
@@ -54,11 +54,11 @@ class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
     async def run(
         self, settings: Settings_contra, given: Given_contra
     ) -> AsyncGenerator[Progress | Made_co, None]:
-        """Plans a job and runs it; the memory is the job's until its result was taken.
+        """Plans a job and runs it; the job keeps its memory until its result was taken.
 
         Raises:
-            ResourceExhausted: when there is never so much memory, or too many wait for it.
-            BlindsightError: as the job's own.
+            ResourceExhausted: if the job needs more than the whole budget, or too many jobs wait.
+            BlindsightError: if the job raises it.
         """
         plan = await self._job.plan(settings, given)
         self._budget.require(plan.memory_bytes)

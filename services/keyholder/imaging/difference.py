@@ -1,4 +1,4 @@
-"""The difference of two pictures, as a whole job under any scheme."""
+"""The job that subtracts two pictures, under any scheme."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMES = (*engines.SCHEMES, "scramble")
 
 
 class Mode(StrEnum):
-    """What becomes of a signed difference."""
+    """Presentations of a signed difference."""
 
     SIGNED = "signed"
     ABSOLUTE = "absolute"
@@ -34,18 +34,18 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DifferenceSettings:
-    """How pictures are to be compared.
+    """Settings of a difference of pictures.
 
     Attributes:
-        scheme: empty for that of a stored photo, else bfv.
-        mode: what is shown.
-        threshold: with that mode: magnitudes over it are white.
-        colours: of the pictures' pixels.
-        key_bits: of an additive scheme; None for its default.
+        scheme: the scheme's name; empty for that of a stored photo, or bfv without one.
+        mode: the presentation of the difference.
+        threshold: in mode threshold, larger magnitudes are white.
+        colours: the pictures' colours.
+        key_bits: key size of an additive scheme; None for its default.
         views: whether pictures of what the evaluator saw are wanted.
 
     Raises:
-        InvalidArgument: for what there is not.
+        InvalidArgument: if the scheme is unknown, or the threshold or the key size is invalid.
     """
 
     scheme: str = ""
@@ -65,14 +65,14 @@ class DifferenceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Differed:
-    """The result.
+    """The result of a difference.
 
     Attributes:
-        picture: by the mode.
-        minimum, maximum: of the signed difference.
-        differing: values that are not 0.
-        over: values whose magnitude is over the threshold.
-        account: what it took.
+        picture: the difference as the mode presents it.
+        minimum, maximum: extremes of the signed difference.
+        differing: number of values that are not 0.
+        over: number of values whose magnitude is over the threshold.
+        account: the job's costs.
     """
 
     picture: Picture
@@ -85,14 +85,14 @@ class Differed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DifferencePlan:
-    """A whole job.
+    """The plan of a difference.
 
     Attributes:
-        settings: what is wanted.
-        pictures: A and B, as far as they are known, of one height and width.
-        scheme: under which they are subtracted.
-        base: the stored photo whose planes the difference is computed with; None: all is encrypted anew.
-        decrypted: of A and of B, why stored planes must be decrypted; empty when they need not be.
+        settings: the caller's settings.
+        pictures: A and B before they are opened, of the same height and width.
+        scheme: the scheme under which they are subtracted.
+        base: the stored photo whose parameter set and tiles are used; None to encrypt both pictures anew.
+        decrypted: for A and for B, why stored planes must be decrypted; empty if they need not be.
     """
 
     settings: DifferenceSettings
@@ -103,17 +103,17 @@ class DifferencePlan:
 
     @property
     def shape(self) -> Shape:
-        """Of both, grey beside colour taken as colour."""
+        """The shape of both pictures; in colour if one of them is."""
         return max(one.shape for one in self.pictures)
 
     @property
     def view_pixels(self) -> int:
-        """Of what the evaluator saw."""
+        """Pixels of the pictures of what the evaluator saw; 0 if they are not wanted."""
         return self.shape[1] * self.shape[2] if self.settings.views else 0
 
     @property
     def memory_bytes(self) -> int:
-        """Both pictures and their difference."""
+        """Estimated memory for both pictures and their difference."""
         return memory_estimates.of_difference(self.shape, self.scheme.value_bytes)
 
 
@@ -121,10 +121,11 @@ Answers = AsyncGenerator[Progress | Transformed, None]
 
 
 class Difference:
-    """Subtracts pictures.
+    """The kind of job that subtracts pictures.
 
     Args:
-        pictures, engines: what it works with.
+        pictures: reads the pictures.
+        engines: makes the engine of each job.
     """
 
     def __init__(self, pictures: Pictures, engines: Engines) -> None:
@@ -132,12 +133,12 @@ class Difference:
         self._engines = engines
 
     async def plan(self, settings: DifferenceSettings, sources: tuple[Source, Source]) -> DifferencePlan:
-        """Decides how pictures are subtracted.
+        """Plans how pictures are subtracted.
 
         Raises:
-            InvalidArgument: for pictures of different sizes, with both.
+            InvalidArgument: if the pictures have different sizes; it names both.
             InvalidImage: if a source is not an image, by its header.
-            NotFound: for a photo that does not exist, or that has no planes.
+            NotFound: if a photo does not exist, or has no planes.
         """
         first, second = [await self._pictures.look(one, settings.colours) for one in sources]
         _check_sizes(first, second)
@@ -147,7 +148,7 @@ class Difference:
         return DifferencePlan(settings, (first, second), scheme, base, decrypted)
 
     async def run(self, plan: DifferencePlan) -> AsyncGenerator[Progress | Differed, None]:
-        """Tells how far it is, and at last the result.
+        """Yields progress, and the result last.
 
         Raises:
             InvalidImage: if a picture cannot be decoded.
@@ -186,7 +187,7 @@ class Difference:
 
 
 def _why_decrypted(one: Known, scheme: AnyScheme, base: Encrypted | None) -> str:
-    """Why a stored photo cannot be subtracted as it is; empty when it can, and of a file."""
+    """Returns why a stored photo cannot be subtracted as it is; empty if it can, or for a file."""
     if not isinstance(one, Encrypted):
         return ""
     if why := one.unusable(scheme):
@@ -200,7 +201,7 @@ def _why_decrypted(one: Known, scheme: AnyScheme, base: Encrypted | None) -> str
 
 
 def _base(scheme: str, first: Known, second: Known) -> Encrypted | None:
-    """The stored photo whose parameter set and tiles both pictures are given; None: all is encrypted anew."""
+    """Returns the stored photo whose parameter set and tiles are used for both; None to encrypt both anew."""
     if first.shape != second.shape:
         return None
     for one in (first, second):
@@ -210,7 +211,7 @@ def _base(scheme: str, first: Known, second: Known) -> Encrypted | None:
 
 
 def _scheme(settings: DifferenceSettings, *pictures: Known) -> AnyScheme:
-    """That of the settings, else of a stored photo, else the default."""
+    """Returns the scheme of the settings, else that of a stored photo, else the default."""
     stored = [one.scheme for one in pictures if isinstance(one, Encrypted)]
     name = settings.scheme or (stored[0] if stored else DEFAULT_SCHEME)
     return engines.scheme(name, settings.key_bits) if name in engines.SCHEMES else engines.additive(name)

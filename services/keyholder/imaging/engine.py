@@ -1,8 +1,8 @@
-"""What encrypted image processing asks of a scheme: integer kernels applied to encrypted planes.
+"""The interface of schemes for encrypted image processing: integer kernels applied to encrypted planes.
 
 A scheme is a `PlaneScheme`, with which jobs are planned, a `PlaneEngine`, which runs them, and a row in
 `engines.py`.  Everything that is not linear (rounding, magnitudes, thresholds, decisions) is done by the
-caller with the numbers that come back.
+caller with the decrypted results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Shape = tuple[int, int, int]
 
 
 class Stage(StrEnum):
-    """What is being done."""
+    """Stages of a job."""
 
     KEYGEN = "keygen"
     ENCRYPT = "encrypt"
@@ -38,7 +38,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is: in ciphertexts, with keypoints in pixels of the octaves."""
+    """Progress of a stage, in ciphertexts; for keypoints in pixels of the octaves."""
 
     stage: Stage
     done: int
@@ -46,32 +46,31 @@ class Progress:
 
 
 class Stored(StrEnum):
-    """What became of the planes of stored photos."""
+    """Uses of the planes of stored photos by a job."""
 
     NONE = ""  # there were none
-    IN_PLACE = "in place"  # the evaluator computed with them where they are
-    DECRYPTED = "decrypted"  # of one photo at least: the keyholder fetched and decrypted them
+    IN_PLACE = "in place"  # the evaluator read them from storage
+    DECRYPTED = "decrypted"  # the keyholder fetched and decrypted those of at least one photo
 
 
 @dataclass(slots=True)
 class Account:
-    """What it took, and under what.
+    """Scheme and costs of a job.
 
     Attributes:
-        scheme: its name.
-        parameter_set: of the owner's key; empty for a key of this job alone.
-        key_bits: of a key of this job alone, else 0.
+        scheme: the scheme's name.
+        parameter_set: parameter set of the owner's key; empty if the key is only for this job.
+        key_bits: size of a key that is only for this job, else 0.
         description: a sentence on the scheme.
-        warning: a sentence that must be shown; empty without one.
-        round_trips: to the evaluator.
-        ciphertexts: that were sent, or that storage had.
-        results: ciphertexts that came back.
-        sent_bytes, received_bytes: of ciphertext.
-        encrypt_seconds, compute_seconds, decrypt_seconds: of work, added up over workers; they overlap.
-        stored: what became of the planes of stored photos.
-        remarks: sentences on what was done to a picture on the way.
-        views: grey pixels in a row, of what the evaluator got and of what it gave, where they were asked for:
-            the names are a, b and result.
+        warning: a sentence that must be shown; empty if there is none.
+        round_trips: number of calls to the evaluator.
+        ciphertexts: number of ciphertexts sent, or read from storage by the evaluator.
+        results: number of ciphertexts that came back.
+        sent_bytes, received_bytes: sizes of the ciphertexts.
+        encrypt_seconds, compute_seconds, decrypt_seconds: time summed over worker processes; they overlap.
+        stored: how the planes of stored photos were used.
+        remarks: sentences on conversions of the pictures.
+        views: if wanted, flat grey pixels that show what the evaluator received (a, b) and returned (result).
     """
 
     scheme: str
@@ -93,75 +92,75 @@ class Account:
     views: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     def note_in_place(self) -> None:
-        """Notes that stored planes are computed with where they are."""
+        """Records that the evaluator reads stored planes from storage."""
         if self.stored is Stored.NONE:
             self.stored = Stored.IN_PLACE
 
     def note_decrypted(self, remark: str) -> None:
-        """Notes that stored planes are decrypted, with a sentence that says why."""
+        """Records that stored planes are decrypted, with a sentence that says why."""
         self.stored = Stored.DECRYPTED
         self.remarks.append(remark)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Transformed:
-    """The last thing that an engine yields.
+    """The result of an engine, which it yields last.
 
     Attributes:
-        values: int32 [kernels, planes, height, width]; of a difference [1, planes, height, width].
+        values: int32 [kernels, planes, height, width]; for a difference [1, planes, height, width].
     """
 
     values: Values
 
 
 class RoundTrip(Protocol):
-    """Kernels applied to planes by the evaluator, before anything is encrypted."""
+    """The plan of one call that lets the evaluator apply kernels to planes."""
 
     @property
     def ciphertexts(self) -> int:
-        """That go there, or that storage has."""
+        """Number of ciphertexts that are sent, or read from storage."""
 
     @property
     def results(self) -> int:
-        """Ciphertexts that come back."""
+        """Number of ciphertexts that come back."""
 
 
 class PlaneScheme(Protocol):
-    """A scheme as jobs are planned with it; it never changes."""
+    """A scheme for planning jobs; it never changes."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The scheme's name."""
 
     @property
     def parameter_set(self) -> str:
-        """Of the owner's key; empty for a key of the job alone."""
+        """Parameter set of the owner's key; empty if each job has its own key."""
 
     @property
     def room(self) -> Room:
-        """What results must fit into; see `imaging.quantising`."""
+        """Limits that results must stay within; see `imaging.quantising`."""
 
     @property
     def value_bytes(self) -> int:
-        """Memory that the keyholder takes to bring a value from its plane to where it is encrypted."""
+        """Memory in bytes that the keyholder takes to prepare one value of a plane for encryption."""
 
     def trip(self, shape: Shape, reach: int, kernels: Sequence[PlaneKernel]) -> RoundTrip:
         """Plans a round trip.
 
         Args:
-            shape: of the planes.
-            reach: at least that of every kernel; planes come with so many pixels beyond their border.
+            shape: the planes' shape.
+            reach: at least that of every kernel; planes are padded by this many pixels on every side.
 
         Raises:
-            InvalidArgument: if it has no room.
+            InvalidArgument: if the scheme cannot hold the planes or the results.
         """
 
 
 class PlaneEngine(Protocol):
-    """One scheme at work for one job.
+    """The engine that runs one job under one scheme.
 
     Attributes:
-        account: of all calls so far.
+        account: costs of all calls so far.
     """
 
     account: Account
@@ -171,19 +170,19 @@ class PlaneEngine(Protocol):
 
         Args:
             trip: planned by the engine's scheme.
-            padded: integers [planes, height + 2 reach, width + 2 reach], with what lies beyond the border.
+            padded: integers [planes, height + 2 reach, width + 2 reach], the planes with their border.
 
         Raises:
-            ResourceExhausted: when it takes too long.
-            DataLoss: when the evaluator answered with something else than was asked for.
-            Unavailable: when the evaluator or a worker is gone.
+            ResourceExhausted: if it would take too long.
+            DataLoss: if the evaluator's answer is not what was asked for.
+            Unavailable: if the evaluator does not answer, or a worker process died.
         """
 
     def difference(
         self, minuend: Integers, subtrahend: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """Encrypts planes [planes, height, width] of both, has the evaluator subtract, and decrypts.
+        """Encrypts both operands [planes, height, width], has the evaluator subtract them, and decrypts.
 
         Raises:
-            As `transform`.
+            The errors of `transform`.
         """

@@ -1,4 +1,4 @@
-"""The schemes of encrypted image processing: a row each."""
+"""The schemes of encrypted image processing, one row each."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from services.keyholder.operations.combine import Combine
 DEFAULT_SCHEME = "bfv"
 RING_SETS = {"bfv": BFV_4096, "ckks": CKKS_4096}
 PAILLIER = "paillier"
-# Those that filter.
+# Schemes that can filter.
 SCHEMES = (*RING_SETS, PAILLIER)
 AnyScheme = RingScheme | AdditivePlanes
 
 
 def scheme(name: str, key_bits: int | None = None) -> AnyScheme:
-    """A scheme that filters, by its name; empty: bfv.
+    """Returns a scheme that can filter.
 
     Args:
-        key_bits: of paillier; None for its default.
+        name: its name; empty for bfv.
+        key_bits: key size of paillier; None for its default.
 
     Raises:
-        InvalidArgument: if the name is unknown, and the message lists the known; or there is no such key.
+        InvalidArgument: if the name is unknown (the message lists the known), or the key size is invalid.
     """
     name = name or DEFAULT_SCHEME
     if name not in SCHEMES:
@@ -38,17 +39,19 @@ def scheme(name: str, key_bits: int | None = None) -> AnyScheme:
 
 
 def additive(name: str, key_bits: int | None = None) -> AdditivePlanes:
-    """An additive scheme, by its name; see `AdditivePlanes.of`."""
+    """Returns an additive scheme by its name; see `AdditivePlanes.of`."""
     return AdditivePlanes.of(schemes.by_name(name), key_bits)
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Makes an engine for a job.
+    """A factory of engines.
 
     Attributes:
-        key_id: of the owner's key set.
-        evaluator, crypto, combinations: the keyholder's rooms.
+        key_id: id of the owner's key set.
+        evaluator: client of the evaluator.
+        crypto: worker processes that encrypt and decrypt.
+        combinations: weighted sums under additive schemes.
     """
 
     key_id: bytes
@@ -57,22 +60,22 @@ class Engines:
     combinations: Combine
 
     def start(self, scheme: AnyScheme, view_pixels: int = 0) -> RingEngine | AdditiveEngine:
-        """An engine of a scheme; `view_pixels`: see the engines."""
+        """Returns a new engine of a scheme; the engines describe `view_pixels`."""
         if isinstance(scheme, RingScheme):
             return self.ring(scheme, view_pixels)
         rooms = self.evaluator, self.crypto.pool, self.combinations
         return AdditiveEngine(scheme, *rooms, min(view_pixels, MAX_VIEW_PIXELS))
 
     def ring(self, scheme: RingScheme, view_pixels: int = 0) -> RingEngine:
-        """An engine of a parameter set; see `RingEngine`."""
+        """Returns a new engine of a ring scheme; see `RingEngine`."""
         return RingEngine(scheme.parameters, self.key_id, self.evaluator, self.crypto, view_pixels)
 
 
 def require_key_bits(scheme: str, key_bits: int | None) -> None:
-    """Refuses a key size for a scheme that has no choice.
+    """Refuses a key size for a scheme other than paillier.
 
     Raises:
-        InvalidArgument: then.
+        InvalidArgument: if key bits are given for such a scheme.
     """
     if key_bits and scheme != PAILLIER:
         raise InvalidArgument("key bits are for paillier only: other schemes have keys of their own")

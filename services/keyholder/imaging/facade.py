@@ -1,4 +1,4 @@
-"""All whole jobs of image processing, put together."""
+"""The jobs of image processing, with the memory that they share."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from services.keyholder.imaging.sources import Pictures
 from services.keyholder.operations.combine import Combine
 from services.keyholder.operations.planes import Planes
 
-# Each has its pictures' files in memory, of 64 MiB at most.
+# Jobs that may wait for memory; each holds the files of its pictures, of at most 64 MiB.
 MOST_WAITING = 16
 
 
 class Processing:
-    """What the rpcs delegate to.
+    """The kinds of jobs to which the rpcs delegate.
 
     Attributes:
-        filter: of one picture.
-        difference: of two.
-        keypoints: of one.
-        match: of two by their keypoints.
+        filter: filters one picture.
+        difference: subtracts two pictures.
+        keypoints: finds the keypoints of one picture.
+        match: matches two pictures by their keypoints.
 
     Args:
-        key_id: of the owner's key set.
-        vault, planes, evaluator, crypto, combinations: the keyholder's rooms.
-        memory_bytes: of all jobs at once, by estimates.
+        key_id: id of the owner's key set.
+        vault, planes: read stored photos.
+        evaluator: client of the evaluator.
+        crypto: worker processes that decode, encrypt and decrypt.
+        combinations: weighted sums under additive schemes.
+        memory_bytes: memory of all jobs at once, by estimates.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Filters of one picture, as whole jobs: kernels, borders, round trips, and what the keyholder finishes."""
+"""The job that filters a picture: kernels, borders, round trips, and the steps after decryption."""
 
 from __future__ import annotations
 
@@ -38,17 +38,18 @@ from services.keyholder.imaging.sources import Encrypted, Known, Opened, Picture
 
 @dataclass(frozen=True, slots=True)
 class FilterSettings:
-    """How a picture is to be filtered.
+    """Settings of a filter job.
 
     Attributes:
-        operations: one after the other.
-        scheme: empty for that of a stored photo, else bfv.
-        border: what lies beyond the edge; None: a mirror for linear filters, nothing for morphology.
-        colours: of the picture's pixels.
-        key_bits: of paillier; None for its default.
+        operations: operations in the order in which they are applied.
+        scheme: the scheme's name; empty for that of a stored photo, or bfv without one.
+        border: how the picture is padded; None mirrors it for linear filters and leaves outside pixels out
+            for morphology.
+        colours: the picture's colours.
+        key_bits: key size of paillier; None for its default.
 
     Raises:
-        InvalidArgument: for key bits of another scheme.
+        InvalidArgument: if key bits are given for another scheme.
     """
 
     operations: tuple[Operation, ...]
@@ -63,14 +64,15 @@ class FilterSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearPlan:
-    """Linear maps, which are one round trip.
+    """The plan of a step of linear maps, which takes one round trip.
 
     Attributes:
-        step: what is wanted.
-        integers: its kernels.
-        trip: that applies them.
-        shape: of the picture.
-        decrypted: why stored planes must be decrypted for it; empty when the evaluator computes with them.
+        step: the step.
+        integers: its kernels of integers.
+        trip: the round trip that applies them.
+        shape: shape of the picture.
+        decrypted: why stored planes must be decrypted for it; empty if the evaluator computes with them, or
+            if there are none.
     """
 
     step: Step
@@ -81,13 +83,13 @@ class LinearPlan:
 
     @property
     def memory_bytes(self) -> int:
-        """Beside the picture."""
+        """Estimated memory that the step takes in addition to the picture."""
         return memory_estimates.of_maps(self.step.maps, self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdPlan:
-    """A threshold, which the keyholder applies alone."""
+    """The plan of a threshold, which the keyholder applies without the evaluator."""
 
     step: Threshold
     memory_bytes: int = 0
@@ -98,14 +100,14 @@ StepPlan = LinearPlan | MorphologyPlan | ThresholdPlan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilterPlan:
-    """A whole job.
+    """The plan of a filter job.
 
     Attributes:
-        picture: as far as it is known.
-        scheme: of all steps.
+        picture: the picture before it is opened.
+        scheme: the scheme of all steps.
         border: see `FilterSettings`.
-        steps: one after the other.
-        family: a name for the operations, of a closed set.
+        steps: steps in the order in which they run.
+        family: a name for the operations from a closed set, for metrics.
     """
 
     picture: Known
@@ -116,30 +118,30 @@ class FilterPlan:
 
     @property
     def memory_bytes(self) -> int:
-        """The picture, and the step that takes most."""
+        """Estimated memory for the picture and for the step that takes most."""
         pictures = memory_estimates.of_pictures([self.picture.shape], self.scheme.value_bytes)
         return pictures + max(one.memory_bytes for one in self.steps)
 
     @property
     def error_bound(self) -> float:
-        """Of a pixel, in grey levels, before rounding; of the worst step."""
+        """Bound on the error of a pixel in grey levels, before rounding, in the worst step."""
         bounds = [one.integers.error_bound for one in self.steps if isinstance(one, LinearPlan)]
         return max(bounds, default=0.0)
 
     @property
     def levels(self) -> int:
-        """Of grey, of the operation of morphology that has most; 0 without one."""
+        """The most grey levels of any morphology step; 0 if there is none."""
         return max((one.packing.levels for one in self.steps if isinstance(one, MorphologyPlan)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """The result.
+    """The result of a filter job.
 
     Attributes:
-        picture: the filtered one.
-        error_bound, levels: of the plan.
-        account: what it took.
+        picture: the filtered picture.
+        error_bound, levels: see `FilterPlan`.
+        account: the job's costs.
     """
 
     picture: Picture
@@ -149,10 +151,11 @@ class Filtered:
 
 
 class Filter:
-    """Filters pictures.
+    """The kind of job that filters a picture.
 
     Args:
-        pictures, engines: what it works with.
+        pictures: reads the pictures.
+        engines: makes the engine of each job.
     """
 
     def __init__(self, pictures: Pictures, engines: Engines) -> None:
@@ -160,12 +163,12 @@ class Filter:
         self._engines = engines
 
     async def plan(self, settings: FilterSettings, source: Source) -> FilterPlan:
-        """Decides how a picture is filtered.
+        """Plans how a picture is filtered.
 
         Raises:
-            InvalidArgument: for an unknown operation or scheme, or one that has no room.
+            InvalidArgument: if an operation or the scheme is unknown, or results could overflow.
             InvalidImage: if the source is not an image, by its header.
-            NotFound: for a photo that does not exist, or that has no planes.
+            NotFound: if a photo does not exist, or has no planes.
         """
         steps = filters.steps(settings.operations)
         scheme = engines.scheme(settings.scheme, settings.key_bits)
@@ -181,7 +184,7 @@ class Filter:
         return FilterPlan(picture, scheme, settings.border, tuple(plans), family)
 
     async def run(self, plan: FilterPlan) -> AsyncGenerator[Progress | Filtered, None]:
-        """Tells how far it is, and at last the result.
+        """Yields progress, and the result last.
 
         Raises:
             InvalidImage: if the picture cannot be decoded.
@@ -201,7 +204,14 @@ class Filter:
 def _step_plan(
     step: AnyStep, scheme: AnyScheme, shape: Shape, border: Border | None, stored: Encrypted | None
 ) -> StepPlan:
-    """Refuses what cannot be done; `stored`: what the step begins with, where it is encrypted already."""
+    """Plans one step.
+
+    Args:
+        stored: the stored photo that the step begins with; None if its input is in the clear.
+
+    Raises:
+        InvalidArgument: if the step cannot be done.
+    """
     if isinstance(step, Morphology):
         return MorphologyPlan.of(step, scheme, shape, border)
     if isinstance(step, Threshold):
@@ -220,17 +230,17 @@ def _step_plan(
 
 
 def _other_border(border: Border | None, reach: int) -> str:
-    """Why the border of stored planes is of no use; empty when it is of use."""
+    """Returns why the border of stored planes cannot be used; empty if it can."""
     if reach and border not in (None, Border.REFLECT):
         return "stored planes are mirrored beyond the border, and another border was asked for"
     return ""
 
 
 class _Job:
-    """One call, as far as it is.
+    """The state of a running filter job.
 
     Attributes:
-        result: of the last step.
+        result: the result of the last step.
     """
 
     result: Picture
@@ -244,7 +254,7 @@ class _Job:
             engine.account.remarks.append(picture.remark)
 
     async def step(self, plan: StepPlan) -> AsyncIterator[Progress]:
-        """The round trips of one step, and what the keyholder does."""
+        """Runs one step: its round trips, and the keyholder's part after decryption."""
         if isinstance(plan, LinearPlan):
             async for progress in self._linear(plan):
                 yield progress
@@ -307,7 +317,7 @@ class _Job:
         self.result = Picture(Kind.PIXELS, morphology.binarised(plain.planes, level))
 
     async def _plain(self, why: str, *then: str) -> Plain:
-        """The picture in the clear, with remarks where it was not."""
+        """Returns the picture in the clear; adds remarks if it had to be decrypted."""
         plain = await self._pictures.decrypted(self._picture, self._engine.account, why, *then)
         if isinstance(self._picture, Encrypted) and plain.remark:
             self._engine.account.remarks.append(plain.remark)
@@ -315,7 +325,7 @@ class _Job:
 
 
 def _levels_of(step: Morphology, packing: Packing) -> str:
-    """A remark on what was counted with."""
+    """Returns a remark on the element, the levels and how they were packed."""
     reduced = f" (pixels brought to the nearest of {step.levels})" if 2 < step.levels < MOST_LEVELS else ""
     numbers = "1 number" if packing.groups == 1 else f"{packing.groups} numbers"
     element = f"{step.element.shape.value} of {step.element.size}"
@@ -323,7 +333,7 @@ def _levels_of(step: Morphology, packing: Packing) -> str:
 
 
 def _finished(step: Step, values: Values, scale: int) -> Picture:
-    """What no linear map can do, of results [maps, planes, height, width]."""
+    """Scales results [maps, planes, height, width], and applies what is not linear."""
     reals = [finishing.scaled(one, scale) for one in values]
     if step.reading is Reading.MAGNITUDE:
         return finishing.magnitude(*reals)

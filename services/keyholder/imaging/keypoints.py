@@ -1,4 +1,4 @@
-"""Keypoints of a picture, as a whole job: an octave of its scale space is one round trip to the evaluator."""
+"""The job that finds keypoints: each octave of a picture's scale space is one round trip to the evaluator."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from services.keyholder.imaging.engines import Engines
 from services.keyholder.imaging.ring_engine import RingEngine, RingScheme, ScaleTrip
 from services.keyholder.imaging.sources import Encrypted, Known, Pictures, Plain, Source
 
-# Bases of later octaves are blurred: they are encrypted in sixteenths of a grey level.
+# Bases of later octaves are blurred and not integers: they are encrypted in sixteenths of a grey level.
 FRACTION_BITS = 4
 DEFAULT_SIDE, MOST_SIDE = 800, 1600
-# Its results are decrypted twice as fast as BFV's, and its noise is far below what moves a keypoint.
+# CKKS results are decrypted twice as fast as BFV's, and the noise is far too small to move a keypoint.
 DEFAULT_SCHEME = "ckks"
 PARAMETERS = {"ckks": CKKS_4096, "bfv": BFV_4096}
 _BOTH = (
@@ -49,17 +49,17 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class DetectionSettings:
-    """How keypoints are to be found.
+    """Settings of the search for keypoints.
 
     Attributes:
-        scheme: empty for that of a stored photo which can be computed with where it is, else ckks.
-        octaves: at most so many; None: all that the picture has.
-        scales: levels of an octave in which extrema are looked for.
-        side: a larger picture is made smaller, so that no side is longer.
-        detection: which extrema are keypoints.
+        scheme: the scheme's name; empty for that of a stored photo that can be used in place, or ckks.
+        octaves: the most octaves; None for all that the picture has.
+        scales: levels of an octave in which extrema are searched.
+        side: the longest side in pixels; a larger picture is reduced to it.
+        detection: criteria for keypoints among the extrema.
 
     Raises:
-        InvalidArgument: if a field is out of range, or the scheme is not one of those for scale spaces.
+        InvalidArgument: if a field is out of range, or the scheme does not support scale spaces.
     """
 
     scheme: str = ""
@@ -77,19 +77,19 @@ class DetectionSettings:
             raise InvalidArgument(f"side of {self.side} pixels, want 1 to {MOST_SIDE}")
 
     def plans(self, height: int, width: int) -> tuple[OctavePlan, ...]:
-        """The octaves of a picture, largest first."""
+        """Returns the plans of a picture's octaves, largest first."""
         return sift.octave_plans(height, width, octaves=self.octaves, scales=self.scales)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A picture in the clear, as large as keypoints are looked for in it.
+    """A picture in the clear, in the size in which keypoints are searched.
 
     Attributes:
         shown: uint8 [height, width] or [height, width, 3].
         grey: uint8 [height, width].
-        remark: a sentence on what was converted; empty without one.
-        stored: planes with which the evaluator can compute the first octave where they are.
+        remark: a sentence on conversions; empty if there were none.
+        stored: the photo whose stored planes the evaluator uses for the first octave; None if there is none.
     """
 
     shown: Picture
@@ -100,13 +100,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detected:
-    """The result.
+    """The result of the search for keypoints.
 
     Attributes:
-        features: in pixels of `drawn`'s picture.
-        size: width and height of the picture that they were looked for in.
+        features: the keypoints, in pixels of the drawn picture, and their descriptors.
+        size: width and height of the picture in which they were searched.
         drawn: uint8 [height, width, 3], the picture with its keypoints.
-        account: what it took.
+        account: the job's costs.
     """
 
     features: Features
@@ -117,12 +117,12 @@ class Detected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Octave:
-    """An octave of a picture, which is one round trip.
+    """An octave of a picture, which takes one round trip.
 
     Attributes:
-        plan: its images.
-        bits: its base is encrypted in multiples of 2^-bits of a grey level.
-        trip: that computes them.
+        plan: the images of the octave.
+        bits: the base is encrypted in multiples of 2^-bits of a grey level.
+        trip: the round trip that computes the images.
     """
 
     plan: OctavePlan
@@ -131,18 +131,18 @@ class Octave:
 
     @property
     def pixels(self) -> int:
-        """Of an image."""
+        """Pixels of one image of the octave."""
         return self.plan.height * self.plan.width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PicturePlan:
-    """One of the pictures of a job.
+    """The plan of one picture of a job.
 
     Attributes:
-        picture: as far as it is known.
-        height, width: in which keypoints are looked for.
-        decrypted: why stored planes cannot be computed with where they are; empty when they can.
+        picture: the picture before it is opened.
+        height, width: size in which keypoints are searched.
+        decrypted: why stored planes cannot be used in place; empty if they can, or for a file.
         octaves: largest first.
     """
 
@@ -154,18 +154,18 @@ class PicturePlan:
 
     @property
     def stored(self) -> Encrypted | None:
-        """The planes that the first octave is computed of where they are."""
+        """The stored photo whose planes the first octave is computed from in place; None if there is none."""
         return self.picture if isinstance(self.picture, Encrypted) and not self.decrypted else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectionPlan:
-    """The search for keypoints in pictures, one after the other.
+    """The plan of a search for keypoints in pictures, one after the other.
 
     Attributes:
-        settings: how they are looked for.
-        scheme: under which all pictures are encrypted.
-        pictures: each of them.
+        settings: the caller's settings.
+        scheme: the scheme under which all pictures are encrypted.
+        pictures: the plan of each picture.
     """
 
     settings: DetectionSettings
@@ -174,7 +174,7 @@ class DetectionPlan:
 
     @property
     def memory_bytes(self) -> int:
-        """All pictures, and the octaves of the largest."""
+        """Estimated memory for all pictures and for an octave of the largest."""
         largest = max(self.pictures, key=lambda one: one.height * one.width)
         octaves = memory_estimates.of_scale_space(largest.height, largest.width, self.settings.scales + 3)
         return memory_estimates.of_pictures(one.picture.shape for one in self.pictures) + octaves
@@ -183,23 +183,23 @@ class DetectionPlan:
 async def detection_plan(
     pictures: Pictures, settings: DetectionSettings, sources: Sequence[Source]
 ) -> DetectionPlan:
-    """Decides how keypoints of pictures are looked for.
+    """Plans a search for keypoints in pictures.
 
     Raises:
-        InvalidArgument: when OpenCV, which draws, is not installed.
+        InvalidArgument: if OpenCV, which draws the result, is not installed.
         InvalidImage: if a source is not an image, by its header.
-        NotFound: for a photo that does not exist, or that has no planes.
+        NotFound: if a photo does not exist, or has no planes.
     """
     opencv.require_installed()
     known = [await pictures.look(one, Colours.AS_THEY_ARE) for one in sources]
     scheme = _scheme(settings, known)
-    # Tens of kernels of real numbers become integers: tens of milliseconds.
+    # In a thread: quantising tens of kernels takes tens of milliseconds.
     plans = [await asyncio.to_thread(_picture_plan, settings, scheme, one) for one in known]
     return DetectionPlan(settings, scheme, tuple(plans))
 
 
 def _scheme(settings: DetectionSettings, pictures: Sequence[Known]) -> RingScheme:
-    """The scheme that is asked for, in the parameter set of planes that it can use in place."""
+    """Returns the wanted scheme, with the parameter set of stored planes if they can be used in place."""
     for one in pictures:
         if not isinstance(one, Encrypted) or settings.scheme not in ("", one.scheme):
             continue
@@ -209,7 +209,7 @@ def _scheme(settings: DetectionSettings, pictures: Sequence[Known]) -> RingSchem
 
 
 def _unfit(picture: Encrypted, settings: DetectionSettings) -> str:
-    """Why keypoints cannot be looked for in stored planes as they are; empty when they can."""
+    """Returns why keypoints cannot be searched in stored planes as they are; empty if they can."""
     channels, height, width = picture.shape
     if channels > 1:
         return "stored planes are RGB, and keypoints are looked for in grey"
@@ -235,10 +235,10 @@ def octaves(
     width: int,
     stored: PlaneLayout | None = None,
 ) -> tuple[Octave, ...]:
-    """The octaves of a picture, largest first.
+    """Returns the octaves of a picture, largest first.
 
     Args:
-        stored: tiles of the first one's base, where storage has them.
+        stored: the layout of stored planes that are the first octave's base; None if there are none.
     """
     made: list[Octave] = []
     for plan in settings.plans(height, width):
@@ -253,10 +253,10 @@ def octaves(
 
 
 def reduced_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width of a picture no side of which is longer: those of Pillow's thumbnails."""
+    """Returns height and width after a reduction to this longest side, as Pillow's thumbnails have them."""
     if max(height, width) <= side:
         return height, width
-    # Of two whole numbers the one that keeps the ratio of the sides better.
+    # Of the two nearest integers, the one that keeps the ratio of the sides better.
     ratio = width / height
     if ratio <= 1:
         return side, _rounded(side * ratio, lambda number: abs(ratio - number / side))
@@ -269,37 +269,37 @@ def _rounded(value: float, off: Callable[[int], float]) -> int:
 
 @lru_cache(maxsize=128)
 def _finest(image: ScaleImage, phases: int, room: Room) -> ScaleImage:
-    """An image of a scale space with weights as fine as there is room for."""
+    """Returns an image of a scale space with the finest weights that cannot overflow."""
     quantised = quantise([LinearMap.centred(kernel) for kernel in image.kernels(phases)], room)
     return replace(image, bits=quantised.scale.bit_length() - 1)
 
 
 @dataclass(slots=True)
 class _Course:
-    """How far all octaves of all pictures are, in their pixels: what is left takes about as long a pixel."""
+    """Progress over all octaves of all pictures, in pixels, since each pixel takes about as long."""
 
     total: int
     done: int = 0
 
     def at(self, octave: Octave, part: float) -> Progress:
-        """Of the octave that is being computed, so much."""
+        """Returns the progress when this part (0 to 1) of the current octave is computed."""
         return Progress(Stage.COMPUTE, self.done + int(part * octave.pixels), self.total)
 
     def finished(self, octave: Octave) -> Progress:
-        """An octave is done."""
+        """Counts an octave as done; returns the progress."""
         self.done += octave.pixels
         return Progress(Stage.COMPUTE, self.done, self.total)
 
 
 class Detector:
-    """Finds keypoints of pictures in the clear with an evaluator's scale space.
+    """A detector of keypoints, for which the evaluator computes the scale space.
 
     Args:
-        engine: applies kernels to what is encrypted.
-        detection: which extrema are keypoints.
+        engine: has the evaluator apply kernels to encrypted planes.
+        detection: criteria for keypoints among the extrema.
 
     Attributes:
-        features: of each picture that was gone through.
+        features: the keypoints of each picture that is done.
     """
 
     def __init__(self, engine: RingEngine, detection: Detection) -> None:
@@ -308,7 +308,7 @@ class Detector:
         self.features: list[Features] = []
 
     async def run(self, *pictures: tuple[Seen, Sequence[Octave]]) -> AsyncGenerator[Progress, None]:
-        """Goes through the octaves of pictures, one after the other.
+        """Searches the octaves of pictures, one after the other, and yields progress.
 
         Raises:
             BlindsightError: see `RingEngine.transform`.
@@ -341,7 +341,7 @@ class Detector:
     async def _answers(
         self, octave: Octave, fixed: npt.NDArray[np.int32], stored: Encrypted | None
     ) -> AsyncIterator[Progress | list[Images]]:
-        """What the octave's kernels make of a base in fixed point, or of the same in storage."""
+        """Yields progress, then the octave's images, computed from a base in fixed point or stored planes."""
         if stored is not None:
             made = self._engine.transform_stored(octave.trip, stored.planes)
         else:
@@ -361,10 +361,11 @@ class Detector:
 
 
 class Keypoints:
-    """Finds the keypoints of one picture.
+    """The kind of job that finds the keypoints of a picture.
 
     Args:
-        pictures, engines: what it works with.
+        pictures: reads the pictures.
+        engines: makes the engine of each job.
     """
 
     def __init__(self, pictures: Pictures, engines: Engines) -> None:
@@ -372,11 +373,11 @@ class Keypoints:
         self._engines = engines
 
     async def plan(self, settings: DetectionSettings, source: Source) -> DetectionPlan:
-        """Decides how keypoints are looked for; see `detection_plan`."""
+        """Plans a search for keypoints; see `detection_plan`."""
         return await detection_plan(self._pictures, settings, [source])
 
     async def run(self, plan: DetectionPlan) -> AsyncGenerator[Progress | Detected, None]:
-        """Tells how far it is, and at last the result.
+        """Yields progress, and the result last.
 
         Raises:
             InvalidImage: if the picture cannot be decoded.
@@ -397,12 +398,14 @@ class Keypoints:
 
 
 async def read(pictures: Pictures, plan: PicturePlan, account: Account, prefix: str = "") -> Seen:
-    """A picture in the clear, as large as it is planned.
+    """Returns a picture in the clear, in its planned size.
 
-    Stored planes are decrypted in any case: later octaves begin with a level in the clear, and it is drawn.
+    Stored planes are decrypted in any case: later octaves begin with a level in the clear, and the picture
+    is drawn.
 
     Args:
-        account: of the job; remarks go there, after the prefix.
+        account: the job's account, to which remarks are added.
+        prefix: precedes each remark.
     """
     picture, size = await pictures.open(plan.picture), (plan.width, plan.height)
     if isinstance(picture, Plain):
@@ -418,7 +421,7 @@ async def read(pictures: Pictures, plan: PicturePlan, account: Account, prefix: 
 
 
 def _reduced(picture: Plain, size: tuple[int, int]) -> Seen:
-    """A picture of this width and height."""
+    """Returns a picture reduced to this width and height."""
     values = np.moveaxis(picture.planes, 0, 2)
     image = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
     width, height = image.size
@@ -430,7 +433,7 @@ def _reduced(picture: Plain, size: tuple[int, int]) -> Seen:
 
 
 def _woven(plan: OctavePlan, values: Values, scales: list[int]) -> list[Images]:
-    """Images of the octave out of results [kernels, 1, height, width], each of its own scale."""
+    """Interleaves results [kernels, 1, height, width] to the octave's images, each with its own scale."""
     phases = plan.phases**2
     return [
         plan.woven(part / np.float32(scale) for part in values[index * phases : (index + 1) * phases, 0])

@@ -1,4 +1,4 @@
-"""Which keypoints of two pictures are the same, as a whole job."""
+"""The job that matches the keypoints of two pictures."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from services.keyholder.imaging.keypoints import DetectionPlan, Detector, Pictur
 from services.keyholder.imaging.sources import Pictures, Source
 from services.keyholder.operations.encrypted_matching import EncryptedMatching
 
-# Of each picture, where descriptors are compared under encryption: all with all of more takes a minute.
+# Limit for each picture if descriptors are compared under encryption: all pairs of more take a minute.
 ENCRYPTED_DESCRIPTORS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class MatchSettings:
-    """How two pictures are to be matched.
+    """Settings of a match of two pictures.
 
     Attributes:
-        detection: how keypoints are to be found in both.
-        ratio: how much nearer the nearest descriptor must be than the second nearest.
-        encrypted: whether descriptors are compared by the evaluator, under encryption.
+        detection: settings of the search for keypoints in both.
+        ratio: limit of the ratio test, for the distance to the nearest descriptor over the second nearest.
+        encrypted: whether the evaluator compares the descriptors, under encryption.
 
     Raises:
-        InvalidArgument: for a ratio that cannot be.
+        InvalidArgument: if the ratio is not over 0 and at most 1.
     """
 
     detection: keypoints.DetectionSettings
@@ -51,13 +51,13 @@ class MatchSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matched:
-    """The result.
+    """The result of a match.
 
     Attributes:
-        features: of both pictures.
-        matches: of them.
+        features: the keypoints of both pictures.
+        matches: the matches of these keypoints.
         drawn: uint8 [height, width, 3], both pictures side by side.
-        account: what it took.
+        account: the job's costs.
     """
 
     features: tuple[Features, Features]
@@ -68,11 +68,11 @@ class Matched:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchPlan:
-    """A whole job.
+    """The plan of a match.
 
     Attributes:
-        settings: what is wanted.
-        detection: of both pictures.
+        settings: the caller's settings.
+        detection: the plan of the search for keypoints in both pictures.
     """
 
     settings: MatchSettings
@@ -80,16 +80,17 @@ class MatchPlan:
 
     @property
     def memory_bytes(self) -> int:
-        """Keypoints, and descriptors that are compared under encryption."""
+        """Estimated memory for keypoints, and for descriptors that are compared under encryption."""
         compared = memory_estimates.of_encrypted_matching() if self.settings.encrypted else 0
         return self.detection.memory_bytes + compared
 
 
 class Match:
-    """Matches pictures.
+    """The kind of job that matches two pictures.
 
     Args:
-        pictures, engines: what it works with.
+        pictures: reads the pictures.
+        engines: makes the engine of each job.
     """
 
     def __init__(self, pictures: Pictures, engines: Engines) -> None:
@@ -97,12 +98,12 @@ class Match:
         self._engines = engines
 
     async def plan(self, settings: MatchSettings, sources: tuple[Source, Source]) -> MatchPlan:
-        """Decides how two pictures are matched; see `keypoints.detection_plan`."""
+        """Plans a match of two pictures; see `keypoints.detection_plan`."""
         detection = await keypoints.detection_plan(self._pictures, settings.detection, sources)
         return MatchPlan(settings, detection)
 
     async def run(self, plan: MatchPlan) -> AsyncGenerator[Progress | Matched, None]:
-        """Tells how far it is, and at last the result.
+        """Yields progress, and the result last.
 
         Raises:
             InvalidImage: if a picture cannot be decoded.

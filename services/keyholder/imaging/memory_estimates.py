@@ -1,8 +1,8 @@
-"""What jobs take of memory at most, by their plans.
+"""Estimates of the most memory that jobs take, by their plans.
 
-All but `BASE` grows with the picture: so many bytes a value, which is a pixel of a channel, for pixels,
-tiles, results and what is made of them side by side.  The numbers are measured peaks of the service, and a
-tenth more; its workers hold a few blocks, whatever the picture is.
+All but `BASE` and `_DESCRIPTORS` grow with the picture and are given in bytes for each value, which is one
+pixel of one channel.  They cover pixels, tiles and results that exist at the same time.  The numbers are
+measured peaks of the service plus a tenth; its worker processes hold a few blocks for a picture of any size.
 """
 
 from __future__ import annotations
@@ -13,62 +13,62 @@ from collections.abc import Iterable, Sequence
 from blindsight.trusted.imaging.linear import LinearMap
 from services.keyholder.imaging.engine import Shape
 
-# Blocks on their way between the service, its workers and the evaluator.
+# Blocks in transit between the service, its worker processes and the evaluator.
 BASE = 48 << 20
-# A decoded picture on its way from a worker, and as the job has it.
+# A decoded picture, while it is received from a worker process and as the job keeps it.
 _PICTURE = 5
 _FIRST_MAP, _FURTHER_MAP = 25, 16
-# Results of over 16 bits are finished in double precision.
+# Results of more than 16 bits are processed further in double precision.
 _WIDE_MAP, _WIDE_GAIN = 16, 256
-# Of numbers that planes of levels are packed in.
+# Numbers into which planes of levels are packed.
 _PACKED = 24
 _RANKS = 12
 _DIFFERENCE = 24
-# Of an octave's images for each pixel of the picture that keypoints are looked for in.
+# One level of an octave, for each pixel of the picture in which keypoints are searched.
 _LEVEL = 72
 _DESCRIPTORS = 64 << 20
 
 
 def of_pictures(shapes: Iterable[Shape], value_bytes: int = 0) -> int:
-    """Pictures, and what all that computes with them has beside them.
+    """Returns the memory for pictures, blocks in transit, and values that are prepared for encryption.
 
     Args:
-        value_bytes: of the scheme; see `PlaneScheme`.
+        value_bytes: that of the scheme; see `PlaneScheme`.
     """
     return BASE + sum(math.prod(one) for one in shapes) * (_PICTURE + value_bytes)
 
 
 def of_maps(maps: Sequence[LinearMap], shape: Shape) -> int:
-    """Results of linear maps, and what is made of them."""
+    """Returns the memory for results of linear maps and their processing."""
     wide = any(abs(one.weights).sum() > _WIDE_GAIN for one in maps)
     each = _WIDE_MAP if wide else 0
     return math.prod(shape) * (_FIRST_MAP + (len(maps) - 1) * _FURTHER_MAP + len(maps) * each)
 
 
 def of_counts(shape: Shape, parts_at_once: int) -> int:
-    """Ranks of all neighbours, and planes of packed levels that one call counts in."""
+    """Returns the memory for the ranks of all neighbours, and for the packed planes of one call."""
     _, height, width = shape
     return math.prod(shape) * _RANKS + parts_at_once * height * width * _PACKED
 
 
 def of_difference(shape: Shape, value_bytes: int) -> int:
-    """Two pictures of the same shape and their difference.
+    """Returns the memory for two pictures of the same shape and their difference.
 
     Args:
-        value_bytes: of the scheme, which has both side by side; see `PlaneScheme`.
+        value_bytes: that of the scheme, counted once for both pictures; see `PlaneScheme`.
     """
     return of_pictures([shape, shape]) + math.prod(shape) * (_DIFFERENCE + value_bytes)
 
 
 def of_scale_space(height: int, width: int, levels: int) -> int:
-    """An octave of a picture of so many pixels.
+    """Returns the memory for an octave of a picture of this size.
 
     Args:
-        levels: Gaussians of an octave.
+        levels: number of Gaussians of an octave.
     """
     return height * width * levels * _LEVEL
 
 
 def of_encrypted_matching() -> int:
-    """Ciphertexts of the most descriptors that are compared."""
+    """Returns the memory for the ciphertexts of the most descriptors that are compared."""
     return _DESCRIPTORS

@@ -1,4 +1,4 @@
-"""Morphology of one picture: counts from the evaluator, decisions here."""
+"""Morphology of one picture: the evaluator counts under encryption, the keyholder decides by the counts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from services.keyholder.imaging.engine import (
     Values,
 )
 
-# Of one call to the evaluator, in squares of `_SIDE` pixels: what the keyholder holds meanwhile is 40 MiB of
-# planes, and as many results.
+# Limit of one call to the evaluator, in squares with sides of `_SIDE` pixels: the keyholder then holds 40 MiB
+# of planes, and as much of results.
 _SQUARES_AT_ONCE = 8192
 _SIDE = 32
 
@@ -38,13 +38,13 @@ Masks = dict[Extreme, Bytes]
 
 @dataclass(frozen=True)
 class MorphologyPlan:
-    """One operation.
+    """The plan of one morphological operation.
 
     Attributes:
-        step: what is wanted.
-        packing: of its levels.
-        shape: of the picture, which is no smaller than the element.
-        border: None: what is outside does not count.
+        step: the operation.
+        packing: how its levels are packed into numbers.
+        shape: shape of the picture, which is no smaller than the element.
+        border: how the picture is padded; None if pixels outside do not count.
     """
 
     step: Morphology
@@ -54,10 +54,10 @@ class MorphologyPlan:
 
     @classmethod
     def of(cls, step: Morphology, scheme: PlaneScheme, shape: Shape, border: Border | None) -> MorphologyPlan:
-        """Packs as many levels into a number as there is room for.
+        """Returns a plan that packs as many levels into a number as fit.
 
         Raises:
-            InvalidArgument: if the picture is too small, or counts have no room.
+            InvalidArgument: if the picture is smaller than the element, or counts would overflow.
         """
         step.require_room(*shape[1:])
         made = cls(step, Packing.of(step.element, step.levels, scheme.room), shape, border)
@@ -66,30 +66,30 @@ class MorphologyPlan:
 
     @cached_property
     def batches(self) -> tuple[tuple[Part, ...], ...]:
-        """What is counted in one call; several calls where one would hold too much."""
+        """The parts that each call counts; several calls if one would take too much memory."""
         channels, height, width = self.shape
         parts = tuple(itertools.product(range(channels), range(self.packing.groups)))
         at_once = max(1, _SQUARES_AT_ONCE // (-(-height // _SIDE) * -(-width // _SIDE)))
         return tuple(parts[start : start + at_once] for start in range(0, len(parts), at_once))
 
     def trip(self, batch: tuple[Part, ...], scheme: PlaneScheme) -> RoundTrip:
-        """The call that counts a batch."""
+        """Returns the round trip that counts a batch."""
         _, height, width = self.shape
         return scheme.trip((len(batch), height, width), self.packing.element.reach, [self.packing.kernel])
 
     @property
     def memory_bytes(self) -> int:
-        """Beside the picture."""
+        """Estimated memory that the operation takes in addition to the picture."""
         return memory_estimates.of_counts(self.shape, len(self.batches[0]))
 
 
 async def morph(
     plan: MorphologyPlan, scheme: PlaneScheme, engine: PlaneEngine, planes: Bytes
 ) -> AsyncGenerator[Progress | Bytes, None]:
-    """Tells how far it is, and at last the pixels.
+    """Yields progress, and the resulting pixels, uint8 [channels, height, width], last.
 
     Args:
-        scheme: that it was planned with, and of the engine.
+        scheme: the scheme of the plan and of the engine.
         planes: uint8 [channels, height, width].
 
     Raises:
@@ -106,10 +106,10 @@ async def morph(
 
 
 class _Pass:
-    """All that is counted of one picture.
+    """One erosion, dilation or both of a picture.
 
     Attributes:
-        ranks: of the smallest and of the largest neighbours, as far as they are known.
+        ranks: ranks of the smallest and of the largest neighbours, as far as they are counted.
     """
 
     def __init__(self, plan: MorphologyPlan, scheme: PlaneScheme, engine: PlaneEngine, ranked: Bytes) -> None:
@@ -122,7 +122,7 @@ class _Pass:
             self._full = element.inside(*plan.shape[1:])
 
     async def run(self, wanted: tuple[Extreme, ...]) -> AsyncGenerator[Progress, None]:
-        """Counts, and decides."""
+        """Has the evaluator count, decides the ranks by the counts, and yields progress."""
         self.ranks = {one: np.zeros(self._plan.shape, np.uint8) for one in wanted}
         parts, done = sum(map(len, self._plan.batches)), 0
         for batch in self._plan.batches:
@@ -142,7 +142,7 @@ class _Pass:
         return np.stack([packing.pack(self._padded[channel], group) for channel, group in batch])
 
     def _decide(self, batch: tuple[Part, ...], values: Values) -> None:
-        """A pixel's rank is the number of levels that its smallest or largest neighbour reaches."""
+        """Adds to each pixel's rank, the number of levels that its smallest or largest neighbour reaches."""
         for (channel, group), counted in zip(batch, values, strict=True):
             for counts in self._plan.packing.counts(counted, group):
                 for extreme, ranks in self.ranks.items():

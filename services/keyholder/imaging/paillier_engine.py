@@ -1,7 +1,7 @@
-"""Paillier: filters of pictures whose blocks lie on top of each other, and differences as weighted sums.
+"""Paillier: filters of pictures whose blocks share ciphertexts, and differences as weighted sums.
 
-`blindsight.additive.planes` says how a picture lies in ciphertexts.  A key is drawn for each round trip, and
-forgotten.
+`blindsight.additive.planes` describes how a picture is packed into ciphertexts.  Each round trip has its own
+key, which is forgotten afterwards.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ from blindsight.wire.planes import PaillierPlanes, PlanePart, PlanePlan, PlaneRe
 from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
 from services.keyholder.operations.combine import Combination, Combine, CombineSettings
 
-# A byte.
+# Pixels are bytes.
 _VALUE_BITS = 8
-# Ciphertexts that a worker encrypts or decrypts at once: other work waits for no more than that.
+# Ciphertexts that a worker process encrypts or decrypts at once; other work waits for no more than that.
 _AT_ONCE = 16
-# Measured: a decryption takes as long as so many products modulo n^2 for every bit of n.
+# Measured: for each bit of n, a decryption takes as long as this many products modulo n^2.
 _PRODUCTS_OF_A_DECRYPTION = 0.31
-# Every bit of a weight takes room from other pixels, so a tenth of a grey level is good enough.
+# Error in grey levels that is good enough: every bit of a weight leaves fewer slots in a ciphertext.
 _ENOUGH = 0.1
-# Memory of the keyholder for a value, measured: what `value_bytes` of `PlaneScheme` is here.
+# Measured memory of the keyholder for a value; see `PlaneScheme.value_bytes`.
 _POSITION_BYTES = 24
-# Results are handed around as 32 bits with a sign.
+# Results are kept as signed integers of 32 bits.
 _MOST_RESULT = 1 << 30
 
 
 @dataclass(frozen=True)
 class BlockTrip:
-    """A round trip of planes that are cut into blocks on top of each other.
+    """A round trip of planes that are cut into blocks, one block for each slot of a ciphertext.
 
     Attributes:
-        blocks: how they are cut.
-        slots: of a ciphertext, a block each, and the bits that results have.
-        kernels: each gives a result at every position that is a block's own.
+        blocks: how the planes are cut.
+        slots: the slots of a ciphertext, and how many bits they have for results.
+        kernels: each gives a result at every position of a block without its halo.
     """
 
     blocks: Blocks
@@ -73,21 +73,26 @@ class BlockTrip:
 
     @cached_property
     def shape(self) -> PlaneShape:
-        """Positions of the blocks."""
+        """The size of the blocks in positions."""
         return PlaneShape(*self.blocks.outer, self.blocks.halo)
 
     @property
     def ciphertexts(self) -> int:
-        """That go there."""
+        """Number of ciphertexts that are sent."""
         return self.shape.positions
 
     @property
     def results(self) -> int:
-        """Ciphertexts that come back."""
+        """Number of ciphertexts that come back."""
         return self.shape.results * len(self.kernels)
 
     def seconds(self, bits: int, encrypt: float, decrypt: float) -> float:
-        """Work of all processors, by what a ciphertext takes under a key of so many bits."""
+        """Estimates the seconds of work of all processors together.
+
+        Args:
+            bits: size of the key.
+            encrypt, decrypt: seconds for one ciphertext.
+        """
         product = decrypt / (_PRODUCTS_OF_A_DECRYPTION * bits)
         products = self.ciphertexts + sum(self.shape.products(one) for one in self.kernels)
         return encrypt * self.ciphertexts + decrypt * self.results + product * products
@@ -95,11 +100,11 @@ class BlockTrip:
 
 @dataclass(frozen=True, slots=True)
 class AdditivePlanes:
-    """An additive scheme, as jobs are planned with it; see `PlaneScheme`.
+    """An additive scheme for planning jobs; implements `PlaneScheme`.
 
     Attributes:
-        scheme: paillier; scramble, which can only subtract.
-        bits: of the key.
+        scheme: paillier, or scramble, which can only subtract.
+        bits: size of the key.
     """
 
     scheme: AdditiveScheme
@@ -107,35 +112,35 @@ class AdditivePlanes:
 
     @classmethod
     def of(cls, scheme: AdditiveScheme, key_bits: int | None) -> AdditivePlanes:
-        """With a key of so many bits; None for the scheme's default.
+        """Returns a scheme with a key of this size; None for the scheme's default.
 
         Raises:
-            InvalidArgument: if the scheme has no key of that size.
+            InvalidArgument: if the scheme has no keys of that size.
         """
         return cls(scheme, schemes.key_bits(scheme, key_bits))
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The scheme's name."""
         return SCHEMES[self.scheme].name
 
     @property
     def parameter_set(self) -> str:
-        """None: a key is generated for every job."""
+        """Always empty: a key is generated for every job."""
         return ""
 
     @property
     def room(self) -> Room:
-        """What results must fit into."""
+        """Limits that results must stay within."""
         return Room(self.name, _MOST_RESULT, enough=_ENOUGH)
 
     @property
     def value_bytes(self) -> int:
-        """Positions of blocks, padded and in the order in which they are encrypted."""
+        """Memory in bytes for one value of the padded blocks, and of the same in the order of encryption."""
         return _POSITION_BYTES
 
     def trip(self, shape: Shape, reach: int, kernels: Sequence[PlaneKernel]) -> BlockTrip:
-        """See `PlaneScheme.trip`; it is that of a key whose modulus has exactly so many bits."""
+        """Implements `PlaneScheme.trip`, for a key whose modulus has exactly `bits` bits."""
         schemes.require(self.scheme, schemes.Operation.WEIGHTED_SUM)
         slots = layout.plan(
             (1, layout.MOST_PER_CIPHERTEXT),
@@ -155,12 +160,14 @@ class AdditivePlanes:
 
 
 class AdditiveEngine:
-    """One job under an additive scheme; see `PlaneEngine`.
+    """The engine that runs one job under an additive scheme; implements `PlaneEngine`.
 
     Args:
         planes: the scheme, and the size of its keys.
-        evaluator, pool, combinations: the keyholder's rooms; estimates have the limit of `combinations`.
-        view_pixels: of the pictures of what the evaluator sees of a difference; 0: there are none.
+        evaluator: client of the evaluator.
+        pool: worker processes that encrypt and decrypt.
+        combinations: computes differences; its time limit is also that of filters.
+        view_pixels: pixels of each picture of what the evaluator sees of a difference; 0 for no pictures.
     """
 
     def __init__(
@@ -183,7 +190,7 @@ class AdditiveEngine:
     async def transform(
         self, trip: BlockTrip, padded: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """See `PlaneEngine.transform`; what it takes is known when a key was generated and tried."""
+        """Implements `PlaneEngine.transform`; estimates the time after it generated a key."""
         yield Progress(Stage.KEYGEN, 0, 1)
         task = tasks.GenerateKey(self._scheme, self._bits, insecure_small_keys=False)
         public, secret = await self._pool.run(task)
@@ -199,7 +206,7 @@ class AdditiveEngine:
     async def difference(
         self, minuend: Integers, subtrahend: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """See `PlaneEngine.difference`: a weighted sum of two arrays."""
+        """Implements `PlaneEngine.difference` by a weighted sum of two arrays."""
         bits = None if SCHEMES[self._scheme].fixed_bits else self._bits
         settings = CombineSettings(self._scheme, bits, weights=(1, -1), sample_bytes=self._view_pixels)
         sums = self._combinations.run(settings, [one.astype(np.int64) for one in (minuend, subtrahend)])
@@ -211,7 +218,7 @@ class AdditiveEngine:
                 yield Progress(Stage(answer.stage), answer.done, answer.total)
 
     async def _check_time(self, job: _Job) -> None:
-        """Refuses what would take too long, by a measurement of one ciphertext."""
+        """Refuses a job that would take too long, by a measurement of one ciphertext."""
         one = of_positions(job.header, 1)
         encrypt, decrypt = await self._pool.run(
             tasks.MeasureKey(job.secret.reveal_secret(), one, np.zeros(one.layout.columns, np.int64))
@@ -226,7 +233,7 @@ class AdditiveEngine:
             )
 
     async def _rows(self, job: _Job, positions: Integers) -> AsyncIterator[bytes]:
-        """Rows of the planes, encrypted a few ciphertexts at a time."""
+        """Yields the rows of the planes, encrypted a few ciphertexts at a time."""
         secret, account = job.secret.reveal_secret(), self.account
         work = (
             tasks.EncryptValues(
@@ -250,7 +257,7 @@ class AdditiveEngine:
     async def _collected(
         self, job: _Job, answers: AsyncGenerator[PlanePart, None]
     ) -> AsyncIterator[Progress]:
-        """Decrypts rows of results as they come."""
+        """Decrypts rows of results as they come, and yields progress."""
         account, done = self.account, 0
         account.round_trips += 1
         total = job.trip.results
@@ -267,7 +274,7 @@ class AdditiveEngine:
     async def _works(
         self, job: _Job, answers: AsyncGenerator[PlanePart, None]
     ) -> AsyncIterator[Coroutine[Any, Any, int]]:
-        """Rows in the order in which they must come."""
+        """Yields the decryption of each row, after a check that rows come in order."""
         following = [0] * len(job.trip.kernels)
         async for part in answers:
             if isinstance(part, PlaneSummary):
@@ -285,7 +292,7 @@ class AdditiveEngine:
                 yield self._decrypted(job, part)
 
     async def _decrypted(self, job: _Job, part: PlaneResult) -> int:
-        """Decrypts a row of results to where it belongs; how many they are."""
+        """Decrypts a row of results into its place in the job; returns how many there are."""
         size, slots, width = job.header.number_bytes, job.header.layout.per_ciphertext, job.shape.inner_width
         row = part.first // width
         header = block.parse_header(part.block)
@@ -316,12 +323,12 @@ class AdditiveEngine:
 
 
 class _Job:
-    """One round trip under a key of its own.
+    """The state of one round trip under its own key.
 
     Attributes:
-        shape: positions of the blocks.
-        header: of ciphertexts of the key.
-        values: of the results, int32 [kernels, inner rows, inner columns, blocks].
+        shape: the size of the blocks in positions.
+        header: header of ciphertexts under the key.
+        values: decrypted results, int32 [kernels, inner rows, inner columns, blocks].
     """
 
     def __init__(self, trip: BlockTrip, key: AdditivePublicKey, secret: Secret) -> None:
@@ -335,7 +342,7 @@ class _Job:
         self.values: Values = np.empty(shape, np.int32)
 
     def positions(self, padded: Integers) -> Integers:
-        """Planes with what lies beyond their border as [positions, slots]; slots without a block are 0."""
+        """Arranges padded planes as [positions, slots]; slots without a block are 0."""
         count = self.trip.blocks.count
         cut = self.trip.blocks.cut(padded).reshape(-1, count)
         filled = np.zeros((len(cut), self.header.layout.per_ciphertext), cut.dtype)
@@ -343,11 +350,11 @@ class _Job:
         return filled
 
     def row(self, positions: int, growth: int = 1) -> AdditiveHeader:
-        """The header of so many positions."""
+        """Returns the header of this many positions."""
         return of_positions(self.header, positions, growth)
 
     def check(self, part: PlaneResult, following: list[int]) -> None:
-        """Refuses anything but the next row of a result; its numbers are looked at where it is decrypted."""
+        """Refuses anything but the next row of a result; its numbers are checked at decryption."""
         if not 0 <= part.kernel < len(following) or part.first != following[part.kernel]:
             raise DataLoss("the evaluator answered with results in another order")
         if part.first >= self.shape.results:

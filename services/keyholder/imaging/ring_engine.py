@@ -1,8 +1,8 @@
-"""BFV and CKKS: tiles go out as they are encrypted, results are decrypted as they come.
+"""BFV and CKKS: tiles are sent as they are encrypted, results are decrypted as they come.
 
 A tile's ciphertext times a kernel of integers is one product of polynomials: docs/imaging.md has the algebra.
-Differences need no tiles, only as many values in the same order: three bytes go into a coefficient, as digits
-of base 512, which holds any difference of two.
+Differences need no tiles, only as many values in the same order: each coefficient holds three bytes as digits
+of base 512, in which any difference of two bytes fits.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from blindsight.wire.planes import (
 )
 from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
 
-# Bytes of a coefficient of a difference, and the base of its digits: differences of two bytes are within 255.
+# Bytes in a coefficient of a difference, and the base of its digits: differences of bytes are -255 to 255.
 DIGITS, BASE = 3, 512
-# Results are handed around as 32 bits with a sign.
+# Results are kept as signed integers of 32 bits.
 _MOST_RESULT = 1 << 30
-# Pixels of a view, at most: those of a screen.
+# The most pixels of a view: about those of a screen.
 MAX_VIEW_PIXELS = 1 << 20
 
 Decrypted = tuple[PlaneResult, npt.NDArray[np.int32], float]
 
 
 def room(parameters: ParameterSet) -> Room:
-    """What the messages of a parameter set have room for.
+    """Returns the limits of the messages of a parameter set.
 
-    Noise of BFV is harmless as long as it stays below q / (2 t), to `BOUND_SIGMAS` standard deviations; what
-    rounding adds to it is smaller by far, and left to the other half.
+    BFV decrypts exactly while the noise is below q / (2 t).  Here `BOUND_SIGMAS` standard deviations of the
+    noise get half of that, q / (4 t); the far smaller rounding errors are left to the other half.
     """
     reach = (PlaneLayout(1, 1, 1, parameters.ring_degree).tile_height - 1) // 2
     if parameters.scheme is Scheme.BFV:
@@ -71,8 +71,8 @@ class TileTrip:
     """A round trip of planes that are cut into tiles.
 
     Attributes:
-        planes: that are cut alike.
-        layout: of each; of stored ones of all of them.
+        planes: number of planes, which are cut alike; 1 for stored planes.
+        layout: the tiles of each plane; for stored planes those of all.
         kernels: each gives a result for every tile.
     """
 
@@ -82,17 +82,17 @@ class TileTrip:
 
     @property
     def per_tile(self) -> int:
-        """Results of every tile."""
+        """Number of results for each tile."""
         return len(self.kernels)
 
     @property
     def ciphertexts(self) -> int:
-        """That go there, or that storage has."""
+        """Number of ciphertexts that are sent, or read from storage."""
         return self.planes * self.layout.ciphertexts
 
     @property
     def results(self) -> int:
-        """Ciphertexts that come back."""
+        """Number of ciphertexts that come back."""
         return self.per_tile * self.ciphertexts
 
 
@@ -101,7 +101,7 @@ class ScaleTrip:
     """A round trip of one plane, with the kernels of images of a scale space, phase by phase.
 
     Attributes:
-        layout: of the plane.
+        layout: the tiles of the plane.
         images, phases: see `blindsight.packing.scale_space`.
     """
 
@@ -112,56 +112,56 @@ class ScaleTrip:
 
     @property
     def per_tile(self) -> int:
-        """Results of every tile."""
+        """Number of results for each tile."""
         return len(self.images) * self.phases**2
 
     @property
     def ciphertexts(self) -> int:
-        """That go there, or that storage has."""
+        """Number of ciphertexts that are sent, or read from storage."""
         return self.layout.ciphertexts
 
     @property
     def results(self) -> int:
-        """Ciphertexts that come back."""
+        """Number of ciphertexts that come back."""
         return self.per_tile * self.ciphertexts
 
 
 @dataclass(frozen=True, slots=True)
 class RingScheme:
-    """A parameter set, as jobs are planned with it; see `PlaneScheme`."""
+    """A ring scheme's parameter set for planning jobs; implements `PlaneScheme`."""
 
     parameters: ParameterSet
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The scheme's name."""
         return self.parameters.scheme.name.lower()
 
     @property
     def parameter_set(self) -> str:
-        """Of the owner's key."""
+        """Name of the parameter set of the owner's key."""
         return self.parameters.name
 
     @property
     def room(self) -> Room:
-        """What results must fit into."""
+        """Limits that results must stay within."""
         return room(self.parameters)
 
     @property
     def value_bytes(self) -> int:
-        """What tiles take is counted with the operations."""
+        """Always 0: the memory for tiles is part of the estimates of operations."""
         return 0
 
     def trip(self, shape: Shape, reach: int, kernels: Sequence[PlaneKernel]) -> TileTrip:
-        """See `PlaneScheme.trip`."""
+        """Implements `PlaneScheme.trip`."""
         planes, height, width = shape
         return TileTrip(planes, self.layout(height, width, reach), tuple(kernels))
 
     def layout(self, height: int, width: int, reach: int) -> PlaneLayout:
-        """The tiles of one plane.
+        """Returns the tiles of one plane, with a halo as wide as the filter's reach.
 
         Raises:
-            InvalidArgument: if they have no room for what a filter needs around them.
+            InvalidArgument: if the halo does not fit into a tile.
         """
         try:
             return PlaneLayout(width, height, 1, self.parameters.ring_degree, reach)
@@ -170,12 +170,13 @@ class RingScheme:
 
 
 class RingEngine:
-    """One job under a parameter set; see `PlaneEngine`.
+    """The engine that runs one job under a ring scheme; implements `PlaneEngine`.
 
     Args:
-        parameters, key_id: of the owner's key.
-        evaluator, crypto: the keyholder's rooms.
-        view_pixels: of the pictures of what the evaluator sees; 0: there are none.
+        parameters, key_id: parameter set and id of the owner's key.
+        evaluator: client of the evaluator.
+        crypto: worker processes that encrypt and decrypt.
+        view_pixels: pixels of each picture of what the evaluator sees; 0 for no pictures.
     """
 
     def __init__(
@@ -198,7 +199,7 @@ class RingEngine:
     async def transform(
         self, trip: TileTrip | ScaleTrip, padded: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """See `PlaneEngine.transform`."""
+        """Implements `PlaneEngine.transform`."""
         layout = trip.layout
         tiles = np.concatenate([layout.cut(plane) for plane in padded])
         source = self._sent(trip.ciphertexts, layout.halo)
@@ -213,7 +214,7 @@ class RingEngine:
     async def transform_stored(
         self, trip: TileTrip | ScaleTrip, stored: StoredPlanes
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """Like `transform`, of planes that storage has: the trip's layout is theirs."""
+        """Transforms planes that are in storage, whose layout the trip has; else like `transform`."""
         self.account.note_in_place()
         self.account.ciphertexts += trip.ciphertexts
         values = np.empty(self._results_shape(trip), np.int32)
@@ -235,9 +236,9 @@ class RingEngine:
     async def difference(
         self, minuend: Integers, subtrahend: Integers
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """See `PlaneEngine.difference`; the planes are bytes."""
+        """Implements `PlaneEngine.difference`, for planes of bytes."""
         first, second = self._digits(minuend), self._digits(subtrahend)
-        layout = PlaneLayout(1, 1, 1, self._parameters.ring_degree)  # of a tile: none is cut
+        layout = PlaneLayout(1, 1, 1, self._parameters.ring_degree)  # a whole tile, since nothing is cut
         source = self._sent(len(first), 0)
         answers = self._evaluator.difference(
             source, source, partial(self._encrypted, first, "a"), partial(self._encrypted, second, "b")
@@ -250,10 +251,11 @@ class RingEngine:
     async def difference_stored(
         self, minuend: StoredPlanes | Integers, subtrahend: StoredPlanes | Integers, layout: PlaneLayout
     ) -> AsyncGenerator[Progress | Transformed, None]:
-        """Like `difference`, where storage has one or both.
+        """Subtracts pictures of which one or both are in storage; else like `difference`.
 
         Args:
-            minuend, subtrahend: stored planes of the layout, or bytes [planes, height, width].
+            minuend, subtrahend: stored planes with this layout, or bytes [planes, height, width].
+            layout: the tiles of both.
         """
         sources, blocks = zip(
             *(self._operand(one, layout, name) for one, name in ((minuend, "a"), (subtrahend, "b"))),
@@ -279,7 +281,7 @@ class RingEngine:
         return SentPlanes(self._parameters.name, self._key_id, ciphertexts, halo)
 
     def _digits(self, planes: Integers) -> Integers:
-        """Bytes in a row, three to a coefficient: int32 [ciphertexts, N]."""
+        """Packs bytes in order, three in a coefficient: int32 [ciphertexts, N]."""
         per_ciphertext = DIGITS * self._parameters.ring_degree
         values = planes.reshape(-1).astype(np.int32)
         filled = np.pad(values, (0, -values.size % per_ciphertext)).reshape(-1, DIGITS)
@@ -298,7 +300,11 @@ class RingEngine:
     async def _collected(
         self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values
     ) -> AsyncIterator[Progress]:
-        """Decrypts results as they come into `values` [kernels, ciphertexts, inner height, inner width]."""
+        """Decrypts results as they come, and yields progress.
+
+        Args:
+            values: filled with the results, [kernels, ciphertexts, inner height, inner width].
+        """
         account = self.account
         account.round_trips += 1
         total, done = values.shape[0] * values.shape[1], 0
@@ -319,7 +325,7 @@ class RingEngine:
     async def _works(
         self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values
     ) -> AsyncIterator[Coroutine[Any, Any, Decrypted]]:
-        """Results in the order in which they must come: for each kernel, tile after tile."""
+        """Yields the decryption of each block, after a check that for each kernel tiles come in order."""
         following = [0] * values.shape[0]
         async for part in answers:
             if isinstance(part, PlaneSummary):
@@ -343,7 +349,7 @@ class RingEngine:
 
     @staticmethod
     def _check(part: PlaneResult, header: BlockHeader, following: list[int], ciphertexts: int) -> None:
-        """Key, sizes and residues are looked at where it is decrypted."""
+        """Refuses a result of another form or order; decryption checks key, sizes and residues."""
         if header.form is not Form.FULL or header.polynomials != 2:
             raise DataLoss("the evaluator answered with tiles of another form than full ones")
         if not 0 <= part.kernel < len(following) or part.first != following[part.kernel]:
@@ -352,7 +358,7 @@ class RingEngine:
             raise DataLoss(f"the evaluator answered with {header.count} tiles at once, or too many")
 
     def _look(self, block: bytes, name: str) -> None:
-        """Adds to the picture of what the evaluator sees: one grey pixel a residue, in their order."""
+        """Adds to the picture of what the evaluator sees: one grey pixel for each residue, in order."""
         seen = self.account.views.get(name, np.empty(0, np.uint8))
         missing = self._view_pixels - len(seen)
         if missing > 0:
@@ -364,12 +370,12 @@ class RingEngine:
 
 
 def _joined(values: Values, layout: PlaneLayout) -> Values:
-    """Pictures of tiles: [results, ciphertexts, inner height, inner width] -> [results, channels, ...]."""
+    """Joins tiles [results, ciphertexts, inner height, inner width] to [results, channels, height, width]."""
     return np.stack([layout.join(one).astype(np.int32, copy=False) for one in values])
 
 
 def _from_digits(values: Values) -> Values:
-    """Differences of digits out of differences of numbers: int32 [..., 3]."""
+    """Splits differences of packed coefficients into differences of their three digits: int32 [..., 3]."""
     rest, digits = values.astype(np.int64), []
     for _ in range(DIGITS):
         digit = (rest + BASE // 2) % BASE - BASE // 2

@@ -1,4 +1,4 @@
-"""The rpcs of image processing: parse, delegate, convert."""
+"""The rpcs of image processing: each parses its request, delegates, and converts the result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
-    """Serves one owner."""
+    """The image processing service of one owner."""
 
     def __init__(self, processing: Processing) -> None:
         self._processing = processing
@@ -68,7 +68,7 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
     async def Match(
         self, request_iterator: AsyncIterator[pb.MatchRequest], context: Context
     ) -> AsyncIterator[pb.MatchResponse]:
-        """Finds which keypoints of two pictures are the same."""
+        """Matches the keypoints of two pictures."""
         requests = aiter(request_iterator)
         header = MatchHeader.from_message(await _header(requests))
         settings = wire.match_settings(header)
@@ -95,7 +95,7 @@ async def _responses(
     kind: type[Response],
     convert: Callable[[Result], tuple[Record[Any], list[wire.Named]]],
 ) -> AsyncIterator[Response]:
-    """How far a job is, as it tells; its result, and after it each picture: a header and chunks."""
+    """Yields a job's progress, then its result, then each picture as a header and chunks."""
     async for answer in answers:
         if isinstance(answer, Progress):
             yield kind(progress=wire.progress(answer).to_message())

@@ -1,4 +1,4 @@
-"""The pictures that a job is about: files, or stored photos that have encrypted planes."""
+"""The input pictures of jobs: files, or stored photos that have encrypted planes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Source = bytes | StoredPhoto
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFile:
-    """A picture of which only the header was read.
+    """A picture file of which only the header was read.
 
     Attributes:
         data: the file.
-        colours: that are wanted of it.
-        shape: of its planes in these colours.
+        colours: the colours in which it is wanted.
+        shape: shape of its planes in these colours.
     """
 
     data: bytes
@@ -49,7 +49,7 @@ class Plain:
 
     Attributes:
         planes: uint8 [channels, height, width].
-        remark: a sentence on what was converted; empty without one.
+        remark: a sentence on conversions; empty if there were none.
     """
 
     planes: Bytes
@@ -62,7 +62,7 @@ class Plain:
         return channels, height, width
 
     def in_colour(self) -> Plain:
-        """With three channels."""
+        """Returns the picture with three channels."""
         if len(self.planes) == 3:
             return self
         remark = "; ".join(filter(None, [self.remark, "grey taken as RGB, as the other picture is"]))
@@ -71,13 +71,13 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Encrypted:
-    """A stored photo, which nobody has decrypted.
+    """A stored photo whose planes are not decrypted.
 
     Attributes:
-        collection, id: whose it is.
-        parameters, layout: of its planes.
-        planes: where they are.
-        colours: that are wanted of it.
+        collection, id: the photo's collection, and its id there.
+        parameters, layout: parameter set and tiles of its planes.
+        planes: reference to its planes in storage.
+        colours: the colours in which it is wanted.
     """
 
     collection: OpenCollection
@@ -89,26 +89,26 @@ class Encrypted:
 
     @property
     def shape(self) -> Shape:
-        """Channels that are wanted, height and width."""
+        """Channels in the wanted colours, height and width."""
         channels = _CHANNELS.get(self.colours, self.layout.channels)
         return channels, self.layout.height, self.layout.width
 
     @property
     def scheme(self) -> str:
-        """The name of its planes' scheme."""
+        """The name of the scheme of its planes."""
         return self.parameters.scheme.name.lower()
 
     @property
     def converted(self) -> bool:
-        """Whether other colours are wanted than its planes have."""
+        """Whether its planes have other colours than are wanted."""
         return self.shape[0] != self.layout.channels
 
     def unusable(self, scheme: PlaneScheme, reach: int = 0) -> str:
-        """Why a job cannot compute with the planes as they are; empty when it can.
+        """Returns why a job cannot compute with the planes as they are; empty if it can.
 
         Args:
-            scheme: of the job.
-            reach: of its kernels, pixels.
+            scheme: the job's scheme.
+            reach: reach of its kernels in pixels.
         """
         if self.parameters.name != scheme.parameter_set:
             wanted = scheme.parameter_set or scheme.name
@@ -119,22 +119,24 @@ class Encrypted:
         return self.short_of(reach)
 
     def short_of(self, reach: int) -> str:
-        """Why the halo of the planes is too narrow; empty when it is not."""
+        """Returns why the halo of the planes is too narrow; empty if it is wide enough."""
         if reach > self.layout.halo:
             return f"stored planes have a halo of {self.layout.halo} pixels, and the kernel reaches {reach}"
         return ""
 
 
-# A picture before it is decoded or decrypted, and after a file was decoded.
+# A picture before a file is decoded, and afterwards; planes are encrypted in both.
 Known = ImageFile | Encrypted
 Opened = Plain | Encrypted
 
 
 class Pictures:
-    """Reads pictures: what they are before a job, and their pixels in it.
+    """The reader of pictures: headers when a job is planned, pixels when it runs.
 
     Args:
-        vault, planes, crypto: the keyholder's rooms.
+        vault: the collections.
+        planes: reads stored planes.
+        crypto: worker processes that decode files.
     """
 
     def __init__(self, vault: Vault, planes: Planes, crypto: Crypto) -> None:
@@ -143,11 +145,11 @@ class Pictures:
         self._crypto = crypto
 
     async def look(self, source: Source, colours: Colours) -> Known:
-        """What a picture is; nothing is decoded or decrypted.
+        """Returns what is known of a picture before it is decoded or decrypted.
 
         Raises:
-            InvalidImage: if the header of a file is not that of an image, or tells of too large a one.
-            NotFound: when there is no such collection or item, or it has no planes.
+            InvalidImage: if the header of a file is not that of an image, or the image is too large.
+            NotFound: if the collection or the item does not exist, or the item has no planes.
         """
         if isinstance(source, bytes):
             return ImageFile(source, colours, await self._crypto.plane_shape(source, colours))
@@ -159,10 +161,10 @@ class Pictures:
         return Encrypted(collection, source.id, parameters, layout, planes, colours)
 
     async def open(self, picture: Known) -> Opened:
-        """A file's pixels; a stored photo as it is.
+        """Decodes a file; returns a stored photo as it is.
 
         Raises:
-            InvalidImage: if the file cannot be decoded, or its pixels are not those of its header.
+            InvalidImage: if the file cannot be decoded, or its shape is not that of its header.
         """
         if isinstance(picture, Encrypted):
             return picture
@@ -173,14 +175,14 @@ class Pictures:
         return plain
 
     async def decrypted(self, picture: Opened, account: Account, why: str, then: str = _ANEW) -> Plain:
-        """The pixels of any picture; the account says that stored planes were decrypted, and why."""
+        """Returns the pixels of any picture; if it decrypts stored planes, it records why in the account."""
         if isinstance(picture, Plain):
             return picture
         account.note_decrypted(f"{why}: {then}")
         return await self.clear(picture)
 
     async def clear(self, picture: Encrypted) -> Plain:
-        """The pixels of a stored photo, in the colours that are wanted."""
+        """Decrypts the pixels of a stored photo, in the wanted colours."""
         _, image = await self._planes.read(picture.collection, picture.id)
         whole = Pixels(image.astype(np.uint8), "")
         seen = await asyncio.to_thread(whole.brought_to, picture.colours)
@@ -188,5 +190,5 @@ class Pictures:
 
 
 def planar(image: Bytes) -> Bytes:
-    """[height, width] or [height, width, channels] to [channels, height, width]."""
+    """Converts [height, width] or [height, width, channels] to [channels, height, width]."""
     return np.ascontiguousarray(np.moveaxis(image.reshape(*image.shape[:2], -1), 2, 0))

@@ -1,4 +1,4 @@
-"""Image processing, between what passes on its streams and what the keyholder computes with."""
+"""Conversion between the messages of image processing and the settings and results of jobs."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ Named = tuple[str, Picture]
 
 
 def filter_settings(header: FilterHeader) -> FilterSettings:
-    """How a picture is to be filtered.
+    """Returns the settings of a filter job.
 
     Raises:
-        InvalidArgument: for key bits of another scheme.
+        InvalidArgument: if key bits are given for a scheme other than paillier.
     """
     return FilterSettings(
         tuple(Operation(one.name, one.kernel.values if one.kernel else None) for one in header.operations),
@@ -56,10 +56,10 @@ def filter_settings(header: FilterHeader) -> FilterSettings:
 
 
 def diff_settings(header: DiffHeader) -> DifferenceSettings:
-    """How pictures are to be compared.
+    """Returns the settings of a difference.
 
     Raises:
-        InvalidArgument: for what there is not.
+        InvalidArgument: if the scheme is unknown, or the threshold or the key size is invalid.
     """
     return DifferenceSettings(
         header.scheme,
@@ -72,10 +72,10 @@ def diff_settings(header: DiffHeader) -> DifferenceSettings:
 
 
 def keypoint_settings(given: KeypointSettings) -> DetectionSettings:
-    """How keypoints are to be found.
+    """Returns the settings of a search for keypoints; fields that are 0 take their defaults.
 
     Raises:
-        InvalidArgument: for what cannot be.
+        InvalidArgument: if a field is out of range, or the scheme does not support scale spaces.
     """
     usual = Detection()
     return DetectionSettings(
@@ -88,23 +88,23 @@ def keypoint_settings(given: KeypointSettings) -> DetectionSettings:
 
 
 def match_settings(header: MatchHeader) -> MatchSettings:
-    """How pictures are to be matched.
+    """Returns the settings of a match; fields that are 0 take their defaults.
 
     Raises:
-        InvalidArgument: for what cannot be.
+        InvalidArgument: if a field is out of range, or the scheme does not support scale spaces.
     """
     return MatchSettings(keypoint_settings(header.settings), header.ratio or RATIO, header.encrypted)
 
 
 async def sources(requests: AsyncIterator[Any], *stored: StoredPhoto | None) -> list[Source]:
-    """The pictures of a stream.
+    """Receives the pictures of a stream.
 
     Args:
-        stored: where each picture is stored; None: it is the next file of the stream.
+        stored: the stored photo of each picture; None if the picture is the next file of the stream.
 
     Raises:
-        InvalidArgument: when files are missing, or there are more.
-        ResourceExhausted: when one is too large.
+        InvalidArgument: if a file is missing, or the stream has more than the files.
+        ResourceExhausted: if a file is too large.
     """
     found = [one or await _file(requests) for one in stored]
     if await anext(requests, None) is not None:
@@ -120,7 +120,7 @@ async def _file(requests: AsyncIterator[Any]) -> bytes:
 
 
 def progress(made: Progress) -> ImagingProgress:
-    """How far it is."""
+    """Converts the progress of a job."""
     return ImagingProgress(made.stage.value, made.done, made.total)
 
 
@@ -146,14 +146,14 @@ def _account(made: Account) -> ImagingAccount:
 
 
 def filtered(made: Filtered) -> tuple[FilterResult, list[Named]]:
-    """The result, and the filtered picture."""
+    """Converts the result of a filter job; returns the message and the filtered picture."""
     account = _account(made.account)
     result = FilterResult(account, made.error_bound, made.picture.clipped, made.levels)
     return result, [("result", made.picture)]
 
 
 def differed(made: Differed) -> tuple[DiffResult, list[Named]]:
-    """The result, the picture of the difference, and what the evaluator saw if it was asked for."""
+    """Converts the result of a difference; returns the message, the picture, and the views, if any."""
     account = _account(made.account)
     result = DiffResult(account, made.minimum, made.maximum, made.differing, made.over)
     views = _views(made.account, made.picture.values.shape[2])
@@ -161,7 +161,7 @@ def differed(made: Differed) -> tuple[DiffResult, list[Named]]:
 
 
 def detected(made: Detected) -> tuple[KeypointsResult, list[Named]]:
-    """The result, the picture with its keypoints, and what they look like."""
+    """Converts found keypoints; returns the message, the picture with keypoints, and their descriptors."""
     columns = made.features
     rows = zip(
         columns.places, columns.scales, columns.angles, columns.responses, columns.octaves, strict=True
@@ -173,7 +173,7 @@ def detected(made: Detected) -> tuple[KeypointsResult, list[Named]]:
 
 
 def matched(made: Matched) -> tuple[MatchResult, list[Named]]:
-    """The result, and the picture of both side by side."""
+    """Converts the result of a match; returns the message, and the picture of both side by side."""
     first, second = made.features
     found = made.matches
     starts, ends = first.places[found.pairs[:, 0]], second.places[found.pairs[:, 1]]
@@ -195,7 +195,7 @@ def _drawn(image: Bytes) -> Named:
 
 
 def _views(account: Account, width: int) -> Iterator[Named]:
-    """Rows of what was seen, as wide as the picture; short of a row they are one that is shorter."""
+    """Yields pictures of what the evaluator saw, as wide as the result; less than a row is a shorter row."""
     for name, seen in account.views.items():
         across = min(width, len(seen))
         if across:

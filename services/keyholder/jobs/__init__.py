@@ -1,12 +1,13 @@
-"""Bulk ingest, the keyholder's half: jobs that outlive every process, and the items on their way.
+"""Bulk ingest in the keyholder: persistent jobs, and the items that are in the queue.
 
-    importer.py      what the rpcs delegate to: takes files in, publishes them, keeps account of them
-    connecting.py    opens all of it, and waits for a queue that is away
+    importer.py      implements the rpcs: receives files, publishes them, records their outcome
+    connecting.py    opens the queue, and waits for one that is unavailable
     store.py         jobs and items in SQLite
-    retention.py     forgets jobs that ended long ago
-    dead_letters.py  items that died with their workers, and their way back
-    servicer.py      the rpcs; wire.py their messages
+    retention.py     deletes jobs that ended long ago
+    dead_letters.py  fails items whose messages are dead letters, and requeues them on request
+    servicer.py      the rpcs
+    wire.py          their messages
 
-How photos are read ahead, and sealed for the queue, is `blindsight/trusted/ingest`.
-The queue is `blindsight/trusted/queue`, the other half is `services/worker`.
+Reading photos ahead, and sealing them for the queue, is in `blindsight/trusted/ingest`.
+The queue is in `blindsight/trusted/queue`, the workers are in `services/worker`.
 """

@@ -1,4 +1,4 @@
-"""Bulk ingest as long as a keyholder runs: a queue that is away keeps nobody from searching."""
+"""Opens bulk ingest in the background, so that the keyholder serves even while the queue is unavailable."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from blindsight.trusted.queue import Queue
 from services.keyholder.jobs.importer import Imports
 from services.keyholder.jobs.store import JobStore
 
-# A queue in a file opens at once, and so does a broker that is there; a start does not wait longer.
+# A start waits no longer for the queue: a file, or a broker that runs, opens at once.
 START_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 2.0
 
 
 class BulkIngest:
-    """Opens the queue, and has imports from then on.
+    """Bulk ingest, which is available once its queue is open.
 
     Args:
-        store: the account of jobs; closed with this.
-        open_queue: blocking.
-        make: the imports of a queue.
+        store: the jobs; closed with this object.
+        open_queue: opens the queue; blocking.
+        make: makes the imports of a queue.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class BulkIngest:
         """The imports.
 
         Raises:
-            Unavailable: as long as the queue does not answer.
-            InvalidArgument, DataLoss: when it answered at last, and is not as it must be.
+            Unavailable: if the queue has not answered yet.
+            InvalidArgument, DataLoss: if the queue answered, but is misconfigured or damaged.
         """
         if self._imports is None:
             if self._opening is not None and self._opening.done():
@@ -54,7 +54,7 @@ class BulkIngest:
         """Opens the queue, in the background if it takes long.
 
         Raises:
-            InvalidArgument, DataLoss: when it is not as it must be.
+            InvalidArgument, DataLoss: if the queue is misconfigured or damaged.
         """
         self._opening = asyncio.create_task(self._open())
         done, _ = await asyncio.wait({self._opening}, timeout=START_SECONDS)
@@ -72,12 +72,12 @@ class BulkIngest:
         self._imports.start()
 
     def drain(self) -> None:
-        """See `Imports.drain`."""
+        """Calls `Imports.drain`, if the queue is open."""
         if self._imports is not None:
             self._imports.drain()
 
     async def close(self) -> None:
-        """Closes queue and account."""
+        """Closes the queue and the store."""
         if self._opening is not None:
             self._opening.cancel()
             with suppress(asyncio.CancelledError, BlindsightError):

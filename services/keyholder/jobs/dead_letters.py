@@ -1,4 +1,4 @@
-"""Dead letters: items of which no worker can tell what became of them, and their way back into the queue."""
+"""Dead letters: fails items whose outcome no worker reported, and requeues them on request."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from blindsight.trusted.queue import DeadLetter, Queue
 from services.keyholder.jobs.store import JobStore
 
 LOOK_SECONDS = 1.0
-# Listing reads all dead letters, so it is done for jobs that stand still only, and ever less often.
+# Listing reads all dead letters, so it is done only for jobs that do not progress, and less and less often.
 
 
 class _Quiet:
-    """A job that did not change, and when its dead letters are to be listed: ever less often."""
+    """A job that did not change, and the time at which its dead letters are listed next."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -28,48 +28,48 @@ class _Quiet:
         self.put_off()
 
     def put_off(self) -> None:
-        """Puts the next listing off."""
+        """Postpones the next listing, each time by more."""
         self.due = time.monotonic() + self._backoff.pause()
 
 
 class DeadLetterWatch:
-    """Fails items that were delivered too often, and puts failed ones back.
+    """A watch of the dead letters, which fails items that were delivered too often and requeues failed ones.
 
-    A worker reports what it gives up by itself.  One that is killed with an item in its hands does not; when
-    that was the last delivery, only the queue knows.
+    A worker reports the items that it gives up.  A worker that is killed while it has an item does not; if
+    that was the item's last delivery, only the queue knows.
 
     Args:
-        store: the account of jobs.
-        queue: whose dead letters.
-        changed: told of a job in which items were failed.
+        store: the jobs.
+        queue: the queue with the dead letters.
+        changed: called with a job after its dead letters were recorded.
     """
 
     def __init__(self, store: JobStore, queue: Queue, changed: Callable[[Job], Awaitable[None]]) -> None:
         self._store = store
         self._queue = queue
         self._changed = changed
-        self._turn = asyncio.Lock()  # a list from before a retry must not fail what is tried again
+        self._turn = asyncio.Lock()  # so that a list from before a retry does not fail items that are retried
         self._quiet: dict[bytes, _Quiet] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Looks from now on."""
+        """Starts to look for dead letters in the background."""
         self._task = asyncio.create_task(self._look_for_ever())
 
     async def stop(self) -> None:
-        """Looks no more."""
+        """Stops looking."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     async def retry(self, job_id: bytes) -> tuple[Job, int]:
-        """Puts a job's dead letters into the queue again; returns the job and how many there were.
+        """Puts a job's dead letters back into the queue; returns the job and how many there were.
 
         Raises:
-            NotFound: when there is no such job.
-            Conflict: when it was cancelled.
-            ResourceExhausted: when the queue is full.
+            NotFound: if there is no such job.
+            Conflict: if it was cancelled.
+            ResourceExhausted: if the queue is full.
         """
         async with self._turn:
             dead = await asyncio.to_thread(self._queue.dead_letters, job_id)
@@ -78,7 +78,7 @@ class DeadLetterWatch:
             try:
                 retried = await asyncio.to_thread(self._queue.requeue, job_id)
             finally:
-                # What did not fit has failed as before.
+                # Items that did not fit into the queue have failed as before.
                 job = await self._give_up(job_id)
             return job, retried
 
@@ -106,9 +106,10 @@ class DeadLetterWatch:
                 await self._give_up(quiet.job.job_id)
 
     async def _give_up(self, job_id: bytes) -> Job:
-        """Fails the items of a job's dead letters, unless it is known what became of them.
+        """Fails the items of a job's dead letters, unless their outcome is known.
 
-        What could not be opened may be forged: the true message of its item may still be on its way.
+        A dead letter that could not be opened may be forged, while the item's true message is still in the
+        queue: it counts only once no message is waiting or with a worker.
         """
         depth = await asyncio.to_thread(self._queue.depth)
         dead = await asyncio.to_thread(self._queue.dead_letters, job_id) if depth.dead else []
@@ -124,7 +125,7 @@ class DeadLetterWatch:
 
 
 def _explained(letter: DeadLetter) -> tuple[str, str]:
-    """Reason and message of an item that no worker told about."""
+    """Returns the reason and message of an item that no worker reported."""
     if letter.reason in REASONS:
         return letter.reason, "a worker refused it, and did not say more"
     return Unavailable.reason, f"{letter.reason}: each time the worker died with it or gave it back"

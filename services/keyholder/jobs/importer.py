@@ -1,4 +1,4 @@
-"""Bulk ingest as the keyholder does it: seals files, publishes them, and notes what becomes of them."""
+"""The keyholder's part of bulk ingest: seals files, publishes them, and records the outcome of each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """An item on its way into the account, and the message that has to be in the queue before."""
+    """An item to be recorded in the store, and the message that must be in the queue before that."""
 
     outcome: ItemOutcome
     sealed_name: bytes
@@ -47,14 +47,14 @@ class _Taken:
 
 
 class Imports:
-    """All jobs of one owner.
+    """The bulk ingest jobs of one owner.
 
     Args:
         keys: the owner's key set.
         vault: the collections.
-        store: the account of jobs.
-        queue: where sealed items go.
-        after_import: called when a job into a collection has finished.
+        store: the jobs.
+        queue: the queue of sealed items.
+        after_import: called with the collection when a job has finished.
         keep_days: see `Retention`.
     """
 
@@ -78,16 +78,16 @@ class Imports:
         self._names: dict[bytes, str] = {}
 
     def start(self) -> None:
-        """Begins to look for dead letters, and for jobs to forget."""
+        """Starts to look for dead letters, and for old jobs to delete."""
         self._dead_letters.start()
         self._retention.start()
 
     def drain(self) -> None:
-        """Ends the streams of those who send and those who watch: the keyholder is about to stop."""
+        """Ends the streams of clients that send or watch, because the keyholder is about to stop."""
         self._stopping.set()
 
     async def close(self) -> None:
-        """Closes the queue."""
+        """Stops the background tasks and closes the queue."""
         await self._retention.stop()
         await self._dead_letters.stop()
         await asyncio.to_thread(self._queue.close)
@@ -95,16 +95,20 @@ class Imports:
     async def take(
         self, name: str, request_id: str, files: AsyncIterator[Sequence[Photo]]
     ) -> AsyncIterator[Job]:
-        """Takes files in; yields the job first of all, and again whenever files are durable in the queue.
+        """Receives files; yields the job first, and again whenever files are durable in the queue.
 
         Args:
-            files: those of a message at a time, numbered by `index`; what was taken before is skipped.
+            name: the collection's name.
+            request_id: the caller's id for the job: the same id continues the same job.
+            files: the files of one message at a time, numbered by `index`; those received before are skipped.
 
         Raises:
-            NotFound: when there is no such collection.
-            InvalidArgument: when it takes vectors only, or the request id is none or another collection's.
-            Conflict: when the job was cancelled meanwhile.
-            Unavailable, Draining: when queue or keyholder goes; sending again continues where this ended.
+            NotFound: if there is no such collection.
+            InvalidArgument: if the collection takes vectors only, or the request id is malformed or used for
+                another collection.
+            Conflict: if the job was cancelled meanwhile.
+            Unavailable, Draining: if the queue is unavailable or the keyholder stops; sending again continues
+                where this ended.
         """
         _check_request_id(request_id)
         collection = await self._vault.get(name)
@@ -128,7 +132,7 @@ class Imports:
         yield job
 
     async def _take(self, job: Job, group: Sequence[Photo]) -> AsyncIterator[Job]:
-        """Publishes before it notes: an item that is noted is in the queue, whoever dies in between."""
+        """Publishes items before it records them, so that recorded items are in the queue after any crash."""
         left = await asyncio.to_thread(self._sealed, job, group)
         while left:
             count = await self._publish(job, left)
@@ -137,7 +141,7 @@ class Imports:
             left = left[count:]
 
     def _sealed(self, job: Job, group: Sequence[Photo]) -> list[_Taken]:
-        """Those that were not taken before."""
+        """Seals the photos of a group that were not recorded before."""
         known = self._store.known(job.job_id, [photo.index for photo in group])
         return [self._seal(job, photo) for photo in group if photo.index not in known]
 
@@ -163,10 +167,10 @@ class Imports:
         return _Taken(outcome, sealed_name, self._envelopes.seal(queued))
 
     async def _publish(self, job: Job, items: Sequence[_Taken]) -> int:
-        """Publishes the first of them, and waits while the queue is full: the caller's stream waits with it.
+        """Publishes the first of the items; blocks, and with it the caller's stream, while the queue is full.
 
         Returns:
-            how many may be noted.
+            The number of items, from the first, that may be recorded now.
         """
         backoff = Backoff(first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
         messages = [one.message for one in items if one.message is not None]
@@ -175,7 +179,7 @@ class Imports:
                 published = await asyncio.to_thread(self._queue.publish, *messages)
             except ResourceExhausted:
                 if (await self._job(job.job_id)).state is not JobState.RECEIVING:
-                    return len(items)  # the account refuses the items, and says why
+                    return len(items)  # the store will refuse the items, and say why
                 await asyncio.sleep(backoff.pause())
             else:
                 return _reached(items, published)
@@ -184,7 +188,7 @@ class Imports:
         return await asyncio.to_thread(self._store.get, job_id)
 
     async def get(self, job_id: bytes, count: int, after: int = -1) -> tuple[Job, list[FailedItem]]:
-        """A job, and those of its failed items that follow number `after`."""
+        """Returns a job, and at most `count` of its failed items with numbers above `after`."""
         job = await self._job(job_id)
         failed = await asyncio.to_thread(self._store.failed_items, job_id, count, after)
         names = [self._envelopes.open_name(job_id, item.number, item.sealed_name) for item in failed]
@@ -194,15 +198,15 @@ class Imports:
         ]
 
     async def page(self, count: int, before: int | None) -> tuple[list[Job], int | None]:
-        """See `JobStore.page`."""
+        """Returns a page of jobs; see `JobStore.page`."""
         return await asyncio.to_thread(self._store.page, count, before)
 
     async def watch(self, job_id: bytes) -> AsyncIterator[Job]:
-        """A job whenever it changed, until it has ended.
+        """Yields a job now and whenever it changed, until it has ended.
 
         Raises:
-            NotFound: when there is none.
-            Draining: when the keyholder is about to stop.
+            NotFound: if there is no such job.
+            Draining: if the keyholder is about to stop.
         """
         last: Job | None = None
         while True:
@@ -217,14 +221,14 @@ class Imports:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def cancel(self, job_id: bytes) -> Job:
-        """Ends a job; the queue loses what it can, workers drop the rest."""
+        """Cancels a job and purges its messages; workers drop those that the queue cannot remove."""
         job = await asyncio.to_thread(self._store.cancel, job_id)
         if job.state is JobState.CANCELLED:
             await asyncio.to_thread(self._queue.purge, job_id)
         return job
 
     async def retry(self, job_id: bytes) -> tuple[Job, int]:
-        """See `DeadLetterWatch.retry`."""
+        """Puts a job's dead letters back into the queue; see `DeadLetterWatch.retry`."""
         return await self._dead_letters.retry(job_id)
 
     async def drop_failed(self, job_id: bytes) -> int:
@@ -233,7 +237,7 @@ class Imports:
         return await asyncio.to_thread(self._queue.drop, job_id)
 
     async def report(self, reports: Iterable[ItemReport], asked: Iterable[bytes]) -> set[bytes]:
-        """Notes what a worker did; returns the jobs, of these and those asked for, to stop work on."""
+        """Records a worker's reports; returns which of their jobs and of `asked` are cancelled or unknown."""
         outcomes: dict[bytes, list[ItemOutcome]] = {}
         for one in reports:
             message_id = self._envelopes.message_id(one.job_id, one.number)
@@ -251,14 +255,14 @@ class Imports:
         return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
 
     async def note_trial(self, trial: Trial) -> int:
-        """See `JobStore.note_trial`; nobody died over items of a job that is unknown."""
+        """Records a trial, see `JobStore.note_trial`; returns 0 for an unknown job."""
         try:
             return await asyncio.to_thread(self._store.note_trial, trial)
         except NotFound:
             return 0
 
     async def collection_name(self, job: Job) -> str:
-        """The name of a job's collection; nothing when it is gone."""
+        """Returns the name of a job's collection; empty if it is deleted or storage does not answer."""
         if job.collection_id not in self._names:
             try:
                 collection = await self._vault.get_by_id(job.collection_id)
@@ -276,7 +280,7 @@ class Imports:
 
 
 def _reached(items: Sequence[_Taken], published: int) -> int:
-    """How many items are done with when so many of their messages are published, in their order."""
+    """Returns how many items, from the first, need no more publishing after `published` of their messages."""
     for index, one in enumerate(items):
         if one.message is not None:
             if not published:

@@ -1,4 +1,4 @@
-"""Jobs that ended long ago are forgotten, unless something of theirs can still be tried again."""
+"""Deletes jobs that ended long ago, unless they have items that can still be retried."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DAY_SECONDS = 86400.0
 
 
 class Retention:
-    """Forgets jobs and their items.
+    """The task that deletes old jobs and their items.
 
     Args:
-        store: the account of jobs.
-        queue: a job with dead letters in it is kept.
-        keep_days: after the end of a job; 0 for ever.
+        store: the jobs.
+        queue: jobs with dead letters in this queue are kept.
+        keep_days: days for which a job is kept after its end; 0 for ever.
     """
 
     def __init__(self, store: JobStore, queue: Queue, keep_days: float) -> None:
@@ -31,12 +31,12 @@ class Retention:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Looks now, and once an hour."""
+        """Starts to look for old jobs in the background, now and once an hour."""
         if self._keep_days:
             self._task = asyncio.create_task(self._look_for_ever())
 
     async def stop(self) -> None:
-        """Looks no more."""
+        """Stops looking."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -51,7 +51,10 @@ class Retention:
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """Forgets what is due.  Blocking; jobs one by one, so that nobody waits long for the account."""
+        """Deletes the jobs that are due; blocking.
+
+        Each job is one transaction, so that others do not wait long for the store.
+        """
         old = self._store.ended_before(int(time.time() - self._keep_days * DAY_SECONDS))
         if not old:
             return

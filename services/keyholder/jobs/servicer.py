@@ -1,4 +1,4 @@
-"""The rpcs of bulk ingest: parse, delegate, convert."""
+"""The rpcs of bulk ingest: each parses its request, delegates, and converts the result."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
-    """Serves one owner and the workers of the owner's key set.
+    """The bulk ingest service, for one owner and the workers of the owner's key set.
 
     Args:
-        keys: the owner's.
-        imports: gives what does the work, or raises where there is no queue.
+        keys: the owner's key set.
+        imports: returns the imports, or raises if there is no queue.
     """
 
     def __init__(self, keys: KeySet, imports: Callable[[], Imports]) -> None:
@@ -40,7 +40,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def CreateImport(
         self, request_iterator: AsyncIterator[pb.CreateImportRequest], context: Context
     ) -> AsyncIterator[pb.CreateImportResponse]:
-        """Takes photos into the queue."""
+        """Receives photos into the queue."""
         requests = aiter(request_iterator)
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
@@ -51,7 +51,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
             yield pb.CreateImportResponse(job=await self._named(job))
 
     async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
-        """One import and what failed of it."""
+        """Returns an import and a page of its failed items."""
         size, after = wire.page_size(request.page_size), wire.page_token(request.page_token)
         job_id = wire.job_id(request.import_id)
         job, failed = await self._imports.get(job_id, size, -1 if after is None else after)
@@ -62,12 +62,12 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def WatchImport(
         self, request: pb.WatchImportRequest, context: Context
     ) -> AsyncIterator[pb.WatchImportResponse]:
-        """One import until its end."""
+        """Yields an import whenever it changed, until it has ended."""
         async for job in self._imports.watch(wire.job_id(request.import_id)):
             yield pb.WatchImportResponse(job=await self._named(job))
 
     async def ListImports(self, request: pb.ListImportsRequest, context: Context) -> pb.ListImportsResponse:
-        """All imports."""
+        """Returns a page of imports."""
         before = wire.page_token(request.page_token)
         jobs, following = await self._imports.page(wire.page_size(request.page_size), before)
         token = str(following) if following is not None else ""
@@ -76,27 +76,27 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def CancelImport(
         self, request: pb.CancelImportRequest, context: Context
     ) -> pb.CancelImportResponse:
-        """Ends an import."""
+        """Cancels an import."""
         job = await self._imports.cancel(wire.job_id(request.import_id))
         return pb.CancelImportResponse(job=await self._named(job))
 
     async def RetryImport(self, request: pb.RetryImportRequest, context: Context) -> pb.RetryImportResponse:
-        """Tries failed items again."""
+        """Puts the dead letters of an import back into the queue."""
         job, retried = await self._imports.retry(wire.job_id(request.import_id))
         return pb.RetryImportResponse(job=await self._named(job), retried=retried)
 
     async def DropFailed(self, request: pb.DropFailedRequest, context: Context) -> pb.DropFailedResponse:
-        """Drops the originals of failed items."""
+        """Drops the sealed originals of failed items."""
         return pb.DropFailedResponse(dropped=await self._imports.drop_failed(wire.job_id(request.import_id)))
 
     async def ReportItems(self, request: pb.ReportItemsRequest, context: Context) -> pb.ReportItemsResponse:
-        """Takes the word of a worker."""
+        """Records the outcomes that a worker reports."""
         self._require_worker(context)
         stopped = await self._imports.report(wire.reports(request.items), request.job_ids)
         return pb.ReportItemsResponse(stopped_job_ids=sorted(stopped))
 
     async def NoteTrial(self, request: pb.NoteTrialRequest, context: Context) -> pb.NoteTrialResponse:
-        """Keeps the record of photos that are opened alone."""
+        """Records a trial of a photo in a worker's quarantine."""
         self._require_worker(context)
         return pb.NoteTrialResponse(deaths=await self._imports.note_trial(wire.trial(request)))
 

@@ -1,6 +1,6 @@
-"""The account of bulk ingest: jobs and items in one SQLite file of the keyholder's folder.
+"""The store of bulk ingest: jobs and items in one SQLite file in the keyholder's folder.
 
-Write-ahead log, synchronous FULL: what a method returned has happened, whatever dies next.
+Write-ahead log, synchronous FULL: when a method returns, its changes are durable.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _COLUMNS = (
 
 
 class JobStore:
-    """Jobs and items.  Blocking; safe to use from several threads of one process.
+    """A store of jobs and items.  Blocking; safe to use from several threads of one process.
 
     Args:
-        path: of the file; made when it is not there.
+        path: of the file; created if it does not exist.
 
     Raises:
-        InvalidArgument: when the file is of another schema version, or no account of jobs.
-        DataLoss: when it is damaged.
+        InvalidArgument: if the file has an unsupported schema version, or is not a store of jobs.
+        DataLoss: if it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,15 +45,15 @@ class JobStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it is on the disk afterwards, or nothing."""
+        """Holds the connection in one transaction while the block runs; all of it is stored, or nothing."""
         with self._lock, transaction(self._db) as db:
             yield db
 
     def open(self, collection_id: bytes, request_id: str) -> Job:
-        """The job of a request id; a new one when there is none.
+        """Returns the job of a request id; creates it if there is none.
 
         Raises:
-            InvalidArgument: when the request id is that of a job of another collection.
+            InvalidArgument: if the request id is that of a job of another collection.
         """
         with self._transaction() as db:
             db.execute(
@@ -70,23 +70,23 @@ class JobStore:
         return job
 
     def get(self, job_id: bytes) -> Job:
-        """A job as it is now.
+        """Returns a job as it is now.
 
         Raises:
-            NotFound: when there is none.
+            NotFound: if there is no such job.
         """
         with self._transaction() as db:
             return _read(db, _number(db, job_id))
 
     def states(self, job_ids: Iterable[bytes]) -> dict[bytes, JobState]:
-        """The states of those jobs that there are."""
+        """Returns the states of those jobs that exist."""
         query = "SELECT state FROM jobs WHERE job_id = ?"
         with self._transaction() as db:
             found = {job_id: db.execute(query, (job_id,)).fetchone() for job_id in job_ids}
         return {job_id: JobState(row[0]) for job_id, row in found.items() if row is not None}
 
     def page(self, count: int, before: int | None = None) -> tuple[list[Job], int | None]:
-        """Jobs, the newest first, and where the next page begins; None at the end."""
+        """Returns jobs, the newest first, and where the next page begins, None at the end."""
         query = (
             f"SELECT {_COLUMNS}, number FROM jobs WHERE :before IS NULL OR number < :before "  # noqa: S608
             "ORDER BY number DESC LIMIT :count"
@@ -96,25 +96,25 @@ class JobStore:
         return [_job(row) for row in rows[:count]], (rows[count - 1][-1] if len(rows) > count else None)
 
     def unfinished(self) -> list[Job]:
-        """Jobs of which something may still happen by itself."""
+        """Returns the jobs that are receiving or running."""
         query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN (?, ?) ORDER BY number"  # noqa: S608
         with self._transaction() as db:
             return [_job(row) for row in db.execute(query, (JobState.RECEIVING, JobState.RUNNING))]
 
     def known(self, job_id: bytes, numbers: Iterable[int]) -> set[int]:
-        """Which items were taken before."""
+        """Returns those of the numbers whose items were recorded by `add_items` before."""
         query = "SELECT 1 FROM items WHERE job = ? AND number = ? AND sealed_name != x''"
         with self._transaction() as db:
             job = _number(db, job_id)
             return {number for number in numbers if db.execute(query, (job, number)).fetchone() is not None}
 
     def add_items(self, job_id: bytes, items: Sequence[tuple[ItemOutcome, bytes]]) -> Job:
-        """Notes items that are in the queue, or that were refused at the door, with their sealed names.
+        """Records items that are in the queue, or were refused before, with their sealed names.
 
-        A worker may have been faster: then its outcome stays.
+        If a worker has already reported an item, its outcome stays.
 
         Raises:
-            Conflict: when the job takes no more items.
+            Conflict: if the job takes no more items.
         """
         with self._transaction() as db:
             job = _number(db, job_id)
@@ -130,7 +130,7 @@ class JobStore:
             return _read(db, job)
 
     def complete(self, job_id: bytes) -> Job:
-        """Notes that all items were taken."""
+        """Records that all items of a job were received."""
         with self._transaction() as db:
             job = _number(db, job_id)
             db.execute(
@@ -140,7 +140,7 @@ class JobStore:
             return _settled(db, job)
 
     def report(self, job_id: bytes, outcomes: Sequence[ItemOutcome]) -> Job:
-        """Notes outcomes; repeating is safe, and what is stored stays stored."""
+        """Records outcomes; it may be repeated, and an item that is in storage keeps that outcome."""
         with self._transaction() as db:
             job = _number(db, job_id)
             for outcome in outcomes:
@@ -148,7 +148,7 @@ class JobStore:
             return _settled(db, job)
 
     def give_up(self, job_id: bytes, dead: Mapping[bytes, tuple[str, str]]) -> Job:
-        """Notes dead letters: those whose outcome nobody reported have failed.
+        """Records dead letters: their items have failed, unless an outcome was reported.
 
         Args:
             dead: reason and message by message id.
@@ -160,10 +160,10 @@ class JobStore:
             return _settled(db, job)
 
     def retry(self, job_id: bytes, message_ids: Iterable[bytes]) -> Job:
-        """Notes that dead letters are about to be ordinary messages again.
+        """Records that dead letters are about to be put back into the queue.
 
         Raises:
-            Conflict: when the job was cancelled.
+            Conflict: if the job was cancelled.
         """
         with self._transaction() as db:
             job = _number(db, job_id)
@@ -176,7 +176,7 @@ class JobStore:
             return _settled(db, job)
 
     def cancel(self, job_id: bytes) -> Job:
-        """Ends a job; one that has ended stays as it is."""
+        """Cancels a job; one that has ended stays as it is."""
         with self._transaction() as db:
             job = _number(db, job_id)
             db.execute(
@@ -186,7 +186,7 @@ class JobStore:
             return _read(db, job)
 
     def failed_items(self, job_id: bytes, count: int, after: int = -1) -> list[SealedFailure]:
-        """Failed items with a number above `after`, in order."""
+        """Returns at most `count` failed items with a number above `after`, in order."""
         query = (
             "SELECT number, reason, message, sealed_name FROM items "
             "WHERE job = ? AND state = 4 AND number > ? ORDER BY number LIMIT ?"
@@ -196,10 +196,12 @@ class JobStore:
         return [SealedFailure(*row) for row in rows]
 
     def note_trial(self, trial: Trial) -> int:
-        """Notes that a photo is opened alone, or was; returns how many other trials of it had no end.
+        """Records how far a photo's trial in quarantine is; returns how many other trials of it had no end.
+
+        A trial that is over deletes all trials of the photo: earlier deaths were not its fault.
 
         Raises:
-            NotFound: when there is no such job.
+            NotFound: if there is no such job.
         """
         with self._transaction() as db:
             item = (_number(db, trial.job_id), trial.number)
@@ -211,17 +213,17 @@ class JobStore:
             return int(db.execute(query, (*item, trial.trial_id)).fetchone()[0])
 
     def ended_before(self, unix_seconds: int) -> list[bytes]:
-        """Jobs that have ended, and did so before a time."""
+        """Returns the ids of jobs that ended before this time."""
         query = "SELECT job_id FROM jobs WHERE state IN (?, ?) AND ended_unix_seconds < ? ORDER BY number"
         with self._transaction() as db:
             rows = db.execute(query, (JobState.FINISHED, JobState.CANCELLED, unix_seconds)).fetchall()
         return [job_id for (job_id,) in rows]
 
     def forget(self, job_id: bytes) -> None:
-        """Removes a job and its items, unless somebody has tried it again meanwhile.
+        """Deletes a job and its items, unless it was retried meanwhile.
 
         Raises:
-            NotFound: when there is none.
+            NotFound: if there is no such job.
         """
         with self._transaction() as db:
             job = _number(db, job_id)
@@ -234,7 +236,7 @@ class JobStore:
                     db.execute(statement, (job,))
 
     def close(self) -> None:
-        """Puts the write-ahead log into the file."""
+        """Closes the file; SQLite then moves the write-ahead log into it."""
         with self._lock:
             self._db.close()
 
@@ -256,7 +258,7 @@ def _job(row: Sequence[object]) -> Job:
 
 
 def _put(db: sqlite3.Connection, job: int, outcome: ItemOutcome) -> None:
-    """Notes an item for the first time, or what became of it; what is in storage stays so."""
+    """Records a new item, or the outcome of a known one, unless the item is in storage already."""
     query = "SELECT state FROM items WHERE job = ? AND number = ?"
     row = db.execute(query, (job, outcome.number)).fetchone()
     if row is None:
@@ -279,7 +281,7 @@ def _move(
     now: ItemState,
     why: tuple[str, str] = ("", ""),
 ) -> None:
-    """Changes the item of a message if it is as it was `before`."""
+    """Changes the state of a message's item to `now`, if it is `before`."""
     query = "SELECT number FROM items WHERE job = ? AND message_id = ? AND state = ?"
     row = db.execute(query, (job, message_id, before)).fetchone()
     if row is not None:
@@ -305,7 +307,7 @@ def _count(db: sqlite3.Connection, job: int, state: ItemState, step: int) -> Non
 
 
 def _settled(db: sqlite3.Connection, job: int) -> Job:
-    """The job, which is finished when nothing of it is on its way."""
+    """Finishes a running job if all of its items have outcomes; returns the job."""
     db.execute(
         "UPDATE jobs SET state = ?, ended_unix_seconds = ? "
         "WHERE number = ? AND state = ? AND received = done + duplicates + failed",

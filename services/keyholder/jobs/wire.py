@@ -1,4 +1,4 @@
-"""Photos of an import's stream, what workers report, and jobs as people are told of them."""
+"""Conversion of the messages of bulk ingest: streams of photos, workers' reports, descriptions of jobs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TRIAL_ID_BYTES = 16
 
 
 def job_id(text: str) -> bytes:
-    """The id of a job.
+    """Parses the id of a job.
 
     Raises:
-        NotFound: when it cannot be one.
+        NotFound: if it is not hexadecimal, so that no job can have it.
     """
     try:
         return bytes.fromhex(text)
@@ -35,7 +35,7 @@ def job_id(text: str) -> bytes:
 
 
 def info(one: Job, collection: str) -> ImportInfo:
-    """A job, for people."""
+    """Returns the description of a job for clients."""
     return ImportInfo(
         import_id=one.job_id.hex(),
         collection=collection,
@@ -51,10 +51,10 @@ def info(one: Job, collection: str) -> ImportInfo:
 
 
 def page_size(asked: int) -> int:
-    """How many there are on a page.
+    """Returns the size of a page; 0 asks for the default.
 
     Raises:
-        InvalidArgument: when more than that are asked for.
+        InvalidArgument: if more than `MAX_PAGE` are asked for.
     """
     if asked > MAX_PAGE:
         raise InvalidArgument(f"page size {asked}, want at most {MAX_PAGE}")
@@ -62,10 +62,10 @@ def page_size(asked: int) -> int:
 
 
 def page_token(token: str) -> int | None:
-    """Where a page begins; None for the first.
+    """Parses a page token; returns None for the first page.
 
     Raises:
-        InvalidArgument: when it is no token.
+        InvalidArgument: if the token is malformed.
     """
     if token and not (token.isascii() and token.isdigit() and len(token) < 19):
         raise InvalidArgument("the page token is not one that was answered")
@@ -73,13 +73,13 @@ def page_token(token: str) -> int | None:
 
 
 async def photos(requests: AsyncIterator[Any], *, says_end: bool) -> AsyncIterator[list[Photo]]:
-    """Photos of an import's stream, those of a message together, each as soon as it is whole.
+    """Yields the photos of an import's stream as they come, those of one message together.
 
     Args:
-        says_end: whether a message of no files comes last: the stream of a caller who breaks off just ends.
+        says_end: whether a message of no files comes last; without it the client broke off the stream.
 
     Raises:
-        InvalidArgument: when something does not come whole, or numbers do not ascend.
+        InvalidArgument: if a file is incomplete, numbers do not ascend, or the stream was broken off.
     """
     last = -1
     async for request in requests:
@@ -104,12 +104,12 @@ async def photos(requests: AsyncIterator[Any], *, says_end: bool) -> AsyncIterat
 
 
 async def _photo(message: Any, rest: AsyncIterator[Any] | None) -> Photo:
-    """A photo, the end of which may be in the rest of the stream."""
+    """Receives a photo, whose data may continue in the rest of the stream."""
     file = ImportFile.from_message(message)
     try:
         receiver = file.receiver()
     except BlindsightError as error:
-        # The rest of the stream is fine; a client does not send the chunks of what is too large.
+        # The stream goes on with the next file: a client sends no chunks of one that is too large.
         return Photo(file.number, file.name, b"", file.id, error)
     if file.data:
         receiver.add(file.data)
@@ -118,10 +118,10 @@ async def _photo(message: Any, rest: AsyncIterator[Any] | None) -> Photo:
 
 
 def reports(items: Sequence[Any]) -> list[ItemReport]:
-    """What a worker reports.
+    """Converts the reports of a worker.
 
     Raises:
-        InvalidArgument: for more at once than is agreed, or a state that there is not.
+        InvalidArgument: if there are more than `MAX_REPORTED`, or a state is unknown.
     """
     if len(items) > MAX_REPORTED:
         raise InvalidArgument(f"{len(items)} items reported at once, want at most {MAX_REPORTED}")
@@ -129,10 +129,10 @@ def reports(items: Sequence[Any]) -> list[ItemReport]:
 
 
 def trial(request: Any) -> Trial:
-    """What a worker says of a photo that it opens alone.
+    """Converts a worker's record of a trial in quarantine.
 
     Raises:
-        InvalidArgument: for an id that is none, or a state that there is not.
+        InvalidArgument: if the trial's id has the wrong size, or its state is unknown.
     """
     if len(request.trial_id) != TRIAL_ID_BYTES:
         raise InvalidArgument(f"trial_id has {len(request.trial_id)} bytes, want {TRIAL_ID_BYTES}")

@@ -1,1 +1,1 @@
-"""Whole jobs that callers ask for: ingest, search, verification, weighted sums, planes."""
+"""The operations that clients request: ingest, search, verification, weighted sums, planes."""

@@ -1,4 +1,4 @@
-"""Weighted sums of pictures and integer arrays under a key that is made for one of them and forgotten."""
+"""Weighted sums of pictures and integer arrays, each under its own key, which is forgotten afterwards."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from blindsight.wire.combine import CombineProgress, CombineStage, CombineTiming
 from services.keyholder import metrics
 
 MAX_INPUTS = 16
-# Values of one input: a picture of 1,182 x 1,182 in colour.
+# Values of one input: those of a picture of 1,182 x 1,182 pixels in colour.
 MAX_VALUES = 1 << 22
 # LightPHE's algorithms take up to a tenth of a second for one value.
 MAX_LIGHTPHE_VALUES = 1 << 16
-# A byte, as pixels are; more is said of larger values only.
+# Values are announced with at least the bits of a pixel, so only the size of larger ones is revealed.
 LEAST_VALUE_BITS = 8
-# Ciphertexts that a worker encrypts or decrypts at once: other work waits for no more than that.
+# Ciphertexts that a worker process encrypts or decrypts at once; other work waits for no more than that.
 _AT_ONCE, _LIGHTPHE_AT_ONCE = 16, 4
-# Of a number that is no ciphertext: eight hold any value.
+# Numbers of at most this size are plain values, as under scramble: eight bytes hold any value.
 _FEW_BYTES = 8
-# With fewer, an estimate would take longer than it is worth.
+# With fewer ciphertexts, an estimate takes longer than it is worth.
 _ESTIMATE_FROM = 64
 
 # A picture's file, or integers of any shape.
@@ -52,17 +52,18 @@ Input = bytes | Integers
 
 @dataclass(frozen=True, slots=True)
 class CombineSettings:
-    """How arrays are to be combined.
+    """Settings of a weighted sum.
 
     Attributes:
-        key_bits: None for the scheme's default.
-        weights: one for each input; none: all 1.
-        colours: how pictures are read.
-        insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
-        sample_bytes: how much of each block of ciphertexts is kept to be shown.
+        scheme: the additive scheme.
+        key_bits: size of the key; None for the scheme's default.
+        weights: one for each input; empty for weights of 1.
+        colours: the colours in which pictures are read.
+        insecure_small_keys: allows LightPHE's algorithms to have keys that anybody can break.
+        sample_bytes: bytes of each block of ciphertexts that are kept to be shown.
 
     Raises:
-        InvalidArgument: for what the scheme cannot do, whatever the inputs are.
+        InvalidArgument: if the scheme cannot compute this for any inputs.
     """
 
     scheme: AdditiveScheme
@@ -86,15 +87,15 @@ class CombineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """The sum, and how it was computed.
+    """A weighted sum, and how it was computed.
 
     Attributes:
-        values: of the inputs' shape.
-        key_bits: size of the key that there was.
+        values: the sum, in the inputs' shape.
+        key_bits: size of the key that was used.
         weights: one for each input.
-        ciphertexts: of one input.
-        sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
-        samples: first bytes of every input's ciphertexts and of the result's, as many as were asked for.
+        ciphertexts: number of ciphertexts of one input.
+        sent_bytes, received_bytes: bytes of ciphertext, to and from the evaluator.
+        samples: the first bytes of each input's ciphertexts and of the result's, as many as were wanted.
     """
 
     values: Integers
@@ -109,15 +110,15 @@ class Combination:
 
     @property
     def warning(self) -> str:
-        """What people must be told; "" for nothing."""
+        """A sentence that users must be shown; empty if there is none."""
         return schemes.warning(self.scheme, self.key_bits)
 
 
 def guard_bits(weights: Sequence[int]) -> int:
-    """What the weights may add to the bits of the values.
+    """Returns how many bits the weights can add to those of the values.
 
     Raises:
-        InvalidArgument: when no message has the room.
+        InvalidArgument: if no result could hold them.
     """
     growth = sum(map(abs, weights))
     if growth >= 1 << (MOST_RESULT_BITS - LEAST_VALUE_BITS):
@@ -129,16 +130,16 @@ def guard_bits(weights: Sequence[int]) -> int:
 
 
 def value_bits(arrays: Sequence[Integers]) -> int:
-    """Bits that hold the magnitude of every value, at least those of a pixel."""
+    """Returns the bits that hold the magnitude of every value, at least those of a pixel."""
     largest = max(max(int(array.max()), -int(array.min())) for array in arrays)
     return max(LEAST_VALUE_BITS, largest.bit_length())
 
 
 def check_shapes(shapes: Sequence[tuple[int, ...]]) -> None:
-    """Refuses inputs that cannot be added.
+    """Refuses inputs of different shapes.
 
     Raises:
-        InvalidArgument: names the two that differ.
+        InvalidArgument: if two differ; it names both shapes.
     """
     for number, shape in enumerate(shapes, 1):
         if shape != shapes[0]:
@@ -148,12 +149,12 @@ def check_shapes(shapes: Sequence[tuple[int, ...]]) -> None:
 
 
 class Combine:
-    """Combines pictures and arrays.
+    """The operation that computes weighted sums of pictures and arrays.
 
     Args:
         evaluator: computes on ciphertexts.
-        pool: workers that decode, encrypt and decrypt.
-        limit_seconds: what would take longer is refused.
+        pool: worker processes that decode, encrypt and decrypt.
+        limit_seconds: sums that would take longer, by an estimate, are refused.
     """
 
     limit_seconds: float
@@ -166,14 +167,15 @@ class Combine:
     async def run(
         self, settings: CombineSettings, inputs: Sequence[Input]
     ) -> AsyncIterator[CombineProgress | Combination]:
-        """Tells how far it is, and at last the result.
+        """Yields progress, and the sum last.
 
         Raises:
-            InvalidArgument: when the inputs do not belong together, or a result could overflow.
-            InvalidImage: for a picture that is none.
-            ResourceExhausted: when there is too much of it, or it would take too long.
-            DataLoss: when the evaluator answered with something else than was asked for.
-            Unavailable: when the evaluator or a worker is gone.
+            InvalidArgument: if the inputs have different shapes, their number does not fit the weights, or a
+                result could overflow.
+            InvalidImage: if a picture is not a decodable image.
+            ResourceExhausted: if the inputs are too large, or the sum would take too long.
+            DataLoss: if the evaluator's answer is not what was asked for.
+            Unavailable: if the evaluator does not answer, or a worker process died.
         """
         weights = settings.weights or (1,) * len(inputs)
         _check_count(inputs, weights)
@@ -188,7 +190,7 @@ class Combine:
         yield job.combination(arrays[0].shape)
 
     async def _arrays(self, settings: CombineSettings, inputs: Sequence[Input]) -> list[Integers]:
-        """Integers of one shape."""
+        """Decodes pictures; returns all inputs as integers of the same shape."""
         colours = settings.colours
         given = [one for one in inputs if isinstance(one, bytes)]
         decoded = [await self._pool.run(tasks.DecodeImage(one, colours)) for one in given]
@@ -224,7 +226,7 @@ class Combine:
         yield CombineProgress("keygen", 1, 1)
 
     async def _check_time(self, job: _Job) -> None:
-        """Refuses what would take too long, by a measurement of one ciphertext."""
+        """Refuses a sum that would take too long, by a measurement of one ciphertext."""
         count, inputs = job.header.layout.count, len(job.values)
         if count * inputs < _ESTIMATE_FROM or job.settings.scheme is AdditiveScheme.SCRAMBLE:
             return
@@ -299,7 +301,7 @@ class Combine:
 
 @dataclass(slots=True, repr=False)
 class _Job:
-    """One call, as far as it is."""
+    """The state of one weighted sum."""
 
     settings: CombineSettings
     weights: tuple[int, ...]
@@ -315,7 +317,7 @@ class _Job:
     timings: CombineTimings = field(default_factory=CombineTimings)
 
     def spent(self, stage: CombineStage, started: float) -> None:
-        """Notes that a stage is over."""
+        """Records the time of a stage that is over."""
         seconds = time.perf_counter() - started
         self.timings = replace(self.timings, **{f"{stage}_seconds": seconds})
 
@@ -328,7 +330,7 @@ class _Job:
         return self.header.number_bytes * self.public_key.group.components
 
     def slices(self) -> Iterator[slice]:
-        """Columns of whole ciphertexts; all at once under scramble, whose order is that of all values."""
+        """Yields columns of whole ciphertexts; all at once under scramble, which permutes all values."""
         columns = self.header.layout.columns
         step = columns
         if self.settings.scheme is not AdditiveScheme.SCRAMBLE:
@@ -338,13 +340,13 @@ class _Job:
             yield slice(start, min(start + step, columns))
 
     def sample(self, block: bytes | bytearray) -> bytes:
-        """First bytes of a block; of numbers of a few bytes, as scramble has them, the lowest of each."""
+        """Returns the first bytes of a block; of small numbers, as under scramble, the first byte each."""
         size, count = self.header.number_bytes, self.settings.sample_bytes
         step = size if size <= _FEW_BYTES else 1
         return bytes(block[HEADER.size : HEADER.size + step * count : step])
 
     def numbers(self, columns: slice) -> bytes:
-        """The result's numbers of such columns."""
+        """Returns the result's ciphertexts for these columns."""
         per_ciphertext = self.header.layout.per_ciphertext
         first, last = columns.start // per_ciphertext, -(-columns.stop // per_ciphertext)
         size = self.ciphertext_bytes

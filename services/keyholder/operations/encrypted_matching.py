@@ -1,7 +1,7 @@
-"""The two nearest descriptors from encrypted scores: neither set is in a collection, and nothing is stored.
+"""Search for the two nearest descriptors by encrypted scores, without a collection: nothing is stored.
 
-Both sets are encrypted, several vectors to a ciphertext; the evaluator multiplies all by all with the kernel
-of every search, and the scores of unit vectors are decrypted and compared here.
+Both sets are encrypted, several vectors in a ciphertext.  The evaluator multiplies each of one set with each
+of the other, with the kernel of every search; the scores of unit vectors are decrypted and compared here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.wire.blocks import ProductsResult
 from services.keyholder import metrics
 
-# Of each image: the scores of all with all are 64 MB.
+# Limit for each image: the scores of all pairs are then 64 MB.
 MAX_DESCRIPTORS = 4096
 
 Vectors = npt.NDArray[np.float32]
@@ -35,14 +35,14 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(slots=True)
 class Account:
-    """What it took.
+    """Costs of an encrypted matching.
 
     Attributes:
-        ciphertexts: that were sent.
-        sent_bytes, received_bytes: of ciphertext.
-        results: ciphertexts that came back.
-        round_trips: to the evaluator.
-        encrypt_seconds, compare_seconds: one after the other; results are decrypted while others come.
+        ciphertexts: number of ciphertexts sent.
+        results: number of ciphertexts that came back.
+        round_trips: number of calls to the evaluator.
+        sent_bytes, received_bytes: sizes of the ciphertexts.
+        encrypt_seconds, compare_seconds: times that do not overlap; comparing includes decryption.
     """
 
     ciphertexts: int = 0
@@ -55,11 +55,12 @@ class Account:
 
 
 class EncryptedMatching:
-    """Finds nearest vectors by encrypted scores.
+    """A search for nearest vectors by encrypted scores.
 
     Args:
-        evaluator, crypto: the keyholder's rooms.
-        parameters: of a scheme that hides both sides.
+        evaluator: computes the scores.
+        crypto: worker processes that encrypt and decrypt.
+        parameters: parameter set of a scheme that hides both sides.
     """
 
     def __init__(self, evaluator: EvaluatorClient, crypto: Crypto, parameters: ParameterSet) -> None:
@@ -69,15 +70,15 @@ class EncryptedMatching:
         self.account = Account()
 
     async def nearest(self, queries: Vectors, gallery: Vectors) -> Nearest:
-        """The two nearest of the gallery for each query.
+        """Returns the two nearest vectors of the gallery for each query.
 
         Args:
             queries, gallery: unit vectors [count, dimension], at most 4,096 each.
 
         Raises:
-            InvalidArgument: for too many.
-            DataLoss: when the evaluator answered with something else than was asked for.
-            Unavailable: when the evaluator is gone.
+            InvalidArgument: if there are too many vectors.
+            DataLoss: if the evaluator's answer is not what was asked for.
+            Unavailable: if the evaluator does not answer.
         """
         for what, vectors in (("first", queries), ("second", gallery)):
             if len(vectors) > MAX_DESCRIPTORS:
@@ -108,7 +109,7 @@ class EncryptedMatching:
         return block
 
     async def _compare(self, layout: CrossLayout, gallery: bytes, queries: bytes, out: Vectors) -> None:
-        """Fills scores [queries, gallery]."""
+        """Fills `out` with the scores [queries, gallery]."""
         started, filled = time.perf_counter(), 0
 
         async def works() -> AsyncIterator[Coroutine[Any, Any, int]]:
@@ -127,7 +128,7 @@ class EncryptedMatching:
         metrics.DECRYPT_SECONDS.labels(*labels).observe(time.perf_counter() - started)
 
     async def _take(self, layout: CrossLayout, result: ProductsResult, out: Vectors) -> int:
-        """Decrypts one message of results and puts its scores in place; how many there are."""
+        """Decrypts one message of results into its place in `out`; returns the number of scores."""
         with answer_of("the evaluator"):
             products = await self._crypto.decrypt_crossed(self._parameters, layout, result.block)
         self.account.results += len(products)
@@ -147,7 +148,7 @@ class EncryptedMatching:
 def _parts(
     count: int, size: int, columns: int, most_groups: int = MAX_COMPARED_CIPHERTEXTS
 ) -> Iterator[slice]:
-    """Cuts vectors into parts that one call takes: whole groups of `size`, each of so many ciphertexts."""
+    """Yields parts of vectors for one call: whole groups of `size` vectors, each of `columns` ciphertexts."""
     step = size * max(1, min(most_groups, MAX_COMPARED_CIPHERTEXTS // columns))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))

@@ -1,4 +1,4 @@
-"""Takes photos and vectors of one stream into a collection; answers after the commit."""
+"""Stores the photos or vectors of one stream in a collection; answers after the commit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Rows of the user's own vectors: float [count, dimension], with ids or numbered on."""
+    """The user's own vectors, float [count, dimension], with ids; without ids they are numbered."""
 
     values: Floats
     ids: Sequence[str]
@@ -44,7 +44,7 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Vectors that are checked, and encrypted for where they will stand if nobody writes before them."""
+    """Vectors that are checked, and encrypted for the slots that they get if no other write comes first."""
 
     rows: Floats
     ids: Sequence[str]
@@ -53,7 +53,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
-    """A photo, what is to be answered, and what is to be stored before that; None for nothing."""
+    """The answer for a photo, and the item that must be stored before that; None if there is none."""
 
     result: ItemResult
     handle: bytes = b""
@@ -61,16 +61,20 @@ class _Examined:
 
 
 class Ingest:
-    """One import into one collection.
+    """The ingest of one stream into one collection.
 
     Args:
-        vault, storage, crypto, writer: the keyholder's rooms.
-        collection: where to.
-        planes: whether photos are kept as encrypted pixel planes too.
-        halo: of these planes, pixels around every tile.
+        vault: the collections.
+        storage: client of storage.
+        crypto: worker processes that decode, embed and encrypt.
+        writer: assigns slots, encrypts and appends.
+        collection: receives the items.
+        planes: whether encrypted pixel planes of photos are stored, too.
+        halo: pixels around every tile of these planes.
 
     Raises:
-        InvalidArgument: for planes under an additive scheme, or a halo that leaves nothing of a tile.
+        InvalidArgument: if planes are wanted under an additive scheme, or the halo is too wide or without
+            planes.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class Ingest:
         self._storage = storage
         self._writer = writer
         self._pipeline = Pipeline(storage, crypto, writer)
-        self._at_once = 2 * crypto.processes  # so that none of them waits
+        self._at_once = 2 * crypto.processes  # so that no process waits for work
         self._gate = asyncio.Semaphore(self._at_once)
         self._collection = collection
         if planes:
@@ -99,18 +103,18 @@ class Ingest:
         self._waiting: set[bytes] = set()
 
     async def photos(self, coming: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
-        """Takes photos; yields what became of each, in batches, after storage committed them.
+        """Stores photos; yields the result of each, in batches, after storage committed them.
 
         Raises:
-            InvalidArgument: when the collection takes vectors only.
-            Unavailable: when storage is gone; photos that were not answered were not stored.
+            InvalidArgument: if the collection takes vectors only.
+            Unavailable: if storage does not answer; photos without a result were not stored.
         """
         if self._collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
         batch = self._next_batch()
         async with aclosing(self._examined(coming)) as arriving:
             async for examined in arriving:
-                # A duplicate of a photo that waits is none before that one is stored, and is answered then.
+                # A duplicate of a photo that waits to be stored is answered with it: only then is it certain.
                 if examined.prepared is None and examined.handle not in self._waiting:
                     yield examined.result
                     continue
@@ -128,13 +132,13 @@ class Ingest:
         return Batch(self._collection, MAX_BATCH_PHOTOS)
 
     async def _examined(self, coming: AsyncIterator[Photo]) -> AsyncGenerator[_Examined, None]:
-        """Examines several photos at a time, in their order; those that came together are one look-up."""
+        """Examines several photos at a time, in order; those that came together share a look-up."""
         running: deque[asyncio.Task[_Examined]] = deque()
         try:
             async with aclosing(groups([photo] async for photo in coming)) as arriving:
                 async for group in arriving:
                     running.extend(asyncio.create_task(self._examine(photo)) for photo in group)
-                    # The next group is looked up while the last of this one keep the processes busy.
+                    # The next group is looked up while the last photos of this one keep the processes busy.
                     while running and (running[0].done() or len(running) > self._at_once):
                         yield await running.popleft()
             while running:
@@ -149,7 +153,7 @@ class Ingest:
             identified = await identify(self._collection, photo)
         except BlindsightError as error:
             return _rejected(photo, error)
-        # Not in the photo's own `try`: that storage is gone is not the photo's fault, and ends the import.
+        # Outside of `try`: an error of storage is not the photo's fault, and ends the ingest.
         known = await self._pipeline.find(identified)
         duplicate = ItemResult(photo.index, "duplicate", identified.item_id)
         if known is not None:
@@ -166,7 +170,7 @@ class Ingest:
         return _Examined(result, identified.handle, prepared)
 
     async def _store(self, batch: Batch[_Examined]) -> list[ItemResult]:
-        """Stores a batch; items that somebody else stored meanwhile are duplicates."""
+        """Stores a batch; items that another client stored meanwhile are duplicates."""
         prepared = [examined.prepared for examined in batch.entries if examined.prepared is not None]
         own = iter(await self._pipeline.store(self._collection, prepared) if prepared else ())
         return [
@@ -177,11 +181,12 @@ class Ingest:
         ]
 
     async def vectors(self, blocks: AsyncIterator[Vectors]) -> AsyncIterator[IngestCounts]:
-        """Takes vectors; yields how many are stored, after storage committed them.
+        """Stores vectors; yields how many are stored, after storage committed them.
 
         Raises:
-            InvalidVector: for a row that the metric cannot take.
-            AlreadyExists: for an id that is there; rows that were answered before stay stored.
+            InvalidArgument: if the collection takes photos.
+            InvalidVector: if the metric cannot take a row.
+            AlreadyExists: if an id is in the collection already; rows that were answered before stay stored.
         """
         if self._collection.config.embedder != embedders.NONE:
             raise InvalidArgument(
@@ -192,7 +197,7 @@ class Ingest:
             coming = asyncio.create_task(self._next_group(groups, collection.slots))
             try:
                 while (group := await coming) is not None:
-                    # While storage takes this group, the next one arrives and is encrypted.
+                    # While this group is stored, the next one is received and encrypted.
                     slots = collection.slots.expected(
                         collection.layout, len(group.rows), collection.batch_limits
                     )
@@ -205,7 +210,7 @@ class Ingest:
                 await asyncio.gather(coming, return_exceptions=True)
 
     async def _next_group(self, groups: AsyncIterator[Vectors], slots: SlotMap) -> _Group | None:
-        """Checks and encrypts the next vectors; None at their end."""
+        """Checks and encrypts the next vectors; returns None at their end."""
         vectors = await anext(groups, None)
         if vectors is None:
             return None
@@ -225,13 +230,13 @@ class Ingest:
             await self._writer.append(collection, group.rows, items, group.ahead)
 
     async def _decide_norm(self, vectors: Floats) -> None:
-        """The first vectors of a dot or Euclidean collection decide how long a vector may be."""
+        """Sets the largest norm of a dot or Euclidean collection by its first vectors."""
         if self._collection.config.max_norm > 0:
             return
         longest = float(np.linalg.norm(vectors, axis=1).max())
         async with self._collection.lock:
             if self._collection.config.max_norm > 0:
-                return  # somebody else's vectors were first
+                return  # another client's vectors were first
             await self._vault.set_max_norm(self._collection, longest * linear.NORM_HEADROOM or 1.0)
 
     async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
@@ -247,7 +252,7 @@ class Ingest:
 
 
 async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncGenerator[Vectors, None]:
-    """Joins and cuts blocks into groups of `count` rows; the last may be shorter."""
+    """Regroups blocks into groups of `count` rows; the last may be shorter."""
     values: list[Floats] = []
     ids: list[str] = []
     held = 0
@@ -264,10 +269,9 @@ async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncGenerator[
 
 
 async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
-    """Waits for a write, which ends in its own time when the caller goes away.
+    """Waits for a write, which runs to its end even if the caller is cancelled.
 
-    An append that is cut short may be committed all the same; the slot map and the numbers of the next
-    items would not know of it.
+    A cancelled append may still be committed; the slot map and the numbers of the next items would lack it.
     """
     task = asyncio.create_task(writing)
     try:
@@ -275,7 +279,7 @@ async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # nobody else will ask for it
+            task.exception()  # marks it as retrieved, since nobody else reads it
         raise
 
 

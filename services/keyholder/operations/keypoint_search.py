@@ -1,7 +1,7 @@
-"""Which photos show what a photo shows: candidates by an encrypted search, then a choice by keypoints.
+"""Search for photos that show the same thing: candidates by an encrypted search, then a choice by keypoints.
 
-The evaluator scores the one vector of every photo under encryption, as in any search.  The sealed keypoints
-of the best are fetched from storage, opened here and compared with the query's.
+The evaluator scores one vector of every photo under encryption, as in any search.  The sealed keypoints of
+the best are fetched from storage, opened here and compared with the query's.
 """
 
 from __future__ import annotations
@@ -25,24 +25,26 @@ from services.keyholder import metrics
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import Search, embed_query
 
-# All photos of a collection that has no more.  Their keypoints are 13 MB, and take a second of one core.
+# All photos of a collection with no more than these.  Their keypoints are 13 MB, and comparing them takes one
+# second of one core.
 CANDIDATES = 200
 MOST_RESULTS = 50
 
 
 class Recognition:
-    """A search of one collection of embedder sift; it answers as `Search` does.
+    """A search of one collection of embedder sift, with the interface of `Search`.
 
     Args:
         candidates: a search for `CANDIDATES` matches.
-        storage, crypto: the keyholder's rooms.
-        collection: which.
-        k: how many matches, at most 50.
+        storage: client of storage.
+        crypto: worker processes that embed, compare and draw.
+        collection: the collection.
+        k: number of matches, at most 50.
         threshold: must be None.
         draw: whether pictures of the matches are wanted.
 
     Raises:
-        InvalidArgument: for a bad k, or a threshold.
+        InvalidArgument: if k is out of range, or a threshold is given.
     """
 
     def __init__(
@@ -73,16 +75,16 @@ class Recognition:
 
     @property
     def query_visible_to_server(self) -> bool:
-        """Never."""
+        """Whether the query is visible to the evaluator, as in the search for candidates."""
         return self._candidates.query_visible_to_server
 
     @property
     def timings(self) -> Timings:
-        """Of all of it."""
+        """Timings of the whole search, candidates included."""
         return self._candidates.timings
 
     def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
-        """Refuses vectors, which have no keypoints.
+        """Refuses query vectors, since they have no keypoints.
 
         Raises:
             InvalidArgument: always.
@@ -93,12 +95,12 @@ class Recognition:
         )
 
     async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
-        """Matches of a photo, the one with most inliers first; then their pictures, if they are wanted.
+        """Yields the matches of a photo, the one with most inliers first; then their pictures, if wanted.
 
         Raises:
-            InvalidImage: when it is none, or has too few keypoints.
-            DataLoss: when storage lost a photo's keypoints, or changed them.
-            Unavailable: when the evaluator or storage is gone.
+            InvalidImage: if the data is not a decodable image, or has too few keypoints.
+            DataLoss: if storage lost or changed a photo's keypoints.
+            Unavailable: if the evaluator or storage does not answer.
         """
         started = time.perf_counter()
         embedded = await embed_query(self._crypto, self._collection, data)
@@ -118,13 +120,13 @@ class Recognition:
                     yield drawing
 
     async def _keypoints(self, candidates: Sequence[Hit]) -> dict[str, bytes]:
-        """Packed keypoints by id, of those that are still there."""
+        """Returns packed keypoints by id, for the candidates that still exist."""
         collection = self._collection
         ids = {collection.handle(hit.id): hit.id for hit in candidates}
-        # Sorted: their order would tell which are most alike.
+        # Sorted, because the order of the ranking would reveal which photos are most alike.
         sealed = await self._storage.read_keypoints(collection.record.collection_id, sorted(ids))
         if lacking := list(ids.keys() - sealed.keys()):
-            # Not those that were deleted since they were scored.
+            # Items that were deleted since they were scored are not lost.
             lost = await self._storage.get_items(collection.record.collection_id, lacking)
             if lost:
                 raise DataLoss(f"storage has {len(lost)} photos of the collection without their keypoints")
@@ -155,6 +157,6 @@ class Recognition:
 
 
 def _worst_last(hit: Hit) -> tuple[int, int, float]:
-    """Order of matches: most inliers, then most matches, then the highest score."""
+    """Returns a sort key of matches: most inliers first, then most matches, then the highest score."""
     made = hit.keypoints or KeypointAgreement(0, 0, verified=False)
     return -made.inliers, -made.matches, -hit.score

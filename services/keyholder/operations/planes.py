@@ -1,4 +1,4 @@
-"""Fetches a photo's encrypted pixel planes and decrypts them, pieces in turn."""
+"""Fetches a photo's encrypted pixel planes and decrypts them, piece by piece."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from blindsight.wire.storage import StoredItem
 
 
 class Planes:
-    """Reads planes.
+    """The reader of stored planes.
 
     Args:
-        storage, crypto: the keyholder's rooms.
+        storage: client of storage.
+        crypto: worker processes that decrypt.
     """
 
     def __init__(self, storage: StorageClient, crypto: Crypto) -> None:
@@ -32,12 +33,12 @@ class Planes:
         self._crypto = crypto
 
     async def read(self, collection: OpenCollection, item_id: str) -> tuple[ItemMetadata, Integers]:
-        """An item's pixels: uint8 [height, width] or [height, width, 3].
+        """Returns an item's metadata and pixels, uint8 [height, width] or [height, width, 3].
 
         Raises:
-            InvalidArgument: when the collection holds vectors, or its scheme has no planes.
-            NotFound: when there is no such item, or it has no planes.
-            DataLoss: when storage's planes are not those of a photo.
+            InvalidArgument: if the collection holds vectors, or its scheme has no planes.
+            NotFound: if there is no such item, or it has no planes.
+            DataLoss: if storage's planes do not decrypt to pixels.
         """
         parameters, item = await self._find(collection, item_id)
         with answer_of("storage"):
@@ -45,10 +46,10 @@ class Planes:
         return collection.open_metadata(item), image
 
     async def layout(self, collection: OpenCollection, item_id: str) -> PlaneLayout:
-        """How an item's planes lie in tiles.
+        """Returns how an item's planes are cut into tiles.
 
         Raises:
-            As `read`.
+            The errors of `read`.
         """
         parameters, item = await self._find(collection, item_id)
         with answer_of("storage"):

@@ -1,4 +1,4 @@
-"""Encrypted scores of a collection: asked for, decrypted as they come, asked again after a repack."""
+"""Encrypted scores of a collection: requested, decrypted as they come, requested again after a repack."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPOCH_ATTEMPTS = 4
 
 @dataclass(slots=True)
 class Timings:
-    """Where the time of a search went, in seconds; see SearchTimings in the proto."""
+    """Times of the parts of a search, in seconds; see SearchTimings in the proto."""
 
     embed: float = 0.0
     encrypt: float = 0.0
@@ -48,8 +48,8 @@ class Attempt:
     """One pass over a collection under one slot map.
 
     Attributes:
-        take: decrypts one message of results and keeps what is wanted of it.
-        only: the segments that are wanted; none: all.
+        take: decrypts one message of results and keeps what it needs of it.
+        only: the segments to score; empty for all.
     """
 
     take: Callable[[ScoreResult], Coroutine[Any, Any, None]]
@@ -57,12 +57,14 @@ class Attempt:
 
 
 class Scoring:
-    """Scores encrypted queries against one collection.
+    """The scoring of encrypted queries against one collection.
 
     Args:
-        vault, evaluator, collection: whose and which.
+        vault: refreshes the collection after a repack.
+        evaluator: computes the scores.
+        collection: the collection.
         pending: messages of results that may wait to be decrypted; more stay with the evaluator.
-        timings: added to.
+        timings: times to which this adds.
     """
 
     def __init__(
@@ -80,16 +82,18 @@ class Scoring:
         self._timings = timings
 
     async def run(self, queries: int, encrypt: Encrypt, begin: Callable[[SlotMap], Attempt]) -> None:
-        """Scores queries and lets an attempt take all results.
+        """Scores queries and passes all results to an attempt.
 
         Args:
-            encrypt: makes the block of queries for a layout, which has the regions that hold anything.
-            begin: makes an attempt for a slot map; called again when the evaluator's segments are newer, and
-                when the evaluator went away in the middle.
+            queries: number of queries.
+            encrypt: makes the block of queries for a layout, which has only the regions with segments.
+            begin: makes an attempt for a slot map; called again if the evaluator's segments are newer, or if
+                the connection to the evaluator is lost during the pass.
 
         Raises:
-            Conflict: when the collection is repacked again and again.
-            Unavailable: when the evaluator or storage is gone.
+            Conflict: if the collection was repacked during each of `EPOCH_ATTEMPTS` attempts.
+            DataLoss: if the evaluator's answer is incomplete or not what was asked for.
+            Unavailable: if the evaluator or storage does not answer.
         """
         for _ in range(EPOCH_ATTEMPTS):
             slots = self._collection.slots
@@ -110,7 +114,7 @@ class Scoring:
         slots: SlotMap,
         begin: Callable[[SlotMap], Attempt],
     ) -> bool:
-        """False when the evaluator's segments are not those of the slot map."""
+        """Makes one pass; returns False if the evaluator's segments have another epoch than the slot map."""
         attempt = begin(slots)
         started, busy_before = time.perf_counter(), self._timings.decrypt_busy
         decrypting: set[asyncio.Task[None]] = set()
@@ -164,11 +168,11 @@ class Scoring:
 
 
 class _Covered:
-    """Which segments were scored for which queries.
+    """A record of which segments were scored for which queries.
 
     Args:
-        plan: how many segments there are.
-        queries: for each of them.
+        plan: the evaluator's announcement of how many segments it scores.
+        queries: number of queries, each of which must be scored in each segment.
     """
 
     def __init__(self, plan: ScorePlan, queries: int) -> None:
@@ -176,10 +180,10 @@ class _Covered:
         self._came: set[tuple[SegmentId, int]] = set()
 
     def add(self, result: ScoreResult) -> None:
-        """Notes a result.
+        """Records a result.
 
         Raises:
-            DataLoss: for queries that there are not, or what came before.
+            DataLoss: if it is for unknown queries, or was received before.
         """
         if not 0 < result.queries <= self._queries - result.first_query:
             raise DataLoss(f"the evaluator scored {result.queries} queries at once, want {self._queries}")
@@ -190,10 +194,10 @@ class _Covered:
         self._came |= came
 
     def check(self, slots: SlotMap, wanted: Collection[SegmentId]) -> None:
-        """Refuses an answer that has not all that it planned, or not all that is wanted.
+        """Refuses an answer that lacks segments that it announced, or that are wanted.
 
         Raises:
-            DataLoss: then; a match may be among what is missing.
+            DataLoss: if anything is missing, since a match may be in it.
         """
         planned = self._plan.segments * self._queries
         if len(self._came) != planned:
@@ -204,13 +208,13 @@ class _Covered:
 
 
 def _regions(attempt: Attempt, slots: SlotMap) -> set[Region]:
-    """Regions in which there is anything to score; a query for the others would be made for nothing."""
+    """Returns the regions that have segments to score; no query is encrypted for the others."""
     wanted = {segment.region for segment in attempt.only or slots.segments}
     return wanted or {Region.TAIL}
 
 
 async def _room(started: set[asyncio.Task[None]], limit: int) -> None:
-    """Waits until fewer than `limit` tasks run; a failed one raises here."""
+    """Waits until fewer than `limit` tasks run; raises the error of a task that failed meanwhile."""
     running = {task for task in started if not task.done()}
     if len(running) >= limit:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

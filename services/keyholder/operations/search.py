@@ -1,4 +1,4 @@
-"""Searches: encrypt the query, let the evaluator score, decrypt, rank."""
+"""Search of a collection: encrypts the query, has the evaluator score it, decrypts and ranks the scores."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from services.keyholder.operations.scoring import Attempt, Scoring, Timings
 
 MAX_K = 10_000
 MAX_QUERIES = 4096
-# Ciphertexts of a group of queries that are encrypted and sent at a time.
+# Limit of the ciphertexts in a group of queries, which are encrypted and sent at once.
 GROUP_CIPHERTEXTS = 1024
 MAX_GROUP_QUERIES = 16
-# Messages of results that may wait for each worker; more stay with the evaluator.
+# Messages of results that may wait for each worker process; more stay with the evaluator.
 PENDING_RESULTS = 8
 SCORE_DECIMALS = 6
 
 
 @dataclass(slots=True)
 class _Ranking:
-    """The best of each segment for one query."""
+    """The best slots of each segment for one query."""
 
     found: list[tasks.Best] = field(default_factory=list)
     handles: list[Handles] = field(default_factory=list)
@@ -48,7 +48,7 @@ class _Ranking:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """One of the best of all segments."""
+    """One of the best items of all segments."""
 
     handle: bytes
     score: float
@@ -56,17 +56,20 @@ class _Match:
 
 
 class Search:
-    """Searches of one collection.
+    """A search of one collection.
 
     Args:
-        vault, storage, evaluator, crypto: the keyholder's rooms.
-        collection: which.
-        k: how many matches, at most 10,000.
-        threshold: the worst score that is still a match.
+        vault: the collections.
+        storage: client of storage.
+        evaluator: computes the scores.
+        crypto: worker processes that embed, encrypt and decrypt.
+        collection: the collection.
+        k: number of matches, at most 10,000.
+        threshold: the worst score that is still a match; None for no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
 
     Raises:
-        InvalidArgument: for a bad k or threshold, or when what was agreed to is not what the scheme does.
+        InvalidArgument: if k or the threshold is invalid, or if the agreement does not fit the scheme.
     """
 
     def __init__(
@@ -98,12 +101,12 @@ class Search:
         self._scoring = Scoring(vault, evaluator, collection, pending, self.timings)
 
     async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
-        """Matches of a photo, best first.
+        """Yields the matches of a photo, best first.
 
         Raises:
-            InvalidImage: when it is none.
-            InvalidArgument: when the collection takes vectors only.
-            Unavailable: when the evaluator or storage is gone.
+            InvalidImage: if the data is not a decodable image.
+            InvalidArgument: if the collection takes vectors only.
+            Unavailable: if the evaluator or storage does not answer.
         """
         started = time.perf_counter()
         embedded = await embed_query(self._crypto, self._collection, data)
@@ -112,14 +115,15 @@ class Search:
             yield hits
 
     async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
-        """Matches of each query, best first.
+        """Yields the matches of each query, best first.
 
         Args:
             queries: [count, dimension].
 
         Raises:
-            InvalidVector: for a query that the metric cannot take.
-            Unavailable: when the evaluator or storage is gone.
+            InvalidArgument: if there are no queries, or too many.
+            InvalidVector: if the metric cannot take a query.
+            Unavailable: if the evaluator or storage does not answer.
         """
         if not 1 <= len(queries) <= MAX_QUERIES:
             raise InvalidArgument(f"{len(queries)} queries, want 1 to {MAX_QUERIES}")
@@ -131,7 +135,7 @@ class Search:
                 yield hits
 
     def _group_size(self) -> int:
-        """Queries that are sent at a time."""
+        """Returns the number of queries that are sent at once."""
         if self.query_visible_to_server:
             return MAX_GROUP_QUERIES  # they are small
         return max(1, min(MAX_GROUP_QUERIES, GROUP_CIPHERTEXTS // self._collection.layout.query_ciphertexts))
@@ -140,7 +144,7 @@ class Search:
         try:
             return self._linear.form(query)
         except InvalidVector as error:
-            # A metric knows one query, which is its row 0.
+            # A metric is given one query, which its message calls row 0.
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
     async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
@@ -159,7 +163,10 @@ class Search:
         return hits
 
     async def _block(self, weights: Floats, layout: CollectionLayout) -> bytes:
-        """Queries [queries, row dimension] as the evaluator gets them."""
+        """Returns the block of queries [queries, row dimension] for the evaluator.
+
+        It is encrypted, except under additive schemes.
+        """
         parameters = self._collection.parameters
         if isinstance(parameters, AdditiveSet):
             return await self._crypto.plain_queries(parameters, layout.main, weights)
@@ -174,7 +181,7 @@ class Search:
     ) -> None:
         """Decrypts one message of results and keeps the best of each segment and query."""
         layout = self._collection.layout.of(result.region)
-        # A segment that we do not know was appended after this search began.
+        # An unknown segment was appended after this search began, and counts as empty.
         segments = [
             slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT) for index in result.segments
         ]
@@ -188,7 +195,7 @@ class Search:
                 rankings[query].handles.append(segment.handles[best.slots])
 
     def _best(self, scores: Floats, *, higher: bool) -> npt.NDArray[np.intp]:
-        """Indices of the k best that pass the threshold, best first."""
+        """Returns the indices of the k best scores that pass the threshold, best first."""
         chosen = best_of(scores, self._k, largest=higher)
         if self._threshold is None:
             return chosen
@@ -205,7 +212,7 @@ class Search:
         wanted = list({match.handle for of_query in matches for match in of_query})
         items = await self._storage.get_items(self._collection.record.collection_id, wanted)
         opened = {handle: self._collection.open_metadata(item) for handle, item in items.items()}
-        # An item that was deleted since its slot was scored is not there any more.
+        # Items that were deleted since their slots were scored are left out.
         return [
             [_hit(opened[match.handle], match) for match in of_query if match.handle in opened]
             for of_query in matches
@@ -224,11 +231,11 @@ class Search:
 
 
 async def embed_query(crypto: Crypto, collection: OpenCollection, data: bytes) -> tasks.Embedded:
-    """A photo as it is compared with those of a collection.
+    """Embeds a photo with the embedder of a collection.
 
     Raises:
-        InvalidImage: when it is none.
-        InvalidArgument: when the collection takes vectors only.
+        InvalidImage: if the data is not a decodable image.
+        InvalidArgument: if the collection takes vectors only.
     """
     config = collection.config
     if config.embedder == embedders.NONE:
@@ -237,7 +244,7 @@ async def embed_query(crypto: Crypto, collection: OpenCollection, data: bytes) -
 
 
 def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:
-    """Refuses to show a query that nobody agreed to show, and an agreement to what does not happen."""
+    """Refuses a scheme that shows the query without the owner's agreement, and an agreement without need."""
     name, scheme = collection.config.name, collection.parameters.scheme.name.lower()
     if collection.parameters.query_visible and not agreed:
         raise InvalidArgument(

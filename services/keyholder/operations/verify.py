@@ -1,4 +1,4 @@
-"""1:1 verification: the encrypted distance of two things, against a threshold that stays here."""
+"""1:1 verification: the encrypted distance of two inputs, compared with a threshold that stays here."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from blindsight.trusted.vault.vault import MAX_DIMENSION, OpenCollection, Vault,
 from blindsight.wire.scores import ScoreResult
 from services.keyholder.operations.scoring import Attempt, Encrypt, Scoring, Timings
 
-# Measured with 23 of scikit-image's pictures at 320 pixels.  Under the descriptor, photographs of different
-# things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the same photo
-# mirrored, grey, half as large, 1.3 times as bright, as JPEG of quality 30 or cropped by a tenth at least
-# 0.63.  A crop by a fifth or a turn by 5 degrees may be missed.  Under pixels, which know no crops and no
-# mirrors, unrelated pictures reach 0.58 and the other views 0.92.
+# Measured with 23 of scikit-image's pictures at 320 pixels.  With embedder descriptor, photographs of
+# different things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the
+# same photo mirrored, grey, half as large, 1.3 times as bright, as JPEG of quality 30 or cropped by a tenth
+# at least 0.63.  A crop by a fifth or a turn by 5 degrees may be missed.  With embedder pixels, which does
+# not recognise crops and mirrored photos, unrelated pictures reach 0.58 and the other views 0.92.
 PHOTO_COSINE = 0.45
-# What DeepFace calls the same person for 128 values of Facenet: cosine 0.40, Euclidean 10.
+# DeepFace's thresholds for the same person with Facenet's 128 values: cosine 0.40, Euclidean 10.
 FACENET_COSINE = 0.40
 FACENET_EUCLIDEAN = 10.0
 
@@ -43,7 +43,7 @@ Input = bytes | Floats
 
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
-    """How a pair is to be compared; empty means the default."""
+    """Settings of the comparison of a pair; empty or None means the default."""
 
     scheme: str
     parameter_set: str
@@ -54,7 +54,7 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The largest distance that is still the same, and where it is from, for people."""
+    """The largest distance at which inputs count as the same, and a text that says where it is from."""
 
     value: float
     source: str
@@ -62,13 +62,14 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The decision, and what it was made from.
+    """The decision of a verification, and its basis.
 
     Attributes:
-        distance: squared Euclidean, or 1 - cosine similarity.
-        metric: which of the two.
-        parameters: what it was computed under.
-        timings: `score` is the evaluator's part, the way there and back included.
+        distance: squared Euclidean distance, or 1 - cosine similarity.
+        threshold: the largest distance at which the inputs count as the same.
+        metric: euclidean or cosine.
+        parameters: parameter set of the computation.
+        timings: times of the parts; `score` is the evaluator's, including the transfer there and back.
     """
 
     distance: float
@@ -79,15 +80,15 @@ class Compared:
 
     @property
     def verified(self) -> bool:
-        """Whether they are the same."""
+        """Whether the inputs count as the same."""
         return self.distance <= self.threshold.value
 
 
 def choose_threshold(given: float | None, metric: Metric, embedder: str) -> Threshold:
-    """The given threshold, or the default of what is compared.
+    """Returns the given threshold, or the default for the metric and embedder.
 
     Raises:
-        InvalidArgument: when the given one is no distance.
+        InvalidArgument: if the given threshold is negative or not finite.
     """
     if given is not None:
         if not 0 <= given < math.inf:
@@ -102,10 +103,10 @@ def choose_threshold(given: float | None, metric: Metric, embedder: str) -> Thre
 
 
 def require_vectors_that_tell(embedder: str) -> None:
-    """Refuses the embedder whose vectors only choose candidates.
+    """Refuses embedder sift, whose vectors only choose candidates.
 
     Raises:
-        InvalidArgument: with what compares keypoints.
+        InvalidArgument: if it is sift; the message says how keypoints are compared.
     """
     if embedder == embedders.SIFT:
         raise InvalidArgument(
@@ -115,20 +116,23 @@ def require_vectors_that_tell(embedder: str) -> None:
 
 
 def require_distance(metric: Metric, what: str) -> None:
-    """Refuses a metric that is no distance.
+    """Refuses a metric that is not a distance.
 
     Raises:
-        InvalidArgument: with what can be verified.
+        InvalidArgument: if it is neither cosine nor euclidean.
     """
     if metric not in (Metric.COSINE, Metric.EUCLIDEAN):
         raise InvalidArgument(f"{what} metric {metric}, want cosine or euclidean to verify")
 
 
 class Verify:
-    """Verifies pairs, and inputs against items of collections.
+    """The verification of pairs, and of inputs against items of collections.
 
     Args:
-        vault, storage, evaluator, crypto: the keyholder's rooms.
+        vault: the collections.
+        storage: client of storage.
+        evaluator: computes the scores.
+        crypto: worker processes that embed, encrypt and decrypt.
     """
 
     def __init__(
@@ -143,9 +147,9 @@ class Verify:
         """Compares two photos or two vectors.
 
         Raises:
-            InvalidArgument: when they are not two of a kind, or the settings do not fit.
-            InvalidImage, InvalidVector: for an input that cannot be compared.
-            Unavailable: when the evaluator is gone.
+            InvalidArgument: if the inputs are not two of the same kind, or the settings do not fit them.
+            InvalidImage, InvalidVector: if an input cannot be compared.
+            Unavailable: if the evaluator does not answer.
         """
         if len(inputs) != 2:
             raise InvalidArgument(f"{len(inputs)} inputs, want two photos or two vectors")
@@ -159,7 +163,7 @@ class Verify:
         return Compared(distance, threshold, settings.metric, parameters, timings)
 
     async def _vectors(self, embedder: str, inputs: Sequence[Input], timings: Timings) -> Floats:
-        """[2, dimension]."""
+        """Returns the inputs as vectors [2, dimension]; embeds photos."""
         photos = [one for one in inputs if isinstance(one, bytes)]
         if not photos:
             return _stacked([one for one in inputs if not isinstance(one, bytes)])
@@ -195,13 +199,16 @@ class Verify:
     async def item(
         self, collection: OpenCollection, item_id: str, vector: Floats, threshold: float | None
     ) -> Compared:
-        """Compares a vector [dimension] with an item, of which no more than this one score is decrypted.
+        """Compares a vector [dimension] with an item by a search of the item's segment.
+
+        Only the score of the item's slot is returned.
 
         Raises:
-            NotFound: when there is no such item.
-            InvalidArgument: when the collection's metric is no distance, or its scheme shows the vector.
-            InvalidVector: for a vector that the metric cannot take.
-            Unavailable: when the evaluator or storage is gone.
+            NotFound: if there is no such item.
+            InvalidArgument: if the collection's metric is not a distance, its embedder is sift, or its scheme
+                shows the vector to the evaluator.
+            InvalidVector: if the metric cannot take the vector.
+            Unavailable: if the evaluator or storage does not answer.
         """
         config = collection.config
         require_vectors_that_tell(config.embedder)
@@ -221,12 +228,12 @@ class Verify:
         return Compared(distance, chosen, config.metric, parameters, timings)
 
     async def _handle(self, collection: OpenCollection, item_id: str) -> bytes:
-        """The handle of an item that is there, with its slot in the slot map."""
+        """Returns the handle of an existing item; refreshes the slot map if it lacks the item."""
         handle = collection.handle(item_id)
         if not await self._storage.get_items(collection.record.collection_id, [handle]):
             raise _no_item(collection, item_id)
         if collection.slots.find(handle) is None:
-            await self._vault.refresh(collection)  # an append whose answer nobody took
+            await self._vault.refresh(collection)  # it lacks an append whose answer was lost
         if collection.slots.find(handle) is None:
             raise _no_item(collection, item_id)
         return handle
@@ -273,10 +280,10 @@ class Verify:
 
 
 def _hiding(parameters: Parameters, what: str) -> ParameterSet:
-    """Refuses a scheme that would show one side to the evaluator.
+    """Refuses a scheme that would show one of the inputs to the evaluator.
 
     Raises:
-        InvalidArgument: with those that can verify.
+        InvalidArgument: if the scheme is not ckks or bfv.
     """
     if isinstance(parameters, ParameterSet):
         return parameters
@@ -291,7 +298,7 @@ def _no_item(collection: OpenCollection, item_id: str) -> NotFound:
 
 
 def _embedder(wanted: str, inputs: Sequence[Input]) -> str:
-    """The embedder for two inputs; its own name for vectors."""
+    """Returns the embedder for two inputs; `none` for vectors."""
     photos = sum(isinstance(one, bytes) for one in inputs)
     if photos == 1:
         raise InvalidArgument("got one photo and one vector, want two photos or two vectors")
@@ -315,7 +322,7 @@ def _stacked(vectors: Sequence[Floats]) -> Floats:
 
 
 def _check_pair(vectors: Floats, metric: Metric) -> None:
-    """Refuses what the metric cannot take, by the names that people know the two under."""
+    """Refuses vectors that the metric cannot take; the message says which of the two."""
     for name, vector in zip(("first", "second"), vectors, strict=True):
         if not np.isfinite(vector).all():
             raise InvalidVector(f"the {name} vector holds NaN or infinity, want finite numbers")
@@ -326,5 +333,5 @@ def _check_pair(vectors: Floats, metric: Metric) -> None:
 
 
 def _as_distance(metric: Metric, score: float) -> float:
-    """From a score; noise may put a distance of nothing a little below."""
+    """Converts a score to a distance; noise may make a distance of 0 slightly negative, which becomes 0."""
     return max(0.0, 1.0 - score if metric is Metric.COSINE else score)

@@ -1,1 +1,1 @@
-"""The keyholder's proto messages on one side, plain records on the other."""
+"""Conversion between the keyholder's proto messages and plain records."""

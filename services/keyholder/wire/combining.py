@@ -1,4 +1,4 @@
-"""Weighted sums of pictures and arrays."""
+"""Conversion of the messages of weighted sums."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MAX_AXES = 8
 
 
 def combine_settings(header: CombineHeader) -> CombineSettings:
-    """How arrays are to be combined.
+    """Returns the settings of a weighted sum.
 
     Raises:
-        InvalidArgument: for a scheme that there is not, or what it cannot do.
+        InvalidArgument: if the scheme is unknown, or cannot compute this.
     """
     return CombineSettings(
         schemes.by_name(header.scheme or DEFAULT_COMBINE_SCHEME),
@@ -36,11 +36,11 @@ def combine_settings(header: CombineHeader) -> CombineSettings:
 
 
 async def combine_inputs(requests: AsyncIterator[pb.CombineRequest]) -> list[CombineInput]:
-    """Pictures and arrays of a stream.
+    """Receives the pictures and arrays of a stream.
 
     Raises:
-        InvalidArgument: when something does not come whole, or too much comes.
-        ResourceExhausted: when one is too large.
+        InvalidArgument: if an input is incomplete, or there are too many.
+        ResourceExhausted: if an input is too large.
     """
     inputs: list[CombineInput] = []
     async for request in requests:
@@ -65,7 +65,7 @@ def _array_receiver(header: ArrayHeader) -> Receiver:
 
 
 def result(made: Combination, total_seconds: float) -> tuple[CombineResult, bytes]:
-    """How a sum came about, and its values as they are sent."""
+    """Converts a sum; returns the message that describes it, and its packed values."""
     info = schemes.SCHEMES[made.scheme]
     data = packed(made.values)
     said = CombineResult(

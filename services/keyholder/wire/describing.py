@@ -1,4 +1,4 @@
-"""Collections, as people are told of them."""
+"""Descriptions of collections for clients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from blindsight.wire.collections import CollectionInfo
 
 
 def collection(opened: OpenCollection) -> CollectionInfo:
-    """A collection, for people."""
+    """Returns the description of a collection."""
     record, config, slots = opened.record, opened.config, opened.slots
     return CollectionInfo(
         name=config.name,

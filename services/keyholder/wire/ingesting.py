@@ -1,4 +1,4 @@
-"""Photos and vectors that come in."""
+"""Conversion of the messages of ingest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.keyholder.operations.ingest import Vectors
 
 
 async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Photo]:
-    """Photos of an ingest stream, each as soon as it is whole."""
+    """Yields the photos of an ingest stream, each as soon as it is complete."""
     index = -1
     async for request in requests:
         part = request.WhichOneof("part")
@@ -26,17 +26,17 @@ async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Pho
         try:
             receiver = file.receiver()
         except BlindsightError as error:
-            # The rest of the stream is fine; a client does not send the chunks of what is too large.
+            # The stream goes on with the next file: a client sends no chunks of one that is too large.
             yield Photo(index, file.name, b"", file.id, error)
         else:
             yield Photo(index, file.name, await announced(requests, receiver), file.id)
 
 
 def vectors(block: pb.VectorBlock) -> Vectors:
-    """Rows of a block.
+    """Converts a block of vectors.
 
     Raises:
-        InvalidVector: when the bytes do not make a matrix of that dimension, or ids do not match.
+        InvalidVector: if the bytes are not a matrix of the stated dimension, or the ids do not match.
     """
     came = VectorBlock.from_message(block)
     if came.ids and len(came.ids) != len(came.values):
@@ -45,10 +45,11 @@ def vectors(block: pb.VectorBlock) -> Vectors:
 
 
 async def vector_blocks(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Vectors]:
-    """Blocks of an ingest stream, which may be joined: of one dimension, with ids all or none.
+    """Yields the blocks of an ingest stream; all have the same dimension, and all or none have ids.
 
     Raises:
-        InvalidArgument, InvalidVector: for anything else.
+        InvalidArgument: if the stream has anything but vectors.
+        InvalidVector: if a block is malformed or does not fit the first.
     """
     first: Vectors | None = None
     async for request in requests:

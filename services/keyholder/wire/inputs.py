@@ -11,9 +11,9 @@ from blindsight.wire.items import VectorBlock
 
 
 def matrix(block: Any) -> Floats:
-    """The vectors of a block: [vectors, dimension].
+    """Returns the vectors of a block, [vectors, dimension].
 
     Raises:
-        InvalidVector: when the bytes do not make a matrix of that dimension.
+        InvalidVector: if the bytes are not a matrix of the stated dimension.
     """
     return VectorBlock.from_message(block).values.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Queries, and where the time of a search went."""
+"""Conversion of the messages of searches."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from services.keyholder.wire.inputs import matrix
 
 
 async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRequest]) -> bytes:
-    """The photo of a search stream.
+    """Receives the photo of a search stream.
 
     Raises:
-        InvalidArgument: when it does not come whole.
+        InvalidArgument: if the photo is incomplete, or more follows.
     """
     photo = await announced(requests, FileHeader.from_message(header).receiver())
     if await anext(requests, None) is not None:
@@ -30,7 +30,7 @@ async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRe
 
 
 async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.SearchRequest]) -> Floats:
-    """The vectors of a search stream: [queries, dimension]."""
+    """Receives the vectors of a search stream, [queries, dimension]."""
     parts = [matrix(first)]
     count = len(parts[0])
     async for request in requests:
@@ -46,7 +46,7 @@ async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.Search
 
 
 def timings(spent: Timings) -> SearchTimings:
-    """Where the time went."""
+    """Converts the timings of a search."""
     return SearchTimings(
         embed_seconds=spent.embed,
         encrypt_seconds=spent.encrypt,

@@ -1,4 +1,4 @@
-"""1:1 verification: two inputs or one and an item, and the decision."""
+"""Conversion of the messages of 1:1 verification: two inputs, or one and an item, and the decision."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_VERIFY_INPUTS = 2
 
 
 def verify_item(header: VerifyHeader) -> tuple[str, str] | None:
-    """Collection and id of a verification against an item; None for that of a pair.
+    """Returns collection and id of a verification against an item; None for a pair.
 
     Raises:
-        InvalidArgument: when one of the two is missing, or what the collection decides is given as well.
+        InvalidArgument: if one of the two is missing, or a setting is given that the collection determines.
     """
     if not header.collection and not header.id:
         return None
@@ -37,7 +37,7 @@ def verify_item(header: VerifyHeader) -> tuple[str, str] | None:
 
 
 def verify_settings(header: VerifyHeader) -> VerifySettings:
-    """How a pair is to be compared."""
+    """Returns the settings of the comparison of a pair."""
     return VerifySettings(
         header.scheme or "ckks",
         header.parameter_set,
@@ -48,11 +48,11 @@ def verify_settings(header: VerifyHeader) -> VerifySettings:
 
 
 async def verify_inputs(requests: AsyncIterator[pb.VerifyRequest]) -> list[Input]:
-    """Photos and vectors of a verification, at most two.
+    """Receives the photos or vectors of a verification, at most two.
 
     Raises:
-        InvalidArgument: when something does not come whole, or more comes.
-        InvalidVector: when the bytes are not one vector.
+        InvalidArgument: if an input is incomplete, or there are more than two.
+        InvalidVector: if an input's bytes are not one vector.
     """
     inputs: list[Input] = []
     async for request in requests:
@@ -79,7 +79,7 @@ def _one_vector(block: pb.VectorBlock) -> Floats:
 
 
 def verification(made: Compared) -> Verification:
-    """The decision, and where the time went."""
+    """Converts the decision of a verification."""
     return Verification(
         verified=made.verified,
         distance=made.distance,

@@ -1,6 +1,6 @@
-"""Where the bytes lie.
+"""Stores of ciphertexts and sealed bytes.
 
-A store is one package here and one row in `STORES`; the suite over `Store` then runs over it.
+A store is one package here and one row in `STORES`; the test suite of `Store` then covers it.
 """
 
 from __future__ import annotations
@@ -29,58 +29,58 @@ from services.storage.stores.sqlite import SqliteStore
 
 
 class Store(Protocol):
-    """Durable, transactional, blocking.  Safe to use from several threads.
+    """A durable, transactional, blocking store.  Safe to use from several threads.
 
     What a writing method changed is on the disk when it returns; a method that raises changed
-    nothing.  Arguments have passed `checks`; a store checks what depends on stored state.
+    nothing.  Arguments have passed `validation`; a store checks what depends on stored state.
 
-    The reading generators see one snapshot each, however slowly they are read, and let go of it when
-    they are closed.  They verify the SHA-256 of what they hand out before they hand out its end.
+    Each reading generator sees one snapshot, however slowly it is read, and releases it when it is
+    closed.  It verifies the SHA-256 of stored bytes before it yields their last chunk.
 
-    All methods raise NotFound for an unknown collection, DataLoss when stored bytes are not what was
-    written, ResourceExhausted when the disk is full, and Unavailable when it does not answer.
+    All methods raise NotFound for an unknown collection, DataLoss if stored bytes are not what was
+    written, ResourceExhausted if the disk is full, and Unavailable if it does not answer.
     """
 
     def create_collection(self, record: StoredCollection) -> StoredCollection:
-        """Adds a collection, or returns the one that has its id.
+        """Adds a collection, or returns the one that already has its id.
 
         Raises:
-            AlreadyExists: when the name tag is taken, or the id by a collection with other parameters.
+            AlreadyExists: if the name tag is taken, or a collection with other parameters has the id.
         """
 
     def get_collection(self, collection_id: bytes) -> StoredCollection:
-        """One collection."""
+        """Returns a collection."""
 
     def list_collections(self, after: int, limit: int) -> tuple[list[StoredCollection], int]:
-        """Collections in the order of creation, and where the next page starts (0: at the end).
+        """Returns collections in the order of creation, and where the next page starts (0: no more pages).
 
-        A page is shorter than `limit` where it would not fit into a message.
+        A page is shorter than `limit` if it would not fit into a message.
         """
 
     def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
         """Replaces the sealed settings of a collection that was never written to.
 
         Raises:
-            Conflict: when it was.
+            Conflict: if the collection was written to.
         """
 
     def delete_collection(self, collection_id: bytes) -> None:
         """Removes a collection; `sweep` then frees its bytes."""
 
     def admit(self, header: AppendHeader) -> StoredCollection | Appended:
-        """Tells before an append is received what will become of it.
+        """Checks the header of an append before its bytes are received.
 
         Returns:
-            The collection, or the answer that the same batch got before.
+            The collection, or the earlier answer if the same batch was stored before.
 
         Raises:
-            Conflict: when the collection is not at the expected sequence.
+            Conflict: if the collection is not at the expected sequence.
         """
 
     def stage(self, upload: bytes, piece: PieceHeader, data: bytes) -> None:
-        """Keeps the next piece of planes for the append of an upload, which makes it an item's.
+        """Keeps the next piece of planes of an upload, until the append of that upload gives it to an item.
 
-        Until then nobody can read it, and it does not outlive the process: opening a store drops what
+        Until then it cannot be read, and it does not outlive the process: opening a store drops what
         is staged.
         """
 
@@ -88,67 +88,70 @@ class Store(Protocol):
         """Drops what is staged for an upload; `sweep` then frees the bytes."""
 
     def append(self, append: Append) -> Appended:
-        """Stores a batch as a whole, with what is staged for it; a repeated batch id changes nothing.
+        """Stores an append as a whole, with the planes staged for it; a repeated batch id changes nothing.
 
         Raises:
-            Conflict: when the collection is not at the expected sequence.
-            AlreadyExists: when a handle is live outside of what the batch retires.
-            InvalidArgument: when the slots are not the next free ones, or an item would get lost.
-            ResourceExhausted: when the segment has as many batches as its noise allows.
+            Conflict: if the collection is not at the expected sequence.
+            AlreadyExists: if a handle is live outside of the segments that the append retires.
+            InvalidArgument: if the slots are not the next free ones, or an item would get lost.
+            ResourceExhausted: if a segment has `MAX_BATCHES_PER_SEGMENT` batches already.
         """
 
     def read_batches(
         self, collection_id: bytes, after_sequence: int, only: Sequence[SegmentId]
     ) -> Generator[LogHeader | BatchHeader | bytes, None, None]:
-        """The log, then each batch followed by the chunks of its block."""
+        """Yields the log's header, then each batch followed by the chunks of its block.
+
+        Empty `only` means all segments.
+        """
 
     def read_slots(self, collection_id: bytes) -> Generator[SlotPage, None, None]:
-        """The slot map; at least one page."""
+        """Yields the slot map; at least one page."""
 
     def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:
-        """Items that are live, in the order of the handles.
+        """Returns the items that are live, in the order of the handles.
 
         Raises:
-            ResourceExhausted: when they do not fit into one message.
+            ResourceExhausted: if they do not fit into one message.
         """
 
     def read_original(
         self, collection_id: bytes, handle: bytes
     ) -> Generator[OriginalHeader | bytes, None, None]:
-        """A sealed original and its chunks.
+        """Yields the header of a sealed original, then its chunks.
 
         Raises:
-            NotFound: also when the item is unknown or has no original.
+            NotFound: also if the item is unknown or has no original.
         """
 
     def read_attachments(
         self, collection_id: bytes, handles: Sequence[bytes]
     ) -> Generator[AttachmentHeader | bytes, None, None]:
-        """Items' sealed attachments, each followed by its chunks; items without one are left out."""
+        """Yields the header of each sealed attachment followed by its chunks; skips items without one."""
 
     def read_planes(
         self, collection_id: bytes, handle: bytes
     ) -> Generator[PlanesHeader | PieceHeader | bytes, None, None]:
-        """An item's encrypted pixel planes, then each piece followed by its chunks.
+        """Yields the header of an item's encrypted pixel planes, then each piece followed by its chunks.
 
         Raises:
-            NotFound: also when the item is unknown or has no planes.
+            NotFound: also if the item is unknown or has no planes.
         """
 
     def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
-        """Makes live items tombstones; `sweep` then frees the bytes of what they had."""
+        """Marks live items as deleted; `sweep` then frees their bytes."""
 
     def sweep(self) -> bool:
-        """Frees some of the bytes that nothing refers to any more; true while there are more.
+        """Frees some of the bytes that nothing refers to any more; returns whether there are more.
 
-        Large deletions go in slices, so that appends get their turn in between.
+        Large deletions are freed in slices, so that appends run in between.
         """
 
     def status(self) -> StoreStatus:
-        """Counts and sizes."""
+        """Returns the store's counts and sizes."""
 
     def close(self) -> None:
-        """Lets go of everything."""
+        """Closes the store."""
 
 
 STORES: dict[str, Callable[[Path, int], Store]] = {"sqlite": SqliteStore}

@@ -1,7 +1,7 @@
 """The public halves of the additive schemes.  A scheme is one module here and one row in `HALVES`.
 
-Weights are in the clear: whoever computes a weighted sum sees them.  A search of an encrypted gallery
-by `inner_products` therefore shows the query to the server.
+Weights are in the clear: the evaluator sees them.  A search of an encrypted gallery by `inner_products`
+therefore shows the query to the server.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = ["HALVES", "AdditiveEvaluator", "PublicHalf"]
 
 
 class PublicHalf(Protocol):
-    """What the evaluator does to numbers of ciphertexts; it has no secret."""
+    """The public operations of a scheme on the numbers of ciphertexts; they need no secret."""
 
     def weighted(
         self, terms: Sequence[Sequence[int]], weights: Sequence[int], header: AdditiveHeader
     ) -> list[int]:
-        """The sum of weights[j] * terms[j], ciphertext by ciphertext; weights may be negative."""
+        """Returns the sum of weights[j] * terms[j], ciphertext by ciphertext; weights may be negative."""
 
     def rerandomise(self, numbers: Sequence[int]) -> list[int]:
-        """Other ciphertexts of the same messages."""
+        """Returns other ciphertexts of the same messages."""
 
 
 HALVES: dict[AdditiveScheme, Callable[[AdditivePublicKey], PublicHalf]] = {
@@ -47,9 +47,9 @@ HALVES: dict[AdditiveScheme, Callable[[AdditivePublicKey], PublicHalf]] = {
 
 
 class AdditiveEvaluator:
-    """Computes on the ciphertexts of one public key.
+    """Computation on the ciphertexts of one public key.
 
-    Every operation checks that the scheme can do it, that the operands belong together, and that no slot
+    Every operation checks that the scheme supports it, that the operands belong together, and that no slot
     can overflow, and raises InvalidArgument or InvalidCiphertext before it computes.
     """
 
@@ -58,27 +58,27 @@ class AdditiveEvaluator:
         self._half = HALVES[public_key.scheme](public_key)
 
     def read(self, data: bytes) -> AdditiveBlock:
-        """A block from the wire, every field and every number checked."""
+        """Parses a block from the wire, and checks every field and every number."""
         return read_block(data, self.public_key)
 
     def add(self, first: AdditiveBlock, second: AdditiveBlock) -> AdditiveBlock:
-        """First plus second, value by value."""
+        """Returns first plus second, value by value."""
         self._require(Operation.SUM)
         return self._weighted([first, second], [1, 1])
 
     def subtract(self, first: AdditiveBlock, second: AdditiveBlock) -> AdditiveBlock:
-        """First minus second, value by value."""
+        """Returns first minus second, value by value."""
         self._require(Operation.DIFFERENCE)
         return self._weighted([first, second], [1, -1])
 
     def weighted_sum(
         self, blocks: Sequence[AdditiveBlock], weights: Sequence[int], *, weight_scale_bits: int = 0
     ) -> AdditiveBlock:
-        """The sum of weights[j] * blocks[j], value by value.
+        """Returns the sum of weights[j] * blocks[j], value by value.
 
         Args:
             weights: integers, in the clear, of either sign.
-            weight_scale_bits: what the weights are multiples of, 2^-weight_scale_bits.
+            weight_scale_bits: the weights stand for multiples of 2^-weight_scale_bits.
         """
         self._require(Operation.WEIGHTED_SUM)
         return self._weighted(blocks, weights, weight_scale_bits)
@@ -86,7 +86,7 @@ class AdditiveEvaluator:
     def inner_products(
         self, gallery: AdditiveBlock, query: Sequence[int], *, query_scale_bits: int = 0
     ) -> AdditiveBlock:
-        """Inner products of a query in the clear with all vectors of an encrypted gallery.
+        """Computes the inner products of a query in the clear with all vectors of an encrypted gallery.
 
         The server sees the query, and only the query.
 
@@ -95,7 +95,7 @@ class AdditiveEvaluator:
             query: integers, one per dimension.
 
         Returns:
-            one row, the inner product of every vector.
+            One row with the inner product of every vector.
         """
         self._require(Operation.WEIGHTED_SUM)
         check_expected(gallery.header, self.public_key)
@@ -111,7 +111,7 @@ class AdditiveEvaluator:
         return self._weighted(rows, query, query_scale_bits)
 
     def rerandomise(self, block: AdditiveBlock) -> AdditiveBlock:
-        """The same values in ciphertexts that cannot be traced to those they were computed from."""
+        """Returns the same values in new ciphertexts that cannot be linked to the given ones."""
         self._require(Operation.RERANDOMISATION)
         check_expected(block.header, self.public_key)
         return replace(block, numbers=self._half.rerandomise(block.numbers))

@@ -1,4 +1,4 @@
-"""Sums of additive ciphertexts with weights in the clear, in a worker."""
+"""Inner products of additive ciphertexts with weights in the clear, in a worker process."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _evaluator(public_key: bytes) -> AdditiveEvaluator:
 
 
 def add_batches(task: tasks.AddBatches) -> bytes:
-    """Checks every number of some batches and adds the batches up: the numbers of the sum.
+    """Checks every number of some batches and adds the batches up; returns the numbers of the sum.
 
     Raises:
-        DataLoss: for a number that no ciphertext of the key can have.
+        DataLoss: if a number cannot be a ciphertext under the key.
     """
     evaluator = _evaluator(task.public_key)
     blocks = [_read(block) for block in task.blocks]
@@ -36,10 +36,10 @@ def add_batches(task: tasks.AddBatches) -> bytes:
 
 
 def inner_products(task: tasks.InnerProducts) -> tuple[bytes, ...]:
-    """Inner products of columns that `add_batches` made with each query: the number of each result.
+    """Computes inner products of columns from `add_batches` with each query; returns the number of each.
 
     Raises:
-        InvalidArgument: for weights that would overflow.
+        InvalidArgument: if the weights would make a slot overflow.
     """
     evaluator = _evaluator(task.public_key)
     block = _read(task.block)
@@ -48,7 +48,7 @@ def inner_products(task: tasks.InnerProducts) -> tuple[bytes, ...]:
 
 
 def _read(data: bytes) -> AdditiveBlock:
-    """A block whose header the service wrote; gmpy2's numbers are checked several times as fast."""
+    """Parses a block whose header the service wrote; gmpy2's numbers are checked several times faster."""
     header = parse_header(data)
     numbers = unpack_numbers(data[HEADER.size :], header.number_bytes)
     return AdditiveBlock(header, [mpz(number) for number in numbers])

@@ -14,7 +14,7 @@ from blindsight.additive.lightphe import cryptosystem, flatten, group_ciphertext
 
 
 class LightPhePublic:
-    """Computes by one of LightPHE's algorithms with the public numbers alone."""
+    """The public half of one of LightPHE's algorithms, which needs the public numbers alone."""
 
     def __init__(self, public_key: AdditivePublicKey) -> None:
         self._scheme, self._group = public_key.scheme, public_key.group

@@ -1,9 +1,9 @@
 """The public half of Paillier: products and powers modulo n^2.
 
-The sum of weights times values is the product of powers; all powers are taken together, one squaring
-per bit of the widest weight (Straus, "Addition chains of vectors", 1964), with numbers of the same digit
-gathered first when there are many (Pippenger, "On the evaluation of powers and monomials", 1980).  Negative
-weights gather in one denominator, so that there is one inversion.
+A weighted sum of messages is a product of powers of ciphertexts.  All powers are computed together, with one
+squaring per bit of the widest weight (Straus, "Addition chains of vectors", 1964); ciphertexts whose weights
+have the same digit are multiplied first if there are many (Pippenger, "On the evaluation of powers and
+monomials", 1980).  Negative weights go into one denominator, so that there is one inversion.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from blindsight.additive.fixed_base import FixedBase
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.additive.powers import digit_bits
 
-# A table of 256 rows x 64 entries x 768 bytes at 3072 bits, 13 MB.
+# Window in bits of the fixed-base table, for 3072 bits 256 rows x 64 entries x 768 bytes, 13 MB.
 WINDOW = 6
 
 
 class PaillierPublic:
-    """Computes on Paillier ciphertexts with n alone."""
+    """The public half of Paillier, which needs the public key alone."""
 
     def __init__(self, public_key: AdditivePublicKey) -> None:
         n, h = public_key.numbers
@@ -49,7 +49,7 @@ class PaillierPublic:
         return int(result)
 
     def _powers(self, terms: Sequence[tuple[mpz, int]]) -> mpz:
-        """The product of number^weight."""
+        """Returns the product of number^weight over all terms."""
         result, modulus = mpz(1), self._modulus
         width = max((weight.bit_length() for _, weight in terms), default=0)
         bits = digit_bits(len(terms), width)
@@ -60,14 +60,14 @@ class PaillierPublic:
         return result
 
     def _digit_powers(self, terms: Sequence[tuple[mpz, int]], shift: int, bits: int) -> mpz:
-        """The product of number^digit, for one digit of each weight."""
+        """Returns the product of number^digit, for one digit of each weight."""
         mask, modulus = (1 << bits) - 1, self._modulus
         by_digit = [mpz(1)] * (mask + 1)
         for number, weight in terms:
             digit = weight >> shift & mask
             if digit:
                 by_digit[digit] = by_digit[digit] * number % modulus
-        # The product of by_digit[k]^k: every partial product once.
+        # The product of by_digit[k]^k is that of the partial products from each k to the top.
         partial, result = mpz(1), mpz(1)
         for product in reversed(by_digit[1:]):
             partial = partial * product % modulus
@@ -75,7 +75,7 @@ class PaillierPublic:
         return result
 
     def plus(self, numbers: Sequence[int], message: int) -> list[int]:
-        """Ciphertexts of their messages and another one, which is in the clear."""
+        """Adds a message in the clear to each ciphertext; returns the new ciphertexts."""
         factor = (1 + message * self._n) % self._modulus
         return [int(number * factor % self._modulus) for number in numbers]
 

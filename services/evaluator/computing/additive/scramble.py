@@ -1,6 +1,6 @@
-"""The unkeyed half of scramble: subtracts pixels in their secret order.
+"""The public half of scramble: subtracts pixels in their secret order.
 
-Not encryption: hides a picture from a glance only.  Whoever runs this sees every value.
+This is not encryption: it hides a picture from a glance only, and the server sees every value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from blindsight.errors import InvalidArgument
 
 
 class ScramblePublic:
-    """Differences of scrambled values; `AdditiveEvaluator` turns everything else away."""
+    """The public half of scramble, which can only subtract; `AdditiveEvaluator` refuses everything else."""
 
     def __init__(self, public_key: AdditivePublicKey) -> None:
         del public_key  # it holds nothing

@@ -1,4 +1,4 @@
-"""Weighted sums of ciphertexts of additive schemes, in a worker."""
+"""Weighted sums of ciphertexts of additive schemes, in a worker process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def _half(public_key: bytes, insecure_small_keys: bool) -> tuple[AdditivePublicK
 
 
 def combine(task: tasks.Combine) -> bytes:
-    """Checks every number of a slice and adds them up; the numbers of the result.
+    """Checks every number of the slices and computes their weighted sum; returns its numbers.
 
     Raises:
-        InvalidCiphertext: for a number that no ciphertext of the key can have.
+        InvalidCiphertext: if a number cannot be a ciphertext under the key.
     """
     key, half = _half(task.public_key, task.insecure_small_keys)
     size = task.result.number_bytes

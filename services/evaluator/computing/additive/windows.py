@@ -1,4 +1,4 @@
-"""Weighted sums of neighbouring Paillier ciphertexts, in a worker."""
+"""Weighted sums of neighbouring Paillier ciphertexts, in a worker process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_numbers(task: tasks.CheckNumbers) -> None:
     """Checks every number of a row.
 
     Raises:
-        InvalidCiphertext: for a number that no ciphertext of the key can have.
+        InvalidCiphertext: if a number cannot be a ciphertext under the key.
     """
     key, _ = _half(task.public_key)
     size = -(-key.group.modulus.bit_length() // 8)
@@ -30,7 +30,7 @@ def check_numbers(task: tasks.CheckNumbers) -> None:
 
 
 def apply_window(task: tasks.ApplyWindow) -> bytes:
-    """Applies a kernel at every place of some rows where all of it fits; numbers of the results."""
+    """Applies a kernel wherever all of it fits into some rows; returns the numbers of the results."""
     _, half = _half(task.public_key)
     kernel, size = task.kernel, task.header.number_bytes
     rows = [[mpz(number) for number in unpack_numbers(row, size)] for row in task.rows]

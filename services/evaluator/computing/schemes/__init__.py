@@ -1,6 +1,6 @@
-"""The public halves of the schemes: what brings ciphertexts into the form that the kernel multiplies.
+"""The public halves of the ring schemes, which bring ciphertexts into the form that the kernel multiplies.
 
-A scheme is one module here and one row in `SCHEMES`; the secret half is the keyholder's.
+A scheme is one module here and one row in `SCHEMES`; the secret half is in `blindsight.trusted.schemes`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["SCHEMES", "PublicScheme", "Side", "prepare"]
 
 
 class Side(Enum):
-    """Which factor of the product a ciphertext is."""
+    """The two factors of a product."""
 
     GALLERY = "gallery"
     QUERY = "query"
 
 
 class PublicScheme(Protocol):
-    """What the evaluator does to fresh ciphertexts of a scheme; it needs no key."""
+    """The public operations of a scheme on fresh ciphertexts; they need no key."""
 
     def gallery(self, polynomials: Residues, parameters: ParameterSet) -> None:
         """Prepares polynomials uint32 [count, primes, N] of a gallery, in place."""
@@ -33,7 +33,7 @@ class PublicScheme(Protocol):
         """Prepares polynomials uint32 [count, primes, N] of a query, in place."""
 
     def constant(self, value: int, parameters: ParameterSet) -> int:
-        """What the first polynomial of encrypted planes grows by, modulo q, when pixels grow by `value`."""
+        """Returns what is added to c0 of encrypted planes, modulo q, to add `value` to the pixels."""
 
 
 SCHEMES: dict[Scheme, PublicScheme] = {Scheme.CKKS: CkksPublic(), Scheme.BFV: BfvPublic()}

@@ -1,4 +1,4 @@
-"""CKKS ciphertexts are in NTT form as SEAL makes them: there is nothing to prepare."""
+"""The public half of CKKS: SEAL makes ciphertexts in NTT form, so there is nothing to prepare."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class CkksPublic:
     """The public half of CKKS."""
 
     def gallery(self, polynomials: Residues, parameters: ParameterSet) -> None:
-        """Nothing."""
+        """Leaves polynomials of a gallery as they are."""
 
     def query(self, polynomials: Residues, parameters: ParameterSet) -> None:
-        """Nothing."""
+        """Leaves polynomials of a query as they are."""
 
     def constant(self, value: int, parameters: ParameterSet) -> int:
-        """Planes have the gallery's scale."""
+        """Returns `value` times the gallery's scale, which planes have, modulo q."""
         return value * round(parameters.gallery_scale) % parameters.modulus

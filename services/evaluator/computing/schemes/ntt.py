@@ -1,8 +1,8 @@
-"""The negacyclic number-theoretic transform, as SEAL does it: same roots, same order.
+"""The negacyclic number-theoretic transform, with SEAL's roots and order.
 
 Longa and Naehrig, "Speeding up the Number Theoretic Transform for Faster Ideal Lattice-Based
-Cryptography" (2016), algorithm 1; products by a constant after Shoup: with w' = floor(w 2^32 / p),
-x w - floor(x w' / 2^32) p lies below 2 p, for any x below 2^32.
+Cryptography" (2016), algorithm 1; products by a constant are Shoup's: with w' = floor(w 2^32 / p),
+x w - floor(x w' / 2^32) p is below 2 p, for any x below 2^32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Words = npt.NDArray[np.uint64]
 
 @cache
 def _roots(parameters: ParameterSet) -> tuple[Words, Words]:
-    """Powers of the roots in bit-reversed order, and their Shoup companions: uint64 [primes, N]."""
+    """Returns powers of the roots in bit-reversed order, and their Shoup companions: uint64 [primes, N]."""
     degree = parameters.ring_degree
     bits = degree.bit_length() - 1
     order = [int(format(index, f"0{bits}b")[::-1], 2) for index in range(degree)]
@@ -38,7 +38,7 @@ def _roots(parameters: ParameterSet) -> tuple[Words, Words]:
 
 
 def _smallest_root(order: int, prime: int) -> int:
-    """The smallest primitive root of unity of an order that is a power of two: SEAL's choice."""
+    """Returns the smallest primitive root of unity of an order that is a power of two: SEAL's choice."""
     generator = 2
     while pow(pow(generator, (prime - 1) // order, prime), order // 2, prime) != prime - 1:
         generator += 1
@@ -53,7 +53,7 @@ def _smallest_root(order: int, prime: int) -> int:
 
 @compiled
 def _transform(polynomial: Residues, powers: Words, companions: Words, prime: int) -> None:
-    """One polynomial [N], in place."""
+    """Transforms one polynomial [N], in place."""
     span = polynomial.size
     groups = 1
     modulus = numba.uint64(prime)

@@ -1,7 +1,7 @@
-"""A store in one SQLite file: the standard library's, with nothing to install or to run.
+"""A store in one SQLite file, by the standard library: nothing else is installed or started.
 
-Write-ahead log, synchronous FULL: an append is one transaction and one flush, readers never wait for
-the writer.  Bytes are BLOBs of one row, deleted ones are overwritten with zeros.
+Write-ahead log, synchronous FULL: an append is one transaction and one flush, and readers never wait for
+the writer.  Large bytes are one BLOB each; deleted ones are overwritten with zeros.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ from services.storage.stores.sqlite.rows import (
 )
 
 FILE_NAME = "storage.sqlite3"
-# A page of collections fits into one message with room to spare.
+# A page of collections fits well into one message.
 _PAGE_BYTES = 2 << 20
-# What a collection may differ in when its creation is repeated: settings are sealed anew each time.
+# Fields that must be equal when a creation is repeated; sealed settings are not, since each sealing differs.
 _GIVEN = ("name_tag", "parameter_set", "key_id", "dimension", "stride", "fields")
 
 
 class SqliteStore:
-    """The `Store` in a folder; see `stores.Store` for what each method does.
+    """A `Store` in a folder; `stores.Store` describes the methods.
 
     Args:
-        folder: there, and this process's own.
-        max_bytes: how large the file may get; 0 for no limit.
+        folder: exists, and is used by this process only.
+        max_bytes: the largest size of the file; 0 for no limit.
     """
 
     def __init__(self, folder: Path, max_bytes: int = 0) -> None:
         self._connections = Connections(folder / FILE_NAME, max_bytes)
-        # On a full disk it stays until the next start: reading and deleting must go on.
+        # A full disk must not prevent reading and deleting; then staged planes stay until the next start.
         with suppress(ResourceExhausted), self._connections.transaction() as db:
             planes.discard_all(db)
 

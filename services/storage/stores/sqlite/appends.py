@@ -1,4 +1,4 @@
-"""The one transaction of an append; every function here runs inside it."""
+"""The transaction of an append; every function here runs inside it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from services.storage.stores.sqlite.rows import (
     store_blob,
 )
 
-# Positions that an AlreadyExists names.
+# Number of positions that an AlreadyExists names.
 _NAMED = 3
-# Measured beside a million items: an append of 4 MB writes 18 MB, log and checkpoint together; with one
-# index for all of them it writes 64.
+# Sequences between two moves of new handles to the large part of the index of `live` (see schema.sql).
+# Measured with a million items: an append of 4 MB writes 18 MB, log and checkpoint together; with an index
+# of one part it writes 64 MB.
 _SETTLE_EVERY = 16
 _SEGMENT = "collection = ? AND region = ? AND position = ?"
 
 
 def earlier_answer(db: sqlite3.Connection, collection: Row, header: AppendHeader) -> Appended | None:
-    """What the same batch was answered before.
+    """Returns the answer that the same batch got before, None if it is a new one.
 
     Raises:
-        Conflict: when it is a new one, and the collection is not where its sender thinks.
+        Conflict: if it is a new one, and the collection is not at the sequence that its sender expects.
     """
     found = db.execute(
         "SELECT sequence, epoch FROM appends WHERE collection = ? AND batch_id = ?",
@@ -52,7 +53,7 @@ def earlier_answer(db: sqlite3.Connection, collection: Row, header: AppendHeader
 
 
 def append(db: sqlite3.Connection, batch: Append) -> Appended:
-    """Stores a batch; see `Store.append`."""
+    """Implements `Store.append`."""
     header = batch.header
     collection = collection_row(db, header.collection_id)
     earlier = earlier_answer(db, collection, header)
@@ -91,7 +92,7 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
 def _retire(
     db: sqlite3.Connection, collection: int, segments: Sequence[SegmentId], sequence: int
 ) -> tuple[dict[bytes, int | None], int]:
-    """Drops segments; returns the contents of their live items, and the bytes of the dropped blocks."""
+    """Retires segments; returns the contents of their live items, and the bytes of the dropped blocks."""
     live: list[bytes] = []
     freed = 0
     for segment in segments:
@@ -114,12 +115,12 @@ def _retire(
 
 
 def split(handles: bytes) -> list[bytes]:
-    """Cuts packed handles apart."""
+    """Splits packed handles."""
     return [handles[start : start + ID_BYTES] for start in range(0, len(handles), ID_BYTES)]
 
 
 def _require_nothing_lost(moved: dict[bytes, int | None], items: Sequence[AppendItem]) -> None:
-    """An item of a retired segment goes on in the batch, as it was; only tombstones end with a segment."""
+    """Checks that the append has every live item of the retired segments, by its handle alone."""
     lost = len(moved.keys() - {item.handle for item in items})
     if lost:
         raise InvalidArgument(f"retires: {lost} live items of the retired segments are not in the batch")
@@ -129,7 +130,7 @@ def _require_nothing_lost(moved: dict[bytes, int | None], items: Sequence[Append
 
 
 def _brings(item: AppendItem) -> bool:
-    """Whether it has more than its handle."""
+    """Returns whether an item has more than its handle."""
     sealed = item.sealed_metadata or item.original_size_bytes or item.attachment_size_bytes
     return bool(sealed or item.planes)
 
@@ -157,7 +158,7 @@ def _take_slots(db: sqlite3.Connection, collection: int, batch: BatchHeader) -> 
 
 
 def next_index(db: sqlite3.Connection, collection: int, region: int) -> int:
-    """The index of the next new segment; retired ones count."""
+    """Returns the index of the next new segment; retired ones count."""
     query = "SELECT coalesce(max(position) + 1, 0) FROM segments WHERE collection = ? AND region = ?"
     return int(db.execute(query, (collection, region)).fetchone()[0])
 
@@ -178,7 +179,7 @@ def _require_free(db: sqlite3.Connection, collection: int, items: Sequence[Appen
 def _store_contents(
     db: sqlite3.Connection, batch: Append, moved: dict[bytes, int | None]
 ) -> tuple[list[int | None], int]:
-    """Stores metadata and originals; returns the number of each item's content, and the bytes taken."""
+    """Stores metadata and originals; returns the row number of each item's content, and their bytes."""
     number = db.execute("SELECT coalesce(max(number), 0) FROM contents").fetchone()[0]
     contents: list[int | None] = []
     rows: list[tuple[object, ...]] = []
@@ -240,7 +241,7 @@ def _store_live(
         (item.handle, place, content)
         for place, (item, content) in enumerate(zip(items, contents, strict=True))
     ]
-    # In the order of the index, so that each of its pages is visited once.
+    # Sorted in the order of the index, so that each of its pages is visited once.
     rows.sort(key=itemgetter(0))
     into = "live (handle, place, content, collection, sequence, settled)"
     insert(db, into, [(*row, collection, sequence, 0) for row in rows])

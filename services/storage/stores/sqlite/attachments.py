@@ -1,4 +1,4 @@
-"""Sealed attachments of items: stored beside their content, read for many items at a time, and dropped."""
+"""Sealed attachments of items: stored with their content, read for many items at a time, and dropped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def store(
     contents: Sequence[int | None],
     attachments: Mapping[int, bytes],
 ) -> int:
-    """Stores attachments by the position of their item, which has content; returns their bytes."""
+    """Stores attachments, given by the position of their item, which has content; returns their bytes."""
     rows = [
         (contents[position], store_blob(db, data), len(data), items[position].attachment_sha256)
         for position, data in attachments.items()
@@ -27,7 +27,7 @@ def store(
 def read(
     db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]
 ) -> Iterator[AttachmentHeader | bytes]:
-    """See `Store.read_attachments`."""
+    """Implements `Store.read_attachments`."""
     number = collection_row(db, collection_id)["number"]
     query = "SELECT handle, attachments.* FROM live JOIN attachments ON attachments.content = live.content"
     rows = list(for_handles(db, query, number, list(dict.fromkeys(handles))))
@@ -37,7 +37,7 @@ def read(
 
 
 def drop(db: sqlite3.Connection, contents: Sequence[int]) -> int:
-    """Drops the attachments of items, of which some have none; returns the bytes that `sweep` then frees."""
+    """Drops the attachments of those items that have one; returns how many bytes `sweep` will free."""
     freed = 0
     for content in contents:
         row = db.execute("SELECT blob, size_bytes FROM attachments WHERE content = ?", (content,)).fetchone()

@@ -1,4 +1,4 @@
-"""Connections to one SQLite database: one that writes, as many as needed that read snapshots."""
+"""Connections to one SQLite database: one that writes, and as many as needed that read snapshots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blindsight.runtime.sqlite import BUSY_MILLISECONDS, Schema, connect, transa
 
 
 class _Schema(Schema):
-    """Keeps its version in a table."""
+    """A schema that keeps its version in a table."""
 
     def found(self, db: sqlite3.Connection) -> int | None:
         table = "SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'"
@@ -26,28 +26,28 @@ class _Schema(Schema):
 
 
 SCHEMA = _Schema(__package__, "a storage database", version=3, made_version=3)
-# Measured with blocks of 4.2 MB beside a million items: larger pages write the index of random
-# handles more often than its entries change, smaller ones slow the blocks down.
+# Measured with blocks of 4.2 MB and a million items: larger pages rewrite more of the index of random
+# handles for each changed entry, smaller ones slow the blocks down.
 PAGE_BYTES = 8192
 CHECKPOINT_BYTES = 64 << 20
-# Holds the index of a million handles, so that an append does not read it again.
+# Holds the index of a million handles, so that an append does not read it from disk again.
 WRITER_CACHE_KIB = 64 << 10
 READER_CACHE_KIB = 4 << 10
 IDLE_READERS = 4
-# Prepared statements that a connection keeps; those over thousands of rows are large.
+# Prepared statements that a connection keeps; few, since those over thousands of rows are large.
 STATEMENTS = 32
 
 
 class Connections:
-    """Opens, checks and hands out the connections of one database file.
+    """The connections of one database file, opened and checked.
 
     Args:
-        path: of the file; made when it is not there.
-        max_bytes: how large the file may get; 0 for as large as SQLite allows.
+        path: of the file; created if it does not exist.
+        max_bytes: the largest size of the file; 0 for SQLite's own limit.
 
     Raises:
-        InvalidArgument: when the file is of another schema version, or no storage database.
-        DataLoss: when it is damaged.
+        InvalidArgument: if the file has an unsupported schema version, or is not a storage database.
+        DataLoss: if it is damaged.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -77,13 +77,16 @@ class Connections:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The one connection that writes: all of it is on the disk afterwards, or nothing."""
+        """Holds the writing connection in one transaction while the block runs.
+
+        Afterwards all of the block's writes are on the disk, or none of them.
+        """
         with self._writing, transaction(self._writer) as db:
             yield db
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """A connection that reads one state of the database, whatever is written meanwhile."""
+        """Holds a connection that reads one state of the database while the block runs."""
         with translated():
             connection = self._reader()
             try:
@@ -111,14 +114,14 @@ class Connections:
             connection.close()
 
     def shrink(self, most_bytes: int) -> bool:
-        """Gives free pages back to the disk, at most so many bytes; true while there are more.
+        """Returns free pages to the file system, at most `most_bytes`; returns whether there are more.
 
-        At the end it empties the write-ahead log, unless a reader needs it: the log would keep what was
-        deleted until it is written over.
+        At the end it empties the write-ahead log, unless a reader needs it: otherwise the log would keep
+        deleted bytes until they are overwritten.
         """
         with self._writing, translated():
             before = self._free_pages()
-            # As a script: `execute` takes one step of a statement without columns, which is one page.
+            # Run as a script: `execute` makes one step of a statement without columns, which is one page.
             self._writer.executescript(f"PRAGMA incremental_vacuum({most_bytes // PAGE_BYTES})")
             if 0 < self._free_pages() < before:
                 return True
@@ -133,17 +136,17 @@ class Connections:
         return int(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
 
     def disk_bytes(self) -> int:
-        """Size of the database and of its write-ahead log."""
+        """Returns the size of the database and of its write-ahead log."""
         return self.path.stat().st_size + self.log_bytes()
 
     def log_bytes(self) -> int:
-        """Size of the write-ahead log."""
+        """Returns the size of the write-ahead log."""
         with suppress(FileNotFoundError):
             return Path(f"{self.path}-wal").stat().st_size
         return 0
 
     def close(self) -> None:
-        """Closes all connections; the last one puts the write-ahead log into the database."""
+        """Closes all connections; SQLite then moves the write-ahead log into the database."""
         with self._writing:
             for connection in (*self._idle, self._writer):
                 connection.close()
@@ -162,7 +165,7 @@ def _prepare_reader(db: sqlite3.Connection) -> None:
 
 
 def _tables(db: sqlite3.Connection) -> set[tuple[object, ...]]:
-    """All tables and indices with their columns; not their SQL, which a migration writes in another way."""
+    """Returns all tables and indices with their columns, without their SQL: a migration changes its text."""
     query = (
         'SELECT tables.name, columns.name, columns.type, columns."notnull", columns.dflt_value, columns.pk '
         "FROM sqlite_schema AS tables LEFT JOIN pragma_table_xinfo(tables.name) AS columns"

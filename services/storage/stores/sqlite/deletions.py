@@ -1,4 +1,4 @@
-"""Deleting items and collections, and freeing their bytes; every function here runs in a transaction."""
+"""Deletes items and collections, and frees their bytes; every function here runs in a transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.storage.stores.sqlite.rows import (
     to_batch,
 )
 
-# Freed in one transaction: an append that waits for it waits for less than a second.
+# Bytes freed in one transaction; an append that waits for it waits for less than a second.
 SWEEP_BYTES = 64 << 20
 
 _DOOMED = "SELECT content FROM live WHERE collection = :number AND content IS NOT NULL"
@@ -41,14 +41,14 @@ _DELETE_COLLECTION = (
 
 
 def delete_collection(db: sqlite3.Connection, collection_id: bytes) -> None:
-    """See `Store.delete_collection`."""
+    """Implements `Store.delete_collection`."""
     number = collection_row(db, collection_id)["number"]
     for statement in _DELETE_COLLECTION:
         db.execute(statement, {"number": number})
 
 
 def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
-    """See `Store.delete_items`."""
+    """Implements `Store.delete_items`."""
     collection = collection_row(db, collection_id)
     number = collection["number"]
     query = (
@@ -78,7 +78,7 @@ def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence
 
 
 def _bury(db: sqlite3.Connection, collection: int, sequence: int, places: Sequence[int]) -> None:
-    """Puts tombstones into the handles of one batch."""
+    """Overwrites the handles of deleted items in one batch with zeros."""
     row = db.execute(
         "SELECT * FROM batches WHERE collection = ? AND sequence = ?", (collection, sequence)
     ).fetchone()
@@ -104,7 +104,7 @@ def _drop_contents(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
 
 
 def sweep(db: sqlite3.Connection) -> bool:
-    """See `Store.sweep`."""
+    """Implements the deletions of `Store.sweep`; returns whether garbage is left."""
     rows = db.execute(
         "SELECT blob, length(bytes) AS size FROM garbage JOIN blobs ON blobs.number = garbage.blob "
         "ORDER BY blob LIMIT 1000"

@@ -1,7 +1,7 @@
 """Encrypted pixel planes: staged piece by piece, taken over by an append, read, and dropped.
 
-A piece is a blob of its own.  While it is staged nothing but its upload refers to it; the append that takes
-it is one transaction, so an item has all of its planes or none.
+Each piece is one blob.  While it is staged, only its upload refers to it; the append that takes it over is
+one transaction, so an item has all of its planes or none.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _LOST = "the planes of an item are not what was written"
 
 
 def stage(db: sqlite3.Connection, upload: bytes, piece: PieceHeader, data: bytes) -> None:
-    """See `Store.stage`."""
+    """Implements `Store.stage`."""
     taken = db.execute("SELECT count(*) FROM staged WHERE upload = ?", (upload,)).fetchone()[0]
     insert(db, "staged", [(upload, taken, store_blob(db, data), piece.size_bytes, piece.sha256)])
 
 
 def discard(db: sqlite3.Connection, upload: bytes) -> None:
-    """See `Store.discard`."""
+    """Implements `Store.discard`."""
     db.execute("INSERT INTO garbage SELECT blob FROM staged WHERE upload = ?", (upload,))
     db.execute("DELETE FROM staged WHERE upload = ?", (upload,))
 
 
 def discard_all(db: sqlite3.Connection) -> None:
-    """Drops what an ended process had staged."""
+    """Drops everything that is staged, which an earlier process left."""
     db.execute("INSERT INTO garbage SELECT blob FROM staged")
     db.execute("DELETE FROM staged")
 
@@ -45,10 +45,10 @@ def take(
     items: Sequence[AppendItem],
     contents: Sequence[int | None],
 ) -> int:
-    """Makes the staged pieces of an upload the items'; returns their bytes.
+    """Gives the staged pieces of an upload to its items; returns their size in bytes.
 
     Args:
-        contents: of each item; one with planes has some.
+        contents: the content's row number of each item; not None for an item with planes.
     """
     staged = db.execute("SELECT * FROM staged WHERE upload = ? ORDER BY position", (upload,)).fetchall()
     start = size = 0
@@ -77,14 +77,14 @@ def _store(db: sqlite3.Connection, content: int | None, planes: Planes, staged: 
 
 
 def _row_digest(geometry: tuple[int, int, int, int], size_bytes: int, digests: Iterable[bytes]) -> bytes:
-    """SHA-256 that binds the geometry to the pieces and their order."""
+    """Returns a SHA-256 that binds the geometry to the pieces and their order."""
     return digest(_GEOMETRY.pack(*geometry) + size_bytes.to_bytes(8, "little") + b"".join(digests))
 
 
 def read(
     db: sqlite3.Connection, collection_id: bytes, handle: bytes
 ) -> Iterator[PlanesHeader | PieceHeader | bytes]:
-    """See `Store.read_planes`."""
+    """Implements `Store.read_planes`."""
     collection = collection_row(db, collection_id)
     row = db.execute(
         "SELECT planes.* FROM live JOIN planes ON planes.content = live.content "
@@ -104,10 +104,10 @@ def read(
 
 
 def _verified(row: Row, pieces: Sequence[Row], parameters: ParameterSet) -> Planes:
-    """The geometry, when it and the list of pieces are what was written.
+    """Returns the geometry.
 
     Raises:
-        DataLoss: when they are not.
+        DataLoss: if it or the list of pieces is not what was written.
     """
     geometry = row["width"], row["height"], row["channels"], row["halo"]
     try:
@@ -123,7 +123,7 @@ def _verified(row: Row, pieces: Sequence[Row], parameters: ParameterSet) -> Plan
 
 
 def drop(db: sqlite3.Connection, contents: Sequence[int]) -> None:
-    """Drops the planes of items, of which some have none; `sweep` then frees the bytes."""
+    """Drops the planes of those items that have some; `sweep` then frees the bytes."""
     gone = [(content,) for content in contents]
     db.executemany("INSERT INTO garbage SELECT blob FROM plane_pieces WHERE content = ?", gone)
     db.executemany("DELETE FROM plane_pieces WHERE content = ?", gone)

@@ -28,7 +28,7 @@ from services.storage.stores.sqlite.rows import (
     to_batch,
 )
 
-# Leaves room in a message of 4 MiB for what surrounds the metadata of 10,000 items.
+# Leaves space in a message of 4 MiB for the other fields of 10,000 items.
 MAX_ITEMS_BYTES = 3 << 20
 _MAX_SEQUENCE = (1 << 63) - 1
 
@@ -36,7 +36,7 @@ _MAX_SEQUENCE = (1 << 63) - 1
 def read_batches(
     db: sqlite3.Connection, collection_id: bytes, after_sequence: int, only: frozenset[SegmentId]
 ) -> Iterator[LogHeader | BatchHeader | bytes]:
-    """See `Store.read_batches`."""
+    """Implements `Store.read_batches`."""
     collection = collection_row(db, collection_id)
     key = (collection["number"], min(after_sequence, _MAX_SEQUENCE))
     listed = db.execute(
@@ -59,7 +59,7 @@ def read_batches(
     )
     for row in wanted:
         whole = db.execute("SELECT * FROM batches WHERE number = ?", (row["number"],)).fetchone()
-        handles_of(whole)  # the place of the batch in the log is verified with its handles
+        handles_of(whole)  # verifies the batch's place in the log, too
         batch = to_batch(whole)
         yield batch
         yield from read_blob(db, whole["block"], batch.block_size_bytes, batch.block_sha256)
@@ -73,7 +73,7 @@ def _segment(row: Row) -> SegmentId:
 
 
 def read_slots(db: sqlite3.Connection, collection_id: bytes) -> Iterator[SlotPage]:
-    """See `Store.read_slots`."""
+    """Implements `Store.read_slots`."""
     collection = collection_row(db, collection_id)
     number = collection["number"]
     following = [next_index(db, number, region) for region in Region]
@@ -89,7 +89,7 @@ def read_slots(db: sqlite3.Connection, collection_id: bytes) -> Iterator[SlotPag
 
 
 def _runs(db: sqlite3.Connection, collection: int) -> Iterator[SlotRun]:
-    """One run a segment: its batches lie one behind the other."""
+    """Yields one run for each segment, since the slots of its batches are contiguous."""
     rows = db.execute(
         "SELECT * FROM batches WHERE collection = ? ORDER BY region, position, first_slot", (collection,)
     )
@@ -99,7 +99,7 @@ def _runs(db: sqlite3.Connection, collection: int) -> Iterator[SlotRun]:
 
 
 def get_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:
-    """See `Store.get_items`."""
+    """Implements `Store.get_items`."""
     number = collection_row(db, collection_id)["number"]
     query = (
         "SELECT handle, live.content, metadata, metadata_sha256, original_size_bytes, size_bytes "
@@ -131,7 +131,7 @@ def _stored_item(row: Row) -> StoredItem:
 def read_original(
     db: sqlite3.Connection, collection_id: bytes, handle: bytes
 ) -> Iterator[OriginalHeader | bytes]:
-    """See `Store.read_original`."""
+    """Implements `Store.read_original`."""
     number = collection_row(db, collection_id)["number"]
     row = db.execute(
         "SELECT original, original_size_bytes, original_sha256 "

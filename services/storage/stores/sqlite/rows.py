@@ -1,4 +1,4 @@
-"""Rows of the tables to records and back, and statements over many rows."""
+"""Conversion between table rows and records, and statements over many rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blindsight.wire.storage import BatchHeader, StoredCollection
 
 Row = sqlite3.Row
 # Values bound in one statement, under SQLite's usual 32,766.  Few large statements, because sqlite3
-# lets go of the interpreter at each one, and gets it back late when the event loop is busy.
+# releases the GIL for each one, and gets it back late when the event loop is busy.
 _BOUND = 8192
 _PLACE = struct.Struct("<QBIII")
 
@@ -22,10 +22,10 @@ COLLECTION_FIELDS = ", ".join(StoredCollection.__dataclass_fields__)
 
 
 def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
-    """A collection's row.
+    """Returns a collection's row.
 
     Raises:
-        NotFound: when there is none.
+        NotFound: if the collection does not exist.
     """
     query = f"SELECT number, {COLLECTION_FIELDS} FROM collections WHERE collection_id = ?"  # noqa: S608
     row: Row | None = db.execute(query, (collection_id,)).fetchone()
@@ -35,20 +35,20 @@ def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
 
 
 def to_collection(row: Row) -> StoredCollection:
-    """A collection's record."""
+    """Returns the record of a collection's row."""
     values = {name: row[name] for name in StoredCollection.__dataclass_fields__}
     fields = tuple(int(field) for field in values["fields"].split(",") if field)
     return StoredCollection(**{**values, "fields": fields})
 
 
 def of_collection(record: StoredCollection) -> tuple[object, ...]:
-    """A collection's row, in the order of `COLLECTION_FIELDS`."""
+    """Returns a collection's values in the order of `COLLECTION_FIELDS`."""
     values = {name: getattr(record, name) for name in StoredCollection.__dataclass_fields__}
     return tuple({**values, "fields": ",".join(map(str, record.fields))}.values())
 
 
 def to_batch(row: Row) -> BatchHeader:
-    """A batch's record; its handles are checked by `handles_of`."""
+    """Returns the record of a batch's row, unverified; `handles_of` verifies the row."""
     segment = SegmentId(Region(row["region"]), row["position"])
     return BatchHeader(
         row["sequence"],
@@ -61,7 +61,7 @@ def to_batch(row: Row) -> BatchHeader:
 
 
 def batch_digest(batch: BatchHeader, handles: bytes) -> bytes:
-    """SHA-256 that binds a batch's place in the log, its block and its handles together."""
+    """Returns a SHA-256 that binds a batch's place in the log, its block and its handles together."""
     segment = batch.segment
     place = _PLACE.pack(batch.sequence, segment.region, segment.index, batch.first_slot, batch.count)
     size = batch.block_size_bytes.to_bytes(8, "little")
@@ -69,10 +69,10 @@ def batch_digest(batch: BatchHeader, handles: bytes) -> bytes:
 
 
 def handles_of(row: Row) -> bytes:
-    """A batch's handles.
+    """Verifies a batch's row; returns its handles.
 
     Raises:
-        DataLoss: when the row is not what was written.
+        DataLoss: if the row is not what was written.
     """
     try:
         expected = batch_digest(to_batch(row), row["handles"])
@@ -84,10 +84,10 @@ def handles_of(row: Row) -> bytes:
 
 
 def read_blob(db: sqlite3.Connection, number: int, size_bytes: int, sha256: bytes) -> Iterator[bytes]:
-    """The chunks of a blob; the last one comes only when the SHA-256 of all is right.
+    """Yields the chunks of a blob, the last one only if the SHA-256 of the whole is right.
 
     Raises:
-        DataLoss: when the blob is missing or not what was written.
+        DataLoss: if the blob is missing or not what was written.
     """
     lost = DataLoss(f"stored bytes of {size_bytes} bytes are not what was written")
     try:
@@ -107,7 +107,7 @@ def read_blob(db: sqlite3.Connection, number: int, size_bytes: int, sha256: byte
 
 
 def store_blob(db: sqlite3.Connection, data: bytes) -> int | None:
-    """Stores large bytes; returns their number."""
+    """Stores large bytes; returns their row number in `blobs`."""
     return db.execute("INSERT INTO blobs (bytes) VALUES (?)", (data,)).lastrowid
 
 
@@ -127,7 +127,7 @@ def insert(db: sqlite3.Connection, into: str, rows: Sequence[tuple[object, ...]]
 def for_handles(
     db: sqlite3.Connection, statement: str, collection: int, handles: Sequence[bytes]
 ) -> Iterator[Row]:
-    """Runs a statement on `live`, without its WHERE, for the rows of any number of handles."""
+    """Runs a statement on `live`, given without its WHERE clause, for the rows of any number of handles."""
     for start in range(0, len(handles), _BOUND):
         part = handles[start : start + _BOUND]
         marks = ", ".join("?" * len(part))
