@@ -70,7 +70,7 @@ class _Collected:
     skipped: int = 0
 
     def add(self, image: Image.Image) -> bool:
-        """Adds a photo; returns false if it is there already, or a channel is all zeros: it has no direction."""
+        """Adds a photo; returns false if it is there already, or has a channel of zeros: no direction."""
         small = reduce(image)
         if not small.any(axis=1).all() or small.tobytes() in self.pixels:
             return False
