@@ -1,4 +1,4 @@
-"""The contents of a backup: `manifest.json`, written last, so that a folder without one is no backup.
+"""The contents of a backup: `manifest.json`, written last, so a folder without one is not a backup.
 
     {"manifest": {"format": 1, "version": "0.1.0", "created_unix_seconds": ..., "files": [...]},
      "sha256": of the manifest's canonical JSON}

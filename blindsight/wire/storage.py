@@ -127,7 +127,7 @@ class AppendItem(Record[pb.AppendItem]):
 
 @dataclass(frozen=True, slots=True)
 class AppendItems(Record[pb.AppendItems]):
-    """Some of an append's items."""
+    """A part of an append's items."""
 
     items: tuple[AppendItem, ...]
 
@@ -280,8 +280,8 @@ class SlotPage(Record[pb.ReadSlotsResponse]):
 def _slots_crc32(page: pb.ReadSlotsResponse) -> int:
     """Returns the CRC-32 of a page of the slot map; see `ReadSlotsResponse` in the contract of storage.
 
-    It is no SHA-256, since a slot map is read again after every write of another writer (16 MB for a million
-    items), and a CRC-32 takes a third of the time.  Neither protects against a malicious storage.
+    It is not a SHA-256, because a slot map is read again after every write of another writer (16 MB for a
+    million items), and a CRC-32 takes a third of the time.  Neither protects against a malicious storage.
     """
     counters = page.sequence, page.epoch, page.next_main_index, page.next_tail_index
     made = zlib.crc32(struct.pack("<2Q2I", *counters))
