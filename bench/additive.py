@@ -1,10 +1,10 @@
-"""Paillier of the keyholder beside LightPHE's, one core, one run, the same key numbers.
+"""Compares the keyholder's Paillier with LightPHE's: one core, one run, the same key.
 
     python bench/additive.py --bits 3072
 
-Both encrypt the same random 8-bit pixels under the same n.  Ours packs as many as fit beside 8 guard bits;
-LightPHE takes one value per ciphertext, by its fastest call (the algorithm object, without tensors and
-processes).  Every decryption is checked against the pixels.  Raw figures go to a JSON file.
+Both encrypt the same random 8-bit pixels under the same n.  Ours packs as many values as fit, with 8 guard
+bits each; LightPHE takes one value per ciphertext, by its fastest call (the algorithm object, without tensors
+and processes).  Every decryption is checked against the pixels.  Raw figures go to a JSON file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Figures = dict[str, Any]
 
 
 def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, list[float]]:
-    """What the work gave, and the seconds of every repeat."""
+    """Repeats a call; returns its last result, and the seconds of every repeat."""
     seconds, result = [], None
     for _ in range(repeats):
         started = time.perf_counter()
@@ -46,7 +46,7 @@ def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, list[float]]:
 
 
 def rates(seconds: list[float], ciphertexts: int, values: int) -> Figures:
-    """Rates of the median repeat."""
+    """Returns the rates of the median repeat."""
     median = statistics.median(seconds)
     return {
         "seconds": seconds,
@@ -58,7 +58,7 @@ def rates(seconds: list[float], ciphertexts: int, values: int) -> Figures:
 
 
 def ours(key: AdditiveKey, pixels: np.ndarray[Any, Any], repeats: int) -> Figures:
-    """Encryption, decryption and the server's operations on packed pixels."""
+    """Measures encryption, decryption and the server's operations on packed pixels."""
     one = pixels[:, :1]
     _, first = timed(lambda: key.encrypt(one, value_bits=VALUE_BITS, guard_bits=GUARD_BITS), 1)
     block, encryption = timed(
@@ -66,7 +66,7 @@ def ours(key: AdditiveKey, pixels: np.ndarray[Any, Any], repeats: int) -> Figure
     )
     opened, decryption = timed(lambda: key.decrypt(block), repeats)
     evaluator = AdditiveEvaluator(key.public_key)
-    evaluator.rerandomise(key.encrypt(one, value_bits=VALUE_BITS, guard_bits=GUARD_BITS))  # makes its table
+    evaluator.rerandomise(key.encrypt(one, value_bits=VALUE_BITS, guard_bits=GUARD_BITS))  # builds its table
     difference, subtraction = timed(lambda: evaluator.subtract(block, block), repeats)
     weighted, weighing = timed(lambda: evaluator.weighted_sum([block, block], [100, -99]), repeats)
     _, rerandomisation = timed(lambda: evaluator.rerandomise(block), repeats)
@@ -89,7 +89,7 @@ def ours(key: AdditiveKey, pixels: np.ndarray[Any, Any], repeats: int) -> Figure
 
 
 def lightphes(key: AdditiveKey, pixels: list[int], repeats: int) -> Figures:
-    """The same key numbers under LightPHE's Paillier, one value per ciphertext."""
+    """Measures LightPHE's Paillier with the same key, one value per ciphertext."""
     _, _, (n, _, p, q) = read_numbers(SECRET_MAGIC, key.to_secret().reveal_secret())
     keys = {"public_key": {"n": n, "g": n + 1}, "private_key": {"phi": (p - 1) * (q - 1)}}
     system = LightPHE("Paillier", keys=keys).cs

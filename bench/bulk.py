@@ -1,4 +1,4 @@
-"""Workers of bulk ingest beside services that run, each on a processor of its own."""
+"""Workers of bulk ingest for running services, each on a processor of its own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ class Workers:
     """Running workers.
 
     Attributes:
-        start_seconds: until the last of them said that it is ready, from the start of the first.
-        log: of all of them.
+        processes: their main processes.
+        queue: file of the queue.
+        start_seconds: from the start of the first until the last is ready.
+        log: log file of all workers.
     """
 
     processes: list[psutil.Process]
@@ -33,18 +35,18 @@ class Workers:
     log: Path
 
     def cpu_seconds(self) -> float:
-        """Processor time of all of them since they started."""
+        """Returns the processor time of all workers since they started."""
         return sum(map(tree_cpu_seconds, self.processes))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nobody takes anything from the queue meanwhile.
+        """Suspends the workers while the block runs, so that nothing is taken from the queue.
 
         Raises:
-            RuntimeError: when they are never caught without a lock on the queue's file.
+            RuntimeError: if they hold a lock on the queue's file at every attempt.
         """
         for _ in range(_CATCHES):
-            # After a large job they give the room in the file back to the disk, which takes its time.
+            # After a large job they return free pages of the file to the disk, which takes long.
             _unlocked(self.queue, _QUIET_SECONDS)
             self._signal(psutil.Process.suspend)
             if _unlocked(self.queue, 0):
@@ -63,16 +65,16 @@ class Workers:
                 send(one)
 
     def conflicts(self) -> int:
-        """How often an append was refused, since another had written just before, and was encrypted anew."""
+        """Returns how many appends were refused because of a concurrent one, and encrypted again."""
         return self.log.read_text().count('"append_conflict"')
 
 
 @contextmanager
 def working(services: Services, count: int) -> Iterator[Workers]:
-    """Starts workers over the services' own queue; stops them at the end.
+    """Runs workers on the services' own queue while the block runs.
 
     Raises:
-        RuntimeError: with what a worker said, when it does not start.
+        RuntimeError: if a worker does not start; with its log.
     """
     cores = sorted(os.sched_getaffinity(0))
     started = time.perf_counter()
@@ -90,7 +92,7 @@ def working(services: Services, count: int) -> Iterator[Workers]:
 
 @contextmanager
 def _started(services: Services, core: int) -> Iterator[subprocess.Popen[bytes]]:
-    """On one processor a worker has one process that decodes and encrypts, as in a container of that size."""
+    """Runs a worker on one processor, where it has one process for decoding and encrypting."""
     keyholder = services.folder / "keyholder"
     settings = {
         "key_file": keyholder / "keys.bsky",
@@ -114,7 +116,7 @@ def _started(services: Services, core: int) -> Iterator[subprocess.Popen[bytes]]
 
 
 def queue_bytes(services: Services) -> int:
-    """Bytes of the queue's pages that hold something, wherever they are now: in the file or in its log."""
+    """Returns the bytes of the queue's pages in use, whether in its file or in the write-ahead log."""
     with closing(sqlite3.connect(queue_file(services))) as db:
         pages, spare, size = (
             db.execute(f"PRAGMA {name}").fetchone()[0]
@@ -124,12 +126,12 @@ def queue_bytes(services: Services) -> int:
 
 
 def queue_file(services: Services) -> Path:
-    """The embedded queue of services that `blindsight up` runs."""
+    """Returns the embedded queue's file of services that `blindsight up` runs."""
     return services.folder / "queue" / "ingest.db"
 
 
 def _unlocked(queue: Path, busy_seconds: float) -> bool:
-    """Whether a publisher can write."""
+    """Returns whether a publisher can write to the queue."""
     with closing(sqlite3.connect(queue, timeout=busy_seconds, isolation_level=None)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")

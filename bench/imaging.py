@@ -1,10 +1,10 @@
-"""Pictures filtered, compared and searched for keypoints under encryption, beside Paillier value by value.
+"""Measures filters, differences and keypoints under encryption, and compares them with naive Paillier.
 
     python bench/imaging.py
 
-Starts the services as `blindsight up` does, asks for each operation under each scheme through the SDK, and
-checks every result against OpenCV.  Beside it the same with Paillier and a ciphertext for every value: a
-few pixels of it, scaled up.  Writes all raw figures with a description of the machine as JSON.
+Starts the services as `blindsight up` does, requests each operation under each scheme through the SDK, and
+checks every result against OpenCV.  The baseline is Paillier with one ciphertext per value, measured on a few
+pixels and scaled up.  Writes all raw figures with a description of the machine as JSON.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from services.keyholder.imaging.engines import SCHEMES
 RESULTS = Path(__file__).parent / "results"
 LARGE = 1005, 642  # width, height
 NEAR_PIXELS = 2.0
-_OCTAVES = 7  # of Lowe's, at 512 x 512 down to 8
+_OCTAVES = 7  # of Lowe's SIFT, from 512 x 512 down to 8 x 8
 Figures = dict[str, Any]
 Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One operation.
+    """One operation to measure.
 
     Attributes:
-        what: for people.
-        schemes: under which it is measured.
-        run: asks for it under a scheme, with what is told of its progress.
-        judge: figures of how right an answer is.
-        baseline: value by value; None: it has none of its own.
-        seconds: what is aimed for, by scheme.
+        what: human-readable name.
+        schemes: schemes under which it is measured.
+        run: requests it under a scheme, with a progress callback.
+        judge: returns figures on the correctness of an answer.
+        baseline: measures it with naive Paillier; None: not measured.
+        seconds: target by scheme.
     """
 
     what: str
@@ -63,18 +63,18 @@ class Task:
 
 
 def grey() -> Picture:
-    """A photo of 512 x 512."""
+    """Returns a grey photo of 512 x 512."""
     return np.asarray(data.camera())
 
 
 def pair() -> tuple[Picture, Picture]:
-    """Two pictures of 1005 x 642 in colour."""
+    """Returns two colour pictures of 1005 x 642."""
     one = np.asarray(Image.fromarray(data.coffee()).resize(LARGE, Image.Resampling.LANCZOS))
     return one, np.ascontiguousarray(one[:, ::-1])
 
 
 def against(wanted: npt.NDArray[Any]) -> Callable[[Any], Figures]:
-    """The largest difference to what OpenCV makes of it."""
+    """Returns a judge that computes the largest difference from OpenCV's result."""
 
     def judge(answer: Any) -> Figures:
         return {"largest_difference": int(np.abs(answer.values.astype(int) - wanted).max())}
@@ -83,7 +83,7 @@ def against(wanted: npt.NDArray[Any]) -> Callable[[Any], Figures]:
 
 
 def filters(image: Picture) -> dict[str, Task]:
-    """Smoothing; the kernel of the baseline is the same with integers."""
+    """Returns the task of smoothing; the baseline's kernel is the same with integer weights."""
     line = np.array([1, 4, 6, 4, 1])
     return {
         "gaussian": Task(
@@ -98,7 +98,7 @@ def filters(image: Picture) -> dict[str, Task]:
 
 
 def erosions(image: Picture) -> dict[str, Task]:
-    """Of the picture made binary, and of its grey levels; value by value of the binary one alone."""
+    """Returns tasks of eroding a binary picture and grey levels; only the binary one has a baseline."""
     square = np.ones((3, 3), np.uint8)
     _, binary = cv2.threshold(image, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     sixteen = np.rint(np.rint(image / 17) * 17).astype(np.uint8)
@@ -122,7 +122,7 @@ def erosions(image: Picture) -> dict[str, Task]:
 
 
 def differences() -> dict[str, Task]:
-    """Of two pictures in colour."""
+    """Returns the task of subtracting two colour pictures."""
     one, other = pair()
     return {
         "difference": Task(
@@ -137,7 +137,7 @@ def differences() -> dict[str, Task]:
 
 
 def keypoints(image: Picture) -> dict[str, Task]:
-    """SIFT, where the SDK has it."""
+    """Returns the task of SIFT, if the SDK has it."""
     if not hasattr(Vault, "keypoints"):
         return {}
     theirs = np.array([one.pt for one in cv2.SIFT_create().detect(image, None)])
@@ -165,9 +165,9 @@ def keypoints(image: Picture) -> dict[str, Task]:
 
 
 def encrypted(vault: Vault, task: Task, scheme: str, repeats: int) -> Figures:
-    """One operation under one scheme: a first call, and as many more, each of them judged."""
+    """Measures one operation under one scheme: a first call, then `repeats` calls, each of them judged."""
     calls = [_call(vault, task, scheme)]
-    if scheme != "paillier":  # a first call that makes its key, and is slow, is enough
+    if scheme != "paillier":  # slow, and every call makes its own key: one call is enough
         calls += [_call(vault, task, scheme) for _ in range(repeats)]
     again = [call["client_seconds"] for call in calls[1:] or calls]
     return {
@@ -193,7 +193,7 @@ def _call(vault: Vault, task: Task, scheme: str) -> Figures:
 
 
 def _worst(judged: Sequence[Figures]) -> Figures:
-    """Of all calls: errors at their largest, all else at its smallest."""
+    """Returns the worst figures of all calls: the largest error, and the smallest of all else."""
     return {
         name: (max if name == "largest_difference" else min)(one[name] for one in judged)
         for name in judged[0]
@@ -201,7 +201,7 @@ def _worst(judged: Sequence[Figures]) -> Figures:
 
 
 def baseline(task: Task) -> Figures:
-    """Value by value, checked."""
+    """Measures naive Paillier, and checks its results."""
     assert task.baseline is not None
     figures = task.baseline()
     if figures["largest_difference"]:
@@ -210,7 +210,7 @@ def baseline(task: Task) -> Figures:
 
 
 def measure(options: argparse.Namespace) -> Figures:
-    """The whole run."""
+    """Runs the whole benchmark; returns all figures."""
     document: Figures = {
         "benchmark": "imaging",
         "machine": machine.describe(),

@@ -1,4 +1,4 @@
-"""The figures of image processing beside what was aimed for, as tables."""
+"""Tables of the figures of image processing, with their targets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 Figures = dict[str, Any]
-REPEATED = 0.7  # of the keypoints
+REPEATED = 0.7  # target share of keypoints that both find
 
 
 def lines(document: Figures) -> Iterator[Line]:
-    """Aims and figures: how fast, then how right."""
+    """Yields targets and figures: speed, then correctness."""
     for task in document["tasks"].values():
         for scheme, figures in task["schemes"].items():
             aim, seconds = task["aims"].get(scheme), figures["p50_seconds"]
@@ -38,7 +38,7 @@ def lines(document: Figures) -> Iterator[Line]:
 
 
 def show(document: Figures) -> None:
-    """Prints aims and figures, then every operation."""
+    """Prints targets and figures, then every operation."""
     console = Console(width=140)
     ran = document["machine"]
     title = f"image processing on {ran['cores']} cores of {ran['processor']}"

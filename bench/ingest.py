@@ -1,12 +1,12 @@
-"""Photos into a collection: the plain path, and bulk ingest with one and with two workers, in one run.
+"""Measures the ingest of photos: the plain path, and bulk ingest with one and with two workers, in one run.
 
     python bench/ingest.py --photos 10000
 
-Makes JPEG files, starts the services as `blindsight up` does, and sends the same files down each path into a
-collection of its own: the plain path first and last, between them bulk ingest with one and with two workers
-in turns, each while the files are sent and again when all of them wait in the queue.  Times every step of
-one photo's way by hand, and writes all raw figures with a description of the machine as JSON.  A worker has
-one processor and one process that decodes and encrypts.
+Makes JPEG files, starts the services as `blindsight up` does, and ingests the same files by each path into a
+collection of its own: the plain path first and last, between them bulk ingest alternating between one and two
+workers, each while the files are sent and again when all of them wait in the queue.  Times every step of a
+photo's path separately, and writes all raw figures with a description of the machine as JSON.  A worker has
+one processor and one process for decoding and encrypting.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ import blindsight
 from blindsight.client import Collection, Import, ImportInfo, IngestProgress, Vault
 
 RESULTS = Path(__file__).parent / "results"
-# In turns: how fast a shared machine is just then meets both alike.
+# Alternating, so that the varying speed of a shared machine affects both alike.
 WORKERS = (1, 2, 2, 1)
-_WARMING = 32  # photos that nobody measures
+_WARMING = 32  # photos for warming up, not measured
 Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the phases work on.
+    """The common data of the phases.
 
     Attributes:
-        files: that are measured.
-        others: that warm up what is about to be measured.
+        files: photos that are measured.
+        others: photos for warming up.
     """
 
     services: Services
@@ -56,7 +56,7 @@ class Run:
 
 @dataclass(slots=True)
 class Clock:
-    """Wall time, and processor time by program, of a `with` block."""
+    """Measures the wall time of a `with` block, and the processor time of each program."""
 
     services: Services
     workers: bulk.Workers | None = None
@@ -81,7 +81,7 @@ class Clock:
         }
 
     def figures(self, photos: int) -> Figures:
-        """Rates, and milliseconds of processor time for a photo."""
+        """Returns rates, and milliseconds of processor time per photo."""
         return _rates(photos, self.seconds, self.cpu_seconds)
 
 
@@ -99,7 +99,7 @@ def _rates(photos: int, seconds: float, cpu_seconds: dict[str, float]) -> Figure
 
 
 def plain(run: Run, turn: str) -> Figures:
-    """`blindsight ingest`: the keyholder does all of it, and answers when storage has it."""
+    """Measures `blindsight ingest`: the keyholder does all the work, and answers once storage has it."""
     run.vault.create_collection(f"plain-warm-{turn}").ingest(_names(run.others))
     shown = Progress(len(run.files))
 
@@ -116,7 +116,7 @@ def plain(run: Run, turn: str) -> Figures:
 
 
 def publish(run: Run) -> Figures:
-    """Into the queue while nobody takes from it: open, seal, publish, and note."""
+    """Measures filling the queue without workers: read, seal, publish, record."""
     files = run.files[: max(len(run.files) // 5, 1)]
     collection = run.vault.create_collection("publish")
     shown = Progress(len(files), " in the queue")
@@ -132,11 +132,11 @@ def publish(run: Run) -> Figures:
 
 
 def by_workers(run: Run, count: int, turn: int) -> tuple[Figures, Figures]:
-    """`blindsight ingest --bulk`: a whole job with its sending, and what the workers do by themselves."""
+    """Measures `blindsight ingest --bulk`: a whole job with its sending, and the workers alone."""
     with bulk.working(run.services, count) as workers:
         with phase(f"  first photos of {count} cold workers"), Clock(run.services, workers) as cold:
             _work(run.vault.create_collection(f"cold-{turn}"), run.others)
-        # Those who were late for these find theirs now.
+        # Warms up workers that came too late to get one of the first photos.
         _work(run.vault.create_collection(f"warm-{turn}"), run.others)
         started = {
             "workers": count,
@@ -148,7 +148,7 @@ def by_workers(run: Run, count: int, turn: int) -> tuple[Figures, Figures]:
 
 
 def _whole(run: Run, workers: bulk.Workers, turn: int) -> Figures:
-    """From the first file that is opened to the last photo that is stored."""
+    """Measures from the first file that is opened to the last photo that is stored."""
     collection = run.vault.create_collection(f"bulk-{turn}", expected_size=len(run.files))
     before = workers.conflicts()
     with Clock(run.services, workers) as clock:
@@ -162,7 +162,7 @@ def _whole(run: Run, workers: bulk.Workers, turn: int) -> Figures:
 
 
 def _waiting(run: Run, workers: bulk.Workers, turn: int) -> Figures:
-    """All photos wait in the queue: until the last one is stored."""
+    """Measures from when all photos wait in the queue until the last one is stored."""
     collection = run.vault.create_collection(f"waiting-{turn}", expected_size=len(run.files))
     with workers.paused():
         job = collection.ingest_bulk(_names(run.files))
@@ -173,7 +173,7 @@ def _waiting(run: Run, workers: bulk.Workers, turn: int) -> Figures:
 
 
 def together(turns: Sequence[Figures]) -> Figures:
-    """The turns of one number of workers as one, and each by itself."""
+    """Returns the combined figures of several runs with the same number of workers, and those of each."""
     programs = turns[0]["cpu_seconds"]
     return {
         **_rates(
@@ -186,7 +186,7 @@ def together(turns: Sequence[Figures]) -> Figures:
 
 
 def _work(collection: Collection, files: Sequence[Path]) -> Figures:
-    """One job to its end, and how long it was sent."""
+    """Runs one job to its end; returns the seconds of sending, and its course afterwards."""
     shown = Progress(len(files), " stored")
     started = time.perf_counter()
     job = collection.ingest_bulk(_names(files), progress=lambda now: shown(now.done))
@@ -195,7 +195,7 @@ def _work(collection: Collection, files: Sequence[Path]) -> Figures:
 
 
 def _watch(job: Import, photos: int) -> list[tuple[float, int]]:
-    """Waits for the end of a job; seconds from now, and how many were stored then."""
+    """Waits for the end of a job; returns pairs of the seconds from now and the photos stored by then."""
     shown = Progress(photos, " stored")
     course: list[tuple[float, int]] = []
 
@@ -215,7 +215,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def measure(options: argparse.Namespace) -> Figures:
-    """The whole run."""
+    """Runs the whole benchmark; returns all figures."""
     document: Figures = {
         "benchmark": "ingest",
         "machine": machine.describe(),

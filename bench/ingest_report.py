@@ -1,4 +1,4 @@
-"""The figures of photos on their way into a collection, as tables."""
+"""Tables of the figures of ingest, with their targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROGRAMS = ("client", "keyholder", "storage", "evaluator", "workers")
 
 
 def lines(document: Figures) -> Iterator[Line]:
-    """Aims and figures."""
+    """Yields targets and figures."""
     two, plain = document["bulk"]["2"], document["plain"]
     ratio = _ratio(document["waiting"])
     yield Line("two workers beside one, all in the queue", ">= 1.6x", f"{ratio:.2f}x", ratio >= 1.6)
@@ -41,16 +41,17 @@ def _ratio(runs: Figures) -> float:
 
 
 def _bound(runs: Figures) -> float:
-    """How much faster two workers can be where they share two processors with services, and with a sender.
+    """Returns the largest possible speed-up of two workers on two processors shared with other programs.
 
-    One worker is at best as fast as its own processor; two have both, but for what the others take.
+    One worker is limited by its own processor; two can use both, except for the time that services and sender
+    take.
     """
     spent = runs["1"]
     return min(2 * spent["cpu_ms_per_photo"]["workers"] / spent["cpu_ms_per_photo_total"], 2.0)
 
 
 def show(document: Figures) -> None:
-    """Prints aims and figures, each path, and the steps."""
+    """Prints targets and figures, each path, and the steps."""
     console = Console(width=110)
     table = Table("", "aim", "measured", "", title=_title(document), title_justify="left")
     for line in lines(document):

@@ -1,4 +1,4 @@
-"""Synthetic JPEG files that are as large, and as hard to decode, as those of a camera."""
+"""Synthetic JPEG files, as large and as slow to decode as those of a camera."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from PIL import Image
 
 WIDTH, HEIGHT = 640, 480
 QUALITY = 88
-VERSION = 1  # another look of the same numbers is another gallery
-_FIELD = 1024  # side of the noise that photos are cut from
+VERSION = 1  # to be raised if the same seeds give other pictures
+_FIELD = 1024  # side of the noise fields that photos are cut from
 _FIELDS = 6
 _CHUNK = 50
 Bytes = npt.NDArray[np.uint8]
 
 
 def gallery(count: int, seed: int, folder: Path, progress: Callable[[int], None]) -> list[Path]:
-    """Makes the first `count` files of a seed where they are not there yet; they stay for the next run.
+    """Makes the first `count` files of a seed, unless they exist; they stay for the next run.
 
     Args:
-        folder: where galleries are kept.
-        progress: called with how many are there.
+        folder: folder of all galleries.
+        progress: called with the number of files that exist.
 
     Returns:
-        their paths, in order.
+        Their paths, in order.
     """
     own = folder / f"blindsight-bench-jpegs-{VERSION}-{WIDTH}x{HEIGHT}-{seed}"
     own.mkdir(mode=0o700, exist_ok=True)
@@ -51,15 +51,15 @@ def _make(folder: Path, seed: int, numbers: list[int]) -> int:
         picture = Image.fromarray(_picture(seed, number))
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             picture.save(file, "JPEG", quality=QUALITY, subsampling="4:2:0")
-        Path(file.name).replace(folder / f"{number:06d}.jpg")  # whole, or not there
+        Path(file.name).replace(folder / f"{number:06d}.jpg")  # atomic: no partial files
     return len(numbers)
 
 
 def _picture(seed: int, number: int) -> Bytes:
-    """Uint8 [HEIGHT, WIDTH, 3]: light and two colours from noise whose strength falls with its frequency."""
+    """Returns uint8 [HEIGHT, WIDTH, 3]: brightness and two colours from noise fields."""
     random = np.random.default_rng((seed, number))
     light, red, blue = (_cut(random, seed) for _ in range(3))
-    # Regions with an edge, such as skylines, each in a light of its own.
+    # Two regions with a sharp edge, like a skyline, of different brightness.
     ground = random.uniform(0.3, 1.0) + 0.5 * (_cut(random, seed) > random.uniform(-0.5, 0.5))
     light = 110 * ground + 45 * light
     channels = [light + 30 * red, light - 10 * red - 10 * blue, light + 30 * blue]
@@ -67,7 +67,7 @@ def _picture(seed: int, number: int) -> Bytes:
 
 
 def _cut(random: np.random.Generator, seed: int) -> npt.NDArray[np.float32]:
-    """A part of one of the fields, turned over at random: float32 [HEIGHT, WIDTH]."""
+    """Returns a part of one of the fields, flipped at random: float32 [HEIGHT, WIDTH]."""
     field = _field(seed, int(random.integers(_FIELDS)))
     top, left = random.integers(_FIELD - HEIGHT), random.integers(_FIELD - WIDTH)
     part = field[top : top + HEIGHT, left : left + WIDTH]
@@ -76,7 +76,10 @@ def _cut(random: np.random.Generator, seed: int) -> npt.NDArray[np.float32]:
 
 @cache
 def _field(seed: int, index: int) -> npt.NDArray[np.float32]:
-    """Noise with the spectrum of natural images (Field, JOSA A 1987): amplitude 1/f, mean 0, deviation 1."""
+    """Returns noise with a spectrum like that of natural images (Field, JOSA A 1987 has amplitude 1/f).
+
+    Its amplitude falls with 1/f^1.5; mean 0, standard deviation 1.
+    """
     random = np.random.default_rng((seed, index, VERSION))
     across, down = np.fft.rfftfreq(_FIELD), np.fft.fftfreq(_FIELD)[:, np.newaxis]
     frequency = np.hypot(across, down)

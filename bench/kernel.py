@@ -1,10 +1,10 @@
-"""The fused kernel alone, beside the speed at which the same memory can be read and beside FAISS.
+"""Measures the fused kernel alone, and compares it with reading the same memory and with FAISS.
 
     python bench/kernel.py --size 1000000 --dimension 128
 
-Random residues stand in for ciphertexts: the kernel's work does not depend on their values.  The
-gallery lies in mapped files, as in the evaluator.  Repeats of the three are interleaved, because
-other machines share the memory of a rented one.
+Random residues replace ciphertexts: the kernel's work does not depend on their values.  The gallery
+is in memory-mapped files, as in the evaluator.  Repeats of the three are interleaved, because a
+rented machine shares its memory bandwidth with others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ QUERIES = (1, 4, 16)
 
 
 def gallery(folder: Path, segments: int, dimension: int) -> list[Residues]:
-    """Writes segment files of random residues and maps them."""
+    """Writes segment files of random residues, and returns them memory-mapped."""
     layout = collection_layout((dimension,), PARAMETERS.ring_degree, 1)
     record = CollectionRecord(bytes(16), PARAMETERS, bytes(16), layout)
     random = np.random.default_rng(1)
@@ -63,7 +63,7 @@ def _total(words: Any) -> Any:
 
 
 def reading(blocks: Sequence[Residues], threads: int) -> Callable[[], object]:
-    """Reads all of the gallery once, each thread its share of every block, as the kernel does."""
+    """Returns a function that reads the gallery once, each thread a part of every block, like the kernel."""
     words = [part for block in blocks for part in np.array_split(block.reshape(-1).view(np.uint64), threads)]
     pool = ThreadPoolExecutor(threads)
     _total(words[0][:8])
@@ -76,7 +76,7 @@ def reading(blocks: Sequence[Residues], threads: int) -> Callable[[], object]:
 
 
 def scoring(blocks: Sequence[Residues], dimension: int, queries: int, threads: int) -> Callable[[], None]:
-    """One pass of the kernel over the gallery."""
+    """Returns a function that runs one pass of the kernel over the gallery."""
     geometry = Geometry(PARAMETERS, dimension)
     random = np.random.default_rng(2)
     query = random.integers(0, min(PARAMETERS.primes), (queries, *geometry.shape), np.uint32)
@@ -88,7 +88,7 @@ def scoring(blocks: Sequence[Residues], dimension: int, queries: int, threads: i
 
 
 def flat(size: int, dimension: int, threads: int) -> dict[str, Callable[[], object]]:
-    """One search of FAISS's exact index on plaintext vectors; nothing where it is not installed.
+    """Returns functions for a search of FAISS's exact index on plaintext vectors; none if not installed.
 
     With one thread and with all: FAISS 1.15 takes longer with two than with one for a single query.
     """
@@ -108,7 +108,7 @@ def flat(size: int, dimension: int, threads: int) -> dict[str, Callable[[], obje
 
 
 def measure(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every work, in turns; the first round warms up and does not count."""
+    """Measures the seconds of every function in interleaved rounds; the first round only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for round_number in range(repeats + 1):
         for name, work in works.items():
@@ -120,7 +120,7 @@ def measure(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, l
 
 
 def run(size: int, dimension: int, threads: int, repeats: int, folder: Path) -> dict[str, Any]:
-    """All figures of one run."""
+    """Runs the benchmark; returns all figures."""
     description = machine.describe()
     segments = -(-size // PARAMETERS.ring_degree)
     blocks = gallery(folder, segments, dimension)
@@ -146,7 +146,7 @@ def run(size: int, dimension: int, threads: int, repeats: int, folder: Path) -> 
 
 
 def figures(seconds: list[float], name: str, size_bytes: int) -> dict[str, Any]:
-    """Best, median and all; bytes a second of the encrypted gallery where it was read."""
+    """Returns best, median and all seconds; and bytes per second where the encrypted gallery was read."""
     found: dict[str, Any] = {
         "best_seconds": min(seconds),
         "median_seconds": float(np.median(seconds)),

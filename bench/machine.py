@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on: what a reader must know to judge its figures, and nothing more."""
+"""The description of the machine that a benchmark ran on: the facts needed to judge its figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ READ_REPEATS = 5
 
 
 def describe() -> dict[str, Any]:
-    """Processor, memory, system, versions, date, and how busy the machine was; no names and no paths."""
+    """Returns processor, memory, system, versions, date and load of the machine; no names and no paths."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -51,7 +51,7 @@ def describe() -> dict[str, Any]:
 
 
 def load_average() -> float:
-    """Programs that ran or wanted to, over the last minute; this benchmark's own among them."""
+    """Returns the load average of the last minute, which includes this benchmark."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -70,7 +70,7 @@ def _processor() -> str:
 
 
 def _caches() -> dict[str, int]:
-    """Data and unified caches of the first core: {"L2": 1048576, ...}; what is shared counts as a whole."""
+    """Returns data and unified caches of the first core: {"L2": 1048576, ...}; shared ones in full."""
     found = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         if (folder / "type").read_text().strip() != "Instruction":
@@ -88,28 +88,28 @@ def _total(words: npt.NDArray[np.uint64]) -> np.uint64:
 
 
 class Reader:
-    """Reads arrays with several threads at once, each its share of every array.
+    """Reads arrays with several threads at once, each of which reads a part of every array.
 
     Args:
         arrays: uint64, one-dimensional; together larger than the caches.
-        threads: how many.
+        threads: number of threads.
     """
 
     def __init__(self, arrays: Sequence[npt.NDArray[np.uint64]], threads: int) -> None:
         self._shares = [[np.array_split(array, threads)[at] for array in arrays] for at in range(threads)]
         self._bytes = sum(array.nbytes for array in arrays)
         self._pool = ThreadPoolExecutor(threads)
-        self.gb_per_second()  # compiles, and maps what is not mapped yet
+        self.gb_per_second()  # compiles, and faults in pages of mapped files
 
     def gb_per_second(self) -> float:
-        """Reads all of it once: GB/s, 10^9."""
+        """Reads all arrays once; returns GB/s (10^9)."""
         started = time.perf_counter()
         list(self._pool.map(lambda share: [_total(part) for part in share], self._shares))
         return self._bytes / (time.perf_counter() - started) / 1e9
 
 
 def read_bandwidth(threads: int) -> dict[str, Any]:
-    """How fast the threads together read an array that fits in no cache: the best, and all, in GB/s."""
+    """Measures how fast all threads read an array larger than any cache; returns best and all, in GB/s."""
     reader = Reader([np.ones(READ_BYTES // 8, np.uint64)], threads)
     measured = [reader.gb_per_second() for _ in range(READ_REPEATS)]
     return {

@@ -1,4 +1,4 @@
-"""The three services as `blindsight up` runs them, in a folder of their own that goes when they do."""
+"""The three services as `blindsight up` runs them, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Services:
     """Running services.
 
     Attributes:
-        folder: holds a folder for each.
-        supervisor: `blindsight up`.
+        folder: data folder, with a folder for each service.
+        supervisor: process of `blindsight up`.
         addresses: HOST:PORT by name.
     """
 
@@ -43,7 +43,7 @@ class Services:
     addresses: dict[str, str]
 
     def process(self, name: str) -> psutil.Process | None:
-        """A service's main process, None while it is dead."""
+        """Returns a service's main process; None while it is dead."""
         for child in self.supervisor.children():
             try:
                 if child.status() != psutil.STATUS_ZOMBIE and child.cmdline()[-1].endswith(f".{name}"):
@@ -53,26 +53,26 @@ class Services:
         return None
 
     def memory_bytes(self) -> dict[str, int]:
-        """Memory of each service with its workers: pages that processes share are counted once (PSS)."""
+        """Returns the memory of each service with its workers; shared pages count once (PSS)."""
         return {name: _tree_bytes(self.process(name)) for name in NAMES}
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Processor time of each service and its workers since they started."""
+        """Returns the processor time of each service and its workers since their start."""
         return {name: tree_cpu_seconds(self.process(name)) for name in NAMES}
 
     def disk_bytes(self) -> dict[str, int]:
-        """Bytes of the files of each service."""
+        """Returns the bytes of each service's files."""
         return {name: _folder_bytes(self.folder / name) for name in NAMES}
 
     def kill(self, name: str) -> None:
-        """kill -9; `blindsight up` starts it again on the same port."""
+        """Kills a service with SIGKILL; `blindsight up` starts it again on the same port."""
         process = self.process(name)
         if process is None:
             raise RuntimeError(f"{name} is not running")
         process.kill()
 
     def healthy(self, name: str, timeout_seconds: float = 1.0) -> bool:
-        """Whether a service says that it serves, asked on a new connection."""
+        """Returns whether a service reports that it serves, on a new connection."""
         with grpc.insecure_channel(self.addresses[name]) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
@@ -90,17 +90,17 @@ def _tree_bytes(process: psutil.Process | None) -> int:
         try:
             total += one.memory_full_info().pss
         except psutil.Error:
-            continue  # it ended just now
+            continue  # it has just ended
     return total
 
 
 def tree_cpu_seconds(process: psutil.Process | None) -> float:
-    """User and system time of a process and of those that it started, of the dead among them too."""
+    """Returns user and system time of a process and its descendants, including ended ones."""
     if process is None:
         return 0.0
     total = 0.0
     for one in (process, *process.children(recursive=True)):
-        with suppress(psutil.Error):  # it ended just now
+        with suppress(psutil.Error):  # it has just ended
             times = one.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
     return total
@@ -112,16 +112,16 @@ def _folder_bytes(folder: Path) -> int:
         try:
             total += path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:
-            continue  # a service replaced it just now
+            continue  # a service has just replaced it
     return total
 
 
 @contextmanager
 def running(scratch: Path) -> Iterator[Services]:
-    """Starts the services in a new folder under `scratch`; stops them and removes it at the end.
+    """Runs the services in a new folder under `scratch` while the block runs, and removes it at the end.
 
     Raises:
-        RuntimeError: with what `blindsight up` said, when they do not start.
+        RuntimeError: if they do not start; with the messages of `blindsight up`.
     """
     folder = Path(tempfile.mkdtemp(prefix="blindsight-bench-", dir=scratch))
     said = folder / "up.log"
@@ -149,7 +149,7 @@ def stop(up: subprocess.Popen[bytes]) -> None:
     try:
         up.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        up.kill()  # its children end with it
+        up.kill()  # ends its children too
         up.wait()
     if up.stdout is not None:
         up.stdout.close()
@@ -159,7 +159,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_
     """Polls a condition until it is true.
 
     Raises:
-        RuntimeError: when it does not come true.
+        RuntimeError: if it is not true in time.
     """
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline:
@@ -170,11 +170,12 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_
 
 
 class PeakMemory:
-    """Samples the memory of the services during a `with` block; the walk through page tables costs time,
-    so nothing whose latency is reported runs inside.
+    """Samples the memory of the services during a `with` block.
+
+    Reading page tables costs time, so nothing whose latency is reported should run inside.
 
     Attributes:
-        peak_bytes: the largest seen by name.
+        peak_bytes: the largest memory seen, by name.
     """
 
     def __init__(self, services: Services) -> None:
@@ -202,7 +203,7 @@ class PeakMemory:
 
 
 class HealthProbe:
-    """Asks a service for its health every few milliseconds during a `with` block.
+    """Checks the health of a service every few milliseconds during a `with` block.
 
     Args:
         address: HOST:PORT.
@@ -210,7 +211,7 @@ class HealthProbe:
 
     Attributes:
         seconds: the latency of each check.
-        failures: checks that were not answered with SERVING.
+        failures: number of checks that were not answered with SERVING.
     """
 
     def __init__(self, address: str, interval_seconds: float = 0.005) -> None:
@@ -248,5 +249,5 @@ class HealthProbe:
 
 
 def own_cores() -> int:
-    """Processors that this process may use."""
+    """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0))

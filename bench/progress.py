@@ -12,7 +12,7 @@ _EVERY_SECONDS = 5.0
 
 @contextmanager
 def phase(what: str) -> Iterator[None]:
-    """Says what is being done, and how long it took."""
+    """Prints the name of a phase at its beginning, and its duration at the end."""
     say(f"{what} ...")
     started = time.perf_counter()
     yield
@@ -24,7 +24,7 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """Says every few seconds how far something is."""
+    """Prints the progress every few seconds."""
 
     def __init__(self, total: int, what: str = "") -> None:
         self._total, self._what, self._said = total, what, time.perf_counter()

@@ -1,4 +1,4 @@
-"""A search benchmark's figures beside what was aimed for, as a table."""
+"""Tables of a search benchmark's figures, with their targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One aim: `met` is None where none is set, or not for this size."""
+    """A target and its figure; `met` is None if there is no target, or none for this size."""
 
     what: str
     aim: str
@@ -24,7 +24,7 @@ class Line:
 
 
 def lines(document: Figures) -> Iterator[Line]:
-    """Aims and figures; those of a million vectors at 128 dimensions are judged only there."""
+    """Yields targets and figures; targets for a million vectors of 128 dimensions are judged only there."""
     size = document["parameters"]["size"]
     large = size >= MILLION and document["parameters"]["dimension"] == 128
     yield from _speed(document, large=large)
@@ -54,7 +54,7 @@ def _speed(document: Figures, *, large: bool) -> Iterator[Line]:
     )
     memory = max(when["best_gb_per_second"] for when in document["read_bandwidth"].values())
     yield Line("the machine's best, large pages", "", f"{memory:.1f} GB/s", None)
-    # Inside a query it shares the cores with the decryption of what it scored before.
+    # Within a query the kernel shares the cores with the decryption of earlier scores.
     beside = search["stages_p50_seconds"]["kernel"]
     yield Line("kernel beside decryption", "", f"{beside / faiss:.2f}x  ({_ms(beside)})", None)
     yield Line(
@@ -97,7 +97,7 @@ def _quality(document: Figures) -> Iterator[Line]:
 
 
 def show(document: Figures) -> None:
-    """Prints aims and figures, then where a query's time goes, then the others."""
+    """Prints targets and figures, the stages of a query, other methods, and sizes."""
     console = Console(width=110)
     table = Table("", "aim", "measured", "", title=_title(document), title_justify="left")
     for line in lines(document):

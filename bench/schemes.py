@@ -1,4 +1,4 @@
-"""The schemes beside each other: the same vectors, services and kernel, queries in turns, in one run.
+"""Compares the schemes: the same vectors, services and kernel, interleaved queries, in one run.
 
 python bench/schemes.py --size 100000 --dimension 128
 python bench/schemes.py --size 1000 --query-visible-to-server
@@ -26,7 +26,7 @@ K = 10
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Ingests the same gallery under every parameter set, then queries all of them in turns."""
+    """Ingests the same gallery under every parameter set, then interleaves queries to all of them."""
     gallery = vectors.gallery(options.size, options.dimension, options.seed)
     queries = vectors.strangers(options.queries, options.dimension, options.seed + 1)
     scores = vectors.exact_scores(gallery, queries)

@@ -1,5 +1,8 @@
-"""The evaluator's share of a search: its rpc is called with a query that nobody can read, and answered
-with scores that nobody decrypts, so that it has the cores to itself."""
+"""The evaluator's part of a search, measured alone.
+
+Its rpc is called with a random query, and the scores are not decrypted, so that the evaluator has the cores
+to itself.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,19 @@ _SECRET_SEED_BYTES = 64
 
 
 def measure(storage: str, evaluator: str, cache: Path, threads: int, repeats: int) -> dict[str, Any]:
-    """Times single queries over the only collection that there is.
+    """Measures single queries over the only collection.
 
-    In turns with reading the same files as fast as the machine can: other machines may share its memory.
+    They alternate with reading the same files at full speed, since other machines may share the memory
+    bandwidth.
 
     Args:
         storage, evaluator: HOST:PORT.
         cache: the evaluator's folder of segment files.
-        threads: that read.
-        repeats: queries.
+        threads: number of threads that read.
+        repeats: number of queries.
 
     Returns:
-        seconds of the whole rpc and of the kernel in it, and GB/s (10^9) of the kernel and of reading.
+        Seconds of the whole rpc and of the kernel in it, and GB/s (10^9) of the kernel and of reading.
     """
     pages = [np.memmap(path, np.uint64, "r") for path in sorted(cache.rglob("*.seg"))]
     reader = machine.Reader(pages, threads)
@@ -73,7 +77,7 @@ async def _measure(
 
 
 def _query(collection: StoredCollection) -> bytes:
-    """Random residues and seeds: they look like ciphertexts to who has no key."""
+    """Returns random residues and seeds, which look like ciphertexts without the key."""
     parameters, random = collection.parameters, np.random.default_rng(3)
     layout = collection_layout(
         collection.row_fields, parameters.ring_degree, collection.stride, parameters.most_stride

@@ -1,4 +1,4 @@
-"""Encrypted search through the three real services, beside the plaintext and TenSEAL, in one run.
+"""Measures encrypted search through the three real services, and plaintext and TenSEAL baselines, in one run.
 
     python bench/search.py --size 1000000 --dimension 128
 
@@ -42,12 +42,12 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the phases work on.
+    """The common data of the phases.
 
     Attributes:
         gallery: float32 [size, dimension].
         queries: random directions, float32 [queries, dimension].
-        near, winners: queries that have a clear winner, and which row it is.
+        near, winners: queries with a clear winner, and the rows of the winners.
     """
 
     options: argparse.Namespace
@@ -61,7 +61,7 @@ class Run:
 
 
 def ingest(run: Run) -> Figures:
-    """Vectors per second into storage, and what they take there."""
+    """Measures the ingest: vectors per second, and the size in storage."""
     shown = Progress(len(run.gallery))
 
     def show(progress: IngestProgress) -> None:
@@ -82,7 +82,7 @@ def ingest(run: Run) -> Figures:
 
 
 def first_search(run: Run) -> Figures:
-    """From the end of the ingest to the first answer: the evaluator fetches and builds meanwhile."""
+    """Measures the first search, for which the evaluator fetches the gallery and builds its cache."""
     with PeakMemory(run.services) as memory:
         measured = _one(run.collection, run.queries[0])
     disk = run.services.disk_bytes()["evaluator"]
@@ -96,7 +96,7 @@ def first_search(run: Run) -> Figures:
 
 
 def restart(run: Run) -> Figures:
-    """Kills the evaluator; how soon it serves again, and whether it built anything anew."""
+    """Kills the evaluator; measures how soon it serves again, and counts the segments that it rebuilt."""
     before = _cache_files(run.services)
     old = run.services.process("evaluator")
     started = time.perf_counter()
@@ -123,7 +123,7 @@ def _cache_files(services: Services) -> set[tuple[str, int, int]]:
 
 
 def _one(collection: Collection, queries: vectors.Matrix) -> Figures:
-    """One call: its time at the client, the keyholder's stages, and the answer itself."""
+    """Makes one call; returns its time at the client, the keyholder's stages, and the answer."""
     started = time.perf_counter()
     answer = collection.search_vectors(queries, k=K)
     return {
@@ -135,13 +135,13 @@ def _one(collection: Collection, queries: vectors.Matrix) -> Figures:
 
 
 def single_queries(run: Run, scores: vectors.Scores) -> Figures:
-    """Queries one after the other, by one client."""
+    """Measures queries one after the other, from one client."""
     calls = [_one(run.collection, query) for query in run.queries]
     return {**_summary(calls), **_judged(calls, scores)}
 
 
 def evaluator_alone(run: Run) -> Figures:
-    """The evaluator's share of a query, while nobody decrypts."""
+    """Measures the evaluator's part of a query, without decryption at the same time."""
     services = run.services
     cache = services.folder / "evaluator" / "cache"
     addresses = services.addresses["storage"], services.addresses["evaluator"]
@@ -149,7 +149,7 @@ def evaluator_alone(run: Run) -> Figures:
 
 
 def batch_queries(run: Run, scores: vectors.Scores) -> Figures:
-    """Several queries in one call, each with a clear winner."""
+    """Measures several queries in one call, each with a clear winner."""
     calls = [_one(run.collection, run.near) for _ in range(run.options.repeats)]
     first = [hits[0].id for call in calls for hits in call["answer"].results]
     wanted = [str(row) for row in run.winners] * len(calls)
@@ -165,7 +165,7 @@ def batch_queries(run: Run, scores: vectors.Scores) -> Figures:
 
 
 def two_clients(run: Run, scores: vectors.Scores) -> Figures:
-    """Clients with connections of their own at once, each with half of the queries."""
+    """Measures two concurrent clients with their own connections, each with half of the queries."""
     barrier = threading.Barrier(CLIENTS)
 
     def work(part: Any) -> list[Figures]:
@@ -188,7 +188,7 @@ def two_clients(run: Run, scores: vectors.Scores) -> Figures:
 
 
 def health(run: Run) -> Figures:
-    """Health checks of the evaluator, when it is idle and while it scores."""
+    """Measures health checks of the evaluator, when it is idle and while it scores."""
     with HealthProbe(run.services.addresses["evaluator"]) as idle:
         time.sleep(1.0)
     with HealthProbe(run.services.addresses["evaluator"]) as probe:
@@ -208,7 +208,7 @@ def _latency(probe: HealthProbe) -> Figures:
 
 
 def memory(run: Run) -> Figures:
-    """Memory of the services at rest after the searches, and the most while they work."""
+    """Measures the memory of the services at rest after the searches, and its peak during searches."""
     rest = run.services.memory_bytes()
     with PeakMemory(run.services) as batch:
         run.collection.search_vectors(run.near, k=K)
@@ -226,7 +226,7 @@ def memory(run: Run) -> Figures:
 
 
 def _summary(calls: Sequence[Figures]) -> Figures:
-    """p50 and p95 of the whole and of each stage, the kernel's speed, and the raw figures."""
+    """Returns p50 and p95 of the whole and of each stage, the kernel's speed, and the raw figures."""
     whole = [call["client_seconds"] for call in calls]
     stages = {name: [call["stages"][name] for call in calls] for name in calls[0]["stages"]}
     rates = [call["scanned_bytes"] / call["stages"]["kernel"] / 1e9 for call in calls]
@@ -248,7 +248,7 @@ def _judged(calls: Sequence[Figures], scores: vectors.Scores) -> Figures:
 
 
 def baselines(options: argparse.Namespace, gallery: vectors.Matrix, queries: vectors.Matrix) -> Figures:
-    """What the same search costs without encryption, and with TenSEAL."""
+    """Measures the same search without encryption, and with TenSEAL."""
     threads = own_cores()
     figures: Figures = {}
     with phase("FAISS IndexFlatIP on the plaintext"):
@@ -263,7 +263,7 @@ def baselines(options: argparse.Namespace, gallery: vectors.Matrix, queries: vec
 
 
 def encrypted(options: argparse.Namespace, gallery: vectors.Matrix) -> Figures:
-    """Everything that needs the services."""
+    """Measures everything that needs the services."""
     queries = vectors.strangers(options.queries, options.dimension, options.seed)
     near, winners = vectors.neighbours(gallery, BATCH, options.seed)
     with phase("exact scores in double precision"):
@@ -299,7 +299,7 @@ def encrypted(options: argparse.Namespace, gallery: vectors.Matrix) -> Figures:
 
 
 def measure(options: argparse.Namespace) -> Figures:
-    """The whole run."""
+    """Runs the whole benchmark; returns all figures."""
     document: Figures = {
         "benchmark": "search",
         "machine": machine.describe(),

@@ -1,7 +1,7 @@
-"""One photo's way through bulk ingest, step by step in one process, each step timed alone.
+"""The steps of a photo through bulk ingest, in one process and each timed alone.
 
 Keyholder and worker do these steps in groups of the same size.  The streams, pipes and event loops between
-them are missing here; the processor times of whole runs have them.
+them are not measured here; the processor times of whole runs include them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Stopwatch:
     """Adds up the wall time and the processor time of steps.
 
     Attributes:
-        helpers: processes whose time counts as this one's.
+        helpers: processes whose processor time is added to this one's.
     """
 
     def __init__(self) -> None:
@@ -69,14 +69,14 @@ class Stopwatch:
 
 
 def measure(services: Services, files: Sequence[Path]) -> dict[str, Any]:
-    """Milliseconds of each step for one photo, and what the queue's steps cost beside the others.
+    """Measures each step in milliseconds per photo, and the ratio of the queue's steps to the others.
 
     Args:
-        services: that have an empty collection of the name `NAME`.
-        files: as many as there are in some batches.
+        services: services with an empty collection named `NAME`.
+        files: photos of several batches.
     """
     watch = Stopwatch()
-    host.keep_photos()  # as the processes that do these steps
+    host.keep_photos()  # as in the processes that do these steps
     asyncio.run(_measure(services, files, watch))
     return {
         "photos": len(files),
@@ -120,7 +120,7 @@ async def _measure(services: Services, files: Sequence[Path], watch: Stopwatch) 
 
 
 def _children() -> list[psutil.Process]:
-    """The process that encrypts; not the services, which are a branch of this program too."""
+    """Returns the process that encrypts, not the services, which are children of this process too."""
     return [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
 
 
@@ -150,7 +150,7 @@ def _take(consumer: Consumer, count: int, watch: Stopwatch) -> list[Delivery]:
 def _prepare(
     envelopes: Envelopes, collection: OpenCollection, deliveries: Sequence[Delivery], watch: Stopwatch
 ) -> list[Prepared]:
-    """What a worker and its processes make of each photo."""
+    """Does the steps of a worker and its processes for each photo."""
     config = collection.config
     embedder = embedders.create(config.embedder, config.dimension, config.channels)
     prepared = []

@@ -1,4 +1,4 @@
-"""Random unit vectors, and the exact answers that a search is judged by."""
+"""Random unit vectors, and the exact answers by which a search is judged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
 _BLOCK_ROWS = 1 << 16
-# How far a query that has a clear winner is from it: noise of this length on a unit vector.
+# Norm of the noise that is added to a unit vector to make a query for which it is the clear winner.
 _NEAR = 0.5
 
 
 def gallery(size: int, dimension: int, seed: int) -> Matrix:
-    """Unit vectors in random directions: float32 [size, dimension]."""
+    """Returns unit vectors in random directions: float32 [size, dimension]."""
     rows = np.empty((size, dimension), np.float32)
     for start in range(0, size, _BLOCK_ROWS):
         stop = min(start + _BLOCK_ROWS, size)
@@ -26,13 +26,13 @@ def gallery(size: int, dimension: int, seed: int) -> Matrix:
 
 
 def strangers(count: int, dimension: int, seed: int) -> Matrix:
-    """Queries that are near nothing: the hardest to rank, because many scores are nearly equal."""
+    """Returns queries near no vector: the hardest to rank, because many scores are nearly equal."""
     random = np.random.default_rng([seed, 1])
     return _unit(random.standard_normal((count, dimension), np.float32))
 
 
 def neighbours(rows: Matrix, count: int, seed: int) -> tuple[Matrix, list[int]]:
-    """Queries near one vector each, and the numbers of these vectors: the clear winners."""
+    """Returns queries near one vector each, and the rows of these vectors, the clear winners."""
     random = np.random.default_rng([seed, 2])
     chosen = random.choice(len(rows), count, replace=False)
     noise = _unit(random.standard_normal((count, rows.shape[1]), np.float32))
@@ -45,7 +45,7 @@ def _unit(rows: Matrix) -> Matrix:
 
 
 def exact_scores(rows: Matrix, queries: Matrix) -> Scores:
-    """Cosine similarities in double precision: [queries, rows]."""
+    """Returns cosine similarities in double precision: [queries, rows]."""
     wide = queries.astype(np.float64)
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     scores = np.empty((len(queries), len(rows)))
@@ -60,12 +60,12 @@ def judge(scores: Scores, answers: Sequence[Sequence[Any]], k: int) -> dict[str,
     """Compares hits with the exact scores.
 
     Args:
-        scores: of `exact_scores`, a row for each query.
+        scores: result of `exact_scores`, a row for each query.
         answers: the hits of each query; an item's id is its row number.
-        k: how many were asked for.
+        k: number of hits that were requested.
 
     Returns:
-        recall@k and the largest difference of a returned score from the exact one.
+        Recall@k and the largest difference of a returned score from the exact one.
     """
     found, error = 0, 0.0
     wanted = min(k, scores.shape[1])

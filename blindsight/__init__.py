@@ -7,10 +7,10 @@
     photos.ingest(["holiday/"])
     photos.search("query.jpg", k=5)
 
-What runs is in `services`.  This package is what they share: mathematics, wire forms, layouts, errors and
-plumbing that hold no secret, and `blindsight.trusted`, which may know keys and pixels.  In an import line
-that name is the sign of the trusted zone: the untrusted services have no line with it, and import contracts
-keep it so.
+The services themselves are in `services`.  This package is the library that they share: mathematics, wire
+formats, layouts, errors and infrastructure that hold no secret, and `blindsight.trusted`, which may handle
+keys and pixels.  Only the trusted zone imports that; import contracts check that the untrusted services
+never do.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def connect(
 
 
 def request_id(name: str | None = None) -> AbstractContextManager[str]:
-    """Names the calls of a `with` block in the services' logs; see `blindsight.client.request_id`."""
+    """Sets the request id of a `with` block's calls in the services' logs; see `client.request_id`."""
     from blindsight import client
 
     return client.request_id(name)

@@ -1,24 +1,24 @@
-"""Every error that Blindsight raises on purpose.
+"""The errors that Blindsight raises on purpose.
 
     BlindsightError
-    ├── InvalidArgument            the caller asked for something that cannot be
+    ├── InvalidArgument            the request is invalid
     │   ├── InvalidVector          wrong dimension, NaN, zero where a direction is needed
     │   ├── InvalidImage           not an image, truncated, too large
     │   └── InvalidCiphertext      malformed, or of another key, scheme or parameter set
-    │       └── SecretMaterialRefused  a secret key at a door of the untrusted zone
+    │       └── SecretMaterialRefused  a secret key was sent to the untrusted zone
     ├── NotFound                   no such collection, item or original
     ├── AlreadyExists              a name or an id that is taken
-    ├── PermissionDenied           the caller is not who may ask this
-    ├── Conflict                   the state moved on; read it again and retry
-    ├── ResourceExhausted          over a size, a count or the disk
+    ├── PermissionDenied           the caller may not make this request
+    ├── Conflict                   the state has changed; read it again and retry
+    ├── ResourceExhausted          over a limit of size or number, or the disk is full
     ├── Unavailable                a service or a worker is gone; retry later
-    │   ├── Draining               a service is stopping: it did not begin, or has said how far it came
-    │   └── CutOff                 a service stopped in the middle of it, which may have been done or not
-    ├── DataLoss                   what storage or a service answers is not whole, or not what it was
-    └── KeyFileError               a key file is missing, damaged or of a wrong form
+    │   ├── Draining               a service is stopping: it did not begin, or has answered what it did
+    │   └── CutOff                 a service stopped during the call, which may have had an effect or not
+    ├── DataLoss                   data of storage or of a service's answer is incomplete or altered
+    └── KeyFileError               a key file is missing, damaged or of another format
         └── WrongPassphrase        the passphrase does not open the key file
 
-A message is one line and says what was got and what was wanted.  `metadata` holds short strings for
+A message is one line and says what was found and what was expected.  `metadata` holds short strings for
 programs.  Never put bytes, vectors, scores or file names into either: messages cross the zones.
 """
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 
 class BlindsightError(Exception):
-    """Base of the tree; `reason` is stable and names the error to programs."""
+    """The base class of all errors; `reason` is stable and identifies the error to programs."""
 
     reason = "BLINDSIGHT_ERROR"
 

@@ -1,1 +1,1 @@
-"""The demo, on real photos.  Zone: TRUSTED.  It stands on the owner's side and sees the pictures."""
+"""The demo, on real photos.  Zone: TRUSTED.  It runs on the owner's side and sees the pictures."""

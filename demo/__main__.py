@@ -1,4 +1,4 @@
-"""`make demo`: the main job on real photos, from keys to pictures of the result.
+"""`make demo`: ingest and search of real photos, from keys to pictures of the result.
 
 Starts the three services by `blindsight up`, ingests views of scikit-image's bundled photos, searches with
 views that are not among them, and compares every answer with the same search on plaintext vectors.
@@ -42,7 +42,7 @@ console = Console(highlight=False)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One search, and what the same search on plaintext finds."""
+    """The result of one search, and that of the same search on plaintext."""
 
     query: View
     hits: Sequence[Hit]
@@ -51,14 +51,14 @@ class Result:
 
 
 def embed_in_the_clear(views: Sequence[View]) -> Vectors:
-    """The plaintext search's vectors: [views, dimension]."""
+    """Returns the vectors of the plaintext search: [views, dimension]."""
     embedder = embedders.create(embedders.DEFAULT)
     described = track(views, "Embedding again, for the plaintext search", console=console)
     return np.stack([embedder.embed(images.decode(v.data, at_least=embedder.at_least)) for v in described])
 
 
 def ingest(collection: Collection, views: Sequence[View]) -> float:
-    """Puts the gallery in; returns photos per second."""
+    """Ingests the gallery; returns photos per second."""
     with console.status("Ingesting ...") as status:
 
         def show(state: IngestProgress) -> None:
@@ -74,7 +74,7 @@ def search_all(
     collection: Collection, asked: Sequence[View], views: Sequence[View], vectors: Vectors
 ) -> list[Result]:
     """Searches with every query, encrypted and in the clear."""
-    collection.search(asked[0].data, k=DEPTH)  # the evaluator fetches the gallery once
+    collection.search(asked[0].data, k=DEPTH)  # warms up: the evaluator fetches the gallery
     plain = embed_in_the_clear(asked) @ vectors.T
     results = []
     for query, scores in zip(track(asked, "Searching", console=console), plain, strict=True):
@@ -86,7 +86,7 @@ def search_all(
 
 
 def recall(results: Sequence[Result], depth: int) -> float:
-    """Share of the plaintext search's best that the encrypted search finds."""
+    """Returns the share of the plaintext search's best hits that the encrypted search finds."""
     found = [
         len({hit.name for hit in result.hits[:depth]} & set(result.plaintext[:depth])) for result in results
     ]
@@ -94,7 +94,7 @@ def recall(results: Sequence[Result], depth: int) -> float:
 
 
 def right(results: Sequence[Result], photo_of: Mapping[str, str], depth: int) -> float:
-    """Share of queries whose photo is among the best."""
+    """Returns the share of queries whose photo is among the best hits."""
     found = [
         any(photo_of[hit.name] == result.query.photo for hit in result.hits[:depth]) for result in results
     ]
@@ -102,7 +102,7 @@ def right(results: Sequence[Result], photo_of: Mapping[str, str], depth: int) ->
 
 
 def draw(results: Sequence[Result], views: Sequence[View], held: bytes) -> list[Path]:
-    """Writes the pictures."""
+    """Writes the pictures; returns their paths."""
     by_name = {view.name: view for view in views}
 
     def match(hit: Hit, query: View) -> Match:
@@ -120,7 +120,7 @@ def draw(results: Sequence[Result], views: Sequence[View], held: bytes) -> list[
 
 
 def held_by_storage(data: Path, photo: bytes) -> bytes:
-    """What an intruder at the storage service finds of a photo: its sealed original, told by its size."""
+    """Reads what an intruder at storage finds of a photo: its sealed original, identified by its size."""
     database = sqlite3.connect(f"file:{data / 'storage' / 'storage.sqlite3'}?mode=ro", uri=True)
     wanted = len(photo) + sealing.OVERHEAD_BYTES
     try:
@@ -131,7 +131,7 @@ def held_by_storage(data: Path, photo: bytes) -> bytes:
 
 
 def report(results: Sequence[Result], photo_of: Mapping[str, str], per_second: float) -> None:
-    """Prints what was measured, and keeps it as JSON."""
+    """Prints the measurements, and writes them as JSON."""
     spent = [result.timings.seconds() for result in results]
     medians = {stage: round(1e3 * float(np.median([one[stage] for one in spent])), 1) for stage in STAGES}
     shares = {
@@ -155,7 +155,7 @@ def main() -> None:
     """Runs the demo."""
     started = time.monotonic()
     made = track(gallery(), "Making views of the photos", total=None, console=console)
-    # Two recipes may come to the same file, which a collection holds once.
+    # Two recipes may produce the same file, which a collection holds only once.
     views = list({view.data: view for view in made}.values())
     asked = list(queries())
     photo_of = {view.name: view.photo for view in views}

@@ -1,4 +1,4 @@
-"""Pictures of the demo's results, drawn with Pillow and the font that comes with it."""
+"""Pictures of the demo's results, drawn with Pillow and its default font."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def contact_sheet(rows: Sequence[Row], path: Path, title: str = "Found without b
 
 
 def what_the_server_holds(original: bytes, stored: bytes, path: Path) -> None:
-    """Draws a photo beside the bytes that the untrusted side keeps for it, each above its histogram.
+    """Draws a photo beside the bytes that the untrusted zone stores for it, each above its histogram.
 
     Args:
         original: the photo's file.
-        stored: ciphertext or sealed bytes, as they lie there; a byte is drawn as a grey dot.
-        path: of the PNG to write.
+        stored: ciphertext or sealed bytes as stored; each byte is drawn as a grey dot.
+        path: the PNG file to write.
     """
     photo = ImageOps.exif_transpose(Image.open(io.BytesIO(original))).convert("RGB")
     values = np.frombuffer(stored, dtype=np.uint8)
@@ -98,7 +98,7 @@ _THUMB = 116
 _CELL = _THUMB + 16
 _ROW = _THUMB + 50
 _ANSWERS = 5
-# The query stands apart from its answers.
+# Gap in pixels between the query and its answers.
 _GAP = 22
 _GROUP = (_ANSWERS + 1) * _CELL + _GAP
 _HEAD = 132
@@ -147,7 +147,7 @@ def _cell_left(left: int, place: int) -> int:
 
 
 def _thumbnail(page: Image.Image, data: bytes, corner: Corner, border: str) -> None:
-    """The whole picture inside a square frame."""
+    """Draws the whole picture inside a square frame."""
     left, top = corner
     draw = ImageDraw.Draw(page)
     draw.rectangle((left - 3, top - 3, left + _THUMB + 2, top + _THUMB + 2), border)
@@ -175,7 +175,7 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
 
 
 def _badge(hit: bool, corner: Corner) -> tuple[Image.Image, Corner, Image.Image]:
-    """A check or a cross in a disc, drawn large and reduced so that its edges are smooth."""
+    """Returns a check mark or a cross in a disc, drawn large and scaled down for smooth edges."""
     large = Image.new("L", (104, 104), 0)
     ImageDraw.Draw(large).ellipse((0, 0, 103, 103), 255)
     disc = Image.new("RGB", large.size, HIT if hit else MISS)
@@ -206,7 +206,7 @@ def _panel(page: Image.Image, corner: Corner, picture: Image.Image, head: str, d
 
 
 def _as_noise(values: np.ndarray) -> tuple[Image.Image, int]:
-    """As many bytes as fill the square, and how many those are; few bytes make large dots."""
+    """Draws the bytes that fill a square as dots, larger ones if there are few; returns their number too."""
     inside = _PANEL - 8
     side = min(inside, math.isqrt(len(values)))
     if side == 0:
@@ -217,7 +217,7 @@ def _as_noise(values: np.ndarray) -> tuple[Image.Image, int]:
 
 
 def _histogram(page: Image.Image, corner: Corner, values: np.ndarray, head: str, colour: str) -> None:
-    """Counts of the 256 values with the entropy that they have, 8 bits at most."""
+    """Draws a histogram of the 256 values, with their entropy, which is at most 8 bits."""
     left, top = corner
     draw = ImageDraw.Draw(page)
     counts = np.bincount(values, minlength=256)
@@ -237,7 +237,7 @@ def _histogram(page: Image.Image, corner: Corner, values: np.ndarray, head: str,
 
 
 def _entropy(counts: np.ndarray) -> float:
-    """Shannon's entropy of the values counted, in bits."""
+    """Returns the Shannon entropy in bits per value."""
     shares = counts[counts > 0] / max(1, int(counts.sum()))
     return float(-(shares * np.log2(shares)).sum()) + 0.0
 

@@ -1,8 +1,8 @@
 """Views of scikit-image's bundled photos: a gallery and unseen queries, the same on every run.
 
-A view is one photo as people keep it twice: cropped, mirrored, brightened, blurred, turned or compressed
-harder. Every view knows its photo, so retrieval can be scored without a label file. Only the photos inside
-the scikit-image wheel are used; nothing is downloaded.
+A view is a near-duplicate of a photo: cropped, mirrored, brightened, blurred, rotated or compressed more.
+Every view has the name of its photo, so retrieval can be scored without a label file. Only the photos in the
+scikit-image wheel are used; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How often a gallery gets a kind of view, and the changes that make one."""
+    """A kind of view: how many a gallery has of each photo, and the changes that make one."""
 
     kind: str
     count: int
@@ -43,7 +43,7 @@ class Recipe:
 
 
 def photos() -> dict[str, Image.Image]:
-    """The photos by name, RGB. Half a deep field is a scene of its own: its halves share no star."""
+    """Returns the photos by name, RGB. The halves of the deep field are two photos: they share no star."""
     found = {name: _as_picture(getattr(skimage.data, loader)()) for name, loader in _LOADERS.items()}
     found["motorcycle"] = _as_picture(_motorcycle_pair()[0])
     field = skimage.data.hubble_deep_field()
@@ -54,7 +54,7 @@ def photos() -> dict[str, Image.Image]:
 
 
 def gallery() -> Iterator[View]:
-    """At least 400 views, at least 20 of every photo, the unchanged photo among them."""
+    """Yields at least 400 views, at least 20 of every photo, the unchanged photo among them."""
     for name, photo in photos().items():
         yield View(f"{name}.png", name, _encode(photo, "PNG"))
         for recipe in _GALLERY:
@@ -62,10 +62,10 @@ def gallery() -> Iterator[View]:
 
 
 def queries() -> Iterator[View]:
-    """At least 40 views that the gallery does not hold: two changes or more each, drawn anew.
+    """Yields at least 40 views that are not in the gallery, with two or more random changes each.
 
-    Every photo once, then every photo again in another way; last comes the motorcycle as the stereo pair's
-    other camera saw it.
+    The order is: every photo with one recipe, then with the next; last, the motorcycle as seen by the other
+    camera of the stereo pair.
     """
     found = photos()
     for recipe in _QUERIES:
@@ -77,7 +77,7 @@ def queries() -> Iterator[View]:
 
 def _views(name: str, photo: Image.Image, recipe: Recipe, purpose: str) -> Iterator[View]:
     for number in range(1, recipe.count + 1):
-        # A generator of its own per view: adding a recipe leaves every other view as it was.
+        # A random generator for each view: adding a recipe does not change other views.
         random = Random(f"{purpose}/{name}/{recipe.kind}/{number}")
         picture = photo
         for change in recipe.changes:
@@ -87,7 +87,7 @@ def _views(name: str, photo: Image.Image, recipe: Recipe, purpose: str) -> Itera
 
 
 def _crop(picture: Image.Image, random: Random) -> Image.Image:
-    """A window of 60 to 90 % of the area, anywhere."""
+    """Crops to a random window of 60 to 90 % of the area."""
     scale = math.sqrt(random.uniform(0.6, 0.9))
     width, height = round(picture.width * scale), round(picture.height * scale)
     left, top = random.randint(0, picture.width - width), random.randint(0, picture.height - height)
@@ -112,7 +112,7 @@ def _blur(picture: Image.Image, random: Random) -> Image.Image:
 
 
 def _rotation(picture: Image.Image, random: Random) -> Image.Image:
-    """Up to 5 degrees, cut to the part without empty corners, as a straightening tool does."""
+    """Rotates by 2 to 5 degrees, and crops to the part without empty corners."""
     degrees = random.choice([-1, 1]) * random.uniform(2.0, 5.0)
     lean = math.tan(math.radians(abs(degrees)))
     across, down = math.ceil(picture.height * lean / 2), math.ceil(picture.width * lean / 2)

@@ -18,17 +18,17 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 CONTRACTS = Path(__file__).resolve().parent / "blindsight"
 MARKER = '"""Generated from protos/: edit the contract, not this."""\n'
 
-# protoc is told that the contracts lie here, so that the stubs import each other as blindsight.rpc.*
+# The virtual path of the contracts for protoc, so that the stubs import each other as blindsight.rpc.*
 VIRTUAL = "blindsight/rpc"
 
 
 class StubsHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Makes the stubs before a wheel or an editable install is put together."""
+    """Generates the stubs before a wheel or an editable install is built."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called by hatch once for each build; an editable install has its stubs in the source tree."""
+        """Generates the stubs: for an editable install in the source tree, else as files of the wheel."""
         if version == "editable":
             generate(CONTRACTS.parents[1])
         else:
@@ -37,16 +37,16 @@ class StubsHook(BuildHookInterface):  # type: ignore[type-arg]
             build_data["force_include"][f"{self._made.name}/{VIRTUAL}"] = VIRTUAL
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
-        """Called by hatch when the wheel is written."""
+        """Removes the temporary stubs, once the wheel is written."""
         if version != "editable":
             self._made.cleanup()
 
 
 def generate(root: Path) -> int:
-    """Writes ``blindsight/rpc`` anew beneath a folder and returns how many contracts were read.
+    """Generates ``blindsight/rpc`` in a folder; returns the number of contracts.
 
-    The finished tree takes the place of the old one at the very end: a broken contract leaves the old
-    stubs as they were, and the stubs of a removed contract disappear.
+    The finished tree replaces the old one at the very end: a broken contract leaves the old stubs as they
+    were, and the stubs of a removed contract disappear.
     """
     contracts = sorted(CONTRACTS.rglob("*.proto"))
     target = root / VIRTUAL

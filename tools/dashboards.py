@@ -1,6 +1,6 @@
-"""Writes deploy/grafana/dashboards/ when it is run; a test compares.
+"""Writes deploy/grafana/dashboards/ when it is run; a test compares the files.
 
-What the dashboards show stands here, row by row; how a panel is written in Grafana's JSON stands once.
+The dashboards are listed here row by row; `Panel` writes all panels in Grafana's JSON.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ Steps = dict[float | None, str]
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel.
+    """A panel.
 
     Attributes:
         kind: Grafana's name of the visualization.
-        queries: what it shows.
+        queries: queries of the series that it shows.
         unit: Grafana's id of the unit.
         width, height: in cells of the grid, which is 24 wide.
-        about: a sentence behind the panel's (i).
+        about: sentence shown at the panel's (i).
         steps: thresholds.
-        defaults, custom, options: what is special about it, in Grafana's fieldConfig and options.
-        transformations: of its table.
-        text: Markdown, of a text panel.
+        defaults, custom, options: further settings of Grafana's fieldConfig and options.
+        transformations: transformations of a table.
+        text: Markdown of a text panel.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Panel:
     text: str = ""
 
     def json(self, number: int, x: int, y: int) -> Json:
-        """The panel at a place."""
+        """Returns the panel's JSON for a position in the grid."""
         position = {"h": self.height, "w": self.width, "x": x, "y": y}
         panel: Json = {"id": number, "type": self.kind, "title": self.title, "gridPos": position}
         if self.about:
@@ -90,11 +90,11 @@ class Panel:
 
 
 def lines(title: str, *queries: Query, stacked: bool = False, log: bool = False, **more: Any) -> Panel:
-    """Series over time, with their last and greatest value in the legend.
+    """Returns a panel of series over time, with their last and largest value in the legend.
 
     Args:
-        stacked: on top of each other.
-        log: on a logarithmic axis.
+        stacked: whether series are stacked.
+        log: whether the axis is logarithmic.
     """
     custom: Json = {"lineWidth": 1, "fillOpacity": 40 if stacked else 8, "showPoints": "never"}
     if stacked:
@@ -117,7 +117,7 @@ def lines(title: str, *queries: Query, stacked: bool = False, log: bool = False,
 
 
 def number(title: str, *queries: Query, width: int = 4, **more: Any) -> Panel:
-    """The newest value, large."""
+    """Returns a panel of the newest value, shown large."""
     defaults = {"noValue": "none", **more.pop("defaults", {})}
     options = {
         "colorMode": "value",
@@ -131,7 +131,7 @@ def number(title: str, *queries: Query, width: int = 4, **more: Any) -> Panel:
 
 
 def bars(title: str, *queries: Query, **more: Any) -> Panel:
-    """The newest value of each series as a bar."""
+    """Returns a panel of each series' newest value as a bar."""
     options = {
         "displayMode": "basic",
         "orientation": "horizontal",
@@ -143,7 +143,7 @@ def bars(title: str, *queries: Query, **more: Any) -> Panel:
 
 
 def heat(title: str, expression: str, **more: Any) -> Panel:
-    """How the observations of a histogram are spread, over time."""
+    """Returns a panel of a histogram's distribution over time."""
     options: Json = {
         "calculate": False,
         "cellGap": 1,
@@ -164,11 +164,11 @@ def heat(title: str, expression: str, **more: Any) -> Panel:
 
 
 def table(title: str, expression: str, columns: dict[str, str], value: str, **more: Any) -> Panel:
-    """The newest value of each series as a row.
+    """Returns a panel of each series' newest value as a row.
 
     Args:
-        columns: labels to show, in their order, and what to call them.
-        value: what to call the value.
+        columns: labels to show, in order, with the titles of their columns.
+        value: title of the value's column.
     """
     names = {**columns, "Value": value}
     organize = {
@@ -811,7 +811,7 @@ DASHBOARDS: dict[str, tuple[str, Rows, list[Json]]] = {
 
 
 def _placed(rows: Rows) -> Iterator[Json]:
-    """Rows one below the other, their panels from left to right."""
+    """Yields the panels' JSON: rows below each other, with their panels from left to right."""
     number, y = 0, 0
     for title, panels in rows.items():
         number += 1
@@ -834,7 +834,7 @@ def _placed(rows: Rows) -> Iterator[Json]:
 
 
 def dashboard(name: str) -> Json:
-    """One dashboard, as Grafana loads it."""
+    """Returns a dashboard in Grafana's JSON model."""
     title, rows, variables = DASHBOARDS[name]
     link = {
         "title": "Blindsight",
@@ -865,7 +865,7 @@ def dashboard(name: str) -> Json:
 
 
 def text(name: str) -> str:
-    """The file of a dashboard."""
+    """Returns the text of a dashboard's file."""
     return json.dumps(dashboard(name), indent=2) + "\n"
 
 

@@ -1,7 +1,8 @@
 """Writes tests/vectors/*.json: `python tools/vectors.py`.
 
-It follows docs/wire-format.md and names nothing of `blindsight` or `services`: two writings of one format
-check each other.  Bytes that a vector needs many of are SHAKE-256 of a label: the files stay readable.
+It follows docs/wire-format.md and imports nothing of `blindsight` or `services`: two independent
+implementations of a format check each other.  Long runs of bytes are SHAKE-256 of a label, to keep the files
+readable.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ Vector = dict[str, Any]
 
 
 def shake(label: str, size: int) -> bytes:
-    """SHAKE-256 of a label: [size]."""
+    """Returns `size` bytes of SHAKE-256 of a label."""
     return hashlib.shake_256(label.encode()).digest(size)
 
 
 def residues(label: str, polynomials: int, degree: int, primes: tuple[int, ...]) -> bytes:
-    """Residues of one ciphertext, [polynomial][prime][N]: words of SHAKE-256 modulo each prime."""
+    """Returns residues of one ciphertext, [polynomial][prime][N]: words of SHAKE-256 modulo each prime."""
     words = struct.iter_unpack("<I", shake(label, 4 * polynomials * len(primes) * degree))
     order = [prime for _ in range(polynomials) for prime in primes for _ in range(degree)]
     return struct.pack(
@@ -68,7 +69,7 @@ _QUARTERS = (
 
 
 def blake2b_node(block: bytes, parameters: bytes) -> bytes:
-    """BLAKE2b (RFC 7693) of at most one block; hashlib's takes no tree of depth 0, which BLAKE2X asks for."""
+    """Returns BLAKE2b (RFC 7693) of at most one block; hashlib does not allow BLAKE2X's tree depth of 0."""
     start = [iv ^ word for iv, word in zip(_IV, struct.unpack("<8Q", parameters), strict=True)]
     message = struct.unpack("<16Q", block.ljust(128, b"\0"))
     state = [*start, *_IV]
@@ -90,7 +91,7 @@ def _rotated(word: int, bits: int) -> int:
 
 
 def blake2xb(seed: bytes) -> Iterator[int]:
-    """SEAL's generator: BLAKE2Xb of a counter under the seed, 4096 bytes a value, as 64-bit words."""
+    """Yields SEAL's random stream as 64-bit words: BLAKE2Xb of a counter under the seed, 4096 bytes each."""
     for counter in count():
         root = hashlib.blake2b(struct.pack("<Q", counter), key=seed, node_offset=4096 << 32).digest()
         for node in range(4096 // 64):
@@ -100,7 +101,7 @@ def blake2xb(seed: bytes) -> Iterator[int]:
 
 
 def second_polynomial(seed: bytes, degree: int, primes: tuple[int, ...]) -> list[list[int]]:
-    """What a seed stands for, [prime][N]: SEAL 4.1's `sample_poly_uniform`."""
+    """Expands a seed to the second polynomial, [prime][N], like SEAL 4.1's `sample_poly_uniform`."""
     words = blake2xb(seed)
     drawn = [list(islice(words, degree)) for _ in primes]
     most = (1 << 64) - 1
@@ -113,7 +114,7 @@ def second_polynomial(seed: bytes, degree: int, primes: tuple[int, ...]) -> list
 
 
 def block(name: str, form: int, polynomials: int) -> Vector:
-    """A block of one ciphertext."""
+    """Returns the vector of a block with one ciphertext."""
     scheme, number, degree, primes = SETS[name]
     label = f"residues of {name}, {polynomials} polynomials"
     header = struct.pack("<4sBBBBHHI16s", b"BSCT", 1, scheme, form, polynomials, number, 0, 1, KEY_ID)
@@ -143,13 +144,13 @@ def block(name: str, form: int, polynomials: int) -> Vector:
 
 
 def ciphertexts() -> list[Vector]:
-    """Fresh ciphertexts and products, of every parameter set."""
+    """Returns vectors of fresh ciphertexts and products, for every parameter set."""
     forms = ((SEEDED, 2), (FULL, 2), (FULL, 3))
     return [block(name, form, polynomials) for name in SETS for form, polynomials in forms]
 
 
 def packings() -> list[Vector]:
-    """Rows and queries as coefficients, small enough to check by hand."""
+    """Returns vectors of rows and queries as coefficients, small enough to check by hand."""
     made = []
     for degree, stride, fields in ((16, 4, (6,)), (16, 1, (3,)), (16, 16, (5,)), (16, 4, (3, 5))):
         rows = [
@@ -166,7 +167,7 @@ def packings() -> list[Vector]:
                 column, place = first_column + value // stride, value % stride
                 for slot, row in enumerate(rows):
                     packed[column][slot * stride + place] = row[first_value + value]
-                # q_r stands at X^-r, which is -X^(N-r).
+                # q_r is the coefficient of X^-r, which is -X^(N-r).
                 query[column][-place % degree] = form[first_value + value] * (-1 if place else 1)
             first_column, first_value = first_column - (-field // stride), first_value + field
         made.append(
@@ -184,7 +185,7 @@ def packings() -> list[Vector]:
 
 
 def paillier_key() -> tuple[Vector, bytes, int]:
-    """A public key whose modulus nobody can factor, and whose secret nobody has."""
+    """Returns a public key without a secret key: its modulus is random, not a product of known primes."""
     modulus = int.from_bytes(shake("modulus", 384), "little") | 1 << 3071 | 1
     numbers = modulus, int.from_bytes(shake("h", 768), "little") % modulus**2
     data = struct.pack("<4sBBH16s", b"BSAP", 1, 1, len(numbers), KEY_ID)
@@ -195,7 +196,7 @@ def paillier_key() -> tuple[Vector, bytes, int]:
 
 
 def additive() -> list[Vector]:
-    """A public key of Paillier, a block of two ciphertexts under it, and a query in the clear."""
+    """Returns vectors of a Paillier public key, a block of two ciphertexts, and a query in the clear."""
     key, encoded, modulus = paillier_key()
     # Two rows of three values, each row in one message: 8 bits, 10 guard bits, no scale; growth 7.
     shape = (2, 3, 3, 8, 10, 0)
@@ -224,7 +225,7 @@ def additive() -> list[Vector]:
 
 
 def sealed() -> list[Vector]:
-    """Sealed bytes, and a key file with a cheap scrypt."""
+    """Returns vectors of sealed bytes, and of a key file with cheap scrypt parameters."""
     key, nonce, place = shake("key", 32), shake("nonce", 12), b"original:" + shake("handle", 16)
     plain = b"a photo"
     body = b"BSSB\x01" + nonce + AESGCM(key).encrypt(nonce, plain, place)
@@ -263,7 +264,7 @@ def sealed() -> list[Vector]:
 
 
 def keypoints() -> list[Vector]:
-    """Two keypoints of a picture of 320 x 240."""
+    """Returns the vector of two keypoints of a picture of 320 x 240."""
     places = [[1.5, 2.25], [100.0, 200.5]]
     descriptors = [shake(f"descriptor {index}", 128) for index in range(2)]
     packed = struct.pack("<4sBHHH", b"BSKP", 1, 2, 320, 240)
@@ -292,7 +293,7 @@ FILES: dict[str, Callable[[], list[Vector]]] = {
 
 
 def text(name: str) -> str:
-    """A file of vectors as it stands in tests/vectors."""
+    """Returns the text of a file in tests/vectors."""
     rows = ",\n".join(json.dumps(vector) for vector in FILES[name]())
     return f"[\n{rows}\n]\n"
 

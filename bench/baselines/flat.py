@@ -1,4 +1,4 @@
-"""Plaintext search over the same vectors: FAISS and numpy, which hide nothing."""
+"""Plaintext search over the same vectors, with FAISS and numpy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Figures = dict[str, Any]
 
 
 def measure_faiss(gallery: Matrix, queries: Matrix, k: int, threads: int, repeats: int) -> Figures:
-    """Exact inner product search with `IndexFlatIP`, one query at a time and all in one call.
+    """Measures exact inner product search with `IndexFlatIP`, one query at a time and all in one call.
 
-    With one thread and with all: FAISS 1.15 takes longer with two than with one for a single query.
-    And with the vectors dealt out to one index for each thread, which is as fast as the memory.
+    It is measured with one thread and with all, because FAISS 1.15 takes longer with two than with one for a
+    single query; and with the vectors split over one index for each thread, which is as fast as the memory.
 
     Args:
         gallery, queries: [n, d] and [m, d], float32.
@@ -52,12 +52,12 @@ def _whole(
 
 
 def _dealt_out(gallery: Matrix, queries: Matrix, k: int, threads: int, repeats: int) -> Figures:
-    """One `IndexFlatIP` for each thread, with its share of the vectors; the results are not merged."""
+    """Measures one `IndexFlatIP` per thread, each with a part of the vectors; results are not merged."""
     indices = []
     for part in np.array_split(gallery, threads):
         indices.append(faiss.IndexFlatIP(gallery.shape[1]))
         indices[-1].add(part)
-    # The number of OpenMP threads belongs to the thread that sets it.
+    # The number of OpenMP threads applies only to the thread that sets it.
     with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         return _singles(
             lambda query: list(pool.map(lambda index: index.search(query, k), indices)), queries, repeats
@@ -71,12 +71,12 @@ def _singles(search: Callable[[Matrix], object], queries: Matrix, repeats: int) 
 
 
 def measure_numpy(gallery: Matrix, queries: Matrix, repeats: int) -> Figures:
-    """All inner products of one query at a time by a float32 matrix product, without a ranking."""
+    """Measures all inner products of one query at a time by a float32 matrix product, without ranking."""
     return {"version": np.__version__, **_singles(lambda query: gallery @ query[0], queries, repeats)}
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """Returns the seconds that a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -1,8 +1,8 @@
-"""Pictures as in Secure-image-processing: Paillier, a ciphertext for every value, one window after the other.
+"""Image processing as in Secure-image-processing: Paillier, one ciphertext per value, window by window.
 
-The method is that project's, its key of 16 bits is not: here it has 3072, and python-paillier does the
-arithmetic.  A few pixels are measured, and scaled up to the whole picture; nothing travels.  Borders copy
-ciphertexts, so every value is encrypted once.
+The method is that project's, but not its key of 16 bits: here it has 3072, and python-paillier does the
+arithmetic.  A few pixels are measured, and scaled up to the whole picture; nothing is sent over a network.
+Borders copy ciphertexts, so every value is encrypted once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy.typing as npt
 import phe
 
 KEY_BITS = 3072
-SIDE = 4  # of the patch that is measured: results in a row and in a column
-_CIPHERTEXT_BYTES = KEY_BITS // 4  # modulo n squared
+SIDE = 4  # side of the measured patch, in results
+_CIPHERTEXT_BYTES = KEY_BITS // 4  # ciphertexts are integers modulo n squared
 
 Integers = npt.NDArray[np.integer[Any]]
 Figures = dict[str, Any]
@@ -30,12 +30,12 @@ def _key() -> tuple[Any, Any]:
 
 
 def filtered(image: Integers, weights: Integers, cores: int) -> Figures:
-    """A kernel of odd size on a grey picture; figures of the whole, and the largest error of the sample.
+    """Measures a kernel of odd size on a patch of a grey picture; returns figures scaled up to all of it.
 
     Args:
         image: [height, width].
         weights: integers, [size, size].
-        cores: that would share the work at best.
+        cores: number of cores over which the work is assumed to be split perfectly.
     """
     size = len(weights)
     top, left = (length // 2 for length in image.shape)
@@ -60,7 +60,7 @@ def _weighted(window: npt.NDArray[Any], weights: list[int]) -> Any:
 
 
 def subtracted(first: Integers, second: Integers, cores: int) -> Figures:
-    """The difference of two pictures of one shape; as `filtered`."""
+    """Measures the difference of two pictures of the same shape, like `filtered`."""
     count = SIDE * SIDE
     pair = [one.ravel()[:count].astype(int) for one in (first, second)]
 
@@ -77,7 +77,7 @@ def _measured(
     whole: tuple[int, int],
     cores: int,
 ) -> Figures:
-    """Encrypts, computes, decrypts; `whole` is how many values and results a picture has."""
+    """Encrypts, computes, decrypts; `whole` has the numbers of values and results of a whole picture."""
     public, private = _key()
     started = time.perf_counter()
     encrypted = [public.encrypt(value) for value in values.tolist()]
@@ -109,11 +109,13 @@ def _measured(
 
 
 def scale_space(one: Figures, octaves: int, cores: int, differences: int = 5) -> Figures:
-    """The least that SIFT takes: encryption of the pixels, decryption of the differences of every octave.
+    """Returns a lower bound for SIFT: encrypting the pixels, decrypting the differences of every octave.
 
     Args:
-        one: figures of a filter on the same picture, whose seconds are taken.
-        differences: of Gaussians in an octave.
+        one: figures of a filter on the same picture, with the seconds of each operation.
+        octaves: number of octaves.
+        cores: number of cores over which the work is assumed to be split perfectly.
+        differences: number of differences of Gaussians in an octave.
     """
     results = sum(differences * (one["values"] >> 2 * octave) for octave in range(octaves))
     each = one["seconds_each"]

@@ -1,7 +1,7 @@
-"""TenSEAL as it is usually applied to encrypted search: a rotated dot product per vector, or a tensor batch.
+"""TenSEAL as usually applied to encrypted search: a rotated dot product per vector, or a tensor batch.
 
-Both sides are encrypted, as in Blindsight.  A gallery of real size would take minutes to hours, so a
-sample is measured and scaled to the gallery by its count; the answers say so.
+Both sides are encrypted, as in Blindsight.  A gallery of real size would take minutes to hours, so a sample
+is measured and scaled up to the size of the gallery; the results say so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from baselines.flat import timed
 
 Matrix = npt.NDArray[np.float32]
 
-# The parameters of the projects that compare faces this way.
+# The parameters of projects that compare faces in this way.
 RING_DEGREE = 8192
 COEFFICIENT_BITS = [60, 40, 40, 60]
 SCALE = 2.0**40
@@ -41,7 +41,7 @@ def _parameters() -> dict[str, Any]:
 
 
 def measure_per_vector(gallery: Matrix, query: Matrix, pairs: int = 20) -> dict[str, Any]:
-    """`ckks_vector.dot`, one ciphertext per vector: the first `pairs` vectors, scaled to all of them."""
+    """Measures `ckks_vector.dot`, one ciphertext per vector: the first `pairs` vectors, scaled to all."""
     context = _context()
     sample = gallery[:pairs].astype(np.float64)
     rows = [tenseal.ckks_vector(context, row.tolist()) for row in sample]
@@ -62,7 +62,7 @@ def measure_per_vector(gallery: Matrix, query: Matrix, pairs: int = 20) -> dict[
 
 
 def measure_batched(gallery: Matrix, query: Matrix) -> dict[str, Any]:
-    """`ckks_tensor(batch=True)`: one ciphertext per dimension over 4,096 vectors, product and sum."""
+    """Measures `ckks_tensor(batch=True)`: one ciphertext per dimension of 4,096 vectors, product and sum."""
     context = _context()
     sample = gallery[:SLOTS].astype(np.float64)
     started = time.perf_counter()

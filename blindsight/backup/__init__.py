@@ -1,13 +1,13 @@
-"""Copies of what services keep, taken while they serve, and the way back.
+"""Backups of services' data folders, taken while the services run, and their restoration.
 
-    parts.py      what a service keeps; each says so in its own room (`.../backup.py`)
-    snapshots.py  one moment of several databases
-    manifest.py   what a backup holds, by size and SHA-256
+    parts.py      declarations of what a service keeps; each service has its own (`.../backup.py`)
+    snapshots.py  consistent snapshots of several databases
+    manifest.py   the contents of a backup, by size and SHA-256
     saving.py     data folder to backup
-    checking.py   a backup against its manifest; nothing of it is believed before that
+    checking.py   verification of a backup against its manifest, before anything of it is used
     restoring.py  backup to an empty data folder
     disk.py       writes, copies and flushes files
     command.py    the same for the data folder of a single service, as in a container
 
-Zone: neutral; it copies bytes that it does not understand.  `blindsight backup` is made of it.
+Zone: neutral; it copies bytes that it does not understand.  `blindsight backup` is built on it.
 """

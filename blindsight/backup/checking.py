@@ -1,4 +1,4 @@
-"""A backup against its manifest, byte by byte."""
+"""Verification of a backup against its manifest."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from blindsight.errors import DataLoss, InvalidArgument
 
 
 def check(source: Path, kept: Sequence[Kept], tell: Tell | None = None) -> Manifest:
-    """Reads all of a backup; returns its manifest when everything is as that says.
+    """Reads all of a backup and verifies it; returns its manifest.
 
     Args:
-        kept: what services may keep; a backup of anything else is refused.
+        source: the backup's folder.
+        kept: the parts that services may keep; a backup of anything else is refused.
+        tell: told the progress.
 
     Raises:
-        NotFound: when it is no backup, or one that was not finished.
-        DataLoss: when something is damaged, missing or too much.
-        InvalidArgument: when a newer program wrote it, or it holds what nobody here keeps.
+        NotFound: if the folder is not a backup, or an unfinished one.
+        DataLoss: if a file is damaged, missing or not in the manifest.
+        InvalidArgument: if a newer version wrote the backup, or it names a part that is not in `kept`.
     """
     with disk.troubles(str(source)):
         found = announced(source, kept)
@@ -30,15 +32,15 @@ def check(source: Path, kept: Sequence[Kept], tell: Tell | None = None) -> Manif
 
 
 def announced(source: Path, kept: Iterable[Kept]) -> Manifest:
-    """A backup's manifest, when all that it names is known here.
+    """Reads a backup's manifest, and checks that all parts it names are known; reads no other file.
 
     Raises:
-        NotFound, DataLoss, InvalidArgument: as `check`.
+        NotFound, DataLoss, InvalidArgument: see `check`.
     """
     found = manifest.read(source)
     known = {one.name: one for one in kept}
     for entry in found.files:
-        # The only paths that are ever opened are our own.
+        # Only known paths are ever opened, so a forged manifest cannot lead out of the folder.
         if entry.path not in known or entry.zone != known[entry.path].service.zone:
             raise InvalidArgument(
                 f"{source} names {entry.path!r} of zone {entry.zone!r}, want {_names(known)}"
@@ -54,10 +56,10 @@ def _names(known: Iterable[str]) -> str:
 
 
 def require_files(source: Path, found: Manifest, kept: Iterable[Kept], moved: Callable[[int], None]) -> None:
-    """Refuses a backup whose files are not those of its manifest.
+    """Checks that a backup's files are those of its manifest.
 
     Raises:
-        DataLoss: with the first that is not.
+        DataLoss: if one is not; names the first.
     """
     _require_listed(source, found)
     parts = {one.name: one.part for one in kept}
@@ -70,7 +72,7 @@ def require_files(source: Path, found: Manifest, kept: Iterable[Kept], moved: Ca
 
 
 def _require_listed(source: Path, found: Manifest) -> None:
-    """Every file is in the manifest and the other way round; none of them is a link."""
+    """Checks that every file is in the manifest with its size, and that none of the manifest is missing."""
     named = {entry.path: entry for entry in found.files}
     there = set()
     for path in _files(source):
@@ -95,10 +97,10 @@ def _files(source: Path) -> Iterable[Path]:
 
 
 def require_same(path: Path, entry: Entry, sha256: str) -> None:
-    """Refuses other bytes than the manifest's.
+    """Checks a file's SHA-256 against the manifest.
 
     Raises:
-        DataLoss: when they are.
+        DataLoss: if they differ.
     """
     if sha256 != entry.sha256:
         raise DataLoss(f"{path} is damaged: its SHA-256 is not the manifest's")

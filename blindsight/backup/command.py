@@ -1,4 +1,4 @@
-"""Backups of the data folder of a single service, where the `blindsight` command is not: in a container."""
+"""Backups of the data folder of a single service, for containers, which have no `blindsight` command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(service: Service, arguments: Sequence[str]) -> int:
     The data folder is BLINDSIGHT_<SERVICE>_DATA, as for the service itself.
 
     Returns:
-        The exit code: 1 with one line when it could not be done.
+        The exit code: 0, or 1 with one line on standard error if it failed.
     """
     try:
         print(json.dumps(asdict(_done(service, arguments))))  # noqa: T201

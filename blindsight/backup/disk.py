@@ -1,4 +1,4 @@
-"""Files that are whole and on the disk, or not there."""
+"""File operations for backups: copies, digests, flushes, and clean-up after failures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ _MIB = 1 << 20
 
 @contextmanager
 def troubles(what: str) -> Iterator[None]:
-    """Turns what the system says of files into one line.
+    """Reports the block's file system errors in one line.
+
+    Args:
+        what: path to name if the error has none.
 
     Raises:
-        Unavailable: with the reason.
+        Unavailable: if the block raises OSError; with the reason.
     """
     try:
         yield
@@ -30,7 +33,7 @@ def troubles(what: str) -> Iterator[None]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, but for what a file system puts into its root; nothing when it is not there."""
+    """Returns the sorted entries of a folder without lost+found; none if the folder does not exist."""
     try:
         return sorted(path for path in folder.iterdir() if path.name != "lost+found")
     except FileNotFoundError:
@@ -38,15 +41,18 @@ def entries(folder: Path) -> list[Path]:
 
 
 def new_file(path: Path) -> int:
-    """Makes a file for its owner alone; returns its descriptor."""
+    """Creates a file with mode 0600; returns its descriptor."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def copy(source: Path, target: Path, moved: Callable[[int], None]) -> str:
-    """Copies a regular file into a new one, flushed; returns the SHA-256 of what it read, in hex.
+    """Copies a regular file into a new one, and flushes that; returns the SHA-256 of what it read, in hex.
 
     Args:
-        moved: told the bytes of each step.
+        moved: called with the bytes of each step.
+
+    Raises:
+        DataLoss: if the source is not a regular file.
     """
     with os.fdopen(new_file(target), "wb") as file:
         sha256 = _read(source, moved, file.write)
@@ -56,13 +62,17 @@ def copy(source: Path, target: Path, moved: Callable[[int], None]) -> str:
 
 
 def digest(path: Path, moved: Callable[[int], None]) -> str:
-    """The SHA-256 of a regular file, in hex."""
+    """Returns the SHA-256 of a regular file, in hex.
+
+    Raises:
+        DataLoss: if it is not a regular file.
+    """
     return _read(path, moved, lambda _chunk: None)
 
 
 def _read(path: Path, moved: Callable[[int], None], take: Callable[[bytes], object]) -> str:
     hasher = hashlib.sha256()
-    # A pipe or a device that stands in a file's place would not end.
+    # Reading a pipe or a device in a file's place might never end.
     if not path.is_file() or path.is_symlink():
         raise DataLoss(f"{path} is no regular file")
     with path.open("rb") as file:
@@ -74,7 +84,7 @@ def _read(path: Path, moved: Callable[[int], None], take: Callable[[bytes], obje
 
 
 def flush(path: Path) -> None:
-    """Puts a file, or the names in a folder, on the disk."""
+    """Flushes a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -83,10 +93,10 @@ def flush(path: Path) -> None:
 
 
 def require_room(folder: Path, size_bytes: int) -> None:
-    """Refuses what the disk has no room for.
+    """Checks that the disk has enough free space.
 
     Raises:
-        ResourceExhausted: with what is free.
+        ResourceExhausted: if it has not; with what is free.
     """
     free = shutil.disk_usage(folder).free
     if free < size_bytes:
@@ -97,7 +107,7 @@ def require_room(folder: Path, size_bytes: int) -> None:
 
 @contextmanager
 def emptied_on_failure(folder: Path) -> Iterator[None]:
-    """Makes a folder where there is none; what a block leaves in it stays only if the block ends well."""
+    """Creates a folder if it does not exist; removes what the block added to it if the block fails."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = set(entries(folder))

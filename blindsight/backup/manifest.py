@@ -1,10 +1,10 @@
-"""What a backup holds: `manifest.json`, written last, so that a folder without one is no backup.
+"""The contents of a backup: `manifest.json`, written last, so a folder without one is not a backup.
 
     {"manifest": {"format": 1, "version": "0.1.0", "created_unix_seconds": ..., "files": [...]},
      "sha256": of the manifest's canonical JSON}
 
-The digests find damage.  They keep nobody from writing another backup: what must not be exchanged is
-sealed, and a sealed part that is exchanged does not open.
+The digests detect damage.  They do not detect forgery, as anybody can compute them; data that must not be
+exchanged is sealed, and does not open if it is.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Entry:
     """One file of a backup.
 
     Attributes:
-        path: in the backup, `SERVICE/FILE`.
+        path: path in the backup, `SERVICE/FILE`.
         zone: "trusted" or "untrusted".
-        size_bytes: exactly.
+        size_bytes: exact size.
         sha256: in hex.
-        schema_version: of a database; None of another file.
-        counts: what a database holds.
+        schema_version: schema version of a database; None for other files.
+        counts: numbers of what a database holds, by name.
     """
 
     path: str
@@ -47,12 +47,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A whole backup.
+    """The description of a whole backup.
 
     Attributes:
-        version: of the program that made it.
-        created_unix_seconds: the moment that it shows.
-        files: each once.
+        version: version of the program that wrote it.
+        created_unix_seconds: time of the snapshot.
+        files: its files, each once.
     """
 
     version: str
@@ -61,15 +61,15 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
+        """The size of all files."""
         return sum(entry.size_bytes for entry in self.files)
 
     def count(self, name: str) -> int:
-        """Of what all databases hold under a name."""
+        """Returns the sum of a count over all databases."""
         return sum(entry.counts.get(name, 0) for entry in self.files)
 
     def encode(self) -> bytes:
-        """The bytes of `manifest.json`."""
+        """Returns the bytes of `manifest.json`."""
         content = {"format": FORMAT, **asdict(self)}
         document = {"manifest": content, "sha256": _digest(content)}
         return json.dumps(document, indent=1).encode() + b"\n"
@@ -79,9 +79,9 @@ def read(folder: Path) -> Manifest:
     """Reads a backup's manifest.
 
     Raises:
-        NotFound: when there is none.
-        DataLoss: when it is damaged.
-        InvalidArgument: when a newer program wrote it.
+        NotFound: if there is none.
+        DataLoss: if it is damaged.
+        InvalidArgument: if it is of another format, such as that of a newer version.
     """
     path = folder / MANIFEST_NAME
     if not path.is_file() or path.is_symlink():

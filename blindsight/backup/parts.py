@@ -1,4 +1,4 @@
-"""What a service keeps in its data folder and cannot make again."""
+"""Declarations of the data that a service keeps and cannot make again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class File:
     """A file that never changes once it is there.
 
     Attributes:
-        name: in the service's folder.
-        required: there is no backup without it.
+        name: its name in the service's folder.
+        required: whether a backup fails if it is missing.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Database:
     """A SQLite database that a service writes to.
 
     Attributes:
-        name: of its file, in the service's folder.
-        schema_version: the newest that this program knows.
-        version_query: gives that of a file.
-        counts: queries of what it holds, by what they count.
-        required: there is no backup without it.
+        name: name of its file in the service's folder.
+        schema_version: newest version that this program knows.
+        version_query: query for the version of a file.
+        counts: queries for the numbers of what it holds, by name.
+        required: whether a backup fails if it is missing.
     """
 
     name: str
@@ -49,12 +49,12 @@ Part = File | Database
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one service keeps.
+    """The parts that one service keeps.
 
     Attributes:
-        name: of the service, and of its folder in a backup.
+        name: name of the service, and of its folder in a backup.
         zone: "trusted" or "untrusted".
-        parts: a restore puts them in place in this order; what starts a service comes last.
+        parts: in the order in which a restore puts them in place; what makes a service start comes last.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Kept:
     """One part of one service, in a data folder.
 
     Attributes:
-        service: whose it is.
-        part: which.
-        path: where it is.
+        service: the service that keeps it.
+        part: the part.
+        path: its path in the data folder.
     """
 
     service: Service
@@ -78,21 +78,21 @@ class Kept:
 
     @property
     def name(self) -> str:
-        """Its path in a backup."""
+        """The path in a backup."""
         return f"{self.service.name}/{self.part.name}"
 
 
 def kept_by(service: Service, folder: Path) -> list[Kept]:
-    """All that a service may keep in its folder, whether it is there or not."""
+    """Returns all parts that a service may keep in its folder, whether they exist or not."""
     return [Kept(service, part, folder / part.name) for part in service.parts]
 
 
 class Progress:
-    """Adds up what is done.
+    """Adds up the bytes that are done, and reports them.
 
     Args:
-        tell: told after each step.
-        total_bytes: of all steps.
+        tell: called after each step with the bytes done and the total.
+        total_bytes: total of all steps.
     """
 
     def __init__(self, tell: Tell | None, total_bytes: int) -> None:
@@ -101,7 +101,7 @@ class Progress:
         self._done = 0
 
     def moved(self, size_bytes: int) -> None:
-        """Notes a step."""
+        """Adds the bytes of a step."""
         self._done += size_bytes
         if self._tell is not None:
             self._tell(self._done, self._total)

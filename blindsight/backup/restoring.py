@@ -1,4 +1,4 @@
-"""From backups to a data folder that is empty."""
+"""Restores backups into an empty data folder."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from blindsight.backup.parts import Kept, Progress, Tell
 from blindsight.errors import AlreadyExists, InvalidArgument
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
-# Beside the places where files go, so that putting them there is renaming them.
+# Within the data folder, on the same file system, so that files are put in place by renaming.
 _STAGING = ".restoring"
 
 
 def restore(
     sources: Sequence[Path], kept: Sequence[Kept], root: Path, tell: Tell | None = None
 ) -> list[Manifest]:
-    """Puts backups into an empty data folder; returns their manifests.
+    """Restores backups into an empty data folder; returns their manifests.
 
-    Nothing is written before all of each backup is read and found whole.
+    Nothing is written before all backups have been read and verified.
 
     Args:
         sources: one backup, or one of each zone.
-        kept: what services may keep, and where it goes, below `root`.
+        kept: the parts that services may keep, with their paths below `root`.
+        root: the data folder; created if it does not exist.
+        tell: told the progress.
 
     Raises:
-        NotFound, DataLoss, InvalidArgument: as `checking.check`.
-        AlreadyExists: when the data folder is not empty.
-        Unavailable: when somebody uses it.
-        ResourceExhausted: when it has no room.
+        NotFound, DataLoss, InvalidArgument: see `checking.check`.
+        InvalidArgument: if two backups hold the same file.
+        AlreadyExists: if the data folder is not empty.
+        Unavailable: if a running service uses the data folder.
+        ResourceExhausted: if its disk has too little free space.
     """
     with disk.troubles(str(root)):
         found = [announced(source, kept) for source in sources]
@@ -67,10 +70,10 @@ def _require_empty(root: Path) -> None:
 
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
-    """Keeps a data folder for this process, as whatever serves from it does.
+    """Locks a data folder while the block runs, as a service that uses it does.
 
     Raises:
-        Unavailable: when it is in use.
+        Unavailable: if a running service uses it.
     """
     with ExitStack() as stack:
         taken = f"{root} is in use by a running service"
@@ -90,7 +93,8 @@ def _put(
             path = staging / entry.path
             path.parent.mkdir(mode=0o700, exist_ok=True)
             require_same(source / entry.path, entry, disk.copy(source / entry.path, path, progress.moved))
-    # All copied: from here on it is names alone, and in an order in which half of them starts nothing.
+    # All data is copied; what is left is renaming, in an order in which an interrupted restore leaves
+    # nothing that a service would start with.
     restored = {entry.path for _, found in backups for entry in found.files}
     for one in kept:
         if one.name in restored:

@@ -1,4 +1,4 @@
-"""From the data folders of services that may be serving to a backup."""
+"""Saves the data folders of services, which may be running, to a backup."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ _UNFINISHED = ".manifest"
 
 
 def save(kept: Sequence[Kept], target: Path, tell: Tell | None = None) -> Manifest:
-    """Writes a backup into an empty folder; it is whole and on the disk when this returns.
+    """Writes a backup into an empty folder; it is complete and flushed to the disk on return.
 
-    All databases are copied as they were at one moment, so what one service told another is in both.
+    All databases are copied as they were at one moment, so that what one service told another is in both.
+
+    Args:
+        kept: the parts to save; those that do not exist and are not required are left out.
+        target: the backup's folder; created if it does not exist.
+        tell: told the progress.
 
     Raises:
-        AlreadyExists: when the folder is not empty.
-        NotFound: when something is not there that a backup must have.
-        InvalidArgument: when a newer program wrote one of the databases.
-        DataLoss: when one of them is damaged.
-        ResourceExhausted, Unavailable: as the disk answers; nothing of the backup is kept.
+        AlreadyExists: if the folder is not empty.
+        NotFound: if a required part is missing.
+        InvalidArgument: if a newer version wrote one of the databases.
+        DataLoss: if one of them is damaged.
+        ResourceExhausted: if the disk has too little free space; nothing of the backup is kept.
+        Unavailable: if a disk or a database does not answer; nothing of the backup is kept.
     """
     with disk.troubles(str(target)):
         if disk.entries(target):
@@ -47,10 +53,10 @@ def _is_there(kept: Kept) -> bool:
 
 
 class _Saving:
-    """One backup on its way.
+    """The writing of one backup.
 
     Args:
-        snapshots: of the databases of `kept`, in order.
+        snapshots: snapshots of the databases in `kept`, in order.
     """
 
     def __init__(
@@ -90,7 +96,7 @@ class _Saving:
         return Entry(kept.name, kept.service.zone, size, sha256, version, snapshot.counts)
 
     def _finish(self, encoded: bytes) -> None:
-        """The manifest appears whole, and after all that it names."""
+        """Writes the manifest under another name, flushes and renames it, after all files that it names."""
         unfinished = self._target / _UNFINISHED
         with os.fdopen(disk.new_file(unfinished), "wb") as file:
             file.write(encoded)

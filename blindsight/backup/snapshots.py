@@ -1,8 +1,8 @@
-"""One moment of several databases, whatever their services write afterwards.
+"""Snapshots of several databases at one moment, unaffected by later writes.
 
-SQLite's online backup copies the state that its source connection reads.  So a moment is a read
-transaction on each database, begun while nobody can write to any of them: some milliseconds, which
-services wait for as they wait for each other.  The copying may then take as long as it likes.
+SQLite's online backup copies the state that its source connection reads.  So a snapshot is a read transaction
+on each database, all begun while nobody can write to any of them.  That takes some milliseconds, during which
+services wait as they wait for each other's writes.  The copying may then take any time.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.sqlite import translated
 
-# Services wait five seconds for a database; nobody holds one up for longer than a part of that.
+# Services wait five seconds for a database; locks are held for a fraction of that at most.
 _GUARD_SECONDS = 0.5
 _WAIT_SECONDS = 60.0
 _PAUSE_SECONDS = 0.05
-# Of a step between two signs of life; a Ctrl-C waits for its end.
+# Pages of one step of a copy: progress is reported, and Ctrl-C handled, between steps.
 _STEP_PAGES = 512
 
 
 class Snapshot:
-    """What a database held at a moment.
+    """The state of a database at a moment.
 
     Attributes:
-        schema_version: of the file.
-        counts: of what the part names.
-        size_bytes: of a copy.
+        schema_version: schema version of the file.
+        counts: results of the part's queries, by name.
+        size_bytes: size of a copy.
 
     Raises:
-        InvalidArgument: when a newer program wrote it.
-        DataLoss: when it is damaged, or another database.
+        InvalidArgument: if a newer version wrote the database.
+        DataLoss: if it is damaged, or another kind of database.
     """
 
     def __init__(self, part: Database, db: sqlite3.Connection, path: Path) -> None:
@@ -52,10 +52,10 @@ class Snapshot:
         self.size_bytes = self._page_bytes * int(db.execute("PRAGMA page_count").fetchone()[0])
 
     def copy(self, path: Path, moved: Callable[[int], None]) -> None:
-        """Copies it into an empty file; whoever called flushes that.
+        """Copies the database into an empty file, which the caller must flush.
 
         Args:
-            moved: told the bytes of each step.
+            moved: called with the bytes of each step.
         """
         done = 0
 
@@ -71,11 +71,11 @@ class Snapshot:
 
 @contextmanager
 def moment(databases: Sequence[tuple[Database, Path]]) -> Iterator[list[Snapshot]]:
-    """The state of all databases at one and the same moment.
+    """Opens snapshots of all databases at the same moment; they are valid while the block runs.
 
     Raises:
-        Unavailable: when a service does not let go of one for a minute, or a disk does not answer.
-        InvalidArgument, DataLoss: as `Snapshot`.
+        Unavailable: if a service keeps one locked for a minute, or a disk does not answer.
+        InvalidArgument, DataLoss: see `Snapshot`.
     """
     with translated(), ExitStack() as stack:
         readers = [stack.enter_context(closing(_open(path))) for _, path in databases]
@@ -84,7 +84,7 @@ def moment(databases: Sequence[tuple[Database, Path]]) -> Iterator[list[Snapshot
                 reader.execute("BEGIN")
                 reader.execute(
                     "SELECT COUNT(*) FROM sqlite_schema"
-                ).fetchone()  # it is taken at the first read
+                ).fetchone()  # BEGIN alone takes no snapshot: the first read does
         yield [Snapshot(part, reader, path) for (part, path), reader in zip(databases, readers, strict=True)]
 
 
@@ -99,7 +99,7 @@ def _nobody_writes(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def _held(guards: Sequence[sqlite3.Connection], *, last: bool) -> bool:
-    """Takes the one place for a writer in all of the databases, or in none."""
+    """Takes the write lock of all databases, or of none; returns whether it did."""
     try:
         for guard in guards:
             guard.execute("BEGIN IMMEDIATE")
@@ -122,10 +122,10 @@ def _uri(path: Path, how: str) -> str:
 
 
 def require_known(part: Database, version: int, where: str) -> None:
-    """Refuses a schema that this program does not know.
+    """Checks that this program knows a schema version.
 
     Raises:
-        InvalidArgument: when it is newer.
+        InvalidArgument: if it is newer.
     """
     if version > part.schema_version:
         raise InvalidArgument(
@@ -134,12 +134,12 @@ def require_known(part: Database, version: int, where: str) -> None:
 
 
 def require_whole(part: Database, path: Path, version: int) -> None:
-    """Checks a copy as SQLite does, without writing anything beside it.
+    """Runs SQLite's integrity check on a copy, without writing any file beside it.
 
     Raises:
-        DataLoss: when it is damaged, or not of the schema version that it should be.
+        DataLoss: if the copy is damaged, or has another schema version.
     """
-    # What stands in the file is not ours yet: its schema may call nothing.
+    # The file is not trusted yet, so its schema must not call functions.
     try:
         with closing(sqlite3.connect(_uri(path, "mode=ro&immutable=1"), uri=True)) as db:
             db.execute("PRAGMA trusted_schema = OFF")

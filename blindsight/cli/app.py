@@ -1,4 +1,4 @@
-"""Puts the commands together, runs one and turns what it raises into a line and an exit code."""
+"""The commands' assembly: runs one, and turns its exception into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Answers what needs no command."""
+    """Prints the version, or the help if there is no command."""
     if version:
         output.answer(f"blindsight {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        help_text = context.get_help()  # empty where it has printed itself
+        help_text = context.get_help()  # empty if it has printed the help itself
         if help_text:
             output.answer(help_text)
 
@@ -88,7 +88,7 @@ app.command("compare-schemes", rich_help_panel=COMPARISONS)(compare.compare_sche
 
 
 def _flowing(text: str) -> str:
-    """A docstring whose paragraphs are one line each: only the first is filled by Typer itself."""
+    """Joins the lines of each paragraph of a docstring: Typer does so for the first paragraph only."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
@@ -107,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
     except (typer.Abort, EOFError):
         output.error("there was no answer, so nothing was done")
         return 1
-    except Exception as error:  # noqa: BLE001 - the last place where a traceback can be kept from people
+    except Exception as error:  # noqa: BLE001 - the last place to turn a traceback into one line
         return _failed(error)
     if code == INTERRUPTED:
         output.note("interrupted")
@@ -120,7 +120,7 @@ def _failed(error: Exception) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
-        # Nobody reads on; the interpreter must not try to flush into the pipe at its end.
+        # The reader is gone, and the interpreter must not try to flush into the pipe at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     message, code = explained(error)
@@ -130,7 +130,7 @@ def _failed(error: Exception) -> int:
 
 
 def explained(error: Exception) -> tuple[str, int]:
-    """What an error says to people, and the exit code that it stands for."""
+    """Returns the error message for display, and the exit code."""
     if isinstance(error, output.Failure):
         return str(error), error.code
     if isinstance(error, BlindsightError):
@@ -150,6 +150,6 @@ def explained(error: Exception) -> tuple[str, int]:
 def _usage(error: TyperException) -> str:
     message = error.format_message().rstrip(".").replace("Value error, ", "")
     if not message:
-        return ""  # it has printed the help instead
+        return ""  # Typer has printed the help instead
     context = getattr(error, "ctx", None)
     return f"{message}; see `{context.command_path} --help`" if context is not None else message

@@ -1,4 +1,4 @@
-"""Reads .npy files and id lists, and says in one line what is wrong with them."""
+"""Readers of .npy files and lists of ids, with one-line errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from blindsight.errors import InvalidArgument
 
 
 def load_matrix(path: Path) -> Any:
-    """The array in a .npy file, mapped and not read: it may be larger than memory.
+    """Maps the array in a .npy file into memory without reading it, as it may be larger than memory.
 
     Raises:
-        InvalidArgument: when there is no such file, or it is damaged or no .npy file.
+        InvalidArgument: if the file does not exist, is damaged, or is not a .npy file.
     """
     import numpy as np
 
@@ -31,10 +31,10 @@ def load_matrix(path: Path) -> Any:
 
 
 def load_ids(path: Path) -> list[str]:
-    """One id a line.
+    """Reads a list of ids, one per line.
 
     Raises:
-        InvalidArgument: when the file cannot be read or is no text.
+        InvalidArgument: if the file cannot be read, or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8").splitlines()

@@ -20,7 +20,7 @@ app = typer.Typer(help="Create, list, describe and delete collections.")
 
 
 class MetricName(StrEnum):
-    """What a score is."""
+    """The metrics of a collection."""
 
     COSINE = "cosine"
     EUCLIDEAN = "euclidean"
@@ -149,7 +149,7 @@ def delete(
 
 
 def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
-    """A table of collections."""
+    """Returns a table of collections."""
     made = output.table(
         "collection", "items", "dimension", "metric", "embedder", "scheme", "planes", "on disk",
         right=("items", "dimension", "planes", "on disk"),

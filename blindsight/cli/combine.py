@@ -104,7 +104,7 @@ def combine(
 
 
 def as_document(answer: Combination, written: dict[str, Any] | None) -> dict[str, object]:
-    """What --json prints; the values themselves are in the file that was asked for."""
+    """Returns what --json prints; the values themselves are written to the file of -o."""
     return {
         "shape": list(answer.values.shape),
         "minimum": int(answer.values.min()),
@@ -137,7 +137,7 @@ def _load(path: Path) -> Any:
 
 @contextmanager
 def _progress() -> Iterator[CombineCallback]:
-    """Shows each stage by itself: they are of very different speeds."""
+    """Shows a progress bar for each stage while the block runs: stages differ much in speed."""
     with ExitStack() as shown:
         current: list[tuple[str, output.Meter]] = []
 
@@ -152,7 +152,7 @@ def _progress() -> Iterator[CombineCallback]:
 
 
 def _write(path: Path, values: npt.NDArray[Any], rule: PixelRule) -> dict[str, Any]:
-    """Writes the result; what was done, for people and programs."""
+    """Writes the result; returns for --json what was written, and how values became pixels."""
     import numpy as np
 
     data = io.BytesIO()

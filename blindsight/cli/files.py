@@ -1,4 +1,4 @@
-"""Writes what people asked for: whole or not at all, and never outside the folder they named."""
+"""Output files: written completely or not at all, and with safe names."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from blindsight.cli.output import Failure
 
-# The longest name that common file systems take is 255 bytes; rank and suffix need some of it.
+# Common file systems allow names of 255 bytes; a rank and a suffix are added to the stem.
 _MAX_STEM_BYTES = 160
 _SUFFIXES = {"image/jpeg": ".jpg", "image/tiff": ".tif", "image/webp": ".webp"}
 
 
 def write(path: Path, data: bytes) -> None:
-    """Puts `data` at `path` in one step: a reader sees the old file or the new one.
+    """Writes `data` to `path` atomically: a reader sees the old file or the new one.
 
     Raises:
-        Failure: when it cannot be written, or is a folder.
+        Failure: if the file cannot be written, or is a folder.
     """
     try:
         if path.is_dir():
@@ -37,10 +37,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Refuses a file that could not be written, before work is done for it.
+    """Checks that a file can be written, before work is done for it.
 
     Raises:
-        Failure: as `write`.
+        Failure: see `write`.
     """
     try:
         if path.is_dir():
@@ -52,10 +52,10 @@ def require_writable(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder where there is none.
+    """Creates a folder and its parents if they do not exist.
 
     Raises:
-        Failure: when it cannot be made.
+        Failure: if it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -64,18 +64,18 @@ def make_folder(path: Path) -> None:
 
 
 def safe_name(name: str, media_type: str) -> str:
-    """A file name made of a name that may be anything: one part, printable, with a fitting suffix."""
+    """Returns a safe file name for any name: one path component, printable, with a fitting suffix."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     kept = "".join(letter if letter.isprintable() else "_" for letter in last).strip(". ")
     suffix = _SUFFIXES.get(media_type) or mimetypes.guess_extension(media_type) or ""
     stem = Path(kept).stem if suffix or mimetypes.guess_type(kept)[0] else kept
-    # A stem that is cut in the middle of a letter loses the letter.
+    # "ignore" drops a character that was cut in the middle.
     short = (stem or "photo").encode("utf-8", "replace")[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
     return short + (suffix or Path(kept).suffix)
 
 
 def _umask() -> int:
-    # There is no way to ask without setting it.
+    # The umask cannot be read without setting it.
     current = os.umask(0o077)
     os.umask(current)
     return current

@@ -77,7 +77,7 @@ def filter_picture(
             picture,
             listed,
             scheme=scheme,
-            border=border,  # type: ignore[arg-type]  # the SDK lists those that there are
+            border=border,  # type: ignore[arg-type]  # the SDK's error lists the valid ones
             colours="grey" if grey else "auto",
             key_bits=bits,
             progress=told,
@@ -90,7 +90,7 @@ def filter_picture(
 
 
 def as_document(operations: list[str], answer: Filtered, written: dict[str, str]) -> dict[str, object]:
-    """What --json prints; the picture is in the file."""
+    """Returns what --json prints; the picture is in the file."""
     return {
         "operations": operations,
         "shape": list(answer.values.shape),
@@ -116,10 +116,10 @@ def _operation(text: str) -> OperationInput:
 
 
 def _kernel(path: Path) -> Any:
-    """A kernel from a .npy file, or from text: a row a line, numbers between spaces or commas.
+    """Reads a kernel from a .npy file, or from text with one row per line, separated by spaces or commas.
 
     Raises:
-        InvalidArgument: when it is none.
+        InvalidArgument: if the file cannot be read, is too large, or does not hold numbers.
     """
     if path.suffix.lower() == NUMPY:
         return arrays.load_matrix(path)

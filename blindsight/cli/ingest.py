@@ -74,8 +74,9 @@ def ingest(
 ) -> None:
     """Encrypt photos (or vectors of your own) into a collection.
 
-    What is no photo is skipped and counted; the rest goes in.  Repeating is safe.  Encrypted pixels are
-    those of the photo as it is displayed, eight bits of grey or RGB; what that leaves out is said.
+    Files that are not photos are skipped and counted; the rest is stored.  Repeating is safe.  Encrypted
+    pixels are those of the photo as it is displayed, eight bits of grey or RGB; a remark says what that
+    leaves out.
     """
     if planes and vectors is not None:
         raise InvalidArgument("--planes keeps the pixels of photos, and --vectors has none")
@@ -103,7 +104,7 @@ def _answer(report: IngestReport, *, as_json: bool) -> None:
     nothing_taken = report.rejected and not report.stored and not report.duplicates
     if as_json:
         output.document(_as_document(report))
-    elif not nothing_taken or len(report.items) > 1:  # of a single file the error says it all
+    elif not nothing_taken or len(report.items) > 1:  # for a single file the error message is enough
         _show(report)
     if nothing_taken:
         raise _nothing_taken(report)
@@ -169,7 +170,7 @@ def _following(name: str) -> Iterator[IngestCallback]:
         except BlindsightError as error:
             kept = int(error.metadata.get("stored", 0))
             if kept:
-                # What was acknowledged is safe, and whoever repeats the command should know it.
+                # Acknowledged items are safe: tell the user, who may repeat the command.
                 raise output.Failure(
                     f"{error.message} (at least {output.count(kept, 'item')} stored before)"
                 ) from error

@@ -84,7 +84,7 @@ def delete(
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Delete items; their room in ciphertexts is won back by `repack`."""
+    """Delete items; `repack` reclaims their space in ciphertexts."""
     with options.vault(address) as vault, output.spinner(f"deleting from {output.printable(name)}"):
         deletion = vault.collection(name).delete(ids)
     unknown = deletion.unknown_ids

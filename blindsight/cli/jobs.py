@@ -1,4 +1,4 @@
-"""`blindsight jobs`: bulk ingests, which go on whether or not anybody watches."""
+"""`blindsight jobs`: bulk ingests, which continue whether or not a command watches them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # More failed items than this are counted, not listed.
 LISTED = 20
 AWAY = "no answer"
-# A terminal is shown so much of an id; a command takes any beginning that is of one import only.
+# Characters of an id on a terminal, and of a whole id; commands accept any unambiguous prefix.
 _SHORT, _WHOLE = 8, 32
 _STYLES = {"receiving": "cyan", "running": "cyan", "finished": "green", "cancelled": "yellow"}
 
@@ -123,10 +123,10 @@ def drop(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) 
 
 
 def _opened(vault: Vault, text: str) -> Import:
-    """The import whose id is a text, or begins with it.
+    """Opens the import whose id is a text, or begins with it.
 
     Raises:
-        InvalidArgument: when several begin so.
+        InvalidArgument: if several ids begin with it.
     """
     if not 0 < len(text) < _WHOLE:
         return vault.get_import(text)
@@ -141,22 +141,22 @@ def _moment(unix_seconds: int) -> str:
 
 
 def _briefly(unix_seconds: int) -> str:
-    """In eleven characters: the time of day, or the year of another one."""
+    """Formats a time in at most eleven characters: with the time of day, in another year the date only."""
     moment = time.localtime(unix_seconds)
     this_year = moment.tm_year == time.localtime().tm_year
     return time.strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d", moment)
 
 
 def following(job: Import) -> str:
-    """What to type to see how it goes on."""
+    """Returns a hint to the command that watches an import."""
     return f"`blindsight jobs watch {job.import_id[:_SHORT]}` follows it"
 
 
 def follow(job: Import, *, as_json: bool) -> None:
-    """Shows how far an import is until it has ended, and then what came of it.
+    """Shows the progress of an import until it has ended, and then its result.
 
     Raises:
-        output.Failure: when nothing of it could be stored, or when it was cancelled.
+        output.Failure: if every item failed, or the import was cancelled.
     """
     try:
         info = watched(job)
@@ -175,7 +175,7 @@ def follow(job: Import, *, as_json: bool) -> None:
 
 
 def watched(job: Import) -> ImportInfo:
-    """Waits for the end with a bar: how many of how many, the rate, the time left, how many failed."""
+    """Waits for the end of an import with a progress bar: items, rate, time left, failed items."""
     settled, total = 0, None
     with output.meter(f"import {job.import_id[:_SHORT]}") as meter:
 
@@ -191,14 +191,18 @@ def watched(job: Import) -> ImportInfo:
 
 
 def require_going_on(info: ImportInfo) -> None:
-    """Refuses a cancelled import: whoever gave photos to it must not take them for stored."""
+    """Checks that an import was not cancelled, so that nobody takes its photos for stored.
+
+    Raises:
+        output.Failure: if it was cancelled.
+    """
     if info.state == "cancelled":
         stored = f"{info.done + info.duplicates:,} of {output.count(info.received, 'item')}"
         raise output.Failure(f"the import was cancelled; {stored} stored")
 
 
 def document(info: ImportInfo, failed: list[FailedItem], job: Import | None = None) -> dict[str, object]:
-    """What --json answers of one import."""
+    """Returns what --json prints for one import."""
     unreadable = [asdict(item) for item in job.unreadable] if job is not None else []
     return {
         **asdict(info),
@@ -208,7 +212,7 @@ def document(info: ImportInfo, failed: list[FailedItem], job: Import | None = No
 
 
 def show_end(info: ImportInfo, failed: list[FailedItem]) -> None:
-    """Counts, and the first of the failed items."""
+    """Prints the counts of an import, and its first failed items."""
     if failed:
         table = output.table("failed", "reason", "message")
         for item in failed[:LISTED]:

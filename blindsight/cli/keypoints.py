@@ -72,7 +72,7 @@ def _require_array(path: Path) -> None:
 
 
 def as_document(answer: Keypoints, written: dict[str, str], descriptors: Path | None) -> dict[str, object]:
-    """What --json prints; the picture and the descriptors are in their files."""
+    """Returns what --json prints; the picture and the descriptors are in their files."""
     return {
         "width": answer.width,
         "height": answer.height,

@@ -1,4 +1,4 @@
-"""`blindsight match`: what two pictures have in common, found under encryption."""
+"""`blindsight match`: matching keypoints of two pictures, found under encryption."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def match(
 
 
 def as_document(answer: Matching, written: dict[str, str]) -> dict[str, object]:
-    """What --json prints; the picture is in the file."""
+    """Returns what --json prints; the picture is in the file."""
     return {
         "keypoints_a": answer.keypoints_a,
         "keypoints_b": answer.keypoints_b,

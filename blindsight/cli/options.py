@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and the vault that they open."""
+"""Options and arguments that several commands share, and the connection to the vault."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
 
 @contextmanager
 def vault(address: str) -> Iterator[Vault]:
-    """An open vault, closed at the end."""
+    """Opens a vault while the block runs."""
     with blindsight.connect(address) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""What a terminal shows: answers on standard output, progress and errors on standard error."""
+"""Output of the commands: answers on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-# Without a terminal, a long run says where it is this often, and a short one says nothing.
+# Interval of progress lines without a terminal; a run shorter than this writes none.
 QUIET_SECONDS = 10.0
 _PIPE_WIDTH = 200
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -44,58 +44,58 @@ class Failure(Exception):
 
 @cache
 def stdout() -> Console:
-    """For answers; a pipe gets lines that are long enough for whole ids."""
+    """Returns the console of answers; in a pipe its lines are wide enough for whole ids."""
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 @cache
 def stderr() -> Console:
-    """For progress and errors."""
+    """Returns the console of progress and errors."""
     return Console(stderr=True, highlight=False)
 
 
 def interactive() -> bool:
-    """Whether there is somebody to ask; a daemon may have no standard input at all."""
+    """Returns whether a user can be asked; a daemon may have no standard input at all."""
     terminals = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
     return terminals and not _in_background()
 
 
 def _in_background() -> bool:
-    # A shell's `command &` is stopped by the kernel when it reads from the terminal.
+    # The kernel stops a background job (`command &`) that reads from the terminal.
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
-    except OSError:  # a terminal that is not this session's, which stops nobody
+    except OSError:  # not this session's controlling terminal, so reading does not stop the process
         return False
 
 
 def printable(text: str) -> str:
-    """A name as a terminal may see it: without control characters."""
+    """Returns text that is safe to print on a terminal: control characters are replaced."""
     return "".join(letter if letter.isprintable() else _REPLACEMENT for letter in text)
 
 
 def answer(line: str) -> None:
-    """One line on standard output, as it is."""
+    """Prints one line on standard output, without markup or wrapping."""
     stdout().print(Text(line), soft_wrap=True)
 
 
 def document(value: object) -> None:
-    """The one JSON document of a command with --json."""
+    """Prints the one JSON document of a command with --json."""
     print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, allow_nan=False))  # noqa: T201
 
 
 def note(message: str) -> None:
-    """One line on standard error, for people."""
+    """Prints one line on standard error."""
     stderr().print(Text(f"blindsight: {printable(message)}", style="dim"), soft_wrap=True)
 
 
 def error(message: str) -> None:
-    """The one line that says what went wrong."""
+    """Prints the one line of an error on standard error."""
     flat = printable(" ".join(message.split()))
     stderr().print(Text.assemble("blindsight: ", ("error:", "bold red"), f" {flat}"), soft_wrap=True)
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """An empty table; columns named in `right` hold numbers."""
+    """Returns an empty table; columns named in `right` are aligned right, for numbers."""
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -103,7 +103,7 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> Table:
-    """Names and values below each other."""
+    """Returns a table of names and values, one pair per line."""
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
@@ -113,17 +113,17 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Table:
 
 
 def show(what: Any) -> None:
-    """A table or a text on standard output."""
+    """Prints a table or a text on standard output."""
     stdout().print(what)
 
 
 def count(number: int, what: str) -> str:
-    """So many of something, whose plural has an s."""
+    """Returns a number with its noun, to which a plural adds an s."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def size(count: int) -> str:
-    """Bytes for people."""
+    """Returns a number of bytes as human-readable text."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if value < 1024:
@@ -133,7 +133,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span for people."""
+    """Returns a duration as human-readable text."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "<1 ms"
     if seconds < 120:
@@ -142,15 +142,15 @@ def duration(seconds: float) -> str:
 
 
 class Meter(Protocol):
-    """Shows how far something is."""
+    """A display of progress."""
 
     def update(self, done: int, total: int | None = None, remark: str = "") -> None:
-        """Takes the present state."""
+        """Shows the current state."""
 
 
 @contextmanager
 def meter(what: str, total: int | None = None) -> Iterator[Meter]:
-    """A progress bar on a terminal; elsewhere a line now and then, once it takes long."""
+    """Shows a progress bar on a terminal while the block runs; elsewhere a line every ten seconds."""
     if not stderr().is_terminal:
         yield Lines(what, total)
         return
@@ -160,7 +160,7 @@ def meter(what: str, total: int | None = None) -> Iterator[Meter]:
 
 @contextmanager
 def spinner(what: str) -> Iterator[None]:
-    """Shows on a terminal that something of unknown length goes on."""
+    """Shows a spinner on a terminal while the block runs, for work of unknown length."""
     if not stderr().is_terminal:
         yield
         return
@@ -204,7 +204,7 @@ class _Bar:
 
 
 class Lines:
-    """A meter for where no terminal is: a line now and then."""
+    """A meter without a terminal: it writes a line from time to time."""
 
     def __init__(self, what: str, total: int | None, quiet_seconds: float = QUIET_SECONDS) -> None:
         self._what = what
@@ -213,7 +213,7 @@ class Lines:
         self._started = self._told = time.monotonic()
 
     def update(self, done: int, total: int | None = None, remark: str = "") -> None:
-        """Writes a line when the last one is long enough ago, and there is still something to do."""
+        """Writes a line if the last one is at least `quiet_seconds` old, and the work is not done."""
         self._total = total if total is not None else self._total
         now = time.monotonic()
         if now - self._told < self._quiet_seconds or done == self._total:

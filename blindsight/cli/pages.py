@@ -1,6 +1,6 @@
-"""Pages for a browser: one file each, in the one style that all of them share.
+"""HTML pages of one file each, in a common style.
 
-Templates escape whatever they are given: names of photos and collections are other people's text.
+Templates escape all that they are given, since names of photos and collections are untrusted text.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ def render(template: str, **parts: object) -> str:
     """Fills a template of this folder, such as "diff/page.html"; it extends page.html.
 
     Args:
-        parts: what the template names; escaped.
+        parts: the template's variables; escaped.
     """
     return _environment().get_template(template).render(parts)
 
 
 def unbroken(text: str) -> str:
-    """Keeps a figure and its unit on one line."""
+    """Joins a number and its unit by a no-break space, so that they stay on one line."""
     return re.sub(r"(?<=\d) (?=(?:µs|ms|s|min|h|×)\b|×)|(?<=×) (?=10)", "\N{NO-BREAK SPACE}", text)
 
 
 def data_url(data: bytes, media_type: str) -> str:
-    """A picture within the page, so that the page needs no other file."""
+    """Returns data as a URL to embed in a page, which then needs no other file."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""What commands of image processing share: which pictures are meant, progress, results as files."""
+"""Common parts of the image processing commands: input pictures, progress, results as files."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ _WHOLE_TURN = 360
 def chosen(
     paths: Sequence[Path], collection: str | None, ids: Sequence[str] | None, count: int
 ) -> list[PictureInput]:
-    """The pictures that are meant: files, then stored photos.
+    """Returns the input pictures: files, then stored photos.
 
     Raises:
-        InvalidArgument: when they are not as many as wanted, or ids have no collection.
+        InvalidArgument: if their number is not `count`, or ids are given without a collection or vice versa.
     """
     from blindsight.client import StoredPhoto
 
@@ -91,7 +91,7 @@ def chosen(
 
 @contextmanager
 def progress() -> Iterator[ImagingCallback]:
-    """Shows each stage by itself: they are of very different speeds."""
+    """Shows a progress bar for each stage while the block runs: stages differ much in speed."""
     with ExitStack() as shown:
         current: list[tuple[str, output.Meter]] = []
 
@@ -108,7 +108,7 @@ def progress() -> Iterator[ImagingCallback]:
 def shown(
     values: npt.NDArray[Any], kind: PictureKind, rule: PixelRule | None
 ) -> tuple[npt.NDArray[Any], str]:
-    """Numbers as pixels, and what was done to them, for people; empty for nothing."""
+    """Returns values as pixels, and a human-readable description of the conversion; empty for none."""
     if kind == "pixels":
         return values, ""
     if kind == "degrees":
@@ -130,7 +130,7 @@ _RULES = {
 
 
 def write(path: Path, values: npt.NDArray[Any], kind: PictureKind, rule: PixelRule | None) -> dict[str, str]:
-    """Writes a result; what was done, for people and programs."""
+    """Writes a result; returns for display and --json its path and how values became pixels."""
     if path.suffix.lower() == NUMPY:
         files.write(path, pixels.encode(values, path))
         return {"path": str(path), "pixels": "exact"}
@@ -140,20 +140,20 @@ def write(path: Path, values: npt.NDArray[Any], kind: PictureKind, rule: PixelRu
 
 
 def size(values: npt.NDArray[Any]) -> str:
-    """Of a picture, for people."""
+    """Returns the size of a picture as human-readable text."""
     height, width = values.shape[:2]
     return f"{width} x {height} {'grey' if values.ndim == 2 else 'RGB'}"
 
 
 def account_document(account: ImagingAccount) -> dict[str, object]:
-    """What --json says of how a result came about."""
+    """Returns what --json prints of a result's statistics."""
     plain = asdict(account)
     seconds = {name: round(plain.pop(name), 6) for name in list(plain) if name.endswith("_seconds")}
     return {**plain, "remarks": list(account.remarks), "timings_seconds": seconds}
 
 
 def account_facts(account: ImagingAccount) -> list[tuple[str, str]]:
-    """The same, for people."""
+    """Returns a result's statistics as rows for display."""
     key = account.parameter_set or f"{account.key_bits} bits"
     sent, received = output.size(account.sent_bytes), output.size(account.received_bytes)
     trips = "1 round trip" if account.round_trips == 1 else f"{account.round_trips} round trips"
@@ -167,13 +167,13 @@ def account_facts(account: ImagingAccount) -> list[tuple[str, str]]:
 
 
 def show_warning(account: ImagingAccount) -> None:
-    """What people must be told, before anything else."""
+    """Prints the warning of a result, if it has one; to be called before anything else is printed."""
     if account.warning:
         output.show(Text.assemble(("warning: ", "bold red"), (account.warning, "red")))
 
 
 def show_time(account: ImagingAccount) -> None:
-    """How long it took, and what of it was whose work."""
+    """Prints the total time of a result, and the working time of each stage."""
     busy = {
         "encrypt": account.encrypt_busy_seconds,
         "compute": account.compute_busy_seconds,

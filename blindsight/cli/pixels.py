@@ -1,4 +1,4 @@
-"""Numbers as pixels, and pixels as a file that keeps every one of them."""
+"""Conversion of values to pixels, and lossless image files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 NUMPY = ".npy"
-# Pillow's names of the formats without loss.
+# Pillow's names of the lossless formats.
 _FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 
 
 class PixelRule(StrEnum):
-    """How a value becomes a pixel."""
+    """The rules by which a value becomes a pixel."""
 
     CLIP = "clip"
     ABSOLUTE = "absolute"
@@ -27,7 +27,7 @@ class PixelRule(StrEnum):
 
 
 def as_pixels(values: npt.NDArray[Any], rule: PixelRule) -> tuple[npt.NDArray[Any], int]:
-    """Values as uint8, and how many of them did not fit."""
+    """Returns values as uint8, and the number of values that were clipped."""
     import numpy as np
 
     if rule is PixelRule.ABSOLUTE:
@@ -39,11 +39,11 @@ def as_pixels(values: npt.NDArray[Any], rule: PixelRule) -> tuple[npt.NDArray[An
 
 
 def require_output(path: Path) -> None:
-    """Refuses a file whose format would change pixels, or does not say what it is, or that cannot be written.
+    """Checks that an output file has a lossless format, and can be written.
 
     Raises:
-        InvalidArgument: with the formats that keep pixels.
-        Failure: when it cannot be written.
+        InvalidArgument: if its suffix is not one of a lossless format; names those.
+        Failure: if it cannot be written.
     """
     if path.suffix.lower() not in {*_FORMATS, NUMPY}:
         raise InvalidArgument(
@@ -53,7 +53,7 @@ def require_output(path: Path) -> None:
 
 
 def encode(image: npt.NDArray[Any], path: Path) -> bytes:
-    """A file of the path's format: uint8 [height, width] or [height, width, 3]; .npy takes any numbers."""
+    """Encodes uint8 [height, width] or [height, width, 3] in the path's format; .npy takes any numbers."""
     buffer = io.BytesIO()
     if path.suffix.lower() == NUMPY:
         import numpy as np

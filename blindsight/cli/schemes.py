@@ -1,4 +1,4 @@
-"""`blindsight schemes`: every scheme, what it can do and what its security rests on."""
+"""`blindsight schemes`: every scheme, its operations, and the basis of its security."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`blindsight status`: every service, what it holds, and whether it answers."""
+"""`blindsight status`: every service, whether it answers, and what it holds."""
 
 from __future__ import annotations
 

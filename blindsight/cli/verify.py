@@ -1,4 +1,4 @@
-"""`blindsight verify`: whether two photos, or a photo and an item, are of the same thing."""
+"""`blindsight verify`: decides whether two photos, or a photo and an item, show the same thing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STAGES = ("embed", "encrypt", "compare", "decrypt")
 
 
 class DistanceName(StrEnum):
-    """What a distance is."""
+    """The distances of a verification."""
 
     COSINE = "cosine"
     EUCLIDEAN = "euclidean"
@@ -97,7 +97,7 @@ def verify(
 
 
 def as_document(answer: Verification) -> dict[str, object]:
-    """What --json prints."""
+    """Returns what --json prints."""
     seconds = {name: round(value, 6) for name, value in answer.timings.seconds().items()}
     plain = {name: value for name, value in asdict(answer).items() if name != "timings"}
     return {**plain, "timings_seconds": seconds}

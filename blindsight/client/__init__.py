@@ -1,4 +1,4 @@
-"""The SDK: a vault's owner from Python, synchronous and typed.
+"""The SDK for the owner of a vault, synchronous and typed.
 
     import blindsight
 
@@ -85,7 +85,7 @@ __all__ = [
     "request_id",
 ]
 
-# Where names are looked for that are not imported yet.
+# Modules with the names of `__all__` that are imported on first use.
 _LATER = (
     *("client.imaging", "client.combining", "client.imports", "client.verifying"),
     *("wire.imaging", "wire.combine", "wire.imports", "wire.verify"),
@@ -93,7 +93,7 @@ _LATER = (
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name of `__all__` when it is asked for: who only searches and ingests starts faster."""
+    """Imports a name of `__all__` on first use: programs that only search and ingest start faster."""
     if name in __all__:
         for module in _LATER:
             found = getattr(import_module(f"blindsight.{module}"), name, None)

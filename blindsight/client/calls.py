@@ -1,7 +1,4 @@
-"""Calls to the keyholder: repeated while it restarts, named by request ids, fed with back-pressure.
-
-Its statuses become exceptions again.
-"""
+"""Calls to the keyholder: retries while it restarts, request ids, flow control, and errors from statuses."""
 
 from __future__ import annotations
 
@@ -30,10 +27,10 @@ Result = TypeVar("Result")
 
 @contextmanager
 def request_id(name: str | None = None) -> Iterator[str]:
-    """Names the calls that are made in the block: the logs of all services have the name with what they did.
+    """Sets the request id of the calls made in the block, under which all services log them.
 
     Args:
-        name: 1 to 64 letters, digits and dashes; else a random one, or that of the block around this one.
+        name: 1 to 64 letters, digits and dashes; None: that of an enclosing block, else a random one.
 
     Raises:
         InvalidArgument: for any other name.
@@ -50,7 +47,7 @@ def request_id(name: str | None = None) -> Iterator[str]:
 
 
 class _Details(NamedTuple):
-    """What gRPC's interceptors must be given; `grpc.ClientCallDetails` is a class without an initialiser."""
+    """The details that interceptors pass on; `grpc.ClientCallDetails` is a class without an initialiser."""
 
     method: str
     timeout: float | None
@@ -66,7 +63,7 @@ class _Named(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Gives every call its request id."""
+    """Adds the request id to every call's metadata."""
 
     def _name(self, continuation: Any, details: Any, request: Any) -> Any:
         named = (*(details.metadata or ()), (request_ids.KEY, request_ids.current.get() or request_ids.new()))
@@ -78,11 +75,11 @@ class _Named(
 
 
 class Connection:
-    """The rpcs of one keyholder.
+    """A connection to a keyholder, with the stubs of its rpcs.
 
     Args:
-        channel: to it; closed with this.
-        retry_seconds: how long it may be away before a call fails.
+        channel: channel to the keyholder; `close` closes it.
+        retry_seconds: how long the keyholder may be away before a call fails.
     """
 
     def __init__(self, channel: grpc.Channel, retry_seconds: float) -> None:
@@ -95,21 +92,21 @@ class Connection:
         self._retry_seconds = retry_seconds
 
     def backoff(self) -> Backoff:
-        """For a call that resets it whenever something worked."""
+        """Returns a new backoff, for a call that resets it after each progress."""
         return Backoff(self._retry_seconds)
 
     def repeat(
         self, attempt: Callable[[], Result], *, safe: bool = True, backoff: Backoff | None = None
     ) -> Result:
-        """Makes a call, and makes it again while the keyholder is away; all under one request id.
+        """Makes a call, and repeats it while the keyholder is away; all attempts have one request id.
 
         Args:
-            attempt: makes it; lets gRPC's errors pass.
-            safe: whether it may be made twice; else only a call that had no effect is made again.
-            backoff: else one of its own.
+            attempt: makes the call; lets gRPC's errors pass.
+            safe: whether the call is idempotent; if not, it is only repeated if it had no effect.
+            backoff: the backoff to use; None: a new one.
 
         Raises:
-            BlindsightError: what the keyholder raised; `metadata` has the request id.
+            BlindsightError: what the keyholder raised, or Unavailable; `metadata` has the request id.
         """
         backoff = backoff or self.backoff()
         with request_id() as name:
@@ -133,7 +130,7 @@ class Connection:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises the keyholder's own errors in place of gRPC's, of a call that is made once."""
+    """Raises gRPC's errors of the block as the keyholder's own, for a call that is made once."""
     try:
         yield
     except grpc.RpcError as error:
@@ -141,10 +138,10 @@ def translated() -> Iterator[None]:
 
 
 class _Feed(Generic[Request]):
-    """Hands requests to gRPC's sending thread and keeps an exception that making one raised.
+    """Passes requests to gRPC's sending thread, and keeps an exception that was raised while making one.
 
-    gRPC asks for the next request when the connection has room for it, so no more than one chunk
-    waits here.
+    gRPC asks for the next request when its flow control allows one to be sent, so at most one chunk waits
+    here.
     """
 
     def __init__(self, requests: Iterator[Request]) -> None:
@@ -163,7 +160,7 @@ class _Feed(Generic[Request]):
             raise
         except Exception as error:  # noqa: BLE001 - it is raised in the caller's thread, not lost
             self.error = error
-            # Cancelled first: an orderly end would tell the keyholder that this was all.
+            # The call is cancelled, because a regular end of the stream would look complete to the keyholder.
             self._attached.wait()
             self._call.cancel()
             raise StopIteration from None
@@ -179,11 +176,11 @@ def exchange(
     *,
     expects: type[Response],
 ) -> Iterator[Response]:
-    """Sends a stream and yields what comes back, while it is still being sent.
+    """Sends a stream of requests, and yields responses while it is still being sent.
 
     Raises:
-        grpc.RpcError: what ended the call; see `Connection.repeat` and `translated`.
-        Exception: what making a request raised.
+        grpc.RpcError: if the call fails; see `Connection.repeat` and `translated`.
+        Exception: if making a request fails, with that exception.
     """
     feed = _Feed(requests)
     call = method(feed)
@@ -197,10 +194,10 @@ def exchange(
 
 
 def answers(call: Any, *, expects: type[Response]) -> Iterator[Response]:  # noqa: ARG001 - the type of what is yielded
-    """Yields what a call answers with.
+    """Yields the responses of a call, which is cancelled if they are not read to the end.
 
     Raises:
-        grpc.RpcError: what ended the call.
+        grpc.RpcError: if the call fails.
     """
     try:
         yield from call
@@ -210,5 +207,5 @@ def answers(call: Any, *, expects: type[Response]) -> Iterator[Response]:  # noq
 
 
 def incomplete(what: str) -> DataLoss:
-    """The error for a stream that ended well but too early."""
+    """Returns the error for a stream that ended without an error, but too early."""
     return DataLoss(f"{PEER} ended the {what} before all of it had come")

@@ -1,4 +1,4 @@
-"""A collection: put photos or vectors in, search, get originals back, delete."""
+"""A collection: ingesting photos or vectors, searching, reading originals, deleting."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 UNARY_SECONDS = 60.0
 DEFAULT_K = 5
-# Ids in one call; ten thousand of the longest ones fit into a message.
+# Ids in one call: ten thousand of the longest ones still fit into a message.
 _DELETE_BATCH = 10_000
 
 
 class Collection:
-    """A handle by name; making one asks nothing of the keyholder.
+    """A handle on a collection by name; creating one makes no call.
 
     Use `Vault.collection` or `Vault.create_collection`.
     """
@@ -54,10 +54,10 @@ class Collection:
         return f"Collection({self.name!r})"
 
     def describe(self) -> CollectionInfo:
-        """What the collection is, and how much is in it.
+        """Returns the collection's settings, and the numbers of its items.
 
         Raises:
-            NotFound: when there is none of that name.
+            NotFound: if there is no such collection.
         """
         request = pb.GetCollectionRequest(name=self.name)
         answer = self._connection.repeat(lambda: self._stub.GetCollection(request, timeout=UNARY_SECONDS))
@@ -71,7 +71,7 @@ class Collection:
         plane_halo: int = 0,
         progress: IngestCallback | None = None,
     ) -> IngestReport:
-        """Puts photos in; one that cannot be taken does not stop the others.
+        """Ingests photos; one that is rejected does not stop the others.
 
         Repeating an ingest is safe: a photo that is there already counts as a duplicate.
 
@@ -80,15 +80,15 @@ class Collection:
                 [height, width] or [height, width, 3], or a pair of a name and one of these.
             planes: whether each photo, of up to 8 megapixels, is kept as encrypted pixel planes too; storage
                 then learns its width and height, and whether it is grey.
-            plane_halo: how many pixels a filter may reach on these planes without the keyholder encrypting
-                them anew: 2 for a Gaussian of size 5.  It costs room: tiles of 64 x 64 pixels overlap by
-                twice as much.
+            plane_halo: largest radius in pixels of a filter on these planes that the evaluator can apply
+                without the keyholder re-encrypting them: 2 for a Gaussian of size 5.  It costs storage: tiles
+                of 64 x 64 pixels overlap by twice as much.
             progress: called after every answer of the keyholder.
 
         Raises:
-            InvalidArgument: when a path does not exist, before anything is sent.
-            NotFound: when there is no such collection.
-            Unavailable: when a service is gone; `metadata` has the counts until then.
+            InvalidArgument: if a path does not exist, before anything is sent.
+            NotFound: if there is no such collection.
+            Unavailable: if a service is gone; `metadata` has the counts until then.
         """
         sources, total = inputs.expand(photos)
         return self._ingest(
@@ -103,25 +103,25 @@ class Collection:
         progress: ImportCallback | None = None,
         away: AwayCallback | None = None,
     ) -> Import:
-        """Gives photos to the keyholder's queue, from which workers take them; returns when all are in it.
+        """Adds photos to the keyholder's queue, from which workers ingest them; returns when all are queued.
 
-        What is in the queue survives every restart of every process.  This waits for a keyholder that goes
-        away, and continues.  `Import.wait` of what it returns waits for the end.
+        The queue survives the restart of any process.  If the keyholder goes away, the call waits for it and
+        continues.  `Import.wait` of the result waits until all photos are ingested.
 
         Args:
             photos: as for `ingest`.
-            request_id: up to 128 characters; a call that was cut off is continued by another one with the
-                same photos in the same order and the same request id.  Else a new one.
-            progress: called when the keyholder took a photo.
-            away: called whenever the keyholder did not answer, before it is tried again.
+            request_id: idempotency key, up to 128 characters.  To continue a call that broke off, repeat it
+                with the same photos in the same order and the same key.  None: a new key.
+            progress: called when the keyholder has accepted a photo.
+            away: called whenever the keyholder did not answer, before the next attempt.
 
         Raises:
-            InvalidArgument: when a path does not exist, before anything is sent.
-            NotFound: when there is no such collection.
-            Conflict: when the import was cancelled meanwhile.
-            Unavailable: when the keyholder stays away; `metadata` has the request id.
+            InvalidArgument: if a path does not exist, before anything is sent.
+            NotFound: if there is no such collection.
+            Conflict: if the import was cancelled meanwhile.
+            Unavailable: if the keyholder stays away; `metadata` has the request id.
         """
-        from blindsight.client import imports  # as in `Vault`: what a call needs
+        from blindsight.client import imports  # imported late, as in `Vault`
 
         sources, _ = inputs.expand(photos)
         known_as = request_id or uuid.uuid4().hex
@@ -134,19 +134,20 @@ class Collection:
         *,
         progress: IngestCallback | None = None,
     ) -> IngestReport:
-        """Puts vectors in; all are checked before the first is sent.
+        """Ingests vectors; all are checked before the first is sent.
 
         Args:
             matrix: numbers [n, d]; sent as float32.  A memory-mapped file is read in blocks.
-            ids: one for each row; without them the keyholder numbers the rows on.
+            ids: one for each row; without them the keyholder numbers the rows consecutively.
             progress: called after every answer of the keyholder.
 
         Raises:
-            InvalidVector: names the row with a NaN, or says which dimension is wanted.
-            InvalidArgument: when ids are missing or repeated.
-            AlreadyExists: when an id is in the collection already.
+            InvalidVector: if a row has a NaN, or the dimension is not the collection's; names the row, or the
+                dimension that is wanted.
+            InvalidArgument: if ids are missing or repeated.
+            AlreadyExists: if an id is in the collection already.
         """
-        from blindsight.client import vectors  # numpy takes its time, and photos do without it
+        from blindsight.client import vectors  # imported late: numpy is slow to import, photos do not need it
 
         rows = vectors.as_matrix(matrix)
         if ids is not None:
@@ -164,22 +165,22 @@ class Collection:
         query_visible_to_server: bool = False,
         draw: bool = False,
     ) -> SearchAnswer:
-        """The `k` photos that are most like `image`; `results` has one list.
+        """Returns the `k` photos most similar to `image`; `results` has one list.
 
-        A collection with embedder sift ranks by how many keypoints agree on one view, see `Hit.keypoints`.
+        A collection with embedder sift ranks by geometrically consistent keypoints, see `Hit.keypoints`.
 
         Args:
-            image: as for `ingest`, but one.
-            k: how many; fewer when the collection has fewer.
+            image: one photo, as for `ingest`.
+            k: maximum number of hits.
             threshold: the worst score that is still a hit.
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
-                of scheme paillier asks for; see `describe`.  The photos of the collection stay encrypted.
-            draw: with embedder sift, whether `drawings` of the matching keypoints are wanted.
+                of scheme paillier requires; see `describe`.  The photos of the collection stay encrypted.
+            draw: whether to return `drawings` of the matching keypoints (embedder sift).
 
         Raises:
-            NotFound: when there is no such collection.
-            InvalidImage: when it is no image.
-            InvalidArgument: when `query_visible_to_server` is not what the collection does.
+            NotFound: if there is no such collection.
+            InvalidImage: if the data is not a decodable image.
+            InvalidArgument: if `query_visible_to_server` differs from the collection's.
         """
         source = inputs.single(image)
         return self._search(k, threshold, query_visible_to_server, lambda: _photo(source), draw=draw)
@@ -192,18 +193,18 @@ class Collection:
         threshold: float | None = None,
         query_visible_to_server: bool = False,
     ) -> SearchAnswer:
-        """The best matches of each query vector.
+        """Returns the best hits of each query vector.
 
         Args:
             queries: numbers [n, d], or [d] for one.
-            k: how many for each; fewer when the collection has fewer.
+            k: maximum number of hits for each query.
             threshold: the worst score that is still a hit.
             query_visible_to_server: as for `search`.
 
         Raises:
-            NotFound: when there is no such collection.
-            InvalidVector: names the row that is wrong.
-            InvalidArgument: when `query_visible_to_server` is not what the collection does.
+            NotFound: if there is no such collection.
+            InvalidVector: if a row is invalid; names the row.
+            InvalidArgument: if `query_visible_to_server` differs from the collection's.
         """
         from blindsight.client import vectors
 
@@ -222,17 +223,17 @@ class Collection:
         *,
         threshold: float | None = None,
     ) -> Verification:
-        """Whether a photo or a vector is of the same thing as an item, which stays encrypted.
+        """Decides whether a photo or a vector shows the same thing as an item, which stays encrypted.
 
         Args:
-            id: of the item.
+            id: id of the item.
             image_or_vector: as for `Vault.verify`.
-            threshold: largest distance that is still the same; else a default, which the answer names.
+            threshold: largest distance at which both are the same; None: a default, which the answer names.
 
         Raises:
-            NotFound: when there is no such collection or item.
-            InvalidArgument: when the collection's metric is no distance.
-            InvalidVector: when the vector is of another dimension.
+            NotFound: if there is no such collection or item.
+            InvalidArgument: if the collection's metric is not a distance.
+            InvalidVector: if the vector has another dimension.
         """
         from blindsight.client import verifying
         from blindsight.wire.verify import VerifyHeader
@@ -241,11 +242,11 @@ class Collection:
         return verifying.verify(self._connection, header, image_or_vector)
 
     def get(self, id: str) -> Original:  # noqa: A002 - the word that everybody expects
-        """A photo as it was put in.
+        """Returns a photo as it was ingested.
 
         Raises:
-            NotFound: when there is no such item, or it is a vector.
-            DataLoss: when what came is not what was put in.
+            NotFound: if there is no such item, or it is a vector.
+            DataLoss: if the received data is not complete, or does not match its digest.
         """
         return self._connection.repeat(lambda: self._get(id))
 
@@ -257,16 +258,16 @@ class Collection:
         return Original(header.id, header.name, header.media_type, data)
 
     def planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - the word that everybody expects
-        """The pixels of a photo that was put in with `planes=True`, decrypted from its planes.
+        """Returns the pixels of a photo that was ingested with `planes=True`, decrypted from its planes.
 
         Returns:
-            uint8 [height, width] of a grey photo, [height, width, 3] of any other: the pixels of the photo as
-            it is displayed, upright, transparency on white.
+            uint8 [height, width] for a grey photo, else [height, width, 3]: the pixels of the photo as it is
+            displayed, with its orientation applied and transparency on white.
 
         Raises:
-            NotFound: when there is no such item, or it has no planes.
-            InvalidArgument: when the collection holds vectors.
-            DataLoss: when what came is not what was put in.
+            NotFound: if there is no such item, or it has no planes.
+            InvalidArgument: if the collection holds vectors.
+            DataLoss: if the received data is not complete, or does not match its digest.
         """
         return self._connection.repeat(lambda: self._get_planes(id))
 
@@ -281,7 +282,7 @@ class Collection:
         """Deletes items; an unknown id is reported and does not stop the others.
 
         Raises:
-            NotFound: when there is no such collection.
+            NotFound: if there is no such collection.
         """
         wanted = [ids] if isinstance(ids, str) else list(ids)
         deleted, unknown = 0, list[str]()
@@ -294,10 +295,10 @@ class Collection:
         return Deletion(deleted, tuple(unknown))
 
     def repack(self, *, progress: RepackCallback | None = None) -> RepackProgress:
-        """Encrypts the tail and segments with deleted items anew, into full segments.
+        """Re-encrypts the tail and segments with deleted items into full segments.
 
         Raises:
-            NotFound: when there is no such collection.
+            NotFound: if there is no such collection.
         """
         request = pb.RepackRequest(collection=self.name)
 
@@ -384,7 +385,7 @@ class Collection:
 
 def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:
     data = source.load()
-    yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # a query's name is nobody's business
+    yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
     for chunk in transfer.chunks(data):
         yield pb.SearchRequest(chunk=chunk)
 
@@ -397,7 +398,7 @@ def _header_of(id: str, message: Any) -> Any:  # noqa: A002 - as above
 
 
 def _whole(messages: Iterator[Any], header: Any, size_bytes: int, what: str, limit_bytes: int) -> bytes:
-    """What a header announced, which is the rest of the answer."""
+    """Reads the data that a header announced, and checks that the answer ends with it."""
     with transfer.answer_of(calls.PEER):
         receiver = transfer.Receiver(size_bytes, header.sha256, limit_bytes=limit_bytes, what=what)
         data = transfer.announced_sync(messages, receiver)

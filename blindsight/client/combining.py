@@ -1,4 +1,4 @@
-"""One weighted sum under encryption: what is combined, as the messages of a stream, and the answer."""
+"""Weighted sums under encryption: the request stream and the answer."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Combination:
     """A weighted sum that was computed under encryption.
 
     Attributes:
-        values: int64, of the inputs' shape, exact.
-        description: of the scheme, for people.
-        warning: not empty where people must be told whenever they are shown the result: that scramble is no
-            encryption, or that the key was one that anybody can break.
+        values: int64, in the inputs' shape, exact.
+        description: human-readable description of the scheme.
+        warning: text to display with the result wherever it is shown, if not empty: scramble is not
+            encryption, or the key was too small to be secure.
         weights: one for each input.
-        ciphertexts: of one input.
-        sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
+        ciphertexts: number of ciphertexts of one input.
+        sent_bytes, received_bytes: bytes of ciphertext, to and from the evaluator.
     """
 
     values: npt.NDArray[np.int64]
@@ -62,12 +62,12 @@ def combine(
     combined: Sequence[CombineInput],
     progress: CombineCallback | None,
 ) -> Combination:
-    """Asks for one weighted sum; everything is read and checked before anything is sent.
+    """Requests one weighted sum; all inputs are read and checked before anything is sent.
 
     Raises:
-        InvalidArgument, InvalidImage: for what cannot be combined.
-        DataLoss: when what came is not what was announced.
-        BlindsightError: what the keyholder raised.
+        InvalidArgument, InvalidImage: if an input is invalid.
+        DataLoss: if the answer is not complete, or does not match its digest.
+        BlindsightError: the error that the keyholder raised.
     """
     parts = [part for number, one in enumerate(combined, 1) for part in _parts(one, number)]
     requests = [pb.CombineRequest(header=header.to_message()), *parts]
@@ -94,8 +94,8 @@ def _combine(
 
 def _parts(one: CombineInput, number: int) -> Iterator[pb.CombineRequest]:
     if _is_picture(one):
-        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_picture` has looked
-        yield pb.CombineRequest(image=FileHeader.of(data).to_message())  # its name is nobody's business
+        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_picture` has checked it
+        yield pb.CombineRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
     else:
         header, data = ArrayHeader.of(_integers(one, number))
         yield pb.CombineRequest(array=header.to_message())
@@ -104,7 +104,7 @@ def _parts(one: CombineInput, number: int) -> Iterator[pb.CombineRequest]:
 
 
 def _is_picture(one: Any) -> bool:
-    """Paths, bytes and Pillow's images are pictures; arrays are not, whatever their type."""
+    """Returns whether an input is a picture: paths, bytes and Pillow images are, arrays are not."""
     if isinstance(one, str | os.PathLike | bytes | bytearray | memoryview):
         return True
     return hasattr(type(one), "__array_interface__") and not hasattr(one, "dtype")

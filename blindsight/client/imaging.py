@@ -1,4 +1,4 @@
-"""Image processing under encryption: what is asked for, as the messages of a stream, and the answer."""
+"""Image processing under encryption: the request streams and the answers."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Filtered:
     """A picture that was filtered under encryption.
 
     Attributes:
-        values: [height, width] or [height, width, 3]: uint8 of pixels, else int32.
-        kind: what they are: "pixels"; "signed" of a map with negative values; "degrees" of an orientation, -1
-            where there is none.
-        error_bound: of a value, in grey levels, before rounding.
-        clipped_values: results beyond 0 to 255 that were brought to it.
-        levels: of grey, of the operation of morphology that has most; 0 without one.
+        values: [height, width] or [height, width, 3]: uint8 for kind "pixels", else int32.
+        kind: type of the values: "pixels"; "signed" for a map with negative values; "degrees" for an
+            orientation, -1 where there is none.
+        error_bound: largest error of a value, in grey levels, before rounding.
+        clipped_values: number of results outside 0 to 255 that were clipped.
+        levels: largest number of grey levels of a morphological operation; 0 without one.
     """
 
     values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
@@ -72,12 +72,13 @@ class Difference:
     """The difference of two pictures, computed under encryption.
 
     Attributes:
-        values: [height, width] or [height, width, 3]: int32 of a signed difference, else uint8.
-        kind: "signed", or "pixels" of an absolute or thresholded one.
-        minimum, maximum: of the signed difference.
-        differing: values that are not 0.
-        over_threshold: values whose magnitude is over the threshold.
-        server_views: uint8 [height, width] of what the evaluator saw of "a", "b" and "result", if asked for.
+        values: [height, width] or [height, width, 3]: int32 for a signed difference, else uint8.
+        kind: "signed", or "pixels" for an absolute or thresholded one.
+        minimum, maximum: smallest and largest value of the signed difference.
+        differing: number of values that are not 0.
+        over_threshold: number of values whose magnitude is over the threshold, in mode "threshold".
+        server_views: pictures uint8 [height, width] of what the evaluator saw of "a", "b" and "result", if
+            requested; stored photos have none.
     """
 
     values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
@@ -95,8 +96,8 @@ class Keypoints:
     """Keypoints of a picture whose scale space was computed under encryption.
 
     Attributes:
-        descriptors: uint8 [keypoints, 128], what each looks like; as OpenCV's, so that they match its own.
-        width, height: of the picture that was looked at, which is smaller than a large file.
+        descriptors: uint8 [keypoints, 128], SIFT descriptors compatible with OpenCV's.
+        width, height: size of the picture as it was processed, in pixels; large pictures are scaled down.
         drawn: uint8 [height, width, 3], that picture with its keypoints.
     """
 
@@ -110,15 +111,16 @@ class Keypoints:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matching:
-    """What two pictures have in common.
+    """The matching keypoints of two pictures.
 
     Attributes:
-        keypoints_a, keypoints_b: of each picture.
-        matches: those that pass the ratio test, nearest first.
-        inliers: matches that one homography explains; four always agree, and unrelated photos reach five.
-        verified: whether so many inliers are no chance: more than 5.9 + 0.22 times the matches (Brown and
-            Lowe, IJCV 2007).
-        homography: float64 [3, 3] from pixels of A to pixels of B; None where there is none.
+        keypoints_a, keypoints_b: number of keypoints of each picture.
+        matches: matches that pass the ratio test, nearest first.
+        inliers: number of matches that agree with one homography; four always do, and unrelated photos reach
+            five.
+        verified: whether the inliers are too many to be chance: more than 5.9 + 0.22 times the matches (Brown
+            and Lowe, IJCV 2007).
+        homography: float64 [3, 3] from pixels of A to pixels of B; None if none was found.
         drawn: uint8 [height, width, 3], both pictures side by side.
     """
 
@@ -133,10 +135,10 @@ class Matching:
 
 
 def settings(scheme: str, octaves: int | None, scales: int, side: int) -> KeypointSettings:
-    """How keypoints are to be found; see `Vault.keypoints`.
+    """Checks and returns the settings of keypoint detection; see `Vault.keypoints`.
 
     Raises:
-        InvalidArgument: for what cannot be.
+        InvalidArgument: if a number is not positive, or too large for the message.
     """
     for what, value in (("octaves", octaves), ("scales", scales), ("side", side)):
         if value is not None and not 1 <= value < 1 << 31:
@@ -154,12 +156,12 @@ def filtered(
     key_bits: int,
     progress: ImagingCallback | None,
 ) -> Filtered:
-    """Asks for one filtered picture; everything is read and checked before anything is sent.
+    """Requests one filtered picture; all inputs are read and checked before anything is sent.
 
     Raises:
-        InvalidArgument, InvalidImage: for what cannot be filtered.
-        DataLoss: when what came is not what was announced.
-        BlindsightError: what the keyholder raised.
+        InvalidArgument, InvalidImage: if an input is invalid.
+        DataLoss: if the answer is not complete, or does not match its digest.
+        BlindsightError: the error that the keyholder raised.
     """
     listed = [operations] if isinstance(operations, str) else operations
     header = FilterHeader(
@@ -181,12 +183,12 @@ def difference(
     header: DiffHeader,
     progress: ImagingCallback | None,
 ) -> Difference:
-    """Asks for one difference; as `filtered`.  The header does not yet say which photos are stored."""
+    """Requests one difference, like `filtered`; sets the stored photos in the header."""
     if not 0 <= header.threshold <= 254:
         raise InvalidArgument(f"threshold of {header.threshold}, want 0 to 254")
     header = replace(header, stored_a=_stored(a), stored_b=_stored(b))
     requests = [pb.DiffRequest(header=header.to_message()), *_files(pb.DiffRequest, a, b)]
-    # Of planes that are computed with where they are, the evaluator got nothing to see.
+    # There is no view of planes in storage: nothing of them is sent to the evaluator.
     sent = [name for name, one in (("a", a), ("b", b)) if not isinstance(one, StoredPhoto)]
     seen = [_VIEW + name for name in (*sent, "result")] if header.server_views else []
     result, pictures = connection.repeat(
@@ -205,7 +207,7 @@ def keypoints(
     settings: KeypointSettings,
     progress: ImagingCallback | None,
 ) -> Keypoints:
-    """Asks for the keypoints of one picture; as `filtered`."""
+    """Requests the keypoints of one picture, like `filtered`."""
     header = KeypointsHeader(settings, _stored(image))
     requests = [pb.KeypointsRequest(header=header.to_message()), *_files(pb.KeypointsRequest, image)]
     result, pictures = connection.repeat(
@@ -230,7 +232,7 @@ def matching(
     encrypted: bool,
     progress: ImagingCallback | None,
 ) -> Matching:
-    """Asks what two pictures have in common; as `filtered`."""
+    """Requests the matching keypoints of two pictures, like `filtered`."""
     if not 0 < ratio <= 1:
         raise InvalidArgument(f"ratio {ratio:g}, want more than 0 and at most 1")
     header = MatchHeader(settings, ratio, encrypted, _stored(a), _stored(b))
@@ -293,10 +295,10 @@ def _answer(
     progress: ImagingCallback | None,
     names: Collection[str] = ("result",),
 ) -> tuple[Any, dict[str, tuple[PictureKind, Any]]]:
-    """One attempt: the result, and its pictures by name; one that was cut off is made from its beginning.
+    """Makes one attempt of a call from its beginning; returns the result, and its pictures by name.
 
     Args:
-        names: pictures that there must be.
+        names: names of the pictures that the answer must have.
     """
     messages = calls.exchange(method, iter(requests), expects=kind)
     while (message := next(messages, None)) is not None and message.WhichOneof("part") == "progress":

@@ -1,4 +1,4 @@
-"""Bulk ingest: giving photos to the keyholder's queue, and following what becomes of them."""
+"""Bulk ingest: adding photos to the keyholder's queue, and watching the import."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ ImportCallback = Callable[[ImportInfo], None]
 AwayCallback = Callable[[Unavailable], None]
 
 UNARY_SECONDS = 60.0
-# How long a keyholder may be away before whoever submits or watches gives up.
+# How long a keyholder may be away before `submit` or `Import.watch` gives up.
 AWAY_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 0.5
-# Small photos in a message; a mebibyte of them is enough as well.
+# Maximum number of small photos in a message, which is also sent once it has a mebibyte of them.
 _TOGETHER = 64
 _PAGE = 1000
 
 
 class Import:
-    """A handle by id; making one asks nothing of the keyholder.
+    """A handle on a bulk ingest by id; creating one makes no call.
 
     Use `Collection.ingest_bulk` or `Vault.get_import`.
 
     Attributes:
-        import_id: names it in `blindsight jobs`.
-        unreadable: files that were not sent because they could not be read, of a submission.
+        import_id: identifies it in `blindsight jobs`.
+        unreadable: files that `ingest_bulk` did not send because they could not be read.
     """
 
     def __init__(self, connection: Connection, import_id: str, unreadable: Sequence[IngestItem] = ()) -> None:
@@ -50,20 +50,20 @@ class Import:
         return f"Import({self.import_id!r})"
 
     def info(self) -> ImportInfo:
-        """How far it is.
+        """Returns the import's state.
 
         Raises:
-            NotFound: when there is none of that id.
+            NotFound: if there is no such import.
         """
         request = pb.GetImportRequest(import_id=self.import_id, page_size=1)
         ask = partial(self._stub.GetImport, request, timeout=UNARY_SECONDS)
         return ImportInfo.from_message(self._connection.repeat(ask).job)
 
     def failed(self) -> Iterator[FailedItem]:
-        """Its failed items, in order.
+        """Yields the failed items, in order.
 
         Raises:
-            NotFound: when there is none of that id.
+            NotFound: if there is no such import.
         """
         token = ""
         while True:
@@ -75,14 +75,14 @@ class Import:
                 return
 
     def watch(self, *, away: AwayCallback | None = None) -> Iterator[ImportInfo]:
-        """Its state whenever it changed, until it has ended; waits for a keyholder that starts again.
+        """Yields the import's state whenever it changes, until its end; waits while the keyholder restarts.
 
         Args:
-            away: called whenever the keyholder did not answer, before it is asked again.
+            away: called whenever the keyholder did not answer, before the next attempt.
 
         Raises:
-            NotFound: when there is none of that id.
-            Unavailable: when the keyholder stays away.
+            NotFound: if there is no such import.
+            Unavailable: if the keyholder stays away.
         """
         request = pb.WatchImportRequest(import_id=self.import_id)
         waiting = _Waiting(away)
@@ -107,15 +107,15 @@ class Import:
                 raise calls.incomplete("import")
 
     def wait(self, *, progress: ImportCallback | None = None, away: AwayCallback | None = None) -> ImportInfo:
-        """Waits for the end; returns the last state.
+        """Waits for the end of the import; returns its last state.
 
         Args:
             progress: called with every state.
-            away: as of `watch`.
+            away: as for `watch`.
 
         Raises:
-            NotFound: when there is none of that id.
-            Unavailable: when the keyholder stays away.
+            NotFound: if there is no such import.
+            Unavailable: if the keyholder stays away.
         """
         last: ImportInfo | None = None
         for last in self.watch(away=away):
@@ -126,28 +126,28 @@ class Import:
         return last
 
     def cancel(self) -> ImportInfo:
-        """Ends it: what is not stored yet is dropped, what is stored stays; an ended one stays as it is."""
+        """Cancels the import: drops items not yet stored, keeps stored ones; no effect once it has ended."""
         request = pb.CancelImportRequest(import_id=self.import_id)
         cancel = partial(self._stub.CancelImport, request, timeout=UNARY_SECONDS)
         return ImportInfo.from_message(self._connection.repeat(cancel).job)
 
     def retry(self) -> int:
-        """Has failed items tried again, as far as they were not dropped; returns how many.
+        """Queues failed items again, except dropped ones; returns how many.
 
         Raises:
-            Conflict: when it was cancelled.
+            Conflict: if the import was cancelled.
         """
         request = pb.RetryImportRequest(import_id=self.import_id)
         return self._connection.repeat(partial(self._stub.RetryImport, request), safe=False).retried
 
     def drop_failed(self) -> int:
-        """Drops the sealed originals of failed items; returns how many there were."""
+        """Drops the sealed originals of failed items; returns how many were dropped."""
         request = pb.DropFailedRequest(import_id=self.import_id)
         return self._connection.repeat(partial(self._stub.DropFailed, request), safe=False).dropped
 
 
 def listed(connection: Connection) -> list[ImportInfo]:
-    """All imports, the newest first."""
+    """Returns all imports, the newest first."""
     found: list[ImportInfo] = []
     token = ""
     while True:
@@ -167,10 +167,10 @@ def submit(
     progress: ImportCallback | None,
     away: AwayCallback | None,
 ) -> Import:
-    """Sends photos until all are in the queue; continues where a keyholder that went away left off."""
+    """Sends photos until all are queued; continues where it was interrupted if the keyholder goes away."""
     waiting = _Waiting(away)
     with calls.request_id() as name:
-        pass  # one for all attempts
+        pass  # one id for all attempts
     while True:
         submission = _Submission(collection, request_id, sources)
         try:
@@ -182,16 +182,16 @@ def submit(
         except Unavailable as error:
             error.metadata["request_id"] = request_id
             if not isinstance(sources, Sequence):
-                raise  # an iterator does not begin again
+                raise  # an iterator cannot be read from its beginning again
             waiting.wait_after(error)
         else:
             return Import(connection, submission.import_id, submission.unreadable)
 
 
 class _Submission:
-    """One stream of photos.
+    """One attempt to submit photos, as one stream.
 
-    `_requests` runs in gRPC's sending thread; it waits there for the keyholder to say what it has.
+    `_requests` runs in gRPC's sending thread, where it waits for the keyholder to say which photos it has.
     """
 
     def __init__(self, collection: str, request_id: str, sources: Iterable[Source]) -> None:
@@ -204,7 +204,7 @@ class _Submission:
         self.unreadable: list[IngestItem] = []
 
     def run(self, stub: ImportServiceStub) -> Iterator[ImportInfo]:
-        """Sends; yields the import's state whenever the keyholder took a photo."""
+        """Sends photos; yields the import's state whenever the keyholder has accepted some."""
         try:
             requests = self._requests()
             with calls.translated():
@@ -231,10 +231,10 @@ class _Submission:
         self._answered.wait()
         if self._first_number is not None:  # else the keyholder has all of it, or does not answer
             yield from self._photos(self._first_number)
-            yield _together([])  # that was all: who breaks off does not come here
+            yield _together([])  # marks the end: a stream that breaks off has no such message
 
     def _photos(self, first_number: int) -> Iterator[pb.CreateImportRequest]:
-        # Photos of an iterator do not wait for others, which may be long in coming.
+        # A photo of an iterator is sent alone: the next one may take long to arrive.
         most = _TOGETHER if isinstance(self._sources, Sequence) else 1
         small: list[ImportFile] = []
         for file, rest in self._files(first_number):
@@ -251,7 +251,7 @@ class _Submission:
             yield _together(small)
 
     def _files(self, first_number: int) -> Iterator[tuple[ImportFile, Iterator[bytes]]]:
-        """Files with their first bytes, and the rest of large ones."""
+        """Yields files with their first bytes, and the remaining chunks of large ones."""
         for number, source in enumerate(self._sources):
             try:
                 data = source.load()
@@ -266,7 +266,7 @@ class _Submission:
                 name=source.name,
                 size_bytes=len(data),
                 sha256=transfer.digest(data),
-                data=next(chunks, b""),  # a message of its own would cost as much as these bytes
+                data=next(chunks, b""),  # another message would cost as much as these bytes
             )
             yield file, chunks
 
@@ -280,14 +280,14 @@ def _together(files: list[ImportFile]) -> pb.CreateImportRequest:
 
 
 class _Waiting(Backoff):
-    """Waits for a keyholder that is away, and tells `away` of it."""
+    """Waits for a keyholder that is away, and calls `away` each time."""
 
     def __init__(self, away: AwayCallback | None) -> None:
         super().__init__(AWAY_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
         self._away = away
 
     def wait_after(self, error: Unavailable) -> None:
-        """Waits a little; raises the error when it has been long enough."""
+        """Waits for the next pause; raises the error if the keyholder has been away for too long."""
         pause = self.pause_in_time()
         if pause is None:
             raise error

@@ -1,6 +1,6 @@
-"""Whatever people call a photo (a path, a folder, bytes, an image, an array), as bytes to send.
+"""Inputs of every supported kind (paths, folders, globs, bytes, images, arrays) as photos to send.
 
-Photos are read when their turn comes, one at a time: a folder of a hundred thousand needs no more
+Photos are read one at a time, just before they are sent: a folder of a hundred thousand needs no more
 memory than its largest file.
 """
 
@@ -29,7 +29,7 @@ ImageInput: TypeAlias = (
 )
 Inputs: TypeAlias = "ImageInput | tuple[str, ImageInput] | Iterable[ImageInput | tuple[str, ImageInput]]"
 
-# Pillow's modes that PNG keeps as they are.
+# Pillow's modes that PNG can store without conversion.
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 
@@ -38,9 +38,9 @@ class Source:
     """One photo to send.
 
     Attributes:
-        label: how reports call it: the path as it was given or found.
-        name: for people, kept with the photo: the path inside the given folder, or the file's name.
-        load: reads or encodes it; raises InvalidImage or ResourceExhausted.
+        label: its name in reports: the path as it was given or found.
+        name: for display, stored with the photo: the path inside the given folder, or the file's name.
+        load: reads or encodes the photo; raises InvalidImage or ResourceExhausted.
         on_disk: whether the label is the path of a file.
     """
 
@@ -51,12 +51,13 @@ class Source:
 
 
 def expand(inputs: Inputs) -> tuple[Iterable[Source], int | None]:
-    """The photos that are meant, and how many; None when an iterator will tell.
+    """Returns the photos of inputs, and their number; None if the inputs are an iterator.
 
-    Folders are searched recursively, hidden files left out; a string that is no file may be a glob.
+    Folders are searched recursively without hidden files; a string that is not a path may be a glob.
 
     Raises:
-        InvalidArgument: when a path does not exist, a glob matches nothing, or an input is no photo.
+        InvalidArgument: if a path does not exist, a glob matches nothing, or an input is not of a supported
+            type.
     """
     if _is_single(inputs):
         found = list(_sources(inputs, 0))
@@ -71,10 +72,10 @@ def expand(inputs: Inputs) -> tuple[Iterable[Source], int | None]:
 
 
 def single(image: ImageInput | tuple[str, ImageInput]) -> Source:
-    """The one photo of a search.
+    """Returns the photo of an input that must be a single one.
 
     Raises:
-        InvalidArgument: when it does not exist, or is a folder or a glob.
+        InvalidArgument: if the path does not exist, or is a folder or a glob, or the type is not supported.
     """
     if isinstance(image, str | os.PathLike):
         path = Path(image)
@@ -96,7 +97,7 @@ def _is_single(inputs: Any) -> bool:
 
 
 def _is_pixels(one: Any) -> bool:
-    # Asked of the type: Pillow encodes the whole image to answer it for an instance.
+    # Asked of the type, because the attribute of an instance makes Pillow encode the whole image.
     return hasattr(type(one), "__array_interface__")
 
 
@@ -109,7 +110,7 @@ def _without_repeats(sources: Iterable[Source]) -> list[Source]:
 
 
 def _sources(one: Any, position: int) -> Iterator[Source]:
-    if isinstance(one, Source):  # expanded before, by somebody who had to know how many there are
+    if isinstance(one, Source):  # already expanded by a caller that needed the number of photos
         yield one
         return
     if isinstance(one, str | os.PathLike):
@@ -149,12 +150,12 @@ def _kind(path: Path) -> Literal["folder", "file", "nothing"]:
         if path.is_dir():
             return "folder"
         return "file" if path.exists() or path.is_symlink() else "nothing"
-    except OSError as error:  # a folder on the way that may not be entered, or a name that is too long
+    except OSError as error:  # a parent folder without permission, or a name that is too long
         raise InvalidArgument(f"cannot use {path}: {error.strerror}") from None
 
 
 def _matches(pattern: str) -> Iterator[Source]:
-    # The part before the first wildcard is to a glob what the folder is to a folder.
+    # Names are relative to the part before the first wildcard, as those of a folder are to the folder.
     parts = Path(pattern).parts
     fixed = next(count for count, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
@@ -189,7 +190,7 @@ def _file(path: Path, name: str) -> Source:
 
 
 def _text(name: str) -> str:
-    # A name on disk may be no UTF-8; what is sent must be.
+    # Names on disk may be no valid UTF-8, but protobuf needs it.
     return os.fsencode(name).decode("utf-8", "replace")
 
 
@@ -197,13 +198,13 @@ def _read(path: Path) -> bytes:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise InvalidImage("not a regular file")  # opening a pipe would wait for ever
+            raise InvalidImage("not a regular file")  # opening a pipe could block for ever
         if about.st_size > MAX_PHOTO_BYTES:
             raise _too_large(about.st_size)
         with path.open("rb") as file:
-            data = file.read(about.st_size + 1)  # memory for as much as is asked for is taken at once
+            data = file.read(about.st_size + 1)  # not the limit: `read` allocates all that it is asked for
             if len(data) > about.st_size:
-                data += file.read(MAX_PHOTO_BYTES)  # it has grown
+                data += file.read(MAX_PHOTO_BYTES)  # the file has grown
             return _limited(data)
     except OSError as error:
         raise InvalidImage(f"cannot be read: {error.strerror}") from None
@@ -225,7 +226,7 @@ def _png(pixels: Any) -> bytes:
     image = pixels if isinstance(pixels, Image.Image) else _from_array(pixels)
     encoded = io.BytesIO()
     try:
-        upright = ImageOps.exif_transpose(image)  # PNG would lose the orientation
+        upright = ImageOps.exif_transpose(image)  # the EXIF orientation would be lost in the PNG
         keeps = upright.mode in _PNG_MODES
         (upright if keeps else upright.convert("RGB")).save(encoded, "PNG", compress_level=1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

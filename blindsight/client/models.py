@@ -1,4 +1,4 @@
-"""What the SDK makes of several messages: plain immutable values, as those of `blindsight.wire` are."""
+"""Results of the SDK that combine several messages: immutable values like those of `blindsight.wire`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IngestProgress(IngestCounts):
-    """How far an ingest is; items count once storage has committed them.
+    """The progress of an ingest; items count once storage has committed them.
 
     Attributes:
-        total: how many there are, None when the inputs came from an iterator.
+        total: number of items; None if the inputs came from an iterator.
     """
 
     total: int | None = None
@@ -28,15 +28,15 @@ class IngestProgress(IngestCounts):
 
 @dataclass(frozen=True, slots=True)
 class IngestItem:
-    """What became of one photo.
+    """The outcome of one photo.
 
     Attributes:
-        path: as it was given or found; the name, for inputs that are no files.
-        id: of the item, empty when it was rejected.
-        reason: one of `blindsight.errors`, empty unless rejected.
-        message: one line for people, empty unless rejected.
-        remark: what of the photo its planes do not hold, or why no search will find it; one line for people,
-            mostly empty.
+        path: the path as it was given or found; for other inputs their name.
+        id: id of the item; empty if it was rejected.
+        reason: a reason of `blindsight.errors`; empty unless rejected.
+        message: human-readable, one line; empty unless rejected.
+        remark: what of the photo is missing in its planes, or why no search will find it, as human-readable
+            text in one line; usually empty.
     """
 
     path: str
@@ -49,7 +49,7 @@ class IngestItem:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """The end of an ingest; `items` lists photos in the order they were given, and no vectors."""
+    """The result of an ingest; `items` lists photos in the order they were given, and no vectors."""
 
     stored: int
     duplicates: int
@@ -59,17 +59,17 @@ class IngestReport:
 
     @property
     def per_second(self) -> float:
-        """Items taken in a second, duplicates and rejects included."""
+        """The number of items per second, duplicates and rejected ones included."""
         done = self.stored + self.duplicates + self.rejected
         return done / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """Hits of every query, in the order of the queries, best first.
+    """The hits of every query, in the order of the queries, best first.
 
     Attributes:
-        drawings: of the query and of every hit, where they were asked for.
+        drawings: pictures of the query and of every hit, if requested.
         query_visible_to_server: whether the server saw the numbers of the queries.
     """
 
@@ -81,7 +81,7 @@ class SearchAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A photo as it was given to the vault."""
+    """A photo as it was ingested."""
 
     id: str
     name: str
@@ -89,7 +89,7 @@ class Original:
     data: bytes
 
     def image(self) -> Image.Image:
-        """The photo, opened; its EXIF orientation is not applied."""
+        """Returns the photo as a Pillow image; its EXIF orientation is not applied."""
         from PIL import Image
 
         return Image.open(io.BytesIO(self.data))

@@ -1,4 +1,4 @@
-"""The streams that carry photos and vectors to the keyholder, and their bookkeeping."""
+"""The request streams of ingests, and the bookkeeping of their answers."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from blindsight.wire.items import FileHeader
 if TYPE_CHECKING:
     from blindsight.client.vectors import Matrix
 
-# The collection's tiles may allow less.
+# The largest halo of any collection; the tiles of some allow less.
 MAX_HALO = 31
 
 
 class PhotoUpload:
-    """One ingest of photos: what is sent, and what became of it.
+    """One ingest of photos: its requests, and the outcomes.
 
     `requests` runs in gRPC's sending thread and `take` in the caller's.  A stream that was cut off is
-    followed by another one, with what was not answered first of all; the thread of the first may still run.
+    followed by another one, which begins with the unanswered photos; the first one's thread may still run.
 
     Attributes:
-        repeatable: whether photos may be sent again whose answers were lost; they are duplicates then.
+        repeatable: whether photos whose answers were lost may be sent again; they count as duplicates then.
     """
 
     repeatable = True
@@ -50,7 +50,7 @@ class PhotoUpload:
             raise InvalidArgument(f"halo of {halo} pixels, want 0 to {MAX_HALO}")
         self._header = IngestHeader(collection, planes, halo)
         self._sources = enumerate(sources)
-        self._pulling = threading.Lock()  # held while a caller's iterator is asked, which may take its time
+        self._pulling = threading.Lock()  # held during `next` of the caller's iterator, which may be slow
         self._lock = threading.Lock()
         self._again: deque[tuple[int, Source]] = deque()
         self._unanswered: dict[int, Source] = {}  # by position
@@ -64,7 +64,10 @@ class PhotoUpload:
         self.progress = IngestProgress(total=total)
 
     def requests(self) -> Iterator[pb.IngestRequest]:
-        """The header, then each photo; one that cannot be read is refused here and not sent."""
+        """Returns the requests of a new stream: the header, then each photo.
+
+        A photo that cannot be read is not sent, but reported as rejected.
+        """
         with self._lock:
             self._stream += 1
             self._again = deque(sorted(self._unanswered.items()))
@@ -91,7 +94,7 @@ class PhotoUpload:
                 yield pb.IngestRequest(chunk=chunk)
 
     def _take_source(self, stream: int) -> tuple[int, Source] | None:
-        """The next photo; None at the end, and for a stream that another one follows."""
+        """Returns the next photo; None at the end, and for a stream that another one has replaced."""
         with self._pulling:
             with self._lock:
                 if stream != self._stream:
@@ -116,10 +119,10 @@ class PhotoUpload:
                 self._refused.append((position, item))
 
     def take(self, response: pb.IngestResponse) -> bool:
-        """Notes one answer; true for the last.
+        """Records one answer; returns true for the last.
 
         Raises:
-            DataLoss: when it is about a photo that was not sent, or the last before all were answered.
+            DataLoss: if it is for a photo that was not sent, or is the last before all were answered.
         """
         part = response.WhichOneof("part")
         if part == "item":
@@ -157,16 +160,16 @@ class PhotoUpload:
             self.progress = replace(now, rejected=now.rejected + 1)
 
     def report(self) -> IngestReport:
-        """The end of it, photos in the order they were given."""
+        """Returns the result, with photos in the order they were given."""
         ordered = tuple(item for _, item in sorted(self._items, key=lambda pair: pair[0]))
         return _report(self.progress, ordered, self._started)
 
 
 class VectorUpload:
-    """One ingest of vectors; a stream that was cut off is followed by another one with the rest of the rows.
+    """One ingest of vectors; a stream that was cut off is followed by another one with the remaining rows.
 
     Attributes:
-        repeatable: see `PhotoUpload`; rows without ids would be stored twice.
+        repeatable: false, see `PhotoUpload`: rows without ids would be stored twice.
     """
 
     repeatable = False
@@ -175,12 +178,12 @@ class VectorUpload:
         self._collection = collection
         self._matrix = matrix
         self._ids = ids
-        self._stored_before = 0  # this stream
+        self._stored_before = 0  # rows stored before this stream
         self._started = time.perf_counter()
         self.progress = IngestProgress(total=len(matrix))
 
     def requests(self) -> Iterator[pb.IngestRequest]:
-        """The header, then blocks of the rows that are not stored."""
+        """Returns the requests of a new stream: the header, then blocks of the rows not yet stored."""
         done = self._stored_before = self.progress.stored
         from blindsight.client import vectors
 
@@ -189,7 +192,11 @@ class VectorUpload:
         return chain([header], (pb.IngestRequest(vectors=block.to_message()) for block in left))
 
     def take(self, response: pb.IngestResponse) -> bool:
-        """Notes one answer; true for the last."""
+        """Records one answer; returns true for the last.
+
+        Raises:
+            DataLoss: if it is the last before all rows were stored.
+        """
         part = response.WhichOneof("part")
         if part in ("summary", "progress"):
             counts = IngestCounts.from_message(getattr(response, part))
@@ -204,7 +211,7 @@ class VectorUpload:
         return part == "summary"
 
     def report(self) -> IngestReport:
-        """The end of it."""
+        """Returns the result."""
         return _report(self.progress, (), self._started)
 
 

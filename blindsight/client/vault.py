@@ -26,7 +26,7 @@ from blindsight.runtime.channels import (
 )
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, VaultStatus
 
-# What a method needs is imported when it is called: most processes search and ingest, and do nothing else.
+# Methods import what they need when they are called: most processes only search and ingest.
 if TYPE_CHECKING:
     from blindsight.client.combining import Combination, CombineCallback, CombineInput
     from blindsight.client.imaging import (
@@ -56,19 +56,19 @@ def connect(
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
 ) -> Vault:
-    """Opens a vault and makes sure that its keyholder answers.
+    """Opens a vault, and checks that its keyholder is ready.
 
     Args:
-        address: HOST:PORT; else the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
-        timeout_seconds: how long the keyholder may take to answer.
-        keepalive_seconds: a connection on which nothing comes for so long, not even the answer to a ping, is
-            lost, and its calls raise Unavailable; however long a call takes, its keyholder answers pings.
+        address: HOST:PORT; None: the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
+        timeout_seconds: how long the keyholder may take to answer this check.
+        keepalive_seconds: how long a connection may be silent, pings included, before it counts as lost and
+            its calls raise Unavailable.  Long calls are not affected: the keyholder answers pings meanwhile.
         retry_seconds: how long the keyholder may be away, to restart, before calls raise Unavailable.
-            Until then they are made again: those that may be made twice, and those that it did not begin.
+            Until then calls are repeated, if they are idempotent or had not begun.
 
     Raises:
-        InvalidArgument: when the address is none, or the keepalive is not between a second and a day.
-        Unavailable: when no keyholder answers there.
+        InvalidArgument: if the address is not HOST:PORT, or the keepalive not between a second and a day.
+        Unavailable: if no keyholder answers at the address, or it is not ready.
     """
     target = address or os.environ.get(ADDRESS_VARIABLE) or blindsight.DEFAULT_ADDRESS
     _check_address(target)
@@ -87,7 +87,7 @@ def connect(
 
 
 class Vault:
-    """An open connection; also a context manager.  Use `blindsight.connect`."""
+    """A vault with an open connection to its keyholder; also a context manager.  Use `blindsight.connect`."""
 
     def __init__(self, connection: Connection, address: str) -> None:
         self._connection = connection
@@ -123,24 +123,24 @@ class Vault:
         channels: str | None = None,
         size: int | None = None,
     ) -> Collection:
-        """Adds a collection.
+        """Creates a collection.
 
         Args:
-            name: free, and none that is taken.
+            name: a name that is not taken.
             scheme: "ckks" (approximate, fastest), "bfv" (exact on rounded values), or "paillier", which shows
                 the query of a search to the server.
-            parameter_set: one of the scheme's; else its default.
-            embedder: what makes vectors of photos; "none" for vectors of your own.
-            dimension: of a vector; needed for "none", else the embedder's own.
+            parameter_set: one of the scheme's; None: its default.
+            embedder: computes vectors of photos; "none": for vectors of your own.
+            dimension: number of values of a vector; required for "none", else the embedder's own.
             metric: "cosine", "euclidean" (squared distance) or "dot"; "squared-cosine" with channels.
-            expected_size: how many items it may have one day; decides the layout.
-            max_norm: longest vector (dot and euclidean); else the first ingest decides.
+            expected_size: number of items that the collection may grow to; decides the layout.
+            max_norm: largest norm of a vector (dot and euclidean); None: set by the first ingest.
             channels: "rgb" or "grey": embedder pixels keeps the raw pixels of these channels.
-            size: side, in pixels, of the picture that embedder pixels makes; 64 for channels.
+            size: side, in pixels, of the thumbnail that embedder pixels makes; 64 for channels.
 
         Raises:
-            AlreadyExists: when the name is taken.
-            InvalidArgument: when the keyholder cannot make such a collection.
+            AlreadyExists: if the name is taken.
+            InvalidArgument: if the keyholder cannot make such a collection.
         """
         request = CollectionRequest(
             name=name,
@@ -159,20 +159,20 @@ class Vault:
         return self.collection(answer.collection.name)
 
     def collection(self, name: str) -> Collection:
-        """A handle on a collection; whether it exists shows when it is used."""
+        """Returns a handle on a collection, without checking that it exists."""
         return Collection(self._connection, name)
 
     def collections(self) -> list[CollectionInfo]:
-        """All collections."""
+        """Returns all collections."""
         request = pb.ListCollectionsRequest()
         answer = self._connection.repeat(lambda: self._stub.ListCollections(request, timeout=UNARY_SECONDS))
         return list(map(CollectionInfo.from_message, answer.collections))
 
     def delete_collection(self, name: str) -> None:
-        """Removes a collection and everything in it.
+        """Deletes a collection and everything in it.
 
         Raises:
-            NotFound: when there is none of that name.
+            NotFound: if there is no such collection.
         """
         request = pb.DeleteCollectionRequest(name=name)
         self._connection.repeat(lambda: self._stub.DeleteCollection(request), safe=False)
@@ -188,7 +188,7 @@ class Vault:
         parameter_set: str | None = None,
         embedder: str | None = None,
     ) -> Verification:
-        """Whether two photos, or two vectors, are of the same thing.
+        """Decides whether two photos, or two vectors, show the same thing.
 
         Both are encrypted, the evaluator computes their encrypted distance, the keyholder decides.
 
@@ -196,15 +196,15 @@ class Vault:
             a, b: two photos (a path, bytes, a Pillow image, a uint8 array [height, width] or
                 [height, width, 3]), or two vectors of numbers [d].
             metric: "cosine" (1 - similarity) or "euclidean" (squared distance).
-            threshold: largest distance that is still the same; else a default, which the answer names.
+            threshold: largest distance at which both are the same; None: a default, which the answer names.
             scheme: "ckks" or "bfv".
-            parameter_set: one of the scheme's; else its default.
-            embedder: what makes vectors of photos; "none" for vectors.
+            parameter_set: one of the scheme's; None: its default.
+            embedder: computes vectors of photos; "none": for vectors.
 
         Raises:
-            InvalidArgument: when they are not two of a kind, or a setting is none.
-            InvalidImage: when a photo is none.
-            InvalidVector: when vectors are of different dimensions, or have a NaN.
+            InvalidArgument: if one is a photo and the other a vector, or a setting is unknown.
+            InvalidImage: if the data of a photo is not a decodable image.
+            InvalidVector: if the vectors have different dimensions, or a NaN.
         """
         from blindsight.client import verifying
         from blindsight.wire.verify import VerifyHeader
@@ -229,26 +229,26 @@ class Vault:
         insecure_small_keys: bool = False,
         progress: CombineCallback | None = None,
     ) -> Combination:
-        """The sum of pictures or integer arrays, each times a weight, computed under encryption.
+        """Computes a weighted sum of pictures or integer arrays under encryption.
 
-        The keyholder encrypts them under a key that it makes for this call, the evaluator adds up what it
-        cannot read, the keyholder decrypts.  The weights are in the clear.
+        The keyholder encrypts the inputs under a key that it generates for this call, the evaluator adds the
+        ciphertexts, and the keyholder decrypts the sum.  The weights are in the clear.
 
         Args:
             inputs: 2 to 16 of one shape: pictures (a path, bytes, a Pillow image), whose values are 0 to 255,
                 or arrays of integers.
-            weights: integers, one for each input; else all 1.
-            scheme: an additive one; `blindsight schemes` lists them.
-            key_bits: size of the key; else the scheme's default.
-            image_mode: "grey" [height, width], "rgb" [height, width, 3], or "auto": grey when no picture has
+            weights: integers, one for each input; None: all 1.
+            scheme: an additive scheme; `blindsight schemes` lists them.
+            key_bits: size of the key; None: the scheme's default.
+            image_mode: "grey" [height, width], "rgb" [height, width, 3], or "auto": grey if no picture has
                 colour.
-            insecure_small_keys: lets LightPHE's schemes have keys that anybody can break, for comparison.
+            insecure_small_keys: lets LightPHE's schemes use keys too small to be secure, for comparison.
             progress: called after every answer of the keyholder.
 
         Raises:
-            InvalidArgument: when shapes differ, the scheme cannot do it, or a result could overflow.
-            InvalidImage: when a picture is none.
-            ResourceExhausted: when there is too much of it, or it would take too long.
+            InvalidArgument: if shapes differ, the scheme does not support it, or a result could overflow.
+            InvalidImage: if the data of a picture is not a decodable image.
+            ResourceExhausted: if the inputs are too large, or the computation would take too long.
         """
         from blindsight.client import combining
         from blindsight.wire.combine import CombineHeader
@@ -273,30 +273,31 @@ class Vault:
         key_bits: int | None = None,
         progress: ImagingCallback | None = None,
     ) -> Filtered:
-        """A picture filtered under encryption: linear filters on the evaluator, the rest on the keyholder.
+        """Filters a picture under encryption: linear filters on the evaluator, the rest on the keyholder.
 
-        Of morphology the evaluator counts pixels in planes of levels, and the keyholder decides.
+        For morphology the evaluator counts pixels in threshold planes of grey levels, and the keyholder
+        compares the counts.
 
         Args:
-            image: a path, bytes, a Pillow image, a uint8 array, or a `StoredPhoto`: its planes are computed
-                with where they are when they are as the filter needs them, else the keyholder decrypts them
-                and encrypts anew; `account.stored` says which, `account.remarks` why.
-            operations: one after the other, such as "gaussian:5", "sobel:x", "sobel", "threshold:otsu",
-                "open:5:disc", "erode:3:cross:16" (16 levels of grey, not all 256); an array is a kernel of
-                your own.  Linear ones in a row are one kernel and one round trip.  An unknown one raises an
-                error that lists the known.
+            image: a path, bytes, a Pillow image, a uint8 array, or a `StoredPhoto`.  The evaluator computes
+                on the planes of a stored photo in place if they fit the filter; else the keyholder decrypts
+                and re-encrypts them.  `account.stored` says which, `account.remarks` why.
+            operations: applied one after the other, such as "gaussian:5", "sobel:x", "sobel",
+                "threshold:otsu", "open:5:disc", "erode:3:cross:16" (16 levels of grey, not all 256); an array
+                is a custom kernel.  Consecutive linear ones are merged into one kernel and one round trip.
+                The error for an unknown operation lists the known ones.
             scheme: "bfv" (exact), "ckks" or "paillier" (slow); by default that of a stored photo's planes,
                 else "bfv".
-            border: what lies beyond the edge: "reflect" (OpenCV's BORDER_REFLECT_101), "constant" (black) or
-                "replicate"; by default "reflect", and nothing for morphology, as in OpenCV.
-            colours: "grey", "rgb", or "auto" for what the picture has.
-            key_bits: of paillier's key, which is made for this and forgotten; 3072 unless stated.
+            border: how pixels beyond the edge are made: "reflect" (OpenCV's BORDER_REFLECT_101), "constant"
+                (black) or "replicate"; by default "reflect", and none for morphology, as in OpenCV.
+            colours: "grey", "rgb", or "auto" for those of the picture.
+            key_bits: size of paillier's key, which is generated for this call and discarded; default 3072.
             progress: called after every answer of the keyholder.
 
         Raises:
-            InvalidArgument: for an operation that there is not, or that would overflow.
-            InvalidImage: when the picture is none.
-            NotFound: for a photo that there is not, or that has no planes.
+            InvalidArgument: if an operation is unknown or would overflow.
+            InvalidImage: if the data is not a decodable image.
+            NotFound: if there is no such stored photo, or it has no planes.
         """
         from blindsight.client import imaging
 
@@ -317,23 +318,23 @@ class Vault:
         server_views: bool = False,
         progress: ImagingCallback | None = None,
     ) -> Difference:
-        """The difference of two pictures of one size, subtracted under encryption.
+        """Computes the difference of two pictures of the same size under encryption.
 
         Args:
             a, b: as for `filter`.
             mode: "signed" (A - B), "absolute", or "threshold": 255 where the magnitude is over the threshold.
             threshold: 0 to 254.
-            scheme: "bfv", "ckks", "paillier", or "scramble", which is no encryption; by default that of a
+            scheme: "bfv", "ckks", "paillier", or "scramble", which is not encryption; by default that of a
                 stored photo's planes, else "bfv".
             colours: as for `filter`.
-            key_bits: of paillier; else its default.
-            server_views: also answer with pictures of what the evaluator saw.
+            key_bits: size of paillier's key; None: the default.
+            server_views: also return pictures of what the evaluator saw.
             progress: called after every answer of the keyholder.
 
         Raises:
-            InvalidArgument: for pictures of different sizes, among others.
-            InvalidImage: when a picture is none.
-            NotFound: for a photo that there is not, or that has no planes.
+            InvalidArgument: if the pictures differ in size, or a setting is invalid.
+            InvalidImage: if the data of a picture is not a decodable image.
+            NotFound: if there is no such stored photo, or it has no planes.
         """
         from blindsight.client import imaging
         from blindsight.wire.imaging import DiffHeader
@@ -358,21 +359,21 @@ class Vault:
         side: int = 800,
         progress: ImagingCallback | None = None,
     ) -> Keypoints:
-        """SIFT keypoints of a picture: its scale space is computed under encryption, an octave a round trip.
+        """Finds SIFT keypoints; the scale space is computed under encryption, one round trip per octave.
 
         Args:
             image: as for `filter`.
-            scheme: "ckks" or "bfv"; by default that of a stored photo's planes where they can be used, which
-                is of a grey photo with a halo of 9 (at 3 scales), else "ckks".
-            octaves: at most so many; None: all that the picture has.
-            scales: levels of an octave in which keypoints are looked for, 2 to 5.
-            side: a larger picture is made smaller first, so that no side is longer; at most 1600.
+            scheme: "ckks" or "bfv"; by default that of a stored photo's planes if they can be used in place,
+                which needs a grey photo with a halo of 9 (at 3 scales), else "ckks".
+            octaves: maximum number of octaves; None: all that the picture has.
+            scales: number of levels of an octave in which keypoints are detected, 2 to 5.
+            side: longest side in pixels, at most 1600; larger pictures are scaled down first.
             progress: called after every answer of the keyholder.
 
         Raises:
-            InvalidArgument: for what cannot be, or when the keyholder has no OpenCV.
-            InvalidImage: when the picture is none.
-            NotFound: for a photo that there is not, or that has no planes.
+            InvalidArgument: if a setting is invalid, or the keyholder has no OpenCV.
+            InvalidImage: if the data is not a decodable image.
+            NotFound: if there is no such stored photo, or it has no planes.
         """
         from blindsight.client import imaging
 
@@ -392,11 +393,12 @@ class Vault:
         side: int = 800,
         progress: ImagingCallback | None = None,
     ) -> Matching:
-        """Which keypoints of two pictures are the same, and which of these agree on one view.
+        """Matches the keypoints of two pictures, and finds those that agree with one homography.
 
         Args:
             a, b: as for `filter`.
-            ratio: how much nearer the nearest descriptor must be than the second nearest (Lowe's ratio test).
+            ratio: largest ratio of the distances to the nearest and second nearest descriptor (Lowe's ratio
+                test).
             encrypted: the evaluator compares descriptors under encryption, the 1,000 strongest of each
                 picture; otherwise the keyholder does, with FLANN.
             scheme, octaves, scales, side, progress: as for `keypoints`.
@@ -410,23 +412,23 @@ class Vault:
         return imaging.matching(self._connection, a, b, settings, ratio, encrypted, progress)
 
     def imports(self) -> list[ImportInfo]:
-        """All bulk ingests, the newest first.
+        """Returns all bulk ingests, the newest first.
 
         Raises:
-            InvalidArgument: when the keyholder has no queue.
+            InvalidArgument: if the keyholder has no queue.
         """
         from blindsight.client import imports
 
         return imports.listed(self._connection)
 
     def get_import(self, import_id: str) -> Import:
-        """A handle on a bulk ingest; whether it exists shows when it is used."""
+        """Returns a handle on a bulk ingest, without checking that it exists."""
         from blindsight.client.imports import Import
 
         return Import(self._connection, import_id)
 
     def status(self) -> VaultStatus:
-        """The state of the three services."""
+        """Returns the status of the three services, the key id, and all collections."""
         request = pb.GetStatusRequest()
         ask = partial(self._stub.GetStatus, request, timeout=UNARY_SECONDS)
         return VaultStatus.from_message(self._connection.repeat(ask))
@@ -458,7 +460,7 @@ def _check_address(address: str) -> None:
 
 
 def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -> None:
-    stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are set when it is made
+    stub: Any = health_pb2_grpc.HealthStub(channel)  # sets its methods in __init__, unknown to type checkers
     try:
         answer = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=timeout_seconds)
     except grpc.RpcError as error:

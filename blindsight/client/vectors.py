@@ -1,4 +1,4 @@
-"""Float matrices on their way to the keyholder: checked, converted to float32 and cut into blocks."""
+"""Checks of float matrices, and their conversion to blocks of float32 rows for the keyholder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from blindsight.wire.items import VectorBlock
 
 Matrix = npt.NDArray[Any]
 
-# Ids travel with their rows; this many rows of them stay well under a message.
+# Ids are sent with their rows; those of this many rows stay well below the size of a message.
 MAX_BLOCK_ROWS = 4096
 MAX_ID_BYTES = 256
 
 
 def as_matrix(values: npt.ArrayLike) -> Matrix:
-    """One row per vector; a memory-mapped matrix stays on the disk.
+    """Returns vectors as a matrix with one row for each; a memory-mapped matrix stays on the disk.
 
     Args:
         values: numbers [n, d], or [d] for one vector.
 
     Raises:
-        InvalidVector: when they are not numbers, or not of one of these shapes.
+        InvalidVector: if the values are not numbers, or of another shape.
     """
     try:
         matrix = np.asanyarray(values)
@@ -42,15 +42,15 @@ def as_matrix(values: npt.ArrayLike) -> Matrix:
 
 
 def check(matrix: Matrix, *, dimension: int | None = None, nonzero: bool = False) -> None:
-    """Looks at every value before anything is sent.
+    """Checks every value, before anything is sent.
 
     Args:
         matrix: [n, d].
-        dimension: what d must be, if it is known.
+        dimension: required d, if it is known.
         nonzero: refuse a row of zeros, which has no direction.
 
     Raises:
-        InvalidVector: names the first bad row, counted from 0.
+        InvalidVector: if d is not the dimension, or a row is invalid; names the first such row, from 0.
     """
     if dimension is not None and matrix.shape[1] != dimension:
         raise InvalidVector(f"vectors of dimension {matrix.shape[1]}, want {dimension}")
@@ -65,10 +65,10 @@ def check(matrix: Matrix, *, dimension: int | None = None, nonzero: bool = False
 
 
 def check_ids(ids: Sequence[str], rows: int) -> None:
-    """One id for each row, none twice.
+    """Checks that there is one id for each row, and none twice.
 
     Raises:
-        InvalidArgument: says what is wrong, with the position counted from 0.
+        InvalidArgument: if not, or if an id is empty or too long; names its position, from 0.
     """
     if len(ids) != rows:
         raise InvalidArgument(f"{len(ids)} ids for {rows} rows, want one id for each row")
@@ -82,7 +82,7 @@ def check_ids(ids: Sequence[str], rows: int) -> None:
 
 
 def blocks(matrix: Matrix, ids: Sequence[str] | None = None) -> Iterator[VectorBlock]:
-    """Rows of a checked matrix, at most 1 MiB at a time (one row at least), with their ids."""
+    """Yields blocks of rows of a checked matrix with their ids, at most 1 MiB each (at least one row)."""
     for start, block in _converted(matrix):
         yield VectorBlock(block, tuple(ids[start : start + len(block)]) if ids else ())
 
@@ -90,6 +90,6 @@ def blocks(matrix: Matrix, ids: Sequence[str] | None = None) -> Iterator[VectorB
 def _converted(matrix: Matrix) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
     rows = max(1, min(MAX_BLOCK_ROWS, CHUNK_BYTES // (4 * matrix.shape[1])))
     for start in range(0, len(matrix), rows):
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and `check` finds it
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite, which `check` finds
             block = np.ascontiguousarray(matrix[start : start + rows], dtype="<f4")
         yield start, block

@@ -1,4 +1,4 @@
-"""One verification: what is compared, as the messages of a stream, and the call."""
+"""1:1 verifications: the request stream and the call."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ VerifyInput: TypeAlias = "inputs.ImageInput | npt.ArrayLike"
 
 
 def verify(connection: Connection, header: VerifyHeader, *compared: VerifyInput) -> Verification:
-    """Asks for one verification; everything is read and checked before anything is sent.
+    """Requests one verification; all inputs are read and checked before anything is sent.
 
     Raises:
-        InvalidArgument, InvalidImage, InvalidVector: for what cannot be compared.
-        BlindsightError: what the keyholder raised.
+        InvalidArgument, InvalidImage, InvalidVector: if an input is invalid.
+        BlindsightError: the error that the keyholder raised.
     """
     parts = [part for one in compared for part in _parts(one)]
     requests = [pb.VerifyRequest(header=header.to_message()), *parts]
@@ -35,8 +35,8 @@ def verify(connection: Connection, header: VerifyHeader, *compared: VerifyInput)
 
 def _parts(one: VerifyInput) -> Iterator[pb.VerifyRequest]:
     if _is_photo(one):
-        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_photo` has looked
-        yield pb.VerifyRequest(image=FileHeader.of(data).to_message())  # its name is nobody's business
+        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_photo` has checked it
+        yield pb.VerifyRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
         for chunk in transfer.chunks(data):
             yield pb.VerifyRequest(chunk=chunk)
     else:
@@ -44,7 +44,7 @@ def _parts(one: VerifyInput) -> Iterator[pb.VerifyRequest]:
 
 
 def _is_photo(one: Any) -> bool:
-    """Paths, bytes and Pillow's images are photos; of arrays, those of bytes with a height and a width."""
+    """Returns whether an input is a photo: a path, bytes, a Pillow image, or a uint8 array of 2+ axes."""
     if isinstance(one, str | os.PathLike | bytes | bytearray | memoryview):
         return True
     if not hasattr(type(one), "__array_interface__"):
@@ -54,7 +54,7 @@ def _is_photo(one: Any) -> bool:
 
 
 def _vector(values: Any) -> VectorBlock:
-    from blindsight.client import vectors  # numpy takes its time, and photos do without it
+    from blindsight.client import vectors  # imported late: numpy is slow to import, photos do not need it
 
     matrix = vectors.as_matrix(values)
     if len(matrix) != 1:

@@ -1,4 +1,4 @@
-"""How long to wait before something that failed is tried again, and for how long it is."""
+"""Exponential backoff: the pauses between attempts, and the time after which to give up."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 import random
 import time
 
-# As long as a container takes to drain, to end, and to start again.
+# The time that a container takes to drain, to end, and to start again.
 RETRY_SECONDS = 30.0
 
 
 class Backoff:
-    """Pauses of one call that fails again and again: each is twice as long as the one before.
+    """The pauses of one call that fails repeatedly: each is twice as long as the one before.
 
     Args:
-        seconds: how long the call is repeated, from its first failure on; 0 for not at all.
-        first_seconds, longest_seconds: the first pause, and what pauses grow to.
-        jitter: the part of a pause that is left to chance, 0 to 1, so that callers come back one by one.
+        seconds: how long the call is repeated, from its first failure on; 0: not at all.
+        first_seconds, longest_seconds: the first pause, and the maximum that pauses grow to.
+        jitter: random part of a pause, 0 to 1, so that callers do not all come back at the same time.
     """
 
     def __init__(
@@ -33,17 +33,17 @@ class Backoff:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew, since something worked: the next failure is the first again."""
+        """Starts over after a success: the next failure counts as the first."""
         self._ends: float | None = None
         self._next = min(self._first_seconds, self._longest_seconds)
 
     def pause(self) -> float:
-        """Seconds to wait after a failure, whatever time is left."""
+        """Returns the seconds to wait after a failure, regardless of the time left."""
         longest, self._next = self._next, min(2 * self._next, self._longest_seconds)
         return random.uniform((1 - self._jitter) * longest, longest)
 
     def pause_in_time(self) -> float | None:
-        """Seconds to wait after a failure; None when the time is over."""
+        """Returns the seconds to wait after a failure; None if the time is over."""
         now = time.monotonic()
         if self._ends is None:
             self._ends = now + self._seconds
@@ -51,5 +51,5 @@ class Backoff:
 
     @property
     def left_seconds(self) -> float:
-        """How long the call is still repeated."""
+        """The time for which the call is still repeated."""
         return self._seconds if self._ends is None else max(0.0, self._ends - time.monotonic())

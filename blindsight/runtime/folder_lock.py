@@ -1,4 +1,4 @@
-"""One process per folder: a lock that the kernel lets go of, however the process ends that holds it."""
+"""Locks that keep a folder for one process; the kernel releases them however that process ends."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LOCK_NAME = "lock"
 
 @contextmanager
 def locked_folder(folder: Path, taken: str) -> Iterator[None]:
-    """Makes a service's data folder, mode 0700, and keeps it for this process.
+    """Creates a service's data folder with mode 0700, and locks it while the block runs.
 
     Args:
-        folder: of the service.
-        taken: the message for when another process has it.
+        folder: data folder of the service.
+        taken: error message if another process holds the lock.
 
     Raises:
-        Unavailable: when another process has it.
+        Unavailable: if another process holds the lock.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(folder / LOCK_NAME, taken):
@@ -31,18 +31,18 @@ def locked_folder(folder: Path, taken: str) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, taken: str | None = None, *, folder: bool = False) -> Iterator[None]:
-    """Holds the lock of a file, which is made where there is none, or of a folder.
+    """Holds an exclusive lock on a file or a folder while the block runs.
 
     Args:
-        path: of the file or folder.
-        folder: whether it is a folder.
-        taken: the message for when another process holds it; None waits for that process instead.
+        path: the file, which is created if it does not exist, or the folder.
+        taken: error message if another process holds the lock; None: wait for it.
+        folder: whether `path` is a folder.
 
     Raises:
-        Unavailable: when another process holds it.
-        OSError: when it cannot be opened.
+        Unavailable: if another process holds the lock, and `taken` is given.
+        OSError: if the path cannot be opened.
     """
-    # A file for writing: NFS refuses to lock it else.
+    # The file is opened for writing, because NFS refuses an exclusive lock otherwise.
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

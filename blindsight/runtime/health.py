@@ -12,19 +12,19 @@ from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.runtime.channels import client_options
 
 ANSWER_SECONDS = 5.0
-# What health checks ask for.  Liveness: the process answers; only a restart helps one that does not.
-# Readiness, which the empty name and those of the proto services mean too: it may be given work.
+# Names of health checks.  Liveness: the process answers; if it does not, only a restart helps.
+# Readiness, which the empty name and the names of the proto services stand for too: it accepts work.
 LIVENESS, READINESS = "liveness", "readiness"
 
 
 def require_serving(address: str, name: str = READINESS) -> None:
-    """Returns when the service at HOST:PORT says that it serves.
+    """Checks that the service at HOST:PORT serves.
 
     Args:
         name: "readiness", "liveness", or the full name of a proto service.
 
     Raises:
-        Unavailable: when nothing answers in 5 seconds, or what answers is not ready, as it starts or stops.
+        Unavailable: if nothing answers within 5 seconds, or the service is not ready: it starts or stops.
     """
     with grpc.insecure_channel(address, options=client_options()) as channel:
         try:
@@ -38,7 +38,7 @@ def require_serving(address: str, name: str = READINESS) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code: 0 when it serves, 1 with one line when it does not."""
+    """Returns the exit code: 0 if the service serves, 1 with one line on standard error if not."""
     try:
         if not 1 <= len(arguments) <= 2:
             raise InvalidArgument(f"{len(arguments)} arguments, want HOST:PORT, and liveness or readiness")

@@ -1,4 +1,4 @@
-"""What this process and its workers take of the machine."""
+"""The memory, processor time and limits of this process and its workers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import psutil
 
 from blindsight.runtime.transfer import MAX_MESSAGE_BYTES
 
-# Of glibc's <malloc.h>.
+# Constants of glibc's <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-# Of a control group: the limit's name under version 2, and under version 1.
+# Files with the memory limit of a control group: version 2, version 1.
 _LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
 
 
@@ -24,60 +24,60 @@ def _family() -> Iterator[psutil.Process]:
 
 
 def keep_freed_memory(*, up_to_bytes: int, blocks_bytes: int) -> None:
-    """Asks the C library to keep some of what this process frees for what it allocates next.
+    """Asks the C library to keep freed memory for later allocations of this process.
 
-    What is as large as a message or a photo else goes back to the kernel at once, which clears every page of
-    the next: half of the system time of an evaluator that answers searches, a fifth of the time that it takes
-    to describe a photo, a tenth of what storage needs for one.
+    By default blocks as large as a message or a photo go back to the kernel at once, which clears every page
+    of the next allocation.  That costs half of the system time of an evaluator that answers searches, a fifth
+    of the time to describe a photo, and a tenth of the time that storage needs for one.
 
-    To be called once, when a process starts, by what knows how large the things are that come and go in it.
+    Call it once, when a process starts, from code that knows the sizes of the blocks that it allocates.
 
     Args:
-        up_to_bytes: so much is kept at most.
-        blocks_bytes: what is larger is the kernel's affair, when it is allocated and when it is freed; glibc
-            takes 32 MiB at most.
+        up_to_bytes: maximum of what is kept.
+        blocks_bytes: larger blocks are still mapped from the kernel and given back when they are freed; glibc
+            accepts at most 32 MiB.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries than glibc have none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, blocks_bytes)
         mallopt(_M_TRIM_THRESHOLD, up_to_bytes)
 
 
 def keep_photos() -> None:
-    """Keeps memory of a process in which photos come and go: storage, workers, whatever describes photos.
+    """Keeps freed memory in processes that handle photos: storage, workers, all that describe photos.
 
-    A photo and its pixels are some megabytes, and one is there several times over.
+    A photo and its pixels are some megabytes, and a process holds several copies of each.
     """
     keep_freed_memory(up_to_bytes=64 << 20, blocks_bytes=32 << 20)
 
 
 def keep_messages() -> None:
-    """Keeps memory of a process through which messages pass, the work being done by others.
+    """Keeps freed memory in processes that pass messages on while workers do the computing.
 
-    Messages are a megabyte, and none is over 4 MiB.  Larger things are not kept: they come once in a while,
-    and such a process lives long.
+    Messages are a megabyte, and none is over 4 MiB.  Memory of larger blocks is not kept: they are rare, and
+    such a process lives long.
     """
     keep_freed_memory(up_to_bytes=32 << 20, blocks_bytes=2 * MAX_MESSAGE_BYTES)
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def memory_bytes() -> int:
-    """Resident bytes: proportional set sizes, so that pages which processes share count once."""
+    """Returns resident bytes: the sum of proportional set sizes, so that shared pages count once."""
     total = 0
     for process in _family():
         try:
             total += process.memory_full_info().pss
         except psutil.Error:
-            continue  # a worker that ended just now
+            continue  # a worker that has just ended
     return total
 
 
 def cpu_seconds() -> float:
-    """Processor time since the start, of workers that have ended too."""
+    """Returns the processor time since the start, including that of workers which have ended."""
     service = psutil.Process().cpu_times()
     total = service.children_user + service.children_system
     for process in _family():
@@ -90,11 +90,11 @@ def cpu_seconds() -> float:
 
 
 def memory_limit_bytes(groups: Path = Path("/proc/self/cgroup"), tree: Path = Path("/sys/fs/cgroup")) -> int:
-    """What this process may have: the machine's memory, or less where a container's limit says so.
+    """Returns the memory that this process may use: the machine's, or a container's lower limit.
 
     Args:
-        groups: the control groups of the process, as the kernel lists them.
-        tree: where their files are.
+        groups: file in which the kernel lists the control groups of the process.
+        tree: mount point of the control groups' file system.
     """
     limits = [psutil.virtual_memory().total]
     for folder in _group_folders(groups, tree):
@@ -107,7 +107,7 @@ def memory_limit_bytes(groups: Path = Path("/proc/self/cgroup"), tree: Path = Pa
 
 
 def _group_folders(groups: Path, tree: Path) -> Iterator[Path]:
-    """Folders of a process's control groups and of those around them, the tree itself included."""
+    """Yields the folders of a process's control groups and of all their parents up to the root."""
     try:
         lines = groups.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What every rpc gets: a request id, one log line, metrics, and exceptions turned into statuses."""
+"""The server interceptor of every rpc: a request id, one log line, metrics, and exceptions as statuses."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from google.protobuf.message import DecodeError
 from blindsight.errors import BlindsightError, CutOff, Draining, InvalidArgument, Unavailable
 from blindsight.runtime import logs, metrics, request_ids, status
 
-# When a caller leaves, gRPC tells first that no more requests come, and this much later, at most, why.
+# When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
+# much later.
 _WHY_SECONDS = 0.01
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a service, and knows which calls are running.
+    """Wraps every handler of a service, and keeps track of the running calls.
 
     Attributes:
-        idle: set while no call is running.
+        idle: event that is set while no call is running.
     """
 
     def __init__(self) -> None:
@@ -34,23 +35,23 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
     @property
     def running(self) -> int:
-        """How many calls are."""
+        """The number of running calls."""
         return len(self._running)
 
     def refuse(self) -> None:
-        """Takes no new calls from now on."""
+        """Refuses all new calls from now on."""
         self._refusing = True
 
     def cut_off(self) -> None:
-        """Ends the running calls; their callers are told that nobody knows how far they came."""
+        """Cancels the running calls; their callers get `CutOff`: the call may have had an effect or not."""
         for call in self._running:
             call.cut_off()
 
     def begin(self, call: _Call) -> None:
-        """Notes a call.
+        """Registers a call.
 
         Raises:
-            Draining: when no more are taken.
+            Draining: if new calls are refused.
         """
         if self._refusing:
             raise Draining("the service is stopping; call again when it is back")
@@ -58,7 +59,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         self.idle.clear()
 
     def end(self, call: _Call) -> None:
-        """Forgets a call."""
+        """Unregisters a call."""
         self._running.discard(call)
         if not self._running:
             self.idle.set()
@@ -93,10 +94,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _Reader:
-    """Parses requests here: gRPC would answer an unreadable one with UNKNOWN and no reason.
+    """Parses requests in place of gRPC, which would answer an unreadable one with UNKNOWN and no reason.
 
     Attributes:
-        ended: whether a stream of them came to its end.
+        ended: whether a stream of requests was read to its end.
     """
 
     def __init__(self, deserialize: Callable[[bytes], Any]) -> None:
@@ -104,7 +105,7 @@ class _Reader:
         self._deserialize = deserialize
 
     def __call__(self, request: bytes | AsyncIterator[bytes]) -> Any:
-        """A message, or a stream of them."""
+        """Parses one request, or a stream of them."""
         return self._parse(request) if isinstance(request, bytes) else self._parse_all(request)
 
     def _parse(self, data: bytes) -> Any:
@@ -140,7 +141,7 @@ class _Call:
         self._task = asyncio.current_task()
 
     def cut_off(self) -> None:
-        """Cancels what answers the call."""
+        """Cancels the task that answers the call."""
         self._cut = True
         if self._task is not None:
             self._task.cancel()
@@ -148,7 +149,8 @@ class _Call:
     def _end(self, code: grpc.StatusCode, reason: str = "") -> None:
         self._calls.end(self)
         seconds = time.perf_counter() - self._started
-        # A stream that its caller left may be closed by another task than the one that it began in.
+        # A stream that its caller cancelled may be closed by another task than the one that started it, so
+        # the context variable is set again for the log line.
         request_ids.current.set(self._request_id)
         metrics.RPC_IN_FLIGHT.labels(*self._labels).dec()
         metrics.RPC_HANDLED.labels(*self._labels, code.name).inc()
@@ -179,7 +181,7 @@ class _Call:
     async def _cancelled(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         task = asyncio.current_task()
         by_caller = not self._cut and task is not None and task.cancelling()
-        if not by_caller:  # who must not take it for a call that did not begin
+        if not by_caller:  # a plain CANCELLED would tell the caller that the call never began
             kind = CutOff if self._cut else Unavailable
             await self._fail(kind("the service stopped before this call was done"), context)
         self._end(grpc.StatusCode.CANCELLED)

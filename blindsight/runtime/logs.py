@@ -1,7 +1,6 @@
-"""Structured logs: one JSON object a line, constant event names, request ids.
+"""Structured logs: one JSON object per line, constant event names, request ids.
 
-Never log bytes, vectors, scores or file names: a log is read by people and machines that may not
-see them.
+Never log bytes, vectors, scores or file names: people and machines that read logs may not see them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from blindsight.runtime import request_ids
 
 
 def configure(service: str, *, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
-    """Sets logging up for a process, that of libraries too; call it once, in `__main__`."""
+    """Sets up logging for a process, including that of libraries; call it once, in `__main__`."""
 
     def add_origin(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event["service"] = service
@@ -56,6 +55,6 @@ def _of_library(_: Any, __: str, event: structlog.typing.EventDict) -> structlog
 
 
 def get() -> structlog.typing.FilteringBoundLogger:
-    """The process's logger: `logs.get().info("event_name", key=value)`."""
+    """Returns the process's logger: `logs.get().info("event_name", key=value)`."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger

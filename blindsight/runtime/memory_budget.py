@@ -1,4 +1,4 @@
-"""Memory that calls share: a call that finds too little left waits for its turn, or is refused."""
+"""A memory budget that calls share: a call that finds too little left waits in a queue, or is refused."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from blindsight.errors import ResourceExhausted
 
 
 class MemoryBudget:
-    """So many bytes for all calls together; those of one `take` all or all `reserve`.
+    """A number of bytes that all calls together may hold.
+
+    Use either `take` or `reserve` with one budget: a release by `take` does not wake waiters of `reserve`.
 
     Args:
-        total_bytes: of all of them.
-        what: takes memory, for messages: "appends".
-        most_waiting: calls that may wait; None: any number.
-        advice: what whoever is refused can do, for messages.
+        total_bytes: bytes of all calls together.
+        what: what takes memory, for error messages: "appends".
+        most_waiting: maximum number of calls that wait; None: unlimited.
+        advice: what a refused caller can do, for error messages.
     """
 
     def __init__(
@@ -29,29 +31,29 @@ class MemoryBudget:
         self._free = total_bytes
         self._waiting = 0
         self._released = asyncio.Event()
-        # Whoever waits for memory waits alone, or small calls would overtake a large one for ever.
+        # Only the first in the queue waits for memory: else small calls could overtake a large one for ever.
         self._queue = asyncio.Lock()
 
     @property
     def held_bytes(self) -> int:
-        """What calls hold now."""
+        """The bytes that calls hold now."""
         return self.total_bytes - self._free
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for their turn."""
+        """The number of calls that wait."""
         return self._waiting
 
     def has_room(self, size_bytes: int) -> bool:
-        """Whether a call for so many bytes would not have to wait."""
+        """Returns whether a call for this many bytes would not have to wait."""
         return not self._waiting and size_bytes <= self._free
 
     @contextmanager
     def take(self, size_bytes: int) -> Iterator[None]:
-        """Holds so many bytes for the caller, which does not wait.
+        """Holds this many bytes while the block runs; never waits.
 
         Raises:
-            ResourceExhausted: when there are not so many left.
+            ResourceExhausted: if fewer bytes are free.
         """
         if size_bytes > self._free:
             raise ResourceExhausted(f"too many {self._what} at once; {self._advice}")
@@ -63,10 +65,10 @@ class MemoryBudget:
 
     @asynccontextmanager
     async def reserve(self, size_bytes: int) -> AsyncIterator[None]:
-        """Holds so many bytes for the caller, after those who came before.
+        """Holds this many bytes while the block runs; waits for them, first come, first served.
 
         Raises:
-            ResourceExhausted: at once, when there are never so many, or when too many wait.
+            ResourceExhausted: without waiting, if the budget is smaller than that, or too many calls wait.
         """
         self.require(size_bytes)
         self._waiting += 1
@@ -85,10 +87,10 @@ class MemoryBudget:
             self._released.set()
 
     def require(self, size_bytes: int) -> None:
-        """Refuses what `reserve` would refuse.
+        """Checks that `reserve` would not refuse this many bytes.
 
         Raises:
-            ResourceExhausted: as there.
+            ResourceExhausted: if the budget is smaller than that, or too many calls wait.
         """
         if size_bytes > self.total_bytes:
             raise ResourceExhausted(

@@ -1,6 +1,6 @@
-"""Prometheus metrics that all services share, and how a service serves them beside its own.
+"""Prometheus metrics that all services share, and the server of /metrics.
 
-What one service measures is in its own `metrics`.  Labels come from closed sets only.
+The metrics of a single service are in its own `metrics` module.  Labels come from closed sets only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Reading(Collector):
     """A metric without labels that is read when it is scraped, and absent while it cannot be read.
 
     Args:
-        family: its type.
+        family: type of the metric.
         name, documentation: as for any metric.
         registry: as for any metric; None for one that all services share.
     """
@@ -52,7 +52,7 @@ class Reading(Collector):
             registry.register(self)
 
     def read_by(self, function: Callable[[], float]) -> None:
-        """Gives it what to read; OSError and BlindsightError mean that it cannot be read now."""
+        """Sets the function that reads the metric; its OSError or BlindsightError means not readable now."""
         self._read = function
 
     def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
@@ -69,10 +69,10 @@ class Reading(Collector):
 
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-# LightPHE's algorithms take a second for what others do in a millisecond.
+# Buckets for longer calls: LightPHE's algorithms take a second for what others do in a millisecond.
 LONG_SECONDS = (*SECONDS, 120, 300, 600)
 
-# In no registry until a service serves them with its own.
+# Without a registry: `serve` adds them to the service's own.
 RPC_HANDLED = Counter(
     "grpc_server_handled_total",
     "Rpcs that were completed, by method and status code.",
@@ -135,13 +135,13 @@ SHARED: tuple[Collector, ...] = (
 
 
 def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
-    """Serves /metrics: a service's own metrics and what all share; metrics_port 0 means not at all."""
+    """Serves /metrics with a service's own metrics and the shared ones; does nothing if metrics_port is 0."""
     if not settings.metrics_port:
         return
-    # Imported late: worker processes measure, and have no settings.
+    # Imported late: worker processes use this module, and need no settings.
     from blindsight.runtime.settings import ServiceSettings
 
-    # They are a second family for each counter and histogram, which nobody reads.
+    # The `_created` series would be a second family for each counter and histogram, which nobody reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     CPU_SECONDS.read_by(host.cpu_seconds)
     MEMORY_BYTES.read_by(host.memory_bytes)

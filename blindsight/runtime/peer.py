@@ -1,4 +1,4 @@
-"""A service, as another service calls it: found again when it restarts, its errors raised as ours."""
+"""Connections between services: calls are repeated while a service restarts, and its errors raised here."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ Call = TypeVar("Call", bound=grpc.aio.Call)
 
 
 class Peer:
-    """One service.
+    """A connection to another service.
 
     Args:
-        name: for messages.
+        name: name of the service, for error messages.
         address: HOST:PORT.
-        keepalive_seconds: a service that is silent for so long is lost; its calls end as UNAVAILABLE.
-        retry_seconds: how long it may be away before a call of it fails.
+        keepalive_seconds: how long the service may be silent before it counts as lost; its calls then end as
+            UNAVAILABLE.
+        retry_seconds: how long the service may be away before a call to it fails.
     """
 
     def __init__(
@@ -42,13 +43,13 @@ class Peer:
         self.channel = grpc.aio.insecure_channel(address, options=client_options(keepalive_seconds))
 
     async def call(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
-        """Makes a call that may be made twice; again while the peer is away, or about to stop.
+        """Makes an idempotent call, and repeats it while the service is away or stopping.
 
         Args:
-            attempt: makes it from its beginning; lets gRPC's errors pass.
+            attempt: makes the call from its beginning; lets gRPC's errors pass.
 
         Raises:
-            BlindsightError: what the peer raised, or Unavailable.
+            BlindsightError: the error that the service raised, or Unavailable.
         """
         async for trying in self.attempts():
             with trying:
@@ -56,12 +57,13 @@ class Peer:
         raise AssertionError("the last attempt returns or raises")
 
     async def attempts(self) -> AsyncIterator[AbstractContextManager[None]]:
-        """One context after the other, for calls of which something is kept: leave the loop when one worked.
+        """Yields one context manager per attempt, for calls that keep partial results; break after a success.
 
-        A context swallows gRPC's error when the peer went away during the call, and raises any other as ours.
+        A context manager suppresses gRPC's error if the service went away during the call, and raises any
+        other as a BlindsightError.
 
         Raises:
-            Unavailable: when the peer does not come back.
+            Unavailable: if the service does not come back.
         """
         backoff = Backoff(self._retry_seconds)
         while True:
@@ -82,7 +84,10 @@ class Peer:
             lost.append(pause)
 
     def error_of(self, error: grpc.RpcError) -> BlindsightError:
-        """What a failed call stands for; that the peer stops is no news for whoever called us."""
+        """Returns the exception of a failed call; Draining and CutOff become Unavailable.
+
+        That another service stops must not look to our own caller as if this service did.
+        """
         raised = from_rpc_error(error, self._name)
         if isinstance(raised, Draining | CutOff):
             return Unavailable(f"{self._name} does not answer: it is stopping")
@@ -90,7 +95,7 @@ class Peer:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Around a call that is made once: what the peer raised becomes what it stands for."""
+        """Raises gRPC's errors of the block as the BlindsightErrors of `error_of`; for calls made once."""
         try:
             yield
         except grpc.aio.AioRpcError as error:
@@ -111,17 +116,17 @@ class Peer:
 
 @contextmanager
 def open_call(call: Call) -> Iterator[Call]:
-    """A stream whose answers are read in the block; it ends with the block, though nobody read on.
+    """Cancels a streaming call when the block ends, even if its answers were not read to the end.
 
-    gRPC alone does not end it: while there are requests to send, it keeps the call for them.
+    gRPC alone does not end it: it keeps the call open while there are requests to send.
     """
     try:
         yield call
     finally:
-        call.cancel()  # nothing, for a call that is done
+        call.cancel()  # has no effect on a call that is done
 
 
 def metadata() -> tuple[tuple[str, str], ...]:
-    """Carries the request id on, where there is one."""
+    """Returns the metadata that passes the current request id on; empty if there is none."""
     current = request_ids.current.get()
     return ((request_ids.KEY, current),) if current else ()

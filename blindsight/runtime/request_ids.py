@@ -1,4 +1,4 @@
-"""Request ids: one name for a call in the logs of all services that work for it."""
+"""Request ids: one name for a call in the logs of all services that take part in it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 import uuid
 from contextvars import ContextVar
 
-# In the metadata of a call.
+# The key in a call's metadata.
 KEY = "x-request-id"
-# One to 64 ASCII letters, digits and dashes: what a log takes over from strangers.
+# One to 64 ASCII letters, digits and dashes: nothing else of an untrusted client may go into logs.
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
-# Of the call that is worked for; "" where there is none.
+# The request id of the current call; "" outside a call.
 current: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def new() -> str:
-    """A request id for a call that has none."""
+    """Returns a new request id, for a call that has none."""
     return uuid.uuid4().hex
 
 
 def valid(given: str | bytes) -> str:
-    """A caller's request id as it goes into logs; "" for one that is not short and plain."""
+    """Returns a caller's request id if it may go into logs, else ""."""
     return given if isinstance(given, str) and _ID.fullmatch(given) else ""

@@ -1,4 +1,4 @@
-"""Waits for a service that is away, with something in hand that is safe meanwhile."""
+"""Retries without a time limit, for work that is safe while a service is away."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blindsight.runtime.backoff import Backoff
 
 Result = TypeVar("Result")
 
-# A service that is away or busy, a disk that is full: all of it passes, or somebody is called.
+# A service that is away or busy, a full disk: these pass by themselves, or an operator steps in.
 PASSING = (Unavailable, Conflict, ResourceExhausted)
 
 
@@ -23,16 +23,16 @@ async def retry(
     on: tuple[type[BlindsightError], ...] = PASSING,
     longest_seconds: float = 5.0,
 ) -> Result:
-    """Makes a call until it works, less and less often; cancel it to give up.
+    """Repeats a call until it succeeds, with growing pauses; cancel it to give up.
 
     Args:
-        what: is waited for, for the log.
+        what: what is waited for, for the log.
         attempt: makes the call.
         on: errors that pass by themselves.
-        longest_seconds: what the pauses grow to.
+        longest_seconds: maximum that pauses grow to.
 
     Raises:
-        BlindsightError: any other.
+        BlindsightError: any error that is not in `on`.
     """
     backoff = Backoff(longest_seconds=longest_seconds)
     while True:

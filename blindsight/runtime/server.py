@@ -19,15 +19,15 @@ from blindsight.runtime.health import LIVENESS, READINESS
 from blindsight.runtime.interceptors import RequestInterceptor
 from blindsight.runtime.shutdown import Shutdown
 
-# For what was refused, or watches the health, to get its answer before connections are closed.
+# Time for refused calls and watchers of the health to get their answer before connections are closed.
 _LAST_WORDS_SECONDS = 0.2
 
 
 def check_bind(address: str, *, insecure: bool) -> None:
-    """Refuses to serve in plaintext beyond this machine unless told to.
+    """Checks that an unencrypted server does not listen beyond this machine unless `insecure` allows it.
 
     Raises:
-        InvalidArgument: when the address has no port, or is not loopback and `insecure` is false.
+        InvalidArgument: if the address has no port, or is not loopback and `insecure` is false.
     """
     host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit():
@@ -45,7 +45,7 @@ def check_bind(address: str, *, insecure: bool) -> None:
 
 
 def _require_free(address: str) -> None:
-    """Tries the address with a plain socket first: gRPC's core writes lines of its own when it fails."""
+    """Tries to bind the address with a plain socket: gRPC's core would write its own log lines on failure."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     socket.create_server((host.strip("[]"), int(port)), family=family).close()
@@ -57,9 +57,9 @@ class Server:
     Args:
         names: full names of the proto services, for health and reflection.
         register: adds the servicers to the server.
-        keepalive_seconds: a client that is silent for so long is lost.
-        load: what must be done, beside serving, before the service is ready; it is alive meanwhile.
-        on_drain: called before running calls are waited for; ends those that would not end by themselves.
+        keepalive_seconds: how long a client may be silent before it counts as lost.
+        load: preparation before the service is ready, run while the server is already live.
+        on_drain: called before waiting for running calls; ends those that would not end by themselves.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Server:
         )
 
     async def start(self, address: str, *, insecure: bool = False) -> str:
-        """Binds and serves, not ready yet; returns the address with the port that was bound.
+        """Binds and starts to serve, live but not ready; returns the address with the port that was bound.
 
         Raises:
             InvalidArgument: see `check_bind`.
-            Unavailable: when the port is taken.
+            Unavailable: if the address cannot be bound, such as when the port is taken.
         """
         check_bind(address, insecure=insecure)
         await self._set_ready(ready=False)
@@ -118,13 +118,13 @@ class Server:
         stopped = asyncio.create_task(shutdown.begun.wait())
         await asyncio.wait({getting_ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if getting_ready.done():
-            await getting_ready  # raises what it raised
+            await getting_ready  # raises the exception of `load`, if any
         await stopped
         await _cancelled(getting_ready)
         await self.drain(shutdown)
 
     async def drain(self, shutdown: Shutdown) -> None:
-        """Is not ready any more, refuses new calls, and lets the running ones finish until the deadline."""
+        """Reports not ready, refuses new calls, and lets running ones finish until the deadline."""
         logs.get().info("draining", calls=self._calls.running)
         self._calls.refuse()
         await self._set_ready(ready=False)
@@ -132,7 +132,7 @@ class Server:
         if not await shutdown.wait_for(self._calls.idle):
             logs.get().warning("cut_off", calls=self._calls.running)
             self._calls.cut_off()
-            await self._calls.idle.wait()  # not for ever: `shutdown` ends the process
+            await self._calls.idle.wait()  # needs no timeout: `shutdown` ends the process
         await self._server.stop(_LAST_WORDS_SECONDS)
         logs.get().info("drained")
 

@@ -1,4 +1,4 @@
-"""What every service does alike from its start to its exit code."""
+"""The common life of every service process, from its start to its exit code."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def run(
     """Runs a service with settings from the environment; call it once, in `__main__`.
 
     Args:
-        name: of the service, for its logs and the line that says why it did not start.
-        settings_type: of the service.
-        work: what it does until it is told to stop.
-        registry: what it measures.
-        keep_memory: how much of what it frees the C library keeps, see `host`.
+        name: the service's name, for its logs and the line that says why it did not start.
+        settings_type: class of the service's settings.
+        work: coroutine function that runs the service until it is told to stop.
+        registry: the service's metrics.
+        keep_memory: sets how much freed memory the C library keeps, see `host`.
 
     Returns:
-        the exit code: 0 after an orderly stop, 1 with one line on standard error when it failed.
+        The exit code: 0 after an orderly stop, 1 with one line on standard error if it failed.
     """
     signals.end_on_sigterm()
     keep_memory()
@@ -49,7 +49,7 @@ def run(
             signals.die_with_parent()
         logs.configure(name, level=settings.log_level)
         if isinstance(settings, ServiceSettings):
-            check_bind(settings.address, insecure=settings.insecure)  # before the work of a start
+            check_bind(settings.address, insecure=settings.insecure)  # fail before the costly start
         metrics.serve(registry, settings)
         asyncio.run(work(settings))
     except (BlindsightError, OSError) as error:
@@ -69,7 +69,7 @@ async def serve(
     """Serves until SIGTERM or SIGINT; running calls finish.
 
     Args:
-        settings: where, and how long calls may take to finish.
+        settings: the address, and how long calls may take to finish.
         names, register, load, on_drain: see `Server`.
 
     Raises:
@@ -82,11 +82,11 @@ async def serve(
 
 
 def announce(event: str, address: str = "") -> None:
-    """Tells whoever started this process that it takes work: one line of JSON on standard output.
+    """Tells the parent process that this one is ready for work: one line of JSON on standard output.
 
     Args:
-        event: what happened, for the log, too.
-        address: where it serves; "" for a worker, which nobody calls.
+        event: name of the event, which is logged too.
+        address: address that it serves at; "" for a worker, which serves nothing.
     """
     print(json.dumps({"event": event, "address": address, "process_id": os.getpid()}), flush=True)
     logs.get().info(event, address=address)

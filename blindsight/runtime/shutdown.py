@@ -1,4 +1,4 @@
-"""The end of a process: SIGTERM begins it, a second one hurries it, and nothing delays it past a deadline."""
+"""Shutdown of a process: SIGTERM begins it, a second one hurries it, and a deadline bounds it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import threading
 
 from blindsight.runtime import logs
 
-# After the deadline of what is running: for worker processes, files and connections to be closed.
+# Time after the deadline of running calls, to close worker processes, files and connections.
 CLOSING_SECONDS = 4.0
 
 
 class Shutdown:
-    """Watches for SIGTERM and SIGINT; make it in the event loop that is to end.
+    """Handles SIGTERM and SIGINT; create it in the event loop that is to end.
 
-    When the process is still there `CLOSING_SECONDS` after its deadline, whatever holds it, it ends as if
-    by SIGKILL, which every service survives; worker processes end with it.
+    A process that still runs `CLOSING_SECONDS` after its deadline ends at once, as if by SIGKILL, which every
+    service survives without loss; its worker processes end with it.
 
     Args:
-        drain_seconds: from the first signal to the deadline.
+        drain_seconds: time from the first signal to the deadline.
     """
 
     def __init__(self, drain_seconds: float) -> None:
@@ -44,11 +44,11 @@ class Shutdown:
 
     @property
     def overdue(self) -> bool:
-        """Whether the deadline has passed, or somebody does not want to wait for it."""
+        """Whether the deadline has passed, or a second signal has come."""
         return self._hurried.is_set() or (self.begun.is_set() and self._loop.time() >= self._deadline)
 
     async def wait_for(self, done: asyncio.Event) -> bool:
-        """Waits for an event until the deadline; false when that came first."""
+        """Waits for an event until the deadline or a second signal; returns whether the event is set."""
         waiting = {asyncio.create_task(one.wait()) for one in (done, self._hurried)}
         left = max(0.0, self._deadline - self._loop.time())
         await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -58,7 +58,7 @@ class Shutdown:
 
 
 def _end_after(seconds: float) -> None:
-    # A thread: an event loop that is stuck must end, too.
+    # In a thread, so that the process ends even if its event loop is stuck.
     timer = threading.Timer(seconds, _end)
     timer.daemon = True
     timer.start()

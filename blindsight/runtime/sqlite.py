@@ -1,4 +1,4 @@
-"""SQLite databases: opening them, schema versions, transactions, and what SQLite says as our errors."""
+"""SQLite databases: opening, schema versions, transactions, and SQLite's errors as BlindsightErrors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted, Unavailable
 
-# Another process holds a database up for some milliseconds, a backup for half a second.
+# Another process locks a database for some milliseconds, a backup for half a second.
 BUSY_MILLISECONDS = 5000
 
 _LOST = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT}
@@ -27,14 +27,14 @@ _AWAY = {
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of one kind of database: `schema.sql`, and `schema_N.sql` from version N - 1 to N.
+    """The schema of one kind of database: `schema.sql`, and `schema_N.sql` to migrate from N - 1 to N.
 
     Attributes:
-        package: where these files are.
-        what: such a database is, for messages: "a queue".
-        version: the newest one.
-        made_version: the version that `schema.sql` makes.
-        application_id: in the header of the file, where `file` looks for whose database it is.
+        package: package with these files.
+        what: what such a database is called in error messages: "a queue".
+        version: the newest version.
+        made_version: the version that `schema.sql` creates.
+        application_id: SQLite's application id in the header of the file; identifies the kind of database.
     """
 
     package: str
@@ -44,15 +44,15 @@ class Schema:
     application_id: int = 0
 
     def apply(self, db: sqlite3.Connection, path: Path, *pragmas: str) -> None:
-        """Makes the tables of a new database, or brings an older one up to date, step by step.
+        """Creates the tables of a new database, or migrates an older one, version by version.
 
         Args:
             db: the database.
-            path: of its file, for messages.
-            pragmas: what is set before, unless the file is of something else.
+            path: path of its file, for error messages.
+            pragmas: pragmas to set first, once the file is known to be of this kind.
 
         Raises:
-            InvalidArgument: when it is a database of something else, or of a newer version.
+            InvalidArgument: if it is another kind of database, or of a newer version.
         """
         found = self._require(db, path) if db.execute("SELECT 1 FROM sqlite_schema").fetchone() else 0
         for pragma in pragmas:
@@ -75,7 +75,7 @@ class Schema:
         return found
 
     def _step(self, db: sqlite3.Connection, statements: str, version: int) -> None:
-        # As one script: `executescript` would end a transaction that was begun before.
+        # BEGIN and COMMIT are part of the script: `executescript` commits a transaction begun before it.
         try:
             db.executescript(f"BEGIN IMMEDIATE; {statements} {self.marks(version)} COMMIT;")
         except sqlite3.Error:
@@ -84,18 +84,18 @@ class Schema:
             raise
 
     def text(self, version: int | None = None) -> str:
-        """The statements that make a database, or that bring it to a version from the one before."""
+        """Returns the statements that create a database, or that migrate the previous version to this one."""
         name = "schema.sql" if version is None else f"schema_{version}.sql"
         return files(self.package).joinpath(name).read_text()
 
     def found(self, db: sqlite3.Connection) -> int | None:
-        """The version of a database that has tables; None of one that is something else."""
+        """Returns the version of a database with tables; None if it is another kind of database."""
         pragmas = ("PRAGMA application_id", "PRAGMA user_version")
         application_id, version = (db.execute(pragma).fetchone()[0] for pragma in pragmas)
         return version if application_id == self.application_id else None
 
     def marks(self, version: int) -> str:
-        """The statements that note the version, for `found`."""
+        """Returns the statements that store the version, for `found`."""
         return f"PRAGMA application_id = {self.application_id}; PRAGMA user_version = {version};"
 
 
@@ -106,13 +106,13 @@ def connect(
     busy_milliseconds: int = BUSY_MILLISECONDS,
     statements: int = 128,
 ) -> sqlite3.Connection:
-    """Opens a database for any thread, one at a time; transactions begin where code says so.
+    """Opens a database that any thread may use, one at a time; transactions begin explicitly.
 
     Args:
-        path: of the file; made when it is not there.
-        prepare: what is done first; when it fails, the connection is closed.
+        path: the file, which is created if it does not exist.
+        prepare: called first with the connection, which is closed if it fails.
         busy_milliseconds: how long to wait while another process writes.
-        statements: prepared ones that are kept.
+        statements: number of prepared statements to cache.
 
     Raises:
         DataLoss, ResourceExhausted, Unavailable: see `translated`.
@@ -132,7 +132,7 @@ def connect(
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A transaction that writes: all of it is on the disk afterwards, or nothing.
+    """Runs the block in a write transaction: all of it is on the disk afterwards, or nothing.
 
     Raises:
         DataLoss, ResourceExhausted, Unavailable: see `translated`.
@@ -143,7 +143,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
             yield db
             db.execute("COMMIT")
         except BaseException:
-            # SQLite itself rolls back when the disk is full.
+            # When the disk is full, SQLite has rolled back already.
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
@@ -151,7 +151,13 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what SQLite says of the disk and of its file into our errors; faults of ours stay as they are."""
+    """Raises SQLite's errors about the disk and the file as BlindsightErrors; lets programming errors pass.
+
+    Raises:
+        ResourceExhausted: if the disk is full.
+        DataLoss: if the database is damaged.
+        Unavailable: if the database is locked, or its disk is not there or not writable.
+    """
     try:
         yield
     except UnicodeDecodeError as error:
@@ -168,6 +174,10 @@ def translated() -> Iterator[None]:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary code; a text that is none has only the exception of the sqlite3 module."""
+    """Returns SQLite's primary error code.
+
+    Text that is not UTF-8 raises an OperationalError of the sqlite3 module without a code; the database is
+    damaged then.
+    """
     undecodable = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
     return sqlite3.SQLITE_CORRUPT if undecodable else getattr(error, "sqlite_errorcode", 0) & 0xFF

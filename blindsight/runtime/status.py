@@ -1,4 +1,4 @@
-"""The only place where exceptions become gRPC statuses, and statuses become exceptions again."""
+"""Conversions between exceptions and gRPC statuses; they happen nowhere else."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from blindsight import errors
 
 DOMAIN = "blindsight"
 RETRY_SECONDS = 1
-# A message travels twice in trailing metadata, of which gRPC takes 8 KiB; it may quote a caller's long words.
+# A message is sent twice in the trailing metadata, which gRPC limits to 8 KiB, and may quote long input.
 MAX_MESSAGE_CHARACTERS = 400
 
-# What gRPC's core says when there was no connection to send a call over.
+# Message of gRPC's core if there was no connection to send a call over.
 _NEVER_CONNECTED = "failed to connect to all addresses"
-# What grpc.aio says when a message cannot be sent any more and the call's status is not there yet.
+# Message of grpc.aio if a message can no longer be sent, and the call's status has not arrived yet.
 _BROKEN_WRITE = "Internal error from Core"
 
 CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
@@ -45,7 +45,7 @@ REASONS = {error.reason: error for error in CODES}
 
 
 def to_status(error: errors.BlindsightError) -> status_pb2.Status:
-    """A google.rpc.Status with ErrorInfo, and RetryInfo where a retry may help."""
+    """Returns a google.rpc.Status with ErrorInfo, and with RetryInfo if a retry may help."""
     metadata = {key: _shortened(value) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[any_pb2.Any] = [_packed(info)]
@@ -57,18 +57,18 @@ def to_status(error: errors.BlindsightError) -> status_pb2.Status:
 
 
 def internal(request_id: str) -> status_pb2.Status:
-    """The fixed text for an exception that nobody expected; the traceback is in the log."""
+    """Returns the status of an unexpected exception, with a fixed text; the traceback is in the log."""
     message = f"internal error; the service's log has it under request id {request_id}"
     info = error_details_pb2.ErrorInfo(reason=errors.BlindsightError.reason, domain=DOMAIN)
     return status_pb2.Status(code=code_pb2.INTERNAL, message=message, details=[_packed(info)])
 
 
 def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError:
-    """The exception that a failed call stands for, as the peer raised it.
+    """Returns the exception that the called service raised, or one for a lost connection.
 
     Args:
-        error: what grpc raised; it is also a `grpc.Call`.
-        service: names the peer in messages about lost connections.
+        error: exception of grpc; it is also a `grpc.Call`.
+        service: name of the called service, for messages about lost connections.
     """
     code = error.code()
     details = error.details() or code.name.lower()
@@ -87,23 +87,23 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError
 
 
 def never_began(error: grpc.RpcError) -> bool:
-    """Whether a failed call had no effect for certain: it was not sent, or a service that drains refused it.
+    """Returns whether a failed call certainly had no effect: never sent, or refused by a draining service.
 
-    What a draining service did before it ended a stream, it has answered on that stream.
+    A draining service that ends a stream has already answered on it for all that it did.
     """
     info = _error_info(error)
     if info is not None:
         return bool(info.reason == errors.Draining.reason)
     if error.code() is grpc.StatusCode.CANCELLED:
-        # What gRPC makes of a call that reaches a server in the moment when it closes.  One that had begun
-        # ends with a reason: see `interceptors`.
+        # The status of a call that reaches a server just as it closes.  A call that had begun would have
+        # ended with a reason: see `interceptors`.
         return True
     details = str(error.details() or "")
     return details.startswith(_NEVER_CONNECTED)
 
 
 def is_lost(error: grpc.RpcError) -> bool:
-    """Whether a failed call may work when its service is back, however far this one came."""
+    """Returns whether a failed call may succeed once its service is back; it may have had an effect."""
     if never_began(error):
         return True
     broken = error.code() is grpc.StatusCode.INTERNAL and error.details() == _BROKEN_WRITE
@@ -113,7 +113,7 @@ def is_lost(error: grpc.RpcError) -> bool:
 
 
 def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
-    # Pairs in both of grpc's APIs, whatever their types are called.
+    # Both APIs of grpc return pairs, though under different types.
     entries = dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
     value = entries.get("grpc-status-details-bin")
     if not isinstance(value, bytes):
@@ -143,6 +143,6 @@ def _first_line(text: str) -> str:
 
 
 def metadata_of(status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:
-    """Trailing metadata that carries the status."""
+    """Returns the trailing metadata that carries a status."""
     converted = rpc_status.to_status(status)
     return tuple((key, value) for key, value in converted.trailing_metadata)

@@ -1,4 +1,4 @@
-"""Large things on gRPC streams: a header with size and SHA-256, then chunks, checked at the end."""
+"""Large data on gRPC streams: a header with size and SHA-256, then chunks, verified at the end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
 
 # Measured on loopback between two Python processes: larger gains nothing, smaller costs messages.
 CHUNK_BYTES = 1 << 20
-# One message: a chunk and what surrounds it.
+# Largest message: a chunk, and the message around it.
 MAX_MESSAGE_BYTES = 4 << 20
-# One photo as it stands in its file: a client does not send more, the keyholder does not take more.
+# Largest file of a photo: a client does not send larger ones, and the keyholder does not accept them.
 MAX_PHOTO_BYTES = 64 << 20
-# Ciphertexts of one weighted sum: the keyholder does not encrypt more, the evaluator does not take more.
+# Ciphertexts of one weighted sum: the keyholder does not encrypt more, the evaluator does not accept more.
 MAX_COMBINE_BYTES = 256 << 20
-# In the initial metadata of an append: storage has read its header, and wants the rest.
+# Key in the initial metadata of an append: storage has read the header, and waits for the rest.
 GO_AHEAD_KEY = "blindsight-go-ahead"
-# A comparison of all with all, of each side and in all: the same.
+# Limits of a comparison of all rows with all queries, on both sides: ciphertexts of each, and results.
 MAX_COMPARED_CIPHERTEXTS = 2048
 MAX_COMPARED_RESULTS = 8192
 
@@ -33,9 +33,10 @@ def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]
 
 
 def joined_chunks(parts: Iterable[bytes | memoryview], size: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Cuts parts that follow each other into pieces of `size` bytes, the last one shorter.
+    """Joins parts and cuts them into pieces of `size` bytes, the last one shorter.
 
-    Borders of parts are nowhere seen: a message costs as much time as the bytes of a whole photo.
+    Pieces cross the borders of parts: fewer messages, each of which costs as much time as sending a photo's
+    bytes.
     """
     held: list[memoryview] = []
     room = size
@@ -52,22 +53,22 @@ def joined_chunks(parts: Iterable[bytes | memoryview], size: int = CHUNK_BYTES) 
 
 
 def digest(data: bytes | memoryview) -> bytes:
-    """SHA-256."""
+    """Returns the SHA-256."""
     return hashlib.sha256(data).digest()
 
 
 class Receiver:
-    """Collects announced bytes and refuses more, less or other ones.
+    """Collects announced bytes, and refuses data of another size or digest.
 
     Args:
-        size_bytes: what the header announced.
-        sha256: of the whole, 32 bytes.
-        limit_bytes: more is refused before anything is allocated.
-        what: names the thing in messages.
+        size_bytes: size that the header announced.
+        sha256: SHA-256 of all bytes, 32 bytes.
+        limit_bytes: largest size; more is refused before anything is allocated.
+        what: what the data is called in error messages.
 
     Raises:
-        ResourceExhausted: when the announced size is over the limit.
-        InvalidArgument: when the announced digest is not 32 bytes.
+        ResourceExhausted: if the announced size is over the limit.
+        InvalidArgument: if the announced digest is not 32 bytes.
     """
 
     def __init__(self, size_bytes: int, sha256: bytes, *, limit_bytes: int, what: str) -> None:
@@ -83,19 +84,19 @@ class Receiver:
 
     @property
     def complete(self) -> bool:
-        """Whether as many bytes came as were announced."""
+        """Whether all announced bytes have been received."""
         return self._received == self._size
 
     @property
     def missing_bytes(self) -> int:
-        """How much is still to come."""
+        """The number of bytes not yet received."""
         return self._size - self._received
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next chunk.
+        """Adds the next chunk.
 
         Raises:
-            InvalidArgument: when it is empty, or more comes than was announced.
+            InvalidArgument: if it is empty, or more bytes are received than were announced.
         """
         self._received += len(chunk)
         if not chunk or self._received > self._size:
@@ -103,10 +104,10 @@ class Receiver:
         self._parts.append(chunk)
 
     def take(self, message: Any) -> None:
-        """Takes the next message, which must be a chunk; see `announced`.
+        """Adds the chunk of the next message; see `announced`.
 
         Raises:
-            InvalidArgument: when it is something else, and as `add`.
+            InvalidArgument: if the message holds no chunk, or for the reasons of `add`.
         """
         part = message.WhichOneof("part")
         if part != "chunk":
@@ -115,10 +116,10 @@ class Receiver:
         self.add(message.chunk)
 
     def finish(self) -> bytes:
-        """The whole.
+        """Returns all bytes.
 
         Raises:
-            InvalidArgument: when bytes are missing or are not those of the digest.
+            InvalidArgument: if bytes are missing, or the digest does not match.
         """
         data = b"".join(self._parts)
         if len(data) != self._size:
@@ -129,14 +130,14 @@ class Receiver:
 
 
 async def announced(messages: AsyncIterator[Any], receiver: Receiver) -> bytes:
-    """Takes what a header announced out of a stream: the chunks that follow it, and no message more.
+    """Reads the chunks that a header announced from a stream, and no further message.
 
     Args:
-        messages: of an rpc whose messages have a oneof `part` with `chunk` in it, read up to the header.
-        receiver: of what the header says.
+        messages: stream whose messages have a oneof `part` with `chunk` in it, read up to the header.
+        receiver: receiver for the size and digest of the header.
 
     Raises:
-        InvalidArgument: when something else comes among the chunks, or other bytes than were announced.
+        InvalidArgument: if there is another part among the chunks, or the bytes do not match the header.
     """
     while not receiver.complete and (message := await anext(messages, None)) is not None:
         receiver.take(message)
@@ -144,7 +145,7 @@ async def announced(messages: AsyncIterator[Any], receiver: Receiver) -> bytes:
 
 
 def announced_sync(messages: Iterator[Any], receiver: Receiver) -> bytes:
-    """As `announced`, of a stream that is read in a thread."""
+    """Reads announced chunks like `announced`, from a stream that is read in a thread."""
     while not receiver.complete and (message := next(messages, None)) is not None:
         receiver.take(message)
     return receiver.finish()
@@ -152,10 +153,10 @@ def announced_sync(messages: Iterator[Any], receiver: Receiver) -> bytes:
 
 @contextmanager
 def answer_of(service: str) -> Iterator[None]:
-    """Around the reading of a service's answer: what is wrong in it is no fault of whoever asked for it.
+    """Reports errors in a service's answer, which the block reads, as DataLoss: the caller did nothing wrong.
 
     Raises:
-        DataLoss: in place of InvalidArgument and ResourceExhausted.
+        DataLoss: if the block raises InvalidArgument or ResourceExhausted.
     """
     try:
         yield
@@ -164,10 +165,10 @@ def answer_of(service: str) -> Iterator[None]:
 
 
 def part_of(message: Any, wanted: str) -> Any:
-    """What the next message of an answer holds, if it is what is wanted here; None is the end of a stream.
+    """Returns the wanted part of an answer's next message; None stands for the end of the stream.
 
     Raises:
-        DataLoss: when it is something else.
+        DataLoss: if the message holds another part, or the stream has ended.
     """
     if message is None:
         raise DataLoss(f"an answer ended before its {wanted} came")
@@ -178,17 +179,17 @@ def part_of(message: Any, wanted: str) -> Any:
 
 
 def require_end(message: Any) -> None:
-    """Refuses a message after the last one of a stream; None is its end.
+    """Checks that an answer has ended; None stands for the end of the stream.
 
     Raises:
-        DataLoss: for anything else.
+        DataLoss: if there is another message.
     """
     if message is not None:
         raise DataLoss(f"an answer goes on with {message.WhichOneof('part')}, want its end")
 
 
 async def until(stopping: asyncio.Event, source: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
-    """What a source yields until an event is set; what it is waiting for then is left to it."""
+    """Yields from a source until an event is set, which cancels the wait for the next part."""
     running: set[asyncio.Future[Any]] = {asyncio.ensure_future(stopping.wait())}
     try:
         while not stopping.is_set():

@@ -1,4 +1,4 @@
-"""The evaluator's messages about blocks of no collection: weighted sums, and all rows by all queries."""
+"""The evaluator's messages for blocks outside a collection: weighted sums, and all rows by all queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blindsight.wire.records import Parts, Record
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedBlock(Record[pb.AnnouncedBlock]):
-    """A block that will be sent."""
+    """The size and the SHA-256 of a block that follows."""
 
     size_bytes: int
     sha256: bytes
@@ -18,11 +18,11 @@ class AnnouncedBlock(Record[pb.AnnouncedBlock]):
 
 @dataclass(frozen=True, slots=True)
 class CompareAllHeader(Record[pb.CompareAllHeader]):
-    """Announces rows and queries, each block one after the other.
+    """The header of a comparison of all rows with all queries; the gallery's block and the queries' follow.
 
     Attributes:
-        columns: ciphertexts of each row and of each query.
-        gallery, queries: the blocks, in the order in which they come.
+        columns: number of ciphertexts of each row and of each query.
+        gallery, queries: the blocks, in the order in which they are sent.
     """
 
     columns: int
@@ -32,7 +32,7 @@ class CompareAllHeader(Record[pb.CompareAllHeader]):
 
 @dataclass(frozen=True, slots=True)
 class ProductsResult(Record[pb.CompareAllResult]):
-    """Encrypted products of one query with consecutive rows, each a ciphertext of three polynomials."""
+    """The encrypted products of one query with consecutive rows, each a ciphertext of three polynomials."""
 
     query: int
     first_row: int
@@ -41,7 +41,7 @@ class ProductsResult(Record[pb.CompareAllResult]):
 
 @dataclass(frozen=True, slots=True)
 class CompareAllSummary(Record[pb.CompareAllSummary]):
-    """What a comparison cost: reading both blocks, and multiplying; comes last."""
+    """The cost of a comparison: expanding both blocks, and multiplying; the last part of an answer."""
 
     expand_seconds: float
     kernel_seconds: float
@@ -49,13 +49,13 @@ class CompareAllSummary(Record[pb.CompareAllSummary]):
 
 @dataclass(frozen=True, slots=True)
 class CombineHeader(Record[pb.CombineHeader]):
-    """Announces the blocks of a weighted sum.
+    """The header of a weighted sum; its blocks follow.
 
     Attributes:
-        public_key: that the blocks are under; of an additive scheme: "BSAP".
+        public_key: additive public key of the blocks ("BSAP" format).
         weights: in the clear, one for each block.
-        blocks: in the order in which they come.
-        insecure_small_keys: whether a key that anybody can break is taken; LightPHE's algorithms only.
+        blocks: in the order in which they are sent.
+        insecure_small_keys: whether keys too small to be secure are accepted; LightPHE's algorithms only.
     """
 
     public_key: bytes
@@ -65,20 +65,20 @@ class CombineHeader(Record[pb.CombineHeader]):
 
     @property
     def size_bytes(self) -> int:
-        """All blocks together."""
+        """The size of all blocks together."""
         return sum(block.size_bytes for block in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
 class CombinePlan(Record[pb.CombineResultHeader]):
-    """Announces the block of a weighted sum; comes first."""
+    """The size of the resulting block; the first part of an answer."""
 
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class CombineSummary(Record[pb.CombineSummary]):
-    """What a weighted sum cost, summed up over workers; comes last."""
+    """The cost of a weighted sum, summed over workers; the last part of an answer."""
 
     compute_seconds: float
 

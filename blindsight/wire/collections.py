@@ -1,4 +1,4 @@
-"""Collections, what becomes of their items, and the state of the services."""
+"""Records of collections, of deletions and repacks, and of the services' status."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ASKED_METRIC = AskedNames("metric", _METRICS)
 
 @dataclass(frozen=True, slots=True)
 class CollectionRequest(Record[pb.CreateCollectionRequest]):
-    """A collection that is to be made; what is 0, empty or None is chosen.
+    """The settings of a new collection; the keyholder chooses those that are 0, empty or None.
 
     Attributes:
         scheme: "ckks", "bfv" or "paillier"; empty: "ckks".
-        embedder: "descriptor", "pixels", "sift" or "none"; empty: "descriptor", and "pixels" with channels.
-        dimension: of a vector.
-        expected_size: items that it may have one day; 0: 10,000.
-        max_norm: longest vector that fits (dot and euclidean); 0: set by the first ingest.
+        embedder: "descriptor", "pixels", "sift" or "none"; empty: "descriptor", or "pixels" with channels.
+        dimension: number of values of a vector.
+        expected_size: number of items that the collection may grow to; 0: 10,000.
+        max_norm: largest norm of a vector (dot and euclidean); 0: set by the first ingest.
         parameter_set: one of the scheme's.
         channels: "grey" or "rgb": embedder pixels keeps the raw pixels of these channels.
-        size: side of the picture that embedder pixels makes, in pixels.
+        size: side of the thumbnail that embedder pixels makes, in pixels.
     """
 
     name: str
@@ -53,21 +53,21 @@ class CollectionInfo(Record[pb.Collection]):
     """A collection as its keyholder describes it.
 
     Attributes:
-        security: the parameter set's standing, for people.
-        precision: how values are rounded, for people.
-        dimension: of a vector, as the user sees it.
+        security: security level of the parameter set, as human-readable text.
+        precision: how values are rounded, as human-readable text.
+        dimension: number of values of a vector, as the user sees it.
         metric: "cosine" and "dot" are better when higher, "euclidean" (squared distance) and
             "squared-cosine" (distance of the channels' values from all ones) when lower.
-        max_norm: longest vector that fits (dot and euclidean); 0 until the first ingest sets it.
-        stride: consecutive coefficients that one vector takes in a ciphertext.
-        items: that a search sees.
-        tail_items: of these, in the tail, until a repack.
-        deleted_items: still taking room in ciphertexts, until a repack.
-        size_bytes: in storage.
-        score_error_bound: largest difference of a score from the plaintext's.
-        plane_items: that have encrypted pixel planes.
-        plane_bytes: of these planes, part of `size_bytes`.
-        channels: of raw pixels, "grey" or "rgb"; empty for other vectors.
+        max_norm: largest norm of a vector (dot and euclidean); 0 until the first ingest sets it.
+        stride: number of consecutive coefficients that one vector takes in a ciphertext.
+        items: number of items that a search sees.
+        tail_items: those of them that are in the tail, until a repack.
+        deleted_items: deleted items that still occupy ciphertexts, until a repack.
+        size_bytes: bytes in storage.
+        score_error_bound: largest difference between a score and that of a plaintext search.
+        plane_items: number of items with encrypted pixel planes.
+        plane_bytes: bytes of these planes, part of `size_bytes`.
+        channels: channels of raw pixels, "grey" or "rgb"; empty for other vectors.
         query_visible_to_server: whether a search shows the numbers of its query to the server.
     """
 
@@ -96,7 +96,7 @@ class CollectionInfo(Record[pb.Collection]):
 
 @dataclass(frozen=True, slots=True)
 class Deletion(Record[pb.DeleteItemsResponse]):
-    """How many items were deleted, and which ids were not there."""
+    """The number of items that were deleted, and the ids that were not found."""
 
     deleted: int
     unknown_ids: tuple[str, ...]
@@ -104,7 +104,7 @@ class Deletion(Record[pb.DeleteItemsResponse]):
 
 @dataclass(frozen=True, slots=True)
 class RepackProgress(Record[pb.RepackResponse]):
-    """How far a repack is; the last one is its result."""
+    """The progress of a repack; the last one is its result."""
 
     items_done: int = 0
     items_total: int = 0
@@ -114,7 +114,7 @@ class RepackProgress(Record[pb.RepackResponse]):
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus(Record[pb.ServiceStatus]):
-    """One service; `error` says why it is not reachable."""
+    """The status of one service; `error` says why it is not reachable."""
 
     name: str
     zone: str
@@ -129,7 +129,7 @@ class ServiceStatus(Record[pb.ServiceStatus]):
 
 @dataclass(frozen=True, slots=True)
 class VaultStatus(Record[pb.GetStatusResponse]):
-    """The three services, the key id in hex, and every collection."""
+    """The status of the three services, the key id in hex, and every collection."""
 
     services: tuple[ServiceStatus, ...]
     key_id: str

@@ -1,4 +1,4 @@
-"""Weighted sums: what is combined, how far it is, and how the result came about."""
+"""Records of weighted sums between client and keyholder: request, progress and result."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ IMAGE_MODE: AskedNames[ImageMode] = AskedNames(
 
 @dataclass(frozen=True, slots=True)
 class CombineHeader(Record[pb.CombineHeader]):
-    """How inputs are to be combined.
+    """The settings of a weighted sum.
 
     Attributes:
-        scheme: an additive one; empty: paillier.
-        key_bits: 0 for the scheme's default.
-        weights: one for each input; none: all 1.
+        scheme: an additive scheme; empty: paillier.
+        key_bits: 0: the scheme's default.
+        weights: one for each input; empty: all 1.
         image_mode: how pictures are read: "auto" is grey when none has colour, else RGB.
-        insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
+        insecure_small_keys: whether LightPHE's algorithms may use keys too small to be secure.
     """
 
     scheme: str = ""
@@ -54,11 +54,11 @@ class CombineHeader(Record[pb.CombineHeader]):
 
 @dataclass(frozen=True, slots=True)
 class ArrayHeader(Record[pb.ArrayHeader]):
-    """Integers whose chunks follow.
+    """The header of an array of integers; its chunks follow.
 
     Attributes:
         shape: 1 to 8 axes.
-        sha256: of the values, int64 little-endian, the last axis fastest.
+        sha256: SHA-256 of the values, int64 little-endian, the last axis fastest.
     """
 
     shape: tuple[int, ...]
@@ -66,17 +66,17 @@ class ArrayHeader(Record[pb.ArrayHeader]):
 
     @classmethod
     def of(cls, values: npt.NDArray[Any]) -> tuple[Self, bytes]:
-        """Announces integers; the header and their bytes."""
+        """Returns the header of an array of integers, and its bytes."""
         data = packed(values)
         return cls(values.shape, digest(data)), data
 
 
 @dataclass(frozen=True, slots=True)
 class CombineProgress(Record[pb.CombineProgress]):
-    """How far a weighted sum is.
+    """The progress of a weighted sum.
 
     Attributes:
-        stage: what is being done.
+        stage: the current stage.
         done, total: ciphertexts of the stage; for "keygen", keys.
     """
 
@@ -87,11 +87,11 @@ class CombineProgress(Record[pb.CombineProgress]):
 
 @dataclass(frozen=True, slots=True)
 class CombineTimings(Record[pb.CombineTimings]):
-    """Where a weighted sum spent its time, in seconds, as the keyholder measured it.
+    """The timings of a weighted sum, in seconds, as the keyholder measured them.
 
     Attributes:
         compute_seconds: from sending the ciphertexts to the evaluator's whole result.
-        total_seconds: with reading the inputs.
+        total_seconds: all stages, and reading the inputs.
     """
 
     keygen_seconds: float = 0.0
@@ -101,23 +101,23 @@ class CombineTimings(Record[pb.CombineTimings]):
     total_seconds: float = 0.0
 
     def seconds(self) -> dict[str, float]:
-        """The stages by name, without the unit in it: {"keygen": 0.012, ...}."""
+        """Returns the seconds of each stage by its name without the unit: {"keygen": 0.012, ...}."""
         return {field.name.removesuffix("_seconds"): getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class CombineResult(Record[pb.CombineResult]):
-    """How a weighted sum came about; the chunks of its values follow.
+    """The header of a weighted sum's result; the chunks of its values follow.
 
     Attributes:
-        shape: of the values, int64 little-endian, and of every input.
-        description: of the scheme, for people.
-        warning: not empty where people must be told whenever they are shown the result: that scramble is no
-            encryption, or that the key was one that anybody can break.
+        shape: shape of the values, int64 little-endian, and of every input.
+        description: human-readable description of the scheme.
+        warning: text to display with the result wherever it is shown, if not empty: scramble is not
+            encryption, or the key was too small to be secure.
         weights: one for each input.
-        ciphertexts: of one input.
-        sent_bytes, received_bytes: of ciphertext, to and from the evaluator.
-        size_bytes, sha256: of the values.
+        ciphertexts: number of ciphertexts of one input.
+        sent_bytes, received_bytes: bytes of ciphertext, to and from the evaluator.
+        size_bytes, sha256: size and SHA-256 of the values.
     """
 
     shape: tuple[int, ...]
@@ -135,15 +135,15 @@ class CombineResult(Record[pb.CombineResult]):
 
 
 def packed(values: npt.NDArray[Any]) -> bytes:
-    """Integers as they are sent: int64 little-endian, the last axis fastest."""
+    """Returns integers as they are sent: int64 little-endian, the last axis fastest."""
     return values.astype("<i8").tobytes()
 
 
 def unpacked(data: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """The inverse of `packed`.
+    """Returns the int64 array of what `packed` returned.
 
     Raises:
-        ValueError: when they do not fit the shape.
+        ValueError: if the number of values does not match the shape.
     """
     import numpy as np
 

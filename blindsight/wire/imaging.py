@@ -1,4 +1,4 @@
-"""Image processing: what is asked for, how far it is, and what came of it."""
+"""Records of image processing between client and keyholder: requests, progress and results."""
 
 from __future__ import annotations
 
@@ -64,34 +64,35 @@ MODE: AskedNames[DifferenceMode] = AskedNames(
     {"signed": pb.DIFF_MODE_SIGNED, "absolute": pb.DIFF_MODE_ABSOLUTE, "threshold": pb.DIFF_MODE_THRESHOLD},
     unspecified="signed",
 )
-# Of numpy: how the numbers of a picture are sent.
+# NumPy dtypes in which the values of a picture are sent.
 _CODES = {"pixels": "u1", "signed": "<i4", "degrees": "<i4"}
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFile(Record[pb.PictureFile]):
-    """A picture's file whose chunks follow."""
+    """The header of a picture's file; its chunks follow."""
 
     size_bytes: int
     sha256: bytes
 
     @classmethod
     def of(cls, data: bytes) -> Self:
-        """Announces a file."""
+        """Returns the header of a file."""
         return cls(len(data), digest(data))
 
     def receiver(self) -> Receiver:
-        """What takes its chunks.
+        """Returns a receiver of the file's chunks.
 
         Raises:
-            ResourceExhausted, InvalidArgument: when it announces too much, or no digest.
+            ResourceExhausted: if the announced size is over the limit of a photo.
+            InvalidArgument: if the digest is not 32 bytes.
         """
         return Receiver(self.size_bytes, self.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a picture")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPhoto(Record[pb.StoredImage]):
-    """A photo of a collection, in place of a file: it must have been ingested with planes."""
+    """A photo of a collection, used instead of a file; it must have been ingested with planes."""
 
     collection: str
     id: str
@@ -99,21 +100,21 @@ class StoredPhoto(Record[pb.StoredImage]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelMatrix(Record[pb.KernelMatrix]):
-    """A kernel of the caller's: float64 [rows, columns], both odd."""
+    """A custom kernel: float64 [rows, columns], both odd."""
 
     values: npt.NDArray[np.float64]
 
     def to_message(self) -> pb.KernelMatrix:
-        """Row by row."""
+        """Converts the kernel to its message, row by row."""
         rows, columns = self.values.shape
         return pb.KernelMatrix(rows=rows, columns=columns, values=self.values.ravel().tolist())
 
     @classmethod
     def from_message(cls, message: pb.KernelMatrix) -> KernelMatrix:
-        """The inverse of `to_message`.
+        """Makes the kernel from its message.
 
         Raises:
-            InvalidArgument: when there are not as many numbers as rows and columns say.
+            InvalidArgument: if the number of values is not rows x columns, or is 0.
         """
         import numpy as np
 
@@ -125,11 +126,11 @@ class KernelMatrix(Record[pb.KernelMatrix]):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Record[pb.Operation]):
-    """One of a list of filters.
+    """One filter of a list.
 
     Attributes:
-        name: and its arguments, such as gaussian:5.
-        kernel: of custom, and of no other.
+        name: name of the filter with its arguments, such as gaussian:5.
+        kernel: kernel of the filter "custom"; None for others.
     """
 
     name: str
@@ -138,15 +139,15 @@ class Operation(Record[pb.Operation]):
 
 @dataclass(frozen=True, slots=True)
 class FilterHeader(Record[pb.FilterHeader]):
-    """How a picture is to be filtered.
+    """The settings of a filter request.
 
     Attributes:
-        operations: one after the other.
+        operations: filters, applied one after the other.
         scheme: bfv, ckks or paillier; empty: that of a stored photo, else bfv.
-        border: what lies beyond the edge; None: a mirror for linear filters, nothing for morphology.
+        border: how pixels beyond the edge are made; None: reflected for linear filters, none for morphology.
         colours: how the file is read.
-        stored: None: the file that follows.
-        key_bits: of paillier; 0 for its default.
+        stored: the photo to filter; None: the file that follows.
+        key_bits: size of a paillier key; 0: the default.
     """
 
     operations: tuple[Operation, ...]
@@ -159,7 +160,7 @@ class FilterHeader(Record[pb.FilterHeader]):
 
 @dataclass(frozen=True, slots=True)
 class ImagingProgress(Record[pb.ImagingProgress]):
-    """How far the present stage is: in ciphertexts, with keypoints in pixels of the octaves."""
+    """The progress of the current stage, in ciphertexts; for keypoints in pixels of the octaves."""
 
     stage: Annotated[ImagingStage, STAGE]
     done: int
@@ -168,21 +169,21 @@ class ImagingProgress(Record[pb.ImagingProgress]):
 
 @dataclass(frozen=True, slots=True)
 class ImagingAccount(Record[pb.ImagingAccount]):
-    """How a result came about.
+    """The statistics of a result: scheme, key, traffic and timings.
 
     Attributes:
-        parameter_set: of the owner's key; empty for a key that was made for this call.
-        key_bits: of a key that was made for this call, else 0.
-        description: of the scheme, for people.
-        warning: not empty where people must be told whenever they are shown the result.
-        round_trips: to the evaluator.
-        ciphertexts, results: that went to the evaluator and came back.
-        sent_bytes, received_bytes: of ciphertext.
-        encrypt_busy_seconds, compute_busy_seconds, decrypt_busy_seconds: added up over workers; they overlap.
-        remarks: what was done to a picture on the way, for people.
-        stored: what became of planes of stored photos. "in place": the evaluator computed with them where
-            they are; "decrypted": of one at least the keyholder decrypted them, and remarks say why; "":
-            there are none.
+        parameter_set: parameter set of the owner's key; empty for a key that was made for this call.
+        key_bits: size of a key that was made for this call, else 0.
+        description: human-readable description of the scheme.
+        warning: text to display with the result wherever it is shown, if not empty.
+        round_trips: number of round trips to the evaluator.
+        ciphertexts, results: number of ciphertexts sent to the evaluator, and received from it.
+        sent_bytes, received_bytes: bytes of ciphertext.
+        encrypt_busy_seconds, compute_busy_seconds, decrypt_busy_seconds: summed over workers; they overlap.
+        remarks: changes made to a picture on the way, such as shrinking it, as human-readable text.
+        stored: how the planes of stored photos were used. "in place": the evaluator computed on them where
+            they are stored; "decrypted": the keyholder decrypted those of at least one photo, and remarks
+            say why; "": no stored photo was used.
     """
 
     scheme: str
@@ -205,13 +206,13 @@ class ImagingAccount(Record[pb.ImagingAccount]):
 
 @dataclass(frozen=True, slots=True)
 class PictureHeader(Record[pb.PictureHeader]):
-    """A picture of a result, whose chunks follow.
+    """The header of a picture of a result; its chunks follow.
 
     Attributes:
-        kind: what its numbers are: "pixels" uint8; "signed" int32, with negative values or large ones;
+        kind: type of its values: "pixels" uint8; "signed" int32, with negative or large values;
             "degrees" int32, 0 to 359, and -1 where there is no direction.
         channels: 1 or 3.
-        size_bytes, sha256: of the numbers, little-endian [height, width, channels].
+        size_bytes, sha256: size and SHA-256 of the values, little-endian [height, width, channels].
     """
 
     name: str
@@ -224,7 +225,7 @@ class PictureHeader(Record[pb.PictureHeader]):
 
     @classmethod
     def of(cls, name: str, kind: PictureKind, planes: npt.NDArray[Any]) -> tuple[Self, bytes]:
-        """Announces a picture [channels, height, width]; the header and the numbers."""
+        """Returns the header of a picture [channels, height, width], and the bytes of its values."""
         import numpy as np
 
         channels, height, width = planes.shape
@@ -233,13 +234,13 @@ class PictureHeader(Record[pb.PictureHeader]):
 
     @property
     def wanted_bytes(self) -> int:
-        """What its numbers take, whatever it announces."""
+        """The size of the values by shape and kind, to compare with the announced `size_bytes`."""
         import numpy as np
 
         return np.dtype(_CODES[self.kind]).itemsize * self.height * self.width * self.channels
 
     def values(self, data: bytes) -> npt.NDArray[Any]:
-        """The numbers that came: uint8 or int32, [height, width] or [height, width, 3]."""
+        """Returns received values as an array: uint8 or int32, [height, width] or [height, width, 3]."""
         import numpy as np
 
         numbers = np.frombuffer(data, _CODES[self.kind])
@@ -248,12 +249,12 @@ class PictureHeader(Record[pb.PictureHeader]):
 
 @dataclass(frozen=True, slots=True)
 class FilterResult(Record[pb.FilterResult]):
-    """What is to be said of a filtered picture.
+    """The summary of a filtered picture.
 
     Attributes:
-        error_bound: of a value, in grey levels, before rounding.
-        clipped_values: results beyond 0 to 255 that were brought to it.
-        levels: of grey, of the operation of morphology that has most; 0 without one.
+        error_bound: largest error of a value, in grey levels, before rounding.
+        clipped_values: number of results outside 0 to 255 that were clipped.
+        levels: largest number of grey levels of a morphological operation; 0 without one.
     """
 
     account: ImagingAccount
@@ -264,16 +265,16 @@ class FilterResult(Record[pb.FilterResult]):
 
 @dataclass(frozen=True, slots=True)
 class DiffHeader(Record[pb.DiffHeader]):
-    """How pictures are to be compared.
+    """The settings of a difference request.
 
     Attributes:
         scheme: bfv, ckks, paillier or scramble; empty: that of a stored photo, else bfv.
         mode: "signed" (A - B), "absolute", or "threshold": 255 where the magnitude is over it, else 0.
         threshold: 0 to 254.
         colours: how files are read.
-        stored_a, stored_b: None: the next file.
-        key_bits: of paillier; 0 for its default.
-        server_views: whether pictures of what the evaluator saw are wanted.
+        stored_a, stored_b: the photos to compare; None: the next file.
+        key_bits: size of a paillier key; 0: the default.
+        server_views: whether to return pictures of what the evaluator saw.
     """
 
     scheme: str
@@ -288,12 +289,12 @@ class DiffHeader(Record[pb.DiffHeader]):
 
 @dataclass(frozen=True, slots=True)
 class DiffResult(Record[pb.DiffResult]):
-    """What is to be said of a difference.
+    """The summary of a difference.
 
     Attributes:
-        minimum, maximum: of the signed difference.
-        differing: values that are not 0.
-        over_threshold: values whose magnitude is over the threshold, with that mode.
+        minimum, maximum: smallest and largest value of the signed difference.
+        differing: number of values that are not 0.
+        over_threshold: number of values whose magnitude is over the threshold, in mode "threshold".
     """
 
     account: ImagingAccount
@@ -305,15 +306,15 @@ class DiffResult(Record[pb.DiffResult]):
 
 @dataclass(frozen=True, slots=True)
 class KeypointSettings(Record[pb.KeypointSettings]):
-    """How keypoints are to be found; what is 0 or empty is chosen.
+    """The settings of keypoint detection; the keyholder chooses those that are 0 or empty.
 
     Attributes:
-        scheme: ckks or bfv; empty: that of a stored photo that can be computed with in place, else ckks.
-        octaves: at most so many; 0: all that the picture has.
-        scales: levels of an octave in which keypoints are looked for, 2 to 5; 0: 3.
-        side: a larger picture is made smaller, so that no side has more pixels; 0: 800.
-        contrast: that a keypoint must have, of the whole range of grey levels; 0: 0.04.
-        edge: largest ratio of the curvatures; 0: 10.
+        scheme: ckks or bfv; empty: that of a stored photo that can be computed on in place, else ckks.
+        octaves: maximum number of octaves; 0: all that the picture has.
+        scales: number of levels of an octave in which keypoints are detected, 2 to 5; 0: 3.
+        side: longest side in pixels; larger pictures are scaled down to it; 0: 800.
+        contrast: smallest contrast of a keypoint, as a fraction of the range of grey levels; 0: 0.04.
+        edge: largest ratio of the principal curvatures; 0: 10.
     """
 
     scheme: str = ""
@@ -326,10 +327,10 @@ class KeypointSettings(Record[pb.KeypointSettings]):
 
 @dataclass(frozen=True, slots=True)
 class KeypointsHeader(Record[pb.KeypointsHeader]):
-    """Of which picture keypoints are wanted.
+    """The settings of a keypoints request.
 
     Attributes:
-        stored: None: the file that follows.
+        stored: the photo to look at; None: the file that follows.
     """
 
     settings: KeypointSettings
@@ -338,12 +339,12 @@ class KeypointsHeader(Record[pb.KeypointsHeader]):
 
 @dataclass(frozen=True, slots=True)
 class Keypoint(Record[pb.Keypoint]):
-    """A place in a picture that is found again in other views.
+    """A SIFT keypoint: a place in a picture that can be found again in other views.
 
     Attributes:
-        x, y: in pixels of the picture that was looked at; (0, 0) is the middle of the first.
-        scale: blur in pixels at which it stands out; OpenCV's size is twice that.
-        angle: radians from right to down.
+        x, y: position in pixels of the picture as it was processed; (0, 0) is the centre of the first pixel.
+        scale: blur in pixels at which the keypoint stands out; OpenCV's size is twice that.
+        angle: radians, clockwise from the x axis.
         response: contrast in grey levels.
         octave: -1 in the picture at twice its size, 0 at its own.
     """
@@ -361,7 +362,7 @@ class KeypointsResult(Record[pb.KeypointsResult]):
     """The keypoints of a picture.
 
     Attributes:
-        width, height: of the picture that was looked at, in pixels.
+        width, height: size of the picture as it was processed, in pixels.
     """
 
     account: ImagingAccount
@@ -372,12 +373,12 @@ class KeypointsResult(Record[pb.KeypointsResult]):
 
 @dataclass(frozen=True, slots=True)
 class MatchHeader(Record[pb.MatchHeader]):
-    """How pictures are to be matched.
+    """The settings of a match request.
 
     Attributes:
-        ratio: of the distances to the nearest and the second nearest descriptor, at most; 0: 0.75.
+        ratio: largest ratio of the distances to the nearest and second nearest descriptor; 0: 0.75.
         encrypted: whether the evaluator compares descriptors under encryption.
-        stored_a, stored_b: None: the next file.
+        stored_a, stored_b: the photos to match; None: the next file.
     """
 
     settings: KeypointSettings
@@ -389,12 +390,12 @@ class MatchHeader(Record[pb.MatchHeader]):
 
 @dataclass(frozen=True, slots=True)
 class KeypointMatch(Record[pb.KeypointMatch]):
-    """Keypoints of two pictures that look the same.
+    """A match of two keypoints.
 
     Attributes:
-        a, b: x and y in either picture.
-        distance: of their descriptors, which are unit vectors.
-        inlier: whether the homography explains it.
+        a, b: x and y of the keypoint in each picture.
+        distance: distance of their descriptors, which are unit vectors.
+        inlier: whether the match agrees with the homography.
     """
 
     a: tuple[float, float]
@@ -403,7 +404,7 @@ class KeypointMatch(Record[pb.KeypointMatch]):
     inlier: bool
 
     def to_message(self) -> pb.KeypointMatch:
-        """Flat."""
+        """Converts the match to its message, which has one field for each coordinate."""
         (x_a, y_a), (x_b, y_b) = self.a, self.b
         return pb.KeypointMatch(
             x_a=x_a, y_a=y_a, x_b=x_b, y_b=y_b, distance=self.distance, inlier=self.inlier
@@ -411,20 +412,20 @@ class KeypointMatch(Record[pb.KeypointMatch]):
 
     @classmethod
     def from_message(cls, message: pb.KeypointMatch) -> KeypointMatch:
-        """The inverse of `to_message`."""
+        """Makes the match from its message."""
         return cls((message.x_a, message.y_a), (message.x_b, message.y_b), message.distance, message.inlier)
 
 
 @dataclass(frozen=True, slots=True)
 class MatchResult(Record[pb.MatchResult]):
-    """What two pictures have in common.
+    """The matching keypoints of two pictures.
 
     Attributes:
-        keypoints_a, keypoints_b: how many each has.
-        inliers: matches that one homography explains.
+        keypoints_a, keypoints_b: number of keypoints of each picture.
+        inliers: number of matches that agree with one homography.
         matches: nearest first.
-        homography: row by row, from pixels of A to those of B; none: there is none.
-        verified: whether so many inliers are no chance: more than 5.9 + 0.22 times the matches.
+        homography: row by row, from pixels of A to those of B; empty if none was found.
+        verified: whether the inliers are too many to be chance: more than 5.9 + 0.22 times the matches.
     """
 
     account: ImagingAccount

@@ -1,4 +1,4 @@
-"""Bulk ingest: what is given to the queue, what became of it, and what workers report."""
+"""Records of bulk ingest: photos for the queue, the state of an import, and the reports of workers."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ STATE: Names[ImportState] = Names(
 
 @dataclass(frozen=True, slots=True)
 class ImportInfo(Record[pb.Import]):
-    """A bulk ingest as it is at one moment.
+    """The state of a bulk ingest at one moment.
 
     Attributes:
-        import_id: names it in `blindsight jobs`.
-        collection: its name; empty when the collection is gone.
-        request_id: the caller's word for it; the same word is the same import.
-        received: items that the keyholder took; all there are, once it is no longer receiving.
-        next_number: no item from here on was taken.
-        done: stored by this import.
-        duplicates: were in the collection already.
+        import_id: identifies it in `blindsight jobs`.
+        collection: its name; empty if the collection has been deleted.
+        request_id: idempotency key chosen by the caller; the same key is the same import.
+        received: number of items that the keyholder accepted; the total, once it is no longer receiving.
+        next_number: number of the first item that has not been accepted.
+        done: number of items stored by this import.
+        duplicates: number of items that were in the collection already.
     """
 
     import_id: str
@@ -51,17 +51,17 @@ class ImportInfo(Record[pb.Import]):
 
     @property
     def settled(self) -> int:
-        """Items whose outcome is known."""
+        """The number of items whose outcome is known."""
         return self.done + self.duplicates + self.failed
 
     @property
     def total(self) -> int | None:
-        """How many items there are; None while they are still coming."""
+        """The number of items; None while they are still being received."""
         return None if self.state == "receiving" else self.received
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens by itself."""
+        """Whether the import is finished or cancelled."""
         return self.state in ("finished", "cancelled")
 
 
@@ -70,10 +70,10 @@ class FailedItem(Record[pb.FailedItem]):
     """An item of a bulk ingest that could not be stored.
 
     Attributes:
-        number: of the file, from 0, in the order in which files were given.
-        name: of the file.
-        reason: one of `blindsight.errors`.
-        message: one line for people.
+        number: index of the file, from 0, in the order in which files were given.
+        name: file name.
+        reason: a reason of `blindsight.errors`.
+        message: human-readable, one line.
     """
 
     number: int
@@ -84,13 +84,13 @@ class FailedItem(Record[pb.FailedItem]):
 
 @dataclass(frozen=True, slots=True)
 class ImportHeader(Record[pb.ImportHeader]):
-    """Where photos go.
+    """The target of a bulk ingest; the first message of its stream.
 
     Attributes:
         collection: its name.
-        request_id: 1 to 128 printable characters; the same is the same import.
-        says_end: whether the stream ends with a message of no files, which a caller who breaks off does not
-            send.
+        request_id: idempotency key, 1 to 128 printable characters; the same key is the same import.
+        says_end: whether the caller ends the stream with a message without files, so that a stream that
+            breaks off is told from a complete one.
     """
 
     collection: str
@@ -103,11 +103,11 @@ class ImportFile(Record[pb.ImportFile]):
     """A photo, with its first bytes.
 
     Attributes:
-        number: of the photo in the import, from 0; ascending.
-        name: for people; may be empty.
-        size_bytes, sha256: of the whole photo.
-        id: empty: a keyed hash of the content.
-        data: the first bytes, all of them where it is small; what is missing follows in chunks.
+        number: index of the photo in the import, from 0; ascending.
+        name: for display; may be empty.
+        size_bytes, sha256: size and SHA-256 of the whole photo.
+        id: item id; empty: a keyed hash of the content.
+        data: the first bytes, all of them if the photo is small; the rest follows in chunks.
     """
 
     number: int
@@ -119,27 +119,28 @@ class ImportFile(Record[pb.ImportFile]):
 
     @property
     def whole(self) -> bool:
-        """Whether it has all of its bytes with it."""
+        """Whether `data` is the whole photo."""
         return len(self.data) == self.size_bytes
 
     def receiver(self) -> Receiver:
-        """What takes its bytes.
+        """Returns a receiver of the photo's bytes.
 
         Raises:
-            ResourceExhausted, InvalidArgument: when it announces too much, or no digest.
+            ResourceExhausted: if the announced size is over the limit of a photo.
+            InvalidArgument: if the digest is not 32 bytes.
         """
         return Receiver(self.size_bytes, self.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportFiles(Record[pb.ImportFiles]):
-    """Small photos, each with all of its bytes; none: those before were all."""
+    """Small photos, each with all of its bytes; an empty message ends the stream."""
 
     files: tuple[ImportFile, ...] = ()
 
 
 class ItemState(IntEnum):
-    """What became of an item; the values are those of the contract and of the keyholder's database."""
+    """The state of an item; the values are those of the contract and of the keyholder's database."""
 
     QUEUED = 1
     DONE = 2
@@ -148,7 +149,7 @@ class ItemState(IntEnum):
 
 
 class TrialState(IntEnum):
-    """How far a trial is; the values are those of the contract."""
+    """The state of a trial, see `Trial`; the values are those of the contract."""
 
     PLANNED = 1
     BEGUN = 2
@@ -161,13 +162,13 @@ TRIAL_STATE = Members("trial state", *TrialState)
 
 @dataclass(frozen=True, slots=True)
 class ItemReport(Record[pb.ItemReport]):
-    """What a worker says of one item.
+    """The outcome of one item, as a worker reports it.
 
     Attributes:
-        job_id: of the import, 16 bytes.
-        number: of the item in it.
-        reason: one of `blindsight.errors`, with FAILED only.
-        message: one line for people, with FAILED only.
+        job_id: id of the import, 16 bytes.
+        number: number of the item in it.
+        reason: a reason of `blindsight.errors`, with FAILED only.
+        message: human-readable, one line, with FAILED only.
     """
 
     job_id: bytes
@@ -179,11 +180,11 @@ class ItemReport(Record[pb.ItemReport]):
 
 @dataclass(frozen=True, slots=True)
 class Trial(Record[pb.NoteTrialRequest]):
-    """One photo that a worker opens with none beside it, and how far it is.
+    """A trial: a photo that a worker decodes alone, with no other photo at the same time, and its state.
 
     Attributes:
-        job_id: of the import, 16 bytes.
-        number: of the item in it.
+        job_id: id of the import, 16 bytes.
+        number: number of the item in it.
         trial_id: 16 random bytes.
     """
 
@@ -193,5 +194,5 @@ class Trial(Record[pb.NoteTrialRequest]):
     state: Annotated[TrialState, TRIAL_STATE]
 
     def at(self, state: TrialState) -> Self:
-        """The same trial, further on."""
+        """Returns the same trial with another state."""
         return replace(self, state=state)

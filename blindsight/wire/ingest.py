@@ -1,4 +1,4 @@
-"""Ingest: what is to be kept of items, and what became of them."""
+"""Records of ingest: what to keep of each item, and the outcomes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OUTCOME = Names("outcome", OUTCOMES)
 
 @dataclass(frozen=True, slots=True)
 class IngestHeader(Record[pb.IngestHeader]):
-    """Where items go.
+    """The target of an ingest; the first message of its stream.
 
     Attributes:
         collection: its name.
         planes: whether each photo is kept as encrypted pixel planes too.
-        plane_halo: pixels of its neighbours around every tile: how far a filter may reach on stored planes.
+        plane_halo: pixels of its neighbours around every tile; limits the radius of filters on stored planes.
     """
 
     collection: str
@@ -37,14 +37,15 @@ class IngestHeader(Record[pb.IngestHeader]):
 
 @dataclass(frozen=True, slots=True)
 class ItemResult(Record[pb.ItemResult]):
-    """What became of a photo.
+    """The outcome of one photo.
 
     Attributes:
-        index: of the file in the stream, from 0.
-        id: of the item, empty when it was rejected and had none.
-        reason: one of `blindsight.errors`, empty unless rejected.
-        message: one line for people, empty unless rejected.
-        remark: what of the photo its planes do not hold, or a search will not find, for people; mostly empty.
+        index: index of the file in the stream, from 0.
+        id: id of the item; empty if it was rejected and had none.
+        reason: a reason of `blindsight.errors`; empty unless rejected.
+        message: human-readable, one line; empty unless rejected.
+        remark: what of the photo is missing in its planes, or not found by a search, as human-readable text;
+            usually empty.
     """
 
     index: int
@@ -57,7 +58,7 @@ class ItemResult(Record[pb.ItemResult]):
 
 @dataclass(frozen=True, slots=True)
 class IngestCounts(Record[pb.IngestProgress]):
-    """Items whose outcome is known."""
+    """The numbers of items by outcome."""
 
     stored: int = 0
     duplicates: int = 0
@@ -65,5 +66,5 @@ class IngestCounts(Record[pb.IngestProgress]):
 
     @property
     def done(self) -> int:
-        """All of them."""
+        """The number of items whose outcome is known."""
         return self.stored + self.duplicates + self.rejected

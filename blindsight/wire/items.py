@@ -1,4 +1,4 @@
-"""Photos, their pixels and vectors, as they are announced on streams."""
+"""Records of photos, pixels and vectors on streams."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileHeader(Record[pb.FileHeader]):
-    """A photo whose chunks follow.
+    """The header of a photo; its chunks follow.
 
     Attributes:
-        name: for people; may be empty.
-        id: of the item; empty: a keyed hash of the content.
+        name: for display; may be empty.
+        id: id of the item; empty: a keyed hash of the content.
     """
 
     name: str
@@ -31,14 +31,15 @@ class FileHeader(Record[pb.FileHeader]):
 
     @classmethod
     def of(cls, data: bytes, name: str = "") -> Self:
-        """Announces a photo."""
+        """Returns the header of a photo."""
         return cls(name, len(data), digest(data))
 
     def receiver(self) -> Receiver:
-        """What takes its chunks.
+        """Returns a receiver of the photo's chunks.
 
         Raises:
-            ResourceExhausted, InvalidArgument: when it announces too much, or no digest.
+            ResourceExhausted: if the announced size is over the limit of a photo.
+            InvalidArgument: if the digest is not 32 bytes.
         """
         return Receiver(self.size_bytes, self.sha256, limit_bytes=MAX_PHOTO_BYTES, what="a photo")
 
@@ -49,25 +50,25 @@ class VectorBlock(Record[pb.VectorBlock]):
 
     Attributes:
         values: float32 [rows, dimension].
-        ids: one for each row; none: they are numbered on from the items ever stored.
+        ids: one for each row; empty: rows are numbered from the number of items ever stored.
     """
 
     values: npt.NDArray[np.float32]
     ids: tuple[str, ...] = ()
 
     def to_message(self) -> pb.VectorBlock:
-        """Its values are little-endian."""
+        """Converts the block to its message, with little-endian values."""
         values = self.values.astype("<f4", copy=False)
         return pb.VectorBlock(values=values.tobytes(), ids=self.ids, dimension=values.shape[1])
 
     @classmethod
     def from_message(cls, message: pb.VectorBlock) -> VectorBlock:
-        """A view of the message's bytes.
+        """Makes the block from its message; `values` is a view of the message's bytes.
 
         Raises:
-            InvalidVector: when they do not make a matrix of that dimension.
+            InvalidVector: if the bytes are not a whole number of rows of the dimension.
         """
-        import numpy as np  # it takes its time, and photos do without it
+        import numpy as np  # imported late: it is slow to import, and photos do not need it
 
         values, dimension = message.values, message.dimension
         if dimension < 1 or not values or len(values) % (4 * dimension):
@@ -77,7 +78,7 @@ class VectorBlock(Record[pb.VectorBlock]):
 
 @dataclass(frozen=True, slots=True)
 class OriginalHeader(Record[pb.OriginalHeader]):
-    """A photo as it was put in, whose chunks follow."""
+    """The header of a photo as it was ingested; its chunks follow."""
 
     id: str
     name: str
@@ -87,17 +88,17 @@ class OriginalHeader(Record[pb.OriginalHeader]):
 
     @classmethod
     def of(cls, data: bytes, *, id: str, name: str, media_type: str) -> Self:  # noqa: A002 - as the field
-        """Announces a photo."""
+        """Returns the header of a photo."""
         return cls(id, name, media_type, len(data), digest(data))
 
 
 @dataclass(frozen=True, slots=True)
 class PlanesHeader(Record[pb.PlanesHeader]):
-    """A photo's pixels, whose chunks follow.
+    """The header of a photo's pixels; their chunks follow.
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
-        sha256: of the pixels, uint8 [height, width, channels].
+        sha256: SHA-256 of the pixels, uint8 [height, width, channels].
     """
 
     id: str
@@ -109,23 +110,23 @@ class PlanesHeader(Record[pb.PlanesHeader]):
 
     @classmethod
     def of(cls, image: npt.NDArray[Any], *, id: str, name: str) -> tuple[Self, bytes]:  # noqa: A002 - as above
-        """Announces uint8 pixels [height, width] or [height, width, 3]; the header and their bytes."""
+        """Returns the header of uint8 pixels [height, width] or [height, width, 3], and their bytes."""
         data = image.tobytes()
         channels = 1 if image.ndim == 2 else image.shape[2]
         return cls(id, name, image.shape[1], image.shape[0], channels, digest(data)), data
 
     @property
     def size_bytes(self) -> int:
-        """Of the pixels."""
+        """The size of the pixels."""
         return self.width * self.height * self.channels
 
     def pixels(self, data: bytes) -> npt.NDArray[np.uint8]:
-        """The pixels that came: [height, width] or [height, width, 3]."""
+        """Returns received pixels as an array: [height, width] or [height, width, 3]."""
         import numpy as np
 
         return np.frombuffer(data, np.uint8).reshape(shape_of(self)).copy()
 
 
 def shape_of(header: Any) -> tuple[int, ...]:
-    """[height, width] of one channel, else [height, width, channels]."""
+    """Returns (height, width) for one channel, else (height, width, channels)."""
     return (header.height, header.width) + ((header.channels,) if header.channels > 1 else ())

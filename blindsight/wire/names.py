@@ -1,4 +1,4 @@
-"""Enums of the contract, by the names that people know."""
+"""Conversions between enums of the contract and their names in the API, or enums of this package."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Member = TypeVar("Member", bound=IntEnum)
 
 
 class Names(Generic[Name]):
-    """An enum of answers, by the names that people know.
+    """An enum of answers, whose values have names in the API.
 
     Args:
-        what: it is, in messages.
-        numbers: of all names.
+        what: what the enum is called in error messages.
+        numbers: the number of every name.
     """
 
     def __init__(self, what: str, numbers: Mapping[Name, int]) -> None:
@@ -26,10 +26,10 @@ class Names(Generic[Name]):
         self._names: dict[int, Name | None] = {number: name for name, number in numbers.items()}
 
     def to_message(self, name: str) -> int:
-        """The number of a name.
+        """Returns the number of a name.
 
         Raises:
-            InvalidArgument: when there is none; the message lists the known.
+            InvalidArgument: if the name is unknown; the message lists the known ones.
         """
         for known, number in self._numbers.items():
             if known == name:
@@ -37,10 +37,10 @@ class Names(Generic[Name]):
         raise InvalidArgument(f"{self._what} {name!r}, want one of {', '.join(self._numbers)}")
 
     def from_message(self, number: int) -> Name | None:
-        """The name of a number.
+        """Returns the name of a number.
 
         Raises:
-            BlindsightError: when the keyholder is newer, and has one that this client does not know.
+            BlindsightError: if the number is unknown: the keyholder is newer than this client.
         """
         if number not in self._names:
             raise self._unknown(number)
@@ -51,12 +51,12 @@ class Names(Generic[Name]):
 
 
 class AskedNames(Names[Name]):
-    """An enum of requests, by the names that people know.
+    """An enum of requests, whose values have names in the API.
 
     Args:
-        what: it is, in messages.
-        numbers: of all names.
-        unspecified: what it means to leave it out; None: whoever is asked chooses.
+        what: what the enum is called in error messages.
+        numbers: the number of every name.
+        unspecified: the meaning of an unset field; None: the server chooses.
     """
 
     def __init__(self, what: str, numbers: Mapping[Name, int], unspecified: Name | None = None) -> None:
@@ -68,10 +68,10 @@ class AskedNames(Names[Name]):
 
 
 class Members(Generic[Member]):
-    """An enum of requests, whose values are those of an enum of ours.
+    """An enum of requests, whose values are those of an `IntEnum`.
 
     Args:
-        what: it is, in messages.
+        what: what the enum is called in error messages.
         members: those that may be sent.
     """
 
@@ -80,14 +80,14 @@ class Members(Generic[Member]):
         self._members = {int(member): member for member in members}
 
     def to_message(self, member: Member) -> int:
-        """Its value."""
+        """Returns the value of a member."""
         return int(member)
 
     def from_message(self, number: int) -> Member:
-        """The member of a value.
+        """Returns the member with a value.
 
         Raises:
-            InvalidArgument: when there is none.
+            InvalidArgument: if no allowed member has this value.
         """
         if number not in self._members:
             raise InvalidArgument(f"{self._what} {number}, want one of {sorted(self._members)}")

@@ -1,4 +1,4 @@
-"""The evaluator's messages about encrypted pixel planes: where they come from, kernels, tiles, results."""
+"""The evaluator's messages for encrypted pixel planes: sources, kernels, tiles and results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from blindsight.wire.records import Parts, Record
 
 @dataclass(frozen=True, slots=True)
 class SentPlanes(Record[pb.SentPlanes]):
-    """Tiles that the caller sends, one ciphertext a tile (`blindsight.packing.tiling`).
+    """The description of tiles that the caller sends, one ciphertext per tile (`blindsight.packing.tiling`).
 
     Attributes:
-        parameter_set: by name.
+        parameter_set: its name.
         key_id: 16 bytes.
-        ciphertexts: in all.
+        ciphertexts: total number.
         halo: pixels of its neighbours around every tile.
     """
 
@@ -29,7 +29,7 @@ class SentPlanes(Record[pb.SentPlanes]):
 
 @dataclass(frozen=True, slots=True)
 class StoredPlanes(Record[pb.StoredPlanes]):
-    """Tiles that storage has of one photo."""
+    """A reference to the tiles of one photo in storage."""
 
     collection_id: bytes
     handle: bytes
@@ -37,12 +37,12 @@ class StoredPlanes(Record[pb.StoredPlanes]):
 
 @dataclass(frozen=True, slots=True)
 class PaillierPlanes(Record[pb.PaillierPlanes]):
-    """Rows of planes under Paillier that the caller sends (`blindsight.additive.planes`).
+    """The description of rows of Paillier planes that the caller sends (`blindsight.additive.planes`).
 
     Attributes:
-        public_key: "BSAP".
-        header: of a row: 64 bytes, "BSAC", a ciphertext for each position.
-        height, width: positions of a block, halo included.
+        public_key: in the "BSAP" format.
+        header: header of a row in the "BSAC" format, 64 bytes; a row has a ciphertext for each position.
+        height, width: number of positions of a block, halo included.
         halo: pixels of its neighbours around every block.
     """
 
@@ -59,7 +59,7 @@ PLANE_SOURCE: Parts[pb.PlaneSource, PlaneSource] = Parts(pb.PlaneSource, PlaneSo
 
 @dataclass(frozen=True, slots=True)
 class PlaneTiles(Record[pb.PlaneTiles]):
-    """Tiles in a row, 16 or what is left of all; of Paillier planes a row of positions, with its header."""
+    """Consecutive tiles: 16, or the rest of them; for Paillier planes a row of positions with its header."""
 
     block: bytes
     sha256: bytes
@@ -67,7 +67,7 @@ class PlaneTiles(Record[pb.PlaneTiles]):
 
 @dataclass(frozen=True, slots=True)
 class TransformHeader(Record[pb.TransformHeader]):
-    """Kernels that are to be applied to planes."""
+    """A request to apply kernels to planes."""
 
     planes: PlaneSource
     kernels: tuple[PlaneKernel, ...]
@@ -75,11 +75,11 @@ class TransformHeader(Record[pb.TransformHeader]):
 
 @dataclass(frozen=True, slots=True)
 class ScaleSpaceHeader(Record[pb.ScaleSpaceHeader]):
-    """Gaussians, and differences of them, that are to be made of planes.
+    """A request to compute Gaussians of planes, and differences of Gaussians.
 
     Attributes:
-        phases: 1: of the planes' size, 2: of twice it.
-        images: the results of image i are those of kernels i * phases^2 and following.
+        phases: 1: results have the size of the planes, 2: twice that.
+        images: the results of image i are numbered as kernels i * phases^2 and following.
     """
 
     planes: PlaneSource
@@ -89,7 +89,7 @@ class ScaleSpaceHeader(Record[pb.ScaleSpaceHeader]):
 
 @dataclass(frozen=True, slots=True)
 class DifferenceHeader(Record[pb.DifferenceHeader]):
-    """Planes that are to be subtracted from each other."""
+    """A request to subtract planes from each other."""
 
     minuend: PlaneSource
     subtrahend: PlaneSource
@@ -97,13 +97,13 @@ class DifferenceHeader(Record[pb.DifferenceHeader]):
 
 @dataclass(frozen=True, slots=True)
 class PlanePlan(Record[pb.PlanePlan]):
-    """What is to come; comes first.
+    """The description of the results; the first part of an answer.
 
     Attributes:
-        parameter_set: by name; empty of Paillier planes.
-        ciphertexts: of one result.
-        width, height, channels: of a stored photo, else 0.
-        halo: of the planes.
+        parameter_set: its name; empty for Paillier planes.
+        ciphertexts: number of ciphertexts of one result.
+        width, height, channels: those of a stored photo, else 0.
+        halo: halo of the planes, in pixels.
     """
 
     parameter_set: str
@@ -117,12 +117,12 @@ class PlanePlan(Record[pb.PlanePlan]):
 
 @dataclass(frozen=True, slots=True)
 class PlaneResult(Record[pb.PlaneResult]):
-    """Consecutive tiles of the result of one kernel; of Paillier planes a row of positions, without the halo.
+    """Consecutive tiles of one kernel's result; for Paillier planes one row of positions without the halo.
 
     Attributes:
-        kernel: whose, from 0.
-        first: tile, or position.
-        block: full ciphertexts of two polynomials in the wire form; Paillier: "BSAC".
+        kernel: index of the kernel, from 0.
+        first: index of the first tile, or of the first position.
+        block: full ciphertexts of two polynomials in the wire form; Paillier: in the "BSAC" format.
     """
 
     kernel: int
@@ -132,7 +132,7 @@ class PlaneResult(Record[pb.PlaneResult]):
 
 @dataclass(frozen=True, slots=True)
 class PlaneSummary(Record[pb.PlaneSummary]):
-    """What it cost, summed up over workers; comes last."""
+    """The cost of the computation, summed over workers; the last part of an answer."""
 
     compute_seconds: float
 

@@ -1,9 +1,9 @@
-"""Records and messages, each made of the other: a frozen dataclass has the fields of its message, by name.
+"""Conversions between records and messages: a frozen dataclass has the fields of its message, by name.
 
 A field is a number, text, bytes, an enumeration, another record, one of several records (a oneof), or a tuple
-of one of these; `X | None` stands for a field that may be unset, `Annotated[X, converter]` for one that the
-message has as something else.  A record with other fields than its message is a TypeError at its first use,
-so neither can change without the other.
+of one of these; `X | None` stands for a field that may be unset, `Annotated[X, converter]` for one that has
+another type in the message.  A record whose fields differ from its message's raises TypeError at its first
+use, so neither can change without the other.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ _Write = Callable[[Any, Any], None]
 
 
 class Converter(Protocol):
-    """What a field is in the message, and what in the record."""
+    """A conversion of a field between message and record."""
 
     def from_message(self, value: Any, /) -> Any:
-        """As the record has it."""
+        """Converts the message's value to the record's."""
 
     def to_message(self, value: Any, /) -> Any:
-        """As the message has it."""
+        """Converts the record's value to the message's."""
 
 
 class Record(Generic[M]):
     """A message as an immutable value; a subclass is a frozen dataclass with the fields of message `M`.
 
-    A record of another shape than its message overrides both conversions.
+    A record whose shape differs from its message's overrides both conversions.
 
     Attributes:
-        elsewhere: fields of the message that are not the record's.
+        elsewhere: fields of the message that are not fields of the record.
     """
 
     __slots__ = ()
@@ -64,26 +64,26 @@ class Record(Generic[M]):
 
     @classmethod
     def from_message(cls, message: M) -> Self:
-        """Makes the record of a message.
+        """Makes the record from a message.
 
         Raises:
-            InvalidArgument: when a field cannot be, with what was got and what was wanted.
+            InvalidArgument: if a field has an invalid value; the message says what was expected.
         """
         return read(cls, message)
 
     def to_message(self) -> M:
-        """Makes the message of the record."""
+        """Converts the record to its message."""
         message: M = message_type(type(self))()
         write(message, self)
         return message
 
 
 class Parts(Generic[M, P]):
-    """Messages that hold one of several things, and what they hold: records, or bytes.
+    """Conversions of a message with one oneof, whose parts are records, or bytes.
 
     Args:
-        message: with one oneof.
-        parts: the union of what it may hold; no two of the same type.
+        message: type of the message.
+        parts: union of the types of its parts, each of which occurs once.
     """
 
     def __init__(self, message: type[M], parts: object) -> None:
@@ -98,10 +98,10 @@ class Parts(Generic[M, P]):
             self._writes[part] = field.name, None if part is bytes else write
 
     def from_message(self, message: M) -> P:
-        """What a message holds.
+        """Returns the part that a message holds.
 
         Raises:
-            InvalidArgument: when it is nothing, something else, or cannot be.
+            InvalidArgument: if it holds none, one that is not among `parts`, or an invalid one.
         """
         name = message.WhichOneof(self._oneof)
         if name not in self._reads:
@@ -111,13 +111,13 @@ class Parts(Generic[M, P]):
         return part
 
     def to_message(self, part: P) -> M:
-        """The message that holds a part."""
+        """Returns a message that holds a part."""
         message = self._message()
         self.write(message, part)
         return message
 
     def write(self, message: M, part: P) -> None:
-        """Fills a message in place: to wrap one of a megabyte in another takes protobuf two milliseconds."""
+        """Puts a part into a message in place: copying a message of a megabyte takes two milliseconds."""
         name, write_part = self._writes[type(part)]
         if write_part is None:
             setattr(message, name, part)
@@ -126,14 +126,14 @@ class Parts(Generic[M, P]):
 
 
 def read(record: type[P], message: Message) -> P:
-    """Makes a dataclass of a message whose fields have the names of its own; see `Record.from_message`."""
+    """Makes a dataclass from a message whose fields have the same names; see `Record.from_message`."""
     conversions = _conversions(record, message.DESCRIPTOR)
     return record(*[read_field(message) for _, read_field, _ in conversions])
 
 
 def write(message: Message, record: object) -> None:
-    """Fills a message with a dataclass whose fields have the names of its own; see `Record.to_message`."""
-    message.SetInParent()  # a part of zeros is one too
+    """Fills a message from a dataclass whose fields have the same names; see `Record.to_message`."""
+    message.SetInParent()  # so that a part whose fields are all zero counts as set
     for name, _, write_field in _conversions(type(record), message.DESCRIPTOR):
         if write_field is None:
             setattr(message, name, getattr(record, name))
@@ -213,7 +213,7 @@ def _optional(name: str, read_value: _Read | None, write_value: _Write | None) -
 
 
 def _value(name: str, hint: Any, field: Any) -> tuple[_Read | None, _Write | None]:
-    """How one value is read and written; None: as it is."""
+    """Returns how one value is read and written; None: unchanged."""
     if len(_options(hint)) > 1:
         parts: Parts[Any, Any] = Parts(field.message_type._concrete_class, hint)
         return parts.from_message, parts.write
@@ -253,5 +253,5 @@ def _holds(field: Any, part: type) -> bool:
 
 message_type: Callable[[Any], Any] = cache(_message_type)
 """The message `M` of a `Record`."""
-# Of each field: its name, how it is read from a message, and how it is written unless as it is.
+# For each field: its name, how it is read from a message, and how it is written (None: unchanged).
 _conversions: Callable[[Any, Any], list[tuple[str, _Read, _Write | None]]] = cache(_compiled)

@@ -1,4 +1,4 @@
-"""The evaluator's messages of a search: queries announced, encrypted scores, what it cost."""
+"""The evaluator's messages for searches: queries, encrypted scores and their cost."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from blindsight.wire.records import Parts, Record
 
 @dataclass(frozen=True, slots=True)
 class ScoreHeader(Record[pb.ScoreHeader]):
-    """Announces a block of queries.
+    """The header of a search; a block of queries follows.
 
     Attributes:
-        collection_id: which gallery, 16 bytes.
-        minimum_sequence: the answer covers at least this much of its log.
-        queries: how many.
-        size_bytes, sha256: of the block that follows.
-        only: the segments that are wanted; none: all.
-        regions: whose columns the block holds, segments of another are left out as well; none: both.
+        collection_id: 16 bytes.
+        minimum_sequence: sequence of the collection's log that the answer must cover at least.
+        queries: number of queries.
+        size_bytes, sha256: size and SHA-256 of the block that follows.
+        only: the segments to score; empty: all.
+        regions: the regions whose columns the block holds, and whose segments are scored; empty: both.
     """
 
     collection_id: bytes
@@ -33,7 +33,7 @@ class ScoreHeader(Record[pb.ScoreHeader]):
 
 @dataclass(frozen=True, slots=True)
 class ScorePlan(Record[pb.ScorePlan]):
-    """What an answer covers; comes first."""
+    """The state of the log that an answer covers; the first part of an answer."""
 
     sequence: int
     epoch: int
@@ -42,18 +42,18 @@ class ScorePlan(Record[pb.ScorePlan]):
 
     @property
     def segments(self) -> int:
-        """Of both regions."""
+        """The number of segments of both regions."""
         return self.main_segments + self.tail_segments
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult(Record[pb.ScoreResult]):
-    """Encrypted scores of some segments and consecutive queries.
+    """The encrypted scores of some segments for consecutive queries.
 
     Attributes:
-        region: of the segments.
+        region: region of the segments.
         segments: their indices.
-        first_query, queries: which queries, the same for each segment.
+        first_query, queries: index of the first query, and their number, the same for each segment.
         block: ciphertexts [segment][query][field] in the wire form, see `blindsight.ciphertext.header`.
     """
 
@@ -66,13 +66,13 @@ class ScoreResult(Record[pb.ScoreResult]):
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary(Record[pb.ScoreSummary]):
-    """What a search cost; comes last.
+    """The cost of a search; the last part of an answer.
 
     Attributes:
         refresh_seconds: fetching and building what the cache lacked.
-        expand_seconds: reading the queries.
-        kernel_seconds: multiplying and adding.
-        scanned_bytes: of the gallery, once per pass.
+        expand_seconds: expanding the queries.
+        kernel_seconds: computing the inner products.
+        scanned_bytes: bytes of the gallery that were read, counted once per pass.
     """
 
     refresh_seconds: float
@@ -83,7 +83,7 @@ class ScoreSummary(Record[pb.ScoreSummary]):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Record[pb.PrepareResponse]):
-    """How far a refresh is, in batches; `sequence` is what it leads to."""
+    """The progress of a refresh, in batches; `sequence` is the log's sequence at its end."""
 
     batches_done: int
     batches_total: int
@@ -92,7 +92,7 @@ class Progress(Record[pb.PrepareResponse]):
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorStatus(Record[pb.GetStatusResponse]):
-    """What the evaluator says of itself; `memory_bytes` counts pages that its processes share once."""
+    """The evaluator's status; `memory_bytes` counts pages that its processes share once."""
 
     version: str
     collections: int

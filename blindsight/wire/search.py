@@ -1,4 +1,4 @@
-"""Searches: what is asked, what matches, and where the time went."""
+"""Records of searches between client and keyholder: request, hits, drawings and timings."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from blindsight.wire.records import Record
 
 @dataclass(frozen=True, slots=True)
 class SearchHeader(Record[pb.SearchHeader]):
-    """What is searched, and how.
+    """The settings of a search request.
 
     Attributes:
         collection: its name.
-        k: how many matches are wanted; 0: 5.
-        threshold: the worst score that is still a match.
-        query_visible_to_server: whether the owner agrees that the evaluator sees the query; must be what the
-            collection says of itself.
-        draw: with embedder sift, whether pictures of the matching keypoints are wanted.
+        k: maximum number of hits; 0: 5.
+        threshold: the worst score that is still a hit.
+        query_visible_to_server: whether the owner agrees that the evaluator sees the query; must equal the
+            collection's `query_visible_to_server`.
+        draw: whether to return pictures of the matching keypoints (embedder sift).
     """
 
     collection: str
@@ -30,12 +30,12 @@ class SearchHeader(Record[pb.SearchHeader]):
 
 @dataclass(frozen=True, slots=True)
 class KeypointAgreement(Record[pb.KeypointAgreement]):
-    """What a photo has in common with the query.
+    """The keypoints that a photo has in common with the query.
 
     Attributes:
-        inliers: matches that one view explains.
-        matches: keypoints that look the same.
-        verified: whether so many inliers are no chance.
+        inliers: number of matches that agree with one homography.
+        matches: number of keypoints with similar descriptors.
+        verified: whether the inliers are too many to be chance.
     """
 
     inliers: int
@@ -45,12 +45,12 @@ class KeypointAgreement(Record[pb.KeypointAgreement]):
 
 @dataclass(frozen=True, slots=True)
 class Hit(Record[pb.Hit]):
-    """One match.
+    """One hit of a search.
 
     Attributes:
-        name: of the file; empty for vectors.
-        channels: with metric squared-cosine, the squared cosine of each colour channel, 0 to 1.
-        keypoints: with embedder sift, which ranks by their inliers.
+        name: file name; empty for vectors.
+        channels: the squared cosine of each colour channel, 0 to 1 (metric squared-cosine).
+        keypoints: agreement with the query; embedder sift only, which ranks by inliers.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Hit(Record[pb.Hit]):
     channels: tuple[float, ...] = ()
     keypoints: KeypointAgreement | None = None
 
-    # Written out: an answer may have tens of thousands, and this takes half the time.
+    # Converted by hand: an answer may have tens of thousands of hits, and this halves the time.
 
     def to_message(self) -> pb.Hit:
         message = pb.Hit(id=self.id, score=self.score, name=self.name, channels=self.channels)
@@ -77,12 +77,12 @@ class Hit(Record[pb.Hit]):
 
 @dataclass(frozen=True, slots=True)
 class MatchDrawing(Record[pb.Drawing]):
-    """Pictures of a hit, JPEG files.
+    """Pictures of a hit as JPEG files.
 
     Attributes:
-        rank: of the hit, from 1; 0 is the query.
-        photo: made smaller.
-        drawn: beside the query, with lines between what matches; of the query: with its keypoints.
+        rank: rank of the hit, from 1; 0 is the query.
+        photo: the photo, scaled down.
+        drawn: the photo beside the query, with lines between matches; for the query, with its keypoints.
     """
 
     rank: int
@@ -92,16 +92,16 @@ class MatchDrawing(Record[pb.Drawing]):
 
 @dataclass(frozen=True, slots=True)
 class SearchTimings(Record[pb.SearchTimings]):
-    """Where a search spent its time, in seconds, as the keyholder measured it.
+    """The timings of a search, in seconds, as the keyholder measured them.
 
     Attributes:
         score_seconds: from sending the query to the last result.
-        decrypt_seconds: after the last result; most of it overlaps with scoring.
-        kernel_seconds: inside score: the evaluator's own account.
-        refresh_seconds: inside score: the evaluator fetched new batches.
-        decrypt_busy_seconds: added up over workers.
-        scanned_bytes: of ciphertext that the kernel read.
-        match_seconds: with embedder sift, keypoints of the candidates, fetched and compared.
+        decrypt_seconds: after the last result; most of the decryption overlaps with scoring.
+        kernel_seconds: part of score: computing inner products, as the evaluator measured it.
+        refresh_seconds: part of score: fetching new batches, as the evaluator measured it.
+        decrypt_busy_seconds: decryption, summed over workers.
+        scanned_bytes: bytes of ciphertext that the kernel read.
+        match_seconds: fetching and comparing the keypoints of candidates (embedder sift).
     """
 
     embed_seconds: float
@@ -117,7 +117,7 @@ class SearchTimings(Record[pb.SearchTimings]):
     match_seconds: float = 0.0
 
     def seconds(self) -> dict[str, float]:
-        """The stages by name, without the unit in it: {"embed": 0.012, ...}."""
+        """Returns the seconds of each stage by its name without the unit: {"embed": 0.012, ...}."""
         suffix = "_seconds"
         names = [field.name for field in fields(self) if field.name.endswith(suffix)]
         return {name.removesuffix(suffix): getattr(self, name) for name in names}

@@ -1,6 +1,6 @@
-"""The messages of storage: what the keyholder and the evaluator ask it for, and what it answers.
+"""Records of storage's messages: requests of the keyholder and the evaluator, and answers.
 
-Names only what the standard library and protobuf have: storage cannot compute.
+This module imports nothing for numerical work, so that storage can use it: storage never computes.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from blindsight.wire.records import Parts, Record, read, write
 
 ID_BYTES = 16
 DIGEST_BYTES = 32
-# Stands for a deleted item in a run of handles.
+# The handle of a deleted item in a run of handles.
 NO_HANDLE = bytes(ID_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCollection(Record[pb.Collection]):
-    """What the untrusted side knows of a collection.
+    """A collection as the untrusted zone knows it.
 
     Attributes:
         collection_id, key_id: 16 bytes.
         name_tag: keyed hash of the name, 16 bytes.
-        sealed_config: name, embedder, metric: for the keyholder only.
-        parameter_set: by name.
-        dimension: values of an encrypted row.
-        stride: of the main region.
-        created_unix_seconds: this and what follows is storage's own account.
+        sealed_config: name, embedder and metric, encrypted for the keyholder.
+        parameter_set: its name.
+        dimension: number of values of an encrypted row.
+        stride: stride of the main region.
+        created_unix_seconds: set by storage, as are the attributes below up to `plane_bytes`.
         sequence: grows with every append and deletion.
         epoch: grows when segments are retired.
-        items: live ones.
-        items_added: ever, deleted ones included.
-        size_bytes: of live blocks, originals, attachments, metadata and planes.
-        plane_items: live items that have pixel planes; plane_bytes: of these.
-        fields: values of each field of a row, together `dimension`; none: one field.
+        items: number of live items.
+        items_added: number of items ever added, deleted ones included.
+        size_bytes: bytes of live blocks, originals, attachments, metadata and planes.
+        plane_items: number of live items with pixel planes.
+        plane_bytes: bytes of these planes.
+        fields: number of values of each field of a row, in total `dimension`; empty: one field.
     """
 
     collection_id: bytes
@@ -68,16 +69,16 @@ class StoredCollection(Record[pb.Collection]):
 
     @property
     def row_fields(self) -> tuple[int, ...]:
-        """Values of each field of a row, also where a row is one field."""
+        """The number of values of each field of a row, also if a row is one field."""
         return self.fields or (self.dimension,)
 
 
 @dataclass(frozen=True, slots=True)
 class Planes(Record[pb.Planes]):
-    """Geometry of an item's encrypted pixel planes as announced; `Tiling` tells whether it can be.
+    """The announced geometry of an item's encrypted pixel planes; `Tiling` validates it.
 
     Attributes:
-        width, height: of the photo, in pixels.
+        width, height: size of the photo in pixels.
         channels: 1 (grey) or 3 (RGB).
         halo: pixels of its neighbours around every tile.
     """
@@ -88,17 +89,17 @@ class Planes(Record[pb.Planes]):
     halo: int = 0
 
     def tiling(self, parameters: ParameterSet) -> Tiling:
-        """How many pieces they are, and how large.
+        """Returns the tiling, which gives the number of pieces and their sizes.
 
         Raises:
-            InvalidArgument: when there are no such planes.
+            InvalidArgument: if planes cannot have this geometry.
         """
         return Tiling(self.width, self.height, self.channels, parameters.ring_degree, self.halo)
 
 
 @dataclass(frozen=True, slots=True)
 class PieceHeader(Record[pb.PieceHeader]):
-    """Announces one piece of planes, a block of seeded ciphertexts; its bytes follow."""
+    """The header of one piece of planes, a block of seeded ciphertexts; its bytes follow."""
 
     size_bytes: int
     sha256: bytes
@@ -111,8 +112,8 @@ class AppendItem(Record[pb.AppendItem]):
     Attributes:
         handle: keyed hash of the item's id, 16 bytes.
         sealed_metadata: may be empty.
-        planes: None for an item without.
-        attachment_size_bytes: of a second sealed thing of the item, such as its keypoints.
+        planes: None for an item without planes.
+        attachment_size_bytes: size of further sealed data of the item, such as its keypoints.
     """
 
     handle: bytes
@@ -126,14 +127,14 @@ class AppendItem(Record[pb.AppendItem]):
 
 @dataclass(frozen=True, slots=True)
 class AppendItems(Record[pb.AppendItems]):
-    """Some of an append's items."""
+    """A part of an append's items."""
 
     items: tuple[AppendItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchHeader(Record[pb.BatchHeader]):
-    """One batch of the log: rows of one block, for `count` slots of a segment from `first_slot` on."""
+    """The header of one batch of the log: the rows of a block for `count` slots from `first_slot` on."""
 
     sequence: int
     segment: SegmentId
@@ -145,12 +146,12 @@ class BatchHeader(Record[pb.BatchHeader]):
 
 @dataclass(frozen=True, slots=True)
 class AppendHeader(Record[pb.AppendHeader]):
-    """What an append announces; without batches it only retires.
+    """The header of an append; without batches it only retires segments.
 
     Attributes:
-        batch_id: 16 random bytes, the request id of this write.
-        expected_sequence: of the collection before the append.
-        batches: one for each segment that gets rows, with consecutive sequences from the expected one on.
+        batch_id: 16 random bytes, the idempotency key of this write.
+        expected_sequence: sequence of the collection before the append.
+        batches: one for each segment that gets rows, with consecutive sequences after the expected one.
         retires: segments that the append replaces.
     """
 
@@ -166,7 +167,7 @@ class AppendHeader(Record[pb.AppendHeader]):
 
     @classmethod
     def from_message(cls, message: pb.AppendHeader) -> AppendHeader:
-        """Also of the form in which those send the one batch of an append who know no field `batches`."""
+        """Makes the header from its message, also from one of older clients without field `batches`."""
         header = read(cls, message)
         if header.batches or not message.HasField("segment"):
             return header
@@ -182,18 +183,18 @@ class AppendHeader(Record[pb.AppendHeader]):
 
     @property
     def items_count(self) -> int:
-        """Items of all batches."""
+        """The number of items of all batches."""
         return sum(batch.count for batch in self.batches)
 
     @property
     def block_size_bytes(self) -> int:
-        """Bytes of all blocks."""
+        """The size of all blocks."""
         return sum(batch.block_size_bytes for batch in self.batches)
 
 
 @dataclass(frozen=True, slots=True)
 class Appended(Record[pb.AppendResponse]):
-    """The answer to an append, the same however often it is repeated; `sequence` is of its last batch."""
+    """The answer to an append, the same each time it is repeated; `sequence` is that of its last batch."""
 
     sequence: int
     epoch: int
@@ -201,7 +202,7 @@ class Appended(Record[pb.AppendResponse]):
 
 @dataclass(frozen=True, slots=True)
 class BatchesRequest(Record[pb.ReadBatchesRequest]):
-    """Asks for batches with a sequence over `after_sequence`; of these segments only, if there are any."""
+    """A request for batches after `after_sequence`, only of `only_segments` if there are any."""
 
     collection_id: bytes
     after_sequence: int = 0
@@ -210,12 +211,13 @@ class BatchesRequest(Record[pb.ReadBatchesRequest]):
 
 @dataclass(frozen=True, slots=True)
 class LogHeader(Record[pb.LogHeader]):
-    """Sums up a snapshot of the batch log, the first message of a stream.
+    """The summary of a snapshot of the batch log, the first message of a stream.
 
     Attributes:
-        sequence, epoch: what the batches lead to.
-        batches: how many follow; size_bytes: of their blocks.
-        retired: segments that were retired after what the reader has.
+        sequence, epoch: those of the collection once the batches are applied.
+        batches: number of batches that follow.
+        size_bytes: bytes of their blocks.
+        retired: segments that were retired after the reader's sequence.
     """
 
     sequence: int
@@ -230,8 +232,8 @@ class SlotRun(Record[pb.SlotRun]):
     """Consecutive slots of a segment.
 
     Attributes:
-        handles: 16 bytes a slot, `NO_HANDLE` for a deleted item.
-        batches: appends that were added up in this segment so far.
+        handles: 16 bytes per slot, `NO_HANDLE` for a deleted item.
+        batches: number of appends that were added up in this segment so far.
     """
 
     segment: SegmentId
@@ -242,10 +244,10 @@ class SlotRun(Record[pb.SlotRun]):
 
 @dataclass(frozen=True, slots=True)
 class SlotPage(Record[pb.ReadSlotsResponse]):
-    """A part of the slot map that fits into one message; all pages of a stream are of one snapshot.
+    """A page of the slot map that fits into one message; all pages of a stream are of one snapshot.
 
     Attributes:
-        next_main_index, next_tail_index: of the next new segment; indices are not used again.
+        next_main_index, next_tail_index: index of the next new segment; indices are never reused.
     """
 
     sequence: int
@@ -258,13 +260,17 @@ class SlotPage(Record[pb.ReadSlotsResponse]):
 
     @classmethod
     def from_message(cls, message: pb.ReadSlotsResponse) -> SlotPage:
-        """Refuses also a part whose CRC-32 is another."""
+        """Makes the page from its message.
+
+        Raises:
+            InvalidArgument: if its CRC-32 does not match.
+        """
         if message.crc32 != _slots_crc32(message):
             raise InvalidArgument(f"slots of CRC-32 {_slots_crc32(message):08x}, want {message.crc32:08x}")
         return read(cls, message)
 
     def to_message(self) -> pb.ReadSlotsResponse:
-        """With its CRC-32."""
+        """Converts the page to its message, and adds its CRC-32."""
         message = pb.ReadSlotsResponse()
         write(message, self)
         message.crc32 = _slots_crc32(message)
@@ -272,10 +278,10 @@ class SlotPage(Record[pb.ReadSlotsResponse]):
 
 
 def _slots_crc32(page: pb.ReadSlotsResponse) -> int:
-    """CRC-32 of a part of a slot map; see `ReadSlotsResponse` in the contract of storage.
+    """Returns the CRC-32 of a page of the slot map; see `ReadSlotsResponse` in the contract of storage.
 
-    Not a SHA-256: a slot map is read again whenever another writer wrote, of a million items 16 MB, and this
-    takes a third of the time.  Against a storage that lies neither would help.
+    It is not a SHA-256, because a slot map is read again after every write of another writer (16 MB for a
+    million items), and a CRC-32 takes a third of the time.  Neither protects against a malicious storage.
     """
     counters = page.sequence, page.epoch, page.next_main_index, page.next_tail_index
     made = zlib.crc32(struct.pack("<2Q2I", *counters))
@@ -287,7 +293,7 @@ def _slots_crc32(page: pb.ReadSlotsResponse) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem(Record[pb.Item]):
-    """An item's sealed metadata, and the sizes of its original and of its planes; 0 where it has none."""
+    """An item's sealed metadata, and the sizes of its original and of its planes; 0 if it has none."""
 
     handle: bytes
     sealed_metadata: bytes
@@ -297,7 +303,7 @@ class StoredItem(Record[pb.Item]):
 
 @dataclass(frozen=True, slots=True)
 class PlanesHeader(Record[pb.PlanesHeader]):
-    """Announces encrypted pixel planes of `size_bytes`; their pieces follow, each announced by itself."""
+    """The header of encrypted pixel planes; their pieces follow, each with its own header."""
 
     planes: Planes
     size_bytes: int
@@ -305,7 +311,7 @@ class PlanesHeader(Record[pb.PlanesHeader]):
 
 @dataclass(frozen=True, slots=True)
 class OriginalHeader(Record[pb.OriginalHeader]):
-    """Announces a sealed original; its bytes follow."""
+    """The header of a sealed original; its bytes follow."""
 
     size_bytes: int
     sha256: bytes
@@ -313,7 +319,7 @@ class OriginalHeader(Record[pb.OriginalHeader]):
 
 @dataclass(frozen=True, slots=True)
 class AttachmentHeader(Record[pb.AttachmentHeader]):
-    """Announces an item's sealed attachment; its bytes follow."""
+    """The header of an item's sealed attachment; its bytes follow."""
 
     handle: bytes
     size_bytes: int
@@ -322,7 +328,7 @@ class AttachmentHeader(Record[pb.AttachmentHeader]):
 
 @dataclass(frozen=True, slots=True)
 class Deleted(Record[pb.DeleteItemsResponse]):
-    """How many handles were live, and the sequence after their deletion."""
+    """The number of handles that were live, and the sequence after their deletion."""
 
     deleted: int
     sequence: int
@@ -330,7 +336,7 @@ class Deleted(Record[pb.DeleteItemsResponse]):
 
 @dataclass(frozen=True, slots=True)
 class StorageStatus(Record[pb.GetStatusResponse]):
-    """What storage says of itself: counts and sizes."""
+    """The status of storage: counts and sizes."""
 
     version: str
     collections: int

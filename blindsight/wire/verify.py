@@ -1,4 +1,4 @@
-"""1:1 verification: what is compared, and the decision."""
+"""Records of 1:1 verification: request, decision and timings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from blindsight.wire.records import Record
 
 @dataclass(frozen=True, slots=True)
 class VerifyHeader(Record[pb.VerifyHeader]):
-    """How two inputs are to be compared, or one with an item, of which the collection says how.
+    """The settings of a verification: of two inputs, or of one input and an item.
 
     Attributes:
-        scheme, parameter_set, metric, embedder: of two inputs; what is empty or None is chosen.
-        threshold: largest distance that is still the same; None: a default, which the answer names.
-        collection, id: of an item.
+        scheme, parameter_set, metric, embedder: for two inputs; empty or None: the keyholder chooses.  The
+            comparison with an item uses those of its collection.
+        threshold: largest distance at which both are the same; None: a default, which the answer names.
+        collection, id: the item's collection and id; empty for two inputs.
     """
 
     scheme: str = ""
@@ -31,7 +32,7 @@ class VerifyHeader(Record[pb.VerifyHeader]):
 
 @dataclass(frozen=True, slots=True)
 class VerifyTimings(Record[pb.VerifyTimings]):
-    """Where a verification spent its time, in seconds, as the keyholder measured it.
+    """The timings of a verification, in seconds, as the keyholder measured them.
 
     Attributes:
         compare_seconds: from sending the ciphertexts to the evaluator's result.
@@ -44,16 +45,16 @@ class VerifyTimings(Record[pb.VerifyTimings]):
     total_seconds: float
 
     def seconds(self) -> dict[str, float]:
-        """The stages by name, without the unit in it: {"embed": 0.012, ...}."""
+        """Returns the seconds of each stage by its name without the unit: {"embed": 0.012, ...}."""
         return {field.name.removesuffix("_seconds"): getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class Verification(Record[pb.VerifyResponse]):
-    """Whether two things are the same.
+    """The decision of a verification.
 
     Attributes:
-        verified: distance <= threshold.
+        verified: whether distance <= threshold.
         distance: squared Euclidean, or 1 - cosine similarity.
         threshold_source: "given", or which default it is.
     """

@@ -1,4 +1,4 @@
-"""The command line; what it needs is imported when it runs, so that other commands start fast."""
+"""The command line; it imports what it needs only when it runs, so that other commands start fast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from blindsight.cli.options import Json
 from blindsight.errors import InvalidArgument
 
-# As many matches as one search returns; their errors are all looked at.
+# The maximum k of a search: one search returns all photos, to check all of their errors.
 MOST_IMAGES = 10_000
 
 

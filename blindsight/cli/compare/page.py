@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no other: words, figures, pictures."""
+"""The report as one self-contained HTML file: text, figures, pictures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ NOTHING = "–"
 
 
 def render(results: Results, verdict: Sequence[str], task: Task) -> str:
-    """The page.
+    """Returns the page as HTML.
 
     Args:
+        results: the measurements.
         verdict: a headline, then sentences.
-        task: has the pixels of the queries and of what they should find.
+        task: the task that was measured, with the pixels of queries and gallery.
     """
     from blindsight.cli.compare import plots
 
@@ -44,7 +45,7 @@ def render(results: Results, verdict: Sequence[str], task: Task) -> str:
 
 
 def about_images(images: Images) -> str:
-    """How many photos are real."""
+    """Returns a sentence on the number of photos: given ones, altered ones, skipped files."""
     parts = [f"{images.count:,} photos"]
     altered = images.count - images.originals
     if altered:
@@ -59,7 +60,7 @@ def about_images(images: Images) -> str:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    """A row of the table of figures."""
+    """Returns a row of the table of figures."""
     error = units.error(row.max_error) if row.method is not Method.PLAINTEXT else NOTHING
     cells = (
         ("make keys", "keygen_seconds", _optional(row.keygen_seconds)),
@@ -76,13 +77,13 @@ def _row(row: Row) -> dict[str, Any]:
         "cells": [(label, text, field in row.scaled) for label, field, text in cells],
         "right": f"{row.right} of {len(row.answers)}",
         "all_right": row.right == len(row.answers),
-        # Who had fewer photos to choose from had it easier, so it is said.
+        # The page says how many photos the naive method chose from: fewer make the task easier.
         "among": row.answers[0].candidates if row.method is Method.NAIVE else None,
     }
 
 
 def _about(row: Row) -> list[str]:
-    """What is hidden, by how much, and what was measured of it."""
+    """Returns lines on what the scheme hides, its security level, and the sample that was measured."""
     lines = [f"hides {row.hides}"]
     if row.method in (Method.BLINDSIGHT, Method.ADDITIVE):
         lines.append(row.security.partition(",")[0])
@@ -90,12 +91,12 @@ def _about(row: Row) -> list[str]:
 
 
 def _optional(value: float | None) -> str:
-    """What takes no time is not done."""
+    """Returns a time as text; a dash for 0 or None, which mean that there is no such step."""
     return units.seconds(value) if value else NOTHING
 
 
 def _left_out(results: Results) -> list[tuple[str, str]]:
-    """Each reason, with all that it kept out."""
+    """Returns pairs of the names that were left out for the same reason, and the reason."""
     names: dict[str, list[str]] = {}
     for one in results.left_out:
         names.setdefault(one.reason, []).append(one.name)
@@ -118,7 +119,7 @@ def _answer(row: Row, answer: Answer) -> dict[str, Any]:
 
 
 def _possible(similarity: float | None) -> bool:
-    """Whether a squared cosine can have come to this, but for rounding."""
+    """Returns whether a squared cosine can have this value, apart from rounding."""
     return similarity is not None and -0.005 <= similarity <= 1.005
 
 

@@ -1,8 +1,8 @@
-"""What is compared: photos as 64 x 64 colours, altered ones where too few are given, and the queries.
+"""The photos to compare, as RGB of 64 x 64 pixels: given ones, altered ones if too few, and the queries.
 
-The rule by which pixels come from a file is the one of the embedder `pixels`: the photo upright, transparency
-on white, RGB, resized to 64 x 64 by area averages (Pillow's BOX).  Each is handed to the services as a
-PNG of just that size, which the embedder takes as it is, so every scheme sees the same numbers.
+Pixels are made of a file as the embedder `pixels` does it: the photo with its orientation applied,
+transparency on white, RGB, resized to 64 x 64 by area averages (Pillow's BOX).  Each is sent to the services
+as a PNG of that size, which the embedder uses without resizing, so every scheme sees the same numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blindsight.errors import BlindsightError, InvalidArgument
 
 SIDE = 64
 CHANNELS = 3
-# Alterations are made of a copy of this size, so that a crop still has pixels to show.
+# Altered photos are made from copies of this size, so that a crop still has at least 64 pixels a side.
 _COPY_SIDE = 160
 _MOST_COPIES = 512
 
@@ -33,12 +33,12 @@ Tell = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """What is stored.
+    """The photos to store.
 
     Attributes:
-        pixels: [n, 3, 4096], no two alike.
-        originals: the first so many are photos as given.
-        skipped: files that were no photo, or alike, or had a channel of zeros only.
+        pixels: [n, 3, 4096], no two the same.
+        originals: number of given photos, which come first; the others were made by altering them.
+        skipped: number of files that are not photos, repeat another, or have a channel of zeros only.
     """
 
     pixels: Pixels
@@ -48,11 +48,11 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is looked for.
+    """A query photo.
 
     Attributes:
-        name: what was done to a gallery photo.
-        image: which one.
+        name: how it was made from a gallery photo.
+        image: row of that photo.
         pixels: [3, 4096].
     """
 
@@ -63,14 +63,14 @@ class Asked:
 
 @dataclass(slots=True)
 class _Collected:
-    """Photos so far, no two alike."""
+    """The photos collected so far, no two the same."""
 
     pixels: dict[bytes, Pixels] = field(default_factory=dict)
     copies: list[Image.Image] = field(default_factory=list)
     skipped: int = 0
 
     def add(self, image: Image.Image) -> bool:
-        """Takes a photo in; False when it is there, or has no angle: a channel of zeros only."""
+        """Adds a photo; returns false if it is there already, or has a channel of zeros: no direction."""
         small = reduce(image)
         if not small.any(axis=1).all() or small.tobytes() in self.pixels:
             return False
@@ -79,10 +79,10 @@ class _Collected:
 
 
 def gather(paths: Sequence[str], wanted: int, tell: Tell) -> Gallery:
-    """The first `wanted` photos of files, folders and globs; what lacks is made of them by altering.
+    """Collects the first `wanted` photos of files, folders and globs; makes missing ones by altering them.
 
     Raises:
-        InvalidArgument: when a path does not exist, or none is a photo.
+        InvalidArgument: if a path does not exist, none is a photo, or too few different ones can be made.
     """
     sources, _ = inputs.expand(list(paths))
     collected = _Collected()
@@ -110,7 +110,7 @@ def gather(paths: Sequence[str], wanted: int, tell: Tell) -> Gallery:
 
 
 def queries(gallery: Gallery) -> list[Asked]:
-    """Three, each of another original where there are as many."""
+    """Returns three queries, made from different originals if there are enough."""
     same, touched, mirrored = (row * gallery.originals // 3 for row in range(3))
     return [
         Asked("the same photo", same, gallery.pixels[same]),
@@ -120,7 +120,7 @@ def queries(gallery: Gallery) -> list[Asked]:
 
 
 def one_pixel_changed(photo: Pixels) -> Pixels:
-    """The middle pixel one level brighter in each channel, or darker where it is white."""
+    """Returns a photo with the middle pixel one level brighter in each channel; 255 becomes 254."""
     changed = photo.copy()
     middle = changed[:, (SIDE + 1) * SIDE // 2]
     changed[:, (SIDE + 1) * SIDE // 2] = np.where(middle == 255, 254, middle + 1)
@@ -128,30 +128,30 @@ def one_pixel_changed(photo: Pixels) -> Pixels:
 
 
 def mirror(photo: Pixels) -> Pixels:
-    """Left for right."""
+    """Returns a photo mirrored left to right."""
     return photo.reshape(CHANNELS, SIDE, SIDE)[:, :, ::-1].reshape(CHANNELS, -1)
 
 
 def reduce(image: Image.Image) -> Pixels:
-    """A photo as [3, 4096]; one that is 64 x 64 keeps its pixels."""
+    """Reduces a photo to [3, 4096]; one of 64 x 64 keeps its pixels."""
     small = image if image.size == (SIDE, SIDE) else image.resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.ascontiguousarray(np.asarray(small).reshape(-1, CHANNELS).T)
 
 
 def picture(photo: Pixels) -> npt.NDArray[np.uint8]:
-    """Back to an array that is an image: [64, 64, 3]."""
+    """Returns a photo as an image array [64, 64, 3]."""
     return np.ascontiguousarray(photo.T.reshape(SIDE, SIDE, CHANNELS))
 
 
 def png(photo: Pixels) -> bytes:
-    """The picture as a file."""
+    """Encodes a photo as PNG."""
     encoded = io.BytesIO()
     Image.fromarray(picture(photo)).save(encoded, "PNG", optimize=True)
     return encoded.getvalue()
 
 
 def _opened(source: inputs.Source) -> Image.Image | None:
-    """Upright RGB; None for what is no photo."""
+    """Opens a photo as RGB with its orientation applied; returns None if it is not a photo."""
     try:
         with Image.open(io.BytesIO(source.load())) as image:
             image.draft("RGB", (2 * _COPY_SIDE, 2 * _COPY_SIDE))
@@ -167,10 +167,10 @@ def _opened(source: inputs.Source) -> Image.Image | None:
 
 
 def _altered(copies: Sequence[Image.Image]) -> Iterator[Image.Image]:
-    """Without end: every photo altered in one way, then every photo in the next; the same on every run."""
+    """Yields altered photos without end, reproducibly: each round alters every photo in another way."""
     for turn in count():
         for place, copy in enumerate(copies):
-            # Offsets and noise are large enough that plaintext tells the copies apart.
+            # Crops and noise are large enough for the plaintext comparison to tell the copies apart.
             change = _CHANGES[(turn + place) % len(_CHANGES)]
             yield change(copy, np.random.default_rng([turn, place]))
 
@@ -192,7 +192,7 @@ def _lighter_or_darker(image: Image.Image, rng: np.random.Generator) -> Image.Im
 
 
 def _noisy(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    # At the size that is compared: reduced later, noise would average out.
+    # Noise is added at the final size: resizing would average it out.
     values = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
     noisy = values + rng.normal(0, rng.uniform(10, 30), values.shape)
     return Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""The comparison without encryption: squared cosines by numpy, and which photo is right."""
+"""The reference without encryption: squared cosines by numpy, and each query's right photo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Values = npt.NDArray[np.float64]
 
 
 def squared_cosines(gallery: Pixels, query: Pixels) -> Values:
-    """(a.b)^2 / (a.a b.b) of each channel: [n, 3]; the sums are whole numbers and exact."""
+    """Returns (a.b)^2 / (a.a b.b) of each channel: [n, 3]; the sums are integers, and exact in float64."""
     asked = query.astype(np.float64)
     length = (asked**2).sum(axis=1)
     found = []
@@ -30,17 +30,20 @@ def squared_cosines(gallery: Pixels, query: Pixels) -> Values:
 
 
 def distances(values: Values) -> npt.NDArray[np.float64]:
-    """Euclidean, to [1, 1, 1]: [n]; lower is better."""
+    """Returns the Euclidean distances to [1, 1, 1]: [n]; lower is better."""
     distance: npt.NDArray[np.float64] = np.linalg.norm(values - 1.0, axis=1)
     return distance
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is measured under every scheme, and what is right.
+    """The task of every scheme, and its right answers.
 
     Attributes:
-        values: one [n, 3] for each query.
+        gallery: the photos to store.
+        asked: the query photos.
+        queries: the right answers.
+        values: squared cosines [n, 3] of each query.
     """
 
     gallery: Gallery
@@ -50,7 +53,7 @@ class Task:
 
 
 def judge(gallery: Gallery, asked: Sequence[Asked]) -> tuple[Task, Row]:
-    """Compares in the clear, which says what every query should find; and the row of numpy."""
+    """Compares in plaintext; returns the task with the right answers, and numpy's row of the report."""
     queries, values, seconds = [], [], []
     for one in asked:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The figures, drawn by matplotlib: for the page as SVG in its colours, in two widths, and as PNG files."""
+"""The figures, drawn by matplotlib: as SVG in the page's colours and two widths, and as PNG files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from blindsight.cli.compare import units
 from blindsight.cli.compare.results import Family, Method, Results, Row
 
-# The light page's colours, each once: in SVG they become the page's variables, which the dark page sets
-# anew.  Families after Okabe and Ito, stages after Tol: told apart by every eye.
+# The colours of the light page, each used once: in SVG they become CSS variables, which the dark page
+# overrides.  Families after Okabe and Ito, stages after Tol: palettes safe for colour blindness.
 COLOURS = {
     "ink": "#1b2027",
     "muted": "#5c6570",
@@ -56,13 +56,15 @@ _STYLE: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One figure.
+    """The description of a figure.
 
     Attributes:
-        name: of its file.
-        title, caption: for the page and the file.
-        mark: what tells figures that were scaled up from others; said where there are any.
-        draw: fills the axes; told whether they are narrow.
+        name: name of its file.
+        title, caption: text on the page and in the file.
+        mark: explains how values scaled up from a sample are marked; added if there are any.
+        draw: draws rows on the axes; its last argument says whether they are narrow.
+        rows: selects the rows to draw.
+        field: the field of a row that is drawn.
     """
 
     name: str
@@ -76,7 +78,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A figure for the page: two SVG elements of which one is shown."""
+    """A figure for the page: two SVG elements, of which the page shows the one that fits."""
 
     title: str
     caption: str
@@ -85,7 +87,7 @@ class Drawn:
 
 
 def drawn(results: Results) -> list[Drawn]:
-    """Every figure that has something to show."""
+    """Returns every figure that has rows, for the page."""
     return [
         Drawn(plot.title, caption, _svg(plot, rows, _WIDE), _svg(plot, rows, _NARROW))
         for plot, caption, rows in _shown(results)
@@ -93,7 +95,7 @@ def drawn(results: Results) -> list[Drawn]:
 
 
 def pngs(results: Results) -> dict[str, bytes]:
-    """Every figure as a file, by its name."""
+    """Returns every figure as a PNG file, by its name."""
     made = {}
     for plot, caption, rows in _shown(results):
         figure = _figure(plot, rows, _FILE, head=0.75)
@@ -133,7 +135,7 @@ def _draw_errors(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
     least, most = min([*numbers, 1e-3]) / 10, max([*numbers, 1.0]) * 10
     _logarithmic(axes, [least, most], narrow)
     start, end = axes.get_xlim()
-    # No error has no place on such a scale: it stands at the edge.
+    # A logarithmic scale has no place for an error of 0: it is drawn at the edge.
     edge = start * (end / start) ** 0.03
     values = [edge if units.exact(row.max_error) else row.max_error or most for row in rows]
     axes.axvspan(1, end, color=GRID, alpha=0.5, linewidth=0, zorder=0)
@@ -171,7 +173,7 @@ def _draw_stages(axes: Axes, rows: Sequence[Row], narrow: bool) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Above the bars, from the edge of the figure: there is room for it in the narrow one too."""
+    """Draws the legend above the bars, from the figure's edge, so that it fits into the narrow one too."""
     figure = axes.get_figure(root=True)
     if figure is not None:
         figure.legend(
@@ -248,7 +250,7 @@ def _figure(plot: Plot, rows: Sequence[Row], width: float, head: float = 0.0) ->
 
 
 def _logarithmic(axes: Axes, values: Sequence[float], narrow: bool) -> None:
-    """Limits with room for the labels at the right of the largest value."""
+    """Sets a logarithmic scale, with space for labels at the right of the largest value."""
     axes.set_xscale("log")
     least, most = min(values), max(values)
     span = max(most / least, 100.0)
@@ -258,7 +260,7 @@ def _logarithmic(axes: Axes, values: Sequence[float], narrow: bool) -> None:
 def _dots(
     axes: Axes, rows: Sequence[Row], values: Sequence[float], labels: Sequence[str], edge: float = 0.0
 ) -> None:
-    """A dot for each row on a line from the edge; at `edge` an arrow without a line."""
+    """Draws a dot for each row, with a line from the left; a value equal to `edge` gets an arrow, no line."""
     start = axes.get_xlim()[0]
     for place, (row, value, label) in enumerate(zip(rows, values, labels, strict=True)):
         colour = COLOURS[row.family]
@@ -295,7 +297,7 @@ def _ticks(axes: Axes, ticks: Sequence[float], written: Callable[[float], str]) 
 
 
 def _round_time(value: float) -> str:
-    """A tick, which is a round number of its unit."""
+    """Returns the label of a tick, which is a round number of its unit."""
     return f"{value / 60:g} min" if 60 <= value < 3600 else units.seconds(value)
 
 
@@ -314,7 +316,7 @@ def _power(value: float) -> str:
 
 def _svg(plot: Plot, rows: Sequence[Row], width: float) -> str:
     figure = _figure(plot, rows, width)
-    # Ids are made of the salt and the content; two figures of one page must not share one.
+    # matplotlib hashes the salt and the content into ids, which must differ between figures of a page.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{plot.name} {width}"}):
         file = io.StringIO()
         nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -323,7 +325,7 @@ def _svg(plot: Plot, rows: Sequence[Row], width: float) -> str:
 
 
 def _for_a_page(svg: str, title: str) -> str:
-    """The element alone, without addresses, in the page's font and colours."""
+    """Returns the bare SVG element, without URLs and metadata, in the page's font and colours."""
     text = svg[svg.index("<svg") :]
     text = re.sub(
         r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S

@@ -1,4 +1,4 @@
-"""What was measured, as plain values; `document` is what --json prints and results.json holds."""
+"""The measurements as plain values; `document` makes what --json prints and results.json holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Channels = tuple[float | None, ...]
 
 
 class Family(StrEnum):
-    """What kind of encryption; rows of one family have one colour."""
+    """The kinds of encryption; rows of a family have the same colour."""
 
     CKKS = "ckks"
     BFV = "bfv"
@@ -23,7 +23,7 @@ class Family(StrEnum):
 
 
 class Method(StrEnum):
-    """Who compares, and how."""
+    """The methods of comparison."""
 
     BLINDSIGHT = "blindsight"
     NAIVE = "naive"
@@ -33,13 +33,13 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A photo that is looked for.
+    """A query and its right answer.
 
     Attributes:
-        name: what was done to a gallery photo to make it.
-        image: the gallery photo that it was made of.
-        winner: the gallery photo that the plaintext comparison finds.
-        channels: of the query and the winner, in plaintext.
+        name: how it was made from a gallery photo.
+        image: row of that gallery photo.
+        winner: row of the gallery photo that the plaintext comparison finds.
+        channels: squared cosines of the query and the winner, in plaintext.
         margin: how much farther the second best is from [1, 1, 1].
     """
 
@@ -52,13 +52,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one scheme made of one query.
+    """The answer of one scheme to one query.
 
     Attributes:
-        picked: the gallery photo that it found; None when it could compute no distance.
-        candidates: how many photos it chose from.
-        right: whether plaintext picks the same.
-        channels: of the query and the right photo, under this scheme.
+        picked: row of the gallery photo that it found; None if it could compute no distance.
+        candidates: number of photos it chose from.
+        right: whether the plaintext comparison picks the same.
+        channels: squared cosines of the query and the right photo, under this scheme.
     """
 
     picked: int | None
@@ -69,19 +69,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One scheme: times in seconds, for all photos together, of one query.
+    """The measurements of one scheme; times in seconds are those of all photos and one query.
 
     Attributes:
-        hides: from the machine that compares.
-        keygen_seconds: None where there is no key.
-        encrypt_seconds: of the whole gallery, and what else `encrypt_includes` says.
+        hides: what is hidden from the machine that compares.
+        keygen_seconds: None if there is no key.
+        encrypt_seconds: encrypting the whole gallery, and what else `encrypt_includes` says.
         query_seconds: making and encrypting one query.
-        compare_seconds: one query with every photo.
-        decrypt_seconds: the results of one query, and picking the best.
-        bytes_per_image: as it is stored.
-        max_error: largest difference of a squared cosine from plaintext; None when one was no number.
-        scaled: which of the above were measured on a sample and scaled up.
-        sample: what that sample was, for people; empty without one.
+        compare_seconds: comparing one query with every photo.
+        decrypt_seconds: decrypting the results of one query, and picking the best.
+        bytes_per_image: bytes stored for each photo.
+        max_error: largest difference of a squared cosine from plaintext; None if one is not a finite number.
+        scaled: names of the fields above that were measured on a sample and scaled up.
+        sample: description of that sample; empty without one.
     """
 
     name: str
@@ -104,12 +104,12 @@ class Row:
 
     @property
     def search_seconds(self) -> float:
-        """One query from the photo to the best match."""
+        """The time of one search from the photo to the best match."""
         return self.query_seconds + self.compare_seconds + self.decrypt_seconds
 
     @property
     def right(self) -> int:
-        """Queries whose winner is right."""
+        """The number of queries with the right answer."""
         return sum(answer.right for answer in self.answers)
 
 
@@ -123,11 +123,13 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What was compared.
+    """The photos that were compared.
 
     Attributes:
-        originals: photos as given; `count` less these were made by altering them.
-        skipped: files that were no photo.
+        count: number of photos.
+        originals: number of given photos; the others were made by altering them.
+        skipped: number of files that were skipped, see `photos.Gallery`.
+        size: side of a photo in pixels.
     """
 
     count: int
@@ -138,7 +140,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A whole comparison."""
+    """The results of a whole comparison."""
 
     images: Images
     queries: tuple[Query, ...]
@@ -147,12 +149,12 @@ class Results:
     machine: dict[str, Any]
 
     def of(self, method: Method) -> list[Row]:
-        """The rows of one method."""
+        """Returns the rows of one method."""
         return [row for row in self.rows if row.method is method]
 
 
 def document(results: Results, verdict: Sequence[str]) -> dict[str, Any]:
-    """All of it for JSON, with sums that readers would otherwise make themselves."""
+    """Returns all results as a JSON document, with the totals of each row."""
     rows = [{**asdict(row), "search_seconds": row.search_seconds, "right": row.right} for row in results.rows]
     return {
         "benchmark": "compare-schemes",

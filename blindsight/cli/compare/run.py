@@ -1,4 +1,4 @@
-"""Takes the photos, measures one scheme after the other, writes the report."""
+"""Reads the photos, measures one scheme after the other, and writes the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from blindsight.cli.local import temporary
 
 
 def run(paths: Sequence[str], out: Path, images: int, *, as_json: bool) -> None:
-    """Measures on `images` photos; writes report.html, plots and results.json into `out`."""
+    """Measures all schemes on `images` photos; writes report.html, plots and results.json into `out`."""
     files.make_folder(out)
     found, task = _measured(paths, images)
     sentences = verdict.verdict(found)
@@ -40,7 +40,7 @@ def run(paths: Sequence[str], out: Path, images: int, *, as_json: bool) -> None:
 
 
 def _measured(paths: Sequence[str], wanted: int) -> tuple[Results, Task]:
-    """Everything, one scheme after the other, so that none disturbs another's times."""
+    """Measures one scheme after the other, so that none disturbs the times of another."""
     with output.meter("reading photos", wanted) as meter:
         gallery = photos.gather(paths, wanted, meter.update)
     described = Images(len(gallery.pixels), gallery.originals, gallery.skipped)
@@ -79,7 +79,7 @@ def _tell(row: Row) -> None:
 
 
 def _machine() -> dict[str, object]:
-    """What a reader must know of the machine to judge its times; no names and no paths."""
+    """Returns the facts about the machine that matter for its times; no names and no paths."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -116,7 +116,7 @@ def _show(found: Results, sentences: Sequence[str], out: Path) -> None:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """Figures of a row for a terminal: encrypt, search, bytes, error, right."""
+    """Returns the figures of a row for a terminal: encrypt, search, bytes, error, right."""
     encrypted = row.method is not Method.PLAINTEXT
     return (
         _marked(row, "encrypt_seconds", units.seconds(row.encrypt_seconds)) if encrypted else page.NOTHING,

@@ -1,4 +1,4 @@
-"""Figures for people: one unit, three digits that count."""
+"""Human-readable numbers: one unit, at most three significant digits."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _EXACT = 1e-12  # less is the rounding of floats
 
 
 def seconds(value: float) -> str:
-    """A time span: µs, ms, s, min or h."""
+    """Formats a duration in µs, ms, s, min or h."""
     for limit, factor, unit in ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")):
-        # What would be rounded up to the limit is written in the larger unit.
+        # A value that rounds up to the limit is written in the larger unit.
         if float(f"{value:.3g}") < limit:
             return f"{digits(value * factor)} {unit}"
     return f"{digits(value / 3600)} h"
 
 
 def size(count: float) -> str:
-    """Bytes in units of a thousand."""
+    """Formats bytes in B, KB, MB or GB, powers of a thousand."""
     for limit, factor, unit in ((1e3, 1, "B"), (1e6, 1e-3, "KB"), (1e9, 1e-6, "MB")):
         if float(f"{count:.3g}") < limit:
             return f"{digits(count * factor)} {unit}"
@@ -26,7 +26,7 @@ def size(count: float) -> str:
 
 
 def error(value: float | None) -> str:
-    """The difference of a similarity that lies between 0 and 1."""
+    """Formats the error of a similarity, which itself is between 0 and 1."""
     if value is None:
         return "no number"
     if value < _EXACT:
@@ -41,17 +41,17 @@ def error(value: float | None) -> str:
 
 
 def exact(value: float | None) -> bool:
-    """Whether an error is no more than the rounding of floats."""
+    """Returns whether an error is no more than the rounding of floats."""
     return value is not None and value < _EXACT
 
 
 def times(ratio: float) -> str:
-    """How many times: "1.6", "39", "1,200"."""
+    """Formats a ratio: "1.6", "39", "1,200"."""
     return digits(ratio) if ratio < 10 else f"{float(f'{ratio:.2g}'):,.0f}"
 
 
 def digits(value: float) -> str:
-    """Two digits that count below ten, three above, none after the point from a hundred on."""
+    """Formats a number with two significant digits below ten, three above, no decimals from a hundred on."""
     if value == 0:
         return "0"
     if abs(value) >= 99.95:
@@ -62,7 +62,7 @@ def digits(value: float) -> str:
 
 
 def similarity(value: float | None) -> str:
-    """A squared cosine, or what overflow made of it."""
+    """Formats a squared cosine, or the value that overflow made of it."""
     if value is None:
         return "no number"
     text = f"{value:,.3f}" if abs(value) < 10 else digits(value)

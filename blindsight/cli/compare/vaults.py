@@ -36,7 +36,7 @@ INCLUDES = "sending the photos, decoding, encrypting, sealing the originals, sto
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A parameter set and its colour."""
+    """A parameter set and its family."""
 
     parameter_set: str
     family: Family
@@ -51,7 +51,7 @@ RECIPES = (
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """An open vault, and how long its keys took to make, by parameter set."""
+    """An open vault, and the seconds to generate its keys, by parameter set."""
 
     vault: Vault
     keygen_seconds: dict[str, float]
@@ -59,14 +59,14 @@ class Services:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Services]:
-    """New keys and three services in a folder, until the end of the block."""
+    """Runs three services with new keys in a folder while the block runs."""
     made = _create_keys(folder / "keyholder")
     with temporary.services(folder, quiet=True) as address, blindsight.connect(address) as vault:
         yield Services(vault, made)
 
 
 def _create_keys(folder: Path) -> dict[str, float]:
-    """Keys where `up` looks for them, made in a process of their own; seconds by parameter set."""
+    """Creates keys where `up` looks for them, in a separate process; returns seconds by parameter set."""
     folder.mkdir(mode=0o700, parents=True)
     passphrase = folder / GENERATED_NAME
     keys.generate_passphrase(passphrase)
@@ -81,7 +81,7 @@ def _create_keys(folder: Path) -> dict[str, float]:
 
 
 def measure(services: Services, recipe: Recipe, task: Task) -> Row:
-    """Puts the gallery in, asks every query some times, and compares all values with plaintext."""
+    """Ingests the gallery, repeats every query, and compares all values with plaintext; returns the row."""
     name, count = recipe.parameter_set, len(task.gallery.pixels)
     collection = _create(services.vault, recipe, count)
     encrypt_seconds = _ingest(collection, task.gallery)
@@ -137,13 +137,13 @@ def _ingest(collection: Collection, gallery: Gallery) -> float:
 
 
 def _all_hits(collection: Collection, asked: Asked, count: int) -> dict[int, Hit]:
-    """Every photo's channels by its row, best first."""
+    """Returns the hits of every photo by its row, best first."""
     [found] = collection.search(photos.picture(asked.pixels), k=count).results
     return {int(hit.name): hit for hit in found}
 
 
 def _stages(collection: Collection, asked: Sequence[Asked]) -> tuple[float, float, float]:
-    """Medians of encrypting a query, comparing, and decrypting with ranking."""
+    """Returns the median seconds of encrypting a query, comparing, and decrypting with ranking."""
     timings: list[SearchTimings] = []
     with output.meter(f"{collection.name}: searching", ROUNDS * len(asked)) as meter:
         for _ in range(ROUNDS):

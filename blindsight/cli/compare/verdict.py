@@ -1,4 +1,4 @@
-"""What the figures say: sentences made of them, whatever they are."""
+"""A summary of the results in sentences."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from blindsight.cli.compare import units
 from blindsight.cli.compare.results import Family, Method, Results, Row
 
-# Less than this between two times is what any machine does between two runs.
+# Smaller ratios of two times, or of two errors, count as equal: times vary as much between two runs.
 SAME_SPEED = 1.15
 SAME_ERROR = 2.0
 
 
 def verdict(results: Results) -> list[str]:
-    """A headline, then one sentence about the choice and one about the naive method, where measured."""
+    """Returns a headline, then sentences on the choice of a scheme and on the naive method, if measured."""
     ours = results.of(Method.BLINDSIGHT)
     ckks, bfv = _fastest(ours, Family.CKKS), _fastest(ours, Family.BFV)
     sentences = _choice(ckks, bfv) if ckks and bfv else _single(ckks or bfv)
@@ -31,7 +31,7 @@ def _choice(ckks: Row, bfv: Row) -> list[str]:
 
 
 def _headline(ckks: Row, bfv: Row) -> str:
-    """Right answers first, then time, then the error."""
+    """Returns the headline, which compares right answers first, then time and error."""
     if ckks.right != bfv.right:
         return f"{max(ckks, bfv, key=lambda row: row.right).family.upper()}: it finds what plaintext finds."
     fast, slow = sorted((ckks, bfv), key=lambda row: row.search_seconds)
@@ -99,7 +99,7 @@ def _naive(results: Results, ours: Row | None) -> list[str]:
 
 
 def _naive_answers(rows: Sequence[Row]) -> str:
-    """Whether a similarity, which lies between 0 and 1, is one."""
+    """Returns sentences on the errors of the naive method, and on overflow if there was any."""
     overflown = [row for row in rows if row.max_error is None or row.max_error > 1]
     if overflown:
         worst = max(overflown, key=_error)

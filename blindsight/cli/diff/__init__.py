@@ -1,1 +1,1 @@
-"""`blindsight diff`: the difference of two pictures, and a report of what the server saw of it."""
+"""`blindsight diff`: the difference of two pictures, and a report of what the server saw."""

@@ -68,7 +68,7 @@ def diff(
             answer = vault.diff(
                 first,
                 second,
-                mode=mode,  # type: ignore[arg-type]  # the SDK lists those that there are
+                mode=mode,  # type: ignore[arg-type]  # the SDK's error lists the valid ones
                 threshold=(DEFAULT_THRESHOLD if threshold is None else threshold)
                 if mode == "threshold"
                 else 0,
@@ -89,7 +89,7 @@ def diff(
 def as_document(
     mode: str, answer: Difference, written: dict[str, str], page: Path | None
 ) -> dict[str, object]:
-    """What --json prints; the picture is in the file."""
+    """Returns what --json prints; the picture is in the file."""
     return {
         "mode": mode,
         "shape": list(answer.values.shape),
@@ -110,7 +110,7 @@ def _report(
     answer: Difference,
     rule: PixelRule | None,
 ) -> Path:
-    from blindsight.cli.diff import report  # Pillow takes its time, and most differences do without it
+    from blindsight.cli.diff import report  # imported late: Pillow is slow to import, and rarely needed
 
     return report.write(vault, folder, inputs, answer, rule)
 

@@ -1,4 +1,4 @@
-"""What the server saw of a difference, as pictures and one HTML file that needs no other."""
+"""The report of what the server saw of a difference: pictures, and one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blindsight.client import Vault
 
 Pixels = npt.NDArray[np.uint8]
-# Pictures on the page are no wider or higher, pixels; those in the folder are whole.
+# Largest width and height of pictures on the page, in pixels; those in the folder have their full size.
 PAGE_PIXELS = 560
 _SERVER = {"a": "server-a.png", "b": "server-b.png", "result": "server-difference.png"}
 
@@ -32,7 +32,7 @@ class Shown:
     title: str
     caption: str
     pixels: Pixels
-    noise: bool = False  # shown pixel by pixel: scaled down, noise would be a grey area
+    noise: bool = False  # cropped on the page: scaled down, noise would become a grey area
 
 
 def write(
@@ -42,7 +42,7 @@ def write(
     answer: Difference,
     rule: PixelRule | None,
 ) -> Path:
-    """Writes every picture and the page; the page's path."""
+    """Writes every picture and the page; returns the page's path."""
     first, second = (_pixels(vault, one) for one in inputs)
     every = [
         Shown("a.png", "A", "what you have", first),
@@ -58,7 +58,7 @@ def write(
 
 
 def _pixels(vault: Vault, one: PictureInput) -> Pixels:
-    """A picture as people see it; of a stored photo the pixels of its planes."""
+    """Reads the pixels of a picture as displayed, or those of a stored photo's planes."""
     if isinstance(one, StoredPhoto):
         return vault.collection(one.collection).planes(one.id)
     with Image.open(one) as opened:  # type: ignore[arg-type]  # the command gives paths
@@ -91,7 +91,7 @@ def _result(answer: Difference, rule: PixelRule | None) -> tuple[Pixels, str]:
 
 
 def render(every: list[Shown], answer: Difference, done: str) -> str:
-    """The page."""
+    """Returns the page as HTML."""
     by_file = {one.file: one for one in every}
     shape = every[0].pixels.shape
     own = "a.png", "b.png", "difference.png"
@@ -135,7 +135,7 @@ def _facts(answer: Difference) -> list[tuple[str, str]]:
 
 
 def _figure(one: Shown, shape: tuple[int, ...]) -> dict[str, object]:
-    """A picture as the page names it, no larger than the page shows it."""
+    """Returns a picture as variables of the page's template, in the size that the page shows."""
     picture = Image.fromarray(_same_size(one, shape) if one.noise else one.pixels)
     largest = max(shape[:2])
     if largest > PAGE_PIXELS:
@@ -153,13 +153,13 @@ def _figure(one: Shown, shape: tuple[int, ...]) -> dict[str, object]:
 
 
 def _same_size(one: Shown, shape: tuple[int, ...]) -> Pixels:
-    """What was seen may be less than the picture has, or more."""
+    """Cuts or repeats the values of a server's view, which may be more or fewer than those of the picture."""
     height, width = shape[:2]
     return np.resize(one.pixels.reshape(-1), (height, width))
 
 
 def entropy(values: npt.NDArray[Any]) -> float:
-    """Shannon's entropy of bytes, in bits."""
+    """Returns the Shannon entropy of bytes, in bits per byte."""
     share = np.bincount(values.reshape(-1), minlength=256) / values.size
     there = share[share > 0]
     return float(-(there * np.log2(there)).sum())

@@ -1,4 +1,4 @@
-"""`blindsight backup` and `blindsight restore`: what the services of a data folder keep, and back."""
+"""`blindsight backup` and `blindsight restore`: backups of a data folder with several services."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MIB = 1 << 20
 
 
 class Zone(StrEnum):
-    """Whose part of a vault."""
+    """The zones to back up."""
 
     ALL = "all"
     TRUSTED = "trusted"
@@ -113,12 +113,12 @@ def _check(folder: Path, tell: Callable[[int, int], None]) -> Manifest:
 
 
 def _kept(data: Path, zone: Zone) -> list[Kept]:
-    """What the services of zones keep below a data folder; the keyholder's last.
+    """Returns the parts that the services of a zone keep below a data folder, the keyholder's last.
 
-    What is installed says so itself: a machine of one zone knows nothing of the other's files.
+    Services declare them in an entry point, so a machine with one zone needs no code of the other.
 
     Raises:
-        InvalidArgument: when a zone's services are not installed here.
+        InvalidArgument: if no service of a wanted zone is installed here.
     """
     from importlib.metadata import entry_points
 
@@ -145,7 +145,7 @@ def _metered(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _warn(folder: Path, made: Manifest) -> None:
-    """What an owner must know of a backup, now and not when it is needed."""
+    """Prints what the owner must know about a new backup: keys, passphrase, photos that it lacks."""
     names = {Path(entry.path).name for entry in made.files}
     if {KEY_FILE_NAME, GENERATED_NAME} <= names:
         output.note(f"{folder} has the keys and their passphrase; who has it has everything")
@@ -157,7 +157,7 @@ def _warn(folder: Path, made: Manifest) -> None:
 
 
 def _out_of_order(found: Sequence[Manifest]) -> bool:
-    """Whether storage was copied before the keyholder; then the account may know of photos that it lacks."""
+    """Returns whether storage was copied before the keyholder, which may then know photos that it lacks."""
     times = {entry.zone: one.created_unix_seconds for one in found for entry in one.files}
     return times.get(Zone.UNTRUSTED, 0) < times.get(Zone.TRUSTED, 0) and len(times) > 1
 

@@ -1,4 +1,4 @@
-"""The services of one `blindsight up`: started, kept alive, and drained in the other order."""
+"""The services of one `blindsight up`: started in order, kept alive, and drained in reverse order."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from blindsight.cli.local.supervisor import Child, Recipe, drain
 
 ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
 WORKER_ZONE = ZONES["keyholder"]
-# Beside the services' folders: the embedded queue of bulk ingest, and the workers' logs.
+# Folders beside those of the services: the embedded queue of bulk ingest, and the workers' logs.
 QUEUE, WORKER = "queue", "worker"
 _ANY_PORT = "127.0.0.1:0"
 
 
 def worker_name(number: int) -> str:
-    """The name of a worker, from 1 on."""
+    """Returns the name of a worker; numbers begin at 1."""
     return f"{WORKER}-{number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to run.
+    """The settings of a fleet.
 
     Attributes:
-        folders: by service, with `QUEUE` and `WORKER`.
-        address: the keyholder's.
+        folders: folders by service, and by `QUEUE` and `WORKER`.
+        address: address of the keyholder.
         insecure: whether the keyholder may serve unencrypted beyond this machine.
-        passphrase: of the key set.
-        metrics_ports: by name of a service or worker; empty for none.
-        queue_url: where photos of bulk ingest wait.
-        workers: how many take from it.
+        passphrase: passphrase of the key set.
+        metrics_ports: ports by name of a service or worker; empty for none.
+        queue_url: URL of the queue of bulk ingest.
+        workers: number of workers.
     """
 
     folders: Mapping[str, Path]
@@ -50,12 +50,12 @@ class Plan:
 
 
 class Fleet:
-    """One life of the services and workers.
+    """The services and workers of one run.
 
     Args:
-        plan: what is to run.
-        started: called with each child once it serves, and the seconds that it took.
-        tell: called with a line for people.
+        plan: the settings.
+        started: called with each child once it serves, and the seconds that its start took.
+        tell: called with human-readable lines.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Fleet:
             ready: called with all children, the services first, once the last has started.
 
         Raises:
-            Unavailable: when one does not start, or dies again and again.
+            Unavailable: if a child does not start, or a service dies repeatedly.
         """
         stop, hurry = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -105,7 +105,7 @@ class Fleet:
         keepers = {asyncio.create_task(child.keep()) for child in self._children}
         try:
             done, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
-            done.pop().result()  # a keeper ends only by raising
+            done.pop().result()  # raises: `keep` ends only with an exception
         finally:
             for keeper in keepers:
                 keeper.cancel()
@@ -126,14 +126,14 @@ class Fleet:
             await self._start(Child(recipe, "", self._tell))
 
     async def _start_service(self, name: str, address: str, settings: Mapping[str, str]) -> str:
-        """Returns where it serves."""
+        """Starts a service; returns its address."""
         recipe = self._recipe(name, ZONES[name], self._plan.folders[name], settings)
         return await self._start(Child(recipe, address, self._tell))
 
     def _recipe(self, name: str, zone: str, folder: Path, settings: Mapping[str, str]) -> Recipe:
         port = self._plan.metrics_ports.get(name)
         metrics = {"metrics_port": str(port)} if port is not None else {}
-        # What the untrusted zone inherits is no passphrase.
+        # The untrusted zone must not inherit the passphrase.
         descriptors = self._plan.passphrase.descriptors if zone == WORKER_ZONE else ()
         serves = name in ZONES
         return Recipe(name, zone, folder, {**settings, **metrics}, descriptors, serves=serves)

@@ -1,4 +1,4 @@
-"""`blindsight keys`: makes key files.  The one place where the command touches secrets."""
+"""`blindsight keys`: creates key files.  No other part of the command handles secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blindsight.errors import AlreadyExists, InvalidArgument
 if TYPE_CHECKING:
     from blindsight.trusted.secrets import Secret
 
-# As the keyholder expects it in its data folder.
+# The name that the keyholder expects in its data folder.
 KEY_FILE_NAME = "keys.bsky"
 PassphraseFile = Annotated[
     Path | None,
@@ -47,9 +47,9 @@ def create(
 ) -> None:
     """Make a key set and seal it into a new file by a passphrase.
 
-    Whoever has the file and the passphrase has everything; without them the vault cannot be opened.
+    The file and the passphrase together open everything; without them the vault cannot be opened.
     """
-    # What has no suffix is a folder, whether it exists or not.
+    # A path without a suffix is a folder, whether it exists or not.
     is_file = out.is_file() or (out.suffix and not out.is_dir())
     path = out if is_file else out / KEY_FILE_NAME
     if path.exists():
@@ -69,21 +69,21 @@ def create(
 
 
 def read_passphrase(path: Path) -> Secret:
-    """The first line of a file."""
+    """Reads a passphrase: the first line of a file."""
     from blindsight.trusted.keyring import passphrase
 
     return passphrase.from_file(path)
 
 
 def ask_passphrase(*, twice: bool) -> Secret:
-    """Asks on the terminal; twice for a new one."""
+    """Asks for a passphrase on the terminal; for a new one twice."""
     from blindsight.trusted.keyring import passphrase
 
     return passphrase.from_prompt(twice=twice)
 
 
 def generate_passphrase(path: Path) -> Secret:
-    """Makes one into a new file, mode 0600."""
+    """Generates a passphrase into a new file with mode 0600."""
     from blindsight.trusted.keyring import passphrase
 
     return passphrase.generate(path)
@@ -91,14 +91,14 @@ def generate_passphrase(path: Path) -> Secret:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What may be told of a new key set: its id in hex, and how long each key took to make."""
+    """The public facts of a new key set: its id in hex, and the seconds to generate each key."""
 
     key_id: str
     keygen_seconds: dict[str, float]
 
 
 def create_key_file(path: Path, passphrase: Secret) -> Created:
-    """Makes a key set and seals it into a new file."""
+    """Creates a key set and seals it into a new file."""
     from blindsight.trusted.keyring import keyfile
     from blindsight.trusted.keyring import keys as key_sets
 

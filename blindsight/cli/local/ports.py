@@ -1,4 +1,4 @@
-"""The ports of `blindsight up`: free ones, and which service serves its metrics where."""
+"""The ports of `blindsight up`: checks that they are free, and the services' metrics ports."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from collections.abc import Mapping
 from blindsight.cli.local.fleet import worker_name
 from blindsight.errors import InvalidArgument, Unavailable
 
-# Where services serve /metrics, whatever --host is, and their ports from --metrics-port on.
+# Host of /metrics regardless of --host, and the services in the order of their ports from --metrics-port.
 METRICS_HOST = "127.0.0.1"
 _METRICS_ORDER = ("keyholder", "evaluator", "storage")
 _LAST_PORT = 65535
 
 
 def metrics_ports(first: int, taken: int, workers: int) -> dict[str, int]:
-    """The port of the metrics of each service and worker; none at all for 0.
+    """Returns the metrics port of each service and worker, from `first` on; an empty mapping if that is 0.
+
+    Args:
+        first: the first port, or 0.
+        taken: port of the keyholder itself.
+        workers: number of workers.
 
     Raises:
-        InvalidArgument: when there are not so many ports, or the keyholder itself is to serve at one of them.
+        InvalidArgument: if there are not enough ports up to 65535, or `taken` is one of them.
     """
     if not first:
         return {}
@@ -37,7 +42,11 @@ def metrics_ports(first: int, taken: int, workers: int) -> dict[str, int]:
 
 
 def check_free(host: str, port: int) -> None:
-    """Says that a port is taken before anything is started for it."""
+    """Checks that a port is free, before anything is started.
+
+    Raises:
+        Unavailable: if it is not, or the host cannot be used.
+    """
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -48,6 +57,6 @@ def check_free(host: str, port: int) -> None:
 
 
 def metrics_url(of_metrics: Mapping[str, int], name: str) -> str | None:
-    """Where a service or worker serves its metrics; None when it does not."""
+    """Returns the URL of a service's or worker's metrics; None if it serves none."""
     port = of_metrics.get(name)
     return None if port is None else f"http://{METRICS_HOST}:{port}/metrics"

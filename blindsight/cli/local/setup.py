@@ -1,4 +1,4 @@
-"""What stands before `blindsight up` starts a service: its folders, the passphrase, the key set."""
+"""Preparations of `blindsight up` before it starts services: folders, the passphrase, the key set."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from blindsight.errors import KeyFileError, Unavailable
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
 GENERATED_NAME = "passphrase"
-# What stands in a storage folder before anything was stored.
+# Files in a storage folder to which nothing has been stored yet.
 _STORAGE_HOUSEHOLD = {LOCK_NAME, "log.jsonl", "log.jsonl.1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Passphrase:
-    """Where children read the passphrase: a path, and the open file that it may stand for."""
+    """The path from which children read the passphrase, and the open files to inherit for it."""
 
     path: str
     descriptors: tuple[int, ...] = ()
@@ -31,7 +31,7 @@ class Passphrase:
 
 @contextmanager
 def folders(data: Path, names: Iterable[str]) -> Iterator[dict[str, Path]]:
-    """Folders of these names, mode 0700, for this process alone."""
+    """Creates folders of these names with mode 0700, and locks the data folder while the block runs."""
     root = data.resolve()
     of_services = {name: root / name for name in names}
     with ExitStack() as stack:
@@ -46,12 +46,16 @@ def folders(data: Path, names: Iterable[str]) -> Iterator[dict[str, Path]]:
 
 @contextmanager
 def passphrase(keyholder: Path, given: Path | None) -> Iterator[Passphrase]:
-    """From the file given, else one generated before, else a prompt, else one generated now."""
+    """Provides the passphrase: the file given, else one generated before, else a prompt, else a new one.
+
+    Raises:
+        KeyFileError: if there is a key file, but neither a passphrase file nor a terminal to ask on.
+    """
     generated = keyholder / GENERATED_NAME
     key_file = keyholder / KEY_FILE_NAME
     if given is not None or generated.exists():
         path = (given or generated).resolve()
-        keys.read_passphrase(path)  # a file that cannot be used is refused before anything starts
+        keys.read_passphrase(path)  # fail before anything starts if the file cannot be used
         yield Passphrase(str(path))
     elif output.interactive():
         with _in_memory(twice=not key_file.exists()) as typed:
@@ -66,7 +70,10 @@ def passphrase(keyholder: Path, given: Path | None) -> Iterator[Passphrase]:
 
 @contextmanager
 def _in_memory(*, twice: bool) -> Iterator[Passphrase]:
-    """An answer typed in, as a file in memory that children inherit: no disk and no argument sees it."""
+    """Asks for a passphrase, and passes it on in a memory file that children inherit.
+
+    So it is never on a disk or in an argument.
+    """
     if twice:
         output.note("first start: choose the passphrase that seals the key set")
     answer = keys.ask_passphrase(twice=twice)
@@ -80,17 +87,18 @@ def _in_memory(*, twice: bool) -> Iterator[Passphrase]:
 
 
 def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
-    """Makes the key set at the very first start, before storage has anything.
+    """Creates the key set at the first start, before storage has any data.
 
     Raises:
-        KeyFileError: when there is data whose key file is gone: a new key would not open it.
+        KeyFileError: if the key file is missing, but storage has data, which a new key would not open; or if
+            the key set cannot be created.
     """
     key_file = keyholder / KEY_FILE_NAME
     if key_file.exists():
         return
     if {path.name for path in storage.iterdir()} - _STORAGE_HOUSEHOLD:
         raise KeyFileError(f"{key_file} is missing, and {storage} holds what it sealed: restore it")
-    # In a process of its own: this one lives long and has no business with secret keys.
+    # In a separate process: this one lives long, and must not hold secret keys.
     command = [sys.executable, "-P", "-m", "blindsight.cli", "keys", "create", "--out", str(key_file)]
     with output.spinner("creating the key set"):
         made = subprocess.run(

@@ -1,4 +1,4 @@
-"""Runs services as child processes: starts them, restarts what dies, and drains them in order."""
+"""Runs services as child processes: starts them, restarts those that die, and drains them in order."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from blindsight.runtime.backoff import Backoff
 READY_SECONDS = 120.0
 DRAIN_SECONDS = 15.0
 MAX_LOG_BYTES = 50 << 20
-# Dying this soon after a start is no accident; so many times in a row, and it is given up.
+# A service that dies this soon after its start, this many times in a row, is not started again.
 QUICK_SECONDS = 20.0
 MAX_QUICK_DEATHS = 5
-# A worker may die of what it is given; it is started again for ever, after at most this long.
+# A worker may die because of a photo, so it is always started again, after a pause between these two.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 10.0
 _LOG_TAIL_BYTES = 64 << 10
 
-# What a child gets of this process's environment: what programs need to run, and nothing of ours.
+# The variables that a child inherits: those that programs need to run, and none of Blindsight's.
 _COMMON = {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
 _COMMON_PREFIXES = ("LC_", "NUMBA_", "OMP_", "PYTHON", "XDG_")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to run a service.
+    """The description of a service process to run.
 
     Attributes:
         name: "storage", "evaluator", "keyholder" or "worker-1" and so on.
         zone: "trusted" or "untrusted".
-        folder: its own; it holds its data and its log.
-        settings: by the names of its settings class, without the prefix.
+        folder: folder of its data and its log.
+        settings: settings by the names of its settings class, without the prefix.
         descriptors: open files that it inherits.
-        serves: whether it has an address; what serves nobody may die as often as it likes.
+        serves: whether it has an address; a process without one is restarted however often it dies.
     """
 
     name: str
@@ -53,27 +53,27 @@ class Recipe:
 
     @property
     def kind(self) -> str:
-        """Its name without a number."""
+        """The name without a number."""
         return self.name.partition("-")[0]
 
     @property
     def module(self) -> str:
-        """What `python -m` runs."""
+        """The module to run with `python -m`."""
         return f"services.{self.kind}"
 
     @property
     def log(self) -> Path:
-        """Where its standard error goes."""
+        """The file of its standard error."""
         return self.folder / ("log.jsonl" if self.serves else f"{self.name}.jsonl")
 
 
 def environment(recipe: Recipe, address: str, own: Mapping[str, str]) -> dict[str, str]:
-    """A service's environment: its own settings, and of ours no other.
+    """Returns a service's environment variables: its own settings, and none of other services.
 
     Args:
-        recipe: of the service.
-        address: where it is to serve.
-        own: this process's environment; BLINDSIGHT_<SERVICE>_* of this service are passed on.
+        recipe: description of the service.
+        address: address to serve at.
+        own: this process's environment, of which BLINDSIGHT_<SERVICE>_* of this service are passed on.
     """
     prefix = f"BLINDSIGHT_{recipe.kind.upper()}_"
     kept = {
@@ -87,12 +87,12 @@ def environment(recipe: Recipe, address: str, own: Mapping[str, str]) -> dict[st
 
 
 class Child:
-    """One service process, restarted on the same port when it dies.
+    """A service process that is restarted on the same port when it dies.
 
     Args:
-        recipe: how to run it.
-        address: where it is to serve; port 0 takes a free one at the first start.
-        tell: called with a line for people when it dies and comes back.
+        recipe: description of the service.
+        address: address to serve at; port 0 takes a free one at the first start.
+        tell: called with a human-readable line when it dies and when it is back.
     """
 
     def __init__(self, recipe: Recipe, address: str, tell: Callable[[str], None]) -> None:
@@ -104,21 +104,21 @@ class Child:
 
     @property
     def process_id(self) -> int:
-        """Of the running process; 0 when there is none."""
+        """The id of the process; 0 if none was started."""
         return self._process.pid if self._process is not None else 0
 
     async def start(self) -> None:
         """Starts the process and waits until it serves.
 
         Raises:
-            Unavailable: with the service's own reason, when it ends or stays silent.
+            Unavailable: if it ends, or does not serve in time; with the service's own reason.
         """
         log = _open_log(self.recipe.log)
         try:
             written = os.fstat(log).st_size
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # whatever lies in the working folder is not imported
+                "-P",  # nothing is imported from the working folder
                 "-m",
                 self.recipe.module,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -126,7 +126,8 @@ class Child:
                 stderr=log,
                 env=environment(self.recipe, self.address, os.environ),
                 pass_fds=self.recipe.descriptors,
-                # Ctrl-C goes to the process group of the terminal; services are drained in order instead.
+                # Keeps Ctrl-C from the services: it goes to the terminal's process group, but they must be
+                # drained in order.
                 start_new_session=True,
             )
         finally:
@@ -146,10 +147,10 @@ class Child:
         return None
 
     async def keep(self) -> None:
-        """Waits for the process to die and starts it again, until it dies too often.
+        """Restarts the process whenever it dies; runs until cancelled.
 
         Raises:
-            Unavailable: when it is given up.
+            Unavailable: if a service dies or fails to start five times in a row, each within 20 seconds.
         """
         deaths, backoff = (
             0,
@@ -180,7 +181,7 @@ class Child:
         return await self._process.wait() if self._process is not None else 0
 
     async def stop(self, grace_seconds: float = DRAIN_SECONDS) -> None:
-        """Asks the process to drain, and kills it when it takes too long."""
+        """Asks the process to drain, and kills it if it takes longer than `grace_seconds`."""
         process = self._process
         if process is None:
             return
@@ -197,7 +198,7 @@ class Child:
 
 
 async def drain(children: Sequence[Child], hurry: asyncio.Event) -> None:
-    """Stops children one after the other; once `hurry` is set, at once."""
+    """Stops children one after the other; once `hurry` is set, kills them."""
     for child in children:
         stopping = asyncio.create_task(child.stop())
         hurried = asyncio.create_task(hurry.wait())
@@ -217,7 +218,7 @@ def _open_log(path: Path) -> int:
 
 
 async def _discard(process: asyncio.subprocess.Process) -> None:
-    # A pipe that nobody reads would stop a child that prints.
+    # A child that prints would block on a full pipe.
     while await _output_of(process).read(1 << 16):
         pass
 
@@ -235,7 +236,7 @@ def _ending(code: int) -> str:
 
 
 def _reason(recipe: Recipe, written: int) -> str:
-    """The last line that the service wrote to its log since it was started."""
+    """Returns the last line of the service's log since its start; the log's path if that is a JSON line."""
     with recipe.log.open("rb") as log:
         size = log.seek(0, os.SEEK_END)
         log.seek(max(written, size - _LOG_TAIL_BYTES))

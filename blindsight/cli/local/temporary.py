@@ -1,4 +1,4 @@
-"""The three services for the length of a block, as `blindsight up` runs them."""
+"""Temporary services: `blindsight up` for the duration of a block."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _PREFIX = "blindsight: error: "
 
 @contextmanager
 def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
-    """Starts all three on free ports; yields the keyholder's address.
+    """Runs all services on free ports while the block runs; yields the keyholder's address.
 
     Args:
-        data: where everything is kept.
-        quiet: keeps what `up` says from standard error.
+        data: the data folder.
+        quiet: whether to hide the messages of `up`.
 
     Raises:
-        Unavailable: when they do not start.
+        Unavailable: if the services do not start.
     """
     command = [sys.executable, "-P", "-m", "blindsight.cli", "up", "--json"]
     options = ["--data", str(data), "--port", "0"]
     said = subprocess.PIPE if quiet else None
-    # Few lines are said, far less than a pipe holds.
+    # Nobody reads the pipe until the end: `up` writes far less than it holds.
     with (
         ended_by_sigterm(),
         subprocess.Popen(
@@ -41,7 +41,7 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            # Ctrl-C goes to the process group of the terminal; it ends the block, and the block ends these.
+            # Keeps Ctrl-C from the services: it ends the block, and the block stops them.
             start_new_session=True,
         ) as process,
     ):
@@ -57,7 +57,7 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM end a block as Ctrl-C does, so that nothing that it started stays behind."""
+    """Makes SIGTERM raise SystemExit while the block runs, so that it cleans up as after Ctrl-C."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)

@@ -92,7 +92,7 @@ def up(
 
 
 def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
-    """One line for a service that has started."""
+    """Prints the line of a service that has started."""
     name, zone = child.recipe.name, child.recipe.zone
     line = Text.assemble(
         ("✓ ", "green"),
@@ -107,7 +107,7 @@ def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
 
 
 def _announce(of_metrics: Mapping[str, int], children: Sequence[Child], *, as_json: bool) -> None:
-    """Prints where the keyholder serves; as JSON everything that runs."""
+    """Prints the keyholder's address; as JSON also all services and workers."""
     address = next(child.address for child in children if child.recipe.name == "keyholder")
     if as_json:
         print(json.dumps({"event": "ready", "address": address, **_running(of_metrics, children)}))  # noqa: T201
@@ -131,6 +131,6 @@ def _running(of_metrics: Mapping[str, int], children: Sequence[Child]) -> dict[s
 
 
 def _tell(message: str) -> None:
-    # Who closed our standard error does not want to hear; the services go on.
+    # A closed standard error must not stop the services.
     with contextlib.suppress(BrokenPipeError):
         output.note(message)

@@ -92,7 +92,7 @@ def search(
 
 
 def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, object]:
-    """What --json prints."""
+    """Returns what --json prints."""
     return {
         **({"report": str(page)} if page is not None else {}),
         "query_visible_to_server": answer.query_visible_to_server,
@@ -117,7 +117,7 @@ def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
 
 
 def _report(folder: Path, collection: str, answer: SearchAnswer) -> Path:
-    from blindsight.cli.search import report  # most searches do without it
+    from blindsight.cli.search import report  # imported late: most searches do not need it
 
     return report.write(folder, collection, answer)
 

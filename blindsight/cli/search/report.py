@@ -1,4 +1,4 @@
-"""What a search by keypoints found, as pictures and one HTML file that needs no other."""
+"""The report of a search by keypoints: pictures, and one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from blindsight.errors import InvalidArgument
 
 
 def write(folder: Path, collection: str, answer: SearchAnswer) -> Path:
-    """Writes the pictures and the page; the page's path.
+    """Writes the pictures and the page; returns the page's path.
 
     Raises:
-        InvalidArgument: when the answer has no pictures.
+        InvalidArgument: if the answer has no pictures.
     """
     if not answer.drawings:
         raise InvalidArgument(
@@ -28,7 +28,7 @@ def write(folder: Path, collection: str, answer: SearchAnswer) -> Path:
 
 
 def render(collection: str, answer: SearchAnswer) -> str:
-    """The page."""
+    """Returns the page as HTML."""
     hits = answer.results[0]
     return pages.render(
         "search/page.html",
@@ -72,7 +72,7 @@ def _name(hit: Hit) -> str:
 
 
 def _shown(one: MatchDrawing, hit: Hit | None) -> dict[str, object]:
-    """A photo and its keypoints, as the page names them."""
+    """Returns a photo and its keypoints as variables of the page's template."""
     photo, drawn = (pages.data_url(data, "image/jpeg") for data in (one.photo, one.drawn))
     shown: dict[str, object] = {"rank": one.rank, "photo": photo, "drawn": drawn}
     if hit is None:

@@ -1,4 +1,4 @@
-"""Work of which some is done at once, with its results in order."""
+"""Concurrent work with a limit, and with results in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 async def in_order(
     works: Iterable[Coroutine[Any, Any, Result]] | AsyncIterable[Coroutine[Any, Any, Result]], at_once: int
 ) -> AsyncGenerator[Result, None]:
-    """Runs works, `at_once` of them, and yields their results in order; close it to give up the rest."""
+    """Runs at most `at_once` works at a time, and yields results in order; close it to give up the rest."""
     running: deque[asyncio.Task[Result]] = deque()
     try:
         async for work in one_by_one(works):

@@ -19,20 +19,20 @@ from blindsight.runtime.processpool.task import Compute, Ready, Task, ready
 Result = TypeVar("Result")
 
 
-# How soon the death of an idle worker is noticed.
+# Interval at which idle workers are checked for having died.
 _LOOK_SECONDS = 1.0
 
 
 @dataclass
 class _Waiting:
-    """A task that waits for a worker, and who waits for its result."""
+    """A task that waits for a worker, and the future of its result."""
 
     order: Order
     future: Future[tuple[Any, float]] = field(default_factory=Future)
 
 
 class _Place:
-    """A worker, or the one that took its place; for one thread, which is their parent."""
+    """A worker and its successors, one at a time; for one thread, which is their parent."""
 
     def __init__(self, start: Callable[[], WorkerProcess], on_restart: Callable[[], None] | None) -> None:
         self._start = start
@@ -40,14 +40,14 @@ class _Place:
         self._worker: WorkerProcess | None = None
 
     def look(self) -> None:
-        """Buries a worker that died while it had nothing to do."""
+        """Cleans up a worker that died while it was idle."""
         if self._worker is not None and self._worker.is_dead():
             self._lose(self._worker)
 
     def perform(self, waiting: _Waiting) -> None:
         try:
             waiting.future.set_result(self._result(waiting.order))
-        except BaseException as error:  # noqa: BLE001 - who waits for the task gets it
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
             waiting.future.set_exception(error)
 
     def _result(self, order: Order) -> tuple[Any, float]:
@@ -76,8 +76,8 @@ class WorkerPool:
 
     Args:
         processes: number of workers.
-        compute: the function of each type of task, imported by workers alone.
-        start: the first task of every worker.
+        compute: name of the function of each type of task, imported by workers only.
+        start: first task of every worker.
         on_restart: called for each worker that died, from any thread.
     """
 
@@ -106,22 +106,22 @@ class WorkerPool:
 
     @property
     def at_once(self) -> int:
-        """Tasks of one caller that keep all workers busy: one for each, and one that is handed over."""
+        """The number of tasks of one caller that keeps all workers busy: one each, and one in the queue."""
         return self.processes + 1
 
     def _order(self, task: Task[Any]) -> Order:
         return self._compute[type(task)], task
 
     async def run(self, task: Task[Result]) -> Result:
-        """Runs a task in a worker; repeated once if the worker died.
+        """Runs a task in a worker, and repeats it once if the worker died.
 
         Raises:
-            Unavailable: when the worker died twice, or the pool is closed.
+            Unavailable: if the worker died twice, or the pool is closed.
         """
         return (await self.timed(task))[0]
 
     async def timed(self, task: Task[Result]) -> tuple[Result, float]:
-        """Like `run`; the result, and the seconds that the worker computed for it.
+        """Runs a task like `run`; returns its result, and the seconds that the worker computed.
 
         Raises:
             Unavailable: see `run`.
@@ -140,7 +140,10 @@ class WorkerPool:
         place.leave()
 
     def _serve_one(self, place: _Place) -> bool:
-        """One task, whose data are not kept while the next one is awaited; false at the end."""
+        """Runs one task; returns false at the end.
+
+        It is a method of its own so that no local variable keeps the task's data during the next wait.
+        """
         try:
             waiting = self._tasks.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
@@ -153,9 +156,9 @@ class WorkerPool:
     async def map(
         self, tasks: Iterable[Task[Result]] | AsyncIterable[Task[Result]]
     ) -> AsyncGenerator[tuple[Result, float], None]:
-        """Runs tasks, and yields results and seconds in their order; close it to give up the rest.
+        """Runs tasks, and yields results and seconds in order; close the generator to give up the rest.
 
-        Few are handed over at a time, so that other work of the pool takes its turn between them.
+        At most `at_once` tasks are submitted at a time, so that other callers' tasks run between them.
 
         Raises:
             Unavailable: see `run`.
@@ -171,7 +174,7 @@ class WorkerPool:
             yield self.timed(task)
 
     async def warm(self, task: Task[Any] | None = None) -> None:
-        """Runs a task once per worker, so that imports and compilation happen before the first other one."""
+        """Runs a task as often as there are workers, so that they import and compile before real work."""
         await asyncio.gather(*(self.run(task or Ready()) for _ in range(self.processes)))
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from blindsight.runtime.processpool.task import Task, function_of
 from blindsight.runtime.signals import die_with_parent
 
-# A worker that was told to end, and does not, is killed.
+# A worker that has been told to end, and does not within this time, is killed.
 _STOP_SECONDS = 10
 
 
@@ -28,8 +28,8 @@ Order = tuple[str, Task[Any]]
 class Handed:
     """The first order of new workers, in memory that they inherit.
 
-    The standard library would write them into a pipe of 64 KiB.  A worker that is killed before it has read
-    them leaves this process waiting for ever, for it holds the reading end of that pipe itself.
+    The standard library would write it into a pipe of 64 KiB.  A worker that is killed before it has read all
+    of it would leave this process waiting for ever, because it holds the reading end of that pipe itself.
     """
 
     def __init__(self, order: Order) -> None:
@@ -41,7 +41,7 @@ class Handed:
         return _taken, (reduction.DupFd(self._descriptor),)
 
     def close(self) -> None:
-        """Gives the memory back; no worker can be started any more."""
+        """Releases the memory; no worker can be started afterwards."""
         os.close(self._descriptor)
 
 
@@ -55,12 +55,12 @@ def _taken(inherited: Any) -> Order:
 
 
 def _work(connection: Connection, first: Order) -> None:
-    """What a worker process does, until this side closes the connection."""
+    """Runs orders in a worker process until the parent closes the connection."""
     die_with_parent()
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid != os.getppid():
-        os._exit(1)  # it died before the kernel was asked
-    # Ctrl-C reaches the whole process group; the service drains, its workers finish what they have.
+        os._exit(1)  # the parent died before `die_with_parent` took effect
+    # Ctrl-C reaches the whole process group, but workers must finish their tasks while the service drains.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name, task = first
     function_of(name)(task)
@@ -70,43 +70,43 @@ def _work(connection: Connection, first: Order) -> None:
 
 
 def _dumps(value: object) -> memoryview:
-    """Pickles for another process; `bytes` of it would be one copy more."""
+    """Pickles an object for another process, as a view: `bytes` would make one more copy."""
     return reduction.ForkingPickler.dumps(value)
 
 
 def _outcome(request: bytes) -> memoryview:
-    """Runs a pickled order; pickled: its result or what it raised, and the seconds of a result."""
+    """Runs a pickled order; returns, pickled, its result and the seconds, or its exception and None."""
     try:
-        name, task = pickle.loads(request)  # noqa: S301 - of the process that started this one
+        name, task = pickle.loads(request)  # noqa: S301 - from the process that started this one
         del request  # a result may need the memory
         function = function_of(name)
         started = time.perf_counter()
         result = function(task)
         return _dumps((result, time.perf_counter() - started))
-    except BaseException as error:  # noqa: BLE001 - who waits for the task gets it
+    except BaseException as error:  # noqa: BLE001 - sent to the parent, which raises it
         error.add_note("in a worker process:\n" + traceback.format_exc())
         try:
             return _dumps((error, None))
-        except Exception:  # noqa: BLE001 - pickling fails in many ways
+        except Exception:  # noqa: BLE001 - pickling can raise almost anything
             unknown = RuntimeError(f"a {type(error).__name__} that cannot be sent from a worker")
             return _dumps((unknown, None))
 
 
 class WorkerDied(Exception):
-    """A worker process is no more."""
+    """Raised when a worker process has died."""
 
 
 class WorkerProcess:
-    """A worker process, for the thread that makes it.
+    """A worker process, used by the thread that creates it.
 
-    That thread must live as long: for the kernel it is the parent, without which the process dies.
+    That thread must outlive it: to the kernel the thread is the parent, with which the process dies.
 
     Args:
-        first: what it does first.
+        first: first order of the worker.
     """
 
     def __init__(self, first: Handed) -> None:
-        # A fork would copy gRPC's threads and locks in whatever state they are.
+        # Not a fork, which would copy gRPC's locks in the middle of its threads' work.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, first), daemon=True)
@@ -116,38 +116,38 @@ class WorkerProcess:
             self._connection.close()
             raise
         finally:
-            theirs.close()  # so that nobody holds this end when the process has died
+            theirs.close()  # so that the connection ends when the worker dies
 
     def run(self, order: Order) -> tuple[Any, float]:
-        """The result of a task over there, and the seconds that it took; raises what it raises.
+        """Runs an order in the worker; returns its result and the seconds it took, or raises its exception.
 
         Raises:
-            WorkerDied: when there is no answer.
+            WorkerDied: if the worker does not answer.
         """
         request = _dumps(order)
         try:
             self._connection.send_bytes(request)
             del request  # the answer may need the memory
             answer = self._connection.recv_bytes()
-        except Exception as error:  # half a message, for whatever reason, is the end of it
+        except Exception as error:  # after a message that was sent or read in part, the worker is useless
             raise WorkerDied from error
-        value, seconds = pickle.loads(answer)  # noqa: S301 - of a process that this one started
+        value, seconds = pickle.loads(answer)  # noqa: S301 - from a process that this one started
         if seconds is None:
             raise value
         return value, seconds
 
     def is_dead(self) -> bool:
-        """Whether it died while it had nothing to do."""
-        return self._connection.poll()  # there is nothing to read but the end
+        """Returns whether the worker died while it was idle."""
+        return self._connection.poll()  # an idle worker sends nothing, so only its end is readable
 
     def stop(self) -> None:
-        """Lets it end."""
+        """Asks the worker to end; kills it if it does not within 10 seconds."""
         self._connection.close()
         self._process.join(_STOP_SECONDS)
         self.kill()
 
     def kill(self) -> None:
-        """Ends it at once, if it has not ended."""
+        """Kills the worker, if it still runs."""
         self._connection.close()
         self._process.kill()
         self._process.join()

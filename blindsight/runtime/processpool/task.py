@@ -1,4 +1,4 @@
-"""Tasks of worker processes: plain data, and a table that says which function does what."""
+"""Tasks of worker processes: plain data, and a table of the functions that run them."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ Result = TypeVar("Result")
 
 
 class Task(Generic[Result]):
-    """What a worker process is asked to do, and the type of what comes back.
+    """The base of tasks, generic in the type of the result.
 
-    A task is a frozen dataclass of plain data that pickles cheaply, large data as a name of shared memory.
-    Its type has a row in the table of the pool that runs it.
+    A task is a frozen dataclass of plain data that pickles cheaply; large data is passed in shared memory, by
+    name.  Its type has a row in the table of the pool that runs it.
     """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(...)"  # secrets, photos and vectors go through tasks
+        return f"{type(self).__name__}(...)"  # without fields: tasks carry secrets, photos and vectors
 
 
-# The function of each type of task, as "module:function": a name, so that only workers import it.
+# The function of each type of task as "module:function": a name, so that only workers import it.
 Compute = Mapping[type[Task[Any]], str]
 
 
 def compute_table(package: str, functions: Mapping[type[Task[Any]], str]) -> Compute:
-    """Makes a table whose functions are all in the modules of one package."""
+    """Returns a table whose functions are all in modules of one package."""
     return {task: f"{package}.{name}" for task, name in functions.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Ready(Task[None]):
-    """Does nothing, in a worker that has started."""
+    """A task that does nothing, to wait until a worker has started."""
 
 
 def ready(_: Ready) -> None:
@@ -44,6 +44,6 @@ def ready(_: Ready) -> None:
 
 @cache
 def function_of(name: str) -> Callable[[Task[Any]], Any]:
-    """The function of a row of a table; its module is imported when it is asked for first."""
+    """Returns the function of a table's row; imports its module at the first call."""
     function: Callable[[Task[Any]], Any] = resolve_name(name)
     return function

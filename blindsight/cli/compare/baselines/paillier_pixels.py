@@ -1,8 +1,8 @@
 """Photos compared under Paillier: the gallery is encrypted, the query is visible to the server.
 
-A ciphertext holds one pixel of many photos side by side, so that one inner product of a channel compares
-all of them; encrypting a photo alone would cost as much as a whole block.  The squares of the lengths are
-encrypted with the photos.  The server learns the query; the owner decrypts integers and divides them.
+A ciphertext packs one pixel of many photos, so that one inner product of a channel compares all of them;
+encrypting a single photo would cost as much as a whole block.  The squared norms are encrypted with the
+photos.  The server learns the query; the owner decrypts integers and divides them.
 
     python -P -m blindsight.cli.compare.baselines.paillier_pixels SAMPLE.npz
 """
@@ -23,14 +23,14 @@ from blindsight.trusted.additive import AdditiveKey
 from services.evaluator.computing.additive import AdditiveEvaluator
 
 PIXEL_BITS = 8
-SQUARE_BITS = 28  # of a sum of 4096 squares of 255
-PIECES = 8  # of a channel's encryption, for the progress
+SQUARE_BITS = 28  # a sum of 4096 squares of 255
+PIECES = 8  # a channel is encrypted in this many pieces, to report progress
 
 Integers = npt.NDArray[np.int64]
 
 
 class Block:
-    """As many photos as fit into a ciphertext: [n, 3, 4096], encrypted."""
+    """The encrypted photos [n, 3, 4096] that share ciphertexts: as many as one has slots."""
 
     def __init__(self, key: AdditiveKey, photos: Integers) -> None:
         self._key = key
@@ -51,13 +51,13 @@ class Block:
         return made
 
     def size_bytes(self) -> int:
-        """Of everything that the server stores."""
+        """Returns the size of all that the server stores."""
         blocks = [part for channel in self.pixels for part in channel]
         return sum(len(one.to_bytes()) for one in [*blocks, self.squares])
 
 
 def compare(evaluator: AdditiveEvaluator, block: Block, query: Integers) -> list[AdditiveBlock]:
-    """The server's part: inner products [1, n] of every channel of a query [3, 4096] in the clear."""
+    """Computes the server's part: inner products [1, n] of each channel with a plaintext query [3, 4096]."""
     found = []
     for parts, channel in zip(block.pixels, query, strict=True):
         weights = np.array_split(channel, PIECES)
@@ -75,7 +75,7 @@ def compare(evaluator: AdditiveEvaluator, block: Block, query: Integers) -> list
 def decrypt(
     key: AdditiveKey, block: Block, products: list[AdditiveBlock], query: Integers
 ) -> npt.NDArray[np.float64]:
-    """The owner's part: squared cosines [n, 3]."""
+    """Computes the owner's part: decrypts, and returns squared cosines [n, 3]."""
     dots = np.stack([key.decrypt(one)[0] for one in products], axis=1).astype(np.float64)
     lengths = key.decrypt(block.squares).T.astype(np.float64)
     cosines: npt.NDArray[np.float64] = dots**2 / (lengths * (query.astype(np.float64) ** 2).sum(axis=1))
@@ -83,7 +83,7 @@ def decrypt(
 
 
 def measure(sample: Sample) -> dict[str, Any]:
-    """Encrypts one block of the sample's first photos, and compares every query with it."""
+    """Encrypts one block of the sample's first photos, and measures every query against it."""
     started = time.perf_counter()
     key = AdditiveKey.generate(AdditiveScheme.PAILLIER)
     keygen_seconds = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Starts a program on a sample, and makes a row of its answer; nothing else comes into this process."""
+"""Runs a baseline program on a sample, and makes a row of its answer; imports none of its libraries."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Photos for a program, and where they stand in the gallery.
+    """The photos for a program, and their rows in the gallery.
 
     Attributes:
-        rows: of the gallery, those first that queries should find.
-        pairs: (query, place in `rows`).
+        rows: rows of the gallery.
+        pairs: (query, index in `rows`): the pairs to compare.
     """
 
     rows: list[int]
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A program, and how its answer becomes a row."""
+    """A program, the choice of its sample, and the conversion of its answer to a row."""
 
     name: str
     arguments: tuple[str, ...]
@@ -53,11 +53,11 @@ class Baseline:
 
 
 class Broken(Exception):
-    """A program that could not be run, with its reason."""
+    """Raised if a program fails, with its last line of output."""
 
 
 def measure(baseline: Baseline, task: Task, folder: Path) -> Row | LeftOut:
-    """Runs a program; what is missing here is left out with the reason."""
+    """Runs a program; returns its row, or the reason for which it is left out."""
     sample = baseline.sample(task)
     path = folder / f"{baseline.name}.npz".replace(" ", "-")
     np.savez(
@@ -76,7 +76,7 @@ def measure(baseline: Baseline, task: Task, folder: Path) -> Row | LeftOut:
 def _run(baseline: Baseline, sample: Path) -> Document:
     module, *rest = baseline.arguments
     command = [sys.executable, "-P", "-m", f"{_PACKAGE}.{module}", str(sample), *rest]
-    # Its complaints are read when it has ended; a file holds any number of them.
+    # Its standard error is read after its end; unlike a pipe, a file never fills up.
     with sample.with_suffix(".log").open("w+", encoding="utf-8") as log:
         with (
             output.meter(f"{baseline.name}: measuring a sample") as meter,
@@ -111,7 +111,7 @@ def _follow(lines: Iterable[str], meter: output.Meter) -> Document | None:
 
 
 def few(task: Task) -> Sample:
-    """For each query the right photo and some others from all over the gallery."""
+    """Returns the sample of a naive program: each query's right photo, and others spread over the gallery."""
     count = len(task.gallery.pixels)
     rows: list[int] = []
     wanted: list[tuple[int, int]] = []
@@ -124,21 +124,21 @@ def few(task: Task) -> Sample:
 
 
 def block(task: Task) -> Sample:
-    """The right photos, then as many others as one block may hold."""
+    """Returns the sample of Paillier: the right photos, then as many others as one block may hold."""
     winners = list(dict.fromkeys(query.winner for query in task.queries))
     others = [row for row in range(len(task.gallery.pixels)) if row not in winners]
     return Sample((winners + others)[:BLOCK_IMAGES], [])
 
 
 def _spread(count: int) -> list[int]:
-    """Rows of the gallery, far apart first."""
+    """Returns all rows of the gallery, beginning with some that are far apart."""
     parts = ENCRYPTIONS + CANDIDATES
     apart = [row * count // parts for row in range(parts)]
     return list(dict.fromkeys([*apart, *range(count)]))
 
 
 def naive_row(name: str, found: Document, task: Task, sample: Sample) -> Row:
-    """The sample's figures, times the number of photos."""
+    """Returns the row of a naive program: the figures of its sample, scaled up to all photos."""
     count, pairs = len(task.gallery.pixels), len(found["scores"])
     family = Family.CKKS if "scale_bits" in found else Family.BFV
     return Row(
@@ -163,7 +163,7 @@ def naive_row(name: str, found: Document, task: Task, sample: Sample) -> Row:
 
 
 def paillier_row(name: str, found: Document, task: Task, sample: Sample) -> Row:
-    """One block's figures, times the number of blocks that all photos take."""
+    """Returns the row of Paillier: the figures of one block, times the blocks of all photos."""
     count, measured = len(task.gallery.pixels), int(found["measured_images"])
     blocks = math.ceil(count / found["images_per_block"])
     whole = blocks == 1
@@ -196,12 +196,12 @@ BASELINES = (
 
 
 def scaled(seconds: list[float], count: int) -> float:
-    """What `count` of something take, when one takes the median of a sample."""
+    """Returns the time of `count` operations, each taken to need the median of a sample."""
     return median(seconds) * count
 
 
 def _max_error(scores: list[Document], task: Task, sample: Sample) -> float | None:
-    """Over everything that was compared; None when some of it was no number."""
+    """Returns the largest error of all comparisons; None if one has no finite value."""
     errors: list[float] = []
     for one in scores:
         plain = task.values[one["query"]][sample.rows[one["image"]]].tolist()
@@ -223,7 +223,7 @@ def _answers(scores: list[Document], task: Task, sample: Sample) -> tuple[Answer
 
 
 def _answer(found: dict[int, Channels], query: Query) -> Answer:
-    """The photo that is nearest to [1, 1, 1], as the reference picks it."""
+    """Picks the photo whose channels are nearest to [1, 1, 1], as the reference does."""
     whole = {row: channels for row, channels in found.items() if None not in channels}
     picked = None
     if whole:

@@ -1,6 +1,6 @@
-"""What a baseline that compares photos reads, and how it answers: lines of JSON on standard output.
+"""The input of a baseline program, and its output: lines of JSON on standard output.
 
-Each line is {"done": 3, "total": 12} while it works, the last one {"answer": {...}}.
+Each line is {"done": 3, "total": 12} during the work, the last one {"answer": {...}}.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Photos to compare.
+    """The photos to compare.
 
     Attributes:
-        gallery: [n, 3, 4096], what is stored.
+        gallery: [n, 3, 4096], the photos to store.
         queries: [m, 3, 4096].
-        pairs: [p, 2], rows of queries and of the gallery: what is to be compared with what.
+        pairs: [p, 2], rows of queries and of the gallery to compare with each other.
     """
 
     gallery: Pixels
@@ -32,18 +32,18 @@ class Sample:
 
     @classmethod
     def read(cls) -> Self:
-        """The file that the command line names."""
+        """Reads the sample from the file that the command line names."""
         with np.load(sys.argv[1]) as file:
             return cls(file["gallery"], file["queries"], file["pairs"])
 
 
 def tell(done: int, total: int) -> None:
-    """Says how far it is."""
+    """Writes the progress."""
     _write({"done": done, "total": total})
 
 
 def answer(document: dict[str, Any]) -> None:
-    """Says what was measured."""
+    """Writes the results."""
     _write({"answer": document})
 
 
@@ -53,5 +53,5 @@ def _write(line: dict[str, Any]) -> None:
 
 
 def finite(value: float) -> float | None:
-    """A number that JSON can hold; None where overflow left a division by zero."""
+    """Returns a number that JSON can represent; None for infinity or NaN, which overflow can lead to."""
     return float(value) if np.isfinite(value) else None

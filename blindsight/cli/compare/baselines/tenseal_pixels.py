@@ -2,8 +2,8 @@
 
 The squared cosine of a channel is a numerator and a denominator, both computed under encryption: five
 products of ciphertexts, of which three are inner products by rotations.  Both are decrypted and divided.
-Nothing is scaled first, so that sums of raw pixels outgrow the plaintext modulus of BFV and the last prime
-of CKKS; that is the method, and it is left as it is.  One process holds the secret key and the gallery.
+Pixels are not scaled first, so sums of raw pixels overflow the plaintext modulus of BFV and the last prime
+of CKKS; that is part of the method, and kept on purpose.  One process holds the secret key and the gallery.
 
     python -P -m blindsight.cli.compare.baselines.tenseal_pixels SAMPLE.npz ckks
 """
@@ -28,7 +28,7 @@ CHANNELS = 3
 
 
 class Ckks:
-    """Approximate; the pixels are real numbers at a scale."""
+    """CKKS: approximate; pixels are real numbers at a scale."""
 
     parameters: ClassVar = {"scale_bits": SCALE_BITS}
 
@@ -42,7 +42,7 @@ class Ckks:
 
 
 class Bfv:
-    """Exact, modulo the plaintext modulus."""
+    """BFV: exact modulo the plaintext modulus."""
 
     parameters: ClassVar = {"plain_modulus": PLAIN_MODULUS}
 
@@ -62,7 +62,7 @@ SCHEMES: dict[str, type[Ckks | Bfv]] = {"ckks": Ckks, "bfv": Bfv}
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """What the work gave, and its seconds."""
+    """Calls a function; returns its result, and the seconds it took."""
     started = time.perf_counter()
     result = work(*arguments)
     return result, time.perf_counter() - started
@@ -77,20 +77,20 @@ class Comparison:
         self._context.generate_galois_keys()
 
     def encrypt(self, photo: Pixels) -> list[Any]:
-        """One ciphertext per channel of a photo [3, 4096]."""
+        """Encrypts a photo [3, 4096], one ciphertext per channel."""
         return [self._scheme.encrypt(self._context, channel.tolist()) for channel in photo]
 
     def store(self, photo: Pixels) -> list[bytes]:
-        """The encrypted photo as it goes into the database."""
+        """Encrypts and serialises a photo, as for a database."""
         return [one.serialize() for one in self.encrypt(photo)]
 
     def similarity(self, stored: list[bytes], query: list[Any]) -> list[tuple[Any, Any]]:
-        """Loads a photo and compares it: numerator and denominator of each channel, encrypted."""
+        """Loads a photo and compares it; returns the encrypted numerator and denominator of each channel."""
         rows = [self._scheme.load(self._context, one) for one in stored]
         return [_squared_cosine(row, asked) for row, asked in zip(rows, query, strict=True)]
 
     def decrypt(self, similarity: list[tuple[Any, Any]]) -> list[float | None]:
-        """Both numbers of each channel, divided."""
+        """Decrypts numerator and denominator of each channel; returns their quotients."""
         with np.errstate(divide="ignore", invalid="ignore"):
             opened = [[np.float64(one.decrypt()[0]) for one in pair] for pair in similarity]
             return [finite(numerator / denominator) for numerator, denominator in opened]
@@ -102,7 +102,7 @@ def _squared_cosine(row: Any, query: Any) -> tuple[Any, Any]:
 
 
 def measure(scheme: Ckks | Bfv, sample: Sample) -> dict[str, Any]:
-    """Encrypts all of the sample and compares its pairs."""
+    """Encrypts all of the sample, compares its pairs, and returns the measurements."""
     steps = len(sample.gallery) + len(sample.queries) + len(sample.pairs)
     run, keygen_seconds = timed(Comparison, scheme)
     stored, encryptions, queries, query_encryptions = [], [], [], []
