@@ -9,7 +9,7 @@ import blindsight
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     """One set for each process that runs tests, with several workers as on every machine."""
-    running = Services(tmp_path_factory.mktemp("services"), workers=2)
+    running = Services(tmp_path_factory.mktemp("services"), pool_size=2)
     try:
         yield running.start()
     finally:
@@ -28,7 +28,7 @@ def services(shared):
 @pytest.fixture(scope="module")
 def own_services(tmp_path_factory):
     """For a module that breaks them."""
-    running = Services(tmp_path_factory.mktemp("own"), workers=2)
+    running = Services(tmp_path_factory.mktemp("own"), pool_size=2)
     try:
         yield running.start()
     finally:

@@ -159,7 +159,7 @@ class Services:
         way: (client, server, server's address) -> the address that the client is given.
         within: by service, a command that runs it.
         own_keys: the keyholder makes its keys itself, as at the first start of a vault.
-        workers: processes of keyholder and evaluator each; their starts are most of what a start takes.
+        pool_size: worker processes of keyholder and evaluator each; their starts are most of what a start takes.
     """
 
     folder: Path
@@ -169,7 +169,7 @@ class Services:
     processes: dict[str, Process] = field(default_factory=dict)
     within: dict[str, Sequence[str]] = field(default_factory=dict)
     own_keys: bool = False
-    workers: int = 1
+    pool_size: int = 1
 
     def start(self) -> Self:
         """Starts all three, in the order in which they need each other."""
@@ -206,7 +206,7 @@ class Services:
 
     def _start(self, name: str, environment: dict[str, str]) -> None:
         data = self.folder / name
-        workers = {} if name == "storage" else {"workers": str(self.workers)}
+        workers = {} if name == "storage" else {"workers": str(self.pool_size)}
         own = {"data": str(data), **workers, **environment, **self.settings.get(name, {})}
         log, within = self.folder / f"{name}.log", self.within.get(name, ())
         self.processes[name] = Process(name, own, log, extra=self.extra, within=within)
