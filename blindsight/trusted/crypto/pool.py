@@ -231,7 +231,7 @@ class Crypto:
         return await self._pool.timed(tasks.DecryptResults(parameters.name, layout, block))
 
     async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
-        """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""
+        """Decrypts a segment in all workers: an additive scheme's column takes as long as 64 scores do."""
         for batch in batches:
             check_additive_batch(batch, parameters, self._key_id, layout.columns)
 

@@ -80,7 +80,7 @@ class OctavePlan:
         return int(self.gaussian_kernels(self.levels - 1).shape[-1] // 2)
 
     def asked(self) -> list[ScaleImage]:
-        """Returns the images to ask for: the first Gaussian that is not the base, and differences after it."""
+        """Returns the images to ask for: the first Gaussian other than the base, and later differences."""
         first = int(self.first_is_base)
         sigmas = self.sigmas[first:]
         return [ScaleImage(sigmas[0]), *(ScaleImage(wider, less) for less, wider in pairwise(sigmas))]
@@ -105,7 +105,7 @@ class OctavePlan:
         return ScaleImage(self.sigmas[level + 1], self.sigmas[level]).kernels(self.phases)
 
     def woven(self, parts: Iterable[npt.NDArray[np.floating[Any]]]) -> Images:
-        """Interleaves images of all phases, each of the base's size, to one of the octave, [height, width]."""
+        """Interleaves images of all phases, each of the base's size, to the octave's [height, width]."""
         image = np.empty((self.height, self.width), np.float32)
         for index, part in enumerate(parts):
             down, across = divmod(index, self.phases)
