@@ -205,7 +205,7 @@ def check_expected(header: AdditiveHeader, public_key: AdditivePublicKey) -> Non
     """Checks that a block is of this scheme and key, and fits the key's messages.
 
     Raises:
-        InvalidCiphertext: if it is not or does not; the message names what was got and wanted.
+        InvalidCiphertext: if it is another's or does not fit; the message names both values.
     """
     if header.scheme != public_key.scheme:
         got, want = SCHEMES[header.scheme].name, SCHEMES[public_key.scheme].name

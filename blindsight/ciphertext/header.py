@@ -202,7 +202,7 @@ def check_additive_batch(data: bytes, parameters: AdditiveSet, key_id: bytes, co
 
     Raises:
         SecretMaterialRefused: if they look like a key.
-        InvalidCiphertext: if they are anything else; the message names what was got and wanted.
+        InvalidCiphertext: if they are anything else; the message names the actual and the expected value.
     """
     head, want = bytes(data[: ADDITIVE_HEADER.size]), additive_header(parameters, key_id, count)
     if head.startswith(SECRET_MAGICS):

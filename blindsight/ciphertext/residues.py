@@ -69,7 +69,7 @@ def read_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes
         key_id: the key that the caller works with.
 
     Raises:
-        InvalidCiphertext: if a check fails; the message names what was got and wanted.
+        InvalidCiphertext: if a check fails; the message names the actual and the expected value.
     """
     block = view_block(data, parameters, key_id)
     require_below_primes(block.residues, parameters)

@@ -137,7 +137,7 @@ class Layout:
         return packed
 
     def _places(self) -> list[tuple[int, int, int]]:
-        """Returns, for each field, its start when aligned, its start in a row, and its number of values."""
+        """Returns for each field its start when aligned, its start in a row, and its number of values."""
         starts = (column * self.stride for column, _ in self.field_columns)
         values = accumulate(self.fields, initial=0)
         return list(zip(starts, values, self.fields, strict=False))

@@ -79,7 +79,7 @@ class PlaneKernel:
         return math.sqrt(sum(weight * weight for weight in self.weights))
 
     def exponents(self, tile_width: int) -> list[int]:
-        """Returns, for each weight, the power of X that moves its pixel to the result's; may be negative.
+        """Returns for each weight the power of X that moves its pixel to the result's; may be negative.
 
         Args:
             tile_width: columns of a tile, whose pixel (r, c) is the coefficient of X^(r tile_width + c).

@@ -74,7 +74,7 @@ class AdditiveSet:
 
     @property
     def hindrance(self) -> str:
-        """The word for messages on what does not fit if `max_batches` is 0."""
+        """The limiting quantity, for messages when `max_batches` is 0."""
         return "the sums"
 
     @property

@@ -87,7 +87,7 @@ class ParameterSet:
 
     @property
     def hindrance(self) -> str:
-        """The word for messages on what does not fit if `max_batches` is 0."""
+        """The limiting quantity, for messages when `max_batches` is 0."""
         return "the noise"
 
     @property
@@ -202,7 +202,7 @@ class ParameterSet:
 
     @property
     def plain_modulus(self) -> int:
-        """BFV's t, a power of two; 0 for CKKS."""
+        """The plaintext modulus t of BFV, a power of two; 0 for CKKS."""
         return 1 << self.plain_modulus_bits if self.plain_modulus_bits else 0
 
     @property

@@ -85,7 +85,7 @@ class EvaluatorClient:
         """Runs work that reads answers of `score`, again from its start if the connection is lost.
 
         Raises:
-            BlindsightError: if the evaluator raises it, or stays unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         return await self._peer.call(attempt)
 
@@ -129,7 +129,7 @@ class EvaluatorClient:
             fields: number of ciphertexts of each field.
 
         Raises:
-            BlindsightError: if the evaluator raises it, or stays unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
 
@@ -149,7 +149,7 @@ class EvaluatorClient:
             columns: number of ciphertexts of each row and of each query.
 
         Raises:
-            BlindsightError: if the evaluator raises it, or stays unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         header = CompareAllHeader(columns, await _announced(gallery), await _announced(queries))
 
@@ -186,7 +186,7 @@ class EvaluatorClient:
         """Computes the weighted sum of blocks; yields pieces of the resulting block as they come.
 
         Raises:
-            BlindsightError: if the evaluator raises it, or stays unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         announced = tuple([await _announced(block) for block in blocks])
         header = CombineHeader(public_key.to_bytes(), tuple(weights), announced, insecure_small_keys)
@@ -224,8 +224,8 @@ class EvaluatorClient:
             blocks: the tiles of planes that are sent; None for stored planes.
 
         Raises:
-            BlindsightError: if the evaluator or the making of a block raises it, or the evaluator stays
-                unavailable.
+            BlindsightError: if the evaluator reports an error or stays unavailable, or the making of a block
+                raises one.
         """
         header = TransformHeader(planes, tuple(kernels))
 

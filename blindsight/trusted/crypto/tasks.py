@@ -306,7 +306,7 @@ class DecryptResults(Task[npt.NDArray[np.int32]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
-    """Decoding of an image to [height, width] or [height, width, 3], and the test whether it is grey."""
+    """Decoding of an image to [height, width] or [height, width, 3], and a check whether it has no colour."""
 
     data: bytes
     colours: images.Colours

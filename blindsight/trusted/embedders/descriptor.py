@@ -59,7 +59,7 @@ class Descriptor:
 
 
 def _gradients(light: Array, scale: Scale) -> Array:
-    """Oriented gradients, [orientations * GRID * GRID], length 1 (Dalal and Triggs, CVPR 2005).
+    """Computes oriented gradients, [orientations * GRID * GRID], length 1 (Dalal and Triggs, CVPR 2005).
 
     Cells are weighted bilinearly and much wider than in that paper, because a crop moves every edge a little.
     Square roots turn the dot product into Hellinger's kernel (Arandjelovic and Zisserman, CVPR 2012), so that
@@ -92,9 +92,10 @@ def _fold(histogram: Array) -> Array:
 
 
 def _hues(picture: Image.Image) -> Array:
-    """Hues weighted by saturation, [HUES] (van de Weijer and Schmid, ECCV 2006); near zero for a grey photo.
+    """Counts hues, weighted by saturation: [HUES]; near zero for a grey photo.
 
-    Hue is the angle of the opponent colours of log channels, where brightness cancels.
+    After van de Weijer and Schmid, ECCV 2006.  Hue is the angle of the opponent colours of log channels, in
+    which brightness cancels.
     """
     pixels = np.asarray(_square(picture, 32), dtype=np.float32)
     # An offset of 16 (of 255), because channel ratios of darker pixels are noise.
@@ -119,7 +120,7 @@ def _vote(turns: Array, weight: Array, bins: int) -> Array:
 
 
 def _cells(side: int) -> Array:
-    """Bilinear weights of `side` pixels in GRID cells, [GRID, side]; a cell's weights sum to 1."""
+    """Returns bilinear weights of `side` pixels in GRID cells, [GRID, side]; a cell's weights sum to 1."""
     pixels = (np.arange(side, dtype=np.float32) + 0.5) * (GRID / side)
     centres = np.arange(GRID, dtype=np.float32) + 0.5
     weights = np.maximum(0.0, 1.0 - np.abs(pixels - centres[:, np.newaxis]))

@@ -89,7 +89,7 @@ class Pixels:
 
     Attributes:
         values: uint8 [height, width] for a grey photo, [height, width, 3] for any other.
-        remark: human-readable text on what they lack of the photo; empty if nothing was converted.
+        remark: human-readable text on information that conversion lost; empty if nothing was converted.
     """
 
     values: npt.NDArray[np.uint8]

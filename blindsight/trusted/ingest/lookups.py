@@ -26,7 +26,7 @@ class Lookups:
         """Returns an item, or None if it does not exist.
 
         Raises:
-            BlindsightError: if storage raises it.
+            BlindsightError: if storage reports an error.
         """
         found: asyncio.Future[StoredItem | None] = asyncio.get_running_loop().create_future()
         self._wanted.setdefault(collection_id, []).append((handle, found))

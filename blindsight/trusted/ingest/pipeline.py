@@ -55,7 +55,7 @@ class PreparedPhoto:
     Attributes:
         vector: [dimension], not yet transformed by the metric.
         origin: the item's origin, see `ItemMetadata`.
-        remark: what the planes lack of the photo, or why a search will not find it.
+        remark: what conversion to planes lost of the photo, or why a search will not find it.
     """
 
     item: NewItem
@@ -112,7 +112,7 @@ class Pipeline:
         """Returns the item of a photo that is already in storage, or None.
 
         Raises:
-            BlindsightError: if storage raises it; the photo is not the cause.
+            BlindsightError: if storage reports an error; the photo is not the cause.
         """
         return await self._lookups.find(photo.collection.record.collection_id, photo.handle)
 
@@ -148,7 +148,7 @@ class Pipeline:
         return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, remarks)
 
     async def _planes(self, collection: OpenCollection, data: bytes, halo: int) -> tuple[NewPlanes, str]:
-        """Returns a photo's pixels in tiles, and a remark on what they lack of the photo."""
+        """Returns a photo's pixels in tiles, and a remark on what conversion lost."""
         pixels = await self._crypto.pixels(data)
         layout = PlaneLayout.of(pixels.values, collection.parameters.ring_degree, halo)
         return NewPlanes(layout, await asyncio.to_thread(layout.pack, pixels.values)), pixels.remark
@@ -162,7 +162,7 @@ class Pipeline:
 
         Raises:
             NotFound: if the collection was deleted.
-            BlindsightError: if storage raises it; some of the photos may be stored.
+            BlindsightError: if storage reports an error; some of the photos may be stored.
         """
         vectors, items = np.stack([one.vector for one in batch]), [one.item for one in batch]
         async with collection.lock:

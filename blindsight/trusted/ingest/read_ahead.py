@@ -20,7 +20,7 @@ async def groups(coming: AsyncIterator[Sequence[Photo]]) -> AsyncGenerator[list[
         coming: the photos of one message at a time.
 
     Raises:
-        BlindsightError: if the stream raises it, after the photos that came before.
+        BlindsightError: if the stream raises one, after the photos that came before.
     """
     ahead = _Ahead()
     reading = asyncio.create_task(ahead.read(coming))

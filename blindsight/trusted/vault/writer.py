@@ -137,7 +137,7 @@ class Writer:
         """Makes one append of items that are not done yet; returns how many are done then.
 
         Args:
-            shared: whether others are likely to write, too; the batch is then placed when its turn comes.
+            shared: whether others are likely to write, too; the batch then waits in storage's queue first.
         """
         batch_id = _new_batch_id()
         if shared:
