@@ -1,8 +1,8 @@
-"""Additive schemes: what they are, what each can do, and how their keys and ciphertexts are written down.
+"""Additive schemes: their operations, layouts, public keys and wire forms.
 
-`schemes` is the table of schemes and of what each can do; `layout` packs integers into messages;
-`keys` knows the group that a scheme computes in; `block` is the wire form.  Nothing here is secret:
-the secret halves are in `blindsight.trusted.additive`, the public ones in
+`schemes` is the table of schemes and of their operations; `layout` packs integers into messages;
+`keys` describes the group that a scheme computes in; `block` is the wire form.  Nothing here is secret:
+secret-key operations are in `blindsight.trusted.additive`, public ones in
 `services.evaluator.computing.additive`.
 A scheme is one module in each of these two, a row in their tables and a row in `schemes`.
 """

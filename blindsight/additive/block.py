@@ -15,12 +15,12 @@
     43     1    guard bits
     44     1    scale bits
     45     3    reserved, 0
-    48     8    growth: what the absolute weights of all operations so far sum to, 1 when fresh
+    48     8    growth: sum of the absolute weights of all operations so far, 1 when fresh
     56     8    reserved, 0
     64     ...  numbers, little-endian, [count][numbers of a ciphertext]
 
-Growth is what makes overflow an error before the operation: slots hold results of weights up to
-2^guard_bits.  A server that lies about it spoils its own answer and learns nothing.
+Growth makes overflow an error before the operation: slots hold results of weights up to 2^guard_bits.  A
+server that lies about it spoils its own answer and learns nothing.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ MOST_TERMS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class AdditiveHeader:
-    """What a block says of itself, already checked.
+    """The header of a block, already checked.
 
     Attributes:
-        scheme, key_id: whose ciphertexts.
-        layout: what lies in their messages.
+        scheme, key_id: scheme and key of the ciphertexts.
+        layout: layout of the values in their messages.
         number_bytes: size of one number.
-        growth: what the absolute weights so far sum to.
+        growth: sum of the absolute weights so far.
     """
 
     scheme: AdditiveScheme
@@ -56,7 +56,7 @@ class AdditiveHeader:
     growth: int = 1
 
     def pack(self) -> bytes:
-        """The 64 bytes."""
+        """Serialises the header to its 64 bytes."""
         layout = self.layout
         return HEADER.pack(
             MAGIC,
@@ -91,33 +91,33 @@ class AdditiveBlock:
     numbers: Sequence[int]
 
     def to_bytes(self) -> bytes:
-        """The wire form."""
+        """Serialises the block to its wire form."""
         return self.header.pack() + pack_numbers(self.numbers, self.header.number_bytes)
 
 
 def pack_numbers(numbers: Iterable[int], size: int) -> bytes:
-    """Numbers of a ciphertext as the wire has them, `size` bytes each."""
+    """Serialises numbers of ciphertexts, `size` bytes each."""
     return b"".join(int(one).to_bytes(size, "little") for one in numbers)
 
 
 def unpack_numbers(data: bytes, size: int) -> list[int]:
-    """What `pack_numbers` packed."""
+    """Parses what `pack_numbers` wrote."""
     return [int.from_bytes(data[start : start + size], "little") for start in range(0, len(data), size)]
 
 
 def number_bytes(public_key: AdditivePublicKey, layout: Layout) -> int:
-    """Bytes that one number of a ciphertext takes."""
+    """Returns the bytes that one number of a ciphertext takes."""
     modulus = public_key.group.modulus
     bits = modulus.bit_length() if modulus else layout.slot_bits + 1
     return -(-bits // 8)
 
 
 def parse_header(data: bytes | bytearray | memoryview) -> AdditiveHeader:
-    """Reads and checks the header at the start of `data`; what follows is not looked at.
+    """Reads and checks the header at the start of `data`, and ignores what follows.
 
     Raises:
-        SecretMaterialRefused: when the bytes look like a key.
-        InvalidCiphertext: when they are no header of a known version and scheme.
+        SecretMaterialRefused: if the bytes look like a key.
+        InvalidCiphertext: if they are not a header of a known version and scheme.
     """
     head = bytes(data[: HEADER.size])
     if head.startswith(SECRET_MAGICS):
@@ -143,7 +143,7 @@ def parse_header(data: bytes | bytearray | memoryview) -> AdditiveHeader:
 
 
 def block_bytes(header: AdditiveHeader, public_key: AdditivePublicKey) -> int:
-    """Bytes of the whole block."""
+    """Returns the bytes of the whole block."""
     return HEADER.size + header.number_bytes * header.layout.count * public_key.group.components
 
 
@@ -154,15 +154,15 @@ def fresh_header(
     guard_bits: int,
     scale_bits: int = 0,
 ) -> AdditiveHeader:
-    """The header of a fresh block of values [rows, columns], as many in a ciphertext as fit.
+    """Returns the header of a fresh block of values [rows, columns], as many per ciphertext as fit.
 
     Args:
         value_bits: values are less than 2^value_bits in magnitude.
-        guard_bits: room for weights whose magnitudes sum to at most 2^guard_bits.
-        scale_bits: what the integers are multiples of, 2^-scale_bits.
+        guard_bits: headroom for weights whose magnitudes sum to at most 2^guard_bits.
+        scale_bits: the integers are in units of 2^-scale_bits.
 
     Raises:
-        InvalidArgument: when not even one value fits.
+        InvalidArgument: if not even one value fits.
     """
     planned = plan(
         shape,
@@ -178,10 +178,10 @@ def fresh_header(
 def weighted_header(
     headers: Sequence[AdditiveHeader], weights: Sequence[int], weight_scale_bits: int = 0
 ) -> AdditiveHeader:
-    """The header of the sum of weights[j] * blocks[j].
+    """Returns the header of the sum of weights[j] * blocks[j].
 
     Raises:
-        InvalidArgument: when the blocks do not belong together, or a slot could overflow, with the bound.
+        InvalidArgument: if the blocks do not match, or a slot could overflow; the message names the bound.
     """
     if not 1 <= len(headers) <= MOST_TERMS or len(headers) != len(weights):
         raise InvalidArgument(f"{len(weights)} weights for {len(headers)} blocks, want as many, at least 1")
@@ -202,10 +202,10 @@ def weighted_header(
 
 
 def check_expected(header: AdditiveHeader, public_key: AdditivePublicKey) -> None:
-    """Refuses a block of another scheme or key, or one that does not fit the key's messages.
+    """Checks that a block is of this scheme and key, and fits the key's messages.
 
     Raises:
-        InvalidCiphertext: with both.
+        InvalidCiphertext: if it is another's or does not fit; the message names both values.
     """
     if header.scheme != public_key.scheme:
         got, want = SCHEMES[header.scheme].name, SCHEMES[public_key.scheme].name
@@ -227,10 +227,10 @@ def check_expected(header: AdditiveHeader, public_key: AdditivePublicKey) -> Non
 
 
 def check_size(header: AdditiveHeader, public_key: AdditivePublicKey, size_bytes: int) -> None:
-    """Refuses a block whose size is not what its header says.
+    """Checks that a block has the size that its header says.
 
     Raises:
-        InvalidCiphertext: with both sizes.
+        InvalidCiphertext: if it has another size; the message names both.
     """
     want = block_bytes(header, public_key)
     if size_bytes != want:
@@ -241,8 +241,8 @@ def read_block(data: bytes, public_key: AdditivePublicKey) -> AdditiveBlock:
     """Reads a block of this key and checks every number in it.
 
     Raises:
-        SecretMaterialRefused: when the bytes look like a key.
-        InvalidCiphertext: when anything is not what it must be.
+        SecretMaterialRefused: if the bytes look like a key.
+        InvalidCiphertext: if its header, size or any number is invalid.
     """
     header = parse_header(data)
     check_expected(header, public_key)

@@ -1,4 +1,4 @@
-"""Powers of one number, by a table.
+"""Powers of a fixed base, from a precomputed table.
 
 Brickell, Gordon, McCurley and Wilson, "Fast Exponentiation with Precomputation", Eurocrypt 1992, section
 2, with the whole table stored.
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class FixedBase:
-    """base^e modulo m for exponents of up to `exponent_bits` bits: one product per window, no squaring.
+    """Powers base^e modulo m of exponents of up to `exponent_bits` bits: a product per window, no squaring.
 
-    The numbers are whatever type `base` and `modulus` are (gmpy2's, for speed).  Which entries are read
-    depends on the exponent: an attacker who shares the processor's caches might tell them apart.
+    Numbers have the type of `base` and `modulus` (gmpy2's, for speed).  The entries that are read depend on
+    the exponent: an attacker who shares the processor's caches might learn them.
     """
 
     def __init__(self, base: Any, modulus: Any, exponent_bits: int, window: int) -> None:
@@ -28,9 +28,9 @@ class FixedBase:
             step = row[-1] * step % modulus
 
     def power(self, exponent: int) -> Any:
-        """base^exponent; the exponent must fit the table."""
+        """Returns base^exponent; the exponent must fit the table."""
         mask, result = (1 << self._window) - 1, None
-        # Row i has the powers of base^(2^(i window)), so that digits meet without a squaring between them.
+        # Row i has the powers of base^(2^(i window)), so that digits are combined without squarings.
         for row in self._table:
             digit = exponent & mask
             exponent >>= self._window

@@ -1,7 +1,7 @@
 """Public keys of additive schemes: the group that each computes in, and their wire form.
 
 offset size
-0      4    magic "BSAP" (a public key) or "BSAS" (a secret one, in the keyholder alone)
+0      4    magic "BSAP" (a public key) or "BSAS" (a secret one, in the keyholder only)
 4      1    version, 1
 5      1    scheme (`schemes.AdditiveScheme`)
 6      2    count of numbers
@@ -29,7 +29,7 @@ SIZE = struct.Struct("<I")
 MOST_NUMBERS = 8
 MOST_NUMBER_BYTES = 8192
 
-# Decryption finds discrete logarithms by search: results beyond +-2^20 are out of reach.
+# Decryption searches discrete logarithms: results beyond +-2^20 are out of range.
 DISCRETE_LOGARITHM_BITS = 20
 
 # secp256k1 (SEC 2, version 2.0, section 2.4.1): y^2 = x^3 + 7 modulo P, of prime order.
@@ -38,7 +38,7 @@ SECP256K1_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E
 # The point at infinity; no point of the curve has these coordinates.
 INFINITY = (0, 0)
 
-# Names of the public numbers; LightPHE's own names where it has them.
+# Names of the public numbers, as in LightPHE where it has names for them.
 _RSA_LIKE = ("n", "g")
 PUBLIC_NUMBERS: dict[AdditiveScheme, tuple[str, ...]] = {
     AdditiveScheme.PAILLIER: ("n", "h"),
@@ -55,14 +55,14 @@ PUBLIC_NUMBERS: dict[AdditiveScheme, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Where the ciphertexts of a key live.
+    """The group that a key's ciphertexts belong to.
 
     Attributes:
-        modulus: numbers of a ciphertext are less than it; 0 where the layout sets their size.
-        units_of: numbers of a ciphertext have no factor in common with it; 0 where that is not asked.
-        components: numbers of one ciphertext.
+        modulus: numbers of a ciphertext are less than it; 0 if the layout sets their size.
+        units_of: numbers of a ciphertext must be coprime to it; 0 if that is not required.
+        components: how many numbers a ciphertext has.
         message_bits: messages are less than 2^message_bits in magnitude.
-        nonce_bound: encryption draws its randomness from 1 to it, exclusive.
+        nonce_bound: encryption draws its randomness from 1 to this bound, exclusive.
     """
 
     modulus: int
@@ -74,16 +74,16 @@ class Group:
 
 @dataclass(frozen=True)
 class AdditivePublicKey:
-    """What the untrusted zone may know of a key.
+    """The public key of an additive scheme, which the untrusted zone may know.
 
     Attributes:
         scheme: the scheme that it is for.
         key_id: 16 bytes that name the key.
         numbers: in the order of `PUBLIC_NUMBERS`.
-        insecure_small_keys: whether a key that anybody can break is taken; LightPHE's algorithms only.
+        insecure_small_keys: whether a key that anyone can break is accepted; LightPHE's algorithms only.
 
     Raises:
-        InvalidArgument: when a number is missing or out of range, or the key is too small.
+        InvalidArgument: if a number is missing or out of range, or the key is too small.
     """
 
     scheme: AdditiveScheme
@@ -102,17 +102,17 @@ class AdditivePublicKey:
 
     @property
     def named(self) -> dict[str, int]:
-        """The numbers by their names."""
+        """The numbers by name."""
         return dict(zip(PUBLIC_NUMBERS[self.scheme], self.numbers, strict=True))
 
     @property
     def bits(self) -> int:
-        """Size of the key."""
+        """The size of the key in bits."""
         return SCHEMES[self.scheme].fixed_bits or self.numbers[0].bit_length()
 
     @cached_property
     def group(self) -> Group:
-        """Where its ciphertexts live."""
+        """The group that its ciphertexts belong to."""
         return _group(self.scheme, self.named)
 
     def _check_numbers(self) -> None:
@@ -133,10 +133,10 @@ class AdditivePublicKey:
             raise InvalidArgument("Damgard-Jurik with another s, want 2")
 
     def check_ciphertexts(self, numbers: Sequence[int]) -> None:
-        """Refuses numbers that no ciphertext of this key can have.
+        """Checks that numbers are valid for ciphertexts of this key.
 
         Raises:
-            InvalidCiphertext: without saying which, as they may be many.
+            InvalidCiphertext: if some are not; the message does not say which, as they may be many.
         """
         group = self.group
         if self.scheme is AdditiveScheme.LIGHTPHE_EC_ELGAMAL:
@@ -154,7 +154,7 @@ class AdditivePublicKey:
                 raise InvalidCiphertext("a ciphertext has a factor in common with the modulus")
 
     def to_bytes(self) -> bytes:
-        """The wire form."""
+        """Serialises the key to its wire form."""
         return write_numbers(PUBLIC_MAGIC, self.scheme, self.key_id, self.numbers)
 
     @classmethod
@@ -162,8 +162,8 @@ class AdditivePublicKey:
         """Reads and checks the wire form.
 
         Raises:
-            SecretMaterialRefused: when the bytes are a secret key.
-            InvalidArgument: when they are no public key of an acceptable size.
+            SecretMaterialRefused: if the bytes are a secret key.
+            InvalidArgument: if they are not a public key of an acceptable size.
         """
         if data.startswith(SECRET_MAGICS):
             raise SecretMaterialRefused("got a secret key, want a public one")
@@ -176,7 +176,7 @@ def _on_curve(x: int, y: int) -> bool:
 
 
 def paillier_message_bits(bits: int) -> int:
-    """Room of a message under a Paillier modulus of so many bits."""
+    """Returns the bits of a message under a Paillier modulus of `bits` bits."""
     # Messages are centred and below n / 2, and n may be as small as 2^(bits - 1).
     return bits - 2
 
@@ -207,7 +207,7 @@ def _group(scheme: AdditiveScheme, named: dict[str, int]) -> Group:
 
 
 def write_numbers(magic: bytes, scheme: AdditiveScheme, key_id: bytes, numbers: Sequence[int]) -> bytes:
-    """Key numbers as bytes; the caller's `magic` says whether they are secret."""
+    """Serialises key numbers; `magic` says whether they are secret."""
     parts = [HEADER.pack(magic, VERSION, scheme, len(numbers), key_id)]
     for number in numbers:
         data = number.to_bytes(max(1, -(-number.bit_length() // 8)), "little")
@@ -216,10 +216,10 @@ def write_numbers(magic: bytes, scheme: AdditiveScheme, key_id: bytes, numbers: 
 
 
 def read_numbers(magic: bytes, data: bytes) -> tuple[AdditiveScheme, bytes, tuple[int, ...]]:
-    """Scheme, key id and numbers of a key.
+    """Parses the scheme, key id and numbers of a key.
 
     Raises:
-        InvalidArgument: when the bytes are not exactly one key of a known scheme.
+        InvalidArgument: if the bytes are not exactly one key of a known scheme.
     """
     malformed = InvalidArgument("malformed key of an additive scheme")
     if len(data) < HEADER.size:

@@ -1,10 +1,10 @@
-"""How integers lie in the messages of an additive scheme: slots side by side, each with guard bits.
+"""The layout of integers in the messages of an additive scheme: slots side by side, each with guard bits.
 
 A message of k slots of w bits is the integer  sum over i of  v_i * 2^(w i), with signed v_i.  Sums,
 differences and products by integers act on all slots at once, as long as every slot stays below
 2^(w-1) in magnitude:
 
-    |v| < 2^value_bits            a value that goes in
+    |v| < 2^value_bits            an input value
     |result| < 2^(value_bits + guard_bits)   when the absolute weights sum to at most 2^guard_bits
     w = value_bits + guard_bits + 1          the sign
 """
@@ -33,17 +33,17 @@ _TOO_WIDE = "a decrypted message does not fit its slots: damaged, or another key
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Rows of values, each row packed by itself: the planes of a picture, or the dimensions of a gallery.
+    """Rows of values, each row packed separately: the planes of an image, or the dimensions of a gallery.
 
     Attributes:
         rows, columns: shape of the values.
-        per_ciphertext: slots of one message.
+        per_ciphertext: number of slots of one message.
         value_bits: values are less than 2^value_bits in magnitude.
         guard_bits: absolute weights may sum to 2^guard_bits.
-        scale_bits: what the integers are multiples of, 2^-scale_bits; 0 for plain integers.
+        scale_bits: the integers are in units of 2^-scale_bits; 0 for plain integers.
 
     Raises:
-        InvalidArgument: when a field is out of range.
+        InvalidArgument: if a field is out of range.
     """
 
     rows: int
@@ -63,38 +63,38 @@ class Layout:
 
     @property
     def slot_bits(self) -> int:
-        """w: bits of a slot, sign included."""
+        """The bits w of a slot, including the sign."""
         return self.value_bits + self.guard_bits + 1
 
     @property
     def per_row(self) -> int:
-        """Messages of one row."""
+        """The number of messages of one row."""
         return -(-self.columns // self.per_ciphertext)
 
     @property
     def count(self) -> int:
-        """Messages of all rows."""
+        """The number of messages of all rows."""
         return self.rows * self.per_row
 
     @property
     def most_growth(self) -> int:
-        """What absolute weights may sum to."""
+        """The largest sum of absolute weights."""
         return 1 << self.guard_bits
 
     def filled(self, value: int) -> int:
-        """The message with this value in every slot."""
+        """Returns the message with this value in every slot."""
         return value * (((1 << self.slot_bits * self.per_ciphertext) - 1) // ((1 << self.slot_bits) - 1))
 
     @property
     def _bias(self) -> int:
-        """Half of a slot in every slot: what makes all digits positive."""
+        """The message with half of a slot's range in every slot, which makes all digits positive."""
         return self.filled(1 << (self.slot_bits - 1))
 
     def check(self, values: Integers) -> None:
-        """Refuses values that the slots are not made for.
+        """Checks the type, shape and magnitudes of values.
 
         Raises:
-            InvalidArgument: with the bound.
+            InvalidArgument: if they do not fit the slots; the message names the bound.
         """
         if values.dtype.kind not in "iu":
             raise InvalidArgument(f"values of type {values.dtype}, want integers; see to_fixed_point")
@@ -107,10 +107,10 @@ class Layout:
             )
 
     def pack(self, values: Integers) -> list[int]:
-        """Messages of values [rows, columns]; a message may be negative.
+        """Packs values [rows, columns] into messages, which may be negative.
 
         Raises:
-            InvalidArgument: when a value is too large; nothing is encrypted then.
+            InvalidArgument: if a value is too large.
         """
         self.check(values)
         if self.per_ciphertext == 1:
@@ -118,8 +118,9 @@ class Layout:
         padded = np.zeros((self.rows, self.per_row * self.per_ciphertext), np.int64)
         padded[:, : self.columns] = values
         slots = padded.reshape(self.count, self.per_ciphertext)
-        # With half a slot added to every slot all digits are positive: a negative value would borrow from the
-        # slot above.  Taken away from the whole, it leaves the sum of v_i 2^(w i).
+        # A negative value would borrow from the slot above.  So half of a slot's range is added to every
+        # slot, which makes all digits positive, and subtracted from the message, which then is the sum of
+        # v_i 2^(w i).
         bias, step = self._bias, max(1, _CHUNK_SLOTS // self.per_ciphertext)
         shifts = np.arange(self.slot_bits, dtype=np.uint64)
         messages = []
@@ -132,10 +133,10 @@ class Layout:
         return messages
 
     def unpack(self, messages: Sequence[int]) -> Integers:
-        """Values [rows, columns] of messages.
+        """Unpacks messages into values [rows, columns].
 
         Raises:
-            InvalidCiphertext: when a message is wider than its slots.
+            InvalidCiphertext: if a message is wider than its slots.
         """
         if self.per_ciphertext == 1:
             return self._unpack_alone(messages)
@@ -144,7 +145,7 @@ class Layout:
         slots = np.empty((self.count, self.per_ciphertext), np.int64)
         for row, message in zip(slots, messages, strict=True):
             shifted = message + bias
-            if shifted < 0 or shifted >> width:  # what is damaged decrypts to any number below n
+            if shifted < 0 or shifted >> width:  # a damaged ciphertext decrypts to any number below n
                 raise InvalidCiphertext(_TOO_WIDE)
             raw = np.frombuffer(shifted.to_bytes(-(-width // 8), "little"), np.uint8)
             bits = np.unpackbits(raw, count=width, bitorder="little").reshape(-1, self.slot_bits)
@@ -167,14 +168,14 @@ def plan(
     *,
     packed: bool = True,
 ) -> Layout:
-    """The layout with as many values in a message as it can hold.
+    """Returns the layout with as many values per message as it can hold.
 
     Args:
         message_bits: messages of the scheme are less than 2^message_bits in magnitude.
         packed: whether a message may hold several values.
 
     Raises:
-        InvalidArgument: when not even one value fits, with the bound.
+        InvalidArgument: if not even one value fits; the message names the bound.
     """
     if value_bits + guard_bits > message_bits:
         raise InvalidArgument(
@@ -188,10 +189,10 @@ def plan(
 
 
 def to_fixed_point(values: npt.ArrayLike, scale_bits: int) -> Integers:
-    """Real values as the nearest multiples of 2^-scale_bits.
+    """Rounds real values to integers in units of 2^-scale_bits.
 
     Raises:
-        InvalidArgument: when they are not finite, or would not fit 62 bits.
+        InvalidArgument: if they are not finite, or would not fit 62 bits.
     """
     scaled = np.asarray(values, np.float64) * math.ldexp(1.0, scale_bits)
     if not np.isfinite(scaled).all() or (np.abs(scaled) >= 2.0**MOST_RESULT_BITS).any():

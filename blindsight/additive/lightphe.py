@@ -1,7 +1,7 @@
-"""What both halves need of LightPHE: its algorithm objects, and ciphertexts as plain integers.
+"""LightPHE's algorithm objects and ciphertexts, for secret-key and for public operations.
 
-LightPHE is optional and is imported when it is used.  Its objects get checked integers and give integers
-back; none of its readers or writers is called.
+LightPHE is optional and is imported when it is used.  Its objects receive checked integers and return
+integers; none of its readers or writers is called.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _LIGHTPHE_INFINITY = (float("inf"), float("inf"))
 
 
 def require_installed(scheme: AdditiveScheme) -> None:
-    """Refuses an algorithm of LightPHE where LightPHE is not installed; imports nothing.
+    """Checks that LightPHE is installed if the scheme needs it, without importing it.
 
     Raises:
-        InvalidArgument: with what to install.
+        InvalidArgument: if it is not installed; the message says what to install.
     """
     if SCHEMES[scheme].algorithm and find_spec("lightphe") is None:
         raise InvalidArgument(
@@ -35,10 +35,10 @@ def require_installed(scheme: AdditiveScheme) -> None:
 def cryptosystem(
     scheme: AdditiveScheme, public: Mapping[str, Any], secret: Mapping[str, int] | None = None
 ) -> Any:
-    """LightPHE's object for an algorithm, with these key numbers.
+    """Creates LightPHE's object for an algorithm, with these key numbers.
 
     Raises:
-        InvalidArgument: when LightPHE is not installed.
+        InvalidArgument: if LightPHE is not installed.
     """
     require_installed(scheme)
     from lightphe import LightPHE
@@ -51,14 +51,14 @@ def cryptosystem(
 
 
 def keys_of(public_key: AdditivePublicKey) -> dict[str, Any]:
-    """Public numbers as LightPHE calls them."""
+    """Returns the public numbers by LightPHE's names."""
     if public_key.scheme is AdditiveScheme.LIGHTPHE_EC_ELGAMAL:
         return {"Qa": public_key.numbers}
     return public_key.named
 
 
 def group_ciphertexts(scheme: AdditiveScheme, numbers: Sequence[int]) -> Iterator[Any]:
-    """Ciphertexts in LightPHE's form: an integer, a pair, or a pair of points."""
+    """Converts numbers to ciphertexts in LightPHE's form: an integer, a pair, or a pair of points each."""
     if scheme is AdditiveScheme.LIGHTPHE_EC_ELGAMAL:
         points = (_from_point(point) for point in zip(numbers[::2], numbers[1::2], strict=True))
         return zip(points, points, strict=True)
@@ -68,7 +68,7 @@ def group_ciphertexts(scheme: AdditiveScheme, numbers: Sequence[int]) -> Iterato
 
 
 def flatten(ciphertext: Any) -> list[int]:
-    """The numbers of one ciphertext in LightPHE's form."""
+    """Returns the numbers of one ciphertext in LightPHE's form."""
     if isinstance(ciphertext, int):
         return [ciphertext]
     if ciphertext == _LIGHTPHE_INFINITY:

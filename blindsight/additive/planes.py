@@ -1,9 +1,9 @@
-"""Pictures under an additive scheme: blocks of a picture on top of each other, so that no slot must move.
+"""Images under an additive scheme: every slot has its block of the image, so filters move no slots.
 
-A picture is cut into blocks that overlap by a halo, as many as a message has slots.  A ciphertext holds the
+An image is cut into blocks that overlap by a halo, as many as a message has slots.  A ciphertext holds the
 pixels at one position of all blocks, so a filter of all of them is, at each position, a weighted sum of the
-ciphertexts around it.  Planes are sent row by row: a row is a block of `AdditiveHeader` with a ciphertext for
-each position, its columns [position][slot].
+ciphertexts around it.  Planes are sent row by row: a row is a block with an `AdditiveHeader` and a ciphertext
+for each position, its columns [position][slot].
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ IDENTITY = PlaneKernel(1, 1, 0, 0, (1,))
 
 @dataclass(frozen=True, slots=True)
 class PlaneShape:
-    """Positions of a block.
+    """The positions of a block.
 
     Attributes:
-        height, width: of a block, halo included.
-        halo: pixels of its neighbours around every block.
+        height, width: size of a block with its halo.
+        halo: width in pixels of the margin of neighbouring pixels around every block.
 
     Raises:
-        InvalidArgument: when nothing of a block is its own, or it is too large.
+        InvalidArgument: if nothing of a block is left without its halo, or it is too large.
     """
 
     height: int
@@ -52,30 +52,30 @@ class PlaneShape:
 
     @property
     def inner_height(self) -> int:
-        """Rows of a block that are its own."""
+        """The number of rows of a block without its halo."""
         return self.height - 2 * self.halo
 
     @property
     def inner_width(self) -> int:
-        """Columns of a block that are its own."""
+        """The number of columns of a block without its halo."""
         return self.width - 2 * self.halo
 
     @property
     def positions(self) -> int:
-        """Ciphertexts that go in."""
+        """The number of input ciphertexts."""
         return self.height * self.width
 
     @property
     def results(self) -> int:
-        """Ciphertexts that come out, of one kernel."""
+        """The number of output ciphertexts of one kernel."""
         return self.inner_height * self.inner_width
 
     def passes(self, kernel: PlaneKernel) -> tuple[PlaneKernel, PlaneKernel]:
-        """A kernel as one along the rows and one after it: the first does nothing where that is no faster."""
+        """Splits a kernel into one along rows and one after it, or the identity and itself if no slower."""
         return min(_ways(kernel), key=lambda way: self._products(*way))
 
     def products(self, kernel: PlaneKernel) -> int:
-        """Products modulo n^2 that a kernel takes, about."""
+        """Returns approximately how many products modulo n^2 a kernel takes."""
         return self._products(*self.passes(kernel))
 
     def _products(self, across: PlaneKernel, rest: PlaneKernel) -> int:
@@ -86,7 +86,7 @@ class PlaneShape:
 
 
 def _ways(kernel: PlaneKernel) -> list[tuple[PlaneKernel, PlaneKernel]]:
-    """In one pass, and in two if the kernel is of rank 1: a column of integers times a row of integers."""
+    """Returns a kernel as one pass, and as two if it has rank 1: a column times a row of integers."""
     ways = [(IDENTITY, kernel)]
     width = kernel.width
     lines = [kernel.weights[start : start + width] for start in range(0, len(kernel.weights), width)]
@@ -104,20 +104,20 @@ def _ways(kernel: PlaneKernel) -> list[tuple[PlaneKernel, PlaneKernel]]:
 
 
 def growth(kernel: PlaneKernel, value_bits: int) -> int:
-    """What results are at most, as a multiple of 2^value_bits."""
+    """Returns the bound on results, as a multiple of 2^value_bits."""
     return kernel.gain + -(-abs(kernel.offset) >> value_bits)
 
 
 def guard_bits(kernels: Sequence[PlaneKernel], value_bits: int) -> int:
-    """Room for the results of every kernel."""
+    """Returns the guard bits that hold the results of every kernel."""
     return (max(growth(kernel, value_bits) for kernel in kernels) - 1).bit_length()
 
 
 def of_positions(header: AdditiveHeader, positions: int, growth: int = 1) -> AdditiveHeader:
-    """The header of so many positions of planes.
+    """Returns the header of a block of `positions` positions of planes.
 
     Raises:
-        InvalidArgument: when a slot could overflow, with the bound.
+        InvalidArgument: if a slot could overflow; the message names the bound.
     """
     layout = header.layout
     if growth > layout.most_growth:
@@ -130,5 +130,5 @@ def of_positions(header: AdditiveHeader, positions: int, growth: int = 1) -> Add
 
 
 def row_bytes(header: AdditiveHeader, positions: int) -> int:
-    """Bytes of a block of so many positions."""
+    """Returns the bytes of a block of `positions` positions."""
     return HEADER.size + positions * header.number_bytes

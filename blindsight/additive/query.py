@@ -11,7 +11,7 @@
     32     ...  the public key that the collection is encrypted under (`blindsight.additive.keys`)
     ...    ...  weights, int32 little-endian, [query][column]
 
-Whoever holds such a block knows the queries, as well as they were rounded.
+Anyone who has such a block knows the queries, up to their rounding.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ Weights = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class PlainQueries:
-    """Queries that everybody who computes with them sees.
+    """Queries in the clear, which every service that computes with them sees.
 
     Attributes:
-        public_key: in the wire form, checked.
+        public_key: the public key in its wire form, checked.
         weights: [queries, columns].
     """
 
@@ -51,17 +51,17 @@ class PlainQueries:
     weights: Weights
 
     def to_bytes(self) -> bytes:
-        """The wire form."""
+        """Serialises the queries to their wire form."""
         queries, columns = self.weights.shape
         head = HEADER.pack(MAGIC, VERSION, bytes(3), queries, columns, len(self.public_key), bytes(12))
         return head + self.public_key + self.weights.astype(WEIGHT).tobytes()
 
 
 def check_weights(weights: npt.NDArray[np.integer], layout: Layout, parameters: AdditiveSet) -> None:
-    """Refuses weights [queries, columns] under which a slot could overflow.
+    """Checks that no slot can overflow under weights [queries, columns].
 
     Raises:
-        InvalidArgument: with the bound.
+        InvalidArgument: if one could; the message names the bound.
     """
     magnitudes = np.abs(weights.astype(np.int64))
     for first, last in layout.field_columns:
@@ -76,12 +76,12 @@ def check_weights(weights: npt.NDArray[np.integer], layout: Layout, parameters: 
 def read_queries(
     data: bytes, queries: int, layout: Layout, parameters: AdditiveSet, key_id: bytes
 ) -> PlainQueries:
-    """Reads so many queries for a collection, and checks the key and every weight.
+    """Reads this number of queries for a collection, and checks the key and every weight.
 
     Raises:
-        SecretMaterialRefused: when the block or its key looks like a secret one.
-        InvalidCiphertext: when the block is another thing, or of another size or key.
-        InvalidArgument: for a public key that cannot be, or weights that would overflow.
+        SecretMaterialRefused: if the block or its key looks like a secret key.
+        InvalidCiphertext: if the block is not one of queries, or has another size or key.
+        InvalidArgument: if the public key is invalid or of another parameter set, or weights could overflow.
     """
     if data.startswith(SECRET_MAGICS):
         raise SecretMaterialRefused("got a serialised key, want queries in the clear")

@@ -1,4 +1,4 @@
-"""The table of additive schemes: names, key sizes, and what each can do."""
+"""The table of additive schemes: names, key sizes and operations."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from blindsight.errors import InvalidArgument
 # 112-bit security by NIST SP 800-57 part 1 (2020), table 2, the least that it still allows; 3072 is 128-bit.
 LEAST_MODULUS_BITS = 2048
 DEFAULT_MODULUS_BITS = 3072
-# A public key sets how large a table the evaluator makes: 90 MB here.
+# The size of a public key determines the size of the evaluator's table: 90 MB here.
 MOST_MODULUS_BITS = 8192
 
-# Under this not even the arithmetic of the schemes holds; for tests and comparison only.
+# Below this, not even the arithmetic of the schemes holds; for tests and comparison only.
 LEAST_INSECURE_BITS = 256
 
 NOT_ENCRYPTION = "not encryption: hides a picture from a glance only"
 
 
 class AdditiveScheme(IntEnum):
-    """Schemes that add under encryption; the value stands in the wire form of keys and ciphertexts."""
+    """Schemes that add under encryption; the value is part of the wire form of keys and ciphertexts."""
 
     PAILLIER = 1
     SCRAMBLE = 2
@@ -35,7 +35,7 @@ class AdditiveScheme(IntEnum):
 
 
 class Operation(Enum):
-    """What can be asked of the public half; all weights are in the clear."""
+    """The operations without the secret key; all weights are in the clear."""
 
     SUM = "sums"
     DIFFERENCE = "differences"
@@ -48,18 +48,18 @@ ALL = frozenset(Operation)
 
 @dataclass(frozen=True, slots=True)
 class SchemeInfo:
-    """What people and programs must know of a scheme.
+    """Properties of a scheme, for users and for programs.
 
     Attributes:
-        name: what people type.
-        what: it is, in a few words.
-        rests_on: what must be hard for it to be safe; "" for nothing.
-        operations: what its public half can do.
+        name: the name by which users choose it.
+        what: a short description.
+        rests_on: the problem that must be hard for it to be secure; "" for none.
+        operations: its operations without the secret key.
         algorithm: LightPHE's name of it; "" for our own.
-        fixed_bits: the only key size there is; 0 where it can be chosen.
-        key_sizes: the only sizes of at least 2048 bits that there are; none: all within bounds.
-        default_bits: the key size when none is stated; 0: it must be stated.
-        message_bits: room of a message whatever the key; 0 where it grows with the key.
+        fixed_bits: the only key size; 0 if it can be chosen.
+        key_sizes: the only sizes from 2048 bits on; empty: all within bounds.
+        default_bits: the default key size; 0: the size must be stated.
+        message_bits: bits of a message whatever the key; 0 if they grow with the key.
         packed: whether a message may hold several values.
     """
 
@@ -76,7 +76,7 @@ class SchemeInfo:
 
     @property
     def description(self) -> str:
-        """One line for listings and answers."""
+        """A one-line description for listings and answers."""
         room = f", messages of {self.message_bits} bits" if self.message_bits else ""
         return f"{self.what}{room}; rests on {self.rests_on}" if self.rests_on else self.what
 
@@ -140,10 +140,10 @@ _BY_NAME = {info.name: scheme for scheme, info in SCHEMES.items()}
 
 
 def by_name(name: str) -> AdditiveScheme:
-    """The scheme that people call so.
+    """Returns the scheme of this name.
 
     Raises:
-        InvalidArgument: with all names.
+        InvalidArgument: if there is none; the message lists all names.
     """
     if name not in _BY_NAME:
         raise InvalidArgument(f"no additive scheme of that name, want one of {', '.join(_BY_NAME)}")
@@ -151,10 +151,10 @@ def by_name(name: str) -> AdditiveScheme:
 
 
 def require(scheme: AdditiveScheme, operation: Operation) -> None:
-    """Refuses what a scheme cannot do.
+    """Checks that a scheme can do an operation.
 
     Raises:
-        InvalidArgument: with what it can do and who else could.
+        InvalidArgument: if it cannot; the message names what it can do, and the schemes that can do this.
     """
     info = SCHEMES[scheme]
     if operation in info.operations:
@@ -168,14 +168,14 @@ def require(scheme: AdditiveScheme, operation: Operation) -> None:
 
 
 def key_bits(scheme: AdditiveScheme, bits: int | None, *, insecure_small_keys: bool = False) -> int:
-    """The key size to use, or a refusal of it.
+    """Checks the key size to use, and returns it.
 
     Args:
-        bits: what was asked for; None for the scheme's default.
-        insecure_small_keys: lets LightPHE's algorithms use keys that anybody can break.
+        bits: the requested size; None for the scheme's default.
+        insecure_small_keys: allows LightPHE's algorithms keys so small that anyone can break them.
 
     Raises:
-        InvalidArgument: when none was stated where one must be, or the size is out of range.
+        InvalidArgument: if no size is stated and the scheme has no default, or the size is out of range.
     """
     info = SCHEMES[scheme]
     if bits is None:
@@ -196,21 +196,21 @@ def key_bits(scheme: AdditiveScheme, bits: int | None, *, insecure_small_keys: b
 
 
 def operation_of(weights: Sequence[int]) -> Operation:
-    """What a weighted sum with these weights is called: the least that a scheme must be able to do."""
+    """Returns the operation that a weighted sum with these weights needs at least."""
     if all(weight == 1 for weight in weights):
         return Operation.SUM
     return Operation.DIFFERENCE if sorted(weights) == [-1, 1] else Operation.WEIGHTED_SUM
 
 
 def require_room(scheme: AdditiveScheme, value_bits: int, guard_bits: int) -> None:
-    """Refuses results that no key of the scheme has room for.
+    """Checks that messages of the scheme can hold such results.
 
     Args:
         value_bits: values are less than 2^value_bits in magnitude.
         guard_bits: the magnitudes of all weights sum to at most 2^guard_bits.
 
     Raises:
-        InvalidArgument: with the bound.
+        InvalidArgument: if no key's messages can; the message names the bound.
     """
     info = SCHEMES[scheme]
     if info.message_bits and value_bits + guard_bits > info.message_bits:
@@ -221,7 +221,7 @@ def require_room(scheme: AdditiveScheme, value_bits: int, guard_bits: int) -> No
 
 
 def warning(scheme: AdditiveScheme, bits: int) -> str:
-    """What people must be told of every answer that was computed so; "" for nothing."""
+    """Returns the warning to show with every answer computed under such a key; "" for none."""
     if scheme is AdditiveScheme.SCRAMBLE:
         return NOT_ENCRYPTION
     if not SCHEMES[scheme].fixed_bits and bits < LEAST_MODULUS_BITS:

@@ -11,12 +11,12 @@
     12     4    count of ciphertexts
     16     16   key id
     32     ...  residues, uint32 little-endian, [count][stored polynomials][primes][N]; in NTT form,
-                 but for seeded BFV, which SEAL makes in coefficient form
+                 except for seeded BFV, which SEAL makes in coefficient form
     ...    ...  seeds, [count][81 bytes], for the seeded form only
 
 A block holds many ciphertexts, so one check covers a whole batch.  This module reads the header and
-the sizes and needs only the standard library: storage, which knows no arithmetic, uses it to turn
-away everything that is not a ciphertext.  `blindsight.ciphertext.residues` checks the residues.
+the sizes and needs only the standard library: storage, which does no arithmetic, uses it to refuse
+everything that is not a ciphertext.  `blindsight.ciphertext.residues` checks the residues.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ SEED_BYTES = 81
 RESIDUE_BYTES = 4
 MAX_COUNT = 1 << 20
 
-# First bytes of what the keyholder sealed with AES-256-GCM: originals, metadata, names.
+# First bytes of data that the keyholder sealed with AES-256-GCM: originals, metadata, names.
 SEALED_MAGIC = b"BSSB"
 
-# A block of additive ciphertexts; `blindsight.additive.block` says what its fields are.
+# A block of additive ciphertexts; `blindsight.additive.block` documents its fields.
 ADDITIVE_MAGIC = b"BSAC"
 ADDITIVE_VERSION = 1
 ADDITIVE_HEADER = struct.Struct("<4sBBHII16sIIHBBB3sQQ")
@@ -48,12 +48,12 @@ ADDITIVE_HEADER = struct.Struct("<4sBBHII16sIIHBBB3sQQ")
 # First bytes of a secret key of an additive scheme.
 ADDITIVE_SECRET_MAGIC = b"BSAS"
 
-# First bytes of things that hold, or may hold, a secret key: SEAL's own files and our keys.
+# First bytes of data that holds, or may hold, a secret key: SEAL's own files and our keys.
 SECRET_MAGICS = (b"\x5e\xa1", b"BSKY", ADDITIVE_SECRET_MAGIC)
 
 
 class Form(IntEnum):
-    """How a ciphertext is written down."""
+    """The forms in which a ciphertext is serialised."""
 
     SEEDED = 1
     FULL = 2
@@ -61,14 +61,14 @@ class Form(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockHeader:
-    """What a block of ciphertexts says of itself, already checked.
+    """The header of a block of ciphertexts, already checked.
 
     Attributes:
         parameters: the parameter set.
-        key_id: 16 bytes that name the key set; they say nothing about it.
+        key_id: 16 bytes that name the key set and reveal nothing about it.
         form: seeded or full.
-        polynomials: 2 or 3 per ciphertext; seeded blocks always say 2.
-        count: ciphertexts in the block.
+        polynomials: 2 or 3 per ciphertext; always 2 in seeded blocks.
+        count: number of ciphertexts in the block.
     """
 
     parameters: ParameterSet
@@ -79,29 +79,29 @@ class BlockHeader:
 
     @property
     def stored_polynomials(self) -> int:
-        """Polynomials written down per ciphertext."""
+        """The number of polynomials that are serialised per ciphertext."""
         return 1 if self.form is Form.SEEDED else self.polynomials
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the residues: [count, stored polynomials, primes, N]."""
+        """The shape of the residues: [count, stored polynomials, primes, N]."""
         parameters = self.parameters
         return self.count, self.stored_polynomials, len(parameters.primes), parameters.ring_degree
 
     @property
     def residue_bytes(self) -> int:
-        """Bytes that the residues take."""
+        """The bytes that the residues take."""
         count, polynomials, primes, degree = self.shape
         return count * polynomials * primes * degree * RESIDUE_BYTES
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the whole block."""
+        """The bytes of the whole block."""
         seeds = self.count * SEED_BYTES if self.form is Form.SEEDED else 0
         return HEADER.size + self.residue_bytes + seeds
 
     def pack(self) -> bytes:
-        """The 32 bytes of the header."""
+        """Serialises the header to its 32 bytes."""
         return HEADER.pack(
             MAGIC,
             VERSION,
@@ -116,11 +116,11 @@ class BlockHeader:
 
 
 def parse_header(data: bytes | memoryview) -> BlockHeader:
-    """Reads and checks the header at the start of `data`; sizes beyond it are not looked at.
+    """Reads and checks the header at the start of `data`, but not the size of what follows.
 
     Raises:
-        SecretMaterialRefused: when the bytes look like a key.
-        InvalidCiphertext: when they are no header of a known version, scheme and parameter set.
+        SecretMaterialRefused: if the bytes look like a key.
+        InvalidCiphertext: if they are not a header of a known version, scheme and parameter set.
     """
     head = bytes(data[: HEADER.size])
     if head.startswith(SECRET_MAGICS):
@@ -143,20 +143,20 @@ def parse_header(data: bytes | memoryview) -> BlockHeader:
 
 
 def check_size(header: BlockHeader, size_bytes: int) -> None:
-    """Refuses a block whose size is not what its header says.
+    """Checks that a block has the size that its header says.
 
     Raises:
-        InvalidCiphertext: with both sizes.
+        InvalidCiphertext: if it has another size; the message names both.
     """
     if size_bytes != header.size_bytes:
         raise InvalidCiphertext(f"ciphertext block of {size_bytes} bytes, want {header.size_bytes}")
 
 
 def check_expected(header: BlockHeader, parameters: ParameterSet, key_id: bytes) -> None:
-    """Refuses a block of another parameter set or key.
+    """Checks that a block is of this parameter set and key.
 
     Raises:
-        InvalidCiphertext: with both.
+        InvalidCiphertext: if it is of another one; the message names both.
     """
     if header.parameters != parameters:
         raise InvalidCiphertext(f"ciphertext of {header.parameters.name}, want {parameters.name}")
@@ -165,15 +165,15 @@ def check_expected(header: BlockHeader, parameters: ParameterSet, key_id: bytes)
 
 
 def additive_block_bytes(parameters: AdditiveSet, count: int) -> int:
-    """Bytes of a block of so many ciphertexts."""
+    """Returns the bytes of a block of `count` ciphertexts."""
     return ADDITIVE_HEADER.size + count * parameters.number_bytes
 
 
 def additive_header(parameters: AdditiveSet, key_id: bytes, count: int, growth: int = 1) -> bytes:
-    """The 64 bytes before so many ciphertexts of full slots: a collection's columns, or results.
+    """Returns the 64-byte header of `count` ciphertexts with full slots: a collection's columns, or results.
 
     Args:
-        growth: what the magnitudes of weights so far sum to; 1 when fresh.
+        growth: sum of the magnitudes of weights so far; 1 when fresh.
     """
     return ADDITIVE_HEADER.pack(
         ADDITIVE_MAGIC,
@@ -196,13 +196,13 @@ def additive_header(parameters: AdditiveSet, key_id: bytes, count: int, growth: 
 
 
 def check_additive_batch(data: bytes, parameters: AdditiveSet, key_id: bytes, count: int) -> None:
-    """Refuses bytes that are not a fresh block of so many ciphertexts of this set and key.
+    """Checks that bytes are a fresh block of `count` ciphertexts of this set and key.
 
-    The header has one form for each; the numbers are not looked at.
+    Only one header is valid for these; the numbers are not checked.
 
     Raises:
-        SecretMaterialRefused: when they look like a key.
-        InvalidCiphertext: with what was got and what was wanted.
+        SecretMaterialRefused: if they look like a key.
+        InvalidCiphertext: if they are anything else; the message names the actual and the expected value.
     """
     head, want = bytes(data[: ADDITIVE_HEADER.size]), additive_header(parameters, key_id, count)
     if head.startswith(SECRET_MAGICS):

@@ -1,4 +1,4 @@
-"""Residues of ciphertexts as arrays: read from the wire form, checked value by value, written back."""
+"""Residues of ciphertexts as arrays: parsing of the wire form, checks of every value, and serialisation."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ class CiphertextBlock:
     """Ciphertexts of one form under one key.
 
     Attributes:
-        header: what the wire form's header says.
-        residues: uint32 [count, stored polynomials, primes, N], NTT form, each below its prime.
+        header: the header of the wire form.
+        residues: uint32 [count, stored polynomials, primes, N], each below its prime; in NTT form, except
+            for seeded BFV.
         seeds: uint8 [count, 81] for the seeded form, else None.
     """
 
@@ -38,7 +39,7 @@ class CiphertextBlock:
     seeds: npt.NDArray[np.uint8] | None
 
     def to_bytes(self) -> bytes:
-        """The wire form."""
+        """Serialises the block to its wire form."""
         parts = [self.header.pack(), np.ascontiguousarray(self.residues, dtype="<u4").tobytes()]
         if self.seeds is not None:
             parts.append(self.seeds.tobytes())
@@ -68,7 +69,7 @@ def read_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes
         key_id: the key that the caller works with.
 
     Raises:
-        InvalidCiphertext: with what was got and what was wanted.
+        InvalidCiphertext: if a check fails; the message names the actual and the expected value.
     """
     block = view_block(data, parameters, key_id)
     require_below_primes(block.residues, parameters)
@@ -76,10 +77,12 @@ def read_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes
 
 
 def view_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes) -> CiphertextBlock:
-    """Like `read_block`, but leaves the residues to the caller, who takes a large block piece by piece.
+    """Parses a block as `read_block` does, but leaves the check of residues to the caller.
+
+    A caller can so check a large block piece by piece.
 
     Raises:
-        InvalidCiphertext: for a bad header, size, key or parameter set.
+        InvalidCiphertext: if the header, size, key or parameter set is wrong.
     """
     header = parse_header(data)
     check_expected(header, parameters, key_id)
@@ -94,13 +97,13 @@ def view_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes
 
 
 def require_below_primes(residues: Residues, parameters: ParameterSet) -> None:
-    """Refuses residues that SEAL and the kernel would compute with as they are, and overflow silently.
+    """Checks that residues are below their primes; with others, SEAL and the kernel would overflow silently.
 
     Args:
         residues: uint32 [count, polynomials, primes, N].
 
     Raises:
-        InvalidCiphertext: with the first one found.
+        InvalidCiphertext: if one is not; the message names the largest under the first such prime.
     """
     for index, prime in enumerate(parameters.primes):
         largest = int(residues[:, :, index].max())
@@ -110,14 +113,14 @@ def require_below_primes(residues: Residues, parameters: ParameterSet) -> None:
 
 @cache
 def prime_column(parameters: ParameterSet) -> npt.NDArray[np.uint32]:
-    """The primes as uint32 [primes, 1], to broadcast over residues [..., primes, N]."""
+    """Returns the primes as uint32 [primes, 1], to broadcast over residues [..., primes, N]."""
     column = np.array(parameters.primes, np.uint32)[:, None]
     column.flags.writeable = False
     return column
 
 
 def add(first: Residues, second: Residues, parameters: ParameterSet) -> Residues:
-    """Adds ciphertexts residue by residue: how a batch is appended to a segment."""
+    """Adds ciphertexts residue by residue, as when a batch is appended to a segment."""
     primes = prime_column(parameters)
     total = first + second  # below 2^28: no wrap
     return np.where(total >= primes, total - primes, total)
@@ -131,13 +134,13 @@ def subtract(first: Residues, second: Residues, parameters: ParameterSet) -> Res
 
 
 def select(block: CiphertextBlock, chosen: npt.NDArray[np.intp]) -> CiphertextBlock:
-    """Ciphertexts of a block by their places in it, as a block."""
+    """Returns the ciphertexts of a block at these indices, as a block."""
     seeds = None if block.seeds is None else block.seeds[chosen]
     return CiphertextBlock(replace(block.header, count=len(chosen)), block.residues[chosen], seeds)
 
 
 def cut(block: CiphertextBlock, start: int, stop: int) -> CiphertextBlock:
-    """Some ciphertexts of a block, as a block; nothing is copied."""
+    """Returns a range of a block's ciphertexts, as a block; nothing is copied."""
     count = len(range(*slice(start, stop).indices(block.header.count)))
     seeds = None if block.seeds is None else block.seeds[start:stop]
     return CiphertextBlock(replace(block.header, count=count), block.residues[start:stop], seeds)

@@ -1,4 +1,4 @@
-"""How vectors lie in the coefficients of polynomials: columns with a stride.
+"""The layout of vectors in the coefficients of polynomials: columns with a stride.
 
 A segment holds up to N/b vectors.  Column j is one polynomial; vector i puts its dimensions
 j*b .. j*b+b-1 into the coefficients i*b .. i*b+b-1.  The query's matching b values go in reversed
@@ -6,13 +6,13 @@ j*b .. j*b+b-1 into the coefficients i*b .. i*b+b-1.  The query's matching b val
 
     sum over j of  G_j(X) * Q_j(X)   modulo X^N + 1
 
-and every other coefficient is of no use to anyone.  With b = 1 a query is d constants and a segment
+and all other coefficients are unused.  With b = 1 a query is d constants and a segment
 holds N vectors; with b >= d it is one ciphertext and a segment holds N/b.  The work of scoring a
 vector is the same for every stride; the stride trades query size against result size.
 
-A row may be cut into fields, each of which begins in a column of its own and is scored by itself: one
-inner product for each colour channel, say.  The columns of one field are then added up, not those of
-all, and a query has one result per field.
+A row may have several fields, each of which begins in a column of its own and is scored separately, for
+example one for each colour channel.  The sum is then over the columns of one field, and a query has one
+result per field.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ Floats = npt.NDArray[np.float64]
 # Values of each field of a row; an ordinary vector is one field.
 Fields = tuple[int, ...]
 
-# Measured: what one query ciphertext and one result cost a query, in milliseconds of one core: encryption,
-# expansion and transfer of the one; reduction, transfer, decryption and decoding of the other.
+# Measured costs of a query in milliseconds of one core: encryption, expansion and transfer of one of its
+# ciphertexts; reduction, transfer, decryption and decoding of one of its results.
 QUERY_CIPHERTEXT_MS = 1.1
 RESULT_CIPHERTEXT_MS = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Geometry of one kind of segment.
+    """The geometry of one kind of segment.
 
     Attributes:
-        fields: values of each field of an encrypted row.
+        fields: number of values of each field of an encrypted row.
         stride: b, consecutive coefficients of a vector in one column; a power of two.
         ring_degree: N.
 
     Raises:
-        InvalidArgument: when they do not fit together.
+        InvalidArgument: if they do not fit together.
     """
 
     fields: Fields
@@ -58,33 +58,33 @@ class Layout:
 
     def __post_init__(self) -> None:
         check_fields(self.fields)
-        # A power of two divides N: no vector reaches over the end of the polynomial.
+        # A power of two divides N, so no vector extends past the end of the polynomial.
         if self.stride & (self.stride - 1) or not 1 <= self.stride <= self.ring_degree:
             raise InvalidArgument(f"stride {self.stride}, want a power of two up to {self.ring_degree}")
 
     @property
     def dimension(self) -> int:
-        """Values of an encrypted row."""
+        """The number of values of an encrypted row."""
         return sum(self.fields)
 
     @property
     def field_columns(self) -> tuple[tuple[int, int], ...]:
-        """First column and the one after the last, of each field."""
+        """The first column of each field, and the one after its last."""
         counts = (-(-field // self.stride) for field in self.fields)
         return tuple(pairwise(accumulate(counts, initial=0)))
 
     @property
     def columns(self) -> int:
-        """Ciphertexts of a segment, and of a query."""
+        """The number of ciphertexts of a segment, and of a query."""
         return self.field_columns[-1][1]
 
     @property
     def capacity(self) -> int:
-        """Vectors that a segment holds."""
+        """The number of vectors that a segment holds."""
         return self.ring_degree // self.stride
 
     def align(self, rows: Floats) -> Floats:
-        """Lets every field begin in a column of its own: [..., dimension] -> [..., columns * stride]."""
+        """Aligns every field to a column of its own: [..., dimension] -> [..., columns * stride]."""
         aligned = np.zeros((*rows.shape[:-1], self.columns * self.stride))
         for start, values, width in self._places():
             aligned[..., start : start + width] = rows[..., values : values + width]
@@ -101,7 +101,7 @@ class Layout:
             [columns, N].
 
         Raises:
-            InvalidArgument: when the rows do not fit.
+            InvalidArgument: if the rows do not fit.
         """
         count = rows.shape[0]
         if first_slot < 0 or first_slot + count > self.capacity:
@@ -112,7 +112,7 @@ class Layout:
         return by_column.reshape(self.columns, self.ring_degree)
 
     def unpack(self, coefficients: Floats) -> Floats:
-        """The inverse of `pack` for a whole segment: [columns, N] -> [capacity, dimension]."""
+        """Inverts `pack` for a whole segment: [columns, N] -> [capacity, dimension]."""
         by_column = coefficients.reshape(self.columns, self.capacity, self.stride)
         aligned = by_column.transpose(1, 0, 2).reshape(self.capacity, self.columns * self.stride)
         return np.concatenate(
@@ -126,24 +126,24 @@ class Layout:
             form: [dimension].
 
         Returns:
-            [columns, N]; q_r stands at X^-r, which is -X^(N-r).
+            [columns, N]; q_r is the coefficient of X^-r, which is -X^(N-r).
         """
         parts = self.align(form).reshape(self.columns, self.stride)
         # X^N is -1.  The row's value at X^(i b + r) times the form's at X^-r lands in X^(i b) for every r:
-        # their sum is the inner product, and what belongs to other r lands beside it.
+        # their sum is the inner product, and products of different r land in other coefficients.
         packed = np.zeros((self.columns, self.ring_degree))
         packed[:, 0] = parts[:, 0]
         packed[:, self.ring_degree - self.stride + 1 :] = -parts[:, :0:-1]
         return packed
 
     def _places(self) -> list[tuple[int, int, int]]:
-        """Of each field: where it begins when aligned, where in a row, and its values."""
+        """Returns for each field its start when aligned, its start in a row, and its number of values."""
         starts = (column * self.stride for column, _ in self.field_columns)
         values = accumulate(self.fields, initial=0)
         return list(zip(starts, values, self.fields, strict=False))
 
     def scores(self, coefficients: Floats) -> Floats:
-        """Picks the inner products out of decrypted results: [..., N] -> [..., capacity]."""
+        """Extracts the inner products from decrypted results: [..., N] -> [..., capacity]."""
         return coefficients[..., :: self.stride]
 
 
@@ -152,8 +152,8 @@ class CollectionLayout:
     """The layouts of a collection's two regions; public.
 
     Attributes:
-        main, tail: of each region.
-        regions: those that a query is for.
+        main, tail: the layout of each region.
+        regions: the regions that a query is for.
     """
 
     main: Layout
@@ -161,24 +161,24 @@ class CollectionLayout:
     regions: tuple[Region, ...] = tuple(Region)
 
     def of(self, region: Region) -> Layout:
-        """The layout of one region."""
+        """Returns the layout of one region."""
         return self.main if region is Region.MAIN else self.tail
 
     def within(self, regions: Collection[Region]) -> CollectionLayout:
-        """The same for queries that are for these regions alone; their order stays that of `Region`."""
+        """Returns the same layouts for queries of these regions only, in the order of `Region`."""
         return replace(self, regions=tuple(region for region in Region if region in regions))
 
     @property
     def query_ciphertexts(self) -> int:
-        """Ciphertexts of one query: the columns of its regions, one region after the other."""
+        """The number of ciphertexts of one query: the columns of its regions, one region after the other."""
         return sum(self.of(region).columns for region in self.regions)
 
 
 def check_fields(fields: Sequence[int]) -> None:
-    """Refuses rows that cannot be.
+    """Checks the number and the sizes of a row's fields.
 
     Raises:
-        InvalidArgument: with the bounds.
+        InvalidArgument: if they are out of bounds; the message names the bounds.
     """
     if not 1 <= len(fields) <= MAX_FIELDS:
         raise InvalidArgument(f"rows of {len(fields)} fields, want 1 to {MAX_FIELDS}")
@@ -188,18 +188,18 @@ def check_fields(fields: Sequence[int]) -> None:
 
 
 def widest_stride(fields: Fields, most_stride: int) -> int:
-    """The stride that puts the longest field of a vector into as few columns as can be."""
+    """Returns the stride that puts the longest field of a vector into as few columns as possible."""
     return min(1 << (max(fields) - 1).bit_length(), most_stride)
 
 
 def plan_stride(fields: Fields, ring_degree: int, expected_size: int, most_stride: int | None = None) -> int:
-    """The stride with the cheapest query at an expected number of vectors.
+    """Returns the stride with the cheapest query for an expected number of vectors.
 
     The optimum is near sqrt(d * N * t_query / (M * t_result)); powers of two are few, so the costs
     are simply compared.
 
     Args:
-        most_stride: of the parameter set; None for N.
+        most_stride: the parameter set's widest stride; None for N.
     """
 
     def cost(stride: int) -> float:
@@ -214,13 +214,13 @@ def plan_stride(fields: Fields, ring_degree: int, expected_size: int, most_strid
 def collection_layout(
     fields: Fields, ring_degree: int, stride: int, most_stride: int | None = None
 ) -> CollectionLayout:
-    """Layouts of a collection whose rows have these fields.
+    """Returns the layouts of a collection whose rows have these fields.
 
     Args:
-        most_stride: of the parameter set; None for N.
+        most_stride: the parameter set's widest stride; None for N.
 
     Raises:
-        InvalidArgument: when fields or stride do not fit the ring.
+        InvalidArgument: if fields or stride do not fit the ring.
     """
     # The widest stride needs valid fields, so they are checked first, by building MAIN.
     main = Layout(fields, stride, ring_degree)

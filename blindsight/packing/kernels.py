@@ -1,6 +1,6 @@
-"""Kernels of integers for encrypted pixel planes: what a linear filter is, to both zones.
+"""Integer kernels for encrypted pixel planes, the form that linear filters have in both zones.
 
-All of it is in the clear: the evaluator multiplies ciphertexts by it.
+Kernels are in the clear: the evaluator multiplies ciphertexts by them.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 
 from blindsight.errors import InvalidArgument
 
-# As wide as a tile; a filter that reaches so far leaves nothing of the tile, so this is only a first check.
+# As wide as a tile.  This is only a first check: a filter with that reach leaves nothing of a tile.
 MAX_SIDE = 64
 MAX_KERNELS = 32
-# The widest message of any scheme: bound of a weight and of an offset.
+# The widest message of any scheme, as a bound on the weights' magnitudes in sum and on an offset.
 MAX_WEIGHT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneKernel:
-    """A pixel of the result is the sum of `weights` times the pixels around it, plus the offset.
+    """A correlation: each pixel becomes the sum of `weights` times the pixels around it, plus the offset.
 
-    Weight (i, j) belongs to the pixel i - anchor_row below and j - anchor_column to the right: correlation,
-    as in OpenCV's filter2D, and not convolution.
+    Weight (i, j) belongs to the pixel i - anchor_row below and j - anchor_column to the right, as in OpenCV's
+    filter2D; a convolution would be mirrored.
 
     Attributes:
         height, width: 1 to 64.
-        anchor_row, anchor_column: the weight of the pixel itself.
-        weights: row by row; they are not all 0, which would be no ciphertext.
+        anchor_row, anchor_column: position of the weight of the pixel itself.
+        weights: row by row; not all 0, because the result would not be a valid ciphertext.
         offset: added to every pixel.
 
     Raises:
@@ -64,22 +64,22 @@ class PlaneKernel:
 
     @property
     def reach(self) -> int:
-        """Pixels that it looks beyond the pixel itself, in the direction where it looks farthest."""
+        """The largest distance, in pixels, down or across, to a pixel that contributes."""
         below, right = self.height - 1 - self.anchor_row, self.width - 1 - self.anchor_column
         return max(self.anchor_row, self.anchor_column, below, right)
 
     @property
     def gain(self) -> int:
-        """Sum of the weights' magnitudes: what the largest pixel can grow by."""
+        """The sum of the weights' magnitudes, the factor by which the largest pixel can grow."""
         return sum(map(abs, self.weights))
 
     @property
     def norm(self) -> float:
-        """Root of the sum of squared weights: what independent noise grows by."""
+        """The root of the sum of squared weights, the factor by which independent noise grows."""
         return math.sqrt(sum(weight * weight for weight in self.weights))
 
     def exponents(self, tile_width: int) -> list[int]:
-        """For each weight, the power of X that brings its pixel to where the result stands; may be negative.
+        """Returns for each weight the power of X that moves its pixel to the result's; may be negative.
 
         Args:
             tile_width: columns of a tile, whose pixel (r, c) is the coefficient of X^(r tile_width + c).
@@ -92,12 +92,12 @@ class PlaneKernel:
 
 
 def diffused(weights: Iterable[float], scale: int) -> tuple[int, ...]:
-    """Weights times the scale as integers, of which each takes what the one before was rounded by."""
-    # Each rounded alone, hundreds of weights would sum to something else, and an even grey become another.
+    """Returns weights times the scale as integers; each rounding error is carried to the next weight."""
+    # Rounded independently, hundreds of weights would have another sum, and change the grey of flat regions.
     rounded, carry = [], 0.0
     for weight in weights:
         value = weight * scale
-        # Zeros stay zeros: kernels are often wider than what they look at.
+        # Zeros stay zeros: kernels are often wider than their nonzero weights.
         whole = round(value + carry) if value else 0
         carry += value - whole
         rounded.append(whole)

@@ -1,8 +1,8 @@
-"""How pixels lie in the coefficients of polynomials: a tile of a channel a ciphertext, a pixel a coefficient.
+"""The layout of pixels in polynomials: a ciphertext is a tile of one channel, a coefficient a pixel.
 
 Rows of a tile follow each other.  Halos beyond the image's border mirror it, without repeating the last
-pixel; tiles that stick out farther repeat what is last.  Adding or subtracting ciphertexts of two images of
-one layout adds or subtracts their pixels; `unpack` takes what comes of it, so it takes any integers.
+pixel; tiles that extend farther repeat the last value.  Adding or subtracting ciphertexts of two images of
+one layout adds or subtracts their pixels, so `unpack` accepts any integers.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class PlaneLayout(Tiling):
 
     @classmethod
     def of(cls, image: Integers, ring_degree: int, halo: int = 0) -> PlaneLayout:
-        """The layout of an image [height, width] or [height, width, 3].
+        """Returns the layout of an image [height, width] or [height, width, 3].
 
         Raises:
-            InvalidArgument: when it has another shape, or is too large.
+            InvalidArgument: if it has another shape, or is too large.
         """
         if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
             raise InvalidArgument(
@@ -39,7 +39,7 @@ class PlaneLayout(Tiling):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the image: [height, width], or [height, width, 3]."""
+        """The shape of the image: [height, width], or [height, width, 3]."""
         return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
 
     def pack(self, image: Integers) -> Integers:
@@ -52,7 +52,7 @@ class PlaneLayout(Tiling):
             [ciphertexts, N], of the same type.
 
         Raises:
-            InvalidArgument: when the image is not of this layout.
+            InvalidArgument: if the image is not of this layout.
         """
         if image.shape != self.shape:
             raise InvalidArgument(f"image of shape {list(image.shape)}, want {list(self.shape)}")
@@ -62,7 +62,7 @@ class PlaneLayout(Tiling):
         return np.concatenate([self.cut(plane) for plane in padded])
 
     def cut(self, padded: Integers) -> Integers:
-        """Cuts one plane with its surroundings, [height + 2 halo, width + 2 halo], into [tiles, N]."""
+        """Cuts one padded plane, [height + 2 halo, width + 2 halo], into [tiles, N]."""
         below = self.tile_rows * self.inner_height - self.height
         right = self.tile_columns * self.inner_width - self.width
         whole = np.pad(padded, ((0, below), (0, right)), mode="edge")
@@ -70,10 +70,10 @@ class PlaneLayout(Tiling):
         return windows[:: self.inner_height, :: self.inner_width].reshape(self.tiles, self.ring_degree)
 
     def unpack(self, tiles: Integers) -> Integers:
-        """Puts tiles [ciphertexts, N] together again, without their halos: the inverse of `pack`.
+        """Joins tiles [ciphertexts, N] without their halos: the inverse of `pack`.
 
         Raises:
-            InvalidArgument: when they are not of this layout.
+            InvalidArgument: if they are not of this layout.
         """
         if tiles.shape != (self.ciphertexts, self.ring_degree):
             raise InvalidArgument(
@@ -83,12 +83,12 @@ class PlaneLayout(Tiling):
         return np.ascontiguousarray(planes.transpose(1, 2, 0)).reshape(self.shape)
 
     def inner(self, tiles: Integers) -> Integers:
-        """Tiles [count, N] without their halos: [count, inner height, inner width]."""
+        """Removes the halos of tiles [count, N]: [count, inner height, inner width]."""
         own = slice(self.halo, self.halo + self.inner_height), slice(self.halo, self.halo + self.inner_width)
         return tiles.reshape(-1, self.tile_height, self.tile_width)[:, own[0], own[1]]
 
     def join(self, inner: Integers) -> Integers:
-        """Puts tiles [ciphertexts, inner height, inner width] together: [channels, height, width]."""
+        """Joins tiles [ciphertexts, inner height, inner width] to planes [channels, height, width]."""
         shape = (self.channels, self.tile_rows, self.tile_columns, self.inner_height, self.inner_width)
         rows, columns = self.tile_rows * self.inner_height, self.tile_columns * self.inner_width
         planes = inner.reshape(shape).transpose(0, 1, 3, 2, 4).reshape(self.channels, rows, columns)

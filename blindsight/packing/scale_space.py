@@ -1,8 +1,8 @@
-"""Gaussians and their differences as kernels: what an image of a scale space is, to both zones.
+"""Gaussians and their differences as kernels, the form that images of a scale space have in both zones.
 
-An image may be one of the base at twice its size.  The doubled picture is never encrypted: interpolation and
-blur are one linear map, of which every pixel in a 2 x 2 block of the doubled picture has a kernel of its own
-over the base (a phase).  The kernels have half the reach that they would have over the doubled picture.
+An image may have twice the base's size each way.  The doubled image is never encrypted: interpolation and
+blur are one linear map, in which every pixel of a 2 x 2 block of the doubled image has a kernel of its own
+over the base (a phase).  The kernels have half the reach that they would have over the doubled image.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from blindsight.packing.kernels import PlaneKernel, diffused
 
 Floats = npt.NDArray[np.float64]
 
-# A Gaussian is cut off after so many standard deviations.  With 4, three of a hundred keypoints more are
-# where uncut Gaussians have them, but halos are wider and twice as many tiles are encrypted.
+# Standard deviations after which a Gaussian is truncated.  With 4, three more keypoints in a hundred are
+# where untruncated Gaussians have them, but halos are wider and twice as many tiles are encrypted.
 TRUNCATE = 3.0
-# Wider ones reach over every tile.
+# Wider Gaussians reach beyond every tile.
 MAX_SIGMA = 20.0
-# On a grid of pixels a narrower Gaussian is one pixel.
+# On a pixel grid, a narrower Gaussian is a single pixel.
 MIN_SIGMA = 0.1
 MAX_PHASES = 2
 MAX_SCALE_BITS = 24
-# What a pixel gives to the doubled pixels 2 x - 1 to 2 x + 2: they lie in its quarters.
+# Weights of pixel x in the doubled pixels 2 x - 1 to 2 x + 2, which lie at quarters of a pixel.
 _INTERPOLATION = (0.25, 0.75, 0.75, 0.25)
 
 
@@ -36,8 +36,8 @@ class ScaleImage:
     """One image of a scale space.
 
     Attributes:
-        sigma: of the Gaussian by which the base is blurred, in pixels of the image; 0: not at all.
-        less: of another one whose image is subtracted, at most as wide; None: none is.
+        sigma: standard deviation of the base's Gaussian blur, in pixels of the image; 0: no blur.
+        less: sigma of a narrower Gaussian, whose image is subtracted; None: nothing is subtracted.
         bits: weights are multiplied by 2^bits and rounded.
 
     Raises:
@@ -58,9 +58,9 @@ class ScaleImage:
             raise InvalidArgument(f"scale of 2^{self.bits}, want 2^0 to 2^{MAX_SCALE_BITS}")
 
     def kernels(self, phases: int) -> Floats:
-        """Kernels over the base: [phases * phases, side, side], those of a row of phases beside each other.
+        """Returns kernels over the base: [phases * phases, side, side], one row of phases after the other.
 
-        They are for correlation, as OpenCV's filter2D and scipy's correlate take them.
+        They are for correlation, as in OpenCV's filter2D and scipy's correlate.
         """
         wider = _gaussians(self.sigma, phases)
         if self.less is None:
@@ -70,7 +70,7 @@ class ScaleImage:
         return wider - np.pad(narrower, ((0, 0), (rim, rim), (rim, rim)))
 
     def plane_kernels(self, phases: int) -> tuple[PlaneKernel, ...]:
-        """The same as integers."""
+        """Returns the kernels as integers, multiplied by 2^bits."""
         kernels = self.kernels(phases)
         side = kernels.shape[-1]
         return tuple(
@@ -80,10 +80,10 @@ class ScaleImage:
 
 
 def check_phases(phases: int) -> None:
-    """Refuses anything but a base at its own size or at twice it.
+    """Checks that images have the base's size (1 phase) or twice it each way (2 phases).
 
     Raises:
-        InvalidArgument: with what was got.
+        InvalidArgument: if the number of phases is any other.
     """
     if not 1 <= phases <= MAX_PHASES:
         raise InvalidArgument(f"{phases} phases, want 1 or {MAX_PHASES}")
@@ -97,11 +97,11 @@ def _gaussians(sigma: float, phases: int) -> Floats:
 
 
 def _rows(sigma: float, phases: int) -> Floats:
-    """Kernels of one axis: [phases, side].
+    """Returns kernels of one axis: [phases, side].
 
     With two phases, pixel 2 y + a of the doubled image is the sum over m of row[a][m] * base[y + m].  On
-    the doubled grid every base pixel spreads over four samples, and the Gaussian follows: base[y + m]
-    reaches the pixel through sample a - 2 m of both together.
+    the doubled grid, every base pixel is spread over four samples and then blurred: base[y + m] contributes
+    to the pixel by sample a - 2 m of the convolution of both.
     """
     radius = math.ceil(TRUNCATE * sigma)
     at = np.arange(-radius, radius + 1)
@@ -115,5 +115,5 @@ def _rows(sigma: float, phases: int) -> Floats:
     samples = np.pad(both, (first, 4 * reach + 2 - first - len(both)))
     offsets = np.arange(-reach, reach + 1)
     rows: Floats = np.stack([samples[2 * reach + phase - 2 * offsets] for phase in range(phases)])
-    rows /= rows.sum(axis=1, keepdims=True)  # 1 already, but for what floats are rounded by
+    rows /= rows.sum(axis=1, keepdims=True)  # already 1 up to rounding
     return rows

@@ -1,4 +1,4 @@
-"""How segments of a collection are named; needs only the standard library, as storage has no other."""
+"""Names of a collection's segments; needs only the standard library, because storage has no other."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import IntEnum
 class Region(IntEnum):
     """The two kinds of segment in a collection.
 
-    MAIN segments have the collection's stride and take batches worth at least half of their free
-    room.  TAIL segments have the widest stride, so that a single vector is one ciphertext; a repack
+    MAIN segments have the collection's stride and take batches that fill at least half of their free
+    slots.  TAIL segments have the widest stride, so that a single vector is one ciphertext; a repack
     moves them into MAIN ones.
     """
 
@@ -20,7 +20,7 @@ class Region(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class SegmentId:
-    """Names a segment within its collection; an index is never used again."""
+    """The name of a segment within its collection; an index is never reused."""
 
     region: Region
     index: int

@@ -1,11 +1,11 @@
 """Named parameter sets of the encryption schemes, checked when they are constructed.
 
-    table.py     the sets, a row each, and how they are found
-    ring.py      what a set of CKKS or BFV is, and its bounds
-    additive.py  what a set of a scheme that only adds is
+    table.py     the sets, a row each, and their lookup
+    ring.py      the class of sets of CKKS and BFV, and their bounds
+    additive.py  the class of sets of schemes that only add
     common.py    the schemes, and limits that sets of both kinds share
 
-A literal that breaks the 128-bit table or the arithmetic of the kernel cannot be built.  Nothing here is
+A set that violates the 128-bit table or the arithmetic of the kernel cannot be constructed.  Nothing here is
 secret, and nothing here needs numpy.
 """
 

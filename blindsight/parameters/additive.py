@@ -1,4 +1,4 @@
-"""Sets of the schemes that only add: a key size, slots and scales."""
+"""Parameter sets of the schemes that only add: a key size, slots and scales."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blindsight.parameters.common import BOUND_SIGMAS, ENCODING_NOISE, MAX_BATCH
 # 112-bit security by NIST SP 800-57 part 1 (2020), table 2, for schemes that rest on factoring.
 LEAST_FACTORING_BITS = 2048
 
-# A value of a row is at most its length.
+# A value of a row is at most the row's norm.
 MOST_ROW_VALUE = 2.0
 
 
@@ -23,18 +23,18 @@ class AdditiveSet:
     weights of a search are integers in the clear, and scores of the rounded integers are exact.
 
     Attributes:
-        number: tells sets apart.
-        name: what people type.
+        number: identifies the set.
+        name: the name by which users choose it.
         scheme: the scheme that it is for.
-        wire_scheme: its number in keys and ciphertexts (`blindsight.additive.schemes`).
-        modulus_bits: size of n.
-        slots: values of a ciphertext.
+        wire_scheme: the scheme's number in keys and ciphertexts (`blindsight.additive.schemes`).
+        modulus_bits: size of n in bits.
+        slots: number of values of a ciphertext.
         value_bits: a row's values are less than 2^value_bits in magnitude.
         guard_bits: the magnitudes of one field's weights sum to at most 2^guard_bits.
-        gallery_scale, query_scale: what values of both sides are multiplied by before rounding.
+        gallery_scale, query_scale: factors by which values of both sides are multiplied before rounding.
 
     Raises:
-        InvalidArgument: when the set is weaker than 112 bits, or a slot could overflow.
+        InvalidArgument: if the set is weaker than 112 bits, or a slot could overflow.
     """
 
     number: int
@@ -74,37 +74,37 @@ class AdditiveSet:
 
     @property
     def hindrance(self) -> str:
-        """What leaves no room when `max_batches` is 0, for people."""
+        """The limiting quantity, for messages when `max_batches` is 0."""
         return "the sums"
 
     @property
     def slot_bits(self) -> int:
-        """Bits of a slot, sign included."""
+        """The bits of a slot, including the sign."""
         return self.value_bits + self.guard_bits + 1
 
     @property
     def ring_degree(self) -> int:
-        """Values of a ciphertext; columns are laid out as if it were a polynomial of so many coefficients."""
+        """The number of values of a ciphertext, laid out like the coefficients of a polynomial."""
         return self.slots
 
     @property
     def most_stride(self) -> int:
-        """Widest stride of a column: slots are added and never multiplied with each other."""
+        """The widest stride of a column, 1, because slots are added and never multiplied with each other."""
         return 1
 
     @property
     def number_bytes(self) -> int:
-        """Bytes of a ciphertext, a number modulo n^2."""
+        """The bytes of a ciphertext, which is a number modulo n^2."""
         return 2 * self.modulus_bits // 8
 
     @property
     def most_growth(self) -> int:
-        """What the magnitudes of one field's weights may sum to."""
+        """The largest sum of the magnitudes of one field's weights."""
         return 1 << self.guard_bits
 
     @property
     def security(self) -> str:
-        """The set's standing, for people."""
+        """A human-readable text on the set's security."""
         return (
             f"128-bit (classical), factoring of {self.modulus_bits} bits, broken by quantum computers; "
             "search shows the query to the server"
@@ -112,7 +112,7 @@ class AdditiveSet:
 
     @property
     def precision(self) -> str:
-        """How values are rounded, for people."""
+        """A human-readable text on how values are rounded."""
         return (
             f"{self.integers}; values are rounded to multiples of "
             f"1/{self.gallery_scale:.0f} (gallery) and 1/{self.query_scale:.0f} (query)"
@@ -120,19 +120,20 @@ class AdditiveSet:
 
     @property
     def integers(self) -> str:
-        """What is computed with, for people."""
+        """A human-readable text on the integers that are computed with."""
         return f"exact integers in slots of {self.slot_bits} bits"
 
     @property
     def score_grid(self) -> float:
-        """What an inner product is a multiple of."""
+        """The number of which inner products are multiples."""
         return 1 / (self.gallery_scale * self.query_scale)
 
     def max_batches(self, columns: int) -> int:
-        """Appends that a segment may take: there is no noise; 0 when a sum of so many columns could overflow.
+        """Returns how many appends a segment may take; 0 if a sum over this many columns could overflow.
 
-        By Cauchy and Schwarz the magnitudes of a form of length sqrt(2) sum to at most sqrt(2 columns), and
-        rounding adds up to half of a unit each.
+        There is no noise, so the number is otherwise the limit of all sets.  By Cauchy and Schwarz the
+        magnitudes of a form of length sqrt(2) sum to at most sqrt(2 columns), and rounding adds up to half
+        of a unit each.
         """
         most = math.sqrt(2 * columns) * self.query_scale + columns / 2
         return MAX_BATCHES_PER_SEGMENT if most <= self.most_growth else 0
@@ -143,12 +144,13 @@ class AdditiveSet:
         row_norm: float = 1.0,
         batches: int = 1,  # noqa: ARG002
     ) -> float:
-        """Bound on |decrypted - true| of one score, for queries of unit length: the rounding of both sides.
+        """Returns a bound on |decrypted - true| of one score, for queries of unit length.
 
-        Values of different columns are taken to be rounded independently of each other, as for BFV.
+        The error is the rounding of both sides.  Values of different columns are assumed to be rounded
+        independently of each other, as for BFV.
 
         Args:
-            capacity, batches: of a segment; they add no error.
+            capacity, batches: vectors and appends of a segment; they add no error.
             row_norm: largest length of an encrypted row.
         """
         rounding = math.hypot(1 / self.gallery_scale, row_norm / self.query_scale)

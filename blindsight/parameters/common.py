@@ -1,11 +1,11 @@
-"""What sets of every kind share: the schemes, limits of a row and of a segment, noise and its bound."""
+"""Constants of all parameter sets: the schemes, limits of a row and of a segment, noise and its bound."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-# Standard deviation of SEAL's error distribution, and of the rounding that encoding adds.  3.2 is what SEAL
-# names, after the standard; what SEAL draws (`sample_poly_cbd`) has sqrt(21 / 2) = 3.24.
+# Standard deviation of SEAL's error distribution, and of the rounding that encoding adds.  3.2 is the value
+# that SEAL states, after the standard; its sampler (`sample_poly_cbd`) has sqrt(21 / 2) = 3.24.
 FRESH_NOISE = 3.2
 ENCODING_NOISE = 0.29
 
@@ -13,16 +13,16 @@ ENCODING_NOISE = 0.29
 # A set whose noise bound allows fewer says so in `ParameterSet.max_batches`.
 MAX_BATCHES_PER_SEGMENT = 1024
 
-# An encrypted row: fields that are scored one by one, and values of each.
+# Limits of an encrypted row: fields, which are scored one by one, and values of each.
 MAX_FIELDS = 16
 MAX_FIELD_VALUES = 1 << 16
 
-# How sure the stated score bound is: this many standard deviations (2e-10 per score).
+# Standard deviations in the stated score bound: a score exceeds it with probability 2e-10.
 BOUND_SIGMAS = 6.4
 
 
 class Scheme(IntEnum):
-    """Schemes of collections; for the schemes on rings the value stands in the wire form of a ciphertext."""
+    """Schemes of collections; for the ring schemes the value is part of the wire form of a ciphertext."""
 
     CKKS = 1
     BFV = 2

@@ -1,4 +1,4 @@
-"""Sets of the schemes on rings, CKKS and BFV: a ring, its primes and scales."""
+"""Parameter sets of the ring schemes CKKS and BFV: a ring, its primes and scales."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUANTUM_128_BITS = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768:
 # The kernel adds products of two residues in 64 bits; the cross term adds two per column.
 ACCUMULATOR_BITS = 64
 
-# Values of each side of a single pair, at most.
+# Largest number of values of each side of a single pair.
 MAX_PAIR_VALUES = 2049
 
 # Rows of length sqrt(2) and queries of length 1 give coefficients of at most 2 sqrt(2).
@@ -35,18 +35,18 @@ class ParameterSet:
     """One immutable choice of ring, primes and scales.
 
     Attributes:
-        number: stands in the wire form of a ciphertext.
-        name: what people type.
+        number: identifies the set in the wire form of a ciphertext.
+        name: the name by which users choose it.
         scheme: the scheme that it is for.
         ring_degree: N, the number of coefficients of a polynomial.
         primes: moduli of a ciphertext; residues are kept modulo each.
         special_prime: SEAL's key-switching modulus; no ciphertext uses it.
-        gallery_scale_bits, query_scale_bits: log2 of what values of both sides are multiplied by; CKKS
-            rounds in the encoding, BFV computes with the rounded integers exactly.
+        gallery_scale_bits, query_scale_bits: log2 of the factors by which values of both sides are
+            multiplied; CKKS rounds in the encoding, BFV computes with the rounded integers exactly.
         plain_modulus_bits: log2 of BFV's t; 0 for CKKS.
 
     Raises:
-        InvalidArgument: when the set is weaker than 128 bits or breaks the kernel's arithmetic.
+        InvalidArgument: if the set is weaker than 128 bits or breaks the kernel's arithmetic.
     """
 
     number: int
@@ -87,22 +87,22 @@ class ParameterSet:
 
     @property
     def hindrance(self) -> str:
-        """What leaves no room when `max_batches` is 0, for people."""
+        """The limiting quantity, for messages when `max_batches` is 0."""
         return "the noise"
 
     @property
     def most_stride(self) -> int:
-        """Widest stride of a column."""
+        """The widest stride of a column."""
         return self.ring_degree
 
     @property
     def modulus(self) -> int:
-        """Product of the ciphertext primes, q."""
+        """The product q of the ciphertext primes."""
         return math.prod(self.primes)
 
     @property
     def total_bits(self) -> int:
-        """Bits of everything that an attacker may see: ciphertext and key-switching modulus."""
+        """The bits of the ciphertext and key-switching moduli together, which security depends on."""
         return math.ceil(math.log2(self.modulus * self.special_prime))
 
     @property
@@ -112,7 +112,7 @@ class ParameterSet:
 
     @property
     def security(self) -> str:
-        """The set's standing, for people."""
+        """A human-readable text on the set's security."""
         era = "classical and quantum" if self.quantum_safe else "classical"
         return (
             f"128-bit ({era}), {self.total_bits} of {CLASSICAL_128_BITS[self.ring_degree]} classical "
@@ -121,7 +121,7 @@ class ParameterSet:
 
     @property
     def precision(self) -> str:
-        """How values are rounded, for people."""
+        """A human-readable text on how values are rounded."""
         if self.scheme is Scheme.BFV:
             return (
                 f"{self.integers}; values are rounded to multiples of "
@@ -134,15 +134,15 @@ class ParameterSet:
 
     @property
     def integers(self) -> str:
-        """What BFV computes with, for people."""
+        """A human-readable text on the integers that BFV computes with."""
         return f"exact integers modulo 2^{self.plain_modulus_bits}"
 
     @property
     def score_grid(self) -> float:
-        """What an inner product is rounded to before anybody sees it.
+        """The grid to which an inner product is rounded before anyone sees it.
 
         BFV scores are multiples of it anyway.  CKKS scores carry noise that depends on the secret key
-        (Li and Micciancio, Eurocrypt 2021): digits below about the noise say nothing of the vectors.
+        (Li and Micciancio, Eurocrypt 2021): digits below about the noise tell nothing about the vectors.
         """
         if self.scheme is Scheme.BFV:
             return 1 / (self.gallery_scale * self.query_scale)
@@ -150,35 +150,35 @@ class ParameterSet:
 
     @property
     def pair_balance(self) -> float:
-        """What the row of a single pair is multiplied by before encryption, and its query divided by.
+        """The factor by which a single pair's row is multiplied before encryption, and its query divided.
 
-        A search wants the smaller noise on the query's side, where the noise of a whole segment's rows adds
-        up.  A pair has one row: with both scales alike the product's noise is four times smaller.
+        A search needs the smaller noise on the query's side, where it adds up over a whole segment's rows.
+        A pair has one row: with equal scales on both sides the product's noise is four times smaller.
         """
         return math.exp2((self.query_scale_bits - self.gallery_scale_bits) / 2)
 
     @property
     def pair_steps(self) -> int:
-        """Steps of the second digit that the values of a single pair have; 1: they have no second digit.
+        """The steps of the second digit of a single pair's values; 1: they have no second digit.
 
-        BFV rounds values coarsely to leave room for their product.  More than 256 steps would overflow it:
-        second digits are up to steps / 2 / scale, and there may be 2,049 of them.
+        BFV rounds values coarsely, so that their product fits.  More than 256 steps would overflow it: second
+        digits are up to steps / 2 / scale, and there may be 2,049 of them.
         """
         return 256 if self.scheme is Scheme.BFV else 1
 
     @property
     def pair_grid(self) -> float:
-        """What the inner product of a single pair is rounded to; see `score_grid`."""
+        """The grid to which the inner product of a single pair is rounded; see `score_grid`."""
         return self.score_grid if self.scheme is Scheme.BFV else 2.0**-21
 
     def pair_error_bound(self, row_norm: float = 1.0) -> float:
-        """Bound on |decrypted - true| of the inner product of one pair, for a query of unit length.
+        """Returns a bound on |decrypted - true| of one pair's inner product, for a query of unit length.
 
         Args:
-            row_norm: length of the encrypted row.
+            row_norm: norm of the encrypted row.
         """
         if self.scheme is Scheme.BFV:
-            # Second digits are rounded, and the product of both sides' second digits is left out.
+            # Second digits are rounded, and the product of both sides' second digits is omitted.
             left_out = ENCODING_NOISE**2 * math.sqrt(2 * MAX_PAIR_VALUES) / self.gallery_scale**2
             return self.score_error_bound(1, row_norm) / self.pair_steps + BOUND_SIGMAS * left_out
         scale = math.sqrt(self.gallery_scale * self.query_scale)
@@ -187,36 +187,37 @@ class ParameterSet:
 
     @property
     def max_terms(self) -> int:
-        """Columns that the kernel may add up in 64 bits before it must reduce."""
+        """The number of columns that the kernel may add up in 64 bits before it must reduce."""
         return (1 << ACCUMULATOR_BITS) // (2 * (max(self.primes) - 1) ** 2)
 
     @property
     def gallery_scale(self) -> float:
-        """What a gallery value is multiplied by before rounding: an integer, so that 1 stays exact."""
+        """The factor of gallery values before rounding: an integer, so that 1 stays exact."""
         return float(round(math.exp2(self.gallery_scale_bits)))
 
     @property
     def query_scale(self) -> float:
-        """What a query value is multiplied by before rounding: an integer, so that 1 stays exact."""
+        """The factor of query values before rounding: an integer, so that 1 stays exact."""
         return float(round(math.exp2(self.query_scale_bits)))
 
     @property
     def plain_modulus(self) -> int:
-        """BFV's t, a power of two; 0 for CKKS."""
+        """The plaintext modulus t of BFV, a power of two; 0 for CKKS."""
         return 1 << self.plain_modulus_bits if self.plain_modulus_bits else 0
 
     @property
     def score_headroom(self) -> float:
-        """Largest absolute score that does not wrap around the modulus that messages live in."""
+        """The largest absolute score that does not wrap around the message modulus."""
         return (self.plain_modulus or self.modulus) / 2 / (self.gallery_scale * self.query_scale)
 
     def max_batches(self, columns: int) -> int:
-        """Appends that a segment of so many columns may take, at most 1024; 0: not even one.
+        """Returns how many appends a segment of this many columns may take, at most 1024; 0: not even one.
 
         CKKS noise adds to the score and is bounded there.  A BFV score is exact until noise reaches
-        q / 2, all of a sudden.  Scores are computed as BGV products (see the public half of BFV), whose
-        phase is a sum of products (r + t e)(r' + t e') with r, r' spread over +-t/2, e and e' over the
-        error distribution, k batches adding up in e.  A coefficient adds up N of them per column.
+        q / 2, and then suddenly wrong.  Scores are computed as BGV products (see
+        `services.evaluator.computing.schemes.bfv`), whose phase is a sum of products (r + t e)(r' + t e')
+        with r, r' spread over +-t/2, e and e' over the error distribution, and k batches adding up in e.
+        A coefficient sums N of them per column.
         """
         if self.scheme is Scheme.CKKS:
             return MAX_BATCHES_PER_SEGMENT
@@ -227,17 +228,17 @@ class ParameterSet:
         return max(0, min(MAX_BATCHES_PER_SEGMENT, math.floor(most)))
 
     def score_error_bound(self, capacity: int, row_norm: float = 1.0, batches: int = 1) -> float:
-        """Bound on |decrypted - true| of one score, for queries of unit length.
+        """Returns a bound on |decrypted - true| of one score, for queries of unit length.
 
         CKKS: two terms matter, gallery noise times the query's message, and query noise times the
         gallery's messages, one from each of the segment's vectors.  The product of the two noises
-        is thousands of times smaller.  BFV: scores of the rounded integers are exact; what is left
-        is the rounding of both sides.
+        is thousands of times smaller.  BFV: scores of the rounded integers are exact; only the
+        rounding of both sides remains.
 
         Args:
-            capacity: vectors in a segment.
-            row_norm: largest length of an encrypted row.
-            batches: appends that were added up in the segment.
+            capacity: number of vectors in a segment.
+            row_norm: largest norm of an encrypted row.
+            batches: number of appends that were summed in the segment.
         """
         if self.scheme is Scheme.BFV:
             rounding = math.hypot(1 / self.gallery_scale, row_norm / self.query_scale)

@@ -1,4 +1,4 @@
-"""The sets that there are, and how they are found."""
+"""All parameter sets, and their lookup."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from blindsight.parameters.additive import AdditiveSet
 from blindsight.parameters.common import Scheme
 from blindsight.parameters.ring import ParameterSet
 
-# Primes of 27 bits, the largest that are 1 modulo 2 N: as many bits as leave room for 512 products in 64
-# (`max_terms`).  As CoeffModulus.Create(4096, [27, 27, 27]) gives them, SEAL's own choice.
+# Primes of 27 bits, the largest that are 1 modulo 2 N, so that 64 bits hold sums over 512 columns
+# (`max_terms`).  SEAL's own choice, by CoeffModulus.Create(4096, [27, 27, 27]).
 CKKS_4096 = ParameterSet(
     number=1,
     name="ckks-4096",
@@ -46,7 +46,7 @@ BFV_8192 = ParameterSet(
     plain_modulus_bits=30,
 )
 
-# 64 slots of 47 bits in messages of 3070.  Scales are multiples of 11585, as BFV's, so that pixels that are
+# 64 slots of 47 bits in messages of 3070.  Scales are multiples of 11585, which is BFV's, so that pixels
 # divided by it stay exact; sums of up to 8,000 columns fit.
 PAILLIER_3072 = AdditiveSet(
     number=16,
@@ -67,7 +67,7 @@ Parameters = ParameterSet | AdditiveSet
 PARAMETER_SETS = {parameters.name: parameters for parameters in (CKKS_4096, BFV_4096, BFV_8192)}
 BY_NUMBER = {parameters.number: parameters for parameters in PARAMETER_SETS.values()}
 ADDITIVE_SETS = {parameters.name: parameters for parameters in (PAILLIER_3072,)}
-# All that a collection may have.
+# All sets that a collection may have.
 COLLECTION_SETS: dict[str, Parameters] = {**PARAMETER_SETS, **ADDITIVE_SETS}
 DEFAULT_PARAMETERS: dict[Scheme, Parameters] = {
     Scheme.CKKS: CKKS_4096,
@@ -77,10 +77,10 @@ DEFAULT_PARAMETERS: dict[Scheme, Parameters] = {
 
 
 def of_ring(parameters: Parameters, what: str) -> ParameterSet:
-    """Refuses a scheme that only adds for what other schemes do.
+    """Returns a ring scheme's set, and refuses sets of schemes that only add.
 
     Raises:
-        InvalidArgument: with what was wanted of it, and those that can.
+        InvalidArgument: if the scheme only adds; the message names `what` and the schemes that can do it.
     """
     if isinstance(parameters, ParameterSet):
         return parameters
@@ -88,10 +88,10 @@ def of_ring(parameters: Parameters, what: str) -> ParameterSet:
 
 
 def by_name(name: str) -> Parameters:
-    """The set of that name.
+    """Returns the set of this name.
 
     Raises:
-        InvalidArgument: when there is none; the message lists the known.
+        InvalidArgument: if there is none; the message lists all names.
     """
     if name not in COLLECTION_SETS:
         raise InvalidArgument(f"parameter set {name!r}, want one of {', '.join(COLLECTION_SETS)}")
@@ -99,10 +99,10 @@ def by_name(name: str) -> Parameters:
 
 
 def default_for(scheme: str) -> Parameters:
-    """The set that a scheme uses unless told otherwise.
+    """Returns the default set of a scheme.
 
     Raises:
-        InvalidArgument: when there is no such scheme; the message lists the known.
+        InvalidArgument: if the scheme is unknown; the message lists all schemes.
     """
     known = {member.name.lower(): parameters for member, parameters in DEFAULT_PARAMETERS.items()}
     if scheme not in known:

@@ -1,4 +1,4 @@
-"""What keyholder and workers measure alike, each under names of its own."""
+"""Metrics that the keyholder and the workers have in common, each under its own names."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from prometheus_client import Counter, Histogram
 
 @dataclass(frozen=True, slots=True)
 class CryptoMetrics:
-    """What the worker processes of `Crypto` are measured by.
+    """Metrics of the worker processes of `Crypto`.
 
     Attributes:
-        embed: time to describe one photo, by embedder.
+        embed: time to compute one photo's vector, by embedder.
         encrypt: time to encrypt, by scheme and parameter set.
         restarts: worker processes that died and were replaced.
-        decrypt: time to decrypt, by scheme and parameter set; None of a worker, which decrypts nothing.
+        decrypt: time to decrypt, by scheme and parameter set; None in a worker, which decrypts nothing.
     """
 
     embed: Histogram

@@ -1,4 +1,4 @@
-"""Plain records that pass between the keyholder's rooms."""
+"""Plain records that parts of the keyholder exchange."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from blindsight.trusted.similarity.linear import Linear, Metric
 
 @dataclass(frozen=True, slots=True)
 class CollectionConfig:
-    """What only the owner knows of a collection; storage keeps it sealed.
+    """Settings of a collection that only its owner can read; storage keeps them sealed.
 
     Attributes:
-        name: for people.
+        name: a display name.
         embedder: turns photos into vectors; "none" for the user's own vectors.
-        dimension: of those vectors.
-        metric: how they are compared.
-        expected_size: vectors that the stride was planned for.
-        max_norm: longest vector that fits; 0 until the first ingest decides it.
+        dimension: length of these vectors.
+        metric: the measure of similarity.
+        expected_size: number of vectors that the stride was planned for.
+        max_norm: largest norm of a vector that fits; 0 until the first ingest sets it.
         channels: colour channels of raw pixels, "grey" or "rgb"; "" for vectors of any other kind.
     """
 
@@ -35,15 +35,15 @@ class CollectionConfig:
     channels: str = ""
 
     def to_bytes(self) -> bytes:
-        """JSON."""
+        """Serialises the settings as JSON."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CollectionConfig:
-        """The inverse of `to_bytes`.
+        """Parses what `to_bytes` wrote.
 
         Raises:
-            DataLoss: when the bytes are something else.
+            DataLoss: if the bytes are damaged.
         """
         try:
             values = json.loads(data)
@@ -52,17 +52,17 @@ class CollectionConfig:
             raise DataLoss("a collection's settings are damaged") from error
 
     def linear(self) -> Linear:
-        """The metric as a linear form."""
+        """Returns the metric as a linear form."""
         return make(self.metric, self.dimension, self.max_norm, CHANNELS.get(self.channels, 0))
 
 
 @dataclass(frozen=True, slots=True)
 class ItemMetadata:
-    """What only the owner knows of an item; storage keeps it sealed.
+    """Metadata of an item that only its owner can read; storage keeps it sealed.
 
     Attributes:
-        origin: the message of bulk ingest that brought it, in hex, so that one which comes a second time is
-            known to have been stored; "" for items that came another way.
+        origin: hex id of the bulk-ingest message that brought the item, so that a message which is delivered
+            again is recognised as stored; "" for items that came another way.
     """
 
     id: str
@@ -71,7 +71,7 @@ class ItemMetadata:
     origin: str = ""
 
     def to_bytes(self) -> bytes:
-        """JSON, as short as it goes: there is one for each item."""
+        """Serialises the metadata as JSON, kept short because there is one for each item."""
         if not self.name and not self.media_type:
             return json.dumps([self.id]).encode()
         origin = [self.origin] if self.origin else []
@@ -79,10 +79,10 @@ class ItemMetadata:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ItemMetadata:
-        """The inverse of `to_bytes`.
+        """Parses what `to_bytes` wrote.
 
         Raises:
-            DataLoss: when the bytes are something else.
+            DataLoss: if the bytes are damaged.
         """
         try:
             return cls(*json.loads(data))
@@ -92,7 +92,7 @@ class ItemMetadata:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewPlanes:
-    """Pixels that are encrypted on their way to storage, piece by piece: uint8 tiles [ciphertexts, N]."""
+    """Pixels that are encrypted chunk by chunk while they are sent to storage: uint8 [ciphertexts, N]."""
 
     layout: PlaneLayout
     tiles: Integers
@@ -100,7 +100,7 @@ class NewPlanes:
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item on its way to storage, sealed but for its planes."""
+    """An item on its way to storage, sealed except for its planes."""
 
     handle: bytes
     sealed_metadata: bytes = b""
@@ -110,14 +110,14 @@ class NewItem:
 
     @property
     def held_bytes(self) -> int:
-        """Memory that its large parts take."""
+        """The memory that its large parts take, in bytes."""
         sealed = len(self.sealed_original) + len(self.sealed_keypoints)
         return sealed + (self.planes.tiles.nbytes if self.planes else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """What a service says of itself."""
+    """The status that a service reports of itself."""
 
     version: str
     collections: int

@@ -6,9 +6,9 @@ from typing import NoReturn
 
 
 class Secret:
-    """Holds secret bytes; cannot be printed, pickled, copied or compared.
+    """Secret bytes, which cannot be printed, pickled, copied or compared.
 
-    `reveal_secret` is the only way in, so that a search for that word finds every place which
+    `reveal_secret` is the only access, so that a search for that name finds every place that
     reads a secret.
     """
 
@@ -18,7 +18,7 @@ class Secret:
         self._value = value
 
     def reveal_secret(self) -> bytes:
-        """The bytes.  Do not keep, log or return them."""
+        """Returns the bytes.  Do not keep, log or return them."""
         return self._value
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which item lies in which slot of which segment: immutable snapshots, changed by making new ones."""
+"""Maps of items to the slots of segments: immutable snapshots, of which every change makes a new one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Handles = npt.NDArray[np.void]
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment's slots.
+    """The slots of one segment.
 
     Attributes:
         handles: V16 [fill]; zeros where the item is deleted.
-        batches: appends that were added up in it.
+        batches: number of appends that were summed in it.
     """
 
     handles: Handles
@@ -33,12 +33,12 @@ class Segment:
 
     @property
     def fill(self) -> int:
-        """Slots in use, deleted ones included."""
+        """The number of slots in use, including those of deleted items."""
         return len(self.handles)
 
     @cached_property
     def live(self) -> npt.NDArray[np.bool_]:
-        """[fill] which slots hold an item; every search asks, and reading all handles takes its time."""
+        """The slots that hold an item, bool [fill]; cached, because every search needs it."""
         live = live_slots(self.handles)
         live.flags.writeable = False
         return live
@@ -49,7 +49,7 @@ EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), 0)
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a piece of a batch goes."""
+    """The slots for one piece of a batch."""
 
     region: Region
     index: int
@@ -62,8 +62,8 @@ class SlotMap:
     """A snapshot of a collection's slots at one point of its log.
 
     Attributes:
-        sequence, epoch: the log's state, as storage counts it.
-        segments: by region and index; retired segments are gone, indices are not used again.
+        sequence, epoch: the state of storage's log.
+        segments: by region and index; retired segments are absent, and their indices are not reused.
         next_index: the index of the next new segment by region.
     """
 
@@ -73,23 +73,23 @@ class SlotMap:
     next_index: Mapping[Region, int] = field(default_factory=dict)
 
     def live_items(self, region: Region) -> int:
-        """Items that are not deleted."""
+        """Returns the number of a region's items that are not deleted."""
         return sum(int(segment.live.sum()) for segment in self._of(region).values())
 
     @property
     def items(self) -> int:
-        """Items that are not deleted, of both regions."""
+        """The number of items that are not deleted, in both regions."""
         return sum(map(self.live_items, Region))
 
     def deleted_items(self) -> int:
-        """Deleted items that still take a slot."""
+        """Returns the number of deleted items that still take a slot."""
         return sum(int((~segment.live).sum()) for segment in self.segments.values())
 
     def _of(self, region: Region) -> dict[int, Segment]:
         return {key.index: segment for key, segment in self.segments.items() if key.region is region}
 
     def find(self, handle: bytes) -> tuple[SegmentId, int] | None:
-        """Segment and slot of a live item; None when it has none here."""
+        """Returns the segment and slot of a live item, or None if it is not in this map."""
         wanted = np.frombuffer(handle, np.uint64)
         for key, segment in self.segments.items():
             words = _words(segment.handles)
@@ -99,15 +99,15 @@ class SlotMap:
         return None
 
     def plan(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> Iterator[Placement]:
-        """Cuts `count` new vectors into pieces, each for the free slots of one segment.
+        """Splits `count` new vectors into pieces, each for the free slots of one segment.
 
         Args:
-            layout: of both regions.
-            count: new vectors.
-            limits: appends that a segment may take, by region.
+            layout: the layouts of both regions.
+            count: number of new vectors.
+            limits: number of appends that a segment may take, by region.
 
-        A piece goes to MAIN when it fills at least half of the room that is free there; less would
-        cost a ciphertext per column for a few vectors, which the TAIL does with one.
+        A piece goes to MAIN if it fills at least half of the slots that are free there.  A smaller one would
+        cost a ciphertext per column for a few vectors, for which the TAIL needs only one.
         """
         planned = dict(self._open_segments(layout, limits))
         upcoming = {region: self.next_index.get(region, 0) for region in Region}
@@ -147,7 +147,7 @@ class SlotMap:
         return Region.TAIL
 
     def appended(self, placement: Placement, handles: Handles, sequence: int, epoch: int) -> SlotMap:
-        """The map after storage committed a batch."""
+        """Returns the map after storage committed a batch."""
         key = SegmentId(placement.region, placement.index)
         old = self.segments.get(key)
         before = old.handles if old else np.zeros(0, HANDLE_TYPE)
@@ -162,7 +162,7 @@ class SlotMap:
         )
 
     def expected(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> SlotMap:
-        """The map as it will be after `count` more vectors, if nothing else is written before them."""
+        """Returns the map as it will be after `count` more vectors, if nothing else is written before."""
         expected = self
         for placement in self.plan(layout, count, limits):
             unknown = np.zeros(placement.count, HANDLE_TYPE)
@@ -170,20 +170,20 @@ class SlotMap:
         return expected
 
     def without_segments(self, retired: Iterable[SegmentId], sequence: int, epoch: int) -> SlotMap:
-        """The map after segments were retired."""
+        """Returns the map after segments were retired."""
         gone = set(retired)
         kept = {key: segment for key, segment in self.segments.items() if key not in gone}
         return replace(self, sequence=sequence, epoch=epoch, segments=kept)
 
     def without_items(self, handles: Handles, sequence: int) -> SlotMap:
-        """The map after items were deleted."""
+        """Returns the map after items were deleted."""
         changed = {key: _emptied(segment, handles) for key, segment in self.segments.items()}
         return replace(self, sequence=sequence, segments=changed)
 
 
 def live_slots(handles: Handles) -> npt.NDArray[np.bool_]:
-    """Which entries are not zero: [n] V16 -> [n] bool."""
-    # Two words a handle: `any(axis=1)` over so short an axis takes a hundred times as long.
+    """Returns which handles are not zero: [n] V16 -> [n] bool."""
+    # Two words per handle: `any(axis=1)` over such a short axis takes a hundred times as long.
     words = _words(handles)
     return np.asarray((words[:, 0] | words[:, 1]) != 0)
 
@@ -193,7 +193,7 @@ def _words(handles: Handles) -> npt.NDArray[np.uint64]:
 
 
 def handles_from_bytes(data: bytes) -> Handles:
-    """V16 [n] of n * 16 bytes."""
+    """Reads handles, V16 [n], from n * 16 bytes."""
     return np.frombuffer(data, HANDLE_TYPE)
 
 
@@ -207,7 +207,7 @@ def _emptied(segment: Segment, handles: Handles) -> Segment:
 
 
 def _sortable(handles: Handles) -> npt.NDArray[Any]:
-    # numpy orders byte strings, not void; a trailing zero byte would be stripped, hence the marker.
+    # numpy sorts byte strings, but not void; it strips trailing zero bytes, hence the marker.
     marked = np.zeros((len(handles), HANDLE_BYTES + 1), np.uint8)
     marked[:, :HANDLE_BYTES] = handles.view(np.uint8).reshape(-1, HANDLE_BYTES)
     marked[:, HANDLE_BYTES] = 1

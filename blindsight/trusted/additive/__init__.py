@@ -1,4 +1,4 @@
-"""The secret halves of the additive schemes.  A scheme is one module here and one row in `HALVES`."""
+"""Secret-key operations of the additive schemes.  A scheme is one module here and one row in `HALVES`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["HALVES", "AdditiveKey", "SecretHalf"]
 
 
 class SecretHalf(Protocol):
-    """What the keyholder does to the messages of a block under one secret key."""
+    """Encryption and decryption of the messages of a block under one secret key."""
 
     def encrypt(self, messages: Sequence[int], header: AdditiveHeader) -> list[int]:
-        """Numbers [count x numbers of a ciphertext] of messages, which are packed and may be negative."""
+        """Encrypts packed messages, which may be negative, to numbers [count x numbers of a ciphertext]."""
 
     def decrypt(self, numbers: Sequence[int], header: AdditiveHeader) -> list[int]:
-        """Messages of checked numbers, centred around 0."""
+        """Decrypts checked numbers to messages, centred around 0."""
 
 
-# Draws a key of so many bits: public numbers, secret numbers.
+# Draws a key of a given number of bits; returns its public numbers and its secret numbers.
 Generate = Callable[[AdditiveScheme, int], tuple[tuple[int, ...], tuple[int, ...]]]
 Load = Callable[[AdditivePublicKey, tuple[int, ...]], SecretHalf]
 
@@ -41,9 +41,9 @@ HALVES: dict[AdditiveScheme, tuple[Generate, Load]] = {
 
 
 class AdditiveKey:
-    """A secret key of an additive scheme, and what its owner does with it.
+    """A secret key of an additive scheme, with which its owner encrypts and decrypts.
 
-    Cannot be printed, pickled or copied; `to_secret` is the way to keep it.
+    Cannot be printed, pickled or copied; use `to_secret` to store it.
     """
 
     def __init__(self, public_key: AdditivePublicKey, numbers: tuple[int, ...]) -> None:
@@ -60,15 +60,15 @@ class AdditiveKey:
         key_id: bytes | None = None,
         insecure_small_keys: bool = False,
     ) -> AdditiveKey:
-        """Draws a key from the operating system's random numbers.
+        """Draws a key with the operating system's random number generator.
 
         Args:
             bits: size of the modulus; None for the scheme's default.
             key_id: names the key, 16 bytes; None for random ones.
-            insecure_small_keys: lets LightPHE's algorithms have keys that anybody can break.
+            insecure_small_keys: allows LightPHE's algorithms keys so small that anyone can break them.
 
         Raises:
-            InvalidArgument: when the size is out of range, or LightPHE is needed and not installed.
+            InvalidArgument: if the size is out of range, or LightPHE is needed and not installed.
         """
         bits = schemes.key_bits(scheme, bits, insecure_small_keys=insecure_small_keys)
         public, secret = HALVES[scheme][0](scheme, bits)
@@ -76,7 +76,7 @@ class AdditiveKey:
         return cls(AdditivePublicKey(scheme, key_id, public, insecure_small_keys=insecure_small_keys), secret)
 
     def to_secret(self) -> Secret:
-        """The whole key as bytes: the public numbers, then the secret ones."""
+        """Serialises the whole key: the public numbers, then the secret ones."""
         public = self.public_key
         numbers = (*public.numbers, *self._numbers)
         return Secret(keys.write_numbers(keys.SECRET_MAGIC, public.scheme, public.key_id, numbers))
@@ -86,7 +86,7 @@ class AdditiveKey:
         """Reads what `to_secret` wrote.
 
         Raises:
-            InvalidArgument: when the bytes are no key of an acceptable size, or its numbers do not match.
+            InvalidArgument: if the bytes are not a key of an acceptable size, or its numbers do not match.
         """
         scheme, key_id, numbers = keys.read_numbers(keys.SECRET_MAGIC, secret.reveal_secret())
         count = len(keys.PUBLIC_NUMBERS[scheme])
@@ -98,15 +98,15 @@ class AdditiveKey:
     def encrypt(
         self, values: Integers, *, value_bits: int, guard_bits: int, scale_bits: int = 0
     ) -> AdditiveBlock:
-        """Encrypts integers [rows, columns], as many in a ciphertext as fit.
+        """Encrypts integers [rows, columns], as many per ciphertext as fit.
 
         Args:
             value_bits: values are less than 2^value_bits in magnitude.
-            guard_bits: room for weights whose magnitudes sum to at most 2^guard_bits.
-            scale_bits: what the integers are multiples of, 2^-scale_bits.
+            guard_bits: headroom for weights whose magnitudes sum to at most 2^guard_bits.
+            scale_bits: the integers are in units of 2^-scale_bits.
 
         Raises:
-            InvalidArgument: before anything is encrypted, when a value or a result could overflow.
+            InvalidArgument: if a value or a result could overflow; nothing has been encrypted then.
         """
         if values.ndim != 2 or not values.size:
             raise InvalidArgument(f"values of shape {values.shape}, want [rows, columns]")
@@ -115,18 +115,18 @@ class AdditiveKey:
         return AdditiveBlock(header, self._half.encrypt(header.layout.pack(values), header))
 
     def read(self, data: bytes) -> AdditiveBlock:
-        """A block from the wire, every field and every number checked.
+        """Reads a block from the wire and checks every field and every number.
 
         Raises:
-            InvalidCiphertext: when anything is not what it must be.
+            InvalidCiphertext: if any of them is invalid.
         """
         return read_block(data, self.public_key)
 
     def decrypt(self, block: AdditiveBlock) -> Integers:
-        """Integers [rows, columns]; `block.header.layout.scale_bits` says what they are multiples of.
+        """Returns integers [rows, columns], in units of 2^-scale_bits (`block.header.layout`).
 
         Raises:
-            InvalidCiphertext: when the block is another key's, or does not decrypt to what it says.
+            InvalidCiphertext: if the block is another key's, or its values do not match its header.
         """
         check_expected(block.header, self.public_key)
         return block.header.layout.unpack(self._half.decrypt(block.numbers, block.header))

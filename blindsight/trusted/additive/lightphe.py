@@ -1,9 +1,9 @@
-"""The secret half of LightPHE's additive algorithms, behind our interface.
+"""Secret-key operations of LightPHE's additive algorithms, behind our interface.
 
-LightPHE does the arithmetic of encryption, and of decryption where it is fast.  What it does not do here:
-draw keys and nonces (it takes Python's `random`, and primes that may be too short), read or write keys
-(it runs `eval` on key files), serialise ciphertexts (it uses pickle), or search discrete logarithms (it
-recomputes a power for every guess).  Keys are drawn by us, with sizes that are those of the modulus.
+LightPHE does the arithmetic of encryption, and of decryption where it is fast.  It is not used to draw keys
+and nonces (it uses Python's `random`, and its primes may be too short), to read or write keys (it runs
+`eval` on key files), to serialise ciphertexts (it uses pickle), or to compute discrete logarithms (it
+recomputes a power for every guess).  Keys are drawn here; their size is that of the modulus.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from blindsight.trusted.additive.logarithms import SmallLogarithms
 
 Numbers = dict[str, int]
 
-# Names of the secret numbers: LightPHE's own.
+# Names of the secret numbers, as in LightPHE.
 SECRET_NUMBERS: dict[AdditiveScheme, tuple[str, ...]] = {
     AdditiveScheme.LIGHTPHE_PAILLIER: ("phi",),
     AdditiveScheme.LIGHTPHE_DAMGARD_JURIK: ("phi",),
@@ -40,7 +40,7 @@ SECRET_NUMBERS: dict[AdditiveScheme, tuple[str, ...]] = {
     AdditiveScheme.LIGHTPHE_EXPONENTIAL_ELGAMAL: ("x",),
     AdditiveScheme.LIGHTPHE_EC_ELGAMAL: ("ka",),
 }
-# The least prime over 2^21: Benaloh's messages, signed and below 2^20 in magnitude, modulo it.
+# The smallest prime above 2^21: Benaloh's messages are signed, below 2^20 in magnitude, and taken modulo it.
 BENALOH_BLOCK = 2097169
 # Naccache and Stern's small primes, half of them below p and half below q; their product has 27 bits.
 NACCACHE_STERN_PRIMES = ((3, 7, 13, 19), (5, 11, 17, 23))
@@ -51,14 +51,14 @@ _GENERATOR = 4  # a square, so that it spans the subgroup of prime order (p - 1)
 
 
 def modp_prime(bits: int) -> int:
-    """RFC 3526's safe prime of 2048 or 3072 bits."""
+    """Returns RFC 3526's safe prime of 2048 or 3072 bits."""
     with gmpy2.context(precision=bits + 64):
         pi = int(gmpy2.floor(gmpy2.const_pi() * (gmpy2.mpz(1) << (bits - 130))))
     return int(2**bits - 2 ** (bits - 64) - 1 + 2**64 * (pi + _MODP_TERMS[bits]))
 
 
 def generate(scheme: AdditiveScheme, bits: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Public and secret numbers, by the names of their tables."""
+    """Draws a key; returns its public and secret numbers by `PUBLIC_NUMBERS` and `SECRET_NUMBERS`."""
     numbers = _GENERATORS[scheme](bits)
     return (
         tuple(numbers[name] for name in PUBLIC_NUMBERS[scheme]),
@@ -108,7 +108,7 @@ def _naccache_stern(bits: int) -> Numbers:
 
 
 def _prime_above(product: int, bits: int) -> tuple[int, int]:
-    """Primes a and 2 * a * product + 1, the second of at least `bits` bits."""
+    """Returns primes a and 2 * a * product + 1, the second of at least `bits` bits."""
     while True:
         a = primes.random_prime(bits - product.bit_length() + 1)
         if primes.is_prime(2 * a * product + 1):
@@ -132,7 +132,7 @@ def _safe_prime(bits: int) -> int:
 
 
 def _ec_elgamal(bits: int) -> Numbers:
-    del bits  # the curve's
+    del bits  # fixed by the curve
     ka = 1 + secrets.randbelow(SECP256K1_ORDER - 1)
     any_key = cryptosystem(AdditiveScheme.LIGHTPHE_EC_ELGAMAL, {"Qa": (0, 0)})
     x, y = (any_key.ecc.G * ka).get_point()
@@ -151,7 +151,7 @@ _GENERATORS: dict[AdditiveScheme, Callable[[int], Numbers]] = {
 
 
 class LightPheKeyholder:
-    """Encrypts and decrypts by one of LightPHE's algorithms."""
+    """Encryption and decryption with one of LightPHE's algorithms."""
 
     def __init__(self, public_key: AdditivePublicKey, numbers: tuple[int, ...]) -> None:
         scheme = public_key.scheme
@@ -192,7 +192,8 @@ class LightPheKeyholder:
             case AdditiveScheme.LIGHTPHE_EC_ELGAMAL:
                 curve = self._system.ecc.curve
                 first, second = ciphertext
-                if first != curve.O:  # what cancelled out; LightECC has no multiple of it
+                # Terms that cancel leave the point at infinity, of which LightECC computes no multiples.
+                if first != curve.O:
                     shared = curve.double_and_add(first, SECP256K1_ORDER - secret["ka"])
                     second = curve.add_points(shared, second)
                 return self._logarithms.find(second)
@@ -201,7 +202,7 @@ class LightPheKeyholder:
 
     @cached_property
     def _logarithms(self) -> SmallLogarithms[Any]:
-        """Of the base that messages are exponents of."""
+        """Logarithms to the base whose exponents are the messages."""
         bits = self._public_key.group.message_bits
         if self._public_key.scheme is AdditiveScheme.LIGHTPHE_EC_ELGAMAL:
             curve = self._system.ecc.curve
@@ -216,7 +217,7 @@ class LightPheKeyholder:
         )
 
     def _residues(self, ciphertext: int) -> int:
-        """Naccache-Stern: the message modulo each small prime, and the Chinese remainder of them."""
+        """Finds a Naccache-Stern message modulo each small prime, and combines these by the CRT."""
         n, phi, sigma = self._named["n"], self._secret["phi"], self._named["sigma"]
         message = 0
         for small, powers in self._small_powers.items():

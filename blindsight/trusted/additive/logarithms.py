@@ -1,4 +1,4 @@
-"""Small discrete logarithms: Shanks' baby steps and giant steps, over any group."""
+"""Small discrete logarithms by Shanks' baby-step giant-step algorithm, in any group."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Element = TypeVar("Element", bound=Hashable)
 
 
 class SmallLogarithms(Generic[Element]):
-    """Finds e with base^e = y for |e| <= 2^bits, in at most 2^(bits/2 + 1) products.
+    """Discrete logarithms e with base^e = y for |e| <= 2^bits, each in at most 2^(bits/2 + 1) products.
 
     Args:
-        power: base^e for an int e, which may be negative.
+        power: returns base^e for an int e, which may be negative.
         multiply: the group's operation.
     """
 
@@ -32,10 +32,10 @@ class SmallLogarithms(Generic[Element]):
             element = multiply(element, base)
 
     def find(self, element: Element) -> int:
-        """The exponent.
+        """Returns the exponent of an element.
 
         Raises:
-            InvalidCiphertext: when it is out of reach.
+            InvalidCiphertext: if it is out of range.
         """
         element = self._multiply(element, self._start)
         for giant in range(2 * self._most // self._steps + 1):

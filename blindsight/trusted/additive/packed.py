@@ -1,4 +1,4 @@
-"""Collections of additive schemes, in a worker: a column is one ciphertext, a query weights in the clear."""
+"""Collections under additive schemes: a column is one ciphertext, a query is weights in the clear."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from blindsight.trusted.secrets import Secret
 
 
 def generate_secret_key(parameters: AdditiveSet, key_id: bytes) -> Secret:
-    """A fresh key of the set's size, under the key set's id."""
+    """Draws a key of the parameter set's size, under the key set's id."""
     scheme = AdditiveScheme(parameters.wire_scheme)
     return AdditiveKey.generate(scheme, parameters.modulus_bits, key_id=key_id).to_secret()
 
 
 def encrypt(key: AdditiveKey, parameters: AdditiveSet, coefficients: Floats) -> bytes:
-    """Numbers of ciphertexts of columns [count, slots], without a header.
+    """Encrypts columns [count, slots]; returns the numbers of the ciphertexts, without a header.
 
     Raises:
-        InvalidArgument: before anything is encrypted, when a value is too large for its slot.
+        InvalidArgument: if a value is too large for its slot; nothing has been encrypted then.
     """
     integers = np.rint(coefficients * parameters.gallery_scale).astype(np.int64)
     block = key.encrypt(integers, value_bits=parameters.value_bits, guard_bits=parameters.guard_bits)
@@ -35,10 +35,10 @@ def encrypt(key: AdditiveKey, parameters: AdditiveSet, coefficients: Floats) -> 
 
 
 def plain_queries(key: AdditiveKey, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
-    """Linear forms [queries, row dimension] as weights that the evaluator will see.
+    """Encodes linear forms [queries, row dimension] as weights that the evaluator will see.
 
     Raises:
-        InvalidArgument: when scores could overflow.
+        InvalidArgument: if scores could overflow.
     """
     weights = np.rint(layout.align(forms) * parameters.query_scale).astype(np.int64)
     check_weights(weights, layout, parameters)
@@ -46,17 +46,17 @@ def plain_queries(key: AdditiveKey, parameters: AdditiveSet, layout: Layout, for
 
 
 def decrypt_scores(key: AdditiveKey, parameters: AdditiveSet, block: bytes) -> Floats:
-    """Inner products [count, slots].
+    """Decrypts inner products [count, slots].
 
     Raises:
-        InvalidCiphertext: when the evaluator sent something else.
+        InvalidCiphertext: if the evaluator's block is damaged or of another form.
     """
     read = _read(key, parameters, block)
     return key.decrypt(read) / (parameters.gallery_scale * parameters.query_scale)
 
 
 def decrypt_columns(key: AdditiveKey, parameters: AdditiveSet, batches: list[bytes]) -> Floats:
-    """The sum of batches of equal count: columns [count, slots]."""
+    """Decrypts the sum of batches of equal count: columns [count, slots]."""
     blocks = [_read(key, parameters, batch) for batch in batches]
     modulus = mpz(key.public_key.group.modulus)
     sums = []
@@ -69,7 +69,7 @@ def decrypt_columns(key: AdditiveKey, parameters: AdditiveSet, batches: list[byt
 
 
 def columns_of(batch: bytes, parameters: AdditiveSet, key_id: bytes, columns: slice) -> bytes:
-    """Some columns of a batch, as a block of their own."""
+    """Returns some columns of a batch, as a block of their own."""
     size = parameters.number_bytes
     numbers = batch[HEADER.size + columns.start * size : HEADER.size + columns.stop * size]
     return additive_header(parameters, key_id, columns.stop - columns.start) + numbers

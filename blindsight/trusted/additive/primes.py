@@ -8,21 +8,21 @@ import secrets
 import gmpy2
 
 # GMP's test is Baillie-PSW and, past 24 rounds, Miller-Rabin with random bases; no composite is known
-# to pass the first, and a random one passes 16 more with a chance far below 2^-128.
+# to pass the former, and a random one passes the 16 further rounds with probability far below 2^-128.
 ROUNDS = 40
-# FIPS 186-5, appendix A.1.3: primes nearer than this make Fermat's factoring worth trying.
+# FIPS 186-5, appendix A.1.3: |p - q| > 2^(bits / 2 - 100); closer primes are open to Fermat factorisation.
 LEAST_DISTANCE_BITS = 100
 
 
 def is_prime(number: int) -> bool:
-    """Whether the number is prime, as far as anybody can tell."""
+    """Returns whether the number is prime, by a probabilistic test with negligible error."""
     return bool(gmpy2.is_prime(number, ROUNDS))
 
 
 def random_prime(bits: int, *, remainder: int = 1, modulus: int = 2) -> int:
-    """A prime of exactly `bits` bits, its two highest bits set, that is `remainder` modulo an even `modulus`.
+    """Returns a prime of exactly `bits` bits that is `remainder` modulo an even `modulus`.
 
-    With both high bits set, the product of two such primes has exactly the sum of their bits.
+    Its two highest bits are set, so the product of two such primes has exactly the sum of their bits.
     """
     top = 3 << (bits - 2)
     while True:
@@ -33,10 +33,10 @@ def random_prime(bits: int, *, remainder: int = 1, modulus: int = 2) -> int:
 
 
 def blum_pair(bits: int) -> tuple[int, int]:
-    """Two primes, 3 modulo 4, far apart, whose product n has exactly `bits` bits (an even number).
+    """Returns two primes, 3 modulo 4, far apart, whose product n has exactly `bits` bits (an even number).
 
-    gcd(p - 1, q - 1) = 2, as Damgard, Jurik and Nielsen (2010), want it, and
-    gcd(n, (p - 1)(q - 1)) = 1, as Paillier (1999) needs it.
+    gcd(p - 1, q - 1) = 2, as Damgard, Jurik and Nielsen (2010) require, and
+    gcd(n, (p - 1)(q - 1)) = 1, as Paillier (1999) requires.
     """
     half = bits // 2
     while True:
@@ -47,7 +47,7 @@ def blum_pair(bits: int) -> tuple[int, int]:
 
 
 def random_unit(modulus: int) -> int:
-    """A random number below `modulus` that has no factor in common with it."""
+    """Returns a random number below `modulus` that is coprime to it."""
     while True:
         number = 1 + secrets.randbelow(modulus - 1)
         if math.gcd(number, modulus) == 1:

@@ -1,9 +1,9 @@
-"""The keyed half of scramble: pixels put in a secret order, half of them inverted.
+"""Secret-key operations of scramble: pixels are permuted in a secret order, and half of them inverted.
 
-Not encryption: hides a picture from a glance only.  Every pixel value stays readable, one known picture
-gives the order away, and the order is the same for every picture of one size.  It is here because
-people use it, as learnable image encryption does (Tanaka, "Learnable image encryption", ICCE-TW 2018), and
-want to compare.  Unlike theirs, the order comes from a 256-bit key.
+This is not encryption: it only hides an image from a casual look.  Every pixel value stays readable, one
+known image reveals the order, and the order is the same for all images of one size.  It is included for
+comparison, because learnable image encryption works like this (Tanaka, "Learnable image encryption",
+ICCE-TW 2018).  Unlike there, the order comes from a 256-bit key.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from blindsight.additive.schemes import AdditiveScheme
 from blindsight.errors import InvalidArgument, InvalidCiphertext
 
 KEY_BYTES = 32
-_NONCE = bytes(16)  # every derived key is used for one stream
+_NONCE = bytes(16)  # constant, because every derived key is used for one stream only
 
 
 def generate(scheme: AdditiveScheme, bits: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """No public number; the key, and 1: values are inverted too."""
+    """Draws a key: no public numbers; secret are the key and 1, which says that values are inverted, too."""
     return (), (secrets.randbits(8 * KEY_BYTES), 1)
 
 
 class ScrambleKeyholder:
-    """Puts the values of a block in order and back; without inversion when its second number is 0."""
+    """The permutation of a block's values and its inverse; no value is inverted if the second number is 0."""
 
     def __init__(self, public_key: AdditivePublicKey, numbers: tuple[int, ...]) -> None:
         if len(numbers) != 2 or numbers[0].bit_length() > 8 * KEY_BYTES or numbers[1] not in (0, 1):
@@ -51,17 +51,18 @@ class ScrambleKeyholder:
         if header.growth > 2:
             raise InvalidCiphertext("scramble: neither a picture nor a difference of two")
         order, inverted = self._order(header)
-        # Of at most 8 bytes.  What wraps around is too wide for its slot, and refused with it.
+        # Sign-extends numbers of at most 8 bytes.  A value that wraps around is too wide for its slot, and
+        # refused when it is unpacked.
         unused = np.uint64(64 - 8 * header.number_bytes)
         signed = (np.array(numbers, np.uint64) << unused).view(np.int64) >> unused.astype(np.int64)
-        # A fresh value was taken from the largest one; in a difference of two the largest one is gone.
+        # An inverted fresh value is the largest value minus it; in a difference of two, the largest cancels.
         largest = (1 << header.layout.value_bits) - 1 if header.growth == 1 else 0
         values = np.empty(len(signed), np.int64)
         values[order] = np.where(inverted, largest - signed, signed)
         return [int(value) for value in values.tolist()]
 
     def _order(self, header: AdditiveHeader) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Where each value comes from, and which are inverted; another one for every size."""
+        """Returns the source index of each value, and which are inverted; both differ for every size."""
         layout = header.layout
         size = b"%d x %d x %d" % (layout.rows, layout.columns, layout.value_bits)
         info = b"blindsight/1/scramble/" + size

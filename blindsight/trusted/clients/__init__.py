@@ -1,4 +1,4 @@
-"""The two untrusted services, as the keyholder calls them."""
+"""Clients of the two untrusted services, for the keyholder and its workers."""
 
 from blindsight.trusted.clients.evaluator import EvaluatorClient
 from blindsight.trusted.clients.planes import Blocks

@@ -1,4 +1,4 @@
-"""An append on its way to storage: a header, and the rest when storage wants it."""
+"""The messages of an append to storage: a header, and the rest once storage asks for it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from blindsight.trusted.records import NewItem
 from blindsight.wire import storage as wire
 
 _ITEM_MESSAGE_BYTES = 512 << 10
-# Items a message: each costs a handle, a digest and a little framing beside its metadata.
+# Bytes of an item in a message beside its metadata: a handle, a digest and a little framing.
 _ITEM_FRAMING_BYTES = 80
-# Longer than storage lets anybody wait for a turn.
+# Longer than storage lets an append wait in its queue.
 _GO_AHEAD_SECONDS = 10.0
 
-# Tiles [count, N] to blocks of them, piece by piece.
+# Encrypts tiles [count, N] into blocks, piece by piece.
 EncryptPlanes = Callable[[Integers], AsyncGenerator[bytes, None]]
 
 
 def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendRequest]:
-    """Items in messages of bounded size."""
+    """Yields items in messages of bounded size."""
     group: list[wire.AppendItem] = []
     size = 0
     for item in items:
@@ -50,11 +50,11 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendReque
 
 
 class AppendParts:
-    """One attempt's messages of an append.
+    """The messages of one attempt at an append.
 
     Attributes:
-        call: that they are sent with; the first message is not made before it is there.
-        error: what making a message raised; gRPC then cancels the call and says nothing of it.
+        call: the gRPC call that sends them; it must be set before messages after the header are made.
+        error: the error raised while a message was made; gRPC then cancels the call without reporting it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class AppendParts:
         self.error: BlindsightError | None = None
 
     async def stream(self) -> AsyncIterator[storage_pb2.AppendRequest]:
-        """The header, items, blocks, originals, keypoints, and the planes as they are encrypted."""
+        """Yields the header, items, blocks, originals, keypoints, and the planes as they are encrypted."""
         yield wire.APPEND.to_message(self._header)
         if not await self._wanted():
             return
@@ -93,12 +93,12 @@ class AppendParts:
             raise
 
     async def _wanted(self) -> bool:
-        """Waits for storage to say that it wants more than the header."""
+        """Waits until storage answers the header; returns whether it wants the rest."""
         try:
             async with asyncio.timeout(_GO_AHEAD_SECONDS):
                 told = await self.call.initial_metadata()
         except TimeoutError:
-            return True  # storage of an earlier version says nothing before its answer
+            return True  # storage of an earlier version sends nothing before its answer
         return transfer.GO_AHEAD_KEY in told
 
     async def _pieces(self) -> AsyncIterator[bytes]:

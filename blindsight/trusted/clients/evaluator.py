@@ -1,4 +1,8 @@
-"""The evaluator, as the keyholder calls it.  Only encrypted bytes pass here."""
+"""The client of the evaluator.
+
+Stored vectors and pixels pass here only encrypted.  Weights and kernels are in the clear, and so are the
+queries for collections of additive schemes.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,9 @@ _Part = TypeVar("_Part")
 
 
 class EvaluatorClient:
-    """Calls to the evaluator; made again while it is away: it keeps nothing that could be done twice.
+    """A client of the evaluator.
+
+    Computations are repeated while it is unavailable, which is safe because they change nothing.
 
     Args:
         address: HOST:PORT.
@@ -76,10 +82,10 @@ class EvaluatorClient:
         self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._peer.channel)
 
     async def call(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Does work that takes answers of `score`, and from its beginning when the evaluator went away.
+        """Runs work that reads answers of `score`, again from its start if the connection is lost.
 
         Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         return await self._peer.call(attempt)
 
@@ -92,11 +98,13 @@ class EvaluatorClient:
         only: Collection[SegmentId] = (),
         regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
-        """Scores queries against a collection: a plan, results as they come, a summary; in a `call`.
+        """Scores queries against a collection; yields a plan, results as they come, and a summary.
+
+        It must run inside a `call`.
 
         Args:
-            only: the segments that are wanted; none: all.
-            regions: whose columns the block holds; none: those of both.
+            only: the segments to score; empty for all.
+            regions: regions whose columns the block holds; empty for both.
         """
         digest = await asyncio.to_thread(transfer.digest, block)
         header = ScoreHeader(
@@ -115,13 +123,13 @@ class EvaluatorClient:
                 yield part
 
     async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
-        """Multiplies one encrypted row by one encrypted query: a block of one product per field.
+        """Multiplies one encrypted row by one encrypted query; returns a block of one product per field.
 
         Args:
-            fields: ciphertexts of each field.
+            fields: number of ciphertexts of each field.
 
         Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
 
@@ -134,14 +142,14 @@ class EvaluatorClient:
     async def compare_all(
         self, gallery: bytes, queries: bytes, columns: int
     ) -> AsyncGenerator[ProductsResult, None]:
-        """Multiplies all encrypted rows by all encrypted queries; results come in any order.
+        """Multiplies all encrypted rows by all encrypted queries; yields results in any order.
 
         Args:
             gallery, queries: blocks of rows and of queries one after the other.
-            columns: ciphertexts of each.
+            columns: number of ciphertexts of each row and of each query.
 
         Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         header = CompareAllHeader(columns, await _announced(gallery), await _announced(queries))
 
@@ -162,7 +170,7 @@ class EvaluatorClient:
                     if place in again:
                         raise DataLoss("the evaluator answered with the same products twice")
                     again.add(place)
-                    if place not in came:  # after a lost connection all of them come again
+                    if place not in came:  # after a lost connection all results come again
                         came.add(place)
                         yield got
                 return
@@ -175,10 +183,10 @@ class EvaluatorClient:
         *,
         insecure_small_keys: bool = False,
     ) -> AsyncGenerator[bytes, None]:
-        """The weighted sum of blocks, as pieces of a block while it is computed.
+        """Computes the weighted sum of blocks; yields pieces of the resulting block as they come.
 
         Raises:
-            BlindsightError: what the evaluator raised, or Unavailable.
+            BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
         announced = tuple([await _announced(block) for block in blocks])
         header = CombineHeader(public_key.to_bytes(), tuple(weights), announced, insecure_small_keys)
@@ -197,7 +205,7 @@ class EvaluatorClient:
                 plan = CombinePlan.from_message(transfer.part_of(await anext(messages, None), "header"))
                 while position < plan.size_bytes:
                     chunk = transfer.part_of(await anext(messages, None), "chunk")
-                    # The same sum again after a lost connection, whatever its pieces are.
+                    # After a lost connection the same sum comes again, perhaps in other pieces.
                     new = chunk[max(0, came - position) :]
                     position += len(chunk)
                     came = max(came, position)
@@ -210,13 +218,14 @@ class EvaluatorClient:
     async def transform(
         self, planes: PlaneSource, kernels: Sequence[PlaneKernel], blocks: Blocks | None = None
     ) -> AsyncGenerator[PlanePart, None]:
-        """Applies kernels to encrypted planes: a plan, results while tiles still go out, a summary.
+        """Applies kernels to encrypted planes; yields a plan, results while tiles are sent, and a summary.
 
         Args:
-            blocks: of planes that are sent.
+            blocks: the tiles of planes that are sent; None for stored planes.
 
         Raises:
-            BlindsightError: what the evaluator raised, what making a block raised, or Unavailable.
+            BlindsightError: if the evaluator reports an error or stays unavailable, or the making of a block
+                raises one.
         """
         header = TransformHeader(planes, tuple(kernels))
 
@@ -235,7 +244,7 @@ class EvaluatorClient:
         phases: int,
         blocks: Blocks | None = None,
     ) -> AsyncGenerator[PlanePart, None]:
-        """Gaussians of encrypted planes, and differences of them; as `transform`, phase by phase."""
+        """Computes Gaussians of encrypted planes and their differences, phase by phase; like `transform`."""
         header = ScaleSpaceHeader(planes, phases, tuple(images))
 
         async def requests(feed: Feed) -> AsyncIterator[evaluator_pb2.ScaleSpaceRequest]:
@@ -253,10 +262,10 @@ class EvaluatorClient:
         blocks: Blocks | None = None,
         others: Blocks | None = None,
     ) -> AsyncGenerator[PlanePart, None]:
-        """Subtracts encrypted planes; as `transform`.
+        """Subtracts encrypted planes; like `transform`.
 
         Args:
-            blocks, others: of the minuend and of the subtrahend, if they are sent.
+            blocks, others: the tiles of the minuend and of the subtrahend, if they are sent.
         """
         header = DifferenceHeader(minuend, subtrahend)
 
@@ -281,7 +290,7 @@ class EvaluatorClient:
         requests: Callable[[Feed], AsyncIterator[Any]],
         kind: Parts[Any, PlanePart],
     ) -> AsyncGenerator[PlanePart, None]:
-        """Parts of an answer; from its beginning again after a lost connection, but for what came before."""
+        """Yields the parts of an answer; repeats the call after a lost connection and skips earlier parts."""
         came = 0
         async for trying in self._peer.attempts():
             feed = Feed()
@@ -304,7 +313,7 @@ class EvaluatorClient:
                 return
 
     async def prepare(self, collection_id: bytes) -> None:
-        """Lets the evaluator fetch what it lacks."""
+        """Makes the evaluator fetch the batches of a collection that it lacks."""
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
 
         async def attempt() -> None:
@@ -319,13 +328,13 @@ class EvaluatorClient:
         await self._peer.call(attempt)
 
     async def drop_collection(self, collection_id: bytes) -> None:
-        """Lets the evaluator forget a collection."""
+        """Makes the evaluator forget a collection."""
         request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
         with self._peer.errors():
             await self._stub.DropCollection(request, metadata=metadata(), timeout=timeouts.CALL_SECONDS)
 
     async def status(self) -> PeerStatus:
-        """Version, counts and sizes."""
+        """Returns the evaluator's version, counts and sizes."""
         request = evaluator_pb2.GetStatusRequest()
         with self._peer.errors():
             answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=timeouts.STATUS_SECONDS)
@@ -342,10 +351,10 @@ async def _announced(block: bytes) -> AnnouncedBlock:
 
 
 async def _until_summary(messages: AsyncIterator[Any], kind: Parts[Any, _Part]) -> AsyncIterator[_Part]:
-    """Results, and the summary that must be the last message.
+    """Yields results and the summary, which must be the last message.
 
     Raises:
-        DataLoss: for anything else.
+        DataLoss: if the messages are anything else.
     """
     async for message in messages:
         last = message.WhichOneof("part") == "summary"

@@ -9,22 +9,22 @@ from blindsight.errors import BlindsightError
 from blindsight.runtime import transfer
 from blindsight.wire.planes import PlaneTiles
 
-# Tiles from the first on, each time that it is called: encrypted anew where the connection was lost.
+# Returns the tiles from the first on each time, because they are encrypted anew after a lost connection.
 Blocks = Callable[[], AsyncIterator[bytes]]
 
 
 class Feed:
-    """Tiles on their way out.
+    """Tiles that are being sent.
 
     Attributes:
-        error: what making a block raised; gRPC then cancels the call and says nothing of it.
+        error: the error raised while a block was made; gRPC then cancels the call without reporting it.
     """
 
     def __init__(self) -> None:
         self.error: BlindsightError | None = None
 
     async def tiles(self, blocks: Blocks | None) -> AsyncIterator[PlaneTiles]:
-        """Blocks as they are made; none of planes that are not sent."""
+        """Yields blocks as they are made; none for planes that are not sent."""
         if blocks is None:
             return
         try:

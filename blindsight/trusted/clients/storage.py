@@ -1,4 +1,4 @@
-"""Storage, as the keyholder calls it.  Only sealed and encrypted bytes pass here."""
+"""The client of storage.  Contents pass here only sealed or encrypted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_KEYPOINTS_BYTES = 1 << 20
 
 
 class StorageClient:
-    """Calls to storage; made again while it is away, which changes nothing that was done.
+    """A client of storage.  Calls are repeated while it is unavailable; repetition has no further effect.
 
     Args:
         address: HOST:PORT.
@@ -55,7 +55,7 @@ class StorageClient:
     async def _counted(
         self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
     ) -> tuple[Any, int]:
-        """The answer, and how many times it was asked for: the answer to one that came before may be lost."""
+        """Returns the answer and the number of attempts: an earlier attempt may have succeeded unanswered."""
         tries = 0
 
         async def attempt() -> Any:
@@ -66,23 +66,23 @@ class StorageClient:
         return await self._peer.call(attempt), tries
 
     async def create_collection(self, collection: wire.StoredCollection) -> wire.StoredCollection:
-        """Adds a collection.
+        """Creates a collection.
 
         Raises:
-            AlreadyExists: when the name's tag is taken.
+            AlreadyExists: if the name's tag is taken.
         """
         request = storage_pb2.CreateCollectionRequest(collection=collection.to_message())
         answer = await self._call(self._stub.CreateCollection, request)
         return wire.StoredCollection.from_message(answer.collection)
 
     async def get_collection(self, collection_id: bytes) -> wire.StoredCollection:
-        """One collection's record as it is now."""
+        """Returns one collection's current record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
         answer = await self._call(self._stub.GetCollection, request)
         return wire.StoredCollection.from_message(answer.collection)
 
     async def list_collections(self) -> list[wire.StoredCollection]:
-        """All collections, whosever they are."""
+        """Returns the collections of all owners."""
         found: list[wire.StoredCollection] = []
         token = ""
         while True:
@@ -99,7 +99,7 @@ class StorageClient:
         await self._call(self._stub.ReplaceConfig, request)
 
     async def delete_collection(self, collection_id: bytes) -> None:
-        """Removes a collection."""
+        """Deletes a collection."""
         request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
         tries = 0
 
@@ -117,10 +117,13 @@ class StorageClient:
                 raise
 
     async def take_turn(self, collection_id: bytes, batch_id: bytes) -> int:
-        """Waits until it is a batch's turn to be placed and appended; the collection's sequence then.
+        """Waits until a batch is at the head of storage's queue, or for storage's time limit.
+
+        Returns:
+            the collection's sequence then.
 
         Raises:
-            NotFound: when there is no such collection.
+            NotFound: if the collection does not exist.
         """
         request = storage_pb2.TakeTurnRequest(collection_id=collection_id, batch_id=batch_id)
         answer = await self._call(self._stub.TakeTurn, request)
@@ -137,22 +140,22 @@ class StorageClient:
         retires: Sequence[SegmentId] = (),
         encrypt_planes: EncryptPlanes | None = None,
     ) -> tuple[int, int]:
-        """Appends a batch when it is its turn, all of it or nothing; tried again while storage is away.
+        """Appends a batch in storage's queue, all of it or nothing; repeated while storage is unavailable.
 
         Args:
-            batch_id: 16 random bytes.  After a conflict the batch may come again under the same, and has its
-                turn before others.
-            placements: of the items, piece by piece; none for a batch that only retires.
+            batch_id: 16 random bytes.  After a conflict the batch may come again under the same id, and is
+                then served before others.
+            placements: the slots of the items, piece by piece; none for a batch that only retires segments.
             blocks: one for each placement.
-            encrypt_planes: makes the pieces of items' planes, anew for every attempt: they are not kept.
+            encrypt_planes: encrypts items' planes in pieces, anew for every attempt, as they are not kept.
 
         Returns:
             sequence and epoch after the batch; it is durable.
 
         Raises:
-            Conflict: when the collection's sequence is another.
-            AlreadyExists: when one of the items is there.
-            Unavailable: when storage did not come back.
+            Conflict: if the collection's sequence is another.
+            AlreadyExists: if one of the items exists.
+            Unavailable: if storage stays unavailable.
         """
         digests = await asyncio.to_thread(lambda: [transfer.digest(block) for block in blocks])
         placed = zip(placements, blocks, digests, strict=True)
@@ -178,14 +181,14 @@ class StorageClient:
     async def read_segments(
         self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentId]
     ) -> dict[SegmentId, list[bytes]]:
-        """The blocks of some segments' batches, in the order in which they were appended.
+        """Returns the blocks of some segments' batches, in the order in which they were appended.
 
         Args:
-            slots: says which batches these segments have.
+            slots: the slot map, which says how many batches and slots these segments have.
 
         Raises:
-            Conflict: when the collection was written to since the slots were read.
-            DataLoss: when not all that the slots say comes, or something else.
+            Conflict: if the collection was written to since the slots were read.
+            DataLoss: if the batches do not match the slots.
         """
         return await self._peer.call(lambda: self._read_segments(collection_id, slots, keys))
 
@@ -223,11 +226,11 @@ class StorageClient:
         return blocks
 
     async def read_slots(self, collection_id: bytes) -> SlotMap:
-        """The slot map as it is now.
+        """Returns the current slot map.
 
         Raises:
-            DataLoss: when storage's answer is none.  Whether all of it came, the number of items says, see
-                `Vault.refresh`.
+            DataLoss: if storage's answer is malformed.  `Vault.refresh` checks by the number of items
+                whether it is complete.
         """
         return await self._peer.call(lambda: self._read_slots(collection_id))
 
@@ -258,7 +261,7 @@ class StorageClient:
         return SlotMap(first.sequence, first.epoch, segments, upcoming)
 
     async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, wire.StoredItem]:
-        """Items by handle; those that are not there are left out."""
+        """Returns items by handle; those that do not exist are left out."""
         found: dict[bytes, wire.StoredItem] = {}
         for start in range(0, len(handles), PAGE):
             request = storage_pb2.GetItemsRequest(
@@ -270,11 +273,11 @@ class StorageClient:
         return found
 
     async def read_original(self, collection_id: bytes, handle: bytes) -> bytes:
-        """One sealed original.
+        """Returns one sealed original.
 
         Raises:
-            NotFound: when the item has none.
-            DataLoss: when storage's bytes are not what was written.
+            NotFound: if the item has none.
+            DataLoss: if storage's answer is malformed or damaged.
         """
         return await self._peer.call(lambda: self._read_original(collection_id, handle))
 
@@ -290,10 +293,10 @@ class StorageClient:
         return original
 
     async def read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Sealed keypoints of items by handle; those that are not there or have none are left out.
+        """Returns sealed keypoints of items by handle; items that do not exist or have none are left out.
 
         Raises:
-            DataLoss: when storage's bytes are not what was written.
+            DataLoss: if storage's answer is malformed or damaged.
         """
         return await self._peer.call(lambda: self._read_keypoints(collection_id, handles))
 
@@ -314,11 +317,11 @@ class StorageClient:
     async def read_planes(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
     ) -> AsyncGenerator[PlaneLayout | bytes, None]:
-        """One photo's encrypted planes: their layout, then the pieces.
+        """Yields one photo's encrypted planes: their layout, then the pieces.
 
         Raises:
-            NotFound: when the item has none.
-            DataLoss: when storage's answer is no layout, or not the pieces of it.
+            NotFound: if the item has none.
+            DataLoss: if storage's answer is not a layout followed by its pieces.
         """
         came = 0
         async for trying in self._peer.attempts():
@@ -327,7 +330,7 @@ class StorageClient:
                     position = 0
                     async for part in parts:
                         position += 1
-                        if position > came:  # else it came before the connection was lost
+                        if position > came:  # otherwise it came before the connection was lost
                             came = position
                             yield part
                 return
@@ -358,11 +361,11 @@ class StorageClient:
     async def plane_layout(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
     ) -> PlaneLayout:
-        """The layout of one photo's encrypted planes.
+        """Returns the layout of one photo's encrypted planes.
 
         Raises:
-            NotFound: when the item has none.
-            DataLoss: when storage's answer is no layout.
+            NotFound: if the item has none.
+            DataLoss: if storage's answer is not a layout.
         """
         async with aclosing(self.read_planes(collection_id, handle, parameters)) as parts:
             layout = await anext(parts, None)
@@ -374,7 +377,7 @@ class StorageClient:
         """Deletes items; returns how many were live, and the sequence.
 
         Args:
-            handles: of live ones: those that an earlier try deleted, whose answer was lost, count as live.
+            handles: of live items; those that an earlier attempt deleted without an answer count as live.
         """
         request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
         answer, tries = await self._counted(self._stub.DeleteItems, request)
@@ -382,7 +385,7 @@ class StorageClient:
         return done.deleted or (len(handles) if tries > 1 else 0), done.sequence
 
     async def status(self) -> PeerStatus:
-        """Version, counts and sizes."""
+        """Returns storage's version, counts and sizes."""
         request = storage_pb2.GetStatusRequest()
         with self._peer.errors():
             answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=timeouts.STATUS_SECONDS)
@@ -396,7 +399,7 @@ class StorageClient:
 
 @contextmanager
 def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
-    """The messages of a stream, which ends with the block; what is wrong in them is storage's fault."""
+    """Opens a stream of messages while the block runs; malformed messages raise DataLoss."""
     with transfer.answer_of("storage"), open_call(call):
         yield aiter(call)
 

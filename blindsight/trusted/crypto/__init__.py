@@ -1,1 +1,1 @@
-"""Worker processes of the keyholder, which may die: what they do with secrets and pixels."""
+"""Worker processes that compute with secrets and pixels; one that dies is replaced."""

@@ -1,4 +1,4 @@
-"""Encryption, decryption and embedding as the service sees them: calls into worker processes."""
+"""Encryption, decryption and embedding for services, as calls into worker processes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.metrics import CryptoMetrics
 from blindsight.trusted.similarity.crossing import CrossLayout
 
-# Photos whose keypoints one call to a worker compares: some 60 ms.
+# Photos whose keypoints one call to a worker compares, in some 60 ms.
 _COMPARED_AT_ONCE = 10
 
 
 class Crypto:
-    """The owner's keys at work.
+    """Operations with the owner's keys, in worker processes.
 
     Args:
         keys: the key set; workers get the secret keys when they start.
-        processes: workers.
-        measured: the histograms of whose it is.
+        processes: number of worker processes.
+        measured: the metrics of the service.
     """
 
     def __init__(self, keys: KeySet, processes: int, measured: CryptoMetrics) -> None:
@@ -46,7 +46,7 @@ class Crypto:
 
     @property
     def pool(self) -> WorkerPool:
-        """The workers, for what needs none of the owner's keys."""
+        """The worker processes, for tasks that need none of the owner's keys."""
         return self._pool
 
     async def warm(self) -> None:
@@ -54,14 +54,14 @@ class Crypto:
         await self._pool.warm(tasks.Warm())
 
     async def embed(self, embedder: str, dimension: int, channels: str, data: bytes) -> tasks.Embedded:
-        """Describes a photo.
+        """Computes a photo's vector.
 
         Raises:
             InvalidImage: if the data are not a decodable image.
         """
         started = time.perf_counter()
         embedded = await self._pool.run(tasks.Embed(embedder, dimension, channels, data))
-        # Now its name is known to be one of ours.
+        # Only now is the embedder's name known to be valid: labels come from a closed set.
         self._measured.embed.labels(embedder).observe(time.perf_counter() - started)
         return embedded
 
@@ -69,7 +69,7 @@ class Crypto:
         """Compares packed keypoints with those of many photos, in their order.
 
         Raises:
-            DataLoss: for bytes that are not packed keypoints.
+            DataLoss: if the bytes are not packed keypoints.
         """
         parts = [others[at : at + _COMPARED_AT_ONCE] for at in range(0, len(others), _COMPARED_AT_ONCE)]
         compared = await asyncio.gather(
@@ -80,7 +80,7 @@ class Crypto:
     async def encrypt_rows(
         self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
     ) -> bytes:
-        """Encrypts a batch for one segment: a block with a ciphertext per column, seeded where it can be."""
+        """Encrypts a batch for one segment: a block of one ciphertext per column, seeded if possible."""
         aligned = layout.align(rows)
         with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
@@ -95,7 +95,7 @@ class Crypto:
         return self._seeded(parameters, layout.columns, parts)
 
     async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
-        """Linear forms [queries, row dimension] as weights in the clear, which the evaluator will see."""
+        """Encodes linear forms [queries, row dimension] as weights in the clear for the evaluator to see."""
         return await self._pool.run(tasks.PlainQueries(parameters.name, layout, forms))
 
     async def encrypt_queries(
@@ -122,7 +122,7 @@ class Crypto:
     ) -> list[list[tasks.Best]]:
         """Decrypts results and picks the best: [segment][query]; see `tasks.PickBest`.
 
-        A search has many of these; `Scoring` measures them as one.
+        A search makes many such calls, which `Scoring` measures as one.
         """
         return await self._pool.run(tasks.PickBest(parameters.name, layout, block, live, pick))
 
@@ -134,7 +134,7 @@ class Crypto:
             return await self._pool.run(tasks.EncryptPair(parameters.name, layout, row, form))
 
     async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
-        """Decrypts their products: [fields]."""
+        """Decrypts the products of a pair: [fields]."""
         with _timer(self._measured.decrypt, parameters):
             return await self._pool.run(tasks.DecryptPair(parameters.name, layout, block))
 
@@ -161,12 +161,12 @@ class Crypto:
     ) -> npt.NDArray[np.float32]:
         """Decrypts products of groups: [results, queries, rows]; see `tasks.DecryptCrossed`.
 
-        A matching has many of these; its caller measures them as one.
+        A matching makes many such calls, which its caller measures as one.
         """
         return await self._pool.run(tasks.DecryptCrossed(parameters.name, layout, block))
 
     async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
-        """Decrypts a segment: [capacity, row dimension]."""
+        """Decrypts a segment to rows [capacity, row dimension]."""
         with _timer(self._measured.decrypt, parameters):
             if isinstance(parameters, AdditiveSet):
                 return await self._decrypt_columns(parameters, layout, batches)
@@ -175,26 +175,26 @@ class Crypto:
     async def pixels(
         self, data: bytes, colours: images.Colours = images.Colours.AS_THEY_ARE
     ) -> images.Pixels:
-        """The pixels of a photo.
+        """Decodes the pixels of a photo.
 
         Raises:
-            InvalidImage: if the data are not a decodable image, or it is too large for planes.
+            InvalidImage: if the data are not a decodable image, or the image is too large for planes.
         """
         return await self._pool.run(tasks.DecodePixels(data, colours))
 
     async def plane_shape(self, data: bytes, colours: images.Colours) -> tuple[int, int, int]:
-        """Channels, height and width of a photo's planes, by its header.
+        """Reads channels, height and width of a photo's planes from its header.
 
         Raises:
-            InvalidImage: if the data are not a decodable image, or it is too large for planes.
+            InvalidImage: if the header is not that of an accepted image, or names too many pixels for planes.
         """
         return await self._pool.run(tasks.PlaneShape(data, colours))
 
     async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
-        """Encrypts tiles [count, N] piece by piece; no more pieces are in memory than workers keep busy.
+        """Encrypts tiles [count, N] piece by piece, with only as many in memory as keep the workers busy.
 
         Raises:
-            InvalidArgument: under an additive scheme.
+            InvalidArgument: if the scheme is an additive one.
         """
         of_ring(parameters, "planes")
         async with aclosing(self._encrypted_tiles(parameters, tiles, PIECE_CIPHERTEXTS)) as pieces:
@@ -213,7 +213,7 @@ class Crypto:
     def encrypt_tiles(
         self, parameters: ParameterSet, tiles: Integers
     ) -> AsyncGenerator[tuple[bytes, float], None]:
-        """Encrypts tiles [count, N] for the evaluator to compute with: blocks, and the seconds of each."""
+        """Encrypts tiles [count, N] for the evaluator; yields blocks and the seconds that each took."""
         return self._encrypted_tiles(parameters, tiles, BLOCK_CIPHERTEXTS)
 
     def _encrypted_tiles(
@@ -227,11 +227,11 @@ class Crypto:
     async def decrypt_results(
         self, parameters: ParameterSet, layout: PlaneLayout, block: bytes
     ) -> tuple[npt.NDArray[np.int32], float]:
-        """Decrypts what the evaluator computed of some tiles, see `tasks.DecryptResults`, and the seconds."""
+        """Decrypts results of tiles, see `tasks.DecryptResults`; also returns the seconds that it took."""
         return await self._pool.timed(tasks.DecryptResults(parameters.name, layout, block))
 
     async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
-        """Decrypts a segment in all workers: a column of an additive scheme takes as long as 64 scores."""
+        """Decrypts a segment in all workers: an additive scheme's column takes as long as 64 scores do."""
         for batch in batches:
             check_additive_batch(batch, parameters, self._key_id, layout.columns)
 
@@ -259,14 +259,14 @@ def _timer(histogram: Histogram | None, parameters: Parameters) -> AbstractConte
 
 
 def _ranges(count: int, parts: int) -> Iterator[tuple[int, int]]:
-    """Cuts `count` things into at most `parts` ranges of nearly equal length."""
+    """Splits `count` items into at most `parts` ranges of nearly equal length."""
     parts = min(parts, count)
     for part in range(parts):
         yield count * part // parts, count * (part + 1) // parts
 
 
 def _column_parts(layout: Layout, parts: int) -> Iterator[tuple[Layout, slice]]:
-    """Cuts a layout's columns: narrower layouts, and the values of aligned rows that go into each."""
+    """Splits a layout's columns; yields narrower layouts and the slice of aligned rows' values in each."""
     for start, stop in _ranges(layout.columns, parts):
         values = slice(start * layout.stride, stop * layout.stride)
         yield Layout((values.stop - values.start,), layout.stride, layout.ring_degree), values

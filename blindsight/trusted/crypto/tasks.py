@@ -1,7 +1,7 @@
-"""What worker processes of the trusted zone are asked to do, as plain data, and which functions do it.
+"""Tasks for the worker processes of the trusted zone, as plain data, and the functions that run them.
 
 A new task is a class here, a function in `blindsight.trusted.crypto.computing`, and a row of `COMPUTE`.
-Tasks have no representation: secret keys, photos and vectors go through them.
+Tasks have no `repr`, because they carry secret keys, photos and vectors.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.trusted.similarity.linear import Reading
 
-# Residues and seeds, to be joined into one block; numbers and nothing of an additive scheme.
+# Residues and seeds, to be joined into one block; under an additive scheme, numbers and no bytes.
 Encrypted = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Start(Task[None]):
-    """Gives a new worker the owner's keys.
+    """The transfer of the owner's keys to a new worker.
 
     Attributes:
         secret_keys: by the name of a parameter set.
@@ -38,13 +38,13 @@ class Start(Task[None]):
 
     @classmethod
     def of(cls, keys: KeySet) -> Start:
-        """With all keys of a key set; goes to new workers and nowhere else."""
+        """Returns the task with all keys of a key set; send it to new workers only."""
         return cls(keys.key_id, {name: key.reveal_secret() for name, key in keys.secret_keys.items()})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Warm(Task[None]):
-    """Loads every scheme, and what describes photos, so that the first request does not wait for it."""
+    """Loading of every scheme and the default embedder, so that the first request does not wait for it."""
 
 
 # --- photos -------------------------------------------------------------------------------------------
@@ -52,11 +52,11 @@ class Warm(Task[None]):
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A photo's vector and what it is.
+    """A photo's vector and media type.
 
     Attributes:
-        keypoints: packed, of embedder sift; else empty.
-        remark: a sentence on what of the photo a search will not find; mostly empty.
+        keypoints: packed keypoints for embedder sift; else empty.
+        remark: a sentence on why a search will not find the photo; usually empty.
     """
 
     vector: npt.NDArray[np.float32]
@@ -67,7 +67,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Embed(Task[Embedded]):
-    """Decodes a photo and describes it.
+    """Decoding of a photo and computation of its vector.
 
     Attributes:
         embedder, dimension, channels: see `embedders.create`.
@@ -82,7 +82,7 @@ class Embed(Task[Embedded]):
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two photos' keypoints agree; see `matching.Matches`."""
+    """The agreement of two photos' keypoints; see `matching.Matches`."""
 
     inliers: int
     matches: int
@@ -91,7 +91,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CompareKeypoints(Task[list[Agreement]]):
-    """Compares packed keypoints with those of other photos, in their order."""
+    """Comparison of packed keypoints with those of other photos, in their order."""
 
     query: bytes
     others: tuple[bytes, ...]
@@ -99,14 +99,14 @@ class CompareKeypoints(Task[list[Agreement]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DrawKeypoints(Task[tuple[bytes, bytes]]):
-    """Draws a photo's keypoints: the photo, and the photo with them, two JPEG files."""
+    """Drawing of a photo's keypoints, as two JPEG files: the photo without them and with them."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DrawAgreement(Task[tuple[bytes, bytes]]):
-    """Draws two photos' matches: the other photo, and both side by side, two JPEG files.
+    """Drawing of two photos' matches, as two JPEG files: the other photo, and both side by side.
 
     Attributes:
         query, other: a photo's file and its packed keypoints.
@@ -118,7 +118,7 @@ class DrawAgreement(Task[tuple[bytes, bytes]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecodePixels(Task[images.Pixels]):
-    """Decodes a photo for planes; see `images.pixels`."""
+    """Decoding of a photo for planes; see `images.pixels`."""
 
     data: bytes
     colours: images.Colours
@@ -126,7 +126,7 @@ class DecodePixels(Task[images.Pixels]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlaneShape(Task[tuple[int, int, int]]):
-    """Channels, height and width of a photo's planes; see `images.plane_shape`."""
+    """The channels, height and width of a photo's planes; see `images.plane_shape`."""
 
     data: bytes
     colours: images.Colours
@@ -137,12 +137,12 @@ class PlaneShape(Task[tuple[int, int, int]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EncryptRows(Task[Encrypted]):
-    """Encrypts columns of a batch.
+    """Encryption of columns of a batch.
 
     Attributes:
-        layout: of the segment, or a narrower one of some of its columns.
+        layout: the segment's, or a narrower one of some of its columns.
         rows: [count, row dimension].
-        first_slot: of the first row.
+        first_slot: slot of the first row.
     """
 
     parameter_set: str
@@ -153,10 +153,10 @@ class EncryptRows(Task[Encrypted]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecryptRows(Task[Floats]):
-    """Decrypts a segment from all of its batches: [capacity, row dimension].
+    """Decryption of a segment from all of its batches, to rows [capacity, row dimension].
 
     Attributes:
-        layout: of the segment, or a narrower one of some of its columns.
+        layout: the segment's, or a narrower one of some of its columns.
         batches: blocks of the layout's columns.
     """
 
@@ -167,7 +167,7 @@ class DecryptRows(Task[Floats]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EncryptQueries(Task[Encrypted]):
-    """Encrypts polynomials of queries, counted as [query][columns of the layout's regions].
+    """Encryption of polynomials of queries, counted as [query][columns of the layout's regions].
 
     Attributes:
         forms: linear forms, [queries, row dimension].
@@ -183,7 +183,7 @@ class EncryptQueries(Task[Encrypted]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlainQueries(Task[bytes]):
-    """Packs linear forms [queries, row dimension] as the evaluator will see them."""
+    """Packing of linear forms [queries, row dimension] in the clear, as the evaluator will see them."""
 
     parameter_set: str
     layout: Layout
@@ -192,11 +192,11 @@ class PlainQueries(Task[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """What is wanted of a block of results.
+    """The selection to make from a block of results.
 
     Attributes:
-        readings: of the queries; for each segment there are as many results.
-        k: how many of each result.
+        readings: one for each query; each segment has as many results.
+        k: number of best items of each result.
     """
 
     readings: tuple[Reading, ...]
@@ -205,12 +205,12 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best in one segment for one query, best first.
+    """The best items of one segment for one query, best first.
 
     Attributes:
-        slots: where they stand.
+        slots: [count], the items' slots.
         scores: [count].
-        parts: [count, parts], what each score was made of.
+        parts: [count, parts], the components of each score.
     """
 
     slots: npt.NDArray[np.intp]
@@ -220,12 +220,12 @@ class Best:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PickBest(Task[list[list[Best]]]):
-    """Decrypts results and picks the best, so that few numbers leave the worker: [segment][query].
+    """Decryption of results and selection of the best, [segment][query], so that few numbers leave it.
 
     Attributes:
         block: ciphertexts [segment][query][field].
-        live: for each segment, [fill] which slots count.
-        pick: how many, and which are better.
+        live: for each segment, bool [fill], true for slots that count.
+        pick: how many to select, and which are better.
     """
 
     parameter_set: str
@@ -237,7 +237,7 @@ class PickBest(Task[list[list[Best]]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EncryptPair(Task[tuple[bytes, bytes]]):
-    """Encrypts one row and one linear form [row dimension]: the blocks of a segment and of a query."""
+    """Encryption of one row and one linear form [row dimension] to blocks of a segment and of a query."""
 
     parameter_set: str
     layout: Layout
@@ -247,7 +247,7 @@ class EncryptPair(Task[tuple[bytes, bytes]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecryptPair(Task[Floats]):
-    """Decrypts the products of what `EncryptPair` made: <row, form> of each field, [fields]."""
+    """Decryption of the products of a pair of `EncryptPair`: <row, form> of each field, [fields]."""
 
     parameter_set: str
     layout: Layout
@@ -256,7 +256,7 @@ class DecryptPair(Task[Floats]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EncryptCrossed(Task[Encrypted]):
-    """Encrypts whole groups of rows or of queries [count, dimension], each its columns."""
+    """Encryption of whole groups of rows or of queries [count, dimension], each into its columns."""
 
     parameter_set: str
     layout: CrossLayout
@@ -266,7 +266,7 @@ class EncryptCrossed(Task[Encrypted]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecryptCrossed(Task[npt.NDArray[np.float32]]):
-    """Decrypts products of groups: inner products [results, queries, rows]."""
+    """Decryption of products of groups, to inner products [results, queries, rows]."""
 
     parameter_set: str
     layout: CrossLayout
@@ -278,7 +278,7 @@ class DecryptCrossed(Task[npt.NDArray[np.float32]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EncryptPlanes(Task[bytes]):
-    """Encrypts tiles [count, N] of pixels: a seeded block."""
+    """Encryption of tiles [count, N] of pixels into a seeded block."""
 
     parameter_set: str
     tiles: Integers
@@ -286,7 +286,7 @@ class EncryptPlanes(Task[bytes]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecryptPlanes(Task[npt.NDArray[np.uint8]]):
-    """Decrypts tiles of pixels: uint8 [count, N]."""
+    """Decryption of tiles of pixels, to uint8 [count, N]."""
 
     parameter_set: str
     block: bytes
@@ -294,7 +294,7 @@ class DecryptPlanes(Task[npt.NDArray[np.uint8]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecryptResults(Task[npt.NDArray[np.int32]]):
-    """Decrypts tiles that the evaluator computed: int32 [count, inner height, inner width]."""
+    """Decryption of tiles that the evaluator computed, to int32 [count, inner height, inner width]."""
 
     parameter_set: str
     layout: PlaneLayout
@@ -306,7 +306,7 @@ class DecryptResults(Task[npt.NDArray[np.int32]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
-    """Decodes a picture: [height, width] or [height, width, 3], and whether it has no colour."""
+    """Decoding of an image to [height, width] or [height, width, 3], and a check whether it has no colour."""
 
     data: bytes
     colours: images.Colours
@@ -314,7 +314,7 @@ class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GenerateKey(Task[tuple[bytes, bytes]]):
-    """Generates a key: the public half and the whole of it, in the wire form."""
+    """Generation of a key: its public part and the whole key, in the wire form."""
 
     scheme: AdditiveScheme
     bits: int
@@ -323,12 +323,12 @@ class GenerateKey(Task[tuple[bytes, bytes]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EncryptValues(Task[bytes]):
-    """Encrypts values: the numbers of their ciphertexts.
+    """Encryption of values to the numbers of their ciphertexts.
 
     Attributes:
         secret: the key, in the wire form.
-        header: of the block that they are a part of.
-        values: [n], all of the block's or those of whole ciphertexts of it.
+        header: the header of the block that they belong to.
+        values: [n], all values of the block or those of some whole ciphertexts.
     """
 
     secret: bytes
@@ -338,12 +338,12 @@ class EncryptValues(Task[bytes]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecryptValues(Task[npt.NDArray[np.int64]]):
-    """Decrypts numbers of ciphertexts: values [columns].
+    """Decryption of numbers of ciphertexts, to values [columns].
 
     Attributes:
         secret: the key, in the wire form.
-        header: of the block that they are a part of.
-        columns: values of the ciphertexts, all of the block's or those of whole ciphertexts of it.
+        header: the header of the block that they belong to.
+        columns: number of values, all of the block or those of some whole ciphertexts.
     """
 
     secret: bytes
@@ -354,11 +354,11 @@ class DecryptValues(Task[npt.NDArray[np.int64]]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MeasureKey(Task[tuple[float, float]]):
-    """Measures the seconds that a ciphertext takes to be encrypted and to be decrypted.
+    """Measurement of the seconds that encryption and decryption of a ciphertext take.
 
     Attributes:
         secret: the key, in the wire form.
-        header: of a block of such ciphertexts.
+        header: the header of a block of such ciphertexts.
         values: [n], at least those of one ciphertext.
     """
 

@@ -1,6 +1,6 @@
-"""Embedders: from a picture to a unit vector, so that the cosine of two vectors compares two pictures.
+"""Embedders map an image to a unit vector, so that the cosine of two vectors compares two images.
 
-Raw pixels of colour channels are the exception: they are compared by squared cosine, and are no unit vector.
+Raw pixels of colour channels are the exception: they are not normalised, and compared by squared cosine.
 
 A new embedder is one file in this folder and one row in `EMBEDDERS`.
 """
@@ -25,10 +25,10 @@ __all__ = ["DEFAULT", "EMBEDDERS", "NONE", "SIFT", "Embedder", "create"]
 
 
 class Embedder(Protocol):
-    """Makes vectors of pictures.
+    """A function from images to vectors.
 
-    `dimension` is the length of a vector; `at_least` the shortest side, in pixels, that a picture
-    needs (pass it to `images.decode`).
+    `dimension` is the length of a vector; `at_least` is the shortest side, in pixels, that an image
+    must have (pass it to `images.decode`).
     """
 
     @property
@@ -41,11 +41,11 @@ class Embedder(Protocol):
     def at_least(self) -> int: ...
 
     def embed(self, image: Image.Image) -> NDArray[np.float32]:
-        """Returns a float32 vector of shape [dimension]; the same for the same pixels.
+        """Returns a float32 vector of shape [dimension], always the same for the same pixels.
 
         Raises:
-            InvalidImage: the picture has nothing to describe, such as one flat colour.
-            InvalidArgument: this embedder takes no images (`none`).
+            InvalidImage: if the image has nothing to describe, such as one flat colour.
+            InvalidArgument: if this embedder takes no images (`none`).
         """
         ...
 
@@ -66,16 +66,16 @@ SIFT = Sift.name
 
 
 def create(name: str, dimension: int | None = None, channels: str = "") -> Embedder:
-    """Makes the named embedder.
+    """Creates the named embedder.
 
     Args:
         channels: colour channels of raw pixels; "" for a unit vector.
 
     Raises:
-        InvalidArgument: no such embedder, or not one of this dimension or these channels.
+        InvalidArgument: if the name is unknown, or the embedder does not offer this dimension or channels.
     """
     if name not in EMBEDDERS:
-        # Cut: a name may come from anywhere and be of any length.
+        # Truncated: the name may be untrusted input of any length.
         raise InvalidArgument(f"embedder: {name[:40]!r}, want one of {', '.join(sorted(EMBEDDERS))}")
     if not channels:
         return EMBEDDERS[name](dimension)

@@ -1,7 +1,7 @@
-"""A picture's gradients and hues as 128 numbers, without a trained model.
+"""An image descriptor of 128 numbers from gradients and hues, without a trained model.
 
-Made for near duplicates: a crop, a mirror image, another brightness, blur, hard JPEG or a small turn move
-the vector little, another photo moves it far; how little and how far is held to numbers in its tests.
+Designed for near duplicates: a crop, a mirror image, changed brightness, blur, strong JPEG compression or a
+small rotation changes the vector little, a different photo changes it a lot.  Its tests bound both.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ HUE_WEIGHT = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Gradients of one size: those of a `side` x `side` picture blurred by `sigma` pixels."""
+    """One gradient scale: a `side` x `side` image, blurred by `sigma` pixels."""
 
     side: int
     sigma: float
     orientations: int
 
 
-# Fine structure tells textures apart, coarse structure survives blur and hard JPEG.
+# Fine structure distinguishes textures, coarse structure survives blur and strong JPEG compression.
 SCALES = (Scale(side=128, sigma=1.2, orientations=4), Scale(side=64, sigma=2.4, orientations=3))
 DIMENSION = sum(scale.orientations * GRID * GRID for scale in SCALES) + HUES
 
@@ -59,17 +59,18 @@ class Descriptor:
 
 
 def _gradients(light: Array, scale: Scale) -> Array:
-    """Oriented gradients, [orientations * GRID * GRID], length 1 (Dalal and Triggs, CVPR 2005).
+    """Computes oriented gradients, [orientations * GRID * GRID], length 1 (Dalal and Triggs, CVPR 2005).
 
-    Cells are weighted bilinearly and much wider than theirs: a crop moves every edge a little. Square roots
-    turn the dot product into Hellinger's kernel (Arandjelovic and Zisserman, CVPR 2012), so that a few
-    strong edges do not outvote the rest.
+    Cells are weighted bilinearly and much wider than in that paper, because a crop moves every edge a little.
+    Square roots turn the dot product into Hellinger's kernel (Arandjelovic and Zisserman, CVPR 2012), so that
+    a few strong edges do not dominate the rest.
     """
-    from skimage.filters import gaussian  # a third of a service's start, which it leaves to its workers
+    # Imported here, because it would take a third of a service's start-up time, and only workers need it.
+    from skimage.filters import gaussian
 
     down, across = np.gradient(gaussian(light, scale.sigma, truncate=3.0))
     strength = np.hypot(down, across)
-    # A half turn is the whole circle: dark to light and light to dark are the same edge.
+    # Angles are taken modulo pi: dark to light and light to dark are the same edge.
     votes = _vote(np.arctan2(down, across) / np.pi, strength, scale.orientations)
     cells = _cells(scale.side)
     counted = cells @ votes @ cells.T
@@ -77,11 +78,11 @@ def _gradients(light: Array, scale: Scale) -> Array:
 
 
 def _fold(histogram: Array) -> Array:
-    """Makes a histogram [orientations, GRID, GRID] blind to mirroring, losing nothing else.
+    """Makes a histogram [orientations, GRID, GRID] invariant to mirroring.
 
-    The sum with the mirror image and the absolute difference from it are the same for both. Each is centred
-    around its own mean: every picture has gradients everywhere, and what all have in common would make
-    unrelated photos look alike. That mean belongs to the picture, not to a data set.
+    The sum with the mirrored histogram and the absolute difference from it are the same for an image and its
+    mirror image.  Each is centred around its own mean: every image has gradients everywhere, and what all
+    have in common would make unrelated photos look alike.  The mean is the image's own, not a data set's.
     """
     # Mirrored, column c becomes GRID - 1 - c and the angle a becomes pi - a, which is bin -b.
     mirrored = np.roll(histogram[::-1, :, ::-1], 1, axis=0)
@@ -91,16 +92,17 @@ def _fold(histogram: Array) -> Array:
 
 
 def _hues(picture: Image.Image) -> Array:
-    """Hues weighted by saturation, [HUES] (van de Weijer and Schmid, ECCV 2006); near zero for a grey photo.
+    """Counts hues, weighted by saturation: [HUES]; near zero for a grey photo.
 
-    Hue is taken of the logarithms of the opponent channels, where brightness cancels.
+    After van de Weijer and Schmid, ECCV 2006.  Hue is the angle of the opponent colours of log channels, in
+    which brightness cancels.
     """
     pixels = np.asarray(_square(picture, 32), dtype=np.float32)
-    # 16 of 255: below it, channel ratios are noise.
+    # An offset of 16 (of 255), because channel ratios of darker pixels are noise.
     red, green, blue = np.moveaxis(np.log(pixels + 16.0), 2, 0)
     red_green, yellow_blue = red - green, (red + green) / 2 - blue
     saturation = np.hypot(red_green, yellow_blue)
-    # Saturation counts up to a point: a vivid red is not ten times as red as a red.
+    # The weight levels off: a vivid red must not count ten times as much as an ordinary one.
     weight = saturation / (saturation + 0.3)
     votes = _vote(np.arctan2(yellow_blue, red_green) / (2 * np.pi), weight, HUES)
     hues: Array = np.sqrt(votes.mean(axis=(1, 2)))
@@ -108,7 +110,7 @@ def _hues(picture: Image.Image) -> Array:
 
 
 def _vote(turns: Array, weight: Array, bins: int) -> Array:
-    """Shares each pixel's weight between the two nearest of `bins` on a circle: [bins, height, width]."""
+    """Splits each pixel's weight between the two nearest of `bins` circular bins: [bins, height, width]."""
     position = (turns % 1.0) * bins
     centres = np.arange(bins, dtype=np.float32)[:, np.newaxis, np.newaxis]
     distance = np.abs(position - centres)
@@ -118,7 +120,7 @@ def _vote(turns: Array, weight: Array, bins: int) -> Array:
 
 
 def _cells(side: int) -> Array:
-    """Bilinear weights of `side` pixels in GRID cells, [GRID, side]; a cell's weights sum to 1."""
+    """Returns bilinear weights of `side` pixels in GRID cells, [GRID, side]; a cell's weights sum to 1."""
     pixels = (np.arange(side, dtype=np.float32) + 0.5) * (GRID / side)
     centres = np.arange(GRID, dtype=np.float32) + 0.5
     weights = np.maximum(0.0, 1.0 - np.abs(pixels - centres[:, np.newaxis]))

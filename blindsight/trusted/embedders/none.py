@@ -8,7 +8,7 @@ from blindsight.errors import InvalidArgument
 
 
 class NoEmbedder:
-    """Stands where a collection takes the user's own vectors and no images."""
+    """The embedder of collections that take the user's own vectors and no images."""
 
     name: ClassVar[str] = "none"
     at_least: ClassVar[int] = 1

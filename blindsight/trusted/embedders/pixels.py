@@ -13,16 +13,16 @@ from blindsight.errors import InvalidArgument, InvalidImage
 CHANNELS = MappingProxyType({"grey": 1, "rgb": 3})
 """Colour channels of raw pixels by what people call them."""
 
-# Larger pictures have channels whose squared length no parameter set has room for.
+# No parameter set can represent the squared norm of a larger image's channels.
 MAX_SIZE = 64
 DEFAULT_SIZE = 64
 _MODES = {"grey": "L", "rgb": "RGB"}
 
 
 class Channels:
-    """Raw pixels of a small picture, channel by channel and nothing normalised: [channels * size * size].
+    """Raw pixels of a small image, channel by channel and not normalised: [channels * size * size].
 
-    A picture that has the size already is taken as it is; others are resized by the mean of their pixels.
+    An image that already has this size is used as it is; others are resized by averaging pixels.
     """
 
     name: ClassVar[str] = "pixels"
@@ -52,7 +52,7 @@ class Channels:
 
 
 class Pixels:
-    """The picture itself, small and grey: exact for copies, blind to crops and mirrors.
+    """A small grey thumbnail of the image: finds copies exactly, but not crops or mirror images.
 
     The cosine of two such vectors is the correlation coefficient of the two thumbnails, so brightness and
     contrast cancel.
@@ -70,7 +70,7 @@ class Pixels:
 
     @property
     def at_least(self) -> int:
-        # Twice the thumbnail: each of its pixels is then a mean of several.
+        # Twice the thumbnail's side, so that each of its pixels is a mean of several.
         return 2 * self._side
 
     def embed(self, image: Image.Image) -> NDArray[np.float32]:
@@ -78,7 +78,7 @@ class Pixels:
         values = np.asarray(thumbnail, dtype=np.float64).ravel()
         values -= values.mean()
         length = np.linalg.norm(values)
-        # Grey levels are whole: with two of them a thumbnail is longer than this, with one only rounding is.
+        # Grey levels are integers: two different levels give a larger norm, a single one only rounding error.
         if length < 0.5:
             raise InvalidImage("image has no contrast: one flat colour, want a picture")
         return (values / length).astype(np.float32)

@@ -1,11 +1,11 @@
-"""One vector of a photo's keypoints: it chooses the photos whose keypoints are worth a comparison.
+"""One vector per photo, aggregated from its keypoints, to choose the photos whose keypoints are compared.
 
-A photo is then recognised by the keypoints themselves (`imaging.keypoints`).
+The photo is then recognised by the keypoints themselves (`imaging.keypoints`).
 
-Descriptors are brought to 13 numbers each and added up in 16 cells, much as VLAD does (Jegou et al., CVPR
+Descriptors are reduced to 13 numbers each and summed in 16 cells, much as in VLAD (Jegou et al., CVPR
 2010); but nothing is learnt, and there is no codebook that a vector could become incompatible with.  The
-numbers are a descriptor's lowest frequencies over its 4 x 4 places and around its 8 directions, and a cell
-is one set of signs of four of them.
+numbers are a descriptor's lowest frequencies over its 4 x 4 spatial bins and around its 8 orientations; a
+cell is one combination of the signs of four of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Vector = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 _PLACES, _DIRECTIONS = 4, 8
-# Of rows, columns and directions together.
+# The largest sum of a coordinate's row, column and direction frequencies.
 _HIGHEST_FREQUENCY = 2
-# Row, column, wave around the directions: those in which descriptors of photos differ most.
+# (row, column, direction wave) of the four coordinates in which descriptors of photos differ most.
 _SIGNS = ((0, 1, 1), (0, 0, 1), (0, 0, 3), (1, 0, 2))
 
 
 def _basis() -> tuple[Floats, list[int]]:
-    """Orthonormal low frequencies of a descriptor, [128, count], and which of them are `_SIGNS`."""
+    """Returns orthonormal low frequencies of a descriptor, [128, count], and the indices of `_SIGNS`."""
     waves = _waves()
     columns, names = [], []
     for row in range(_PLACES):
@@ -45,13 +45,13 @@ def _basis() -> tuple[Floats, list[int]]:
 
 
 def _cosine(frequency: int) -> Floats:
-    """One vector of the discrete cosine transform over the places."""
+    """Returns one vector of the discrete cosine transform over the spatial bins."""
     middles = np.arange(_PLACES) + 0.5
     return _unit(np.cos(np.pi * frequency * middles / _PLACES))
 
 
 def _waves() -> list[tuple[int, Floats]]:
-    """Frequencies and vectors of the discrete Fourier transform around the directions."""
+    """Returns frequencies and vectors of the discrete Fourier transform around the directions."""
     turns = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
     made = [(0, np.ones(_DIRECTIONS))]
     for frequency in range(1, _HIGHEST_FREQUENCY + 1):
@@ -69,10 +69,10 @@ _CELLS = 1 << len(_SPLIT)
 
 
 class Sift:
-    """The strongest keypoints of a photo, added up.
+    """The aggregated descriptors of a photo's strongest keypoints.
 
     Raises:
-        InvalidArgument: when OpenCV is not installed; for another dimension.
+        InvalidArgument: if OpenCV is not installed, or the dimension is another one.
     """
 
     name: ClassVar[str] = "sift"
@@ -88,14 +88,14 @@ class Sift:
         return self.vector(keypoints.find(image))
 
     def vector(self, found: Keypoints) -> Vector:
-        """Of keypoints; the first unit vector where there are none."""
+        """Returns the vector of keypoints, or the first unit vector if there are none."""
         descriptors = found.features.descriptors.astype(np.float64)
         # Square roots turn inner products into Hellinger's kernel (Arandjelovic and Zisserman, CVPR 2012).
         low = np.sqrt(_scaled(descriptors, descriptors.sum(axis=1))) @ _BASIS
         cells = (low[:, _SPLIT] > 0) @ (1 << np.arange(len(_SPLIT)))
         added = np.zeros((_CELLS, _BASIS.shape[1]))
         np.add.at(added, cells, _scaled(low, np.linalg.norm(low, axis=1)))
-        # A texture repeats itself: roots keep it from outvoting the rest.
+        # Square roots keep a repeated texture from dominating the rest.
         summed = np.sign(added) * np.sqrt(np.abs(added))
         if not summed.any():
             nothing: Vector = np.eye(1, self.dimension, dtype=np.float32)[0]

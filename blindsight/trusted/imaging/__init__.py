@@ -1,1 +1,1 @@
-"""Pictures as arrays."""
+"""Images as arrays: decoding, filters, morphology, keypoints and drawings."""

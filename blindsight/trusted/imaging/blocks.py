@@ -1,4 +1,4 @@
-"""Planes cut into blocks on top of each other: what an additive scheme packs into one ciphertext."""
+"""Planes cut into blocks of one size; a ciphertext of an additive scheme packs one pixel of every block."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument
 
-# What decryption takes, in encryptions: the sizes of blocks are chosen by it.
+# Cost of a decryption in encryptions, by which the sizes of blocks are chosen.
 _DECRYPTION = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """How planes are cut.
+    """A division of planes into blocks.
 
     Attributes:
-        planes, height, width: of the picture.
-        halo: pixels of its neighbours around every block.
-        rows, columns: of blocks, of each plane.
+        planes, height, width: shape of the image.
+        halo: width in pixels of the margin of neighbouring pixels around every block.
+        rows, columns: number of blocks in each plane, down and across.
     """
 
     planes: int
@@ -34,31 +34,31 @@ class Blocks:
 
     @property
     def count(self) -> int:
-        """Blocks of all planes."""
+        """The number of blocks of all planes."""
         return self.planes * self.rows * self.columns
 
     @property
     def inner_height(self) -> int:
-        """Rows of a block that are its own."""
+        """The number of rows of a block without its halo."""
         return -(-self.height // self.rows)
 
     @property
     def inner_width(self) -> int:
-        """Columns of a block that are its own."""
+        """The number of columns of a block without its halo."""
         return -(-self.width // self.columns)
 
     @property
     def outer(self) -> tuple[int, int]:
-        """Rows and columns of a block, halo included."""
+        """The numbers of rows and columns of a block with its halo."""
         return self.inner_height + 2 * self.halo, self.inner_width + 2 * self.halo
 
     def cost(self, results: int) -> int:
-        """Of encrypting, and of decrypting so many results."""
+        """Returns the cost, in encryptions, of encrypting and of decrypting this many results."""
         height, width = self.outer
         return height * width + _DECRYPTION * results * self.inner_height * self.inner_width
 
     def cut(self, padded: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Planes with what lies beyond their border, [planes, height + 2 halo, width + 2 halo].
+        """Cuts padded planes, [planes, height + 2 halo, width + 2 halo], into blocks.
 
         Returns:
             [rows of a block, columns of a block, blocks], halo included.
@@ -71,7 +71,7 @@ class Blocks:
         return np.ascontiguousarray(apart.transpose(3, 4, 0, 1, 2)).reshape(*self.outer, self.count)
 
     def join(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Blocks without halos [inner rows, inner columns, blocks] as planes [planes, height, width]."""
+        """Joins blocks without halos [inner rows, inner columns, blocks] to [planes, height, width]."""
         apart = values.reshape(self.inner_height, self.inner_width, self.planes, self.rows, self.columns)
         whole = apart.transpose(2, 3, 0, 4, 1).reshape(
             self.planes, self.rows * self.inner_height, self.columns * self.inner_width
@@ -82,16 +82,16 @@ class Blocks:
 def arrange(
     shape: tuple[int, int, int], halo: int, slots: int, results: int, fits: Callable[[Blocks], bool]
 ) -> Blocks:
-    """The blocks that take the least work.
+    """Returns the blocks that cost the least work.
 
     Args:
         shape: planes, height and width.
-        slots: blocks at most.
-        results: kernels.
-        fits: whether there is room for such blocks.
+        slots: largest number of blocks.
+        results: number of kernels.
+        fits: returns whether such blocks are small enough.
 
     Raises:
-        InvalidArgument: when there is none.
+        InvalidArgument: if no blocks fit.
     """
     planes, height, width = shape
     most = slots // planes

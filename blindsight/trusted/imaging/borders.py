@@ -1,4 +1,4 @@
-"""What lies beyond the edge of a picture: chosen by the keyholder, before anything is encrypted."""
+"""Border modes, by which the keyholder pads images before they are encrypted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 class Border(StrEnum):
-    """OpenCV's name of it is in brackets."""
+    """The pixels beyond the edge of an image; OpenCV's names are in brackets."""
 
     REFLECT = "reflect"  # mirrored without repeating the last pixel (BORDER_REFLECT_101)
     CONSTANT = "constant"  # black (BORDER_CONSTANT)
@@ -25,9 +25,9 @@ _MODES: dict[Border, Literal["reflect", "constant", "edge"]] = {
 
 
 def pad(planes: npt.NDArray[Any], reach: int, border: Border) -> npt.NDArray[Any]:
-    """Planes [..., height, width] with `reach` pixels more on every side.
+    """Pads planes [..., height, width] by `reach` pixels on every side.
 
-    A picture smaller than the reach is mirrored again and again, as OpenCV does it.
+    An image smaller than the reach is mirrored repeatedly, as in OpenCV.
     """
     widths = ((0, 0),) * (planes.ndim - 2) + ((reach, reach),) * 2
     return np.pad(planes, widths, mode=_MODES[border])

@@ -1,4 +1,4 @@
-"""Pictures of keypoints and of matches, to be shown to people."""
+"""Drawings of keypoints and of matches, for display."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _GROUND: Colour = (20, 23, 28)
 _INK: Colour = (228, 231, 235)
 _FAINT: Colour = (150, 158, 168)
 _OUTLINE: Colour = (255, 255, 255)
-# Small pictures are drawn larger, so that lines are thinner than what they join.
+# Longest side of a drawing: small images are enlarged, so that lines are thin beside what they connect.
 _LONGEST_SIDE = 1000
 _GAP = 16
 _STRIP = 44
-# The pictures stand back behind the lines.
+# Images are dimmed, so that lines stand out.
 _DIMMED = 0.72
 _FAINTNESS = 0.25
-# OpenCV draws in fractions of a pixel of so many bits.
+# Fractional bits of the coordinates that OpenCV draws at.
 _SHIFT = 4
 
 
 def draw_matches(
     first: Picture, second: Picture, features: tuple[Features, Features], matches: Matches
 ) -> Image.Image:
-    """Two pictures side by side: inliers as coloured lines, outliers faint, the first one's outline.
+    """Draws two images side by side: inliers in colour, outliers faint, the first's outline in the second.
 
     Args:
         first, second: uint8 [height, width] or [height, width, 3].
-        features: of both.
+        features: the features of both.
 
     Raises:
-        InvalidArgument: when OpenCV is not installed.
+        InvalidArgument: if OpenCV is not installed.
     """
     cv2 = opencv.load()
     scale = _scale([first, second])
@@ -68,15 +68,15 @@ def draw_matches(
 
 
 def draw_keypoints(picture: Picture, features: Features) -> Image.Image:
-    """A picture with its keypoints: circles as wide as what they describe, with a hand in their direction.
+    """Draws an image with its keypoints: circles that grow with their scale, with a line in their direction.
 
     Raises:
-        InvalidArgument: when OpenCV is not installed.
+        InvalidArgument: if OpenCV is not installed.
     """
     cv2 = opencv.load()
     scale = _scale([picture])
     canvas = _prepared(picture, scale)
-    # A circle is twice as wide as the blur: what is described is larger still, and would hide the picture.
+    # Radii of twice the blur: the region that is described is larger still, and would hide the image.
     radii = np.maximum(2.0 * features.scales * scale, 2.0)
     centres = features.places * scale
     hands = centres + radii[:, None] * np.column_stack([np.cos(features.angles), np.sin(features.angles)])
@@ -89,20 +89,20 @@ def draw_keypoints(picture: Picture, features: Features) -> Image.Image:
 
 
 def jpeg(picture: Image.Image) -> bytes:
-    """A file for people to look at."""
+    """Encodes an image as a JPEG file, for display."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 
 def _scale(pictures: Sequence[Picture]) -> float:
-    """The same for all, so that a line's slope says how they differ in size."""
+    """Returns one scale for all images, so that lines show how they differ in size."""
     longest: int = max(side for picture in pictures for side in picture.shape[:2])
     return _LONGEST_SIDE / longest
 
 
 def _size(picture: Picture, scale: float) -> tuple[int, int]:
-    """Height and width in pixels of the canvas."""
+    """Returns an image's height and width in pixels of the canvas."""
     return max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale))
 
 
@@ -114,7 +114,7 @@ def _prepared(picture: Picture, scale: float) -> Picture:
 
 
 def _beside(pictures: Sequence[Picture]) -> tuple[Picture, list[Points]]:
-    """One canvas with both, and where each begins: x and y."""
+    """Returns one canvas with all images, and the upper left corner of each: x and y."""
     height = max(picture.shape[0] for picture in pictures)
     width = sum(picture.shape[1] for picture in pictures) + _GAP
     canvas = np.empty((height, width, 3), np.uint8)
@@ -130,7 +130,7 @@ def _beside(pictures: Sequence[Picture]) -> tuple[Picture, list[Points]]:
 
 
 def _colours(places: Points) -> list[Colour]:
-    """Neighbours have nearly the same, so that a line which crosses its neighbours shows."""
+    """Returns colours that are similar for neighbours, so that a line which crosses its neighbours shows."""
     if not len(places):
         return []
     x, y = (places - places.mean(axis=0)).T
@@ -138,12 +138,12 @@ def _colours(places: Points) -> list[Colour]:
 
 
 def _opacity(lines: int) -> float:
-    """Of each line: the picture must show between many."""
+    """Returns the opacity of each line: the image must remain visible behind many."""
     return min(0.9, max(0.3, 5 / math.sqrt(max(lines, 1))))
 
 
 def _hues(turns: Points) -> list[Colour]:
-    """Bright colours around the circle."""
+    """Returns bright colours of hues around the colour circle."""
     made = []
     for turn in turns:
         red, green, blue = colorsys.hsv_to_rgb(float(turn) % 1.0, 0.65, 1.0)
@@ -166,7 +166,7 @@ def _dots(cv2: Any, canvas: Picture, points: Points, colours: Sequence[Colour]) 
 
 
 def _outline_of(picture: Picture, homography: Points) -> Points:
-    """Its corners through a homography: [4, 2], or [0, 2] when one of them is behind the camera."""
+    """Maps an image's corners by a homography: [4, 2], or [0, 2] if one of them is behind the camera."""
     height, width = picture.shape[:2]
     corners = np.array([[0, 0, 1], [width - 1, 0, 1], [width - 1, height - 1, 1], [0, height - 1, 1]])
     seen = corners @ homography.T
@@ -177,14 +177,14 @@ def _outline_of(picture: Picture, homography: Points) -> Points:
 
 
 def _part(canvas: Picture, corner: Points, picture: Picture, scale: float) -> Picture:
-    """The view of a canvas that shows a picture."""
+    """Returns the view of a canvas that shows an image."""
     left, top = (round(float(value)) for value in corner)
     height, width = _size(picture, scale)
     return canvas[top : top + height, left : left + width]
 
 
 def _outline(cv2: Any, view: Picture, outline: Points) -> None:
-    """Where the first picture lies in the second; what lies outside of that is not drawn."""
+    """Draws the first image's outline into the view of the second, and nothing outside it."""
     polygon = np.clip(np.rint(outline * 2**_SHIFT), -(2**26), 2**26).astype(np.int32)
     drawn = np.ascontiguousarray(view)
     cv2.polylines(drawn, [polygon], True, _OUTLINE, 2, cv2.LINE_AA, _SHIFT)

@@ -1,8 +1,8 @@
-"""The filters that people name, as linear maps and what finishes them; morphology among them.
+"""Named filters as steps of linear maps, with non-linear steps such as thresholds and morphology.
 
-A list of operations is cut into steps: linear operations in a row are one map (`LinearMap.then`), computed
-over the padded picture without rounding in between; a gradient's magnitude or orientation ends a step, and
-what is not linear at all is one by itself.
+A list of operations becomes steps: consecutive linear operations are one map (`LinearMap.then`), computed
+over the padded image without rounding in between; a gradient's magnitude or orientation ends a step, and
+an operation that is not linear is a step by itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CUSTOM = "custom"
 
 
 class Reading(Enum):
-    """What becomes of the results of a step's maps."""
+    """The values that are computed from the results of a step's maps."""
 
     MAP = "map"
     MAGNITUDE = "magnitude"
@@ -40,11 +40,11 @@ class Reading(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One entry of a list.
+    """One entry of a list of operations.
 
     Attributes:
         text: a name and its arguments, such as gaussian:5.
-        kernel: of custom.
+        kernel: the kernel of custom, else None.
     """
 
     text: str
@@ -53,11 +53,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one round trip of linear maps does.
+    """Linear maps that are computed in one round trip.
 
     Attributes:
-        maps: one; two of a gradient, across and down.
-        reading: what the keyholder makes of their results.
+        maps: one map; two for a gradient, across and down.
+        reading: how the keyholder combines their results.
     """
 
     maps: tuple[LinearMap, ...]
@@ -65,7 +65,7 @@ class Step:
 
     @property
     def reach(self) -> int:
-        """Of the map that looks farthest."""
+        """The largest reach of the maps, in pixels."""
         return max(one.reach for one in self.maps)
 
 
@@ -73,11 +73,11 @@ AnyStep = Step | Threshold | Morphology
 
 
 def steps(operations: Sequence[Operation]) -> list[AnyStep]:
-    """The steps of a list of operations.
+    """Returns the steps of a list of operations.
 
     Raises:
-        InvalidArgument: for an operation that there is not, and lists the known; for its arguments; or where
-            one needs pixels, and those before it make none.
+        InvalidArgument: if an operation is unknown (the message lists the known ones), if its arguments are
+            wrong, or if it needs pixels and those before it do not produce any.
     """
     if not 1 <= len(operations) <= MAX_OPERATIONS:
         raise InvalidArgument(f"{len(operations)} operations, want 1 to {MAX_OPERATIONS}")
@@ -97,7 +97,7 @@ def steps(operations: Sequence[Operation]) -> list[AnyStep]:
 
 
 def _require_pixels(last: AnyStep, operation: Operation) -> None:
-    """What a step that is not linear, or one after such a step, begins with."""
+    """Checks that the last step produces pixels, which the next operation needs."""
     if not isinstance(last, Step):
         return
     if last.reading is Reading.ORIENTATION:
@@ -112,7 +112,7 @@ def _require_pixels(last: AnyStep, operation: Operation) -> None:
 
 
 def _levels(before: Sequence[AnyStep]) -> int:
-    """Of grey, that a picture has after these steps: morphology leaves a binary one binary."""
+    """Returns the number of grey levels after these steps: morphology leaves a binary image binary."""
     for step in reversed(before):
         if isinstance(step, Threshold):
             return 2
@@ -133,7 +133,7 @@ def _step(operation: Operation) -> AnyStep:
         raise InvalidArgument(f"operation {name!r}, want one of {', '.join([*OPERATIONS, _CUSTOM])}")
     try:
         return OPERATIONS[name](*arguments)
-    except (TypeError, ValueError):  # too few or too many, or no number
+    except (TypeError, ValueError):  # wrong number of arguments, or not a number
         raise InvalidArgument(f"operation {operation.text!r}, want {USAGE[name]}") from None
 
 
@@ -161,7 +161,7 @@ def _size(text: str, what: str) -> int:
 
 def _number(text: str, what: str, least: float, most: float) -> float:
     value = float(text)
-    if not least <= value <= most:  # also for what is no number
+    if not least <= value <= most:  # also refuses NaN
         raise InvalidArgument(f"{what} of {text}, want {least:g} to {most:g}")
     return value
 
@@ -171,7 +171,7 @@ def _box(size: str = "3") -> Step:
     return Step((LinearMap.centred(np.full((side, side), 1 / side**2)),))
 
 
-# OpenCV's kernels of these sizes, which are not quite those of its formula.
+# OpenCV's kernels of these sizes, which differ slightly from its formula.
 _SMALL_GAUSSIANS = {
     1: (1,),
     3: (1, 2, 1),
@@ -182,7 +182,7 @@ _SMALL_GAUSSIANS = {
 
 
 def gaussian(size: int, sigma: float | None = None) -> Weights:
-    """A Gaussian [size, size] of sum 1; without a sigma OpenCV's for that size."""
+    """Returns a Gaussian kernel [size, size] of sum 1; without a sigma, OpenCV's for that size."""
     if sigma is None and size in _SMALL_GAUSSIANS:
         line = np.array(_SMALL_GAUSSIANS[size], np.float64)
     else:
@@ -198,7 +198,7 @@ def _gaussian(size: str = "5", sigma: str | None = None) -> Step:
 
 
 def _unsharp(size: str = "5", amount: str = "1") -> Step:
-    """The picture and `amount` times what a Gaussian takes away from it."""
+    """Adds to the image `amount` times its difference from a Gaussian blur."""
     strength = _number(amount, "unsharp amount", 0, MOST_AMOUNT)
     weights = -strength * gaussian(_size(size, "unsharp"))
     weights[weights.shape[0] // 2, weights.shape[1] // 2] += 1 + strength
@@ -246,7 +246,7 @@ def _morphology(name: str, size: str = "3", shape: str = "square", levels: str =
 
 
 def _contrast(factor: str) -> Step:
-    """Distances from the middle grey, multiplied."""
+    """Multiplies distances from the middle grey."""
     value = _number(factor, "contrast", 1 / MOST_CONTRAST, MOST_CONTRAST)
     return Step((LinearMap.centred([[value]], _MIDDLE_GREY * (1 - value)),))
 
@@ -291,7 +291,7 @@ USAGE = MappingProxyType(
 
 
 def family(operations: Sequence[Operation]) -> str:
-    """A name for a list, of a closed set."""
+    """Returns a name for a list of operations, from a closed set."""
     if len(operations) > 1:
         return "list"
     name = operations[0].text.split(":")[0]

@@ -1,4 +1,4 @@
-"""What no linear map can do: rounding, clipping, magnitude and direction, after decryption."""
+"""Non-linear operations after decryption: rounding, clipping, magnitude and direction."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 Reals = npt.NDArray[np.floating[Any]]
 LARGEST = 255
-# Up to here single precision is right to a hundredth of a grey level.
+# Below this, single precision is accurate to a hundredth of a grey level.
 _MOST_SINGLE = 1 << 16
 
 
 class Kind(StrEnum):
-    """What the numbers of a picture are."""
+    """The kinds of values of an image."""
 
     PIXELS = "pixels"  # uint8
     SIGNED = "signed"  # int32
@@ -25,12 +25,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """Numbers that can be shown.
+    """An image that can be shown.
 
     Attributes:
-        kind: what they are.
-        values: uint8 of pixels, else int32; [planes, height, width].
-        clipped: pixels that were brought into 0 to 255.
+        kind: the kind of its values.
+        values: uint8 for pixels, else int32; [planes, height, width].
+        clipped: number of values that were clipped to 0 to 255.
     """
 
     kind: Kind
@@ -39,31 +39,34 @@ class Picture:
 
 
 def scaled(values: npt.NDArray[np.int32], scale: int) -> Reals:
-    """Integers divided by the scale of their kernel."""
+    """Divides integers by the scale of their kernel."""
     small = np.abs(values).max(initial=0) < _MOST_SINGLE * scale
     reals: Reals = values.astype(np.float32 if small else np.float64)
     return reals / reals.dtype.type(scale)
 
 
 def pixels(values: Reals) -> Picture:
-    """Rounded, and clipped to bytes."""
+    """Rounds values and clips them to bytes."""
     rounded = np.rint(values)
     clipped = np.clip(rounded, 0, LARGEST)
     return Picture(Kind.PIXELS, clipped.astype(np.uint8), int(np.count_nonzero(clipped != rounded)))
 
 
 def signed(values: Reals) -> Picture:
-    """Rounded."""
+    """Rounds values to signed integers."""
     return Picture(Kind.SIGNED, np.rint(values).astype(np.int32))
 
 
 def magnitude(across: Reals, down: Reals) -> Picture:
-    """Length of the gradient, as pixels."""
+    """Returns the length of the gradient, as pixels."""
     return pixels(np.hypot(across, down))
 
 
 def direction(across: Reals, down: Reals) -> Picture:
-    """Direction of the gradient in degrees, clockwise from the right as y points down (OpenCV's phase)."""
+    """Returns the gradient's direction in degrees; -1 where its length rounds to 0.
+
+    Degrees are clockwise from the right, as y points down (OpenCV's phase).
+    """
     degrees = np.rint(np.degrees(np.arctan2(down, across))).astype(np.int32) % 360
     degrees[np.rint(np.hypot(across, down)) == 0] = -1
     return Picture(Kind.DEGREES, degrees)

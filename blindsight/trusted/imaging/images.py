@@ -1,7 +1,7 @@
-"""Decoding of image bytes that nobody has checked yet.
+"""Decoding of untrusted image bytes.
 
 A photo may be anything: truncated, hostile, sideways, transparent, sixteen bits deep.  `decode` returns
-an upright RGB picture without metadata or raises `InvalidImage`; nothing else leaves this module.
+an upright RGB image without metadata; every failure of this module is an `InvalidImage`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ MEDIA_TYPES = MappingProxyType(
 )
 """Every accepted format. Pillow reads forty more, whose decoders are old and rarely looked at."""
 
-# Phones write several pictures into one JPEG file; Pillow then calls the format MPO.
+# Phones write several images into one JPEG file; Pillow then calls the format MPO.
 _ALIASES = {"MPO": "JPEG"}
 _WANTED = ", ".join(MEDIA_TYPES)
-# Pillow's modes without colour, beside those of more than eight bits.
+# Pillow's modes without colour, except those of more than eight bits (`_is_deep`).
 _GREY = ("1", "L", "LA", "La")
 # EXIF's orientations that swap width and height, and the chunks of a PNG that may name one.
 _ON_ITS_SIDE = (5, 6, 7, 8)
@@ -54,28 +54,29 @@ _pillow = threading.Lock()
 
 
 def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
-    """Reads one picture: RGB, upright, transparency on white, the first frame of several.
+    """Decodes one image: RGB, upright, transparency on white, the first frame of several.
 
     Args:
-        data: the file, at most `MAX_BYTES` of it and `MAX_PIXELS` in the picture.
-        at_least: the shortest side, in pixels, that the caller has a use for. A large JPEG is then decoded
+        data: the file, of at most `MAX_BYTES` and with at most `MAX_PIXELS` pixels.
+        at_least: the shortest side, in pixels, that the caller needs. A large JPEG is then decoded
             at a half, quarter or eighth of its size, which costs a fraction of the time and memory; neither
-            side falls below `at_least` by it. Other formats come in full size.
+            side falls below `at_least` by this. Other formats are decoded in full size.
 
     Raises:
-        InvalidImage: empty, too large, not an image of an accepted format, truncated or damaged.
+        InvalidImage: if the data are empty, too large, not an image of an accepted format, truncated or
+            damaged.
     """
     with _opened(data) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         picture = _displayed(image)
-    # What is left in `info` (EXIF, position, comments) belongs to the original and not to its pixels.
+    # The rest of `info` (EXIF, location, comments) must not stay with the pixels.
     picture.info.clear()
     return picture
 
 
 class Colours(StrEnum):
-    """Which channels pixels are to have."""
+    """The channels that pixels are converted to."""
 
     AS_THEY_ARE = "auto"
     GREY = "grey"
@@ -84,18 +85,18 @@ class Colours(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
-    """A photo's pixels as it is displayed.
+    """The pixels of a photo as it is displayed.
 
     Attributes:
-        values: uint8 [height, width] of a grey photo, [height, width, 3] of any other.
-        remark: what of the photo they do not hold, for people; empty when nothing was converted.
+        values: uint8 [height, width] for a grey photo, [height, width, 3] for any other.
+        remark: human-readable text on information that conversion lost; empty if nothing was converted.
     """
 
     values: npt.NDArray[np.uint8]
     remark: str
 
     def brought_to(self, colours: Colours) -> Pixels:
-        """The same pixels with these channels; what that loses is remarked."""
+        """Converts the pixels to these channels; the remark says what that loses."""
         grey = self.values.ndim == 2
         if colours is Colours.GREY and not grey:
             values = np.asarray(Image.fromarray(self.values).convert("L"))
@@ -106,25 +107,27 @@ class Pixels:
 
 
 def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
-    """All pixels of a photo, for planes: decoded as by `decode`, in full size.
+    """Decodes all pixels of a photo for planes, as `decode` does, in full size.
 
     Raises:
-        InvalidImage: as `decode`, or when there are more pixels than planes may have.
+        InvalidImage: if `decode` would raise it, or there are more pixels than planes may have.
     """
     with _opened(data) as image:
         _check_plane_pixels(image)
         remark = _remark(image)
         grey = _is_grey_file(image)
         values = np.asarray(_displayed(image))
-    # Of a grey photo all three channels are the same.
+    # In a grey photo all three channels are equal.
     return Pixels(np.ascontiguousarray(values[:, :, 0]) if grey else values, remark).brought_to(colours)
 
 
 def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[int, int, int]:
-    """Channels, height and width that `pixels` would find, by the header alone.
+    """Reads the channels, height and width that `pixels` would return from the header.
+
+    The pixels are decoded only for a PNG file that may name its orientation after them.
 
     Raises:
-        InvalidImage: as `pixels`, for what a header tells.
+        InvalidImage: if `pixels` would raise it, as far as the header shows that.
     """
     with _opened(data) as image:
         _check_plane_pixels(image)
@@ -134,9 +137,9 @@ def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[in
 
 
 def _is_turned(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """Whether width and height of a photo are swapped when it is turned upright."""
+    """Returns whether width and height of a photo are swapped when it is turned upright."""
     if image.format == "TIFF":
-        return False  # Pillow's size of it is that of the upright photo
+        return False  # Pillow reports the size of the upright photo
     # A PNG may name its orientation after its pixels, which Pillow decodes to find out.
     if image.format == "PNG" and not any(one in data for one in _PNG_ORIENTATIONS):
         return False
@@ -162,7 +165,7 @@ def _check_plane_pixels(image: Image.Image) -> None:
 
 
 def _remark(image: ImageFile.ImageFile) -> str:
-    """What is lost on the way to eight bits of grey or RGB; asked before the file is decoded."""
+    """Returns what is lost by conversion to eight bits of grey or RGB; call it before the file is decoded."""
     remarks = []
     if _is_deep(image) or any(";16" in str(tile[3]) for tile in image.tile):
         remarks.append("more than 8 bits a channel brought to 8")
@@ -172,7 +175,7 @@ def _remark(image: ImageFile.ImageFile) -> str:
         remarks.append(f"{image.mode} brought to RGB")
     if image.has_transparency_data:
         remarks.append("transparency put on white")
-    # A phone's several pictures in one JPEG are the same view; Pillow calls the format MPO.
+    # The several images in a phone's JPEG show the same view; Pillow calls the format MPO.
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     if frames > 1:
         remarks.append(f"the first of {frames} frames")
@@ -180,16 +183,16 @@ def _remark(image: ImageFile.ImageFile) -> str:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether every pixel of an RGB picture is grey."""
+    """Returns whether every pixel of an RGB image is grey."""
     red, green, blue = image.split()
     return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
 def media_type(data: bytes) -> str:
-    """The media type, such as "image/png", read from the header alone.
+    """Reads the media type, such as "image/png", from the header alone.
 
     Raises:
-        InvalidImage: the header is none of an accepted image, or announces too many pixels.
+        InvalidImage: if the header is not that of an accepted image, or names too many pixels.
     """
     with _opened(data) as image:
         name = image.format or ""
@@ -274,9 +277,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, 32 bits or floats, brought to 8 bits; Pillow would clip it at 255.
+    """Converts grey of 16 bits, 32 bits or floats to 8 bits; Pillow would clip it at 255.
 
-    Sixteen bits have a white of their own. The wider ones have none, so their range is stretched.
+    Sixteen bits have a defined white. The wider formats have none, so their range is stretched.
     """
     pixels = np.asarray(image)
     sixteen = image.mode.startswith("I;16")

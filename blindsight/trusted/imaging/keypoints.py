@@ -1,13 +1,13 @@
-"""A photo's strongest keypoints: found in its pixels, packed to be sealed, and compared with another photo's.
+"""A photo's strongest keypoints: detection, packing for sealing, and comparison with another photo's.
 
-The keyholder has the pixels when a photo is put in, so nothing is encrypted for this: OpenCV's SIFT finds
-them, in a tenth of a second.  `imaging.sift` is for scale spaces that an evaluator computed.
+The keyholder has the pixels when a photo is stored, so nothing is encrypted for this: OpenCV's SIFT finds
+keypoints in a tenth of a second.  `imaging.sift` is for scale spaces that an evaluator computed.
 
-    magic "BSKP", u8 version, u16 count, u16 width, u16 height of the picture that they were found in
-    500 places, f32 x and y
+    magic "BSKP", u8 version, u16 count, u16 width, u16 height of the image that they were found in
+    500 positions, f32 x and y
     500 descriptors of 128 bytes
 
-Little-endian; what `count` does not reach is zeros, so that all photos' keypoints have one size.
+Little-endian; entries from `count` on are zeros, so that all photos' keypoints have one size.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.imaging.sift.keypoints import DESCRIPTOR
 
 MOST = 500
-# With fewer no match is verified: `Matches.verified` asks for eight inliers.
+# With fewer keypoints no match is verified: `Matches.verified` takes at least eight inliers.
 LEAST = 8
-# Larger pictures are made smaller first.
+# Longest side in pixels: larger images are scaled down first.
 SIDE = 640
-# A third of OpenCV's: a hazy photo has few keypoints of more contrast, and of others the strongest count.
+# A third of OpenCV's default: a hazy photo has few keypoints of more contrast, and in other photos only the
+# strongest are kept.
 _CONTRAST = 0.012
 
 _HEADER = struct.Struct("<4sBHHH")
@@ -43,10 +44,10 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
-    """Of one photo.
+    """The keypoints of one photo.
 
     Attributes:
-        size: width and height of the picture that they were found in.
+        size: width and height of the image that they were found in.
         features: strongest first, at most 500.
     """
 
@@ -58,17 +59,17 @@ class Keypoints:
 
 
 def bounded(image: Image.Image) -> Image.Image:
-    """The picture that keypoints are looked for in: no side longer than 640 pixels."""
+    """Returns the image in which keypoints are searched: no side is longer than 640 pixels."""
     smaller = image.copy()
     smaller.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return smaller
 
 
 def find(image: Image.Image) -> Keypoints:
-    """The strongest keypoints of a picture; there may be none.
+    """Finds the strongest keypoints of an image; there may be none.
 
     Raises:
-        InvalidArgument: when OpenCV is not installed.
+        InvalidArgument: if OpenCV is not installed.
     """
     cv2 = opencv.load()
     picture = bounded(image)
@@ -76,7 +77,7 @@ def find(image: Image.Image) -> Keypoints:
     points, descriptors = detector.detectAndCompute(np.asarray(picture.convert("L")), None)
     if not points:
         return Keypoints(picture.size, Features.none())
-    # A keypoint with several directions counts once in `nfeatures`.
+    # OpenCV may return more: a keypoint with several directions counts once in `nfeatures`.
     order = np.argsort([-point.response for point in points], kind="stable")[:MOST]
     chosen = [points[index] for index in order]
     places = np.array([point.pt for point in chosen], np.float64)
@@ -92,12 +93,12 @@ def find(image: Image.Image) -> Keypoints:
 
 
 def too_few(keypoints: Keypoints) -> str:
-    """What is wrong with fewer than `LEAST`, for people."""
+    """Returns a human-readable text for photos with fewer than `LEAST` keypoints."""
     return f"{len(keypoints)} keypoints, want at least {LEAST}: too little structure, or too little contrast"
 
 
 def pack(keypoints: Keypoints) -> bytes:
-    """Places and descriptors, of the same size for every photo."""
+    """Packs positions and descriptors, to the same size for every photo."""
     count = len(keypoints)
     places = np.zeros((MOST, 2), _PLACE)
     places[:count] = keypoints.features.places
@@ -108,10 +109,10 @@ def pack(keypoints: Keypoints) -> bytes:
 
 
 def unpack(packed: bytes) -> Keypoints:
-    """The inverse of `pack`, but for scales, directions and contrasts, which it leaves out.
+    """Unpacks what `pack` wrote; scales, directions and contrasts, which it leaves out, are 0.
 
     Raises:
-        DataLoss: when the bytes are something else.
+        DataLoss: if the bytes are not packed keypoints.
     """
     if len(packed) != PACKED_BYTES:
         raise DataLoss(f"keypoints of {len(packed)} bytes, want {PACKED_BYTES}")
@@ -130,10 +131,10 @@ def unpack(packed: bytes) -> Keypoints:
 
 
 def compare(first: Keypoints, second: Keypoints) -> Matches:
-    """What two photos have in common.
+    """Matches the keypoints of two photos.
 
     Raises:
-        InvalidArgument: when OpenCV is not installed.
+        InvalidArgument: if OpenCV is not installed.
     """
     nearest = matching.nearest_of_all(first.features.descriptors, second.features.descriptors)
     return matching.match(first.features, second.features, nearest)

@@ -1,4 +1,4 @@
-"""Linear maps of pictures as kernels of real numbers, and one after the other as one kernel."""
+"""Linear maps of images as kernels of real numbers, and their composition into one kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearMap:
-    """A pixel becomes the sum of `weights` times the pixels around it, plus the offset: correlation.
+    """A correlation: each pixel becomes the sum of `weights` times the pixels around it, plus the offset.
 
     Attributes:
         weights: float64 [height, width].
@@ -27,24 +27,24 @@ class LinearMap:
 
     @classmethod
     def centred(cls, weights: npt.ArrayLike, offset: float = 0.0) -> Self:
-        """A map whose anchor is in the middle."""
+        """Returns a map whose anchor is in the middle."""
         matrix = np.array(weights, np.float64, ndmin=2)
         return cls(matrix, ((matrix.shape[0] - 1) // 2, (matrix.shape[1] - 1) // 2), offset)
 
     @property
     def reach(self) -> int:
-        """Pixels that it looks beyond the pixel itself, in the direction where it looks farthest."""
+        """The largest distance, in pixels, down or across, to a pixel that contributes."""
         height, width = self.weights.shape
         row, column = self.anchor
         return int(max(row, column, height - 1 - row, width - 1 - column))
 
     @property
     def keeps_brightness(self) -> bool:
-        """Whether an even picture gives more than the offset; else the result is a map of differences."""
+        """Whether the weights do not sum to 0; otherwise the result is a map of differences."""
         return abs(float(self.weights.sum())) > 1e-9 * max(1.0, float(np.abs(self.weights).sum()))
 
     def then(self, later: LinearMap) -> LinearMap:
-        """This map and then another, as one: the full convolution of both kernels."""
+        """Composes this map with a later one: the full convolution of both kernels."""
         height, width = self.weights.shape
         rows, columns = later.weights.shape
         weights = np.zeros((height + rows - 1, width + columns - 1))

@@ -1,7 +1,7 @@
-"""Which keypoints of two images are the same: nearest descriptors, Lowe's ratio test, one homography.
+"""Matching of the keypoints of two images: nearest descriptors, Lowe's ratio test, one homography.
 
-However the two nearest descriptors were found (`nearest_by_flann`, or from encrypted scores), `match` goes
-on from there.
+`match` takes the two nearest descriptors however they were found: by `nearest_by_flann`, `nearest_of_all`,
+or from encrypted scores.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 RATIO = 0.75
-# A homography through fewer points than four is not determined.
+# Fewer than four points do not determine a homography.
 LEAST_MATCHES = 4
-# Pixels of the second image that an inlier may be off.
+# Largest error of an inlier, in pixels of the second image.
 TOLERANCE = 3.0
 
 _SEED = 20_04
@@ -33,11 +33,11 @@ _ITERATIONS, _CONFIDENCE = 5_000, 0.999
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """The two nearest of a gallery, nearest first, for each query.
+    """The two nearest descriptors of a gallery, nearest first, for each query.
 
     Attributes:
-        indices: [queries, 2]; -1 where the gallery has no more.
-        distances: [queries, 2], Euclidean; infinite where the gallery has no more.
+        indices: [queries, 2]; -1 if the gallery has fewer than two.
+        distances: [queries, 2], Euclidean; infinite if the gallery has fewer than two.
     """
 
     indices: Indices
@@ -45,12 +45,12 @@ class Nearest:
 
     @classmethod
     def nothing(cls, queries: int) -> Nearest:
-        """Of a gallery without a descriptor."""
+        """Returns the result for an empty gallery."""
         return cls(np.full((queries, 2), -1), np.full((queries, 2), np.inf))
 
     @classmethod
     def from_scores(cls, scores: npt.NDArray[np.floating[Any]]) -> Nearest:
-        """From inner products of unit vectors, [queries, gallery]."""
+        """Selects the nearest by inner products of unit vectors, [queries, gallery]."""
         queries, gallery = scores.shape
         found = cls.nothing(queries)
         kept = min(gallery, 2)
@@ -70,9 +70,9 @@ class Matches:
 
     Attributes:
         pairs: [count, 2], indices into the features of the first and of the second image, best first.
-        distances: [count], of their descriptors.
+        distances: [count], distances of their descriptors.
         inliers: [count], whether one homography explains the pair.
-        homography: [3, 3] from the first image's pixels to the second's; None when there is none.
+        homography: [3, 3] from the first image's pixels to the second's; None if there is none.
     """
 
     pairs: Indices
@@ -85,23 +85,23 @@ class Matches:
 
     @property
     def inlier_count(self) -> int:
-        """Pairs that the homography explains."""
+        """The number of pairs that the homography explains."""
         return int(np.count_nonzero(self.inliers))
 
     @property
     def verified(self) -> bool:
-        """Whether so many inliers are no chance (Brown and Lowe, IJCV 74(1), 2007, section 3.2)."""
+        """Whether there are too many inliers for chance (Brown and Lowe, IJCV 74(1), 2007, section 3.2)."""
         return self.inlier_count > 5.9 + 0.22 * len(self)
 
 
 def nearest_by_flann(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32]) -> Nearest:
-    """The two nearest descriptors by FLANN's randomised trees: approximate, and the same in every run.
+    """Finds the two nearest descriptors by FLANN's randomised trees: approximate, but the same in every run.
 
     Args:
         queries, gallery: [count, dimension].
 
     Raises:
-        InvalidArgument: when OpenCV is not installed.
+        InvalidArgument: if OpenCV is not installed.
     """
     cv2 = opencv.load()
     found, kept = _nothing_yet(queries, gallery)
@@ -116,15 +116,15 @@ def nearest_by_flann(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.f
 
 
 def nearest_of_all(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32]) -> Nearest:
-    """The two nearest descriptors, each compared with each: exact, and of 500 three times as fast as FLANN.
+    """Finds the two nearest descriptors by comparing all pairs: exact, and for 500 thrice as fast as FLANN.
 
-    Not as a product of matrices: BLAS takes all cores for each, in every worker process.
+    This is not a matrix product, because BLAS would use all cores in every worker process.
 
     Args:
         queries, gallery: [count, dimension].
 
     Raises:
-        InvalidArgument: when OpenCV is not installed.
+        InvalidArgument: if OpenCV is not installed.
     """
     cv2 = opencv.load()
     found, kept = _nothing_yet(queries, gallery)
@@ -136,21 +136,21 @@ def nearest_of_all(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.flo
 
 
 def _nothing_yet(queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32]) -> tuple[Nearest, int]:
-    """Room for what is nearest, and how many there are of each query: 0 to 2."""
+    """Returns an empty result to fill, and the number of neighbours of each query: 0 to 2."""
     return Nearest.nothing(len(queries)), min(len(gallery), 2) if len(queries) else 0
 
 
 def match(first: Features, second: Features, nearest: Nearest, ratio: float = RATIO) -> Matches:
-    """Matches that pass the ratio test, and which of them one homography explains.
+    """Returns matches that pass the ratio test, and which of them one homography explains.
 
-    Too few keypoints or matches are no error: there are then no matches or no inliers.
+    Too few keypoints or matches are not an error: there are then no matches or no inliers.
 
     Args:
-        nearest: of the second image's descriptors, for each of the first's.
-        ratio: how much nearer the nearest must be than the second nearest, above 0, at most 1.
+        nearest: the second image's nearest descriptors, for each of the first's.
+        ratio: bound on the nearest distance divided by the second nearest, above 0, at most 1.
 
     Raises:
-        InvalidArgument: for a ratio that cannot be, or when OpenCV is not installed.
+        InvalidArgument: if the ratio is out of range, or OpenCV is not installed.
     """
     pairs, distances = _unambiguous(nearest, ratio)
     order = np.argsort(distances, kind="stable")
@@ -162,7 +162,7 @@ def match(first: Features, second: Features, nearest: Nearest, ratio: float = RA
 
 
 def _unambiguous(nearest: Nearest, ratio: float) -> tuple[Indices, Floats]:
-    """Lowe's ratio test (IJCV 2004, section 7.1); one descriptor alone has nothing to be nearer than."""
+    """Applies Lowe's ratio test (IJCV 2004, section 7.1); a gallery of one descriptor gives no matches."""
     if not 0 < ratio <= 1:
         raise InvalidArgument(f"ratio {ratio:g}, want more than 0 and at most 1")
     best, second = nearest.distances.T
@@ -171,9 +171,9 @@ def _unambiguous(nearest: Nearest, ratio: float) -> tuple[Indices, Floats]:
 
 
 def _one_each(places: Floats) -> npt.NDArray[np.bool_]:
-    """Which are the first at their place: [count, 2] -> [count].
+    """Returns which points are the first at their position: [count, 2] -> [count].
 
-    A keypoint with two orientations is there twice, and several may look like one.
+    A keypoint with two orientations occurs twice, and several keypoints may match the same one.
     """
     first = np.zeros(len(places), np.bool_)
     if len(places):
@@ -182,7 +182,7 @@ def _one_each(places: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _consensus(first: Floats, second: Floats) -> tuple[Floats | None, npt.NDArray[np.bool_]]:
-    """A homography by RANSAC, and the pairs that it explains."""
+    """Fits a homography by RANSAC; returns it and the pairs that it explains."""
     nobody = np.zeros(len(first), np.bool_)
     cv2 = opencv.load()
     if len(first) < LEAST_MATCHES:
@@ -197,7 +197,7 @@ def _consensus(first: Floats, second: Floats) -> tuple[Floats | None, npt.NDArra
 
 
 def _is_view(homography: Floats, places: Floats) -> bool:
-    """Whether it may be another view of a flat thing: nothing mirrored, nothing behind the camera."""
+    """Returns whether a homography may be another view of a plane: not mirrored, not behind the camera."""
     if not np.isfinite(homography).all():
         return False
     depths = places @ homography[2, :2] + homography[2, 2]

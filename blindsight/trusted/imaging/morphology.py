@@ -1,8 +1,8 @@
-"""Morphology by threshold decomposition: what is counted under encryption, and what is decided of counts.
+"""Morphology by threshold decomposition: counts under encryption, and decisions from decrypted counts.
 
-A picture of L levels is L - 1 binary planes, one for each level that a pixel reaches.  The evaluator counts,
+An image of L levels is L - 1 binary planes, one for each level that a pixel may reach.  The evaluator counts,
 for every pixel and plane, the ones under the structuring element; a pixel's smallest neighbour reaches a
-level when all of them do, its largest when one does.  Counts are below `Packing.base`, so that several planes
+level if all of them do, its largest if one does.  Counts are below `Packing.base`, so that several planes
 are digits of one number, and one product counts in all of them.
 """
 
@@ -27,19 +27,19 @@ from blindsight.trusted.imaging.quantising import LARGEST_PIXEL, WORST_ERROR, Ro
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int32]
 MOST_LEVELS = LARGEST_PIXEL + 1
-# Numbers with an offset, and the garbage in halos, stay within 32 bits.
+# Numbers with an offset, and the meaningless values in halos, must stay within 32 bits.
 _MOST_SPREAD = 1 << 29
 
 
 class Extreme(Enum):
-    """What becomes of counts."""
+    """The decisions that are made from counts."""
 
     LEAST = "least"  # all under the element: erosion
     GREATEST = "greatest"  # one under the element: dilation
 
 
 class Shape(Enum):
-    """Of a structuring element; OpenCV's name is in brackets."""
+    """The shapes of structuring elements, with OpenCV's names in the comments."""
 
     SQUARE = "square"  # MORPH_RECT
     CROSS = "cross"  # MORPH_CROSS
@@ -48,11 +48,11 @@ class Shape(Enum):
 
 @dataclass(frozen=True)
 class Element:
-    """A structuring element; all of them are their own mirror images.
+    """A structuring element; every one is its own mirror image.
 
     Attributes:
-        shape: what it looks like.
-        size: odd, of a side.
+        shape: the shape.
+        size: length of a side, odd.
     """
 
     shape: Shape
@@ -60,12 +60,12 @@ class Element:
 
     @property
     def reach(self) -> int:
-        """Pixels from the middle to the edge."""
+        """The number of pixels from the middle to the edge."""
         return self.size // 2
 
     @cached_property
     def mask(self) -> Bytes:
-        """Ones where it is, else zeros: [size, size]."""
+        """The element as ones, zeros elsewhere: [size, size]."""
         across = np.arange(self.size) - self.reach
         if self.shape is Shape.SQUARE:
             return np.ones((self.size, self.size), np.uint8)
@@ -78,11 +78,11 @@ class Element:
 
     @cached_property
     def points(self) -> int:
-        """Pixels that it covers."""
+        """The number of pixels that it covers."""
         return int(self.mask.sum())
 
     def inside(self, height: int, width: int) -> npt.NDArray[np.int32]:
-        """For every pixel of a picture that is no smaller than the element, how much of it lies inside."""
+        """Counts the element's pixels inside an image, for every position; the image must not be smaller."""
         ones = np.pad(np.ones_like(self.mask, np.int32), self.reach)
         windows = np.lib.stride_tricks.sliding_window_view(ones, self.mask.shape)
         corners: npt.NDArray[np.int32] = np.einsum("rcij,ij->rc", windows, self.mask, dtype=np.int32)
@@ -94,12 +94,12 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an operation is made of erosions and dilations.
+    """The composition of an operation from erosions and dilations.
 
     Attributes:
-        trips: what each round trip finds, of the last picture that the one before found.
-        minuend, subtrahend: of the source and all that was found, in order, which is subtracted from which;
-            without a subtrahend nothing is.
+        trips: the extremes that each round trip finds, in the last image that the trip before it found.
+        minuend, subtrahend: indices into the source and all found images, in order, of which one is
+            subtracted from the other; without a subtrahend nothing is.
     """
 
     trips: tuple[tuple[Extreme, ...], ...]
@@ -123,12 +123,12 @@ RECIPES = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Morphology:
-    """One operation of a list.
+    """One morphological operation of a list.
 
     Attributes:
-        name: of its recipe.
+        name: the name of its recipe.
         element: the structuring element.
-        levels: of grey, 2 to 256.
+        levels: number of grey levels, 2 to 256.
     """
 
     name: str
@@ -137,11 +137,11 @@ class Morphology:
 
     @property
     def recipe(self) -> Recipe:
-        """What it is made of."""
+        """The erosions and dilations that it is made of."""
         return RECIPES[self.name]
 
     def require_room(self, height: int, width: int) -> None:
-        """Refuses a picture that the element does not fit into."""
+        """Checks that the element fits into an image of this size."""
         size = self.element.size
         if min(height, width) < size:
             raise InvalidArgument(
@@ -150,28 +150,28 @@ class Morphology:
             )
 
     def finished(self, found: list[Bytes]) -> Bytes:
-        """Pixels, of the source's ranks and of all that was found, in their order."""
+        """Returns the resulting pixels, from the ranks of the source and of all found images, in order."""
         greys = shades(self.levels)
         result = greys[found[self.recipe.minuend]]
         if self.recipe.subtrahend is None:
             return result
-        # A black border can make a closed picture darker: OpenCV too stops at 0.
+        # A black border can make a closed image darker than its source: differences stop at 0, as in OpenCV.
         return result - np.minimum(result, greys[found[self.recipe.subtrahend]])
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Makes a picture binary: 255 over the level, else 0.
+    """A threshold that makes an image binary: 255 above the level, else 0.
 
     Attributes:
-        level: 0 to 254; None: Otsu's, of the picture itself.
+        level: 0 to 254; None for Otsu's level of the image itself.
     """
 
     level: int | None
 
 
 def otsu(pixels: Bytes) -> int:
-    """The level that divides a picture into two classes farthest apart; 0 of an even picture."""
+    """Returns the level that separates an image into two classes best; 0 for a flat image."""
     counts = np.bincount(pixels.reshape(-1), minlength=MOST_LEVELS).astype(np.float64)
     below, sums = np.cumsum(counts), np.cumsum(counts * np.arange(MOST_LEVELS))
     above = below[-1] - below
@@ -183,18 +183,18 @@ def otsu(pixels: Bytes) -> int:
 
 
 def binarised(pixels: Bytes, level: int) -> Bytes:
-    """255 over the level, else 0."""
+    """Returns 255 for pixels above the level, else 0."""
     return np.where(pixels > level, np.uint8(LARGEST_PIXEL), np.uint8(0))
 
 
 def ranks(pixels: Bytes, levels: int) -> Bytes:
-    """For every pixel the nearest of the levels: 0 to levels - 1."""
+    """Returns the nearest level of every pixel: 0 to levels - 1."""
     nearest: Bytes = np.rint(np.arange(MOST_LEVELS) * ((levels - 1) / LARGEST_PIXEL)).astype(np.uint8)
     return nearest[pixels]
 
 
 def shades(levels: int) -> Bytes:
-    """The pixels that levels stand for, evenly from black to white."""
+    """Returns the pixel values of the levels, evenly from black to white."""
     greys: npt.NDArray[np.float64] = np.rint(np.arange(levels) * (LARGEST_PIXEL / (levels - 1)))
     return greys.astype(np.uint8)
 
@@ -204,9 +204,9 @@ class Packing:
     """Binary planes as digits of numbers.
 
     Attributes:
-        element: whose counts they must hold.
-        levels: of the picture.
-        digits: binary planes in a number.
+        element: the element whose counts the digits must hold.
+        levels: number of grey levels of the image.
+        digits: number of binary planes in a number.
     """
 
     element: Element
@@ -215,10 +215,10 @@ class Packing:
 
     @classmethod
     def of(cls, element: Element, levels: int, room: Room) -> Packing:
-        """As many digits as there is room for.
+        """Returns a packing with as many digits as the scheme's messages can hold.
 
         Raises:
-            InvalidArgument: when there is room for none.
+            InvalidArgument: if they cannot hold a single one.
         """
         digits, base, ones = 0, element.points + 1, 0
         largest = min(room.largest, _MOST_SPREAD)
@@ -235,17 +235,17 @@ class Packing:
 
     @property
     def base(self) -> int:
-        """Counts are below it."""
+        """The base of the digits, one more than the largest count."""
         return self.element.points + 1
 
     @property
     def groups(self) -> int:
-        """Numbers that hold all planes of a pixel."""
+        """The number of groups, that is of numbers that hold all planes of a pixel."""
         return -(-(self.levels - 1) // self.digits)
 
     @property
     def kernel(self) -> PlaneKernel:
-        """Counts in all digits; the offset centres what comes of it."""
+        """The kernel that counts in all digits; its offset centres the results around 0."""
         size, reach = self.element.size, self.element.reach
         weights = tuple(self.element.mask.ravel().tolist())
         return PlaneKernel(size, size, reach, reach, weights, -self._middle)
@@ -255,7 +255,7 @@ class Packing:
         return int(self.base**self.digits) // 2
 
     def pack(self, ranked: Bytes, group: int) -> Numbers:
-        """The group's planes of ranks, a digit each."""
+        """Packs the group's planes of ranks, one digit each."""
         first = group * self.digits + 1
         table = np.zeros(self.levels, np.int32)
         for digit in range(min(self.digits, self.levels - first)):
@@ -263,10 +263,10 @@ class Packing:
         return table[ranked]
 
     def counts(self, values: npt.NDArray[np.integer[Any]], group: int) -> Iterator[Numbers]:
-        """Counts of each plane of the group, of what the evaluator made of `pack`.
+        """Yields the counts of each plane of the group, from the evaluator's results for `pack`.
 
         Raises:
-            InvalidCiphertext: when the values are no such counts.
+            InvalidCiphertext: if the values are not such counts.
         """
         rest = values.astype(np.int32) + np.int32(self._middle)
         for _ in range(min(self.digits, self.levels - 1 - group * self.digits)):

@@ -1,4 +1,4 @@
-"""OpenCV, which is optional and is imported when it is used."""
+"""OpenCV, an optional dependency that is imported when it is used."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from blindsight.errors import InvalidArgument
 
 
 def require_installed() -> None:
-    """Refuses work on keypoints where OpenCV is not installed; imports nothing.
+    """Checks that OpenCV is installed, without importing it.
 
     Raises:
-        InvalidArgument: with what to install.
+        InvalidArgument: if it is not installed; the message says what to install.
     """
     if find_spec("cv2") is None:
         raise InvalidArgument(
@@ -21,10 +21,10 @@ def require_installed() -> None:
 
 
 def load() -> Any:
-    """The module.
+    """Imports and returns the module `cv2`.
 
     Raises:
-        InvalidArgument: when it is not installed.
+        InvalidArgument: if it is not installed.
     """
     require_installed()
     import cv2

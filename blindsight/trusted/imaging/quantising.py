@@ -1,10 +1,10 @@
-"""Kernels of real numbers become kernels of integers, with a bound on what that costs.
+"""Quantisation of real kernels to integer kernels, with a bound on the error.
 
-Weights are multiplied by a power of two and rounded with error diffusion: what one weight is rounded by goes
-into the next, so that their sum is exact and an even picture keeps its brightness to the last digit.  The
+Weights are multiplied by a power of two and rounded with error diffusion: the rounding error of one weight
+is added to the next, so that their sum is exact and a flat image keeps its brightness to the last digit.  The
 power is the largest for which nothing overflows; results are divided by it after decryption.  Where every bit
-costs time, the smallest number will do for which all weights are integers, or the smallest power that is
-good enough.
+costs time, the scale is the smallest number for which all weights are integers, or the smallest power that is
+accurate enough.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from blindsight.packing.kernels import PlaneKernel, diffused
 from blindsight.parameters import BOUND_SIGMAS
 from blindsight.trusted.imaging.linear import LinearMap
 
-# A pixel is a byte.
+# The largest value of a pixel, which is a byte.
 LARGEST_PIXEL = 255
-# Weights of 24 bits are finer than any result can show.
+# Weights of 24 bits are finer than any result can resolve.
 MOST_SCALE_BITS = 24
-# Of a grey level: what is worse would not be right after rounding.
+# In grey levels: with a larger error, results would be wrong after rounding.
 WORST_ERROR = 0.5
-# Of the smallest weight, looking for a number that makes integers of all.
+# Largest integer that is tried for the smallest weight, in search of a scale that makes integers of all.
 _MOST_MULTIPLE = 64
-# Diffusion takes at most 1/2 of a weight away.
+# Diffusion moves a weight by at most 1, so a weight of 2 does not vanish.
 _LEAST_LARGEST = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the messages of a scheme have room for.
+    """The capacity of a scheme's messages.
 
     Attributes:
-        name: of the parameter set, for people.
-        largest: magnitudes of results stay below it.
-        noise: standard deviation of what encryption adds to a value; 0 where results are exact.
+        name: display name of the parameter set.
+        largest: magnitudes of results must stay below it.
+        noise: standard deviation of the noise that encryption adds to a value; 0 if results are exact.
         most_norm: largest root of the sum of squared weights that keeps exact results exact.
-        most_reach: pixels that a kernel may look beyond the pixel itself.
-        most_value: what goes in is at most so large; pixels always may.
-        enough: error, in grey levels, that need not get smaller; 0: weights are as fine as there is room for.
+        most_reach: largest distance, in pixels, from a pixel to one that a kernel may weigh.
+        most_value: largest input value; pixels always fit.
+        enough: error, in grey levels, that need not get smaller; 0: weights are as fine as messages allow.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """Kernels that share a scale.
+    """Integer kernels that share a scale.
 
     Attributes:
-        kernels: of integers.
-        scale: results are this many times too large.
-        error_bound: on the difference to the real map, in grey levels, before rounding.
+        kernels: the integer kernels.
+        scale: factor by which results are too large.
+        error_bound: bound on the difference from the real map, in grey levels, before rounding.
     """
 
     kernels: tuple[PlaneKernel, ...]
@@ -71,11 +71,11 @@ class Quantised:
 
 
 def quantise(maps: Sequence[LinearMap], room: Room) -> Quantised:
-    """Integers for maps of bytes, as fine as there is room for.
+    """Returns integer kernels for maps of bytes, as fine as the messages allow or as is accurate enough.
 
     Raises:
-        InvalidArgument: when results could overflow, or would be off by half of a grey level, with the bound;
-            or when maps reach too far.
+        InvalidArgument: if results could overflow or be off by half a grey level (the message names the
+            bound), or if maps reach too far.
     """
     reach = max(one.reach for one in maps)
     if reach > room.most_reach:
@@ -103,7 +103,7 @@ def _scaled(maps: Sequence[LinearMap], scale: int, room: Room) -> Quantised:
 
 
 def _small_scales(maps: Sequence[LinearMap]) -> Iterator[int]:
-    """The one that makes integers of all weights and offsets, if there is one; then powers of two."""
+    """Yields the scale that makes all weights and offsets integers, if there is one; then powers of two."""
     every = np.concatenate([np.abs([*one.weights.ravel(), one.offset]) for one in maps])
     numbers = every[every > 0]
     for multiple in range(1, _MOST_MULTIPLE + 1):
@@ -113,13 +113,13 @@ def _small_scales(maps: Sequence[LinearMap]) -> Iterator[int]:
         if np.allclose(numbers * scale, np.rint(numbers * scale), rtol=1e-12, atol=1e-9):
             yield scale
             break
-    # With which at least one weight of each map stays.
+    # Powers with which at least one weight of each map does not vanish.
     largest = min(float(np.abs(one.weights).max()) for one in maps)
     yield from (1 << bits for bits in range(MOST_SCALE_BITS + 1) if largest * (1 << bits) >= _LEAST_LARGEST)
 
 
 def _scale_bits(maps: Sequence[LinearMap], room: Room) -> int:
-    """The largest that leaves room for every result, rounding included."""
+    """Returns the largest number of scale bits with which every result fits, rounding included."""
     for bits in range(MOST_SCALE_BITS, -1, -1):
         if all(_fits(one, 1 << bits, room) for one in maps):
             return bits
@@ -145,10 +145,10 @@ def _rounded(one: LinearMap, scale: int) -> PlaneKernel:
 
 
 def _error(one: LinearMap, kernel: PlaneKernel, scale: int, room: Room) -> float:
-    """Rounded weights and offset, and the noise.
+    """Bounds the error from rounded weights, from the rounded offset, and from noise.
 
-    Bytes are taken as 127.5 and a deviation of at most as much: what weights are off by in sum counts with
-    the one, what they are off by each with the other.
+    A byte is 127.5 plus a deviation of at most 127.5: the former is multiplied by the error of the weights'
+    sum, the latter by the sum of the weights' absolute errors.
     """
     off = one.weights.ravel() - np.array(kernel.weights, np.float64) / scale
     rounding = LARGEST_PIXEL / 2 * (abs(float(off.sum())) + float(np.abs(off).sum()))

@@ -1,6 +1,6 @@
-"""What of an item leaves the keyholder's memory: the original, sealed for the queue, and its name.
+"""Sealing of queued originals and of file names, before they leave the keyholder's memory.
 
-A body opens as the item that it was sealed for and as no other: the associated data names the job and the
+A body can be opened only as the item that it was sealed for: the associated data names the job and the
 message id, and the message id is a keyed hash of job and item number.
 """
 
@@ -21,13 +21,13 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class QueuedPhoto:
-    """One file on its way to a worker.
+    """One photo on its way to a worker.
 
     Attributes:
-        collection_id: where to.
-        id: as the owner gave it; empty for a keyed hash of the content.
-        name: of the file.
-        request_id: of the call that brought it, for the logs.
+        collection_id: the destination.
+        id: the owner's id; empty for a keyed hash of the content.
+        name: the file's name.
+        request_id: id of the call that brought it, for the logs.
     """
 
     job_id: bytes
@@ -40,7 +40,7 @@ class QueuedPhoto:
 
 
 class Envelopes:
-    """Seals items for the queue and their names for the account.
+    """The sealing of items for the queue and of their names for the job store.
 
     Args:
         keys: the owner's key set.
@@ -52,11 +52,11 @@ class Envelopes:
         self._names = Sealer(keys.subkey("jobs"))
 
     def message_id(self, job_id: bytes, number: int) -> bytes:
-        """The id of an item's message, the same whenever the item is published."""
+        """Returns the id of an item's message, which is the same whenever the item is published."""
         return keyed_hash(self._ids, job_id + _NUMBER.pack(number))
 
     def seal(self, photo: QueuedPhoto) -> Message:
-        """Seals a photo: a length, a JSON header and the file, all of it under the seal."""
+        """Seals a photo as a message; sealed are a length, a JSON header and the file."""
         about = [photo.number, photo.collection_id.hex(), photo.id, photo.name, photo.request_id]
         header = json.dumps(about, ensure_ascii=False).encode()
         message_id = self.message_id(photo.job_id, photo.number)
@@ -67,7 +67,7 @@ class Envelopes:
         """Opens a message.
 
         Raises:
-            DataLoss: when it was not sealed as this item of this job.
+            DataLoss: if it is damaged, or was not sealed as this item of this job.
         """
         plain = self._bodies.open(message.body, message.job_id + message.message_id)
         try:
@@ -83,13 +83,13 @@ class Envelopes:
         return photo
 
     def seal_name(self, job_id: bytes, number: int, name: str) -> bytes:
-        """Seals a file's name for the account."""
+        """Seals a file's name for the job store."""
         return self._names.seal(name.encode(), job_id + _NUMBER.pack(number))
 
     def open_name(self, job_id: bytes, number: int, sealed: bytes) -> str:
-        """Opens a file's name; nothing for one that was never written down.
+        """Opens a file's name; returns "" if it was never recorded.
 
         Raises:
-            DataLoss: when it is not what was sealed.
+            DataLoss: if it is damaged or another item's.
         """
         return self._names.open(sealed, job_id + _NUMBER.pack(number)).decode() if sealed else ""

@@ -1,4 +1,4 @@
-"""Asks storage what it has, about several items at a time."""
+"""Lookups of items in storage, several in one call."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _Wanted = list[tuple[bytes, asyncio.Future[StoredItem | None]]]
 
 
 class Lookups:
-    """Items by handle: what is asked for while storage answers goes into the next question.
+    """Lookups of items by handle; those requested while storage answers share the next call.
 
     Args:
-        storage: who is asked.
+        storage: the client of storage.
     """
 
     def __init__(self, storage: StorageClient) -> None:
@@ -23,10 +23,10 @@ class Lookups:
         self._asking: dict[bytes, asyncio.Task[None]] = {}
 
     async def find(self, collection_id: bytes, handle: bytes) -> StoredItem | None:
-        """An item; None when it is not there.
+        """Returns an item, or None if it does not exist.
 
         Raises:
-            BlindsightError: what storage raised.
+            BlindsightError: if storage reports an error.
         """
         found: asyncio.Future[StoredItem | None] = asyncio.get_running_loop().create_future()
         self._wanted.setdefault(collection_id, []).append((handle, found))
@@ -44,7 +44,7 @@ class Lookups:
     async def _answer(self, collection_id: bytes, wanted: _Wanted) -> None:
         try:
             there = await self._storage.get_items(collection_id, [handle for handle, _ in wanted])
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+        except Exception as error:  # noqa: BLE001 - every waiting caller must get the error
             for _, found in wanted:
                 if not found.done():
                     found.set_exception(error)

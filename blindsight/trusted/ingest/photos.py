@@ -1,4 +1,4 @@
-"""Photos as they come to ingest, and what is refused before anything looks at them."""
+"""Photos as ingest receives them, and the checks before they are decoded."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ AT_ONCE_BYTES = 256 << 10
 MAX_ID_BYTES = 512
 MAX_NAME_BYTES = 1024
 Result = TypeVar("Result")
-# An id stands on a line of its own in files and on terminals.
+# Ids are written one per line in files and on terminals.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A file as it came; or, with `error`, why it did not come whole."""
+    """A photo's file as it was received; `error` is set if it did not arrive in full."""
 
     index: int
     name: str
@@ -31,10 +31,10 @@ class Photo:
 
 
 def check(photo: Photo) -> None:
-    """Refuses a photo that need not be looked at.
+    """Checks a photo before it is decoded.
 
     Raises:
-        BlindsightError: why.
+        BlindsightError: if it did not arrive in full, or its id or name is not valid.
     """
     if photo.error is not None:
         raise photo.error
@@ -45,10 +45,10 @@ def check(photo: Photo) -> None:
 
 
 def check_id(item_id: str) -> None:
-    """Refuses an id that is none.
+    """Checks an item's id.
 
     Raises:
-        InvalidArgument: when it is empty, too long or not of one line.
+        InvalidArgument: if it is empty, too long, or has a control character.
     """
     size = len(item_id.encode())
     if not 1 <= size <= MAX_ID_BYTES:
@@ -58,7 +58,7 @@ def check_id(item_id: str) -> None:
 
 
 async def beside_loop(size_bytes: int, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls what goes through so many bytes, in a thread if the event loop would feel it."""
+    """Calls a function that processes `size_bytes`, in a thread if it would delay the event loop."""
     if size_bytes <= AT_ONCE_BYTES:
         return function(*arguments)
     return await asyncio.to_thread(function, *arguments)

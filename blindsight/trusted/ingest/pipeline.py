@@ -1,7 +1,7 @@
-"""A photo's way into a collection: named, looked up, embedded, sealed, gathered, and appended with others.
+"""The steps of a photo into a collection: identify, look up, embed, seal, and append in a batch.
 
-Plain ingest and the workers of bulk ingest differ in where photos come from, in what they do about a service
-that is away, and in whom they tell what became of a photo.  What is done to one is here.
+Plain ingest and the workers of bulk ingest differ in the source of photos, in how they handle a service that
+is unavailable, and in where they report the outcome.  The steps that they share are here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.storage import StoredItem
 
-# Originals and pixels for planes of one batch; a batch is in memory, and on the wire, as a whole.
+# Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
 
 Entry = TypeVar("Entry")
@@ -34,12 +34,12 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedPhoto:
-    """A photo, and the item that it is to be.
+    """A photo, and the identity of the item that it will be.
 
     Attributes:
-        collection: where it goes.
-        item_id: as the owner gave it, or a keyed hash of the content.
-        handle: 16 bytes, a keyed hash of the id: all of it that storage sees.
+        collection: the destination.
+        item_id: the owner's id, or a keyed hash of the content.
+        handle: 16 bytes, a keyed hash of the id, of which storage sees nothing else.
     """
 
     collection: OpenCollection
@@ -53,9 +53,9 @@ class PreparedPhoto:
     """A photo that is ready to be stored.
 
     Attributes:
-        vector: [dimension], not yet brought into the metric's form.
-        origin: of the item, see `ItemMetadata`.
-        remark: what of the photo its planes do not hold, or a search will not find.
+        vector: [dimension], not yet transformed by the metric.
+        origin: the item's origin, see `ItemMetadata`.
+        remark: what conversion to planes lost of the photo, or why a search will not find it.
     """
 
     item: NewItem
@@ -65,15 +65,15 @@ class PreparedPhoto:
 
 
 class Batch(Generic[Entry]):
-    """Photos of one collection that wait to be appended together: their vectors share ciphertexts.
+    """Photos of one collection that wait to be appended together, because their vectors share ciphertexts.
 
     Args:
-        collection: None for photos that go nowhere; such a batch is full at once.
-        most: photos.
+        collection: None for photos that are not stored; such a batch is full with its first.
+        most: largest number of photos.
 
     Attributes:
-        entries: what the photos' owner knows of each.
-        since: when it began, in seconds of the monotonic clock.
+        entries: the caller's data for each photo.
+        since: time of its creation, in seconds of the monotonic clock.
     """
 
     def __init__(self, collection: OpenCollection | None, most: int) -> None:
@@ -83,22 +83,22 @@ class Batch(Generic[Entry]):
         self._size_bytes = 0
 
     def add(self, entry: Entry, prepared: PreparedPhoto | None) -> None:
-        """Adds a photo; with None one of which nothing is stored, but which is answered with the others."""
+        """Adds a photo; None stands for one that is not stored but is answered with the others."""
         self.entries.append(entry)
         self._size_bytes += prepared.item.held_bytes if prepared is not None else 0
 
     @property
     def full(self) -> bool:
-        """Whether it is a segment's worth, or enough for one append."""
+        """Whether it fills a segment, or is large enough for one append."""
         return len(self.entries) >= self._most or self._size_bytes >= BATCH_BYTES
 
 
 class Pipeline:
-    """What ingest does to photos.
+    """The processing of photos by ingest.
 
     Args:
-        storage: asked what it has, for several photos at a time.
-        crypto: the processes that decode and embed.
+        storage: the client of storage, which looks up several photos in one call.
+        crypto: the worker processes that decode and embed.
         writer: places, encrypts and appends.
     """
 
@@ -109,10 +109,10 @@ class Pipeline:
         self._writer = writer
 
     async def find(self, photo: IdentifiedPhoto) -> StoredItem | None:
-        """The item of a photo that is in storage already; None when there is none.
+        """Returns the item of a photo that is already in storage, or None.
 
         Raises:
-            BlindsightError: what storage raised; the photo has nothing to do with it.
+            BlindsightError: if storage reports an error; the photo is not the cause.
         """
         return await self._lookups.find(photo.collection.record.collection_id, photo.handle)
 
@@ -122,12 +122,12 @@ class Pipeline:
         """Embeds and seals a photo.
 
         Args:
-            halo: of its planes, in pixels; None: it is to have none.
-            origin: of the item, see `ItemMetadata`.
+            halo: halo of its planes, in pixels; None for no planes.
+            origin: the item's origin, see `ItemMetadata`.
 
         Raises:
             InvalidImage: if the data is not a decodable image, or too large for planes.
-            Unavailable: if it killed its worker process twice.
+            Unavailable: if the photo killed its worker process twice.
         """
         collection, photo, handle = identified.collection, identified.photo, identified.handle
         config = collection.config
@@ -148,7 +148,7 @@ class Pipeline:
         return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, remarks)
 
     async def _planes(self, collection: OpenCollection, data: bytes, halo: int) -> tuple[NewPlanes, str]:
-        """A photo's pixels in tiles, and what of the photo they do not hold."""
+        """Returns a photo's pixels in tiles, and a remark on what conversion lost."""
         pixels = await self._crypto.pixels(data)
         layout = PlaneLayout.of(pixels.values, collection.parameters.ring_degree, halo)
         return NewPlanes(layout, await asyncio.to_thread(layout.pack, pixels.values)), pixels.remark
@@ -157,12 +157,12 @@ class Pipeline:
         """Appends photos to a collection; all of them are durable when this returns.
 
         Returns:
-            for each whether the item is its own: stored now, or by an earlier try of the same origin.
-            Another photo had the id first where it is not.
+            for each photo whether the stored item is its own, stored now or by an earlier try of the same
+            origin.  If it is not, another photo had the id first.
 
         Raises:
             NotFound: if the collection was deleted.
-            BlindsightError: what storage raised; some of the photos may be stored.
+            BlindsightError: if storage reports an error; some of the photos may be stored.
         """
         vectors, items = np.stack([one.vector for one in batch]), [one.item for one in batch]
         async with collection.lock:
@@ -176,10 +176,10 @@ class Pipeline:
 
 
 async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:
-    """Names the item that a photo is to be.
+    """Computes the id and handle of the item that a photo will be.
 
     Raises:
-        BlindsightError: why the photo is refused before anything looks at it.
+        BlindsightError: if the photo is refused before it is decoded.
     """
     photos.check(photo)
     item_id = photo.id or await photos.beside_loop(len(photo.data), collection.content_id, photo.data)
@@ -187,7 +187,7 @@ async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:
 
 
 def vector_item(collection: OpenCollection, item_id: str) -> NewItem:
-    """The item of a vector of the owner's own, which has an id and nothing else.
+    """Returns the item of an owner's own vector, which has an id and nothing else.
 
     Raises:
         InvalidArgument: if the id is not valid.
@@ -198,9 +198,9 @@ def vector_item(collection: OpenCollection, item_id: str) -> NewItem:
 
 
 def is_from(collection: OpenCollection, item: StoredItem | None, origin: str) -> bool:
-    """Whether an item was stored by an earlier try of the same origin; an empty origin has no tries.
+    """Returns whether an item was stored by an earlier try of the same origin; False for an empty origin.
 
     Raises:
-        DataLoss: if the item's metadata is not what was sealed.
+        DataLoss: if the item's metadata is damaged.
     """
     return item is not None and origin != "" and collection.open_metadata(item).origin == origin

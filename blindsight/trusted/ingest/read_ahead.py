@@ -1,4 +1,4 @@
-"""Photos of a stream in groups: those that came while the group before them was worked on."""
+"""Read-ahead of a stream of photos, in groups that arrived while the previous group was processed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import suppress
 
 from blindsight.trusted.ingest.photos import Photo
 
-# No message is read beyond these as long as nobody takes a group; a single photo may be larger.
+# Reading stops at these limits until a group is taken; a single photo may be larger.
 GROUP_PHOTOS = 64
 GROUP_BYTES = 8 << 20
 
 
 async def groups(coming: AsyncIterator[Sequence[Photo]]) -> AsyncGenerator[list[Photo], None]:
-    """Reads ahead, and yields all that is there in its order; close it to stop reading.
+    """Reads ahead, and yields all photos that have arrived, in order; close it to stop reading.
 
     Args:
-        coming: photos of a message at a time.
+        coming: the photos of one message at a time.
 
     Raises:
-        BlindsightError: what the stream raised, after the photos before it.
+        BlindsightError: if the stream raises one, after the photos that came before.
     """
     ahead = _Ahead()
     reading = asyncio.create_task(ahead.read(coming))
@@ -35,7 +35,7 @@ async def groups(coming: AsyncIterator[Sequence[Photo]]) -> AsyncGenerator[list[
 
 
 class _Ahead:
-    """What was read and not taken yet."""
+    """Photos that were read and not yet taken."""
 
     def __init__(self) -> None:
         self._photos: list[Photo] = []
@@ -60,7 +60,7 @@ class _Ahead:
         return len(self._photos) < GROUP_PHOTOS and self._size_bytes < GROUP_BYTES
 
     async def take(self) -> list[Photo]:
-        """All that is there, at least one; nothing at the end."""
+        """Returns all photos that have arrived, at least one; none at the end of the stream."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._photos or self._over)
             taken, self._photos, self._size_bytes = self._photos, [], 0

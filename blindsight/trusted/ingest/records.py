@@ -1,4 +1,4 @@
-"""Jobs and items, as the account of bulk ingest has them."""
+"""Records of bulk-ingest jobs and of the outcomes of their items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from blindsight.wire.imports import ItemState
 
 
 class JobState(IntEnum):
-    """How far a job is; the values are those of the proto and of the database."""
+    """The state of a job; the values are those of the proto and of the database."""
 
     RECEIVING = 1
     RUNNING = 2
@@ -18,21 +18,21 @@ class JobState(IntEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens until somebody retries."""
+        """Whether nothing more happens unless the job is retried."""
         return self in (JobState.FINISHED, JobState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One bulk ingest.
+    """One bulk-ingest job.
 
     Attributes:
         job_id: 16 random bytes.
-        collection_id: where to; storage's id, so a collection of the same name that is made later is another.
-        request_id: the caller's word for it: the same word is the same job.
-        received: items that were taken; once the job is no longer RECEIVING, all there are.
-        next_number: no item from here on was taken.
-        done, duplicates, failed: of these; the others are on their way.
+        collection_id: the destination, by storage's id: a later collection of the same name is another.
+        request_id: chosen by the caller: the same id means the same job.
+        received: number of items that were taken; final once the job is no longer RECEIVING.
+        next_number: no item of this number or a later one was taken.
+        done, duplicates, failed: numbers of these items; the others are pending.
     """
 
     job_id: bytes
@@ -48,19 +48,19 @@ class Job:
 
     @property
     def pending(self) -> int:
-        """Items whose outcome is not known."""
+        """The number of items whose outcome is not known."""
         return self.received - self.done - self.duplicates - self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """What became of one item.
+    """The outcome of one item.
 
     Attributes:
-        number: of the item in its job, from 0.
-        message_id: of its message in the queue, see `envelope`.
+        number: the item's number in its job, from 0.
+        message_id: id of its message in the queue, see `envelope`.
         reason: one of `blindsight.errors`, with FAILED only.
-        message: one line for people, with FAILED only.
+        message: one line of human-readable text, with FAILED only.
     """
 
     number: int
@@ -72,10 +72,10 @@ class ItemOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SealedFailure:
-    """An item that failed, as it is noted.
+    """The record of an item that failed.
 
     Attributes:
-        sealed_name: see `envelope`; empty when the keyholder died before it wrote it down.
+        sealed_name: see `envelope`; empty if the keyholder died before it was recorded.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""How a worker shows that it has the owner's keys, before the keyholder believes what it reports."""
+"""The token by which a worker proves that it has the owner's keys, before the keyholder trusts it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class WorkerAccess:
         self._token = Secret(keys.subkey("workers").reveal_secret().hex().encode())
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What a worker sends with its calls; it crosses the trusted zone only."""
+        """Returns the metadata that a worker sends with its calls; it must stay in the trusted zone."""
         return ((TOKEN_KEY, self._token.reveal_secret().decode()),)
 
     def require(self, shown: str | bytes) -> None:
-        """Refuses who does not show the token.
+        """Checks the token that a caller shows.
 
         Raises:
-            PermissionDenied: whatever was shown instead.
+            PermissionDenied: if it is not the workers' token.
         """
         given = shown.encode() if isinstance(shown, str) else shown
         if not hmac.compare_digest(given, self._token.reveal_secret()):

@@ -1,1 +1,1 @@
-"""The owner's secrets: key sets, the file that keeps them, its passphrase, and seals made with them."""
+"""The owner's secrets: key sets, the key file, its passphrase, and sealing with these keys."""

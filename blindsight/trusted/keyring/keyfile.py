@@ -29,17 +29,17 @@ NONCE_BYTES = 12
 _PREFIX = struct.Struct("<4sBI")
 # OWASP Password Storage Cheat Sheet (2024): N=2^17, r=8, p=1; 128 MiB and about a third of a second.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 17, 8, 1
-# A hostile header must not ask for all of the memory: scrypt takes 128 N r bytes, here 1 GiB.
+# A hostile header must not exhaust memory: scrypt takes 128 N r bytes, here at most 1 GiB.
 _MAX_SCRYPT_COST = 1 << 23
 _MAX_FILE_BYTES = 16 << 20
 
 
 def write(path: Path, keys: KeySet, passphrase: Secret) -> None:
-    """Seals a key set into a new file, mode 0600; all of it is on the disk when this returns.
+    """Seals a key set into a new file of mode 0600; it is on the disk in full when this returns.
 
     Raises:
-        AlreadyExists: when there is a file; a key file is never overwritten.
-        KeyFileError: when the folder cannot be written.
+        AlreadyExists: if the file exists; a key file is never overwritten.
+        KeyFileError: if the folder or file cannot be written.
     """
     data = _seal(keys, passphrase)
     try:
@@ -50,7 +50,7 @@ def write(path: Path, keys: KeySet, passphrase: Secret) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            # A hard link, unlike a rename, fails when the name is taken.
+            # Unlike a rename, a hard link fails if the name is taken.
             os.link(temporary, path)
         finally:
             Path(temporary).unlink()
@@ -62,11 +62,11 @@ def write(path: Path, keys: KeySet, passphrase: Secret) -> None:
 
 
 def read(path: Path, passphrase: Secret) -> KeySet:
-    """Opens a key file.
+    """Reads a key file and decrypts it.
 
     Raises:
-        KeyFileError: when it is missing, unreadable, damaged or of another form.
-        WrongPassphrase: when the passphrase does not open it, or it was tampered with.
+        KeyFileError: if it is missing, unreadable, damaged or not a key file.
+        WrongPassphrase: if the passphrase is wrong, or the file was tampered with.
     """
     try:
         data = path.read_bytes()[:_MAX_FILE_BYTES]
@@ -83,7 +83,7 @@ def read(path: Path, passphrase: Secret) -> KeySet:
     try:
         plain = AESGCM(key).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], associated)
     except InvalidTag:
-        # Which of the two it is cannot be told, and should not be.
+        # The two cases cannot be distinguished, and should not be.
         raise WrongPassphrase(f"the passphrase does not open {path}, or the file is damaged") from None
     return _key_set(header, json.loads(plain))
 

@@ -28,9 +28,9 @@ class KeySet:
     """All secrets of one owner.
 
     Attributes:
-        key_id: 16 random bytes; public, stands in every ciphertext.
-        created_unix_seconds: when it was made.
-        secret_keys: by the name of its parameter set: SEAL's serialised one, or an additive scheme's.
+        key_id: 16 random bytes; public, part of every ciphertext's header.
+        created_unix_seconds: time of creation.
+        secret_keys: by the name of the parameter set: SEAL's serialised key, or an additive scheme's.
         master: the root of all AES and HMAC keys.
     """
 
@@ -40,10 +40,10 @@ class KeySet:
     master: Secret = field(repr=False)
 
     def secret_key(self, parameter_set: str) -> Secret:
-        """The secret key of a parameter set.
+        """Returns the secret key of a parameter set.
 
         Raises:
-            KeyFileError: when the set was made before that parameter set existed.
+            KeyFileError: if the key set was created before that parameter set existed.
         """
         if parameter_set not in self.secret_keys:
             known = ", ".join(self.secret_keys)
@@ -54,7 +54,7 @@ class KeySet:
         return self.secret_keys[parameter_set]
 
     def subkey(self, purpose: str, context: bytes = b"") -> Secret:
-        """A 32-byte key for one purpose and context, by HKDF-SHA256 (RFC 5869)."""
+        """Derives a 32-byte key for one purpose and context by HKDF-SHA256 (RFC 5869)."""
         info = b"blindsight/1/" + purpose.encode() + b"/" + context
         derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=self.key_id, info=info)
         return Secret(derive.derive(self.master.reveal_secret()))
@@ -64,7 +64,7 @@ class KeySet:
 
 
 def create(tell: Callable[[str, float], None] = lambda _name, _seconds: None) -> KeySet:
-    """Makes a key set; SEAL draws its secret keys, the operating system the rest.
+    """Creates a key set; SEAL draws its own secret keys, the other random bytes come from the OS.
 
     Args:
         tell: called for every parameter set with its name and the seconds that its key took.
@@ -89,5 +89,5 @@ def _secret_key(parameters: Parameters, key_id: bytes) -> Secret:
 
 
 def keyed_hash(key: Secret, data: bytes) -> bytes:
-    """HMAC-SHA256 cut to 16 bytes: a name that says nothing to who has no key."""
+    """Returns HMAC-SHA256 truncated to 16 bytes: an identifier that reveals nothing without the key."""
     return hmac.digest(key.reveal_secret(), data, "sha256")[:HANDLE_BYTES]

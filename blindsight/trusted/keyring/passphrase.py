@@ -1,4 +1,4 @@
-"""Where a passphrase comes from: a file or a prompt, never an argument or the environment."""
+"""Passphrases from a file or a prompt, never from an argument or the environment."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ GENERATED_BYTES = 24
 
 
 def from_file(path: Path) -> Secret:
-    """The first line of a file.
+    """Reads the passphrase from the first line of a file.
 
     Raises:
-        KeyFileError: when it cannot be read, or is shorter than 8 characters.
+        KeyFileError: if the file cannot be read, or the line is shorter than 8 characters.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -28,10 +28,10 @@ def from_file(path: Path) -> Secret:
 
 
 def from_prompt(*, twice: bool) -> Secret:
-    """Asks on the terminal; twice for a new one.
+    """Asks for the passphrase on the terminal; `twice` for a new one.
 
     Raises:
-        KeyFileError: when the two differ, or it is shorter than 8 characters.
+        KeyFileError: if the two entries differ, or the passphrase is shorter than 8 characters.
     """
     text = getpass.getpass("Passphrase: ")
     if twice and getpass.getpass("Once more: ") != text:
@@ -40,10 +40,10 @@ def from_prompt(*, twice: bool) -> Secret:
 
 
 def generate(path: Path) -> Secret:
-    """Makes a random passphrase and keeps it in a new file, mode 0600.
+    """Generates a random passphrase and writes it to a new file of mode 0600.
 
     Raises:
-        FileExistsError: when there is a file.
+        FileExistsError: if the file exists.
     """
     text = secrets.token_urlsafe(GENERATED_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

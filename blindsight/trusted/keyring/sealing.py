@@ -2,8 +2,8 @@
 
     magic "BSSB", u8 version, 12-byte nonce, ciphertext and tag
 
-The associated data binds a sealed thing to its place: what was sealed as the original of one item of
-one collection does not open as anything else.
+The associated data binds sealed bytes to their place: what was sealed as the original of one item of
+one collection cannot be opened as anything else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OVERHEAD_BYTES = len(_PREFIX) + _NONCE_BYTES + 16
 
 
 class Sealer:
-    """Seals and opens under one key."""
+    """Authenticated encryption under one key, bound to places."""
 
     def __init__(self, key: Secret) -> None:
         self._aead = AESGCM(key.reveal_secret())
@@ -34,10 +34,10 @@ class Sealer:
         return _PREFIX + nonce + self._aead.encrypt(nonce, data, place)
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
-        """Opens what was sealed for that place.
+        """Opens bytes that were sealed for that place.
 
         Raises:
-            DataLoss: when it is not what was sealed, or was sealed for another place.
+            DataLoss: if the bytes are damaged, or were sealed for another place or with another key.
         """
         start = len(_PREFIX)
         if not sealed.startswith(_PREFIX) or len(sealed) < OVERHEAD_BYTES:

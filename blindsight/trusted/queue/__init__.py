@@ -1,7 +1,7 @@
-"""Where sealed items wait for workers.  Zone: TRUSTED; what a queue is kept in need not be.
+"""Queues of sealed items that wait for workers.  Zone: TRUSTED; the store of a queue need not be.
 
-Whoever holds a queue's bytes, a broker or a disk, sees sealed bodies, random ids, sizes and times.
-A queue is one module here and one row in `QUEUES`; the suite over `Queue` then runs over it.
+A broker or disk that stores a queue sees sealed bodies, random ids, sizes and times.
+A queue is one module here and one row in `QUEUES`; the test suite of `Queue` then runs over it.
 """
 
 from __future__ import annotations
@@ -27,106 +27,106 @@ __all__ = [
 
 
 class Delivery(Protocol):
-    """A message that is this consumer's until it is settled.
+    """A message that a consumer holds until it is settled.
 
-    Settling tells whether it was still this consumer's.  After False, as after a crash, it is delivered
-    again: what a worker commits must bear repetition, item by item.
+    Settling returns whether the consumer still held it.  After False, as after a crash, the message is
+    delivered again, so a worker's commits must be idempotent for each item.
     """
 
     @property
     def message(self) -> Message:
-        """What was published."""
+        """The message as it was published."""
 
     @property
     def count(self) -> int:
-        """1 at the first delivery.  What waited in a consumer that died counts as delivered."""
+        """The number of deliveries, 1 at the first.  Messages that a dead consumer had buffered count."""
 
     def ack(self) -> bool:
         """Removes the message; call it when its result is committed."""
 
     def nack(self) -> bool:
-        """Puts the message back for another try, or to the dead letters after the last."""
+        """Requeues the message, or moves it to the dead letters after its last delivery."""
 
     def reject(self, reason: str) -> bool:
-        """Puts the message to the dead letters.
+        """Moves the message to the dead letters.
 
         Args:
             reason: a few plain words, which the broker can read.
 
         Raises:
-            Unavailable: when the broker does not take the dead letter; the message stays this consumer's.
+            Unavailable: if the broker does not take the dead letter; the consumer keeps the message.
         """
 
 
 class Consumer(Protocol):
-    """Takes messages.  Safe to use from several threads."""
+    """A receiver of messages.  Safe to use from several threads."""
 
     def take(self, seconds: float) -> Delivery | None:
-        """The next message; None when none came in time, or when `prefetch` are not settled yet.
+        """Returns the next message, or None if none came in time or `prefetch` messages are unsettled.
 
         Raises:
-            Unavailable: when nothing came because the queue cannot be reached; it is tried again meanwhile.
+            Unavailable: if nothing came because the queue cannot be reached; it keeps reconnecting.
         """
 
     def take_some(self, seconds: float, most: int) -> Sequence[Delivery]:
-        """The next message, and with it those that are there at once, `most` in all.
+        """Returns the next message and those that are ready at once after it, at most `most` in all.
 
         Raises:
-            Unavailable: as `take`.
+            Unavailable: if nothing came because the queue cannot be reached.
         """
 
     def ack_all(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Acknowledges deliveries of this consumer, for little more than the cost of one."""
 
     def close(self) -> None:
-        """Gives back what was not settled."""
+        """Gives unsettled messages back to the queue."""
 
 
 class Queue(Protocol):
-    """Durable, blocking.  Safe to use from several threads and by any number of processes.
+    """A durable queue with blocking calls.  Safe to use from several threads and processes.
 
-    Nothing is delivered exactly once: a message comes at least once, in about the order of publishing.
-    asyncio callers use `asyncio.to_thread`; threads of the queue's own keep connections and leases alive.
+    Messages are delivered at least once, approximately in the order of publishing.
+    asyncio callers use `asyncio.to_thread`; the queue's own threads keep connections and leases alive.
 
-    All methods raise Unavailable when the queue cannot be reached and DataLoss when it is damaged.
+    All methods raise Unavailable if the queue cannot be reached and DataLoss if it is damaged.
     """
 
     def publish(self, *messages: Message) -> int:
-        """Returns how many of the messages, the first of them, are durable: fewer when the queue got full.
+        """Publishes messages; returns how many, from the first on, are durable: fewer if the queue got full.
 
         After an error other than ResourceExhausted some may be durable, too.
 
         Raises:
-            ResourceExhausted: when the queue or its disk is full; nothing of the messages is kept.
+            ResourceExhausted: if the queue or its disk is full; none of the messages is kept.
         """
 
     def consumer(self, prefetch: int) -> Consumer:
-        """A consumer that has at most `prefetch` unsettled messages at a time, and holds them in memory."""
+        """Opens a consumer that holds at most `prefetch` unsettled messages at a time, in memory."""
 
     def dead_letters(self, job_id: bytes | None = None) -> list[DeadLetter]:
-        """The dead letters of a job, or all of them; each message once."""
+        """Returns the dead letters of a job, or all of them; each message once."""
 
     def requeue(self, job_id: bytes, message_id: bytes | None = None) -> int:
-        """Makes one dead letter of a job, or all, ordinary messages again; returns how many.
+        """Makes one dead letter of a job, or all of them, ordinary messages again; returns how many.
 
         Raises:
-            ResourceExhausted: when the queue is full; those that did not fit stay dead letters.
+            ResourceExhausted: if the queue is full; those that did not fit stay dead letters.
         """
 
     def drop(self, job_id: bytes, message_id: bytes | None = None) -> int:
-        """Removes one dead letter of a job, or all; returns how many."""
+        """Removes one dead letter of a job, or all of them; returns how many."""
 
     def purge(self, job_id: bytes) -> int:
-        """Removes what waits of a job, as far as the queue can; returns how many.
+        """Removes a job's waiting messages, if the queue can; returns how many.
 
-        RabbitMQ cannot pick messages out: the workers of a cancelled job acknowledge what they are given.
+        RabbitMQ cannot remove selected messages: workers acknowledge those of a cancelled job when they come.
         """
 
     def depth(self) -> Depth:
-        """How many messages wait, are with workers, and are dead."""
+        """Returns how many messages wait, are held by workers, and are dead letters."""
 
     def close(self) -> None:
-        """Closes the consumers too."""
+        """Closes the queue and its consumers."""
 
     def __enter__(self) -> Self: ...
 
@@ -158,29 +158,29 @@ QUEUES: dict[str, Callable[[str, QueueOptions], Queue]] = {
 
 
 def require_scheme(url: str) -> str:
-    """The scheme of a queue's URL.
+    """Returns the scheme of a queue's URL.
 
     Raises:
-        InvalidArgument: when no queue has it.
+        InvalidArgument: if no queue has this scheme.
     """
     scheme, colon, _ = url.partition(":")
     if not colon or scheme not in QUEUES:
-        # Not even the scheme is quoted: what stands before the colon may be a password.
+        # Not even the scheme is quoted, because the text before the colon may be a password.
         raise InvalidArgument(f"a queue is given as a URL with one of the schemes {', '.join(QUEUES)}")
     return scheme
 
 
 def open_queue(url: str, settings: QueueOptions | None = None) -> Queue:
-    """Opens a queue, and makes it where there is none.
+    """Opens a queue, and creates it if it does not exist.
 
     Args:
         url: `embedded:PATH` of a file, or `amqp://USER:PASSWORD@HOST:PORT/VHOST`, with TLS `amqps://`.
         settings: the same in all processes.
 
     Raises:
-        InvalidArgument: for a URL, name, password or virtual host that is wrong, or a queue that was made
+        InvalidArgument: if the URL, name, password or virtual host is wrong, or the queue was created
             with other settings.
-        Unavailable: when nothing answers there.
-        DataLoss: when the file is damaged.
+        Unavailable: if nothing answers there.
+        DataLoss: if the file is damaged.
     """
     return QUEUES[require_scheme(url)](url, settings or QueueOptions())

@@ -1,4 +1,4 @@
-"""Connections to a RabbitMQ broker: each is owned by one thread, and made again when it is lost."""
+"""Connections to a RabbitMQ broker; each is owned by one thread, which reconnects when it is lost."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 5.0
 _CLOSE_SECONDS = 5
 _ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_ALLOWED = 403, 406, 530
 
-# What pika says of connections is raised or logged by us, in one line and without its traceback.
+# Connection errors of pika are raised or logged here, in one line and without pika's traceback.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 class Broker:
-    """Where a broker is and how to get in; never shows the password.
+    """The address and credentials of a broker; the password is never shown.
 
     Args:
-        url: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; `amqps` for TLS, with `?cafile=PATH` for an authority
-            of one's own, `certfile` and `keyfile` for a certificate of the client's.
-        silence_seconds: the heartbeat; either side takes the other for dead after it.
-        answer_seconds: a publisher that a broker short of memory or disk keeps waiting hears of it by then.
+        url: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; `amqps` for TLS, with `?cafile=PATH` for a private
+            certificate authority, `certfile` and `keyfile` for a client certificate.
+        silence_seconds: the heartbeat timeout, after which either side considers the other dead.
+        answer_seconds: a publisher blocked by a broker that is short of memory or disk gets an error by then.
 
     Raises:
-        InvalidArgument: for a malformed URL or files that are no certificates.
+        InvalidArgument: if the URL is malformed or its files are not certificates.
     """
 
     def __init__(self, url: str, silence_seconds: int, answer_seconds: float) -> None:
@@ -72,19 +72,19 @@ class Broker:
         return f"Broker({self.address})"
 
     def dial(self) -> BlockingConnection:
-        """A new connection; raises one of `LOST`."""
+        """Opens a new connection; raises one of `LOST` if that fails."""
         return BlockingConnection(self._parameters)
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Turns what pika raises into our errors."""
+        """Translates pika's errors into ours while the block runs."""
         try:
             yield
         except LOST as error:
             raise self.explained(error) from error
 
     def explained(self, error: BaseException) -> BlindsightError:
-        """Our error for one of `LOST`."""
+        """Returns our error for one of `LOST`."""
         code = getattr(error, "reply_code", 0)
         if isinstance(error, amqp.ProbableAuthenticationError) or (
             isinstance(error, amqp.ConnectionClosed) and code == _ACCESS_REFUSED
@@ -109,7 +109,7 @@ def _split(url: str) -> tuple[SplitResult, int]:
         port = parts.port or _PORTS[parts.scheme]
     except ValueError as error:
         raise InvalidArgument("the broker's URL has no valid port") from error
-    # A password with a slash, not escaped, would be cut in two, and its parts shown as host and path.
+    # An unescaped slash in the password would split it, and its parts would be shown as host and path.
     if not parts.hostname or set("/@") & set(parts.path[1:]) or parts.fragment:
         raise InvalidArgument("the broker's URL is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST")
     return parts, port
@@ -119,7 +119,7 @@ def _tls(parts: SplitResult) -> pika.SSLOptions | None:
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     allowed = _TLS_FILES if parts.scheme == "amqps" else ()
     if not set(given) <= set(allowed):
-        # Not shown: it may be the end of a password with a question mark.
+        # The setting is not shown: it may be the end of a password that has a question mark.
         wanted = ", ".join(_TLS_FILES)
         raise InvalidArgument(f"the broker's URL has an unknown setting; amqps takes {wanted}, amqp none")
     if parts.scheme != "amqps":
@@ -134,7 +134,7 @@ def _tls(parts: SplitResult) -> pika.SSLOptions | None:
 
 
 def _line(error: BaseException) -> str:
-    """The innermost reason, in one line."""
+    """Returns the innermost reason, in one line."""
     while (
         isinstance(error, amqp.AMQPConnectionError)
         and error.args
@@ -151,17 +151,17 @@ def _line(error: BaseException) -> str:
 @dataclass(slots=True, eq=False)
 class _Work(Generic[Result]):
     function: Callable[[BlockingChannel], Result]
-    repeats: bool  # after a reconnect; otherwise it belongs to one connection
+    repeats: bool  # runs again after a reconnect; otherwise it belongs to one connection
     future: Future[Result] = field(default_factory=Future)
-    trouble: BlindsightError | None = None  # that kept it from being done
+    trouble: BlindsightError | None = None  # the last error that interrupted it
 
     def fail(self, error: BaseException) -> None:
-        """Lets the caller have an error, if it still waits."""
+        """Passes an error to the caller, if it still waits."""
         with suppress(InvalidStateError):
             self.future.set_exception(error)
 
     def run(self, channel: BlockingChannel) -> None:
-        """Does it; raises one of `LOST` when that must be tried again."""
+        """Runs the function; raises one of `LOST` if the connection or channel is lost."""
         try:
             result = self.function(channel)
         except BlindsightError as error:
@@ -169,7 +169,7 @@ class _Work(Generic[Result]):
             return
         except amqp.ChannelClosedByBroker as error:
             if error.reply_code == _PRECONDITION_FAILED:
-                # It would be refused again and again.
+                # The broker would refuse every retry, too.
                 self.fail(InvalidArgument(f"the broker refuses: {_line(error)}"))
             raise
         with suppress(InvalidStateError):
@@ -179,16 +179,16 @@ class _Work(Generic[Result]):
 class Link:
     """One connection, the thread that owns it, and the calls that wait for it.
 
-    The thread answers heartbeats whatever callers do.  A lost connection is made again, with growing
-    waits of random length, so that a broker that comes back is not met by all its clients at once.
+    The thread answers heartbeats whatever callers do.  It reconnects with exponential backoff and jitter,
+    so that a broker that comes back is not hit by all its clients at once.
 
     Args:
-        broker: whose connection it is.
+        broker: the broker to connect to.
         prepare: opens the channel on a new connection.
-        lost: is told, in the thread, that a connection is gone.
+        lost: called in the thread when a connection is lost.
 
     Raises:
-        BlindsightError: when the first connection cannot be made.
+        BlindsightError: if the first connection cannot be made.
     """
 
     def __init__(
@@ -221,10 +221,11 @@ class Link:
             raise
 
     def call(self, function: Callable[[BlockingChannel], Result], seconds: float) -> Result:
-        """Runs a function in the thread; again after a lost connection, so it must bear repetition.
+        """Runs a function in the thread, and again after a lost connection, so it must be idempotent.
 
         Raises:
-            Unavailable: when there was no connection, or no answer, for so long.
+            Unavailable: if there was no connection or no answer within `seconds`.
+            InvalidArgument: if the broker refuses the connection or the call.
         """
         work: _Work[Result] = _Work(function, repeats=True)
         self._submit(work)
@@ -239,13 +240,13 @@ class Link:
             raise Unavailable(message) from None
 
     def _give_up(self, work: _Work[Any]) -> None:
-        """What nobody waits for must not keep its bytes in memory."""
+        """Drops work that no caller waits for any more, so that its bytes do not stay in memory."""
         work.future.cancel()
         with self._turn, suppress(ValueError):
             self._waiting.remove(work)
 
     def call_once(self, function: Callable[[BlockingChannel], Result]) -> Result | None:
-        """Runs a function in the thread on the connection that there is; None when it gets lost."""
+        """Runs a function in the thread on the current connection; returns None if that gets lost."""
         work: _Work[Result] = _Work(function, repeats=False)
         try:
             self._submit(work)
@@ -287,7 +288,7 @@ class Link:
             self._fail(lambda _: True, Unavailable("the queue is closed"))
 
     def _serve(self, connection: BlockingConnection, channel: BlockingChannel) -> None:
-        """Does what callers want and what the broker sends, until the link is closed."""
+        """Runs callers' functions and handles the broker's messages until the link is closed."""
         with self._turn:
             self._connection, self.trouble = connection, None
         while not self._closing.is_set():
@@ -330,7 +331,7 @@ class Link:
             work.fail(error)
 
     def _reconnect(self) -> tuple[BlockingConnection, BlockingChannel] | None:
-        """The next connection; None when the link is closed first."""
+        """Returns a new connection, or None if the link is closed first."""
         longest = _FIRST_WAIT_SECONDS
         while not self._closing.wait(longest * random.uniform(0.5, 1)):
             longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
@@ -344,7 +345,7 @@ class Link:
         return None
 
     def close(self) -> None:
-        """Ends the connection: the broker gives what is unacknowledged to others."""
+        """Closes the connection; the broker delivers its unacknowledged messages to others."""
         self._closing.set()
         self._wake()
         if threading.current_thread() is not self._thread:

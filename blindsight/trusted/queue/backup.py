@@ -1,11 +1,11 @@
-"""What the embedded queue of `blindsight up` keeps; a broker's is the broker's to back up."""
+"""Backup of the embedded queue of `blindsight up`; queues at a broker are backed up there."""
 
 from __future__ import annotations
 
 from blindsight.backup.parts import Database, Service
 from blindsight.trusted.queue.database import SCHEMA
 
-# As `blindsight up` names it.
+# The name that `blindsight up` gives the file.
 FILE_NAME = "ingest.db"
 
 SERVICE = Service(

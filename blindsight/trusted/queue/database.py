@@ -17,7 +17,7 @@ SCHEMA = Schema(__package__, "a queue", version=1, application_id=0x42535155)  #
 BUSY_MILLISECONDS = 30_000
 PAGE_BYTES = 8192
 CHECKPOINT_BYTES = 64 << 20
-# Free pages are used again; an empty file that has more of them than this is cut.
+# Free pages are reused; a file without messages that has more of them than this is shrunk.
 SPARE_BYTES = 64 << 20
 CUT_BYTES = 64 << 20
 
@@ -26,9 +26,9 @@ class Database:
     """The file, and this process's one connection to it.
 
     Raises:
-        InvalidArgument: when the file is of another schema version, or no queue.
-        DataLoss: when it is damaged.
-        Unavailable: when it cannot be opened.
+        InvalidArgument: if the file has another schema version, or is not a queue.
+        DataLoss: if it is damaged.
+        Unavailable: if it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,8 +46,8 @@ class Database:
             f"page_size = {PAGE_BYTES}",
             "auto_vacuum = INCREMENTAL",
             "journal_mode = WAL",
-            # Bodies are sealed.  Where SQLite was built to write zeros over what is deleted, as Debian's is,
-            # an acknowledgement would cost as much as publishing.
+            # Bodies are sealed, so deleted ones need no overwriting.  Where SQLite does that by default, as
+            # Debian's does, an acknowledgement would cost as much as publishing.
             "secure_delete = OFF",
             f"journal_size_limit = {CHECKPOINT_BYTES}",
             f"wal_autocheckpoint = {CHECKPOINT_BYTES // PAGE_BYTES}",
@@ -55,17 +55,19 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one statement that changes nothing."""
+        """Locks the connection for one read-only statement while the block runs."""
         with self._lock, translated():
             yield self._require_open()
 
     @contextmanager
     def transaction(self, *, flush: bool = True) -> Iterator[sqlite3.Connection]:
-        """The connection, alone in the file: all of it is on the disk afterwards, or nothing.
+        """Holds a transaction, the only one that writes to the file, while the block runs.
+
+        It is committed in full or not at all.
 
         Args:
-            flush: false for what a machine that loses its power may forget, as it forgets its processes;
-                the next flush takes it along.
+            flush: whether the commit is on the disk afterwards.  False for changes that may be lost with the
+                machine's processes when its power fails; the next flush writes them, too.
         """
         with self._lock, translated():
             db = self._require_open()
@@ -74,13 +76,13 @@ class Database:
                 yield db
 
     def require_disk(self, size_bytes: int) -> None:
-        """Refuses a body that would fill the disk: on a full one nobody could acknowledge anything.
+        """Checks that a body does not fill the disk: on a full disk no message could be acknowledged.
 
-        A body is written to the log, which may grow until its next checkpoint; then what is in the log
-        goes to the file.
+        A body is written to the write-ahead log, which may grow until its next checkpoint; the checkpoint
+        then copies the log to the file.
 
         Raises:
-            ResourceExhausted: when too little is free.
+            ResourceExhausted: if too little space is free.
         """
         with self.reading() as db:
             pragmas = ("PRAGMA page_count", "PRAGMA freelist_count")
@@ -93,20 +95,21 @@ class Database:
             raise ResourceExhausted(f"the queue's disk is full: {free} bytes are free, want {want}")
 
     def body(self, number: int) -> bytes | None:
-        """The body of a message; None when it is gone."""
+        """Returns the body of a message, or None if it is gone."""
         with self.reading() as db:
             row = db.execute("SELECT body FROM bodies WHERE number = ?", (number,)).fetchone()
         return None if row is None else row[0]
 
     def cut_when_empty(self) -> None:
-        """Gives some room back to the disk when no bodies are left that would have to be moved for it.
+        """Returns some free space to the disk once no bodies are left that would have to be moved.
 
         Not all at once: the file is locked meanwhile, and a queue of a million photos leaves 80 GB.
         """
         with self.reading() as db:
             spare = db.execute("PRAGMA freelist_count").fetchone()[0] * PAGE_BYTES
             if spare > SPARE_BYTES and db.execute("SELECT 1 FROM bodies LIMIT 1").fetchone() is None:
-                # As a script: `execute` takes one step of a statement without columns, which is one page.
+                # As a script, because `execute` makes one step of a statement without columns, and each
+                # step frees only one page.
                 db.executescript(f"PRAGMA incremental_vacuum({CUT_BYTES // PAGE_BYTES})")
 
     def _require_open(self) -> sqlite3.Connection:
@@ -115,7 +118,7 @@ class Database:
         return self._connection
 
     def close(self) -> None:
-        """The last process to close puts the write-ahead log into the file."""
+        """Closes the connection; the last process to close merges the write-ahead log into the file."""
         with self._lock, translated():
             if self._connection is not None:
                 self._connection.close()
@@ -124,7 +127,10 @@ class Database:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time makes the file: SQLite does not wait while another changes its journal mode."""
+    """Locks the creation of the file while the block runs.
+
+    SQLite does not wait while another process changes the journal mode.
+    """
     with ExitStack() as stack:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

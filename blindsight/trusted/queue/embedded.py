@@ -1,14 +1,15 @@
-"""A queue in one SQLite file, for the processes of one machine: nothing to install or to run.
+"""A queue in one SQLite file, for the processes of one machine: there is no broker to install or run.
 
-Own SQL instead of persist-queue's `SQLiteAckQueue` 1.1, which was tried: it selects a message and marks it
-in two transactions, so two processes get the same one (5 of 419 deliveries); opening it takes the
-messages of live processes away, since there are no leases; it has no counts of deliveries, no dead
-letters, no bound; a publisher does not wake another process's consumer for ten seconds; and it unpickles
-what it finds in its file.
+The SQL is our own.  persist-queue's `SQLiteAckQueue` 1.1 was tried: it selects a message and marks it
+in two transactions, so two processes get the same one (5 of 419 deliveries); opening it takes messages
+away from live processes, since there are no leases; it has no delivery counts, no dead letters and no size
+limit; a publisher does not wake another process's consumer for ten seconds; and it unpickles what it finds
+in its file.
 
-Write-ahead log, synchronous FULL: every call that changes something is one transaction and one flush.  A
-consumer is a row with a lease that a thread renews.  Whoever takes or counts messages first gives back those
-of consumers whose lease ran out, so a killed process needs nobody to clean up after it.
+Write-ahead log, synchronous FULL: every call that changes something is one transaction and one flush; only
+taking messages and renewing leases are not flushed.  A consumer is a row with a lease that a thread renews.
+Taking or counting messages first gives back those of consumers whose lease expired, so a killed process
+needs no cleanup.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ _RENEWALS_PER_LEASE = 4
 
 
 class EmbeddedQueue:
-    """The `Queue` in a file; see `queues.Queue` for what each method does.
+    """An implementation of `Queue` in a SQLite file.
 
     Args:
-        url: `embedded:PATH`; the file is made when it is not there.
+        url: `embedded:PATH`; the file is created if it does not exist.
         settings: the name is not used.
     """
 
@@ -67,10 +68,10 @@ class EmbeddedQueue:
         return count
 
     def _room(self, db: sqlite3.Connection, sizes_bytes: Sequence[int]) -> int:
-        """How many of these fit; like RabbitMQ the bounds count what waits, and not what workers have.
+        """Returns how many fit; as in RabbitMQ, limits count waiting messages, not those with workers.
 
         Raises:
-            ResourceExhausted: when there is none for the first.
+            ResourceExhausted: if not even the first fits.
         """
         messages, total = db.execute("SELECT COUNT(*), TOTAL(size_bytes) FROM waiting").fetchone()
         count = 0
@@ -175,11 +176,11 @@ class EmbeddedConsumer:
             if remaining <= 0 or self._closing.wait(min(POLL_SECONDS, remaining)):
                 break
         if not self._closing.is_set():
-            self._database.cut_when_empty()  # who has nothing to do tidies up
+            self._database.cut_when_empty()  # done by consumers that are idle
         return []
 
     def _may_claim(self) -> bool:
-        """Looks without a lock on the file, so that idle consumers do not keep publishers waiting."""
+        """Checks for messages without a lock on the file, so that idle consumers do not block publishers."""
         if self._closing.is_set() or self._unsettled >= self._prefetch:
             return False
         with self._database.reading() as db:
@@ -200,7 +201,7 @@ class EmbeddedConsumer:
         for number, message_id, job_id, count in sorted(rows):
             body = self._database.body(number)
             if body is None:
-                continue  # the lease ran out meanwhile, and another consumer was done with it
+                continue  # the lease expired meanwhile, and another consumer settled the message
             message = Message(message_id, job_id, body)
             taken.append(EmbeddedDelivery(message, count, self, self._lease, number))
         self._unsettled += len(taken)
@@ -215,7 +216,7 @@ class EmbeddedConsumer:
         ).fetchall()
 
     def _begin_lease(self) -> None:
-        """A new name each time: what was taken under an older one belongs to others."""
+        """Begins a lease under a new name: messages taken under an older one belong to other consumers."""
         if self._lease:
             logs.get().warning("queue_lease_lost")
         lease = os.urandom(16)
@@ -248,7 +249,7 @@ class EmbeddedConsumer:
         return self._settle(own, lambda db, number: _remove(db, [number]))
 
     def give_back(self, delivery: EmbeddedDelivery, reason: str | None) -> bool:
-        """Gives a message back, dead if there is a reason; false when it was lost."""
+        """Gives a message back, as a dead letter if there is a reason; returns False if it was lost."""
 
         def let_go(db: sqlite3.Connection, number: int) -> None:
             _give_back(db, self._settings, number=number, reason=reason)
@@ -258,7 +259,7 @@ class EmbeddedConsumer:
     def _settle(
         self, deliveries: Sequence[EmbeddedDelivery], how: Callable[[sqlite3.Connection, int], object]
     ) -> list[bool]:
-        """Settles in one transaction what is still this consumer's; false for what was lost."""
+        """Settles the messages that this consumer still holds, in one transaction; False for the others."""
         with self._turn:
             if self._closing.is_set():
                 return [False] * len(deliveries)
@@ -312,7 +313,7 @@ def _path(url: str) -> Path:
 
 
 def _dead_of(db: sqlite3.Connection, job_id: bytes, message_id: bytes | None) -> list[tuple[int, int]]:
-    """Numbers and sizes of a job's dead letters."""
+    """Returns numbers and sizes of a job's dead letters."""
     require_id("job_id", job_id)
     query = (
         "SELECT number, size_bytes FROM dead "
@@ -329,7 +330,7 @@ def _remove(db: sqlite3.Connection, numbers: list[int]) -> int:
 
 
 def _give_back_expired(db: sqlite3.Connection, settings: QueueOptions) -> None:
-    """Makes what lost consumers held ready again, or dead after the last delivery."""
+    """Makes messages of expired consumers ready again, or dead letters after the last delivery."""
     query = "DELETE FROM consumers WHERE expires_unix_seconds < ? RETURNING consumer"
     for (consumer,) in db.execute(query, (time.time(),)).fetchall():
         _give_back(db, settings, holder=consumer)
@@ -343,7 +344,7 @@ def _give_back(
     holder: bytes | None = None,
     reason: str | None = None,
 ) -> None:
-    """Lets go of one message or all of a holder: dead for a reason or after the last delivery, else ready."""
+    """Releases one message or all of a holder: dead for a reason or after the last delivery, else ready."""
     db.execute(
         "UPDATE messages SET holder = NULL, "
         "dead_reason = iif(:reason IS NULL AND deliveries >= :most, :exhausted, :reason), "

@@ -1,4 +1,4 @@
-"""What every queue carries and tells of itself."""
+"""Messages, dead letters, depths and options, common to all queues."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from blindsight.ciphertext.header import SEALED_MAGIC
 from blindsight.errors import InvalidArgument
 
 ID_BYTES = 16
-# Room for a sealed original of the largest size.  RabbitMQ takes 128 MiB unless it is told otherwise.
+# Enough for a sealed original of the largest size.  RabbitMQ's default limit is 128 MiB.
 MAX_BODY_BYTES = 96 << 20
-# The broker reads it: words of ours, never a file name.
+# The broker can read a reason, so it is made of fixed words and never holds a file name.
 _REASON = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,63}")
 
 
@@ -20,13 +20,13 @@ class Message:
     """One sealed item on its way to a worker.
 
     Attributes:
-        message_id: 16 random bytes; a worker knows an item by them when it comes a second time.
+        message_id: 16 random bytes, by which a worker recognises an item that is delivered again.
         job_id: 16 random bytes of the job that the item belongs to.
         body: sealed bytes, at most `MAX_BODY_BYTES`.
 
     Raises:
-        InvalidArgument: for ids of another size, a body that is too large, or one that is not sealed:
-            the broker must not get it.
+        InvalidArgument: if an id has another size, or the body is too large or not sealed: the broker must
+            not see unsealed bytes.
     """
 
     message_id: bytes
@@ -44,12 +44,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that is delivered no more until it is requeued.
+    """A message that is not delivered again until it is requeued.
 
     Attributes:
-        reason: a worker's word for it, or `delivered N times`.
-        deliveries: how often it was delivered.
-        dead_unix_seconds: when it was given up.
+        reason: the worker's reason, or `delivered N times`.
+        deliveries: number of deliveries.
+        dead_unix_seconds: time at which it became a dead letter.
     """
 
     message_id: bytes
@@ -61,12 +61,12 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many messages there are.
+    """The numbers of messages in a queue.
 
     Attributes:
         ready: waiting for a worker.
-        unacknowledged: with a worker; None where the broker does not tell.
-        dead: among the dead letters.
+        unacknowledged: held by workers; None if the broker does not report it.
+        dead: dead letters.
     """
 
     ready: int
@@ -76,20 +76,20 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
-    """What may differ from one queue to another; all processes of a queue need the same.
+    """Options of one queue; all its processes need the same.
 
     Attributes:
-        name: of the queue at the broker; an embedded queue is named by its file.
-        max_messages: that may wait; then `publish` refuses.
-        max_bytes: of bodies that may wait.
-        max_deliveries: of one message; then it is a dead letter.  Many: what a consumer that is killed held
-            counts as delivered, whatever it died of.
-        silence_seconds: a consumer that shows no sign of life for so long is taken for dead.  Signs come
-            from a thread of the queue's own, however long the work takes.
+        name: the queue's name at the broker; an embedded queue is named by its file.
+        max_messages: number of messages that may wait before `publish` refuses more.
+        max_bytes: total size of bodies that may wait before `publish` refuses more.
+        max_deliveries: deliveries of a message before it becomes a dead letter.  High, because messages that
+            a killed consumer held count as delivered, whatever it died of.
+        silence_seconds: time without a sign of life after which a consumer is considered dead.  The queue's
+            own thread sends these signs, however long the work takes.
         answer_seconds: how long a call waits for an answer, reconnecting meanwhile.
 
     Raises:
-        InvalidArgument: for a number that is too small.
+        InvalidArgument: if a number is too small.
     """
 
     name: str = "blindsight.ingest"
@@ -106,12 +106,12 @@ class QueueOptions:
 
     @property
     def exhausted(self) -> str:
-        """The reason of a message that was delivered too often."""
+        """The dead letter's reason for a message that was delivered too often."""
         return f"delivered {self.max_deliveries} times"
 
     @property
     def full(self) -> str:
-        """What a publisher is told."""
+        """The error message for publishers when the queue is full."""
         return (
             f"the queue is full: it takes {self.max_messages} messages and {self.max_bytes} bytes that wait; "
             "publish again when workers have caught up"
@@ -119,20 +119,20 @@ class QueueOptions:
 
 
 def require_id(name: str, value: bytes) -> None:
-    """Refuses an id that is not one.
+    """Checks the size of an id.
 
     Raises:
-        InvalidArgument: when it has not 16 bytes.
+        InvalidArgument: if it does not have 16 bytes.
     """
     if len(value) != ID_BYTES:
         raise InvalidArgument(f"{name} has {len(value)} bytes, want {ID_BYTES}")
 
 
 def require_reason(reason: str) -> str:
-    """Returns the reason for which a worker gives up.
+    """Checks a worker's reason for rejecting a message, and returns it.
 
     Raises:
-        InvalidArgument: when it is not of a few plain words: the broker reads it.
+        InvalidArgument: if it is anything but a few plain words, because the broker can read it.
     """
     if not _REASON.fullmatch(reason):
         raise InvalidArgument("a reason is 1 to 64 letters, digits, blanks and underscores, a letter first")

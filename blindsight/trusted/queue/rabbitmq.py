@@ -1,9 +1,9 @@
-"""A queue at a RabbitMQ broker, 3.10 or later: for workers on several machines.
+"""A queue at a RabbitMQ broker, 3.10 or later, for workers on several machines.
 
-Two durable quorum queues: NAME and NAME.dead.  What is published is on the disks of most of the broker's
-nodes when the broker confirms it.  A message that was delivered too often goes to the dead letters by the
-broker's own doing (at least once); one that a worker rejects goes there with the worker's reason, and is
-then acknowledged.  A publisher's connection is not a consumer's: a broker that is short of memory stops
+There are two durable quorum queues: NAME and NAME.dead.  A published message is on the disks of most of the
+broker's nodes when the broker confirms it.  The broker itself dead-letters a message that was delivered too
+often (at least once); one that a worker rejects is published there with the worker's reason, and then
+acknowledged.  Publishing and consuming use separate connections: a broker that is short of memory blocks
 connections that publish, and acknowledgements must go on.
 """
 
@@ -38,20 +38,20 @@ from blindsight.trusted.queue.messages import (
 
 _JOB, _REASON, _DELIVERIES = "job", "reason", "deliveries"
 _DELIVERY_COUNT = "x-delivery-count"
-# Dead letters are delivered whenever they are listed; from version 4 a broker loses them after 20 times
-# unless it is told otherwise.
+# Listing dead letters delivers them, and from version 4 on a broker drops messages after 20 deliveries by
+# default.
 _LISTINGS = 1 << 30
 _BUSY_SECONDS = 0.1
-# A broker refuses when the queue is full, and for a moment also when the queue is new or changes its leader.
+# A broker refuses messages if the queue is full, and briefly also if it is new or changes its leader.
 _TRIES = 4
 
 
 class RabbitQueue:
-    """The `Queue` at a broker; see `queues.Queue` for what each method does.
+    """An implementation of `Queue` at a RabbitMQ broker.
 
     Args:
         url: see `amqp.Broker`.
-        settings: which the queue is made with; a queue that is there with others is refused.
+        settings: options that the queue is declared with; an existing queue with others is refused.
     """
 
     def __init__(self, url: str, settings: QueueOptions) -> None:
@@ -62,12 +62,12 @@ class RabbitQueue:
         self._consumers: list[RabbitConsumer] = []
 
     def open_channel(self, connection: BlockingConnection) -> BlockingChannel:
-        """A channel with confirms; the queues are made where they are not there."""
+        """Opens a channel with publisher confirms, and declares the queues."""
         channel = connection.channel()
         channel.confirm_delivery()
         declare(channel, self._dead, {"x-delivery-limit": _LISTINGS})
         given = {
-            # The broker counts the deliveries after the first.
+            # The broker counts redeliveries only.
             "x-delivery-limit": self._settings.max_deliveries - 1,
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": self._dead,
@@ -156,9 +156,9 @@ class RabbitQueue:
 
     @contextmanager
     def _browsing(self) -> Iterator[BlockingChannel]:
-        """A connection that alone reads the dead letters; at its end they are back in their places.
+        """Opens the only connection that reads dead letters; they are back in place when the block ends.
 
-        AMQP cannot look at a message without taking it, so who looks at the same time would miss it.
+        AMQP cannot read a message without taking it, so a second reader would miss it meanwhile.
         """
         with self._broker.explaining():
             connection = self._broker.dial()
@@ -170,7 +170,7 @@ class RabbitQueue:
                     connection.close()
 
     def _wait_for_turn(self, connection: BlockingConnection) -> None:
-        """Declares a queue that only one connection can have."""
+        """Waits until it can declare an exclusive queue, which only one connection can own: a lock."""
         deadline = time.monotonic() + self._settings.answer_seconds
         while True:
             try:
@@ -185,7 +185,7 @@ class RabbitQueue:
                 return
 
     def _browse(self, channel: BlockingChannel) -> Iterator[tuple[int, DeadLetter, bytes]]:
-        """Delivery tag, what is told of it, body; one body in memory at a time."""
+        """Yields the delivery tag, dead letter and body of each message; one body is in memory at a time."""
         while True:
             method, properties, body = channel.basic_get(self._dead)
             if method is None:
@@ -261,19 +261,19 @@ class RabbitConsumer:
     def _arrived(
         self, channel: BlockingChannel, method: Any, properties: pika.BasicProperties, body: bytes
     ) -> None:
-        """In the link's thread."""
+        """Buffers a message; runs in the link's thread."""
         try:
             message = Message(*parse_ids(properties), body)
             count = 1 + int(properties.headers.get(_DELIVERY_COUNT, 0))
         except (BlindsightError, TypeError, ValueError):
-            # Not one of ours: whoever can write at the broker can put anything there.
+            # Not a message of ours: anyone with write access to the broker can publish anything.
             logs.get().warning("queue_message_malformed")
             channel.basic_ack(method.delivery_tag)
             return
         self._buffer.put(RabbitDelivery(message, count, self, self._connection_number, method.delivery_tag))
 
     def _lost(self) -> None:
-        """In the link's thread: what came by the lost connection belongs to others."""
+        """Gives up the messages of a lost connection, which belong to others; runs in the link's thread."""
         with self._turn:
             self._connection_number += 1
 
@@ -294,7 +294,7 @@ class RabbitConsumer:
         return delivery
 
     def _next(self, seconds: float) -> RabbitDelivery | None:
-        """The next message of the buffer that is still this consumer's."""
+        """Returns the next buffered message that this consumer still holds."""
         deadline = time.monotonic() + seconds
         while not self._closed:
             try:
@@ -306,12 +306,12 @@ class RabbitConsumer:
         return None
 
     def holds(self, connection_number: int) -> bool:
-        """Whether what came by a connection is still this consumer's, as far as it knows."""
+        """Returns whether the consumer still holds the messages of a connection, as far as it knows."""
         with self._turn:
             return not self._closed and connection_number == self._connection_number
 
     def settle(self, connection_number: int, function: Callable[[BlockingChannel], None]) -> bool:
-        """Sends an answer by the connection that a message came by; false when that is lost."""
+        """Settles a message over the connection that delivered it; returns False if that is lost."""
 
         def run(channel: BlockingChannel) -> bool:
             if not self.holds(connection_number):
@@ -351,7 +351,7 @@ class RabbitDelivery:
         return self.ack()
 
     def _settle(self, function: Callable[[BlockingChannel], None]) -> bool:
-        """Once: the broker closes a channel that answers a message twice."""
+        """Settles the message once: the broker closes a channel that settles a message twice."""
         if self._settled:
             return False
         self._settled = True
@@ -359,15 +359,15 @@ class RabbitDelivery:
 
 
 def declare(channel: BlockingChannel, name: str, arguments: dict[str, object]) -> None:
-    """Makes a durable quorum queue, or finds it as it would have made it."""
+    """Declares a durable quorum queue, which may exist already with the same arguments."""
     channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum", **arguments})
 
 
 def parse_ids(properties: pika.BasicProperties) -> tuple[bytes, bytes]:
-    """Message id and job id of a message.
+    """Returns the message id and the job id of a message.
 
     Raises:
-        InvalidArgument: when they are not there.
+        InvalidArgument: if an id is missing or malformed.
     """
     try:
         message_id = bytes.fromhex(properties.message_id)

@@ -1,4 +1,4 @@
-"""The secret halves of the schemes.  A scheme is one module here and one row in `SCHEMES`."""
+"""Secret-key operations of the ring schemes.  A scheme is one module here and one row in `SCHEMES`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SCHEMES", "SecretScheme", "generate_secret_key", "load"]
 
 
 class SecretScheme(Protocol):
-    """What the keyholder does under one secret key; lives in worker processes."""
+    """Encryption and decryption under one secret key, in worker processes."""
 
     def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
         """Encrypts gallery polynomials [count, N] into a seeded block."""
@@ -25,19 +25,19 @@ class SecretScheme(Protocol):
         """Encrypts query polynomials [count, N] into a seeded block."""
 
     def decrypt_scores(self, residues: Residues) -> Floats:
-        """Decrypts products [count, 3, primes, N] of gallery and query: [count, N]."""
+        """Decrypts products [count, 3, primes, N] of gallery and query to [count, N]."""
 
     def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
-        """Decrypts the sum of blocks of equal count: [count, N]."""
+        """Decrypts the sum of blocks of equal count to [count, N]."""
 
     def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
         """Encrypts integers [count, N], such as tiles of pixels, into a seeded block."""
 
     def decrypt_planes(self, block: CiphertextBlock) -> Integers:
-        """Decrypts tiles, or sums of them: int64 [count, N], exact.
+        """Decrypts tiles, or sums of them, to int64 [count, N], exactly.
 
         Args:
-            block: seeded as it was encrypted, or full and in NTT form as it comes out of arithmetic.
+            block: seeded, as it was encrypted, or full and in NTT form, as a result of arithmetic.
         """
 
 
@@ -48,5 +48,5 @@ SCHEMES: dict[Scheme, type[ckks.CkksKeyholder | bfv.BfvKeyholder]] = {
 
 
 def load(parameters: ParameterSet, secret_key: Secret) -> SecretScheme:
-    """The scheme of a parameter set, holding its secret key."""
+    """Returns the scheme of a parameter set, holding its secret key."""
     return SCHEMES[parameters.scheme](parameters, secret_key)

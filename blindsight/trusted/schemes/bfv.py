@@ -3,8 +3,8 @@
 Values are multiplied by the set's scales and rounded; everything after that is arithmetic of integers
 modulo t.  Ciphertexts leave in coefficient form, as SEAL makes them; the evaluator transforms them.
 
-A product comes back as C = c_g * (t c_q), see the public half: it decrypts to -q g q_ modulo t instead of
-g q_, which a multiplication by -1/q modulo t undoes.
+A product comes back as C = c_g * (t c_q), see `services.evaluator.computing.schemes.bfv`: it decrypts to
+-q g q_ modulo t instead of g q_, which a multiplication by -1/q modulo t undoes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from blindsight.trusted.secrets import Secret
 
 
 class BfvKeyholder:
-    """Encrypts and decrypts under one secret key.
+    """BFV encryption and decryption under one secret key.
 
     Args:
         parameters: a BFV parameter set.
         secret_key: as `seal_key.generate_secret_key` returned it.
 
     Raises:
-        KeyFileError: when SEAL does not accept the key.
+        KeyFileError: if SEAL does not accept the key.
     """
 
     def __init__(self, parameters: ParameterSet, secret_key: Secret) -> None:
@@ -69,20 +69,20 @@ class BfvKeyholder:
         """Encrypts integers [count, N] as they are.
 
         Raises:
-            InvalidVector: when one is too large for the plaintext modulus.
+            InvalidVector: if an integer is too large for the plaintext modulus.
         """
         self._require_room(tiles)
         plain = (seal.integers_to_plaintext(self._parameters, tile) for tile in tiles.astype(np.int64))
         return self._key.encrypt(plain, key_id)
 
     def decrypt_planes(self, block: CiphertextBlock) -> Integers:
-        """Decrypts tiles: int64 [count, N]."""
+        """Decrypts tiles to int64 [count, N]."""
         return np.stack([self._tile(block, index) for index in range(block.header.count)])
 
     def _tile(self, block: CiphertextBlock, index: int) -> Integers:
         ntt_form = block.header.form is Form.FULL
         ciphertext = self._key.load(block, index, 1.0, ntt_form=ntt_form)
-        if ntt_form:  # as arithmetic leaves it; SEAL decrypts BFV in coefficient form alone
+        if ntt_form:  # a result of arithmetic; SEAL decrypts BFV in coefficient form only
             self._key.evaluator.transform_from_ntt_inplace(ciphertext)
         return self._centred(self._decrypt(ciphertext))
 

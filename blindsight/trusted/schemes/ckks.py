@@ -23,7 +23,7 @@ from blindsight.trusted.secrets import Secret
 
 
 class CoefficientEncoder:
-    """Encodes N real coefficients through SEAL's slots.
+    """An encoder of N real coefficients through SEAL's slots.
 
     Args:
         parameters: a CKKS parameter set.
@@ -36,19 +36,19 @@ class CoefficientEncoder:
         self._order = _slot_order(self._degree)
 
     def encode(self, coefficients: Floats, scale: float) -> Any:
-        """A SEAL plaintext of [N] real coefficients."""
+        """Encodes [N] real coefficients as a SEAL plaintext."""
         plain = sealapi.Plaintext()
         if coefficients[1:].any():
             # With the coefficient of X^k times zeta^k, values at odd powers of zeta are a Fourier transform.
             slots = (np.fft.ifft(coefficients * self._twist) * self._degree)[self._order]
             self._encoder.encode(slots.tolist(), scale, plain)
         else:
-            # A constant polynomial needs no transform: a hundred times faster, and most queries are.
+            # A constant polynomial, as most queries are, needs no transform: a hundred times faster.
             self._encoder.encode(float(coefficients[0]), scale, plain)
         return plain
 
     def decode(self, plain: Any) -> Floats:
-        """[N] real coefficients of a SEAL plaintext."""
+        """Decodes the [N] real coefficients of a SEAL plaintext."""
         # Coefficients are real, so the values at the other half of the roots are the conjugates.
         full = np.empty(self._degree, np.complex128)
         full[self._order] = self._encoder.decode_complex(plain)
@@ -58,7 +58,7 @@ class CoefficientEncoder:
 
 
 def _slot_order(degree: int) -> npt.NDArray[np.intp]:
-    """Slot j stands at zeta^(3^j), which is entry (3^j - 1) / 2 of the twisted FFT."""
+    """Returns each slot's entry in the twisted FFT: slot j is at zeta^(3^j), which is entry (3^j - 1) / 2."""
     order = np.empty(degree // 2, np.intp)
     exponent = 1
     for slot in range(degree // 2):
@@ -68,14 +68,14 @@ def _slot_order(degree: int) -> npt.NDArray[np.intp]:
 
 
 class CkksKeyholder:
-    """Encrypts and decrypts under one secret key.
+    """CKKS encryption and decryption under one secret key.
 
     Args:
         parameters: a CKKS parameter set.
         secret_key: as `seal_key.generate_secret_key` returned it.
 
     Raises:
-        KeyFileError: when SEAL does not accept the key.
+        KeyFileError: if SEAL does not accept the key.
     """
 
     def __init__(self, parameters: ParameterSet, secret_key: Secret) -> None:
@@ -103,11 +103,11 @@ class CkksKeyholder:
         return np.stack([self._decrypt(self._key.sum(blocks, index, ntt_form=True)) for index in columns])
 
     def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
-        """Encrypts integers [count, N] with the gallery's scale, which leaves the noise far below a half."""
+        """Encrypts integers [count, N] with the gallery's scale, which keeps the noise far below 1/2."""
         return self._encrypt(tiles.astype(np.float64), self._parameters.gallery_scale, key_id)
 
     def decrypt_planes(self, block: CiphertextBlock) -> Integers:
-        """Decrypts tiles and rounds: int64 [count, N]."""
+        """Decrypts tiles and rounds them to int64 [count, N]."""
         scale = self._parameters.gallery_scale
         loaded = (self._key.load(block, index, scale, ntt_form=True) for index in range(block.header.count))
         values = np.stack([self._decrypt(ciphertext) for ciphertext in loaded])

@@ -1,4 +1,4 @@
-"""SEAL's serialisation format on one side, numpy on the other.
+"""Conversion between SEAL's serialised objects and numpy arrays.
 
 `tenseal.sealapi` objects save to and load from file paths only, so they go through a memory file
 that has no name in any file system.  The format is that of SEAL 4.1 (`ciphertext.cpp`,
@@ -9,8 +9,8 @@ that has no name in any file system.  The format is that of SEAL 4.1 (`ciphertex
             factor, then a header, u64 count, count x u64 residues; a seeded ciphertext has the
             residues of one polynomial, and behind them a header, u8 generator, 64 B seed
 
-Loading expects input that `blindsight.ciphertext.residues` has
-checked: every byte that SEAL's loader sees is written here.
+Ciphertexts to load must have been checked by `blindsight.ciphertext.residues`; every byte that SEAL's
+loader then sees is written here.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Saves(Protocol):
 
 
 class Scratch:
-    """A file in memory without a name, for SEAL to save to and load from.  One per process.
+    """An unnamed file in memory, for SEAL to save to and load from.  One per process.
 
     Raises:
-        OSError: where the kernel has no memory files (Blindsight needs Linux).
+        OSError: if the kernel has no memory files (Blindsight needs Linux).
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Scratch:
         self.path = f"/proc/self/fd/{self._file}"
 
     def saved(self, thing: Saves) -> bytes:
-        """What `thing` saves, decompressed, without the outer header."""
+        """Returns what `thing` saves, decompressed, without the outer header."""
         data = self.raw(thing)
         compression = _HEADER.unpack_from(data)[4]
         body = data[_HEADER.size :]
@@ -67,38 +67,38 @@ class Scratch:
         return body
 
     def raw(self, thing: Saves) -> bytes:
-        """What `thing` saves, as it is, for `fill` to load again."""
+        """Returns what `thing` saves, unchanged, for `fill` to load again."""
         thing.save(self.path)
         return os.pread(self._file, os.fstat(self._file).st_size, 0)
 
     def fill(self, data: bytes) -> str:
-        """Puts `data` into the file and returns the path to load it from."""
+        """Writes `data` to the file and returns the path to load it from."""
         os.ftruncate(self._file, len(data))
         os.pwrite(self._file, data, 0)
         return self.path
 
     def wipe(self) -> None:
-        """Forgets the content."""
+        """Truncates the file, so that no content remains."""
         os.ftruncate(self._file, 0)
 
 
 @cache
 def scratch() -> Scratch:
-    """This process's memory file."""
+    """Returns this process's memory file."""
     return Scratch()
 
 
 @cache
 def context(parameters: ParameterSet) -> Any:
-    """SEAL's context of a parameter set, checked against SEAL's own 128-bit table.
+    """Returns SEAL's context for a parameter set, checked against SEAL's own 128-bit table.
 
     Raises:
-        InvalidCiphertext: when SEAL refuses the parameters.
+        InvalidCiphertext: if SEAL refuses the parameters.
     """
     wanted = sealapi.EncryptionParameters(_SCHEMES[parameters.scheme])
     wanted.set_poly_modulus_degree(parameters.ring_degree)
-    # The last prime is for key switching, of which there is none here.  SEAL wants one all the same, and
-    # counts its bits in the table of security; no ciphertext has a residue modulo it.
+    # The last prime is for key switching, which is not used here.  SEAL requires one nevertheless, and
+    # counts its bits in the security table; no ciphertext has a residue modulo it.
     moduli = [*parameters.primes, parameters.special_prime]
     wanted.set_coeff_modulus([sealapi.Modulus(value) for value in moduli])
     if parameters.plain_modulus:
@@ -111,7 +111,7 @@ def context(parameters: ParameterSet) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """What every ciphertext body of a parameter set starts with."""
+    """SEAL's version and parms_id, common to all serialised ciphertexts of a parameter set."""
 
     major: int
     minor: int
@@ -120,16 +120,16 @@ class _Template:
 
 @cache
 def _template(parameters: ParameterSet) -> _Template:
-    # SEAL's version and parms_id are read off an object that it wrote itself.
+    # SEAL's version is read from an object that it wrote itself.
     sample = sealapi.Ciphertext(context(parameters))
     _, _, major, minor, *_ = _HEADER.unpack_from(scratch().raw(sample))
-    # Of the first level: without the prime of key switching, as every ciphertext is.
+    # The first level's parms_id, without the key-switching prime, as for every ciphertext.
     parms_id = struct.pack("<4Q", *context(parameters).first_parms_id())
     return _Template(major, minor, parms_id)
 
 
 def to_residues(thing: Saves) -> tuple[Residues, bytes]:
-    """Residues and seed of a ciphertext (or of SEAL's serialisable form of one).
+    """Reads residues and seed of a ciphertext (or of SEAL's serialisable form of one).
 
     Returns:
         uint32 [stored polynomials, primes, N], and the 81 bytes of the seed, empty for a full one.
@@ -152,16 +152,16 @@ def from_residues(
     *,
     ntt_form: bool = True,
 ) -> Any:
-    """A SEAL ciphertext.
+    """Builds a SEAL ciphertext.
 
     Args:
         residues: uint32 [stored polynomials, primes, N], each below its prime (checked before).
         scale: CKKS scale.
-        seed: 81 bytes when only the first polynomial is given.
-        ntt_form: what the residues are in.
+        seed: 81 bytes if only the first polynomial is given, else empty.
+        ntt_form: whether the residues are in NTT form.
 
     Raises:
-        InvalidCiphertext: when SEAL will not load it.
+        InvalidCiphertext: if SEAL refuses to load it.
     """
     template = _template(parameters)
     stored, primes, degree = residues.shape
@@ -185,9 +185,9 @@ def _header(template: _Template, body_bytes: int) -> bytes:
 
 
 def integers_to_plaintext(parameters: ParameterSet, values: npt.NDArray[np.int64]) -> Any:
-    """A BFV plaintext of [N] integers, taken modulo t."""
-    # As coefficients, and not through SEAL's BatchEncoder: its slots are multiplied one by one, and inner
-    # products come out of the multiplication of polynomials (`blindsight.packing.columns`).
+    """Builds a BFV plaintext of [N] integers, taken modulo t."""
+    # As coefficients, and not through SEAL's BatchEncoder: its slots are multiplied one by one, while inner
+    # products need the multiplication of polynomials (`blindsight.packing.columns`).
     template = _template(parameters)
     data = np.mod(values, parameters.plain_modulus).astype("<u8").tobytes()
     inner = _header(template, _COUNT.size + len(data)) + _COUNT.pack(len(values)) + data
@@ -198,7 +198,7 @@ def integers_to_plaintext(parameters: ParameterSet, values: npt.NDArray[np.int64
 
 
 def plaintext_to_integers(parameters: ParameterSet, plain: Any) -> npt.NDArray[np.int64]:
-    """[N] integers of a BFV plaintext, from 0 to t - 1."""
+    """Returns the [N] integers of a BFV plaintext, from 0 to t - 1."""
     body = scratch().saved(plain)
     (count,) = _COUNT.unpack_from(body, _PLAIN.size + _HEADER.size)
     start = _PLAIN.size + _HEADER.size + _COUNT.size

@@ -1,4 +1,4 @@
-"""What all SEAL schemes share: a secret key, and the objects that work under it."""
+"""A secret key of a SEAL scheme, and SEAL's objects that use it; common to all SEAL schemes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SealKey:
         secret_key: as `generate_secret_key` returned it.
 
     Raises:
-        KeyFileError: when SEAL does not accept the key.
+        KeyFileError: if SEAL does not accept the key.
     """
 
     def __init__(self, parameters: ParameterSet, secret_key: Secret) -> None:
@@ -37,29 +37,29 @@ class SealKey:
             seal.scratch().wipe()
         self.parameters = parameters
         self.encryptor = sealapi.Encryptor(context, key)
-        # Decrypts results of three polynomials too, with s and s^2, so that no relinearisation key is made.
+        # Also decrypts results of three polynomials, with s and s^2, so no relinearisation key is needed.
         self.decryptor = sealapi.Decryptor(context, key)
         self.evaluator = sealapi.Evaluator(context)
 
     def encrypt(self, plaintexts: Iterable[Any], key_id: bytes) -> CiphertextBlock:
         """Encrypts SEAL plaintexts into a seeded block."""
-        # With the secret key, for nobody else encrypts: the second polynomial is then uniform, and a seed
-        # stands for it.  SEAL draws the seed and the error anew for every ciphertext, the error from a
-        # generator that the seed says nothing of (`encrypt_zero_symmetric` in SEAL's `rlwe.cpp`): the
-        # sum of 21 fair bits less that of 21 others, of standard deviation 3.24 (`sample_poly_cbd`).
+        # Symmetric encryption, because only the key's owner encrypts: the second polynomial is then uniform,
+        # and a seed replaces it.  SEAL draws a new seed and error for every ciphertext, the error from a
+        # generator about which the seed reveals nothing (`encrypt_zero_symmetric` in SEAL's `rlwe.cpp`): the
+        # sum of 21 fair bits minus that of 21 others, of standard deviation 3.24 (`sample_poly_cbd`).
         pairs = [seal.to_residues(self.encryptor.encrypt_symmetric(plain)) for plain in plaintexts]
         residues = np.stack([pair[0] for pair in pairs])
         seeds = np.stack([np.frombuffer(pair[1], np.uint8) for pair in pairs])
         return seeded_block(self.parameters, key_id, residues, seeds)
 
     def load(self, block: CiphertextBlock, index: int, scale: float, *, ntt_form: bool) -> Any:
-        """One ciphertext of a block as a SEAL object."""
+        """Returns one ciphertext of a block as a SEAL object."""
         seed = b"" if block.seeds is None else block.seeds[index].tobytes()
         residues = block.residues[index]
         return seal.from_residues(self.parameters, residues, scale, seed, ntt_form=ntt_form)
 
     def sum(self, blocks: list[CiphertextBlock], index: int, *, ntt_form: bool) -> Any:
-        """One column of a segment: the sum of that ciphertext over batches."""
+        """Returns one column of a segment: the sum of its ciphertexts in all batches."""
         total = None
         scale = self.parameters.gallery_scale if ntt_form else 1.0
         for block in blocks:
@@ -72,7 +72,7 @@ class SealKey:
 
 
 def generate_secret_key(parameters: ParameterSet) -> Secret:
-    """A fresh ternary secret (`sample_poly_ternary` in SEAL's `rlwe.cpp`), in SEAL's serialised form."""
+    """Draws a ternary secret key (`sample_poly_ternary` in SEAL's `rlwe.cpp`), in SEAL's serialised form."""
     key = sealapi.KeyGenerator(seal.context(parameters)).secret_key()
     try:
         return Secret(seal.scratch().raw(key))

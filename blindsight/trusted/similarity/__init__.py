@@ -1,4 +1,4 @@
-"""The table of metrics: each makes linear forms of vectors (`linear`, `channels`)."""
+"""The table of metrics, each of which turns vectors into linear forms (`linear`, `channels`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ METRICS: dict[Metric, Callable[[int, float], Linear]] = {
 
 
 def make(metric: Metric, dimension: int, max_norm: float, channels: int = 0) -> Linear:
-    """The linear forms of a metric.
+    """Returns the linear forms of a metric.
 
     Args:
-        metric: which.
-        dimension: of the user's vectors.
-        max_norm: longest vector that fits; cosine does not use it.
-        channels: parts of a vector that squared cosine compares one by one.
+        metric: the measure of similarity.
+        dimension: length of the user's vectors.
+        max_norm: largest norm of a vector that fits; cosine does not use it.
+        channels: number of parts of a vector, which squared cosine compares one by one.
     """
     if metric is Metric.SQUARED_COSINE:
         return SquaredCosine(dimension, channels)

@@ -1,13 +1,13 @@
-"""Squared cosine of each colour channel, of raw pixels: no direction is normalised before encryption.
+"""Squared cosine of the colour channels of raw pixels, without normalisation before encryption.
 
     (a.b)^2 / (|a|^2 |b|^2)
 
 The evaluator returns two encrypted terms for each channel, a.b and |a|^2, from two fields of a row: the
-pixels, and the digits of their squared length.  The keyholder, which has b, squares and divides.
+pixels, and the digits of their squared length.  The keyholder, which knows b, squares and divides.
 
-Pixels are integers, and so is all that is made of them: under BFV both terms are exact.  A channel is
-multiplied by the largest integer that keeps it short.  The factor cancels in the quotient, and a dark
-picture then stands as far above the noise of CKKS as a bright one.
+Pixels are integers, and so are all values derived from them: under BFV both terms are exact.  A channel is
+multiplied by the largest integer that keeps its length within bounds.  The factor cancels in the quotient,
+and a dark image then stands as far above the noise of CKKS as a bright one.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from blindsight.trusted.similarity.linear import LinearForm
 MAX_PIXEL = 255
 # Rows are integers divided by this; BFV multiplies by the same number (2^13.5, see `parameters`).
 UNIT = 11585
-# A channel's squared length in integers, at most: sqrt(2) in rows, as for all metrics.
+# Largest squared length of a channel, in integers; in rows its length is sqrt(2), as for all metrics.
 MAX_SQUARED_LENGTH = 2 * UNIT**2
-# The squared length is a number of two digits, both as short as pixels are.
+# Base of the two digits of a squared length; in rows both are below sqrt(2), as pixels are.
 DIGIT = 1 << 14
-# Any channel that is not black is at least this long once it is multiplied: half of the most.
+# A channel that is not black has at least MAX_SQUARED_LENGTH / 4 once it is multiplied; the threshold is
+# half of that.
 _NOT_BLACK = MAX_SQUARED_LENGTH / 8 / UNIT**2
 
 Integers = npt.NDArray[np.int64]
@@ -40,7 +41,7 @@ class ChannelReading:
     """Squared cosines from the terms of each channel; the score is their distance from all ones.
 
     Attributes:
-        squared_lengths: of the query's channels, as they were encrypted and in units of `UNIT`.
+        squared_lengths: squared lengths of the query's channels as they were encrypted, divided by `UNIT`^2.
     """
 
     squared_lengths: tuple[float, ...]
@@ -51,9 +52,9 @@ class ChannelReading:
         return scores
 
     def parts(self, products: Floats) -> Floats:
-        """[count, 2 * channels] -> squared cosines [count, channels], 0 to 1.
+        """Returns squared cosines, 0 to 1: [count, 2 * channels] -> [count, channels].
 
-        A black channel has no direction: it is like another black one, and unlike any other.
+        A black channel has no direction: its similarity is 1 to another black one, and 0 to any other.
         """
         inner, theirs = np.split(products, 2, axis=1)
         ours = np.array(self.squared_lengths)
@@ -64,17 +65,17 @@ class ChannelReading:
 
 
 class SquaredCosine:
-    """Rows [a of each channel, digits of |a|^2 of each channel], each a field of its own.
+    """Squared cosine; rows are [a of each channel, digits of |a|^2 of each channel], each a field of its own.
 
     Args:
-        dimension: values of a picture, channel by channel.
-        channels: how many.
+        dimension: number of values of an image, channel by channel.
+        channels: number of channels.
     """
 
-    # The digits' field may reach this; the pixels' is shorter.
+    # The norm of the digits' field may reach this; that of the pixels' is smaller.
     largest_row = 2.0
-    # Queries are up to sqrt(2) long, both terms at least half: 2 sqrt(2) (2 + 1) of either, and sqrt(3) of
-    # three channels.
+    # Queries are up to sqrt(2) long, both squared lengths at least 1/2: a factor of 2 sqrt(2) (2 + 1) for
+    # one channel, and of sqrt(3) for the norm over three.
     amplification = 6 * math.sqrt(6)
     whole = True
 
@@ -83,7 +84,7 @@ class SquaredCosine:
         self.fields: Fields = (dimension // channels,) * channels + (2,) * channels
 
     def rows(self, vectors: Floats) -> Floats:
-        """Raises InvalidVector for values that are no pixels."""
+        """Returns rows to encrypt; raises InvalidVector if values are not pixels or a channel is too long."""
         pixels = self._channels_of(vectors)
         squared = np.square(pixels).sum(axis=2)
         digits = np.stack([squared // DIGIT, squared % DIGIT], axis=2)
@@ -98,7 +99,7 @@ class SquaredCosine:
         return LinearForm(weights, ChannelReading(tuple(map(float, lengths))))
 
     def _channels_of(self, vectors: Floats) -> Integers:
-        """Pixels [count, channels, pixels of one], each channel multiplied by its integer."""
+        """Returns pixels [count, channels, pixels of one], each channel multiplied by its integer."""
         integers = vectors.astype(np.int64)
         wrong = (integers != vectors) | (integers < 0) | (integers > MAX_PIXEL)
         _refuse(

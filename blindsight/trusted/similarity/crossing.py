@@ -1,7 +1,7 @@
-"""All vectors of one set by all of another: several of each in one polynomial.
+"""Inner products of all vectors of one set with all of another: several of each in one polynomial.
 
 A polynomial of rows holds g vectors, vector i from coefficient i*b on, as in `blindsight.packing.columns`;
-one of queries holds k vectors in reverse, query j from X^(j*g*b) on.  In their product the inner product of
+one of queries holds k vectors in reverse, query j from X^(j*g*b) on.  In the product the inner product of
 vector i and query j lands in coefficient (j*g + i) * b: with g * k = N / b every b-th coefficient is one,
 and a result has as many scores as there are vectors in a whole segment, from far fewer query ciphertexts.
 """
@@ -15,19 +15,19 @@ import numpy as np
 
 from blindsight.packing.columns import Floats, Layout
 
-# What one ciphertext that is sent and one result cost, in milliseconds of one core: packing, encryption and
-# expansion of the one; multiplication, transfer, decryption and decoding of the other.  A polynomial full of
-# values takes longer to encode than the constants of a search.
+# Costs in milliseconds of one core: packing, encryption and expansion of a ciphertext that is sent;
+# multiplication, transfer, decryption and decoding of a result.  A polynomial full of values takes longer to
+# encode than the constants of a search.
 SENT_CIPHERTEXT_MS = 1.8
 RESULT_CIPHERTEXT_MS = 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class CrossLayout:
-    """How two sets of vectors lie in polynomials.
+    """The arrangement of two sets of vectors in polynomials.
 
     Attributes:
-        dimension: of the vectors.
+        dimension: length of the vectors.
         stride: b, consecutive coefficients of a vector in one column; a power of two.
         rows, queries: vectors of either set in one group; times the stride they fill a polynomial.
     """
@@ -39,12 +39,12 @@ class CrossLayout:
 
     @property
     def columns(self) -> int:
-        """Ciphertexts of a group."""
+        """The number of ciphertexts of a group."""
         return self._layout.columns
 
     @property
     def ring_degree(self) -> int:
-        """N."""
+        """The ring degree N."""
         return self.stride * self.rows * self.queries
 
     @property
@@ -52,12 +52,12 @@ class CrossLayout:
         return Layout((self.dimension,), self.stride, self.ring_degree)
 
     def pack_rows(self, vectors: Floats) -> Floats:
-        """Vectors [count, dimension] as polynomials [groups * columns, N]."""
+        """Packs rows [count, dimension] into polynomials [groups * columns, N]."""
         groups = (self._layout.pack(group) for group in _groups(vectors, self.rows))
         return np.concatenate(list(groups))
 
     def pack_queries(self, vectors: Floats) -> Floats:
-        """Vectors [count, dimension] as polynomials [groups * columns, N]."""
+        """Packs queries [count, dimension] into polynomials [groups * columns, N]."""
         return np.concatenate([self._packed_queries(group) for group in _groups(vectors, self.queries)])
 
     def _packed_queries(self, group: Floats) -> Floats:
@@ -67,12 +67,12 @@ class CrossLayout:
         return packed
 
     def scores(self, coefficients: Floats) -> Floats:
-        """Inner products of decrypted results: [results, N] -> [results, queries, rows]."""
+        """Reads the inner products from decrypted results: [results, N] -> [results, queries, rows]."""
         return self._layout.scores(coefficients).reshape(-1, self.queries, self.rows)
 
 
 def plan(rows: int, queries: int, dimension: int, ring_degree: int) -> CrossLayout:
-    """The layout that costs least for two sets of so many vectors, at least one each."""
+    """Returns the cheapest layout for sets of `rows` and `queries` vectors, at least one each."""
     return min(_layouts(dimension, ring_degree), key=lambda layout: _milliseconds(layout, rows, queries))
 
 
@@ -89,7 +89,7 @@ def _layouts(dimension: int, ring_degree: int) -> Iterator[CrossLayout]:
 
 
 def _milliseconds(layout: CrossLayout, rows: int, queries: int) -> float:
-    """Of one core."""
+    """Returns the cost of a layout in milliseconds of one core."""
     row_groups, query_groups = -(-rows // layout.rows), -(-queries // layout.queries)
     sent = (row_groups + query_groups) * layout.columns
     return sent * SENT_CIPHERTEXT_MS + row_groups * query_groups * RESULT_CIPHERTEXT_MS
@@ -101,7 +101,7 @@ def _groups(vectors: Floats, size: int) -> Iterator[Floats]:
 
 
 def _shifted(polynomials: Floats, places: int) -> Floats:
-    """Polynomials [count, N] times X^places; X^N is -1."""
+    """Multiplies polynomials [count, N] by X^places; X^N is -1."""
     moved = np.roll(polynomials, places, axis=1)
     moved[:, :places] *= -1
     return moved

@@ -1,9 +1,9 @@
-"""Every metric is linear forms: the keyholder chooses the rows and the query, the evaluator adds.
+"""Metrics as linear forms: the keyholder chooses rows and queries, the evaluator computes inner products.
 
     products = <row(vector), form(query)>, one for each field of a row
-    score = what the query's `Reading` makes of them
+    score = computed from the products by the query's `Reading`
 
-Keeping both sides short keeps every product inside the modulus and the noise bound the same for all.
+Bounded norms on both sides keep every product below the modulus, and give all metrics the same noise bound.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from blindsight.packing.columns import Fields, Floats
 from blindsight.parameters import ParameterSet
 
 # Rows of dot and Euclidean collections are divided by the collection's largest norm, so a row is at
-# most (1, 1): one value for the direction's length, one for the squared norm's column.
+# most as long as (1, 1): one value for the vector's norm, one for the squared norm's column.
 MAX_ROW_NORM = math.sqrt(2.0)
-# The first ingest of a dot or Euclidean collection decides its largest norm, with room for more.
+# The first ingest of a dot or Euclidean collection sets its largest norm, with this factor for later vectors.
 NORM_HEADROOM = 2.0
 _SINGLE_PRECISION_SLACK = 1e-5
 
 
 class Metric(StrEnum):
-    """How two vectors are compared."""
+    """The measures of similarity or distance of two vectors."""
 
     COSINE = "cosine"
     EUCLIDEAN = "euclidean"
@@ -37,21 +37,21 @@ class Metric(StrEnum):
 
 
 class Reading(Protocol):
-    """What the products of one query mean; small, and goes to workers."""
+    """The interpretation of the products of one query; small, because it is sent to workers."""
 
     @property
     def higher_is_better(self) -> bool: ...
 
     def scores(self, products: Floats) -> Floats:
-        """Scores of decrypted products: [count, fields] -> [count]."""
+        """Computes scores from decrypted products: [count, fields] -> [count]."""
 
     def parts(self, products: Floats) -> Floats:
-        """What a score was made of, for people: [count, fields] -> [count, parts]."""
+        """Computes the components of each score, for display: [count, fields] -> [count, parts]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """A score that is a multiple of the one product, and something more."""
+    """A score that is a multiple of the one product, plus an offset."""
 
     higher_is_better: bool
     multiplier: float
@@ -59,7 +59,7 @@ class Affine:
 
     def scores(self, products: Floats) -> Floats:
         scores: Floats = products[:, 0] * self.multiplier + self.offset
-        # Noise may put a distance of nothing a little below it.
+        # Noise may make a distance of zero slightly negative.
         return scores if self.higher_is_better else np.maximum(scores, 0.0)
 
     def parts(self, products: Floats) -> Floats:
@@ -72,7 +72,7 @@ class LinearForm:
 
     Attributes:
         weights: [row dimension].
-        reading: turns the products into the score.
+        reading: computes the score from the products.
     """
 
     weights: Floats
@@ -87,21 +87,21 @@ class Linear(Protocol):
 
     @property
     def largest_row(self) -> float:
-        """Length of the longest field of a row, for error bounds."""
+        """The largest norm of a row's field, for error bounds."""
 
     @property
     def amplification(self) -> float:
-        """By how much an error of a product grows in the score, at most; for scores of unit scale."""
+        """The largest factor by which a product's error grows in the score, for scores of unit scale."""
 
     @property
     def whole(self) -> bool:
         """Whether rows and forms are integers that no scheme needs to round."""
 
     def rows(self, vectors: Floats) -> Floats:
-        """Rows to encrypt: [count, dimension] -> [count, row dimension]."""
+        """Returns rows to encrypt: [count, dimension] -> [count, row dimension]."""
 
     def form(self, query: Floats) -> LinearForm:
-        """The linear form of a query [dimension]."""
+        """Returns the linear form of a query [dimension]."""
 
 
 class Cosine:
@@ -169,7 +169,7 @@ class Euclidean:
 
 @dataclass(frozen=True, slots=True)
 class RefinedReading:
-    """Puts the products of two digits together for another reading."""
+    """The combined products of two digits, interpreted by another reading."""
 
     coarse: Reading
     steps: int
@@ -195,8 +195,8 @@ class Refined:
 
         <r, f> = <r1, f1> + (<r1, f2> + <r2, f1>) / steps
 
-    but for <r2, f2> / steps^2, which is smaller than what the second digits are rounded by.  The two terms
-    are two fields: r1 beside f1, and r1, r2 beside f2, f1.
+    up to <r2, f2> / steps^2, which is smaller than the rounding error of the second digits.  The two terms
+    are two fields: r1 with f1, and (r1, r2) with (f2, f1).
     """
 
     def __init__(self, coarse: Linear, unit: float, steps: int) -> None:
@@ -221,17 +221,17 @@ class Refined:
 
 
 def refined(coarse: Linear, parameters: ParameterSet) -> Linear:
-    """The metric with as many digits as a pair of vectors needs under these parameters."""
+    """Returns the metric with as many digits as a pair of vectors needs under these parameters."""
     if parameters.pair_steps == 1:
         return coarse
     return Refined(coarse, parameters.gallery_scale, parameters.pair_steps)
 
 
 def check_vectors(vectors: Floats, dimension: int) -> None:
-    """Refuses vectors that no metric can take.
+    """Checks that vectors are valid for every metric.
 
     Raises:
-        InvalidVector: for a wrong dimension, NaN or infinity, with the first such row.
+        InvalidVector: if the dimension is wrong, or a row holds NaN or infinity; names the first such row.
     """
     if vectors.ndim != 2 or vectors.shape[1] != dimension:
         raise InvalidVector(f"vectors of dimension {vectors.shape[-1]}, want {dimension}")

@@ -1,4 +1,4 @@
-"""Picks the best of many scores."""
+"""Selection of the best of many scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from blindsight.packing.columns import Floats
 
 
 def best_of(values: Floats, k: int, *, largest: bool) -> npt.NDArray[np.intp]:
-    """Indices of the k best values, best first; all of them when there are fewer.
+    """Returns the indices of the k best values, best first; all of them if there are fewer.
 
     Args:
         values: [count].

@@ -1,1 +1,1 @@
-"""An owner's collections: their settings, which item lies in which slot, and the writing of batches."""
+"""An owner's collections: their settings, the slots of their items, and the writing of batches."""

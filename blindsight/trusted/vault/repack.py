@@ -1,4 +1,4 @@
-"""Moves the tail, and what is left of segments with deletions, into fresh segments by re-encryption."""
+"""Repacking: re-encryption of the tail, and of segments with deletions, into new segments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from blindsight.wire.collections import RepackProgress
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Segments that become one batch of a new segment, or nothing when no item is left in them."""
+    """Segments that become one batch of a new segment, or are only retired if no item is left in them."""
 
     sources: list[SegmentId]
     items: int
@@ -30,10 +30,10 @@ class _Group:
 
 
 class Repack:
-    """Repacks one collection; each group of segments moves in one transaction.
+    """The repacking of collections; each group of segments moves in one transaction.
 
     Args:
-        vault, storage, crypto, writer: the keyholder's rooms.
+        vault, storage, crypto, writer: the keyholder's components.
     """
 
     def __init__(self, vault: Vault, storage: StorageClient, crypto: Crypto, writer: Writer) -> None:
@@ -43,7 +43,7 @@ class Repack:
         self._writer = writer
 
     async def run(self, collection: OpenCollection) -> AsyncIterator[RepackProgress]:
-        """Repacks until nothing is worth it; nothing is lost when it is cut short."""
+        """Repacks all groups that are worth it and yields progress; an interruption loses nothing."""
         async with collection.lock:
             await self._vault.refresh(collection)
             groups = list(plan(collection))
@@ -85,19 +85,19 @@ class Repack:
 
 
 def worthwhile(collection: OpenCollection) -> bool:
-    """Whether the tail would fill a main segment: what starts a repack in the background."""
+    """Returns whether the tail would fill a main segment, which starts a repack in the background."""
     if collection.layout.main == collection.layout.tail:
         return False
     return collection.slots.live_items(Region.TAIL) >= collection.layout.main.capacity
 
 
 def plan(collection: OpenCollection) -> list[_Group]:
-    """Groups of segments to move: all with deletions, and the tail where a main segment is worth it.
+    """Returns groups of segments to move: all with deletions, and the tail if it is worth a main segment.
 
-    Under a scheme without a tail also those that were filled in several appends.
+    Under a scheme without a tail, also segments that were filled by several appends.
     """
     slots, layout = collection.slots, collection.layout
-    # Where there can be no tail every append, however small, is a ciphertext of each column.
+    # Without a tail, every append costs a ciphertext for each column, however small it is.
     scatters = collection.parameters.most_stride == 1
     deleted = [
         key
@@ -111,14 +111,14 @@ def plan(collection: OpenCollection) -> list[_Group]:
         if layout.main == layout.tail or not group.items or 2 * group.items >= layout.main.capacity:
             kept.append(group)
             continue
-        # Too few for a main segment: only what has deletions is packed together, in the tail.
+        # Too few items for a main segment: only segments with deletions are packed together, in the tail.
         rest = [key for key in group.sources if key in deleted]
         kept += _cut(slots, rest, layout.tail.capacity, Region.TAIL)
     return kept
 
 
 def _cut(slots: SlotMap, keys: list[SegmentId], capacity: int, region: Region) -> list[_Group]:
-    """Groups of at most `capacity` live items, in order."""
+    """Splits segments, in order, into groups of at most `capacity` live items."""
     groups: list[_Group] = []
     sources: list[SegmentId] = []
     items = 0

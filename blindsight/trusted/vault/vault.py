@@ -1,4 +1,4 @@
-"""The collections of one owner: their settings, their slots, and the keys of their seals."""
+"""The collections of one owner: their settings, slots and sealing keys."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from blindsight.wire.storage import StoredCollection, StoredItem
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
 MAX_DIMENSION = 2048
-# Of the counters and the slots of one moment.  A batch takes longer than either is read.
+# Attempts to read counters and slots of the same sequence.  Writing a batch takes longer than either read.
 _READ_ATTEMPTS = 16
-# Vectors of single precision are not shorter or longer, and their squares are still numbers.
+# Norms of single-precision vectors lie between these, and their squares are finite in double precision.
 SHORTEST_NORM, LONGEST_NORM = 1e-45, 1e41
 
 
@@ -36,12 +36,12 @@ class OpenCollection:
     """A collection in use.
 
     Attributes:
-        record: what storage knows; its counters are those of the last refresh.
-        config: what only the owner knows.
+        record: storage's record; its counters are those of the last refresh.
+        config: settings that only the owner can read.
         slots: the newest slot map; replaced as a whole, so a search can keep the one it started with.
-        lock: held by whatever writes.
-        items_added: items ever stored; numbers the next vectors.
-        uncertain: whether storage may hold a write whose answer never came, which `slots` lacks.
+        lock: held during writes.
+        items_added: number of items ever stored, from which the next vectors are numbered.
+        uncertain: whether storage may hold a write whose answer was lost, and which `slots` lacks.
     """
 
     def __init__(self, record: StoredCollection, config: CollectionConfig, keys: KeySet) -> None:
@@ -60,7 +60,7 @@ class OpenCollection:
 
     @contextmanager
     def unless_answered(self) -> Iterator[None]:
-        """Around a write or a read of the slots: when it fails, nobody knows what storage holds now."""
+        """Marks the collection as uncertain if the block fails, because storage's state is then unknown."""
         try:
             yield
         except BaseException:
@@ -68,16 +68,16 @@ class OpenCollection:
             raise
 
     def advance(self, slots: SlotMap) -> None:
-        """Takes a slot map unless a newer one is there: a read that began earlier may end later."""
+        """Adopts a slot map unless it is older than the current one: an earlier read may end later."""
         if slots.sequence >= self.slots.sequence:
             self.slots = slots
 
     def handle(self, item_id: str) -> bytes:
-        """The handle under which storage knows an id."""
+        """Returns the handle by which storage identifies an item id."""
         return keyed_hash(self._id_key, b"id:" + item_id.encode())
 
     def content_id(self, data: bytes) -> str:
-        """The id of a photo that was given none: the same bytes have the same id in one collection."""
+        """Returns the id of a photo without one: equal bytes have the same id within one collection."""
         return keyed_hash(self._id_key, b"content:" + data)[:12].hex()
 
     def seal_metadata(self, handle: bytes, metadata: ItemMetadata) -> bytes:
@@ -88,7 +88,7 @@ class OpenCollection:
         """Opens an item's id and name.
 
         Raises:
-            DataLoss: when they are not what was sealed.
+            DataLoss: if they are damaged or another item's.
         """
         return ItemMetadata.from_bytes(self._sealer.open(item.sealed_metadata, b"metadata:" + item.handle))
 
@@ -100,7 +100,7 @@ class OpenCollection:
         """Opens a photo.
 
         Raises:
-            DataLoss: when it is not what was sealed.
+            DataLoss: if it is damaged or another item's.
         """
         return self._sealer.open(sealed, b"original:" + handle)
 
@@ -112,17 +112,17 @@ class OpenCollection:
         """Opens a photo's keypoints.
 
         Raises:
-            DataLoss: when they are not what was sealed.
+            DataLoss: if they are damaged or another item's.
         """
         return self._sealer.open(sealed, b"keypoints:" + handle)
 
     def linear(self) -> linear.Linear:
-        """The metric as a linear form."""
+        """Returns the metric as a linear form."""
         return self.config.linear()
 
     @property
     def score_error_bound(self) -> float:
-        """Bound on the error of a score of unit scale that holds for every segment."""
+        """A bound on the error of a score of unit scale that holds for every segment."""
         capacity = self.layout.main.capacity
         batches = min(capacity, max(self.batch_limits.values()))
         made = self.linear()
@@ -132,23 +132,23 @@ class OpenCollection:
 
     @property
     def precision(self) -> str:
-        """How values are rounded, for people."""
+        """A human-readable text on how values are rounded."""
         if self.linear().whole and self.parameters.scheme is not Scheme.CKKS:
             return f"{self.parameters.integers}, nothing is rounded"
         return self.parameters.precision
 
     @property
     def batch_limits(self) -> dict[Region, int]:
-        """Appends that a segment may take, by region: noise adds up."""
+        """The number of appends that a segment may take, by region: their noise adds up."""
         return {region: self.parameters.max_batches(_summed(self.layout.of(region))) for region in Region}
 
     def plan(self, slots: SlotMap, count: int) -> Iterator[Placement]:
-        """Where new vectors go; see `SlotMap.plan`."""
+        """Plans the slots of new vectors; see `SlotMap.plan`."""
         return slots.plan(self.layout, count, self.batch_limits)
 
 
 class Vault:
-    """Finds, makes and removes collections.
+    """The collections of one key set: finds, creates and deletes them.
 
     Args:
         keys: the owner's key set.
@@ -178,20 +178,20 @@ class Vault:
         channels: str = "",
         size: int = 0,
     ) -> OpenCollection:
-        """Adds a collection.
+        """Creates a collection.
 
         Args:
             channels: colour channels of raw pixels; "" for any other vectors.
-            size: side of a picture of pixels; 0 for the embedder's own.
+            size: side of an image of raw pixels; 0 for the embedder's default.
 
         Raises:
-            AlreadyExists: when the name is taken.
-            InvalidArgument: when the settings do not fit together.
-            KeyFileError: when the key set has no key for the parameter set.
+            AlreadyExists: if the name is taken.
+            InvalidArgument: if the settings do not fit together.
+            KeyFileError: if the key set has no key for the parameter set.
         """
         _check_name(name)
         parameters = parameters_for(scheme, parameter_set)
-        self._keys.secret_key(parameters.name)  # a key file may be older than the set
+        self._keys.secret_key(parameters.name)  # raises if the key file is older than the parameter set
         metric = _metric(metric, channels)
         if embedder == embedders.SIFT:
             _require_recognisable(parameters, metric)
@@ -227,10 +227,10 @@ class Vault:
         return self._open[name]
 
     async def get(self, name: str) -> OpenCollection:
-        """A collection by name, with its slots.
+        """Returns a collection by name, with its slots.
 
         Raises:
-            NotFound: when there is none; the message lists the first few that there are.
+            NotFound: if it does not exist; the message lists the first few names.
         """
         if name in self._open:
             opened = self._open[name]
@@ -249,10 +249,10 @@ class Vault:
         raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
 
     async def get_by_id(self, collection_id: bytes) -> OpenCollection:
-        """A collection by storage's id, which no later collection of the same name has.
+        """Returns a collection by storage's id, which a later collection of the same name does not have.
 
         Raises:
-            NotFound: when it is gone.
+            NotFound: if it was deleted.
         """
         for opened in self._open.values():
             if opened.record.collection_id == collection_id:
@@ -261,12 +261,13 @@ class Vault:
             if record.collection_id == collection_id:
                 known = self._open.get(config.name)
                 if known is not None and known.record.collection_id != collection_id:
-                    del self._open[config.name]  # another process deleted it, and made one of the same name
+                    # Another process deleted the known one and created one of the same name.
+                    del self._open[config.name]
                 return await self.get(config.name)
         raise NotFound("the collection is gone: it was deleted")
 
     def suspect(self, collection_id: bytes) -> None:
-        """Notes that somebody else wrote: the slot map is read again before it is used."""
+        """Notes that another process wrote: the slot map is read again before it is used."""
         for opened in self._open.values():
             if opened.record.collection_id == collection_id:
                 opened.uncertain = True
@@ -275,8 +276,8 @@ class Vault:
         """Reads the counters and the slot map again.
 
         Raises:
-            Conflict: when others write so often that the two are never of one moment.
-            DataLoss: when the slot map has not as many items as the collection.
+            Conflict: if others write so often that the two never have the same sequence.
+            DataLoss: if the slot map and the collection have different numbers of items.
         """
         collection.uncertain = False
         with collection.unless_answered():
@@ -286,11 +287,11 @@ class Vault:
             collection.advance(slots)
 
     async def _read(self, collection_id: bytes) -> tuple[StoredCollection, SlotMap]:
-        """The counters and the slot map, of one moment: nothing else says whether all of the map came."""
+        """Reads counters and slot map of one sequence: only the counters show that the map is complete."""
         record = await self._storage.get_collection(collection_id)
         for _ in range(_READ_ATTEMPTS):
             slots = await self._storage.read_slots(collection_id)
-            if record.sequence != slots.sequence:  # somebody wrote in between
+            if record.sequence != slots.sequence:  # there was a write in between
                 record = await self._storage.get_collection(collection_id)
             if record.sequence == slots.sequence:
                 if record.items != slots.items:
@@ -299,17 +300,17 @@ class Vault:
         raise Conflict("the collection is written to again and again; try again")
 
     async def take_turn(self, collection: OpenCollection, batch_id: bytes) -> None:
-        """Waits until a batch may be placed; refreshes a collection that others wrote to meanwhile."""
+        """Waits in storage's queue until a batch may be placed; refreshes the collection if others wrote."""
         sequence = await self._storage.take_turn(collection.record.collection_id, batch_id)
         if collection.uncertain or sequence != collection.slots.sequence:
             await self.refresh(collection)
 
     async def names(self) -> list[str]:
-        """Names of all collections."""
+        """Returns the names of all collections."""
         return [config.name for _, config in await self._mine()]
 
     async def all(self) -> list[OpenCollection]:
-        """All collections, each with fresh counters."""
+        """Returns all collections, each with fresh counters."""
         found = []
         for record, config in await self._mine():
             collection = await self.get(config.name)
@@ -318,17 +319,17 @@ class Vault:
         return found
 
     async def set_max_norm(self, collection: OpenCollection, max_norm: float) -> None:
-        """Decides the longest vector of an empty collection."""
+        """Sets the largest norm of vectors in an empty collection."""
         config = replace(collection.config, max_norm=max_norm)
         sealed = self._configs.seal(config.to_bytes(), collection.record.collection_id)
         await self._storage.replace_config(collection.record.collection_id, sealed)
         collection.config = config
 
     async def delete(self, name: str) -> None:
-        """Removes a collection and everything in it.
+        """Deletes a collection and everything in it.
 
         Raises:
-            NotFound: when there is none.
+            NotFound: if it does not exist.
         """
         collection = await self.get(name)
         async with collection.lock:
@@ -337,11 +338,11 @@ class Vault:
         try:
             await self._evaluator.drop_collection(collection.record.collection_id)
         except Unavailable:
-            # Deleted it is all the same; an evaluator without storage's copy only loses its cache later.
+            # The collection is deleted nevertheless; the evaluator only drops its cache later.
             logs.get().warning("evaluator_cache_not_dropped")
 
     async def _mine(self) -> list[tuple[StoredCollection, CollectionConfig]]:
-        """This key's collections; those of another key cannot be opened and are nobody's business."""
+        """Returns this key set's collections; those of other key sets cannot be opened."""
         found = []
         for record in await self._storage.list_collections():
             if record.key_id != self._keys.key_id:
@@ -352,10 +353,10 @@ class Vault:
 
 
 def parameters_for(scheme: str, name: str) -> Parameters:
-    """The named parameter set, or the scheme's own.
+    """Returns the named parameter set, or the scheme's default.
 
     Raises:
-        InvalidArgument: when there is no such scheme or set, or the set is another scheme's.
+        InvalidArgument: if the scheme or set is unknown, or the set is another scheme's.
     """
     if not name:
         return default_for(scheme)
@@ -366,7 +367,7 @@ def parameters_for(scheme: str, name: str) -> Parameters:
 
 
 def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:
-    """Refuses a collection whose scores would drown in noise or overflow, from the bound and not by trial."""
+    """Refuses a collection whose scores would be lost in noise or overflow, according to the bound."""
     columns = max(_summed(layout.main), _summed(layout.tail))
     if parameters.max_batches(columns) < 1:
         raise InvalidArgument(
@@ -376,12 +377,12 @@ def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:
 
 
 def _summed(layout: Layout) -> int:
-    """Columns whose products, and their noise, add up to one score."""
+    """Returns the number of columns whose products, and their noise, add up to one score."""
     return max(last - first for first, last in layout.field_columns)
 
 
 def _metric(metric: linear.Metric | None, channels: str) -> linear.Metric:
-    """The metric that was asked for, or the one that suits."""
+    """Returns the requested metric, or the default one for these channels."""
     suits = linear.Metric.SQUARED_COSINE if channels else linear.Metric.COSINE
     if metric is None:
         return suits
@@ -400,7 +401,7 @@ def _require_recognisable(parameters: Parameters, metric: linear.Metric) -> None
 
 
 def _of_size(size: int, dimension: int, embedder: str, channels: str) -> int:
-    """The dimension of pictures of so many pixels a side."""
+    """Returns the dimension of images of `size` pixels a side, or `dimension` if the size is 0."""
     if not size:
         return dimension
     if embedder != Pixels.name:

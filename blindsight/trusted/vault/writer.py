@@ -1,4 +1,4 @@
-"""Writes batches: places them, encrypts them, appends them, and keeps the slot map in step."""
+"""The writing of batches: placement, encryption, append, and the update of the slot map."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from blindsight.trusted.records import NewItem
 from blindsight.trusted.slots import HANDLE_TYPE, Handles, Placement, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 
-# Storage keeps its turn for a batch that it refused.  Who lost that as well has to do with writers that are
-# slower than their turns, and waits a random time, longer and longer: with 16 attempts none of ten workers
-# was seen to starve, without any turns.
+# Storage keeps a refused batch at the head of its queue for a moment.  A writer that misses that, too,
+# competes with writers that are too slow for the queue, and backs off with jitter: with 16 attempts, none of
+# ten workers was seen to starve, even without any queue.
 CONFLICT_ATTEMPTS = 16
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.08, 1.0
-# Of an append with several blocks: what one block of 128 columns has, 4 MB under most parameters.
+# Largest append of several blocks: as many ciphertexts as a block of 128 columns, 4 MB under most parameters.
 _APPEND_CIPHERTEXTS = 128
 
-# Blocks by the number of their first row and the place that they were encrypted for.
+# Blocks that were encrypted ahead, by the index of their first row and their placement.
 Ahead = Mapping[tuple[int, Placement], bytes]
 
 
 class Writer:
-    """The only place from which ciphertexts go to storage.  Callers hold the collection's lock.
+    """The only component that sends ciphertexts to storage.  Callers hold the collection's lock.
 
     Args:
-        vault: to read a collection's slots again after a conflict.
-        storage: where batches go.
-        crypto: the owner's keys at work.
+        vault: reads a collection's slots again after a conflict.
+        storage: stores the batches.
+        crypto: encrypts with the owner's keys.
     """
 
     def __init__(self, vault: Vault, storage: StorageClient, crypto: Crypto) -> None:
@@ -50,10 +50,10 @@ class Writer:
         self._crypto = crypto
 
     async def encrypt(self, collection: OpenCollection, slots: SlotMap, rows: Floats) -> Ahead:
-        """Encrypts rows before it is their turn; needs no lock.
+        """Encrypts rows ahead of their append; needs no lock.
 
         Args:
-            slots: how they are expected to be when it is; blocks for other places are encrypted again.
+            slots: the slot map expected at the append; blocks placed differently then are encrypted again.
             rows: [count, row dimension].
         """
         blocks: dict[tuple[int, Placement], bytes] = {}
@@ -76,11 +76,11 @@ class Writer:
         Args:
             rows: [count, row dimension].
             items: one per row.
-            ahead: what `encrypt` made of the rows.
+            ahead: the result of `encrypt` for these rows.
 
         Raises:
-            AlreadyExists: when one of the items is there; what was placed before it is stored.
-            Conflict: when somebody else keeps writing.
+            AlreadyExists: if one of the items exists; items appended before it are stored.
+            Conflict: if other writers keep writing.
         """
         done = 0
         while done < len(items):
@@ -89,17 +89,17 @@ class Writer:
     async def append_new(
         self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
     ) -> set[int]:
-        """Stores those items that are not there; other writers may store the same ones meanwhile.
+        """Stores the items that do not exist yet; other writers may store the same ones meanwhile.
 
         Args:
-            rows: vectors [count, dimension], not yet brought into the metric's form.
-            items: one per vector; of equal ones the first counts.
+            rows: vectors [count, dimension], not yet transformed by the metric.
+            items: one per vector; of duplicates the first counts.
 
         Returns:
             the indices of the items that this call stored; they are durable.
 
         Raises:
-            Conflict: when somebody else keeps writing; some of the items may be stored.
+            Conflict: if other writers keep writing; some of the items may be stored.
         """
         stored: set[int] = set()
         while True:
@@ -117,7 +117,7 @@ class Writer:
     async def _append_until_taken(
         self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
     ) -> int:
-        """Makes appends up to one with an item that another writer stored just before; how many are done."""
+        """Appends until all is done or another writer has stored an item; returns how many items are done."""
         done = 0
         with suppress(AlreadyExists):
             while done < len(items):
@@ -134,10 +134,10 @@ class Writer:
         *,
         shared: bool = False,
     ) -> int:
-        """Makes one append of what is not done yet; returns how many items are done then.
+        """Makes one append of items that are not done yet; returns how many are done then.
 
         Args:
-            shared: whether others are likely to write as well: then the batch is placed when it is its turn.
+            shared: whether others are likely to write, too; the batch then waits in storage's queue first.
         """
         batch_id = _new_batch_id()
         if shared:
@@ -153,15 +153,15 @@ class Writer:
             try:
                 await self._commit(collection, batch_id, slots, placements, blocks, items[done:stop])
             except Conflict:
-                # Somebody else wrote, or an answer was lost on the way: storage knows the truth.
+                # Another writer came first, or an answer was lost: read again what storage holds.
                 if attempt == CONFLICT_ATTEMPTS:
                     raise
                 logs.get().info("append_conflict", attempt=attempt)
-                if attempt > 1:  # else storage keeps this batch its turn
+                if attempt > 1:  # after the first refusal, storage keeps the batch at the head of its queue
                     await asyncio.sleep(backoff.pause())
                 await self._vault.refresh(collection)
                 continue
-            # Not simply added: who reads the counters meanwhile may have counted these items.
+            # Not simply added: a refresh in the meantime may have counted these items already.
             collection.items_added = max(collection.items_added, added_before + stop - done)
             return stop
         raise AssertionError("the last attempt returns or raises")
@@ -188,7 +188,7 @@ class Writer:
         start: int = 0,
         ahead: Ahead = MappingProxyType({}),
     ) -> list[bytes]:
-        """The blocks of rows from `start` on, those that were not encrypted ahead at once."""
+        """Returns the blocks of rows from `start` on; encrypts those that were not encrypted ahead."""
 
         async def block(start: int, placement: Placement) -> bytes:
             return ahead.get((start, placement)) or await self._encrypt(
@@ -212,7 +212,7 @@ class Writer:
         items: Sequence[NewItem],
         retires: Sequence[SegmentId] = (),
     ) -> None:
-        """Appends blocks to the log as it was `before`, for which they were placed."""
+        """Appends blocks to the log in its state `before`, for which they were placed."""
         with collection.unless_answered():
             sequence, epoch = await self._storage.append(
                 collection.record.collection_id,
@@ -234,7 +234,7 @@ class Writer:
 
 
 def _together(collection: OpenCollection, placements: Iterable[Placement]) -> Iterator[Placement]:
-    """The first of them, at least one, whose blocks one append holds."""
+    """Yields the first placements, at least one, whose blocks fit into one append."""
     ciphertexts = 0
     for placement in placements:
         columns = collection.layout.of(placement.region).columns
@@ -245,7 +245,7 @@ def _together(collection: OpenCollection, placements: Iterable[Placement]) -> It
 
 
 def first_of_each(handles: Sequence[bytes], known: Container[bytes]) -> list[int]:
-    """Indices of handles that are neither known nor repeated."""
+    """Returns the indices of handles that are neither known nor repeated."""
     seen: set[bytes] = set()
     fresh = []
     for index, handle in enumerate(handles):
@@ -260,5 +260,5 @@ def _new_batch_id() -> bytes:
 
 
 def handles_of(items: Sequence[NewItem]) -> Handles:
-    """V16 [count]."""
+    """Returns the handles of items, V16 [count]."""
     return np.frombuffer(b"".join(item.handle for item in items), HANDLE_TYPE)

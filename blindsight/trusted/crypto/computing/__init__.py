@@ -1,1 +1,1 @@
-"""What worker processes do with secrets and pixels: one function for each task of `crypto.tasks`."""
+"""Functions that worker processes run on secrets and pixels: one for each task of `crypto.tasks`."""

@@ -1,6 +1,6 @@
-"""Keys of additive schemes at work in a worker process.
+"""Keys of additive schemes in a worker process.
 
-A key is generated here, and goes through sockets between this and the keyholder's other processes only.
+A key is generated here, and only passes through sockets between the keyholder's processes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from blindsight.trusted.additive import AdditiveKey
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.secrets import Secret
 
-# Keys of calls that run at the same time; each has tables of some 40 MB.
+# Keys that are cached for concurrent calls; each has tables of some 40 MB.
 _KEYS_AT_ONCE = 2
 
 
 def generate_key(task: tasks.GenerateKey) -> tuple[bytes, bytes]:
-    """Generates a key: the public half and the whole of it, in the wire form.
+    """Generates a key; returns its public part and the whole key, in the wire form.
 
     Raises:
         InvalidArgument: if the scheme has no key of that size.
@@ -36,7 +36,7 @@ def _key(secret: bytes) -> AdditiveKey:
 
 
 def encrypt_values(task: tasks.EncryptValues) -> bytes:
-    """Encrypts values: the numbers of their ciphertexts."""
+    """Encrypts values; returns the numbers of their ciphertexts."""
     return _encrypt(task.secret, task.header, task.values)
 
 
@@ -49,10 +49,10 @@ def _encrypt(secret: bytes, header: AdditiveHeader, values: Integers) -> bytes:
 
 
 def decrypt_values(task: tasks.DecryptValues) -> Integers:
-    """Decrypts numbers of ciphertexts: values [columns].
+    """Decrypts numbers of ciphertexts to values [columns].
 
     Raises:
-        InvalidCiphertext: if the evaluator sent something else.
+        InvalidCiphertext: if the evaluator's numbers are not valid ciphertexts of this block.
     """
     return _decrypt(task.secret, task.header, task.columns, task.numbers)
 
@@ -65,7 +65,7 @@ def _decrypt(secret: bytes, header: AdditiveHeader, columns: int, numbers: bytes
 
 
 def measure_key(task: tasks.MeasureKey) -> tuple[float, float]:
-    """Measures the seconds of an encryption and of a decryption; the second of two, for tables are there."""
+    """Measures the seconds of an encryption and of a decryption, in a second run, when tables exist."""
     secret, header = task.secret, task.header
     one = task.values[: header.layout.per_ciphertext]
     spent = []

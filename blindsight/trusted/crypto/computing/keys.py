@@ -1,4 +1,4 @@
-"""The owner's keys in a worker process, which gets them once, when it starts."""
+"""The owner's keys in a worker process, which receives them once, when it starts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _keys: dict[str, tuple[bytes, bytes]] = {}
 
 
 def start(task: tasks.Start) -> None:
-    """Takes the owner's keys."""
+    """Stores the owner's keys in this process."""
     host.keep_photos()
     for name, secret_key in task.secret_keys.items():
         _keys[name] = (task.key_id, secret_key)
 
 
 def warm(_: tasks.Warm) -> None:
-    """Loads every scheme, and what describes photos."""
+    """Loads every scheme and the default embedder."""
     embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
     for name in _keys:
         if name in ADDITIVE_SETS:
@@ -35,16 +35,16 @@ def warm(_: tasks.Warm) -> None:
 
 @cache
 def scheme(parameter_set: str) -> schemes.SecretScheme:
-    """The secret half of a lattice scheme."""
+    """Returns the secret-key operations of a lattice scheme."""
     return schemes.load(PARAMETER_SETS[parameter_set], Secret(_keys[parameter_set][1]))
 
 
 @cache
 def additive_key(parameter_set: str) -> AdditiveKey:
-    """The key of an additive scheme."""
+    """Returns the key of an additive scheme."""
     return AdditiveKey.from_secret(Secret(_keys[parameter_set][1]))
 
 
 def key_id(parameter_set: str) -> bytes:
-    """The name of the key set in ciphertexts."""
+    """Returns the id by which ciphertexts name the key set."""
     return _keys[parameter_set][0]

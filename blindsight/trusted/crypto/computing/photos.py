@@ -1,4 +1,4 @@
-"""Photos in a worker process: decoded, described, compared, drawn."""
+"""Decoding, embedding, comparison and drawing of photos in a worker process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blindsight.trusted.imaging import drawing, images, keypoints
 
 
 def embed(task: tasks.Embed) -> tasks.Embedded:
-    """Decodes a photo and describes it.
+    """Decodes a photo and computes its vector; for sift its keypoints, too.
 
     Raises:
         InvalidImage: if the data are not a decodable image, see `images.decode`.
@@ -32,7 +32,7 @@ def compare_keypoints(task: tasks.CompareKeypoints) -> list[tasks.Agreement]:
     """Compares packed keypoints with those of other photos.
 
     Raises:
-        DataLoss: for bytes that are not packed keypoints.
+        DataLoss: if the bytes are not packed keypoints.
     """
     first = keypoints.unpack(task.query)
     made = [keypoints.compare(first, keypoints.unpack(other)) for other in task.others]
@@ -58,7 +58,7 @@ def draw_agreement(task: tasks.DrawAgreement) -> tuple[bytes, bytes]:
 
 
 def _bounded(data: bytes) -> Image.Image:
-    """A photo as its keypoints were found in it."""
+    """Decodes a photo at the size at which its keypoints were found."""
     return keypoints.bounded(images.decode(data, at_least=Sift.at_least))
 
 
@@ -68,12 +68,14 @@ def decode_pixels(task: tasks.DecodePixels) -> images.Pixels:
 
 
 def plane_shape(task: tasks.PlaneShape) -> tuple[int, int, int]:
-    """Reads how large a photo's planes would be; see `images.plane_shape`."""
+    """Reads the shape of a photo's planes from its header; see `images.plane_shape`."""
     return images.plane_shape(task.data, task.colours)
 
 
 def decode_image(task: tasks.DecodeImage) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Decodes a picture: [height, width] or [height, width, 3], and whether it has no colour.
+    """Decodes an image: [height, width] if grey is asked for, else [height, width, 3].
+
+    Also returns whether the image has no colour; always False if RGB is asked for.
 
     Raises:
         InvalidImage: if the data are not a decodable image, see `images.decode`.

@@ -1,4 +1,4 @@
-"""Planes of pixels in a worker process: tiles encrypted, stored ones and results decrypted."""
+"""Encryption of pixel tiles, and decryption of stored tiles and of results, in a worker process."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from blindsight.parameters import PARAMETER_SETS
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.computing import keys
 
-# What a picture can come to under any scheme.
+# The largest magnitude of an image's results under any scheme.
 _LARGEST_RESULT = (1 << 31) - 1
 
 
 def encrypt_planes(task: tasks.EncryptPlanes) -> bytes:
-    """Encrypts tiles of pixels: a seeded block."""
+    """Encrypts tiles of pixels into a seeded block."""
     name = task.parameter_set
     return keys.scheme(name).encrypt_planes(task.tiles, keys.key_id(name)).to_bytes()
 
 
 def decrypt_planes(task: tasks.DecryptPlanes) -> npt.NDArray[np.uint8]:
-    """Decrypts tiles of pixels: uint8 [count, N].
+    """Decrypts tiles of pixels to uint8 [count, N].
 
     Raises:
         InvalidCiphertext: if the bytes are not a block of this key.
-        DataLoss: if what it holds is not pixels.
+        DataLoss: if the block does not hold pixels.
     """
     name = task.parameter_set
     parsed = read_block(task.block, PARAMETER_SETS[name], keys.key_id(name))
@@ -37,15 +37,16 @@ def decrypt_planes(task: tasks.DecryptPlanes) -> npt.NDArray[np.uint8]:
 
 
 def decrypt_results(task: tasks.DecryptResults) -> npt.NDArray[np.int32]:
-    """Decrypts tiles that the evaluator computed: int32 [count, inner height, inner width].
+    """Decrypts tiles that the evaluator computed to int32 [count, inner height, inner width].
 
     Raises:
-        InvalidCiphertext: if the evaluator sent something else.
+        InvalidCiphertext: if the evaluator's block is malformed, or holds values that no image gives.
     """
     name = task.parameter_set
     parsed = read_block(task.block, PARAMETER_SETS[name], keys.key_id(name))
     values = np.zeros((parsed.header.count, task.layout.ring_degree), np.int64)
-    # A difference of the same ciphertexts is zeros, which SEAL refuses; without a second half none is hidden.
+    # A ciphertext less itself is all zeros, which SEAL refuses to decrypt.  A ciphertext whose second
+    # polynomial is zero encrypts nothing, so its first must be zero, too.
     hidden = parsed.residues[:, 1].any(axis=(1, 2))
     if parsed.residues[~hidden].any():
         raise InvalidCiphertext("the evaluator answered with tiles that are not encrypted")

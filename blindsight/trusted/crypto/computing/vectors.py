@@ -1,4 +1,4 @@
-"""Vectors in a worker process: rows and queries encrypted, scores decrypted and picked from."""
+"""Encryption of rows and queries, and decryption and selection of scores, in a worker process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def encrypt_rows(task: tasks.EncryptRows) -> tasks.Encrypted:
 
 
 def decrypt_rows(task: tasks.DecryptRows) -> Floats:
-    """Decrypts a segment from all of its batches: [capacity, row dimension]."""
+    """Decrypts a segment from all of its batches to rows [capacity, row dimension]."""
     name, layout = task.parameter_set, task.layout
     if name in ADDITIVE_SETS:
         columns = packed.decrypt_columns(keys.additive_key(name), ADDITIVE_SETS[name], task.batches)
@@ -68,7 +68,7 @@ def pick_best(task: tasks.PickBest) -> list[list[tasks.Best]]:
     """Decrypts results and picks the best: [segment][query].
 
     Raises:
-        InvalidCiphertext: if the evaluator sent something else.
+        InvalidCiphertext: if the evaluator's block is malformed, or holds another number of results.
     """
     layout, pick = task.layout, task.pick
     shape = len(task.live), len(pick.readings), len(layout.fields)
@@ -87,7 +87,7 @@ def pick_best(task: tasks.PickBest) -> list[list[tasks.Best]]:
 
 
 def _products(parameter_set: str, block: bytes) -> tuple[Floats, float]:
-    """Decrypted results [count, N], and what they are rounded to."""
+    """Returns decrypted results [count, N], and the grid to which they are rounded."""
     if parameter_set in ADDITIVE_SETS:
         additive = ADDITIVE_SETS[parameter_set]
         return packed.decrypt_scores(keys.additive_key(parameter_set), additive, block), additive.score_grid
@@ -96,14 +96,14 @@ def _products(parameter_set: str, block: bytes) -> tuple[Floats, float]:
 
 
 def _best(products: Floats, slots: npt.NDArray[np.intp], reading: Reading, k: int) -> tasks.Best:
-    """Of products [capacity, fields], in slots that hold an item."""
+    """Picks the best of products [capacity, fields] in slots that hold an item."""
     scores = reading.scores(products[slots])
     chosen = best_of(scores, k, largest=reading.higher_is_better)
     return tasks.Best(slots[chosen], scores[chosen], reading.parts(products[slots[chosen]]))
 
 
 def encrypt_pair(task: tasks.EncryptPair) -> tuple[bytes, bytes]:
-    """Encrypts one row and one linear form: the blocks of a segment and of a query."""
+    """Encrypts one row and one linear form; returns the blocks of a segment and of a query."""
     name, layout = task.parameter_set, task.layout
     scheme, key_id, balance = keys.scheme(name), keys.key_id(name), PARAMETER_SETS[name].pair_balance
     gallery = scheme.encrypt_gallery(layout.pack(task.row[None] * balance), key_id)
@@ -115,7 +115,7 @@ def decrypt_pair(task: tasks.DecryptPair) -> Floats:
     """Decrypts the products of a pair: [fields].
 
     Raises:
-        InvalidCiphertext: if the evaluator sent something else.
+        InvalidCiphertext: if the evaluator's block is malformed, or not one unrelinearised result per field.
     """
     name, layout = task.parameter_set, task.layout
     parsed = _read(name, task.block)
@@ -129,7 +129,7 @@ def decrypt_pair(task: tasks.DecryptPair) -> Floats:
 
 
 def encrypt_crossed(task: tasks.EncryptCrossed) -> tasks.Encrypted:
-    """Encrypts groups of rows or of queries; both sides have the same scale, as those of a single pair."""
+    """Encrypts groups of rows or of queries; both sides have the same scale, as in a single pair."""
     name, layout = task.parameter_set, task.layout
     scheme, key_id, balance = keys.scheme(name), keys.key_id(name), PARAMETER_SETS[name].pair_balance
     if task.queries:
@@ -138,10 +138,10 @@ def encrypt_crossed(task: tasks.EncryptCrossed) -> tasks.Encrypted:
 
 
 def decrypt_crossed(task: tasks.DecryptCrossed) -> npt.NDArray[np.float32]:
-    """Decrypts products of groups: inner products [results, queries, rows].
+    """Decrypts products of groups to inner products [results, queries, rows].
 
     Raises:
-        InvalidCiphertext: if the evaluator sent something else.
+        InvalidCiphertext: if the evaluator's block is malformed, or its results are not unrelinearised.
     """
     name = task.parameter_set
     parsed = _read(name, task.block)

@@ -1,4 +1,4 @@
-"""A keypoint's surroundings as 4 x 4 histograms of 8 directions (Lowe, section 6)."""
+"""SIFT descriptors: 4 x 4 histograms of 8 gradient directions around a keypoint (Lowe, section 6)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from blindsight.trusted.imaging.sift.sampling import Gradients, Samples
 
 CELLS = 4
 DIRECTIONS = 8
-# No direction of a cell counts for more of a unit vector: light from the side makes single ones large.
+# Largest entry of a unit vector before it is normalised again: light from the side makes single ones large.
 CLAMP = 0.2
-# A cell's side in units of the keypoint's scale, as OpenCV's.
+# A cell's side in units of the keypoint's scale, as in OpenCV.
 _CELL = 3.0
 _SAMPLES_PER_CELL = 4
 
 
 def _square() -> tuple[Floats, npt.NDArray[np.float32]]:
-    """Samples, half a cell beyond the square on every side, and what each gives to each cell.
+    """Builds samples, to half a cell beyond the square on every side, and the weight of each in each cell.
 
     Returns:
         [samples, 2] in units of the scale, and [CELLS * CELLS, samples], trilinear interpolation's part
@@ -40,9 +40,9 @@ _GRID, _WEIGHTS = _square()
 
 
 def describe(points: Points, gradients: Gradients) -> npt.NDArray[np.float32]:
-    """Descriptors [count, 128] of length 1, ordered [row][column][direction] as OpenCV's."""
+    """Returns descriptors [count, 128] of length 1, ordered [row][column][direction] as in OpenCV."""
     lengths, directions = gradients.around(points, _GRID)
-    # Directions are counted the other way round, as by one who sees y point up.
+    # Directions are counted the other way round, as if y pointed up.
     turns = (points.angles[:, None].astype(np.float32) - directions) / np.float32(2 * math.pi)
     histograms = np.matmul(_WEIGHTS, _votes(turns, lengths)).reshape(len(points), -1)
     clamped = np.minimum(_unit(histograms), CLAMP)
@@ -50,7 +50,7 @@ def describe(points: Points, gradients: Gradients) -> npt.NDArray[np.float32]:
 
 
 def _votes(turns: Samples, lengths: Samples) -> Samples:
-    """Shares each gradient between the two nearest directions: [count, samples, DIRECTIONS]."""
+    """Splits each gradient between the two nearest directions: [count, samples, DIRECTIONS]."""
     position = (turns % 1.0) * DIRECTIONS
     below = np.floor(position)
     share = position - below

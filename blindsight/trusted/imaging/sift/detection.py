@@ -1,4 +1,4 @@
-"""From an octave's images to its keypoints and their descriptors."""
+"""Detection and description of an octave's keypoints."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from blindsight.trusted.imaging.sift.plan import Images, OctavePlan, Pyramid
 from blindsight.trusted.imaging.sift.refinement import refine
 from blindsight.trusted.imaging.sift.sampling import Gradients
 
-# Keypoints that are described at a time, in some 20 MB.
+# Keypoints that are described at a time, which takes some 20 MB.
 _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """Which extrema are keypoints.
+    """Thresholds by which extrema are keypoints.
 
     Attributes:
-        contrast: of 255 grey levels, for all scales of an octave together, as OpenCV's contrastThreshold.
+        contrast: part of 255 grey levels, divided among an octave's scales as OpenCV's contrastThreshold.
         edge: largest ratio of the two principal curvatures.
 
     Raises:
-        InvalidArgument: when they cannot be.
+        InvalidArgument: if a threshold is out of range.
     """
 
     contrast: float = 0.04
@@ -43,7 +43,7 @@ class Detection:
 
 
 def features(pyramid: Pyramid, plan: OctavePlan, detection: Detection | None = None) -> Features:
-    """Keypoints of an octave, in the image's pixels."""
+    """Returns the keypoints of an octave, in the image's pixels."""
     points = _points(pyramid.differences, plan, detection or Detection())
     parts = [Features.none()]
     for level in range(1, plan.scales + 1):
@@ -55,12 +55,12 @@ def features(pyramid: Pyramid, plan: OctavePlan, detection: Detection | None = N
 
 def _points(differences: Images, plan: OctavePlan, detection: Detection) -> Points:
     least = 255 * detection.contrast / plan.scales
-    # Between pixels a peak is higher than at one, but hardly twice as high.
+    # A peak between pixels is higher than at the nearest pixel, but hardly twice as high.
     return refine(differences, extrema(differences, least / 2), least, detection.edge)
 
 
 def _described(points: Points, image: Images, plan: OctavePlan) -> Iterator[Features]:
-    """Points of one level, a batch at a time."""
+    """Describes the points of one level, a batch at a time."""
     gradients = Gradients(image)
     factor = 2.0**plan.index
     for start in range(0, len(points), _BATCH):

@@ -7,16 +7,16 @@ import numpy as np
 from blindsight.trusted.imaging.sift.keypoints import Indices
 from blindsight.trusted.imaging.sift.plan import Images
 
-# Pixels along an image's edges in which nothing is looked for.
+# Width in pixels of the border in which no extrema are searched.
 BORDER = 5
 
 
 def extrema(differences: Images, threshold: float) -> Indices:
-    """Where they are: [count, 3], level, row and column.
+    """Finds extrema: [count, 3], level, row and column.
 
     Args:
         differences: [scales + 2, height, width].
-        threshold: grey levels; what is nearer to zero is not looked at.
+        threshold: in grey levels; smaller magnitudes are ignored.
     """
     found = [
         _of_level(differences[level - 1 : level + 2], threshold) for level in range(1, len(differences) - 1)
@@ -25,13 +25,13 @@ def extrema(differences: Images, threshold: float) -> Indices:
 
 
 def _of_level(three: Images, threshold: float) -> Indices:
-    """Of the middle one of three differences: [count, 2], row and column."""
+    """Finds the extrema of the middle one of three differences: [count, 2], row and column."""
     height, width = three.shape[1:]
     if min(height, width) <= 2 * BORDER:
         return np.zeros((0, 2), np.intp)
     rows, columns = (slice(BORDER, size - BORDER) for size in (height, width))
     middle = three[1, rows, columns]
-    # One pixel more, which is neighbour of the outermost.
+    # One pixel more on every side, for the neighbours of the outermost.
     around = three[:, BORDER - 1 : height - BORDER + 1, BORDER - 1 : width - BORDER + 1]
     high = (middle > threshold) & (middle >= _largest(around))
     low = (middle < -threshold) & (middle <= -_largest(-around))
@@ -39,7 +39,7 @@ def _of_level(three: Images, threshold: float) -> Indices:
 
 
 def _largest(around: Images) -> Images:
-    """Of each 3 x 3 x 3 neighbourhood: [3, height + 2, width + 2] -> [height, width]."""
+    """Returns the maximum of each 3 x 3 x 3 neighbourhood: [3, height + 2, width + 2] -> [height, width]."""
     best: Images = around.max(axis=0)
     best = np.maximum(np.maximum(best[:-2], best[1:-1]), best[2:])
     return np.maximum(np.maximum(best[:, :-2], best[:, 1:-1]), best[:, 2:])

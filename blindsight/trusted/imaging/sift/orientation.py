@@ -1,4 +1,4 @@
-"""Which way a keypoint's surroundings run (Lowe, section 5)."""
+"""Orientations of keypoints, from the gradients around them (Lowe, section 5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blindsight.trusted.imaging.sift.keypoints import Floats, Points
 from blindsight.trusted.imaging.sift.sampling import Gradients
 
 BINS = 36
-# Another direction that is nearly as strong makes another keypoint.
+# A direction of at least this part of the strongest one makes another keypoint.
 SECOND_PEAK = 0.8
 # In units of the keypoint's scale.
 _WINDOW = 1.5
@@ -19,7 +19,7 @@ _SMOOTHING = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
 
 def _disc() -> tuple[Floats, Floats]:
-    """Samples up to three windows away, [samples, 2], and their weights [samples]."""
+    """Builds samples up to three windows away, [samples, 2], and their weights [samples]."""
     steps = np.arange(-3 * _WINDOW, 3 * _WINDOW + _SPACING, _SPACING)
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     squares = np.square(grid).sum(axis=1)
@@ -31,14 +31,14 @@ _GRID, _WEIGHTS = _disc()
 
 
 def oriented(points: Points, gradients: Gradients) -> Points:
-    """The points with their angles; one with two directions stands there twice."""
+    """Returns the points with their angles; a point with several directions occurs once for each."""
     histograms = _histograms(points, gradients)
     before, after = np.roll(histograms, 1, axis=1), np.roll(histograms, -1, axis=1)
     strongest = histograms.max(axis=1, keepdims=True)
     peaks = (histograms > before) & (histograms > after) & (histograms >= SECOND_PEAK * strongest)
     which, bins = np.nonzero(peaks)
     left, middle, right = before[peaks], histograms[peaks], after[peaks]
-    # A parabola through three bins has its top here.
+    # The vertex of the parabola through three bins.
     exact = bins + 0.5 * (left - right) / (left - 2 * middle + right)
     turned = points.take(which)
     turned.angles[:] = (exact % BINS) * (2 * math.pi / BINS)
@@ -46,7 +46,7 @@ def oriented(points: Points, gradients: Gradients) -> Points:
 
 
 def _histograms(points: Points, gradients: Gradients) -> Floats:
-    """Directions weighted by length and nearness, smoothed: [count, BINS]."""
+    """Counts directions, weighted by length and nearness, in smoothed histograms: [count, BINS]."""
     lengths, directions = gradients.around(points, _GRID)
     bins = np.rint(directions * (BINS / (2 * math.pi))).astype(np.intp) % BINS
     bins += BINS * np.arange(len(points))[:, None]

@@ -1,12 +1,12 @@
-"""The Gaussian scale space as linear maps that an evaluator can apply, one round trip an octave.
+"""The Gaussian scale space as linear maps that an evaluator can apply, in one round trip per octave.
 
-An octave's levels are blurred by `FIRST_BLUR` times 2^(i / scales).  What the evaluator gets is the
-octave's base, encrypted: the image itself for the first octave, afterwards every second pixel of the level
-with twice the blur, which the keyholder encrypts again.
+An octave's levels are blurred by `FIRST_BLUR` times 2^(i / scales).  The evaluator gets the octave's base,
+encrypted: the image itself for the first octave, afterwards every second pixel of the level with twice the
+blur, which the keyholder encrypts again.
 
-The first octave has twice the image's pixels, as Lowe's, and without it two keypoints of three are lost.
-The doubled image is never encrypted: see `blindsight.packing.scale_space`.  Doubled pixels lie in the
-quarters of a pixel, as OpenCV's, so that all of them are interpolated alike.
+The first octave has twice the image's pixels each way, as in Lowe's paper; without it two of three keypoints
+are lost.  The doubled image is never encrypted: see `blindsight.packing.scale_space`.  Doubled pixels lie at
+quarters of a pixel, as in OpenCV, so that all of them are interpolated alike.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ Floats = npt.NDArray[np.float64]
 Images = npt.NDArray[np.float32]
 
 SCALES = 3
-# With one scale the widest Gaussian reaches over a tile, with six there are too many images for one call.
+# With one scale the widest Gaussian reaches beyond a tile, with six there are too many images for one call.
 MIN_SCALES, MAX_SCALES = 2, 5
 FIRST_BLUR = 1.6
 CAMERA_BLUR = 0.5
-# Of an octave's images; smaller ones have hardly a pixel that is not border.
+# Shortest side of an octave's images; smaller ones are little more than border.
 SMALLEST_SIDE = 16
-# A pixel of the doubled image lies a quarter of a pixel beside one of the image.
+# The first pixel of the doubled image lies a quarter of a pixel before that of the image.
 DOUBLED_OFFSET = -0.25
 
 
 @dataclass(frozen=True, slots=True)
 class OctavePlan:
-    """What is computed for one octave.
+    """The computation of one octave.
 
     Attributes:
         index: the octave's pixels are 2^index of the image's wide; -1 is the doubled image.
-        height, width: of the octave's images.
-        scales: levels in which extrema are looked for.
-        base_blur: of the base, in the octave's pixels.
-        phases: 2 where the octave's images have twice the base's pixels each way, else 1.
-        offset: where the first pixel lies, in the image's pixels.
+        height, width: size of the octave's images.
+        scales: number of levels in which extrema are searched.
+        base_blur: blur of the base, in the octave's pixels.
+        phases: 2 if the octave's images have twice the base's pixels each way, else 1.
+        offset: position of the first pixel, in the image's pixels.
     """
 
     index: int
@@ -60,52 +60,52 @@ class OctavePlan:
 
     @property
     def levels(self) -> int:
-        """Gaussians of the octave; there is one difference fewer."""
+        """The number of Gaussians of the octave; there is one difference fewer."""
         return self.scales + 3
 
     @property
     def sigmas(self) -> tuple[float, ...]:
-        """By how much the base is blurred for each level, in the octave's pixels; 0: not at all."""
+        """The blur that is applied to the base for each level, in the octave's pixels; 0 for none."""
         blurs = (FIRST_BLUR * 2 ** (level / self.scales) for level in range(self.levels))
         return tuple(math.sqrt(max(0.0, blur**2 - self.base_blur**2)) for blur in blurs)
 
     @property
     def first_is_base(self) -> bool:
-        """Whether level 0 is the base, which the keyholder has already."""
+        """Whether level 0 is the base, which the keyholder already has."""
         return self.sigmas[0] == 0.0
 
     @property
     def reach(self) -> int:
-        """Pixels of the base on every side that the largest kernel needs."""
+        """The number of pixels of the base that the largest kernel needs on every side."""
         return int(self.gaussian_kernels(self.levels - 1).shape[-1] // 2)
 
     def asked(self) -> list[ScaleImage]:
-        """What the evaluator is asked for: the first Gaussian but the base, and the differences after it."""
+        """Returns the images to ask for: the first Gaussian other than the base, and later differences."""
         first = int(self.first_is_base)
         sigmas = self.sigmas[first:]
         return [ScaleImage(sigmas[0]), *(ScaleImage(wider, less) for less, wider in pairwise(sigmas))]
 
     def pyramid(self, base: Images, answers: Sequence[Images]) -> Pyramid:
-        """All images of the octave.
+        """Builds all images of the octave.
 
         Args:
-            base: as it was encrypted.
-            answers: woven images of what was `asked`.
+            base: the base as it was encrypted.
+            answers: the woven images that were `asked` for.
         """
         if self.first_is_base:
             return Pyramid.from_differences(base, [answers[0] - base, *answers[1:]])
         return Pyramid.from_differences(answers[0], answers[1:])
 
     def gaussian_kernels(self, level: int) -> Floats:
-        """Kernels over the base, [phases * phases, side, side]; each sums to 1."""
+        """Returns kernels over the base, [phases * phases, side, side]; each sums to 1."""
         return ScaleImage(self.sigmas[level]).kernels(self.phases)
 
     def difference_kernels(self, level: int) -> Floats:
-        """Those of level + 1 less those of the level; each sums to 0."""
+        """Returns the kernels of level + 1 minus those of the level; each sums to 0."""
         return ScaleImage(self.sigmas[level + 1], self.sigmas[level]).kernels(self.phases)
 
     def woven(self, parts: Iterable[npt.NDArray[np.floating[Any]]]) -> Images:
-        """One image of the octave, [height, width], from those of its phases, each of the base's size."""
+        """Interleaves images of all phases, each of the base's size, to the octave's [height, width]."""
         image = np.empty((self.height, self.width), np.float32)
         for index, part in enumerate(parts):
             down, across = divmod(index, self.phases)
@@ -113,7 +113,7 @@ class OctavePlan:
         return image
 
     def next_base(self, pyramid: Pyramid) -> Images:
-        """The base of the octave after this one."""
+        """Returns the base of the next octave."""
         return pyramid.gaussians[self.scales, ::2, ::2]
 
     def _next(self) -> OctavePlan:
@@ -124,15 +124,15 @@ class OctavePlan:
 def octave_plans(
     height: int, width: int, *, octaves: int | None = None, scales: int = SCALES, doubled: bool = True
 ) -> tuple[OctavePlan, ...]:
-    """The octaves of an image, largest first; none for an image that is too small for one.
+    """Plans the octaves of an image, largest first; none for an image that is too small for one.
 
     Args:
-        octaves: at most so many; None: until a side is shorter than 16 pixels.
-        scales: levels per octave in which extrema are looked for; 2 to 5; Lowe finds 3 best.
+        octaves: largest number of octaves; None: until a side is shorter than 16 pixels.
+        scales: levels per octave in which extrema are searched; 2 to 5; Lowe finds 3 best.
         doubled: whether to begin with an octave of twice the image's pixels each way.
 
     Raises:
-        InvalidArgument: for a number of octaves or scales that cannot be.
+        InvalidArgument: if the number of octaves or scales is out of range.
     """
     if octaves is not None and octaves < 1:
         raise InvalidArgument(f"{octaves} octaves, want at least 1")
@@ -155,7 +155,7 @@ class Pyramid:
 
     Attributes:
         gaussians: [scales + 3, height, width].
-        differences: [scales + 2, height, width]; level i is that of i + 1 less i.
+        differences: [scales + 2, height, width]; level i is Gaussian i + 1 minus Gaussian i.
     """
 
     gaussians: Images
@@ -163,9 +163,9 @@ class Pyramid:
 
     @classmethod
     def from_differences(cls, first: npt.NDArray[np.floating[Any]], differences: Sequence[Images]) -> Pyramid:
-        """From the first Gaussian and all differences: the others are their sums.
+        """Builds a pyramid from the first Gaussian and all differences; the other Gaussians are their sums.
 
-        That is everything, in as many images as there are Gaussians.
+        So an octave takes no more images than it has Gaussians.
         """
         stack = np.stack([first, *differences], dtype=np.float32)
         return cls(np.cumsum(stack, axis=0, dtype=np.float32), stack[1:])

@@ -1,4 +1,4 @@
-"""Extrema to a part of a pixel, and which of them are worth keeping (Lowe, section 4)."""
+"""Subpixel refinement of extrema, and rejection of weak ones and of edges (Lowe, section 4)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from blindsight.trusted.imaging.sift.extrema import BORDER
 from blindsight.trusted.imaging.sift.keypoints import Floats, Indices, Points
 from blindsight.trusted.imaging.sift.plan import FIRST_BLUR, Images
 
-# An extremum that has not settled after so many moves to a neighbour never does.
+# An extremum that has not settled after this many moves to a neighbour is dropped.
 MOVES = 5
 
 
 def refine(differences: Images, at: Indices, contrast: float, edge: float) -> Points:
-    """Fits a quadratic to each extremum, moves to where its own peak is, and drops the weak.
+    """Fits a quadratic to each extremum, moves it to the quadratic's peak, and drops weak ones and edges.
 
     Args:
         differences: [scales + 2, height, width].
         at: [count, 3], level, row and column.
-        contrast: grey levels that the fitted peak has at least.
+        contrast: smallest magnitude of the fitted peak, in grey levels.
         edge: the largest ratio of the two principal curvatures.
     """
     settled, offsets, values, curvatures = _settle(differences, at)
     scales = len(differences) - 2
     kept = (np.abs(values) >= contrast) & _round(curvatures, edge)
     settled, offsets, values = settled[kept], offsets[kept], values[kept]
-    # Neighbours may have moved to one place.
+    # Neighbouring extrema may have moved to the same place.
     _, first = np.unique(settled, axis=0, return_index=True)
     settled, offsets, values = settled[first], offsets[first], values[first]
     exact = settled + offsets
@@ -53,7 +53,7 @@ def _settle(differences: Images, at: Indices) -> tuple[Indices, Floats, Floats, 
         near = solved & (np.abs(offset) < 0.5).all(axis=1)
         values = differences[tuple(at[near].T)] + 0.5 * (gradient[near] * offset[near]).sum(axis=1)
         done.append((at[near], offset[near], values, hessian[near, 1:, 1:]))
-        # Half a step beyond the image is as far away as infinity.
+        # An offset larger than the image leads outside it, wherever it starts.
         moving = solved & ~near & (np.abs(offset) < max(differences.shape)).all(axis=1)
         at = at[moving] + np.rint(offset[moving]).astype(np.intp)
         at = at[_inside(at, differences.shape)]
@@ -68,7 +68,7 @@ def _inside(at: Indices, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
 
 
 def _derivatives(differences: Images, at: Indices) -> tuple[Floats, Floats]:
-    """First [count, 3] and second [count, 3, 3] derivatives in scale, y and x, from the 26 neighbours."""
+    """Returns first [count, 3] and second [count, 3, 3] derivatives in scale, y and x, from 26 neighbours."""
     level, row, column = at.T
 
     def value(*step: int) -> Floats:
@@ -90,7 +90,7 @@ def _derivatives(differences: Images, at: Indices) -> tuple[Floats, Floats]:
 
 
 def _peaks(gradient: Floats, hessian: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Where each quadratic has its peak [count, 3], and whether it has one."""
+    """Returns the offset of each quadratic's peak [count, 3], and whether it has one."""
     solved = np.abs(np.linalg.det(hessian)) > np.finfo(np.float64).tiny
     offset = np.zeros_like(gradient)
     offset[solved] = -np.linalg.solve(hessian[solved], gradient[solved, :, None])[:, :, 0]
@@ -98,7 +98,7 @@ def _peaks(gradient: Floats, hessian: Floats) -> tuple[Floats, npt.NDArray[np.bo
 
 
 def _round(curvatures: Floats, edge: float) -> npt.NDArray[np.bool_]:
-    """Whether a peak is no ridge: trace^2 / det of its second derivatives [count, 2, 2] is small."""
+    """Returns whether peaks are not edges: trace^2 / det of second derivatives [count, 2, 2] is small."""
     trace = curvatures[:, 0, 0] + curvatures[:, 1, 1]
     determinant = curvatures[:, 0, 0] * curvatures[:, 1, 1] - curvatures[:, 0, 1] ** 2
     return np.square(trace) * edge < (edge + 1) ** 2 * determinant

@@ -1,4 +1,4 @@
-"""Gradients of a blurred image, sampled on grids that turn and grow with keypoints."""
+"""Gradients of a blurred image, sampled on grids that are rotated and scaled with keypoints."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Samples = npt.NDArray[np.float32]
 class Gradients:
     """Central differences of one image.
 
-    A blurred image is smooth, so samples a fraction of its blur apart say all; between pixels they are
-    interpolated, which spares the votes of every pixel of a large keypoint.
+    A blurred image is smooth, so samples a fraction of its blur apart suffice; between pixels they are
+    interpolated.  This is cheaper than counting every pixel of a large keypoint.
     """
 
     def __init__(self, image: Images) -> None:
@@ -26,11 +26,11 @@ class Gradients:
         self._field = field.reshape(-1, 2)
 
     def around(self, points: Points, grid: Floats) -> tuple[Samples, Samples]:
-        """Length and direction of gradients around each point: [count, samples] twice.
+        """Returns length and direction of gradients around each point: [count, samples] twice.
 
         Args:
-            points: of this image's level.
-            grid: [samples, 2], x and y in units of a point's scale and turned by its angle.
+            points: points of this image's level.
+            grid: [samples, 2], x and y in units of a point's scale, to be rotated by its angle.
 
         Returns:
             lengths, 0 outside the image, and radians from the image's x axis towards its y axis.
@@ -43,9 +43,9 @@ class Gradients:
         return np.hypot(vectors[..., 0], vectors[..., 1]), np.arctan2(vectors[..., 1], vectors[..., 0])
 
     def _at(self, x: Floats, y: Floats) -> Samples:
-        """Interpolated from four pixels: [...] -> [..., 2]."""
+        """Interpolates gradients from four pixels: [...] -> [..., 2]."""
         height, width = self._shape
-        # The border's gradients are no central differences.
+        # At the border there are no central differences.
         inside = (x >= 1) & (x <= width - 2) & (y >= 1) & (y <= height - 2)
         left = np.clip(x, 0, width - 2).astype(np.intp)
         top = np.clip(y, 0, height - 2).astype(np.intp)
