@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 __all__ = ["DEFAULT_ADDRESS", "__version__", "connect", "request_id"]
 
 DEFAULT_ADDRESS = "127.0.0.1:7420"
-"""Where `blindsight up` serves, and where the SDK and the command look, unless told otherwise."""
+"""The address at which `blindsight up` serves, and the default of the SDK and the command."""
 
 
 def connect(

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 Query = tuple[str, str]
 """PromQL, and the legend of its series."""
 Steps = dict[float | None, str]
-"""Thresholds: a colour from each value on, None for the least."""
+"""Thresholds: the colour from each value on; None is the lowest."""
 
 
 @dataclass(frozen=True)

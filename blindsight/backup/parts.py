@@ -9,7 +9,7 @@ from pathlib import Path
 MANIFEST_NAME = "manifest.json"
 
 Tell = Callable[[int, int], None]
-"""Told the bytes that are done, and all that there are to do."""
+"""Called with the bytes done and the total."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class ItemMetadata:
 
     def to_bytes(self) -> bytes:
         """Serialises the metadata as JSON, kept short because there is one for each item."""
-        if not self.name and not self.media_type:
+        if not (self.name or self.media_type or self.origin):
             return json.dumps([self.id]).encode()
         origin = [self.origin] if self.origin else []
         return json.dumps([self.id, self.name, self.media_type, *origin], ensure_ascii=False).encode()

@@ -7,6 +7,7 @@ from functools import partial
 
 import grpc.aio
 
+from blindsight.errors import KeyFileError
 from blindsight.parameters import COLLECTION_SETS
 from blindsight.runtime import host, service
 from blindsight.runtime.folder_lock import locked_folder
@@ -49,6 +50,9 @@ async def _serve(settings: KeyholderSettings) -> None:
 def _open_keys(settings: KeyholderSettings) -> KeySet:
     secret = passphrase.from_file(settings.passphrase_file)
     if settings.create_keys and not settings.key_file.exists():
+        if settings.jobs_file.exists():  # a restore that was cut off, or a key file that was moved
+            found = f"{settings.jobs_file} but no {settings.key_file}"
+            raise KeyFileError(f"{found}: want the key file of that data, or a new folder for new keys")
         keyfile.write(settings.key_file, keys.create(_measure), secret)
     return keyfile.read(settings.key_file, secret)
 

@@ -145,3 +145,21 @@ def test_every_damage_is_one(tmp_path: Path) -> None:
     keyfile.write(tmp_path / "keys.bsky", shared_key_set(), passphrase.generate(tmp_path / "passphrase"))
     good = (tmp_path / "keys.bsky").read_bytes()
     assert all(damage(good) != good for damage in DAMAGES.values())
+
+
+def test_no_new_keys_are_made_beside_data_that_they_could_not_open(tmp_path: Path) -> None:
+    passphrase.generate(tmp_path / "passphrase")
+    data = tmp_path / "keyholder"
+    data.mkdir()
+    (data / "jobs.db").write_bytes(b"put back by a restore that was cut off before the key file")
+    settings = {
+        "data": str(data),
+        "storage_address": NOBODY,
+        "evaluator_address": NOBODY,
+        "passphrase_file": str(tmp_path / "passphrase"),
+        "create_keys": "true",
+    }
+    line = failed_start("keyholder", settings)
+    assert line.endswith(": want the key file of that data, or a new folder for new keys")
+    assert not (data / "keys.bsky").exists()
+    assert (data / "jobs.db").read_bytes().startswith(b"put back")

@@ -159,7 +159,7 @@ class Services:
         way: (client, server, server's address) -> the address that the client is given.
         within: by service, a command that runs it.
         own_keys: the keyholder makes its keys itself, as at the first start of a vault.
-        pool_size: worker processes of keyholder and evaluator each; their starts are most of what a start takes.
+        pool_size: worker processes of keyholder and evaluator each; most of a start is theirs.
     """
 
     folder: Path

@@ -10,7 +10,7 @@ from typing import Any
 VERSION = 1
 
 Channels = tuple[float | None, ...]
-"""Squared cosines of red, green and blue; None where overflow left no number."""
+"""Squared cosines of red, green and blue; None where overflow left no finite number."""
 
 
 class Family(StrEnum):

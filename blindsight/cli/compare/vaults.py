@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blindsight.client import Collection, Hit, SearchTimings, Vault
 
 ROUNDS = 5
-"""How often every query is asked; medians count."""
+"""The number of times each query is repeated; medians count."""
 
 INCLUDES = "sending the photos, decoding, encrypting, sealing the originals, storing"
 

@@ -58,7 +58,7 @@ EMBEDDERS: MappingProxyType[str, Callable[[int | None], Embedder]] = MappingProx
         NoEmbedder.name: NoEmbedder,
     }
 )
-"""By name: what makes an embedder of a wanted dimension, or of its own where that is None."""
+"""Factories of embedders by name: each takes the wanted dimension, None for the embedder's own."""
 
 DEFAULT = Descriptor.name
 NONE = NoEmbedder.name

@@ -11,7 +11,7 @@ from PIL import Image
 from blindsight.errors import InvalidArgument, InvalidImage
 
 CHANNELS = MappingProxyType({"grey": 1, "rgb": 3})
-"""Colour channels of raw pixels by what people call them."""
+"""Colour channels of raw pixels by name."""
 
 # No parameter set can represent the squared norm of a larger image's channels.
 MAX_SIZE = 64

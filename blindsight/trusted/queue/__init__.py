@@ -154,7 +154,7 @@ QUEUES: dict[str, Callable[[str, QueueOptions], Queue]] = {
     "amqp": _rabbitmq,
     "amqps": _rabbitmq,
 }
-"""Opens a queue by the scheme of its URL."""
+"""Functions that open a queue, by the scheme of its URL."""
 
 
 def require_scheme(url: str) -> str:

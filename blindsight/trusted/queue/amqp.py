@@ -24,7 +24,7 @@ from blindsight.runtime import logs
 Result = TypeVar("Result")
 
 LOST = (amqp.AMQPError, OSError)
-"""What pika raises when a connection or a channel is no more."""
+"""The exceptions that pika raises for a connection or a channel that is gone."""
 
 _TLS_FILES = ("cafile", "certfile", "keyfile")
 _PORTS = {"amqp": 5672, "amqps": 5671}

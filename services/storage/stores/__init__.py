@@ -155,4 +155,4 @@ class Store(Protocol):
 
 
 STORES: dict[str, Callable[[Path, int], Store]] = {"sqlite": SqliteStore}
-"""Opens a store in a folder of its own, which may take at most so many bytes (0: no limit)."""
+"""Functions that open a store in a folder of its own, with a limit of its size in bytes (0: none)."""

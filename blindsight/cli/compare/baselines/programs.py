@@ -22,7 +22,7 @@ _PACKAGE = "blindsight.cli.compare.baselines"
 CANDIDATES = 4
 """Photos that a naive scheme compares with each query, the right one among them."""
 ENCRYPTIONS = 8
-"""Photos that it encrypts."""
+"""Photos that a naive scheme encrypts."""
 BLOCK_IMAGES = 256
 """Photos that Paillier may choose a block from; more than fit into one."""
 
