@@ -24,9 +24,9 @@ import numpy as np
 from lightphe import LightPHE
 
 from blindsight.additive import AdditiveScheme
+from blindsight.additive.evaluation import AdditiveEvaluator
 from blindsight.additive.keys import SECRET_MAGIC, read_numbers
 from blindsight.trusted.additive import AdditiveKey
-from services.evaluator.computing.additive import AdditiveEvaluator
 
 RESULTS = Path(__file__).parent / "results"
 VALUE_BITS = 8

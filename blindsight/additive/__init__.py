@@ -3,7 +3,7 @@
 `schemes` is the table of schemes and of their operations; `layout` packs integers into messages;
 `keys` describes the group that a scheme computes in; `block` is the wire form.  Nothing here is secret:
 secret-key operations are in `blindsight.trusted.additive`, public ones in
-`services.evaluator.computing.additive`.
+`blindsight.additive.evaluation`.
 A scheme is one module in each of these two, a row in their tables and a row in `schemes`.
 """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from blindsight.additive import SCHEMES, AdditivePublicKey
+from blindsight.additive.evaluation import AdditiveEvaluator
 from blindsight.trusted.additive import AdditiveKey
-from services.evaluator.computing.additive import AdditiveEvaluator
 
 SMALL_BITS = 512
 

@@ -7,10 +7,10 @@ import pytest
 
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import HEADER, parse_header
+from blindsight.additive.evaluation import AdditiveEvaluator
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.crypto import tasks
-from services.evaluator.computing.additive import AdditiveEvaluator
 from services.keyholder.operations.combine import (
     Combination,
     Combine,

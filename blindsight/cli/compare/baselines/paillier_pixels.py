@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import AdditiveBlock
+from blindsight.additive.evaluation import AdditiveEvaluator
 from blindsight.additive.layout import plan
 from blindsight.cli.compare.baselines.sample import Sample, answer, tell
 from blindsight.trusted.additive import AdditiveKey
-from services.evaluator.computing.additive import AdditiveEvaluator
 
 PIXEL_BITS = 8
 SQUARE_BITS = 28  # a sum of 4096 squares of 255

@@ -7,10 +7,10 @@ from functools import lru_cache
 from gmpy2 import mpz
 
 from blindsight.additive.block import HEADER, AdditiveBlock, parse_header, unpack_numbers
+from blindsight.additive.evaluation import AdditiveEvaluator
 from blindsight.additive.keys import AdditivePublicKey
 from blindsight.errors import DataLoss, InvalidCiphertext
 from services.evaluator import tasks
-from services.evaluator.computing.additive import AdditiveEvaluator
 
 
 @lru_cache(maxsize=8)

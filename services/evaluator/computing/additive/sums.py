@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from blindsight.additive.block import pack_numbers, unpack_numbers
+from blindsight.additive.evaluation import HALVES, PublicHalf
 from blindsight.additive.keys import AdditivePublicKey
 from services.evaluator import tasks
-from services.evaluator.computing.additive import HALVES, PublicHalf
 
 
 @lru_cache(maxsize=8)

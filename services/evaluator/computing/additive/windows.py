@@ -7,9 +7,9 @@ from functools import lru_cache
 from gmpy2 import mpz
 
 from blindsight.additive.block import pack_numbers, unpack_numbers
+from blindsight.additive.evaluation.paillier import PaillierPublic
 from blindsight.additive.keys import AdditivePublicKey
 from services.evaluator import tasks
-from services.evaluator.computing.additive.paillier import PaillierPublic
 
 
 @lru_cache(maxsize=8)
