@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.command import Up, run, run_here, run_on_terminal
+from support.command import NO_BULK, Up, run, run_here, run_on_terminal
 from support.photos import photo
 
 from blindsight.additive import SCHEMES
@@ -17,7 +17,7 @@ WARNING = "not encryption: hides a picture from a glance only"
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
-    with Up(tmp_path_factory.mktemp("combine") / "data") as up:
+    with Up(tmp_path_factory.mktemp("combine") / "data", *NO_BULK) as up:
         yield up
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import photos
-from support.command import Up, run, run_here, run_on_terminal, started
+from support.command import NO_BULK, Up, run, run_here, run_on_terminal, started
 
 import blindsight
 
@@ -23,7 +23,7 @@ SEED = np.random.default_rng(7)
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
-    with Up(tmp_path_factory.mktemp("command") / "data") as up:
+    with Up(tmp_path_factory.mktemp("command") / "data", *NO_BULK) as up:
         yield up
 
 

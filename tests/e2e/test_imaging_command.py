@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
-from support.command import Up, run, run_here, run_on_terminal
+from support.command import NO_BULK, Up, run, run_here, run_on_terminal
 
 CAMERA = data.camera()[60:220:2, 200:340:2]
 COLOUR = data.astronaut()[0:160:2, 160:300:2]
@@ -18,7 +18,7 @@ COLOUR = data.astronaut()[0:160:2, 160:300:2]
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
-    with Up(tmp_path_factory.mktemp("imaging") / "data") as up:
+    with Up(tmp_path_factory.mktemp("imaging") / "data", *NO_BULK) as up:
         yield up
 
 

@@ -16,7 +16,7 @@ PHOTOS = many(12)
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory):
-    with Up(tmp_path_factory.mktemp("up") / "data", BLINDSIGHT_WORKER_PROCESSES="1") as running:
+    with Up(tmp_path_factory.mktemp("up") / "data") as running:
         yield running
 
 

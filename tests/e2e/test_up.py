@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command import Terminal, Up, run, started
+from support.command import NO_BULK, Terminal, Up, run, started
 from support.metrics import free_ports, scrape, value
 from support.services import Services, wait_until
 
@@ -134,7 +134,7 @@ def test_a_later_start_opens_the_same_vault_for_itself_alone_and_ctrl_c_ends_it(
 
 
 def test_each_service_that_is_killed_comes_back_with_everything(home):
-    with Up(home) as up:
+    with Up(home, *NO_BULK) as up:
         for name in ("storage", "evaluator", "keyholder"):
             os.kill(up.process_id(name), signal.SIGKILL)
             wait_until(
@@ -146,7 +146,7 @@ def test_each_service_that_is_killed_comes_back_with_everything(home):
 
 
 def test_a_service_that_dies_again_and_again_is_given_up(home):
-    with Up(home) as up:
+    with Up(home, *NO_BULK) as up:
         storage = up.ready["services"]["storage"]["address"]
         for death in range(1, 6):
             os.kill(serving(storage, home), signal.SIGKILL)
@@ -181,7 +181,7 @@ def serving(address: str, home: Path) -> int:
 
 
 def test_when_up_itself_is_killed_no_service_is_left_behind(home):
-    with Up(home) as up:
+    with Up(home, *NO_BULK) as up:
         processes = [up.process_id(name) for name in ("storage", "evaluator", "keyholder")]
         up.process.kill()
         up.wait()
@@ -189,7 +189,7 @@ def test_when_up_itself_is_killed_no_service_is_left_behind(home):
 
 
 def test_a_second_signal_insists(home):
-    with Up(home) as up:
+    with Up(home, *NO_BULK) as up:
         evaluator = up.process_id("evaluator")
         os.kill(evaluator, signal.SIGSTOP)  # it cannot drain
         up.ask_to_stop()

@@ -26,7 +26,13 @@ PATIENCE_SECONDS = 60
 # Commands that have commands.
 GROUPS = ("collection", "jobs", "keys")
 # Starts are most of what these tests wait for, and a worker is most of a start.
-FEW_WORKERS = {"BLINDSIGHT_EVALUATOR_WORKERS": "1", "BLINDSIGHT_KEYHOLDER_WORKERS": "1"}
+FEW_WORKERS = {
+    "BLINDSIGHT_EVALUATOR_WORKERS": "1",
+    "BLINDSIGHT_KEYHOLDER_WORKERS": "1",
+    "BLINDSIGHT_WORKER_PROCESSES": "1",
+}
+# Of `up`, for tests without bulk ingest.
+NO_BULK = ("--workers", "0")
 
 
 def environment(address: str | None = None, **extra: str) -> dict[str, str]:
