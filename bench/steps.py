@@ -121,7 +121,8 @@ async def _measure(services: Services, files: Sequence[Path], watch: Stopwatch) 
 
 def _children() -> list[psutil.Process]:
     """Returns the process that encrypts, not the services, which are children of this process too."""
-    return [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
+    servers = [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
+    return [worker for server in servers for worker in server.children()]
 
 
 def _publish(

@@ -20,7 +20,7 @@ _LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
 def _family() -> Iterator[psutil.Process]:
     service = psutil.Process()
     yield service
-    yield from service.children()
+    yield from service.children(recursive=True)
 
 
 def keep_freed_memory(*, up_to_bytes: int, blocks_bytes: int) -> None:
@@ -78,15 +78,14 @@ def memory_bytes() -> int:
 
 def cpu_seconds() -> float:
     """Returns the processor time since the start, including that of workers which have ended."""
-    service = psutil.Process().cpu_times()
-    total = service.children_user + service.children_system
+    total = 0.0
     for process in _family():
         try:
             times = process.cpu_times()
         except psutil.Error:
             continue
-        total += times.user + times.system
-    return float(total)
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def memory_limit_bytes(groups: Path = Path("/proc/self/cgroup"), tree: Path = Path("/sys/fs/cgroup")) -> int:

@@ -108,12 +108,12 @@ class Evaluator:
         )
 
 
-def _pool(processes: int, start: Task[None]) -> WorkerPool:
+def _pool(processes: int, start: Task[None] | None = None) -> WorkerPool:
     def restarted() -> None:
         logs.get().warning("workers_restarted")
         metrics.PROCESS_RESTARTS.inc()
 
-    return WorkerPool(processes, tasks.COMPUTE, start, restarted)
+    return WorkerPool(processes, tasks.COMPUTE, start, restarted, prepare=tasks.Compile())
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
     """
     with locked_folder(settings.data, "the data folder is in use by another evaluator"):
         scoring = _pool(1, tasks.StartScorer(settings.threads))
-        builders = _pool(settings.workers, tasks.StartBuilder())
+        builders = _pool(settings.workers)
         scorer = Scorer(scoring)
         cache = GalleryCache(settings.data / "cache", settings.cache_bytes, scorer.forget)
         galleries = Galleries(cache, storage, builders, scorer)

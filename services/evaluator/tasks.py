@@ -18,7 +18,7 @@ from services.evaluator.shared_memory import SharedRef
 
 
 @dataclass(frozen=True, slots=True)
-class StartBuilder(Task[None]):
+class Compile(Task[None]):
     """Makes a worker process ready to build segments, and to compute with planes."""
 
 
@@ -294,7 +294,7 @@ PlaneTask = Transform | Subtract
 COMPUTE: Compute = compute_table(
     "services.evaluator.computing",
     {
-        StartBuilder: "building:start",
+        Compile: "building:compile_all",
         Build: "building:build",
         StartScorer: "scoring:start",
         OpenSegments: "scoring:open_segments",

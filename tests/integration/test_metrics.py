@@ -299,7 +299,7 @@ def test_a_service_tells_what_it_and_its_workers_take_of_the_machine(
     disk = shutil.disk_usage(services.folder)
     assert value(ports[name], "blindsight_disk_bytes") == disk.total
     assert 0 < value(ports[name], "blindsight_disk_free_bytes") < disk.total
-    family = [services[name].process(), *services[name].process().children()]
+    family = [services[name].process(), *services[name].process().children(recursive=True)]
     assert value(ports[name], "blindsight_memory_bytes") <= sum(one.memory_info().rss for one in family)
     alone = value(ports[name], "process_cpu_seconds_total")
     workers = sum(sum(one.cpu_times()[:2]) for one in family[1:])

@@ -30,6 +30,7 @@ from services.evaluator.computing import building
 from services.storage.records import Append
 from support import storage
 from support.keysets import shared_key_set
+from support.processes import pool_workers
 from support.services import Process
 
 PARAMETERS = CKKS_4096
@@ -74,7 +75,7 @@ class StartWithLittleRoom(Task[None]):
 
 
 def start_with_little_room(task: StartWithLittleRoom) -> None:
-    building.start(tasks.StartBuilder())
+    building.compile_all(tasks.Compile())
     resource.setrlimit(resource.RLIMIT_FSIZE, (task.file_bytes, task.file_bytes))
 
 
@@ -287,8 +288,7 @@ class Untrusted:
 
     def workers(self) -> list[psutil.Process]:
         """The evaluator's worker processes, the scoring one first: it was started first."""
-        spawned = [child for child in self.service().children() if "spawn_main" in " ".join(child.cmdline())]
-        return sorted(spawned, key=lambda child: (child.create_time(), child.pid))
+        return pool_workers(self.service())
 
 
 def new_gallery(owner: Owner, client: storage.Client, number: int, **changes: object) -> Gallery:

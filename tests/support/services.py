@@ -22,6 +22,7 @@ from blindsight.trusted.keyring import keyfile, passphrase
 from services.keyholder.settings import KEY_FILE_NAME
 from support.forked import Forked
 from support.keysets import shared_key_set
+from support.processes import pool_workers
 
 START_SECONDS = 60
 # Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
@@ -104,9 +105,7 @@ class Process:
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes, in the order in which they were started."""
-        alive = [one for one in self.process().children() if one.status() != psutil.STATUS_ZOMBIE]
-        spawned = [child for child in alive if "spawn_main" in " ".join(child.cmdline())]
-        return sorted(spawned, key=lambda child: (child.create_time(), child.pid))
+        return pool_workers(self.process())
 
     def kill(self) -> None:
         """kill -9."""

@@ -20,8 +20,16 @@ import struct
 import sys
 from pathlib import Path
 
+from blindsight.runtime.processpool import forkserver
+from blindsight.trusted.crypto import tasks as crypto_tasks
+from blindsight.trusted.crypto.computing import keys
+from services.evaluator import tasks as evaluator_tasks
+from services.evaluator.computing import building
+
 # What `main` of the evaluator imports, and what the services' imports leave to their first use.
 LAZY = ("services.evaluator.servicer", "services.evaluator.storage_client", "services.evaluator.metrics")
+# Pools of worker processes that a service has.
+POOLS = {"evaluator": 2, "keyholder": 1, "worker": 1}
 NUMBER = struct.Struct("<i")
 MAX_REQUEST_BYTES = 1 << 20
 
@@ -36,6 +44,8 @@ def main() -> int:
         importlib.import_module(f"services.{name}.__main__")
     for name in LAZY:
         importlib.import_module(name)
+    building.compile_all(evaluator_tasks.Compile())
+    keys.prepare(crypto_tasks.Prepare())
     gc.collect()
     gc.freeze()  # so that a child's collections leave the shared pages shared
     requests = socket.socket(fileno=int(sys.argv[1]))
@@ -90,8 +100,24 @@ def _become(request: dict, printed: int, logged: int) -> int:
     os.environ.update(request["environment"])
     module = sys.modules[f"services.{request['name']}.__main__"]
     sys.argv[:] = [str(Path(module.__file__))]
-    sys.modules["__main__"] = module  # worker processes ask it what they should import
+    sys.modules["__main__"] = module  # a fork server that is spawned asks it what it should import
+    spare = [_fork_server() for _ in range(POOLS.get(request["name"], 0))]
+    spawn = forkserver.start
+    forkserver.start = lambda: spare.pop(0) if spare else spawn()
     return module.main()
+
+
+def _fork_server() -> socket.socket:
+    """Forks what a service would otherwise spawn and let import everything, while it has one thread."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        theirs.close()
+        return ours
+    try:
+        ours.close()
+        forkserver.serve(theirs)
+    finally:
+        os._exit(0)
 
 
 if __name__ == "__main__":

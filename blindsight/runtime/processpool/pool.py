@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from blindsight.errors import Unavailable
+from blindsight.runtime.processpool.forkserver import ForkServer, Setup
 from blindsight.runtime.processpool.order import in_order, one_by_one
-from blindsight.runtime.processpool.process import Handed, Order, WorkerDied, WorkerProcess
-from blindsight.runtime.processpool.task import Compute, Ready, Task, ready
+from blindsight.runtime.processpool.process import WORK, Handed, WorkerDied, WorkerProcess
+from blindsight.runtime.processpool.task import Compute, Order, Ready, Task, ready
 
 Result = TypeVar("Result")
 
@@ -32,7 +33,7 @@ class _Waiting:
 
 
 class _Place:
-    """A worker and its successors, one at a time; for one thread, which is their parent."""
+    """A worker and its successors, one at a time; for one thread."""
 
     def __init__(self, start: Callable[[], WorkerProcess], on_restart: Callable[[], None] | None) -> None:
         self._start = start
@@ -42,7 +43,7 @@ class _Place:
     def look(self) -> None:
         """Cleans up a worker that died while it was idle."""
         if self._worker is not None and self._worker.is_dead():
-            self._lose(self._worker)
+            self._lose()
 
     def perform(self, waiting: _Waiting) -> None:
         try:
@@ -53,16 +54,17 @@ class _Place:
     def _result(self, order: Order) -> tuple[Any, float]:
         self.look()
         for _ in range(2):
-            worker = self._worker = self._worker or self._start()
             try:
-                return worker.run(order)
+                self._worker = self._worker or self._start()
+                return self._worker.run(order)
             except WorkerDied:
-                self._lose(worker)
+                self._lose()
         raise Unavailable("a worker process died twice over the same task", retry="later")
 
-    def _lose(self, worker: WorkerProcess) -> None:
-        self._worker = None
-        worker.kill()
+    def _lose(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
         if self._on_restart is not None:
             self._on_restart()
 
@@ -79,6 +81,7 @@ class WorkerPool:
         compute: name of the function of each type of task, imported by workers only.
         start: first task of every worker.
         on_restart: called for each worker that died, from any thread.
+        prepare: task of the process that forks the workers, before the first one; it must hold no secret.
     """
 
     def __init__(
@@ -87,9 +90,12 @@ class WorkerPool:
         compute: Compute,
         start: Task[None] | None = None,
         on_restart: Callable[[], None] | None = None,
+        prepare: Task[None] | None = None,
     ) -> None:
         self.processes = processes
         self._compute: Compute = {Ready: f"{ready.__module__}:{ready.__name__}", **compute}
+        prepared = None if prepare is None else self._order(prepare)
+        self._server = ForkServer(Setup.of(WORK, self._compute, prepared))
         self._first = Handed(self._order(start or Ready()))
         self._on_restart = on_restart
         self._tasks: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -134,7 +140,7 @@ class WorkerPool:
         return await asyncio.wrap_future(waiting.future)
 
     def _serve(self) -> None:
-        place = _Place(lambda: WorkerProcess(self._first), self._on_restart)
+        place = _Place(lambda: WorkerProcess(self._server, self._first), self._on_restart)
         while self._serve_one(place):
             pass
         place.leave()
@@ -189,3 +195,4 @@ class WorkerPool:
         for thread in self._threads:
             thread.join()
         self._first.close()
+        self._server.close()

@@ -24,6 +24,8 @@ class Task(Generic[Result]):
         return f"{type(self).__name__}(...)"  # without fields: tasks carry secrets, photos and vectors
 
 
+# A task, and the name of its function.
+Order = tuple[str, Task[Any]]
 # The function of each type of task as "module:function": a name, so that only workers import it.
 Compute = Mapping[type[Task[Any]], str]
 

@@ -41,7 +41,9 @@ class Crypto:
     def __init__(self, keys: KeySet, processes: int, measured: CryptoMetrics) -> None:
         self._key_id = keys.key_id
         self._measured = measured
-        self._pool = WorkerPool(processes, tasks.COMPUTE, tasks.Start.of(keys), measured.restarts.inc)
+        self._pool = WorkerPool(
+            processes, tasks.COMPUTE, tasks.Start.of(keys), measured.restarts.inc, prepare=tasks.Prepare()
+        )
         self.processes = processes
 
     @property

@@ -43,8 +43,13 @@ class Start(Task[None]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Prepare(Task[None]):
+    """Loading of the default embedder and SEAL's tables: what needs no key, before workers are forked."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Warm(Task[None]):
-    """Loading of every scheme and the default embedder, so that the first request does not wait for it."""
+    """Loading of every scheme's key, so that the first request does not wait for it."""
 
 
 # --- photos -------------------------------------------------------------------------------------------
@@ -371,6 +376,7 @@ COMPUTE: Compute = compute_table(
     "blindsight.trusted.crypto.computing",
     {
         Start: "keys:start",
+        Prepare: "keys:prepare",
         Warm: "keys:warm",
         Embed: "photos:embed",
         CompareKeypoints: "photos:compare_keypoints",

@@ -13,8 +13,8 @@ from services.evaluator.computing.tiles import add_seeded, checksum
 from services.evaluator.segments import SegmentHeader, map_segment, write_segment
 
 
-def start(_: tasks.StartBuilder) -> None:
-    """Compiles the builder's functions, or loads them from numba's cache."""
+def compile_all(_: tasks.Compile) -> None:
+    """Compiles the functions of workers, or loads them from numba's cache."""
     tiles.compile_all()
     imaging.compile_all()
 

@@ -53,7 +53,7 @@ async def stream(events):
 
 @pytest.fixture(scope="module")
 def pool():
-    made = WorkerPool(2, tasks.COMPUTE, tasks.StartBuilder())
+    made = WorkerPool(2, tasks.COMPUTE, prepare=tasks.Compile())
     yield made
     made.close()
 

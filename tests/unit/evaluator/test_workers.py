@@ -31,7 +31,7 @@ def versions():
                 found[module.__name__, name] = len(thing.signatures)
     return found
 
-building.start(tasks.StartBuilder())
+building.compile_all(tasks.Compile())
 scoring.start(tasks.StartScorer(2))
 before = versions()
 entries = {"_score_rows", "_expand", "_add", "_sums"}

@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 import psutil
 import pytest
+from support.processes import pool_workers
 from support.worker_tasks import COMPUTE, Call, count_and_wait, fail_unpicklably, kill_once
 
 from blindsight.errors import Unavailable
@@ -26,7 +27,7 @@ def pool():
 
 def workers():
     """The processes of all pools."""
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    return pool_workers(psutil.Process())
 
 
 def counting(taken, count):
@@ -174,9 +175,9 @@ async def test_a_worker_that_is_killed_while_it_starts_keeps_nobody_waiting():
 
     def kill():
         while not ended.wait(0.001):
-            for child in psutil.Process().children():
+            for child in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    if "spawn_main" in " ".join(child.cmdline()):
+                    if "spawn_main" in " ".join(child.cmdline()):  # of a fork server, which workers share
                         child.kill()
 
     killer = threading.Thread(target=kill)

@@ -11,9 +11,17 @@ from blindsight.runtime import host
 from blindsight.trusted import embedders, schemes
 from blindsight.trusted.additive import AdditiveKey
 from blindsight.trusted.crypto import tasks
+from blindsight.trusted.schemes import seal
 from blindsight.trusted.secrets import Secret
 
 _keys: dict[str, tuple[bytes, bytes]] = {}
+
+
+def prepare(_: tasks.Prepare) -> None:
+    """Loads the default embedder and SEAL's tables."""
+    embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
+    for parameters in PARAMETER_SETS.values():
+        seal.context(parameters)
 
 
 def start(task: tasks.Start) -> None:
@@ -24,8 +32,7 @@ def start(task: tasks.Start) -> None:
 
 
 def warm(_: tasks.Warm) -> None:
-    """Loads every scheme and the default embedder."""
-    embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
+    """Loads every scheme's key."""
     for name in _keys:
         if name in ADDITIVE_SETS:
             additive_key(name)

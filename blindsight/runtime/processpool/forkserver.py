@@ -1,0 +1,185 @@
+"""A process that has imported what workers need, and forks them.
+
+A worker imports for half a second and loads compiled code for as long again.  A fork server does both once,
+so that a service starts as fast on many cores as on one, a worker that died is replaced within milliseconds,
+and workers share the memory of what they imported.
+
+The service itself cannot fork: a fork would copy gRPC's threads and locks in whatever state they are.  The
+server has one thread.  It holds no secret: a worker's first order, which may, comes in memory that the server
+passes on and never reads.  The standard library's fork server is not used because it listens on a socket in
+a folder for temporary files, where any program of the same user can ask it to run code.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pkgutil import resolve_name
+
+from blindsight.runtime.processpool.task import Compute, Order, function_of
+
+# What the server is sent after the setup: one request for each worker, with the worker's descriptors.
+_REQUEST = b"fork"
+_ANSWER = b"done"
+_MAX_SETUP_BYTES = 64 << 10
+
+
+class ForkServerDied(Exception):
+    """The fork server ended before it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a fork server does before its first fork.
+
+    Attributes:
+        work: "module:function" of what a worker does with its descriptors.
+        modules: imported first.
+        prepare: run after that, for instance to load compiled code; None for nothing.
+    """
+
+    work: str
+    modules: tuple[str, ...]
+    prepare: Order | None
+
+    @classmethod
+    def of(cls, work: str, compute: Compute, prepare: Order | None) -> Setup:
+        """Imports the modules of a table of tasks."""
+        modules = {name.partition(":")[0] for name in compute.values()}
+        return cls(work, tuple(sorted(modules)), prepare)
+
+
+class ForkServer:
+    """A fork server, started with the first worker; for several threads.
+
+    Args:
+        setup: what it does before its first fork.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._asking = threading.Lock()
+        self._requests: socket.socket | None = None
+
+    def fork(self, descriptors: Sequence[int]) -> int:
+        """Forks a worker, which gets copies of the descriptors.
+
+        Returns:
+            A descriptor of the process (pidfd), which never stands for another one.
+
+        Raises:
+            ForkServerDied: if the server ended; the next call starts another.
+        """
+        with self._asking:
+            try:
+                return self._ask(descriptors)
+            except (OSError, EOFError) as error:
+                self._close()
+                raise ForkServerDied from error
+
+    def _ask(self, descriptors: Sequence[int]) -> int:
+        if self._requests is None:
+            self._requests = start()
+            self._requests.sendall(pickle.dumps(self._setup))
+        socket.send_fds(self._requests, [_REQUEST], descriptors)
+        answer, handles, _, _ = socket.recv_fds(self._requests, len(_ANSWER), 1)
+        if not answer:
+            raise EOFError
+        return handles[0]
+
+    def close(self) -> None:
+        """Ends the server, and so its workers."""
+        with self._asking:
+            self._close()
+
+    def _close(self) -> None:
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
+
+
+def _spawn() -> socket.socket:
+    """Starts a fork server that knows nothing yet; it ends when the socket is closed."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            context = multiprocessing.get_context("spawn")
+            context.Process(target=serve, args=(theirs,), name="fork server", daemon=True).start()
+        except BaseException:
+            ours.close()
+            raise
+    return ours
+
+
+# How a fork server is started.
+start: Callable[[], socket.socket] = _spawn
+
+
+def serve(requests: socket.socket) -> None:
+    """Serves one `ForkServer` until the socket is closed; in a worker, does its work and ends the process."""
+    # Ctrl-C reaches the whole process group; the service drains, its workers finish what they have.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    data = requests.recv(_MAX_SETUP_BYTES)
+    if not data:
+        return
+    setup: Setup = pickle.loads(data)  # noqa: S301 - of the process that started this one
+    for module in setup.modules:
+        importlib.import_module(module)
+    if setup.prepare is not None:
+        name, task = setup.prepare
+        function_of(name)(task)
+    gc.collect()
+    gc.freeze()  # so that a worker's collections leave shared pages shared
+    signal.signal(signal.SIGCHLD, lambda *_: _reap())
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(requests, len(_REQUEST), 2)
+        if not request:
+            return
+        if _fork(requests, descriptors):
+            requests.close()
+            _run(setup.work, descriptors)
+
+
+def _fork(requests: socket.socket, descriptors: Sequence[int]) -> bool:
+    """Forks, and answers with a handle of the new process; true in the new one."""
+    # A process that is not reaped keeps its number, so that the handle is of this one for certain.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return True
+        handle = os.pidfd_open(child)
+        try:
+            socket.send_fds(requests, [_ANSWER], [handle])
+        finally:
+            for descriptor in (handle, *descriptors):
+                os.close(descriptor)
+        return False
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+
+def _reap() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _run(work: str, descriptors: Sequence[int]) -> None:
+    code = 1
+    try:
+        run: Callable[..., None] = resolve_name(work)
+        run(*descriptors)
+        code = 0
+    finally:
+        os._exit(code)  # what the server was doing is not the worker's to finish
