@@ -197,7 +197,7 @@ def test_settings_that_do_not_fit_are_refused(vault, settings, said):
 @pytest.fixture
 def older(services):
     """A keyholder whose key file was made before there was Paillier."""
-    made = shared_key_set()
+    made = shared_key_set(1)
     others = {name: key for name, key in made.secret_keys.items() if name != PAILLIER_3072.name}
     settings = services.keyholder_settings("older")
     path = services.folder / "older" / "keys.bsky"

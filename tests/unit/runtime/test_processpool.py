@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from contextlib import aclosing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -167,6 +168,30 @@ async def test_closing_waits_for_what_runs_cancels_what_waits_and_takes_nothing_
     with pytest.raises(Unavailable, match="have been stopped"):
         await pool.run(Call.of(abs, -1))
     assert workers() == []
+
+
+def fork_servers():
+    """The processes that fork workers."""
+    children = psutil.Process().children()
+    return [one for one in children if one.children() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_a_fork_server_that_is_killed_takes_its_workers_along_and_the_next_task_has_others(pool):
+    before = await pool.run(Call.of(os.getpid))
+    (server,) = fork_servers()
+    server.kill()
+    assert await asyncio.gather(*(pool.run(Call.of(abs, -1)) for _ in range(8))) == [1] * 8
+    assert before not in {worker.pid for worker in workers()}
+    assert fork_servers() != [server]
+
+
+async def test_a_fork_server_keeps_nothing_of_what_its_workers_are_told_first():
+    pool = WorkerPool(2, COMPUTE, Call.of(len, b"a secret key"))
+    await pool.warm()
+    (server,) = fork_servers()
+    held = [str(link.readlink()) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
+    assert not any("order" in one for one in held), held
+    pool.close()
 
 
 async def test_a_worker_that_is_killed_while_it_starts_keeps_nobody_waiting():
