@@ -108,12 +108,12 @@ class Evaluator:
         )
 
 
-def _pool(processes: int, start: Task[None] | None = None) -> WorkerPool:
+def _pool(processes: int, start: Task[None] | None = None, beside: WorkerPool | None = None) -> WorkerPool:
     def restarted() -> None:
         logs.get().warning("workers_restarted")
         metrics.PROCESS_RESTARTS.inc()
 
-    return WorkerPool(processes, tasks.COMPUTE, start, restarted, prepare=tasks.Compile())
+    return WorkerPool(processes, tasks.COMPUTE, start, restarted, tasks.Compile(), beside)
 
 
 @asynccontextmanager
@@ -125,12 +125,11 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
     """
     with locked_folder(settings.data, "the data folder is in use by another evaluator"):
         scoring = _pool(1, tasks.StartScorer(settings.threads))
-        builders = _pool(settings.workers)
+        builders = _pool(settings.workers, beside=scoring)
         scorer = Scorer(scoring)
         cache = GalleryCache(settings.data / "cache", settings.cache_bytes, scorer.forget)
         galleries = Galleries(cache, storage, builders, scorer)
         try:
-            # One after the other: the scorer compiles, the builders load what it compiled.
             await scoring.warm()
             await builders.warm()
             cache.load()
@@ -145,5 +144,5 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
             yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, scorer, loading)
         finally:
             await galleries.close()
-            await asyncio.to_thread(scoring.close)
             await asyncio.to_thread(builders.close)
+            await asyncio.to_thread(scoring.close)

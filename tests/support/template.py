@@ -28,8 +28,8 @@ from services.evaluator.computing import building
 
 # What `main` of the evaluator imports, and what the services' imports leave to their first use.
 LAZY = ("services.evaluator.servicer", "services.evaluator.storage_client", "services.evaluator.metrics")
-# Pools of worker processes that a service has.
-POOLS = {"evaluator": 2, "keyholder": 1, "worker": 1}
+# Fork servers of a service.
+POOLS = {"evaluator": 1, "keyholder": 1, "worker": 1}
 NUMBER = struct.Struct("<i")
 MAX_REQUEST_BYTES = 1 << 20
 

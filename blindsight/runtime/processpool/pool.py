@@ -82,6 +82,7 @@ class WorkerPool:
         start: first task of every worker.
         on_restart: called for each worker that died, from any thread.
         prepare: task of the process that forks the workers, before the first one; it must hold no secret.
+        beside: a pool with the same table, whose fork server forks these workers too; close it later.
     """
 
     def __init__(
@@ -91,11 +92,15 @@ class WorkerPool:
         start: Task[None] | None = None,
         on_restart: Callable[[], None] | None = None,
         prepare: Task[None] | None = None,
+        beside: WorkerPool | None = None,
     ) -> None:
         self.processes = processes
         self._compute: Compute = {Ready: f"{ready.__module__}:{ready.__name__}", **compute}
         prepared = None if prepare is None else self._order(prepare)
-        self._server = ForkServer(Setup.of(WORK, self._compute, prepared))
+        self._beside = beside
+        self._server: ForkServer = (
+            beside._server if beside else ForkServer(Setup.of(WORK, self._compute, prepared))
+        )
         self._first = Handed(self._order(start or Ready()))
         self._on_restart = on_restart
         self._tasks: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -195,4 +200,5 @@ class WorkerPool:
         for thread in self._threads:
             thread.join()
         self._first.close()
-        self._server.close()
+        if self._beside is None:
+            self._server.close()
