@@ -16,6 +16,7 @@ never do.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from blindsight.runtime.backoff import RETRY_SECONDS
@@ -39,19 +40,25 @@ def connect(
     retry_seconds: float = RETRY_SECONDS,
 ) -> Vault:
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
-    # Imported late: services use this package too, and need no client.
-    from blindsight import client
-
-    return client.connect(
+    vault: Vault = _client().connect(
         address,
         timeout_seconds=timeout_seconds,
         keepalive_seconds=keepalive_seconds,
         retry_seconds=retry_seconds,
     )
+    return vault
 
 
 def request_id(name: str | None = None) -> AbstractContextManager[str]:
     """Sets the request id of a `with` block's calls in the services' logs; see `client.request_id`."""
-    from blindsight import client
+    named: AbstractContextManager[str] = _client().request_id(name)
+    return named
 
-    return client.request_id(name)
+
+def _client() -> ModuleType:
+    """Imports the SDK late: services use this package too, and need no client."""
+    try:
+        from blindsight import client
+    except ImportError as error:
+        raise ImportError("the SDK is not installed here: pip install blindsight-vault") from error
+    return client

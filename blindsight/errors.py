@@ -15,6 +15,7 @@
     │   ├── Draining               a service is stopping: it did not begin, or has answered what it did
     │   └── CutOff                 a service stopped during the call, which may have had an effect or not
     ├── DataLoss                   data of storage or of a service's answer is incomplete or altered
+    ├── MissingPackage             an optional package is not installed where the work would be done
     └── KeyFileError               a key file is missing, damaged or of another format
         └── WrongPassphrase        the passphrase does not open the key file
 
@@ -90,6 +91,12 @@ class CutOff(Unavailable):
 
 class DataLoss(BlindsightError):
     reason = "DATA_LOSS"
+
+
+class MissingPackage(BlindsightError):
+    """An optional package is not installed where the work would be done."""
+
+    reason = "MISSING_PACKAGE"
 
 
 class KeyFileError(BlindsightError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from blindsight.additive.keys import INFINITY, AdditivePublicKey
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
-from blindsight.errors import InvalidArgument
+from blindsight.errors import MissingPackage
 
 Point = tuple[float, float]
 CURVE = {"form": "weierstrass", "curve": "secp256k1"}
@@ -23,12 +23,12 @@ def require_installed(scheme: AdditiveScheme) -> None:
     """Checks that LightPHE is installed if the scheme needs it, without importing it.
 
     Raises:
-        InvalidArgument: if it is not installed; the message says what to install.
+        MissingPackage: if it is not installed; the message says what to install.
     """
     if SCHEMES[scheme].algorithm and find_spec("lightphe") is None:
-        raise InvalidArgument(
+        raise MissingPackage(
             f"{SCHEMES[scheme].name} needs LightPHE, which is not installed: "
-            "pip install 'blindsight-vault-library[lightphe]'"
+            "pip install 'blindsight-vault-library[lightphe]' beside the keyholder and the evaluator"
         )
 
 
@@ -38,7 +38,7 @@ def cryptosystem(
     """Creates LightPHE's object for an algorithm, with these key numbers.
 
     Raises:
-        InvalidArgument: if LightPHE is not installed.
+        MissingPackage: if LightPHE is not installed.
     """
     require_installed(scheme)
     from lightphe import LightPHE

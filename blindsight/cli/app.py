@@ -141,7 +141,7 @@ def explained(error: Exception) -> tuple[str, int]:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}", 1
     if isinstance(error, ModuleNotFoundError):
-        missing = f"this needs the package {error.name}, which is not installed"
+        missing = f"this needs the services of a vault on this machine, and {error.name} is not installed"
         return f"{missing}: pip install 'blindsight-vault[all]'", USAGE
     kind = type(error).__name__
     return f"unexpected {kind}: {error} (set {DEBUG_VARIABLE}=1 to see where)", 1

@@ -23,8 +23,13 @@ from blindsight.runtime.shutdown import Shutdown
 _LAST_WORDS_SECONDS = 0.2
 
 
-def check_bind(address: str, *, insecure: bool) -> None:
+def check_bind(address: str, *, insecure: bool, allowed_by: str = "insecure=True") -> None:
     """Checks that an unencrypted server does not listen beyond this machine unless `insecure` allows it.
+
+    Args:
+        address: HOST:PORT.
+        insecure: whether it may.
+        allowed_by: what the user sets to allow it, for the message.
 
     Raises:
         InvalidArgument: if the address has no port, or is not loopback and `insecure` is false.
@@ -40,7 +45,7 @@ def check_bind(address: str, *, insecure: bool) -> None:
     if not loopback and not insecure:
         raise InvalidArgument(
             f"address {address!r} is not loopback and the connection is not encrypted; "
-            "bind 127.0.0.1, or accept the risk with --insecure"
+            f"bind 127.0.0.1, or accept the risk with {allowed_by}"
         )
 
 

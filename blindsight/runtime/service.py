@@ -41,6 +41,8 @@ def run(
     Returns:
         The exit code: 0 after an orderly stop, 1 with one line on standard error if it failed.
     """
+    if sys.argv[1:]:
+        return _answer_arguments(name, settings_type, sys.argv[1:])
     signals.end_on_sigterm()
     keep_memory()
     try:
@@ -49,13 +51,32 @@ def run(
             signals.die_with_parent()
         logs.configure(name, level=settings.log_level)
         if isinstance(settings, ServiceSettings):
-            check_bind(settings.address, insecure=settings.insecure)  # fail before the costly start
+            allowed_by = f"BLINDSIGHT_{name.upper()}_INSECURE=true"
+            # Here too, to fail before the costly start.
+            check_bind(settings.address, insecure=settings.insecure, allowed_by=allowed_by)
         metrics.serve(registry, settings)
         asyncio.run(work(settings))
-    except (BlindsightError, OSError) as error:
-        print(f"blindsight {name}: {error}", file=sys.stderr)
-        return 1
+    except BlindsightError as error:
+        return _failed(name, str(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(name, f"{place}{error.strerror or error}")
     return 0
+
+
+def _failed(name: str, message: str, code: int = 1) -> int:
+    print(f"blindsight {name}: {message}", file=sys.stderr)
+    return code
+
+
+def _answer_arguments(name: str, settings_type: type[ProcessSettings], arguments: Sequence[str]) -> int:
+    """Prints the settings for `--help`; refuses any other argument, which would else be ignored."""
+    if set(arguments) <= {"--help", "-h"}:
+        print(f"Runs the {name}. It takes no arguments: these variables are its settings, with defaults.")
+        print("\n".join(settings_type.described()))
+        return 0
+    message = f"got the argument {arguments[0]!r}, want none: settings are variables, see --help"
+    return _failed(name, message, code=2)
 
 
 async def serve(

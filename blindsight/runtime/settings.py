@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +15,19 @@ from blindsight.runtime.channels import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECON
 
 SECRETS_DIR = "BLINDSIGHT_SECRETS_DIR"
 DRAIN_SECONDS = 10.0
+# The values of these are not repeated in messages: they may hold a password.
+_PRIVATE_NAMES = ("URL", "PASSPHRASE", "PASSWORD", "SECRET")
+
+
+def _checked(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("want HOST:PORT")
+    return address
+
+
+Address = Annotated[str, pydantic.AfterValidator(_checked)]
+"""The address of a service, HOST:PORT."""
 
 
 class ProcessSettings(BaseSettings):
@@ -48,6 +61,16 @@ class ProcessSettings(BaseSettings):
         return self.keepalive_seconds, self.retry_seconds
 
     @classmethod
+    def described(cls) -> list[str]:
+        """Returns a line for each variable: its name and default."""
+        prefix = str(cls.model_config.get("env_prefix", ""))
+        lines = []
+        for name, field in cls.model_fields.items():
+            value = "required" if field.is_required() else field.get_default(call_default_factory=True)
+            lines.append(f"  {prefix}{name.upper()} ({value})")
+        return lines
+
+    @classmethod
     def from_environment(cls) -> Self:
         """Reads the environment, then files of the folder BLINDSIGHT_SECRETS_DIR that are named as settings.
 
@@ -70,7 +93,17 @@ class ProcessSettings(BaseSettings):
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             name = prefix + "_".join(str(part) for part in first["loc"]).upper()
-            raise InvalidArgument(f"setting {name}: {first['msg']}") from error
+            raise InvalidArgument(f"setting {name}: {_explained(name, first)}") from error
+
+
+def _explained(name: str, error: Any) -> str:
+    """Returns what is wrong with a setting, from what pydantic says of it."""
+    if error["type"] == "missing":
+        return "not set, want a value"
+    wanted = error["msg"].removeprefix("Value error, ").replace("Input should be", "want", 1)
+    if any(private in name for private in _PRIVATE_NAMES):
+        return str(wanted)
+    return f"got {str(error['input'])[:100]!r}, {wanted}"
 
 
 class ServiceSettings(ProcessSettings):

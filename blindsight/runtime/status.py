@@ -38,6 +38,7 @@ CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.CutOff: grpc.StatusCode.UNAVAILABLE,
     errors.DataLoss: grpc.StatusCode.DATA_LOSS,
+    errors.MissingPackage: grpc.StatusCode.FAILED_PRECONDITION,
     errors.KeyFileError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WrongPassphrase: grpc.StatusCode.FAILED_PRECONDITION,
 }

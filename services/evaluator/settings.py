@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from blindsight.runtime.host import cores
-from blindsight.runtime.settings import ServiceSettings
+from blindsight.runtime.settings import Address, ServiceSettings
 
 
 class EvaluatorSettings(ServiceSettings):
@@ -26,7 +26,7 @@ class EvaluatorSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="BLINDSIGHT_EVALUATOR_")
 
-    storage_address: str
+    storage_address: Address
     cache_bytes: int = Field(default=16 << 30, ge=0)
     preload: bool = True
     workers: int = Field(default_factory=lambda: min(2, cores()), ge=1)

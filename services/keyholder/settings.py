@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from blindsight.runtime.host import cores, memory_limit_bytes
-from blindsight.runtime.settings import ServiceSettings
+from blindsight.runtime.settings import Address, ServiceSettings
 from blindsight.trusted.queue.settings import QueueSettings
 
 
@@ -27,8 +27,8 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
 
     model_config = SettingsConfigDict(env_prefix="BLINDSIGHT_KEYHOLDER_", extra="forbid", frozen=True)
 
-    storage_address: str
-    evaluator_address: str
+    storage_address: Address
+    evaluator_address: Address
     passphrase_file: Path
     create_keys: bool = False
     combine_seconds: float = Field(default=1800.0, gt=0)

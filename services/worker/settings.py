@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from blindsight.runtime.host import cores
-from blindsight.runtime.settings import ProcessSettings
+from blindsight.runtime.settings import Address, ProcessSettings
 from blindsight.trusted.queue.settings import QueueSettings
 
 
@@ -28,9 +28,9 @@ class WorkerSettings(ProcessSettings, QueueSettings):
 
     key_file: Path
     passphrase_file: Path
-    keyholder_address: str
-    storage_address: str
-    evaluator_address: str
+    keyholder_address: Address
+    storage_address: Address
+    evaluator_address: Address
     processes: int = Field(default_factory=cores, ge=1)
     prefetch: int = Field(default=256, ge=1, le=65535)
     tries: int = Field(default=5, ge=1)

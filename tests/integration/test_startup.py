@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.keysets import shared_key_set
-from support.services import failed_start
+from support.services import failed_start, variables
 
 from blindsight.trusted.keyring import keyfile, passphrase
 
@@ -58,12 +60,30 @@ CASES = {
         f"key file {damage}": Case("keyholder", "key", {"create_keys": "true"}, key_file=damage)
         for damage in DAMAGES
     },
-    "no passphrase file set": Case("keyholder", "PASSPHRASE_FILE: Field required", {"passphrase_file": None}),
+    "no passphrase file set": Case(
+        "keyholder", "PASSPHRASE_FILE: not set, want a value", {"passphrase_file": None}
+    ),
     "keyholder at a taken port": Case("keyholder", "is another process", {"address": "{taken}"}),
     "evaluator at a taken port": Case("evaluator", "is another process", {"address": "{taken}"}),
     "storage by a name": Case("storage", "is not loopback", {"address": "example.org:7420"}),
     "storage at no port": Case("storage", "want HOST:PORT", {"address": "127.0.0.1"}),
-    "no workers": Case("keyholder", "WORKERS: Input should be greater", {"workers": "0"}),
+    "no workers": Case("keyholder", "WORKERS: got '0', want greater than or equal to 1", {"workers": "0"}),
+    "a switch that is none": Case(
+        "keyholder", "CREATE_KEYS: got 'maybe', want a valid boolean", {"create_keys": "maybe"}
+    ),
+    "a queue whose name is no secret": Case(
+        "keyholder", "QUEUE_MAX_MESSAGES: got '-1'", {"queue_max_messages": "-1"}
+    ),
+    **{
+        f"{name} with no address of {peer}": Case(
+            name, f"{peer.upper()}_ADDRESS: got 'nonsense', want HOST:PORT", {f"{peer}_address": "nonsense"}
+        )
+        for name, peer in (
+            ("evaluator", "storage"),
+            ("keyholder", "storage"),
+            ("keyholder", "evaluator"),
+        )
+    },
     **{
         f"{name} {problem}": Case(name, says, settings)
         for name in ("keyholder", "evaluator", "storage")
@@ -163,3 +183,21 @@ def test_no_new_keys_are_made_beside_data_that_they_could_not_open(tmp_path: Pat
     assert line.endswith(": want the key file of that data, or a new folder for new keys")
     assert not (data / "keys.bsky").exists()
     assert (data / "jobs.db").read_bytes().startswith(b"put back")
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "says"),
+    [
+        ("--help", 0, "BLINDSIGHT_STORAGE_DATA (required)"),
+        ("--address", 2, "got the argument '--address', want none"),
+    ],
+)
+def test_arguments_are_answered_and_never_ignored(
+    tmp_path: Path, argument: str, code: int, says: str
+) -> None:
+    command = [sys.executable, "-P", "-m", "services.storage", argument]
+    environment = variables("storage", {"data": str(tmp_path / "data")})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code
+    assert says in (done.stderr if code else done.stdout)
+    assert not (tmp_path / "data").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 from blindsight.cli import output
 from blindsight.cli.local import keys
 from blindsight.cli.local.keys import KEY_FILE_NAME
-from blindsight.errors import KeyFileError, Unavailable
+from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
 GENERATED_NAME = "passphrase"
@@ -39,6 +39,8 @@ def folders(data: Path, names: Iterable[str]) -> Iterator[dict[str, Path]]:
             for folder in (root, *of_services.values()):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.enter_context(locked(root, f"another `blindsight up` is running on {data}", folder=True))
+        except FileExistsError as error:
+            raise InvalidArgument(f"{error.filename} is not a folder, want one for --data") from None
         except OSError as error:
             raise Unavailable(f"cannot use {data}: {error.strerror}") from None
         yield of_services

@@ -75,7 +75,7 @@ def up(
     if queue is not None:
         require_scheme(queue)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    check_bind(address, insecure=insecure)
+    check_bind(address, insecure=insecure, allowed_by="--insecure")
     of_metrics = ports.metrics_ports(metrics_port, port, workers)
     for place in ((host, port), *((ports.METRICS_HOST, one) for one in of_metrics.values())):
         ports.check_free(*place)

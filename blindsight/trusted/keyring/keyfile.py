@@ -71,7 +71,10 @@ def read(path: Path, passphrase: Secret) -> KeySet:
     try:
         data = path.read_bytes()[:_MAX_FILE_BYTES]
     except FileNotFoundError:
-        raise KeyFileError(f"no key file at {path}; make one with `blindsight keys create`") from None
+        raise KeyFileError(
+            f"no key file at {path}; make one with `blindsight keys create`, "
+            "or let the keyholder, with BLINDSIGHT_KEYHOLDER_CREATE_KEYS=true"
+        ) from None
     except OSError as error:
         raise KeyFileError(f"cannot read {path}: {error.strerror}") from error
     try:

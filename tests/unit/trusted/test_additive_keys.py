@@ -163,15 +163,15 @@ def test_without_lightphe_one_line_says_what_to_install():
     script = (
         "import sys; sys.modules['lightphe'] = None\n"
         "from blindsight.additive import AdditiveScheme\n"
-        "from blindsight.errors import InvalidArgument\n"
+        "from blindsight.errors import MissingPackage\n"
         "from blindsight.trusted.additive import AdditiveKey\n"
         "try: AdditiveKey.generate(AdditiveScheme.LIGHTPHE_BENALOH, 512, insecure_small_keys=True)\n"
-        "except InvalidArgument as error: print(error.message)\n"
+        "except MissingPackage as error: print(error.message)\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout == (
         "lightphe-benaloh needs LightPHE, which is not installed: "
-        "pip install 'blindsight-vault-library[lightphe]'\n"
+        "pip install 'blindsight-vault-library[lightphe]' beside the keyholder and the evaluator\n"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from support.scalespace import NAMES, features, grey, known, seen_from_aside
 
-from blindsight.errors import InvalidArgument
+from blindsight.errors import InvalidArgument, MissingPackage
 from blindsight.trusted.imaging import matching
 from blindsight.trusted.imaging.sift import Features
 
@@ -145,5 +145,5 @@ def test_matches_in_one_line_or_in_a_mirror_are_no_view():
 
 def test_without_opencv_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(InvalidArgument, match=r"pip install 'blindsight-vault-trusted\[imaging\]'"):
+    with pytest.raises(MissingPackage, match=r"pip install 'blindsight-vault-trusted\[imaging\]'"):
         matched(known("camera"), known("camera"))
