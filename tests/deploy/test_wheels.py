@@ -180,7 +180,7 @@ def test_a_command_that_runs_services_says_what_to_install(
     (alone.folder / "secret").write_text("correct horse battery staple")
     done = alone.run("blindsight", *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "which is not installed: pip install 'blindsight-vault[all]'" in done.stderr
+    assert "is not installed: pip install 'blindsight-vault[all]'" in done.stderr
     assert not list(alone.folder.rglob("*.bsky"))
 
 
