@@ -62,7 +62,7 @@ def diff(
         raise InvalidArgument(f"--threshold with --mode {mode}, want --mode threshold")
     first, second = pictures.chosen(inputs or (), collection, ids, 2)
     if report is not None:
-        files.make_folder(report)
+        files.require_folder(report)
     with options.vault(address) as vault:
         with pictures.progress() as told:
             answer = vault.diff(
