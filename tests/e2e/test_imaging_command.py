@@ -289,7 +289,8 @@ REFUSED = {
     "two pictures": (["filter", "a.png", "b.png", "--op", "box:3"], "extra argument"),
     "an id alone": (["filter", "--id", "x", "--op", "box:3"], "want both --collection NAME and --id ID"),
     "no file": (["filter", "nothing.png", "--op", "box:3"], "no such file: "),
-    "no picture's file": (["filter", "words.txt", "--op", "box:3"], "not an image that can be read"),
+    "no picture's file": (["filter", "words.txt", "--op", "box:3"], "words.txt: photo is not an image"),
+    "no picture's keypoints": (["keypoints", "words.txt"], "words.txt: photo is not an image"),
     "another size": (
         ["diff", "a.png", "small.png"],
         "A is 70 x 80 pixels and B is 70 x 79, want the same size",
