@@ -72,7 +72,7 @@ def filter_picture(
     pixels.require_output(to)
     (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
     listed = [_operation(one) for one in operations]
-    with options.vault(address) as vault, pictures.progress() as told:
+    with options.vault(address) as vault, pictures.progress() as on_progress:
         answer = vault.filter(
             picture,
             listed,
@@ -80,7 +80,7 @@ def filter_picture(
             border=border,  # type: ignore[arg-type]  # the SDK's error lists the valid ones
             colours="grey" if grey else "auto",
             key_bits=bits,
-            progress=told,
+            progress=on_progress,
         )
     written = pictures.write(to, answer.values, answer.kind, rule)
     if as_json:

@@ -103,6 +103,6 @@ def create_key_file(path: Path, passphrase: Secret) -> Created:
     from blindsight.trusted.keyring import keys as key_sets
 
     seconds: dict[str, float] = {}
-    made = key_sets.create(tell=seconds.__setitem__)
+    made = key_sets.create(report=seconds.__setitem__)
     keyfile.write(path, made, passphrase)
     return Created(made.key_id.hex(), seconds)
