@@ -48,7 +48,7 @@ def _is_there(kept: Kept) -> bool:
     if kept.path.is_file():
         return True
     if kept.part.required:
-        raise NotFound(f"{kept.path} is missing, and the {kept.service.zone} zone is nothing without it")
+        raise NotFound(f"{kept.path} is missing, and a backup of the {kept.service.zone} zone needs it")
     return False
 
 

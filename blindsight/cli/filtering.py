@@ -130,7 +130,7 @@ def _kernel(path: Path) -> Any:
     except OSError as error:
         raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidArgument(f"{path} is no UTF-8 text, want rows of numbers, or .npy") from None
+        raise InvalidArgument(f"{path} is not UTF-8 text, want rows of numbers, or .npy") from None
     try:
         rows = [[float(number) for number in line.split()] for line in lines if line.strip()]
     except ValueError:

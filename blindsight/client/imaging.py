@@ -274,7 +274,7 @@ def _operation(given: OperationInput) -> Operation:
         numbers = np.asarray(given)
         matrix = numbers.astype(np.float64, casting="unsafe" if numbers.dtype.kind == "O" else "same_kind")
     except (ValueError, TypeError, OverflowError):
-        raise InvalidArgument("kernel that is no matrix of numbers, want rows of one length") from None
+        raise InvalidArgument("kernel that is not a matrix of numbers, want rows of one length") from None
     if matrix.ndim != 2 or not matrix.size:
         raise InvalidArgument(f"kernel of shape {list(matrix.shape)}, want rows and columns")
     return Operation(_CUSTOM, KernelMatrix(matrix))

@@ -258,7 +258,7 @@ REFUSED = {
     ),
     "a kernel of rows of several lengths": (
         ["filter", "grey.png", "--op", "custom:ragged.txt"],
-        "kernel that is no matrix of numbers, want rows of one length",
+        "kernel that is not a matrix of numbers, want rows of one length",
     ),
     "a kernel without an end": (
         ["filter", "grey.png", "--op", "custom:infinite.txt"],
@@ -266,7 +266,7 @@ REFUSED = {
     ),
     "a complex kernel": (
         ["filter", "grey.png", "--op", "custom:complex.npy"],
-        "kernel that is no matrix of numbers",
+        "kernel that is not a matrix of numbers",
     ),
     "a kernel that overflows": (
         ["filter", "grey.png", "--op", "custom:huge.txt"],

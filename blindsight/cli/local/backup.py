@@ -148,7 +148,7 @@ def _warn(folder: Path, made: Manifest) -> None:
     """Prints what the owner must know about a new backup: keys, passphrase, photos that it lacks."""
     names = {Path(entry.path).name for entry in made.files}
     if {KEY_FILE_NAME, GENERATED_NAME} <= names:
-        output.note(f"{folder} has the keys and their passphrase; who has it has everything")
+        output.note(f"{folder} has the keys and their passphrase; anyone who has it can read the whole vault")
     elif KEY_FILE_NAME in names:
         output.note(f"{folder} has the keys but not their passphrase; without it nothing opens")
     waiting = made.count("waiting")

@@ -33,7 +33,7 @@ app = typer.Typer(help="Create the owner's key set.")
 
 @app.callback()
 def keys() -> None:
-    """Keep `create` a subcommand although it is alone."""
+    """Keeps `create` a subcommand although it is the only one."""
 
 
 Out = Annotated[Path, typer.Option("--out", metavar="PATH", help="The key file, or a folder for it.")]

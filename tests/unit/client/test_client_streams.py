@@ -300,7 +300,7 @@ def test_another_service_is_no_keyholder():
     health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with pytest.raises(errors.Unavailable, match="is no keyholder"):
+    with pytest.raises(errors.Unavailable, match="is not a keyholder"):
         blindsight.connect(f"127.0.0.1:{port}")
     server.stop(None).wait()
 
