@@ -119,7 +119,7 @@ class AdditivePublicKey:
         group = self.group
         if self.scheme is AdditiveScheme.LIGHTPHE_EC_ELGAMAL:
             if not _on_curve(*self.numbers):
-                raise InvalidArgument("the public key is no point of secp256k1")
+                raise InvalidArgument("the public key is not a point of secp256k1")
             return
         if group.units_of and not self.numbers[0] % 2:
             raise InvalidArgument("the modulus of a public key is even")
@@ -128,7 +128,7 @@ class AdditivePublicKey:
         named = self.named
         for name in set(named) & {"g", "h", "y"}:
             if not 1 < named[name] < group.modulus or math.gcd(named[name], group.units_of) != 1:
-                raise InvalidArgument(f"{name} of a public key is no unit of its group")
+                raise InvalidArgument(f"{name} of a public key is not a unit of its group")
         if named.get("s", 2) != 2:
             raise InvalidArgument("Damgard-Jurik with another s, want 2")
 
@@ -142,7 +142,7 @@ class AdditivePublicKey:
         if self.scheme is AdditiveScheme.LIGHTPHE_EC_ELGAMAL:
             points = zip(numbers[::2], numbers[1::2], strict=True)
             if not all(point == INFINITY or _on_curve(*point) for point in points):
-                raise InvalidCiphertext("a ciphertext is no pair of points of secp256k1")
+                raise InvalidCiphertext("a ciphertext is not a pair of points of secp256k1")
         elif group.modulus:
             if not all(0 < number < group.modulus for number in numbers):
                 raise InvalidCiphertext("a ciphertext is out of range: want 1 <= c < the modulus")

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from blindsight.backup import disk, manifest
 from blindsight.backup.manifest import Entry, Manifest
-from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Tell
+from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Report
 from blindsight.backup.snapshots import require_known, require_whole
 from blindsight.errors import DataLoss, InvalidArgument
 
 
-def check(source: Path, kept: Sequence[Kept], tell: Tell | None = None) -> Manifest:
+def check(source: Path, kept: Sequence[Kept], report: Report | None = None) -> Manifest:
     """Reads all of a backup and verifies it; returns its manifest.
 
     Args:
         source: the backup's folder.
         kept: the parts that services may keep; a backup of anything else is refused.
-        tell: told the progress.
+        report: called with the progress.
 
     Raises:
         NotFound: if the folder is not a backup, or an unfinished one.
@@ -27,7 +27,7 @@ def check(source: Path, kept: Sequence[Kept], tell: Tell | None = None) -> Manif
     """
     with disk.troubles(str(source)):
         found = announced(source, kept)
-        require_files(source, found, kept, Progress(tell, found.size_bytes).moved)
+        require_files(source, found, kept, Progress(report, found.size_bytes).moved)
         return found
 
 

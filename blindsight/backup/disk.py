@@ -74,7 +74,7 @@ def _read(path: Path, moved: Callable[[int], None], take: Callable[[bytes], obje
     hasher = hashlib.sha256()
     # Reading a pipe or a device in a file's place might never end.
     if not path.is_file() or path.is_symlink():
-        raise DataLoss(f"{path} is no regular file")
+        raise DataLoss(f"{path} is not a regular file")
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             hasher.update(chunk)

@@ -85,7 +85,7 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     if not path.is_file() or path.is_symlink():
-        raise NotFound(f"{folder} has no {MANIFEST_NAME}: it is no backup, or one that was not finished")
+        raise NotFound(f"{folder} has no {MANIFEST_NAME}: it is not a backup, or one that was not finished")
     with path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)
     try:

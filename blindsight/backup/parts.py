@@ -8,7 +8,7 @@ from pathlib import Path
 
 MANIFEST_NAME = "manifest.json"
 
-Tell = Callable[[int, int], None]
+Report = Callable[[int, int], None]
 """Called with the bytes done and the total."""
 
 
@@ -91,17 +91,17 @@ class Progress:
     """Adds up the bytes that are done, and reports them.
 
     Args:
-        tell: called after each step with the bytes done and the total.
+        report: called after each step with the bytes done and the total.
         total_bytes: total of all steps.
     """
 
-    def __init__(self, tell: Tell | None, total_bytes: int) -> None:
-        self._tell = tell
+    def __init__(self, report: Report | None, total_bytes: int) -> None:
+        self._report = report
         self._total = total_bytes
         self._done = 0
 
     def moved(self, size_bytes: int) -> None:
         """Adds the bytes of a step."""
         self._done += size_bytes
-        if self._tell is not None:
-            self._tell(self._done, self._total)
+        if self._report is not None:
+            self._report(self._done, self._total)

@@ -10,7 +10,7 @@ from pathlib import Path
 from blindsight.backup import disk
 from blindsight.backup.checking import announced, require_files, require_same
 from blindsight.backup.manifest import Manifest
-from blindsight.backup.parts import Kept, Progress, Tell
+from blindsight.backup.parts import Kept, Progress, Report
 from blindsight.errors import AlreadyExists, InvalidArgument
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
@@ -19,7 +19,7 @@ _STAGING = ".restoring"
 
 
 def restore(
-    sources: Sequence[Path], kept: Sequence[Kept], root: Path, tell: Tell | None = None
+    sources: Sequence[Path], kept: Sequence[Kept], root: Path, report: Report | None = None
 ) -> list[Manifest]:
     """Restores backups into an empty data folder; returns their manifests.
 
@@ -29,7 +29,7 @@ def restore(
         sources: one backup, or one of each zone.
         kept: the parts that services may keep, with their paths below `root`.
         root: the data folder; created if it does not exist.
-        tell: told the progress.
+        report: called with the progress.
 
     Raises:
         NotFound, DataLoss, InvalidArgument: see `checking.check`.
@@ -42,13 +42,13 @@ def restore(
         found = [announced(source, kept) for source in sources]
         _require_different(found)
         total = sum(one.size_bytes for one in found)
-        progress = Progress(tell, 2 * total)
+        progress = Progress(report, 2 * total)
         if root.exists():
-            with alone(root):
+            with exclusive(root):
                 _require_empty(root)
         for source, one in zip(sources, found, strict=True):
             require_files(source, one, kept, progress.moved)
-        with disk.emptied_on_failure(root), alone(root):
+        with disk.emptied_on_failure(root), exclusive(root):
             _require_empty(root)
             disk.require_room(root, total)
             _put(list(zip(sources, found, strict=True)), kept, root, progress)
@@ -69,7 +69,7 @@ def _require_empty(root: Path) -> None:
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
+def exclusive(root: Path) -> Iterator[None]:
     """Locks a data folder while the block runs, as a service that uses it does.
 
     Raises:

@@ -10,14 +10,14 @@ from pathlib import Path
 from blindsight import __version__
 from blindsight.backup import disk
 from blindsight.backup.manifest import Entry, Manifest
-from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Tell
+from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Report
 from blindsight.backup.snapshots import Snapshot, moment, require_whole
 from blindsight.errors import AlreadyExists, NotFound
 
 _UNFINISHED = ".manifest"
 
 
-def save(kept: Sequence[Kept], target: Path, tell: Tell | None = None) -> Manifest:
+def save(kept: Sequence[Kept], target: Path, report: Report | None = None) -> Manifest:
     """Writes a backup into an empty folder; it is complete and flushed to the disk on return.
 
     All databases are copied as they were at one moment, so that what one service told another is in both.
@@ -25,7 +25,7 @@ def save(kept: Sequence[Kept], target: Path, tell: Tell | None = None) -> Manife
     Args:
         kept: the parts to save; those that do not exist and are not required are left out.
         target: the backup's folder; created if it does not exist.
-        tell: told the progress.
+        report: called with the progress.
 
     Raises:
         AlreadyExists: if the folder is not empty.
@@ -41,14 +41,14 @@ def save(kept: Sequence[Kept], target: Path, tell: Tell | None = None) -> Manife
         there = [one for one in kept if _is_there(one)]
         databases = [(one.part, one.path) for one in there if isinstance(one.part, Database)]
         with disk.emptied_on_failure(target), moment(databases) as snapshots:
-            return _Saving(target, there, snapshots, tell).run()
+            return _Saving(target, there, snapshots, report).run()
 
 
 def _is_there(kept: Kept) -> bool:
     if kept.path.is_file():
         return True
     if kept.part.required:
-        raise NotFound(f"{kept.path} is missing, and the {kept.service.zone} zone is nothing without it")
+        raise NotFound(f"{kept.path} is missing, and a backup of the {kept.service.zone} zone needs it")
     return False
 
 
@@ -60,7 +60,7 @@ class _Saving:
     """
 
     def __init__(
-        self, target: Path, kept: Sequence[Kept], snapshots: Sequence[Snapshot], tell: Tell | None
+        self, target: Path, kept: Sequence[Kept], snapshots: Sequence[Snapshot], report: Report | None
     ) -> None:
         self._target = target
         self._kept = kept
@@ -70,7 +70,7 @@ class _Saving:
         copied = sum(one.size_bytes for one in snapshots)
         files = sum(one.path.stat().st_size for one in kept if one.name not in self._snapshots)
         disk.require_room(target, copied + files)
-        self._progress = Progress(tell, 2 * copied + files)
+        self._progress = Progress(report, 2 * copied + files)
 
     def run(self) -> Manifest:
         entries = tuple(map(self._entry, self._kept))

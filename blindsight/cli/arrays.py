@@ -23,7 +23,7 @@ def load_matrix(path: Path) -> Any:
     except OSError as error:
         raise InvalidArgument(f"cannot read {path}: {error.strerror or 'damaged'}") from None
     except (ValueError, EOFError, OverflowError, SyntaxError) as error:
-        raise InvalidArgument(f"{path} is no .npy file of numbers, or it is damaged") from error
+        raise InvalidArgument(f"{path} is not a .npy file of numbers, or it is damaged") from error
     if not isinstance(loaded, np.ndarray):
         loaded.close()
         raise InvalidArgument(f"{path} holds several arrays, want a .npy file with one")
@@ -41,4 +41,4 @@ def load_ids(path: Path) -> list[str]:
     except OSError as error:
         raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidArgument(f"{path} is no UTF-8 text") from None
+        raise InvalidArgument(f"{path} is not UTF-8 text") from None

@@ -102,7 +102,7 @@ def create(
 
 @app.command("list")
 def list_all(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
-    """All collections."""
+    """List all collections."""
     with options.vault(address) as vault:
         found = vault.collections()
     if as_json:
@@ -116,7 +116,7 @@ def list_all(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
 
 @app.command("describe")
 def describe(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
-    """One collection: its parameters, and what is in it."""
+    """Show one collection: its parameters and contents."""
     with options.vault(address) as vault:
         found = vault.collection(name).describe()
     if as_json:

@@ -86,7 +86,7 @@ def combine(
         raise InvalidArgument(f"-o {out}, want a name that ends in {' or '.join(_OUTPUTS)}")
     factors = _weights(weights)
     loaded = [_load(path) for path in inputs]
-    with options.vault(address) as vault, _progress() as told:
+    with options.vault(address) as vault, _progress() as on_progress:
         answer = vault.combine(
             loaded,
             weights=factors,
@@ -94,7 +94,7 @@ def combine(
             key_bits=bits,
             image_mode="grey" if grey else "auto",
             insecure_small_keys=insecure_small_keys,
-            progress=told,
+            progress=on_progress,
         )
     written = _write(out, answer.values, pixels) if out is not None else None
     if as_json:
@@ -141,14 +141,14 @@ def _progress() -> Iterator[CombineCallback]:
     with ExitStack() as shown:
         current: list[tuple[str, output.Meter]] = []
 
-        def told(progress: CombineProgress) -> None:
+        def on_progress(progress: CombineProgress) -> None:
             if not current or current[-1][0] != progress.stage:
                 shown.close()
                 meter = shown.enter_context(output.meter(_WHAT[progress.stage], progress.total))
                 current.append((progress.stage, meter))
             current[-1][1].update(progress.done, progress.total)
 
-        yield told
+        yield on_progress
 
 
 def _write(path: Path, values: npt.NDArray[Any], rule: PixelRule) -> dict[str, Any]:

@@ -51,6 +51,21 @@ def require_writable(path: Path) -> None:
         raise Failure(f"cannot write {path}: {error.strerror}") from None
 
 
+def require_folder(path: Path) -> None:
+    """Checks that a folder is there or can be made, before work is done for it; makes nothing.
+
+    Raises:
+        Failure: see `make_folder`.
+    """
+    nearest = next(one for one in (path.absolute(), *path.absolute().parents) if os.path.lexists(one))
+    try:
+        # What lies in the way, a file or a dangling link, is refused as `mkdir` would refuse it.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise Failure(f"cannot make the folder {path}: {error.strerror}") from None
+
+
 def make_folder(path: Path) -> None:
     """Creates a folder and its parents if they do not exist.
 

@@ -72,7 +72,7 @@ def filter_picture(
     pixels.require_output(to)
     (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
     listed = [_operation(one) for one in operations]
-    with options.vault(address) as vault, pictures.progress() as told:
+    with options.vault(address) as vault, pictures.progress() as on_progress:
         answer = vault.filter(
             picture,
             listed,
@@ -80,7 +80,7 @@ def filter_picture(
             border=border,  # type: ignore[arg-type]  # the SDK's error lists the valid ones
             colours="grey" if grey else "auto",
             key_bits=bits,
-            progress=told,
+            progress=on_progress,
         )
     written = pictures.write(to, answer.values, answer.kind, rule)
     if as_json:
@@ -130,7 +130,7 @@ def _kernel(path: Path) -> Any:
     except OSError as error:
         raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidArgument(f"{path} is no UTF-8 text, want rows of numbers, or .npy") from None
+        raise InvalidArgument(f"{path} is not UTF-8 text, want rows of numbers, or .npy") from None
     try:
         rows = [[float(number) for number in line.split()] for line in lines if line.strip()]
     except ValueError:

@@ -126,15 +126,15 @@ def _bulk(
     try:
         with output.meter(f"sending to {output.printable(collection.name)}", total) as meter:
 
-            def sent(now: ImportInfo) -> None:
+            def on_sent(now: ImportInfo) -> None:
                 nonlocal received
                 received = now.received
                 meter.update(received)
 
-            def away(_: Unavailable) -> None:
+            def on_unavailable(_: Unavailable) -> None:
                 meter.update(received, remark=jobs.AWAY)
 
-            job = collection.ingest_bulk(sources, request_id=known_as, progress=sent, away=away)
+            job = collection.ingest_bulk(sources, request_id=known_as, progress=on_sent, away=on_unavailable)
     except (KeyboardInterrupt, Unavailable):
         output.note(f"cut off; the same command with --request-id {known_as} continues it")
         raise
@@ -146,7 +146,7 @@ def _bulk(
     info = job.info()
     if as_json:
         output.document(jobs.document(info, [], job))
-    jobs.require_going_on(info)
+    jobs.require_not_cancelled(info)
     if not as_json:
         output.answer(f"{job.import_id} is in the queue; {jobs.following(job)}.")
 

@@ -168,7 +168,7 @@ def follow(job: Import, *, as_json: bool) -> None:
         output.document(document(info, failed, job))
     else:
         show_end(info, failed)
-    require_going_on(info)
+    require_not_cancelled(info)
     if info.failed and info.failed == info.received:
         of = output.count(info.failed, "item")
         raise output.Failure(f"none of {of} could be taken; the first: {failed[0].message}")
@@ -179,19 +179,19 @@ def watched(job: Import) -> ImportInfo:
     settled, total = 0, None
     with output.meter(f"import {job.import_id[:_SHORT]}") as meter:
 
-        def update(now: ImportInfo) -> None:
+        def on_progress(now: ImportInfo) -> None:
             nonlocal settled, total
             settled, total = now.settled, now.total
             meter.update(settled, total, f"{now.failed:,} failed" if now.failed else "")
 
-        def away(_: Unavailable) -> None:
+        def on_unavailable(_: Unavailable) -> None:
             meter.update(settled, total, AWAY)
 
-        return job.wait(progress=update, away=away)
+        return job.wait(progress=on_progress, away=on_unavailable)
 
 
-def require_going_on(info: ImportInfo) -> None:
-    """Checks that an import was not cancelled, so that nobody takes its photos for stored.
+def require_not_cancelled(info: ImportInfo) -> None:
+    """Checks that an import was not cancelled, so that the caller does not assume that its photos are stored.
 
     Raises:
         output.Failure: if it was cancelled.

@@ -52,9 +52,9 @@ def keypoints(
     if descriptors is not None:
         _require_array(descriptors)
     (picture,) = pictures.chosen([image] if image else [], collection, ids, 1)
-    with options.vault(address) as vault, pictures.progress() as told:
+    with options.vault(address) as vault, pictures.progress() as on_progress:
         answer = vault.keypoints(
-            picture, scheme=scheme, octaves=octaves, scales=scales, side=side, progress=told
+            picture, scheme=scheme, octaves=octaves, scales=scales, side=side, progress=on_progress
         )
     written = pictures.write(to, answer.drawn, "pixels", None)
     if descriptors is not None:

@@ -41,7 +41,7 @@ def match(
     """Find what two pictures have in common: SIFT with an encrypted scale space, drawn side by side."""
     pixels.require_output(to)
     first, second = pictures.chosen(images or (), collection, ids, 2)
-    with options.vault(address) as vault, pictures.progress() as told:
+    with options.vault(address) as vault, pictures.progress() as on_progress:
         answer = vault.match(
             first,
             second,
@@ -51,7 +51,7 @@ def match(
             octaves=octaves,
             scales=scales,
             side=side,
-            progress=told,
+            progress=on_progress,
         )
     written = pictures.write(to, answer.drawn, "pixels", None)
     if as_json:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperOption
 
 import blindsight
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
+
+# The method by which Typer 0.29 shows the type of an option in the help; later versions may have another.
+_DISPLAY_TYPE = "display_type_rich"
+
+
+def _show_flags_without_values(display_type: Callable[[TyperOption, Any], str | None]) -> None:
+    """Makes `--help` show `--json` where Typer shows `--json <bool>`, as if a flag took a value.
+
+    It is the class that changes, as Typer makes the option `--help` itself.
+    """
+
+    def displayed(option: TyperOption, ctx: Any) -> str | None:
+        return None if option.is_flag else display_type(option, ctx)
+
+    setattr(TyperOption, _DISPLAY_TYPE, displayed)
+
+
+if hasattr(TyperOption, _DISPLAY_TYPE):
+    _show_flags_without_values(getattr(TyperOption, _DISPLAY_TYPE))
 
 Address = Annotated[
     str,

@@ -95,14 +95,14 @@ def progress() -> Iterator[ImagingCallback]:
     with ExitStack() as shown:
         current: list[tuple[str, output.Meter]] = []
 
-        def told(made: ImagingProgress) -> None:
+        def on_progress(made: ImagingProgress) -> None:
             if not current or current[-1][0] != made.stage:
                 shown.close()
                 meter = shown.enter_context(output.meter(_WHAT[made.stage], made.total))
                 current.append((made.stage, meter))
             current[-1][1].update(made.done, made.total)
 
-        yield told
+        yield on_progress
 
 
 def shown(

@@ -183,7 +183,8 @@ class Collection:
             InvalidArgument: if `query_visible_to_server` differs from the collection's.
         """
         source = inputs.single(image)
-        return self._search(k, threshold, query_visible_to_server, lambda: _photo(source), draw=draw)
+        with inputs.named(source):
+            return self._search(k, threshold, query_visible_to_server, lambda: _photo(source), draw=draw)
 
     def search_vectors(
         self,

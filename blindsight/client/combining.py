@@ -69,9 +69,14 @@ def combine(
         DataLoss: if the answer is not complete, or does not match its digest.
         BlindsightError: the error that the keyholder raised.
     """
-    parts = [part for number, one in enumerate(combined, 1) for part in _parts(one, number)]
+    taken = [
+        inputs.single(one) if _is_picture(one) else _integers(one, number)  # type: ignore[arg-type]
+        for number, one in enumerate(combined, 1)
+    ]
+    parts = [part for one in taken for part in _parts(one)]
     requests = [pb.CombineRequest(header=header.to_message()), *parts]
-    return connection.repeat(lambda: _combine(connection, requests, progress))
+    with inputs.named(*(one for one in taken if isinstance(one, inputs.Source))):
+        return connection.repeat(lambda: _combine(connection, requests, progress))
 
 
 def _combine(
@@ -92,12 +97,12 @@ def _combine(
     return _read(result, data)
 
 
-def _parts(one: CombineInput, number: int) -> Iterator[pb.CombineRequest]:
-    if _is_picture(one):
-        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_picture` has checked it
+def _parts(one: inputs.Source | npt.NDArray[Any]) -> Iterator[pb.CombineRequest]:
+    if isinstance(one, inputs.Source):
+        data = inputs.load(one)
         yield pb.CombineRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
     else:
-        header, data = ArrayHeader.of(_integers(one, number))
+        header, data = ArrayHeader.of(one)
         yield pb.CombineRequest(array=header.to_message())
     for chunk in transfer.chunks(data):
         yield pb.CombineRequest(chunk=chunk)

@@ -167,10 +167,12 @@ def filtered(
     header = FilterHeader(
         tuple(map(_operation, listed)), scheme, border or None, colours, _stored(image), key_bits
     )
-    requests = [pb.FilterRequest(header=header.to_message()), *_files(pb.FilterRequest, image)]
-    result, pictures = connection.repeat(
-        lambda: _answer(connection.imaging.Filter, requests, pb.FilterResponse, progress)
-    )
+    photos = _photos(image)
+    requests = [pb.FilterRequest(header=header.to_message()), *_files(pb.FilterRequest, photos)]
+    with inputs.named(*photos):
+        result, pictures = connection.repeat(
+            lambda: _answer(connection.imaging.Filter, requests, pb.FilterResponse, progress)
+        )
     kind, values = pictures["result"]
     said = FilterResult.from_message(result)
     return Filtered(values, kind, said.error_bound, said.clipped_values, said.levels, said.account)
@@ -187,13 +189,15 @@ def difference(
     if not 0 <= header.threshold <= 254:
         raise InvalidArgument(f"threshold of {header.threshold}, want 0 to 254")
     header = replace(header, stored_a=_stored(a), stored_b=_stored(b))
-    requests = [pb.DiffRequest(header=header.to_message()), *_files(pb.DiffRequest, a, b)]
+    photos = _photos(a, b)
+    requests = [pb.DiffRequest(header=header.to_message()), *_files(pb.DiffRequest, photos)]
     # There is no view of planes in storage: nothing of them is sent to the evaluator.
     sent = [name for name, one in (("a", a), ("b", b)) if not isinstance(one, StoredPhoto)]
     seen = [_VIEW + name for name in (*sent, "result")] if header.server_views else []
-    result, pictures = connection.repeat(
-        lambda: _answer(connection.imaging.Diff, requests, pb.DiffResponse, progress, ("result", *seen))
-    )
+    with inputs.named(*photos):
+        result, pictures = connection.repeat(
+            lambda: _answer(connection.imaging.Diff, requests, pb.DiffResponse, progress, ("result", *seen))
+        )
     kind, values = pictures["result"]
     said = DiffResult.from_message(result)
     counts = said.minimum, said.maximum, said.differing, said.over_threshold
@@ -209,12 +213,12 @@ def keypoints(
 ) -> Keypoints:
     """Requests the keypoints of one picture, like `filtered`."""
     header = KeypointsHeader(settings, _stored(image))
-    requests = [pb.KeypointsRequest(header=header.to_message()), *_files(pb.KeypointsRequest, image)]
-    result, pictures = connection.repeat(
-        lambda: _answer(
-            connection.imaging.Keypoints, requests, pb.KeypointsResponse, progress, ("result", "descriptors")
+    photos, wanted = _photos(image), ("result", "descriptors")
+    requests = [pb.KeypointsRequest(header=header.to_message()), *_files(pb.KeypointsRequest, photos)]
+    with inputs.named(*photos):
+        result, pictures = connection.repeat(
+            lambda: _answer(connection.imaging.Keypoints, requests, pb.KeypointsResponse, progress, wanted)
         )
-    )
     said = KeypointsResult.from_message(result)
     found = list(said.keypoints)
     (_, descriptors), (_, drawn) = pictures["descriptors"], pictures["result"]
@@ -236,10 +240,12 @@ def matching(
     if not 0 < ratio <= 1:
         raise InvalidArgument(f"ratio {ratio:g}, want more than 0 and at most 1")
     header = MatchHeader(settings, ratio, encrypted, _stored(a), _stored(b))
-    requests = [pb.MatchRequest(header=header.to_message()), *_files(pb.MatchRequest, a, b)]
-    result, pictures = connection.repeat(
-        lambda: _answer(connection.imaging.Match, requests, pb.MatchResponse, progress)
-    )
+    photos = _photos(a, b)
+    requests = [pb.MatchRequest(header=header.to_message()), *_files(pb.MatchRequest, photos)]
+    with inputs.named(*photos):
+        result, pictures = connection.repeat(
+            lambda: _answer(connection.imaging.Match, requests, pb.MatchResponse, progress)
+        )
     said = MatchResult.from_message(result)
     return Matching(
         said.keypoints_a,
@@ -268,7 +274,7 @@ def _operation(given: OperationInput) -> Operation:
         numbers = np.asarray(given)
         matrix = numbers.astype(np.float64, casting="unsafe" if numbers.dtype.kind == "O" else "same_kind")
     except (ValueError, TypeError, OverflowError):
-        raise InvalidArgument("kernel that is no matrix of numbers, want rows of one length") from None
+        raise InvalidArgument("kernel that is not a matrix of numbers, want rows of one length") from None
     if matrix.ndim != 2 or not matrix.size:
         raise InvalidArgument(f"kernel of shape {list(matrix.shape)}, want rows and columns")
     return Operation(_CUSTOM, KernelMatrix(matrix))
@@ -278,11 +284,14 @@ def _stored(picture: PictureInput) -> StoredPhoto | None:
     return picture if isinstance(picture, StoredPhoto) else None
 
 
-def _files(kind: Callable[..., Any], *pictures: PictureInput) -> Iterator[Any]:
-    for picture in pictures:
-        if isinstance(picture, StoredPhoto):
-            continue
-        data = inputs.single(picture).load()
+def _photos(*pictures: PictureInput) -> list[inputs.Source]:
+    """Returns the pictures that are sent: those that are not stored."""
+    return [inputs.single(one) for one in pictures if not isinstance(one, StoredPhoto)]
+
+
+def _files(kind: Callable[..., Any], photos: Sequence[inputs.Source]) -> Iterator[Any]:
+    for photo in photos:
+        data = inputs.load(photo)
         yield kind(file=PictureFile.of(data).to_message())
         for chunk in transfer.chunks(data):
             yield kind(chunk=chunk)

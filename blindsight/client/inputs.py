@@ -11,12 +11,13 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
+from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
 if TYPE_CHECKING:
@@ -86,6 +87,37 @@ def single(image: ImageInput | tuple[str, ImageInput]) -> Source:
             )
         return _file(path, path.name)
     return next(_sources(image, 0))
+
+
+def load(source: Source) -> bytes:
+    """Reads or encodes a photo; unlike `Source.load` it puts the photo's name into the error.
+
+    Raises:
+        InvalidImage, ResourceExhausted: if the photo cannot be sent.
+    """
+    try:
+        return source.load()
+    except (InvalidImage, ResourceExhausted) as error:
+        raise _naming((source,), error) from None
+
+
+@contextmanager
+def named(*sources: Source) -> Iterator[None]:
+    """Puts a photo's name into the InvalidImage that a call with these photos raises.
+
+    The keyholder is not told names, and does not say which of several photos it means: those are not named.
+    """
+    try:
+        yield
+    except InvalidImage as error:
+        raise _naming(sources, error) from None
+
+
+def _naming(sources: Sequence[Source], error: BlindsightError) -> BlindsightError:
+    labels = {source.label for source in sources}
+    if len(labels) > 1 or not all(source.name for source in sources):
+        return error
+    return type(error)(": ".join([*labels, error.message]), **error.metadata)
 
 
 def _is_single(inputs: Any) -> bool:

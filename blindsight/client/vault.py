@@ -446,7 +446,7 @@ def _weights(weights: Sequence[int]) -> list[int]:
     try:
         exact = [operator.index(weight) for weight in weights]
     except TypeError:
-        raise InvalidArgument("weights are no integers, want whole numbers of either sign") from None
+        raise InvalidArgument("weights are not integers, want whole numbers of either sign") from None
     for weight in exact:
         if not -(1 << 63) <= weight < 1 << 63:
             raise InvalidArgument("a weight of more than 63 bits, want less")
@@ -465,7 +465,7 @@ def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -
         answer = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=timeout_seconds)
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED):
-            raise Unavailable(f"the service at {address} is no keyholder") from None
+            raise Unavailable(f"the service at {address} is not a keyholder") from None
         raise Unavailable(
             f"no keyholder answers at {address}; start one with `blindsight up --data DIR`"
         ) from None

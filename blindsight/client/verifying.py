@@ -27,20 +27,22 @@ def verify(connection: Connection, header: VerifyHeader, *compared: VerifyInput)
         InvalidArgument, InvalidImage, InvalidVector: if an input is invalid.
         BlindsightError: the error that the keyholder raised.
     """
-    parts = [part for one in compared for part in _parts(one)]
+    taken = [inputs.single(one) if _is_photo(one) else _vector(one) for one in compared]  # type: ignore[arg-type]
+    parts = [part for one in taken for part in _parts(one)]
     requests = [pb.VerifyRequest(header=header.to_message()), *parts]
-    answer = connection.repeat(lambda: connection.keyholder.Verify(iter(requests)))
+    with inputs.named(*(one for one in taken if isinstance(one, inputs.Source))):
+        answer = connection.repeat(lambda: connection.keyholder.Verify(iter(requests)))
     return Verification.from_message(answer)
 
 
-def _parts(one: VerifyInput) -> Iterator[pb.VerifyRequest]:
-    if _is_photo(one):
-        data = inputs.single(one).load()  # type: ignore[arg-type]  # `_is_photo` has checked it
+def _parts(one: inputs.Source | VectorBlock) -> Iterator[pb.VerifyRequest]:
+    if isinstance(one, inputs.Source):
+        data = inputs.load(one)
         yield pb.VerifyRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
         for chunk in transfer.chunks(data):
             yield pb.VerifyRequest(chunk=chunk)
     else:
-        yield pb.VerifyRequest(vectors=_vector(one).to_message())
+        yield pb.VerifyRequest(vectors=one.to_message())
 
 
 def _is_photo(one: Any) -> bool:

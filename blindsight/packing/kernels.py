@@ -58,7 +58,7 @@ class PlaneKernel:
                 f"{self.height} x {self.width}"
             )
         if not any(self.weights):
-            raise InvalidArgument("kernel of zeros, want a weight that is none")
+            raise InvalidArgument("kernel of zeros, want at least one non-zero weight")
         if self.gain > MAX_WEIGHT or abs(self.offset) > MAX_WEIGHT:
             raise InvalidArgument(f"kernel whose weights or offset pass {MAX_WEIGHT}, want less")
 

@@ -112,7 +112,7 @@ class _Reader:
         try:
             return self._deserialize(data)
         except DecodeError as error:
-            raise InvalidArgument(f"{len(data)} bytes that are no message of this rpc") from error
+            raise InvalidArgument(f"{len(data)} bytes that are not a message of this rpc") from error
 
     async def _parse_all(self, parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for data in parts:

@@ -14,7 +14,7 @@ from blindsight.errors import Conflict
 KEPT_SECONDS = 1.0
 
 
-class Turns:
+class AppendQueues:
     """The queues of appends: one append to a collection at a time, in the order of arrival.
 
     The order only saves bytes and work; the store decides whether appends conflict.  So both the wait and
@@ -27,7 +27,7 @@ class Turns:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         # A collection's queue lives as long as an append uses it or its timer runs.
-        self._lines: WeakValueDictionary[bytes, _Line] = WeakValueDictionary()
+        self._queues: WeakValueDictionary[bytes, _Queue] = WeakValueDictionary()
 
     @asynccontextmanager
     async def of(self, collection_id: bytes, batch_id: bytes) -> AsyncIterator[None]:
@@ -36,33 +36,33 @@ class Turns:
         An append whose turn does not come in time goes on without it.  One that ends with Conflict keeps its
         turn for `KEPT_SECONDS`, in which its sender may choose other slots and repeat it under the same id.
         """
-        line = await self._entered(collection_id, batch_id)
+        queue = await self._entered(collection_id, batch_id)
         try:
             yield
         except Conflict:
-            line.keep(batch_id, KEPT_SECONDS)
+            queue.keep(batch_id, KEPT_SECONDS)
             raise
         except BaseException:
-            line.leave(batch_id)
+            queue.leave(batch_id)
             raise
-        line.leave(batch_id)
+        queue.leave(batch_id)
 
     async def take(self, collection_id: bytes, batch_id: bytes) -> None:
         """Waits for a batch's turn, and keeps it for `KEPT_SECONDS`, in which its sender may choose slots.
 
         Returns as well if the turn does not come in time.
         """
-        line = await self._entered(collection_id, batch_id)
-        line.keep(batch_id, KEPT_SECONDS)
+        queue = await self._entered(collection_id, batch_id)
+        queue.keep(batch_id, KEPT_SECONDS)
 
-    async def _entered(self, collection_id: bytes, batch_id: bytes) -> _Line:
-        line = self._lines.setdefault(collection_id, _Line(self._seconds))
+    async def _entered(self, collection_id: bytes, batch_id: bytes) -> _Queue:
+        queue = self._queues.setdefault(collection_id, _Queue(self._seconds))
         with suppress(TimeoutError):
-            await line.enter(batch_id)
-        return line
+            await queue.enter(batch_id)
+        return queue
 
 
-class _Line:
+class _Queue:
     """The queue of one collection: the batch whose turn it is, and those that wait."""
 
     def __init__(self, seconds: float) -> None:

@@ -20,7 +20,7 @@ from blindsight.wire.storage import (
     StoredCollection,
 )
 from services.storage import metrics, validation
-from services.storage.append_queue import Turns
+from services.storage.append_queue import AppendQueues
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
 from services.storage.records import Append
@@ -40,7 +40,7 @@ class Appends:
         threads: run the store's calls.
         sweeper: starts after an append that retired segments, and frees what a failed one left.
         budget: memory for appends that are being received.
-        turns: the order of the appends to one collection.
+        queues: the order of the appends to one collection.
         stall_seconds: an append that sends nothing for this long is aborted.
     """
 
@@ -50,25 +50,25 @@ class Appends:
         threads: Threads,
         sweeper: Sweeper,
         budget: MemoryBudget,
-        turns: Turns,
+        queues: AppendQueues,
         stall_seconds: float,
     ) -> None:
         self._store = store
         self._threads = threads
         self._sweeper = sweeper
         self._budget = budget
-        self._turns = turns
+        self._queues = queues
         self._stall_seconds = stall_seconds
         self._room = asyncio.Semaphore(_AT_A_TIME)
 
     async def take_turn(self, collection_id: bytes, batch_id: bytes) -> int:
-        """Waits for a batch's turn like `Turns.take`; returns the collection's sequence afterwards.
+        """Waits for a batch's turn like `AppendQueues.take`; returns the collection's sequence afterwards.
 
         Raises:
             NotFound: if there is no such collection.
         """
         await self._threads.read(self._store.get_collection, collection_id)
-        await self._turns.take(collection_id, batch_id)
+        await self._queues.take(collection_id, batch_id)
         collection = await self._threads.read(self._store.get_collection, collection_id)
         return collection.sequence
 
@@ -87,7 +87,7 @@ class Appends:
         parts = _Parts(stream, self._stall_seconds)
         header = await parts.header()
         validation.require_ids(header)
-        async with self._turns.of(header.collection_id, header.batch_id):
+        async with self._queues.of(header.collection_id, header.batch_id):
             collection = await self._threads.read(self._store.admit, header)
             if isinstance(collection, Appended):
                 return collection

@@ -16,7 +16,7 @@ from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import GO_AHEAD_KEY
 from blindsight.wire import storage as wire
 from services.storage import validation
-from services.storage.append_queue import Turns
+from services.storage.append_queue import AppendQueues
 from services.storage.appends import Appends
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
@@ -42,8 +42,8 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self._threads = threads
         self._sweeper = sweeper
         budget = MemoryBudget(settings.receive_bytes, "appends")
-        turns = Turns(settings.turn_seconds)
-        self._appends = Appends(store, threads, sweeper, budget, turns, settings.stall_seconds)
+        queues = AppendQueues(settings.turn_seconds)
+        self._appends = Appends(store, threads, sweeper, budget, queues, settings.stall_seconds)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds this service to a server."""

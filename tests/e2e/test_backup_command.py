@@ -247,7 +247,7 @@ def test_a_terminal_sees_what_a_backup_holds_and_who_may_not_have_it(copied, tmp
     for word in (
         "storage/storage.sqlite3",
         "keyholder/keys.bsky",
-        "who has it has everything",
+        "anyone who has it can read the whole vault",
         "backed up to",
     ):
         assert word in shown.output
@@ -292,10 +292,10 @@ def test_photos_that_wait_in_a_queue_elsewhere_are_told_of(copied, tmp_path):
         (("backup", "{tmp}/copy", "--data", "{data}", "--verify"), 2, "want --data DIR to back up"),
         (("backup", "{tmp}/copy", "--data", "{tmp}"), 1, "storage.sqlite3 is missing"),
         (("backup", "{backup}", "--data", "{data}"), 1, "is not empty"),
-        (("backup", "--verify", "{tmp}"), 1, "it is no backup, or one that was not finished"),
+        (("backup", "--verify", "{tmp}"), 1, "it is not a backup, or one that was not finished"),
         (("restore", "{backup}", "--data", "{data}"), 1, "is not empty: it has evaluator"),
         (("restore", "{backup}", "{backup}", "--data", "{tmp}/new"), 2, "is in two of the backups"),
-        (("restore", "{tmp}", "--data", "{tmp}/new"), 1, "it is no backup, or one that was not finished"),
+        (("restore", "{tmp}", "--data", "{tmp}/new"), 1, "it is not a backup, or one that was not finished"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_is_made(copied, tmp_path, arguments, code, said):

@@ -288,9 +288,9 @@ def test_a_name_cannot_write_control_characters_to_a_terminal(made, services, bl
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("notes.txt", "photo is not an image"),
-        ("empty.jpg", "photo is empty"),
-        ("cut.jpg", "photo"),
+        ("notes.txt", "notes.txt: photo is not an image"),
+        ("empty.jpg", "empty.jpg: photo is empty"),
+        ("cut.jpg", "cut.jpg: photo"),
         ("gone.jpg", "no such file"),
         ("below", "is a folder"),
     ],
@@ -512,6 +512,7 @@ def test_a_photo_and_a_vector_are_verified_against_items(blind, filled, vectors,
     given = ["verify", "--collection", filled, "--id", hit["id"]]
     assert json.loads(blind(*given, str(folder / "coffee.jpg"), "--json").stdout)["verified"] is True
     assert blind(*given, str(folder / "chelsea.jpg")).stdout.startswith("not verified")
+    assert "notes.txt: photo is not an image" in blind(*given, str(folder / "notes.txt"), code=2).stderr
     row = tmp_path / "row.npy"
     np.save(row, np.load(matrix)[7])
     for item, same in (("row-7", True), ("row-8", False)):

@@ -258,7 +258,7 @@ REFUSED = {
     ),
     "a kernel of rows of several lengths": (
         ["filter", "grey.png", "--op", "custom:ragged.txt"],
-        "kernel that is no matrix of numbers, want rows of one length",
+        "kernel that is not a matrix of numbers, want rows of one length",
     ),
     "a kernel without an end": (
         ["filter", "grey.png", "--op", "custom:infinite.txt"],
@@ -266,7 +266,7 @@ REFUSED = {
     ),
     "a complex kernel": (
         ["filter", "grey.png", "--op", "custom:complex.npy"],
-        "kernel that is no matrix of numbers",
+        "kernel that is not a matrix of numbers",
     ),
     "a kernel that overflows": (
         ["filter", "grey.png", "--op", "custom:huge.txt"],
@@ -289,7 +289,8 @@ REFUSED = {
     "two pictures": (["filter", "a.png", "b.png", "--op", "box:3"], "extra argument"),
     "an id alone": (["filter", "--id", "x", "--op", "box:3"], "want both --collection NAME and --id ID"),
     "no file": (["filter", "nothing.png", "--op", "box:3"], "no such file: "),
-    "no picture's file": (["filter", "words.txt", "--op", "box:3"], "not an image that can be read"),
+    "no picture's file": (["filter", "words.txt", "--op", "box:3"], "words.txt: photo is not an image"),
+    "no picture's keypoints": (["keypoints", "words.txt"], "words.txt: photo is not an image"),
     "another size": (
         ["diff", "a.png", "small.png"],
         "A is 70 x 80 pixels and B is 70 x 79, want the same size",

@@ -243,7 +243,7 @@ IMPOSSIBLE = {
     ),
     "no scheme": ({"scheme": "rot13"}, "want one of paillier, scramble"),
     "a weight too many": ({"weights": [1, 1, 1]}, "3 weights for 2 inputs"),
-    "a weight that is no integer": ({"weights": [1, 0.5]}, "weights are no integers"),
+    "a weight that is no integer": ({"weights": [1, 0.5]}, "weights are not integers"),
     "no mode": ({"image_mode": "cmyk"}, "want one of auto, grey, rgb"),
 }
 

@@ -170,7 +170,7 @@ REFUSED = {
     "no scheme": ("box:3", {"scheme": "rot13"}, "scheme 'rot13', want one of bfv, ckks"),
     "no border": ("box:3", {"border": "wrap"}, "border 'wrap', want one of reflect, constant, replicate"),
     "a vector": ([[1, 2, 3]], {}, "kernel of shape [3], want rows and columns"),
-    "rows of several lengths": ([[[1, 2], [1]]], {}, "kernel that is no matrix of numbers"),
+    "rows of several lengths": ([[[1, 2], [1]]], {}, "kernel that is not a matrix of numbers"),
     "after an orientation": (["sobel:orientation", "box:3"], {}, "operations after an orientation"),
     "too far": (
         ["gaussian:31"] * 3,

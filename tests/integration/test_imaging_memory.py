@@ -105,7 +105,7 @@ def vault(running):
     wait_until(running.idle, 60, what="an idle keyholder")
 
 
-class Told:
+class OnProgress:
     """Stages of a job as they come."""
 
     def __init__(self):
@@ -166,19 +166,19 @@ def test_large_jobs_at_once_stay_within_the_budget_and_all_succeed(running, vaul
 @contextmanager
 def occupied(running, threads):
     """Within, a job runs beside which a large one has no room; then its caller leaves it."""
-    told = Told()
+    on_progress = OnProgress()
     with running.connect() as leaving:
         slow = {"scheme": "paillier", "key_bits": 2048}
-        job = threads.submit(leaving.filter, BEFORE[:480, :480], "gaussian:3", progress=told, **slow)
-        told.begun()
+        job = threads.submit(leaving.filter, BEFORE[:480, :480], "gaussian:3", progress=on_progress, **slow)
+        on_progress.begun()
         yield
         assert not job.done()
     assert isinstance(job.exception(250), BlindsightError)
-    assert "wait" not in told.stages
+    assert "wait" not in on_progress.stages
 
 
 def test_who_waits_is_told_so_and_begins_in_turn(running, vault, threads):
-    first, second = Told(), Told()
+    first, second = OnProgress(), OnProgress()
     with occupied(running, threads):
         large_job = threads.submit(vault.diff, BEFORE, AFTER, progress=first)
         first.waits()
@@ -207,7 +207,7 @@ def test_what_takes_more_than_there_ever_is_is_refused_at_once(running, vault, j
 
 
 def test_mistakes_do_not_wait(running, vault, threads):
-    behind = Told()
+    behind = OnProgress()
     with occupied(running, threads):
         waiting = threads.submit(vault.diff, BEFORE, AFTER, progress=behind)
         behind.waits()
@@ -234,7 +234,7 @@ def test_a_full_line_refuses_and_callers_that_leave_give_their_places_back(runni
 
 
 def test_a_job_that_is_left_while_it_waits_makes_room_for_those_behind_it(running, vault, threads):
-    first, second = Told(), Told()
+    first, second = OnProgress(), OnProgress()
     with occupied(running, threads):
         with running.connect() as leaving:
             left = threads.submit(leaving.diff, BEFORE, AFTER, progress=first)

@@ -33,12 +33,12 @@ def running(services):
     """A filter that has begun: its first results are decrypted; gives what will be its answer."""
     begun = threading.Event()
 
-    def told(progress):
+    def on_progress(progress):
         if progress.done:
             begun.set()
 
     with ThreadPoolExecutor(1) as thread, blindsight.connect(services.address()) as vault:
-        answer = thread.submit(vault.filter, IMAGE, "gaussian:5", progress=told)
+        answer = thread.submit(vault.filter, IMAGE, "gaussian:5", progress=on_progress)
         assert begun.wait(60)
         yield answer
 
@@ -75,14 +75,14 @@ class Left(Exception):
 
 @pytest.mark.parametrize("method", ["Transform", "Difference"])
 def test_work_that_its_caller_leaves_ends_at_the_evaluator(services, method):
-    def told(progress):
+    def on_progress(progress):
         if progress.done:
             raise Left
 
     with blindsight.connect(services.address()) as vault:
         ask = {
-            "Transform": lambda: vault.filter(LARGE, "gaussian:5", progress=told),
-            "Difference": lambda: vault.diff(LARGE, LARGE, progress=told),
+            "Transform": lambda: vault.filter(LARGE, "gaussian:5", progress=on_progress),
+            "Difference": lambda: vault.diff(LARGE, LARGE, progress=on_progress),
         }
         with pytest.raises(Left):
             ask[method]()

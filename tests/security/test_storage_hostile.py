@@ -134,7 +134,7 @@ def test_bytes_that_are_no_message_are_refused(client: Client, method, data: byt
             return client.channel.unary_stream(path)(data, timeout=30)
         return client.channel.unary_unary(path)(data, timeout=30)
 
-    is_refused(call, INVALID, "no message of this rpc")
+    is_refused(call, INVALID, "not a message of this rpc")
 
 
 @pytest.mark.parametrize(

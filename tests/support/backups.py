@@ -15,15 +15,15 @@ def files(folder: Path) -> set[str]:
 
 def interrupting(at: int) -> Callable[[int, int], None]:
     """Somebody who presses Ctrl-C when told of a step for the so many'th time."""
-    told = 0
+    reports = 0
 
-    def tell(_done: int, _total: int) -> None:
-        nonlocal told
-        told += 1
-        if told == at:
+    def report(_done: int, _total: int) -> None:
+        nonlocal reports
+        reports += 1
+        if reports == at:
             raise KeyboardInterrupt
 
-    return tell
+    return report
 
 
 def rewrite(folder: Path, change: Callable[[dict], None]) -> None:

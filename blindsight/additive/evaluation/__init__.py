@@ -125,7 +125,7 @@ class AdditiveEvaluator:
         try:
             exact = [operator.index(weight) for weight in weights]
         except TypeError:
-            raise InvalidArgument("weights are no integers; see to_fixed_point") from None
+            raise InvalidArgument("weights are not integers; see to_fixed_point") from None
         for block in blocks:
             check_expected(block.header, self.public_key)
         header = weighted_header([block.header for block in blocks], exact, weight_scale_bits)

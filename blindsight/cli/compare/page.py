@@ -54,7 +54,7 @@ def about_images(images: Images) -> str:
     if images.skipped:
         files_were = "file was" if images.skipped == 1 else "files were"
         parts.append(
-            f"{images.skipped:,} {files_were} skipped: no photo, the same again, or short of a colour"
+            f"{images.skipped:,} {files_were} skipped: not a photo, a duplicate, or with an all-zero channel"
         )
     return f"{'; '.join(parts)}."
 

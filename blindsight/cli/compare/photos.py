@@ -28,7 +28,7 @@ _MOST_COPIES = 512
 Pixels = npt.NDArray[np.uint8]
 """Photos as [n, 3, 4096], or one as [3, 4096]: red, green and blue, row after row."""
 
-Tell = Callable[[int], None]
+Report = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Collected:
         return True
 
 
-def gather(paths: Sequence[str], wanted: int, tell: Tell) -> Gallery:
+def gather(paths: Sequence[str], wanted: int, report: Report) -> Gallery:
     """Collects the first `wanted` photos of files, folders and globs; makes missing ones by altering them.
 
     Raises:
@@ -95,7 +95,7 @@ def gather(paths: Sequence[str], wanted: int, tell: Tell) -> Gallery:
         elif len(collected.copies) < _MOST_COPIES:
             image.thumbnail((_COPY_SIDE, _COPY_SIDE))
             collected.copies.append(image)
-        tell(len(collected.pixels))
+        report(len(collected.pixels))
     originals = len(collected.pixels)
     if not originals:
         raise InvalidArgument("none of the files is a photo with three colours; want at least one")
@@ -103,7 +103,7 @@ def gather(paths: Sequence[str], wanted: int, tell: Tell) -> Gallery:
         if len(collected.pixels) == wanted:
             break
         collected.add(changed)
-        tell(len(collected.pixels))
+        report(len(collected.pixels))
     if len(collected.pixels) < wanted:
         raise InvalidArgument(f"the photos are too plain to make {wanted} different ones of them")
     return Gallery(np.stack(list(collected.pixels.values())), originals, collected.skipped)

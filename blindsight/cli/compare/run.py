@@ -52,7 +52,7 @@ def _measured(paths: Sequence[str], wanted: int) -> tuple[Results, Task]:
         for found in _schemes(task, Path(folder)):
             if isinstance(found, Row):
                 rows.append(found)
-                _tell(found)
+                _report(found)
             else:
                 left_out.append(found)
                 output.note(f"left out {found.name}: {found.reason}")
@@ -70,7 +70,7 @@ def _schemes(task: Task, folder: Path) -> Iterator[Row | LeftOut]:
         yield programs.measure(baseline, task, folder)
 
 
-def _tell(row: Row) -> None:
+def _report(row: Row) -> None:
     about = "about " if row.scaled else ""
     encrypt, search = units.seconds(row.encrypt_seconds), units.seconds(row.search_seconds)
     stages = f"encrypt {about}{encrypt}, search {about}{search}"

@@ -104,7 +104,7 @@ def _naive_answers(rows: Sequence[Row]) -> str:
     if overflown:
         worst = max(overflown, key=_error)
         off = (
-            "are no numbers"
+            "are not numbers"
             if worst.max_error is None
             else f"are off by up to {units.error(worst.max_error)}"
         )

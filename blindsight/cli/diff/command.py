@@ -62,9 +62,9 @@ def diff(
         raise InvalidArgument(f"--threshold with --mode {mode}, want --mode threshold")
     first, second = pictures.chosen(inputs or (), collection, ids, 2)
     if report is not None:
-        files.make_folder(report)
+        files.require_folder(report)
     with options.vault(address) as vault:
-        with pictures.progress() as told:
+        with pictures.progress() as on_progress:
             answer = vault.diff(
                 first,
                 second,
@@ -76,7 +76,7 @@ def diff(
                 colours="grey" if grey else "auto",
                 key_bits=bits,
                 server_views=report is not None,
-                progress=told,
+                progress=on_progress,
             )
         page = None if report is None else _report(vault, report, (first, second), answer, rule)
     written = pictures.write(to, answer.values, answer.kind, rule)

@@ -42,7 +42,7 @@ def write(
     answer: Difference,
     rule: PixelRule | None,
 ) -> Path:
-    """Writes every picture and the page; returns the page's path."""
+    """Writes every picture and the page into a folder, which it makes; returns the page's path."""
     first, second = (_pixels(vault, one) for one in inputs)
     every = [
         Shown("a.png", "A", "what you have", first),
@@ -50,6 +50,7 @@ def write(
         *_seen(answer),
         Shown("difference.png", "Difference", "what you get", *_result(answer, rule)[:1]),
     ]
+    files.make_folder(folder)
     for one in every:
         files.write(folder / one.file, _png(Image.fromarray(one.pixels)))
     page = folder / "report.html"

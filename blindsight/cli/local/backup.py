@@ -71,18 +71,18 @@ def backup(
         raise InvalidArgument("want --data DIR to back up, or --verify to read a backup")
     started = time.monotonic()
     if data is None:
-        with _metered("verifying") as tell:
-            found = _check(folder, tell)
-        _tell("whole:", [folder], [found], started, as_json=as_json)
+        with _metered("verifying") as report:
+            found = _check(folder, report)
+        _report("whole:", [folder], [found], started, as_json=as_json)
         return
     from blindsight.backup.saving import save
 
     left_out = () if with_passphrase else (GENERATED_NAME,)
     kept = [one for one in _kept(data, zone) if one.part.name not in left_out]
-    with _metered("backing up") as tell:
-        made = save(kept, folder, tell)
+    with _metered("backing up") as report:
+        made = save(kept, folder, report)
     _warn(folder, made)
-    _tell("backed up to", [folder], [made], started, as_json=as_json)
+    _report("backed up to", [folder], [made], started, as_json=as_json)
 
 
 def restore(
@@ -97,19 +97,19 @@ def restore(
     from blindsight.backup import restoring
 
     started = time.monotonic()
-    with _metered("restoring") as tell:
-        found = restoring.restore(folders, _kept(data, Zone.ALL), data, tell)
+    with _metered("restoring") as report:
+        found = restoring.restore(folders, _kept(data, Zone.ALL), data, report)
     if _out_of_order(found):
         output.note(
             "storage's backup is older than the keyholder's: photos of finished imports may be missing"
         )
-    _tell("restored", folders, found, started, as_json=as_json, data=data)
+    _report("restored", folders, found, started, as_json=as_json, data=data)
 
 
-def _check(folder: Path, tell: Callable[[int, int], None]) -> Manifest:
+def _check(folder: Path, report: Callable[[int, int], None]) -> Manifest:
     from blindsight.backup.checking import check
 
-    return check(folder, _kept(Path(), Zone.ALL), tell)
+    return check(folder, _kept(Path(), Zone.ALL), report)
 
 
 def _kept(data: Path, zone: Zone) -> list[Kept]:
@@ -148,7 +148,7 @@ def _warn(folder: Path, made: Manifest) -> None:
     """Prints what the owner must know about a new backup: keys, passphrase, photos that it lacks."""
     names = {Path(entry.path).name for entry in made.files}
     if {KEY_FILE_NAME, GENERATED_NAME} <= names:
-        output.note(f"{folder} has the keys and their passphrase; who has it has everything")
+        output.note(f"{folder} has the keys and their passphrase; anyone who has it can read the whole vault")
     elif KEY_FILE_NAME in names:
         output.note(f"{folder} has the keys but not their passphrase; without it nothing opens")
     waiting = made.count("waiting")
@@ -162,7 +162,7 @@ def _out_of_order(found: Sequence[Manifest]) -> bool:
     return times.get(Zone.UNTRUSTED, 0) < times.get(Zone.TRUSTED, 0) and len(times) > 1
 
 
-def _tell(
+def _report(
     what: str,
     folders: Sequence[Path],
     found: Sequence[Manifest],

@@ -55,15 +55,15 @@ class Fleet:
     Args:
         plan: the settings.
         started: called with each child once it serves, and the seconds that its start took.
-        tell: called with human-readable lines.
+        report: called with human-readable lines.
     """
 
     def __init__(
-        self, plan: Plan, started: Callable[[Child, float], None], tell: Callable[[str], None]
+        self, plan: Plan, started: Callable[[Child, float], None], report: Callable[[str], None]
     ) -> None:
         self._plan = plan
         self._started = started
-        self._tell = tell
+        self._report = report
         self._children: list[Child] = []
 
     async def until_stopped(self, ready: Callable[[Sequence[Child]], None]) -> None:
@@ -86,17 +86,17 @@ class Fleet:
         stopping.cancel()
         await asyncio.wait({running, stopping})
         if failure is None:
-            self._tell("stopping: workers and keyholder first, then evaluator and storage")
+            self._report("stopping: workers and keyholder first, then evaluator and storage")
         await drain(self._children[::-1], hurry)
         if failure is not None:
             raise failure
-        self._tell("stopped")
+        self._report("stopped")
 
     def _ask(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         if not stop.is_set():
             stop.set()
         elif not hurry.is_set():
-            self._tell("stopping at once")
+            self._report("stopping at once")
             hurry.set()
 
     async def _run(self, ready: Callable[[Sequence[Child]], None]) -> None:
@@ -123,12 +123,12 @@ class Fleet:
         of_worker = trusted | {"keyholder_address": keyholder, "key_file": key_file}
         for number in range(1, plan.workers + 1):
             recipe = self._recipe(worker_name(number), WORKER_ZONE, plan.folders[WORKER], of_worker)
-            await self._start(Child(recipe, "", self._tell))
+            await self._start(Child(recipe, "", self._report))
 
     async def _start_service(self, name: str, address: str, settings: Mapping[str, str]) -> str:
         """Starts a service; returns its address."""
         recipe = self._recipe(name, ZONES[name], self._plan.folders[name], settings)
-        return await self._start(Child(recipe, address, self._tell))
+        return await self._start(Child(recipe, address, self._report))
 
     def _recipe(self, name: str, zone: str, folder: Path, settings: Mapping[str, str]) -> Recipe:
         port = self._plan.metrics_ports.get(name)

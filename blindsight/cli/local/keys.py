@@ -33,7 +33,7 @@ app = typer.Typer(help="Create the owner's key set.")
 
 @app.callback()
 def keys() -> None:
-    """Keep `create` a subcommand although it is alone."""
+    """Keeps `create` a subcommand although it is the only one."""
 
 
 Out = Annotated[Path, typer.Option("--out", metavar="PATH", help="The key file, or a folder for it.")]
@@ -103,6 +103,6 @@ def create_key_file(path: Path, passphrase: Secret) -> Created:
     from blindsight.trusted.keyring import keys as key_sets
 
     seconds: dict[str, float] = {}
-    made = key_sets.create(tell=seconds.__setitem__)
+    made = key_sets.create(report=seconds.__setitem__)
     keyfile.write(path, made, passphrase)
     return Created(made.key_id.hex(), seconds)

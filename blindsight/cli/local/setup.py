@@ -66,7 +66,8 @@ def passphrase(keyholder: Path, given: Path | None) -> Iterator[Passphrase]:
         raise KeyFileError(f"{key_file} is sealed: want --passphrase-file FILE, or a terminal to ask on")
     else:
         keys.generate_passphrase(generated)
-        output.note(f"generated a passphrase into {generated}; who has it and {key_file} has everything")
+        whoever = f"anyone who has it and {key_file} can read the whole vault"
+        output.note(f"generated a passphrase into {generated}; {whoever}")
         yield Passphrase(str(generated))
 
 

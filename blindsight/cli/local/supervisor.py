@@ -92,13 +92,13 @@ class Child:
     Args:
         recipe: description of the service.
         address: address to serve at; port 0 takes a free one at the first start.
-        tell: called with a human-readable line when it dies and when it is back.
+        report: called with a human-readable line when it dies and when it is back.
     """
 
-    def __init__(self, recipe: Recipe, address: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, recipe: Recipe, address: str, report: Callable[[str], None]) -> None:
         self.recipe = recipe
         self.address = address
-        self._tell = tell
+        self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
 
@@ -167,14 +167,14 @@ class Child:
                 if deaths >= MAX_QUICK_DEATHS and self.recipe.serves:
                     raise Unavailable(f"{self.recipe.name} died {deaths} times in a row: {how}")
                 place = f" on {self.address}" if self.recipe.serves else ""
-                self._tell(f"{self.recipe.name} {how}; starting it again{place}")
+                self._report(f"{self.recipe.name} {how}; starting it again{place}")
                 await asyncio.sleep(backoff.pause())
                 try:
                     await self.start()
                 except Unavailable as error:
                     deaths, how = deaths + 1, error.message
                 else:
-                    self._tell(f"{self.recipe.name} {'serves' if self.recipe.serves else 'works'} again")
+                    self._report(f"{self.recipe.name} {'serves' if self.recipe.serves else 'works'} again")
                     break
 
     async def _wait(self) -> int:

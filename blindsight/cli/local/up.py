@@ -87,7 +87,7 @@ def up(
         setup.ensure_keys(folders["keyholder"], folders["storage"], passphrase)
         queue_url = queue or f"embedded:{folders[QUEUE] / _QUEUE_FILE_NAME}"
         plan = Plan(folders, address, insecure, passphrase, of_metrics, queue_url, workers)
-        fleet = Fleet(plan, partial(_show, of_metrics), _tell)
+        fleet = Fleet(plan, partial(_show, of_metrics), _report)
         asyncio.run(fleet.until_stopped(partial(_announce, of_metrics, as_json=as_json)))
 
 
@@ -130,7 +130,7 @@ def _running(of_metrics: Mapping[str, int], children: Sequence[Child]) -> dict[s
     return {"services": services, "workers": workers}
 
 
-def _tell(message: str) -> None:
+def _report(message: str) -> None:
     # A closed standard error must not stop the services.
     with contextlib.suppress(BrokenPipeError):
         output.note(message)

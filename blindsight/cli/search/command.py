@@ -72,7 +72,7 @@ def search(
     if report is not None:
         if image is None:
             raise InvalidArgument("--report of vectors, want an IMAGE")
-        files.make_folder(report)
+        files.require_folder(report)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         with output.spinner(f"searching {output.printable(name)}"):

@@ -10,15 +10,17 @@ from blindsight.errors import InvalidArgument
 
 
 def write(folder: Path, collection: str, answer: SearchAnswer) -> Path:
-    """Writes the pictures and the page; returns the page's path.
+    """Writes the pictures and the page into a folder, which it makes; returns the page's path.
 
     Raises:
         InvalidArgument: if the answer has no pictures.
+        Failure: if the folder or a file cannot be written.
     """
     if not answer.drawings:
         raise InvalidArgument(
             "the keyholder sent no pictures of the matches; it may be older than this command"
         )
+    files.make_folder(folder)
     for one in answer.drawings:
         name = f"match-{one.rank}.jpg" if one.rank else "query.jpg"
         files.write(folder / name, one.drawn)

@@ -255,7 +255,7 @@ class StorageClient:
                     pieces.setdefault(key, []).append(handles)
                     batches[key] = max(run.batches, batches.get(key, 0))
         if first is None:
-            raise DataLoss("storage sent no slots, not even that there are none")
+            raise DataLoss("storage ended its answer before the slots")
         segments = {key: Segment(handles_from_bytes(b"".join(pieces[key])), batches[key]) for key in pieces}
         upcoming = {Region.MAIN: first.next_main_index, Region.TAIL: first.next_tail_index}
         return SlotMap(first.sequence, first.epoch, segments, upcoming)

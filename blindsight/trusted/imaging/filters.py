@@ -102,7 +102,7 @@ def _require_pixels(last: AnyStep, operation: Operation) -> None:
         return
     if last.reading is Reading.ORIENTATION:
         raise InvalidArgument(
-            "operations after an orientation, want it to be the last: degrees are no pixels"
+            "operations after an orientation, want it to be the last: degrees are not pixels"
         )
     if last.reading is Reading.MAP and not last.maps[0].keeps_brightness:
         raise InvalidArgument(
@@ -148,7 +148,7 @@ def _custom(operation: Operation, arguments: Sequence[str]) -> LinearMap:
     if not np.isfinite(operation.kernel).all():
         raise InvalidArgument("kernel with a number that is not finite, want finite ones")
     if not operation.kernel.any():
-        raise InvalidArgument("kernel of zeros, want a weight that is none")
+        raise InvalidArgument("kernel of zeros, want at least one non-zero weight")
     return LinearMap.centred(operation.kernel)
 
 

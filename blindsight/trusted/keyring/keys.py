@@ -63,17 +63,17 @@ class KeySet:
         raise TypeError("a KeySet cannot be pickled or copied")
 
 
-def create(tell: Callable[[str, float], None] = lambda _name, _seconds: None) -> KeySet:
+def create(report: Callable[[str, float], None] = lambda _name, _seconds: None) -> KeySet:
     """Creates a key set; SEAL draws its own secret keys, the other random bytes come from the OS.
 
     Args:
-        tell: called for every parameter set with its name and the seconds that its key took.
+        report: called for every parameter set with its name and the seconds that its key took.
     """
     secrets, key_id = {}, os.urandom(KEY_ID_BYTES)
     for name, parameters in COLLECTION_SETS.items():
         started = time.perf_counter()
         secrets[name] = _secret_key(parameters, key_id)
-        tell(name, time.perf_counter() - started)
+        report(name, time.perf_counter() - started)
     return KeySet(
         key_id=key_id,
         created_unix_seconds=int(time.time()),

@@ -103,7 +103,7 @@ class SquaredCosine:
         integers = vectors.astype(np.int64)
         wrong = (integers != vectors) | (integers < 0) | (integers > MAX_PIXEL)
         _refuse(
-            wrong.any(axis=1), f"holds values that are no pixels, want whole numbers from 0 to {MAX_PIXEL}"
+            wrong.any(axis=1), f"holds values that are not pixels, want whole numbers from 0 to {MAX_PIXEL}"
         )
         pixels = integers.reshape(len(vectors), self._channels, -1)
         squared = np.square(pixels).sum(axis=2)

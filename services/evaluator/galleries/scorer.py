@@ -24,7 +24,7 @@ from services.evaluator.shared_memory import SharedMemory, SharedRef
 CHUNK_SCAN_BYTES = 256 << 20
 CHUNK_RESULT_BYTES = 16 << 20
 # Chunks in progress at once: one computed, one waiting or being sent.
-_IN_HAND = 2
+_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class Scorer:
         """
         current = _Pass(snapshot, queries, first, count, meter)
         chunks = (self._chunk(current, files) for files in plan_chunks(snapshot, count))
-        async with aclosing(in_order(chunks, _IN_HAND)) as results:
+        async with aclosing(in_order(chunks, _IN_FLIGHT)) as results:
             async for blocks in results:
                 for block in blocks:
                     yield block

@@ -40,7 +40,7 @@ MAX_BLOCK_BYTES = MAX_COMPARED_CIPHERTEXTS * 2 * 3 * 8192 * RESIDUE_BYTES + HEAD
 # Limit of received blocks and of their arranged form, over all clients.
 MAX_HELD_BYTES = 2 << 30
 # Chunks in progress at once: one computed, one waiting or being sent.
-_IN_HAND = 2
+_IN_FLIGHT = 2
 
 
 def check_header(header: CompareAllHeader) -> None:
@@ -162,7 +162,7 @@ class Comparisons:
             self._chunk(header, columns, chunk, gallery, queries)
             for chunk in _chunks(gallery.count, queries.count, at_once)
         )
-        async with aclosing(in_order(work, _IN_HAND)) as done:
+        async with aclosing(in_order(work, _IN_FLIGHT)) as done:
             async for products in done:
                 yield products
                 deadline.check()

@@ -18,7 +18,7 @@ from blindsight.runtime.sqlite import Schema, connect, transaction
 from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState, SealedFailure
 from blindsight.wire.imports import ItemState, Trial, TrialState
 
-SCHEMA = Schema(__package__, "an account of imports", version=2, application_id=0x42534A42)  # "BSJB"
+SCHEMA = Schema(__package__, "a job database", version=2, application_id=0x42534A42)  # "BSJB"
 JOB_ID_BYTES = 16
 _COUNTERS = {ItemState.DONE: "done", ItemState.DUPLICATE: "duplicates", ItemState.FAILED: "failed"}
 _COLUMNS = (

@@ -117,7 +117,7 @@ def test_a_point_that_is_not_on_the_curve_is_refused():
     x, y, *second = block.numbers
     for point in [(x, (y + 1) % SECP256K1_P), (x + SECP256K1_P, y), (1, 0)]:
         if max(point) < 1 << 256:
-            with pytest.raises(InvalidCiphertext, match="no pair of points"):
+            with pytest.raises(InvalidCiphertext, match="not a pair of points"):
                 evaluator(EC).read(replace(block, numbers=[*point, *second]).to_bytes())
 
 
@@ -156,9 +156,9 @@ def test_a_public_key_that_is_cut_off_is_refused(cut):
         (lambda n, h: (n,), "of 1 numbers, want 2"),
         (lambda n, h: (n >> 1024, h), "key of 1024 bits, want at least 2048"),
         (lambda n, h: (n + 1, h), "even"),
-        (lambda n, h: (n, 0), "no unit"),
-        (lambda n, h: (n, n), "no unit"),
-        (lambda n, h: (n, n * n + 2), "no unit"),
+        (lambda n, h: (n, 0), "not a unit"),
+        (lambda n, h: (n, n), "not a unit"),
+        (lambda n, h: (n, n * n + 2), "not a unit"),
         (lambda n, h: (n << 20000 | 1, h), "at most 8192"),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(copied, kept, name):
 
 def test_a_folder_without_a_manifest_and_no_folder_at_all_are_no_backups(kept, tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(NotFound, match="it is no backup, or one that was not finished"):
+        with pytest.raises(NotFound, match="it is not a backup, or one that was not finished"):
             check(place, kept(tmp_path))
 
 

@@ -28,7 +28,7 @@ def test_few_photos_become_many_and_no_two_are_alike(folder):
     gallery = gathered(folder, 40)
     assert gallery.pixels.shape == (40, 3, 4096)
     assert gallery.originals == 2
-    assert gallery.skipped == 3  # the same again, a text, and one without green and blue
+    assert gallery.skipped == 3  # a duplicate, a text, and one without green and blue
     assert len({photo.tobytes() for photo in gallery.pixels}) == 40
 
 

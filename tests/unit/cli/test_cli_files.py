@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from blindsight.cli import files
+from blindsight.cli import app, files
 from blindsight.cli.output import Failure
 
 
@@ -89,7 +89,42 @@ def test_a_folder_is_made_with_its_parents(tmp_path):
     assert (tmp_path / "a" / "b").is_dir()
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+@pytest.mark.parametrize("way", [files.make_folder, files.require_folder], ids=["made", "asked"])
+@pytest.mark.parametrize("place", ["file", "file/below", "file/below/that", "link"])
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, place, way):
     Path(tmp_path / "file").touch()
+    Path(tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(Failure, match="cannot make the folder"):
-        files.make_folder(tmp_path / "file")
+        way(tmp_path / place)
+
+
+def test_a_folder_that_can_be_made_is_not_made_yet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (tmp_path / "a" / "b", Path("a/b"), tmp_path):
+        files.require_folder(place)
+    assert not list(tmp_path.iterdir())
+
+
+# Nobody serves at this port: what is asked of a vault fails.
+NOBODY = ("--address", "127.0.0.1:1")
+REPORTING = {
+    "search": ("search", "album", "a.png"),
+    "diff": ("diff", "a.png", "b.png", "-o", "difference.png"),
+}
+
+
+@pytest.mark.parametrize("name", REPORTING)
+def test_a_report_of_a_call_that_fails_leaves_no_folder(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    assert app.run([*REPORTING[name], "--report", "new/report", *NOBODY]) == 1
+    assert "no keyholder answers" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", REPORTING)
+def test_a_report_that_has_no_place_is_refused_before_the_call(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_bytes(b"kept")
+    assert app.run([*REPORTING[name], "--report", "file", *NOBODY]) == 1
+    assert "cannot make the folder file: Not a directory" in capsys.readouterr().err
+    assert Path("file").read_bytes() == b"kept"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from blindsight import errors
 from blindsight.cli import app, output
@@ -153,6 +154,22 @@ def test_every_command_has_help(capsys, command):
         assert "BLINDSIGHT_ADDRESS" in printed.out
     if command:
         assert "--json" in printed.out
+
+
+def commands(command, path=()):
+    """All commands, and the groups that they are in, as they are typed."""
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+@pytest.mark.parametrize("command", [*commands(typer.main.get_command(app.app))], ids=" ".join)
+def test_the_help_shows_no_value_after_a_flag(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert app.run([*command, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "--help" in printed
+    assert "bool" not in printed
 
 
 def test_the_command_and_the_keyholder_agree_on_the_name_of_the_key_file():

@@ -55,8 +55,8 @@ def test_what_the_command_decides_is_not_overridden_by_the_environment(recipes):
     assert "BLINDSIGHT_PASSPHRASE_FILE" not in made
 
 
-def child(recipe: Recipe, told: list[str] | None = None) -> Child:
-    return Child(recipe, "127.0.0.1:0", (told if told is not None else []).append)
+def child(recipe: Recipe, reports: list[str] | None = None) -> Child:
+    return Child(recipe, "127.0.0.1:0", (reports if reports is not None else []).append)
 
 
 async def test_a_service_that_does_not_start_gives_its_own_reason(recipes):

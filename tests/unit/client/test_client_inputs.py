@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blindsight.client.inputs import expand, single
+from blindsight.client.inputs import Source, expand, load, single
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
@@ -100,6 +100,18 @@ def test_a_pipe_is_rejected_and_not_waited_for(folder):
     os.mkfifo(folder / "pipe.jpg")
     with pytest.raises(InvalidImage, match="not a regular file"):
         single(folder / "pipe.jpg").load()
+
+
+@pytest.mark.parametrize("kind", [InvalidImage, ResourceExhausted])
+def test_a_photo_that_cannot_be_loaded_is_named(kind):
+    def fail():
+        raise kind("no photo", limit=3)
+
+    with pytest.raises(kind, match=r"^a/b\.jpg: no photo$") as caught:
+        load(Source("a/b.jpg", "b.jpg", fail, on_disk=True))
+    assert caught.value.metadata == {"limit": "3"}
+    with pytest.raises(kind, match=r"^no photo$"):
+        load(Source("input 0", "", fail))
 
 
 def test_a_file_that_vanished_is_rejected_when_its_turn_comes(folder):

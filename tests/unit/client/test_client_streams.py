@@ -1,5 +1,6 @@
 """The SDK against keyholders that misbehave: a real server, which no real keyholder would be."""
 
+import os
 import threading
 import time
 from concurrent import futures
@@ -11,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import blindsight
 from blindsight import errors
+from blindsight.client import StoredPhoto
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import request_ids, status, transfer
@@ -298,9 +300,79 @@ def test_another_service_is_no_keyholder():
     health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with pytest.raises(errors.Unavailable, match="is no keyholder"):
+    with pytest.raises(errors.Unavailable, match="is not a keyholder"):
         blindsight.connect(f"127.0.0.1:{port}")
     server.stop(None).wait()
+
+
+# --- photos that are refused ---------------------------------------------------------------------------
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """Refuses the photos of every call, once all of it has come."""
+
+    def service(self, details):
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    @staticmethod
+    def _refuse(requests, context):
+        list(requests)
+        abort(context, errors.InvalidImage("photo is empty"))
+        yield b""
+
+
+@pytest.fixture
+def refusing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("note.txt", "other.txt"):
+        (tmp_path / name).write_bytes(b"text")
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    checks = health.HealthServicer()
+    checks.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    server.add_generic_rpc_handlers((Refusing(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with blindsight.connect(f"127.0.0.1:{port}") as vault:
+        yield vault
+    server.stop(None).wait()
+
+
+STORED = StoredPhoto("photos", "id")
+OF_ONE = {
+    "search": lambda vault, one: vault.collection("photos").search(one),
+    "verify with an item": lambda vault, one: vault.collection("photos").verify("id", one),
+    "filter": lambda vault, one: vault.filter(one, "box:3"),
+    "keypoints": lambda vault, one: vault.keypoints(one),
+    "diff with a stored photo": lambda vault, one: vault.diff(STORED, one),
+    "match with a stored photo": lambda vault, one: vault.match(one, STORED),
+    "combine with an array": lambda vault, one: vault.combine([np.array([[1]]), one]),
+    "diff with itself": lambda vault, one: vault.diff(one, one),
+}
+OF_TWO = {
+    "verify": lambda vault, one, other: vault.verify(one, other),
+    "diff": lambda vault, one, other: vault.diff(one, other),
+    "match": lambda vault, one, other: vault.match(one, other),
+    "combine": lambda vault, one, other: vault.combine([one, other]),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_a_refused_photo_is_named(refusing, name):
+    with pytest.raises(errors.InvalidImage, match=r"^note\.txt: photo is empty$") as caught:
+        OF_ONE[name](refusing, "note.txt")
+    assert caught.value.metadata["request_id"]
+    with pytest.raises(errors.InvalidImage, match=r"^photo is empty$"):
+        OF_ONE[name](refusing, b"text")
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_one_of_two_photos_is_named_only_if_it_is_known_which(refusing, tmp_path, name):
+    with pytest.raises(errors.InvalidImage, match=r"^photo is empty$"):
+        OF_TWO[name](refusing, "note.txt", "other.txt")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(errors.InvalidImage, match=r"^pipe: not a regular file$"):
+        OF_TWO[name](refusing, "note.txt", "pipe")
 
 
 # --- planes --------------------------------------------------------------------------------------------

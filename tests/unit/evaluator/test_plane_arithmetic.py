@@ -139,7 +139,7 @@ def test_results_have_the_wire_form_of_full_ciphertexts():
         ((65, 1, 0, 0, (1,) * 65), "kernel of 65 x 1, want 1 x 1 to 64 x 64"),
         ((2, 2, 0, 0, (1, 2, 3)), "kernel of 2 x 2 with 3 weights, want 4"),
         ((1, 1, 1, 0, (1,)), "anchor at 1, 0, want it in a kernel of 1 x 1"),
-        ((1, 2, 0, 0, (0, 0)), "kernel of zeros, want a weight that is none"),
+        ((1, 2, 0, 0, (0, 0)), "kernel of zeros, want at least one non-zero weight"),
         ((1, 1, 0, 0, (2**62 + 1,)), "kernel whose weights or offset pass 4611686018427387904, want less"),
         ((1, 1, 0, 0, (1,), -(2**63)), "kernel whose weights or offset pass 4611686018427387904, want less"),
     ],

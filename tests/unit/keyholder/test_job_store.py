@@ -184,7 +184,7 @@ def test_everything_is_there_after_another_start(path):
 def test_another_database_is_left_alone(path):
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE theirs (x)")
-    with pytest.raises(InvalidArgument, match="is not an account of imports of Blindsight"):
+    with pytest.raises(InvalidArgument, match="is not a job database of Blindsight"):
         JobStore(path)
 
 

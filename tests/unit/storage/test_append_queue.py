@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from blindsight.errors import Conflict, InvalidArgument
-from services.storage.append_queue import Turns
+from services.storage.append_queue import AppendQueues
 
 LONG = 30.0  # nobody waits so long in these tests
 SHORT = 0.05
@@ -16,7 +16,7 @@ class Appends:
     """Appends that last until they are told to end; knows the order in which they began."""
 
     def __init__(self, seconds: float = LONG) -> None:
-        self.turns = Turns(seconds)
+        self.queues = AppendQueues(seconds)
         self.began: list[bytes] = []
         self._ends: dict[bytes, asyncio.Future[None]] = {}
 
@@ -29,7 +29,7 @@ class Appends:
         return task
 
     async def _append(self, batch: bytes, collection: bytes, end: asyncio.Future[None]) -> None:
-        async with self.turns.of(collection, batch):
+        async with self.queues.of(collection, batch):
             self.began.append(batch)
             await end
 
@@ -86,7 +86,7 @@ async def test_an_append_that_was_refused_with_conflict_comes_again_before_those
 
 async def test_a_turn_that_was_taken_is_kept_for_the_append_that_follows() -> None:
     appends = Appends()
-    await appends.turns.take(COLLECTION, b"1")
+    await appends.queues.take(COLLECTION, b"1")
     second = await appends.start(b"2")
     assert appends.began == []
     first = await appends.start(b"1")
@@ -100,7 +100,7 @@ async def test_a_turn_that_was_taken_is_kept_for_the_append_that_follows() -> No
 async def test_a_turn_that_was_taken_for_nothing_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.storage.append_queue.KEPT_SECONDS", SHORT)
     appends = Appends()
-    await appends.turns.take(COLLECTION, b"1")
+    await appends.queues.take(COLLECTION, b"1")
     second = await appends.start(b"2")
     await appends.until_began(b"2")
     await appends.end(b"2")
@@ -167,7 +167,7 @@ async def test_who_gives_up_waiting_leaves_the_turn_to_the_next() -> None:
 
 async def test_who_gives_up_just_when_the_turn_came_leaves_it_to_the_next() -> None:
     appends = Appends()
-    async with appends.turns.of(COLLECTION, b"1"):
+    async with appends.queues.of(COLLECTION, b"1"):
         gone, third = [await appends.start(batch) for batch in (b"2", b"3")]
     gone.cancel()  # the turn is its own by now, of which it has not heard yet
     await asyncio.gather(gone, return_exceptions=True)
@@ -181,4 +181,4 @@ async def test_nothing_is_kept_of_collections_that_nobody_appends_to() -> None:
     task = await appends.start(b"1")
     await appends.end(b"1")
     await task
-    assert len(appends.turns._lines) == 0
+    assert len(appends.queues._queues) == 0

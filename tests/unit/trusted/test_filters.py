@@ -157,7 +157,7 @@ REFUSED = {
         [Operation("custom", np.ones((33, 1)))],
         "kernel of 33 x 1, want odd numbers of rows and columns, at most 31",
     ),
-    "zeros": ([Operation("custom", np.zeros((3, 3)))], "kernel of zeros, want a weight that is none"),
+    "zeros": ([Operation("custom", np.zeros((3, 3)))], "kernel of zeros, want at least one non-zero weight"),
     "no numbers": (
         [Operation("custom", np.full((3, 3), np.inf))],
         "kernel with a number that is not finite, want finite ones",

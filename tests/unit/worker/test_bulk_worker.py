@@ -47,7 +47,7 @@ def opened(delivery, collection):
     return PreparedMessage(delivery, photo, collection, prepared)
 
 
-def test_a_batch_waits_for_company_as_long_as_it_is_told(opened):
+def test_a_batch_waits_for_others_as_long_as_it_is_told(opened):
     waiting = Batches(linger_seconds=1000, most=100)
     waiting.add(opened)
     assert waiting.due(nothing_comes=False) == []

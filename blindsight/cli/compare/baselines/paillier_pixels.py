@@ -19,7 +19,7 @@ from blindsight.additive import AdditiveScheme
 from blindsight.additive.block import AdditiveBlock
 from blindsight.additive.evaluation import AdditiveEvaluator
 from blindsight.additive.layout import plan
-from blindsight.cli.compare.baselines.sample import Sample, answer, tell
+from blindsight.cli.compare.baselines.sample import Sample, answer, report
 from blindsight.trusted.additive import AdditiveKey
 
 PIXEL_BITS = 8
@@ -47,7 +47,7 @@ class Block:
         made = []
         for part in np.array_split(self._photos[:, channel].T, PIECES):
             made.append(self._key.encrypt(part, value_bits=PIXEL_BITS, guard_bits=self._guard_bits))
-            tell(channel * PIECES + len(made), len(self._photos[0]) * PIECES)
+            report(channel * PIECES + len(made), len(self._photos[0]) * PIECES)
         return made
 
     def size_bytes(self) -> int:

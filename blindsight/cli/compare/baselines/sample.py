@@ -37,7 +37,7 @@ class Sample:
             return cls(file["gallery"], file["queries"], file["pairs"])
 
 
-def tell(done: int, total: int) -> None:
+def report(done: int, total: int) -> None:
     """Writes the progress."""
     _write({"done": done, "total": total})
 

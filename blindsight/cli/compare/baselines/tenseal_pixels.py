@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tenseal
 
-from blindsight.cli.compare.baselines.sample import Pixels, Sample, answer, finite, tell
+from blindsight.cli.compare.baselines.sample import Pixels, Sample, answer, finite, report
 
 RING_DEGREE = 8192
 COEFFICIENT_BITS = [60, 40, 40, 60]
@@ -110,7 +110,7 @@ def measure(scheme: Ckks | Bfv, sample: Sample) -> dict[str, Any]:
         made, seconds = timed(run.store, photo)
         stored.append(made)
         encryptions.append(seconds)
-        tell(len(stored), steps)
+        report(len(stored), steps)
     for photo in sample.queries:
         made, seconds = timed(run.encrypt, photo)
         queries.append(made)
@@ -122,7 +122,7 @@ def measure(scheme: Ckks | Bfv, sample: Sample) -> dict[str, Any]:
         opened, seconds = timed(run.decrypt, compared)
         decryptions.append(seconds)
         scores.append({"query": query, "image": row, "channels": opened})
-        tell(len(stored) + len(queries) + len(scores), steps)
+        report(len(stored) + len(queries) + len(scores), steps)
     return {
         "tenseal": tenseal.__version__,
         "ring_degree": RING_DEGREE,

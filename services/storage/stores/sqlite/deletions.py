@@ -64,7 +64,7 @@ def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence
     for row in rows:
         places[row["sequence"]].append(row["place"])
     for sequence, gone in places.items():
-        _bury(db, number, sequence, gone)
+        _overwrite_handles(db, number, sequence, gone)
     freed = _drop_contents(db, [row for row in rows if row["content"] is not None])
     list(for_handles(db, "DELETE FROM live", number, [row["handle"] for row in rows]))
     sequence = collection["sequence"] + 1
@@ -77,7 +77,7 @@ def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence
     return Deleted(len(rows), sequence)
 
 
-def _bury(db: sqlite3.Connection, collection: int, sequence: int, places: Sequence[int]) -> None:
+def _overwrite_handles(db: sqlite3.Connection, collection: int, sequence: int, places: Sequence[int]) -> None:
     """Overwrites the handles of deleted items in one batch with zeros."""
     row = db.execute(
         "SELECT * FROM batches WHERE collection = ? AND sequence = ?", (collection, sequence)
