@@ -31,7 +31,7 @@ Address = Annotated[str, pydantic.AfterValidator(_checked)]
 
 
 class ProcessSettings(BaseSettings):
-    """What every process has.  A subclass sets `model_config` with its `env_prefix`.
+    """Settings of every process.  A subclass sets `model_config` with its `env_prefix`.
 
     Attributes:
         keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
@@ -57,7 +57,7 @@ class ProcessSettings(BaseSettings):
 
     @property
     def connection(self) -> tuple[float, float]:
-        """What `Peer` is told of connections: how long to wait for a sign of life, and for a restart."""
+        """The keepalive and retry times of `Peer`, in seconds."""
         return self.keepalive_seconds, self.retry_seconds
 
     @classmethod
@@ -87,7 +87,7 @@ class ProcessSettings(BaseSettings):
             raise InvalidArgument(f"unknown setting {unknown[0]}, want one of {', '.join(sorted(known))}")
         secrets = os.environ.get(SECRETS_DIR)
         if secrets is not None and not Path(secrets).is_dir():
-            raise InvalidArgument(f"setting {SECRETS_DIR}: {secrets} is no folder")
+            raise InvalidArgument(f"setting {SECRETS_DIR}: {secrets} is not a folder")
         try:
             return cls(_secrets_dir=secrets)
         except pydantic.ValidationError as error:
@@ -107,7 +107,7 @@ def _explained(name: str, error: Any) -> str:
 
 
 class ServiceSettings(ProcessSettings):
-    """What every service has beside that.
+    """Settings of every service that serves rpcs.
 
     Attributes:
         address: where to serve, HOST:PORT; port 0 takes a free one.

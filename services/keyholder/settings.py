@@ -38,12 +38,12 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
 
     @property
     def key_file(self) -> Path:
-        """Where the sealed key set is."""
+        """The path of the sealed key set."""
         return self.data / KEY_FILE_NAME
 
     @property
     def jobs_file(self) -> Path:
-        """Where the account of bulk ingest is."""
+        """The path of the job database of bulk ingest."""
         return self.data / JOBS_FILE_NAME
 
 

@@ -21,7 +21,7 @@ class WorkerSettings(ProcessSettings, QueueSettings):
         processes: that decode, embed and encrypt.
         prefetch: photos that a worker has at a time, all of them in memory; fewer when they are large.
         tries: a photo that is opened alone so often, and kills its process each time, has failed.
-        linger_seconds: how long a photo waits for company before a batch is stored.
+        linger_seconds: how long a photo waits for others to fill its batch before a batch is stored.
     """
 
     model_config = SettingsConfigDict(env_prefix="BLINDSIGHT_WORKER_", extra="forbid", frozen=True)

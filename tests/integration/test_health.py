@@ -112,4 +112,4 @@ def test_a_secrets_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == "blindsight storage: setting BLINDSIGHT_SECRETS_DIR: /none is no folder\n"
+    assert done.stderr == "blindsight storage: setting BLINDSIGHT_SECRETS_DIR: /none is not a folder\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def files(folder: Path) -> set[str]:
-    """All that lies below a folder and is no folder."""
+    """All that lies below a folder and is not a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 

@@ -27,7 +27,7 @@ class QueueSettings(BaseModel):
 
     @property
     def queue(self) -> QueueOptions:
-        """As the queue takes them."""
+        """The settings in the form that `queue` takes."""
         return QueueOptions(
             name=self.queue_name,
             max_messages=self.queue_max_messages,
