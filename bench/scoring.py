@@ -16,10 +16,10 @@ import numpy as np
 
 from blindsight.ciphertext.residues import seeded_block
 from blindsight.packing.columns import collection_layout
+from blindsight.ring.prng import SEED_PREFIX
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.wire.scores import ScoreSummary
 from blindsight.wire.storage import StoredCollection
-from services.evaluator.computing.prng import SEED_PREFIX
 
 _SECRET_SEED_BYTES = 64
 

@@ -9,7 +9,7 @@ from blindsight.ciphertext import residues
 from blindsight.errors import InvalidVector
 from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from services.evaluator.computing import prng
+from blindsight.ring import prng
 from services.evaluator.computing.schemes import Side, prepare
 
 EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.scheme is Scheme.BFV]

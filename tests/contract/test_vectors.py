@@ -16,11 +16,11 @@ from blindsight.ciphertext.header import HEADER as BLOCK_HEADER
 from blindsight.ciphertext.residues import read_block
 from blindsight.packing.columns import Layout
 from blindsight.parameters import PARAMETER_SETS
+from blindsight.ring import prng
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.keyring import keyfile
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.secrets import Secret
-from services.evaluator.computing import prng
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "vectors"

@@ -15,12 +15,12 @@ from blindsight.ciphertext.header import HEADER, SECRET_MAGICS, SEED_BYTES, pars
 from blindsight.ciphertext.residues import full_block, read_block
 from blindsight.packing.columns import Layout
 from blindsight.parameters import PARAMETER_SETS
+from blindsight.ring.prng import expand
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.runtime.transfer import chunks, digest
 from blindsight.trusted import schemes
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.schemes import seal
-from services.evaluator.computing.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 OWNER = Owner()

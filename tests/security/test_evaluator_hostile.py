@@ -26,9 +26,9 @@ from tenseal import sealapi
 
 from blindsight.ciphertext.header import HEADER, SECRET_MAGICS, SEED_BYTES
 from blindsight.ciphertext.residues import CiphertextBlock, full_block, read_block
+from blindsight.ring.prng import expand
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.schemes import seal
-from services.evaluator.computing.prng import expand
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 FORMS = unit_rows(1, 8, seed=5)

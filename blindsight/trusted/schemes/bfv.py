@@ -1,7 +1,7 @@
 """BFV (Brakerski 2012; Fan and Vercauteren 2012) on rounded integers, by SEAL: exact scores.
 
 Values are multiplied by the set's scales and rounded; everything after that is arithmetic of integers
-modulo t.  Ciphertexts leave in coefficient form, as SEAL makes them; the evaluator transforms them.
+modulo t.  Ciphertexts leave in coefficient form, as SEAL would make them; the evaluator transforms them.
 
 A product comes back as C = c_g * (t c_q), see `services.evaluator.computing.schemes.bfv`: it decrypts to
 -q g q_ modulo t instead of g q_, which a multiplication by -1/q modulo t undoes.
@@ -72,8 +72,7 @@ class BfvKeyholder:
             InvalidVector: if an integer is too large for the plaintext modulus.
         """
         self._require_room(tiles)
-        plain = (seal.integers_to_plaintext(self._parameters, tile) for tile in tiles.astype(np.int64))
-        return self._key.encrypt(plain, key_id)
+        return self._key.encrypt(tiles.astype(np.int64), key_id)
 
     def decrypt_planes(self, block: CiphertextBlock) -> Integers:
         """Decrypts tiles to int64 [count, N]."""

@@ -22,8 +22,8 @@ from blindsight.trusted.schemes.seal_key import SealKey
 from blindsight.trusted.secrets import Secret
 
 
-class CoefficientEncoder:
-    """An encoder of N real coefficients through SEAL's slots.
+class CoefficientDecoder:
+    """A decoder of N real coefficients through SEAL's slots.
 
     Args:
         parameters: a CKKS parameter set.
@@ -34,18 +34,6 @@ class CoefficientEncoder:
         self._encoder = sealapi.CKKSEncoder(seal.context(parameters))
         self._twist = np.exp(1j * np.pi * np.arange(self._degree) / self._degree)
         self._order = _slot_order(self._degree)
-
-    def encode(self, coefficients: Floats, scale: float) -> Any:
-        """Encodes [N] real coefficients as a SEAL plaintext."""
-        plain = sealapi.Plaintext()
-        if coefficients[1:].any():
-            # With the coefficient of X^k times zeta^k, values at odd powers of zeta are a Fourier transform.
-            slots = (np.fft.ifft(coefficients * self._twist) * self._degree)[self._order]
-            self._encoder.encode(slots.tolist(), scale, plain)
-        else:
-            # A constant polynomial, as most queries are, needs no transform: a hundred times faster.
-            self._encoder.encode(float(coefficients[0]), scale, plain)
-        return plain
 
     def decode(self, plain: Any) -> Floats:
         """Decodes the [N] real coefficients of a SEAL plaintext."""
@@ -81,7 +69,7 @@ class CkksKeyholder:
     def __init__(self, parameters: ParameterSet, secret_key: Secret) -> None:
         self._parameters = parameters
         self._key = SealKey(parameters, secret_key)
-        self._encoder = CoefficientEncoder(parameters)
+        self._encoder = CoefficientDecoder(parameters)
 
     def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
         """Encrypts [count, N] with the gallery's scale."""
@@ -114,8 +102,7 @@ class CkksKeyholder:
         return np.rint(values).astype(np.int64)
 
     def _encrypt(self, coefficients: Floats, scale: float, key_id: bytes) -> CiphertextBlock:
-        plain = (self._encoder.encode(polynomial, scale) for polynomial in coefficients)
-        return self._key.encrypt(plain, key_id)
+        return self._key.encrypt(np.rint(coefficients * scale).astype(np.int64), key_id)
 
     def _decrypt(self, ciphertext: Any) -> Floats:
         plain = sealapi.Plaintext()

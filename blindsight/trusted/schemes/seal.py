@@ -34,6 +34,8 @@ _MAGIC = 0xA15E
 _HEADER = struct.Struct("<HBBBBHQ")
 _BODY = struct.Struct("<32sBQQQdQ")
 _COUNT = struct.Struct("<Q")
+# The header of a seed as far as the minor version.
+_SEED_HEADER = struct.Struct("<HBBB")
 # A plaintext: parms_id (zeros unless in NTT form), u64 coefficients, f64 scale.
 _PLAIN = struct.Struct("<32sQd")
 _ZSTD, _UNCOMPRESSED = 2, 0
@@ -128,22 +130,6 @@ def _template(parameters: ParameterSet) -> _Template:
     return _Template(major, minor, parms_id)
 
 
-def to_residues(thing: Saves) -> tuple[Residues, bytes]:
-    """Reads residues and seed of a ciphertext (or of SEAL's serialisable form of one).
-
-    Returns:
-        uint32 [stored polynomials, primes, N], and the 81 bytes of the seed, empty for a full one.
-    """
-    body = scratch().saved(thing)
-    _, _, polynomials, degree, primes, _, _ = _BODY.unpack_from(body)
-    start = _BODY.size + _HEADER.size + _COUNT.size
-    (count,) = _COUNT.unpack_from(body, _BODY.size + _HEADER.size)
-    values = np.frombuffer(body, "<u8", offset=start, count=count).astype(np.uint32)
-    seed = body[start + 8 * count :]
-    stored = 1 if seed else polynomials
-    return values.reshape(stored, primes, degree), seed
-
-
 def from_residues(
     parameters: ParameterSet,
     residues: Residues,
@@ -164,6 +150,10 @@ def from_residues(
         InvalidCiphertext: if SEAL refuses to load it.
     """
     template = _template(parameters)
+    if seed:  # SEAL loads what its own version wrote, and nothing else
+        seed = (
+            _SEED_HEADER.pack(*_SEED_HEADER.unpack_from(seed)[:3], template.minor) + seed[_SEED_HEADER.size :]
+        )
     stored, primes, degree = residues.shape
     polynomials = 2 if seed else stored
     values = residues.astype("<u8").tobytes()
@@ -184,19 +174,6 @@ def _header(template: _Template, body_bytes: int) -> bytes:
     return _HEADER.pack(_MAGIC, _HEADER.size, template.major, template.minor, _UNCOMPRESSED, 0, size)
 
 
-def integers_to_plaintext(parameters: ParameterSet, values: npt.NDArray[np.int64]) -> Any:
-    """Builds a BFV plaintext of [N] integers, taken modulo t."""
-    # As coefficients, and not through SEAL's BatchEncoder: its slots are multiplied one by one, while inner
-    # products need the multiplication of polynomials (`blindsight.packing.columns`).
-    template = _template(parameters)
-    data = np.mod(values, parameters.plain_modulus).astype("<u8").tobytes()
-    inner = _header(template, _COUNT.size + len(data)) + _COUNT.pack(len(values)) + data
-    body = _PLAIN.pack(bytes(32), len(values), 1.0) + inner
-    plain = sealapi.Plaintext()
-    plain.load(context(parameters), scratch().fill(_header(template, len(body)) + body))
-    return plain
-
-
 def plaintext_to_integers(parameters: ParameterSet, plain: Any) -> npt.NDArray[np.int64]:
     """Returns the [N] integers of a BFV plaintext, from 0 to t - 1."""
     body = scratch().saved(plain)
@@ -205,3 +182,16 @@ def plaintext_to_integers(parameters: ParameterSet, plain: Any) -> npt.NDArray[n
     values = np.zeros(parameters.ring_degree, np.int64)
     values[:count] = np.frombuffer(body, "<u8", offset=start, count=count)
     return values
+
+
+def secret_residues(parameters: ParameterSet, key: Saves) -> Residues:
+    """Returns a secret key in NTT form: uint32 [primes, N]."""
+    try:
+        body = scratch().saved(key)
+    finally:
+        scratch().wipe()
+    # As for a plaintext; behind the primes of ciphertexts comes the one for key switching.
+    start = _PLAIN.size + _HEADER.size + _COUNT.size
+    count = len(parameters.primes) * parameters.ring_degree
+    values = np.frombuffer(body, "<u8", offset=start, count=count).astype(np.uint32)
+    return values.reshape(len(parameters.primes), parameters.ring_degree)

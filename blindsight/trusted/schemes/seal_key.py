@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from tenseal import sealapi
 
-from blindsight.ciphertext.residues import CiphertextBlock, seeded_block
+from blindsight.ciphertext.residues import CiphertextBlock
 from blindsight.errors import KeyFileError
+from blindsight.packing.planes import Integers
 from blindsight.parameters import ParameterSet
 from blindsight.trusted.schemes import seal
+from blindsight.trusted.schemes.encryption import encrypt
 from blindsight.trusted.secrets import Secret
 
 
 class SealKey:
-    """SEAL's encryptor, decryptor and evaluator under one secret key.
+    """A secret key, with SEAL's decryptor and evaluator.
 
     Args:
         parameters: the parameter set.
@@ -36,21 +36,14 @@ class SealKey:
         finally:
             seal.scratch().wipe()
         self.parameters = parameters
-        self.encryptor = sealapi.Encryptor(context, key)
+        self._secret = seal.secret_residues(parameters, key)
         # Also decrypts results of three polynomials, with s and s^2, so no relinearisation key is needed.
         self.decryptor = sealapi.Decryptor(context, key)
         self.evaluator = sealapi.Evaluator(context)
 
-    def encrypt(self, plaintexts: Iterable[Any], key_id: bytes) -> CiphertextBlock:
-        """Encrypts SEAL plaintexts into a seeded block."""
-        # Symmetric encryption, because only the key's owner encrypts: the second polynomial is then uniform,
-        # and a seed replaces it.  SEAL draws a new seed and error for every ciphertext, the error from a
-        # generator about which the seed reveals nothing (`encrypt_zero_symmetric` in SEAL's `rlwe.cpp`): the
-        # sum of 21 fair bits minus that of 21 others, of standard deviation 3.24 (`sample_poly_cbd`).
-        pairs = [seal.to_residues(self.encryptor.encrypt_symmetric(plain)) for plain in plaintexts]
-        residues = np.stack([pair[0] for pair in pairs])
-        seeds = np.stack([np.frombuffer(pair[1], np.uint8) for pair in pairs])
-        return seeded_block(self.parameters, key_id, residues, seeds)
+    def encrypt(self, messages: Integers, key_id: bytes) -> CiphertextBlock:
+        """Encrypts integers [count, N] into a seeded block; see `encryption.encrypt`."""
+        return encrypt(self.parameters, self._secret, messages, key_id)
 
     def load(self, block: CiphertextBlock, index: int, scale: float, *, ntt_form: bool) -> Any:
         """Returns one ciphertext of a block as a SEAL object."""

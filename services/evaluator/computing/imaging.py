@@ -19,10 +19,11 @@ from blindsight.ciphertext.residues import subtract as subtracted
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
+from blindsight.ring import ntt
+from blindsight.ring.jit import compiled, reduced
+from blindsight.ring.prng import expand
 from services.evaluator import tasks
-from services.evaluator.computing.jit import compiled, reduced
-from services.evaluator.computing.prng import expand
-from services.evaluator.computing.schemes import SCHEMES, Side, ntt, prepare
+from services.evaluator.computing.schemes import SCHEMES, Side, prepare
 
 # Kernels in NTT form that a worker process keeps, of 24 to 98 KB each: all tasks of one call use the same.
 _KERNELS_KEPT = 64

@@ -26,7 +26,7 @@ from numba.core import types
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.parameters import ParameterSet
-from services.evaluator.computing.jit import compiled, emitted, reduced
+from blindsight.ring.jit import compiled, emitted, reduced
 from services.evaluator.computing.tiles import row_primes
 from services.evaluator.geometry import SCORE_POLYNOMIALS as POLYNOMIALS
 from services.evaluator.geometry import TILE, Geometry

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
-from services.evaluator.computing.jit import compiled
-from services.evaluator.computing.prng import SEED_PREFIX, expand
+from blindsight.ring.jit import compiled
+from blindsight.ring.prng import SEED_PREFIX, expand
 from services.evaluator.computing.schemes import Side, prepare
 from services.evaluator.geometry import TILE, Geometry
 

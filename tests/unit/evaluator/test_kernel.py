@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.evaluator import PARAMETERS
 
-from services.evaluator.computing.jit import reduced
+from blindsight.ring.jit import reduced
 from services.evaluator.computing.kernel import Kernel
 from services.evaluator.computing.tiles import row_primes
 from services.evaluator.geometry import TILE, Geometry

@@ -10,10 +10,10 @@ from blindsight.ciphertext.residues import prime_column, seeded_block
 from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
+from blindsight.ring.prng import SEED_PREFIX
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.wire.storage import BatchHeader, LogHeader
 from services.evaluator import tasks
-from services.evaluator.computing.prng import SEED_PREFIX
 from services.evaluator.computing.tiles import checksum
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.refresh import Refresh

@@ -5,7 +5,7 @@ import pytest
 from support.evaluator import PARAMETERS
 
 from blindsight.ciphertext.residues import add
-from services.evaluator.computing.prng import SEED_PREFIX, expand
+from blindsight.ring.prng import SEED_PREFIX, expand
 from services.evaluator.computing.tiles import add_full, add_seeded, checksum
 from services.evaluator.geometry import TILE, Geometry
 

@@ -13,9 +13,9 @@ from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region
 from blindsight.ciphertext.residues import full_block, seeded_block
 from services.evaluator.computing import building
-from services.evaluator.computing import jit
+from blindsight.ring import jit
 from services.evaluator.computing import kernel
-from services.evaluator.computing import prng
+from blindsight.ring import prng
 from services.evaluator.computing import scoring
 from services.evaluator import tasks
 from services.evaluator.computing import tiles

@@ -11,17 +11,18 @@ from blindsight.runtime import host
 from blindsight.trusted import embedders, schemes
 from blindsight.trusted.additive import AdditiveKey
 from blindsight.trusted.crypto import tasks
-from blindsight.trusted.schemes import seal
+from blindsight.trusted.schemes import encryption, seal
 from blindsight.trusted.secrets import Secret
 
 _keys: dict[str, tuple[bytes, bytes]] = {}
 
 
 def prepare(_: tasks.Prepare) -> None:
-    """Loads the default embedder and SEAL's tables."""
+    """Loads the default embedder, the compiled code of encryption, and SEAL's tables."""
     embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
     for parameters in PARAMETER_SETS.values():
         seal.context(parameters)
+        encryption.compile_all(parameters)
 
 
 def start(task: tasks.Start) -> None:

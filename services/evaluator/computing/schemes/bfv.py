@@ -14,7 +14,7 @@ import numpy as np
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.parameters import ParameterSet
-from services.evaluator.computing.schemes import ntt
+from blindsight.ring import ntt
 
 
 class BfvPublic:

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pytest
 from support.evaluator import PARAMETERS
+from support.seal import to_residues
 from tenseal import sealapi
 
 from blindsight.errors import InvalidCiphertext
+from blindsight.ring import prng
 from blindsight.trusted.schemes import seal
-from services.evaluator.computing import prng
 
 SEED = prng.SEED_PREFIX + bytes(range(64))
 
@@ -27,9 +28,9 @@ def fresh():
     sealapi.CKKSEncoder(context).encode(0.5, PARAMETERS.query_scale, plain)
     seeds, expanded = [], []
     for _ in range(20):
-        residues, seed = seal.to_residues(encryptor.encrypt_symmetric(plain))
+        residues, seed = to_residues(encryptor.encrypt_symmetric(plain))
         loaded = seal.from_residues(PARAMETERS, residues, PARAMETERS.query_scale, seed)
-        full, nothing = seal.to_residues(loaded)
+        full, nothing = to_residues(loaded)
         assert not nothing
         assert (full[0] == residues[0]).all()
         seeds.append(seed)

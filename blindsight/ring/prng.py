@@ -27,7 +27,7 @@ from blindsight.ciphertext.header import SEED_BYTES
 from blindsight.ciphertext.residues import Residues
 from blindsight.errors import InvalidCiphertext
 from blindsight.parameters import ParameterSet
-from services.evaluator.computing.jit import compiled, emitted, reduced
+from blindsight.ring.jit import compiled, emitted, reduced
 
 # SEAL's header (magic, its own size, version 4.x, no compression, reserved, size of all), then the
 # generator's type, 1 for BLAKE2Xb.  The rest of the 81 bytes is the seed.
