@@ -172,7 +172,7 @@ class Collection:
         Args:
             image: one photo, as for `ingest`.
             k: maximum number of hits.
-            threshold: the worst score that is still a hit.
+            threshold: the worst score that is still a hit; cosines count within the collection's error bound.
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
                 of scheme paillier requires; see `describe`.  The photos of the collection stay encrypted.
             draw: whether to return `drawings` of the matching keypoints (embedder sift).
@@ -199,7 +199,7 @@ class Collection:
         Args:
             queries: numbers [n, d], or [d] for one.
             k: maximum number of hits for each query.
-            threshold: the worst score that is still a hit.
+            threshold: the worst score that is still a hit; cosines count within the collection's error bound.
             query_visible_to_server: as for `search`.
 
         Raises:

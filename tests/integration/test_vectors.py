@@ -119,6 +119,26 @@ def test_a_threshold_cuts_on_the_right_side_for_both_kinds_of_metric(vault):
     assert [hit.id for hit in far.search_vectors([1, 0], threshold=1.0).results[0]] == ["0", "1"]
 
 
+@pytest.mark.parametrize("parameter_set", PARAMETER_SETS)
+def test_a_threshold_of_one_finds_every_exact_copy_and_no_cosine_is_larger(vault, parameter_set):
+    rng = np.random.default_rng(17)
+    rows = rng.normal(size=(60, 32))
+    collection = vault.create_collection(
+        f"copies-{parameter_set}",
+        scheme=PARAMETER_SETS[parameter_set].scheme.name.lower(),
+        parameter_set=parameter_set,
+        embedder="none",
+        dimension=32,
+    )
+    collection.ingest_vectors(rows, [str(number) for number in range(len(rows))])
+    answer = collection.search_vectors(rows, k=3, threshold=1.0)
+    assert [[hit.id for hit in hits] for hits in answer.results] == [[str(n)] for n in range(len(rows))]
+    opposite = collection.search_vectors(-rows, k=len(rows))
+    scores = [hit.score for found in (*answer.results, *opposite.results) for hit in found]
+    assert min(scores) >= -1
+    assert max(scores) <= 1
+
+
 def test_many_queries_in_one_call_are_answered_in_order(vault):
     gallery = RNG.normal(size=(100, 16)).astype(np.float32)
     collection = vault.create_collection("batch", embedder="none", dimension=16)

@@ -51,16 +51,20 @@ class Reading(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """A score that is a multiple of the one product, plus an offset."""
+    """A score that is a multiple of the one product, plus an offset.
+
+    Attributes:
+        least, most: bounds of the metric, which noise must not exceed.
+    """
 
     higher_is_better: bool
     multiplier: float
     offset: float
+    least: float = -math.inf
+    most: float = math.inf
 
     def scores(self, products: Floats) -> Floats:
-        scores: Floats = products[:, 0] * self.multiplier + self.offset
-        # Noise may make a distance of zero slightly negative.
-        return scores if self.higher_is_better else np.maximum(scores, 0.0)
+        return np.clip(products[:, 0] * self.multiplier + self.offset, self.least, self.most)
 
     def parts(self, products: Floats) -> Floats:
         return np.zeros((len(products), 0))
@@ -118,7 +122,7 @@ class Cosine:
         return vectors / _nonzero_norms(vectors)[:, None]
 
     def form(self, query: Floats) -> LinearForm:
-        return LinearForm(self.rows(query[None])[0], Affine(True, 1.0, 0.0))
+        return LinearForm(self.rows(query[None])[0], Affine(True, 1.0, 0.0, least=-1.0, most=1.0))
 
 
 class Dot:
@@ -163,7 +167,7 @@ class Euclidean:
         weights = np.append(-2.0 * scaled, 1.0)
         length = float(np.linalg.norm(weights))
         area = self._max_norm**2
-        reading = Affine(False, length * area, float(scaled @ scaled) * area)
+        reading = Affine(False, length * area, float(scaled @ scaled) * area, least=0.0)
         return LinearForm(weights / length, reading)
 
 

@@ -65,7 +65,7 @@ class Search:
         crypto: worker processes that embed, encrypt and decrypt.
         collection: the collection.
         k: number of matches, at most 10,000.
-        threshold: the worst score that is still a match; None for no limit.
+        threshold: the worst score that is still a match, within the error bound of a cosine; None for no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
 
     Raises:
@@ -95,6 +95,10 @@ class Search:
         self._collection = collection
         self._k = k
         self._threshold = threshold
+        # So that a threshold of 1 finds exact copies, whose cosines noise makes a little smaller than 1.
+        self._slack = (
+            collection.score_error_bound if collection.config.metric is linear.Metric.COSINE else 0.0
+        )
         self._linear = collection.linear()
         self.timings = Timings()
         pending = PENDING_RESULTS * crypto.processes
@@ -199,7 +203,8 @@ class Search:
         chosen = best_of(scores, self._k, largest=higher)
         if self._threshold is None:
             return chosen
-        passing = scores[chosen] >= self._threshold if higher else scores[chosen] <= self._threshold
+        best = scores[chosen]
+        passing = best >= self._threshold - self._slack if higher else best <= self._threshold
         return chosen[passing]
 
     async def _hits(
