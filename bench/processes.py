@@ -125,8 +125,8 @@ def running(scratch: Path) -> Iterator[Services]:
     """
     folder = Path(tempfile.mkdtemp(prefix="blindsight-bench-", dir=scratch))
     said = folder / "up.log"
-    command = [sys.executable, "-m", "blindsight.cli", "up", "--data", str(folder), "--port", "0", "--json"]
-    command += ["--workers", "0"]
+    command = [sys.executable, "-P", "-m", "blindsight.cli", "up", "--port", "0", "--json"]
+    command += ["--data", str(folder), "--workers", "0"]
     with said.open("wb") as log:
         up = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True

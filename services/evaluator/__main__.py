@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
 
-if TYPE_CHECKING:
-    from services.evaluator.settings import EvaluatorSettings
+from blindsight.runtime import host, service
+from services.evaluator import servicer
+from services.evaluator.metrics import REGISTRY
+from services.evaluator.service import running
+from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.storage_client import StorageClient
 
-# Worker processes import this module, too; imports inside the functions keep it light for them.
+
+def main() -> int:
+    """Serves until it is told to stop; returns the exit code."""
+    return service.run(
+        "evaluator", EvaluatorSettings, _serve, registry=REGISTRY, keep_memory=host.keep_messages
+    )
 
 
 async def _serve(settings: EvaluatorSettings) -> None:
-    from functools import partial
-
-    from blindsight.runtime import service
-    from services.evaluator import servicer
-    from services.evaluator.service import running
-    from services.evaluator.storage_client import StorageClient
-
     storage = StorageClient(settings.storage_address, *settings.connection)
     try:
         async with running(settings, storage) as evaluator:
@@ -27,17 +29,6 @@ async def _serve(settings: EvaluatorSettings) -> None:
             await service.serve(settings, [servicer.NAME], register, load=load)
     finally:
         await storage.close()
-
-
-def main() -> int:
-    """Serves until it is told to stop; returns the exit code."""
-    from blindsight.runtime import host, service
-    from services.evaluator.metrics import REGISTRY
-    from services.evaluator.settings import EvaluatorSettings
-
-    return service.run(
-        "evaluator", EvaluatorSettings, _serve, registry=REGISTRY, keep_memory=host.keep_messages
-    )
 
 
 if __name__ == "__main__":

@@ -26,8 +26,6 @@ from blindsight.trusted.crypto.computing import keys
 from services.evaluator import tasks as evaluator_tasks
 from services.evaluator.computing import building
 
-# What `main` of the evaluator imports, and what the services' imports leave to their first use.
-LAZY = ("services.evaluator.servicer", "services.evaluator.storage_client", "services.evaluator.metrics")
 # Fork servers of a service.
 POOLS = {"evaluator": 1, "keyholder": 1, "worker": 1}
 NUMBER = struct.Struct("<i")
@@ -42,8 +40,6 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end of the tests ends it, by closing the socket
     for name in ("storage", "evaluator", "keyholder", "worker"):
         importlib.import_module(f"services.{name}.__main__")
-    for name in LAZY:
-        importlib.import_module(name)
     building.compile_all(evaluator_tasks.Compile())
     keys.prepare(crypto_tasks.Prepare())
     gc.collect()

@@ -65,7 +65,7 @@ class Search:
         crypto: worker processes that embed, encrypt and decrypt.
         collection: the collection.
         k: number of matches, at most 10,000.
-        threshold: the worst score that is still a match, within the error bound of a cosine; None for no limit.
+        threshold: the worst score that is still a match, of a cosine within its error bound; None: no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
 
     Raises:
