@@ -338,7 +338,7 @@ def test_a_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--data", "{tmp}/file"], 1, "cannot use"),
+        (["--data", "{tmp}/file"], 2, "is not a folder"),
         (["--data", "{tmp}/file/below"], 1, "cannot use"),
         (["--data", "{tmp}/data", "--passphrase-file", "{tmp}/gone"], 1, "cannot read the passphrase file"),
         (["--data", "{tmp}/data", "--passphrase-file", "{tmp}/file"], 1, "passphrase of 5 characters"),

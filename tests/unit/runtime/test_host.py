@@ -105,7 +105,7 @@ async def probe(*given, **named):
     raise errors.Unavailable("it was looked at")
 
 server.Server.start = probe
-sys.exit(importlib.import_module(sys.argv[1]).main())
+sys.exit(importlib.import_module(sys.argv.pop()).main())
 """
 
 

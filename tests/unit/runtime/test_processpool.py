@@ -172,8 +172,7 @@ async def test_closing_waits_for_what_runs_cancels_what_waits_and_takes_nothing_
 
 def fork_servers():
     """The processes that fork workers."""
-    children = psutil.Process().children()
-    return [one for one in children if one.children() and one.status() != psutil.STATUS_ZOMBIE]
+    return list({worker.parent() for worker in workers()})
 
 
 async def test_a_fork_server_that_is_killed_takes_its_workers_along_and_the_next_task_has_others(pool):
