@@ -104,6 +104,7 @@ def client(services):
 def evaluator(client, services):
     """The service before a hostile call; afterwards the same processes must answer right."""
     before = [process.pid for process in services["evaluator"].workers()]
+    assert before
     yield client
     assert client.serving()
     assert right(client)

@@ -69,6 +69,7 @@ def product(client, gallery, query, stride=8):
 def evaluator(client, untrusted):
     """The service before a hostile call; afterwards the same processes must answer right."""
     before = [process.pid for process in untrusted.workers()]
+    assert before
     yield client
     assert client.serving()
     assert product(client, **GOOD) == pytest.approx(ROW @ FORM, abs=TOLERANCE)

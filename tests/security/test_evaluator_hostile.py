@@ -64,6 +64,7 @@ def evaluator(client, gallery, untrusted):
     """The service before a hostile call; afterwards the same processes must answer right."""
     client.score(gallery, FORMS)
     before = [process.pid for process in untrusted.workers()]
+    assert before
     yield client
     assert client.serving()
     gallery.check(client.score(gallery, FORMS), FORMS)

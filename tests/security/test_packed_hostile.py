@@ -96,6 +96,7 @@ def check(client, gallery, pair):
 def evaluator(client, gallery, pair, untrusted):
     """The service before a hostile call; afterwards the same processes must answer right."""
     before = {process.pid for process in untrusted.workers()}
+    assert before
     yield client
     assert client.serving()
     check(client, gallery, pair)

@@ -120,6 +120,7 @@ def client(tmp_path_factory):
 def evaluator(client):
     """The service before a hostile call; afterwards the same processes must answer right."""
     before = [process.pid for process in client.running.workers()]
+    assert before
     yield client
     (found,) = results(list(client.stub.Transform(iter(stream()), timeout=60)))
     np.testing.assert_array_equal(found, applied(kernel().weights))

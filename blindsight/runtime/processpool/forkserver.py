@@ -6,8 +6,9 @@ and workers share the memory of what they imported.
 
 The service itself cannot fork: a fork would copy gRPC's threads and locks in whatever state they are.  The
 server has one thread.  It holds no secret: a worker's first order, which may, comes in memory that the server
-passes on and never reads.  The standard library's fork server is not used because it listens on a socket in
-a folder for temporary files, where any program of the same user can ask it to run code.
+passes on and never reads.  Workers begin with copies of its generators of random numbers, so whatever is
+secret must come from the operating system.  The standard library's fork server is not used because it listens
+on a socket in a folder for temporary files, where any program of the same user can ask it to run code.
 """
 
 from __future__ import annotations
