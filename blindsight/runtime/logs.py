@@ -7,15 +7,32 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
 from blindsight.runtime import request_ids
 
 
+class _Lossy:
+    """A stream that drops what it cannot write, as on a full disk: no call may fail because of its log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(service: str, *, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
     """Sets up logging for a process, including that of libraries; call it once, in `__main__`."""
+    lossy = cast("TextIO", _Lossy(stream))
 
     def add_origin(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event["service"] = service
@@ -34,10 +51,10 @@ def configure(service: str, *, level: str = "INFO", stream: TextIO = sys.stderr)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *common, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=lossy),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(lossy)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_of_library, *common],

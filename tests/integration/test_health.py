@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.services import Process, variables, wait_until
+from support.services import Process, Services, variables, wait_until
+
+import blindsight
+from blindsight.errors import NotFound
 
 _ANY = "127.0.0.1:0"
 
@@ -113,3 +117,18 @@ def test_a_secrets_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "blindsight storage: setting BLINDSIGHT_SECRETS_DIR: /none is not a folder\n"
+
+
+def test_a_log_on_a_full_disk_costs_no_call(tmp_path: Path) -> None:
+    full = Services(tmp_path, log=Path("/dev/full"))
+    try:
+        full.start()
+        with blindsight.connect(full.address()) as vault:
+            collection = vault.create_collection("quiet", embedder="none", dimension=4)
+            collection.ingest_vectors(np.eye(4))
+            (hits,) = collection.search_vectors(np.eye(4)[1], k=1).results
+            assert hits[0].id == "1"
+            with pytest.raises(NotFound):
+                vault.collection("none").describe()
+    finally:
+        full.stop()

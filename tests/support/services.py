@@ -159,6 +159,7 @@ class Services:
         within: by service, a command that runs it.
         own_keys: the keyholder makes its keys itself, as at the first start of a vault.
         pool_size: worker processes of keyholder and evaluator each; most of a start is theirs.
+        log: where all of them log; None: each in a file of its own.
     """
 
     folder: Path
@@ -169,6 +170,7 @@ class Services:
     within: dict[str, Sequence[str]] = field(default_factory=dict)
     own_keys: bool = False
     pool_size: int = 1
+    log: Path | None = None
 
     def start(self) -> Self:
         """Starts all three, in the order in which they need each other."""
@@ -207,7 +209,7 @@ class Services:
         data = self.folder / name
         workers = {} if name == "storage" else {"workers": str(self.pool_size)}
         own = {"data": str(data), **workers, **environment, **self.settings.get(name, {})}
-        log, within = self.folder / f"{name}.log", self.within.get(name, ())
+        log, within = self.log or self.folder / f"{name}.log", self.within.get(name, ())
         self.processes[name] = Process(name, own, log, extra=self.extra, within=within)
         self.processes[name].start()
 
