@@ -1,10 +1,10 @@
-"""Measures the fused kernel alone, and compares it with reading the same memory and with FAISS.
+"""Measures the kernel alone, beside reading the same memory and beside FAISS on plaintext, in one run.
 
     python bench/kernel.py --size 1000000 --dimension 128
 
-Random residues replace ciphertexts: the kernel's work does not depend on their values.  The gallery
-is in memory-mapped files, as in the evaluator.  Repeats of the three are interleaved, because a
-rented machine shares its memory bandwidth with others.
+Random residues replace ciphertexts: the kernel's work does not depend on their values.  The gallery has the
+layout of a collection of this size, and is in memory-mapped files, as in the evaluator.  Repeats of all works
+are interleaved, because a rented machine shares its memory bandwidth with others.
 """
 
 from __future__ import annotations
@@ -19,143 +19,197 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import machine
-import numba
 import numpy as np
 
 from blindsight.ciphertext.residues import Residues
-from blindsight.packing.columns import collection_layout
+from blindsight.packing.columns import Layout, collection_layout, plan_stride
 from blindsight.packing.segments import Region, SegmentId
-from blindsight.parameters import CKKS_4096 as PARAMETERS
+from blindsight.parameters import CKKS_4096, PARAMETER_SETS, ParameterSet
+from blindsight.ring.tiles import Geometry
 from blindsight.runtime.host import cores
+from services.evaluator.computing.checksums import checksum
 from services.evaluator.computing.kernel import Kernel
-from services.evaluator.computing.tiles import checksum
-from services.evaluator.geometry import CollectionRecord, Geometry
+from services.evaluator.geometry import CollectionRecord
 from services.evaluator.segments import SegmentHeader, map_segment, write_segment
 
 RESULTS = Path(__file__).parent / "results"
-QUERIES = (1, 4, 16)
+BATCHES = (8, 32)
+K = 10
+# Answers that the kernel writes in one call, as in the evaluator.
+_ANSWER_BYTES = 16 << 20
+Figures = dict[str, Any]
 
 
-def gallery(folder: Path, segments: int, dimension: int) -> list[Residues]:
+class Work(NamedTuple):
+    """Something to measure.
+
+    Attributes:
+        run: does it once.
+        size_bytes: of the gallery that it reads.
+        queries: queries that it answers.
+    """
+
+    run: Callable[[], object]
+    size_bytes: int
+    queries: int = 1
+
+
+def gallery(folder: Path, parameters: ParameterSet, layout: Layout, size: int) -> list[Residues]:
     """Writes segment files of random residues, and returns them memory-mapped."""
-    layout = collection_layout((dimension,), PARAMETERS.ring_degree, 1)
-    record = CollectionRecord(bytes(16), PARAMETERS, bytes(16), layout)
+    whole = collection_layout(layout.fields, layout.ring_degree, layout.stride)
+    record = CollectionRecord(bytes(16), parameters, bytes(16), whole)
     random = np.random.default_rng(1)
     mapped = []
-    for index in range(segments):
+    for index in range(-(-size // layout.capacity)):
         header = SegmentHeader.of(record, SegmentId(Region.MAIN, index), 1)
-        block = random.integers(0, min(PARAMETERS.primes), header.geometry.shape, np.uint32)
+        block = random.integers(0, min(parameters.primes), header.geometry.shape, np.uint32)
         path = folder / f"{index}.seg"
         write_segment(path, header, block, checksum)
         mapped.append(map_segment(path, checksum)[1])
     return mapped
 
 
-@numba.njit(nogil=True)
-def _total(words: Any) -> Any:
-    total = np.uint64(0)
-    for i in range(words.size):
-        total += words[i]
-    return total
-
-
-def reading(blocks: Sequence[Residues], threads: int) -> Callable[[], object]:
-    """Returns a function that reads the gallery once, each thread a part of every block, like the kernel."""
-    words = [part for block in blocks for part in np.array_split(block.reshape(-1).view(np.uint64), threads)]
-    pool = ThreadPoolExecutor(threads)
-    _total(words[0][:8])
-
-    def work(thread: int) -> None:
-        for part in words[thread::threads]:
-            _total(part)
-
-    return lambda: list(pool.map(work, range(threads)))
-
-
-def scoring(blocks: Sequence[Residues], dimension: int, queries: int, threads: int) -> Callable[[], None]:
+def multiplying(
+    segments: Sequence[Residues], parameters: ParameterSet, layout: Layout, queries: int, threads: int
+) -> Work:
     """Returns a function that runs one pass of the kernel over the gallery."""
-    geometry = Geometry(PARAMETERS, dimension)
-    random = np.random.default_rng(2)
-    query = random.integers(0, min(PARAMETERS.primes), (queries, *geometry.shape), np.uint32)
-    count = len(blocks) * queries
-    out = np.zeros(count * geometry.score_words, np.uint32)
-    offsets = np.arange(count, dtype=np.int64).reshape(len(blocks), queries) * geometry.score_words
+    random, shape = np.random.default_rng(2), Geometry(parameters, layout.columns).shape
+    asked = [random.integers(0, min(parameters.primes), shape, np.uint32) for _ in range(queries)]
+    words = len(layout.fields) * len(parameters.primes) * layout.answer_size
+    step = max(1, _ANSWER_BYTES // (4 * words * queries))
+    out = np.zeros(min(step, len(segments)) * queries * words, np.uint32)
     kernel = Kernel(threads)
-    return lambda: kernel.score(blocks, query, PARAMETERS, ((0, dimension),), out, offsets)
+
+    def work() -> None:
+        for start in range(0, len(segments), step):
+            part = segments[start : start + step]
+            offsets = np.arange(len(part) * queries, dtype=np.int64).reshape(len(part), queries) * words
+            kernel.multiply(part, asked, parameters, layout.field_columns, layout.fold, out, offsets)
+
+    return Work(work, sum(block.nbytes for block in segments), queries)
 
 
-def flat(size: int, dimension: int, threads: int) -> dict[str, Callable[[], object]]:
-    """Returns functions for a search of FAISS's exact index on plaintext vectors; none if not installed.
+def reading(segments: Sequence[Residues], threads: int) -> Work:
+    """Returns a function that reads the gallery once."""
+    words = [block.reshape(-1).view(np.uint64) for block in segments]
+    return Work(machine.Reader(words, threads).gb_per_second, sum(part.nbytes for part in words))
 
-    With one thread and with all: FAISS 1.15 takes longer with two than with one for a single query.
+
+def flat(size: int, dimension: int, threads: int) -> dict[str, Work]:
+    """Returns searches of FAISS's exact index on plaintext vectors; none if FAISS is not installed.
+
+    A single query: with one thread, and with an index for each core, each of which has a part of the vectors,
+    which is as fast as the memory.  Batches: with all threads.
     """
     try:
         import faiss
     except ImportError:
         return {}
-    index = faiss.IndexFlatIP(dimension)
     vectors = np.random.default_rng(3).standard_normal((size, dimension), np.float32)
+    index = faiss.IndexFlatIP(dimension)
     index.add(vectors)
+    parts = []
+    for part in np.array_split(vectors, threads):
+        parts.append(faiss.IndexFlatIP(dimension))
+        parts[-1].add(part)
+    # The number of OpenMP threads applies only to the thread that sets it.
+    pool = ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,))
 
-    def search(count: int) -> None:
+    def search(count: int, queries: int) -> None:
         faiss.omp_set_num_threads(count)
-        index.search(vectors[:1], 10)
+        index.search(vectors[:queries], K)
 
-    return {f"faiss IndexFlatIP, {count} threads": partial(search, count) for count in sorted({1, threads})}
+    def dealt_out() -> None:
+        list(pool.map(lambda one: one.search(vectors[:1], K), parts))
+
+    return {
+        "faiss, one thread": Work(partial(search, 1, 1), vectors.nbytes),
+        "faiss, an index a core": Work(dealt_out, vectors.nbytes),
+        **{
+            f"faiss, batch of {count}": Work(partial(search, threads, count), vectors.nbytes, count)
+            for count in BATCHES
+        },
+    }
 
 
-def measure(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def measure(works: dict[str, Work], repeats: int) -> dict[str, list[float]]:
     """Measures the seconds of every function in interleaved rounds; the first round only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for round_number in range(repeats + 1):
         for name, work in works.items():
             started = time.perf_counter()
-            work()
+            work.run()
             if round_number:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
-def run(size: int, dimension: int, threads: int, repeats: int, folder: Path) -> dict[str, Any]:
+def run(options: argparse.Namespace, folder: Path) -> Figures:
     """Runs the benchmark; returns all figures."""
     description = machine.describe()
-    segments = -(-size // PARAMETERS.ring_degree)
-    blocks = gallery(folder, segments, dimension)
-    size_bytes = sum(block.nbytes for block in blocks)
-    works: dict[str, Callable[[], object]] = {"read": reading(blocks, threads)}
-    works |= {f"kernel, {count} queries": scoring(blocks, dimension, count, threads) for count in QUERIES}
+    parameters: ParameterSet = PARAMETER_SETS[options.parameter_set]
+    size, dimension, threads = options.size, options.dimension, options.threads
+    stride = plan_stride((dimension,), parameters.ring_degree, size, parameters.most_stride)
+    layout = Layout((dimension,), stride, parameters.ring_degree)
+    segments = gallery(folder, parameters, layout, size)
+    gallery_bytes = sum(block.nbytes for block in segments)
+    scanned = len(segments) * layout.capacity
+    works = {"read": reading(segments, threads)}
+    for count in (1, *BATCHES):
+        name = "kernel, one query" if count == 1 else f"kernel, batch of {count}"
+        works[name] = multiplying(segments, parameters, layout, count, threads)
     works |= flat(size, dimension, threads)
-    seconds = measure(works, repeats)
+    seconds = measure(works, options.repeats)
     return {
         "machine": description,
         "parameters": {
             "size": size,
             "dimension": dimension,
-            "segments": segments,
-            "vectors_scanned": segments * PARAMETERS.ring_degree,
-            "parameter_set": PARAMETERS.name,
+            "parameter_set": parameters.name,
+            "stride": stride,
+            "segments": len(segments),
+            "vectors_scanned": scanned,
             "threads": threads,
-            "repeats": repeats,
-            "gallery_bytes": size_bytes,
+            "repeats": options.repeats,
+            "gallery_bytes": gallery_bytes,
+            "bytes_per_value": gallery_bytes / (scanned * dimension),
         },
-        "measured": {name: figures(found, name, size_bytes) for name, found in seconds.items()},
+        "measured": {name: figures(works[name], found) for name, found in seconds.items()},
     }
 
 
-def figures(seconds: list[float], name: str, size_bytes: int) -> dict[str, Any]:
-    """Returns best, median and all seconds; and bytes per second where the encrypted gallery was read."""
-    found: dict[str, Any] = {
-        "best_seconds": min(seconds),
-        "median_seconds": float(np.median(seconds)),
+def figures(work: Work, seconds: list[float]) -> Figures:
+    """Returns best, median and all seconds, the time of each query, and bytes per second of one pass."""
+    best, median = min(seconds), float(np.median(seconds))
+    return {
+        "queries": work.queries,
+        "best_seconds": best,
+        "median_seconds": median,
+        "median_seconds_per_query": median / work.queries,
+        "size_bytes": work.size_bytes,
+        "best_gb_per_second": work.size_bytes / best / 1e9,
+        "median_gb_per_second": work.size_bytes / median / 1e9,
         "all_seconds": seconds,
     }
-    if not name.startswith("faiss"):
-        found["best_gb_per_second"] = size_bytes / min(seconds) / 1e9
-        found["median_gb_per_second"] = size_bytes / float(np.median(seconds)) / 1e9
-    return found
+
+
+def show(document: Figures) -> None:
+    """Prints a line for each figure."""
+    given = document["parameters"]
+    print(
+        f"{given['size']:,} x {given['dimension']} under {given['parameter_set']}: "
+        f"{given['gallery_bytes'] / 1e6:,.0f} MB, {given['bytes_per_value']:.2f} bytes a value"
+    )
+    for name, found in document["measured"].items():
+        print(
+            f"{name:24} best {1e3 * found['best_seconds']:8.1f} ms  "
+            f"median {1e3 * found['median_seconds']:8.1f} ms  "
+            f"a query {1e3 * found['median_seconds_per_query']:7.1f} ms  "
+            f"{found['best_gb_per_second']:6.1f} GB/s"
+        )
 
 
 def main() -> int:
@@ -163,27 +217,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", type=int, default=1_000_000, help="vectors (default: %(default)s)")
     parser.add_argument("--dimension", type=int, default=128, help="default: %(default)s")
+    parser.add_argument("--parameter-set", choices=PARAMETER_SETS, default=CKKS_4096.name)
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
     parser.add_argument("--repeats", type=int, default=20, help="default: %(default)s")
     parser.add_argument(
-        "--out", type=Path, help="default: results/kernel-SIZExDIMENSION.json beside this file"
+        "--out", type=Path, help="default: results/kernel-SIZExDIMENSION[-SET].json beside this file"
     )
-    given = parser.parse_args()
-    given.out = given.out or RESULTS / f"kernel-{given.size}x{given.dimension}.json"
+    options = parser.parse_args()
+    of_set = "" if options.parameter_set == CKKS_4096.name else f"-{options.parameter_set}"
+    options.out = options.out or RESULTS / f"kernel-{options.size}x{options.dimension}{of_set}.json"
     folder = Path(tempfile.mkdtemp(prefix="blindsight-bench-"))
     try:
-        document = run(given.size, given.dimension, given.threads, given.repeats, folder)
+        document = run(options, folder)
     finally:
         shutil.rmtree(folder)
-    for name, found in document["measured"].items():
-        rate = found.get("best_gb_per_second")
-        speed = f"{rate:6.1f} GB/s" if rate else ""
-        print(
-            f"{name:28} best {1e3 * found['best_seconds']:7.1f} ms  "
-            f"median {1e3 * found['median_seconds']:7.1f} ms  {speed}"
-        )
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(document, indent=2) + "\n")
+    show(document)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 

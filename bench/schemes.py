@@ -22,6 +22,7 @@ import vectors
 import blindsight
 from blindsight.parameters import COLLECTION_SETS, PARAMETER_SETS
 
+RESULTS = Path(__file__).parent / "results"
 K = 10
 
 
@@ -77,21 +78,25 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Writes bench/results/schemes-*.json and prints a line per parameter set."""
+    """Writes all figures as JSON and prints a line per parameter set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--queries", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--query-visible-to-server", action="store_true", help="measure Paillier too")
+    parser.add_argument(
+        "--out", type=Path, help="default: results/schemes-SIZExDIMENSION.json beside this file"
+    )
     options = parser.parse_args()
+    out = options.out or RESULTS / f"schemes-{options.size}x{options.dimension}.json"
     document = {
         "benchmark": "schemes",
         "machine": machine.describe(),
-        "parameters": vars(options),
+        "parameters": {name: value for name, value in vars(options).items() if name != "out"},
         "schemes": measure(options),
     }
-    out = Path("bench/results") / f"schemes-{options.size}x{options.dimension}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for name, one in document["schemes"].items():
         p50 = one["p50_seconds"]

@@ -14,14 +14,13 @@ from typing import Any
 import machine
 import numpy as np
 
-from blindsight.ciphertext.residues import seeded_block
 from blindsight.packing.columns import collection_layout
-from blindsight.ring.prng import SEED_PREFIX
+from blindsight.packing.segments import Region
+from blindsight.parameters import of_ring
+from blindsight.ring.tiles import Geometry, column_block
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.wire.scores import ScoreSummary
 from blindsight.wire.storage import StoredCollection
-
-_SECRET_SEED_BYTES = 64
 
 
 def measure(storage: str, evaluator: str, cache: Path, threads: int, repeats: int) -> dict[str, Any]:
@@ -54,7 +53,7 @@ def measure(storage: str, evaluator: str, cache: Path, threads: int, repeats: in
         "scanned_bytes": calls[0][1].scanned_bytes,
         "seconds": [seconds for seconds, _ in calls],
         "kernel_seconds": kernel,
-        "expand_seconds": [summary.expand_seconds for _, summary in calls],
+        "check_seconds": [summary.check_seconds for _, summary in calls],
         "reading_gb_per_second": reading,
     }
 
@@ -77,19 +76,14 @@ async def _measure(
 
 
 def _query(collection: StoredCollection) -> bytes:
-    """Returns random residues and seeds, which look like ciphertexts without the key."""
-    parameters, random = collection.parameters, np.random.default_rng(3)
+    """Returns random residues, which look like an encrypted query without the key."""
+    parameters, random = of_ring(collection.parameters, "queries"), np.random.default_rng(3)
     layout = collection_layout(
         collection.row_fields, parameters.ring_degree, collection.stride, parameters.most_stride
     )
-    count = layout.query_ciphertexts
-    shape = (count, 1, len(parameters.primes), parameters.ring_degree)
-    residues = random.integers(0, min(parameters.primes), shape, np.uint32)
-    prefix = np.tile(np.frombuffer(SEED_PREFIX, np.uint8), (count, 1))
-    seeds = random.integers(0, 256, (count, _SECRET_SEED_BYTES), np.uint8)
-    return seeded_block(
-        parameters, collection.key_id, residues, np.concatenate([prefix, seeds], axis=1)
-    ).to_bytes()
+    shapes = (Geometry(parameters, layout.of(region).columns).shape for region in Region)
+    parts = [random.integers(0, min(parameters.primes), shape, np.uint32) for shape in shapes]
+    return column_block(parameters, collection.key_id, parts)
 
 
 async def _once(

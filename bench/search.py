@@ -3,7 +3,7 @@
     python bench/search.py --size 1000000 --dimension 128
 
 Starts the services as `blindsight up` does, ingests random unit vectors through the SDK, searches one
-query at a time, in a batch and from two clients, restarts the evaluator, checks every answer against
+query at a time, in batches and from two clients, restarts the evaluator, checks every answer against
 numpy, and writes all raw figures with a description of the machine as JSON.
 """
 
@@ -31,10 +31,11 @@ from progress import Progress, phase, say
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, SearchAnswer, Vault
+from blindsight.parameters import CKKS_4096, PARAMETER_SETS
 
 RESULTS = Path(__file__).parent / "results"
 K = 10
-BATCH = 8
+BATCHES = (8, 32)
 CLIENTS = 2
 NAME = "bench"
 Figures = dict[str, Any]
@@ -47,7 +48,7 @@ class Run:
     Attributes:
         gallery: float32 [size, dimension].
         queries: random directions, float32 [queries, dimension].
-        near, winners: queries with a clear winner, and the rows of the winners.
+        near, winners: queries with a clear winner, as many as in the largest batch, and the winners' rows.
     """
 
     options: argparse.Namespace
@@ -148,19 +149,19 @@ def evaluator_alone(run: Run) -> Figures:
     return scoring.measure(*addresses, cache, own_cores(), run.options.queries)
 
 
-def batch_queries(run: Run, scores: vectors.Scores) -> Figures:
+def batch_queries(run: Run, scores: vectors.Scores, count: int) -> Figures:
     """Measures several queries in one call, each with a clear winner."""
-    calls = [_one(run.collection, run.near) for _ in range(run.options.repeats)]
+    calls = [_one(run.collection, run.near[:count]) for _ in range(run.options.repeats)]
     first = [hits[0].id for call in calls for hits in call["answer"].results]
-    wanted = [str(row) for row in run.winners] * len(calls)
+    wanted = [str(row) for row in run.winners[:count]] * len(calls)
     right = sum(got == want for got, want in zip(first, wanted, strict=True))
     summary = _summary(calls)
     return {
-        "queries_per_call": len(run.near),
-        "seconds_per_query_p50": summary["p50_seconds"] / len(run.near),
+        "queries_per_call": count,
+        "seconds_per_query_p50": summary["p50_seconds"] / count,
         "winners_found": right / len(wanted),
         **summary,
-        **_judged(calls, np.tile(scores, (len(calls), 1))),
+        **_judged(calls, np.tile(scores[:count], (len(calls), 1))),
     }
 
 
@@ -215,13 +216,13 @@ def memory(run: Run) -> Figures:
     with PeakMemory(run.services) as single:
         for query in run.queries:
             run.collection.search_vectors(query, k=K)
-    plain = 16 * run.gallery.size
     return {
         "what": "proportional set size of each service with its workers; shared pages count once",
         "rest_bytes": rest,
         "peak_single_bytes": single.peak_bytes,
         "peak_batch_bytes": batch.peak_bytes,
-        "evaluator_multiple_of_16_bytes": single.peak_bytes["evaluator"] / plain,
+        "evaluator_multiple_of_gallery": single.peak_bytes["evaluator"]
+        / run.services.disk_bytes()["evaluator"],
     }
 
 
@@ -252,7 +253,7 @@ def baselines(options: argparse.Namespace, gallery: vectors.Matrix, queries: vec
     threads = own_cores()
     figures: Figures = {}
     with phase("FAISS IndexFlatIP on the plaintext"):
-        figures["faiss"] = flat.measure_faiss(gallery, queries, K, threads, options.repeats)
+        figures["faiss"] = flat.measure_faiss(gallery, queries, K, BATCHES, threads, options.repeats)
     with phase("numpy on the plaintext"):
         figures["numpy"] = flat.measure_numpy(gallery, queries, options.repeats)
     with phase("TenSEAL per vector (a sample)"):
@@ -265,14 +266,19 @@ def baselines(options: argparse.Namespace, gallery: vectors.Matrix, queries: vec
 def encrypted(options: argparse.Namespace, gallery: vectors.Matrix) -> Figures:
     """Measures everything that needs the services."""
     queries = vectors.strangers(options.queries, options.dimension, options.seed)
-    near, winners = vectors.neighbours(gallery, BATCH, options.seed)
+    near, winners = vectors.neighbours(gallery, max(BATCHES), options.seed)
     with phase("exact scores in double precision"):
         exact = vectors.exact_scores(gallery, queries)
         exact_near = vectors.exact_scores(gallery, near)
     figures: Figures = {}
     with running(options.scratch) as services, blindsight.connect(services.addresses["keyholder"]) as vault:
         made = vault.create_collection(
-            NAME, embedder="none", dimension=options.dimension, expected_size=options.size
+            NAME,
+            scheme=PARAMETER_SETS[options.parameter_set].scheme.name.lower(),
+            parameter_set=options.parameter_set,
+            embedder="none",
+            dimension=options.dimension,
+            expected_size=options.size,
         )
         run = Run(options, services, vault, made, gallery, queries, near, winners)
         figures["memory_empty_bytes"] = services.memory_bytes()
@@ -287,8 +293,10 @@ def encrypted(options: argparse.Namespace, gallery: vectors.Matrix) -> Figures:
             figures["search"] = single_queries(run, exact)
         with phase("the evaluator alone"):
             figures["evaluator_alone"] = evaluator_alone(run)
-        with phase(f"{options.repeats} batches of {BATCH}"):
-            figures["batch"] = batch_queries(run, exact_near)
+        figures["batches"] = {}
+        for count in BATCHES:
+            with phase(f"{options.repeats} batches of {count}"):
+                figures["batches"][str(count)] = batch_queries(run, exact_near, count)
         with phase(f"{CLIENTS} clients at once"):
             figures["clients"] = two_clients(run, exact)
         with phase("health checks"):
@@ -309,7 +317,8 @@ def measure(options: argparse.Namespace) -> Figures:
             "dimension": options.dimension,
             "queries": options.queries,
             "k": K,
-            "batch": BATCH,
+            "batches": BATCHES,
+            "parameter_set": options.parameter_set,
             "seed": options.seed,
             "repeats": options.repeats,
         },
@@ -332,6 +341,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=100_000, help="vectors (default %(default)s)")
     parser.add_argument("--dimension", type=int, default=128, help="of a vector (default %(default)s)")
+    parser.add_argument("--parameter-set", choices=PARAMETER_SETS, default=CKKS_4096.name)
     parser.add_argument("--queries", type=int, default=20, help="one at a time (default %(default)s)")
     parser.add_argument(
         "--repeats", type=int, default=5, help="of batches and baselines (default %(default)s)"
@@ -339,7 +349,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--note", default="", help="on the circumstances, kept with the figures")
     parser.add_argument("--seed", type=int, default=1, help="of the vectors (default %(default)s)")
     parser.add_argument(
-        "--out", type=Path, help="default: results/search-SIZExDIMENSION.json beside this file"
+        "--out", type=Path, help="default: results/search-SIZExDIMENSION[-SET].json beside this file"
     )
     parser.add_argument(
         "--scratch",
@@ -348,10 +358,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="for the galleries, on a real disk (default %(default)s)",
     )
     options = parser.parse_args(arguments)
-    if options.size < BATCH or options.dimension < 1 or options.queries < CLIENTS or options.repeats < 1:
-        parser.error(f"want at least {BATCH} vectors, 1 dimension, {CLIENTS} queries and 1 repeat")
-    options.out = options.out or RESULTS / f"search-{options.size}x{options.dimension}.json"
+    least = max(BATCHES)
+    if options.size < least or options.dimension < 1 or options.queries < CLIENTS or options.repeats < 1:
+        parser.error(f"want at least {least} vectors, 1 dimension, {CLIENTS} queries and 1 repeat")
+    options.out = options.out or RESULTS / f"search-{_name(options)}.json"
     return options
+
+
+def _name(options: argparse.Namespace) -> str:
+    of_set = "" if options.parameter_set == CKKS_4096.name else f"-{options.parameter_set}"
+    return f"{options.size}x{options.dimension}{of_set}"
 
 
 def main() -> int:

@@ -16,7 +16,13 @@ COLUMNS = 24
 SCHEMA_VERSION = 38  # of Grafana 10.1; newer ones migrate it when they load it
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 SERVICES = "keyholder|evaluator|storage|worker"
-STEPS = {"encrypt": "keyholder", "score": "evaluator", "compare": "evaluator", "decrypt": "keyholder"}
+# The histogram of each step.
+STEPS = {
+    "encrypt": "blindsight_keyholder_encrypt_seconds",
+    "score": "blindsight_evaluator_score_seconds",
+    "compare": "blindsight_evaluator_compare_all_seconds",
+    "decrypt": "blindsight_keyholder_decrypt_seconds",
+}
 CHOSEN = 'scheme=~"$scheme", parameter_set=~"$parameter_set"'
 
 Json = dict[str, Any]
@@ -383,15 +389,11 @@ def _p95(label: str, histogram: str) -> str:
     return f"histogram_quantile(0.95, sum by ({label}, le) (rate({histogram}_bucket[$__rate_interval])))"
 
 
-def _step(step: str) -> str:
-    return f"blindsight_{STEPS[step]}_{step}_seconds"
-
-
 _ABOUT_STEPS = {
-    "encrypt": "One group of queries (16 at most), one batch of a gallery, or both sides of one pair.",
-    "score": "One group of queries: receiving, fetching what the cache lacks, the kernel, sending.",
-    "compare": "One encrypted row by one encrypted query.",
-    "decrypt": "All results of one group of queries, added up over workers; or one pair.",
+    "encrypt": "A group of queries (16 at most), a batch of a gallery, both sides of a pair, or one of a match.",
+    "score": "One group of queries: receiving, checking, fetching what the cache lacks, the kernel, sending.",
+    "compare": "All rows by all queries of one call: a pair, or the descriptors of two pictures.",
+    "decrypt": "Opening and checking all answers to a group of queries, a pair or a match, over all threads.",
 }
 
 _COMBINING = (
@@ -413,12 +415,6 @@ _IMAGING = (
         "blindsight_evaluator_planes_seconds",
         "operation",
         "From the first tile to the last result.",
-    ),
-    (
-        "All with all",
-        "blindsight_evaluator_compare_all_seconds",
-        "parameter_set",
-        "Descriptors of two pictures, from the first byte to the last result.",
     ),
 )
 
@@ -443,11 +439,11 @@ LATENCY: Rows = {
     "Steps, spread": [
         heat(
             step.capitalize(),
-            f"sum by (le) (increase({_step(step)}_bucket{{{CHOSEN}}}[$__rate_interval]))",
+            f"sum by (le) (increase({histogram}_bucket{{{CHOSEN}}}[$__rate_interval]))",
             width=12,
             about="Of the schemes and parameter sets chosen above, together.",
         )
-        for step in STEPS
+        for step, histogram in STEPS.items()
     ],
     "How often": [
         lines(
@@ -501,7 +497,7 @@ LATENCY: Rows = {
             ),
             unit="s",
             log=True,
-            width=8,
+            width=12,
             about=about,
         )
         for title, metric, label, about in _IMAGING
@@ -701,7 +697,7 @@ _UNTRUSTED = 'job=~"evaluator|storage"'
 _LEARNS = """Neither service has a key, and no rpc of theirs decrypts. What they are asked is what they can
 learn from: SECURITY.md lists it method by method.
 
-- **Score**, **Compare**: ciphertexts of queries; how many, for which collection, and when.
+- **Score**, **CompareAll**: ciphertexts of queries; how many, for which collection, and when.
 - **Append**, **ReadBatches**: ciphertexts and sealed bytes, their sizes and their order.
 - **GetItems**, **ReadOriginal**: which random handles were hits, and which photos were fetched.
 
@@ -710,11 +706,18 @@ A method that is asked much more often than searches and ingests explain is wort
 
 def _since_start(title: str, reason: str, about: str) -> Panel:
     query = f'sum(blindsight_rpc_errors_total{{reason="{reason}", job=~"$service"}}) or vector(0)'
-    return number(title, (query, reason), width=6, steps={None: "green", 1: "red"}, about=about)
+    return number(title, (query, reason), width=5, steps={None: "green", 1: "red"}, about=about)
 
 
 PRIVACY: Rows = {
     "Since the services started": [
+        number(
+            "Answers refused",
+            ("sum(blindsight_keyholder_answer_errors_total) or vector(0)", "answers"),
+            width=4,
+            steps={None: "green", 1: "red"},
+            about="By the keyholder: not what the stored batches give. Its status and its log say more.",
+        ),
         _since_start("Secret keys refused", "SECRET_MATERIAL_REFUSED", "At a door of the untrusted zone."),
         _since_start("Damaged bytes met", "DATA_LOSS", "Stored bytes that are not what was written."),
         _since_start("Exceptions nobody expected", "BLINDSIGHT_ERROR", "The log has their tracebacks."),

@@ -8,27 +8,48 @@ readable.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "vectors"
 KEY_ID = bytes(range(16))
-# name: (scheme, number, N, primes); docs/wire-format.md says which is seeded in coefficient form.
-SETS = {
-    "ckks-4096": (1, 1, 4096, (134012929, 134111233)),
-    "bfv-4096": (2, 2, 4096, (133963777, 134012929, 134111233)),
-    "bfv-8192": (2, 3, 8192, (133513217, 133611521, 133644289)),
-}
-SEEDED, FULL = 1, 2
+SEEDED, FULL, BATCH, COLUMNS = 1, 2, 3, 4
+TILE = 32
 
 Vector = dict[str, Any]
+Integers = npt.NDArray[np.int64]
+
+
+class Set(NamedTuple):
+    """A parameter set: a row of the page's first table."""
+
+    number: int
+    scheme: int
+    degree: int
+    primes: tuple[int, ...]
+    plain: int
+    row_scale: int
+    query_scale: int
+
+
+SETS = {
+    "ckks-4096": Set(1, 1, 4096, (134012929, 134111233), 0, 1 << 22, 1 << 28),
+    "bfv-4096": Set(2, 2, 4096, (133963777, 134012929, 134111233), 1 << 30, 11585, 11585),
+    "bfv-8192": Set(3, 2, 8192, (133513217, 133611521, 133644289), 1 << 30, 11585, 11585),
+}
 
 
 def shake(label: str, size: int) -> bytes:
@@ -113,17 +134,23 @@ def second_polynomial(seed: bytes, degree: int, primes: tuple[int, ...]) -> list
     return drawn
 
 
-def block(name: str, form: int, polynomials: int) -> Vector:
-    """Returns the vector of a block with one ciphertext."""
-    scheme, number, degree, primes = SETS[name]
-    label = f"residues of {name}, {polynomials} polynomials"
-    header = struct.pack("<4sBBBBHHI16s", b"BSCT", 1, scheme, form, polynomials, number, 0, 1, KEY_ID)
-    stored = 1 if form == SEEDED else polynomials
+def block_header(chosen: Set, form: int, ciphertexts: int) -> bytes:
+    """Returns the 32 bytes of a block's header."""
+    polynomials = 2 if form in (SEEDED, FULL) else 1
+    numbers = 1, chosen.scheme, form, polynomials, chosen.number, 0, ciphertexts
+    return struct.pack("<4sBBBBHHI16s", b"BSCT", *numbers, KEY_ID)
+
+
+def planes(name: str, form: int) -> Vector:
+    """Returns the vector of a block with one ciphertext of pixel planes."""
+    degree, primes = SETS[name].degree, SETS[name].primes
+    stored = 1 if form == SEEDED else 2
+    label = f"residues of {name}, {stored} stored"
+    header = block_header(SETS[name], form, 1)
     body = residues(label, stored, degree, primes)
     made: Vector = {
         "parameter_set": name,
         "form": {SEEDED: "seeded", FULL: "full"}[form],
-        "polynomials": polynomials,
         "key_id": KEY_ID.hex(),
         "residues": {"shake_256_of": label, "first": list(struct.unpack_from("<4I", body))},
     }
@@ -144,9 +171,284 @@ def block(name: str, form: int, polynomials: int) -> Vector:
 
 
 def ciphertexts() -> list[Vector]:
-    """Returns vectors of fresh ciphertexts and products, for every parameter set."""
-    forms = ((SEEDED, 2), (FULL, 2), (FULL, 3))
-    return [block(name, form, polynomials) for name in SETS for form, polynomials in forms]
+    """Returns vectors of fresh planes and of results, for every parameter set."""
+    return [planes(name, form) for name in SETS for form in (SEEDED, FULL)]
+
+
+def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """Returns 32 bytes of HKDF-SHA256 (RFC 5869)."""
+    return expanded(hmac.digest(salt, key, "sha256"), info)
+
+
+def expanded(key: bytes, info: bytes) -> bytes:
+    """Returns 32 bytes of HKDF-Expand with SHA-256: its first block."""
+    return hmac.digest(key, info + b"\x01", "sha256")
+
+
+def generated(key: bytes, *shape: int) -> npt.NDArray[np.uint64]:
+    """Returns words of the generator: AES-256 in counter mode, from a counter of zero on."""
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    return np.frombuffer(stream.update(bytes(8 * math.prod(shape))), "<u8").reshape(shape)
+
+
+def ternary(key: bytes, columns: int, degree: int) -> Integers:
+    """Returns coefficients -1, 0 and 1, [columns, N]."""
+    high = generated(key, columns, degree) >> np.uint64(32)
+    return (high * np.uint64(3) >> np.uint64(32)).astype(np.int64) - 1
+
+
+def uniform(key: bytes, columns: int, chosen: Set) -> Integers:
+    """Returns uniform polynomials in NTT form, [columns, primes, N]."""
+    words = generated(key, columns, len(chosen.primes), chosen.degree)
+    return (words % np.array(chosen.primes, np.uint64)[:, None]).astype(np.int64)
+
+
+@cache
+def smallest_root(degree: int, prime: int) -> int:
+    """Returns psi: the smallest number whose N-th power is -1 modulo the prime."""
+    return next(root for root in count(2) if pow(root, degree, prime) == prime - 1)
+
+
+def transformed(polynomials: Integers, chosen: Set) -> Integers:
+    """Returns the NTT form of polynomials [columns, N]: [columns, primes, N].
+
+    What is known modulo X^2n - psi^2e is known modulo X^n - psi^e and X^n + psi^e, which is
+    X^n - psi^(e + N): halved until n is 1.
+    """
+    columns, degree = polynomials.shape
+    made = []
+    for prime in chosen.primes:
+        root = smallest_root(degree, prime)
+        parts, exponents = (polynomials % prime)[:, None], [degree]
+        while parts.shape[2] > 1:
+            factors = np.array([[pow(root, one // 2, prime)] for one in exponents])
+            low, high = np.split(parts, 2, axis=2)
+            parts = np.concatenate([low + factors * high, low - factors * high], axis=2) % prime
+            parts = parts.reshape(columns, 2 * len(exponents), -1)
+            exponents = [half for one in exponents for half in (one // 2, one // 2 + degree)]
+        made.append(parts[:, :, 0])
+    return np.stack(made, axis=1)
+
+
+def coefficients(folded: Integers, chosen: Set) -> list[list[int]]:
+    """Returns the centred coefficients at multiples of b of polynomials [fields, primes, N / b]."""
+    size, degree = folded.shape[2], chosen.degree
+    bits = size.bit_length() - 1
+    odd = [2 * int(f"{place:0{bits}b}"[::-1], 2) + 1 for place in range(size)]
+    modulus = math.prod(chosen.primes)
+    total = np.zeros((len(folded), size), object)
+    for row, prime in enumerate(chosen.primes):
+        root = pow(smallest_root(degree, prime), degree // size, prime)
+        powers = np.array([pow(root, exponent, prime) for exponent in range(2 * size)])
+        others = modulus // prime
+        for k in range(size):
+            # Not over `size` points but over N: what was folded is b times the coefficients.
+            each = folded[:, row] * powers[[-k * one % (2 * size) for one in odd]] % prime
+            value = each.sum(axis=1) % prime * pow(degree, -1, prime) % prime
+            total[:, k] += value.astype(object) * pow(others, -1, prime) % prime * others
+    centred = (total + modulus // 2) % modulus - modulus // 2
+    if chosen.plain:
+        centred = (centred + chosen.plain // 2) % chosen.plain - chosen.plain // 2
+    rows: list[list[int]] = centred.tolist()
+    return rows
+
+
+def tiled(polynomials: Integers) -> bytes:
+    """Returns the bytes of columns in tiles: [primes][N / 32][columns][32]."""
+    columns, primes, degree = polynomials.shape
+    tiles = polynomials.reshape(columns, primes, degree // TILE, TILE)
+    return tiles.transpose(1, 2, 0, 3).astype("<u4").tobytes()
+
+
+def places(fields: Sequence[int], stride: int) -> Iterator[tuple[int, int]]:
+    """Yields column and coefficient of every value of a row, for the row in slot 0."""
+    first_column = 0
+    for field in fields:
+        for value in range(field):
+            yield first_column + value // stride, value % stride
+        first_column += -(-field // stride)
+
+
+def packed(
+    rows: Sequence[Sequence[float]], fields: Sequence[int], stride: int, degree: int, first_slot: int = 0
+) -> list[list[float]]:
+    """Returns rows as coefficients, [columns][N]."""
+    needed = sum(-(-field // stride) for field in fields)
+    columns: list[list[float]] = [[0] * degree for _ in range(needed)]
+    for slot, row in enumerate(rows, first_slot):
+        for value, (column, coefficient) in zip(row, places(fields, stride), strict=True):
+            columns[column][slot * stride + coefficient] = value
+    return columns
+
+
+def packed_form(form: Sequence[float], fields: Sequence[int], stride: int, degree: int) -> list[list[float]]:
+    """Returns a query as coefficients, [columns][N]: where a row has X^r, X^-r, which is -X^(N - r)."""
+    columns = packed([], fields, stride, degree)
+    for value, (column, coefficient) in zip(form, places(fields, stride), strict=True):
+        columns[column][-coefficient % degree] = -value if coefficient else value
+    return columns
+
+
+class Search(NamedTuple):
+    """A vector of a search, with the bytes that it only describes."""
+
+    vector: Vector
+    batch: bytes
+    columns: bytes
+    answer: bytes
+
+
+class _Keys(NamedTuple):
+    """The keys of the main region of a collection.
+
+    Attributes:
+        derived: keys of 32 bytes by their purpose.
+        secrets, masks: of its columns, in NTT form: [columns, primes, N].
+    """
+
+    derived: dict[str, bytes]
+    secrets: Integers
+    masks: Integers
+
+
+class _Encrypted(NamedTuple):
+    """Columns that are encrypted, in NTT form.
+
+    Attributes:
+        columns: [columns, primes, N].
+        covering: what covers them: a of a batch, t of a query, [1, primes, N].
+        errors: the label of their errors.
+    """
+
+    columns: Integers
+    covering: Integers
+    errors: str
+
+
+# Rows of two fields, in three columns; they stand in some slots of a segment of the main region.
+_FIELDS, _STRIDE = (6, 3), 4
+_SPANS = ((0, 2), (2, 3))
+_COLUMNS = 3
+_REGION, _INDEX, _FIRST_SLOT = 1, 7, 2
+_ROWS = [[((5 * row + 3 * value) % 17 - 8) / 16 for value in range(9)] for row in range(3)]
+_FORM = [((7 * value) % 13 - 6) / 16 for value in range(9)]
+_MASTER, _COLLECTION = shake("master", 32), shake("collection", 16)
+
+
+@cache
+def search(name: str) -> Search:
+    """Returns a batch, a query, and the answer to it."""
+    chosen = SETS[name]
+    primes = np.array(chosen.primes)[:, None]
+    keys = _column_keys(chosen)
+    seed, fresh = shake(f"seed of a batch, {name}", 32), shake(f"secret of a query, {name}", 32)
+    rows = packed(_ROWS, _FIELDS, _STRIDE, chosen.degree, _FIRST_SLOT)
+    form = packed_form(_FORM, _FIELDS, _STRIDE, chosen.degree)
+    common = uniform(seed, 1, chosen)
+    secret = transformed(ternary(fresh, 1, chosen.degree), chosen)
+    batch = _encrypted(rows, chosen.row_scale, common, keys.secrets, f"rows, {name}", chosen)
+    query = _encrypted(form, chosen.query_scale, secret, keys.masks, f"query, {name}", chosen)
+    nonce = shake(f"nonce of a batch, {name}", 12)
+    body = block_header(chosen, BATCH, _COLUMNS) + tiled(batch.columns) + seed
+    place = struct.pack("<BIII", _REGION, _INDEX, _FIRST_SLOT, len(_ROWS))
+    block = body + nonce + AESGCM(keys.derived["batches"]).encrypt(nonce, b"", place + body)
+    sent = block_header(chosen, COLUMNS, _COLUMNS) + tiled(query.columns)
+    answer = _folded(batch.columns * query.columns % primes, _STRIDE) % primes
+    answered = answer.astype("<u4").tobytes()
+    vector = {
+        "parameter_set": name,
+        "master": _MASTER.hex(),
+        "key_id": KEY_ID.hex(),
+        "collection_id": _COLLECTION.hex(),
+        "keys": {what: key.hex() for what, key in keys.derived.items()},
+        "secrets": _summary(tiled(keys.secrets)),
+        "masks": _summary(tiled(keys.masks)),
+        "fields": list(_FIELDS),
+        "stride": _STRIDE,
+        "rows": _ROWS,
+        "query": _FORM,
+        "batch": {
+            "region": _REGION,
+            "index": _INDEX,
+            "first_slot": _FIRST_SLOT,
+            "count": len(_ROWS),
+            "errors": {"shake_256_of": batch.errors},
+            "header": block[:32].hex(),
+            "residues": _summary(tiled(batch.columns)),
+            "seed": seed.hex(),
+            "common": _summary(common.astype("<u4").tobytes()),
+            "nonce": nonce.hex(),
+            "tag": block[-16:].hex(),
+            "size_bytes": len(block),
+            "sha256": hashlib.sha256(block).hexdigest(),
+        },
+        "columns": {
+            "errors": {"shake_256_of": query.errors},
+            "secret": fresh.hex(),
+            "header": sent[:32].hex(),
+            "residues": _summary(tiled(query.columns)),
+            "size_bytes": len(sent),
+            "sha256": hashlib.sha256(sent).hexdigest(),
+        },
+        "answer": {
+            "fold": _STRIDE,
+            "size_bytes": len(answered),
+            **_summary(answered),
+            "opened": _opened(answer, batch, query, keys, chosen),
+        },
+    }
+    return Search(vector, block, sent, answered)
+
+
+def _column_keys(chosen: Set) -> _Keys:
+    root = hkdf(_MASTER, KEY_ID, b"blindsight/1/columns/" + _COLLECTION)
+    purposes = {"secrets": b"secrets/%d" % _REGION, "masks": b"masks/%d" % _REGION, "batches": b"batches"}
+    derived = {what: expanded(root, info) for what, info in purposes.items()}
+    secrets = transformed(ternary(derived["secrets"], _COLUMNS, chosen.degree), chosen)
+    return _Keys({"root": root, **derived}, secrets, uniform(derived["masks"], _COLUMNS, chosen))
+
+
+def _encrypted(
+    values: list[list[float]], scale: int, covering: Integers, each: Integers, what: str, chosen: Set
+) -> _Encrypted:
+    """Encrypts columns: scaled, with errors, and covered by what they share times what each has."""
+    label = f"errors of {what}"
+    scaled = np.rint(np.array(values) * scale).astype(np.int64)
+    errors = np.frombuffer(shake(label, scaled.size), np.uint8).astype(np.int64) % 7 - 3
+    messages = scaled + (chosen.plain or 1) * errors.reshape(scaled.shape)
+    primes = np.array(chosen.primes)[:, None]
+    return _Encrypted((transformed(messages, chosen) - covering * each) % primes, covering, label)
+
+
+def _folded(products: Integers, fold: int = 1) -> Integers:
+    """Adds up the columns of each field, and then `fold` neighbours: [fields, primes, N / fold]."""
+    fields = np.stack([products[first:last].sum(axis=0) for first, last in _SPANS])
+    folded: Integers = fields.reshape(*fields.shape[:2], -1, fold).sum(axis=3)
+    return folded
+
+
+def _opened(
+    answer: Integers, batch: _Encrypted, query: _Encrypted, keys: _Keys, chosen: Set
+) -> list[list[int]]:
+    """Returns the inner products of all rows, in units of both scales: [field][row]."""
+    primes = np.array(chosen.primes)[:, None]
+    held = _folded(batch.columns * keys.masks % primes) % primes
+    uncovered = (query.columns + query.covering * keys.masks) % primes
+    weights = _folded(keys.secrets * uncovered % primes) % primes
+    cover = (query.covering * held + batch.covering * weights) % primes
+    whole = (answer + cover.reshape(*answer.shape, _STRIDE).sum(axis=3)) % primes
+    slots = slice(_FIRST_SLOT, _FIRST_SLOT + len(_ROWS))
+    return [field[slots] for field in coefficients(whole, chosen)]
+
+
+def _summary(data: bytes) -> Vector:
+    """Returns the first words of an array, and its SHA-256."""
+    return {"first": list(struct.unpack_from("<4I", data)), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def searches() -> list[Vector]:
+    """Returns the vector of a search for every parameter set."""
+    return [search(name).vector for name in SETS]
 
 
 def packings() -> list[Vector]:
@@ -158,27 +460,15 @@ def packings() -> list[Vector]:
             for row in range(1, 1 + min(3, degree // stride))
         ]
         form = [column + 1 for column in range(sum(fields))]
-        columns = sum(-(-field // stride) for field in fields)
-        packed = [[0] * degree for _ in range(columns)]
-        query = [[0] * degree for _ in range(columns)]
-        first_column, first_value = 0, 0
-        for field in fields:
-            for value in range(field):
-                column, place = first_column + value // stride, value % stride
-                for slot, row in enumerate(rows):
-                    packed[column][slot * stride + place] = row[first_value + value]
-                # q_r is the coefficient of X^-r, which is -X^(N-r).
-                query[column][-place % degree] = form[first_value + value] * (-1 if place else 1)
-            first_column, first_value = first_column - (-field // stride), first_value + field
         made.append(
             {
                 "ring_degree": degree,
                 "stride": stride,
                 "fields": list(fields),
                 "rows": rows,
-                "columns": packed,
+                "columns": packed(rows, fields, stride, degree),
                 "query": form,
-                "query_columns": query,
+                "query_columns": packed_form(form, fields, stride, degree),
             }
         )
     return made
@@ -285,6 +575,7 @@ def keypoints() -> list[Vector]:
 
 FILES: dict[str, Callable[[], list[Vector]]] = {
     "ciphertexts": ciphertexts,
+    "search": searches,
     "packing": packings,
     "additive": additive,
     "sealed": sealed,

@@ -4,19 +4,23 @@
     0      4    magic "BSCT"
     4      1    version, 1
     5      1    scheme (`parameters.Scheme`)
-    6      1    form: 1 seeded (one polynomial and the seed of the other), 2 full
-    7      1    polynomials of a ciphertext: 2, or 3 for an unrelinearised product
+    6      1    form: 1 seeded (one polynomial and the seed of the other), 2 full, 3 batch, 4 columns
+    7      1    polynomials of a ciphertext: 2; of batches and columns 1
     8      2    number of the parameter set
     10     2    reserved, 0
     12     4    count of ciphertexts
     16     16   key id
-    32     ...  residues, uint32 little-endian, [count][stored polynomials][primes][N]; in NTT form,
-                 except for seeded BFV, which SEAL makes in coefficient form
-    ...    ...  seeds, [count][81 bytes], for the seeded form only
+    32     ...  residues, uint32 little-endian; seeded and full: [count][stored polynomials][primes][N], in
+                 NTT form, except for seeded BFV, which SEAL makes in coefficient form; batch and columns:
+                 columns in tiles, in NTT form (`blindsight.ring.tiles`)
+    ...    ...  seeded: seeds, [count][81 bytes]; batch: 32 bytes of seed, and 28 that authenticate the block
+                 for the keyholder (`blindsight.trusted.columns.batches`)
 
-A block holds many ciphertexts, so one check covers a whole batch.  This module reads the header and
-the sizes and needs only the standard library: storage, which does no arithmetic, uses it to refuse
-everything that is not a ciphertext.  `blindsight.ciphertext.residues` checks the residues.
+Planes are seeded or full ciphertexts.  The rows of a collection are stored as batches, and queries are sent
+as columns, whose other polynomials nobody needs but the keyholder.  A block holds many ciphertexts, so one
+check covers a whole batch.  This module reads the header and the sizes and needs only the standard library:
+storage, which does no arithmetic, uses it to refuse everything that is not a ciphertext.
+`blindsight.ciphertext.residues` and `blindsight.ring.tiles` read the residues.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ HEADER = struct.Struct("<4sBBBBHHI16s")
 KEY_ID_BYTES = 16
 # SEAL's UniformRandomGeneratorInfo as it serialises it: 16 of header, 1 of type, 64 of seed.
 SEED_BYTES = 81
+# Behind the residues of a batch: a seed of 32 bytes, a nonce of 12 and a tag of 16.
+BATCH_TRAILER_BYTES = 60
 RESIDUE_BYTES = 4
 MAX_COUNT = 1 << 20
 
@@ -57,6 +63,11 @@ class Form(IntEnum):
 
     SEEDED = 1
     FULL = 2
+    BATCH = 3
+    COLUMNS = 4
+
+
+_POLYNOMIALS = {Form.SEEDED: 2, Form.FULL: 2, Form.BATCH: 1, Form.COLUMNS: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +77,19 @@ class BlockHeader:
     Attributes:
         parameters: the parameter set.
         key_id: 16 bytes that name the key set and reveal nothing about it.
-        form: seeded or full.
-        polynomials: 2 or 3 per ciphertext; always 2 in seeded blocks.
+        form: how they are serialised.
         count: number of ciphertexts in the block.
     """
 
     parameters: ParameterSet
     key_id: bytes
     form: Form
-    polynomials: int
     count: int
 
     @property
     def stored_polynomials(self) -> int:
         """The number of polynomials that are serialised per ciphertext."""
-        return 1 if self.form is Form.SEEDED else self.polynomials
+        return 2 if self.form is Form.FULL else 1
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -97,8 +106,8 @@ class BlockHeader:
     @property
     def size_bytes(self) -> int:
         """The bytes of the whole block."""
-        seeds = self.count * SEED_BYTES if self.form is Form.SEEDED else 0
-        return HEADER.size + self.residue_bytes + seeds
+        behind = {Form.SEEDED: self.count * SEED_BYTES, Form.BATCH: BATCH_TRAILER_BYTES}
+        return HEADER.size + self.residue_bytes + behind.get(self.form, 0)
 
     def pack(self) -> bytes:
         """Serialises the header to its 32 bytes."""
@@ -107,7 +116,7 @@ class BlockHeader:
             VERSION,
             self.parameters.scheme,
             self.form,
-            self.polynomials,
+            _POLYNOMIALS[self.form],
             self.parameters.number,
             0,
             self.count,
@@ -135,11 +144,11 @@ def parse_header(data: bytes | memoryview) -> BlockHeader:
     parameters = BY_NUMBER.get(number)
     if parameters is None or scheme != parameters.scheme:
         raise InvalidCiphertext(f"parameter set {number} of scheme {scheme} is not known")
-    if form not in tuple(Form) or polynomials not in ((2,) if form == Form.SEEDED else (2, 3)):
+    if form not in tuple(Form) or polynomials != _POLYNOMIALS[Form(form)]:
         raise InvalidCiphertext(f"ciphertext form {form} with {polynomials} polynomials is not known")
     if not 1 <= count <= MAX_COUNT:
         raise InvalidCiphertext(f"block of {count} ciphertexts, want 1 to {MAX_COUNT}")
-    return BlockHeader(parameters, key_id, Form(form), polynomials, count)
+    return BlockHeader(parameters, key_id, Form(form), count)
 
 
 def check_size(header: BlockHeader, size_bytes: int) -> None:
@@ -150,6 +159,16 @@ def check_size(header: BlockHeader, size_bytes: int) -> None:
     """
     if size_bytes != header.size_bytes:
         raise InvalidCiphertext(f"ciphertext block of {size_bytes} bytes, want {header.size_bytes}")
+
+
+def check_form(header: BlockHeader, wanted: Form) -> None:
+    """Checks that a block has a form.
+
+    Raises:
+        InvalidCiphertext: if it has another; the message names both.
+    """
+    if header.form is not wanted:
+        raise InvalidCiphertext(f"block of {header.form.name} ciphertexts, want {wanted.name}")
 
 
 def check_expected(header: BlockHeader, parameters: ParameterSet, key_id: bytes) -> None:
@@ -232,6 +251,7 @@ __all__ = [
     "additive_header",
     "check_additive_batch",
     "check_expected",
+    "check_form",
     "check_size",
     "parse_header",
 ]

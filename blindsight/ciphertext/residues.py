@@ -47,8 +47,8 @@ class CiphertextBlock:
 
 
 def full_block(parameters: ParameterSet, key_id: bytes, residues: Residues) -> CiphertextBlock:
-    """Wraps residues [count, polynomials, primes, N] of full ciphertexts."""
-    header = BlockHeader(parameters, key_id, Form.FULL, residues.shape[1], residues.shape[0])
+    """Wraps residues [count, 2, primes, N] of full ciphertexts."""
+    header = BlockHeader(parameters, key_id, Form.FULL, residues.shape[0])
     return CiphertextBlock(header, residues, None)
 
 
@@ -56,7 +56,7 @@ def seeded_block(
     parameters: ParameterSet, key_id: bytes, residues: Residues, seeds: npt.NDArray[np.uint8]
 ) -> CiphertextBlock:
     """Wraps residues [count, 1, primes, N] and seeds [count, 81] of fresh symmetric ciphertexts."""
-    header = BlockHeader(parameters, key_id, Form.SEEDED, 2, residues.shape[0])
+    header = BlockHeader(parameters, key_id, Form.SEEDED, residues.shape[0])
     return CiphertextBlock(header, residues, seeds)
 
 
@@ -87,6 +87,8 @@ def view_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes
     header = parse_header(data)
     check_expected(header, parameters, key_id)
     check_size(header, len(data))
+    if header.form not in (Form.SEEDED, Form.FULL):
+        raise InvalidCiphertext(f"block of {header.form.name} ciphertexts, want seeded or full ones")
     end = HEADER.size + header.residue_bytes
     residues = np.frombuffer(data, "<u4", offset=HEADER.size, count=header.residue_bytes // 4)
     residues = residues.reshape(header.shape)

@@ -31,10 +31,12 @@ from blindsight.cli.compare import command as compare
 from blindsight.cli.diff import command as diff
 from blindsight.cli.local import backup, keys, up
 from blindsight.cli.search import command as search
-from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
 USAGE = 2
+# The untrusted side gave something else than it should: no retry helps, somebody must look at it.
+WRONG_ANSWER = 3
 INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
@@ -134,7 +136,7 @@ def explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, output.Failure):
         return str(error), error.code
     if isinstance(error, BlindsightError):
-        return error.message, USAGE if isinstance(error, InvalidArgument) else 1
+        return error.message, _code(error)
     if isinstance(error, TyperException):
         return _usage(error), error.exit_code
     if isinstance(error, OSError) and error.strerror:
@@ -145,6 +147,12 @@ def explained(error: Exception) -> tuple[str, int]:
         return f"{missing}: pip install 'blindsight-vault[all]'", USAGE
     kind = type(error).__name__
     return f"unexpected {kind}: {error} (set {DEBUG_VARIABLE}=1 to see where)", 1
+
+
+def _code(error: BlindsightError) -> int:
+    if isinstance(error, DataLoss):
+        return WRONG_ANSWER
+    return USAGE if isinstance(error, InvalidArgument) else 1
 
 
 def _usage(error: TyperException) -> str:

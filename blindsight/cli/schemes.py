@@ -26,7 +26,7 @@ def schemes(as_json: Json = False) -> None:
         rings = [_set_document(parameters) for parameters in PARAMETER_SETS.values()]
         output.document({"schemes": [*rings, *map(_additive_document, AdditiveScheme)]})
         return
-    output.show(Text("Search and verify: products of two ciphertexts, at 128-bit security", style="bold"))
+    output.show(Text("Search and verify: products of two ciphertexts", style="bold"))
     output.show(_sets(list(PARAMETER_SETS.values())))
     output.show(Text("Combine: additive schemes, weights in the clear, no quantum security", style="bold"))
     output.show(_additive(list(AdditiveScheme)))
@@ -36,15 +36,15 @@ def schemes(as_json: Json = False) -> None:
 def _sets(sets: list[ParameterSet]) -> Table:
     from blindsight.parameters import DEFAULT_PARAMETERS
 
-    table = output.table("scheme", "parameter set", "values", "attacks withstood")
+    table = output.table("scheme", "parameter set", "values", "security", "quantum")
     for parameters in sets:
         default = parameters is DEFAULT_PARAMETERS[parameters.scheme]
-        safe = "classical and quantum" if parameters.quantum_safe else "classical"
         table.add_row(
             parameters.scheme.name.lower(),
             parameters.name + (" (default)" if default else ""),
             "exact on rounded" if parameters.plain_modulus else "approximate",
-            safe,
+            f"{parameters.security_bits}-bit",
+            f"{parameters.quantum_bits}-bit" if parameters.quantum_bits else "no",
         )
     return table
 
@@ -111,7 +111,9 @@ def _set_document(parameters: ParameterSet) -> dict[str, object]:
         "parameter_set": parameters.name,
         "default": parameters is DEFAULT_PARAMETERS[parameters.scheme],
         "security": parameters.security,
-        "quantum_safe": parameters.quantum_safe,
+        "security_bits": parameters.security_bits,
+        "quantum_bits": parameters.quantum_bits,
+        "quantum_safe": bool(parameters.quantum_bits),
         "precision": parameters.precision,
         "warning": "",
     }

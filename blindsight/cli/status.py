@@ -38,6 +38,9 @@ def _show(address: str, state: VaultStatus) -> None:
     for service in state.services:
         services.add_row(*_row(service))
     output.show(services)
+    for service in state.services:
+        if service.alarm:
+            output.show(Text(f"{service.name}: {service.alarm}", style="bold red"))
     if state.collections:
         output.show(collections.summary(state.collections))
 

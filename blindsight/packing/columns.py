@@ -33,10 +33,19 @@ Floats = npt.NDArray[np.float64]
 # Values of each field of a row; an ordinary vector is one field.
 Fields = tuple[int, ...]
 
-# Measured costs of a query in milliseconds of one core: encryption, expansion and transfer of one of its
-# ciphertexts; reduction, transfer, decryption and decoding of one of its results.
-QUERY_CIPHERTEXT_MS = 1.1
-RESULT_CIPHERTEXT_MS = 0.7
+# The smallest answer, in coefficients: the transform has no smaller size.
+MIN_ANSWER = 16
+
+# Measured costs of a query in milliseconds of one core: encryption, transfer and check of one of its columns;
+# transfer, opening and ranking of the answer of one segment.
+QUERY_COLUMN_MS = 0.2
+SEGMENT_ANSWER_MS = 0.25
+
+# The keyholder keeps a polynomial for each field of a segment, and one more.  For each vector that is at most
+# this many bytes, or this part of what the vector takes in storage, or this for all vectors together.
+KEPT_BYTES = 100
+KEPT_PART = 1 / 64
+KEPT_IN_ALL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,16 @@ class Layout:
         """The number of vectors that a segment holds."""
         return self.ring_degree // self.stride
 
+    @property
+    def answer_size(self) -> int:
+        """The number of coefficients of an answer: every `fold`-th of a product."""
+        return max(self.capacity, MIN_ANSWER)
+
+    @property
+    def fold(self) -> int:
+        """The number of neighbouring points of a product that are added up, at most the stride."""
+        return self.ring_degree // self.answer_size
+
     def align(self, rows: Floats) -> Floats:
         """Aligns every field to a column of its own: [..., dimension] -> [..., columns * stride]."""
         aligned = np.zeros((*rows.shape[:-1], self.columns * self.stride))
@@ -119,19 +138,20 @@ class Layout:
             [aligned[:, start : start + width] for start, _, width in self._places()], axis=1
         )
 
-    def pack_query(self, form: Floats) -> Floats:
+    def pack_query(self, form: Floats, chosen: slice = slice(None)) -> Floats:
         """Puts a linear form into the coefficients of query polynomials.
 
         Args:
             form: [dimension].
+            chosen: the columns that are wanted.
 
         Returns:
             [columns, N]; q_r is the coefficient of X^-r, which is -X^(N-r).
         """
-        parts = self.align(form).reshape(self.columns, self.stride)
+        parts = self.align(form).reshape(self.columns, self.stride)[chosen]
         # X^N is -1.  The row's value at X^(i b + r) times the form's at X^-r lands in X^(i b) for every r:
         # their sum is the inner product, and products of different r land in other coefficients.
-        packed = np.zeros((self.columns, self.ring_degree))
+        packed = np.zeros((len(parts), self.ring_degree))
         packed[:, 0] = parts[:, 0]
         packed[:, self.ring_degree - self.stride + 1 :] = -parts[:, :0:-1]
         return packed
@@ -143,8 +163,8 @@ class Layout:
         return list(zip(starts, values, self.fields, strict=False))
 
     def scores(self, coefficients: Floats) -> Floats:
-        """Extracts the inner products from decrypted results: [..., N] -> [..., capacity]."""
-        return coefficients[..., :: self.stride]
+        """Extracts inner products, [..., capacity], from all coefficients or from every `fold`-th."""
+        return coefficients[..., :: coefficients.shape[-1] // self.capacity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,23 +212,36 @@ def widest_stride(fields: Fields, most_stride: int) -> int:
     return min(1 << (max(fields) - 1).bit_length(), most_stride)
 
 
-def plan_stride(fields: Fields, ring_degree: int, expected_size: int, most_stride: int | None = None) -> int:
+def plan_stride(
+    fields: Fields,
+    ring_degree: int,
+    expected_size: int,
+    most_stride: int | None = None,
+    residue_bytes: int = 0,
+) -> int:
     """Returns the stride with the cheapest query for an expected number of vectors.
 
-    The optimum is near sqrt(d * N * t_query / (M * t_result)); powers of two are few, so the costs
+    The optimum is near sqrt(d * N * t_column / (M * t_answer)); powers of two are few, so the costs
     are simply compared.
 
     Args:
         most_stride: the parameter set's widest stride; None for N.
+        residue_bytes: size of a residue modulo all primes; 0 if the keyholder keeps nothing of a segment.
     """
 
     def cost(stride: int) -> float:
         layout = Layout(fields, stride, ring_degree)
-        results = math.ceil(max(expected_size, 1) / layout.capacity) * len(fields)
-        return layout.columns * QUERY_CIPHERTEXT_MS + results * RESULT_CIPHERTEXT_MS
+        answers = math.ceil(size / layout.capacity) * len(fields)
+        return layout.columns * QUERY_COLUMN_MS + answers * SEGMENT_ANSWER_MS
 
+    def kept(stride: int) -> int:
+        return (len(fields) + 1) * stride * residue_bytes
+
+    size = max(expected_size, 1)
+    allowed = max(KEPT_BYTES, sum(fields) * residue_bytes * KEPT_PART, KEPT_IN_ALL_BYTES / size)
     widest = widest_stride(fields, most_stride or ring_degree)
-    return min((1 << power for power in range(widest.bit_length())), key=cost)
+    strides = (1 << power for power in range(widest.bit_length()))
+    return min((stride for stride in strides if stride == 1 or kept(stride) <= allowed), key=cost)
 
 
 def collection_layout(

@@ -27,3 +27,18 @@ class SegmentId:
 
     def __str__(self) -> str:
         return f"{self.region.name} {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The slots of a batch: `count` of one segment, from `first_slot` on."""
+
+    region: Region
+    index: int
+    first_slot: int
+    count: int
+
+    @property
+    def segment(self) -> SegmentId:
+        """The segment."""
+        return SegmentId(self.region, self.index)

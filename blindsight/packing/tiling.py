@@ -112,7 +112,7 @@ class Tiling:
 
     def piece_bytes(self, parameters: ParameterSet, count: int) -> int:
         """Returns the size in bytes of a block of `count` fresh ciphertexts."""
-        return BlockHeader(parameters, b"", Form.SEEDED, polynomials=2, count=count).size_bytes
+        return BlockHeader(parameters, b"", Form.SEEDED, count).size_bytes
 
     def size_bytes(self, parameters: ParameterSet) -> int:
         """Returns the size of all blocks in bytes."""

@@ -4,9 +4,10 @@
     ring.py      the class of sets of CKKS and BFV, and their bounds
     additive.py  the class of sets of schemes that only add
     common.py    the schemes, and limits that sets of both kinds share
+    security.py  security levels by the size of the published modulus
 
-A set that violates the 128-bit table or the arithmetic of the kernel cannot be constructed.  Nothing here is
-secret, and nothing here needs numpy.
+A set below 128 bits of security cannot be constructed, nor one that violates the arithmetic of the
+kernel.  Nothing here is secret, and nothing here needs numpy.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from blindsight.parameters.common import (
     MAX_FIELDS,
     Scheme,
 )
-from blindsight.parameters.ring import CLASSICAL_128_BITS, MAX_PAIR_VALUES, QUANTUM_128_BITS, ParameterSet
+from blindsight.parameters.ring import MAX_PAIR_VALUES, ParameterSet
 from blindsight.parameters.table import (
     ADDITIVE_SETS,
     BFV_4096,
@@ -45,7 +46,6 @@ __all__ = [
     "BOUND_SIGMAS",
     "BY_NUMBER",
     "CKKS_4096",
-    "CLASSICAL_128_BITS",
     "COLLECTION_SETS",
     "DEFAULT_PARAMETERS",
     "ENCODING_NOISE",
@@ -56,7 +56,6 @@ __all__ = [
     "MAX_PAIR_VALUES",
     "PAILLIER_3072",
     "PARAMETER_SETS",
-    "QUANTUM_128_BITS",
     "AdditiveSet",
     "ParameterSet",
     "Parameters",

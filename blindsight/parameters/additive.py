@@ -88,6 +88,11 @@ class AdditiveSet:
         return self.slots
 
     @property
+    def residue_bytes(self) -> int:
+        """0: the keyholder keeps nothing of a segment; see `ParameterSet.residue_bytes`."""
+        return 0
+
+    @property
     def most_stride(self) -> int:
         """The widest stride of a column, 1, because slots are added and never multiplied with each other."""
         return 1

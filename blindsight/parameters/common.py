@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
-# Standard deviation of SEAL's error distribution, and of the rounding that encoding adds.  3.2 is the value
-# that SEAL states, after the standard; its sampler (`sample_poly_cbd`) has sqrt(21 / 2) = 3.24.
-FRESH_NOISE = 3.2
+# Standard deviation of the error of a fresh ciphertext (a centred binomial of 21 and 21 bits), and of the
+# rounding that encoding adds.
+FRESH_NOISE = math.sqrt(21 / 2)
 ENCODING_NOISE = 0.29
 
 # A batch appended to a segment adds one fresh encryption of noise; past this a new segment is opened.

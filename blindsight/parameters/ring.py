@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from blindsight.errors import InvalidArgument
+from blindsight.parameters import security
 from blindsight.parameters.common import (
     BOUND_SIGMAS,
     ENCODING_NOISE,
@@ -14,17 +15,11 @@ from blindsight.parameters.common import (
     Scheme,
 )
 
-# Largest total modulus, in bits, for 128-bit security with ternary secrets.
-# Source: Albrecht et al., "Homomorphic Encryption Standard" (HomomorphicEncryption.org, 2018),
-# table 1 (classical) and table 2 (quantum), rows "128"; SEAL 4.1 enforces the classical one.
-CLASSICAL_128_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
-QUANTUM_128_BITS = {1024: 25, 2048: 51, 4096: 101, 8192: 202, 16384: 411, 32768: 827}
-
-# The kernel adds products of two residues in 64 bits; the cross term adds two per column.
+# The kernel adds products of two residues in 64 bits.
 ACCUMULATOR_BITS = 64
 
 # Largest number of values of each side of a single pair.
-MAX_PAIR_VALUES = 2049
+MAX_PAIR_VALUES = 4097
 
 # Rows of length sqrt(2) and queries of length 1 give coefficients of at most 2 sqrt(2).
 MIN_HEADROOM = 3.0
@@ -40,7 +35,7 @@ class ParameterSet:
         scheme: the scheme that it is for.
         ring_degree: N, the number of coefficients of a polynomial.
         primes: moduli of a ciphertext; residues are kept modulo each.
-        special_prime: SEAL's key-switching modulus; no ciphertext uses it.
+        special_prime: completes SEAL's contexts, which decrypt planes; nothing is published modulo it.
         gallery_scale_bits, query_scale_bits: log2 of the factors by which values of both sides are
             multiplied; CKKS rounds in the encoding, BFV computes with the rounded integers exactly.
         plain_modulus_bits: log2 of BFV's t; 0 for CKKS.
@@ -60,14 +55,15 @@ class ParameterSet:
     plain_modulus_bits: int = 0
 
     def __post_init__(self) -> None:
-        limit = CLASSICAL_128_BITS.get(self.ring_degree)
-        if limit is None:
+        if self.ring_degree not in security.RING_DEGREES:
             raise InvalidArgument(
-                f"{self.name}: ring degree {self.ring_degree}, want one of {sorted(CLASSICAL_128_BITS)}"
+                f"{self.name}: ring degree {self.ring_degree}, want one of {list(security.RING_DEGREES)}"
             )
-        if self.total_bits > limit:
+        if not self.security_bits:
+            most = security.limit(self.ring_degree, security.LEVELS[0], *security.CLASSICAL)
             raise InvalidArgument(
-                f"{self.name}: {self.total_bits} bits of modulus, want at most {limit} for 128-bit security"
+                f"{self.name}: {self.published_bits} bits of modulus, "
+                f"want at most {most} for 128-bit security"
             )
         for prime in (*self.primes, self.special_prime):
             if prime % (2 * self.ring_degree) != 1:
@@ -101,22 +97,33 @@ class ParameterSet:
         return math.prod(self.primes)
 
     @property
-    def total_bits(self) -> int:
-        """The bits of the ciphertext and key-switching moduli together, which security depends on."""
-        return math.ceil(math.log2(self.modulus * self.special_prime))
+    def residue_bytes(self) -> int:
+        """The bytes of a residue modulo all primes."""
+        return 4 * len(self.primes)
 
     @property
-    def quantum_safe(self) -> bool:
-        """Whether the set also stays under the standard's table for quantum attacks."""
-        return self.total_bits <= QUANTUM_128_BITS[self.ring_degree]
+    def published_bits(self) -> int:
+        """The bits of the modulus of everything that is published, which security depends on."""
+        return math.ceil(math.log2(self.modulus))
+
+    @property
+    def security_bits(self) -> int:
+        """The security level against classical attacks: 128, 192 or 256 bits."""
+        return security.level(self.ring_degree, self.published_bits, *security.CLASSICAL)
+
+    @property
+    def quantum_bits(self) -> int:
+        """The security level against quantum attacks; 0 below 128 bits."""
+        return security.level(self.ring_degree, self.published_bits, security.STANDARD_2018_QUANTUM)
 
     @property
     def security(self) -> str:
         """A human-readable text on the set's security."""
-        era = "classical and quantum" if self.quantum_safe else "classical"
+        most = security.limit(self.ring_degree, self.security_bits, *security.CLASSICAL)
+        quantum = f"quantum {self.quantum_bits}-bit" if self.quantum_bits else "not quantum"
         return (
-            f"128-bit ({era}), {self.total_bits} of {CLASSICAL_128_BITS[self.ring_degree]} classical "
-            f"and {QUANTUM_128_BITS[self.ring_degree]} quantum bits at N={self.ring_degree}"
+            f"{self.security_bits}-bit, {quantum}; a modulus of {self.published_bits} bits is published, "
+            f"N={self.ring_degree} allows {most}"
         )
 
     @property
@@ -162,7 +169,7 @@ class ParameterSet:
         """The steps of the second digit of a single pair's values; 1: they have no second digit.
 
         BFV rounds values coarsely, so that their product fits.  More than 256 steps would overflow it: second
-        digits are up to steps / 2 / scale, and there may be 2,049 of them.
+        digits are up to steps / 2 / scale, and there may be 4,097 of them.
         """
         return 256 if self.scheme is Scheme.BFV else 1
 
@@ -188,7 +195,7 @@ class ParameterSet:
     @property
     def max_terms(self) -> int:
         """The number of columns that the kernel may add up in 64 bits before it must reduce."""
-        return (1 << ACCUMULATOR_BITS) // (2 * (max(self.primes) - 1) ** 2)
+        return (1 << ACCUMULATOR_BITS) // (max(self.primes) - 1) ** 2
 
     @property
     def gallery_scale(self) -> float:
@@ -213,11 +220,10 @@ class ParameterSet:
     def max_batches(self, columns: int) -> int:
         """Returns how many appends a segment of this many columns may take, at most 1024; 0: not even one.
 
-        CKKS noise adds to the score and is bounded there.  A BFV score is exact until noise reaches
-        q / 2, and then suddenly wrong.  Scores are computed as BGV products (see
-        `services.evaluator.computing.schemes.bfv`), whose phase is a sum of products (r + t e)(r' + t e')
-        with r, r' spread over +-t/2, e and e' over the error distribution, and k batches adding up in e.
-        A coefficient sums N of them per column.
+        CKKS noise adds to the score and is bounded there.  A BFV score is exact until noise reaches q / 2,
+        and then suddenly wrong.  Its phase is a sum of products (m + t e)(m' + t e') with m and m' within
+        +-t/2, e and e' of the error distribution, and k batches adding up in e.  A coefficient sums N of
+        them per column.
         """
         if self.scheme is Scheme.CKKS:
             return MAX_BATCHES_PER_SEGMENT
@@ -246,4 +252,4 @@ class ParameterSet:
         fresh = math.hypot(FRESH_NOISE, ENCODING_NOISE)
         gallery = fresh * math.sqrt(batches) / self.gallery_scale
         query = fresh * math.sqrt(capacity) * row_norm / self.query_scale
-        return BOUND_SIGMAS * math.hypot(gallery, query)
+        return BOUND_SIGMAS * math.hypot(gallery, query) + self.score_grid / 2

@@ -7,7 +7,7 @@ from blindsight.parameters.additive import AdditiveSet
 from blindsight.parameters.common import Scheme
 from blindsight.parameters.ring import ParameterSet
 
-# Primes of 27 bits, the largest that are 1 modulo 2 N, so that 64 bits hold sums over 512 columns
+# Primes of 27 bits, the largest that are 1 modulo 2 N, so that 64 bits hold sums over 1,024 columns
 # (`max_terms`).  SEAL's own choice, by CoeffModulus.Create(4096, [27, 27, 27]).
 CKKS_4096 = ParameterSet(
     number=1,

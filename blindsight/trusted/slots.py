@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.packing.columns import CollectionLayout
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
@@ -45,16 +45,6 @@ class Segment:
 
 
 EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The slots for one piece of a batch."""
-
-    region: Region
-    index: int
-    first_slot: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,29 +21,42 @@ class CompareAllHeader(Record[pb.CompareAllHeader]):
     """The header of a comparison of all rows with all queries; the gallery's block and the queries' follow.
 
     Attributes:
-        columns: number of ciphertexts of each row and of each query.
+        fields: number of columns of each field of a row, and of a query.
         gallery, queries: the blocks, in the order in which they are sent.
+        fold: number of neighbouring points of a product that are added up.
     """
 
-    columns: int
+    fields: tuple[int, ...]
     gallery: AnnouncedBlock
     queries: AnnouncedBlock
+    fold: int
+
+    @property
+    def columns(self) -> int:
+        """The number of columns of each row and of each query."""
+        return sum(self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class ProductsResult(Record[pb.CompareAllResult]):
-    """The encrypted products of one query with consecutive rows, each a ciphertext of three polynomials."""
+    """The products of consecutive rows with consecutive queries.
 
-    query: int
+    Attributes:
+        answers: residues, uint32 [row][query][field][primes, N / fold].
+    """
+
     first_row: int
-    block: bytes
+    rows: int
+    first_query: int
+    queries: int
+    answers: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CompareAllSummary(Record[pb.CompareAllSummary]):
-    """The cost of a comparison: expanding both blocks, and multiplying; the last part of an answer."""
+    """The cost of a comparison: checking both blocks, and multiplying; the last part of an answer."""
 
-    expand_seconds: float
+    check_seconds: float
     kernel_seconds: float
 
 

@@ -114,7 +114,12 @@ class RepackProgress(Record[pb.RepackResponse]):
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus(Record[pb.ServiceStatus]):
-    """The status of one service; `error` says why it is not reachable."""
+    """The status of one service.
+
+    Attributes:
+        error: why it is not reachable.
+        alarm: that answers of the untrusted side were refused, and the last of them.
+    """
 
     name: str
     zone: str
@@ -125,6 +130,7 @@ class ServiceStatus(Record[pb.ServiceStatus]):
     disk_bytes: int = 0
     memory_bytes: int = 0
     error: str = ""
+    alarm: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import Region
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.wire.records import Parts, Record
 
@@ -18,7 +18,6 @@ class ScoreHeader(Record[pb.ScoreHeader]):
         minimum_sequence: sequence of the collection's log that the answer must cover at least.
         queries: number of queries.
         size_bytes, sha256: size and SHA-256 of the block that follows.
-        only: the segments to score; empty: all.
         regions: the regions whose columns the block holds, and whose segments are scored; empty: both.
     """
 
@@ -27,7 +26,6 @@ class ScoreHeader(Record[pb.ScoreHeader]):
     queries: int
     size_bytes: int
     sha256: bytes
-    only: tuple[SegmentId, ...] = ()
     regions: tuple[Region, ...] = ()
 
 
@@ -54,14 +52,14 @@ class ScoreResult(Record[pb.ScoreResult]):
         region: region of the segments.
         segments: their indices.
         first_query, queries: index of the first query, and their number, the same for each segment.
-        block: ciphertexts [segment][query][field] in the wire form, see `blindsight.ciphertext.header`.
+        answers: [segment][query][field]: residues, uint32 [primes, N / fold]; of an additive scheme a block.
     """
 
     region: Region
     segments: tuple[int, ...]
     first_query: int
     queries: int
-    block: bytes
+    answers: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +68,13 @@ class ScoreSummary(Record[pb.ScoreSummary]):
 
     Attributes:
         refresh_seconds: fetching and building what the cache lacked.
-        expand_seconds: expanding the queries.
+        check_seconds: checking the queries.
         kernel_seconds: computing the inner products.
         scanned_bytes: bytes of the gallery that were read, counted once per pass.
     """
 
     refresh_seconds: float
-    expand_seconds: float
+    check_seconds: float
     kernel_seconds: float
     scanned_bytes: int
 

@@ -127,9 +127,14 @@ class AppendItem(Record[pb.AppendItem]):
 
 @dataclass(frozen=True, slots=True)
 class AppendItems(Record[pb.AppendItems]):
-    """A part of an append's items."""
+    """A part of an append's items.
 
-    items: tuple[AppendItem, ...]
+    Attributes:
+        handles: 16 bytes each, of items that are nothing else; they come after those in `items`.
+    """
+
+    items: tuple[AppendItem, ...] = ()
+    handles: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,6 @@ SCORE_SECONDS = Histogram(
     buckets=SECONDS,
     registry=REGISTRY,
 )
-COMPARE_SECONDS = Histogram(
-    "blindsight_evaluator_compare_seconds",
-    "Multiplying one encrypted row by one encrypted query.",
-    ("scheme", "parameter_set"),
-    buckets=SECONDS,
-    registry=REGISTRY,
-)
 COMPARE_ALL_SECONDS = Histogram(
     "blindsight_evaluator_compare_all_seconds",
     "Multiplying all rows by all queries of one call, from its first byte to the last result.",

@@ -2,7 +2,7 @@
 
     offset size
     0      4    magic "BSSG"
-    4      2    version, 1
+    4      2    version, 2
     6      2    number of the parameter set
     8      4    region
     12     4    index of the segment
@@ -13,7 +13,7 @@
     48     16   key id
     64     16   checksum of the block
     80     32   SHA-256 of the 80 bytes before
-    4096   ...  the block, uint32 little-endian [primes * tiles, columns, 2, tile]
+    4096   ...  the block, uint32 little-endian [primes * tiles, columns, tile]
 
 A file is written under another name, renamed when it is complete, and never changed.  Nothing is synced:
 this is a cache, and a file that a power failure damaged is found by its checksum and built again.
@@ -36,10 +36,11 @@ from blindsight.ciphertext.residues import Residues
 from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import BY_NUMBER
-from services.evaluator.geometry import TILE, CollectionRecord, Geometry
+from blindsight.ring.tiles import TILE, Geometry
+from services.evaluator.geometry import CollectionRecord
 
 MAGIC = b"BSSG"
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 4096
 _FIELDS = struct.Struct("<4sHHIIIIQ16s16s16s")
 _DIGEST = hashlib.sha256().digest_size
@@ -58,7 +59,7 @@ class SegmentHeader:
         key: region and index of the segment.
         geometry: shape of the block.
         sequence: sequence of the last batch in it.
-        checksum: checksum of the block; see `tiles.checksum`.
+        checksum: checksum of the block; see `checksums.checksum`.
     """
 
     collection_id: bytes
@@ -158,7 +159,7 @@ def map_segment(path: Path, checksum: Checksum) -> tuple[SegmentHeader, Residues
     """Maps a segment file read-only and checks all of it.
 
     Returns:
-        The header, and the block, uint32 [primes * tiles, columns, 2, TILE], on shared pages.
+        The header, and the block, uint32 [primes * tiles, columns, TILE], on shared pages.
 
     Raises:
         DataLoss: if the file is missing or damaged.

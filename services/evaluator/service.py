@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,6 @@ from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.galleries.preload import Loading
 from services.evaluator.galleries.scorer import Scorer
 from services.evaluator.geometry import CollectionRecord
-from services.evaluator.operations import compare
 from services.evaluator.operations.combine import Combinations
 from services.evaluator.operations.cross_products import Comparisons
 from services.evaluator.operations.imaging import PlaneOperations
@@ -47,29 +46,11 @@ class Evaluator:
     combinations: Combinations
     planes: PlaneOperations
     _cache: GalleryCache
-    _scorer: Scorer
     _loading: Loading
 
     async def load(self) -> None:
         """Loads galleries of the cache and of storage; see `Loading.run`."""
         await self._loading.run()
-
-    async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int] = ()) -> tuple[bytes, float]:
-        """Multiplies one encrypted row by one encrypted query; nothing is kept.
-
-        Args:
-            fields: number of ciphertexts of each field of the row; empty if all are one field.
-
-        Returns:
-            A block of one product per field, and the seconds that the kernel took.
-
-        Raises:
-            InvalidCiphertext, SecretMaterialRefused, Unavailable: see `compare.pair` and `Scorer.compare`.
-        """
-        task = compare.pair(gallery, query, fields)
-        labels = task.parameters.scheme.name.lower(), task.parameters.name
-        with metrics.COMPARE_SECONDS.labels(*labels).time():
-            return await self._scorer.compare(task)
 
     async def prepare(self, collection_id: bytes) -> AsyncIterator[Progress]:
         """Brings a gallery up to date and opens it, and yields progress; does nothing for an additive scheme.
@@ -141,7 +122,7 @@ async def running(settings: EvaluatorSettings, storage: Storage) -> AsyncIterato
                 storage, builders, Limits(settings.stall_seconds, settings.transform_seconds)
             )
             loading = Loading(cache, galleries, storage)
-            yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, scorer, loading)
+            yield Evaluator(galleries, searches, comparisons, combinations, planes, cache, loading)
         finally:
             await galleries.close()
             await asyncio.to_thread(builders.close)

@@ -40,13 +40,6 @@ class EvaluatorServicer(evaluator_pb2_grpc.EvaluatorServiceServicer):
         async for answer in self._evaluator.searches.run(header, requests.chunks(stream)):
             yield SCORE.to_message(answer)
 
-    async def Compare(
-        self, request: evaluator_pb2.CompareRequest, context: Context
-    ) -> evaluator_pb2.CompareResponse:
-        """Multiplies one encrypted row by one encrypted query."""
-        block, seconds = await self._evaluator.compare(request.gallery, request.query, request.fields)
-        return evaluator_pb2.CompareResponse(block=block, kernel_seconds=seconds)
-
     async def CompareAll(
         self, request_iterator: AsyncIterator[evaluator_pb2.CompareAllRequest], context: Context
     ) -> AsyncIterator[evaluator_pb2.CompareAllResponse]:

@@ -5,13 +5,14 @@ A new task is a class here, a function in `services.evaluator.computing`, and a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blindsight.additive.block import AdditiveHeader
 from blindsight.packing.kernels import PlaneKernel
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import SegmentId
 from blindsight.parameters import ParameterSet
+from blindsight.ring.tiles import Geometry
 from blindsight.runtime.processpool import Compute, Task, compute_table
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.shared_memory import SharedRef
@@ -78,103 +79,52 @@ class ForgetSegments(Task[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Expand(Task[None]):
-    """Checks some queries of a block and arranges them in the kernel's order.
+class Blocks:
+    """Blocks of tiles of one geometry in shared memory.
 
     Attributes:
-        record: the collection that is searched.
-        block: the block as received, in shared memory.
-        first, count: the first query, and the number of queries.
-        out: receives uint32 [count, primes * tiles, columns, 2, TILE] for each of the layout's regions, one
-            region after the other.
+        memory: the shared memory.
+        geometry: the shape of each block.
+        offset: place of the first block, in bytes.
+        step: distance from one block to the next, in bytes.
+        count: number of blocks.
     """
 
-    record: CollectionRecord
-    block: SharedRef
-    first: int
+    memory: SharedRef
+    geometry: Geometry
+    offset: int
+    step: int
     count: int
-    out: SharedRef
+
+    def part(self, start: int, stop: int) -> Blocks:
+        """Returns the blocks from `start` up to `stop`."""
+        return replace(self, offset=self.offset + start * self.step, count=stop - start)
 
 
 @dataclass(frozen=True, slots=True)
-class Score(Task[float]):
-    """Scores some segments of one region against some queries; returns the kernel's seconds.
+class CheckBlocks(Task[None]):
+    """Refuses blocks with a residue that is not below its prime, before any arithmetic with them."""
 
-    Attributes:
-        record, region: collection and region of the segments.
-        paths: paths of the segment files.
-        queries: the output of an `Expand`, in shared memory.
-        count: number of queries in it.
-        out: receives the scores.
-        offsets: byte offset in `out` of each [fields, 3, primes, N]: [segment][query].
-    """
-
-    record: CollectionRecord
-    region: Region
-    paths: tuple[str, ...]
-    queries: SharedRef
-    count: int
-    out: SharedRef
-    offsets: tuple[tuple[int, ...], ...]
+    blocks: tuple[Blocks, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Compare(Task[tuple[bytes, float]]):
-    """Multiplies one row by one query; returns a block of one product per field, and the kernel's seconds.
+class Multiply(Task[float]):
+    """Multiplies rows by queries; returns the kernel's seconds.
 
     Attributes:
-        parameters, key_id: parameter set and key that both blocks must have.
-        gallery, query: blocks of equally many ciphertexts, in the wire form.
-        fields: for each field of the row, its first ciphertext and the one after its last.
-    """
-
-    parameters: ParameterSet
-    key_id: bytes
-    gallery: bytes
-    query: bytes
-    fields: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrange(Task[None]):
-    """Checks the ciphertexts of rows or queries and arranges them in the kernel's order.
-
-    Attributes:
-        parameters, key_id: parameter set and key that the block must have.
-        block: the block as received, in shared memory.
-        queries: whether they are queries, which are prepared differently from rows.
-        columns: number of ciphertexts of each row or query.
-        count: number of rows or queries.
-        out: receives uint32 [count, primes * tiles, columns, 2, TILE].
-    """
-
-    parameters: ParameterSet
-    key_id: bytes
-    block: SharedRef
-    queries: bool
-    columns: int
-    count: int
-    out: SharedRef
-
-
-@dataclass(frozen=True, slots=True)
-class Cross(Task[float]):
-    """Multiplies some rows by some queries; returns the kernel's seconds.
-
-    Attributes:
-        parameters, columns: parameter set, and ciphertexts per row, of both.
-        gallery, queries: the output of an `Arrange` for each.
-        rows, chosen: the first row and query, and the one after the last.
+        rows: segments in shared memory, or the paths of segment files.
+        queries: checked queries, of the same geometry as the rows.
+        fields: for each field of a row, its first column and the one after its last.
+        fold: number of neighbouring points of a product that are added up.
         out: receives the products.
-        offsets: byte offset in `out` of each [3, primes, N]: [row][query].
+        offsets: byte offset in `out` of each [fields, primes, N / fold]: [row][query].
     """
 
-    parameters: ParameterSet
-    columns: int
-    gallery: SharedRef
-    queries: SharedRef
-    rows: tuple[int, int]
-    chosen: tuple[int, int]
+    rows: Blocks | tuple[str, ...]
+    queries: Blocks
+    fields: tuple[tuple[int, int], ...]
+    fold: int
     out: SharedRef
     offsets: tuple[tuple[int, ...], ...]
 
@@ -299,11 +249,8 @@ COMPUTE: Compute = compute_table(
         StartScorer: "scoring:start",
         OpenSegments: "scoring:open_segments",
         ForgetSegments: "scoring:forget_segments",
-        Expand: "scoring:expand",
-        Score: "scoring:score",
-        Compare: "scoring:compare",
-        Arrange: "scoring:arrange",
-        Cross: "scoring:cross",
+        CheckBlocks: "scoring:check_blocks",
+        Multiply: "scoring:multiply",
         Combine: "additive.sums:combine",
         AddBatches: "additive.inner_products:add_batches",
         InnerProducts: "additive.inner_products:inner_products",
@@ -313,8 +260,3 @@ COMPUTE: Compute = compute_table(
         Subtract: "imaging:subtract",
     },
 )
-
-
-def expanded_bytes(record: CollectionRecord, count: int) -> int:
-    """Returns the size in bytes of `Expand.out`."""
-    return count * sum(record.geometry(region).size_bytes for region in record.layout.regions)

@@ -31,16 +31,21 @@ KEYGEN_SECONDS = Histogram(
 )
 ENCRYPT_SECONDS = Histogram(
     "blindsight_keyholder_encrypt_seconds",
-    "Encrypting one group of queries, one batch of a gallery, or both sides of one pair.",
+    "Encrypting one group of queries, one batch of a gallery, both sides of a pair, or one side of a match.",
     ("scheme", "parameter_set"),
     buckets=SECONDS,
     registry=REGISTRY,
 )
 DECRYPT_SECONDS = Histogram(
     "blindsight_keyholder_decrypt_seconds",
-    "Decrypting all results of one group of queries, one pair, or one segment for a repack.",
+    "Opening all answers to one group of queries, one pair or one match; or one segment for a repack.",
     ("scheme", "parameter_set"),
     buckets=SECONDS,
+    registry=REGISTRY,
+)
+ANSWER_ERRORS = Counter(
+    "blindsight_keyholder_answer_errors_total",
+    "Answers of the evaluator or storage that were not what they should be, and were refused.",
     registry=REGISTRY,
 )
 COMBINE_KEYGEN_SECONDS = Histogram(

@@ -15,10 +15,13 @@ import blindsight
 from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFound
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
+from blindsight.parameters import PARAMETER_SETS
 from blindsight.runtime import host, logs
+from blindsight.runtime.threads import Threads
 from blindsight.runtime.transfer import until
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.columns.compiling import compile_all
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet
@@ -31,6 +34,9 @@ from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import RepackProgress, ServiceStatus
 from blindsight.wire.ingest import IngestCounts, ItemResult
 from services.keyholder import metrics
+from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.galleries.answer_keys import AnswerKeys
+from services.keyholder.galleries.store import AnswerKeyStore
 from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
@@ -39,6 +45,8 @@ from services.keyholder.operations.combine import Combine
 from services.keyholder.operations.ingest import Ingest, Vectors
 from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
 from services.keyholder.operations.planes import Planes
+from services.keyholder.operations.products import Multiplier
+from services.keyholder.operations.scoring import Scorer
 from services.keyholder.operations.search import Search, embed_query
 from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
 
@@ -73,12 +81,27 @@ class Keyholder:
         self._storage = storage
         self._evaluator = evaluator
         self._crypto = Crypto(keys, workers, metrics.CRYPTO)
-        self._writer = Writer(self.vault, storage, self._crypto)
-        self._verify = Verify(self.vault, storage, evaluator, self._crypto)
+        self._threads = Threads(workers, "columns")
+        self._alarms = Alarms()
+        store = AnswerKeyStore(folder / "answer_keys.db")
+        self._answer_keys = AnswerKeys(store, storage, self._threads)
+        self._writer = Writer(self.vault, storage, self._crypto, self._answer_keys.appended)
+        self._scorer = Scorer(
+            self.vault, evaluator, self._crypto, self._answer_keys, self._threads, self._alarms
+        )
+        multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
+        self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)
         self._planes = Planes(storage, self._crypto)
         self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
         self.processing = Processing(
-            keys.key_id, self.vault, self._planes, evaluator, self._crypto, self.combinations, imaging_bytes
+            keys.key_id,
+            self.vault,
+            self._planes,
+            evaluator,
+            self._crypto,
+            self.combinations,
+            multiplier,
+            imaging_bytes,
         )
         self._background: dict[str, asyncio.Task[None]] = {}
         self._bulk: BulkIngest | None = None
@@ -115,8 +138,9 @@ class Keyholder:
         return self._bulk.imports
 
     async def start(self) -> None:
-        """Starts the worker processes."""
-        await self._crypto.warm()
+        """Starts the worker processes, and loads compiled code."""
+        sets = PARAMETER_SETS.values()
+        await asyncio.gather(self._crypto.warm(), *(self._threads.run(compile_all, one) for one in sets))
 
     def drain(self) -> None:
         """Ends streams that last as long as their clients send; what was received is stored and answered."""
@@ -131,7 +155,9 @@ class Keyholder:
         await asyncio.gather(*self._background.values(), return_exceptions=True)
         if self._bulk is not None:
             await self._bulk.close()
+        await self._answer_keys.close()
         await asyncio.to_thread(self._crypto.close)
+        await asyncio.to_thread(self._threads.close)
         await self._storage.close()
         await self._evaluator.close()
 
@@ -183,9 +209,8 @@ class Keyholder:
                 "want embedder sift for them: other vectors have no keypoints"
             )
         search = Search(
-            self.vault,
+            self._scorer,
             self._storage,
-            self._evaluator,
             self._crypto,
             collection,
             k=CANDIDATES if recognising else k,
@@ -268,6 +293,12 @@ class Keyholder:
                 collection.advance(before.without_items(gone, sequence))
         return deleted, unknown
 
+    async def delete_collection(self, name: str) -> None:
+        """Deletes a collection and everything in it; see `Vault.delete`."""
+        collection = await self.vault.get(name)
+        await self.vault.delete(name)
+        await self._answer_keys.forget(collection.record.collection_id)
+
     async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
         """Repacks a collection; see `Repack.run`."""
         collection = await self.vault.get(name)
@@ -316,7 +347,15 @@ class Keyholder:
         disk = sum(path.stat().st_size for path in self._folder.iterdir())
         memory = await asyncio.to_thread(host.memory_bytes)
         own = ServiceStatus(
-            "keyholder", "trusted", True, blindsight.__version__, collections, items, disk, memory
+            "keyholder",
+            "trusted",
+            True,
+            blindsight.__version__,
+            collections,
+            items,
+            disk,
+            memory,
+            alarm=self._alarms.text,
         )
         return own, *peers
 

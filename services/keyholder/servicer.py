@@ -76,7 +76,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
         """Removes a collection."""
-        await self._vault.delete(request.name)
+        await self._keyholder.delete_collection(request.name)
         return pb.DeleteCollectionResponse()
 
     async def Ingest(

@@ -10,6 +10,7 @@ from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import Receiver
 from blindsight.wire.storage import (
+    ID_BYTES,
     Appended,
     AppendHeader,
     AppendItem,
@@ -175,9 +176,10 @@ class _Parts:
         size = 0
         while len(items) < count:
             part = await self._next()
-            if not isinstance(part, AppendItems) or not part.items:
+            if not isinstance(part, AppendItems) or not (part.items or part.handles):
                 raise InvalidArgument(f"{_name(part)} after {len(items)} items, want {count} items")
             items.extend(part.items)
+            items.extend(map(AppendItem, validation.split_handles(part.handles)))
             size += sum(len(item.sealed_metadata) for item in part.items)
             if size > validation.MAX_METADATA_TOTAL_BYTES:
                 raise ResourceExhausted(
@@ -214,7 +216,8 @@ def _name(part: AppendPart | None) -> str:
         return "a header"
     if isinstance(part, PieceHeader):
         return "the header of a piece"
-    return "a chunk" if isinstance(part, bytes) else f"{len(part.items)} items"
+    count = 0 if isinstance(part, bytes) else len(part.items) + len(part.handles) // ID_BYTES
+    return "a chunk" if isinstance(part, bytes) else f"{count} items"
 
 
 class _Intake:

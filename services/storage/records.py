@@ -39,7 +39,7 @@ class Geometry:
 def _block_bytes(parameters: Parameters, key_id: bytes, columns: int) -> int:
     if isinstance(parameters, AdditiveSet):
         return additive_block_bytes(parameters, columns)
-    return BlockHeader(parameters, key_id, Form.SEEDED, polynomials=2, count=columns).size_bytes
+    return BlockHeader(parameters, key_id, Form.BATCH, columns).size_bytes
 
 
 @dataclass(frozen=True, slots=True)

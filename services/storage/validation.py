@@ -11,12 +11,13 @@ from blindsight.ciphertext.header import (
     Form,
     check_additive_batch,
     check_expected,
+    check_form,
     check_size,
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.packing.segments import Region, SegmentId
-from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, AdditiveSet, by_name, of_ring
+from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, AdditiveSet, ParameterSet, by_name, of_ring
 from blindsight.wire.storage import (
     DIGEST_BYTES,
     ID_BYTES,
@@ -201,8 +202,29 @@ def sealed_bytes(items: Sequence[AppendItem]) -> int:
     return sum(item.original_size_bytes + item.attachment_size_bytes for item in items)
 
 
+def split_handles(handles: bytes) -> list[bytes]:
+    """Splits handles that stand side by side; refuses a part of one."""
+    if len(handles) % ID_BYTES:
+        raise InvalidArgument(f"handles of {len(handles)} bytes, want a multiple of {ID_BYTES}")
+    return [handles[start : start + ID_BYTES] for start in range(0, len(handles), ID_BYTES)]
+
+
+def brings(item: AppendItem) -> bool:
+    """Returns whether an item has more than its handle."""
+    return bool(
+        item.sealed_metadata
+        or item.original_size_bytes
+        or item.original_sha256
+        or item.attachment_size_bytes
+        or item.attachment_sha256
+        or item.planes
+    )
+
+
 def _require_item(item: AppendItem) -> None:
     require_id(item.handle, "handle")
+    if not brings(item):  # most items of large appends
+        return
     if len(item.sealed_metadata) > MAX_METADATA_BYTES:
         raise ResourceExhausted(
             f"sealed_metadata of {len(item.sealed_metadata)} bytes, want at most {MAX_METADATA_BYTES}"
@@ -265,29 +287,34 @@ def require_piece_header(collection: StoredCollection, count: int, piece: PieceH
 def seeded_bytes(collection: StoredCollection, count: int) -> int:
     """Returns the size of a block of `count` seeded ciphertexts of this collection."""
     parameters = of_ring(collection.parameters, "planes")
-    return BlockHeader(parameters, collection.key_id, Form.SEEDED, polynomials=2, count=count).size_bytes
+    return BlockHeader(parameters, collection.key_id, Form.SEEDED, count).size_bytes
 
 
 def require_block(collection: StoredCollection, region: Region, block: bytes) -> None:
-    """Refuses a block that is not a batch of this collection; under a ring scheme like `require_seeded`."""
-    parameters, columns = collection.parameters, Geometry.of(collection, region).columns
-    if isinstance(parameters, AdditiveSet):
-        check_additive_batch(block, parameters, collection.key_id, columns)
-    else:
-        require_seeded(collection, columns, block)
-
-
-def require_seeded(collection: StoredCollection, count: int, block: bytes) -> None:
-    """Refuses a block that is not `count` seeded ciphertexts of this collection.
+    """Refuses a block that is not a batch of this collection.
 
     Raises:
         SecretMaterialRefused: if it looks like a key.
         InvalidCiphertext: if its form, parameter set, key, count or size is another.
     """
+    parameters, columns = collection.parameters, Geometry.of(collection, region).columns
+    if isinstance(parameters, AdditiveSet):
+        check_additive_batch(block, parameters, collection.key_id, columns)
+    else:
+        _require_ring(collection, parameters, Form.BATCH, columns, block)
+
+
+def require_seeded(collection: StoredCollection, count: int, block: bytes) -> None:
+    """Refuses a block that is not `count` seeded ciphertexts of this collection; see `require_block`."""
+    _require_ring(collection, of_ring(collection.parameters, "planes"), Form.SEEDED, count, block)
+
+
+def _require_ring(
+    collection: StoredCollection, parameters: ParameterSet, form: Form, count: int, block: bytes
+) -> None:
     header = parse_header(block)
-    check_expected(header, of_ring(collection.parameters, "planes"), collection.key_id)
-    if header.form is not Form.SEEDED:
-        raise InvalidCiphertext(f"block of {header.form.name} ciphertexts, want {Form.SEEDED.name}")
+    check_expected(header, parameters, collection.key_id)
+    check_form(header, form)
     if header.count != count:
         raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {count}")
     check_size(header, len(block))

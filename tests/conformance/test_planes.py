@@ -7,11 +7,13 @@ from support.schemes import Pair
 
 from blindsight.ciphertext import residues
 from blindsight.errors import InvalidVector
+from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import PARAMETER_SETS, Scheme
-from blindsight.ring import prng
-from services.evaluator.computing.schemes import Side, prepare
+from services.evaluator import tasks
+from services.evaluator.computing import imaging
 
+UNCHANGED = PlaneKernel(1, 1, 0, 0, (1,), 0)
 EXACT = [parameters for parameters in PARAMETER_SETS.values() if parameters.scheme is Scheme.BFV]
 
 
@@ -32,10 +34,9 @@ def received(pair, tiles):
 
 def expanded(pair, block):
     """Full ciphertexts in NTT form, as the evaluator computes on: [count, 2, primes, N]."""
-    both = [block.residues[:, 0].copy(), prng.expand(block.seeds, pair.parameters)]
-    for polynomials in both:
-        prepare(polynomials, pair.parameters, Side.GALLERY)
-    return np.stack(both, axis=1)
+    task = tasks.Transform(pair.parameters, pair.key_id, block.to_bytes(), (UNCHANGED,))
+    (made,) = imaging.transform(task)
+    return residues.read_block(made, pair.parameters, pair.key_id).residues
 
 
 def decrypted(pair, values):

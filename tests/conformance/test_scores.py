@@ -4,15 +4,18 @@ A scheme that is added to `PARAMETER_SETS` runs through all of this without a ne
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.keysets import shared_key_set
 from support.schemes import Pair
 
+from blindsight.errors import DataLoss
 from blindsight.packing.columns import Layout, widest_stride
+from blindsight.packing.segments import Region
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, PARAMETER_SETS
-from blindsight.trusted import schemes
+from blindsight.trusted.columns import batches, gallery
 from blindsight.trusted.similarity import METRICS, make
 from blindsight.trusted.similarity.linear import MAX_ROW_NORM, Metric, refined
 
@@ -50,8 +53,7 @@ def unit_rows(count, dimension, seed=3):
 def test_scores_are_numpys_within_the_stated_bound(pair, dimension, stride):
     layout = Layout((dimension,), stride, pair.parameters.ring_degree)
     rows, form = unit_rows(layout.capacity, dimension), unit_rows(1, dimension, seed=4)
-    block = pair.block(layout, [pair.encrypt_rows(layout, rows)])
-    scores = pair.score(layout, [block], form)[0, 0]
+    scores = pair.score(layout, [[pair.encrypt_rows(layout, rows)]], form)[0, 0]
     error = np.abs(scores - rows @ form[0]).max()
     assert error <= pair.parameters.score_error_bound(layout.capacity)
 
@@ -60,8 +62,7 @@ def test_scores_are_numpys_within_the_stated_bound(pair, dimension, stride):
 def test_free_slots_score_zero_at_every_fill_level(pair, fill):
     layout = Layout((128,), 8, pair.parameters.ring_degree)
     rows, form = unit_rows(fill, 128), unit_rows(1, 128, seed=4)
-    block = pair.block(layout, [pair.encrypt_rows(layout, rows)])
-    scores = pair.score(layout, [block], form)[0, 0]
+    scores = pair.score(layout, [[pair.encrypt_rows(layout, rows)]], form)[0, 0]
     want = np.zeros(layout.capacity)
     want[:fill] = rows @ form[0]
     np.testing.assert_allclose(scores, want, atol=pair.parameters.score_error_bound(layout.capacity))
@@ -72,9 +73,9 @@ def test_appending_is_adding(pair, stride):
     layout = Layout((128,), stride, pair.parameters.ring_degree)
     rows, form = unit_rows(layout.capacity, 128), unit_rows(1, 128, seed=4)
     cuts = np.unique(np.linspace(0, layout.capacity, 9).astype(int))
-    batches = [pair.encrypt_rows(layout, rows[start:stop], start) for start, stop in itertools.pairwise(cuts)]
-    scores = pair.score(layout, [pair.block(layout, batches)], form)[0, 0]
-    bound = pair.parameters.score_error_bound(layout.capacity, batches=len(batches))
+    written = [pair.encrypt_rows(layout, rows[start:stop], start) for start, stop in itertools.pairwise(cuts)]
+    scores = pair.score(layout, [written], form)[0, 0]
+    bound = pair.parameters.score_error_bound(layout.capacity, batches=len(written))
     assert np.abs(scores - rows @ form[0]).max() <= bound
 
 
@@ -82,8 +83,8 @@ def test_noise_stays_within_its_bound_after_as_many_appends_as_are_allowed(pair)
     layout = Layout((2,), 2, pair.parameters.ring_degree)
     assert pair.parameters.max_batches(layout.columns) == MAX_BATCHES_PER_SEGMENT
     rows, form = unit_rows(MAX_BATCHES_PER_SEGMENT, 2), unit_rows(1, 2, seed=4)
-    batches = [pair.encrypt_rows(layout, rows[slot : slot + 1], slot) for slot in range(len(rows))]
-    scores = pair.score(layout, [pair.block(layout, batches)], form)[0, 0][: len(rows)]
+    written = [pair.encrypt_rows(layout, rows[slot : slot + 1], slot) for slot in range(len(rows))]
+    scores = pair.score(layout, [written], form)[0, 0][: len(rows)]
     error = np.abs(scores - rows @ form[0])
     bound = pair.parameters.score_error_bound(layout.capacity, batches=len(rows))
     assert error.max() <= bound
@@ -95,8 +96,8 @@ def test_several_queries_over_several_segments_keep_to_their_places(pair):
     layout = Layout((33,), 4, pair.parameters.ring_degree)
     rows, forms = unit_rows(3 * layout.capacity, 33), unit_rows(5, 33, seed=4)
     segments = rows.reshape(3, layout.capacity, 33)
-    blocks = [pair.block(layout, [pair.encrypt_rows(layout, one)]) for one in segments]
-    scores = pair.score(layout, blocks, forms)
+    written = [[pair.encrypt_rows(layout, one, segment=index)] for index, one in enumerate(segments)]
+    scores = pair.score(layout, written, forms)
     want = np.einsum("scd,qd->sqc", segments, forms)
     np.testing.assert_allclose(scores, want, atol=pair.parameters.score_error_bound(layout.capacity))
 
@@ -111,8 +112,8 @@ def test_every_metric_is_right_on_vectors_of_any_length(pair, metric, dimension)
     stride = min(widest_stride(linear.fields, pair.parameters.ring_degree), 16)
     layout = Layout(linear.fields, stride, pair.parameters.ring_degree)
     form = linear.form(query)
-    block = pair.block(layout, [pair.encrypt_rows(layout, linear.rows(vectors))])
-    products = pair.score(layout, [block], form.weights[None])[0, 0][:200]
+    written = [pair.encrypt_rows(layout, linear.rows(vectors))]
+    products = pair.score(layout, [written], form.weights[None])[0, 0][:200]
     got = form.reading.scores(products[:, None])
     want = {
         Metric.COSINE: vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query),
@@ -132,8 +133,8 @@ def test_a_single_pair_stays_within_its_own_smaller_bound(pair):
     errors = []
     for vector, query in zip(vectors, queries, strict=True):
         row, form = made.rows(vector[None]), made.form(query)
-        block = pair.block(layout, [pair.encrypt_rows(layout, row * balance)])
-        products = pair.products(layout, [block], form.weights[None] / balance)[0, 0, :, 0]
+        written, weights = [pair.encrypt_rows(layout, row * balance)], form.weights[None] / balance
+        products = pair.products(layout, [written], weights, parameters.pair_grid)[0, 0, :, 0]
         got = form.reading.scores(products[None])[0]
         errors.append((got - np.square(vector - query).sum()) / multiplier(form.reading))
     bound = parameters.pair_error_bound(MAX_ROW_NORM)
@@ -151,24 +152,33 @@ def test_decrypting_a_gallery_gives_its_rows_back(pair):
     layout = Layout((100,), 8, pair.parameters.ring_degree)
     rows = unit_rows(layout.capacity, 100)
     half = layout.capacity // 2
-    blocks = [pair.encrypt_rows(layout, rows[:half]), pair.encrypt_rows(layout, rows[half:], half)]
-    decrypted = layout.unpack(pair.secret.decrypt_gallery(blocks))
+    written = [pair.encrypt_rows(layout, rows[:half]), pair.encrypt_rows(layout, rows[half:], half)]
+    decrypted = pair.decrypt_rows(layout, written)
     np.testing.assert_allclose(decrypted, rows, atol=max(2e-5, 0.5001 / pair.parameters.gallery_scale))
 
 
 def test_the_same_rows_never_encrypt_to_the_same_bytes(pair):
     layout = Layout((4,), 4, pair.parameters.ring_degree)
     rows = unit_rows(10, 4)
-    first, second = pair.encrypt_rows(layout, rows), pair.encrypt_rows(layout, rows)
-    assert not np.array_equal(first.seeds, second.seeds)
-    assert np.mean(first.residues == second.residues) < 0.01
+    first, second = (np.frombuffer(pair.encrypt_rows(layout, rows).block, "<u4")[8:] for _ in range(2))
+    assert np.mean(first == second) < 0.01
+
+
+def test_the_same_query_is_never_sent_twice_in_the_same_bytes(pair):
+    layout, form = Layout((4,), 4, pair.parameters.ring_degree), unit_rows(1, 4)[0]
+    first, second = (pair.encrypt_query(layout, form).tiles for _ in range(2))
+    assert np.mean(first == second) < 0.01
 
 
 def test_another_key_decrypts_to_noise(pair):
     layout = Layout((8,), 8, pair.parameters.ring_degree)
     rows = unit_rows(layout.capacity, 8)
-    encrypted = pair.encrypt_rows(layout, rows)
-    stranger = schemes.load(pair.parameters, shared_key_set(1).secret_key(pair.parameters.name))
-    decrypted = layout.unpack(stranger.decrypt_gallery([encrypted]))
+    written = pair.encrypt_rows(layout, rows)
+    keys, stranger = (one.keys(layout) for one in (pair, Pair(pair.parameters, shared_key_set(1))))
+    with pytest.raises(DataLoss):  # it is not the stranger's batch
+        batches.decrypt([(written.place, written.block)], Region.MAIN, replace(stranger, key_id=pair.key_id))
+    read = batches.read(written.block, written.place, keys)
+    columns = gallery.decrypt([(read.tiles, read.seed)], stranger.of(Region.MAIN))
+    decrypted = layout.unpack(columns / pair.parameters.gallery_scale)
     assert abs(np.corrcoef(decrypted.ravel(), rows.ravel())[0, 1]) < 0.1
     assert np.abs(decrypted - rows).max() > 1

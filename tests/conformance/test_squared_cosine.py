@@ -88,8 +88,7 @@ def score(pair, stride, query, batches=1):
         part = rows[first : first + layout.capacity]
         cuts = np.array_split(np.arange(len(part)), batches)
         written = [pair.encrypt_rows(layout, part[cut], int(cut[0])) for cut in cuts if cut.size]
-        segment = pair.block(layout, written)
-        products.append(pair.products(layout, [segment], form.weights[None])[0, 0, :, : len(part)].T)
+        products.append(pair.products(layout, [written], form.weights[None])[0, 0, :, : len(part)].T)
     return form.reading, np.concatenate(products)
 
 

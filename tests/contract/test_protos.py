@@ -18,8 +18,7 @@ NAMES = {
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
     "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
-    "evaluator": "Score Compare CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection "
-    "GetStatus",
+    "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection TakeTurn "
     "Append ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments ReadPlanes DeleteItems GetStatus",
 }

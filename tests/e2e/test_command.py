@@ -106,7 +106,7 @@ def test_the_version_is_printed():
 
 def test_a_created_collection_shows_its_parameters_and_is_listed(blind):
     shown = blind("collection", "create", "shown", "--expected-size", "5000").stdout
-    for word in ("descriptor", "cosine", "128-bit", "stride", "score error", "5,000"):
+    for word in ("descriptor", "cosine", "256-bit", "stride", "score error", "5,000"):
         assert word in shown
     assert "shown" in blind("collection", "list").stdout
     listed = json.loads(blind("collection", "list", "--json").stdout)["collections"]

@@ -36,7 +36,7 @@ GALLERY = np.random.default_rng(21).normal(size=(60, DIMENSION)).astype(np.float
 SERVERS = {name: REGISTRIES[name] for name in ("keyholder", "evaluator", "storage")}
 KEYGEN = "blindsight_keyholder_keygen_seconds"
 ENCRYPT, DECRYPT = "blindsight_keyholder_encrypt_seconds", "blindsight_keyholder_decrypt_seconds"
-SCORE, COMPARE = "blindsight_evaluator_score_seconds", "blindsight_evaluator_compare_seconds"
+SCORE, COMPARE = "blindsight_evaluator_score_seconds", "blindsight_evaluator_compare_all_seconds"
 HANDLED, HANDLING = "grpc_server_handled_total", "grpc_server_handling_seconds"
 IN_FLIGHT, ERRORS = "grpc_server_in_flight", "blindsight_rpc_errors_total"
 # Of the process and the interpreter; nothing that a caller sends can reach their labels.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -54,8 +55,7 @@ class Answered:
         blocks = await self.storage.read_segments(self.key, slots, slots.segments)
         rows = {}
         for key, segment in slots.segments.items():
-            layout = self.collection.layout.of(key.region)
-            found = await self.crypto.decrypt_rows(self.collection.parameters, layout, blocks[key])
+            found = await self.crypto.decrypt_segment(self.collection.column_keys, key.region, blocks[key])
             rows |= zip(map(bytes, segment.handles), found, strict=False)
         return np.stack([rows[self.collection.handle(str(number))] for number in range(len(VECTORS))])
 
@@ -172,6 +172,60 @@ async def test_a_repack_makes_nothing_of_segments_that_do_not_come_whole(
         pass
     assert (await answered.storage.read_slots(answered.key)).sequence > before.sequence
     np.testing.assert_allclose(await answered.rows(), wanted, atol=1e-4)
+
+
+def rewritten(change: Change) -> Change:
+    """An answer of ReadBatches with other blocks, whose digests are announced as if they were right."""
+
+    def changed(answers: list[bytes]) -> list[bytes]:
+        messages = [pb.ReadBatchesResponse.FromString(answer) for answer in answers]
+        headers, blocks = [], []
+        for message in messages[1:]:
+            if message.WhichOneof("part") == "batch":
+                headers.append(message.batch)
+                blocks.append(b"")
+            else:
+                blocks[-1] += message.chunk
+        made = [messages[0]]
+        for header, block in zip(headers, change(blocks), strict=True):
+            header.block_sha256 = hashlib.sha256(block).digest()
+            made += [pb.ReadBatchesResponse(batch=header), pb.ReadBatchesResponse(chunk=block)]
+        return [message.SerializeToString() for message in made]
+
+    return changed
+
+
+def with_a_changed_residue(blocks: list[bytes]) -> list[bytes]:
+    return [*blocks[:-1], blocks[-1][:-100] + altered(blocks[-1][-100:-99]) + blocks[-1][-99:]]
+
+
+FORGED: dict[str, Change] = {
+    "a residue": with_a_changed_residue,
+    "a seed": lambda blocks: [blocks[0][:-60] + blocks[1][-60:-28] + blocks[0][-28:], *blocks[1:]],
+    "a tag": lambda blocks: [*blocks[:-1], altered(blocks[-1])],
+    "a batch for another": lambda blocks: [blocks[1], *blocks[1:]],
+    "two batches exchanged": lambda blocks: [blocks[1], blocks[0], *blocks[2:]],
+}
+
+
+@pytest.mark.parametrize("change", FORGED)
+async def test_a_batch_that_storage_made_up_or_took_from_elsewhere_is_not_decrypted(
+    answered: Answered, change: str
+) -> None:
+    before = answered.collection.slots
+    answered.change("ReadBatches", rewritten(list))
+    wanted = answered.collection.linear().rows(VECTORS)
+    np.testing.assert_allclose(await answered.rows(), wanted, atol=1e-4)
+    answered.change("ReadBatches", rewritten(FORGED[change]))
+    with pytest.raises(DataLoss, match="not the one that was written"):
+        await answered.rows()
+    with pytest.raises(DataLoss, match="not the one that was written"):
+        async for _ in Repack(answered.vault, answered.storage, answered.crypto, answered.writer).run(
+            answered.collection
+        ):
+            pass
+    answered.change("none", list)
+    assert (await answered.storage.read_slots(answered.key)).sequence == before.sequence
 
 
 async def test_an_answer_that_ends_among_the_bytes_of_keypoints_does_not_say_that_there_are_none(

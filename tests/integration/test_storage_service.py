@@ -30,7 +30,7 @@ from support.storage import (
     items,
     original_of,
     pieces_of,
-    random_block,
+    random_planes,
     refusal,
     requests,
     sealed,
@@ -212,7 +212,7 @@ def test_a_batch_and_its_originals_come_back_byte_by_byte(client: Client) -> Non
     assert (log.header.sequence, log.header.batches, log.header.size_bytes) == (1, 1, len(append.blocks[0]))
     ((batch, block),) = log.batches
     assert block == append.blocks[0]
-    assert parse_header(block).form is Form.SEEDED
+    assert parse_header(block).form is Form.BATCH
     assert (batch.segment.region, batch.segment.index) == (pb.REGION_MAIN, 0)
     assert (batch.first_slot, batch.count, batch.block_sha256) == (
         0,
@@ -712,7 +712,7 @@ def test_however_many_planes_pass_through_the_memory_stays_the_same(start: Start
     process = start()
     planes = Planes(3840, 2160, 3)
     counts = planes.tiling(COLLECTION.parameters).pieces
-    by_count = {count: random_block(count) for count in set(counts)}
+    by_count = {count: random_planes(count) for count in set(counts)}
     size = sum(len(by_count[count]) for count in counts)
     assert size > 190 << 20
     batches = Batches(COLLECTION)

@@ -24,6 +24,7 @@ import blindsight
 from blindsight.client import Collection, Vault
 from blindsight.errors import NotFound, Unavailable
 from blindsight.packing.columns import collection_layout
+from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
@@ -329,7 +330,7 @@ def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
         listed = stored.stub.ListCollections(storage_pb2.ListCollectionsRequest()).collections
         record = next(one for one in listed if one.key_id == key_id and one.items == 3)
         layout = collection_layout((record.dimension,), CKKS_4096.ring_degree, record.stride)
-        block = stranger.gallery(layout.tail.pack(unit(1).astype(np.float64), 3)).to_bytes()
+        block = stranger.batch(layout, Placement(Region.TAIL, 0, 3, 1), unit(1).astype(np.float64))
         item = storage.AppendItem(storage.identifier("stranger"))
         header = storage.AppendHeader(
             collection_id=record.collection_id,

@@ -223,7 +223,7 @@ def test_names_are_unique_and_unknown_ones_are_named(vault):
         {"embedder": "gist"},
         {"metric": "manhattan"},
         {"embedder": "none"},
-        {"embedder": "none", "dimension": 2049},
+        {"embedder": "none", "dimension": 4097},
         {"embedder": "pixels", "dimension": 50},
     ],
     ids=str,
@@ -243,3 +243,24 @@ def test_a_deleted_collection_is_gone_and_its_name_is_free(vault):
         collection.search_vectors([1, 0])
     again = vault.create_collection("gone", embedder="none", dimension=2)
     assert again.search_vectors([1, 0]).results == [[]]
+
+
+@pytest.mark.parametrize("parameter_set", PARAMETER_SETS)
+def test_the_longest_vectors_are_stored_found_and_verified(vault, parameter_set):
+    dimension = 4096
+    scheme = {"scheme": PARAMETER_SETS[parameter_set].scheme.name.lower(), "parameter_set": parameter_set}
+    gallery = RNG.normal(size=(300, dimension)).astype(np.float32)
+    query = gallery[7] + 0.5 * RNG.normal(size=dimension).astype(np.float32)
+    collection = vault.create_collection(
+        f"long-{parameter_set}", embedder="none", dimension=dimension, expected_size=300, **scheme
+    )
+    collection.ingest_vectors(gallery[:297])
+    collection.ingest_vectors(gallery[297:])
+    order, scores = expected("cosine", gallery, query, 5)
+    (hits,) = collection.search_vectors(query[None], k=5).results
+    assert hits[0].id == str(order[0]) == "7"
+    bound = collection.describe().score_error_bound
+    np.testing.assert_allclose([hit.score for hit in hits], scores, atol=2 * bound)
+    alone = vault.verify(gallery[7], query, **scheme).distance
+    assert alone == pytest.approx(1 - scores[0], abs=1e-5)
+    assert collection.verify("7", query).distance == pytest.approx(1 - scores[0], abs=2 * bound)

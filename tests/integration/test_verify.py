@@ -226,10 +226,10 @@ BAD_PAIRS = {
     "one photo and one vector": ((jpeg("coffee"), GOOD), {}, InvalidArgument, "one photo and one vector"),
     "different dimensions": ((GOOD, GOOD[:2]), {}, InvalidVector, "dimension 3 and 2"),
     "too many dimensions": (
-        (np.ones(2049), np.ones(2049)),
+        (np.ones(4097), np.ones(4097)),
         {},
         InvalidVector,
-        "dimension 2049, want 1 to 2048",
+        "dimension 4097, want 1 to 4096",
     ),
     "NaN": ((GOOD, [1, np.nan, 3]), {}, InvalidVector, "NaN"),
     "a value beyond float32": ((GOOD, [1, 1e39, 3]), {}, InvalidVector, "float32"),

@@ -155,9 +155,7 @@ async def test_a_batch_over_several_segments_is_one_append_and_each_row_is_where
     rows = opened.linear().rows(vectors)
     for key, segment in slots.segments.items():
         assert (opened.slots.segments[key].handles == segment.handles).all()
-        decrypted = await writer.writer._crypto.decrypt_rows(
-            opened.parameters, opened.layout.of(key.region), blocks[key]
-        )
+        decrypted = await writer.writer._crypto.decrypt_segment(opened.column_keys, key.region, blocks[key])
         expected = rows[[numbers.pop(handle.tobytes()) for handle in segment.handles]]
         np.testing.assert_allclose(decrypted[: segment.fill], expected, atol=1e-4)
     assert not numbers

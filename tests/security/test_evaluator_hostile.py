@@ -1,6 +1,5 @@
 """Hostile bytes at every door of a real evaluator process: one clear status each, and it serves on."""
 
-import hashlib
 import itertools
 import struct
 
@@ -15,24 +14,38 @@ from support.evaluator import (
     Client,
     Owner,
     Untrusted,
-    collect,
+    ask,
     header,
     new_gallery,
     requests,
     unit_rows,
 )
+from support.polynomials import random_residues
 from support.storage import MAIN_0, TAIL_0, refusal
 from tenseal import sealapi
 
-from blindsight.ciphertext.header import HEADER, SECRET_MAGICS, SEED_BYTES
-from blindsight.ciphertext.residues import CiphertextBlock, full_block, read_block
-from blindsight.ring.prng import expand
+from blindsight.ciphertext.header import (
+    ADDITIVE_SECRET_MAGIC,
+    BATCH_TRAILER_BYTES,
+    HEADER,
+    SECRET_MAGICS,
+    SEED_BYTES,
+    Form,
+)
+from blindsight.ciphertext.residues import full_block, seeded_block
+from blindsight.packing.columns import collection_layout
+from blindsight.parameters import PARAMETER_SETS
+from blindsight.ring.tiles import Geometry
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.trusted.schemes import seal
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 FORMS = unit_rows(1, 8, seed=5)
-PRIME = PARAMETERS.primes[0]
+FIRST, LAST = PARAMETERS.primes[0], PARAMETERS.primes[-1]
+LARGEST = 2**32 - 1
+# Bytes of a column; a query has two columns for the main region, then one for the tail.
+COLUMN_BYTES = Geometry(PARAMETERS, 1).size_bytes
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +58,17 @@ def untrusted(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def gallery(untrusted):
+def stored(untrusted):
     with storage.Client(untrusted.storage.address) as client:
-        made = new_gallery(Owner(), client, 1)
-        made.add(MAIN_0, unit_rows(20, 8))
-        made.add(TAIL_0, unit_rows(2, 8, seed=2))
-        yield made
+        yield client
+
+
+@pytest.fixture(scope="module")
+def gallery(stored):
+    made = new_gallery(Owner(), stored, next(_numbers))
+    made.add(MAIN_0, unit_rows(20, 8))
+    made.add(TAIL_0, unit_rows(2, 8, seed=2))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +85,7 @@ def evaluator(client, gallery, untrusted):
     assert before
     yield client
     assert client.serving()
-    gallery.check(client.score(gallery, FORMS), FORMS)
+    gallery.check(client.score(gallery, FORMS))
     assert [process.pid for process in untrusted.workers()] == before
 
 
@@ -116,7 +134,7 @@ BAD_STREAMS = {
         chunk(good),
     ],
     "a region that there is not": lambda identity, good: [
-        header(identity, good, only=[pb.SegmentId(region=7)]),
+        header(identity, good, regions=[7]),
         chunk(good),
     ],
 }
@@ -135,20 +153,27 @@ BAD_BLOCKS = {
     "magic": (0, b"XXXX"),
     "version": (4, b"\x02"),
     "scheme": (5, b"\x07"),
-    "form": (6, b"\x03"),
-    "full instead of seeded": (6, b"\x02"),
-    "three polynomials": (7, b"\x03"),
+    "form": (6, b"\x05"),
+    "no form": (6, b"\x00"),
+    "seeded": (6, b"\x01\x02"),
+    "full": (6, b"\x02\x02"),
+    "a batch": (6, b"\x03"),
+    "two polynomials": (7, b"\x02"),
+    "no polynomials": (7, b"\x00"),
     "parameter set": (8, b"\x63\x00"),
+    "another known parameter set": (5, b"\x02\x04\x01\x02\x00"),
     "reserved": (10, b"\x01"),
-    "no ciphertexts": (12, bytes(4)),
-    "a ciphertext more": (12, struct.pack("<I", 4)),
-    "a ciphertext less": (12, struct.pack("<I", 2)),
-    "ciphertexts without end": (12, b"\xff\xff\xff\xff"),
+    "no columns": (12, bytes(4)),
+    "a column more": (12, struct.pack("<I", 4)),
+    "a column less": (12, struct.pack("<I", 2)),
+    "columns without end": (12, b"\xff\xff\xff\xff"),
     "another key": (16, bytes(16)),
-    "first residue is its prime": (HEADER.size, struct.pack("<I", PRIME)),
-    "last residue is the largest": (-3 * SEED_BYTES - 4, b"\xff\xff\xff\xff"),
-    "first seed of another generator": (-3 * SEED_BYTES + 16, b"\x02"),
-    "last seed of another size": (-SEED_BYTES + 8, b"\xff"),
+    "first residue is its prime": (HEADER.size, struct.pack("<I", FIRST)),
+    "first residue is the largest": (HEADER.size, struct.pack("<I", LARGEST)),
+    "last residue for the main region is its prime": (-COLUMN_BYTES - 4, struct.pack("<I", LAST)),
+    "first residue for the tail is its prime": (-COLUMN_BYTES, struct.pack("<I", FIRST)),
+    "last residue is its prime": (-4, struct.pack("<I", LAST)),
+    "last residue is the largest": (-4, struct.pack("<I", LARGEST)),
 }
 
 
@@ -192,19 +217,28 @@ def test_queries_for_a_region_that_there_is_not_are_refused(evaluator, gallery, 
 
 def test_a_bad_residue_in_a_later_pass_is_refused(evaluator, gallery):
     forms = unit_rows(20, 8, seed=6)
-    block = gallery.query(forms)
-    ciphertext_bytes = 2 * PARAMETERS.ring_degree * 4
-    place = HEADER.size + 19 * gallery.layout.query_ciphertexts * ciphertext_bytes
-    block = patched(block, place, struct.pack("<I", PRIME))
-    code, reason, _ = score(evaluator, requests(gallery.record.collection_id, block, 20))
-    assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
+    good = gallery.query(forms)
+    for place, prime in (
+        (HEADER.size + 19 * gallery.layout.query_ciphertexts * COLUMN_BYTES, FIRST),
+        (len(good) - 4, LAST),
+    ):
+        block = patched(good, place, struct.pack("<I", prime))
+        code, reason, _ = score(evaluator, requests(gallery.record.collection_id, block, 20))
+        assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
+
+
+def test_a_residue_that_is_one_less_than_its_prime_is_taken(evaluator, gallery, good):
+    block = patched(good, len(good) - 4, struct.pack("<I", LAST - 1))
+    stream = requests(gallery.record.collection_id, block)
+    *_, last = evaluator.stub.Score(stream, timeout=30)
+    assert last.WhichOneof("part") == "summary"
 
 
 def test_serialised_secret_keys_are_called_by_their_name(evaluator, gallery, tmp_path):
     context = seal.context(PARAMETERS)
     path = tmp_path / "secret"
     sealapi.KeyGenerator(context).secret_key().save(str(path))
-    for secret in (path.read_bytes(), b"BSKY" + bytes(500)):
+    for secret in (path.read_bytes(), b"BSKY" + bytes(500), ADDITIVE_SECRET_MAGIC + bytes(500)):
         code, reason, _ = score(evaluator, requests(gallery.record.collection_id, secret))
         assert (code, reason) == (INVALID, "SECRET_MATERIAL_REFUSED")
         wrong_digest = requests(gallery.record.collection_id, secret, sha256=bytes(32))
@@ -217,21 +251,49 @@ def test_a_query_of_another_owner_is_refused(evaluator, gallery):
     assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
 
 
-def expanded(block, key_id) -> CiphertextBlock:
-    seeded = read_block(block, PARAMETERS, key_id)
-    second = expand(seeded.seeds, PARAMETERS)
-    return full_block(PARAMETERS, key_id, np.stack([seeded.residues[:, 0], second], axis=1))
+def test_a_query_of_another_parameter_set_or_layout_is_refused(evaluator, gallery):
+    owner, identity = gallery.owner, gallery.record.collection_id
+    for parameters in PARAMETER_SETS.values():
+        if parameters != PARAMETERS:
+            layout = collection_layout((8,), parameters.ring_degree, 4)
+            block = ask(owner.keys(layout, identity, parameters), FORMS).block
+            code, reason, message = score(evaluator, requests(identity, block))
+            assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
+            assert message == f"ciphertext of {parameters.name}, want {PARAMETERS.name}"
+    for stride in (1, 2, 8):
+        block = owner.query(collection_layout((8,), PARAMETERS.ring_degree, stride), FORMS)
+        code, reason, _ = score(evaluator, requests(identity, block))
+        assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
 
 
-def test_a_full_query_is_taken_and_a_product_is_not(evaluator, gallery, good):
-    key_id = gallery.owner.key_id
-    full = expanded(good, key_id).to_bytes()
-    answer = evaluator.stub.Score(requests(gallery.record.collection_id, full), timeout=30)
-    gallery.check(collect(gallery, answer), FORMS)
-    residues = expanded(good, key_id).residues
-    product = full_block(PARAMETERS, key_id, np.concatenate([residues, residues[:, :1]], axis=1)).to_bytes()
-    code, reason, _ = score(evaluator, requests(gallery.record.collection_id, product))
-    assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
+def test_batches_and_planes_are_no_queries(evaluator, gallery, good):
+    key_id, identity = gallery.owner.key_id, gallery.record.collection_id
+    residues = random_residues(PARAMETERS, 6, 1).reshape(3, 2, 2, PARAMETERS.ring_degree)
+    seeds = np.zeros((3, SEED_BYTES), np.uint8)
+    blocks = {
+        Form.BATCH: gallery.encrypt(MAIN_0, unit_rows(1, 8))[1],
+        Form.SEEDED: seeded_block(PARAMETERS, key_id, residues[:, :1], seeds).to_bytes(),
+        Form.FULL: full_block(PARAMETERS, key_id, residues).to_bytes(),
+    }
+    for form, block in blocks.items():
+        code, reason, message = score(evaluator, requests(identity, block))
+        assert (code, reason) == (INVALID, "INVALID_CIPHERTEXT")
+        assert message == f"block of {form.name} ciphertexts, want COLUMNS"
+
+
+@pytest.mark.parametrize("place", [HEADER.size, -BATCH_TRAILER_BYTES - 4], ids=["first", "last"])
+@pytest.mark.parametrize("value", [LAST, LARGEST])
+def test_a_stored_batch_with_a_residue_over_its_prime_is_told_and_scored_by_nobody(
+    evaluator, stored, place, value
+):
+    bad = new_gallery(Owner(), stored, next(_numbers))
+    bad.add(MAIN_0, unit_rows(3, 8))
+    _, block = bad.encrypt(TAIL_0, unit_rows(1, 8))
+    bad.append(TAIL_0, 0, patched(block, place % len(block), struct.pack("<I", value)), 1)
+    for _ in range(2):
+        asked = requests(bad.record.collection_id, bad.ask(FORMS).block, minimum_sequence=bad.sequence)
+        code, reason, _ = score(evaluator, asked)
+        assert (code, reason) == (grpc.StatusCode.DATA_LOSS, "DATA_LOSS")
 
 
 @pytest.mark.parametrize("size", [(256 << 20) + 1, 2**64 - 1])
@@ -256,7 +318,7 @@ def test_searches_that_announce_too_much_together_are_refused(evaluator, gallery
             return score(evaluator, [header(identity, good, size_bytes=size)])[:2] == wanted
 
         storage_wait(refused)
-        gallery.check(evaluator.score(gallery, FORMS), FORMS)
+        gallery.check(evaluator.score(gallery, FORMS))
     finally:
         for release, call in waiting:
             call.cancel()
@@ -302,13 +364,15 @@ def test_a_bad_collection_id_is_refused(evaluator, rpc, size):
     assert (code, reason) == (INVALID, "INVALID_ARGUMENT")
 
 
-@pytest.mark.parametrize("rpc", ["Score", "Compare", "Prepare", "DropCollection", "GetStatus"])
+@pytest.mark.parametrize("rpc", pb.DESCRIPTOR.services_by_name["EvaluatorService"].methods_by_name)
 @pytest.mark.parametrize("payload", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"junk" * 1000], ids=len)
 def test_bytes_that_are_no_message_do_no_harm(evaluator, rpc, payload):
-    kind = evaluator.channel.stream_stream if rpc == "Score" else evaluator.channel.unary_stream
-    call = kind(f"/blindsight.evaluator.v1.EvaluatorService/{rpc}")
+    service = pb.DESCRIPTOR.services_by_name["EvaluatorService"]
+    streams = service.methods_by_name[rpc].client_streaming
+    kind = evaluator.channel.stream_stream if streams else evaluator.channel.unary_stream
+    call = kind(f"/{service.full_name}/{rpc}")
     with pytest.raises(grpc.RpcError) as caught:
-        list(call(iter([payload]) if rpc == "Score" else payload, timeout=30))
+        list(call(iter([payload]) if streams else payload, timeout=30))
     assert caught.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
 
 
@@ -324,13 +388,17 @@ def test_refusals_and_logs_hold_no_bytes_of_what_came(evaluator, gallery, untrus
 
 
 def test_the_evaluators_folder_holds_ciphertexts_and_public_parameters_alone(evaluator, gallery, untrusted):
-    secret = gallery.owner.secret_bytes()
-    assert len(secret) > 1000
+    secrets = gallery.secrets()
+    assert max(map(len, secrets)) > 1000
     kinds = set()
     for path in untrusted.files:
         content = path.read_bytes()
         kinds.add(path.suffix)
-        for start in range(0, len(secret) - 64, 997):
-            assert secret[start : start + 64] not in content
-        assert hashlib.sha256(content).digest() != hashlib.sha256(secret).digest()
+        for secret in secrets:
+            for start in range(0, len(secret) - 31, 997):
+                assert secret[start : start + 32] not in content
     assert kinds == {"", ".json", ".seg"}
+    # The search would find them: it finds a batch, which the evaluator has as it was stored.
+    (segment,) = (path for path in untrusted.files if path.name.startswith("tail"))
+    (batch,) = gallery.written[TAIL_0]
+    assert batch.tiles.tobytes()[:32] in segment.read_bytes()

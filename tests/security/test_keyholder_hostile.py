@@ -276,7 +276,7 @@ REQUESTS = {
     "create with a huge embedder": Request("CreateCollection", create(embedder=LONG), INVALID),
     "create with a metric": Request("CreateCollection", create(metric=99), INVALID),
     "create without a dimension": Request("CreateCollection", create(dimension=0), INVALID),
-    "create beyond dimensions": Request("CreateCollection", create(dimension=2049), INVALID),
+    "create beyond dimensions": Request("CreateCollection", create(dimension=4097), INVALID),
     "create far beyond": Request("CreateCollection", create(dimension=(1 << 32) - 1), INVALID),
     "create huge pixels": Request("CreateCollection", create(embedder="pixels", dimension=65535**2), INVALID),
     "create with a negative norm": Request("CreateCollection", create(max_norm=-1.0), INVALID),

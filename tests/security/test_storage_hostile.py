@@ -29,6 +29,7 @@ from support.storage import (
     piece_messages,
     pieces_of,
     random_block,
+    random_planes,
     refusal,
     requests,
     sealed,
@@ -433,12 +434,18 @@ def test_originals_of_many_items_are_limited_in_all(client: Client) -> None:
         (sealed(100), CIPHERTEXT),
         (random_block(1), CIPHERTEXT),
         (random_block(2, key_id=identifier("another key")), CIPHERTEXT),
+        (random_planes(2), CIPHERTEXT),
         (GOOD.blocks[0][:4] + b"\x02" + GOOD.blocks[0][5:], CIPHERTEXT),
+        (GOOD.blocks[0][:6] + b"\x04" + GOOD.blocks[0][7:], CIPHERTEXT),
+        (GOOD.blocks[0][:7] + b"\x02" + GOOD.blocks[0][8:], CIPHERTEXT),
         (GOOD.blocks[0][:8] + b"\xff\xff" + GOOD.blocks[0][10:], CIPHERTEXT),
         (GOOD.blocks[0][:12] + b"\xff\xff\xff\xff" + GOOD.blocks[0][16:], CIPHERTEXT),
     ],
-    ids=["zeros", "junk", "seal", "key file", "sealed", "fewer", "other key", "version", "set", "count"],
-)
+    ids=[
+        "zeros", "junk", "seal", "key file", "sealed", "fewer", "other key", "planes", "version", "query",
+        "polynomials", "set", "count",
+    ],
+)  # fmt: skip
 def test_a_block_that_is_no_ciphertext_of_the_collection_is_refused(
     client: Client, block: bytes, expected: tuple[grpc.StatusCode, str]
 ) -> None:
@@ -532,16 +539,17 @@ def test_planes_of_many_items_are_limited_in_all(client: Client) -> None:
         (b"BSAS", SECRET),
         (b"\x89PNG\r\n\x1a\n", CIPHERTEXT),
         (sealed(100), CIPHERTEXT),
-        (random_block(64, key_id=identifier("another key")), CIPHERTEXT),
-        (random_block(63), CIPHERTEXT),
+        (random_planes(64, key_id=identifier("another key")), CIPHERTEXT),
+        (random_planes(63), CIPHERTEXT),
         (PIECES[0][:4] + b"\x02" + PIECES[0][5:], CIPHERTEXT),
         (PIECES[0][:6] + b"\x02" + PIECES[0][7:], CIPHERTEXT),
+        (random_block(64), CIPHERTEXT),
         (PIECES[0][:8] + b"\x03" + PIECES[0][9:], CIPHERTEXT),
         (PIECES[0][:12] + b"\xff\xff\xff\xff" + PIECES[0][16:], CIPHERTEXT),
     ],
     ids=[
         "zeros", "junk", "seal", "key file", "additive key", "photo", "sealed", "other key", "fewer",
-        "version", "full", "set", "count",
+        "version", "full", "batch", "set", "count",
     ],
 )  # fmt: skip
 def test_a_piece_that_is_no_ciphertexts_of_the_collection_is_refused(

@@ -9,15 +9,14 @@ from support.services import Services
 from support.storage import refusal
 
 import blindsight
-from blindsight.ciphertext.header import HEADER, SEED_BYTES
-from blindsight.ciphertext.residues import read_block
+from blindsight.ciphertext.header import HEADER, BlockHeader, Form, parse_header
 from blindsight.parameters import PARAMETER_SETS
+from blindsight.ring.tiles import view_tiles
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as evaluator_pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime.transfer import digest
-from blindsight.trusted import schemes
-from blindsight.trusted.keyring import keyfile, keys, passphrase
+from blindsight.trusted.keyring import keyfile, passphrase
 
 A, B = np.random.default_rng(3).normal(size=(2, 128)).astype(np.float32)
 PAIRS = {name: parameters.scheme.name.lower() for name, parameters in PARAMETER_SETS.items()}
@@ -53,76 +52,73 @@ def vault(services):
 
 
 def compared(relays):
-    """Calls that multiplied a row by a query."""
-    method = "/blindsight.evaluator.v1.EvaluatorService/Compare"
+    """Calls that multiplied rows by queries."""
+    method = "/blindsight.evaluator.v1.EvaluatorService/CompareAll"
     return [call for relay in relays for call in relay.calls if call.method == method]
+
+
+def sent(call):
+    """The header of a call, and its two blocks."""
+    header, *chunks = map(evaluator_pb.CompareAllRequest.FromString, call.asked)
+    assert header.WhichOneof("part") == "header"
+    assert {one.WhichOneof("part") for one in chunks} == {"chunk"}
+    data = b"".join(one.chunk for one in chunks)
+    size = header.header.gallery.size_bytes
+    return header.header, data[:size], data[size:]
+
+
+def residues_of(block, parameters, owners):
+    columns = parse_header(block).count
+    return view_tiles(block, parameters, owners.key_id, Form.COLUMNS, columns)[0]
 
 
 @pytest.fixture(scope="module", params=PAIRS)
 def seen(request, vault, relays, services):
-    """Parameter set, all that the evaluator got and gave of one verification, and the owner's own keys."""
+    """Parameter set, all that the evaluator got and gave of one verification, and the owner's keys."""
     name = request.param
     vault.verify(A, B, scheme=PAIRS[name], parameter_set=name)
-    call = compared(relays)[-1]
     secret = passphrase.from_file(services.folder / "keyholder.passphrase")
     owners = keyfile.read(services.folder / "keyholder" / "keys.bsky", secret)
-    given = evaluator_pb.CompareRequest.FromString(call.asked[0])
-    answered = evaluator_pb.CompareResponse.FromString(call.answered[0])
-    return PARAMETER_SETS[name], given, answered, owners
-
-
-def decrypted(parameters, given, answered, owners, key_set):
-    """What a key set makes of the row, the query and their product: [N] each, as a share of the most."""
-    secret = schemes.load(parameters, key_set.secret_key(parameters.name))
-    fresh = [read_block(block, parameters, owners.key_id) for block in (given.gallery, given.query)]
-    product = read_block(answered.block, parameters, owners.key_id)
-    modulus = parameters.plain_modulus or parameters.modulus
-    room = modulus / 2 / parameters.gallery_scale
-    inputs = [secret.decrypt_gallery([block])[0] / room for block in fresh]
-    return [*inputs, secret.decrypt_scores(product.residues)[0] / parameters.score_headroom]
+    return PARAMETER_SETS[name], compared(relays)[-1], owners
 
 
 def test_the_evaluator_gets_ciphertexts_of_both_sides_and_nothing_else(seen):
-    parameters, given, answered, owners = seen
-    digits = 1 if parameters.pair_steps == 1 else 2
-    for block in (given.gallery, given.query):
-        parsed = read_block(block, parameters, owners.key_id)
-        assert (parsed.header.count, parsed.header.polynomials) == (digits, 2)
-    assert {field.name for field, _ in given.ListFields()} == {"gallery", "query", "fields"}
-    assert {field.name for field, _ in answered.ListFields()} == {"block", "kernel_seconds"}
+    parameters, call, owners = seen
+    fields = 1 if parameters.pair_steps == 1 else 2
+    header, gallery, query = sent(call)
+    for block in (gallery, query):
+        assert parse_header(block) == BlockHeader(parameters, owners.key_id, Form.COLUMNS, fields)
+        assert len(block) == HEADER.size + residues_of(block, parameters, owners).nbytes
+    assert {field.name for field, _ in header.ListFields()} == {"fields", "gallery", "queries", "fold"}
+    result, summary = map(evaluator_pb.CompareAllResponse.FromString, call.answered)
+    assert {field.name for field, _ in result.result.ListFields()} <= {"rows", "queries", "answers"}
+    assert {field.name for field, _ in summary.summary.ListFields()} <= {"check_seconds", "kernel_seconds"}
 
 
-def test_the_owners_key_finds_both_vectors_and_their_product(seen):
-    parameters, *_, owners = seen
-    row, query, product = decrypted(*seen, owners)
-    unit = A / np.linalg.norm(A)
-    np.testing.assert_allclose(row[:128] / np.linalg.norm(row[:128]), unit, atol=1e-3)
-    assert np.abs(row[128:]).max() < np.abs(row).max() / 100
-    assert np.abs(query).max() < 0.5
-    cosine = float(A @ B / np.linalg.norm(A) / np.linalg.norm(B))
-    assert product[0] * parameters.score_headroom == pytest.approx(cosine, abs=1e-3)
-
-
-def test_to_any_other_key_they_are_noise_over_the_whole_range(seen):
-    """A uniform value between -1 and 1 has mean 0 and deviation 1 / sqrt(3); 4,096 of them stay near both."""
-    row, query, product = decrypted(*seen, keys.create())
-    for values in (row, query, product):
-        assert abs(values.mean()) < 0.06
-        assert values.std() == pytest.approx(1 / np.sqrt(3), rel=0.06)
-        for vector in (A, B):
-            assert abs(np.corrcoef(values[:128], vector)[0, 1]) < 0.45
+def test_what_it_gets_and_gives_is_uniform_noise(seen):
+    """Sixteen ranges are as likely as each other: chi-square of 15 degrees, beyond the bound 1 in 10^6."""
+    parameters, call, owners = seen
+    _, gallery, query = sent(call)
+    for block in (gallery, query):
+        tiles = residues_of(block, parameters, owners)
+        rows = tiles.shape[0] // len(parameters.primes)
+        for index, prime in enumerate(parameters.primes):
+            values = tiles[index * rows : (index + 1) * rows].ravel()
+            counts = np.bincount(values.astype(np.int64) * 16 // prime, minlength=16)
+            expected = values.size / 16
+            assert ((counts - expected) ** 2 / expected).sum() < 56.5
+            for vector in (A, B):
+                assert abs(np.corrcoef(values[:128], vector)[0, 1]) < 0.45
 
 
 def test_the_same_pair_looks_different_every_time(vault, relays):
     for _ in range(2):
         vault.verify(A, A)
-    given = [evaluator_pb.CompareRequest.FromString(call.asked[0]) for call in compared(relays)[-2:]]
-    blocks = [block for one in given for block in (one.gallery, one.query)]
-    residues = [np.frombuffer(block[HEADER.size : -SEED_BYTES], "<u4") for block in blocks]
+    blocks = [block for call in compared(relays)[-2:] for block in sent(call)[1:]]
+    residues = [np.frombuffer(block[HEADER.size :], "<u4") for block in blocks]
     for index, one in enumerate(residues):
         for other in residues[:index]:
             assert (one == other).mean() < 0.001
-    assert len({block[-SEED_BYTES:] for block in blocks}) == 4
 
 
 # --- hostile streams ---------------------------------------------------------------------------

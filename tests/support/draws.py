@@ -10,6 +10,8 @@ import time
 import numpy as np
 
 from blindsight.parameters import PARAMETER_SETS
+from blindsight.trusted.columns import checking, gallery, queries
+from blindsight.trusted.columns.keys import ColumnKeys
 from blindsight.trusted.schemes import encryption, sampling
 
 
@@ -20,6 +22,10 @@ def draw() -> tuple[int, list[bytes]]:
     secret = np.zeros((len(parameters.primes), parameters.ring_degree), np.uint32)
     block = encryption.encrypt(parameters, secret, np.zeros((1, parameters.ring_degree), np.int64), bytes(16))
     assert block.seeds is not None
+    keys = ColumnKeys.derive(parameters, bytes(32), bytes(32), 1)
+    nothing = np.zeros((1, parameters.ring_degree), np.int64)
+    tiles, seed = gallery.encrypt(nothing, keys)
+    query = queries.encrypt(nothing, keys, ((0, 1),))
     return os.getpid(), [
         random.randbytes(16),
         secrets.token_bytes(16),
@@ -27,4 +33,9 @@ def draw() -> tuple[int, list[bytes]]:
         sampling.random_words((2,)).tobytes(),
         block.seeds.tobytes(),
         block.residues.tobytes(),
+        seed,
+        gallery.decrypt([(tiles, seed)], keys).tobytes(),  # the noise
+        query.secret.tobytes(),
+        query.tiles.tobytes(),
+        checking.random_factors(parameters).tobytes(),
     ]

@@ -14,9 +14,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from blindsight.ciphertext import residues
-from blindsight.ciphertext.header import SEALED_MAGIC, SEED_BYTES
+from blindsight.ciphertext.header import BATCH_TRAILER_BYTES, SEALED_MAGIC, SEED_BYTES, BlockHeader, Form
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
+from blindsight.ring.columns import row_primes
+from blindsight.ring.tiles import TILE
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime.transfer import CHUNK_BYTES, chunks
@@ -74,12 +76,21 @@ def collection(number: int = 0, **changes: object) -> StoredCollection:
 
 
 def random_block(columns: int, seed: int = 0, key_id: bytes = KEY_ID) -> bytes:
+    """A batch of nothing: random residues below their primes, and a trailer that authenticates nothing."""
+    generator = np.random.default_rng(seed)
+    primes = row_primes(CKKS_4096)[:, None, None]
+    values = generator.integers(0, primes, (primes.size, columns, TILE)).astype("<u4")
+    header = BlockHeader(CKKS_4096, key_id, Form.BATCH, columns)
+    return header.pack() + values.tobytes() + generator.bytes(BATCH_TRAILER_BYTES)
+
+
+def random_planes(count: int, seed: int = 0, key_id: bytes = KEY_ID) -> bytes:
     """Seeded ciphertexts of nothing: random residues below their primes."""
     generator = np.random.default_rng(seed)
     primes = residues.prime_column(CKKS_4096)
-    shape = (columns, 1, len(CKKS_4096.primes), CKKS_4096.ring_degree)
+    shape = (count, 1, len(CKKS_4096.primes), CKKS_4096.ring_degree)
     values = generator.integers(0, primes, shape, np.uint32)
-    seeds = generator.integers(0, 256, (columns, SEED_BYTES), np.uint8)
+    seeds = generator.integers(0, 256, (count, SEED_BYTES), np.uint8)
     return residues.seeded_block(CKKS_4096, key_id, values, seeds).to_bytes()
 
 
@@ -114,7 +125,7 @@ def attachment_of(number: int, size: int) -> bytes:
 def pieces_of(planes: Planes, number: int = 0, key_id: bytes = KEY_ID) -> list[bytes]:
     """The pieces of an item's planes, encryptions of nothing."""
     counts = planes.tiling(CKKS_4096).pieces
-    return [random_block(count, 1000 * number + place, key_id) for place, count in enumerate(counts)]
+    return [random_planes(count, 1000 * number + place, key_id) for place, count in enumerate(counts)]
 
 
 def with_planes(item: AppendItem, planes: Planes = SMALL_PLANES) -> AppendItem:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import groupby
 from typing import Any
 
 from blindsight.errors import BlindsightError
@@ -14,7 +15,7 @@ from blindsight.runtime import transfer
 from blindsight.trusted.records import NewItem
 from blindsight.wire import storage as wire
 
-_ITEM_MESSAGE_BYTES = 512 << 10
+_ITEM_MESSAGE_BYTES = 512 << 10  # a multiple of a handle's
 # Bytes of an item in a message beside its metadata: a handle, a digest and a little framing.
 _ITEM_FRAMING_BYTES = 80
 # Longer than storage lets an append wait in its queue.
@@ -26,6 +27,24 @@ EncryptPlanes = Callable[[Integers], AsyncGenerator[bytes, None]]
 
 def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendRequest]:
     """Yields items in messages of bounded size."""
+    for bare, group in groupby(items, key=_is_bare):
+        make = _bare_parts if bare else _full_parts
+        for part in make(group):
+            yield wire.APPEND.to_message(part)
+
+
+def _is_bare(item: NewItem) -> bool:
+    """Returns whether an item is nothing but a handle."""
+    return not (item.sealed_metadata or item.sealed_original or item.sealed_keypoints or item.planes)
+
+
+def _bare_parts(items: Iterable[NewItem]) -> Iterator[wire.AppendItems]:
+    handles = b"".join(item.handle for item in items)
+    for start in range(0, len(handles), _ITEM_MESSAGE_BYTES):
+        yield wire.AppendItems(handles=handles[start : start + _ITEM_MESSAGE_BYTES])
+
+
+def _full_parts(items: Iterable[NewItem]) -> Iterator[wire.AppendItems]:
     group: list[wire.AppendItem] = []
     size = 0
     for item in items:
@@ -43,10 +62,10 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendReque
             )
         )
         if size > _ITEM_MESSAGE_BYTES:
-            yield wire.APPEND.to_message(wire.AppendItems(tuple(group)))
+            yield wire.AppendItems(tuple(group))
             group, size = [], 0
     if group:
-        yield wire.APPEND.to_message(wire.AppendItems(tuple(group)))
+        yield wire.AppendItems(tuple(group))
 
 
 class AppendParts:

@@ -14,7 +14,7 @@ from blindsight.additive.keys import AdditivePublicKey
 from blindsight.errors import DataLoss
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.scale_space import ScaleImage
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import Region
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.runtime.backoff import RETRY_SECONDS
@@ -95,7 +95,6 @@ class EvaluatorClient:
         minimum_sequence: int,
         queries: int,
         block: bytes,
-        only: Collection[SegmentId] = (),
         regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
         """Scores queries against a collection; yields a plan, results as they come, and a summary.
@@ -103,13 +102,10 @@ class EvaluatorClient:
         It must run inside a `call`.
 
         Args:
-            only: the segments to score; empty for all.
             regions: regions whose columns the block holds; empty for both.
         """
         digest = await asyncio.to_thread(transfer.digest, block)
-        header = ScoreHeader(
-            collection_id, minimum_sequence, queries, len(block), digest, tuple(only), tuple(regions)
-        )
+        header = ScoreHeader(collection_id, minimum_sequence, queries, len(block), digest, tuple(regions))
 
         async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
             yield SCORE_REQUEST.to_message(header)
@@ -122,36 +118,21 @@ class EvaluatorClient:
             async for part in _until_summary(messages, SCORE):
                 yield part
 
-    async def compare(self, gallery: bytes, query: bytes, fields: Sequence[int]) -> bytes:
-        """Multiplies one encrypted row by one encrypted query; returns a block of one product per field.
-
-        Args:
-            fields: number of ciphertexts of each field.
-
-        Raises:
-            BlindsightError: if the evaluator reports an error, or stays unavailable.
-        """
-        request = evaluator_pb2.CompareRequest(gallery=gallery, query=query, fields=fields)
-
-        async def attempt() -> bytes:
-            answer = await self._stub.Compare(request, metadata=metadata(), timeout=timeouts.CALL_SECONDS)
-            return answer.block
-
-        return await self._peer.call(attempt)
-
     async def compare_all(
-        self, gallery: bytes, queries: bytes, columns: int
+        self, gallery: bytes, queries: bytes, fields: Sequence[int], fold: int
     ) -> AsyncGenerator[ProductsResult, None]:
         """Multiplies all encrypted rows by all encrypted queries; yields results in any order.
 
         Args:
             gallery, queries: blocks of rows and of queries one after the other.
-            columns: number of ciphertexts of each row and of each query.
+            fields: number of columns of each field of a row, and of a query.
+            fold: number of neighbouring points of a product that are added up.
 
         Raises:
             BlindsightError: if the evaluator reports an error, or stays unavailable.
         """
-        header = CompareAllHeader(columns, await _announced(gallery), await _announced(queries))
+        announced = await _announced(gallery), await _announced(queries)
+        header = CompareAllHeader(tuple(fields), *announced, fold)
 
         async def requests() -> AsyncIterator[evaluator_pb2.CompareAllRequest]:
             yield COMPARE_ALL_REQUEST.to_message(header)
@@ -166,7 +147,7 @@ class EvaluatorClient:
                 async for got in _until_summary(aiter(call), COMPARE_ALL):
                     if isinstance(got, CompareAllSummary):
                         continue
-                    place = got.query, got.first_row
+                    place = got.first_row, got.first_query
                     if place in again:
                         raise DataLoss("the evaluator answered with the same products twice")
                     again.add(place)

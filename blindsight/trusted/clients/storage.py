@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from blindsight.errors import Conflict, DataLoss, NotFound
 from blindsight.packing.planes import PlaneLayout
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime import transfer
@@ -21,13 +21,29 @@ from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem, PeerStatus
-from blindsight.trusted.slots import Placement, Segment, SlotMap, handles_from_bytes
+from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
 from blindsight.wire import storage as wire
 
 PAGE = 1000
 _MAX_BLOCK_BYTES = 1 << 30
 _MAX_ORIGINAL_BYTES = 128 << 20
 _MAX_KEYPOINTS_BYTES = 1 << 20
+
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoggedBatch:
+    """A batch of the log: its sequence, its place, and its block."""
+
+    sequence: int
+    place: Placement
+    block: bytes
+
+
+# Reads a log from its header and its batches.
+ReadLog = Callable[[wire.LogHeader, AsyncIterator[LoggedBatch]], Awaitable[_Result]]
 
 
 class StorageClient:
@@ -180,8 +196,8 @@ class StorageClient:
 
     async def read_segments(
         self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentId]
-    ) -> dict[SegmentId, list[bytes]]:
-        """Returns the blocks of some segments' batches, in the order in which they were appended.
+    ) -> dict[SegmentId, list[tuple[Placement, bytes]]]:
+        """Returns the places and blocks of some segments' batches, in the order in which they were appended.
 
         Args:
             slots: the slot map, which says how many batches and slots these segments have.
@@ -194,28 +210,20 @@ class StorageClient:
 
     async def _read_segments(
         self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentId]
-    ) -> dict[SegmentId, list[bytes]]:
+    ) -> dict[SegmentId, list[tuple[Placement, bytes]]]:
         request = wire.BatchesRequest(collection_id, only_segments=tuple(keys)).to_message()
-        blocks: dict[SegmentId, list[bytes]] = {key: [] for key in keys}
+        blocks: dict[SegmentId, list[tuple[Placement, bytes]]] = {key: [] for key in keys}
         filled = dict.fromkeys(keys, 0)
         with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
             log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
-            for _ in range(log.batches):
-                header = wire.BatchHeader.from_message(transfer.part_of(await anext(messages, None), "batch"))
+            async for header, block in _batches(messages, log):
                 key = header.segment
                 if header.first_slot != filled.get(key):
                     raise DataLoss("storage sent a batch that does not follow the one before it")
                 filled[key] += header.count
-                receiver = transfer.Receiver(
-                    header.block_size_bytes,
-                    header.block_sha256,
-                    limit_bytes=_MAX_BLOCK_BYTES,
-                    what="a batch",
-                )
-                blocks[key].append(await transfer.announced(messages, receiver))
-            transfer.require_end(await anext(messages, None))
+                blocks[key].append((_place(header), block))
         for key in keys:
             segment = slots.segments[key]
             if (len(blocks[key]), filled[key]) != (segment.batches, segment.fill):
@@ -224,6 +232,28 @@ class StorageClient:
                     f"want {segment.batches} of {segment.fill}"
                 )
         return blocks
+
+    async def read_log(self, collection_id: bytes, after_sequence: int, read: ReadLog[_Result]) -> _Result:
+        """Reads the log after a sequence; returns what `read` returns.
+
+        Args:
+            read: takes the log's header and its batches; called again if the connection is lost.
+
+        Raises:
+            DataLoss: if storage's answer is malformed or damaged.
+        """
+        request = wire.BatchesRequest(collection_id, after_sequence).to_message()
+
+        async def attempt() -> _Result:
+            with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
+                log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
+                batches = (
+                    LoggedBatch(header.sequence, _place(header), block)
+                    async for header, block in _batches(messages, log)
+                )
+                return await read(log, batches)
+
+        return await self._peer.call(attempt)
 
     async def read_slots(self, collection_id: bytes) -> SlotMap:
         """Returns the current slot map.
@@ -402,6 +432,28 @@ def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
     """Opens a stream of messages while the block runs; malformed messages raise DataLoss."""
     with transfer.answer_of("storage"), open_call(call):
         yield aiter(call)
+
+
+async def _batches(
+    messages: AsyncIterator[Any], log: wire.LogHeader
+) -> AsyncIterator[tuple[wire.BatchHeader, bytes]]:
+    """Yields the announced batches of a log, each in full, in order."""
+    before = 0
+    for _ in range(log.batches):
+        header = wire.BatchHeader.from_message(transfer.part_of(await anext(messages, None), "batch"))
+        if not before < header.sequence <= log.sequence:
+            raise DataLoss(f"storage sent batch {header.sequence} of its log after {before}")
+        before = header.sequence
+        receiver = transfer.Receiver(
+            header.block_size_bytes, header.block_sha256, limit_bytes=_MAX_BLOCK_BYTES, what="a batch"
+        )
+        yield header, await transfer.announced(messages, receiver)
+    transfer.require_end(await anext(messages, None))
+
+
+def _place(header: wire.BatchHeader) -> Placement:
+    segment = header.segment
+    return Placement(segment.region, segment.index, header.first_slot, header.count)
 
 
 def _batch(sequence: int, placement: Placement, block: bytes, sha256: bytes) -> wire.BatchHeader:

@@ -12,18 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import Histogram
 
-from blindsight.ciphertext.header import BlockHeader, Form, additive_header, check_additive_batch
-from blindsight.packing.columns import CollectionLayout, Floats, Layout
+from blindsight.ciphertext.header import additive_header, check_additive_batch
+from blindsight.packing.columns import Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
+from blindsight.packing.segments import Placement, Region
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.additive import packed
+from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging import images
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.metrics import CryptoMetrics
-from blindsight.trusted.similarity.crossing import CrossLayout
 
 # Photos whose keypoints one call to a worker compares, in some 60 ms.
 _COMPARED_AT_ONCE = 10
@@ -79,100 +80,62 @@ class Crypto:
         )
         return [agreement for part in compared for agreement in part]
 
-    async def encrypt_rows(
-        self, parameters: Parameters, layout: Layout, rows: Floats, first_slot: int
+    async def encrypt_batch(self, keys: CollectionKeys, place: Placement, rows: Floats) -> bytes:
+        """Encrypts rows [count, row dimension] to the block of a batch."""
+        with _timer(self._measured.encrypt, keys.parameters):
+            return await self._pool.run(tasks.EncryptBatch(tasks.ColumnSecret.of(keys), place, rows))
+
+    async def decrypt_segment(
+        self, keys: CollectionKeys, region: Region, blocks: list[tuple[Placement, bytes]]
+    ) -> Floats:
+        """Decrypts a segment to rows [capacity, row dimension].
+
+        Raises:
+            DataLoss: if a batch is not the one that was written.
+        """
+        with _timer(self._measured.decrypt, keys.parameters):
+            return await self._pool.run(tasks.DecryptSegment(tasks.ColumnSecret.of(keys), region, blocks))
+
+    async def encrypt_columns(
+        self, parameters: AdditiveSet, layout: Layout, rows: Floats, first_slot: int
     ) -> bytes:
-        """Encrypts a batch for one segment: a block of one ciphertext per column, seeded if possible."""
+        """Encrypts a batch for one segment under an additive scheme: a block of one ciphertext per column."""
         aligned = layout.align(rows)
         with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
                 *(
-                    self._pool.run(tasks.EncryptRows(parameters.name, part, aligned[:, values], first_slot))
+                    self._pool.run(
+                        tasks.EncryptColumns(parameters.name, part, aligned[:, values], first_slot)
+                    )
                     for part, values in _column_parts(layout, self.processes)
                 )
             )
-        if isinstance(parameters, AdditiveSet):
-            header = additive_header(parameters, self._key_id, layout.columns)
-            return b"".join([header, *(numbers for numbers, _ in parts)])
-        return self._seeded(parameters, layout.columns, parts)
+        return b"".join([additive_header(parameters, self._key_id, layout.columns), *parts])
+
+    async def decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
+        """Decrypts a segment under an additive scheme to rows [capacity, row dimension], in all workers."""
+        for batch in batches:
+            check_additive_batch(batch, parameters, self._key_id, layout.columns)
+
+        def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
+            # With a stride of 1 the values of a row are its columns.
+            cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
+            return self._pool.run(tasks.DecryptColumns(parameters.name, narrower, cut))
+
+        with _timer(self._measured.decrypt, parameters):
+            parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
+        return np.concatenate(parts, axis=1)
 
     async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
         """Encodes linear forms [queries, row dimension] as weights in the clear for the evaluator to see."""
         return await self._pool.run(tasks.PlainQueries(parameters.name, layout, forms))
 
-    async def encrypt_queries(
-        self, parameters: ParameterSet, layout: CollectionLayout, forms: Floats
-    ) -> bytes:
-        """Encrypts linear forms [queries, row dimension]: a seeded block, [query][columns of its regions]."""
-        count = forms.shape[0] * layout.query_ciphertexts
-        with _timer(self._measured.encrypt, parameters):
-            parts = await asyncio.gather(
-                *(
-                    self._pool.run(tasks.EncryptQueries(parameters.name, layout, forms, start, stop))
-                    for start, stop in _ranges(count, self.processes)
-                )
-            )
-        return self._seeded(parameters, count, parts)
-
-    async def best_scores(
-        self,
-        parameters: Parameters,
-        layout: Layout,
-        block: bytes,
-        live: list[npt.NDArray[np.bool_]],
-        pick: tasks.Pick,
-    ) -> list[list[tasks.Best]]:
-        """Decrypts results and picks the best: [segment][query]; see `tasks.PickBest`.
+    async def decrypt_scores(self, parameters: AdditiveSet, layout: Layout, block: bytes) -> Floats:
+        """Decrypts results under an additive scheme: products [results, capacity].
 
         A search makes many such calls, which `Scoring` measures as one.
         """
-        return await self._pool.run(tasks.PickBest(parameters.name, layout, block, live, pick))
-
-    async def encrypt_pair(
-        self, parameters: ParameterSet, layout: Layout, row: Floats, form: Floats
-    ) -> tuple[bytes, bytes]:
-        """Encrypts one row and one linear form; see `tasks.EncryptPair`."""
-        with _timer(self._measured.encrypt, parameters):
-            return await self._pool.run(tasks.EncryptPair(parameters.name, layout, row, form))
-
-    async def decrypt_pair(self, parameters: ParameterSet, layout: Layout, block: bytes) -> Floats:
-        """Decrypts the products of a pair: [fields]."""
-        with _timer(self._measured.decrypt, parameters):
-            return await self._pool.run(tasks.DecryptPair(parameters.name, layout, block))
-
-    async def encrypt_crossed(
-        self, parameters: ParameterSet, layout: CrossLayout, vectors: Floats, *, queries: bool
-    ) -> bytes:
-        """Encrypts rows or queries [count, dimension], at least one, in groups: a seeded block."""
-        size = layout.queries if queries else layout.rows
-        groups = -(-len(vectors) // size)
-        name = parameters.name
-        with _timer(self._measured.encrypt, parameters):
-            parts = await asyncio.gather(
-                *(
-                    self._pool.run(
-                        tasks.EncryptCrossed(name, layout, vectors[start * size : stop * size], queries)
-                    )
-                    for start, stop in _ranges(groups, self.processes)
-                )
-            )
-        return self._seeded(parameters, groups * layout.columns, parts)
-
-    async def decrypt_crossed(
-        self, parameters: ParameterSet, layout: CrossLayout, block: bytes
-    ) -> npt.NDArray[np.float32]:
-        """Decrypts products of groups: [results, queries, rows]; see `tasks.DecryptCrossed`.
-
-        A matching makes many such calls, which its caller measures as one.
-        """
-        return await self._pool.run(tasks.DecryptCrossed(parameters.name, layout, block))
-
-    async def decrypt_rows(self, parameters: Parameters, layout: Layout, batches: list[bytes]) -> Floats:
-        """Decrypts a segment to rows [capacity, row dimension]."""
-        with _timer(self._measured.decrypt, parameters):
-            if isinstance(parameters, AdditiveSet):
-                return await self._decrypt_columns(parameters, layout, batches)
-            return await self._pool.run(tasks.DecryptRows(parameters.name, layout, batches))
+        return await self._pool.run(tasks.DecryptScores(parameters.name, layout, block))
 
     async def pixels(
         self, data: bytes, colours: images.Colours = images.Colours.AS_THEY_ARE
@@ -232,26 +195,9 @@ class Crypto:
         """Decrypts results of tiles, see `tasks.DecryptResults`; also returns the seconds that it took."""
         return await self._pool.timed(tasks.DecryptResults(parameters.name, layout, block))
 
-    async def _decrypt_columns(self, parameters: AdditiveSet, layout: Layout, batches: list[bytes]) -> Floats:
-        """Decrypts a segment in all workers: an additive scheme's column takes as long as 64 scores do."""
-        for batch in batches:
-            check_additive_batch(batch, parameters, self._key_id, layout.columns)
-
-        def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
-            # With a stride of 1 the values of a row are its columns.
-            cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
-            return self._pool.run(tasks.DecryptRows(parameters.name, narrower, cut))
-
-        parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
-        return np.concatenate(parts, axis=1)
-
     def close(self) -> None:
         """Stops the workers."""
         self._pool.close()
-
-    def _seeded(self, parameters: ParameterSet, count: int, parts: list[tasks.Encrypted]) -> bytes:
-        header = BlockHeader(parameters, self._key_id, Form.SEEDED, 2, count)
-        return b"".join([header.pack(), *(part[0] for part in parts), *(part[1] for part in parts)])
 
 
 def _timer(histogram: Histogram | None, parameters: Parameters) -> AbstractContextManager[Any]:

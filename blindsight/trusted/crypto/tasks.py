@@ -15,14 +15,11 @@ from blindsight.additive.block import AdditiveHeader
 from blindsight.additive.schemes import AdditiveScheme
 from blindsight.packing.columns import CollectionLayout, Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
+from blindsight.packing.segments import Placement, Region
 from blindsight.runtime.processpool import Compute, Task, compute_table
+from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.imaging import images
 from blindsight.trusted.keyring.keys import KeySet
-from blindsight.trusted.similarity.crossing import CrossLayout
-from blindsight.trusted.similarity.linear import Reading
-
-# Residues and seeds, to be joined into one block; under an additive scheme, numbers and no bytes.
-Encrypted = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -141,11 +138,43 @@ class PlaneShape(Task[tuple[int, int, int]]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class EncryptRows(Task[Encrypted]):
-    """Encryption of columns of a batch.
+class ColumnSecret:
+    """The secret of a collection's columns, for a worker process; see `columns.keys.CollectionKeys`."""
+
+    parameter_set: str
+    root: bytes
+    layout: CollectionLayout
+
+    @classmethod
+    def of(cls, keys: CollectionKeys) -> ColumnSecret:
+        """Returns the secret of a collection's keys."""
+        return cls(keys.parameters.name, keys.root.reveal_secret(), keys.layout)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptBatch(Task[bytes]):
+    """Encryption of rows [count, row dimension] to the block of a batch."""
+
+    secret: ColumnSecret
+    place: Placement
+    rows: Floats
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DecryptSegment(Task[Floats]):
+    """Decryption of a segment from all of its batches, to rows [capacity, row dimension]."""
+
+    secret: ColumnSecret
+    region: Region
+    blocks: list[tuple[Placement, bytes]]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EncryptColumns(Task[bytes]):
+    """Encryption of columns of a batch under an additive scheme, to numbers without a header.
 
     Attributes:
-        layout: the segment's, or a narrower one of some of its columns.
+        layout: a layout of some of the segment's columns.
         rows: [count, row dimension].
         first_slot: slot of the first row.
     """
@@ -157,33 +186,17 @@ class EncryptRows(Task[Encrypted]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DecryptRows(Task[Floats]):
-    """Decryption of a segment from all of its batches, to rows [capacity, row dimension].
+class DecryptColumns(Task[Floats]):
+    """Decryption of columns of a segment from all of its batches, to rows [capacity, row dimension].
 
     Attributes:
-        layout: the segment's, or a narrower one of some of its columns.
+        layout: a layout of some of the segment's columns.
         batches: blocks of the layout's columns.
     """
 
     parameter_set: str
     layout: Layout
     batches: list[bytes]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class EncryptQueries(Task[Encrypted]):
-    """Encryption of polynomials of queries, counted as [query][columns of the layout's regions].
-
-    Attributes:
-        forms: linear forms, [queries, row dimension].
-        start, stop: first polynomial, and the one after the last.
-    """
-
-    parameter_set: str
-    layout: CollectionLayout
-    forms: Floats
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -195,86 +208,12 @@ class PlainQueries(Task[bytes]):
     forms: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """The selection to make from a block of results.
-
-    Attributes:
-        readings: one for each query; each segment has as many results.
-        k: number of best items of each result.
-    """
-
-    readings: tuple[Reading, ...]
-    k: int
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best items of one segment for one query, best first.
-
-    Attributes:
-        slots: [count], the items' slots.
-        scores: [count].
-        parts: [count, parts], the components of each score.
-    """
-
-    slots: npt.NDArray[np.intp]
-    scores: Floats
-    parts: Floats
-
-
 @dataclass(frozen=True, slots=True, repr=False)
-class PickBest(Task[list[list[Best]]]):
-    """Decryption of results and selection of the best, [segment][query], so that few numbers leave it.
-
-    Attributes:
-        block: ciphertexts [segment][query][field].
-        live: for each segment, bool [fill], true for slots that count.
-        pick: how many to select, and which are better.
-    """
+class DecryptScores(Task[Floats]):
+    """Decryption of a block of results under an additive scheme, to products [results, capacity]."""
 
     parameter_set: str
     layout: Layout
-    block: bytes
-    live: list[npt.NDArray[np.bool_]]
-    pick: Pick
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class EncryptPair(Task[tuple[bytes, bytes]]):
-    """Encryption of one row and one linear form [row dimension] to blocks of a segment and of a query."""
-
-    parameter_set: str
-    layout: Layout
-    row: Floats
-    form: Floats
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class DecryptPair(Task[Floats]):
-    """Decryption of the products of a pair of `EncryptPair`: <row, form> of each field, [fields]."""
-
-    parameter_set: str
-    layout: Layout
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class EncryptCrossed(Task[Encrypted]):
-    """Encryption of whole groups of rows or of queries [count, dimension], each into its columns."""
-
-    parameter_set: str
-    layout: CrossLayout
-    vectors: Floats
-    queries: bool
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class DecryptCrossed(Task[npt.NDArray[np.float32]]):
-    """Decryption of products of groups, to inner products [results, queries, rows]."""
-
-    parameter_set: str
-    layout: CrossLayout
     block: bytes
 
 
@@ -384,15 +323,12 @@ COMPUTE: Compute = compute_table(
         DrawAgreement: "photos:draw_agreement",
         DecodePixels: "photos:decode_pixels",
         PlaneShape: "photos:plane_shape",
-        EncryptRows: "vectors:encrypt_rows",
-        DecryptRows: "vectors:decrypt_rows",
-        EncryptQueries: "vectors:encrypt_queries",
+        EncryptBatch: "vectors:encrypt_batch",
+        DecryptSegment: "vectors:decrypt_segment",
+        EncryptColumns: "vectors:encrypt_columns",
+        DecryptColumns: "vectors:decrypt_columns",
         PlainQueries: "vectors:plain_queries",
-        PickBest: "vectors:pick_best",
-        EncryptPair: "vectors:encrypt_pair",
-        DecryptPair: "vectors:decrypt_pair",
-        EncryptCrossed: "vectors:encrypt_crossed",
-        DecryptCrossed: "vectors:decrypt_crossed",
+        DecryptScores: "vectors:decrypt_scores",
         EncryptPlanes: "planes:encrypt_planes",
         DecryptPlanes: "planes:decrypt_planes",
         DecryptResults: "planes:decrypt_results",

@@ -21,6 +21,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.lookups import Lookups
 from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.keyring.handles import is_short
 from blindsight.trusted.records import ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.trusted.vault.writer import Writer
@@ -186,15 +187,20 @@ async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:
     return IdentifiedPhoto(collection, photo, item_id, collection.handle(item_id))
 
 
-def vector_item(collection: OpenCollection, item_id: str) -> NewItem:
-    """Returns the item of an owner's own vector, which has an id and nothing else.
+def vector_items(collection: OpenCollection, ids: Sequence[str]) -> list[NewItem]:
+    """Returns the items of an owner's own vectors, which have an id and nothing else.
 
     Raises:
-        InvalidArgument: if the id is not valid.
+        InvalidArgument: if an id is not valid.
     """
-    photos.check_id(item_id)
-    handle = collection.handle(item_id)
-    return NewItem(handle, collection.seal_metadata(handle, ItemMetadata(item_id)))
+    for item_id in ids:
+        photos.check_id(item_id)
+    return [
+        NewItem(handle)
+        if is_short(item_id.encode())
+        else NewItem(handle, collection.seal_metadata(handle, ItemMetadata(item_id)))
+        for item_id, handle in zip(ids, collection.handles(ids), strict=True)
+    ]
 
 
 def is_from(collection: OpenCollection, item: StoredItem | None, origin: str) -> bool:

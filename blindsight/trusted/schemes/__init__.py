@@ -1,11 +1,10 @@
-"""Secret-key operations of the ring schemes.  A scheme is one module here and one row in `SCHEMES`."""
+"""Secret-key operations on pixel planes.  A scheme is one module here and one row in `SCHEMES`."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from blindsight.ciphertext.residues import CiphertextBlock, Residues
-from blindsight.packing.columns import Floats
+from blindsight.ciphertext.residues import CiphertextBlock
 from blindsight.packing.planes import Integers
 from blindsight.parameters import ParameterSet, Scheme
 from blindsight.trusted.schemes import bfv, ckks
@@ -17,18 +16,6 @@ __all__ = ["SCHEMES", "SecretScheme", "generate_secret_key", "load"]
 
 class SecretScheme(Protocol):
     """Encryption and decryption under one secret key, in worker processes."""
-
-    def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
-        """Encrypts gallery polynomials [count, N] into a seeded block."""
-
-    def encrypt_query(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
-        """Encrypts query polynomials [count, N] into a seeded block."""
-
-    def decrypt_scores(self, residues: Residues) -> Floats:
-        """Decrypts products [count, 3, primes, N] of gallery and query to [count, N]."""
-
-    def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
-        """Decrypts the sum of blocks of equal count to [count, N]."""
 
     def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
         """Encrypts integers [count, N], such as tiles of pixels, into a seeded block."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tenseal import sealapi
 
-from blindsight.ciphertext.residues import CiphertextBlock, Residues
+from blindsight.ciphertext.residues import CiphertextBlock
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
 from blindsight.parameters import ParameterSet
@@ -71,28 +71,10 @@ class CkksKeyholder:
         self._key = SealKey(parameters, secret_key)
         self._encoder = CoefficientDecoder(parameters)
 
-    def encrypt_gallery(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
-        """Encrypts [count, N] with the gallery's scale."""
-        return self._encrypt(coefficients, self._parameters.gallery_scale, key_id)
-
-    def encrypt_query(self, coefficients: Floats, key_id: bytes) -> CiphertextBlock:
-        """Encrypts [count, N] with the query's scale."""
-        return self._encrypt(coefficients, self._parameters.query_scale, key_id)
-
-    def decrypt_scores(self, residues: Residues) -> Floats:
-        """Decrypts unrelinearised products [count, 3, primes, N]."""
-        scale = self._parameters.gallery_scale * self._parameters.query_scale
-        loaded = (seal.from_residues(self._parameters, one, scale) for one in residues)
-        return np.stack([self._decrypt(ciphertext) for ciphertext in loaded])
-
-    def decrypt_gallery(self, blocks: list[CiphertextBlock]) -> Floats:
-        """Decrypts the sum of batches: gallery polynomials [count, N]."""
-        columns = range(blocks[0].header.count)
-        return np.stack([self._decrypt(self._key.sum(blocks, index, ntt_form=True)) for index in columns])
-
     def encrypt_planes(self, tiles: Integers, key_id: bytes) -> CiphertextBlock:
         """Encrypts integers [count, N] with the gallery's scale, which keeps the noise far below 1/2."""
-        return self._encrypt(tiles.astype(np.float64), self._parameters.gallery_scale, key_id)
+        scale = self._parameters.gallery_scale
+        return self._key.encrypt(np.rint(tiles.astype(np.float64) * scale).astype(np.int64), key_id)
 
     def decrypt_planes(self, block: CiphertextBlock) -> Integers:
         """Decrypts tiles and rounds them to int64 [count, N]."""
@@ -100,9 +82,6 @@ class CkksKeyholder:
         loaded = (self._key.load(block, index, scale, ntt_form=True) for index in range(block.header.count))
         values = np.stack([self._decrypt(ciphertext) for ciphertext in loaded])
         return np.rint(values).astype(np.int64)
-
-    def _encrypt(self, coefficients: Floats, scale: float, key_id: bytes) -> CiphertextBlock:
-        return self._key.encrypt(np.rint(coefficients * scale).astype(np.int64), key_id)
 
     def _decrypt(self, ciphertext: Any) -> Floats:
         plain = sealapi.Plaintext()

@@ -42,7 +42,7 @@ def encrypt(parameters: ParameterSet, secret: Residues, messages: Integers, key_
     values = np.array(messages, np.int64)
     if parameters.scheme is Scheme.CKKS:
         add_noise(values)
-        residues = _of_integers(values, parameters)
+        residues = of_integers(values, parameters)
         ntt.forward(residues, parameters)
         _multiply(masks, secret, parameters)
     else:
@@ -82,7 +82,7 @@ def _reduce(values: Integers, primes: npt.NDArray[np.uint64], out: Residues) -> 
                 out[index, row, k] = reduced(numba.uint64(values[index, k] + lift), prime, reciprocal)
 
 
-def _of_integers(values: Integers, parameters: ParameterSet) -> Residues:
+def of_integers(values: Integers, parameters: ParameterSet) -> Residues:
     """Returns the residues of integers [count, N] below 2^53: uint32 [count, primes, N]."""
     out = np.empty((len(values), len(parameters.primes), parameters.ring_degree), np.uint32)
     _reduce(values, np.array(parameters.primes, np.uint64), out)
@@ -98,13 +98,13 @@ def _scaled(messages: Integers, parameters: ParameterSet) -> Residues:
     plain = parameters.plain_modulus
     half = (plain + 1) // 2
     rest = (messages * (parameters.modulus % plain) + half) & (plain - 1)
-    out = _of_integers(half - rest, parameters)
+    out = of_integers(half - rest, parameters)
     inverses = np.array([pow(plain, -1, prime) for prime in parameters.primes], np.uint64)
     _times(out, inverses, np.array(parameters.primes, np.uint64))
     noise = np.zeros_like(messages)
     add_noise(noise)
     primes = prime_column(parameters)
-    total = out + _of_integers(noise, parameters)
+    total = out + of_integers(noise, parameters)
     return np.where(total >= primes, total - primes, total)
 
 

@@ -37,7 +37,6 @@ class SealKey:
             seal.scratch().wipe()
         self.parameters = parameters
         self._secret = seal.secret_residues(parameters, key)
-        # Also decrypts results of three polynomials, with s and s^2, so no relinearisation key is needed.
         self.decryptor = sealapi.Decryptor(context, key)
         self.evaluator = sealapi.Evaluator(context)
 
@@ -50,18 +49,6 @@ class SealKey:
         seed = b"" if block.seeds is None else block.seeds[index].tobytes()
         residues = block.residues[index]
         return seal.from_residues(self.parameters, residues, scale, seed, ntt_form=ntt_form)
-
-    def sum(self, blocks: list[CiphertextBlock], index: int, *, ntt_form: bool) -> Any:
-        """Returns one column of a segment: the sum of its ciphertexts in all batches."""
-        total = None
-        scale = self.parameters.gallery_scale if ntt_form else 1.0
-        for block in blocks:
-            one = self.load(block, index, scale, ntt_form=ntt_form)
-            if total is None:
-                total = one
-            else:
-                self.evaluator.add_inplace(total, one)
-        return total
 
 
 def generate_secret_key(parameters: ParameterSet) -> Secret:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blindsight.packing.columns import Floats, Layout
+from blindsight.packing.columns import Fields, Floats, Layout
 
 # Costs in milliseconds of one core: packing, encryption and expansion of a ciphertext that is sent;
 # multiplication, transfer, decryption and decoding of a result.  A polynomial full of values takes longer to
@@ -27,12 +27,12 @@ class CrossLayout:
     """The arrangement of two sets of vectors in polynomials.
 
     Attributes:
-        dimension: length of the vectors.
+        fields: number of values of each field of a vector.
         stride: b, consecutive coefficients of a vector in one column; a power of two.
         rows, queries: vectors of either set in one group; times the stride they fill a polynomial.
     """
 
-    dimension: int
+    fields: Fields
     stride: int
     rows: int
     queries: int
@@ -40,7 +40,7 @@ class CrossLayout:
     @property
     def columns(self) -> int:
         """The number of ciphertexts of a group."""
-        return self._layout.columns
+        return self.layout.columns
 
     @property
     def ring_degree(self) -> int:
@@ -48,27 +48,24 @@ class CrossLayout:
         return self.stride * self.rows * self.queries
 
     @property
-    def _layout(self) -> Layout:
-        return Layout((self.dimension,), self.stride, self.ring_degree)
+    def layout(self) -> Layout:
+        """The layout of a group of rows as a segment."""
+        return Layout(self.fields, self.stride, self.ring_degree)
 
     def pack_rows(self, vectors: Floats) -> Floats:
-        """Packs rows [count, dimension] into polynomials [groups * columns, N]."""
-        groups = (self._layout.pack(group) for group in _groups(vectors, self.rows))
-        return np.concatenate(list(groups))
+        """Packs a group of rows [count, dimension], at most `rows`, into polynomials [columns, N]."""
+        return self.layout.pack(vectors)
 
     def pack_queries(self, vectors: Floats) -> Floats:
-        """Packs queries [count, dimension] into polynomials [groups * columns, N]."""
-        return np.concatenate([self._packed_queries(group) for group in _groups(vectors, self.queries)])
-
-    def _packed_queries(self, group: Floats) -> Floats:
+        """Packs a group of queries [count, dimension], at most `queries`, into polynomials [columns, N]."""
         packed = np.zeros((self.columns, self.ring_degree))
-        for number, vector in enumerate(group):
-            packed += _shifted(self._layout.pack_query(vector), number * self.rows * self.stride)
+        for number, vector in enumerate(vectors):
+            packed += _shifted(self.layout.pack_query(vector), number * self.rows * self.stride)
         return packed
 
     def scores(self, coefficients: Floats) -> Floats:
-        """Reads the inner products from decrypted results: [results, N] -> [results, queries, rows]."""
-        return self._layout.scores(coefficients).reshape(-1, self.queries, self.rows)
+        """Reads the inner products of an opened answer: [fields, size] -> [fields, queries, rows]."""
+        return self.layout.scores(coefficients).reshape(-1, self.queries, self.rows)
 
 
 def plan(rows: int, queries: int, dimension: int, ring_degree: int) -> CrossLayout:
@@ -81,7 +78,7 @@ def _layouts(dimension: int, ring_degree: int) -> Iterator[CrossLayout]:
     while stride <= ring_degree:
         rows = 1
         while stride * rows <= ring_degree:
-            yield CrossLayout(dimension, stride, rows, ring_degree // stride // rows)
+            yield CrossLayout((dimension,), stride, rows, ring_degree // stride // rows)
             rows *= 2
         if stride >= dimension:
             return
@@ -93,11 +90,6 @@ def _milliseconds(layout: CrossLayout, rows: int, queries: int) -> float:
     row_groups, query_groups = -(-rows // layout.rows), -(-queries // layout.queries)
     sent = (row_groups + query_groups) * layout.columns
     return sent * SENT_CIPHERTEXT_MS + row_groups * query_groups * RESULT_CIPHERTEXT_MS
-
-
-def _groups(vectors: Floats, size: int) -> Iterator[Floats]:
-    for start in range(0, len(vectors), size):
-        yield vectors[start : start + size]
 
 
 def _shifted(polynomials: Floats, places: int) -> Floats:

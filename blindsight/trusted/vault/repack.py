@@ -8,16 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindsight.packing.columns import Floats
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import Placement, Region, SegmentId
+from blindsight.parameters import AdditiveSet
 from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem
-from blindsight.trusted.slots import Placement, SlotMap
+from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import RepackProgress
+
+# Segments, and the place and block of each of their batches.
+_Batches = dict[SegmentId, list[tuple[Placement, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +62,38 @@ class Repack:
                 yield RepackProgress(done, total, retired, written)
 
     async def _move(self, collection: OpenCollection, group: _Group) -> None:
-        rows, handles = await self._read(collection, group)
+        segments = await self._storage.read_segments(
+            collection.record.collection_id, collection.slots, group.sources
+        )
+        rows, handles = await self._read(collection, segments)
         index = collection.slots.next_index.get(group.region, 0)
         placement = Placement(group.region, index, 0, group.items)
         items = [NewItem(handle) for handle in handles]
-        await self._writer.put(collection, placement, rows, items, retires=group.sources)
+        await self._writer.put(collection, placement, rows, items, segments)
 
-    async def _read(self, collection: OpenCollection, group: _Group) -> tuple[Floats, list[bytes]]:
-        """Decrypts the live rows of a group."""
+    async def _read(self, collection: OpenCollection, segments: _Batches) -> tuple[Floats, list[bytes]]:
+        """Decrypts the live rows of segments."""
         rows = [np.zeros((0, collection.layout.main.dimension))]
         handles: list[bytes] = []
-        slots = collection.slots
-        live_sources = [key for key in group.sources if slots.segments[key].live.any()]
-        if not live_sources:
-            return rows[0], handles
-        blocks = await self._storage.read_segments(collection.record.collection_id, slots, live_sources)
-        for key in live_sources:
-            segment = slots.segments[key]
-            layout = collection.layout.of(key.region)
-            with answer_of("storage"):
-                decrypted = await self._crypto.decrypt_rows(collection.parameters, layout, blocks[key])
+        for key, blocks in segments.items():
+            segment = collection.slots.segments[key]
+            if not segment.live.any():
+                continue
+            decrypted = await self._decrypted(collection, key.region, blocks)
             rows.append(decrypted[: segment.fill][segment.live])
             packed = segment.handles[segment.live].tobytes()
             handles += [packed[at : at + HANDLE_BYTES] for at in range(0, len(packed), HANDLE_BYTES)]
         return np.concatenate(rows), handles
+
+    async def _decrypted(
+        self, collection: OpenCollection, region: Region, blocks: list[tuple[Placement, bytes]]
+    ) -> Floats:
+        parameters = collection.parameters
+        if isinstance(parameters, AdditiveSet):
+            batches = [block for _, block in blocks]
+            with answer_of("storage"):
+                return await self._crypto.decrypt_columns(parameters, collection.layout.of(region), batches)
+        return await self._crypto.decrypt_segment(collection.column_keys, region, blocks)
 
 
 def worthwhile(collection: OpenCollection) -> bool:

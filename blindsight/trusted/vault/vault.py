@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from blindsight.errors import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.packing.columns import CollectionLayout, Layout, collection_layout, plan_stride
-from blindsight.packing.segments import Region
+from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import Parameters, Scheme, by_name, default_for, of_ring
 from blindsight.runtime import logs
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.embedders.pixels import CHANNELS, Pixels
+from blindsight.trusted.keyring.handles import HandleKey
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import Placement, SlotMap
+from blindsight.trusted.slots import SlotMap
 from blindsight.wire.storage import StoredCollection, StoredItem
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
-MAX_DIMENSION = 2048
+MAX_DIMENSION = 4096
 # Attempts to read counters and slots of the same sequence.  Writing a batch takes longer than either read.
 _READ_ATTEMPTS = 16
 # Norms of single-precision vectors lie between these, and their squares are finite in double precision.
@@ -55,8 +57,10 @@ class OpenCollection:
         self.layout = collection_layout(
             record.row_fields, self.parameters.ring_degree, record.stride, self.parameters.most_stride
         )
+        self._column_root = keys.subkey("columns", record.collection_id)
         self._sealer = Sealer(keys.subkey("items", record.collection_id))
         self._id_key = keys.subkey("ids", record.collection_id)
+        self._handles = HandleKey(keys.subkey("short ids", record.collection_id), self._id_key)
 
     @contextmanager
     def unless_answered(self) -> Iterator[None]:
@@ -74,7 +78,11 @@ class OpenCollection:
 
     def handle(self, item_id: str) -> bytes:
         """Returns the handle by which storage identifies an item id."""
-        return keyed_hash(self._id_key, b"id:" + item_id.encode())
+        return self._handles.of([item_id])[0]
+
+    def handles(self, ids: Sequence[str]) -> list[bytes]:
+        """Returns the handles of many item ids; see `handle`."""
+        return self._handles.of(ids)
 
     def content_id(self, data: bytes) -> str:
         """Returns the id of a photo without one: equal bytes have the same id within one collection."""
@@ -85,12 +93,24 @@ class OpenCollection:
         return self._sealer.seal(metadata.to_bytes(), b"metadata:" + handle)
 
     def open_metadata(self, item: StoredItem) -> ItemMetadata:
-        """Opens an item's id and name.
+        """Opens an item's id and name; the id of an item that has no more is in its handle.
 
         Raises:
             DataLoss: if they are damaged or another item's.
         """
+        if not item.sealed_metadata:
+            item_id = self._handles.short_id(item.handle)
+            if item_id is None:
+                raise DataLoss("storage sent an item without the metadata that it was stored with")
+            return ItemMetadata(item_id)
         return ItemMetadata.from_bytes(self._sealer.open(item.sealed_metadata, b"metadata:" + item.handle))
+
+    def bare_item(self, handle: bytes) -> ItemMetadata | None:
+        """Returns an item that is nothing but a vector and an id that its handle says; None for any other."""
+        if self.config.embedder != embedders.NONE:
+            return None
+        item_id = self._handles.short_id(handle)
+        return ItemMetadata(item_id) if item_id is not None else None
 
     def seal_original(self, handle: bytes, data: bytes) -> bytes:
         """Seals a photo."""
@@ -115,6 +135,16 @@ class OpenCollection:
             DataLoss: if they are damaged or another item's.
         """
         return self._sealer.open(sealed, b"keypoints:" + handle)
+
+    @property
+    def column_keys(self) -> CollectionKeys:
+        """The keys of the columns; of a ring scheme's collection only.
+
+        Raises:
+            InvalidArgument: if the scheme is an additive one.
+        """
+        parameters = of_ring(self.parameters, "columns")
+        return CollectionKeys(self._column_root, parameters, self.layout, self.record.key_id)
 
     def linear(self) -> linear.Linear:
         """Returns the metric as a linear form."""
@@ -206,7 +236,7 @@ class Vault:
         )
         fields = config.linear().fields
         degree, most_stride = parameters.ring_degree, parameters.most_stride
-        stride = plan_stride(fields, degree, config.expected_size, most_stride)
+        stride = plan_stride(fields, degree, config.expected_size, most_stride, parameters.residue_bytes)
         _require_room(parameters, collection_layout(fields, degree, stride, most_stride))
         collection_id = os.urandom(16)
         wanted = StoredCollection(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
@@ -14,13 +15,14 @@ import numpy as np
 
 from blindsight.errors import AlreadyExists, Conflict
 from blindsight.packing.columns import Floats
-from blindsight.packing.segments import SegmentId
+from blindsight.packing.segments import Placement, SegmentId
+from blindsight.parameters import AdditiveSet
 from blindsight.runtime import logs
 from blindsight.runtime.backoff import Backoff
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import NewItem
-from blindsight.trusted.slots import HANDLE_TYPE, Handles, Placement, SlotMap
+from blindsight.trusted.slots import HANDLE_TYPE, Handles, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 
 # Storage keeps a refused batch at the head of its queue for a moment.  A writer that misses that, too,
@@ -35,6 +37,24 @@ _APPEND_CIPHERTEXTS = 128
 Ahead = Mapping[tuple[int, Placement], bytes]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """An append that storage has taken.
+
+    Attributes:
+        after_sequence: sequence of the log before it.
+        sequence, epoch: those after it.
+        batches: place and block of each.
+        retired: the segments that it replaced, and their batches.
+    """
+
+    after_sequence: int
+    sequence: int
+    epoch: int
+    batches: Sequence[tuple[Placement, bytes]]
+    retired: Mapping[SegmentId, Sequence[tuple[Placement, bytes]]]
+
+
 class Writer:
     """The only component that sends ciphertexts to storage.  Callers hold the collection's lock.
 
@@ -42,12 +62,20 @@ class Writer:
         vault: reads a collection's slots again after a conflict.
         storage: stores the batches.
         crypto: encrypts with the owner's keys.
+        observe: called with everything that storage has taken; None: nobody wants to know.
     """
 
-    def __init__(self, vault: Vault, storage: StorageClient, crypto: Crypto) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        storage: StorageClient,
+        crypto: Crypto,
+        observe: Callable[[OpenCollection, Written], Awaitable[None]] | None = None,
+    ) -> None:
         self._vault = vault
         self._storage = storage
         self._crypto = crypto
+        self._observe = observe
 
     async def encrypt(self, collection: OpenCollection, slots: SlotMap, rows: Floats) -> Ahead:
         """Encrypts rows ahead of their append; needs no lock.
@@ -56,13 +84,10 @@ class Writer:
             slots: the slot map expected at the append; blocks placed differently then are encrypted again.
             rows: [count, row dimension].
         """
-        blocks: dict[tuple[int, Placement], bytes] = {}
-        start = 0
-        for placement in collection.plan(slots, len(rows)):
-            stop = start + placement.count
-            blocks[start, placement] = await self._encrypt(collection, placement, rows[start:stop])
-            start = stop
-        return blocks
+        placements = list(collection.plan(slots, len(rows)))
+        starts = accumulate((placement.count for placement in placements), initial=0)
+        blocks = await self._blocks(collection, placements, rows)
+        return dict(zip(zip(starts, placements, strict=False), blocks, strict=True))
 
     async def append(
         self,
@@ -172,13 +197,13 @@ class Writer:
         placement: Placement,
         rows: Floats,
         items: Sequence[NewItem],
-        retires: Sequence[SegmentId] = (),
+        retired: Mapping[SegmentId, Sequence[tuple[Placement, bytes]]],
     ) -> None:
-        """Encrypts and appends one batch, and retires the segments that it replaces."""
+        """Encrypts and appends one batch; retires the segments that it replaces, given with their batches."""
         slots = collection.slots
         placements = [placement] if items else []
         blocks = await self._blocks(collection, placements, rows)
-        await self._commit(collection, _new_batch_id(), slots, placements, blocks, items, retires)
+        await self._commit(collection, _new_batch_id(), slots, placements, blocks, items, retired)
 
     async def _blocks(
         self,
@@ -199,8 +224,11 @@ class Writer:
         return await asyncio.gather(*(block(*one) for one in zip(starts, placements, strict=False)))
 
     async def _encrypt(self, collection: OpenCollection, placement: Placement, rows: Floats) -> bytes:
-        layout = collection.layout.of(placement.region)
-        return await self._crypto.encrypt_rows(collection.parameters, layout, rows, placement.first_slot)
+        parameters = collection.parameters
+        if isinstance(parameters, AdditiveSet):
+            layout = collection.layout.of(placement.region)
+            return await self._crypto.encrypt_columns(parameters, layout, rows, placement.first_slot)
+        return await self._crypto.encrypt_batch(collection.column_keys, placement, rows)
 
     async def _commit(
         self,
@@ -210,7 +238,7 @@ class Writer:
         placements: Sequence[Placement],
         blocks: Sequence[bytes],
         items: Sequence[NewItem],
-        retires: Sequence[SegmentId] = (),
+        retired: Mapping[SegmentId, Sequence[tuple[Placement, bytes]]] = MappingProxyType({}),
     ) -> None:
         """Appends blocks to the log in its state `before`, for which they were placed."""
         with collection.unless_answered():
@@ -221,10 +249,13 @@ class Writer:
                 placements,
                 blocks,
                 items,
-                retires,
+                list(retired),
                 encrypt_planes=partial(self._crypto.encrypt_planes, collection.parameters),
             )
-        slots = before.without_segments(retires, sequence, epoch)
+        if self._observe is not None:
+            batches = list(zip(placements, blocks, strict=True))
+            await self._observe(collection, Written(before.sequence, sequence, epoch, batches, retired))
+        slots = before.without_segments(list(retired), sequence, epoch)
         start = 0
         for placement in placements:
             stop = start + placement.count

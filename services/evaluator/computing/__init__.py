@@ -1,1 +1,1 @@
-"""Computations of worker processes, which may die: the kernel, segments, sums, schemes, in compiled code."""
+"""Computations of worker processes, which may die: the kernel, segments, planes, sums."""

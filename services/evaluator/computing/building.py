@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from blindsight.ciphertext.residues import Residues, read_block
+from blindsight.ciphertext.header import Form
+from blindsight.ciphertext.residues import Residues
 from blindsight.errors import DataLoss, InvalidCiphertext
+from blindsight.ring import columns
+from blindsight.ring.tiles import view_tiles
 from blindsight.runtime.transfer import digest
 from services.evaluator import tasks
-from services.evaluator.computing import imaging, tiles
-from services.evaluator.computing.tiles import add_seeded, checksum
+from services.evaluator.computing import checksums, imaging
+from services.evaluator.computing.checksums import checksum
 from services.evaluator.segments import SegmentHeader, map_segment, write_segment
 
 
 def compile_all(_: tasks.Compile) -> None:
     """Compiles the functions of workers, or loads them from numba's cache."""
-    tiles.compile_all()
+    columns.compile_all()
+    checksums.compile_all()
     imaging.compile_all()
 
 
@@ -50,8 +54,6 @@ def _so_far(task: tasks.Build, header: SegmentHeader) -> Residues:
 
 def _add(block: Residues, data: memoryview, task: tasks.Build) -> None:
     record = task.record
-    batch = read_block(data, record.parameters, record.key_id)
-    columns = record.geometry(task.key.region).columns
-    if batch.seeds is None or batch.header.count != columns:
-        raise InvalidCiphertext(f"{batch.header.count} columns, want {columns} seeded ones")
-    add_seeded(block, batch.residues, batch.seeds, record.parameters)
+    batch = view_tiles(data, record.parameters, record.key_id, Form.BATCH, block.shape[1])[0]
+    columns.require_below_primes(batch, record.parameters)
+    columns.add(block, batch, record.parameters)

@@ -14,16 +14,16 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from blindsight.ciphertext.header import SEED_BYTES
 from blindsight.ciphertext.residues import CiphertextBlock, Residues, add, full_block, read_block
 from blindsight.ciphertext.residues import subtract as subtracted
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.tiling import Tiling
-from blindsight.parameters import PARAMETER_SETS, ParameterSet
+from blindsight.parameters import PARAMETER_SETS, ParameterSet, Scheme
 from blindsight.ring import ntt
 from blindsight.ring.jit import compiled, reduced
-from blindsight.ring.prng import expand
+from blindsight.ring.prng import SEED_PREFIX, expand
 from services.evaluator import tasks
-from services.evaluator.computing.schemes import SCHEMES, Side, prepare
 
 # Kernels in NTT form that a worker process keeps, of 24 to 98 KB each: all tasks of one call use the same.
 _KERNELS_KEPT = 64
@@ -52,7 +52,9 @@ def _products(
 def compile_all() -> None:
     """Compiles this module's functions, or loads them from numba's cache."""
     kernel = PlaneKernel(1, 1, 0, 0, (1,), 1)
+    seeds = np.frombuffer(SEED_PREFIX.ljust(SEED_BYTES, b"\0"), np.uint8)[None]
     for parameters in PARAMETER_SETS.values():
+        expand(seeds, parameters)
         polynomial = np.zeros((1, len(parameters.primes), parameters.ring_degree), np.uint32)
         _applied((polynomial, polynomial), kernel, parameters)
 
@@ -82,7 +84,7 @@ def subtract(task: tasks.Subtract) -> tuple[bytes, ...]:
         pairs = zip(_halves(first, parameters), _halves(second, parameters), strict=True)
         halves = [subtracted(a, b, parameters) for a, b in pairs]
         for polynomials in halves:
-            prepare(polynomials, parameters, Side.GALLERY)
+            _to_ntt_form(polynomials, parameters)
     else:
         prepared = _in_ntt_form(first, parameters), _in_ntt_form(second, parameters)
         halves = [subtracted(a, b, parameters) for a, b in zip(*prepared, strict=True)]
@@ -100,11 +102,17 @@ def _halves(block: CiphertextBlock, parameters: ParameterSet) -> Halves:
     return first, second
 
 
+def _to_ntt_form(polynomials: Residues, parameters: ParameterSet) -> None:
+    """Brings polynomials of seeded ciphertexts into NTT form, in place; those of CKKS are made in it."""
+    if parameters.scheme is Scheme.BFV:
+        ntt.forward(polynomials, parameters)
+
+
 def _in_ntt_form(block: CiphertextBlock, parameters: ParameterSet) -> Halves:
     halves = _halves(block, parameters)
     if block.seeds is not None:
         for polynomials in halves:
-            prepare(polynomials, parameters, Side.GALLERY)
+            _to_ntt_form(polynomials, parameters)
     return halves
 
 
@@ -137,7 +145,11 @@ def _polynomial(kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
 @lru_cache(maxsize=_KERNELS_KEPT)
 def _constant(offset: int, parameters: ParameterSet) -> Residues:
     """Returns the polynomial that adds an offset to every pixel, in NTT form: uint32 [primes, N]."""
-    value = SCHEMES[parameters.scheme].constant(offset, parameters)
+    if parameters.scheme is Scheme.BFV:  # messages are scaled by q / t
+        plain = parameters.plain_modulus
+        value = (offset * parameters.modulus + plain // 2) // plain
+    else:
+        value = offset * round(parameters.gallery_scale)
     return _transformed([value] * parameters.ring_degree, parameters)
 
 

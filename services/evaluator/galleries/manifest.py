@@ -58,14 +58,10 @@ class Snapshot:
         """Returns the segments of one region."""
         return tuple(segment for segment in self.segments if segment.key.region is region)
 
-    def wanted(self, regions: Collection[Region], keys: Collection[SegmentId]) -> Snapshot:
-        """Returns the gallery reduced to these regions and, if keys are given, to these segments."""
-        kept = (
-            segment
-            for segment in self.segments
-            if segment.key.region in regions and (not keys or segment.key in keys)
-        )
-        return replace(self, record=self.record.within(regions), segments=tuple(kept))
+    def within(self, regions: Collection[Region]) -> Snapshot:
+        """Returns the gallery reduced to these regions."""
+        kept = tuple(segment for segment in self.segments if segment.key.region in regions)
+        return replace(self, record=self.record.within(regions), segments=kept)
 
 
 def write(folder: Path, snapshot: Snapshot) -> None:

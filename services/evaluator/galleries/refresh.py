@@ -1,6 +1,6 @@
 """Brings a gallery up to date with its collection's log: append is addition.
 
-Batches stream in and are gathered per segment in shared memory; builder processes expand them and
+Batches stream in and are gathered per segment in shared memory; builder processes check them and
 add them to new segment files.  The new snapshot is published once all of its files are complete, so that
 searches see the old one or the new one and never a mixture.
 """

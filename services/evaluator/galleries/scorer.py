@@ -8,7 +8,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blindsight.ciphertext.header import HEADER, RESIDUE_BYTES, BlockHeader, Form
 from blindsight.errors import BlindsightError
 from blindsight.packing.segments import Region
 from blindsight.runtime.processpool import WorkerPool, in_order
@@ -16,8 +15,7 @@ from blindsight.runtime.transfer import CHUNK_BYTES
 from blindsight.wire.scores import ScoreResult
 from services.evaluator import tasks
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
-from services.evaluator.geometry import SCORE_POLYNOMIALS, CollectionRecord
-from services.evaluator.shared_memory import SharedMemory, SharedRef
+from services.evaluator.shared_memory import SharedMemory
 
 # Limits of a chunk of work: large enough that passing it to the process costs little, small enough that
 # searches alternate and that results are sent while the rest is computed.
@@ -29,61 +27,52 @@ _IN_FLIGHT = 2
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The plan of one `ScoreResult`: a range of a chunk's segments, a range of its queries, and its place."""
+    """The plan of one message of answers: a range of a chunk's rows and one of its queries, and its place."""
 
-    first_segment: int
-    segments: int
+    first_row: int
+    rows: int
     first_query: int
     queries: int
     offset: int
-    header: bytes
     size_bytes: int
 
 
-def score_bytes(record: CollectionRecord) -> int:
-    """Returns the bytes of one segment's scores for one query, one ciphertext per field."""
-    return len(record.layout.main.fields) * record.geometry(Region.MAIN).score_words * RESIDUE_BYTES
-
-
-def plan_pieces(record: CollectionRecord, segments: int, queries: int) -> list[Piece]:
-    """Cuts a chunk's results into blocks of about `transfer.CHUNK_BYTES`."""
-    at_once = max(1, CHUNK_BYTES // score_bytes(record))
+def plan_pieces(rows: int, queries: int, answer_bytes: int) -> list[Piece]:
+    """Cuts a chunk's answers into messages of about `transfer.CHUNK_BYTES`."""
+    at_once = max(1, CHUNK_BYTES // answer_bytes)
     per_query = min(queries, at_once)
-    per_segment = max(1, at_once // queries)
+    per_row = max(1, at_once // queries)
     pieces = []
     offset = 0
-    for segment in range(0, segments, per_segment):
-        height = min(per_segment, segments - segment)
+    for row in range(0, rows, per_row):
+        height = min(per_row, rows - row)
         for query in range(0, queries, per_query):
             width = min(per_query, queries - query)
-            count = height * width * len(record.layout.main.fields)
-            header = BlockHeader(record.parameters, record.key_id, Form.FULL, SCORE_POLYNOMIALS, count)
-            pieces.append(Piece(segment, height, query, width, offset, header.pack(), header.size_bytes))
-            offset += header.size_bytes
+            pieces.append(Piece(row, height, query, width, offset, height * width * answer_bytes))
+            offset += height * width * answer_bytes
     return pieces
 
 
-def score_offsets(record: CollectionRecord, pieces: Sequence[Piece]) -> tuple[tuple[int, ...], ...]:
-    """Returns the byte offset of the scores of each segment and query of a chunk: [segment][query]."""
+def answer_offsets(pieces: Sequence[Piece], answer_bytes: int) -> tuple[tuple[int, ...], ...]:
+    """Returns the byte offset of the answer of each row and query of a chunk: [row][query]."""
     places: dict[tuple[int, int], int] = {}
     for piece in pieces:
-        for position in range(piece.segments * piece.queries):
-            segment, query = divmod(position, piece.queries)
-            key = piece.first_segment + segment, piece.first_query + query
-            places[key] = piece.offset + HEADER.size + position * score_bytes(record)
-    segments = 1 + max(segment for segment, _ in places)
+        for position in range(piece.rows * piece.queries):
+            row, query = divmod(position, piece.queries)
+            places[piece.first_row + row, piece.first_query + query] = piece.offset + position * answer_bytes
+    rows = 1 + max(row for row, _ in places)
     queries = 1 + max(query for _, query in places)
-    return tuple(tuple(places[segment, query] for query in range(queries)) for segment in range(segments))
+    return tuple(tuple(places[row, query] for query in range(queries)) for row in range(rows))
 
 
 def plan_chunks(snapshot: Snapshot, queries: int) -> list[tuple[SegmentFile, ...]]:
     """Cuts a gallery into chunks of one region each."""
-    results = queries * score_bytes(snapshot.record)
     chunks = []
     for region in Region:
         files = snapshot.region(region)
         scanned = snapshot.record.geometry(region).size_bytes
-        size = max(1, min(CHUNK_SCAN_BYTES // scanned, CHUNK_RESULT_BYTES // results))
+        answers = queries * snapshot.record.answer_bytes(region)
+        size = max(1, min(CHUNK_SCAN_BYTES // scanned, CHUNK_RESULT_BYTES // answers))
         chunks += [files[start : start + size] for start in range(0, len(files), size)]
     return chunks
 
@@ -92,17 +81,16 @@ def plan_chunks(snapshot: Snapshot, queries: int) -> list[tuple[SegmentFile, ...
 class Meter:
     """Costs of a search, added up while it runs."""
 
-    expand_seconds: float = 0.0
     kernel_seconds: float = 0.0
     scanned_bytes: int = 0
 
 
 @dataclass(slots=True)
 class _Pass:
-    """Queries that are scored together."""
+    """Queries that are scored together; those for each region, checked."""
 
     snapshot: Snapshot
-    queries: SharedRef
+    queries: dict[Region, tasks.Blocks]
     first: int
     count: int
     meter: Meter = field(default_factory=Meter)
@@ -119,39 +107,18 @@ class Scorer:
         self._pool = pool
         self._background: set[asyncio.Task[None]] = set()
 
-    async def expand(
-        self, record: CollectionRecord, block: SharedRef, first: int, count: int, out: SharedRef, meter: Meter
-    ) -> None:
-        """Checks `count` queries of a block from `first` on and expands them into `out`.
+    async def check(self, *blocks: tasks.Blocks) -> float:
+        """Checks every residue of blocks in shared memory; returns the seconds that it took.
 
         Raises:
-            InvalidCiphertext: if a residue or seed is invalid.
+            InvalidCiphertext: if a residue is not below its prime.
             Unavailable: if the process died twice over it.
         """
-        _, seconds = await self._pool.timed(tasks.Expand(record, block, first, count, out))
-        meter.expand_seconds += seconds
-
-    async def compare(self, task: tasks.Compare) -> tuple[bytes, float]:
-        """Multiplies one row by one query; returns a block of one product per field, and the kernel seconds.
-
-        Raises:
-            InvalidCiphertext: if a residue or seed is invalid.
-            Unavailable: if the process died twice over it.
-        """
-        return await self._pool.run(task)
-
-    async def arrange(self, task: tasks.Arrange) -> float:
-        """Checks rows or queries and arranges them in the kernel's order; returns the seconds that it took.
-
-        Raises:
-            InvalidCiphertext: if a residue or seed is invalid.
-            Unavailable: if the process died twice over it.
-        """
-        _, seconds = await self._pool.timed(task)
+        _, seconds = await self._pool.timed(tasks.CheckBlocks(blocks))
         return seconds
 
-    async def cross(self, task: tasks.Cross) -> float:
-        """Multiplies every row by every query; returns the kernel's seconds.
+    async def multiply(self, task: tasks.Multiply) -> float:
+        """Multiplies rows by queries; returns the kernel's seconds.
 
         Raises:
             Unavailable: if the process died twice over it.
@@ -179,12 +146,17 @@ class Scorer:
             return  # a process that died has no mappings
 
     async def score(
-        self, snapshot: Snapshot, queries: SharedRef, first: int, count: int, meter: Meter
+        self,
+        snapshot: Snapshot,
+        queries: dict[Region, tasks.Blocks],
+        first: int,
+        count: int,
+        meter: Meter,
     ) -> AsyncIterator[ScoreResult]:
-        """Scores a whole gallery against expanded queries; yields blocks while later ones are computed.
+        """Scores a whole gallery; yields answers while later ones are computed.
 
         Args:
-            queries: `count` queries that `expand` made.
+            queries: `count` checked queries for each region of the snapshot's segments.
             first: number of the first query in the whole search.
             meter: costs to which this adds.
 
@@ -195,29 +167,29 @@ class Scorer:
         current = _Pass(snapshot, queries, first, count, meter)
         chunks = (self._chunk(current, files) for files in plan_chunks(snapshot, count))
         async with aclosing(in_order(chunks, _IN_FLIGHT)) as results:
-            async for blocks in results:
-                for block in blocks:
-                    yield block
+            async for answers in results:
+                for answer in answers:
+                    yield answer
 
     async def _chunk(self, current: _Pass, files: tuple[SegmentFile, ...]) -> list[ScoreResult]:
         record = current.snapshot.record
         region = files[0].key.region
-        pieces = plan_pieces(record, len(files), current.count)
+        layout, size = record.layout.of(region), record.answer_bytes(region)
+        pieces = plan_pieces(len(files), current.count, size)
         with SharedMemory(pieces[-1].offset + pieces[-1].size_bytes) as out:
-            for piece in pieces:
-                out.write(piece.offset, piece.header)
             paths = tuple(str(file.path) for file in files)
-            offsets = score_offsets(record, pieces)
-            task = tasks.Score(record, region, paths, current.queries, current.count, out.ref, offsets)
+            offsets = answer_offsets(pieces, size)
+            queries, fields = current.queries[region], layout.field_columns
+            task = tasks.Multiply(paths, queries, fields, layout.fold, out.ref, offsets)
             current.meter.kernel_seconds += await self._pool.run(task)
             current.meter.scanned_bytes += len(files) * record.geometry(region).size_bytes
-            return [self._block(current, files, piece, out) for piece in pieces]
+            return [self._answer(current, files, piece, out) for piece in pieces]
 
     @staticmethod
-    def _block(
+    def _answer(
         current: _Pass, files: tuple[SegmentFile, ...], piece: Piece, out: SharedMemory
     ) -> ScoreResult:
-        chosen = files[piece.first_segment : piece.first_segment + piece.segments]
+        chosen = files[piece.first_row : piece.first_row + piece.rows]
         return ScoreResult(
             chosen[0].key.region,
             tuple(file.key.index for file in chosen),

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from blindsight.ciphertext.header import (
     HEADER,
@@ -13,13 +14,17 @@ from blindsight.ciphertext.header import (
     BlockHeader,
     Form,
     check_expected,
+    check_form,
     check_size,
     parse_header,
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted
+from blindsight.packing.columns import MIN_ANSWER
+from blindsight.parameters import MAX_FIELDS, ParameterSet
+from blindsight.ring.tiles import Geometry
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.processpool import in_order
-from blindsight.runtime.transfer import CHUNK_BYTES, MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
+from blindsight.runtime.transfer import MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
 from blindsight.wire.blocks import (
     AnnouncedBlock,
     CompareAllHeader,
@@ -28,16 +33,15 @@ from blindsight.wire.blocks import (
     ProductsResult,
 )
 from services.evaluator import metrics, tasks
-from services.evaluator.galleries.scorer import CHUNK_RESULT_BYTES, Scorer
-from services.evaluator.geometry import SCORE_POLYNOMIALS, Geometry
+from services.evaluator.galleries.scorer import CHUNK_RESULT_BYTES, Piece, Scorer, answer_offsets, plan_pieces
 from services.evaluator.operations.intake import Limits, check_announced, check_came, collect, next_chunk
 from services.evaluator.shared_memory import SharedMemory
 
-# Limit of the ciphertexts of a row: those of 128 values with stride 1.
+# Limit of the columns of a row: those of 128 values with stride 1.
 MAX_COLUMNS = 128
-# Limit of each received block: full ciphertexts of N = 8192 with three primes.
-MAX_BLOCK_BYTES = MAX_COMPARED_CIPHERTEXTS * 2 * 3 * 8192 * RESIDUE_BYTES + HEADER.size
-# Limit of received blocks and of their arranged form, over all clients.
+# Limit of each received block: columns of N = 8192 with three primes.
+MAX_BLOCK_BYTES = MAX_COMPARED_CIPHERTEXTS * 3 * 8192 * RESIDUE_BYTES + HEADER.size
+# Limit of received blocks, over all clients.
 MAX_HELD_BYTES = 2 << 30
 # Chunks in progress at once: one computed, one waiting or being sent.
 _IN_FLIGHT = 2
@@ -51,8 +55,12 @@ def check_header(header: CompareAllHeader) -> None:
         InvalidCiphertext: if a block is too small.
         ResourceExhausted: if a block is too large.
     """
-    if not 1 <= header.columns <= MAX_COLUMNS:
-        raise InvalidArgument(f"rows of {header.columns} ciphertexts, want 1 to {MAX_COLUMNS}")
+    if not 1 <= len(header.fields) <= MAX_FIELDS or not all(header.fields):
+        raise InvalidArgument(f"rows of {len(header.fields)} fields, want 1 to {MAX_FIELDS} and none empty")
+    if header.columns > MAX_COLUMNS:
+        raise InvalidArgument(f"rows of {header.columns} columns, want 1 to {MAX_COLUMNS}")
+    if header.fold & (header.fold - 1) or not header.fold:
+        raise InvalidArgument(f"fold {header.fold}, want a power of two")
     for block in (header.gallery, header.queries):
         check_announced(block, HEADER.size)
         if block.size_bytes > MAX_BLOCK_BYTES:
@@ -60,11 +68,20 @@ def check_header(header: CompareAllHeader) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """Rows or queries in the kernel's order."""
+class _Work:
+    """A checked comparison: all rows by all queries."""
 
-    memory: SharedMemory
-    count: int
+    parameters: ParameterSet
+    fields: tuple[tuple[int, int], ...]
+    fold: int
+    rows: tasks.Blocks
+    queries: tasks.Blocks
+
+    @property
+    def answer_bytes(self) -> int:
+        """The size of one row's answer to one query."""
+        points = len(self.parameters.primes) * self.parameters.ring_degree // self.fold
+        return len(self.fields) * points * RESIDUE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,27 +126,18 @@ class Comparisons:
             second = await self._receive(header.queries, chunks, queries)
             if await next_chunk(chunks, self._limits.stall_seconds) is not None:
                 raise InvalidArgument("more came than the announced blocks")
-            _check_pair(first, second, header.columns)
-            parameters = first.parameters
-            each = Geometry(parameters, header.columns).size_bytes
-            rows, wanted = first.count // header.columns, second.count // header.columns
-            with (
-                self._memory.take((rows + wanted) * each),
-                SharedMemory(rows * each) as arranged_rows,
-                SharedMemory(wanted * each) as arranged_queries,
-            ):
-                expand = await self._arrange(first, gallery, _Side(arranged_rows, rows), queries=False)
-                expand += await self._arrange(second, queries, _Side(arranged_queries, wanted), queries=True)
-                sides = _Side(arranged_rows, rows), _Side(arranged_queries, wanted)
-                kernel = 0.0
-                async with aclosing(self._products(first, header.columns, *sides)) as answers:
-                    async for products, seconds in answers:
-                        kernel += seconds
-                        for one in products:
-                            yield one
-        labels = parameters.scheme.name.lower(), parameters.name
+            _check_pair(first, second, header)
+            work = _work(first.parameters, header, gallery, queries)
+            checked = await self._scorer.check(work.rows, work.queries)
+            kernel = 0.0
+            async with aclosing(self._products(work)) as answers:
+                async for products, seconds in answers:
+                    kernel += seconds
+                    for one in products:
+                        yield one
+        labels = first.parameters.scheme.name.lower(), first.parameters.name
         metrics.COMPARE_ALL_SECONDS.labels(*labels).observe(time.perf_counter() - started)
-        yield CompareAllSummary(expand, kernel)
+        yield CompareAllSummary(checked, kernel)
 
     async def _receive(
         self, announced: AnnouncedBlock, chunks: AsyncIterator[bytes], block: SharedMemory
@@ -138,69 +146,68 @@ class Comparisons:
         head = block.read(0, HEADER.size)
         check_came(announced, head, block.size_bytes, digest)
         parsed = parse_header(head)
-        if parsed.form is Form.FULL and parsed.polynomials != 2:
-            raise InvalidCiphertext(f"ciphertexts of {parsed.polynomials} polynomials, want 2")
+        check_form(parsed, Form.COLUMNS)
         check_size(parsed, block.size_bytes)
         return parsed
 
-    async def _arrange(
-        self, header: BlockHeader, block: SharedMemory, side: _Side, *, queries: bool
-    ) -> float:
-        columns = header.count // side.count
-        task = tasks.Arrange(
-            header.parameters, header.key_id, block.ref, queries, columns, side.count, side.memory.ref
-        )
-        return await self._scorer.arrange(task)
-
-    async def _products(
-        self, header: BlockHeader, columns: int, gallery: _Side, queries: _Side
-    ) -> AsyncGenerator[tuple[list[ProductsResult], float], None]:
-        geometry = Geometry(header.parameters, columns)
-        at_once = max(1, CHUNK_RESULT_BYTES // (geometry.score_words * RESIDUE_BYTES))
+    async def _products(self, work: _Work) -> AsyncGenerator[tuple[list[ProductsResult], float], None]:
+        at_once = max(1, CHUNK_RESULT_BYTES // work.answer_bytes)
         deadline = self._limits.deadline("a comparison")
-        work = (
-            self._chunk(header, columns, chunk, gallery, queries)
-            for chunk in _chunks(gallery.count, queries.count, at_once)
-        )
-        async with aclosing(in_order(work, _IN_FLIGHT)) as done:
+        chunks = (self._chunk(work, chunk) for chunk in _chunks(work.rows.count, work.queries.count, at_once))
+        async with aclosing(in_order(chunks, _IN_FLIGHT)) as done:
             async for products in done:
                 yield products
                 deadline.check()
 
-    async def _chunk(
-        self, header: BlockHeader, columns: int, chunk: _Chunk, gallery: _Side, queries: _Side
-    ) -> tuple[list[ProductsResult], float]:
-        geometry = Geometry(header.parameters, columns)
-        size = geometry.score_words * RESIDUE_BYTES
-        pieces = list(_pieces(header, chunk, max(1, CHUNK_BYTES // size)))
-        offsets: dict[tuple[int, int], int] = {}
-        position = 0
-        for query, first_row, piece in pieces:
-            for index in range(piece.count):
-                offsets[first_row + index, query] = position + HEADER.size + index * size
-            position += piece.size_bytes
-        with SharedMemory(position) as out:
-            table = tuple(
-                tuple(offsets[row, query] for query in range(*chunk.queries)) for row in range(*chunk.rows)
-            )
-            refs = gallery.memory.ref, queries.memory.ref
-            task = tasks.Cross(header.parameters, columns, *refs, chunk.rows, chunk.queries, out.ref, table)
-            seconds = await self._scorer.cross(task)
-            return list(_read(pieces, out)), seconds
+    async def _chunk(self, work: _Work, chunk: _Chunk) -> tuple[list[ProductsResult], float]:
+        rows, queries = work.rows.part(*chunk.rows), work.queries.part(*chunk.queries)
+        pieces = plan_pieces(rows.count, queries.count, work.answer_bytes)
+        with SharedMemory(pieces[-1].offset + pieces[-1].size_bytes) as out:
+            offsets = answer_offsets(pieces, work.answer_bytes)
+            task = tasks.Multiply(rows, queries, work.fields, work.fold, out.ref, offsets)
+            seconds = await self._scorer.multiply(task)
+            return [_result(chunk, piece, out) for piece in pieces], seconds
 
 
-def _check_pair(gallery: BlockHeader, queries: BlockHeader, columns: int) -> None:
+def _result(chunk: _Chunk, piece: Piece, out: SharedMemory) -> ProductsResult:
+    return ProductsResult(
+        chunk.rows[0] + piece.first_row,
+        piece.rows,
+        chunk.queries[0] + piece.first_query,
+        piece.queries,
+        out.read(piece.offset, piece.size_bytes),
+    )
+
+
+def _work(
+    parameters: ParameterSet, header: CompareAllHeader, gallery: SharedMemory, queries: SharedMemory
+) -> _Work:
+    geometry = Geometry(parameters, header.columns)
+
+    def blocks(memory: SharedMemory) -> tasks.Blocks:
+        count = (memory.size_bytes - HEADER.size) // geometry.size_bytes
+        return tasks.Blocks(memory.ref, geometry, HEADER.size, geometry.size_bytes, count)
+
+    spans = tuple(pairwise(accumulate(header.fields, initial=0)))
+    return _Work(parameters, spans, header.fold, blocks(gallery), blocks(queries))
+
+
+def _check_pair(gallery: BlockHeader, queries: BlockHeader, header: CompareAllHeader) -> None:
     check_expected(queries, gallery.parameters, gallery.key_id)
-    for what, header in (("gallery", gallery), ("queries", queries)):
-        if not header.count or header.count % columns:
-            raise InvalidCiphertext(f"{what} of {header.count} ciphertexts, want a multiple of {columns}")
-        if header.count > MAX_COMPARED_CIPHERTEXTS:
+    columns = header.columns
+    for what, block in (("gallery", gallery), ("queries", queries)):
+        if block.count % columns:
+            raise InvalidCiphertext(f"{what} of {block.count} columns, want a multiple of {columns}")
+        if block.count > MAX_COMPARED_CIPHERTEXTS:
             raise ResourceExhausted(
-                f"{what} of {header.count} ciphertexts, want at most {MAX_COMPARED_CIPHERTEXTS}"
+                f"{what} of {block.count} columns, want at most {MAX_COMPARED_CIPHERTEXTS}"
             )
     results = (gallery.count // columns) * (queries.count // columns)
     if results > MAX_COMPARED_RESULTS:
         raise ResourceExhausted(f"{results} results, want at most {MAX_COMPARED_RESULTS}")
+    most = gallery.parameters.ring_degree // MIN_ANSWER
+    if header.fold > most:
+        raise InvalidArgument(f"fold {header.fold}, want at most {most}")
 
 
 def _chunks(rows: int, queries: int, at_once: int) -> Iterator[_Chunk]:
@@ -210,26 +217,3 @@ def _chunks(rows: int, queries: int, at_once: int) -> Iterator[_Chunk]:
     for query in range(0, queries, width):
         for row in range(0, rows, height):
             yield _Chunk((row, min(row + height, rows)), (query, min(query + width, queries)))
-
-
-Piece = tuple[int, int, BlockHeader]
-
-
-def _pieces(header: BlockHeader, chunk: _Chunk, at_once: int) -> Iterator[Piece]:
-    """Yields for each message its query, its first row, and the header of its block."""
-    for query in range(*chunk.queries):
-        for row in range(*chunk.rows, at_once):
-            count = min(at_once, chunk.rows[1] - row)
-            yield (
-                query,
-                row,
-                BlockHeader(header.parameters, header.key_id, Form.FULL, SCORE_POLYNOMIALS, count),
-            )
-
-
-def _read(pieces: list[Piece], out: SharedMemory) -> Iterator[ProductsResult]:
-    position = 0
-    for query, first_row, piece in pieces:
-        body = out.read(position + HEADER.size, piece.size_bytes - HEADER.size)
-        yield ProductsResult(query, first_row, piece.pack() + body)
-        position += piece.size_bytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 
@@ -76,14 +76,12 @@ class PlainQuerySearches:
         block: bytes,
         count: int,
         minimum_sequence: int,
-        only: Collection[SegmentId] = (),
     ) -> AsyncIterator[ScorePlan | ScoreResult | ScoreSummary]:
         """Runs one search; yields a plan, a block of scores for each segment, and a summary.
 
         Args:
             block: `count` queries in the clear.
             minimum_sequence: the answer covers at least this much of the log.
-            only: the segments to score; empty for all.
 
         Raises:
             InvalidArgument, InvalidCiphertext, SecretMaterialRefused: if the request is invalid.
@@ -93,7 +91,7 @@ class PlainQuerySearches:
         queries = read_queries(block, count, record.layout.main, record.parameters, record.key_id)
         meter, started = Meter(), time.perf_counter()
         with ExitStack() as held:
-            gallery = await self._read(record, only, held)
+            gallery = await self._read(record, held)
             if gallery.log.sequence < minimum_sequence:
                 raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {gallery.log.sequence}")
             seconds = time.perf_counter() - started
@@ -104,7 +102,7 @@ class PlainQuerySearches:
                     yield scores
         yield ScoreSummary(seconds, 0.0, meter.kernel_seconds, gallery.size_bytes)
 
-    async def _read(self, record: AdditiveRecord, only: Collection[SegmentId], held: ExitStack) -> _Gallery:
+    async def _read(self, record: AdditiveRecord, held: ExitStack) -> _Gallery:
         """Reads the whole log and checks all but the numbers, which the workers check."""
         async with self._storage.read_batches(record.collection_id, 0) as events:
             first = await anext(events, None)
@@ -112,8 +110,7 @@ class PlainQuerySearches:
                 raise DataLoss("storage sent a log without a header")
             gallery, check = _Gallery(first), LogCheck(first, 0)
             async for key, block in self._batches(record, events, check, held):
-                if not only or key in only:
-                    gallery.add(key, block)
+                gallery.add(key, block)
             check.end()
         return gallery
 

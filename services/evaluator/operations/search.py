@@ -14,6 +14,7 @@ from blindsight.ciphertext.header import (
     BlockHeader,
     Form,
     check_expected,
+    check_form,
     check_size,
     parse_header,
 )
@@ -33,8 +34,7 @@ COLLECTION_ID_BYTES = 16
 MAX_QUERY_BYTES = 256 << 20
 # Limit of the queries that are received or scored at the same time, over all clients.
 MAX_RECEIVED_BYTES = 512 << 20
-# Limits of the expanded queries in one pass over the gallery.
-PASS_BYTES = 256 << 20
+# Queries that share one pass over the gallery.
 PASS_QUERIES = 16
 
 
@@ -57,11 +57,6 @@ def check_header(header: ScoreHeader) -> None:
         raise InvalidCiphertext(f"queries of {header.size_bytes} bytes, want at least {HEADER.size}")
 
 
-def queries_at_once(record: CollectionRecord) -> int:
-    """Returns the number of queries that share one pass over the gallery."""
-    return min(PASS_QUERIES, max(1, PASS_BYTES // tasks.expanded_bytes(record, 1)))
-
-
 def check_block(header: BlockHeader, announced: ScoreHeader, record: CollectionRecord) -> None:
     """Refuses a block that is not the announced queries for this collection.
 
@@ -69,12 +64,11 @@ def check_block(header: BlockHeader, announced: ScoreHeader, record: CollectionR
         InvalidCiphertext: if its parameter set, key, size, count or form is another.
     """
     check_expected(header, record.parameters, record.key_id)
+    check_form(header, Form.COLUMNS)
     check_size(header, announced.size_bytes)
     wanted = announced.queries * record.layout.query_ciphertexts
     if header.count != wanted:
         raise InvalidCiphertext(f"block of {header.count} ciphertexts, want {wanted}")
-    if header.form is Form.FULL and header.polynomials != 2:
-        raise InvalidCiphertext(f"queries of {header.polynomials} polynomials, want 2")
 
 
 def check_head(head: bytes, record: AnyRecord) -> None:
@@ -137,8 +131,8 @@ class Searches:
     ) -> AsyncIterator[ScorePart]:
         if isinstance(record, CollectionRecord):
             return self._score(header, record.within(_regions(header)), block)
-        data, only = block.read(0, block.size_bytes), frozenset(header.only)
-        return self._visible.run(record, data, header.queries, header.minimum_sequence, only)
+        data = block.read(0, block.size_bytes)
+        return self._visible.run(record, data, header.queries, header.minimum_sequence)
 
     async def _receive(
         self,
@@ -167,24 +161,32 @@ class Searches:
         self, header: ScoreHeader, record: CollectionRecord, block: SharedMemory
     ) -> AsyncIterator[ScorePart]:
         meter = Meter()
-        at_once = queries_at_once(record)
-        with SharedMemory(tasks.expanded_bytes(record, min(at_once, header.queries))) as expanded:
-            first_count = min(at_once, header.queries)
-            # The first queries are checked before storage is asked for anything.
-            await self._scorer.expand(record, block.ref, 0, first_count, expanded.ref, meter)
-            started = time.perf_counter()
-            async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
-                refresh_seconds = time.perf_counter() - started
-                snapshot = whole.wanted(_regions(header), frozenset(header.only))
-                segments = [len(snapshot.region(region)) for region in Region]
-                yield ScorePlan(snapshot.sequence, snapshot.epoch, *segments)
-                for first in range(0, header.queries, at_once):
-                    count = min(at_once, header.queries - first)
-                    if first > 0:
-                        await self._scorer.expand(record, block.ref, first, count, expanded.ref, meter)
-                    async for scores in self._scorer.score(snapshot, expanded.ref, first, count, meter):
-                        yield scores
-        yield ScoreSummary(refresh_seconds, meter.expand_seconds, meter.kernel_seconds, meter.scanned_bytes)
+        queries = _queries(record, block, header.queries)
+        # The queries are checked before storage is asked for anything.
+        checked_seconds = await self._scorer.check(*queries.values())
+        started = time.perf_counter()
+        async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
+            refresh_seconds = time.perf_counter() - started
+            snapshot = whole.within(_regions(header))
+            segments = [len(snapshot.region(region)) for region in Region]
+            yield ScorePlan(snapshot.sequence, snapshot.epoch, *segments)
+            for first in range(0, header.queries, PASS_QUERIES):
+                count = min(PASS_QUERIES, header.queries - first)
+                chosen = {region: of.part(first, first + count) for region, of in queries.items()}
+                async for scores in self._scorer.score(snapshot, chosen, first, count, meter):
+                    yield scores
+        yield ScoreSummary(refresh_seconds, checked_seconds, meter.kernel_seconds, meter.scanned_bytes)
+
+
+def _queries(record: CollectionRecord, block: SharedMemory, count: int) -> dict[Region, tasks.Blocks]:
+    """Returns the places of all queries for each region, [query][columns of its regions] in the block."""
+    geometries = {region: record.geometry(region) for region in record.layout.regions}
+    step = sum(geometry.size_bytes for geometry in geometries.values())
+    places, offset = {}, HEADER.size
+    for region, geometry in geometries.items():
+        places[region] = tasks.Blocks(block.ref, geometry, offset, step, count)
+        offset += geometry.size_bytes
+    return places
 
 
 def _regions(header: ScoreHeader) -> tuple[Region, ...]:

@@ -12,6 +12,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from services.keyholder.imaging.paillier_engine import AdditiveEngine, AdditivePlanes
 from services.keyholder.imaging.ring_engine import MAX_VIEW_PIXELS, RingEngine, RingScheme
 from services.keyholder.operations.combine import Combine
+from services.keyholder.operations.products import Multiplier
 
 DEFAULT_SCHEME = "bfv"
 RING_SETS = {"bfv": BFV_4096, "ckks": CKKS_4096}
@@ -52,12 +53,14 @@ class Engines:
         evaluator: client of the evaluator.
         crypto: worker processes that encrypt and decrypt.
         combinations: weighted sums under additive schemes.
+        multiplier: computes encrypted products of vectors.
     """
 
     key_id: bytes
     evaluator: EvaluatorClient
     crypto: Crypto
     combinations: Combine
+    multiplier: Multiplier
 
     def start(self, scheme: AnyScheme, view_pixels: int = 0) -> RingEngine | AdditiveEngine:
         """Returns a new engine of a scheme; the engines describe `view_pixels`."""

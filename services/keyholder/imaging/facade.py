@@ -16,6 +16,7 @@ from services.keyholder.imaging.match import Match
 from services.keyholder.imaging.sources import Pictures
 from services.keyholder.operations.combine import Combine
 from services.keyholder.operations.planes import Planes
+from services.keyholder.operations.products import Multiplier
 
 # Jobs that may wait for memory; each holds the files of its pictures, of at most 64 MiB.
 MOST_WAITING = 16
@@ -36,6 +37,7 @@ class Processing:
         evaluator: client of the evaluator.
         crypto: worker processes that decode, encrypt and decrypt.
         combinations: weighted sums under additive schemes.
+        multiplier: computes encrypted products of vectors.
         memory_bytes: memory of all jobs at once, by estimates.
     """
 
@@ -47,10 +49,11 @@ class Processing:
         evaluator: EvaluatorClient,
         crypto: Crypto,
         combinations: Combine,
+        multiplier: Multiplier,
         memory_bytes: int,
     ) -> None:
         pictures = Pictures(vault, planes, crypto)
-        engines = Engines(key_id, evaluator, crypto, combinations)
+        engines = Engines(key_id, evaluator, crypto, combinations, multiplier)
         budget = MemoryBudget(memory_bytes, "image processing", MOST_WAITING)
         self.filter = Admitted(Filter(pictures, engines), budget)
         self.difference = Admitted(Difference(pictures, engines), budget)

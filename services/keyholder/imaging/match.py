@@ -140,7 +140,7 @@ class Match:
         if not settings.encrypted:
             return await asyncio.to_thread(matching.nearest_by_flann, first.descriptors, second.descriptors)
         parameters = PARAMETER_SETS[account.parameter_set]
-        comparing = EncryptedMatching(self._engines.evaluator, self._engines.crypto, parameters)
+        comparing = EncryptedMatching(self._engines.multiplier, parameters)
         nearest = await comparing.nearest(first.descriptors, second.descriptors)
         account.round_trips += comparing.account.round_trips
         account.ciphertexts += comparing.account.ciphertexts

@@ -350,7 +350,7 @@ class RingEngine:
     @staticmethod
     def _check(part: PlaneResult, header: BlockHeader, following: list[int], ciphertexts: int) -> None:
         """Refuses a result of another form or order; decryption checks key, sizes and residues."""
-        if header.form is not Form.FULL or header.polynomials != 2:
+        if header.form is not Form.FULL:
             raise DataLoss("the evaluator answered with tiles of another form than full ones")
         if not 0 <= part.kernel < len(following) or part.first != following[part.kernel]:
             raise DataLoss("the evaluator answered with results in another order")

@@ -7,25 +7,24 @@ of the other, with the kernel of every search; the scores of unit vectors are de
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.errors import InvalidArgument
+from blindsight.packing.columns import Floats
 from blindsight.parameters import ParameterSet
-from blindsight.runtime.processpool import in_order
-from blindsight.runtime.transfer import MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS, answer_of
-from blindsight.trusted.clients import EvaluatorClient
-from blindsight.trusted.crypto.pool import Crypto
+from blindsight.ring.tiles import Geometry
+from blindsight.runtime.transfer import MAX_COMPARED_CIPHERTEXTS, MAX_COMPARED_RESULTS
 from blindsight.trusted.imaging.matching import Nearest
 from blindsight.trusted.similarity import crossing
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.wire.blocks import ProductsResult
 from services.keyholder import metrics
+from services.keyholder.operations.products import Multiplier
 
 # Limit for each image: the scores of all pairs are then 64 MB.
 MAX_DESCRIPTORS = 4096
@@ -58,14 +57,12 @@ class EncryptedMatching:
     """A search for nearest vectors by encrypted scores.
 
     Args:
-        evaluator: computes the scores.
-        crypto: worker processes that encrypt and decrypt.
+        multiplier: computes the scores.
         parameters: parameter set of a scheme that hides both sides.
     """
 
-    def __init__(self, evaluator: EvaluatorClient, crypto: Crypto, parameters: ParameterSet) -> None:
-        self._evaluator = evaluator
-        self._crypto = crypto
+    def __init__(self, multiplier: Multiplier, parameters: ParameterSet) -> None:
+        self._multiplier = multiplier
         self._parameters = parameters
         self.account = Account()
 
@@ -90,59 +87,50 @@ class EncryptedMatching:
             return Nearest.from_scores(scores)
         dimension, degree = gallery.shape[1], self._parameters.ring_degree
         layout = crossing.plan(len(gallery), len(queries), dimension, degree)
+        products = self._multiplier.products(self._parameters, layout)
         for rows in _parts(len(gallery), layout.rows, layout.columns):
-            block = await self._encrypt(layout, gallery[rows], queries=False)
+            started = time.perf_counter()
+            encrypted = await products.encrypt_rows(gallery[rows].astype(np.float64))
+            self._sent(encrypted.block, started)
             most = MAX_COMPARED_RESULTS // -(-(rows.stop - rows.start) // layout.rows)
             for chosen in _parts(len(queries), layout.queries, layout.columns, most):
-                encrypted = await self._encrypt(layout, queries[chosen], queries=True)
-                await self._compare(layout, block, encrypted, scores[chosen, rows])
+                started = time.perf_counter()
+                asked = await products.encrypt_queries(encrypted, queries[chosen].astype(np.float64))
+                self._sent(asked.block, started)
+                started = time.perf_counter()
+                take = partial(self._take, layout, scores[chosen, rows])
+                seconds = await products.multiply(encrypted, asked, take)
+                self._compared(started, seconds)
         return Nearest.from_scores(scores)
 
-    async def _encrypt(self, layout: CrossLayout, vectors: Vectors, *, queries: bool) -> bytes:
-        started = time.perf_counter()
-        wide = vectors.astype(np.float64)
-        block = await self._crypto.encrypt_crossed(self._parameters, layout, wide, queries=queries)
-        self.account.encrypt_seconds += time.perf_counter() - started
-        groups = -(-len(vectors) // (layout.queries if queries else layout.rows))
-        self.account.ciphertexts += groups * layout.columns
+    @property
+    def _labels(self) -> tuple[str, str]:
+        return self._parameters.scheme.name.lower(), self._parameters.name
+
+    def _sent(self, block: bytes, started: float) -> None:
+        seconds = time.perf_counter() - started
+        metrics.ENCRYPT_SECONDS.labels(*self._labels).observe(seconds)
+        self.account.encrypt_seconds += seconds
+        self.account.ciphertexts += len(block) // Geometry(self._parameters, 1).size_bytes
         self.account.sent_bytes += len(block)
-        return block
 
-    async def _compare(self, layout: CrossLayout, gallery: bytes, queries: bytes, out: Vectors) -> None:
-        """Fills `out` with the scores [queries, gallery]."""
-        started, filled = time.perf_counter(), 0
-
-        async def works() -> AsyncIterator[Coroutine[Any, Any, int]]:
-            async with aclosing(self._evaluator.compare_all(gallery, queries, layout.columns)) as results:
-                async for result in results:
-                    yield self._take(layout, result, out)
-
-        async with aclosing(in_order(works(), self._crypto.pool.at_once)) as taken:
-            async for count in taken:
-                filled += count
-        if filled != out.size:
-            raise DataLoss(f"{filled} scores came from the evaluator, want {out.size}")
-        self.account.round_trips += 1
-        self.account.compare_seconds += time.perf_counter() - started
-        labels = self._parameters.scheme.name.lower(), self._parameters.name
-        metrics.DECRYPT_SECONDS.labels(*labels).observe(time.perf_counter() - started)
-
-    async def _take(self, layout: CrossLayout, result: ProductsResult, out: Vectors) -> int:
-        """Decrypts one message of results into its place in `out`; returns the number of scores."""
-        with answer_of("the evaluator"):
-            products = await self._crypto.decrypt_crossed(self._parameters, layout, result.block)
-        self.account.results += len(products)
-        self.account.received_bytes += len(result.block)
-        filled = 0
-        for row, scores in enumerate(products, result.first_row):
+    def _take(self, layout: CrossLayout, out: Vectors, result: ProductsResult, found: Floats) -> None:
+        """Puts the products of one message into their places in `out` [queries, gallery]."""
+        self.account.results += result.rows * result.queries
+        self.account.received_bytes += len(result.answers)
+        for i, j in np.ndindex(result.rows, result.queries):
+            row, query = result.first_row + i, result.first_query + j
             place = np.s_[
-                result.query * layout.queries : (result.query + 1) * layout.queries,
+                query * layout.queries : (query + 1) * layout.queries,
                 row * layout.rows : (row + 1) * layout.rows,
             ]
             height, width = out[place].shape  # the last groups are not full
-            out[place] = scores[:height, :width]
-            filled += height * width
-        return filled
+            out[place] = found[i, j, 0, :height, :width]
+
+    def _compared(self, started: float, opening_seconds: float) -> None:
+        self.account.round_trips += 1
+        self.account.compare_seconds += time.perf_counter() - started
+        metrics.DECRYPT_SECONDS.labels(*self._labels).observe(opening_seconds)
 
 
 def _parts(

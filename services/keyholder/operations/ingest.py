@@ -19,7 +19,7 @@ from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
-from blindsight.trusted.ingest.pipeline import Batch, Pipeline, PreparedPhoto, identify, vector_item
+from blindsight.trusted.ingest.pipeline import Batch, Pipeline, PreparedPhoto, identify, vector_items
 from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
@@ -225,8 +225,9 @@ class Ingest:
         async with collection.lock:
             start = collection.items_added
             ids = group.ids or [str(start + row) for row in range(len(group.rows))]
-            items = await asyncio.to_thread(lambda: [vector_item(collection, one) for one in ids])
-            await self._require_new(items, first_row)
+            items = await asyncio.to_thread(vector_items, collection, ids)
+            if group.ids:  # else they are numbers that no item ever had, unless it was given one
+                await self._require_new(items, first_row)
             await self._writer.append(collection, group.rows, items, group.ahead)
 
     async def _decide_norm(self, vectors: Floats) -> None:

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from blindsight.errors import Conflict, DataLoss
-from blindsight.packing.columns import CollectionLayout
+import numpy as np
+
+from blindsight.errors import BlindsightError, Conflict, DataLoss
+from blindsight.packing.columns import CollectionLayout, Floats
 from blindsight.packing.segments import Region, SegmentId
+from blindsight.parameters import AdditiveSet
+from blindsight.runtime.threads import Threads
 from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import EvaluatorClient
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.wire.scores import ScorePlan, ScoreResult, ScoreSummary
 from services.keyholder import metrics
+from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.galleries.answer_keys import AnswerKeys
+from services.keyholder.operations.query_groups import (
+    EncryptedQueryGroup,
+    PlainQueryGroup,
+    QueryGroup,
+)
 
 EPOCH_ATTEMPTS = 4
+# Messages of answers that may wait for each thread; more stay with the evaluator.
+PENDING_RESULTS = 8
 
 
 @dataclass(slots=True)
@@ -39,114 +54,153 @@ class Timings:
     scanned_bytes: int = 0
 
 
-# Makes a block of encrypted queries for a layout.
-Encrypt = Callable[[CollectionLayout], Coroutine[Any, Any, bytes]]
+# Takes one message of answers, and their products [segments, queries, fields, capacity]; in several threads.
+Take = Callable[[ScoreResult, Floats], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One pass over a collection under one slot map.
-
-    Attributes:
-        take: decrypts one message of results and keeps what it needs of it.
-        only: the segments to score; empty for all.
-    """
-
-    take: Callable[[ScoreResult], Coroutine[Any, Any, None]]
-    only: Collection[SegmentId] = ()
-
-
-class Scoring:
-    """The scoring of encrypted queries against one collection.
+class Scorer:
+    """The scoring of queries against collections.
 
     Args:
-        vault: refreshes the collection after a repack.
+        vault: refreshes a collection after a repack.
         evaluator: computes the scores.
-        collection: the collection.
-        pending: messages of results that may wait to be decrypted; more stay with the evaluator.
-        timings: times to which this adds.
+        crypto: worker processes, for additive schemes.
+        answer_keys: open and check the answers of ring schemes.
+        threads: run the arithmetic.
+        alarms: are told of answers that are refused.
     """
 
     def __init__(
         self,
         vault: Vault,
         evaluator: EvaluatorClient,
-        collection: OpenCollection,
-        pending: int,
-        timings: Timings,
+        crypto: Crypto,
+        answer_keys: AnswerKeys,
+        threads: Threads,
+        alarms: Alarms,
     ) -> None:
         self._vault = vault
         self._evaluator = evaluator
-        self._collection = collection
-        self._pending = pending
-        self._timings = timings
+        self._crypto = crypto
+        self._answer_keys = answer_keys
+        self._threads = threads
+        self._alarms = alarms
 
-    async def run(self, queries: int, encrypt: Encrypt, begin: Callable[[SlotMap], Attempt]) -> None:
-        """Scores queries and passes all results to an attempt.
+    async def run(
+        self,
+        collection: OpenCollection,
+        forms: Floats,
+        begin: Callable[[SlotMap], Take],
+        timings: Timings,
+    ) -> None:
+        """Scores linear forms and passes all products on; when it returns, all of them are right.
 
         Args:
-            queries: number of queries.
-            encrypt: makes the block of queries for a layout, which has only the regions with segments.
-            begin: makes an attempt for a slot map; called again if the evaluator's segments are newer, or if
+            collection: the collection.
+            forms: [queries, row dimension].
+            begin: begins a pass over a slot map; called again if the evaluator's segments are newer, or if
                 the connection to the evaluator is lost during the pass.
+            timings: times to which this adds.
 
         Raises:
             Conflict: if the collection was repacked during each of `EPOCH_ATTEMPTS` attempts.
-            DataLoss: if the evaluator's answer is incomplete or not what was asked for.
+            DataLoss: if the answer is incomplete, or not that of the stored vectors.
             Unavailable: if the evaluator or storage does not answer.
         """
+        with self._alarms.watching(collection.config.name):
+            await self._run(collection, forms, begin, timings)
+
+    async def _run(
+        self,
+        collection: OpenCollection,
+        forms: Floats,
+        begin: Callable[[SlotMap], Take],
+        timings: Timings,
+    ) -> None:
         for _ in range(EPOCH_ATTEMPTS):
-            slots = self._collection.slots
-            layout = self._collection.layout.within(_regions(begin(slots), slots))
+            scoring = _Scoring(self._evaluator, collection, self._threads, timings)
+            slots = collection.slots
+            layout = collection.layout.within(_regions(slots))
             started = time.perf_counter()
-            block = await encrypt(layout)
-            self._timings.encrypt += time.perf_counter() - started
-            if await self._evaluator.call(partial(self._pass, queries, layout, block, slots, begin)):
+            group = await self._encrypted(collection, layout, forms, slots)
+            timings.encrypt += time.perf_counter() - started
+            attempt = partial(scoring.run, len(forms), layout, group, slots, begin)
+            if await self._evaluator.call(attempt):
                 return
-            await self._vault.refresh(self._collection)
+            await self._vault.refresh(collection)
         raise Conflict("the collection was repacked again and again during the search")
 
-    async def _pass(
+    async def _encrypted(
+        self, collection: OpenCollection, layout: CollectionLayout, forms: Floats, slots: SlotMap
+    ) -> QueryGroup:
+        parameters = collection.parameters
+        if isinstance(parameters, AdditiveSet):
+            block = await self._crypto.plain_queries(parameters, layout.main, forms)
+            return PlainQueryGroup(self._crypto, parameters, layout, block, slots.sequence)
+        key = await self._answer_keys.current(collection)
+        labels = parameters.scheme.name.lower(), parameters.name
+        with metrics.ENCRYPT_SECONDS.labels(*labels).time():
+            return await EncryptedQueryGroup.encrypt(
+                collection, layout, self._answer_keys, key, self._threads, forms
+            )
+
+
+class _Scoring:
+    """The passes of one group of queries over one collection.
+
+    Args:
+        evaluator: computes the scores.
+        collection: the collection.
+        threads: run the arithmetic.
+        timings: times to which this adds.
+    """
+
+    def __init__(
+        self, evaluator: EvaluatorClient, collection: OpenCollection, threads: Threads, timings: Timings
+    ) -> None:
+        self._evaluator = evaluator
+        self._threads = threads
+        self._collection = collection
+        self._timings = timings
+        self._largest = 0.0
+
+    async def run(
         self,
         queries: int,
         layout: CollectionLayout,
-        block: bytes,
+        group: QueryGroup,
         slots: SlotMap,
-        begin: Callable[[SlotMap], Attempt],
+        begin: Callable[[SlotMap], Take],
     ) -> bool:
         """Makes one pass; returns False if the evaluator's segments have another epoch than the slot map."""
-        attempt = begin(slots)
+        take, self._largest = begin(slots), 0.0
         started, busy_before = time.perf_counter(), self._timings.decrypt_busy
-        decrypting: set[asyncio.Task[None]] = set()
-        parts = self._evaluator.score(
-            self._collection.record.collection_id,
-            slots.sequence,
-            queries,
-            block,
-            attempt.only,
-            layout.regions,
-        )
+        opening: set[asyncio.Task[None]] = set()
+        minimum = max(slots.sequence, group.minimum_sequence)
+        identity = self._collection.record.collection_id
+        parts = self._evaluator.score(identity, minimum, queries, group.block, layout.regions)
         try:
             async for part in parts:
                 if isinstance(part, ScorePlan):
-                    if part.epoch != slots.epoch:
+                    if part.epoch != slots.epoch or not await group.begin(part):
                         return False
                     covered = _Covered(part, queries)
                 elif isinstance(part, ScoreResult):
                     covered.add(part)
-                    await _room(decrypting, self._pending)
-                    decrypting.add(asyncio.create_task(self._timed(attempt.take(part))))
+                    await _room(opening, PENDING_RESULTS * self._threads.count)
+                    opening.add(asyncio.create_task(self._open(group, part, take)))
                 else:
                     self._note(part)
-            covered.check(
-                slots, {key for key in attempt.only or slots.segments if key.region in layout.regions}
-            )
+            covered.check(slots, {key for key in slots.segments if key.region in layout.regions})
             scored = time.perf_counter()
             self._timings.score += scored - started
-            await asyncio.gather(*decrypting)
+            await asyncio.gather(*opening)
+            # Before anything is ranked or looked up: what is looked up tells the evaluator how it did.
+            if not (await group.right() and self._possible()):
+                await self._distrust()
             self._timings.decrypt += time.perf_counter() - scored
         finally:
-            for task in decrypting:
+            for task in opening:
                 task.cancel()
             await parts.aclose()  # type: ignore[attr-defined]
         labels = self._collection.parameters
@@ -155,11 +209,27 @@ class Scoring:
         )
         return True
 
-    async def _timed(self, taking: Coroutine[Any, Any, None]) -> None:
+    async def _open(self, group: QueryGroup, result: ScoreResult, take: Take) -> None:
         started = time.perf_counter()
         with answer_of("the evaluator"):
-            await taking
+            products = await group.open(result)
+        self._largest = max(self._largest, float(np.abs(products).max(initial=0.0)))
+        await self._threads.run(take, result, products)
         self._timings.decrypt_busy += time.perf_counter() - started
+
+    def _possible(self) -> bool:
+        """Returns whether no cosine came that no vectors have."""
+        most = 1 + self._collection.score_error_bound + self._collection.parameters.score_grid
+        return self._collection.config.metric is not Metric.COSINE or self._largest <= most
+
+    async def _distrust(self) -> None:
+        """Has the evaluator forget its copy, which may be all that is wrong, and refuses the answer."""
+        with suppress(BlindsightError):
+            await self._evaluator.drop_collection(self._collection.record.collection_id)
+        raise DataLoss(
+            "the evaluator's answer is not that of the vectors that were stored: "
+            "it computed something else, or its copy or storage's was changed"
+        )
 
     def _note(self, summary: ScoreSummary) -> None:
         self._timings.kernel += summary.kernel_seconds
@@ -207,10 +277,9 @@ class _Covered:
             raise DataLoss(f"the evaluator left {len(lacking)} segments out of a search")
 
 
-def _regions(attempt: Attempt, slots: SlotMap) -> set[Region]:
+def _regions(slots: SlotMap) -> set[Region]:
     """Returns the regions that have segments to score; no query is encrypted for the others."""
-    wanted = {segment.region for segment in attempt.only or slots.segments}
-    return wanted or {Region.TAIL}
+    return {segment.region for segment in slots.segments} or {Region.TAIL}
 
 
 async def _room(started: set[asyncio.Task[None]], limit: int) -> None:

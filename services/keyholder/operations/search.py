@@ -5,64 +5,41 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument, InvalidVector
-from blindsight.packing.columns import CollectionLayout, Floats
+from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
-from blindsight.parameters import AdditiveSet
 from blindsight.trusted import embedders
-from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.similarity.ranking import best_of
-from blindsight.trusted.slots import EMPTY_SEGMENT, Handles, SlotMap
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.similarity.ranking import Leaders, Ranking
+from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
+from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.scores import ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
-from services.keyholder.operations.scoring import Attempt, Scoring, Timings
+from services.keyholder.operations.scoring import Scorer, Take, Timings
 
 MAX_K = 10_000
 MAX_QUERIES = 4096
 # Limit of the ciphertexts in a group of queries, which are encrypted and sent at once.
 GROUP_CIPHERTEXTS = 1024
 MAX_GROUP_QUERIES = 16
-# Messages of results that may wait for each worker process; more stay with the evaluator.
-PENDING_RESULTS = 8
 SCORE_DECIMALS = 6
-
-
-@dataclass(slots=True)
-class _Ranking:
-    """The best slots of each segment for one query."""
-
-    found: list[tasks.Best] = field(default_factory=list)
-    handles: list[Handles] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Match:
-    """One of the best items of all segments."""
-
-    handle: bytes
-    score: float
-    parts: Floats
 
 
 class Search:
     """A search of one collection.
 
     Args:
-        vault: the collections.
+        scorer: what all searches use.
         storage: client of storage.
-        evaluator: computes the scores.
-        crypto: worker processes that embed, encrypt and decrypt.
+        crypto: worker processes that embed.
         collection: the collection.
         k: number of matches, at most 10,000.
         threshold: the worst score that is still a match, of a cosine within its error bound; None: no limit.
@@ -74,9 +51,8 @@ class Search:
 
     def __init__(
         self,
-        vault: Vault,
+        scorer: Scorer,
         storage: StorageClient,
-        evaluator: EvaluatorClient,
         crypto: Crypto,
         collection: OpenCollection,
         *,
@@ -101,8 +77,7 @@ class Search:
         )
         self._linear = collection.linear()
         self.timings = Timings()
-        pending = PENDING_RESULTS * crypto.processes
-        self._scoring = Scoring(vault, evaluator, collection, pending, self.timings)
+        self._scorer = scorer
 
     async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
         """Yields the matches of a photo, best first.
@@ -152,87 +127,59 @@ class Search:
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
     async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
+        rankings: list[Ranking] = []
+
+        def begin(slots: SlotMap) -> Take:
+            rankings[:] = [Ranking(form.reading, self._k) for form in forms]
+            return partial(_take, slots, rankings)
+
         weights = np.stack([form.weights for form in forms])
-        rankings: list[_Ranking] = []
-        readings = tuple(form.reading for form in forms)
-
-        def begin(slots: SlotMap) -> Attempt:
-            rankings[:] = [_Ranking() for _ in forms]
-            return Attempt(lambda result: self._take(result, slots, readings, rankings))
-
-        await self._scoring.run(len(forms), partial(self._block, weights), begin)
+        await self._scorer.run(self._collection, weights, begin, self.timings)
         started = time.perf_counter()
-        hits = await self._hits(readings, rankings)
+        hits = await self._hits(rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
 
-    async def _block(self, weights: Floats, layout: CollectionLayout) -> bytes:
-        """Returns the block of queries [queries, row dimension] for the evaluator.
-
-        It is encrypted, except under additive schemes.
-        """
-        parameters = self._collection.parameters
-        if isinstance(parameters, AdditiveSet):
-            return await self._crypto.plain_queries(parameters, layout.main, weights)
-        return await self._crypto.encrypt_queries(parameters, layout, weights)
-
-    async def _take(
-        self,
-        result: ScoreResult,
-        slots: SlotMap,
-        readings: tuple[linear.Reading, ...],
-        rankings: list[_Ranking],
-    ) -> None:
-        """Decrypts one message of results and keeps the best of each segment and query."""
-        layout = self._collection.layout.of(result.region)
-        # An unknown segment was appended after this search began, and counts as empty.
-        segments = [
-            slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT) for index in result.segments
+    async def _hits(self, rankings: Sequence[Ranking]) -> list[list[Hit]]:
+        found = [self._passing(ranking) for ranking in rankings]
+        wanted = list({name.tobytes() for leaders in found for name in leaders.names})
+        opened = await self._opened(wanted)
+        # Photos that were deleted since their slots were scored are left out.
+        return [
+            [
+                _hit(opened[name.tobytes()], score, parts)
+                for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True)
+                if name.tobytes() in opened
+            ]
+            for leaders in found
         ]
-        live = [segment.live for segment in segments]
-        asked = readings[result.first_query : result.first_query + result.queries]
-        pick = tasks.Pick(asked, self._k)
-        found = await self._crypto.best_scores(self._collection.parameters, layout, result.block, live, pick)
-        for segment, by_query in zip(segments, found, strict=True):
-            for query, best in enumerate(by_query, result.first_query):
-                rankings[query].found.append(best)
-                rankings[query].handles.append(segment.handles[best.slots])
 
-    def _best(self, scores: Floats, *, higher: bool) -> npt.NDArray[np.intp]:
-        """Returns the indices of the k best scores that pass the threshold, best first."""
-        chosen = best_of(scores, self._k, largest=higher)
-        if self._threshold is None:
-            return chosen
-        best = scores[chosen]
-        passing = best >= self._threshold - self._slack if higher else best <= self._threshold
-        return chosen[passing]
-
-    async def _hits(
-        self, readings: Sequence[linear.Reading], rankings: Sequence[_Ranking]
-    ) -> list[list[Hit]]:
-        matches = [
-            self._matches(ranking, higher=reading.higher_is_better)
-            for reading, ranking in zip(readings, rankings, strict=True)
-        ]
-        wanted = list({match.handle for of_query in matches for match in of_query})
-        items = await self._storage.get_items(self._collection.record.collection_id, wanted)
+    async def _opened(self, handles: list[bytes]) -> dict[bytes, ItemMetadata]:
+        """Returns what is known of items by handle; storage is asked only for what a handle does not say."""
+        found = {handle: self._collection.bare_item(handle) for handle in handles}
+        asked = [handle for handle, item in found.items() if item is None]
+        items = await self._storage.get_items(self._collection.record.collection_id, asked)
         opened = {handle: self._collection.open_metadata(item) for handle, item in items.items()}
-        # Items that were deleted since their slots were scored are left out.
-        return [
-            [_hit(opened[match.handle], match) for match in of_query if match.handle in opened]
-            for of_query in matches
-        ]
+        return {**{handle: item for handle, item in found.items() if item is not None}, **opened}
 
-    def _matches(self, ranking: _Ranking, *, higher: bool) -> list[_Match]:
-        if not ranking.found:
-            return []
-        scores = np.concatenate([best.scores for best in ranking.found])
-        parts = np.concatenate([best.parts for best in ranking.found])
-        handles = np.concatenate(ranking.handles)
-        return [
-            _Match(handles[index].tobytes(), float(scores[index]), parts[index])
-            for index in self._best(scores, higher=higher)
-        ]
+    def _passing(self, ranking: Ranking) -> Leaders:
+        """Returns the k best items that pass the threshold."""
+        best = ranking.best()
+        if self._threshold is None:
+            return best
+        scores = best.scores
+        higher = ranking.higher_is_better
+        passing = scores >= self._threshold - self._slack if higher else scores <= self._threshold
+        return Leaders(scores[passing], best.parts[passing], best.names[passing])
+
+
+def _take(slots: SlotMap, rankings: Sequence[Ranking], result: ScoreResult, products: Floats) -> None:
+    """Adds the products of some segments to the rankings of their queries."""
+    for index, of_segment in zip(result.segments, products, strict=True):
+        # An unknown segment was appended after this search began, and counts as empty.
+        segment = slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT)
+        for query, of_query in enumerate(of_segment, result.first_query):
+            rankings[query].add(of_query, segment.live, segment.handles)
 
 
 async def embed_query(crypto: Crypto, collection: OpenCollection, data: bytes) -> tasks.Embedded:
@@ -264,6 +211,6 @@ def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:
         )
 
 
-def _hit(item: ItemMetadata, match: _Match) -> Hit:
-    channels = tuple(round(float(part), SCORE_DECIMALS) for part in match.parts)
-    return Hit(item.id, round(match.score, SCORE_DECIMALS), item.name, channels)
+def _hit(item: ItemMetadata, score: float, parts: Floats) -> Hit:
+    channels = tuple(round(float(part), SCORE_DECIMALS) for part in parts)
+    return Hit(item.id, round(float(score), SCORE_DECIMALS), item.name, channels)

@@ -12,20 +12,21 @@ from functools import partial
 import numpy as np
 
 from blindsight.errors import DataLoss, InvalidArgument, InvalidVector, NotFound
-from blindsight.packing.columns import CollectionLayout, Floats, Layout, widest_stride
+from blindsight.packing.columns import Floats, widest_stride
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import Parameters, ParameterSet
-from blindsight.runtime.transfer import answer_of
 from blindsight.trusted import embedders, similarity
-from blindsight.trusted.clients import EvaluatorClient, StorageClient
-from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity import linear
+from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import MAX_DIMENSION, OpenCollection, Vault, parameters_for
+from blindsight.wire.blocks import ProductsResult
 from blindsight.wire.scores import ScoreResult
-from services.keyholder.operations.scoring import Attempt, Encrypt, Scoring, Timings
+from services.keyholder import metrics
+from services.keyholder.operations.products import Multiplier
+from services.keyholder.operations.scoring import Scorer, Take, Timings
 
 # Measured with 23 of scikit-image's pictures at 320 pixels.  With embedder descriptor, photographs of
 # different things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the
@@ -130,18 +131,16 @@ class Verify:
 
     Args:
         vault: the collections.
-        storage: client of storage.
-        evaluator: computes the scores.
-        crypto: worker processes that embed, encrypt and decrypt.
+        crypto: worker processes that embed.
+        scorer: scores items of collections.
+        multiplier: computes the product of a pair.
     """
 
-    def __init__(
-        self, vault: Vault, storage: StorageClient, evaluator: EvaluatorClient, crypto: Crypto
-    ) -> None:
+    def __init__(self, vault: Vault, crypto: Crypto, scorer: Scorer, multiplier: Multiplier) -> None:
         self._vault = vault
-        self._storage = storage
-        self._evaluator = evaluator
         self._crypto = crypto
+        self._scorer = scorer
+        self._multiplier = multiplier
 
     async def pair(self, settings: VerifySettings, inputs: Sequence[Input]) -> Compared:
         """Compares two photos or two vectors.
@@ -182,26 +181,34 @@ class Verify:
         longest = float(np.linalg.norm(vectors, axis=1).max())
         made = linear.refined(similarity.make(metric, vectors.shape[1], longest), parameters)
         degree = parameters.ring_degree
-        layout = Layout(made.fields, widest_stride(made.fields, degree), degree)
-        row, form = made.rows(vectors[:1])[0], made.form(vectors[1])
+        stride = widest_stride(made.fields, degree)
+        layout = CrossLayout(made.fields, stride, rows=degree // stride, queries=1)
+        products = self._multiplier.products(parameters, layout)
+        form = made.form(vectors[1])
+        labels = parameters.scheme.name.lower(), parameters.name
         started = time.perf_counter()
-        gallery, query = await self._crypto.encrypt_pair(parameters, layout, row, form.weights)
+        with metrics.ENCRYPT_SECONDS.labels(*labels).time():
+            row = await products.encrypt_rows(made.rows(vectors[:1]))
+            query = await products.encrypt_queries(row, form.weights[None])
         encrypted = time.perf_counter()
-        columns = [last - first for first, last in layout.field_columns]
-        block = await self._evaluator.compare(gallery, query, columns)
-        compared = time.perf_counter()
-        with answer_of("the evaluator"):
-            products = await self._crypto.decrypt_pair(parameters, layout, block)
-        timings.encrypt, timings.score = encrypted - started, compared - encrypted
-        timings.decrypt = time.perf_counter() - compared
-        return _as_distance(metric, float(form.reading.scores(products[None])[0]))
+        scores: list[float] = []
+
+        def take(_: ProductsResult, found: Floats) -> None:
+            scores.append(float(form.reading.scores(found[0, 0, :, 0, 0][None])[0]))
+
+        timings.decrypt = await products.multiply(row, query, take)
+        metrics.DECRYPT_SECONDS.labels(*labels).observe(timings.decrypt)
+        timings.encrypt = encrypted - started
+        timings.score = time.perf_counter() - encrypted - timings.decrypt
+        return _as_distance(metric, scores[0])
 
     async def item(
         self, collection: OpenCollection, item_id: str, vector: Floats, threshold: float | None
     ) -> Compared:
-        """Compares a vector [dimension] with an item by a search of the item's segment.
+        """Compares a vector [dimension] with an item by a search of the whole collection.
 
-        Only the score of the item's slot is returned.
+        Only the score of the item's slot is read; the evaluator does not learn which it is, and the answer is
+        checked as that of any search.
 
         Raises:
             NotFound: if there is no such item.
@@ -219,64 +226,49 @@ class Verify:
         form = collection.linear().form(vector)
         handle = await self._handle(collection, item_id)
         timings = Timings()
-
-        async def encrypt(layout: CollectionLayout) -> bytes:
-            return await self._crypto.encrypt_queries(parameters, layout, form.weights[None])
-
-        score = await self._score(collection, handle, form.reading, encrypt, timings)
+        score = await self._score(collection, handle, form, timings)
         distance = _as_distance(config.metric, score)
         return Compared(distance, chosen, config.metric, parameters, timings)
 
     async def _handle(self, collection: OpenCollection, item_id: str) -> bytes:
-        """Returns the handle of an existing item; refreshes the slot map if it lacks the item."""
+        """Returns the handle of an existing item; storage is not told which item it is."""
         handle = collection.handle(item_id)
-        if not await self._storage.get_items(collection.record.collection_id, [handle]):
-            raise _no_item(collection, item_id)
         if collection.slots.find(handle) is None:
-            await self._vault.refresh(collection)  # it lacks an append whose answer was lost
+            await self._vault.refresh(collection)  # a worker of bulk ingest may have stored it
         if collection.slots.find(handle) is None:
             raise _no_item(collection, item_id)
         return handle
 
     async def _score(
-        self,
-        collection: OpenCollection,
-        handle: bytes,
-        reading: linear.Reading,
-        encrypt: Encrypt,
-        timings: Timings,
+        self, collection: OpenCollection, handle: bytes, form: linear.LinearForm, timings: Timings
     ) -> float:
         scores: list[float] = []
 
-        def begin(slots: SlotMap) -> Attempt:
+        def begin(slots: SlotMap) -> Take:
             scores.clear()
             place = slots.find(handle)
             if place is None:
                 raise NotFound(f"the item was deleted from collection {collection.config.name!r}")
-            key, slot = place
-            return Attempt(partial(self._take, collection, key, slot, reading, scores), (key,))
+            return partial(_take, *place, form.reading, scores)
 
-        await Scoring(self._vault, self._evaluator, collection, 1, timings).run(1, encrypt, begin)
+        await self._scorer.run(collection, form.weights[None], begin, timings)
         if not scores:
             raise DataLoss("the evaluator did not score the item's segment")
         return scores[0]
 
-    async def _take(
-        self,
-        collection: OpenCollection,
-        key: SegmentId,
-        slot: int,
-        reading: linear.Reading,
-        scores: list[float],
-        result: ScoreResult,
-    ) -> None:
-        if (result.region, result.segments) != (key.region, (key.index,)):
-            raise DataLoss("the evaluator scored other segments than were asked for")
-        layout = collection.layout.of(key.region)
-        wanted = np.arange(slot + 1) == slot
-        pick = tasks.Pick((reading,), k=1)
-        found = await self._crypto.best_scores(collection.parameters, layout, result.block, [wanted], pick)
-        scores.append(float(found[0][0].scores[0]))
+
+def _take(
+    key: SegmentId,
+    slot: int,
+    reading: linear.Reading,
+    scores: list[float],
+    result: ScoreResult,
+    products: Floats,
+) -> None:
+    """Reads the score of one slot if its segment is among those of an answer."""
+    if result.region is key.region and key.index in result.segments:
+        of_slot = products[result.segments.index(key.index), 0, :, slot]
+        scores.append(float(reading.scores(of_slot[None])[0]))
 
 
 def _hiding(parameters: Parameters, what: str) -> ParameterSet:

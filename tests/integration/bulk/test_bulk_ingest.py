@@ -1,5 +1,7 @@
 """Bulk ingest through real processes and both queues: every photo once, and byte for byte."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from support.bulk import assert_holds
 from support.metrics import free_ports, scrape, value
@@ -33,6 +35,30 @@ def test_a_hundred_photos_are_stored_once_each_and_come_back_as_they_were(bulk, 
     assert value(port, "blindsight_worker_embed_seconds_count", embedder="descriptor") == 100
     scheme = {"scheme": "ckks", "parameter_set": collection.describe().parameter_set}
     assert 0 < value(port, "blindsight_worker_encrypt_seconds_count", **scheme) < 100
+
+
+@pytest.mark.timeout(240)
+def test_searches_while_workers_append_are_right_and_never_refused(bulk, vault, collection):
+    """Two readers; the keyholder checks each answer by what it reads of the workers' batches meanwhile."""
+    photos = PHOTOS[:60]
+    collection.ingest(photos[:2])
+    for _ in range(2):
+        bulk.worker(prefetch="4", linger_seconds="0.01")
+    job = collection.ingest_bulk(photos[2:])
+
+    def search(number):
+        asked = 0
+        while not job.info().ended:
+            hits = collection.search(photos[number][1], k=3).results[0]
+            assert hits[0].name == photos[number][0]
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(2) as readers:
+        assert all(asked > 3 for asked in readers.map(search, range(2)))
+    assert counts(job.wait()) == (58, 58, 0, 0)
+    assert collection.search(photos[59][1], k=1).results[0][0].name == photos[59][0]
+    assert vault.status().services[0].alarm == ""
 
 
 @pytest.mark.timeout(120)

@@ -11,14 +11,14 @@ from support.evaluator import PARAMETERS
 from blindsight.errors import DataLoss
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
-from services.evaluator.computing.tiles import checksum
+from services.evaluator.computing.checksums import checksum
 from services.evaluator.galleries import manifest
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.segments import SegmentHeader, write_segment
 
-FILE_BYTES = 4096 + 131072
+FILE_BYTES = 4096 + 65536
 
 
 class Disk:

@@ -75,11 +75,11 @@ def log(*batches, count=None):
 def search(pair, pool):
     """Runs searches one after the other; none of them may keep memory."""
 
-    async def run(events, minimum_sequence=7, only=()):
+    async def run(events, minimum_sequence=7):
         searches = PlainQuerySearches(Storage(events), pool)
         query = pair.query(LAYOUT, ROWS[:2])
         try:
-            return [one async for one in searches.run(RECORD, query, 2, minimum_sequence, only)]
+            return [one async for one in searches.run(RECORD, query, 2, minimum_sequence)]
         finally:
             assert searches._memory.held_bytes == 0
 
@@ -88,7 +88,7 @@ def search(pair, pool):
 
 def scores(pair, answer):
     """[queries, slots]."""
-    return pair.key.decrypt(pair.key.read(answer.block)) * PAILLIER_3072.score_grid
+    return pair.key.decrypt(pair.key.read(answer.answers)) * PAILLIER_3072.score_grid
 
 
 async def test_every_segment_is_scored_once_and_in_order(search, pair, monkeypatch):
@@ -109,12 +109,6 @@ async def test_every_segment_is_scored_once_and_in_order(search, pair, monkeypat
     assert isinstance(summary, ScoreSummary)
     assert summary.scanned_bytes == sum(map(len, blocks))
     assert summary.kernel_seconds > 0
-
-
-async def test_only_the_wanted_segments_are_scored(search, pair):
-    block = pair.encrypt_rows(LAYOUT, ROWS[:1])
-    plan, result, _ = await search(log(batch(block), batch(block, SECOND)), only=[SECOND])
-    assert (plan.main_segments, result.segments) == (1, (1,))
 
 
 async def test_an_empty_collection_has_a_plan_and_a_summary(search):

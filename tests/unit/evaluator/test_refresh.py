@@ -5,16 +5,18 @@ import hashlib
 import numpy as np
 import pytest
 from support.evaluator import LITTLE_ROOM, PARAMETERS, StartWithLittleRoom
+from support.polynomials import largest_tiles, random_tiles, tile_primes
 
-from blindsight.ciphertext.residues import prime_column, seeded_block
+from blindsight.ciphertext.header import BATCH_TRAILER_BYTES, BlockHeader, Form
+from blindsight.ciphertext.residues import seeded_block
 from blindsight.errors import DataLoss, ResourceExhausted, Unavailable
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
-from blindsight.ring.prng import SEED_PREFIX
+from blindsight.ring.tiles import Geometry, column_block
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.wire.storage import BatchHeader, LogHeader
 from services.evaluator import tasks
-from services.evaluator.computing.tiles import checksum
+from services.evaluator.computing.checksums import checksum
 from services.evaluator.galleries.cache import GalleryCache
 from services.evaluator.galleries.refresh import Refresh
 from services.evaluator.geometry import CollectionRecord
@@ -25,13 +27,37 @@ RECORD = CollectionRecord(
     b"sixteen bytes id", PARAMETERS, KEY_ID, collection_layout((8,), PARAMETERS.ring_degree, 4)
 )
 MAIN, TAIL = SegmentId(Region.MAIN, 0), SegmentId(Region.TAIL, 0)
-SEED = SEED_PREFIX + bytes(64)
+LAST = PARAMETERS.primes[-1]
 
 
-def block(columns, value=1, seed=SEED, key_id=KEY_ID):
-    residues = np.full((columns, 1, 2, PARAMETERS.ring_degree), value, np.uint32)
-    seeds = np.tile(np.frombuffer(seed, np.uint8), (columns, 1))
-    return seeded_block(PARAMETERS, key_id, residues, seeds).to_bytes()
+def block(columns, value=1, key_id=KEY_ID):
+    """A batch whose residues are all the same."""
+    return batch_of(np.full(Geometry(PARAMETERS, columns).shape, value, np.uint32), key_id)
+
+
+def batch_of(tiles, key_id=KEY_ID):
+    header = BlockHeader(PARAMETERS, key_id, Form.BATCH, tiles.shape[1])
+    return header.pack() + tiles.tobytes() + bytes(range(BATCH_TRAILER_BYTES))
+
+
+def with_last(value):
+    """A batch whose very last residue is this one: in the last tile, under the last prime."""
+    tiles = np.zeros(Geometry(PARAMETERS, 2).shape, np.uint32)
+    tiles[-1, -1, -1] = value
+    return batch_of(tiles)
+
+
+def other_forms():
+    """Blocks of what is no batch, as long as one."""
+    tiles, size = random_tiles(PARAMETERS, 2, 1), len(block(2))
+    residues = tiles.reshape(1, 1, 2, PARAMETERS.ring_degree, 2)[..., 0]
+    return {
+        "columns": column_block(PARAMETERS, KEY_ID, [tiles]).ljust(size, b"\0"),
+        "seeded planes": seeded_block(PARAMETERS, KEY_ID, residues, np.zeros((1, 81), np.uint8))
+        .to_bytes()
+        .ljust(size, b"\0"),
+        "a batch of one column": block(1).ljust(size, b"\0"),
+    }
 
 
 def batch(sequence, key=MAIN, first_slot=0, count=1, data=None, **changes):
@@ -90,21 +116,27 @@ async def test_batches_of_a_segment_are_summed_over_several_refreshes(refresh, c
     assert [file.key for file in again.segments] == [MAIN, TAIL]
     _, summed = map_segment(again.segments[0].path, checksum)
     _, single = map_segment(again.segments[1].path, checksum)
-    assert (summed[:, :, 0] == 3).all()
-    assert (single[:, :, 0] == 1).all()
-    primes = prime_column(PARAMETERS).repeat(128)[:, None, None]
-    assert (summed[:, :, 1] == single[:, :, 1].astype(np.uint64) * 3 % primes).all()
+    assert (summed == 3).all()
+    assert (single == 1).all()
     assert [(step.batches_done, step.batches_total) for step in steps][-2:] == [(0, 1), (1, 1)]
     assert files(cache) == sorted(file.path for file in again.segments)
 
 
+async def test_sums_are_modulo_the_primes_in_the_order_in_which_batches_come(refresh):
+    given = [random_tiles(PARAMETERS, 2, seed) for seed in range(3)] + [largest_tiles(PARAMETERS, 2)] * 2
+    batches = [batch(n + 1, MAIN, n, data=batch_of(tiles)) for n, tiles in enumerate(given)]
+    made = await refresh(log(*batches))
+    _, block = map_segment(made.segments[0].path, checksum)
+    assert (block == np.sum(given, axis=0, dtype=np.uint64) % tile_primes(PARAMETERS)).all()
+
+
 async def test_more_batches_than_wait_in_memory_are_built_in_several_steps(refresh, cache):
-    count = 700  # of 65 KiB, interleaved with a second segment
+    count = 700  # of 64 KiB and of 32, interleaved with a second segment
     tails = [SegmentId(Region.TAIL, n // 512) for n in range(count)]
     pairs = [(batch(2 * n + 1, MAIN, n), batch(2 * n + 2, tails[n], n % 512)) for n in range(count)]
     made = await refresh(log(*[one for pair in pairs for one in pair]))
-    values = [int(map_segment(file.path, checksum)[1][0, 0, 0, 0]) for file in made.segments]
-    assert values == [count, 512, count - 512]
+    values = [np.unique(map_segment(file.path, checksum)[1]).tolist() for file in made.segments]
+    assert values == [[count], [512], [count - 512]]
     assert files(cache) == sorted(file.path for file in made.segments)
 
 
@@ -134,10 +166,20 @@ BAD_LOGS = {
     "a size of one column": log(batch(1, data=block(1))),
     "a size without end": log(batch(1, block_size_bytes=1 << 62)),
     "another key": log(batch(1, data=block(2, key_id=bytes(16)))),
-    "a residue over its prime": log(batch(1, data=block(2, value=134111233))),
-    "a seed of another generator": log(batch(1, data=block(2, seed=bytes(81)))),
+    "residues over their primes": log(batch(1, data=block(2, value=LAST + 1))),
+    "the last residue is its prime": log(batch(1, data=with_last(LAST))),
+    "the last residue is the largest": log(batch(1, data=with_last(2**32 - 1))),
+    "a bad batch behind good ones": log(batch(1), batch(2, first_slot=1, data=with_last(LAST))),
     "not a ciphertext": log(batch(1, data=bytes(len(GOOD)))),
+    "a secret key": log(batch(1, data=b"BSKY".ljust(len(GOOD), b"\0"))),
+    **{name: log(batch(1, data=data)) for name, data in other_forms().items()},
 }
+
+
+async def test_the_largest_residue_of_the_last_tile_is_taken(refresh):
+    made = await refresh(log(batch(1, data=with_last(LAST - 1))))
+    _, block = map_segment(made.segments[0].path, checksum)
+    assert block[-1, -1, -1] == LAST - 1
 
 
 @pytest.mark.parametrize("events", BAD_LOGS.values(), ids=BAD_LOGS)
@@ -176,7 +218,7 @@ async def test_a_stream_that_fails_passes_its_reason_on_and_leaves_nothing(cache
 
 
 async def test_a_full_disk_is_told_and_leaves_nothing(cache, steps):
-    pool = WorkerPool(1, {**tasks.COMPUTE, **LITTLE_ROOM}, StartWithLittleRoom(100_000))
+    pool = WorkerPool(1, {**tasks.COMPUTE, **LITTLE_ROOM}, StartWithLittleRoom(50_000))
     try:
         with pytest.raises(ResourceExhausted, match="no room"):
             await Refresh(RECORD, None, cache, pool, steps.append).run(stream(log(batch(1))))

@@ -1,5 +1,8 @@
 """Segment files: what is written is what is mapped, and anything else is noticed."""
 
+import hashlib
+import struct
+
 import numpy as np
 import pytest
 from support.evaluator import PARAMETERS
@@ -7,7 +10,7 @@ from support.evaluator import PARAMETERS
 from blindsight.errors import DataLoss
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
-from services.evaluator.computing.tiles import checksum
+from services.evaluator.computing.checksums import checksum
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.segments import PAGE_BYTES, SegmentHeader, map_segment, read_header, write_segment
 
@@ -68,6 +71,20 @@ def test_a_damaged_header_is_noticed(path, place):
     content[place] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataLoss, match="damaged header"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "value"),
+    [(4, "<H", 1), (6, "<H", 999), (20, "<I", 16)],
+    ids=["an earlier version", "an unknown parameter set", "another tile"],
+)
+def test_a_whole_header_of_another_kind_is_noticed(path, place, kind, value):
+    content = bytearray(path.read_bytes())
+    struct.pack_into(kind, content, place, value)
+    content[80:112] = hashlib.sha256(content[:80]).digest()
+    path.write_bytes(content)
+    with pytest.raises(DataLoss, match="another version"):
         read_header(path)
 
 

@@ -9,23 +9,22 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from support.evaluator import PARAMETERS
-from blindsight.packing.columns import collection_layout
-from blindsight.packing.segments import Region
+from blindsight.ciphertext.header import BATCH_TRAILER_BYTES, HEADER, BlockHeader, Form
 from blindsight.ciphertext.residues import full_block, seeded_block
-from services.evaluator.computing import building
-from blindsight.ring import jit
-from services.evaluator.computing import kernel
-from blindsight.ring import prng
-from services.evaluator.computing import scoring
+from blindsight.packing.columns import collection_layout
+from blindsight.packing.kernels import PlaneKernel
+from blindsight.packing.segments import Region, SegmentId
+from blindsight.parameters import PARAMETER_SETS
+from blindsight.ring import columns, jit, ntt, prng
+from blindsight.ring.tiles import Geometry, column_block
 from services.evaluator import tasks
-from services.evaluator.computing import tiles
+from services.evaluator.computing import building, checksums, imaging, kernel, scoring
 from services.evaluator.geometry import CollectionRecord
-from blindsight.packing.segments import SegmentId
 from services.evaluator.shared_memory import SharedMemory
 
 def versions():
     found = {}
-    for module in (jit, kernel, prng, tiles):
+    for module in (jit, ntt, columns, prng, checksums, imaging, kernel, scoring):
         for name, thing in vars(module).items():
             if hasattr(thing, "signatures"):
                 found[module.__name__, name] = len(thing.signatures)
@@ -34,39 +33,62 @@ def versions():
 building.compile_all(tasks.Compile())
 scoring.start(tasks.StartScorer(2))
 before = versions()
-entries = {"_score_rows", "_expand", "_add", "_sums"}
+entries = {"multiply_rows", "_below_primes", "_add", "_sums", "_products", "_expand", "_forward"}
 assert {name for (_, name), count in before.items() if count} >= entries, before
 
-layout = collection_layout((24,), PARAMETERS.ring_degree, 8)
-record = CollectionRecord(bytes(16), PARAMETERS, bytes(16), layout)
-key = SegmentId(Region.MAIN, 0)
-def block(count, form):
-    residues = np.zeros((count, form, 2, PARAMETERS.ring_degree), np.uint32)
-    seeds = np.tile(np.frombuffer(prng.SEED_PREFIX + bytes(64), np.uint8), (count, 1))
-    made = seeded_block(PARAMETERS, bytes(16), residues, seeds) if form == 1 else full_block(
-        PARAMETERS, bytes(16), residues)
-    return made.to_bytes()
-
 folder = Path(sys.argv[1])
-source = None
-for number in range(2):
-    data = block(3, 1)
-    with SharedMemory() as memory:
-        memory.append(data)
-        part = tasks.BatchPart(0, len(data), hashlib.sha256(data).digest())
-        target = folder / f"{number}.seg"
-        building.build(tasks.Build(record, key, source, target, number, memory.ref, (part,)))
+key = SegmentId(Region.MAIN, 0)
+
+def search(parameters, fields, stride):
+    layout = collection_layout(fields, parameters.ring_degree, stride)
+    record = CollectionRecord(bytes(16), parameters, bytes(16), layout)
+    geometry, of_region = record.geometry(key.region), layout.of(key.region)
+    tiles = np.zeros(geometry.shape, np.uint32)
+    header = BlockHeader(parameters, bytes(16), Form.BATCH, geometry.columns)
+    batch = header.pack() + tiles.tobytes() + bytes(BATCH_TRAILER_BYTES)
+    source, paths = None, []
+    for number in range(2):
+        with SharedMemory() as memory:
+            memory.append(batch)
+            memory.append(batch)
+            digest = hashlib.sha256(batch).digest()
+            parts = tuple(tasks.BatchPart(n * len(batch), len(batch), digest) for n in range(2))
+            target = folder / f"{parameters.name}.{len(fields)}.{stride}.{number}.seg"
+            building.build(tasks.Build(record, key, source, target, number, memory.ref, parts))
         source = target
-for form in (1, 2):
-    data = block(2 * 4, form)
-    words = record.geometry(key.region).score_words * 4
-    with SharedMemory() as memory, SharedMemory(tasks.expanded_bytes(record, 2)) as out, SharedMemory(
-        4 * words) as scores:
-        memory.append(data)
-        scoring.expand(tasks.Expand(record, memory.ref, 0, 2, out.ref))
-        offsets = ((0, words), (2 * words, 3 * words))
-        paths = (str(folder / "0.seg"), str(folder / "1.seg"))
-        scoring.score(tasks.Score(record, Region.MAIN, paths, out.ref, 2, scores.ref, offsets))
+        paths.append(str(target))
+    scoring.open_segments(tasks.OpenSegments(tuple(paths)))
+    size = record.answer_bytes(key.region)
+    with SharedMemory() as sent, SharedMemory(4 * size) as out:
+        sent.append(column_block(parameters, bytes(16), [tiles, tiles]))
+        queries = tasks.Blocks(sent.ref, geometry, HEADER.size, geometry.size_bytes, 2)
+        scoring.check_blocks(tasks.CheckBlocks((queries,)))
+        offsets = ((0, size), (2 * size, 3 * size))
+        for rows in (tuple(paths), queries):
+            scoring.multiply(
+                tasks.Multiply(rows, queries, of_region.field_columns, of_region.fold, out.ref, offsets)
+            )
+    scoring.forget_segments(tasks.ForgetSegments(tuple(paths)))
+
+def filter(parameters):
+    residues = np.zeros((2, 2, len(parameters.primes), parameters.ring_degree), np.uint32)
+    seeds = np.tile(np.frombuffer(prng.SEED_PREFIX + bytes(64), np.uint8), (2, 1))
+    blocks = [
+        seeded_block(parameters, bytes(16), residues[:, :1], seeds).to_bytes(),
+        full_block(parameters, bytes(16), residues).to_bytes(),
+    ]
+    for block in blocks:
+        imaging.transform(
+            tasks.Transform(parameters, bytes(16), block, (PlaneKernel(1, 3, 0, 1, (-1, 0, 1), 5),))
+        )
+        for other in blocks:
+            imaging.subtract(tasks.Subtract(parameters, bytes(16), block, other))
+
+for parameters in PARAMETER_SETS.values():
+    search(parameters, (24,), 8)
+    search(parameters, (24, 3), 1)
+    search(parameters, (64,), 64)
+    filter(parameters)
 assert versions() == before, (before, versions())
 """
 

@@ -7,7 +7,7 @@ from support.keysets import shared_key_set
 
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.packing.planes import PlaneLayout
-from blindsight.packing.segments import Region
+from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
@@ -16,7 +16,6 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.trusted.slots import Placement
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.storage import StoredCollection
 from services.keyholder.metrics import CRYPTO

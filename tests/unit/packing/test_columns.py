@@ -6,8 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blindsight.errors import InvalidArgument
-from blindsight.packing.columns import Layout, collection_layout, plan_stride, widest_stride
+from blindsight.packing.columns import (
+    KEPT_BYTES,
+    KEPT_IN_ALL_BYTES,
+    KEPT_PART,
+    MIN_ANSWER,
+    QUERY_COLUMN_MS,
+    SEGMENT_ANSWER_MS,
+    Layout,
+    collection_layout,
+    plan_stride,
+    widest_stride,
+)
 from blindsight.packing.segments import Region
+from blindsight.ring import ntt
 
 DEGREE = 64
 
@@ -65,12 +77,44 @@ def test_the_planner_spends_few_query_ciphertexts_on_small_collections_and_many_
 
 @pytest.mark.parametrize("expected", [1, 300, 10_000, 200_000, 5_000_000])
 def test_no_other_stride_is_cheaper_than_the_planned_one(expected):
-    def ciphertexts(stride):
+    def milliseconds(stride):
         layout = Layout((100,), stride, 4096)
-        return layout.columns * 1.1 + -(-expected // layout.capacity) * 0.7
+        return layout.columns * QUERY_COLUMN_MS + -(-expected // layout.capacity) * SEGMENT_ANSWER_MS
 
     planned = plan_stride((100,), 4096, expected)
-    assert ciphertexts(planned) == min(ciphertexts(1 << bits) for bits in range(8))
+    assert milliseconds(planned) == min(milliseconds(1 << bits) for bits in range(8))
+
+
+@pytest.mark.parametrize("fields", [(128,), (2048,), (4096,) * 6], ids=sum)
+@pytest.mark.parametrize("expected", [1, 300, 10_000, 200_000, 5_000_000])
+@pytest.mark.parametrize("residue_bytes", [8, 12])
+def test_the_keyholder_keeps_little_of_a_vector_and_the_stride_is_otherwise_the_cheapest(
+    fields, expected, residue_bytes
+):
+    planned = plan_stride(fields, 4096, expected, residue_bytes=residue_bytes)
+    kept = (len(fields) + 1) * planned * residue_bytes
+    stored = sum(fields) * residue_bytes
+    assert planned == 1 or kept <= max(KEPT_BYTES, stored * KEPT_PART, KEPT_IN_ALL_BYTES / expected)
+    free = plan_stride(fields, 4096, expected)
+    assert planned <= free
+    # A wider one would be cheaper only if it were not for what is kept.
+    assert planned == free or 2 * kept > max(KEPT_BYTES, stored * KEPT_PART, KEPT_IN_ALL_BYTES / expected)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(0, 6))
+def test_a_fold_keeps_every_score_and_is_no_wider_than_the_stride(fields, stride_bits):
+    layout = Layout(tuple(fields), 1 << stride_bits, DEGREE)
+    assert layout.fold * layout.answer_size == DEGREE
+    assert layout.fold == min(layout.stride, DEGREE // MIN_ANSWER)
+    coefficients = np.random.default_rng(1).normal(size=(len(fields), DEGREE))
+    kept = coefficients[:, :: layout.fold]
+    assert kept.shape[1] == layout.answer_size
+    np.testing.assert_array_equal(layout.scores(kept), layout.scores(coefficients))
+    np.testing.assert_array_equal(layout.scores(kept), coefficients[:, :: layout.stride])
+
+
+def test_the_smallest_answer_is_the_smallest_transform():
+    assert MIN_ANSWER == ntt.MIN_SIZE
 
 
 @pytest.mark.parametrize(("dimension", "stride"), [(0, 1), (65_537, 1), (8, 3), (8, 0), (8, 128)], ids=str)

@@ -1,7 +1,9 @@
 """Parameter sets refuse what is weak or does not compute."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from blindsight.errors import InvalidArgument
@@ -11,29 +13,98 @@ from blindsight.parameters import (
     BFV_8192,
     BY_NUMBER,
     CKKS_4096,
-    CLASSICAL_128_BITS,
     COLLECTION_SETS,
+    FRESH_NOISE,
     MAX_BATCHES_PER_SEGMENT,
     PAILLIER_3072,
     PARAMETER_SETS,
-    QUANTUM_128_BITS,
     by_name,
     default_for,
+    security,
 )
+from blindsight.parameters.security import GUIDELINES_2024, LEVELS, STANDARD_2018, STANDARD_2018_QUANTUM
+from blindsight.trusted.schemes import seal
+from blindsight.trusted.schemes.sampling import NOISE_BITS
+
+RING_SETS = pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=lambda one: one.name)
 
 
-@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=str)
-def test_every_set_is_under_the_classical_table_and_says_how_it_stands(parameters):
-    assert parameters.total_bits <= CLASSICAL_128_BITS[parameters.ring_degree]
-    quantum = parameters.total_bits <= QUANTUM_128_BITS[parameters.ring_degree]
-    assert ("quantum" in parameters.security.split(",")[0]) == quantum
+@RING_SETS
+def test_every_set_is_under_all_tables_and_says_how_it_stands(parameters):
+    """The rows of the tables, written out: what a set says of itself is looked up in them by another hand."""
+    row = LEVELS.index(parameters.security_bits)
+    bits = math.log2(math.prod(parameters.primes))
+    for table in (GUIDELINES_2024, STANDARD_2018):
+        assert bits <= table[parameters.ring_degree][row]
+    assert bits <= STANDARD_2018_QUANTUM[parameters.ring_degree][LEVELS.index(parameters.quantum_bits)]
+    said = parameters.security
+    assert f"{parameters.security_bits}-bit, quantum {parameters.quantum_bits}-bit" in said
+    assert f"a modulus of {parameters.published_bits} bits" in said
 
 
-@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=str)
+def test_the_levels_that_sets_reach():
+    levels = {one.name: (one.security_bits, one.quantum_bits) for one in PARAMETER_SETS.values()}
+    assert levels == {"ckks-4096": (256, 256), "bfv-4096": (128, 128), "bfv-8192": (256, 256)}
+
+
+@pytest.mark.parametrize(
+    ("degree", "bits", "classical", "quantum"),
+    [
+        (2048, 54, 0, 0),
+        (2048, 53, 128, 0),
+        (2048, 51, 128, 128),
+        (2048, 37, 128, 128),
+        (2048, 36, 192, 128),
+        (2048, 27, 256, 256),
+        (4096, 107, 0, 0),
+        (4096, 106, 128, 0),
+        (4096, 56, 256, 192),
+        (8192, 214, 128, 0),
+        (8192, 114, 256, 192),
+        (8192, 109, 256, 256),
+    ],
+)
+def test_a_level_is_that_of_the_strictest_table(degree, bits, classical, quantum):
+    assert security.level(degree, bits, *security.CLASSICAL) == classical
+    assert security.level(degree, bits, STANDARD_2018_QUANTUM) == quantum
+
+
+@pytest.mark.parametrize("degree", security.RING_DEGREES)
+def test_the_limit_of_a_level_reaches_it_and_one_bit_more_does_not(degree):
+    for bits in LEVELS:
+        most = security.limit(degree, bits, *security.CLASSICAL)
+        assert security.level(degree, most, *security.CLASSICAL) >= bits
+        assert security.level(degree, most + 1, *security.CLASSICAL) < bits
+
+
+@RING_SETS
+def test_seal_agrees_that_every_set_has_128_bits(parameters):
+    """SEAL counts one prime more than is ever published."""
+    assert seal.context(parameters).parameters_set()
+
+
+@RING_SETS
 def test_the_kernel_can_add_up_its_largest_terms_in_64_bits(parameters):
     largest = max(parameters.primes) - 1
-    assert parameters.max_terms * 2 * largest**2 < 1 << 64
-    assert parameters.max_terms >= 512
+    assert parameters.max_terms * largest**2 < 1 << 64 <= (parameters.max_terms + 1) * largest**2
+    assert parameters.max_terms >= 1024
+
+
+@RING_SETS
+def test_sums_of_two_residues_fit_into_a_word_and_messages_into_the_arithmetic(parameters):
+    assert 2 * max(parameters.primes) < 1 << 32
+    # Integers are made residues by a float's reciprocal, and read back modulo 2^64.
+    assert (parameters.plain_modulus or parameters.modulus) // 2 < 1 << 53
+
+
+def test_the_noise_is_that_of_the_sampler_and_no_less_than_the_tables_assume():
+    assert pytest.approx(math.sqrt(NOISE_BITS / 2)) == FRESH_NOISE
+    assert FRESH_NOISE >= 3.19
+
+
+@RING_SETS
+def test_a_residue_modulo_all_primes_is_a_word_for_each(parameters):
+    assert parameters.residue_bytes == np.zeros(len(parameters.primes), np.uint32).nbytes
 
 
 def test_ckks_scores_are_within_2e_4_whatever_is_appended():

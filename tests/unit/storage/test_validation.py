@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from support.storage import (
     identifier,
     items,
     random_block,
+    random_planes,
     sealed,
 )
 
@@ -23,6 +25,7 @@ from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhaus
 from blindsight.packing import columns
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import CKKS_4096
+from blindsight.ring import tiles as tiling
 from blindsight.wire.storage import AppendItem
 from services.storage import validation
 from services.storage.records import Geometry
@@ -189,7 +192,8 @@ def test_originals_over_the_limit_of_an_append_are_refused() -> None:
         (b"BSKY" + bytes(70_000), SecretMaterialRefused, "serialised key"),
         (random_block(1), InvalidCiphertext, "block of 1 ciphertexts, want 2"),
         (random_block(2, key_id=identifier("other")), InvalidCiphertext, "ciphertext of key"),
-        (random_block(2)[:-1], InvalidCiphertext, "block of 65729 bytes, want 65730"),
+        (random_block(2)[:-1], InvalidCiphertext, "block of 65627 bytes, want 65628"),
+        (random_planes(2), InvalidCiphertext, "block of SEEDED ciphertexts, want BATCH"),
     ],
 )
 def test_a_block_that_is_not_the_collections_is_refused(
@@ -200,10 +204,26 @@ def test_a_block_that_is_not_the_collections_is_refused(
 
 
 def test_a_block_of_full_ciphertexts_is_refused() -> None:
-    half = read_block(random_block(2), CKKS_4096, KEY_ID).residues
+    half = read_block(random_planes(2), CKKS_4096, KEY_ID).residues
     block = full_block(CKKS_4096, KEY_ID, half.repeat(2, axis=1)).to_bytes()
-    with pytest.raises(InvalidCiphertext, match="block of FULL ciphertexts, want SEEDED"):
+    with pytest.raises(InvalidCiphertext, match="block of FULL ciphertexts, want BATCH"):
         validation.require_block(COLLECTION, Region.MAIN, block)
+    with pytest.raises(InvalidCiphertext, match="block of FULL ciphertexts, want SEEDED"):
+        validation.require_seeded(COLLECTION, 2, block)
+
+
+def test_the_columns_of_a_query_are_no_batch() -> None:
+    tiles = np.zeros(tiling.Geometry(CKKS_4096, 2).shape, np.uint32)
+    block = tiling.column_block(CKKS_4096, KEY_ID, [tiles])
+    with pytest.raises(InvalidCiphertext, match="block of COLUMNS ciphertexts, want BATCH"):
+        validation.require_block(COLLECTION, Region.MAIN, block)
+
+
+def test_a_piece_of_planes_is_seeded_ciphertexts_and_no_batch() -> None:
+    validation.require_seeded(COLLECTION, 2, random_planes(2))
+    assert len(random_planes(2)) == validation.seeded_bytes(COLLECTION, 2)
+    with pytest.raises(InvalidCiphertext, match="block of BATCH ciphertexts, want SEEDED"):
+        validation.require_seeded(COLLECTION, 2, random_block(2))
 
 
 def test_handles_are_checked_one_by_one_and_counted() -> None:

@@ -28,20 +28,38 @@ def product(a, b):
 @settings(max_examples=60, deadline=None)
 def test_every_inner_product_lands_in_a_coefficient_of_its_own(dimension, stride, share, counts, seed):
     rows = min(1 << share, DEGREE // stride)
-    layout = CrossLayout(dimension, stride, rows, DEGREE // stride // rows)
+    layout = CrossLayout((dimension,), stride, rows, DEGREE // stride // rows)
     rng = np.random.default_rng(seed)
     gallery, queries = (rng.normal(size=(count, dimension)) for count in counts)
-    first = layout.pack_rows(gallery).reshape(-1, layout.columns, DEGREE)
-    second = layout.pack_queries(queries).reshape(-1, layout.columns, DEGREE)
-    got = np.zeros((len(second) * layout.queries, len(first) * layout.rows))
-    for q, query in enumerate(second):
-        for r, row in enumerate(first):
-            summed = sum(product(a, b) for a, b in zip(row, query, strict=True))
-            place = np.s_[
-                q * layout.queries : (q + 1) * layout.queries, r * layout.rows : (r + 1) * layout.rows
-            ]
-            got[place] = layout.scores(summed[None])[0]
-    assert got[: counts[1], : counts[0]] == pytest.approx(queries @ gallery.T)
+    for first in range(0, counts[0], layout.rows):
+        row = gallery[first : first + layout.rows]
+        for second in range(0, counts[1], layout.queries):
+            query = queries[second : second + layout.queries]
+            packed = layout.pack_rows(row), layout.pack_queries(query)
+            summed = sum(product(a, b) for a, b in zip(*packed, strict=True))
+            found = layout.scores(summed[None])[0]
+            assert found.shape == (layout.queries, layout.rows)
+            assert found[: len(query), : len(row)] == pytest.approx(query @ row.T)
+
+
+@given(
+    fields=st.lists(st.integers(1, 9), min_size=2, max_size=3),
+    stride=st.sampled_from([1, 4, 16]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=30, deadline=None)
+def test_every_field_has_inner_products_of_its_own(fields, stride, seed):
+    layout = CrossLayout(tuple(fields), stride, 2, DEGREE // stride // 2)
+    rng = np.random.default_rng(seed)
+    rows, queries = (rng.normal(size=(count, sum(fields))) for count in (2, layout.queries))
+    packed = layout.pack_rows(rows), layout.pack_queries(queries)
+    products = np.stack([product(a, b) for a, b in zip(*packed, strict=True)])
+    summed = np.stack([products[first:last].sum(axis=0) for first, last in layout.layout.field_columns])
+    found = layout.scores(summed)
+    ends = np.cumsum(fields)
+    for field, (end, width) in enumerate(zip(ends, fields, strict=True)):
+        part = slice(end - width, end)
+        assert found[field] == pytest.approx(queries[:, part] @ rows[:, part].T)
 
 
 def test_the_plan_needs_a_fraction_of_what_one_query_a_ciphertext_does():

@@ -1,12 +1,15 @@
 """Which scores count as the best."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from blindsight.trusted.similarity.ranking import best_of
+from blindsight.trusted.similarity.linear import Affine
+from blindsight.trusted.similarity.ranking import Ranking, best_of
 
 VALUES = arrays.arrays(np.float64, st.integers(0, 40), elements=st.floats(-2, 2, width=16))
 
@@ -22,3 +25,73 @@ def test_the_best_come_first_and_nothing_better_is_left_out(values, k, largest):
 @pytest.mark.parametrize("largest", [True, False])
 def test_equal_scores_are_all_as_good(largest):
     assert sorted(best_of(np.ones(4), 4, largest=largest).tolist()) == [0, 1, 2, 3]
+
+
+def reading(largest):
+    return Affine(higher_is_better=largest, multiplier=-0.5 if not largest else 2.0, offset=1.0)
+
+
+def names(count, start=0):
+    """As many 16-byte names, all different."""
+    made = np.zeros((count, 2), np.uint64)
+    made[:, 0] = np.arange(start, start + count) + 1
+    return made.view("V16").reshape(-1)
+
+
+def numbers(of):
+    return [int.from_bytes(name.tobytes()[:8], "little") - 1 for name in of]
+
+
+SEGMENT = st.tuples(
+    arrays.arrays(np.float64, 20, elements=st.floats(-2, 2, width=16)),
+    arrays.arrays(np.bool_, st.integers(0, 20)),
+)
+
+
+@given(st.lists(SEGMENT, max_size=6), st.integers(1, 30), st.booleans(), st.randoms(use_true_random=False))
+def test_a_ranking_is_that_of_all_segments_together_in_whatever_order_they_come(segments, k, largest, order):
+    ranking = Ranking(reading(largest), k)
+    everything = []
+    for place, (products, live) in enumerate(segments):
+        scores = reading(largest).scores(products[None, : len(live)].T)
+        everything += [(score, 100 * place + slot) for slot, score in enumerate(scores) if live[slot]]
+    places = list(range(len(segments)))
+    order.shuffle(places)
+    for place in places:
+        products, live = segments[place]
+        ranking.add(products[None], live, names(len(live), 100 * place))
+    best = ranking.best()
+    ordered = sorted((score for score, _ in everything), reverse=largest)[:k]
+    np.testing.assert_array_equal(best.scores, ordered)
+    # Each with its own name, and none twice.
+    found = list(zip(best.scores.tolist(), numbers(best.names), strict=True))
+    assert set(found) <= {(float(score), number) for score, number in everything}
+    assert len(set(found)) == len(found)
+
+
+def test_only_slots_with_an_item_are_ranked():
+    ranking = Ranking(reading(largest=True), 10)
+    live = np.array([True, False, True, True, False])
+    ranking.add(np.arange(8.0)[None], live, names(5))
+    ranking.add(np.arange(8.0)[None], live[:3], names(3, 10))
+    assert sorted(numbers(ranking.best().names)) == [0, 2, 3, 10, 12]
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_segments_without_items_give_nothing(largest):
+    ranking = Ranking(reading(largest), 3)
+    assert len(ranking.best().scores) == 0
+    ranking.add(np.ones((1, 8)), np.zeros(0, bool), names(0))
+    ranking.add(np.ones((1, 8)), np.zeros(5, bool), names(5))
+    best = ranking.best()
+    assert best.scores.size == best.names.size == len(best.parts) == 0
+
+
+def test_segments_that_come_from_several_threads_are_all_ranked():
+    ranking = Ranking(reading(largest=True), 50)
+    products = np.random.default_rng(1).normal(size=(200, 1, 64))
+    live = np.ones(64, bool)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda place: ranking.add(products[place], live, names(64, 64 * place)), range(200)))
+    wanted = np.argsort(-products.reshape(-1), kind="stable")[:50]
+    assert numbers(ranking.best().names) == wanted.tolist()

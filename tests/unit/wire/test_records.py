@@ -36,8 +36,7 @@ PLAIN = {
         *("ReadAttachmentsRequest", "ReadPlanesRequest", "DeleteItemsRequest", "GetStatusRequest"),
     },
     evaluator_pb2: {
-        *("CompareRequest", "CompareResponse", "PrepareRequest", "GetStatusRequest"),
-        *("DropCollectionRequest", "DropCollectionResponse"),
+        *("PrepareRequest", "GetStatusRequest", "DropCollectionRequest", "DropCollectionResponse"),
         "DifferenceRequest",  # two of its parts are of one kind
     },
 }
@@ -48,7 +47,7 @@ BAD = 0, 3
 # Records that other code has, of numbers and how they are counted.
 ELSEWHERE: dict[ModuleType, dict[str, Any]] = {
     storage_pb2: {"SegmentId": SegmentId},
-    evaluator_pb2: {"SegmentId": SegmentId, "PlaneKernel": PlaneKernel, "ScaleSpaceImage": ScaleImage},
+    evaluator_pb2: {"PlaneKernel": PlaneKernel, "ScaleSpaceImage": ScaleImage},
 }
 WIRE = {storage_pb2: [storage], evaluator_pb2: [scores, blocks, planes]}
 

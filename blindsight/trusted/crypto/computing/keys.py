@@ -10,6 +10,7 @@ from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
 from blindsight.runtime import host
 from blindsight.trusted import embedders, schemes
 from blindsight.trusted.additive import AdditiveKey
+from blindsight.trusted.columns import compiling
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.schemes import encryption, seal
 from blindsight.trusted.secrets import Secret
@@ -23,6 +24,7 @@ def prepare(_: tasks.Prepare) -> None:
     for parameters in PARAMETER_SETS.values():
         seal.context(parameters)
         encryption.compile_all(parameters)
+        compiling.compile_all(parameters)
 
 
 def start(task: tasks.Start) -> None:

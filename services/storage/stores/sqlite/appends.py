@@ -10,7 +10,7 @@ from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, Resource
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.runtime.transfer import digest
-from blindsight.wire.storage import ID_BYTES, NO_HANDLE, Appended, AppendHeader, AppendItem, BatchHeader
+from blindsight.wire.storage import NO_HANDLE, Appended, AppendHeader, AppendItem, BatchHeader
 from services.storage.records import Append
 from services.storage.stores.sqlite import attachments, planes
 from services.storage.stores.sqlite.rows import (
@@ -22,6 +22,7 @@ from services.storage.stores.sqlite.rows import (
     insert,
     store_blob,
 )
+from services.storage.validation import brings, split_handles
 
 # Number of positions that an AlreadyExists names.
 _NAMED = 3
@@ -101,7 +102,7 @@ def _retire(
         if db.execute(in_use, (sequence, *key)).rowcount != 1:
             raise InvalidArgument(f"retires: segment {segment} is not in use")
         for row in db.execute(f"SELECT * FROM batches WHERE {_SEGMENT}", key):  # noqa: S608
-            live.extend(split(handles_of(row)))
+            live.extend(split_handles(handles_of(row)))
             freed += row["block_size_bytes"]
         db.execute(f"INSERT INTO garbage SELECT block FROM batches WHERE {_SEGMENT}", key)  # noqa: S608
         db.execute(f"DELETE FROM batches WHERE {_SEGMENT}", key)  # noqa: S608
@@ -114,25 +115,14 @@ def _retire(
     return moved, freed
 
 
-def split(handles: bytes) -> list[bytes]:
-    """Splits packed handles."""
-    return [handles[start : start + ID_BYTES] for start in range(0, len(handles), ID_BYTES)]
-
-
 def _require_nothing_lost(moved: dict[bytes, int | None], items: Sequence[AppendItem]) -> None:
     """Checks that the append has every live item of the retired segments, by its handle alone."""
     lost = len(moved.keys() - {item.handle for item in items})
     if lost:
         raise InvalidArgument(f"retires: {lost} live items of the retired segments are not in the batch")
     for position, item in enumerate(items):
-        if item.handle in moved and _brings(item):
+        if item.handle in moved and brings(item):
             raise InvalidArgument(f"item {position} moves and keeps what it has, want its handle alone")
-
-
-def _brings(item: AppendItem) -> bool:
-    """Returns whether an item has more than its handle."""
-    sealed = item.sealed_metadata or item.original_size_bytes or item.attachment_size_bytes
-    return bool(sealed or item.planes)
 
 
 def _take_slots(db: sqlite3.Connection, collection: int, batch: BatchHeader) -> None:
@@ -185,7 +175,7 @@ def _store_contents(
     rows: list[tuple[object, ...]] = []
     taken = 0
     for item, original in zip(batch.items, batch.originals, strict=True):
-        if not _brings(item):
+        if not brings(item):
             contents.append(moved.get(item.handle))
             continue
         number += 1

@@ -1,0 +1,102 @@
+"""The check of an answer: a random combination of segments, known only here.
+
+For a secret random number gamma_i of each segment i, modulo each prime, the keyholder keeps
+
+    C_j = sum over i of gamma_i b_ij
+
+and compares, for every query and modulo each prime, at every point of the folded answers,
+
+    sum over i of gamma_i P_i  ==  fold( sum over j of C_j v_j ).
+
+An answer that differs anywhere passes with probability 1/p for each prime modulo which it differs: 2^-27, and
+2^-54 for a change modulo two (Freivalds, 1977).  It does not matter where the change came from: arithmetic,
+cache, storage, another segment, a segment left out.  gamma never leaves the keyholder.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+
+import numba
+import numpy as np
+
+from blindsight.ciphertext.residues import Residues
+from blindsight.packing.segments import Region, SegmentId
+from blindsight.parameters import ParameterSet
+from blindsight.ring.columns import Spans, check_shapes, products, row_primes
+from blindsight.ring.jit import compiled, reduced
+from blindsight.ring.tiles import Geometry
+from blindsight.trusted.columns.queries import Query
+from blindsight.trusted.schemes.sampling import KEY_BYTES, Words
+from blindsight.trusted.secrets import Secret
+
+# Bytes of a segment's digest for each prime; the bias of 16 bytes modulo a 27-bit prime is 2^-101.
+_BYTES = 16
+
+
+def factors(key: Secret, segment: SegmentId, parameters: ParameterSet) -> Words:
+    """Returns gamma of a segment: uint64 [primes]."""
+    found = []
+    for prime in parameters.primes:
+        name = b"%d/%d/%d" % (segment.region, segment.index, prime)
+        digest = hmac.digest(key.reveal_secret(), name, "sha256")[:_BYTES]
+        found.append(1 + int.from_bytes(digest, "little") % (prime - 1))
+    return np.array(found, np.uint64)
+
+
+def random_factors(parameters: ParameterSet) -> Words:
+    """Returns fresh random factors, for rows that are not kept: uint64 [primes]."""
+    return factors(Secret(os.urandom(KEY_BYTES)), SegmentId(Region.MAIN, 0), parameters)
+
+
+@compiled
+def _add_multiple(total: Residues, tiles: Residues, factors_: Words, primes: Words) -> None:
+    """Adds factor * tiles to `total`, both [rows, ..., size], in place; a factor and a prime for each row."""
+    for row in range(total.shape[0]):
+        prime, factor = primes[row], factors_[row]
+        reciprocal = 1.0 / numba.float64(prime)
+        for column in range(total.shape[1]):
+            for k in range(total.shape[2]):
+                value = numba.uint64(tiles[row, column, k]) * factor + numba.uint64(total[row, column, k])
+                total[row, column, k] = reduced(value, prime, reciprocal)
+
+
+def add_batch(sums: Residues, tiles: Residues, gamma: Words, parameters: ParameterSet) -> None:
+    """Adds gamma * b_j to check sums C_j, tiles of the same shape, in place."""
+    check_shapes([sums, tiles], parameters, sums.shape[1], ((0, sums.shape[1]),), 1)
+    rows = row_primes(parameters)
+    _add_multiple(sums, tiles, np.repeat(gamma, rows.size // gamma.size), rows)
+
+
+def no_sums(parameters: ParameterSet, columns: int) -> Residues:
+    """Returns the check sums of no segments."""
+    return np.zeros(Geometry(parameters, columns).shape, np.uint32)
+
+
+class Check:
+    """The check of all answers to one query in one region.
+
+    Args:
+        query: the query.
+        fields, fold: of the answers.
+    """
+
+    def __init__(self, query: Query, fields: Spans, fold: int) -> None:
+        self._query, self._fields, self._fold = query, tuple(fields), fold
+        parameters = query.keys.parameters
+        size = parameters.ring_degree // fold
+        # One row for each prime, as `_add_multiple` wants it.
+        self._total = np.zeros((len(parameters.primes), len(self._fields), size), np.uint32)
+
+    def add(self, answer: Residues, gamma: Words) -> None:
+        """Adds the answer of one segment, uint32 [fields, primes, M]."""
+        if answer.transpose(1, 0, 2).shape != self._total.shape:
+            raise ValueError(f"answer {answer.shape}, want {self._total.transpose(1, 0, 2).shape}")
+        primes = np.array(self._query.keys.parameters.primes, np.uint64)
+        _add_multiple(self._total, answer.transpose(1, 0, 2), gamma, primes)
+
+    def passes(self, sums: Residues) -> bool:
+        """Returns whether the answers added are those that the batches of these check sums give."""
+        wanted = products(sums, self._query.tiles, self._query.keys.parameters, self._fields, self._fold)
+        return bool((self._total == wanted.transpose(1, 0, 2)).all())

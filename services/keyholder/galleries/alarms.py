@@ -1,0 +1,46 @@
+"""A record of answers that were not what they should be: somebody's machine is broken, or lies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from blindsight.errors import DataLoss
+from blindsight.runtime import logs
+from services.keyholder import metrics
+
+
+class Alarms:
+    """The alarms since the keyholder started."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last = ""
+
+    @contextmanager
+    def watching(self, what: str) -> Iterator[None]:
+        """Records a DataLoss of the block, which it raises on.
+
+        Args:
+            what: the collection that was asked, or what else was.
+        """
+        try:
+            yield
+        except DataLoss as error:
+            self.count += 1
+            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+            self._last = f"{when}, {what}: {error.message}"
+            metrics.ANSWER_ERRORS.inc()
+            logs.get().error("answer_refused", collection=what, reason=error.reason)
+            raise
+
+    @property
+    def text(self) -> str:
+        """A sentence for people; empty if there was no alarm."""
+        if not self.count:
+            return ""
+        answers = "1 answer was" if self.count == 1 else f"{self.count} answers were"
+        return (
+            f"{answers} refused because the untrusted side sent something else than it should; {self._last}"
+        )

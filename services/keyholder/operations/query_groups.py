@@ -1,0 +1,256 @@
+"""Groups of queries that are sent to the evaluator together, and the opening of its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.ciphertext.residues import Residues, prime_column
+from blindsight.errors import DataLoss
+from blindsight.packing.columns import CollectionLayout, Floats, Layout
+from blindsight.packing.planes import Integers
+from blindsight.packing.segments import Region, SegmentId
+from blindsight.parameters import AdditiveSet, ParameterSet
+from blindsight.ring.tiles import column_block
+from blindsight.runtime.threads import Threads
+from blindsight.trusted.columns import checking, queries
+from blindsight.trusted.columns.answer_key import AnswerKey
+from blindsight.trusted.columns.keys import CollectionKeys, ColumnKeys
+from blindsight.trusted.columns.numbers import scaled
+from blindsight.trusted.columns.queries import Query
+from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.scores import ScorePlan, ScoreResult
+from services.keyholder.galleries.answer_keys import AnswerKeys
+
+# Columns that one thread encrypts at a time, some 1.5 ms.
+_COLUMNS_AT_ONCE = 16
+
+
+class QueryGroup(Protocol):
+    """Queries that were sent together.
+
+    Attributes:
+        block: the queries, for the evaluator.
+        minimum_sequence: the answer must cover at least this much of the log.
+    """
+
+    block: bytes
+    minimum_sequence: int
+
+    async def begin(self, plan: ScorePlan) -> bool:
+        """Prepares for the answers of a plan; returns whether they can be opened."""
+
+    async def open(self, result: ScoreResult) -> Floats:
+        """Opens answers: products [segments, queries, fields, capacity].
+
+        Raises:
+            InvalidCiphertext, DataLoss: if they are not answers to these queries.
+        """
+
+    async def right(self) -> bool:
+        """Returns whether the answers, which have all been opened, are what should have been computed."""
+
+
+class PlainQueryGroup:
+    """Queries in the clear, for a collection of an additive scheme.
+
+    Args:
+        crypto: decrypts the scores.
+        parameters, layout: of the collection.
+        block: the queries.
+        minimum_sequence: see `QueryGroup`.
+    """
+
+    def __init__(
+        self,
+        crypto: Crypto,
+        parameters: AdditiveSet,
+        layout: CollectionLayout,
+        block: bytes,
+        minimum_sequence: int,
+    ) -> None:
+        self.block, self.minimum_sequence = block, minimum_sequence
+        self._crypto, self._parameters, self._layout = crypto, parameters, layout
+
+    async def begin(self, plan: ScorePlan) -> bool:  # noqa: ARG002 - answers need nothing but the key
+        return True
+
+    async def open(self, result: ScoreResult) -> Floats:
+        layout = self._layout.of(result.region)
+        products = await self._crypto.decrypt_scores(self._parameters, layout, result.answers)
+        shape = len(result.segments), result.queries, len(layout.fields), layout.capacity
+        if products.size != np.prod(shape):
+            raise DataLoss(f"{len(products)} results, want {' x '.join(map(str, shape[:3]))}")
+        return products.reshape(shape)
+
+    async def right(self) -> bool:
+        """Returns true: an additive scheme has no check."""
+        return True
+
+
+class EncryptedQueryGroup:
+    """Encrypted queries, for a collection of a ring scheme, and what opens and checks their answers.
+
+    Args:
+        collection: the collection.
+        layout: its layouts, with the regions that the queries are for.
+        answer_keys: the answer keys of all collections.
+        base: the collection's answer key when the queries were encrypted.
+        threads: run the arithmetic.
+        encrypted: [query][region] of the layout.
+    """
+
+    def __init__(
+        self,
+        collection: OpenCollection,
+        layout: CollectionLayout,
+        answer_keys: AnswerKeys,
+        base: AnswerKey,
+        threads: Threads,
+        encrypted: Sequence[Sequence[Query]],
+    ) -> None:
+        self.minimum_sequence = base.sequence
+        self._collection, self._layout = collection, layout
+        self._keys = collection.column_keys
+        self._answer_keys, self._base, self._threads = answer_keys, base, threads
+        self._key = base
+        self._queries = encrypted
+        self._checks = self._no_checks()
+        self._adding = threading.Lock()
+        self._gamma = cache(self._factors)
+        self.block = b""
+
+    @classmethod
+    async def encrypt(
+        cls,
+        collection: OpenCollection,
+        layout: CollectionLayout,
+        answer_keys: AnswerKeys,
+        base: AnswerKey,
+        threads: Threads,
+        forms: Floats,
+    ) -> EncryptedQueryGroup:
+        """Encrypts linear forms [queries, row dimension]."""
+        keys = collection.column_keys
+        encrypted = await asyncio.gather(
+            *(
+                asyncio.gather(*(encrypt_query(threads, keys, region, form) for region in layout.regions))
+                for form in forms
+            )
+        )
+        made = cls(collection, layout, answer_keys, base, threads, encrypted)
+        parts = [query.tiles for of_query in encrypted for query in of_query]
+        made.block = await threads.run(column_block, keys.parameters, keys.key_id, parts)
+        return made
+
+    async def begin(self, plan: ScorePlan) -> bool:
+        found = await self._answer_keys.at(self._collection, self._base, plan.sequence, plan.epoch)
+        if found is None:
+            return False
+        self._key, self._checks = found, self._no_checks()
+        return True
+
+    def _no_checks(self) -> list[dict[Region, checking.Check]]:
+        return [
+            {
+                region: checking.Check(query, *_shape(self._layout.of(region)))
+                for region, query in zip(self._layout.regions, of_query, strict=True)
+            }
+            for of_query in self._queries
+        ]
+
+    def _factors(self, segment: SegmentId) -> npt.NDArray[np.uint64]:
+        return checking.factors(self._keys.fixed("check"), segment, self._keys.parameters)
+
+    async def open(self, result: ScoreResult) -> Floats:
+        return await self._threads.run(self._opened, result)
+
+    def _opened(self, result: ScoreResult) -> Floats:
+        parameters = self._keys.parameters
+        layout = self._layout.of(result.region)
+        answers = read_answers(result.answers, len(result.segments), result.queries, layout, parameters)
+        products = np.empty((len(result.segments), result.queries, len(layout.fields), layout.capacity))
+        for row, index in enumerate(result.segments):
+            segment = SegmentId(result.region, index)
+            held = self._key.segments.get(segment)
+            if held is None:
+                raise DataLoss(f"the evaluator scored segment {segment}, which the log does not have")
+            for number in range(result.queries):
+                answer, place = answers[row, number], result.first_query + number
+                query = self._queries[place][self._layout.regions.index(result.region)]
+                with self._adding:
+                    self._checks[place][result.region].add(answer, self._gamma(segment))
+                opened = queries.open_answer(answer, held.held, held.common, query)
+                products[row, number] = layout.scores(opened.astype(np.float64))
+        scale, grid = parameters.gallery_scale * parameters.query_scale, parameters.score_grid
+        rounded: Floats = np.rint(products / (scale * grid)) * grid
+        return rounded
+
+    async def right(self) -> bool:
+        found = await asyncio.gather(
+            *(
+                self._threads.run(check.passes, self._key.sums[region])
+                for of_query in self._checks
+                for region, check in of_query.items()
+                if region in self._key.sums
+            )
+        )
+        return all(found)
+
+
+def _shape(layout: Layout) -> tuple[tuple[tuple[int, int], ...], int]:
+    return layout.field_columns, layout.fold
+
+
+async def encrypt_query(threads: Threads, keys: CollectionKeys, region: Region, form: Floats) -> Query:
+    """Encrypts a linear form [row dimension] for one region."""
+    layout, scale = keys.layout.of(region), keys.parameters.query_scale
+    column_keys = await threads.run(keys.of, region)
+    return await encrypt_columns(
+        threads,
+        column_keys,
+        lambda chosen: scaled(layout.pack_query(form, chosen), scale),
+        layout.field_columns,
+    )
+
+
+async def encrypt_columns(
+    threads: Threads,
+    keys: ColumnKeys,
+    messages: Callable[[slice], Integers],
+    fields: tuple[tuple[int, int], ...],
+) -> Query:
+    """Encrypts a query, some of its columns in each thread.
+
+    Args:
+        messages: returns the polynomials of some columns, [count, N].
+    """
+    draft = await threads.run(queries.Draft, keys)
+
+    def encrypt(start: int) -> None:
+        draft.encrypt(messages(slice(start, start + _COLUMNS_AT_ONCE)), start)
+
+    await asyncio.gather(*(threads.run(encrypt, one) for one in range(0, keys.columns, _COLUMNS_AT_ONCE)))
+    return await threads.run(draft.finish, fields)
+
+
+def read_answers(data: bytes, rows: int, count: int, layout: Layout, parameters: ParameterSet) -> Residues:
+    """Reads answers, uint32 [rows, queries, fields, primes, size].
+
+    Raises:
+        DataLoss: if they have another size, or a residue is not below its prime.
+    """
+    shape = rows, count, len(layout.fields), len(parameters.primes), layout.answer_size
+    if len(data) != 4 * np.prod(shape):
+        raise DataLoss(f"answers of {len(data)} bytes, want {' x '.join(map(str, shape))} residues")
+    words = np.frombuffer(data, "<u4").reshape(shape)
+    if (words >= prime_column(parameters)).any():
+        raise DataLoss("answers with a residue that is not below its prime")
+    return words

@@ -1,0 +1,567 @@
+"""Services that lie: whatever the evaluator answers and storage gives back, a wrong answer is none.
+
+Real services, with relays between them that change what one of them says.  Every lie is noticed before
+anything is ranked or looked up, leaves an alarm, and the next search of an honest service is right.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from support.command import run_here
+from support.photos import encoded, photo
+from support.relay import Relay
+from support.services import Services
+
+import blindsight
+from blindsight.client import Collection, Vault
+from blindsight.errors import BlindsightError, DataLoss
+from blindsight.parameters import PARAMETER_SETS, ParameterSet
+from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
+from blindsight.rpc.storage.v1 import storage_pb2
+from blindsight.runtime.transfer import digest
+
+SCORE = "/blindsight.evaluator.v1.EvaluatorService/Score"
+COMPARE = "/blindsight.evaluator.v1.EvaluatorService/CompareAll"
+BATCHES = "/blindsight.storage.v1.StorageService/ReadBatches"
+LOOKS = tuple(f"/blindsight.storage.v1.StorageService/{name}" for name in ("GetItems", "ReadOriginal"))
+DIMENSION = 8
+RNG = np.random.default_rng(11)
+VECTORS = RNG.normal(size=(5000, DIMENSION)).astype(np.float32)
+SETS = {name: one for name, one in PARAMETER_SETS.items() if name != "bfv-8192"}
+
+
+@dataclass
+class World:
+    """Services with a relay on every way between them."""
+
+    services: Services
+    relays: dict[tuple[str, str], Relay]
+    vault: Vault
+
+    def lie(
+        self, way: tuple[str, str], method: str, change: Callable[[list[bytes]], Iterable[bytes]]
+    ) -> None:
+        """Changes the whole answer of a method."""
+
+        def changed(asked: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+            return change(list(answers)) if asked == method else answers
+
+        self.relays[way].change = changed
+
+    def tell_the_truth(self) -> None:
+        for relay in self.relays.values():
+            relay.change = lambda _, answers: answers
+
+    def looked_up(self) -> int:
+        """How often the keyholder asked storage for items or originals."""
+        calls = self.relays["keyholder", "storage"].calls
+        return sum(call.method in LOOKS for call in calls)
+
+    def restart_keyholder(self, *, forgetful: bool) -> None:
+        """Restarts the keyholder; a forgetful one has lost what it keeps of galleries."""
+        self.services["keyholder"].stop()
+        if forgetful:
+            (self.services.folder / "keyholder" / "answer_keys.db").unlink()
+        self.services["keyholder"].start()
+
+    def alarm(self) -> str:
+        return self.vault.status().services[0].alarm
+
+
+EVALUATOR, STORAGE, LOG = ("keyholder", "evaluator"), ("keyholder", "storage"), ("evaluator", "storage")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    relays: dict[tuple[str, str], Relay] = {}
+
+    def way(client: str, server: str, address: str) -> str:
+        if (client, server) not in relays:
+            relays[client, server] = Relay(address)
+        return relays[client, server].address
+
+    services = Services(tmp_path_factory.mktemp("lies"), way=way)
+    try:
+        services.start()
+        with blindsight.connect(services.address()) as vault:
+            yield World(services, relays, vault)
+    finally:
+        for relay in relays.values():
+            relay.close()
+        services.stop()
+
+
+@pytest.fixture
+def honest(world: World) -> Iterator[World]:
+    """The services, which tell the truth again at the end."""
+    yield world
+    world.tell_the_truth()
+
+
+@pytest.fixture(scope="module", params=SETS)
+def parameters(request: pytest.FixtureRequest) -> ParameterSet:
+    return SETS[request.param]
+
+
+@pytest.fixture(scope="module")
+def collection(world: World, parameters: ParameterSet) -> Collection:
+    """Segments of both regions, written in several batches."""
+    return made(world, parameters, "one")
+
+
+@pytest.fixture(scope="module")
+def other(world: World, parameters: ParameterSet) -> Collection:
+    """A collection of the same shape with other vectors."""
+    return made(world, parameters, "another", VECTORS[::-1])
+
+
+def made(world: World, parameters: ParameterSet, name: str, vectors: Any = VECTORS) -> Collection:
+    collection = world.vault.create_collection(
+        f"{name} of {parameters.name}",
+        scheme=parameters.scheme.name.lower(),
+        parameter_set=parameters.name,
+        embedder="none",
+        dimension=DIMENSION,
+        expected_size=len(vectors),
+    )
+    for part in (vectors[:3000], vectors[3000:-3], vectors[-3:]):
+        collection.ingest_vectors(np.ascontiguousarray(part))
+    return collection
+
+
+def best(collection: Collection, count: int = 1) -> list[str]:
+    answer = collection.search_vectors(VECTORS[:count], k=1)
+    return [hits[0].id for hits in answer.results]
+
+
+def refused(world: World, ask: Callable[[], object]) -> str:
+    """Asks, and returns why there is no answer: nothing was looked up before, and an alarm tells of it."""
+    before, alarm = world.looked_up(), world.alarm()
+    with pytest.raises(DataLoss) as caught:
+        ask()
+    assert world.looked_up() == before
+    assert world.alarm() != alarm
+    return str(caught.value)
+
+
+# --- the evaluator's answers to a search ----------------------------------------------------------------
+
+
+Answers = np.ndarray[Any, np.dtype[np.uint32]]
+
+
+def altered(messages: list[bytes], change: Callable[[list[Answers]], None]) -> list[bytes]:
+    """Changes the residues of all results of a search, [segments, queries, fields, primes, size] each."""
+    parsed = [pb.ScoreResponse.FromString(message) for message in messages]
+    results = [one.result for one in parsed if one.WhichOneof("part") == "result"]
+    arrays = [
+        np.frombuffer(one.answers, "<u4").reshape(len(one.segments), one.queries, -1).copy()
+        for one in results
+    ]
+    change(arrays)
+    for one, array in zip(results, arrays, strict=True):
+        one.answers = array.tobytes()
+    return [one.SerializeToString() for one in parsed]
+
+
+def first_residue(arrays: list[Answers]) -> None:
+    arrays[0][0, 0, 0] ^= 1
+
+
+def last_residue(arrays: list[Answers]) -> None:
+    arrays[-1][-1, -1, -1] ^= 1
+
+
+def zeros(arrays: list[Answers]) -> None:
+    for array in arrays:
+        array[:] = 0
+
+
+def a_segment_of_zeros(arrays: list[Answers]) -> None:
+    arrays[0][0] = 0
+
+
+def exchanged_segments(arrays: list[Answers]) -> None:
+    # Of one region: those of the other have another size.
+    array = max(arrays, key=len)
+    array[[0, 1]] = array[[1, 0]]
+
+
+def exchanged_queries(arrays: list[Answers]) -> None:
+    for array in arrays:
+        array[:, [0, 1]] = array[:, [1, 0]]
+
+
+def exchanged_points(arrays: list[Answers]) -> None:
+    arrays[0][0, 0, [0, 1]] = arrays[0][0, 0, [1, 0]]
+
+
+def a_bare_number(arrays: list[Answers]) -> None:
+    for array in arrays:
+        array[:] = 12345
+
+
+LIES = {
+    "the first residue by one": first_residue,
+    "the last residue of the last prime by one": last_residue,
+    "zeros": zeros,
+    "a segment of zeros": a_segment_of_zeros,
+    "two segments exchanged": exchanged_segments,
+    "two queries exchanged": exchanged_queries,
+    "two points exchanged": exchanged_points,
+    "a bare number": a_bare_number,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_changed_answer_to_a_search_is_none(honest: World, collection: Collection, lie: str) -> None:
+    honest.lie(EVALUATOR, SCORE, lambda messages: altered(messages, LIES[lie]))
+    said = refused(honest, lambda: best(collection, 2))
+    assert "not that of the vectors that were stored" in said
+    honest.tell_the_truth()
+    assert best(collection, 2) == ["0", "1"]
+
+
+def test_a_lie_in_one_prime_alone_is_noticed(
+    honest: World, collection: Collection, parameters: ParameterSet
+) -> None:
+    for row in range(len(parameters.primes)):
+
+        def lie(arrays: list[Answers], row: int = row) -> None:
+            for array in arrays:
+                by_prime = array.reshape(*array.shape[:2], len(parameters.primes), -1)
+                prime = np.uint32(parameters.primes[row])
+                by_prime[:, :, row] = (by_prime[:, :, row] + np.uint32(1)) % prime
+
+        honest.lie(EVALUATOR, SCORE, lambda messages, lie=lie: altered(messages, lie))
+        refused(honest, lambda: best(collection))
+    honest.tell_the_truth()
+    assert best(collection) == ["0"]
+
+
+def test_the_answer_to_an_earlier_query_is_none(honest: World, collection: Collection) -> None:
+    kept: list[list[bytes]] = []
+
+    def keep(messages: list[bytes]) -> list[bytes]:
+        kept.append(messages)
+        return messages
+
+    honest.lie(EVALUATOR, SCORE, keep)
+    assert best(collection) == ["0"]
+    honest.lie(EVALUATOR, SCORE, lambda _: kept[0])
+    refused(honest, lambda: best(collection))
+
+
+def test_the_answer_of_another_collection_is_none(
+    honest: World, collection: Collection, other: Collection
+) -> None:
+    kept: list[list[bytes]] = []
+
+    def keep(messages: list[bytes]) -> list[bytes]:
+        kept.append(messages)
+        return messages
+
+    honest.lie(EVALUATOR, SCORE, keep)
+    other.search_vectors(VECTORS[:1], k=1)
+
+    def exchange(messages: list[bytes]) -> list[bytes]:
+        return [messages[0], *kept[0][1:]]  # the plan is this collection's
+
+    honest.lie(EVALUATOR, SCORE, exchange)
+    refused(honest, lambda: best(collection))
+
+
+def without_a_result(messages: list[bytes]) -> list[bytes]:
+    place = next(
+        index
+        for index, message in enumerate(messages)
+        if pb.ScoreResponse.FromString(message).WhichOneof("part") == "result"
+    )
+    return messages[:place] + messages[place + 1 :]
+
+
+def with_a_result_twice(messages: list[bytes]) -> list[bytes]:
+    place = len(messages) - 2
+    return [*messages[: place + 1], *messages[place:]]
+
+
+def fewer_segments(messages: list[bytes]) -> list[bytes]:
+    """A plan that has a segment less, and an answer that leaves it out."""
+    parsed = [pb.ScoreResponse.FromString(message) for message in messages]
+    parsed[0].plan.main_segments -= 1
+    result = next(one.result for one in parsed if one.result.region == pb.REGION_MAIN)
+    size = len(result.answers) // len(result.segments)
+    del result.segments[-1]
+    result.answers = result.answers[:-size]
+    return [one.SerializeToString() for one in parsed]
+
+
+@pytest.mark.parametrize("lie", [without_a_result, with_a_result_twice, fewer_segments])
+def test_an_answer_with_more_or_less_than_all_segments_is_none(
+    honest: World, collection: Collection, lie: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    honest.lie(EVALUATOR, SCORE, lie)
+    refused(honest, lambda: best(collection))
+    honest.tell_the_truth()
+    assert best(collection) == ["0"]
+
+
+def test_an_old_gallery_that_says_it_is_new_is_none(honest: World, parameters: ParameterSet) -> None:
+    collection = made(honest, parameters, "grown")
+    assert best(collection) == ["0"]
+    before = honest.relays[EVALUATOR].calls[-1].answered
+    assert pb.ScoreResponse.FromString(before[0]).plan.sequence
+    # Its log goes on, but the evaluator is not told of the batch.
+    honest.lie(LOG, BATCHES, without_batches)
+    collection.ingest_vectors(RNG.normal(size=(3, DIMENSION)).astype(np.float32))
+    refused(honest, lambda: best(collection))
+    honest.tell_the_truth()
+    assert best(collection) == ["0"]
+
+
+def without_batches(messages: list[bytes]) -> list[bytes]:
+    log = storage_pb2.ReadBatchesResponse.FromString(messages[0])
+    log.log.batches = log.log.size_bytes = 0
+    return [log.SerializeToString()]
+
+
+# --- verification -----------------------------------------------------------------------------------------
+
+
+def test_an_item_is_not_verified_by_a_lie(honest: World, collection: Collection) -> None:
+    honest.lie(EVALUATOR, SCORE, lambda messages: altered(messages, a_bare_number))
+    refused(honest, lambda: collection.verify("0", VECTORS[1]))
+    honest.tell_the_truth()
+    assert not collection.verify("0", VECTORS[1]).verified
+    assert collection.verify("0", VECTORS[0]).verified
+
+
+def compared(change: Callable[[Answers], None]) -> Callable[[list[bytes]], list[bytes]]:
+    def lie(messages: list[bytes]) -> list[bytes]:
+        parsed = [pb.CompareAllResponse.FromString(message) for message in messages]
+        for one in parsed:
+            if one.WhichOneof("part") == "result":
+                words = np.frombuffer(one.result.answers, "<u4").copy()
+                change(words)
+                one.result.answers = words.tobytes()
+        return [one.SerializeToString() for one in parsed]
+
+    return lie
+
+
+def pair_of_one_number(words: Answers) -> None:
+    words[:] = 1 << 20
+
+
+def pair_of_zeros(words: Answers) -> None:
+    words[:] = 0
+
+
+def pair_by_one(words: Answers) -> None:
+    words[-1] ^= 1
+
+
+@pytest.mark.parametrize("lie", [pair_of_one_number, pair_of_zeros, pair_by_one])
+def test_a_pair_is_not_verified_by_a_lie(
+    honest: World, parameters: ParameterSet, lie: Callable[[Answers], None]
+) -> None:
+    scheme = {"scheme": parameters.scheme.name.lower(), "parameter_set": parameters.name}
+    honest.lie(EVALUATOR, COMPARE, compared(lie))
+    said = refused(honest, lambda: honest.vault.verify(VECTORS[0], VECTORS[1], **scheme))
+    assert "something else" in said
+    honest.tell_the_truth()
+    assert not honest.vault.verify(VECTORS[0], VECTORS[1], **scheme).verified
+    assert honest.vault.verify(VECTORS[0], VECTORS[0], **scheme).verified
+
+
+def test_the_answer_of_another_pair_is_none(honest: World) -> None:
+    kept: list[list[bytes]] = []
+
+    def keep(messages: list[bytes]) -> list[bytes]:
+        kept.append(messages)
+        return messages
+
+    honest.lie(EVALUATOR, COMPARE, keep)
+    assert honest.vault.verify(VECTORS[0], VECTORS[0]).verified
+    honest.lie(EVALUATOR, COMPARE, lambda _: kept[0])
+    refused(honest, lambda: honest.vault.verify(VECTORS[0], VECTORS[1]))
+
+
+def test_keypoints_are_not_matched_by_a_lie(honest: World) -> None:
+    small = encoded(photo("coffee", 160))
+    honest.lie(EVALUATOR, COMPARE, compared(pair_by_one))
+    refused(honest, lambda: honest.vault.match(small, small, encrypted=True))
+
+
+# --- storage ----------------------------------------------------------------------------------------------
+
+
+def with_changed_batch(change: Callable[[bytearray], None]) -> Callable[[list[bytes]], list[bytes]]:
+    """Changes the block of the first batch, and everything by which its reader would notice bad bytes."""
+
+    def lie(messages: list[bytes]) -> list[bytes]:
+        parsed = [storage_pb2.ReadBatchesResponse.FromString(message) for message in messages]
+        places = [index for index, one in enumerate(parsed) if one.WhichOneof("part") == "batch"]
+        if not places:
+            return messages
+        start = places[0] + 1
+        stop = places[1] if len(places) > 1 else len(parsed)
+        block = bytearray(b"".join(one.chunk for one in parsed[start:stop]))
+        change(block)
+        parsed[places[0]].batch.block_sha256 = digest(bytes(block))
+        at = 0
+        for one in parsed[start:stop]:
+            size = len(one.chunk)
+            one.chunk = bytes(block[at : at + size])
+            at += size
+        return [one.SerializeToString() for one in parsed]
+
+    return lie
+
+
+def a_residue(block: bytearray) -> None:
+    block[32] ^= 1
+
+
+def the_seed(block: bytearray) -> None:
+    block[-60] ^= 1
+
+
+def the_tag(block: bytearray) -> None:
+    block[-1] ^= 1
+
+
+@pytest.mark.parametrize("change", [a_residue, the_seed])
+def test_a_gallery_of_changed_batches_answers_nothing(
+    honest: World, parameters: ParameterSet, change: Callable[[bytearray], None]
+) -> None:
+    """A seed tells the evaluator nothing, so a changed one does no harm there."""
+    honest.lie(LOG, BATCHES, with_changed_batch(change))
+    collection = made(honest, parameters, f"changed by {change.__name__}")
+    if change is the_seed:
+        assert best(collection) == ["0"]
+        return
+    refused(honest, lambda: best(collection))
+    honest.tell_the_truth()
+    assert best(collection) == ["0"]
+
+
+@pytest.mark.parametrize("change", [a_residue, the_seed, the_tag])
+def test_a_keyholder_that_reads_its_log_again_believes_no_changed_batch(
+    honest: World, collection: Collection, change: Callable[[bytearray], None]
+) -> None:
+    honest.restart_keyholder(forgetful=True)
+    honest.lie(STORAGE, BATCHES, with_changed_batch(change))
+    said = refused(honest, lambda: best(collection))
+    assert "not the one that was written" in said
+    honest.tell_the_truth()
+    assert best(collection) == ["0"]
+
+
+def test_a_batch_in_the_place_of_another_is_not_believed(honest: World, collection: Collection) -> None:
+    """A log that is whole, in which two batches of the same segment have changed places."""
+
+    def lie(messages: list[bytes]) -> list[bytes]:
+        parsed = [storage_pb2.ReadBatchesResponse.FromString(message) for message in messages]
+        places = [index for index, one in enumerate(parsed) if one.WhichOneof("part") == "batch"]
+        same = [
+            (first, second)
+            for first, second in itertools.pairwise(places)
+            if parsed[first].batch.block_size_bytes == parsed[second].batch.block_size_bytes
+        ]
+        (first, second), *_ = same
+        third = next((index for index in places if index > second), len(parsed))
+        blocks = parsed[first + 1 : second], parsed[second + 1 : third]
+        sums = parsed[first].batch.block_sha256, parsed[second].batch.block_sha256
+        parsed[first].batch.block_sha256, parsed[second].batch.block_sha256 = sums[::-1]
+        order = [*parsed[: first + 1], *blocks[1], parsed[second], *blocks[0], *parsed[third:]]
+        return [one.SerializeToString() for one in order]
+
+    honest.restart_keyholder(forgetful=True)
+    honest.lie(STORAGE, BATCHES, lie)
+    refused(honest, lambda: best(collection))
+    honest.tell_the_truth()
+    assert best(collection) == ["0"]
+
+
+def test_a_repack_believes_no_changed_batch_and_loses_nothing(
+    honest: World, parameters: ParameterSet
+) -> None:
+    collection = made(honest, parameters, "to be repacked")
+    collection.delete(["7"])
+    honest.lie(STORAGE, BATCHES, with_changed_batch(a_residue))
+    with pytest.raises(DataLoss):
+        collection.repack()
+    honest.tell_the_truth()
+    collection.repack()
+    assert best(collection, 2) == ["0", "1"]
+
+
+# --- what is told -----------------------------------------------------------------------------------------
+
+
+def test_a_lie_is_an_exit_code_of_its_own_and_a_line_of_status(
+    honest: World, collection: Collection, tmp_path: Any
+) -> None:
+    queries = tmp_path / "queries.npy"
+    np.save(queries, VECTORS[:1])
+    address = ("--address", honest.services.address())
+
+    def search() -> Any:
+        return run_here("search", collection.name, "--vector", str(queries), *address)
+
+    honest.lie(EVALUATOR, SCORE, lambda messages: altered(messages, zeros))
+    found = search()
+    assert found.returncode == 3
+    assert len(found.stderr.splitlines()) == 1
+    assert collection.name in run_here("status", *address).stdout
+    log = (honest.services.folder / "keyholder.log").read_text()
+    assert any("answer_refused" in line and collection.name in line for line in log.splitlines())
+    honest.tell_the_truth()
+    assert search().returncode == 0
+
+
+# --- the key ----------------------------------------------------------------------------------------------
+
+
+def test_two_hundred_forged_answers_teach_nothing_about_a_key(
+    honest: World, parameters: ParameterSet
+) -> None:
+    """The attack that a product of three polynomials allowed: answers of the attacker's own choice.
+
+    There, what the keyholder looked up afterwards told which coefficients of a key were which: eight of a
+    key's 4,096 at every search.  Here every forged answer is refused, and nothing is looked up.
+    """
+    collection = honest.vault.create_collection(
+        f"attacked, {parameters.name}",
+        scheme=parameters.scheme.name.lower(),
+        parameter_set=parameters.name,
+        embedder="none",
+        dimension=DIMENSION,
+        expected_size=500,
+    )
+    collection.ingest_vectors(VECTORS[:500])
+    forged = np.random.default_rng(5)
+
+    def forge(arrays: list[Answers]) -> None:
+        for array in arrays:
+            array[:] = forged.integers(0, min(parameters.primes), array.shape, np.uint32)
+
+    assert [hits[0].id for hits in collection.search_vectors(VECTORS[:1], k=5).results] == ["0"]
+    honest.lie(EVALUATOR, SCORE, lambda messages: altered(messages, forge))
+    before = honest.looked_up()
+    noticed = 0
+    for _ in range(200):
+        with pytest.raises(BlindsightError) as caught:
+            collection.search_vectors(VECTORS[:1], k=5)
+        noticed += isinstance(caught.value, DataLoss)
+    assert noticed == 200
+    assert honest.looked_up() == before
+    honest.tell_the_truth()
+    assert best(collection) == ["0"]
