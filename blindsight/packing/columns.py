@@ -21,6 +21,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ from blindsight.packing.segments import Region
 from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS
 
 Floats = npt.NDArray[np.float64]
+# Floats, or integers that were scaled.
+Values = TypeVar("Values", bound=npt.NDArray[Any])
 # Values of each field of a row; an ordinary vector is one field.
 Fields = tuple[int, ...]
 
@@ -102,9 +105,9 @@ class Layout:
         """The number of neighbouring points of a product that are added up, at most the stride."""
         return self.ring_degree // self.answer_size
 
-    def align(self, rows: Floats) -> Floats:
+    def align(self, rows: Values) -> Values:
         """Aligns every field to a column of its own: [..., dimension] -> [..., columns * stride]."""
-        aligned = np.zeros((*rows.shape[:-1], self.columns * self.stride))
+        aligned: Values = np.zeros((*rows.shape[:-1], self.columns * self.stride), rows.dtype)  # type: ignore[assignment]
         for start, values, width in self._places():
             aligned[..., start : start + width] = rows[..., values : values + width]
         return aligned
@@ -138,7 +141,7 @@ class Layout:
             [aligned[:, start : start + width] for start, _, width in self._places()], axis=1
         )
 
-    def pack_query(self, form: Floats, chosen: slice = slice(None)) -> Floats:
+    def pack_query(self, form: Values, chosen: slice = slice(None)) -> Values:
         """Puts a linear form into the coefficients of query polynomials.
 
         Args:
@@ -151,7 +154,7 @@ class Layout:
         parts = self.align(form).reshape(self.columns, self.stride)[chosen]
         # X^N is -1.  The row's value at X^(i b + r) times the form's at X^-r lands in X^(i b) for every r:
         # their sum is the inner product, and products of different r land in other coefficients.
-        packed = np.zeros((len(parts), self.ring_degree))
+        packed: Values = np.zeros((len(parts), self.ring_degree), parts.dtype)  # type: ignore[assignment]
         packed[:, 0] = parts[:, 0]
         packed[:, self.ring_degree - self.stride + 1 :] = -parts[:, :0:-1]
         return packed

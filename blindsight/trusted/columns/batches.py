@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from blindsight.ciphertext.header import BATCH_TRAILER_BYTES, BlockHeader, Form
+from blindsight.ciphertext.header import BATCH_TRAILER_BYTES, BlockHeader, Form, parse_header
 from blindsight.ciphertext.residues import Residues
 from blindsight.errors import DataLoss
 from blindsight.packing.columns import Floats
@@ -75,6 +75,8 @@ def read(block: bytes, place: Placement, keys: CollectionKeys) -> Batch:
     """
     columns = keys.layout.of(place.region).columns
     with answer_of("storage"):
+        if parse_header(block).form is Form.SEEDED:
+            raise DataLoss("written by an earlier version, whose collections this one does not read")
         tiles = view_tiles(block, keys.parameters, keys.key_id, Form.BATCH, columns)[0]
     seed = block[-BATCH_TRAILER_BYTES:][:KEY_BYTES]
     body, behind = memoryview(block)[: -_NONCE_BYTES - _TAG_BYTES], block[-_NONCE_BYTES - _TAG_BYTES :]

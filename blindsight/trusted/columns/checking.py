@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import threading
 
 import numba
 import numpy as np
@@ -74,8 +75,22 @@ def no_sums(parameters: ParameterSet, columns: int) -> Residues:
     return np.zeros(Geometry(parameters, columns).shape, np.uint32)
 
 
+@compiled
+def _add_multiples(total: Residues, answers: Residues, gammas: Words, primes: Words) -> None:
+    """Adds gamma * answer of each segment to `total` [fields, primes, M], in place."""
+    for index in range(answers.shape[0]):
+        for field in range(total.shape[0]):
+            for row in range(primes.size):
+                prime, gamma = primes[row], gammas[index, row]
+                reciprocal = 1.0 / numba.float64(prime)
+                for k in range(total.shape[2]):
+                    value = numba.uint64(answers[index, field, row, k]) * gamma
+                    value += numba.uint64(total[field, row, k])
+                    total[field, row, k] = reduced(value, prime, reciprocal)
+
+
 class Check:
-    """The check of all answers to one query in one region.
+    """The check of all answers to one query in one region; several threads may add answers.
 
     Args:
         query: the query.
@@ -84,19 +99,28 @@ class Check:
 
     def __init__(self, query: Query, fields: Spans, fold: int) -> None:
         self._query, self._fields, self._fold = query, tuple(fields), fold
+        self._lock = threading.Lock()
         parameters = query.keys.parameters
         size = parameters.ring_degree // fold
-        # One row for each prime, as `_add_multiple` wants it.
-        self._total = np.zeros((len(parameters.primes), len(self._fields), size), np.uint32)
+        self._primes = np.array(parameters.primes, np.uint64)
+        self._total = np.zeros((len(self._fields), len(parameters.primes), size), np.uint32)
 
     def add(self, answer: Residues, gamma: Words) -> None:
         """Adds the answer of one segment, uint32 [fields, primes, M]."""
-        if answer.transpose(1, 0, 2).shape != self._total.shape:
-            raise ValueError(f"answer {answer.shape}, want {self._total.transpose(1, 0, 2).shape}")
-        primes = np.array(self._query.keys.parameters.primes, np.uint64)
-        _add_multiple(self._total, answer.transpose(1, 0, 2), gamma, primes)
+        self.add_all(answer[None], gamma[None])
+
+    def add_all(self, answers: Residues, gammas: Words) -> None:
+        """Adds the answers of some segments, uint32 [segments, fields, primes, M].
+
+        Args:
+            gammas: the factors of each, uint64 [segments, primes].
+        """
+        if answers.shape[1:] != self._total.shape or gammas.shape != (len(answers), self._primes.size):
+            raise ValueError(f"answers {answers.shape} and factors {gammas.shape}, want {self._total.shape}")
+        with self._lock:
+            _add_multiples(self._total, answers, gammas, self._primes)
 
     def passes(self, sums: Residues) -> bool:
         """Returns whether the answers added are those that the batches of these check sums give."""
         wanted = products(sums, self._query.tiles, self._query.keys.parameters, self._fields, self._fold)
-        return bool((self._total == wanted.transpose(1, 0, 2)).all())
+        return bool((self._total == wanted).all())

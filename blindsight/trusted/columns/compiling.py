@@ -28,6 +28,9 @@ def compile_all(parameters: ParameterSet) -> None:
         answer = _received(products(written, query.tiles, parameters, fields))
         queries.open_answer(answer, held, common, query)
         queries.open_answer(answer, _received(held), _received(common), query)
+        several, opener = np.stack([answer, answer])[:, None], queries.Opener.of([query, query])
+        parts = np.stack([held, held]), np.stack([common, common])
+        opener.part(0, 1).open(_received(several), *parts, 1.0, 1.0)
         gamma = checking.factors(Secret(bytes(32)), SegmentId(Region.MAIN, 0), parameters)
         sums = checking.no_sums(parameters, 2)
         for tiles in (written, _received(written)):
@@ -35,6 +38,7 @@ def compile_all(parameters: ParameterSet) -> None:
             checking.add_batch(sums, tiles, gamma, parameters)
         check = checking.Check(query, fields, 1)
         check.add(answer, gamma)
+        check.add_all(_received(several)[:, 0], np.stack([gamma, gamma]))
         check.passes(sums)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.errors import InvalidVector
@@ -88,27 +88,32 @@ def _compose(
     cofactors: Words,
     inverses: Words,
     modulus: Any,
-    plain: int,
-    out: npt.NDArray[np.int64],
+    plain: Any,
+    out: Integers,
 ) -> None:
+    """Computes the centred integers of residues [count, primes, size], each pass over neighbours."""
+    size = residues.shape[2]
+    total, fraction = np.empty(size, np.uint64), np.empty(size, np.float64)
     for index in range(residues.shape[0]):
-        for k in range(residues.shape[2]):
-            total, fraction = numba.uint64(0), numba.float64(0.0)
-            for row in range(primes.size):
-                reciprocal = 1.0 / numba.float64(primes[row])
-                product = numba.uint64(residues[index, row, k]) * inverses[row]
-                part = numba.uint64(reduced(product, primes[row], reciprocal))
-                total += part * cofactors[row]
-                fraction += numba.float64(part) * reciprocal
-            # The fraction is value / q plus a whole number of turns.  Valid values are far from q / 2, where
-            # the rounding of doubles could choose the other neighbour.
-            turns = numba.uint64(fraction + 0.5)  # type: ignore[call-overload]
-            total -= turns * modulus
-            value = numba.int64(total)
-            if plain:
-                value &= plain - 1
-                value -= plain * (value >= plain // 2)
-            out[index, k] = value
+        total[:], fraction[:] = 0, 0.0
+        for row in range(primes.size):
+            prime, cofactor, inverse = primes[row], cofactors[row], inverses[row]
+            reciprocal = 1.0 / numba.float64(prime)
+            polynomial = residues[index, row]
+            for k in range(size):
+                part = reduced(numba.uint64(polynomial[k]) * inverse, prime, reciprocal)
+                total[k] += numba.uint64(part) * cofactor
+                fraction[k] += numba.float64(part) * reciprocal
+        # The fraction is value / q plus a whole number of turns.  Valid values are far from q / 2, where
+        # the rounding of doubles could choose the other neighbour.
+        composed = out[index]
+        for k in range(size):
+            turns = numba.uint64(fraction[k] + 0.5)
+            composed[k] = numba.int64(total[k] - turns * modulus)
+        if plain:
+            for k in range(size):
+                value = composed[k] & (plain - 1)
+                composed[k] = value - plain * (value >= plain // 2)
 
 
 def integers(residues: Residues, parameters: ParameterSet) -> Integers:
@@ -121,4 +126,18 @@ def integers(residues: Residues, parameters: ParameterSet) -> Integers:
     out = np.empty((count, size), np.int64)
     constants = moduli.primes, moduli.cofactors, moduli.inverses, moduli.modulus
     _compose(residues, *constants, parameters.plain_modulus, out)
+    return out
+
+
+@compiled
+def _round(values: Integers, factor: float, grid: float, out: Floats) -> None:
+    for k in range(values.size):
+        out[k] = math.floor(numba.float64(values[k]) * factor + 0.5) * grid
+
+
+def rounded(residues: Residues, parameters: ParameterSet, scale: float, grid: float) -> Floats:
+    """Returns the numbers that `integers` are at a scale, rounded to multiples of a grid: [count, size]."""
+    values = integers(residues, parameters)
+    out = np.empty(values.shape, np.float64)
+    _round(values.reshape(-1), 1 / (scale * grid), grid, out.reshape(-1))
     return out

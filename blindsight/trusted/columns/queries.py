@@ -15,19 +15,22 @@ anything about a secret; H and a are the keyholder's own.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
 from blindsight.ciphertext.residues import Residues
+from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
+from blindsight.parameters import ParameterSet
 from blindsight.ring import ntt
 from blindsight.ring.columns import Spans, products
 from blindsight.ring.jit import compiled, reduced
 from blindsight.trusted.columns.gallery import cover
 from blindsight.trusted.columns.keys import ColumnKeys
-from blindsight.trusted.columns.numbers import integers, transformed
+from blindsight.trusted.columns.numbers import integers, rounded, transformed
 from blindsight.trusted.schemes.sampling import KEY_BYTES, Words, ternary
 
 
@@ -98,30 +101,85 @@ def _multiply_add(first: Residues, second: Residues, primes: Words, total: Resid
 
 @compiled
 def _uncover(
-    answer: Residues,
+    answers: Residues,
     held: Residues,
     common: Residues,
-    secret: Residues,
+    secrets: Residues,
     weights: Residues,
     primes: Words,
     out: Residues,
 ) -> None:
-    """Computes answer + fold(held * secret + common * weights): [fields, primes, M]; see `Query`."""
-    fold = secret.shape[1] // answer.shape[2]
-    whole = np.empty(secret.shape[1], np.uint32)
-    for field in range(answer.shape[0]):
-        for row in range(primes.size):
-            prime = primes[row]
-            reciprocal = 1.0 / numba.float64(prime)
-            for k in range(whole.size):
-                covered = numba.uint64(held[field, row, k]) * numba.uint64(secret[row, k])
-                covered += numba.uint64(common[row, k]) * numba.uint64(weights[field, row, k])
-                whole[k] = reduced(covered, prime, reciprocal)
-            for k in range(answer.shape[2]):
-                total = numba.uint64(answer[field, row, k])
-                for i in range(fold):
-                    total += numba.uint64(whole[k * fold + i])
-                out[field, row, k] = reduced(total, prime, reciprocal)
+    """Computes answers + fold(held * secret + common * weights); see `uncovered`."""
+    fold = secrets.shape[2] // answers.shape[4]
+    whole = np.empty(secrets.shape[2], np.uint32)
+    for i in range(answers.shape[0]):
+        for j in range(answers.shape[1]):
+            for field in range(answers.shape[2]):
+                for row in range(primes.size):
+                    prime = primes[row]
+                    reciprocal = 1.0 / numba.float64(prime)
+                    for k in range(whole.size):
+                        covered = numba.uint64(held[i, field, row, k]) * numba.uint64(secrets[j, row, k])
+                        covered += numba.uint64(common[i, row, k]) * numba.uint64(weights[j, field, row, k])
+                        whole[k] = reduced(covered, prime, reciprocal)
+                    for k in range(answers.shape[4]):
+                        total = numba.uint64(answers[i, j, field, row, k])
+                        for n in range(fold):
+                            total += numba.uint64(whole[k * fold + n])
+                        out[i, j, field, row, k] = reduced(total, prime, reciprocal)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Opener:
+    """The secrets of several queries for the same columns, side by side.
+
+    Attributes:
+        parameters: ring and primes.
+        secrets: t of each query, uint32 [queries, primes, N].
+        weights: w of each query and field, uint32 [queries, fields, primes, N].
+    """
+
+    parameters: ParameterSet
+    secrets: Residues
+    weights: Residues
+
+    @classmethod
+    def of(cls, queries: Sequence[Query]) -> Opener:
+        """Returns the opener of some queries, at least one."""
+        secrets, weights = (
+            np.stack([getattr(one, part) for one in queries]) for part in ("secret", "weights")
+        )
+        return cls(queries[0].keys.parameters, secrets, weights)
+
+    def part(self, start: int, stop: int) -> Opener:
+        """Returns the opener of the queries from `start` up to `stop`."""
+        return Opener(self.parameters, self.secrets[start:stop], self.weights[start:stop])
+
+    def uncovered(self, answers: Residues, held: Residues, common: Residues) -> Residues:
+        """Takes away what covers answers: uint32 [rows * queries * fields, primes, M], coefficients.
+
+        Args:
+            answers: P, folded: uint32 [rows, queries, fields, primes, M], below their primes.
+            held: H of each row and field, uint32 [rows, fields, primes, N].
+            common: a of each row, uint32 [rows, primes, N].
+        """
+        rows, queries, *polynomials = answers.shape
+        shape = (rows, *held.shape[1:]), (rows, *held.shape[2:]), (queries, *held.shape[1:])
+        if (held.shape, common.shape, self.weights.shape) != shape or polynomials[:2] != [*held.shape[1:3]]:
+            raise ValueError(
+                f"answers {answers.shape} for {held.shape}, {common.shape}, {self.weights.shape}"
+            )
+        out = np.empty(answers.shape, np.uint32)
+        primes = np.array(self.parameters.primes, np.uint64)
+        _uncover(answers, held, common, self.secrets, self.weights, primes, out)
+        flat = out.reshape(-1, *answers.shape[3:])
+        ntt.inverse(flat, self.parameters)
+        return flat
+
+    def open(self, answers: Residues, held: Residues, common: Residues, scale: float, grid: float) -> Floats:
+        """Opens answers: [rows, queries, fields, M], coefficients at a scale, rounded to a grid."""
+        found = rounded(self.uncovered(answers, held, common), self.parameters, scale, grid)
+        return found.reshape(*answers.shape[:3], -1)
 
 
 def open_answer(answer: Residues, held: Residues, common: Residues, query: Query) -> Integers:
@@ -132,18 +190,8 @@ def open_answer(answer: Residues, held: Residues, common: Residues, query: Query
         held: H of each field, uint32 [fields, primes, N].
         common: a, uint32 [primes, N].
     """
-    if (
-        answer.shape[:2] != held.shape[:2]
-        or held.shape != query.weights.shape
-        or common.shape != held.shape[1:]
-    ):
-        raise ValueError(
-            f"answer {answer.shape} for {held.shape} and {common.shape}, want the query's fields"
-        )
-    out = np.empty_like(answer)
-    _uncover(answer, held, common, query.secret, query.weights, _primes(query.keys), out)
-    ntt.inverse(out, query.keys.parameters)
-    return integers(out, query.keys.parameters)
+    found = Opener.of([query]).uncovered(answer[None, None], held[None], common[None])
+    return integers(found, query.keys.parameters)
 
 
 def held(tiles: Residues, keys: ColumnKeys, fields: Spans) -> Residues:

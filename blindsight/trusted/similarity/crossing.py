@@ -64,8 +64,8 @@ class CrossLayout:
         return packed
 
     def scores(self, coefficients: Floats) -> Floats:
-        """Reads the inner products of an opened answer: [fields, size] -> [fields, queries, rows]."""
-        return self.layout.scores(coefficients).reshape(-1, self.queries, self.rows)
+        """Reads the inner products of opened answers: [..., size] -> [..., queries, rows]."""
+        return self.layout.scores(coefficients).reshape(*coefficients.shape[:-1], self.queries, self.rows)
 
 
 def plan(rows: int, queries: int, dimension: int, ring_degree: int) -> CrossLayout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,9 @@ def best_of(values: Floats, k: int, *, largest: bool) -> npt.NDArray[np.intp]:
     return chosen[np.argsort(badness[chosen], kind="stable")]
 
 
+Names = npt.NDArray[np.void]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaders:
     """The best items of a ranking, best first.
@@ -39,7 +43,7 @@ class Leaders:
 
     scores: Floats
     parts: Floats
-    names: npt.NDArray[np.void]
+    names: Names
 
 
 class Ranking:
@@ -59,28 +63,34 @@ class Ranking:
         # No score that is worse can be among the k best any more.
         self._bar = -np.inf if self.higher_is_better else np.inf
 
-    def add(self, products: Floats, live: npt.NDArray[np.bool_], names: npt.NDArray[np.void]) -> None:
-        """Adds a segment.
+    def add(self, products: Floats, segments: Sequence[tuple[npt.NDArray[np.bool_], Names]]) -> None:
+        """Adds segments.
 
         Args:
-            products: [fields, capacity].
-            live: bool [fill], true for slots that hold an item.
-            names: [fill].
+            products: [segments, fields, capacity].
+            segments: for each, bool [fill], true for slots that hold an item, and names [fill].
         """
-        largest = self.higher_is_better
-        scores = self._reading.scores(products[:, : len(live)].T)
-        good = live & (scores >= self._bar if largest else scores <= self._bar)
+        capacity = products.shape[2]
+        by_slot = products.transpose(0, 2, 1).reshape(-1, products.shape[1])
+        scores = self._reading.scores(by_slot)
+        # As many as may be among the best by their score alone; then those that are no items are left out.
+        good = scores >= self._bar if self.higher_is_better else scores <= self._bar
+        for index, (live, _) in enumerate(segments):
+            of_segment = good[index * capacity : (index + 1) * capacity]
+            of_segment[len(live) :] = False
+            if not live.all():
+                of_segment[: len(live)] &= live
         slots = np.flatnonzero(good)
         if not slots.size:
             return
-        slots = slots[best_of(scores[slots], self._k, largest=largest)]
-        parts = self._reading.parts(products[:, slots].T)
-        leaders = Leaders(scores[slots], parts, names[slots])
+        slots = slots[best_of(scores[slots], self._k, largest=self.higher_is_better)]
+        names = np.array([segments[slot // capacity][1][slot % capacity] for slot in slots.tolist()], "V16")
+        leaders = Leaders(scores[slots], self._reading.parts(by_slot[slots]), names)
         with self._lock:
             self._found.append(leaders)
             if len(slots) == self._k:
                 bar = float(leaders.scores[-1])
-                self._bar = max(bar, self._bar) if largest else min(bar, self._bar)
+                self._bar = max(bar, self._bar) if self.higher_is_better else min(bar, self._bar)
 
     def best(self) -> Leaders:
         """Returns the best items of all segments."""

@@ -106,6 +106,7 @@ class Scorer:
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
         self._background: set[asyncio.Task[None]] = set()
+        self._opened: set[Path] = set()
 
     async def check(self, *blocks: tasks.Blocks) -> float:
         """Checks every residue of blocks in shared memory; returns the seconds that it took.
@@ -126,15 +127,21 @@ class Scorer:
         return await self._pool.run(task)
 
     async def open(self, snapshot: Snapshot) -> None:
-        """Maps and checks a gallery.
+        """Maps and checks those files of a gallery that were not opened before.
+
+        If the process died since, a search maps them again when it reads them.
 
         Raises:
             DataLoss: if a file of it is missing or damaged.
         """
-        await self._pool.run(tasks.OpenSegments(tuple(str(segment.path) for segment in snapshot.segments)))
+        new = {segment.path for segment in snapshot.segments} - self._opened
+        if new:
+            await self._pool.run(tasks.OpenSegments(tuple(map(str, sorted(new)))))
+            self._opened |= new
 
     def forget(self, paths: list[Path]) -> None:
         """Makes the process unmap deleted files, in the background."""
+        self._opened.difference_update(paths)
         task = asyncio.ensure_future(self._forget(tuple(map(str, paths))))
         self._background.add(task)
         task.add_done_callback(self._background.discard)

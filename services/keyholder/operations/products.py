@@ -206,18 +206,16 @@ class _Opening:
         if not (len(rows) == result.rows > 0 and len(asked) == result.queries > 0):
             raise DataLoss("the evaluator answered with products of what was not sent")
         answers = read_answers(result.answers, len(rows), len(asked), layout.layout, parameters)
-        fields = len(layout.fields)
-        products = np.empty((len(rows), len(asked), fields, layout.queries, layout.rows))
-        for i, row in enumerate(rows):
-            for j, query in enumerate(asked):
-                self._checks[result.first_query + j].add(answers[i, j], row.gamma)
-                self._came += 1
-                values = queries.open_answer(answers[i, j], row.held, row.common, query)
-                products[i, j] = layout.scores(values.astype(np.float64))
-        scale, grid = parameters.gallery_scale * parameters.query_scale, parameters.pair_grid
-        rounded: Floats = np.rint(products / (scale * grid)) * grid
+        gammas = np.stack([row.gamma for row in rows])
+        for number, check in enumerate(self._checks[result.first_query :][: len(asked)]):
+            check.add_all(answers[:, number], gammas)
+        self._came += len(rows) * len(asked)
+        held, common = np.stack([row.held for row in rows]), np.stack([row.common for row in rows])
+        scale = parameters.gallery_scale * parameters.query_scale
+        opened = queries.Opener.of(asked).open(answers, held, common, scale, parameters.pair_grid)
+        products = layout.scores(opened)
         self.seconds += time.perf_counter() - started
-        return rounded
+        return products
 
     def require_right(self) -> None:
         """Refuses answers that are not all products of what was sent.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Protocol
@@ -122,8 +121,11 @@ class EncryptedQueryGroup:
         self._answer_keys, self._base, self._threads = answer_keys, base, threads
         self._key = base
         self._queries = encrypted
+        self._openers = {
+            region: queries.Opener.of([of_query[index] for of_query in encrypted])
+            for index, region in enumerate(layout.regions)
+        }
         self._checks = self._no_checks()
-        self._adding = threading.Lock()
         self._gamma = cache(self._factors)
         self.block = b""
 
@@ -173,25 +175,21 @@ class EncryptedQueryGroup:
         return await self._threads.run(self._opened, result)
 
     def _opened(self, result: ScoreResult) -> Floats:
-        parameters = self._keys.parameters
-        layout = self._layout.of(result.region)
+        parameters, region = self._keys.parameters, result.region
+        layout, first, last = self._layout.of(region), result.first_query, result.first_query + result.queries
         answers = read_answers(result.answers, len(result.segments), result.queries, layout, parameters)
-        products = np.empty((len(result.segments), result.queries, len(layout.fields), layout.capacity))
-        for row, index in enumerate(result.segments):
-            segment = SegmentId(result.region, index)
-            held = self._key.segments.get(segment)
-            if held is None:
-                raise DataLoss(f"the evaluator scored segment {segment}, which the log does not have")
-            for number in range(result.queries):
-                answer, place = answers[row, number], result.first_query + number
-                query = self._queries[place][self._layout.regions.index(result.region)]
-                with self._adding:
-                    self._checks[place][result.region].add(answer, self._gamma(segment))
-                opened = queries.open_answer(answer, held.held, held.common, query)
-                products[row, number] = layout.scores(opened.astype(np.float64))
-        scale, grid = parameters.gallery_scale * parameters.query_scale, parameters.score_grid
-        rounded: Floats = np.rint(products / (scale * grid)) * grid
-        return rounded
+        segments = [SegmentId(region, index) for index in result.segments]
+        unknown = [segment for segment in segments if segment not in self._key.segments]
+        if unknown:
+            raise DataLoss(f"the evaluator scored segment {unknown[0]}, which the log does not have")
+        gammas = np.stack([self._gamma(segment) for segment in segments])
+        for number, of_query in enumerate(self._checks[first:last]):
+            of_query[region].add_all(answers[:, number], gammas)
+        held = np.stack([self._key.segments[segment].held for segment in segments])
+        common = np.stack([self._key.segments[segment].common for segment in segments])
+        scale = parameters.gallery_scale * parameters.query_scale
+        opener = self._openers[region].part(first, last)
+        return layout.scores(opener.open(answers, held, common, scale, parameters.score_grid))
 
     async def right(self) -> bool:
         found = await asyncio.gather(
@@ -213,11 +211,9 @@ async def encrypt_query(threads: Threads, keys: CollectionKeys, region: Region, 
     """Encrypts a linear form [row dimension] for one region."""
     layout, scale = keys.layout.of(region), keys.parameters.query_scale
     column_keys = await threads.run(keys.of, region)
+    values = scaled(form, scale)
     return await encrypt_columns(
-        threads,
-        column_keys,
-        lambda chosen: scaled(layout.pack_query(form, chosen), scale),
-        layout.field_columns,
+        threads, column_keys, lambda chosen: layout.pack_query(values, chosen), layout.field_columns
     )
 
 

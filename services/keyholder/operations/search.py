@@ -175,11 +175,11 @@ class Search:
 
 def _take(slots: SlotMap, rankings: Sequence[Ranking], result: ScoreResult, products: Floats) -> None:
     """Adds the products of some segments to the rankings of their queries."""
-    for index, of_segment in zip(result.segments, products, strict=True):
-        # An unknown segment was appended after this search began, and counts as empty.
-        segment = slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT)
-        for query, of_query in enumerate(of_segment, result.first_query):
-            rankings[query].add(of_query, segment.live, segment.handles)
+    # An unknown segment was appended after this search began, and counts as empty.
+    found = [slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT) for index in result.segments]
+    segments = [(segment.live, segment.handles) for segment in found]
+    for number, ranking in enumerate(rankings[result.first_query :][: result.queries]):
+        ranking.add(products[:, number], segments)
 
 
 async def embed_query(crypto: Crypto, collection: OpenCollection, data: bytes) -> tasks.Embedded:

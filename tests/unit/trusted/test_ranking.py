@@ -59,7 +59,7 @@ def test_a_ranking_is_that_of_all_segments_together_in_whatever_order_they_come(
     order.shuffle(places)
     for place in places:
         products, live = segments[place]
-        ranking.add(products[None], live, names(len(live), 100 * place))
+        ranking.add(products[None, None], [(live, names(len(live), 100 * place))])
     best = ranking.best()
     ordered = sorted((score for score, _ in everything), reverse=largest)[:k]
     np.testing.assert_array_equal(best.scores, ordered)
@@ -72,8 +72,8 @@ def test_a_ranking_is_that_of_all_segments_together_in_whatever_order_they_come(
 def test_only_slots_with_an_item_are_ranked():
     ranking = Ranking(reading(largest=True), 10)
     live = np.array([True, False, True, True, False])
-    ranking.add(np.arange(8.0)[None], live, names(5))
-    ranking.add(np.arange(8.0)[None], live[:3], names(3, 10))
+    products = np.tile(np.arange(8.0), (2, 1, 1))
+    ranking.add(products, [(live, names(5)), (live[:3], names(3, 10))])
     assert sorted(numbers(ranking.best().names)) == [0, 2, 3, 10, 12]
 
 
@@ -81,17 +81,21 @@ def test_only_slots_with_an_item_are_ranked():
 def test_segments_without_items_give_nothing(largest):
     ranking = Ranking(reading(largest), 3)
     assert len(ranking.best().scores) == 0
-    ranking.add(np.ones((1, 8)), np.zeros(0, bool), names(0))
-    ranking.add(np.ones((1, 8)), np.zeros(5, bool), names(5))
+    ranking.add(np.ones((2, 1, 8)), [(np.zeros(0, bool), names(0)), (np.zeros(5, bool), names(5))])
+    ranking.add(np.ones((1, 1, 8)), [(np.zeros(5, bool), names(5))])
     best = ranking.best()
     assert best.scores.size == best.names.size == len(best.parts) == 0
 
 
 def test_segments_that_come_from_several_threads_are_all_ranked():
     ranking = Ranking(reading(largest=True), 50)
-    products = np.random.default_rng(1).normal(size=(200, 1, 64))
+    products = np.random.default_rng(1).normal(size=(100, 2, 1, 64))
     live = np.ones(64, bool)
+
+    def add(place):
+        ranking.add(products[place], [(live, names(64, 64 * (2 * place + index))) for index in range(2)])
+
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda place: ranking.add(products[place], live, names(64, 64 * place)), range(200)))
+        list(pool.map(add, range(100)))
     wanted = np.argsort(-products.reshape(-1), kind="stable")[:50]
     assert numbers(ranking.best().names) == wanted.tolist()
