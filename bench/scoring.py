@@ -91,7 +91,7 @@ async def _once(
 ) -> tuple[float, ScoreSummary]:
     started = time.perf_counter()
     summary = None
-    async for part in evaluator.score(collection.collection_id, collection.sequence, 1, query):
+    async for part in evaluator.score(collection.collection_id, collection.sequence, 1, [query]):
         if isinstance(part, ScoreSummary):
             summary = part
     if summary is None:

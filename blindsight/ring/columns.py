@@ -206,13 +206,16 @@ def row_primes(parameters: ParameterSet) -> Words:
     return np.repeat(np.array(parameters.primes, np.uint64), parameters.ring_degree // TILE)
 
 
-def require_below_primes(tiles: Residues, parameters: ParameterSet) -> None:
+def require_below_primes(tiles: Residues, parameters: ParameterSet, first_row: int = 0) -> None:
     """Refuses tiles [primes * tiles, columns, TILE] with a residue that is not below its prime.
+
+    Args:
+        tiles: all rows, or some from `first_row` on.
 
     Raises:
         InvalidCiphertext: if there is one; with it the kernel's sums would overflow silently.
     """
-    if not _below_primes(tiles, row_primes(parameters)):
+    if not _below_primes(tiles, row_primes(parameters)[first_row:]):
         raise InvalidCiphertext("a residue is too large, want all below their primes")
 
 

@@ -1,13 +1,10 @@
 """The negacyclic number-theoretic transform, with SEAL's roots and order.
 
 Longa and Naehrig, "Speeding up the Number Theoretic Transform for Faster Ideal Lattice-Based
-Cryptography" (2016), algorithms 1 and 2; products by a constant are Shoup's: with w' = floor(w 2^32 / p),
-x w - floor(x w' / 2^32) p is below 2 p, for any x below 2^32.  Between stages values stay below 4 p (forward)
-or 2 p (backward), which 32 bits hold, and are reduced once at the end (Harvey, "Faster arithmetic for
-number-theoretic transforms", 2014).
-
-The four stages whose butterflies stand closer than `_LANES` work on the transposed polynomial, so that
-every inner loop runs over neighbours and becomes vector instructions.
+Cryptography" (2016), algorithms 1 and 2.  Between stages values stay below 4 p (forward) or 2 p (backward),
+which 32 bits hold, and are reduced once at the end (Harvey, "Faster arithmetic for number-theoretic
+transforms", 2014).  Butterflies whose ends stand `LANES` or more apart are done 16 at a time, the last four
+stages within one vector.
 """
 
 from __future__ import annotations
@@ -18,37 +15,40 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.parameters import ParameterSet
 from blindsight.ring.jit import compiled
+from blindsight.ring.lanes import LANE_BYTES, LANES, Address, Factors, Lanes, Word, vector_code
 
-Words = npt.NDArray[np.uint64]
+# The smallest polynomial.
+MIN_SIZE = LANES
 
-# Rows of the transposed polynomial; also the smallest polynomial.
-_LANES = 16
-MIN_SIZE = _LANES
+# Distances of butterflies within a vector, in the order of the transform.
+_SPANS = (8, 4, 2, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tables:
-    """Powers of the roots and their Shoup companions, for each prime.
+    """Powers of the roots, for each prime.
 
     Attributes:
-        powers, companions: in bit-reversed order, uint64 [primes, size].
-        close_powers, close_companions: those of the close stages, uint64 [primes, 15, size / 16]: for
-            butterflies of span s, 8 / s vectors, the widest stage first.
-        primes: uint64 [primes].
-        scales: the inverses of N, uint64 [primes].
+        primes: uint32 [primes].
+        powers: in bit-reversed order, [primes, size].
+        close: those of the stages within vectors, [primes, size]: for each vector, 8 / s of the stage of span
+            s from lane 8 / s - 1 on.
+        scales: the inverses of N, [primes, 1].
     """
 
-    powers: Words
-    companions: Words
-    close_powers: Words
-    close_companions: Words
-    primes: Words
-    scales: Words
+    primes: Residues
+    powers: Factors
+    close: Factors
+    scales: Factors
+
+    @property
+    def stages(self) -> tuple[Residues, ...]:
+        """What a transform takes, beside the primes."""
+        return self.powers.residues, self.powers.companions, self.close.residues, self.close.companions
 
 
 @cache
@@ -60,33 +60,48 @@ def _tables(parameters: ParameterSet, size: int, *, inverse: bool = False) -> _T
     Args:
         inverse: whether the powers are those of the roots' inverses.
     """
-    degree = parameters.ring_degree
+    degree, primes = parameters.ring_degree, parameters.primes
     bits = degree.bit_length() - 1
     order = [int(format(index, f"0{bits}b")[::-1], 2) for index in range(size)]
-    powers = np.empty((len(parameters.primes), size), np.uint64)
-    for row, prime in enumerate(parameters.primes):
+    powers = np.empty((len(primes), size), np.uint32)
+    for row, prime in enumerate(primes):
         root = _smallest_root(2 * degree, prime)
         root = pow(root, -1, prime) if inverse else root
         ascending = [1]
         for _ in range(degree - 1):
             ascending.append(ascending[-1] * root % prime)
-        powers[row] = np.array(ascending, np.uint64)[order]
-    primes = np.array(parameters.primes, np.uint64)
-    close = np.concatenate([_close(powers, span) for span in (8, 4, 2, 1)], axis=1)
-    scales = np.array([pow(degree, -1, prime) for prime in parameters.primes], np.uint64)
-    return _Tables(powers, _shoup(powers, primes), close, _shoup(close, primes[:, None]), primes, scales)
+        powers[row] = np.array(ascending, np.uint32)[order]
+    scales = np.array([[pow(degree, -1, prime)] for prime in primes], np.uint32)
+    tables = (Factors.of(each, primes) for each in (powers, _close(powers), scales))
+    return _Tables(np.array(primes, np.uint32), *tables)
 
 
-def _close(powers: Words, span: int) -> Words:
-    """Returns the powers of a close stage, [primes, 8 / span, size / 16]."""
+def _close(powers: Residues) -> Residues:
+    """Returns the powers of the stages within vectors; see `_Tables`."""
     primes, size = powers.shape
-    groups = size // (2 * span)
-    of_stage = powers[:, groups : 2 * groups].reshape(primes, size // _LANES, -1)
-    return np.ascontiguousarray(of_stage.transpose(0, 2, 1))
+    vectors = size // LANES
+    close = np.zeros((primes, vectors, LANES), np.uint32)
+    for span in _SPANS:
+        groups, first, count = size // (2 * span), _first(span), _SPANS[0] // span
+        close[:, :, first : first + count] = powers[:, groups : 2 * groups].reshape(primes, vectors, count)
+    return close.reshape(primes, size)
 
 
-def _shoup(powers: Words, primes: Words) -> Words:
-    return (powers << np.uint64(32)) // primes[:, None]
+def _first(span: int) -> int:
+    """Returns the lane of a close stage's first power."""
+    return _SPANS[0] // span - 1
+
+
+def _spread(span: int) -> list[int]:
+    """Returns, for each lane of a close stage, the lane of its butterfly's power."""
+    return [_first(span) + lane // (2 * span) for lane in range(LANES)]
+
+
+def _ends(span: int) -> tuple[list[int], list[int], list[bool]]:
+    """Returns the lower and the upper lane of each lane's butterfly, and whether it is the upper one."""
+    lanes = range(LANES)
+    lower, upper = [lane & ~span for lane in lanes], [lane | span for lane in lanes]
+    return lower, upper, [lane == end for lane, end in zip(lanes, upper, strict=True)]
 
 
 def _smallest_root(order: int, prime: int) -> int:
@@ -103,144 +118,173 @@ def _smallest_root(order: int, prime: int) -> int:
     return smallest
 
 
-@compiled
-def _below(value: Any, bound: Any) -> Any:
-    """Returns `value` modulo `bound`, for a value below twice the bound: a smaller one wraps and stays."""
-    return min(value, numba.uint32(value - bound))
+@vector_code
+def _apart(v: Lanes, low: Address, high: Address, power: Word, companion: Word, prime: Word) -> None:
+    """Butterflies forward (Cooley and Tukey): low + power * high, and low - power * high."""
+    power, companion, prime = v.filled(power), v.filled(companion), v.filled(prime)
+    double = v.add(prime, prime)
+    least, product = v.below(v.load(low), double), v.times(v.load(high), power, companion, prime)
+    v.store(v.add(least, product), low)
+    v.store(v.sub(v.add(least, double), product), high)
 
 
-@compiled
-def _times(value: Any, power: Any, companion: Any, prime: Any) -> Any:
-    """Returns value * power modulo the prime, below 2 p, for any value below 2^32."""
-    wide = numba.uint64(value)
-    return numba.uint32(wide * power - ((wide * companion) >> numba.uint64(32)) * numba.uint64(prime))
+@vector_code
+def _together(v: Lanes, low: Address, high: Address, power: Word, companion: Word, prime: Word) -> None:
+    """Butterflies backward (Gentleman and Sande): low + high, and power * (low - high)."""
+    power, companion, prime = v.filled(power), v.filled(companion), v.filled(prime)
+    double = v.add(prime, prime)
+    first, second = v.load(low), v.load(high)
+    v.store(v.below(v.add(first, second), double), low)
+    v.store(v.times(v.sub(v.add(first, double), second), power, companion, prime), high)
 
 
-@compiled
-def _apart(first: Any, second: Any, power: Any, companion: Any, prime: Any) -> Any:
-    """A butterfly forward (Cooley and Tukey): first + power * second, and first - power * second."""
-    double = numba.uint32(numba.uint32(2) * prime)
-    least = _below(first, double)
-    product = _times(second, power, companion, prime)
-    return numba.uint32(least + product), numba.uint32(numba.uint32(least + double) - product)
+@vector_code
+def _apart_within(v: Lanes, at: Address, powers: Address, companions: Address, prime: Word) -> None:
+    """The last four stages forward, and the reduction."""
+    prime = v.filled(prime)
+    double = v.add(prime, prime)
+    values, powers, companions = v.load(at), v.load(powers), v.load(companions)
+    for span in _SPANS:
+        (lower, upper, is_upper), spread = _ends(span), _spread(span)
+        least = v.below(v.shuffled(values, lower), double)
+        of_stage = v.shuffled(powers, spread), v.shuffled(companions, spread)
+        product = v.times(v.shuffled(values, upper), *of_stage, prime)
+        values = v.chosen(is_upper, v.sub(v.add(least, double), product), v.add(least, product))
+    v.store(v.below(v.below(values, double), prime), at)
 
 
-@compiled
-def _together(first: Any, second: Any, power: Any, companion: Any, prime: Any) -> Any:
-    """A butterfly backward (Gentleman and Sande): first + second, and power * (first - second)."""
-    double = numba.uint32(numba.uint32(2) * prime)
-    difference = numba.uint32(numba.uint32(first + double) - second)
-    total = _below(numba.uint32(first + second), double)
-    return total, _times(difference, power, companion, prime)
+@vector_code
+def _together_within(v: Lanes, at: Address, powers: Address, companions: Address, prime: Word) -> None:
+    """The first four stages backward."""
+    prime = v.filled(prime)
+    double = v.add(prime, prime)
+    values, powers, companions = v.load(at), v.load(powers), v.load(companions)
+    for span in reversed(_SPANS):
+        (lower, upper, is_upper), spread = _ends(span), _spread(span)
+        first, second = v.shuffled(values, lower), v.shuffled(values, upper)
+        of_stage = v.shuffled(powers, spread), v.shuffled(companions, spread)
+        product = v.times(v.sub(v.add(first, double), second), *of_stage, prime)
+        values = v.chosen(is_upper, product, v.below(v.add(first, second), double))
+    v.store(values, at)
+
+
+@vector_code
+def _scale(v: Lanes, at: Address, factor: Word, companion: Word, prime: Word) -> None:
+    prime = v.filled(prime)
+    product = v.times(v.load(at), v.filled(factor), v.filled(companion), prime)
+    v.store(v.below(product, prime), at)
 
 
 @compiled
 def _transform(
-    polynomial: Residues, powers: Words, companions: Words, close: Words, close_companions: Words, prime: Any
+    polynomial: Residues,
+    powers: Residues,
+    companions: Residues,
+    close: Residues,
+    close_companions: Residues,
+    prime: Any,
 ) -> None:
     """Transforms one polynomial, in place."""
-    size = polynomial.size
-    span, groups = size // 2, 1
-    while span >= _LANES:
+    start, step = numba.uintp(polynomial.ctypes.data), numba.uintp(LANE_BYTES)
+    span, groups = polynomial.size // 2, 1
+    while span >= LANES:
         for group in range(groups):
             power, companion = powers[groups + group], companions[groups + group]
-            low = polynomial[2 * group * span : (2 * group + 1) * span]
-            high = polynomial[(2 * group + 1) * span : (2 * group + 2) * span]
-            for k in range(span):
-                low[k], high[k] = _apart(low[k], high[k], power, companion, prime)
+            low = start + numba.uintp(8 * group * span)
+            high = low + numba.uintp(4 * span)
+            for k in range(span // LANES):
+                _apart(low + step * numba.uintp(k), high + step * numba.uintp(k), power, companion, prime)
         groups *= 2
         span //= 2
-    turned = np.empty((_LANES, size // _LANES), np.uint32)
-    for k in range(size // _LANES):
-        for lane in range(_LANES):
-            turned[lane, k] = polynomial[k * _LANES + lane]
-    vector = 0
-    for stage in range(4):
-        span = 8 >> stage
-        for start in range(0, _LANES, 2 * span):
-            power_row, companion_row = close[vector], close_companions[vector]
-            vector += 1
-            for lane in range(start, start + span):
-                low, high = turned[lane], turned[lane + span]
-                for k in range(low.size):
-                    low[k], high[k] = _apart(low[k], high[k], power_row[k], companion_row[k], prime)
-    for k in range(size // _LANES):
-        for lane in range(_LANES):
-            value = _below(turned[lane, k], numba.uint32(numba.uint32(2) * prime))
-            polynomial[k * _LANES + lane] = _below(value, prime)
+    first, second = numba.uintp(close.ctypes.data), numba.uintp(close_companions.ctypes.data)
+    for k in range(polynomial.size // LANES):
+        skipped = step * numba.uintp(k)
+        _apart_within(start + skipped, first + skipped, second + skipped, prime)
 
 
 @compiled
 def _transform_back(
     polynomial: Residues,
-    powers: Words,
-    companions: Words,
-    close: Words,
-    close_companions: Words,
+    powers: Residues,
+    companions: Residues,
+    close: Residues,
+    close_companions: Residues,
     prime: Any,
     scale: Any,
+    scale_companion: Any,
 ) -> None:
     """Transforms one polynomial back, in place, and multiplies it by `scale`."""
-    size = polynomial.size
-    turned = np.empty((_LANES, size // _LANES), np.uint32)
-    for k in range(size // _LANES):
-        for lane in range(_LANES):
-            turned[lane, k] = polynomial[k * _LANES + lane]
-    for stage in range(4):
-        span = 1 << stage
-        vector = 8 // span - 1  # the vectors of the widest stage come first
-        for start in range(0, _LANES, 2 * span):
-            power_row, companion_row = close[vector], close_companions[vector]
-            vector += 1
-            for lane in range(start, start + span):
-                low, high = turned[lane], turned[lane + span]
-                for k in range(low.size):
-                    low[k], high[k] = _together(low[k], high[k], power_row[k], companion_row[k], prime)
-    for k in range(size // _LANES):
-        for lane in range(_LANES):
-            polynomial[k * _LANES + lane] = turned[lane, k]
-    span, groups = _LANES, size // (2 * _LANES)
+    start, step = numba.uintp(polynomial.ctypes.data), numba.uintp(LANE_BYTES)
+    vectors = polynomial.size // LANES
+    first, second = numba.uintp(close.ctypes.data), numba.uintp(close_companions.ctypes.data)
+    for k in range(vectors):
+        skipped = step * numba.uintp(k)
+        _together_within(start + skipped, first + skipped, second + skipped, prime)
+    span, groups = LANES, vectors // 2
     while groups >= 1:
         for group in range(groups):
             power, companion = powers[groups + group], companions[groups + group]
-            low = polynomial[2 * group * span : (2 * group + 1) * span]
-            high = polynomial[(2 * group + 1) * span : (2 * group + 2) * span]
-            for k in range(span):
-                low[k], high[k] = _together(low[k], high[k], power, companion, prime)
+            low = start + numba.uintp(8 * group * span)
+            high = low + numba.uintp(4 * span)
+            for k in range(span // LANES):
+                _together(low + step * numba.uintp(k), high + step * numba.uintp(k), power, companion, prime)
         groups //= 2
         span *= 2
-    companion = (numba.uint64(scale) << numba.uint64(32)) // numba.uint64(prime)
-    for k in range(size):
-        polynomial[k] = _below(_times(polynomial[k], scale, companion, prime), prime)
+    for k in range(vectors):
+        _scale(start + step * numba.uintp(k), scale, scale_companion, prime)
 
 
 @compiled
 def _forward(
-    residues: Residues, powers: Words, companions: Words, close: Words, close_companions: Words, primes: Words
+    residues: Residues,
+    primes: Residues,
+    powers: Residues,
+    companions: Residues,
+    close: Residues,
+    close_companions: Residues,
 ) -> None:
     for index in range(residues.shape[0]):
-        for row in range(residues.shape[1]):
-            prime = numba.uint32(primes[row])
-            _transform(
-                residues[index, row], powers[row], companions[row], close[row], close_companions[row], prime
-            )
+        for row in range(primes.size):
+            tables = powers[row], companions[row], close[row], close_companions[row]
+            _transform(residues[index, row], *tables, primes[row])
+
+
+@compiled
+def inverse_rows(
+    polynomial: Residues,
+    primes: Residues,
+    scales: Residues,
+    scale_companions: Residues,
+    powers: Residues,
+    companions: Residues,
+    close: Residues,
+    close_companions: Residues,
+) -> None:
+    """Transforms one polynomial uint32 [primes, size] back, in place: `inverse` for compiled code.
+
+    Args:
+        primes, and so on: see `inverse_tables`.
+    """
+    for row in range(primes.size):
+        tables = powers[row], companions[row], close[row], close_companions[row]
+        scale = scales[row, 0], scale_companions[row, 0]
+        _transform_back(polynomial[row], *tables, primes[row], *scale)
 
 
 @compiled
 def _inverse(
     residues: Residues,
-    powers: Words,
-    companions: Words,
-    close: Words,
-    close_companions: Words,
-    primes: Words,
-    scales: Words,
+    primes: Residues,
+    scales: Residues,
+    scale_companions: Residues,
+    powers: Residues,
+    companions: Residues,
+    close: Residues,
+    close_companions: Residues,
 ) -> None:
+    tables = powers, companions, close, close_companions
     for index in range(residues.shape[0]):
-        for row in range(residues.shape[1]):
-            prime, scale = numba.uint32(primes[row]), scales[row]
-            tables = powers[row], companions[row], close[row], close_companions[row]
-            _transform_back(residues[index, row], *tables, prime, scale)
+        inverse_rows(residues[index], primes, scales, scale_companions, *tables)
 
 
 def forward(residues: Residues, parameters: ParameterSet) -> None:
@@ -249,9 +293,8 @@ def forward(residues: Residues, parameters: ParameterSet) -> None:
     Args:
         residues: uint32 [count, primes, N], contiguous, each below its prime.
     """
-    made = _tables(parameters, parameters.ring_degree)
-    tables = made.powers, made.companions, made.close_powers, made.close_companions
-    _forward(residues, *tables, made.primes)
+    tables = _tables(parameters, parameters.ring_degree)
+    _forward(residues, tables.primes, *tables.stages)
 
 
 def inverse(residues: Residues, parameters: ParameterSet) -> None:
@@ -264,6 +307,10 @@ def inverse(residues: Residues, parameters: ParameterSet) -> None:
     Args:
         residues: uint32 [count, primes, N / b], contiguous, each below its prime; at least `MIN_SIZE` values.
     """
-    made = _tables(parameters, residues.shape[2], inverse=True)
-    tables = made.powers, made.companions, made.close_powers, made.close_companions
-    _inverse(residues, *tables, made.primes, made.scales)
+    _inverse(residues, *inverse_tables(parameters, residues.shape[2]))
+
+
+def inverse_tables(parameters: ParameterSet, size: int) -> tuple[Residues, ...]:
+    """Returns what `inverse_rows` takes beside a polynomial of `size` coefficients."""
+    tables = _tables(parameters, size, inverse=True)
+    return tables.primes, tables.scales.residues, tables.scales.companions, *tables.stages

@@ -100,7 +100,14 @@ def view_tiles(
     return words.reshape(-1, *Geometry(parameters, columns).shape)
 
 
-def column_block(parameters: ParameterSet, key_id: bytes, parts: Sequence[Residues]) -> bytes:
+def block_parts(
+    parameters: ParameterSet, key_id: bytes, tiles: Sequence[Residues]
+) -> list[bytes | memoryview]:
+    """Returns the pieces of a block of columns: its header, and tiles without a copy, part after part."""
+    header = BlockHeader(parameters, key_id, Form.COLUMNS, sum(part.shape[1] for part in tiles))
+    return [header.pack(), *(np.ascontiguousarray(part, "<u4").data.cast("B") for part in tiles)]
+
+
+def column_block(parameters: ParameterSet, key_id: bytes, tiles: Sequence[Residues]) -> bytes:
     """Returns a block of columns from tiles, part after part."""
-    header = BlockHeader(parameters, key_id, Form.COLUMNS, sum(part.shape[1] for part in parts))
-    return b"".join([header.pack(), *(np.ascontiguousarray(part, "<u4").data for part in parts)])
+    return b"".join(block_parts(parameters, key_id, tiles))

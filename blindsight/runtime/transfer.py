@@ -24,15 +24,16 @@ GO_AHEAD_KEY = "blindsight-go-ahead"
 MAX_COMPARED_CIPHERTEXTS = 2048
 MAX_COMPARED_RESULTS = 8192
 
+Bytes = bytes | memoryview
 Part = TypeVar("Part")
 
 
-def chunks(data: bytes | memoryview, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+def chunks(data: Bytes, size: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Cuts `data` into pieces of at most `size` bytes."""
     return joined_chunks((data,), size)
 
 
-def joined_chunks(parts: Iterable[bytes | memoryview], size: int = CHUNK_BYTES) -> Iterator[bytes]:
+def joined_chunks(parts: Iterable[Bytes], size: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Joins parts and cuts them into pieces of `size` bytes, the last one shorter.
 
     Pieces cross the borders of parts: fewer messages, each of which costs as much time as sending a photo's
@@ -52,9 +53,12 @@ def joined_chunks(parts: Iterable[bytes | memoryview], size: int = CHUNK_BYTES) 
         yield b"".join(held)
 
 
-def digest(data: bytes | memoryview) -> bytes:
-    """Returns the SHA-256."""
-    return hashlib.sha256(data).digest()
+def digest(*parts: Bytes) -> bytes:
+    """Returns the SHA-256 of bytes, part after part."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.digest()
 
 
 class Receiver:

@@ -43,6 +43,11 @@ class Segment:
         live.flags.writeable = False
         return live
 
+    @cached_property
+    def deleted(self) -> bool:
+        """Whether a slot has no item any more; cached like `live`."""
+        return not self.live.all()
+
 
 EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), 0)
 

@@ -148,7 +148,7 @@ def _message_type(record: Any) -> Any:
 
 def _compiled(record: Any, message: Any) -> list[tuple[str, _Read, _Write | None]]:
     hints = get_type_hints(record, include_extras=True)
-    names = [field.name for field in fields(record)]
+    names = _names(record)
     described = message.fields_by_name
     different = {*names, *getattr(record, "elsewhere", ())} ^ set(described)
     if different:
@@ -217,9 +217,16 @@ def _value(name: str, hint: Any, field: Any) -> tuple[_Read | None, _Write | Non
     if len(_options(hint)) > 1:
         parts: Parts[Any, Any] = Parts(field.message_type._concrete_class, hint)
         return parts.from_message, parts.write
-    if is_dataclass(hint):
+    if _names(hint):
         return partial(_read_nested, hint), _write_overridden if _overrides(hint) else write
     return (partial(_member, name, hint), None) if issubclass(hint, IntEnum) else (None, None)
+
+
+def _names(record: Any) -> list[str]:
+    """Returns the names of a record's fields, of a dataclass or a named tuple; none if it is neither."""
+    if is_dataclass(record):
+        return [field.name for field in fields(record)]
+    return list(getattr(record, "_fields", ()))
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

@@ -86,7 +86,8 @@ def scored_with_noise(pair, layout, rows, query, appends):
     asked = queries.encrypt(layout.pack_query(query).astype(np.int64), keys, layout.field_columns)
     answer = columns.products(total, asked.tiles, parameters, layout.field_columns, layout.fold)
     held = queries.held(total, keys, layout.field_columns)
-    return layout.scores(queries.open_answer(answer, held, common, asked))[0, : len(rows)]
+    cover = queries.Cover(held, common)
+    return layout.scores(queries.open_answer(answer, cover, asked))[0, : len(rows)]
 
 
 def test_scores_stay_exact_after_as_many_appends_as_the_noise_bound_allows(pair):

@@ -23,6 +23,7 @@ from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import PARAMETER_SETS, Scheme
 from blindsight.ring import prng
 from blindsight.ring.columns import products
+from blindsight.ring.lanes import Factors
 from blindsight.ring.tiles import column_block, from_tiles, to_tiles, view_tiles
 from blindsight.trusted.columns import batches, gallery, queries
 from blindsight.trusted.columns.keys import CollectionKeys
@@ -153,7 +154,8 @@ class Published:
         weights = products(
             self.column_keys.secrets, to_tiles(messages.astype(np.uint32)), self.parameters, spans
         )
-        return Query(self.column_keys, self.query_tiles, transform, weights)
+        factors = (Factors.of(each, primes) for each in (transform, weights))
+        return Query(self.column_keys, self.query_tiles, *factors)
 
 
 @pytest.fixture(params=vectors("search"), ids=lambda one: one["parameter_set"])
@@ -233,7 +235,7 @@ def test_an_answer_is_computed_and_opened_as_published(published):
     read = read_answers(published.search.answer, 1, 1, layout, parameters)[0, 0]
     held = queries.held(batch.tiles, published.column_keys, layout.field_columns)
     common = gallery.common_polynomial(batch.seed, parameters)
-    opened = queries.open_answer(read, held, common, published.query())
+    opened = queries.open_answer(read, queries.Cover(held, common), published.query())
     place = published.place
     slots = slice(place.first_slot, place.first_slot + place.count)
     assert layout.scores(opened)[:, slots].tolist() == vector["opened"]

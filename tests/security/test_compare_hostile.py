@@ -119,8 +119,8 @@ class Sets:
         for (row, query), answer in answers.items():
             tiles, seed = self.encrypted[row]
             held = queries.held(tiles, self.keys, self.layout.field_columns)
-            common = gallery.common_polynomial(seed, self.parameters)
-            opened = queries.open_answer(answer, held, common, self.asked[query]).astype(np.float64)
+            cover = queries.Cover(held, gallery.common_polynomial(seed, self.parameters))
+            opened = queries.open_answer(answer, cover, self.asked[query]).astype(np.float64)
             scores[query, :, row] = self.layout.scores(opened / scale)[:, 0]
         wanted = field_products(self.rows, self.forms, self.layout.fields)
         bound = self.parameters.score_error_bound(1)

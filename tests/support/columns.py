@@ -142,7 +142,7 @@ class Gallery:
     ) -> Integers:
         """The products of a segment as integers: [fields, capacity]."""
         held = (key or self.key).segments[segment]
-        return self.layout.scores(queries.open_answer(answer, held.held, held.common, query))
+        return self.layout.scores(queries.open_answer(answer, held.cover, query))
 
     def scores(self, query: Query) -> dict[SegmentId, Floats]:
         """The products of all rows, rounded as the keyholder does: [fields, rows] by segment."""

@@ -35,7 +35,7 @@ def draw() -> tuple[int, list[bytes]]:
         block.residues.tobytes(),
         seed,
         gallery.decrypt([(tiles, seed)], keys).tobytes(),  # the noise
-        query.secret.tobytes(),
+        query.secret.residues.tobytes(),
         query.tiles.tobytes(),
         checking.random_factors(parameters).tobytes(),
     ]

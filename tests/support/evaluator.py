@@ -272,7 +272,7 @@ class Gallery:
         def opened(segment: SegmentId, number: int) -> Floats:
             key, query = state.key.segments[segment], asked.queries[number][segment.region]
             residues = answer.residues[segment, number]
-            values = queries.open_answer(residues, key.held, key.common, query).astype(np.float64)
+            values = queries.open_answer(residues, key.cover, query).astype(np.float64)
             return self._layout(segment).scores(values / scale)[:, : len(state.rows[segment])]
 
         numbers = range(len(asked.forms))

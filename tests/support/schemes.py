@@ -108,7 +108,7 @@ class Pair:
                 segment, answer = written[0].place.segment, answers[row, place]
                 check.add(answer, self.gamma(layout, segment))
                 held = key.segments[segment]
-                values = queries.open_answer(answer, held.held, held.common, query)
+                values = queries.open_answer(answer, held.cover, query)
                 opened[row, place] = layout.scores(values.astype(np.float64))
             assert check.passes(key.sums[Region.MAIN])
         grid = grid or self.parameters.score_grid

@@ -94,7 +94,7 @@ class EvaluatorClient:
         collection_id: bytes,
         minimum_sequence: int,
         queries: int,
-        block: bytes,
+        parts: Sequence[transfer.Bytes],
         regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
         """Scores queries against a collection; yields a plan, results as they come, and a summary.
@@ -102,14 +102,16 @@ class EvaluatorClient:
         It must run inside a `call`.
 
         Args:
+            parts: the block of queries, in pieces.
             regions: regions whose columns the block holds; empty for both.
         """
-        digest = await asyncio.to_thread(transfer.digest, block)
-        header = ScoreHeader(collection_id, minimum_sequence, queries, len(block), digest, tuple(regions))
+        digest = await asyncio.to_thread(transfer.digest, *parts)
+        size = sum(map(len, parts))
+        header = ScoreHeader(collection_id, minimum_sequence, queries, size, digest, tuple(regions))
 
         async def requests() -> AsyncIterator[evaluator_pb2.ScoreRequest]:
             yield SCORE_REQUEST.to_message(header)
-            for chunk in transfer.chunks(block):
+            for chunk in transfer.joined_chunks(parts):
                 yield SCORE_REQUEST.to_message(chunk)
 
         with open_call(self._stub.Score(requests(), metadata=metadata())) as call:

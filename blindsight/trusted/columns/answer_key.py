@@ -19,23 +19,24 @@ from blindsight.trusted.columns import checking
 from blindsight.trusted.columns.batches import Batch
 from blindsight.trusted.columns.gallery import common_polynomial, sum_of
 from blindsight.trusted.columns.keys import CollectionKeys
-from blindsight.trusted.columns.queries import held
+from blindsight.trusted.columns.queries import Cover, held
+from blindsight.trusted.schemes.sampling import Words
 
 _FILL = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SegmentKey:
-    """What opens the answers of a segment, summed over its batches.
+    """What opens and checks the answers of a segment, summed over its batches.
 
     Attributes:
-        held: H of each field, uint32 [fields, primes, N].
-        common: a, uint32 [primes, N].
+        cover: H and a.
+        gamma: the segment's factor in the check, uint64 [primes].
         fill: number of slots that the batches take, from the first on.
     """
 
-    held: Residues
-    common: Residues
+    cover: Cover
+    gamma: Words
     fill: int
 
 
@@ -85,10 +86,10 @@ class Extension:
         found = held(batch.tiles, self._keys.of(region), fields)
         common = common_polynomial(batch.seed, parameters)
         if before is not None:
-            found = sum_of(before.held, found, parameters)
-            common = sum_of(before.common, common, parameters)
-        self._segments[segment] = SegmentKey(found, common, fill + batch.place.count)
-        gamma = checking.factors(self._keys.fixed("check"), segment, parameters)
+            found = sum_of(before.cover.held, found, parameters)
+            common = sum_of(before.cover.common, common, parameters)
+        gamma = before.gamma if before is not None else _gamma(segment, self._keys)
+        self._segments[segment] = SegmentKey(Cover(found, common), gamma, fill + batch.place.count)
         checking.add_batch(self._writable(region), batch.tiles, gamma, parameters)
 
     def retire(self, segment: SegmentId, batches: Iterable[Batch]) -> None:
@@ -97,13 +98,12 @@ class Extension:
         Raises:
             DataLoss: if they are not all of them: the check sums would not fit any more.
         """
-        parameters, filled = self._keys.parameters, 0
-        gamma = checking.factors(self._keys.fixed("check"), segment, parameters)
-        minus = np.array(parameters.primes, np.uint64) - gamma
+        parameters, filled, before = self._keys.parameters, 0, self._segments.pop(segment)
+        minus = np.array(parameters.primes, np.uint64) - before.gamma
         for batch in batches:
             checking.add_batch(self._writable(segment.region), batch.tiles, minus, parameters)
             filled += batch.place.count
-        if filled != self._segments.pop(segment).fill:
+        if filled != before.fill:
             raise DataLoss(f"batches of {filled} slots of segment {segment}, which has others")
 
     def finish(self, sequence: int, epoch: int) -> AnswerKey:
@@ -123,13 +123,19 @@ class Extension:
 
 def to_bytes(key: SegmentKey) -> bytes:
     """Serialises a segment's key."""
-    return _FILL.pack(key.fill) + key.held.tobytes() + key.common.tobytes()
+    return _FILL.pack(key.fill) + key.cover.held.tobytes() + key.cover.common.tobytes()
 
 
-def from_bytes(data: bytes, fields: int, keys: CollectionKeys) -> SegmentKey:
+def from_bytes(data: bytes, segment: SegmentId, keys: CollectionKeys) -> SegmentKey:
     """Inverts `to_bytes`; raises ValueError if the size is another."""
+    fields = len(keys.layout.of(segment.region).fields)
     shape = fields + 1, len(keys.parameters.primes), keys.parameters.ring_degree
     words = np.frombuffer(data, np.uint32, offset=_FILL.size).reshape(shape)
     if (words >= prime_column(keys.parameters)).any():
         raise ValueError("a residue is not below its prime")
-    return SegmentKey(words[:fields], words[fields], _FILL.unpack_from(data)[0])
+    cover = Cover(words[:fields], words[fields])
+    return SegmentKey(cover, _gamma(segment, keys), _FILL.unpack_from(data)[0])
+
+
+def _gamma(segment: SegmentId, keys: CollectionKeys) -> Words:
+    return checking.factors(keys.fixed("check"), segment, keys.parameters)

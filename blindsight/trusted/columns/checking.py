@@ -25,8 +25,9 @@ import numpy as np
 from blindsight.ciphertext.residues import Residues
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import ParameterSet
-from blindsight.ring.columns import Spans, check_shapes, products, row_primes
-from blindsight.ring.jit import compiled, reduced
+from blindsight.ring.columns import Spans, check_shapes, products
+from blindsight.ring.jit import compiled
+from blindsight.ring.lanes import LANES, Address, Factors, Lanes, Word, vector_code
 from blindsight.ring.tiles import Geometry
 from blindsight.trusted.columns.queries import Query
 from blindsight.trusted.schemes.sampling import KEY_BYTES, Words
@@ -51,42 +52,54 @@ def random_factors(parameters: ParameterSet) -> Words:
     return factors(Secret(os.urandom(KEY_BYTES)), SegmentId(Region.MAIN, 0), parameters)
 
 
+@vector_code
+def _add(v: Lanes, total: Address, values: Address, factor: Word, companion: Word, prime: Word) -> None:
+    """Adds factor * values to `total`, in place."""
+    prime = v.filled(prime)
+    product = v.below(v.times(v.load(values), v.filled(factor), v.filled(companion), prime), prime)
+    v.store(v.below(v.add(v.load(total), product), prime), total)
+
+
 @compiled
-def _add_multiple(total: Residues, tiles: Residues, factors_: Words, primes: Words) -> None:
-    """Adds factor * tiles to `total`, both [rows, ..., size], in place; a factor and a prime for each row."""
-    for row in range(total.shape[0]):
-        prime, factor = primes[row], factors_[row]
-        reciprocal = 1.0 / numba.float64(prime)
-        for column in range(total.shape[1]):
-            for k in range(total.shape[2]):
-                value = numba.uint64(tiles[row, column, k]) * factor + numba.uint64(total[row, column, k])
-                total[row, column, k] = reduced(value, prime, reciprocal)
+def _add_multiples(
+    total: Residues, values: Residues, factors_: Residues, companions: Residues, primes: Residues
+) -> None:
+    """Adds factor * values of each of some arrays [count, rows, primes, size] to `total`, in place.
+
+    Args:
+        total: [rows, primes, size], size a multiple of `LANES`.
+        factors_, companions: [count, primes, 1].
+    """
+    rows, count, size = total.shape
+    step = numba.uintp(4 * size)
+    for index in range(values.shape[0]):
+        for row in range(rows * count):
+            factor = factors_[index, row % count, 0], companions[index, row % count, 0]
+            added_to = numba.uintp(total.ctypes.data) + step * numba.uintp(row)
+            added = numba.uintp(values.ctypes.data) + step * numba.uintp(index * rows * count + row)
+            for k in range(0, size, LANES):
+                skipped = numba.uintp(4 * k)
+                _add(added_to + skipped, added + skipped, *factor, primes[row % count])
+
+
+def _add_to(total: Residues, values: Residues, gammas: Words, parameters: ParameterSet) -> None:
+    """Adds gamma * values of each of some arrays to their total; see `_add_multiples`."""
+    factors_ = Factors.of(gammas[..., None].astype(np.uint32), parameters.primes)
+    primes = np.array(parameters.primes, np.uint32)
+    # In the order of memory, whatever the strides of the answers to one query among several are.
+    _add_multiples(total, np.ascontiguousarray(values), factors_.residues, factors_.companions, primes)
 
 
 def add_batch(sums: Residues, tiles: Residues, gamma: Words, parameters: ParameterSet) -> None:
     """Adds gamma * b_j to check sums C_j, tiles of the same shape, in place."""
     check_shapes([sums, tiles], parameters, sums.shape[1], ((0, sums.shape[1]),), 1)
-    rows = row_primes(parameters)
-    _add_multiple(sums, tiles, np.repeat(gamma, rows.size // gamma.size), rows)
+    by_prime = 1, gamma.size, -1
+    _add_to(sums.reshape(by_prime), tiles.reshape(1, *by_prime), gamma[None], parameters)
 
 
 def no_sums(parameters: ParameterSet, columns: int) -> Residues:
     """Returns the check sums of no segments."""
     return np.zeros(Geometry(parameters, columns).shape, np.uint32)
-
-
-@compiled
-def _add_multiples(total: Residues, answers: Residues, gammas: Words, primes: Words) -> None:
-    """Adds gamma * answer of each segment to `total` [fields, primes, M], in place."""
-    for index in range(answers.shape[0]):
-        for field in range(total.shape[0]):
-            for row in range(primes.size):
-                prime, gamma = primes[row], gammas[index, row]
-                reciprocal = 1.0 / numba.float64(prime)
-                for k in range(total.shape[2]):
-                    value = numba.uint64(answers[index, field, row, k]) * gamma
-                    value += numba.uint64(total[field, row, k])
-                    total[field, row, k] = reduced(value, prime, reciprocal)
 
 
 class Check:
@@ -102,7 +115,6 @@ class Check:
         self._lock = threading.Lock()
         parameters = query.keys.parameters
         size = parameters.ring_degree // fold
-        self._primes = np.array(parameters.primes, np.uint64)
         self._total = np.zeros((len(self._fields), len(parameters.primes), size), np.uint32)
 
     def add(self, answer: Residues, gamma: Words) -> None:
@@ -115,10 +127,10 @@ class Check:
         Args:
             gammas: the factors of each, uint64 [segments, primes].
         """
-        if answers.shape[1:] != self._total.shape or gammas.shape != (len(answers), self._primes.size):
+        if answers.shape[1:] != self._total.shape or gammas.shape != (len(answers), self._total.shape[1]):
             raise ValueError(f"answers {answers.shape} and factors {gammas.shape}, want {self._total.shape}")
         with self._lock:
-            _add_multiples(self._total, answers, gammas, self._primes)
+            _add_to(self._total, answers, gammas, self._query.keys.parameters)
 
     def passes(self, sums: Residues) -> bool:
         """Returns whether the answers added are those that the batches of these check sums give."""

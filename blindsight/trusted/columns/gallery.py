@@ -19,7 +19,8 @@ from blindsight.packing.planes import Integers
 from blindsight.parameters import ParameterSet
 from blindsight.ring import columns, ntt
 from blindsight.ring.columns import row_primes
-from blindsight.ring.jit import compiled, reduced
+from blindsight.ring.jit import compiled
+from blindsight.ring.lanes import LANES, Address, Factors, Lanes, Word, vector_code
 from blindsight.ring.tiles import TILE, Geometry, from_tiles
 from blindsight.trusted.columns.keys import ColumnKeys
 from blindsight.trusted.columns.numbers import integers, noisy
@@ -29,28 +30,51 @@ from blindsight.trusted.schemes.sampling import KEY_BYTES, Words, uniform
 _AT_ONCE = 16
 
 
+@vector_code
+def _take(
+    v: Lanes, values: Address, common: Address, companions: Address, each: Address, prime: Word, out: Address
+) -> None:
+    """Computes values - common * each."""
+    prime = v.filled(prime)
+    product = v.times(v.load(each), v.load(common), v.load(companions), prime)
+    v.store(v.below(v.sub(v.add(v.load(values), prime), v.below(product, prime)), prime), out)
+
+
 @compiled
 def _cover(
-    polynomials: Residues, common: Residues, each: Residues, primes: Words, out: Residues, first: int
+    polynomials: Residues,
+    common: Residues,
+    companions: Residues,
+    each: Residues,
+    primes: Words,
+    out: Residues,
+    first: int,
 ) -> None:
     """Computes polynomials_j - common * each_j for columns from `first` on, in tiles."""
-    columns_, _, degree = polynomials.shape
-    tiles = degree // TILE
+    columns_, count, degree = polynomials.shape
+    row_bytes, column_bytes = numba.uintp(4 * TILE * out.shape[1]), numba.uintp(4 * TILE)
+    polynomial_bytes = numba.uintp(4 * count * degree)
     for row in range(out.shape[0]):
-        prime = primes[row]
-        reciprocal = 1.0 / numba.float64(prime)
-        index, start = row // tiles, row % tiles * TILE
+        prime = numba.uint32(primes[row])
+        # A row of tiles holds the same points of all columns, TILE of those of one prime.
+        of_points, of_tiles = numba.uintp(4 * TILE * row), row_bytes * numba.uintp(row)
         for j in range(columns_):
-            for k in range(TILE):
-                product = numba.uint64(common[index, start + k]) * numba.uint64(each[row, first + j, k])
-                taken = reduced(product, prime, reciprocal)
-                value = polynomials[j, index, start + k] + (numba.uint32(prime) - taken)
-                out[row, first + j, k] = min(value, numba.uint32(value - numba.uint32(prime)))
+            for k in range(0, TILE, LANES):
+                points = of_points + numba.uintp(4 * k)
+                tile = of_tiles + column_bytes * numba.uintp(first + j) + numba.uintp(4 * k)
+                _take(
+                    numba.uintp(polynomials.ctypes.data) + polynomial_bytes * numba.uintp(j) + points,
+                    numba.uintp(common.ctypes.data) + points,
+                    numba.uintp(companions.ctypes.data) + points,
+                    numba.uintp(each.ctypes.data) + tile,
+                    prime,
+                    numba.uintp(out.ctypes.data) + tile,
+                )
 
 
 def cover(
     messages: Integers,
-    common: Residues,
+    common: Factors,
     each: Residues,
     parameters: ParameterSet,
     out: Residues,
@@ -60,7 +84,7 @@ def cover(
 
     Args:
         messages: int64 [count, N], of columns from `first_column` on.
-        common: one polynomial in NTT form, uint32 [primes, N].
+        common: one polynomial in NTT form, [primes, N].
         each: a polynomial for each column, in tiles.
         out: receives the columns, in tiles of the same shape.
     """
@@ -68,10 +92,27 @@ def cover(
     if messages.shape[1:] != (parameters.ring_degree,) or not 0 <= first_column <= last <= out.shape[1]:
         raise ValueError(f"messages {messages.shape} from column {first_column}, want columns of {out.shape}")
     columns.check_shapes([each, out], parameters, out.shape[1], ((0, out.shape[1]),), 1)
-    primes = row_primes(parameters)
     for start in range(0, len(messages), _AT_ONCE):
-        polynomials = noisy(messages[start : start + _AT_ONCE], parameters)
-        _cover(polynomials, common, each, primes, out, first_column + start)
+        _covered(
+            noisy(messages[start : start + _AT_ONCE], parameters),
+            common,
+            each,
+            parameters,
+            out,
+            first_column + start,
+        )
+
+
+def _covered(
+    polynomials: Residues,
+    common: Factors,
+    each: Residues,
+    parameters: ParameterSet,
+    out: Residues,
+    first_column: int,
+) -> None:
+    rows = row_primes(parameters)
+    _cover(polynomials, common.residues, common.companions, each, rows, out, first_column)
 
 
 def fresh_seed() -> bytes:
@@ -90,7 +131,8 @@ def encrypt(messages: Integers, keys: ColumnKeys) -> tuple[Residues, bytes]:
     seed = fresh_seed()
     common = common_polynomial(seed, keys.parameters)
     tiles = np.empty_like(keys.secrets)
-    cover(messages, common, keys.secrets, keys.parameters, tiles)
+    factors = Factors.of(common, keys.parameters.primes)
+    cover(messages, factors, keys.secrets, keys.parameters, tiles)
     return tiles, seed
 
 
@@ -104,7 +146,8 @@ def decrypt(batches: Sequence[tuple[Residues, bytes]], keys: ColumnKeys) -> Inte
         common = sum_of(common, common_polynomial(seed, parameters), parameters)
     negated = np.where(common, prime_column(parameters) - common, 0).astype(np.uint32)
     opened = np.empty_like(total)
-    _cover(from_tiles(total, parameters), negated, keys.secrets, row_primes(parameters), opened, 0)
+    factors = Factors.of(negated, parameters.primes)
+    _covered(from_tiles(total, parameters), factors, keys.secrets, parameters, opened, 0)
     polynomials = from_tiles(opened, parameters)
     ntt.inverse(polynomials, parameters)
     return integers(polynomials, parameters)

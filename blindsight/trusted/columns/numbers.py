@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -16,7 +15,8 @@ from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
 from blindsight.parameters import ParameterSet
 from blindsight.ring import ntt
-from blindsight.ring.jit import compiled, reduced
+from blindsight.ring.jit import compiled
+from blindsight.ring.lanes import LANES, Address, Factors, Lanes, Word, vector_code
 from blindsight.trusted.schemes.encryption import of_integers
 from blindsight.trusted.schemes.sampling import Words, add_noise
 
@@ -58,62 +58,93 @@ def _limit(parameters: ParameterSet) -> int:
     return (parameters.plain_modulus or parameters.modulus) // 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Moduli:
-    """Constants of the Chinese remainder theorem: q / p_i and q modulo 2^64, (q / p_i)^-1 modulo p_i."""
-
-    primes: Words
-    cofactors: Words
-    inverses: Words
-    modulus: np.uint64
-
-
 @cache
-def _moduli(parameters: ParameterSet) -> _Moduli:
-    word = (1 << 64) - 1
-    cofactors = [parameters.modulus // prime for prime in parameters.primes]
-    inverses = [pow(value, -1, prime) for value, prime in zip(cofactors, parameters.primes, strict=True)]
-    return _Moduli(
-        np.array(parameters.primes, np.uint64),
-        np.array([value & word for value in cofactors], np.uint64),
-        np.array(inverses, np.uint64),
-        np.uint64(parameters.modulus & word),
+def composition(parameters: ParameterSet) -> tuple[Any, ...]:
+    """Returns what `compose` takes beside residues, for the integer d_0 + d_1 p_0 + d_2 p_0 p_1 + ...
+
+    These are the primes; the inverses of p_s modulo p_r, [r, s], and their companions; the products of
+    primes modulo 2^64; the digits of (q - 1) / 2; q modulo 2^64; and t, or 0.
+    """
+    primes, count = parameters.primes, len(parameters.primes)
+    inverses = np.zeros((count, count), np.uint32)
+    radices, half, digits = [1], (parameters.modulus - 1) // 2, []
+    for r, prime in enumerate(primes):
+        for s in range(r):
+            inverses[r, s] = pow(primes[s], -1, prime)
+        half, digit = divmod(half, prime)
+        digits.append(digit)
+        radices.append(radices[-1] * prime)
+    factors = Factors.of(inverses, primes)
+    words = [value & ((1 << 64) - 1) for value in radices]
+    return (
+        np.array(primes, np.uint32),
+        factors.residues,
+        factors.companions,
+        np.array(words[:-1], np.uint64),
+        np.array(digits, np.uint32),
+        np.uint64(words[-1]),
+        parameters.plain_modulus,
     )
 
 
-@compiled
-def _compose(
-    residues: Residues,
-    primes: Words,
-    cofactors: Words,
-    inverses: Words,
-    modulus: Any,
-    plain: Any,
-    out: Integers,
+@vector_code
+def _next_digit(
+    v: Lanes, value: Address, digit: Address, inverse: Word, companion: Word, prime: Word
 ) -> None:
-    """Computes the centred integers of residues [count, primes, size], each pass over neighbours."""
-    size = residues.shape[2]
-    total, fraction = np.empty(size, np.uint64), np.empty(size, np.float64)
-    for index in range(residues.shape[0]):
-        total[:], fraction[:] = 0, 0.0
-        for row in range(primes.size):
-            prime, cofactor, inverse = primes[row], cofactors[row], inverses[row]
-            reciprocal = 1.0 / numba.float64(prime)
-            polynomial = residues[index, row]
-            for k in range(size):
-                part = reduced(numba.uint64(polynomial[k]) * inverse, prime, reciprocal)
-                total[k] += numba.uint64(part) * cofactor
-                fraction[k] += numba.float64(part) * reciprocal
-        # The fraction is value / q plus a whole number of turns.  Valid values are far from q / 2, where
-        # the rounding of doubles could choose the other neighbour.
-        composed = out[index]
+    """Subtracts a digit and divides by its prime, in place."""
+    prime = v.filled(prime)
+    # A digit is below another prime of as many bits, so below 2 p.
+    difference = v.sub(v.add(v.load(value), v.add(prime, prime)), v.load(digit))
+    v.store(v.below(v.times(difference, v.filled(inverse), v.filled(companion), prime), prime), value)
+
+
+@compiled
+def compose(
+    residues: Residues,
+    out: Integers,
+    primes: Residues,
+    inverses: Residues,
+    companions: Residues,
+    radices: Words,
+    halves: Residues,
+    modulus: Any,
+    plain: int,
+) -> None:
+    """Computes the centred integers [size] of residues [primes, size], which it overwrites with digits.
+
+    Garner, "The residue number system" (1959).
+
+    Args:
+        primes, and so on: see `composition`.
+    """
+    size, row_bytes = residues.shape[1], numba.uintp(4 * residues.shape[1])
+    start = numba.uintp(residues.ctypes.data)
+    upper = np.zeros(size, np.uint8)
+    out[:] = 0
+    for row in range(primes.size):
+        for before in range(row):
+            factor = inverses[row, before], companions[row, before]
+            value, digit = start + numba.uintp(row) * row_bytes, start + numba.uintp(before) * row_bytes
+            for k in range(0, size, LANES):
+                skipped = numba.uintp(4 * k)
+                _next_digit(value + skipped, digit + skipped, *factor, primes[row])
+        radix, half, digits = numba.int64(radices[row]), halves[row], residues[row]
         for k in range(size):
-            turns = numba.uint64(fraction[k] + 0.5)
-            composed[k] = numba.int64(total[k] - turns * modulus)
-        if plain:
-            for k in range(size):
-                value = composed[k] & (plain - 1)
-                composed[k] = value - plain * (value >= plain // 2)
+            out[k] += numba.int64(digits[k]) * radix
+            # Whether the digits so far are those of more than (q - 1) / 2: the last one that differs tells.
+            upper[k] = (digits[k] > half) | ((digits[k] == half) & upper[k])
+    for k in range(size):
+        out[k] -= numba.int64(upper[k]) * numba.int64(modulus)
+    if plain:
+        for k in range(size):
+            value_ = out[k] & (plain - 1)
+            out[k] = value_ - plain * (value_ >= plain // 2)
+
+
+@compiled
+def _integers(residues: Residues, constants: Any, out: Integers) -> None:
+    for index in range(residues.shape[0]):
+        compose(residues[index].copy(), out[index], *constants)
 
 
 def integers(residues: Residues, parameters: ParameterSet) -> Integers:
@@ -121,23 +152,14 @@ def integers(residues: Residues, parameters: ParameterSet) -> Integers:
 
     They are modulo q under CKKS, and modulo t under BFV, whose t is a power of two.
     """
-    moduli = _moduli(parameters)
     count, _, size = residues.shape
     out = np.empty((count, size), np.int64)
-    constants = moduli.primes, moduli.cofactors, moduli.inverses, moduli.modulus
-    _compose(residues, *constants, parameters.plain_modulus, out)
+    _integers(residues, composition(parameters), out)
     return out
 
 
 @compiled
-def _round(values: Integers, factor: float, grid: float, out: Floats) -> None:
+def to_grid(values: Integers, factor: float, grid: float, out: Floats) -> None:
+    """Rounds values times a factor, and multiplies them by a grid."""
     for k in range(values.size):
         out[k] = math.floor(numba.float64(values[k]) * factor + 0.5) * grid
-
-
-def rounded(residues: Residues, parameters: ParameterSet, scale: float, grid: float) -> Floats:
-    """Returns the numbers that `integers` are at a scale, rounded to multiples of a grid: [count, size]."""
-    values = integers(residues, parameters)
-    out = np.empty(values.shape, np.float64)
-    _round(values.reshape(-1), 1 / (scale * grid), grid, out.reshape(-1))
-    return out

@@ -17,6 +17,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numba
 import numpy as np
@@ -26,11 +28,12 @@ from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
 from blindsight.parameters import ParameterSet
 from blindsight.ring import ntt
-from blindsight.ring.columns import Spans, products
+from blindsight.ring.columns import Spans, addresses, products
 from blindsight.ring.jit import compiled, reduced
+from blindsight.ring.lanes import LANES, Address, Factors, Lanes, Word, vector_code
 from blindsight.trusted.columns.gallery import cover
 from blindsight.trusted.columns.keys import ColumnKeys
-from blindsight.trusted.columns.numbers import integers, rounded, transformed
+from blindsight.trusted.columns.numbers import compose, composition, to_grid, transformed
 from blindsight.trusted.schemes.sampling import KEY_BYTES, Words, ternary
 
 
@@ -41,14 +44,14 @@ class Query:
     Attributes:
         keys: of its columns.
         tiles: v_j, for the evaluator.
-        secret: t in NTT form, uint32 [primes, N].
-        weights: w of each field, uint32 [fields, primes, N].
+        secret: t in NTT form, [primes, N].
+        weights: w of each field, [fields, primes, N].
     """
 
     keys: ColumnKeys
     tiles: Residues
-    secret: Residues
-    weights: Residues
+    secret: Factors
+    weights: Factors
 
 
 class Draft:
@@ -61,7 +64,8 @@ class Draft:
     def __init__(self, keys: ColumnKeys) -> None:
         parameters = keys.parameters
         self._keys = keys
-        self._secret = transformed(ternary(os.urandom(KEY_BYTES), (1, parameters.ring_degree)), parameters)[0]
+        secret = transformed(ternary(os.urandom(KEY_BYTES), (1, parameters.ring_degree)), parameters)[0]
+        self._secret = Factors.of(secret, parameters.primes)
         self._tiles = np.empty_like(keys.masks)
 
     def encrypt(self, messages: Integers, first_column: int = 0) -> None:
@@ -72,8 +76,8 @@ class Draft:
         """Returns the query, of which all columns are encrypted."""
         keys = self._keys
         weights = products(keys.secrets, self._tiles, keys.parameters, fields)
-        _multiply_add(keys.masked(fields), self._secret, _primes(keys), weights)
-        return Query(keys, self._tiles, self._secret, weights)
+        _multiply_add(keys.masked(fields), self._secret.residues, _primes(keys), weights)
+        return Query(keys, self._tiles, self._secret, Factors.of(weights, keys.parameters.primes))
 
 
 def encrypt(messages: Integers, keys: ColumnKeys, fields: Spans) -> Query:
@@ -99,34 +103,141 @@ def _multiply_add(first: Residues, second: Residues, primes: Words, total: Resid
                 total[index, row, k] = reduced(value, primes[row], reciprocal)
 
 
-@compiled
-def _uncover(
-    answers: Residues,
-    held: Residues,
-    common: Residues,
-    secrets: Residues,
-    weights: Residues,
-    primes: Words,
-    out: Residues,
+@vector_code
+def _cover(
+    v: Lanes,
+    held: Address,
+    secret: Address,
+    secret_companion: Address,
+    common: Address,
+    weight: Address,
+    weight_companion: Address,
+    prime: Word,
+    out: Address,
 ) -> None:
-    """Computes answers + fold(held * secret + common * weights); see `uncovered`."""
-    fold = secrets.shape[2] // answers.shape[4]
-    whole = np.empty(secrets.shape[2], np.uint32)
-    for i in range(answers.shape[0]):
-        for j in range(answers.shape[1]):
+    """Computes held * secret + common * weight."""
+    prime = v.filled(prime)
+    double = v.add(prime, prime)
+    first = v.times(v.load(held), v.load(secret), v.load(secret_companion), prime)
+    second = v.times(v.load(common), v.load(weight), v.load(weight_companion), prime)
+    v.store(v.below(v.below(v.add(first, second), double), prime), out)
+
+
+@compiled
+def _add_folded(answer: Residues, whole: Residues, prime: Any, out: Residues) -> None:
+    """Computes the sum of an answer [M] and of neighbours [N] that are folded as it is."""
+    fold = whole.size // answer.size
+    if fold == 1:
+        for k in range(answer.size):
+            total = numba.uint32(answer[k] + whole[k])
+            out[k] = min(total, numba.uint32(total - prime))
+        return
+    reciprocal = 1.0 / numba.float64(prime)
+    for k in range(answer.size):
+        total_ = numba.uint64(answer[k])
+        for n in range(fold):
+            total_ += numba.uint64(whole[k * fold + n])
+        out[k] = reduced(total_, numba.uint64(prime), reciprocal)
+
+
+@compiled
+def _open(
+    answer: Residues,
+    held: Any,
+    common: Any,
+    secret: Residues,
+    secret_companions: Residues,
+    weight: Residues,
+    weight_companions: Residues,
+    transform: Any,
+    composition_: Any,
+    out: Integers,
+) -> None:
+    """Opens an answer [primes, M] of one field: takes away what covers it, and composes the coefficients.
+
+    Args:
+        held, common: addresses of H and a, uint32 [primes, N].
+        secret, weight, and companions: t and w, uint32 [primes, N].
+        transform, composition_: see `ntt.inverse_tables` and `numbers.composition`.
+    """
+    primes = transform[0]
+    size = secret.shape[1]
+    whole, uncovered = np.empty(size, np.uint32), np.empty(answer.shape, np.uint32)
+    for row in range(primes.size):
+        for k in range(0, size, LANES):
+            point = numba.uintp(4 * (row * size + k))
+            _cover(
+                held + point,
+                numba.uintp(secret.ctypes.data) + point,
+                numba.uintp(secret_companions.ctypes.data) + point,
+                common + point,
+                numba.uintp(weight.ctypes.data) + point,
+                numba.uintp(weight_companions.ctypes.data) + point,
+                primes[row],
+                numba.uintp(whole.ctypes.data) + numba.uintp(4 * k),
+            )
+        _add_folded(answer[row], whole, primes[row], uncovered[row])
+    ntt.inverse_rows(uncovered, *transform)
+    compose(uncovered, out, *composition_)
+
+
+@compiled
+def _open_all(
+    answers: Residues,
+    held: Words,
+    common: Words,
+    secrets: Residues,
+    secret_companions: Residues,
+    weights: Residues,
+    weight_companions: Residues,
+    transform: Any,
+    composition_: Any,
+    factor: float,
+    grid: float,
+    out: Floats,
+) -> None:
+    """Opens answers [rows, queries, fields, primes, M] and rounds them; see `Opener.open`."""
+    step = numba.uintp(4 * secrets.shape[1] * secrets.shape[2])
+    found = np.empty(answers.shape[4], np.int64)
+    for row in range(answers.shape[0]):
+        for query in range(answers.shape[1]):
             for field in range(answers.shape[2]):
-                for row in range(primes.size):
-                    prime = primes[row]
-                    reciprocal = 1.0 / numba.float64(prime)
-                    for k in range(whole.size):
-                        covered = numba.uint64(held[i, field, row, k]) * numba.uint64(secrets[j, row, k])
-                        covered += numba.uint64(common[i, row, k]) * numba.uint64(weights[j, field, row, k])
-                        whole[k] = reduced(covered, prime, reciprocal)
-                    for k in range(answers.shape[4]):
-                        total = numba.uint64(answers[i, j, field, row, k])
-                        for n in range(fold):
-                            total += numba.uint64(whole[k * fold + n])
-                        out[i, j, field, row, k] = reduced(total, prime, reciprocal)
+                _open(
+                    answers[row, query, field],
+                    numba.uintp(held[row]) + numba.uintp(field) * step,
+                    numba.uintp(common[row]),
+                    secrets[query],
+                    secret_companions[query],
+                    weights[query, field],
+                    weight_companions[query, field],
+                    transform,
+                    composition_,
+                    found,
+                )
+                to_grid(found, factor, grid, out[row, query, field])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cover:
+    """What covers the answers of some rows, together with a query's secrets.
+
+    Attributes:
+        held: H of each field, uint32 [fields, primes, N], contiguous.
+        common: a, uint32 [primes, N], contiguous.
+    """
+
+    held: Residues
+    common: Residues
+
+    def __post_init__(self) -> None:
+        """Refuses arrays that compiled code would read beyond; raises ValueError."""
+        _require_shape(self.common, self.common.shape)
+        _require_shape(self.held, (len(self.held), *self.common.shape))
+
+    @cached_property
+    def addresses(self) -> tuple[int, int]:
+        """Where the arrays are in memory."""
+        return self.held.ctypes.data, self.common.ctypes.data
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -135,63 +246,96 @@ class Opener:
 
     Attributes:
         parameters: ring and primes.
-        secrets: t of each query, uint32 [queries, primes, N].
-        weights: w of each query and field, uint32 [queries, fields, primes, N].
+        secrets: t of each query, [queries, primes, N].
+        weights: w of each query and field, [queries, fields, primes, N].
     """
 
     parameters: ParameterSet
-    secrets: Residues
-    weights: Residues
+    secrets: Factors
+    weights: Factors
 
     @classmethod
     def of(cls, queries: Sequence[Query]) -> Opener:
         """Returns the opener of some queries, at least one."""
-        secrets, weights = (
-            np.stack([getattr(one, part) for one in queries]) for part in ("secret", "weights")
+        return cls(
+            queries[0].keys.parameters,
+            Factors.stack([query.secret for query in queries]),
+            Factors.stack([query.weights for query in queries]),
         )
-        return cls(queries[0].keys.parameters, secrets, weights)
 
     def part(self, start: int, stop: int) -> Opener:
         """Returns the opener of the queries from `start` up to `stop`."""
         return Opener(self.parameters, self.secrets[start:stop], self.weights[start:stop])
 
-    def uncovered(self, answers: Residues, held: Residues, common: Residues) -> Residues:
-        """Takes away what covers answers: uint32 [rows * queries * fields, primes, M], coefficients.
+    def open(
+        self,
+        answers: Residues,
+        covers: Sequence[Cover],
+        scale: float,
+        grid: float,
+    ) -> Floats:
+        """Opens answers: [rows, queries, fields, M], coefficients at a scale, rounded to a grid.
 
         Args:
             answers: P, folded: uint32 [rows, queries, fields, primes, M], below their primes.
-            held: H of each row and field, uint32 [rows, fields, primes, N].
-            common: a of each row, uint32 [rows, primes, N].
+            covers: of each row.
         """
-        rows, queries, *polynomials = answers.shape
-        shape = (rows, *held.shape[1:]), (rows, *held.shape[2:]), (queries, *held.shape[1:])
-        if (held.shape, common.shape, self.weights.shape) != shape or polynomials[:2] != [*held.shape[1:3]]:
-            raise ValueError(
-                f"answers {answers.shape} for {held.shape}, {common.shape}, {self.weights.shape}"
-            )
-        out = np.empty(answers.shape, np.uint32)
-        primes = np.array(self.parameters.primes, np.uint64)
-        _uncover(answers, held, common, self.secrets, self.weights, primes, out)
-        flat = out.reshape(-1, *answers.shape[3:])
-        ntt.inverse(flat, self.parameters)
-        return flat
+        rows, queries, *polynomial, size = answers.shape
+        shape = *polynomial, self.parameters.ring_degree
+        _require_shape(self.weights.residues, (queries, *shape))
+        if [cover.held.shape for cover in covers] != [shape] * rows:
+            raise ValueError(f"covers {[cover.held.shape for cover in covers]}, want {rows} of {shape}")
+        out = np.empty((rows, queries, polynomial[0], size))
+        places = np.array([cover.addresses for cover in covers], np.uint64)
+        _open_all(
+            answers,
+            places[:, 0].copy(),
+            places[:, 1].copy(),
+            self.secrets.residues,
+            self.secrets.companions,
+            self.weights.residues,
+            self.weights.companions,
+            ntt.inverse_tables(self.parameters, size),
+            composition(self.parameters),
+            1 / (scale * grid),
+            grid,
+            out,
+        )
+        return out
 
-    def open(self, answers: Residues, held: Residues, common: Residues, scale: float, grid: float) -> Floats:
-        """Opens answers: [rows, queries, fields, M], coefficients at a scale, rounded to a grid."""
-        found = rounded(self.uncovered(answers, held, common), self.parameters, scale, grid)
-        return found.reshape(*answers.shape[:3], -1)
+
+def _require_shape(array: Residues, shape: tuple[int, ...]) -> None:
+    """Refuses an array that compiled code would read beyond; raises ValueError."""
+    if array.shape != shape or array.dtype != np.uint32 or not array.flags.c_contiguous:
+        raise ValueError(f"residues {array.dtype} {array.shape}, want contiguous uint32 {shape}")
 
 
-def open_answer(answer: Residues, held: Residues, common: Residues, query: Query) -> Integers:
+def open_answer(answer: Residues, cover: Cover, query: Query) -> Integers:
     """Opens the answer of one segment to one query: int64 [fields, M], the wanted coefficients.
 
     Args:
         answer: P of each field, folded: uint32 [fields, primes, M], below their primes.
-        held: H of each field, uint32 [fields, primes, N].
-        common: a, uint32 [primes, N].
+        cover: of the segment.
     """
-    found = Opener.of([query]).uncovered(answer[None, None], held[None], common[None])
-    return integers(found, query.keys.parameters)
+    parameters, (fields, _, size) = query.keys.parameters, answer.shape
+    _require_shape(query.weights.residues, cover.held.shape)
+    _require_shape(cover.held, (fields, *cover.common.shape))
+    out = np.empty((fields, size), np.int64)
+    for field in range(fields):
+        held_, common = addresses([cover.held[field], cover.common])
+        _open(
+            answer[field],
+            held_,
+            common,
+            query.secret.residues,
+            query.secret.companions,
+            query.weights.residues[field],
+            query.weights.companions[field],
+            ntt.inverse_tables(parameters, size),
+            composition(parameters),
+            out[field],
+        )
+    return out
 
 
 def held(tiles: Residues, keys: ColumnKeys, fields: Spans) -> Residues:

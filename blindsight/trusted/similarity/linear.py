@@ -18,6 +18,7 @@ import numpy as np
 from blindsight.errors import InvalidVector
 from blindsight.packing.columns import Fields, Floats
 from blindsight.parameters import ParameterSet
+from blindsight.ring.jit import compiled
 
 # Rows of dot and Euclidean collections are divided by the collection's largest norm, so a row is at
 # most as long as (1, 1): one value for the vector's norm, one for the squared norm's column.
@@ -49,6 +50,15 @@ class Reading(Protocol):
         """Computes the components of each score, for display: [count, fields] -> [count, parts]."""
 
 
+@compiled
+def _affine(
+    products: Floats, multiplier: float, offset: float, least: float, most: float, out: Floats
+) -> None:
+    """Computes scores in one pass; numpy would make an array for each step."""
+    for index in range(products.size):
+        out[index] = min(max(products[index] * multiplier + offset, least), most)
+
+
 @dataclass(frozen=True, slots=True)
 class Affine:
     """A score that is a multiple of the one product, plus an offset.
@@ -64,7 +74,9 @@ class Affine:
     most: float = math.inf
 
     def scores(self, products: Floats) -> Floats:
-        return np.clip(products[:, 0] * self.multiplier + self.offset, self.least, self.most)
+        found = np.empty(len(products))
+        _affine(products[:, 0], self.multiplier, self.offset, self.least, self.most, found)
+        return found
 
     def parts(self, products: Floats) -> Floats:
         return np.zeros((len(products), 0))

@@ -28,6 +28,7 @@ def best_of(values: Floats, k: int, *, largest: bool) -> npt.NDArray[np.intp]:
     return chosen[np.argsort(badness[chosen], kind="stable")]
 
 
+Live = npt.NDArray[np.bool_]
 Names = npt.NDArray[np.void]
 
 
@@ -63,23 +64,24 @@ class Ranking:
         # No score that is worse can be among the k best any more.
         self._bar = -np.inf if self.higher_is_better else np.inf
 
-    def add(self, products: Floats, segments: Sequence[tuple[npt.NDArray[np.bool_], Names]]) -> None:
+    def add(self, products: Floats, segments: Sequence[tuple[Live | None, Names]]) -> None:
         """Adds segments.
 
         Args:
             products: [segments, fields, capacity].
-            segments: for each, bool [fill], true for slots that hold an item, and names [fill].
+            segments: for each, the slots that hold an item, None if all do, and names [fill].
         """
         capacity = products.shape[2]
         by_slot = products.transpose(0, 2, 1).reshape(-1, products.shape[1])
         scores = self._reading.scores(by_slot)
         # As many as may be among the best by their score alone; then those that are no items are left out.
         good = scores >= self._bar if self.higher_is_better else scores <= self._bar
-        for index, (live, _) in enumerate(segments):
+        for index, (live, names) in enumerate(segments):
             of_segment = good[index * capacity : (index + 1) * capacity]
-            of_segment[len(live) :] = False
-            if not live.all():
-                of_segment[: len(live)] &= live
+            if len(names) < capacity:
+                of_segment[len(names) :] = False
+            if live is not None:
+                of_segment[: len(names)] &= live
         slots = np.flatnonzero(good)
         if not slots.size:
             return

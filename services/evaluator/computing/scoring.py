@@ -94,12 +94,18 @@ def check_blocks(task: tasks.CheckBlocks) -> None:
     Raises:
         InvalidCiphertext: if there is one.
     """
+    kernel = _running().kernel
 
-    def check(one: tuple[Residues, ParameterSet]) -> None:
+    def check(one: tuple[Residues, ParameterSet, int]) -> None:
         columns.require_below_primes(*one)
 
-    each = [(block, blocks.geometry.parameters) for blocks in task.blocks for block in _mapped(blocks)]
-    _running().kernel.each(check, each)
+    for blocks in task.blocks:
+        rows = -(-blocks.geometry.rows // kernel.threads)
+        starts = range(0, blocks.geometry.rows, rows)
+        parameters, mapped = blocks.geometry.parameters, _mapped(blocks)
+        kernel.each(
+            check, [(one[start : start + rows], parameters, start) for one in mapped for start in starts]
+        )
 
 
 def multiply(task: tasks.Multiply) -> float:

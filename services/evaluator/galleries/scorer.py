@@ -38,10 +38,13 @@ class Piece:
 
 
 def plan_pieces(rows: int, queries: int, answer_bytes: int) -> list[Piece]:
-    """Cuts a chunk's answers into messages of about `transfer.CHUNK_BYTES`."""
+    """Cuts a chunk's answers into messages of about `transfer.CHUNK_BYTES`.
+
+    A message has as many rows as fit, of few queries: what opens answers takes one step for each query.
+    """
     at_once = max(1, CHUNK_BYTES // answer_bytes)
-    per_query = min(queries, at_once)
-    per_row = max(1, at_once // queries)
+    per_row = min(rows, at_once)
+    per_query = max(1, at_once // per_row)
     pieces = []
     offset = 0
     for row in range(0, rows, per_row):
@@ -83,6 +86,15 @@ class Meter:
 
     kernel_seconds: float = 0.0
     scanned_bytes: int = 0
+
+    def add(self, kernel_seconds: float, scanned_bytes: int) -> None:
+        """Adds a chunk of work.
+
+        Not `+= await ...`, which takes the old sum before it waits: chunks that run at the same time would
+        be forgotten.
+        """
+        self.kernel_seconds += kernel_seconds
+        self.scanned_bytes += scanned_bytes
 
 
 @dataclass(slots=True)
@@ -188,8 +200,8 @@ class Scorer:
             offsets = answer_offsets(pieces, size)
             queries, fields = current.queries[region], layout.field_columns
             task = tasks.Multiply(paths, queries, fields, layout.fold, out.ref, offsets)
-            current.meter.kernel_seconds += await self._pool.run(task)
-            current.meter.scanned_bytes += len(files) * record.geometry(region).size_bytes
+            seconds = await self._pool.run(task)
+            current.meter.add(seconds, len(files) * record.geometry(region).size_bytes)
             return [self._answer(current, files, piece, out) for piece in pieces]
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -140,14 +140,34 @@ async def collect(
     Raises:
         InvalidArgument: if a chunk is empty, more than was announced comes, or no chunk comes in time.
     """
-    received, digest = 0, hashlib.sha256()
+    received, digest = 0, Digest()
     while received < size_bytes and (chunk := await next_chunk(chunks, stall_seconds)) is not None:
         if not chunk or received + len(chunk) > size_bytes:
             raise InvalidArgument(f"an empty chunk, or more than the announced {size_bytes} bytes of a block")
         append(chunk)
         received += len(chunk)
-        await asyncio.to_thread(digest.update, chunk)
-    return digest.digest()
+        await digest.add(chunk)
+    return await digest.finish()
+
+
+class Digest:
+    """The SHA-256 of a stream: computed in a thread, a chunk while the next one is received."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.sha256()
+        self._adding: Awaitable[None] | None = None
+
+    async def add(self, chunk: bytes) -> None:
+        """Adds a chunk, once those before it are added."""
+        if self._adding is not None:
+            await self._adding
+        self._adding = asyncio.ensure_future(asyncio.to_thread(self._total.update, chunk))
+
+    async def finish(self) -> bytes:
+        """Returns the digest of all chunks."""
+        if self._adding is not None:
+            await self._adding
+        return self._total.digest()
 
 
 async def next_chunk(chunks: AsyncIterator[Chunk], stall_seconds: float) -> Chunk | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator
 
@@ -26,7 +24,7 @@ from services.evaluator import metrics, tasks
 from services.evaluator.galleries.galleries import Galleries
 from services.evaluator.galleries.scorer import Meter, Scorer
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
-from services.evaluator.operations.intake import check_digest, check_digest_size, next_chunk
+from services.evaluator.operations.intake import Digest, check_digest, check_digest_size, next_chunk
 from services.evaluator.operations.plain_query_search import PlainQuerySearches
 from services.evaluator.shared_memory import SharedMemory
 
@@ -141,19 +139,20 @@ class Searches:
         record: AnyRecord,
         block: SharedMemory,
     ) -> None:
-        digest = hashlib.sha256()
+        digest = Digest()
         while (chunk := await next_chunk(chunks, self._stall_seconds)) is not None:
             if not chunk or block.size_bytes + len(chunk) > header.size_bytes:
                 raise InvalidArgument(f"an empty chunk, or more than the announced {header.size_bytes} bytes")
             block.append(chunk)
-            await asyncio.to_thread(digest.update, chunk)
+            await digest.add(chunk)
+        sha256 = await digest.finish()
         # Checked before the size and the digest, so that a secret key is always reported as one.
         head = block.read(0, HEADER.size)
         check_head(head, record)
         parsed = parse_header(head) if isinstance(record, CollectionRecord) else None
         if block.size_bytes != header.size_bytes:
             raise InvalidArgument(f"queries: {block.size_bytes} bytes came, want {header.size_bytes}")
-        check_digest(digest.digest(), header.sha256, "queries")
+        check_digest(sha256, header.sha256, "queries")
         if parsed is not None and isinstance(record, CollectionRecord):
             check_block(parsed, header, record.within(_regions(header)))
 

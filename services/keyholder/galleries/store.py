@@ -134,8 +134,7 @@ def _read(db: sqlite3.Connection, collection_id: bytes, keys: CollectionKeys) ->
     ):
         segment = SegmentId(Region(region), position)
         data = sealer.open(sealed, _place(collection_id, str(segment)))
-        fields = len(keys.layout.of(segment.region).fields)
-        segments[segment] = answer_key.from_bytes(data, fields, keys)
+        segments[segment] = answer_key.from_bytes(data, segment, keys)
     for region, sealed in db.execute(
         "SELECT region, sealed FROM sums WHERE collection = ?", (collection_id,)
     ):

@@ -27,7 +27,7 @@ from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.columns import checking, gallery, queries
 from blindsight.trusted.columns.keys import ColumnKeys
 from blindsight.trusted.columns.numbers import scaled
-from blindsight.trusted.columns.queries import Query
+from blindsight.trusted.columns.queries import Cover, Query
 from blindsight.trusted.schemes.sampling import KEY_BYTES
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.wire.blocks import ProductsResult
@@ -43,8 +43,7 @@ class _Row:
     """An encrypted group of rows, what opens its answers, and its factors in the check."""
 
     tiles: Residues
-    held: Residues
-    common: Residues
+    cover: Cover
     gamma: npt.NDArray[np.uint64]
 
 
@@ -127,7 +126,7 @@ class Products:
         tiles, seed = gallery.encrypt(scaled(self._layout.pack_rows(group), scale), keys)
         held = queries.held(tiles, keys, self._spans)
         gamma = checking.random_factors(self._parameters)
-        return _Row(tiles, held, gallery.common_polynomial(seed, self._parameters), gamma)
+        return _Row(tiles, Cover(held, gallery.common_polynomial(seed, self._parameters)), gamma)
 
     def _sums(self, rows: Sequence[_Row]) -> Residues:
         sums = checking.no_sums(self._parameters, self._layout.columns)
@@ -210,9 +209,9 @@ class _Opening:
         for number, check in enumerate(self._checks[result.first_query :][: len(asked)]):
             check.add_all(answers[:, number], gammas)
         self._came += len(rows) * len(asked)
-        held, common = np.stack([row.held for row in rows]), np.stack([row.common for row in rows])
         scale = parameters.gallery_scale * parameters.query_scale
-        opened = queries.Opener.of(asked).open(answers, held, common, scale, parameters.pair_grid)
+        covers, opener = [row.cover for row in rows], queries.Opener.of(asked)
+        opened = opener.open(answers, covers, scale, parameters.pair_grid)
         products = layout.scores(opened)
         self.seconds += time.perf_counter() - started
         return products

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from blindsight.ciphertext.residues import Residues, prime_column
 from blindsight.errors import DataLoss
@@ -16,10 +14,11 @@ from blindsight.packing.columns import CollectionLayout, Floats, Layout
 from blindsight.packing.planes import Integers
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import AdditiveSet, ParameterSet
-from blindsight.ring.tiles import column_block
+from blindsight.ring.tiles import block_parts
 from blindsight.runtime.threads import Threads
+from blindsight.runtime.transfer import Bytes
 from blindsight.trusted.columns import checking, queries
-from blindsight.trusted.columns.answer_key import AnswerKey
+from blindsight.trusted.columns.answer_key import AnswerKey, SegmentKey
 from blindsight.trusted.columns.keys import CollectionKeys, ColumnKeys
 from blindsight.trusted.columns.numbers import scaled
 from blindsight.trusted.columns.queries import Query
@@ -32,22 +31,28 @@ from services.keyholder.galleries.answer_keys import AnswerKeys
 _COLUMNS_AT_ONCE = 16
 
 
+# Takes one message of answers, and their products [segments, queries, fields, capacity]; in several threads.
+Take = Callable[[ScoreResult, Floats], None]
+
+
 class QueryGroup(Protocol):
     """Queries that were sent together.
 
     Attributes:
-        block: the queries, for the evaluator.
         minimum_sequence: the answer must cover at least this much of the log.
     """
 
-    block: bytes
     minimum_sequence: int
+
+    @property
+    def parts(self) -> Sequence[Bytes]:
+        """The queries, for the evaluator, in pieces."""
 
     async def begin(self, plan: ScorePlan) -> bool:
         """Prepares for the answers of a plan; returns whether they can be opened."""
 
-    async def open(self, result: ScoreResult) -> Floats:
-        """Opens answers: products [segments, queries, fields, capacity].
+    async def open(self, result: ScoreResult, take: Take) -> None:
+        """Opens answers, and passes their products on in a thread.
 
         Raises:
             InvalidCiphertext, DataLoss: if they are not answers to these queries.
@@ -62,6 +67,7 @@ class PlainQueryGroup:
 
     Args:
         crypto: decrypts the scores.
+        threads: run what takes them.
         parameters, layout: of the collection.
         block: the queries.
         minimum_sequence: see `QueryGroup`.
@@ -70,24 +76,26 @@ class PlainQueryGroup:
     def __init__(
         self,
         crypto: Crypto,
+        threads: Threads,
         parameters: AdditiveSet,
         layout: CollectionLayout,
         block: bytes,
         minimum_sequence: int,
     ) -> None:
-        self.block, self.minimum_sequence = block, minimum_sequence
-        self._crypto, self._parameters, self._layout = crypto, parameters, layout
+        self.parts: Sequence[Bytes] = (block,)
+        self.minimum_sequence = minimum_sequence
+        self._crypto, self._threads, self._parameters, self._layout = crypto, threads, parameters, layout
 
     async def begin(self, plan: ScorePlan) -> bool:  # noqa: ARG002 - answers need nothing but the key
         return True
 
-    async def open(self, result: ScoreResult) -> Floats:
+    async def open(self, result: ScoreResult, take: Take) -> None:
         layout = self._layout.of(result.region)
         products = await self._crypto.decrypt_scores(self._parameters, layout, result.answers)
         shape = len(result.segments), result.queries, len(layout.fields), layout.capacity
         if products.size != np.prod(shape):
             raise DataLoss(f"{len(products)} results, want {' x '.join(map(str, shape[:3]))}")
-        return products.reshape(shape)
+        await self._threads.run(take, result, products.reshape(shape))
 
     async def right(self) -> bool:
         """Returns true: an additive scheme has no check."""
@@ -126,8 +134,8 @@ class EncryptedQueryGroup:
             for index, region in enumerate(layout.regions)
         }
         self._checks = self._no_checks()
-        self._gamma = cache(self._factors)
-        self.block = b""
+        tiles = [query.tiles for of_query in encrypted for query in of_query]
+        self.parts: Sequence[Bytes] = block_parts(self._keys.parameters, self._keys.key_id, tiles)
 
     @classmethod
     async def encrypt(
@@ -147,10 +155,7 @@ class EncryptedQueryGroup:
                 for form in forms
             )
         )
-        made = cls(collection, layout, answer_keys, base, threads, encrypted)
-        parts = [query.tiles for of_query in encrypted for query in of_query]
-        made.block = await threads.run(column_block, keys.parameters, keys.key_id, parts)
-        return made
+        return cls(collection, layout, answer_keys, base, threads, encrypted)
 
     async def begin(self, plan: ScorePlan) -> bool:
         found = await self._answer_keys.at(self._collection, self._base, plan.sequence, plan.epoch)
@@ -168,28 +173,26 @@ class EncryptedQueryGroup:
             for of_query in self._queries
         ]
 
-    def _factors(self, segment: SegmentId) -> npt.NDArray[np.uint64]:
-        return checking.factors(self._keys.fixed("check"), segment, self._keys.parameters)
+    def _segment_key(self, region: Region, index: int) -> SegmentKey:
+        found = self._key.segments.get(SegmentId(region, index))
+        if found is None:
+            raise DataLoss(f"the evaluator scored segment {region.name} {index}, which the log does not have")
+        return found
 
-    async def open(self, result: ScoreResult) -> Floats:
-        return await self._threads.run(self._opened, result)
+    async def open(self, result: ScoreResult, take: Take) -> None:
+        await self._threads.run(lambda: take(result, self._opened(result)))
 
     def _opened(self, result: ScoreResult) -> Floats:
         parameters, region = self._keys.parameters, result.region
         layout, first, last = self._layout.of(region), result.first_query, result.first_query + result.queries
         answers = read_answers(result.answers, len(result.segments), result.queries, layout, parameters)
-        segments = [SegmentId(region, index) for index in result.segments]
-        unknown = [segment for segment in segments if segment not in self._key.segments]
-        if unknown:
-            raise DataLoss(f"the evaluator scored segment {unknown[0]}, which the log does not have")
-        gammas = np.stack([self._gamma(segment) for segment in segments])
+        keys = [self._segment_key(region, index) for index in result.segments]
+        gammas = np.stack([key.gamma for key in keys])
         for number, of_query in enumerate(self._checks[first:last]):
             of_query[region].add_all(answers[:, number], gammas)
-        held = np.stack([self._key.segments[segment].held for segment in segments])
-        common = np.stack([self._key.segments[segment].common for segment in segments])
         scale = parameters.gallery_scale * parameters.query_scale
         opener = self._openers[region].part(first, last)
-        return layout.scores(opener.open(answers, held, common, scale, parameters.score_grid))
+        return layout.scores(opener.open(answers, [key.cover for key in keys], scale, parameters.score_grid))
 
     async def right(self) -> bool:
         found = await asyncio.gather(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
 
 from blindsight.errors import BlindsightError, Conflict, DataLoss
 from blindsight.packing.columns import CollectionLayout, Floats
@@ -30,6 +29,7 @@ from services.keyholder.operations.query_groups import (
     EncryptedQueryGroup,
     PlainQueryGroup,
     QueryGroup,
+    Take,
 )
 
 EPOCH_ATTEMPTS = 4
@@ -52,10 +52,6 @@ class Timings:
     decrypt_busy: float = 0.0
     match: float = 0.0
     scanned_bytes: int = 0
-
-
-# Takes one message of answers, and their products [segments, queries, fields, capacity]; in several threads.
-Take = Callable[[ScoreResult, Floats], None]
 
 
 class Scorer:
@@ -136,7 +132,7 @@ class Scorer:
         parameters = collection.parameters
         if isinstance(parameters, AdditiveSet):
             block = await self._crypto.plain_queries(parameters, layout.main, forms)
-            return PlainQueryGroup(self._crypto, parameters, layout, block, slots.sequence)
+            return PlainQueryGroup(self._crypto, self._threads, parameters, layout, block, slots.sequence)
         key = await self._answer_keys.current(collection)
         labels = parameters.scheme.name.lower(), parameters.name
         with metrics.ENCRYPT_SECONDS.labels(*labels).time():
@@ -162,7 +158,6 @@ class _Scoring:
         self._threads = threads
         self._collection = collection
         self._timings = timings
-        self._largest = 0.0
 
     async def run(
         self,
@@ -173,12 +168,12 @@ class _Scoring:
         begin: Callable[[SlotMap], Take],
     ) -> bool:
         """Makes one pass; returns False if the evaluator's segments have another epoch than the slot map."""
-        take, self._largest = begin(slots), 0.0
+        taking = _Taking(begin(slots))
         started, busy_before = time.perf_counter(), self._timings.decrypt_busy
         opening: set[asyncio.Task[None]] = set()
         minimum = max(slots.sequence, group.minimum_sequence)
         identity = self._collection.record.collection_id
-        parts = self._evaluator.score(identity, minimum, queries, group.block, layout.regions)
+        parts = self._evaluator.score(identity, minimum, queries, group.parts, layout.regions)
         try:
             async for part in parts:
                 if isinstance(part, ScorePlan):
@@ -188,7 +183,7 @@ class _Scoring:
                 elif isinstance(part, ScoreResult):
                     covered.add(part)
                     await _room(opening, PENDING_RESULTS * self._threads.count)
-                    opening.add(asyncio.create_task(self._open(group, part, take)))
+                    opening.add(asyncio.create_task(self._open(group, part, taking)))
                 else:
                     self._note(part)
             covered.check(slots, {key for key in slots.segments if key.region in layout.regions})
@@ -196,7 +191,7 @@ class _Scoring:
             self._timings.score += scored - started
             await asyncio.gather(*opening)
             # Before anything is ranked or looked up: what is looked up tells the evaluator how it did.
-            if not (await group.right() and self._possible()):
+            if not (await group.right() and self._possible(taking.largest)):
                 await self._distrust()
             self._timings.decrypt += time.perf_counter() - scored
         finally:
@@ -209,18 +204,16 @@ class _Scoring:
         )
         return True
 
-    async def _open(self, group: QueryGroup, result: ScoreResult, take: Take) -> None:
+    async def _open(self, group: QueryGroup, result: ScoreResult, taking: _Taking) -> None:
         started = time.perf_counter()
         with answer_of("the evaluator"):
-            products = await group.open(result)
-        self._largest = max(self._largest, float(np.abs(products).max(initial=0.0)))
-        await self._threads.run(take, result, products)
+            await group.open(result, taking.take)
         self._timings.decrypt_busy += time.perf_counter() - started
 
-    def _possible(self) -> bool:
+    def _possible(self, largest: float) -> bool:
         """Returns whether no cosine came that no vectors have."""
         most = 1 + self._collection.score_error_bound + self._collection.parameters.score_grid
-        return self._collection.config.metric is not Metric.COSINE or self._largest <= most
+        return self._collection.config.metric is not Metric.COSINE or largest <= most
 
     async def _distrust(self) -> None:
         """Has the evaluator forget its copy, which may be all that is wrong, and refuses the answer."""
@@ -235,6 +228,21 @@ class _Scoring:
         self._timings.kernel += summary.kernel_seconds
         self._timings.refresh += summary.refresh_seconds
         self._timings.scanned_bytes += summary.scanned_bytes
+
+
+class _Taking:
+    """Passes products on, and keeps the largest."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._lock = threading.Lock()
+        self.largest = 0.0
+
+    def take(self, result: ScoreResult, products: Floats) -> None:
+        largest = max(float(products.max(initial=0.0)), -float(products.min(initial=0.0)))
+        with self._lock:
+            self.largest = max(self.largest, largest)
+        self._take(result, products)
 
 
 class _Covered:

@@ -23,7 +23,8 @@ from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.scores import ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
-from services.keyholder.operations.scoring import Scorer, Take, Timings
+from services.keyholder.operations.query_groups import Take
+from services.keyholder.operations.scoring import Scorer, Timings
 
 MAX_K = 10_000
 MAX_QUERIES = 4096
@@ -177,7 +178,7 @@ def _take(slots: SlotMap, rankings: Sequence[Ranking], result: ScoreResult, prod
     """Adds the products of some segments to the rankings of their queries."""
     # An unknown segment was appended after this search began, and counts as empty.
     found = [slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT) for index in result.segments]
-    segments = [(segment.live, segment.handles) for segment in found]
+    segments = [(segment.live if segment.deleted else None, segment.handles) for segment in found]
     for number, ranking in enumerate(rankings[result.first_query :][: result.queries]):
         ranking.add(products[:, number], segments)
 

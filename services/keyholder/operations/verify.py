@@ -26,7 +26,8 @@ from blindsight.wire.blocks import ProductsResult
 from blindsight.wire.scores import ScoreResult
 from services.keyholder import metrics
 from services.keyholder.operations.products import Multiplier
-from services.keyholder.operations.scoring import Scorer, Take, Timings
+from services.keyholder.operations.query_groups import Take
+from services.keyholder.operations.scoring import Scorer, Timings
 
 # Measured with 23 of scikit-image's pictures at 320 pixels.  With embedder descriptor, photographs of
 # different things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the

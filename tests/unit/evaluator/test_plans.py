@@ -1,5 +1,6 @@
 """How a search is cut into chunks and messages: everything once, nothing too large."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from services.evaluator.galleries.manifest import SegmentFile, Snapshot
 from services.evaluator.galleries.scorer import (
     CHUNK_RESULT_BYTES,
     CHUNK_SCAN_BYTES,
+    Meter,
+    Scorer,
     answer_offsets,
     plan_chunks,
     plan_pieces,
@@ -20,6 +23,8 @@ from services.evaluator.galleries.scorer import (
 from services.evaluator.geometry import CollectionRecord
 from services.evaluator.operations.cross_products import _chunks
 from services.evaluator.operations.search import PASS_QUERIES
+from services.evaluator.shared_memory import SharedRef
+from services.evaluator.tasks import Blocks
 
 # Of a segment of CKKS with stride 1, the smallest answer, and the largest, which is a message of its own.
 ANSWER_BYTES = [2 * 4096 * 4, 2 * 16 * 4, MAX_FIELDS * 3 * 8192 * 4]
@@ -100,3 +105,21 @@ def test_chunks_of_a_comparison_hold_every_result_once_and_stay_small(rows, quer
         assert not of_chunk & seen
         seen |= of_chunk
     assert seen == {(row, query) for row in range(rows) for query in range(queries)}
+
+
+class _Pool:
+    """Computes nothing, for a second each, and several chunks at a time."""
+
+    async def run(self, task):
+        await asyncio.sleep(0)
+        return 1.0
+
+
+async def test_all_chunks_count_in_the_costs_of_a_search_also_those_that_run_at_the_same_time():
+    files = tuple(SegmentFile(SegmentId(Region.MAIN, index), Path(str(index)), 1) for index in range(300))
+    snapshot, meter = Snapshot(record((128,), 1), 1, 0, files), Meter()
+    queries = {Region.MAIN: Blocks(SharedRef("", 0, 0), snapshot.record.geometry(Region.MAIN), 0, 0, 1)}
+    answers = [one async for one in Scorer(_Pool()).score(snapshot, queries, 0, 1, meter)]
+    assert [index for answer in answers for index in answer.segments] == list(range(300))
+    assert meter.kernel_seconds == len(plan_chunks(snapshot, 1)) > 2
+    assert meter.scanned_bytes == 300 * snapshot.record.geometry(Region.MAIN).size_bytes

@@ -38,8 +38,8 @@ def same(first, second):
     for segment, key in first.segments.items():
         other = second.segments[segment]
         assert key.fill == other.fill
-        np.testing.assert_array_equal(key.held, other.held)
-        np.testing.assert_array_equal(key.common, other.common)
+        np.testing.assert_array_equal(key.cover.held, other.cover.held)
+        np.testing.assert_array_equal(key.cover.common, other.cover.common)
     assert set(first.sums) == set(second.sums)
     for region, sums in first.sums.items():
         np.testing.assert_array_equal(sums, second.sums[region])
@@ -123,7 +123,7 @@ def test_the_file_holds_nothing_in_the_clear(tmp_path, states):
     store.close()
     data = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     for key in states[2].segments.values():
-        assert key.common.tobytes()[:64] not in data
-        assert key.held.tobytes()[:64] not in data
+        assert key.cover.common.tobytes()[:64] not in data
+        assert key.cover.held.tobytes()[:64] not in data
     for sums in states[2].sums.values():
         assert sums.tobytes()[:64] not in data

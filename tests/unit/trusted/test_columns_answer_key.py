@@ -182,10 +182,10 @@ def test_a_segments_key_comes_back_from_its_bytes(held):
     held.add(FIRST, rows(5))
     held.add(FIRST, rows(6))
     key = held.key.segments[FIRST]
-    found = answer_key.from_bytes(answer_key.to_bytes(key), len(FIELDS), held.keys)
+    found = answer_key.from_bytes(answer_key.to_bytes(key), FIRST, held.keys)
     assert found.fill == 11
-    np.testing.assert_array_equal(found.held, key.held)
-    np.testing.assert_array_equal(found.common, key.common)
+    np.testing.assert_array_equal(found.cover.held, key.cover.held)
+    np.testing.assert_array_equal(found.cover.common, key.cover.common)
 
 
 def test_bytes_that_are_no_segments_key_are_refused(held):
@@ -194,6 +194,6 @@ def test_bytes_that_are_no_segments_key_are_refused(held):
     largest = int(held.parameters.primes[-1]).to_bytes(4, "little")
     for bad in (b"", data[:3], data[:-4], data + bytes(4), data[:-4] + largest):
         with pytest.raises(ValueError, match=r"."):
-            answer_key.from_bytes(bad, len(FIELDS), held.keys)
+            answer_key.from_bytes(bad, FIRST, held.keys)
     with pytest.raises(ValueError, match=r"."):
-        answer_key.from_bytes(data, len(FIELDS) + 1, held.keys)
+        answer_key.from_bytes(data + data[-1:], FIRST, held.keys)

@@ -45,7 +45,7 @@ for fields in ((8,), (5, 9)):
     for segment in (FIRST, SECOND, FIRST, SECOND):
         gallery.add(segment, unit_rows(3, sum(fields)))
     segments = {
-        segment: answer_key.from_bytes(answer_key.to_bytes(one), len(fields), gallery.keys)
+        segment: answer_key.from_bytes(answer_key.to_bytes(one), segment, gallery.keys)
         for segment, one in gallery.key.segments.items()
     }
     sums = {region: read_only(one) for region, one in gallery.key.sums.items()}

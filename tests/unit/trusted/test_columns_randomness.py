@@ -85,7 +85,7 @@ def test_the_ternary_sampler_is_even_over_a_million_values():
 
 def test_secrets_of_queries_are_ternary_and_no_two_the_same(parameters, keys):
     given = np.zeros((COLUMNS, parameters.ring_degree), np.int64)
-    made = np.stack([queries.encrypt(given, keys, ((0, COLUMNS),)).secret for _ in range(20)])
+    made = np.stack([queries.encrypt(given, keys, ((0, COLUMNS),)).secret.residues for _ in range(20)])
     values = coefficients(made, parameters).astype(np.int64)
     assert_ternary(values)
     assert_unrelated(values)
@@ -119,7 +119,7 @@ def test_the_noise_of_batches_is_centred_binomial_whatever_the_message(parameter
 def test_the_noise_of_queries_is_centred_binomial_whatever_the_message(parameters, keys):
     for given in (np.zeros((COLUMNS, parameters.ring_degree), np.int64), messages(parameters, COLUMNS)):
         query = queries.encrypt(given, keys, ((0, COLUMNS),))
-        noise = noise_of(parameters, query.tiles, query.secret, keys.masks, given)
+        noise = noise_of(parameters, query.tiles, query.secret.residues, keys.masks, given)
         assert_noise(noise)
         assert_unrelated(noise)
 

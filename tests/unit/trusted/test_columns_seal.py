@@ -79,7 +79,7 @@ def test_a_column_does_not_open_under_the_secret_of_another(parameters, keys, se
 def test_seal_decrypts_every_column_of_a_query(parameters, keys):
     given = messages(parameters, COLUMNS)
     query = queries.encrypt(given, keys, ((0, COLUMNS),))
-    ternary = coefficients(query.secret[None], parameters)[0].astype(np.int64)
+    ternary = coefficients(query.secret.residues[None], parameters)[0].astype(np.int64)
     secret = seal.secret_key(parameters, ternary)
     pairs = zip(from_tiles(query.tiles, parameters), from_tiles(keys.masks, parameters), given, strict=True)
     for column, mask, wanted in pairs:
