@@ -35,7 +35,7 @@ class _Waiting:
 class _Place:
     """A worker and its successors, one at a time; for one thread."""
 
-    def __init__(self, start: Callable[[], WorkerProcess], on_restart: Callable[[], None] | None) -> None:
+    def __init__(self, start: Callable[[], WorkerProcess], on_restart: Callable[[], None]) -> None:
         self._start = start
         self._on_restart = on_restart
         self._worker: WorkerProcess | None = None
@@ -65,8 +65,7 @@ class _Place:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.kill()
-        if self._on_restart is not None:
-            self._on_restart()
+        self._on_restart()
 
     def leave(self) -> None:
         if self._worker is not None:
@@ -83,6 +82,9 @@ class WorkerPool:
         on_restart: called for each worker that died, from any thread.
         prepare: task of the process that forks the workers, before the first one; it must hold no secret.
         beside: a pool with the same table, whose fork server forks these workers too; close it later.
+
+    Attributes:
+        restarts: number of workers that died so far, each with what its tasks had left in its memory.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class WorkerPool:
         beside: WorkerPool | None = None,
     ) -> None:
         self.processes = processes
+        self.restarts = 0
         self._compute: Compute = {Ready: f"{ready.__module__}:{ready.__name__}", **compute}
         prepared = None if prepare is None else self._order(prepare)
         self._beside = beside
@@ -104,7 +107,7 @@ class WorkerPool:
         self._first = Handed(self._order(start or Ready()))
         self._on_restart = on_restart
         self._tasks: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()
+        self._closing, self._counting = threading.Lock(), threading.Lock()
         self._closed = False
         self._threads = [
             threading.Thread(target=self._serve, name="worker pool", daemon=True) for _ in range(processes)
@@ -145,10 +148,16 @@ class WorkerPool:
         return await asyncio.wrap_future(waiting.future)
 
     def _serve(self) -> None:
-        place = _Place(lambda: WorkerProcess(self._server, self._first), self._on_restart)
+        place = _Place(lambda: WorkerProcess(self._server, self._first), self._lost)
         while self._serve_one(place):
             pass
         place.leave()
+
+    def _lost(self) -> None:
+        with self._counting:
+            self.restarts += 1
+        if self._on_restart is not None:
+            self._on_restart()
 
     def _serve_one(self, place: _Place) -> bool:
         """Runs one task; returns false at the end.

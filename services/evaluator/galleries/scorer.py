@@ -119,6 +119,7 @@ class Scorer:
         self._pool = pool
         self._background: set[asyncio.Task[None]] = set()
         self._opened: set[Path] = set()
+        self._restarts = 0  # of the pool, when these files were opened
 
     async def check(self, *blocks: tasks.Blocks) -> float:
         """Checks every residue of blocks in shared memory; returns the seconds that it took.
@@ -139,13 +140,14 @@ class Scorer:
         return await self._pool.run(task)
 
     async def open(self, snapshot: Snapshot) -> None:
-        """Maps and checks those files of a gallery that were not opened before.
-
-        If the process died since, a search maps them again when it reads them.
+        """Maps and checks those files of a gallery that this process has not opened before.
 
         Raises:
             DataLoss: if a file of it is missing or damaged.
         """
+        if self._restarts != self._pool.restarts:
+            self._restarts = self._pool.restarts
+            self._opened.clear()
         new = {segment.path for segment in snapshot.segments} - self._opened
         if new:
             await self._pool.run(tasks.OpenSegments(tuple(map(str, sorted(new)))))

@@ -120,6 +120,7 @@ async def test_a_task_whose_worker_dies_is_run_once_more_and_no_other_is(tmp_pat
     with pytest.raises(Unavailable, match="died twice"):
         await pool.run(Call.of(os._exit, 1))
     assert restarts == [1, 1, 1]
+    assert pool.restarts == 3
     assert await pool.run(Call.of(abs, -1)) == 1
     pool.close()
 
