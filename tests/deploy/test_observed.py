@@ -15,8 +15,8 @@ from support.broker import Broker
 from support.bulk import BulkServices
 from support.certificates import self_signed
 from support.dashboards import FILES, Query, load, queries
-from support.metrics import free_ports
 from support.photos import encoded, photo
+from support.ports import free_ports
 from support.prometheus import Prometheus
 from support.services import wait_until
 

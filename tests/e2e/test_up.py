@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command import NO_BULK, Terminal, Up, run, started
-from support.metrics import free_ports, scrape, value
+from support.metrics import scrape, value
+from support.ports import free_ports
 from support.services import Services, wait_until
 
 import blindsight

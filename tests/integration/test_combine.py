@@ -1,6 +1,5 @@
 """Weighted sums under additive schemes, through the real services, against numpy."""
 
-import socket
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +8,7 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from support.photos import encoded, photo
+from support.ports import free_ports
 from support.services import Process, Services, wait_until
 
 import blindsight
@@ -27,14 +27,9 @@ ADDING = [info.name for info in SCHEMES.values() if Operation.WEIGHTED_SUM in in
 BOTH = [7, -3]
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def ports():
-    return {"keyholder": free_port(), "evaluator": free_port()}
+    return dict(zip(("keyholder", "evaluator"), free_ports(2), strict=True))
 
 
 @pytest.fixture(scope="module")

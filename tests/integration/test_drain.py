@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support import metrics, storage
 from support.photos import small_photo
+from support.ports import free_ports
 from support.services import Process, Services, wait_until
 from support.storage import MAIN_0, refusal
 from support.tap import Tap
@@ -69,7 +70,7 @@ class Stored:
     """A storage with a collection, one client, and an append that runs."""
 
     def __init__(self, folder: Path, drain_seconds: float) -> None:
-        (port,) = metrics.free_ports(1)
+        (port,) = free_ports(1)
         settings = {
             "data": str(folder / "data"),
             "drain_seconds": str(drain_seconds),

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from skimage import data
 from support.keysets import shared_key_set
-from support.metrics import free_ports, value
+from support.metrics import value
 from support.photos import encoded
+from support.ports import free_ports
 from support.services import Services, wait_until
 
 import blindsight

@@ -16,8 +16,9 @@ import grpc
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Metric
-from support.metrics import REGISTRIES, counts, free_ports, samples, scrape, value
+from support.metrics import REGISTRIES, counts, samples, scrape, value
 from support.photos import encoded, ingested, many, photo
+from support.ports import free_ports
 from support.services import Process, Services, wait_until
 
 from blindsight.client import Collection, Vault

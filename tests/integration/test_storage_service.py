@@ -14,7 +14,8 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-from support.metrics import free_ports, value
+from support.metrics import value
+from support.ports import free_ports
 from support.services import Process, failed_start, wait_until
 from support.storage import (
     LARGE_PLANES,

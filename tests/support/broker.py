@@ -10,7 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from support.servers import free_ports, require
+from support.ports import free_ports
+from support.servers import require
 
 USER, PASSWORD = "guest", "guest"
 START_SECONDS = 90

@@ -1,12 +1,10 @@
-"""What services measure: free ports for /metrics, and scrapes of it."""
+"""What services measure: scrapes of /metrics."""
 
 from __future__ import annotations
 
-import socket
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
 
 from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
@@ -28,16 +26,6 @@ CATALOGUE = {
     for name, metric in vars(module).items()
     if isinstance(metric, MetricWrapperBase | Reading)
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens, one after the other."""
-    while True:
-        with ExitStack() as probes, suppress(OSError, OverflowError):
-            first = probes.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            for port in range(first + 1, first + count):
-                probes.enter_context(socket.create_server(("127.0.0.1", port)))
-            return list(range(first, first + count))
 
 
 def scrape(port: int) -> list[Metric]:

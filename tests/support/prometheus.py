@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from support.dashboards import DEPLOY
-from support.servers import free_ports, require
+from support.ports import free_ports
+from support.servers import require
 from support.services import wait_until
 
 CONFIGURATION = DEPLOY / "prometheus"

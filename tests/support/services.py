@@ -22,6 +22,7 @@ from blindsight.trusted.keyring import keyfile, passphrase
 from services.keyholder.settings import KEY_FILE_NAME
 from support.forked import Forked
 from support.keysets import shared_key_set
+from support.ports import free_ports
 from support.processes import pool_workers
 
 START_SECONDS = 60
@@ -62,7 +63,7 @@ class Process:
     within: Sequence[str] = ()  # a command that runs it
 
     def start(self) -> str:
-        """Starts it and waits for its ready line; a restart takes the same port.
+        """Starts it and waits for its ready line; a restart takes the same port, which no one else is given.
 
         Call it in the main thread: the service ends when the thread that started it does.
         """
@@ -72,7 +73,8 @@ class Process:
     def launch(self) -> None:
         """Starts it and does not wait; see `start`."""
         settings = {"retry_seconds": str(RETRY_SECONDS), **self.environment, "die_with_parent": "true"}
-        if self.address:
+        if self.name != "worker":  # which serves no one
+            self.address = self.address or settings.get("address") or f"127.0.0.1:{free_ports(1)[0]}"
             settings["address"] = self.address
         environment = variables(self.name, settings)
         with self.log.open("ab") as log:

@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.bulk import assert_holds
-from support.metrics import free_ports, scrape, value
+from support.metrics import scrape, value
 from support.photos import encoded, jpeg, many, photo
+from support.ports import free_ports
 
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 from services.worker.metrics import REGISTRY

@@ -12,8 +12,8 @@ from pathlib import Path
 import pika
 import pytest
 from support.broker import PASSWORD, USER, Broker
+from support.ports import free_ports
 from support.queues import JOB, Place, message, patiently_taken, published, taken
-from support.servers import free_ports
 from support.services import wait_until
 from support.tap import Tap
 
