@@ -30,12 +30,13 @@ from blindsight.trusted.records import ItemMetadata, PeerStatus
 from blindsight.trusted.slots import handles_from_bytes
 from blindsight.trusted.vault.repack import Repack, worthwhile
 from blindsight.trusted.vault.vault import OpenCollection, Vault
-from blindsight.trusted.vault.writer import Writer
+from blindsight.trusted.vault.writer import Writer, Written
 from blindsight.wire.collections import RepackProgress, ServiceStatus
 from blindsight.wire.ingest import IngestCounts, ItemResult
 from services.keyholder import metrics
 from services.keyholder.galleries.alarms import Alarms
 from services.keyholder.galleries.answer_keys import AnswerKeys
+from services.keyholder.galleries.follower import Follower
 from services.keyholder.galleries.store import AnswerKeyStore
 from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
@@ -85,7 +86,8 @@ class Keyholder:
         self._alarms = Alarms()
         store = AnswerKeyStore(folder / "answer_keys.db")
         self._answer_keys = AnswerKeys(store, storage, self._threads)
-        self._writer = Writer(self.vault, storage, self._crypto, self._answer_keys.appended)
+        self._follower = Follower(evaluator)
+        self._writer = Writer(self.vault, storage, self._crypto, self._written)
         self._scorer = Scorer(
             self.vault, evaluator, self._crypto, self._answer_keys, self._threads, self._alarms
         )
@@ -103,7 +105,7 @@ class Keyholder:
             multiplier,
             imaging_bytes,
         )
-        self._background: dict[str, asyncio.Task[None]] = {}
+        self._repacking: dict[bytes, asyncio.Task[None]] = {}
         self._bulk: BulkIngest | None = None
         self._stopping = asyncio.Event()
 
@@ -150,9 +152,10 @@ class Keyholder:
 
     async def close(self) -> None:
         """Cancels background work, then closes bulk ingest, the worker processes and the connections."""
-        for task in self._background.values():
+        for task in self._repacking.values():
             task.cancel()
-        await asyncio.gather(*self._background.values(), return_exceptions=True)
+        await asyncio.gather(*self._repacking.values(), return_exceptions=True)
+        await self._follower.close()
         if self._bulk is not None:
             await self._bulk.close()
         await self._answer_keys.close()
@@ -297,6 +300,7 @@ class Keyholder:
         """Deletes a collection and everything in it; see `Vault.delete`."""
         collection = await self.vault.get(name)
         await self.vault.delete(name)
+        self._follower.forget(collection.record.collection_id)
         await self._answer_keys.forget(collection.record.collection_id)
 
     async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
@@ -305,35 +309,33 @@ class Keyholder:
         async for progress in self._repack().run(collection):
             yield progress
             self._unless_stopping()
-        self._prepare(collection)
+        self._follower.fetch(collection.record.collection_id)
 
     def _repack(self) -> Repack:
         return Repack(self.vault, self._storage, self._crypto, self._writer)
 
+    async def _written(self, collection: OpenCollection, written: Written) -> None:
+        await self._answer_keys.appended(collection, written)
+        size_bytes = sum(len(block) for _, block in written.batches)
+        self._follower.written(collection.record.collection_id, size_bytes)
+
     def _after_write(self, collection: OpenCollection) -> None:
         """Starts work after a write in the background: the evaluator fetches, and a long tail is repacked."""
-        if worthwhile(collection):
-            self._run("repack:" + collection.config.name, self._repack_in_background(collection))
-        else:
-            self._prepare(collection)
+        collection_id = collection.record.collection_id
+        if not worthwhile(collection):
+            self._follower.fetch(collection_id)
+        elif collection_id not in self._repacking:
+            self._repacking[collection_id] = asyncio.create_task(self._repack_in_background(collection))
 
     async def _repack_in_background(self, collection: OpenCollection) -> None:
-        async for _ in self._repack().run(collection):
-            pass
-        await self._evaluator.prepare(collection.record.collection_id)
-
-    def _prepare(self, collection: OpenCollection) -> None:
-        self._run(
-            "prepare:" + collection.config.name, self._evaluator.prepare(collection.record.collection_id)
-        )
-
-    def _run(self, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """Starts background work unless the same is running; a failure is logged."""
-        running = self._background.get(key)
-        if running is not None and not running.done():
-            work.close()
-            return
-        self._background[key] = asyncio.create_task(_logged(key.split(":", maxsplit=1)[0], work))
+        try:
+            async for _ in self._repack().run(collection):
+                pass
+        except BlindsightError as error:
+            logs.get().warning("background_work_failed", what="repack", reason=error.reason)
+        finally:
+            del self._repacking[collection.record.collection_id]
+        self._follower.fetch(collection.record.collection_id)
 
     async def status(self) -> tuple[ServiceStatus, ...]:
         """Returns the state of all three services."""
@@ -358,13 +360,6 @@ class Keyholder:
             alarm=self._alarms.text,
         )
         return own, *peers
-
-
-async def _logged(what: str, work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except BlindsightError as error:
-        logs.get().warning("background_work_failed", what=what, reason=error.reason)
 
 
 async def _status(name: str, asking: Coroutine[Any, Any, PeerStatus]) -> ServiceStatus:

@@ -293,6 +293,19 @@ def test_what_the_untrusted_services_keep_is_what_they_say_of_it(vault: Vault, p
     assert value(ports["evaluator"], "blindsight_evaluator_refresh_seconds_count") > refreshed
 
 
+def test_slots_that_the_keyholder_knows_are_not_read_again(vault: Vault, ports: dict[str, int]) -> None:
+    def read() -> float:
+        return value(ports["storage"], HANDLED, grpc_method="ReadSlots")
+
+    collection = new(vault, "known", PARAMETER_SETS["ckks-4096"])
+    before = read()
+    collection.ingest_vectors(GALLERY)
+    collection.delete(["1", "2"])
+    assert collection.describe().items == len(GALLERY) - 2
+    collection.search_vectors(GALLERY[:1], k=1)
+    assert read() == before
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_service_tells_what_it_and_its_workers_take_of_the_machine(
     services: Services, ports: dict[str, int], name: str

@@ -303,7 +303,7 @@ class Vault:
                 opened.uncertain = True
 
     async def refresh(self, collection: OpenCollection) -> None:
-        """Reads the counters and the slot map again.
+        """Reads the counters again, and the slot map if it is not of their sequence.
 
         Raises:
             Conflict: if others write so often that the two never have the same sequence.
@@ -311,19 +311,22 @@ class Vault:
         """
         collection.uncertain = False
         with collection.unless_answered():
-            record, slots = await self._read(collection.record.collection_id)
+            record, slots = await self._read(collection.record.collection_id, collection.slots)
             collection.record = record
             collection.items_added = max(collection.items_added, record.items_added)
             collection.advance(slots)
 
-    async def _read(self, collection_id: bytes) -> tuple[StoredCollection, SlotMap]:
-        """Reads counters and slot map of one sequence: only the counters show that the map is complete."""
-        record = await self._storage.get_collection(collection_id)
+    async def _read(self, collection_id: bytes, slots: SlotMap) -> tuple[StoredCollection, SlotMap]:
+        """Reads counters and slot map of one sequence: only the counters show that the map is complete.
+
+        Args:
+            slots: the map that is known; the one of a million items takes 16 MB and 50 ms to read.
+        """
         for _ in range(_READ_ATTEMPTS):
-            slots = await self._storage.read_slots(collection_id)
-            if record.sequence != slots.sequence:  # there was a write in between
-                record = await self._storage.get_collection(collection_id)
-            if record.sequence == slots.sequence:
+            record = await self._storage.get_collection(collection_id)
+            if record.sequence != slots.sequence:
+                slots = await self._storage.read_slots(collection_id)
+            if record.sequence == slots.sequence:  # else there was a write in between
                 if record.items != slots.items:
                     raise DataLoss(f"storage sent slots of {slots.items} items, want {record.items}")
                 return record, slots
