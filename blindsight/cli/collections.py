@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.runtime.printable import printable
 
 if TYPE_CHECKING:
     from blindsight.client import CollectionInfo
@@ -96,7 +96,7 @@ def create(
     if as_json:
         output.document(asdict(made))
         return
-    output.show(Text.assemble("Created ", (output.printable(made.name), "bold"), "."))
+    output.show(output.text("Created ", (made.name, "bold"), "."))
     output.show(output.facts(_parameters(made)))
 
 
@@ -122,7 +122,7 @@ def describe(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = Fal
     if as_json:
         output.document(asdict(found))
         return
-    output.show(Text(output.printable(found.name), style="bold"))
+    output.show(output.text((found.name, "bold")))
     output.show(output.facts([*_parameters(found), *_content(found)]))
 
 
@@ -137,18 +137,18 @@ def delete(
     with options.vault(address) as vault:
         found = vault.collection(name).describe()
         if not yes and not as_json and output.interactive():
-            question = f"Delete {output.printable(name)} with {output.count(found.items, 'item')}?"
-            if not typer.confirm(question, err=True):
+            question = f"Delete {name} with {output.count(found.items, 'item')}?"
+            if not typer.confirm(printable(question), err=True):
                 raise output.Failure("not deleted")
         with output.spinner(f"deleting {name}"):
             vault.delete_collection(name)
     if as_json:
         output.document({"deleted": name, "items": found.items})
         return
-    output.answer(f"Deleted {output.printable(name)} with {output.count(found.items, 'item')}.")
+    output.answer(f"Deleted {name} with {output.count(found.items, 'item')}.")
 
 
-def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
+def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> output.Table:
     """Returns a table of collections."""
     made = output.table(
         "collection", "items", "dimension", "metric", "embedder", "scheme", "planes", "on disk",
@@ -156,7 +156,7 @@ def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> object:
     )  # fmt: skip
     for one in found:
         made.add_row(
-            Text(output.printable(one.name), style="bold"),
+            output.text((one.name, "bold")),
             f"{one.items:,}",
             str(one.dimension),
             one.metric,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import arrays, files, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
@@ -173,7 +172,7 @@ def _write(path: Path, values: npt.NDArray[Any], rule: PixelRule) -> dict[str, A
 
 def _show(answer: Combination, written: dict[str, Any] | None) -> None:
     if answer.warning:
-        output.show(Text.assemble(("warning: ", "bold red"), (answer.warning, "red")))
+        output.show(output.text(("warning: ", "bold red"), (answer.warning, "red")))
     shape = " x ".join(map(str, answer.values.shape))
     terms = ", ".join(f"{weight:+d}" for weight in answer.weights)
     sent, received = output.size(answer.sent_bytes), output.size(answer.received_bytes)
@@ -189,7 +188,7 @@ def _show(answer: Combination, written: dict[str, Any] | None) -> None:
     seconds = answer.timings.seconds()
     stages = ", ".join(f"{stage} {output.duration(seconds[stage])}" for stage in _STAGES)
     total = output.duration(answer.timings.total_seconds)
-    output.show(Text.assemble((total, "bold"), (f"  ({stages})", "dim")))
+    output.show(output.text((total, "bold"), (f"  ({stages})", "dim")))
 
 
 _RULES = {

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import arrays, jobs, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
@@ -124,7 +123,7 @@ def _bulk(
     sources, total = expand(paths)
     received = 0
     try:
-        with output.meter(f"sending to {output.printable(collection.name)}", total) as meter:
+        with output.meter(f"sending to {collection.name}", total) as meter:
 
             def on_sent(now: ImportInfo) -> None:
                 nonlocal received
@@ -160,7 +159,7 @@ def _vectors(collection: Collection, matrix: Path, ids: Path | None) -> IngestRe
 
 @contextmanager
 def _following(name: str) -> Iterator[IngestCallback]:
-    with output.meter(f"ingesting into {output.printable(name)}") as meter:
+    with output.meter(f"ingesting into {name}") as meter:
 
         def follow(now: IngestProgress) -> None:
             meter.update(now.done, now.total, f"{now.rejected:,} rejected" if now.rejected else "")
@@ -191,7 +190,7 @@ def _as_document(report: IngestReport) -> dict[str, object]:
 def _show(report: IngestReport) -> None:
     _list("rejected", "reason", [(item.path, item.message) for item in report.items if item.message])
     _list("photo", "remark", [(item.path, item.remark) for item in report.items if item.remark])
-    counts = Text.assemble(
+    counts = output.text(
         (f"{report.stored:,} stored", "green"),
         f", {output.count(report.duplicates, 'duplicate')}, ",
         (f"{report.rejected:,} rejected", "yellow" if report.rejected else ""),
@@ -204,7 +203,7 @@ def _list(what: str, why: str, rows: list[tuple[str, str]]) -> None:
     if rows:
         listed = output.table(what, why)
         for row in rows[:LISTED]:
-            listed.add_row(*(Text(output.printable(cell)) for cell in row))
+            listed.add_row(*row)
         output.show(listed)
     if len(rows) > LISTED:
         output.answer(f"... and {len(rows) - LISTED:,} more; --json lists all of them.")

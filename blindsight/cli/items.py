@@ -47,7 +47,7 @@ def get(
         raise InvalidArgument("standard output cannot take both the photo and --json")
     if to == STANDARD_OUTPUT and sys.stdout.isatty():
         raise InvalidArgument("a photo is nothing for a terminal; want -o FILE, or a pipe")
-    with options.vault(address) as vault, output.spinner(f"fetching {output.printable(item)}"):
+    with options.vault(address) as vault, output.spinner(f"fetching {item}"):
         original = vault.collection(name).get(item)
     if to == STANDARD_OUTPUT:
         sys.stdout.buffer.write(original.data)
@@ -58,13 +58,13 @@ def get(
         about = {"id": original.id, "name": original.name, "media_type": original.media_type}
         output.document({**about, "size_bytes": len(original.data), "file": str(to)})
         return
-    called = f" ({output.printable(original.name)})" if original.name else ""
-    output.answer(f"{output.printable(str(to))}: {output.size(len(original.data))}{called}")
+    called = f" ({original.name})" if original.name else ""
+    output.answer(f"{to}: {output.size(len(original.data))}{called}")
 
 
 def _get_planes(name: str, item: str, to: Path, address: str, as_json: bool) -> None:
     pixels.require_output(to)
-    with options.vault(address) as vault, output.spinner(f"decrypting {output.printable(item)}"):
+    with options.vault(address) as vault, output.spinner(f"decrypting {item}"):
         image = vault.collection(name).planes(item)
     data = pixels.encode(image, to)
     files.write(to, data)
@@ -75,7 +75,7 @@ def _get_planes(name: str, item: str, to: Path, address: str, as_json: bool) -> 
         output.document({**geometry, "size_bytes": len(data), "file": str(to)})
         return
     kind = "grey" if channels == 1 else "RGB"
-    output.answer(f"{output.printable(str(to))}: {width} x {height} {kind}, {output.size(len(data))}")
+    output.answer(f"{to}: {width} x {height} {kind}, {output.size(len(data))}")
 
 
 def delete(
@@ -85,7 +85,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete items; `repack` reclaims their space in ciphertexts."""
-    with options.vault(address) as vault, output.spinner(f"deleting from {output.printable(name)}"):
+    with options.vault(address) as vault, output.spinner(f"deleting from {name}"):
         deletion = vault.collection(name).delete(ids)
     unknown = deletion.unknown_ids
     if as_json:
@@ -99,7 +99,7 @@ def delete(
 
 def repack(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """Encrypt the tail and half-empty segments anew: smaller on disk, faster to search."""
-    with options.vault(address) as vault, output.meter(f"repacking {output.printable(name)}") as meter:
+    with options.vault(address) as vault, output.meter(f"repacking {name}") as meter:
 
         def follow(now: RepackProgress) -> None:
             meter.update(now.items_done, now.items_total)

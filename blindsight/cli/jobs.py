@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
@@ -46,8 +45,8 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     digits = _SHORT if output.stdout().is_terminal else _WHOLE
     for one in found:
         counts = (f"{count:,}" for count in (one.received, one.done, one.duplicates, one.failed))
-        name = Text(output.printable(one.collection) or "(deleted)")
-        state = Text(one.state, style=_STYLES[one.state])
+        name = one.collection or "(deleted)"
+        state = output.text((one.state, _STYLES[one.state]))
         table.add_row(one.import_id[:digits], name, state, *counts, _briefly(one.created_unix_seconds))
     output.show(table)
 
@@ -216,14 +215,14 @@ def show_end(info: ImportInfo, failed: list[FailedItem]) -> None:
     if failed:
         table = output.table("failed", "reason", "message")
         for item in failed[:LISTED]:
-            name = output.printable(item.name) or f"item {item.number}"
-            table.add_row(Text(name), item.reason, Text(output.printable(item.message)))
+            name = item.name or f"item {item.number}"
+            table.add_row(name, item.reason, item.message)
         output.show(table)
     if len(failed) > LISTED:
         output.answer(f"... and {len(failed) - LISTED:,} more; --json lists all of them.")
     rest = info.received - info.settled
     of_rest = "not stored" if info.state == "cancelled" else "waiting"
-    counts = Text.assemble(
+    counts = output.text(
         (f"{info.done:,} stored", "green"),
         f", {output.count(info.duplicates, 'duplicate')}, ",
         (f"{info.failed:,} failed", "yellow" if info.failed else ""),

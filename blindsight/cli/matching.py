@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import options, output, pictures, pixels
 from blindsight.cli.keypoints import DEFAULT_SCALES, DEFAULT_SIDE, Octaves, Scales, Scheme, Side
@@ -89,7 +88,7 @@ def _show(answer: Matching, written: dict[str, str]) -> None:
         else ("nothing in common that tells", "bold yellow")
     )
     output.show(
-        Text.assemble(verdict, f": {answer.inliers} of {len(answer.matches)} matches agree on one view")
+        output.text(verdict, f": {answer.inliers} of {len(answer.matches)} matches agree on one view")
     )
     rows = [
         ("keypoints", f"{answer.keypoints_a:,} in A, {answer.keypoints_b:,} in B"),

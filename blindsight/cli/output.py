@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich import box
 from rich.console import Console
@@ -25,13 +25,18 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
+
+from blindsight.runtime.printable import printable
 
 # Interval of progress lines without a terminal; a run shorter than this writes none.
 QUIET_SECONDS = 10.0
 _PIPE_WIDTH = 200
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+# What stands in a cell of a table or in a line: text as it is, or made by `text`.
+Cell = str | Text
 
 
 class Failure(Exception):
@@ -68,14 +73,22 @@ def _in_background() -> bool:
         return False
 
 
-def printable(text: str) -> str:
-    """Returns text that is safe to print on a terminal: control characters are replaced."""
-    return "".join(letter if letter.isprintable() else _REPLACEMENT for letter in text)
+def text(*parts: Cell | tuple[str, str]) -> Text:
+    """Returns text for a terminal: no markup, and replacements of control characters.
+
+    Args:
+        parts: pieces of the text, some with a style.
+    """
+    made = Text()
+    for part in parts:
+        words, style = part if isinstance(part, tuple) else (part, "")
+        made.append(words if isinstance(words, Text) else Text(printable(words), style))
+    return made
 
 
 def answer(line: str) -> None:
     """Prints one line on standard output, without markup or wrapping."""
-    stdout().print(Text(line), soft_wrap=True)
+    stdout().print(text(line), soft_wrap=True)
 
 
 def document(value: object) -> None:
@@ -85,20 +98,28 @@ def document(value: object) -> None:
 
 def note(message: str) -> None:
     """Prints one line on standard error."""
-    stderr().print(Text(f"blindsight: {printable(message)}", style="dim"), soft_wrap=True)
+    stderr().print(text((f"blindsight: {message}", "dim")), soft_wrap=True)
 
 
 def error(message: str) -> None:
     """Prints the one line of an error on standard error."""
-    flat = printable(" ".join(message.split()))
-    stderr().print(Text.assemble("blindsight: ", ("error:", "bold red"), f" {flat}"), soft_wrap=True)
+    flat = " ".join(message.split())
+    stderr().print(text("blindsight: ", ("error:", "bold red"), f" {flat}"), soft_wrap=True)
 
 
-def table(*columns: str, right: Iterable[str] = ()) -> Table:
+class Table(RichTable):
+    """A table whose cells are text; see `text`."""
+
+    def add_row(self, *cells: Cell) -> None:  # type: ignore[override]
+        """Adds a row."""
+        super().add_row(*map(text, cells))
+
+
+def table(*names: str, right: Iterable[str] = ()) -> Table:
     """Returns an empty table; columns named in `right` are aligned right, for numbers."""
     made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for name in names:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
     return made
 
 
@@ -108,13 +129,13 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Table:
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in pairs:
-        made.add_row(name, Text(printable(value)))
+        made.add_row(name, value)
     return made
 
 
-def show(what: Any) -> None:
+def show(what: Cell | Table) -> None:
     """Prints a table or a text on standard output."""
-    stdout().print(what)
+    stdout().print(what if isinstance(what, Table) else text(what))
 
 
 def count(number: int, what: str) -> str:
@@ -164,22 +185,22 @@ def spinner(what: str) -> Iterator[None]:
     if not stderr().is_terminal:
         yield
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=stderr(), transient=True) as progress:
-        progress.add_task(what)
+        progress.add_task(printable(what))
         yield
 
 
 def _bar() -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("[yellow]{task.fields[remark]}"),
+        TextColumn("{task.fields[remark]}", style="yellow", markup=False),
         console=stderr(),
         transient=True,
         expand=True,
@@ -195,12 +216,12 @@ class _RateColumn(ProgressColumn):
 class _Bar:
     def __init__(self, progress: Progress, what: str, total: int | None) -> None:
         self._progress = progress
-        self._task = progress.add_task(what, total=total, remark="")
+        self._task = progress.add_task(printable(what), total=total, remark="")
 
     def update(self, done: int, total: int | None = None, remark: str = "") -> None:
         if total is not None:
             self._progress.update(self._task, total=total)
-        self._progress.update(self._task, completed=done, remark=remark)
+        self._progress.update(self._task, completed=done, remark=printable(remark))
 
 
 class Lines:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import files, output, pixels
 from blindsight.cli.pixels import NUMPY, PixelRule, as_pixels
@@ -169,7 +168,7 @@ def account_facts(account: ImagingAccount) -> list[tuple[str, str]]:
 def show_warning(account: ImagingAccount) -> None:
     """Prints the warning of a result, if it has one; to be called before anything else is printed."""
     if account.warning:
-        output.show(Text.assemble(("warning: ", "bold red"), (account.warning, "red")))
+        output.show(output.text(("warning: ", "bold red"), (account.warning, "red")))
 
 
 def show_time(account: ImagingAccount) -> None:
@@ -181,4 +180,4 @@ def show_time(account: ImagingAccount) -> None:
     }
     stages = ", ".join(f"{stage} {output.duration(seconds)}" for stage, seconds in busy.items())
     total = output.duration(account.total_seconds)
-    output.show(Text.assemble((total, "bold"), (f"  (of work, over all workers: {stages})", "dim")))
+    output.show(output.text((total, "bold"), (f"  (of work, over all workers: {stages})", "dim")))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from blindsight.cli import output
 from blindsight.cli.options import Json
 
@@ -26,14 +23,14 @@ def schemes(as_json: Json = False) -> None:
         rings = [_set_document(parameters) for parameters in PARAMETER_SETS.values()]
         output.document({"schemes": [*rings, *map(_additive_document, AdditiveScheme)]})
         return
-    output.show(Text("Search and verify: products of two ciphertexts", style="bold"))
+    output.show(output.text(("Search and verify: products of two ciphertexts", "bold")))
     output.show(_sets(list(PARAMETER_SETS.values())))
-    output.show(Text("Combine: additive schemes, weights in the clear, no quantum security", style="bold"))
+    output.show(output.text(("Combine: additive schemes, weights in the clear, no quantum security", "bold")))
     output.show(_additive(list(AdditiveScheme)))
     _notes()
 
 
-def _sets(sets: list[ParameterSet]) -> Table:
+def _sets(sets: list[ParameterSet]) -> output.Table:
     from blindsight.parameters import DEFAULT_PARAMETERS
 
     table = output.table("scheme", "parameter set", "values", "security", "quantum")
@@ -49,7 +46,7 @@ def _sets(sets: list[ParameterSet]) -> Table:
     return table
 
 
-def _additive(chosen: list[AdditiveScheme]) -> Table:
+def _additive(chosen: list[AdditiveScheme]) -> output.Table:
     from blindsight.additive.layout import MOST_RESULT_BITS
     from blindsight.additive.schemes import ALL, SCHEMES
 
@@ -62,7 +59,7 @@ def _additive(chosen: list[AdditiveScheme]) -> Table:
             "all" if info.operations == ALL else _operations(scheme),
             _sizes(scheme),
             str(info.message_bits or MOST_RESULT_BITS),
-            info.rests_on or Text("nothing", style="bold red"),
+            info.rests_on or output.text(("nothing", "bold red")),
         )
     return table
 
@@ -72,7 +69,7 @@ def _notes() -> None:
     from blindsight.parameters import ADDITIVE_SETS
 
     name = SCHEMES[AdditiveScheme.SCRAMBLE].name
-    output.show(Text.assemble((f"{name}: ", "bold red"), (NOT_ENCRYPTION, "red")))
+    output.show(output.text((f"{name}: ", "bold red"), (NOT_ENCRYPTION, "red")))
     output.answer("all: sums, differences, weighted sums, re-randomisation")
     for parameters in ADDITIVE_SETS.values():
         scheme = parameters.scheme.name.lower()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from blindsight.cli import collections, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 
@@ -40,19 +38,19 @@ def _show(address: str, state: VaultStatus) -> None:
     output.show(services)
     for service in state.services:
         if service.alarm:
-            output.show(Text(f"{service.name}: {service.alarm}", style="bold red"))
+            output.show(output.text((f"{service.name}: {service.alarm}", "bold red")))
     if state.collections:
         output.show(collections.summary(state.collections))
 
 
-def _row(service: ServiceStatus) -> list[Text | str]:
-    zone = Text(service.zone, style=ZONE_STYLES.get(service.zone, ""))
+def _row(service: ServiceStatus) -> list[output.Cell]:
+    zone = output.text((service.zone, ZONE_STYLES.get(service.zone, "")))
     if not service.reachable:
-        return [service.name, zone, Text("unreachable", style="bold red")]
+        return [service.name, zone, output.text(("unreachable", "bold red"))]
     return [
         service.name,
         zone,
-        Text("ready", style="green"),
+        output.text(("ready", "green")),
         service.version,
         f"{service.collections:,}",
         f"{service.items:,}",

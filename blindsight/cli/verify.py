@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import arrays, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
@@ -139,7 +138,7 @@ def _show(answer: Verification) -> None:
     distance = f"{answer.distance:.6f}" if answer.metric == "cosine" else f"{answer.distance:.6g}"
     threshold = f"{answer.threshold:g}"
     kind = "squared Euclidean" if answer.metric == "euclidean" else answer.metric
-    line = Text.assemble(
+    line = output.text(
         (word, style), f": {kind} distance {distance} {sign} threshold {threshold}",
         (f" ({answer.threshold_source})", "dim"),
     )  # fmt: skip
@@ -147,4 +146,4 @@ def _show(answer: Verification) -> None:
     seconds = answer.timings.seconds()
     stages = [f"{stage} {output.duration(seconds[stage])}" for stage in _STAGES if seconds[stage] > 0]
     total = output.duration(answer.timings.total_seconds)
-    output.show(Text.assemble((total, "bold"), (f"  ({', '.join(stages)}; {answer.parameter_set})", "dim")))
+    output.show(output.text((total, "bold"), (f"  ({', '.join(stages)}; {answer.parameter_set})", "dim")))

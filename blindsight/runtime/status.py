@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
 from typing import cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from blindsight import errors
+from blindsight.runtime.printable import printable
 
 DOMAIN = "blindsight"
 RETRY_SECONDS = 1
 # A message is sent twice in the trailing metadata, which gRPC limits to 8 KiB, and may quote long input.
 MAX_MESSAGE_CHARACTERS = 400
+MAX_METADATA = 16
+_GAP = " ... "
 
 # Message of gRPC's core if there was no connection to send a call over.
 _NEVER_CONNECTED = "failed to connect to all addresses"
@@ -67,24 +73,29 @@ def internal(request_id: str) -> status_pb2.Status:
 def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError:
     """Returns the exception that the called service raised, or one for a lost connection.
 
+    The service may be one that is not trusted: its words are one short line that does nothing to a terminal.
+
     Args:
         error: exception of grpc; it is also a `grpc.Call`.
         service: name of the called service, for messages about lost connections.
     """
     code = error.code()
-    details = error.details() or code.name.lower()
+    details = _harmless(error.details() or code.name.lower())
     info = _error_info(error)
     if info is not None and info.reason in REASONS:
-        return REASONS[info.reason](details, **dict(info.metadata))
+        raised = REASONS[info.reason](details)
+        pairs = islice(info.metadata.items(), MAX_METADATA)
+        raised.metadata = {_harmless(key): _harmless(value) for key, value in pairs}
+        return raised
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return errors.Unavailable(f"{service} does not answer: {_first_line(details)}")
+        return errors.Unavailable(f"{service} does not answer: {details}")
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return errors.ResourceExhausted(f"{service}: {_first_line(details)}")
+        return errors.ResourceExhausted(f"{service}: {details}")
     if code == grpc.StatusCode.CANCELLED:
         return errors.Unavailable(f"{service} cancelled the call")
-    if code == grpc.StatusCode.INTERNAL and details == _BROKEN_WRITE:
+    if code == grpc.StatusCode.INTERNAL and error.details() == _BROKEN_WRITE:
         return errors.Unavailable(f"{service} does not answer: the connection broke")
-    return errors.BlindsightError(f"{service}: {_first_line(details)}")
+    return errors.BlindsightError(f"{service}: {details}")
 
 
 def never_began(error: grpc.RpcError) -> bool:
@@ -119,18 +130,19 @@ def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
     value = entries.get("grpc-status-details-bin")
     if not isinstance(value, bytes):
         return None
-    for detail in status_pb2.Status.FromString(value).details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info
+    info = error_details_pb2.ErrorInfo()
+    with suppress(DecodeError):
+        for detail in status_pb2.Status.FromString(value).details:
+            if detail.Unpack(info):
+                return info
     return None
 
 
 def _shortened(text: str) -> str:
     if len(text) <= MAX_MESSAGE_CHARACTERS:
         return text
-    half = MAX_MESSAGE_CHARACTERS // 2
-    return f"{text[:half]} ... {text[-half:]}"
+    half = (MAX_MESSAGE_CHARACTERS - len(_GAP)) // 2
+    return f"{text[:half]}{_GAP}{text[-half:]}"
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
@@ -139,8 +151,8 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) 
     return packed
 
 
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else text
+def _harmless(text: str) -> str:
+    return _shortened(printable(" ".join(text.split())))
 
 
 def metadata_of(status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:

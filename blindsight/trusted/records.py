@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 
 from blindsight.errors import DataLoss
@@ -10,6 +11,9 @@ from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.trusted.embedders.pixels import CHANNELS
 from blindsight.trusted.similarity import make
 from blindsight.trusted.similarity.linear import Linear, Metric
+
+# As of packages: 1.2.3, 1.2.3rc1, 1.2.3+local.4 (PEP 440).
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,18 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """The status that a service reports of itself."""
+    """The status that a service reports of itself.
+
+    Raises:
+        DataLoss: if the version is not one, but other text.
+    """
 
     version: str
     collections: int
     items: int
     disk_bytes: int
     memory_bytes: int
+
+    def __post_init__(self) -> None:
+        if not _VERSION.fullmatch(self.version):
+            raise DataLoss(f"its version is {len(self.version)} characters that are no version number")

@@ -140,3 +140,61 @@ def test_a_message_of_any_length_fits_into_a_status(length: int) -> None:
     # As gRPC sends it: the message in percent-encoding, the details in base64.
     assert len(sent.message.encode()) * 3 + sum(len(value) for _, value in metadata) * 4 / 3 < 8192
     assert (sent.message == "\u20ac" * length) == (length <= status.MAX_MESSAGE_CHARACTERS)
+
+
+HOSTILE = "one\ntwo \x1b[2J\x07" + "long " * 200
+
+
+class Lies(grpc.GenericRpcHandler):
+    """Ends each call with a status of its own making: bytes that a request holds, or garbage."""
+
+    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(self._answer, bytes, bytes)
+
+    async def _answer(self, sent: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        context.set_trailing_metadata((("grpc-status-details-bin", sent),))
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, HOSTILE)
+        return b""
+
+
+def hostile(**metadata: str) -> bytes:
+    info = error_details_pb2.ErrorInfo(reason="INVALID_ARGUMENT", domain=status.DOMAIN, metadata=metadata)
+    sent = status_pb2.Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message=HOSTILE)
+    sent.details.add().Pack(info)
+    return sent.SerializeToString()
+
+
+async def ended(sent: bytes) -> BlindsightError:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([Lies()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await opened.unary_unary("/test.Lies/Unary")(sent)
+    await server.stop(None)
+    return status.from_rpc_error(caught.value, "the service")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\xff" * 20,
+        status_pb2.Status(
+            details=[{"type_url": "x/google.rpc.ErrorInfo", "value": b"\xff"}]
+        ).SerializeToString(),
+        hostile(),
+        hostile(message="again", self="me", request_id="\x1b[31m" * 200),
+        hostile(**{f"key {number}\x1b": "value" for number in range(50)}),
+    ],
+    ids=["none", "garbage", "garbage inside", "long", "names of arguments", "many"],
+)
+async def test_a_hostile_status_is_one_short_line_that_does_nothing(sent: bytes) -> None:
+    error = await ended(sent)
+    assert isinstance(error, BlindsightError)
+    for text in (error.message, *error.metadata, *error.metadata.values()):
+        assert text.isprintable()
+        assert len(text) <= status.MAX_MESSAGE_CHARACTERS + len("the service: ")
+    assert error.message.removeprefix("the service: ").startswith("one two ")
+    assert len(error.metadata) <= status.MAX_METADATA

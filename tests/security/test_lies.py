@@ -104,6 +104,20 @@ def honest(world: World) -> Iterator[World]:
     world.tell_the_truth()
 
 
+@pytest.mark.parametrize("version", ["", "1.0\x1b[2J", "[red]1.0", "1.0 " * 1000, "1.0\n"], ids=repr)
+@pytest.mark.parametrize("way", [EVALUATOR, STORAGE], ids=lambda way: way[1])
+def test_a_version_that_is_none_is_not_shown(honest: World, way: tuple[str, str], version: str) -> None:
+    made = pb if way == EVALUATOR else storage_pb2
+    method = f"/blindsight.{way[1]}.v1.{way[1].capitalize()}Service/GetStatus"
+    honest.lie(way, method, lambda _: [made.GetStatusResponse(version=version).SerializeToString()])
+    told = {service.name: service for service in honest.vault.status().services}[way[1]]
+    assert not told.reachable
+    assert (told.version, told.error) == (
+        "",
+        f"its version is {len(version)} characters that are no version number",
+    )
+
+
 @pytest.fixture(scope="module", params=SETS)
 def parameters(request: pytest.FixtureRequest) -> ParameterSet:
     return SETS[request.param]

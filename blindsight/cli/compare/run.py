@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.text import Text
-
 from blindsight import __version__
 from blindsight.cli import files, output
 from blindsight.cli.compare import page, photos, plaintext, plots, results, units, vaults, verdict
@@ -74,7 +72,7 @@ def _report(row: Row) -> None:
     about = "about " if row.scaled else ""
     encrypt, search = units.seconds(row.encrypt_seconds), units.seconds(row.search_seconds)
     stages = f"encrypt {about}{encrypt}, search {about}{search}"
-    line = Text.assemble(("✓ ", "green"), (f"{row.name:<11}", "bold"), stages)
+    line = output.text(("✓ ", "green"), (f"{row.name:<11}", "bold"), stages)
     output.stderr().print(line, soft_wrap=True)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import output
 from blindsight.cli.local.keys import KEY_FILE_NAME
@@ -193,6 +192,6 @@ def _show(one: Manifest) -> None:
     files = output.table("file", "zone", "size", "holds", right=("size",))
     for entry in one.files:
         counts = ", ".join(f"{name}: {number:,}" for name, number in entry.counts.items())
-        zone = Text(entry.zone, style=ZONE_STYLES.get(entry.zone, ""))
+        zone = output.text((entry.zone, ZONE_STYLES.get(entry.zone, "")))
         files.add_row(entry.path, zone, output.size(entry.size_bytes), counts)
     output.show(files)

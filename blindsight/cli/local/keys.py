@@ -65,7 +65,7 @@ def create(
     if as_json:
         output.document({"file": str(path), **asdict(made)})
     else:
-        output.answer(f"{output.printable(str(path))}: key {made.key_id}")
+        output.answer(f"{path}: key {made.key_id}")
 
 
 def read_passphrase(path: Path) -> Secret:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import output
 from blindsight.cli.local import ports, setup
@@ -94,7 +93,7 @@ def up(
 def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
     """Prints the line of a service that has started."""
     name, zone = child.recipe.name, child.recipe.zone
-    line = Text.assemble(
+    line = output.text(
         ("✓ ", "green"),
         (f"{name:<10}", "bold"),
         f"{child.address:<16} ",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from blindsight.cli import arrays, files, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
@@ -75,7 +74,7 @@ def search(
         files.require_folder(report)
     with options.vault(address) as vault:
         collection = vault.collection(name)
-        with output.spinner(f"searching {output.printable(name)}"):
+        with output.spinner(f"searching {name}"):
             if image is not None and vector is None:
                 answer = collection.search(image, k, draw=report is not None, **asked)
             elif vector is not None and image is None:
@@ -104,7 +103,7 @@ def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, obj
 def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
     files.make_folder(folder)
     total = sum(len(hits) for hits in answer.results)
-    with output.meter(f"saving to {output.printable(str(folder))}", total) as meter:
+    with output.meter(f"saving to {folder}", total) as meter:
         done = 0
         for number, hits in enumerate(answer.results, 1):
             for rank, hit in enumerate(hits, 1):
@@ -135,12 +134,10 @@ def _show(answer: SearchAnswer, page: Path | None) -> None:
         for rank, hit in enumerate(hits, 1):
             first = [str(number) if rank == 1 else ""] if batch else []
             style = "bold green" if rank == 1 else ""
-            score = Text(f"{hit.score:.4f}", style=style)
+            score = output.text((f"{hit.score:.4f}", style))
             values = [" ".join(f"{value:.4f}" for value in hit.channels)] if by_channel else []
             values += _common(hit) if by_keypoint else []
-            found.add_row(
-                *first, str(rank), score, *values, hit.id, Text(output.printable(hit.name), style=style)
-            )
+            found.add_row(*first, str(rank), score, *values, hit.id, output.text((hit.name, style)))
     if any(answer.results):
         output.show(found)
     else:
@@ -157,9 +154,9 @@ def _common(hit: Hit) -> list[str]:
     return [str(made.inliers), str(made.matches), "yes" if made.verified else "no"] if made else [""] * 3
 
 
-def _latency(timings: SearchTimings) -> Text:
+def _latency(timings: SearchTimings) -> output.Cell:
     seconds = timings.seconds()
     stages = [f"{stage} {output.duration(seconds[stage])}" for stage in _STAGES if seconds[stage] > 0]
-    return Text.assemble(
+    return output.text(
         (f"{output.duration(timings.total_seconds)}", "bold"), (f"  ({', '.join(stages)})", "dim")
     )

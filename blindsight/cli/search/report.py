@@ -7,6 +7,7 @@ from pathlib import Path
 from blindsight.cli import files, output, pages
 from blindsight.client import Hit, MatchDrawing, SearchAnswer
 from blindsight.errors import InvalidArgument
+from blindsight.runtime.printable import printable
 
 
 def write(folder: Path, collection: str, answer: SearchAnswer) -> Path:
@@ -34,7 +35,7 @@ def render(collection: str, answer: SearchAnswer) -> str:
     hits = answer.results[0]
     return pages.render(
         "search/page.html",
-        collection=output.printable(collection),
+        collection=printable(collection),
         headline=_headline(hits),
         lead=_lead(hits),
         shown=[_shown(one, hits[one.rank - 1] if one.rank else None) for one in answer.drawings],
@@ -70,7 +71,7 @@ def _facts(answer: SearchAnswer) -> list[tuple[str, str]]:
 
 
 def _name(hit: Hit) -> str:
-    return output.printable(hit.name) or hit.id
+    return printable(hit.name) or hit.id
 
 
 def _shown(one: MatchDrawing, hit: Hit | None) -> dict[str, object]:

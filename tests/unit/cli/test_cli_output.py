@@ -45,6 +45,51 @@ def test_an_error_is_exactly_one_line_whatever_it_says(capsys):
     )
 
 
+HOSTILE = "1.0 \x1b]0;title\x07\x1b[2J [bold]x[/bold] [/y] \x9b31m\u202e\r"
+
+
+def test_nothing_that_others_wrote_does_anything_to_a_terminal(capsys):
+    listed = output.table("name", "value")
+    listed.add_row(HOSTILE, output.text((HOSTILE, "bold")))
+    for what in (listed, HOSTILE, output.text(HOSTILE, (HOSTILE, "red")), output.facts([("name", HOSTILE)])):
+        output.show(what)
+    output.answer(HOSTILE)
+    output.note(HOSTILE)
+    output.error(HOSTILE)
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
+        assert "[bold]x[/bold] [/y]" in text
+        assert all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+DISPLAYS = """
+import sys
+from blindsight.cli import output
+hostile = sys.argv[1]
+with output.spinner(hostile):
+    pass
+with output.meter(hostile, 10) as meter:
+    meter.update(5, remark=hostile)
+"""
+
+
+def test_progress_of_hostile_names_is_shown_as_text():
+    main, other = pty.openpty()
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", DISPLAYS, HOSTILE],
+            stderr=other, env={**os.environ, "TERM": "xterm", "COLUMNS": "300"}, timeout=60, check=False,
+        )  # fmt: skip
+        shown = os.read(main, 1 << 16)
+    finally:
+        os.close(main)
+        os.close(other)
+    assert ran.returncode == 0
+    assert b"[bold]x[/bold] [/y]" in shown
+    assert b"title\x07" not in shown
+    assert b"\x1b[2J" not in shown
+
+
 def test_a_document_is_strict_json(capsys):
     output.document({"name": "caf\udce9", "text": "ü"})
     assert json.loads(capsys.readouterr().out) == {"name": "caf\udce9", "text": "ü"}
