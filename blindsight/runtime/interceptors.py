@@ -173,6 +173,7 @@ class _Call:
         else:
             logs.get().error("unexpected_exception", method=self._method, exc_info=error)
             answer, reason = status.internal(self._request_id), BlindsightError.reason
+        _forget_cause(error)
         metrics.RPC_ERRORS.labels(*self._labels, reason).inc()
         code = _code(answer.code)
         self._end(code, reason)
@@ -201,6 +202,8 @@ class _Call:
             except Exception as error:
                 await self._refuse(error, context)
                 raise
+            finally:
+                del request  # else a failed call keeps it: see `_forget_cause`
             self._end(grpc.StatusCode.OK)
             return response
 
@@ -227,9 +230,20 @@ class _Call:
             except Exception as error:
                 await self._refuse(error, context)
                 raise
+            finally:
+                del request  # else a failed call keeps it: see `_forget_cause`
             self._end(grpc.StatusCode.OK)
 
         return handle
+
+
+def _forget_cause(error: BaseException) -> None:
+    """Takes from an error its traceback and what led to it, once it is logged.
+
+    Their frames hold what the call was sent and made of it.  gRPC holds the error in a ring with the call's
+    context, which is not freed with the call, but when the oldest objects are collected: hours later.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def _code(value: int) -> grpc.StatusCode:

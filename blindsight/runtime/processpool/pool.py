@@ -49,7 +49,9 @@ class _Place:
         try:
             waiting.future.set_result(self._result(waiting.order))
         except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
-            waiting.future.set_exception(error)
+            # Frames of this thread hold the task, and the future would hold them: such a ring is not freed
+            # when it is no longer used.  What happened in the worker stands in the error's notes.
+            waiting.future.set_exception(error.with_traceback(None))
 
     def _result(self, order: Order) -> tuple[Any, float]:
         self.look()
@@ -145,7 +147,12 @@ class WorkerPool:
             if self._closed:
                 raise Unavailable("the workers of this service have been stopped", retry="later")
             self._tasks.put(waiting)
-        return await asyncio.wrap_future(waiting.future)
+        done = asyncio.wrap_future(waiting.future)
+        del waiting  # its future would hold an error, and the error this frame
+        try:
+            return await done
+        finally:
+            del done
 
     def _serve(self) -> None:
         place = _Place(lambda: WorkerProcess(self._server, self._first), self._lost)

@@ -32,7 +32,10 @@ class Lookups:
         self._wanted.setdefault(collection_id, []).append((handle, found))
         if collection_id not in self._asking:
             self._asking[collection_id] = asyncio.create_task(self._ask(collection_id))
-        return await found
+        try:
+            return await found
+        finally:
+            del found  # it would hold an error, and the error this frame and its callers', with their photos
 
     async def _ask(self, collection_id: bytes) -> None:
         try:
@@ -47,7 +50,7 @@ class Lookups:
         except Exception as error:  # noqa: BLE001 - every waiting caller must get the error
             for _, found in wanted:
                 if not found.done():
-                    found.set_exception(error)
+                    found.set_exception(error.with_traceback(None))
         else:
             for handle, found in wanted:
                 if not found.done():

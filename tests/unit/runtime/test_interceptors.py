@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
+import weakref
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import grpc
 import grpc.aio
@@ -131,3 +135,65 @@ async def test_a_call_that_its_caller_did_not_cancel_ends_with_a_reason(channel:
         await channel.unary_unary("/test.Endless/Unary")(b"breaks", timeout=20)
     assert not never_began(caught.value)
     assert isinstance(from_rpc_error(caught.value, "the service"), Unavailable)
+
+
+SENT = bytes(1 << 20)
+
+
+class Loaded:
+    """A request that can be watched."""
+
+    watched: ClassVar[list[weakref.ref[Loaded]]] = []
+
+    def __init__(self, _: bytes) -> None:
+        self.watched.append(weakref.ref(self))
+
+
+class Fails(grpc.GenericRpcHandler):
+    """Takes requests, and fails deep below with an error that has a cause."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        made = getattr(grpc, f"{details.method.rsplit('/')[-1]}_rpc_method_handler")
+        handle = self._stream if details.method.endswith("_stream") else self._unary
+        return made(handle, Loaded, bytes)
+
+    async def _fail(self, taken: list[Loaded]) -> None:
+        try:
+            raise ValueError(taken)
+        except ValueError as error:
+            raise InvalidArgument("nothing of this is wanted") from error
+
+    async def _unary(self, sent: Loaded | AsyncIterator[Loaded], _: object) -> bytes:
+        await self._fail([sent] if isinstance(sent, Loaded) else [one async for one in sent])
+        return b""
+
+    async def _stream(self, sent: Loaded | AsyncIterator[Loaded], context: object) -> AsyncIterator[bytes]:
+        yield b"begun"
+        yield await self._unary(sent, context)
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_what_a_failed_call_was_sent_is_freed_with_the_call(kind: str) -> None:
+    server = grpc.aio.server(interceptors=[RequestInterceptor()])
+    server.add_generic_rpc_handlers([Fails()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    Loaded.watched.clear()
+    gc.collect()
+    gc.disable()  # as good as off for the memory of a service: it rarely looks at what has lived for long
+    tracemalloc.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+            for _ in range(3):
+                call = getattr(opened, kind)(f"/test.Fails/{kind}")
+                answer = call(iter([SENT] * 3) if kind.startswith("stream") else SENT)
+                with pytest.raises(grpc.aio.AioRpcError, match="nothing of this"):
+                    _ = [one async for one in answer] if kind.endswith("stream") else await answer
+        await server.stop(1)
+        assert len(Loaded.watched) in (3, 9)
+        assert [one() for one in Loaded.watched if one() is not None] == []
+        kept, _ = tracemalloc.get_traced_memory()
+        assert kept < len(SENT)
+    finally:
+        tracemalloc.stop()
+        gc.enable()

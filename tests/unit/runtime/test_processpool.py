@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import signal
 import threading
 import time
+import weakref
 from contextlib import aclosing
 from pathlib import Path
 
@@ -64,6 +66,36 @@ async def test_what_a_task_raises_ends_the_work(pool, bad):
     with pytest.raises(ValueError, match="negative"):
         await anext(results)
     assert await pool.run(Call.of(abs, -1)) == 1
+
+
+class Large:
+    """An argument that can be watched; it pickles as a number that no factorial has."""
+
+    def __reduce__(self):
+        return int, ("-1",)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_task_that_failed_is_freed_with_its_error(pool, times):
+    watched = []
+
+    async def fail():
+        argument = Large()
+        watched.append(weakref.ref(argument))
+        task = Call.of(math.factorial, argument)
+        del argument
+        with pytest.raises(ValueError, match="negative"):
+            await pool.run(task)
+
+    gc.collect()
+    gc.disable()  # as good as off for the memory of a service: it rarely looks at what has lived for long
+    try:
+        for _ in range(times):
+            await fail()
+        await asyncio.sleep(0.1)  # for the thread that waited for the worker
+        assert [one() for one in watched] == [None] * times
+    finally:
+        gc.enable()
 
 
 async def test_what_makes_tasks_may_end_the_work(pool):
