@@ -18,13 +18,12 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from blindsight.errors import BlindsightError
-from blindsight.runtime import host
+from blindsight.runtime import host, metrics_server
 
 if TYPE_CHECKING:
     from blindsight.runtime.settings import ProcessSettings
@@ -151,4 +150,4 @@ def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
         DISK_FREE_BYTES.read_by(lambda: shutil.disk_usage(data).free)
     for shared in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, *SHARED):
         own.register(shared)
-    start_http_server(settings.metrics_port, addr=settings.metrics_host, registry=own)
+    metrics_server.start(own, settings.metrics_host, settings.metrics_port)

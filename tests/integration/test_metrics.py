@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,23 @@ def test_a_service_tells_what_it_and_its_workers_take_of_the_machine(
     alone = value(ports[name], "process_cpu_seconds_total")
     workers = sum(sum(one.cpu_times()[:2]) for one in family[1:])
     assert value(ports[name], "blindsight_cpu_seconds_total") >= alone + workers - 0.1  # of ticks, rounded
+
+
+def test_idle_connections_cost_no_threads_and_keep_no_scrape_waiting_for_long(
+    services: Services, ports: dict[str, int]
+) -> None:
+    process = services["storage"].process()
+    scrape(ports["storage"])
+    threads = process.num_threads()
+    with ExitStack() as idle:
+        silent = [
+            idle.enter_context(socket.create_connection(("127.0.0.1", ports["storage"]))) for _ in range(4)
+        ]
+        slow = idle.enter_context(socket.create_connection(("127.0.0.1", ports["storage"])))
+        slow.sendall(b"GET /metrics HT")
+        assert value(ports["storage"], "process_open_fds") > 0  # after those before it were given up
+        assert process.num_threads() <= threads
+        assert [one.recv(1) for one in silent] == [b""] * len(silent)
 
 
 def test_metrics_are_served_at_the_address_that_a_setting_names(tmp_path: Path) -> None:

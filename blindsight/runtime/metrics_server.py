@@ -1,0 +1,54 @@
+"""The HTTP server of /metrics."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from socketserver import TCPServer
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+# Scrapes at a time.  One takes milliseconds, and Prometheus makes one at a time.
+_THREADS = 2
+# A connection that sends or takes nothing for so long is closed.
+_SILENCE_SECONDS = 2.0
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _SILENCE_SECONDS
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+        """Logs nothing."""
+
+
+class _Server(WSGIServer):
+    """Serves one connection after the other in each thread that runs it; the rest wait.
+
+    prometheus_client's own server keeps a thread for every connection, for as long as a client likes.
+    """
+
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        super().__init__((host, port), _Handler)
+        self.set_app(make_wsgi_app(registry))
+
+    def server_bind(self) -> None:
+        """Binds, without a look-up of this machine's name, which waits where no name server answers."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
+        self.setup_environ()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Does nothing: a client was silent, or is gone."""
+
+
+def start(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Serves /metrics in the background until the process ends.
+
+    Raises:
+        OSError: if the port is taken.
+    """
+    server = _Server(registry, host, port)
+    for number in range(_THREADS):
+        threading.Thread(target=server.serve_forever, name=f"metrics {number}", daemon=True).start()
