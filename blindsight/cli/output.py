@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Protocol
@@ -180,15 +180,19 @@ def meter(what: str, total: int | None = None) -> Iterator[Meter]:
 
 
 @contextmanager
-def spinner(what: str) -> Iterator[None]:
-    """Shows a spinner on a terminal while the block runs, for work of unknown length."""
+def spinner(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows a spinner on a terminal while the block runs, for work of unknown length.
+
+    Yields:
+        what says something else, elsewhere in a line every ten seconds.
+    """
     if not stderr().is_terminal:
-        yield
+        yield Lines(what, None).say
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=stderr(), transient=True) as progress:
-        progress.add_task(printable(what))
-        yield
+        task = progress.add_task(printable(what))
+        yield lambda what: progress.update(task, description=printable(what))
 
 
 def _bar() -> Progress:
@@ -237,9 +241,8 @@ class Lines:
         """Writes a line if the last one is at least `quiet_seconds` old, and the work is not done."""
         self._total = total if total is not None else self._total
         now = time.monotonic()
-        if now - self._told < self._quiet_seconds or done == self._total:
+        if done == self._total or not self._due(now):
             return
-        self._told = now
         rate = done / max(now - self._started, 1e-9)
         parts = [f"{self._what}: {done:,}"]
         if self._total:
@@ -248,3 +251,14 @@ class Lines:
         if self._total and rate > 0:
             parts.append(f"{duration((self._total - done) / rate)} left")
         note(", ".join([*parts, remark] if remark else parts))
+
+    def say(self, what: str) -> None:
+        """Writes a line of its own if the last one is old enough."""
+        if self._due(time.monotonic()):
+            note(what)
+
+    def _due(self, now: float) -> bool:
+        due = now - self._told >= self._quiet_seconds
+        if due:
+            self._told = now
+        return due

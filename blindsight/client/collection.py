@@ -16,6 +16,7 @@ from blindsight.client.models import (
     Original,
     RepackCallback,
     SearchAnswer,
+    SearchCallback,
 )
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
@@ -23,7 +24,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
 from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress
 from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
-from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchTimings
+from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchProgress, SearchTimings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,6 +165,7 @@ class Collection:
         threshold: float | None = None,
         query_visible_to_server: bool = False,
         draw: bool = False,
+        progress: SearchCallback | None = None,
     ) -> SearchAnswer:
         """Returns the `k` photos most similar to `image`; `results` has one list.
 
@@ -176,6 +178,7 @@ class Collection:
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
                 of scheme paillier requires; see `describe`.  The photos of the collection stay encrypted.
             draw: whether to return `drawings` of the matching keypoints (embedder sift).
+            progress: called while the gallery is made ready, which takes seconds after a long ingest.
 
         Raises:
             NotFound: if there is no such collection.
@@ -184,7 +187,9 @@ class Collection:
         """
         source = inputs.single(image)
         with inputs.named(source):
-            return self._search(k, threshold, query_visible_to_server, lambda: _photo(source), draw=draw)
+            return self._search(
+                k, threshold, query_visible_to_server, lambda: _photo(source), draw=draw, progress=progress
+            )
 
     def search_vectors(
         self,
@@ -193,6 +198,7 @@ class Collection:
         *,
         threshold: float | None = None,
         query_visible_to_server: bool = False,
+        progress: SearchCallback | None = None,
     ) -> SearchAnswer:
         """Returns the best hits of each query vector.
 
@@ -200,7 +206,7 @@ class Collection:
             queries: numbers [n, d], or [d] for one.
             k: maximum number of hits for each query.
             threshold: the worst score that is still a hit; cosines count within the collection's error bound.
-            query_visible_to_server: as for `search`.
+            query_visible_to_server, progress: as for `search`.
 
         Raises:
             NotFound: if there is no such collection.
@@ -215,7 +221,7 @@ class Collection:
         def parts() -> Iterator[pb.SearchRequest]:
             return (pb.SearchRequest(vectors=block.to_message()) for block in vectors.blocks(rows))
 
-        return self._search(k, threshold, query_visible_to_server, parts, len(rows))
+        return self._search(k, threshold, query_visible_to_server, parts, len(rows), progress=progress)
 
     def verify(
         self,
@@ -351,6 +357,7 @@ class Collection:
         queries: int = 1,
         *,
         draw: bool = False,
+        progress: SearchCallback | None = None,
     ) -> SearchAnswer:
         if k < 1:
             raise InvalidArgument(f"k is {k}, want at least 1")
@@ -368,6 +375,9 @@ class Collection:
                 part = response.WhichOneof("part")
                 if last is not None:
                     transfer.require_end(response)
+                elif part == "progress":
+                    if progress is not None:
+                        progress(SearchProgress.from_message(response.progress))
                 elif part == "timings":
                     last = response
                 elif part == "drawing":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from blindsight.wire.collections import RepackProgress
 from blindsight.wire.ingest import IngestCounts, Outcome
-from blindsight.wire.search import Hit, MatchDrawing, SearchTimings
+from blindsight.wire.search import Hit, MatchDrawing, SearchProgress, SearchTimings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -97,3 +97,4 @@ class Original:
 
 IngestCallback = Callable[[IngestProgress], None]
 RepackCallback = Callable[[RepackProgress], None]
+SearchCallback = Callable[[SearchProgress], None]

@@ -100,7 +100,7 @@ class EvaluatorStatus(Record[pb.GetStatusResponse]):
 
 
 ScoreRequestPart = ScoreHeader | bytes
-ScorePart = ScorePlan | ScoreResult | ScoreSummary
+ScorePart = ScorePlan | ScoreResult | ScoreSummary | Progress
 
 SCORE_REQUEST: Parts[pb.ScoreRequest, ScoreRequestPart] = Parts(pb.ScoreRequest, ScoreRequestPart)
 SCORE: Parts[pb.ScoreResponse, ScorePart] = Parts(pb.ScoreResponse, ScorePart)

@@ -91,6 +91,14 @@ class MatchDrawing(Record[pb.Drawing]):
 
 
 @dataclass(frozen=True, slots=True)
+class SearchProgress(Record[pb.SearchProgress]):
+    """How much of a gallery is ready to be searched, in batches."""
+
+    batches_done: int
+    batches_total: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchTimings(Record[pb.SearchTimings]):
     """The timings of a search, in seconds, as the keyholder measured them.
 

@@ -60,22 +60,10 @@ class Evaluator:
         """
         if not isinstance(await self.galleries.record(collection_id), CollectionRecord):
             return
-        seen: asyncio.Queue[Progress | None] = asyncio.Queue()
-
-        async def work() -> None:
-            try:
-                snapshot = await self.galleries.refresh(collection_id, on_progress=seen.put_nowait)
-                async with self.galleries.acquire(collection_id, snapshot.sequence):
-                    pass
-            finally:
-                seen.put_nowait(None)
-
-        working = asyncio.create_task(work())
-        try:
-            while (progress := await seen.get()) is not None:
-                yield progress
-        finally:
-            await working
+        async for progress in self.galleries.reach(collection_id, None):
+            yield progress
+        async with self.galleries.acquire(collection_id, 0):
+            pass
 
     async def status(self) -> EvaluatorStatus:
         """Returns version, counts and sizes."""

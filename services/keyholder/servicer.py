@@ -12,11 +12,13 @@ from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
+from blindsight.runtime.reports import with_reports
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.collections import CollectionRequest, Deletion, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader
 from blindsight.wire.items import OriginalHeader, PlanesHeader
+from blindsight.wire.scores import Progress
 from blindsight.wire.search import MatchDrawing, SearchHeader
 from blindsight.wire.verify import VerifyHeader
 from services.keyholder.service import Keyholder
@@ -130,8 +132,10 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             answers = search.run(await searching.query_vectors(query.vectors, requests))
         else:
             raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo or vectors")
-        async for answer in answers:
-            if isinstance(answer, MatchDrawing):
+        async for answer in with_reports(answers, search.progress):
+            if isinstance(answer, Progress):
+                yield pb.SearchResponse(progress=searching.progress(answer).to_message())
+            elif isinstance(answer, MatchDrawing):
                 yield pb.SearchResponse(drawing=answer.to_message())
             else:
                 yield pb.SearchResponse(hits=pb.Hits(hits=[hit.to_message() for hit in answer]))

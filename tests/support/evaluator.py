@@ -386,7 +386,8 @@ class Client:
 
 def collect(asked: Asked, responses: Iterator[pb.ScoreResponse]) -> Answer:
     """Reads an answer; fails when its messages are out of order or a result comes twice."""
-    answer = Answer(asked, next(responses).plan, pb.ScoreSummary())
+    first = next(one for one in responses if one.WhichOneof("part") != "progress")
+    answer = Answer(asked, first.plan, pb.ScoreSummary())
     kinds = []
     for response in responses:
         kinds.append(response.WhichOneof("part"))

@@ -67,14 +67,20 @@ def search(
     The server sees neither; only of a collection of scheme paillier it sees the numbers of the query, and
     --query-visible-to-server agrees to that.
     """
-    asked: dict[str, Any] = {"threshold": threshold, "query_visible_to_server": visible}
     if report is not None:
         if image is None:
             raise InvalidArgument("--report of vectors, want an IMAGE")
         files.require_folder(report)
     with options.vault(address) as vault:
         collection = vault.collection(name)
-        with output.spinner(f"searching {name}"):
+        with output.spinner(f"searching {name}") as say:
+            asked: dict[str, Any] = {
+                "threshold": threshold,
+                "query_visible_to_server": visible,
+                "progress": lambda ready: say(
+                    f"making {name} ready: {ready.batches_done} of {ready.batches_total} batches"
+                ),
+            }
             if image is not None and vector is None:
                 answer = collection.search(image, k, draw=report is not None, **asked)
             elif vector is not None and image is None:

@@ -97,7 +97,7 @@ class EvaluatorClient:
         parts: Sequence[transfer.Bytes],
         regions: Collection[Region] = (),
     ) -> AsyncIterator[ScorePart]:
-        """Scores queries against a collection; yields a plan, results as they come, and a summary.
+        """Scores queries against a collection; yields progress, a plan, results as they come, and a summary.
 
         It must run inside a `call`.
 
@@ -116,7 +116,11 @@ class EvaluatorClient:
 
         with open_call(self._stub.Score(requests(), metadata=metadata())) as call:
             messages = aiter(call)
-            yield ScorePlan.from_message(transfer.part_of(await anext(messages, None), "plan"))
+            first = await anext(messages, None)
+            while first is not None and first.WhichOneof("part") == "progress":
+                yield Progress.from_message(first.progress)
+                first = await anext(messages, None)
+            yield ScorePlan.from_message(transfer.part_of(first, "plan"))
             async for part in _until_summary(messages, SCORE):
                 yield part
 

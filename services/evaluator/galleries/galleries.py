@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.runtime import logs
 from blindsight.runtime.processpool import WorkerPool
+from blindsight.runtime.reports import with_reports
 from blindsight.wire.scores import Progress
 from services.evaluator import metrics
 from services.evaluator.batch_log import Storage
@@ -43,6 +45,7 @@ class Galleries:
         self._scorer = scorer
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._refreshing: set[asyncio.Task[Any]] = set()
+        self._waiting: dict[bytes, list[Callable[[Progress], None]]] = {}
 
     async def record(self, collection_id: bytes) -> AnyRecord:
         """Returns a collection's public record.
@@ -52,6 +55,22 @@ class Galleries:
         """
         cached = self._cache.get(collection_id)
         return cached.record if cached is not None else await self._storage.get_collection(collection_id)
+
+    async def reach(self, collection_id: bytes, minimum_sequence: int | None) -> AsyncIterator[Progress]:
+        """Brings a gallery up to date, and yields progress; see `refresh`."""
+        snapshot = self._cache.get(collection_id)
+        if snapshot is not None and minimum_sequence is not None and snapshot.sequence >= minimum_sequence:
+            return
+        seen: asyncio.Queue[Progress] = asyncio.Queue()
+
+        async def made() -> AsyncIterator[Snapshot]:
+            yield await self.refresh(collection_id, minimum_sequence, seen.put_nowait)
+
+        parts = with_reports(made(), seen)
+        async with aclosing(parts):
+            async for part in parts:
+                if isinstance(part, Progress):
+                    yield part
 
     @asynccontextmanager
     async def acquire(self, collection_id: bytes, minimum_sequence: int) -> AsyncIterator[Snapshot]:
@@ -111,7 +130,8 @@ class Galleries:
         Args:
             minimum_sequence: returns at once if another refresh reached it meanwhile; None asks storage in
                 any case.
-            on_progress: called with the progress at the start, and whenever batches were built.
+            on_progress: called with the progress at the start, and whenever batches were built, also while
+                this waits for another refresh of the same collection.
 
         Raises:
             InvalidArgument: if storage's log does not reach `minimum_sequence`.
@@ -119,25 +139,34 @@ class Galleries:
             Unavailable: if storage does not answer, or a worker process died twice.
             DataLoss: if storage's log or its bytes are damaged.
         """
-        task = asyncio.create_task(self._refresh_once(collection_id, minimum_sequence, on_progress))
+        task = asyncio.create_task(self._refresh_once(collection_id, minimum_sequence))
         self._refreshing.add(task)
         task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        waiting = self._waiting.setdefault(collection_id, [])
+        waiting.append(on_progress)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            waiting.remove(on_progress)
+            if not waiting:
+                self._waiting.pop(collection_id, None)
+
+    def _report(self, collection_id: bytes, progress: Progress) -> None:
+        for on_progress in self._waiting.get(collection_id, ()):
+            on_progress(progress)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._refreshing.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as retrieved, since the caller may be cancelled
 
-    async def _refresh_once(
-        self, collection_id: bytes, minimum_sequence: int | None, on_progress: Callable[[Progress], None]
-    ) -> Snapshot:
+    async def _refresh_once(self, collection_id: bytes, minimum_sequence: int | None) -> Snapshot:
         async with self._lock(collection_id):
             base = self._cache.get(collection_id)
             if base is not None and minimum_sequence is not None and base.sequence >= minimum_sequence:
                 return base
             try:
-                made = await self._build(collection_id, base, on_progress)
+                made = await self._build(collection_id, base)
             except NotFound:
                 self._cache.drop(collection_id)
                 raise
@@ -146,21 +175,20 @@ class Galleries:
                     raise
                 # A cached file may be damaged: build from storage alone.
                 self._cache.drop(collection_id)
-                made = await self._build(collection_id, None, on_progress)
+                made = await self._build(collection_id, None)
             if minimum_sequence is not None and made.sequence < minimum_sequence:
                 raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {made.sequence}")
             return made
 
-    async def _build(
-        self, collection_id: bytes, base: Snapshot | None, on_progress: Callable[[Progress], None]
-    ) -> Snapshot:
+    async def _build(self, collection_id: bytes, base: Snapshot | None) -> Snapshot:
         started = time.perf_counter()
         record = base.record if base is not None else await self._storage.get_collection(collection_id)
         if not isinstance(record, CollectionRecord):
             raise InvalidArgument(f"nothing is built of a collection of {record.parameters.name}")
         after = base.sequence if base is not None else 0
         async with self._storage.read_batches(collection_id, after) as events:
-            refresh = Refresh(record, base, self._cache, self._builders, on_progress)
+            report = partial(self._report, collection_id)
+            refresh = Refresh(record, base, self._cache, self._builders, report)
             if base is None:
                 made = await refresh.run(events)
             else:

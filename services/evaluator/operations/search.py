@@ -164,6 +164,8 @@ class Searches:
         # The queries are checked before storage is asked for anything.
         checked_seconds = await self._scorer.check(*queries.values())
         started = time.perf_counter()
+        async for progress in self._galleries.reach(header.collection_id, header.minimum_sequence):
+            yield progress
         async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
             refresh_seconds = time.perf_counter() - started
             snapshot = whole.within(_regions(header))

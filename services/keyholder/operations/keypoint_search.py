@@ -20,6 +20,7 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
 from services.keyholder import metrics
 from services.keyholder.operations.scoring import Timings
@@ -77,6 +78,11 @@ class Recognition:
     def query_visible_to_server(self) -> bool:
         """Whether the query is visible to the evaluator, as in the search for candidates."""
         return self._candidates.query_visible_to_server
+
+    @property
+    def progress(self) -> asyncio.Queue[Progress]:
+        """How far the gallery is ready, as in the search for candidates."""
+        return self._candidates.progress
 
     @property
     def timings(self) -> Timings:

@@ -21,7 +21,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
-from blindsight.wire.scores import ScorePlan, ScoreResult, ScoreSummary
+from blindsight.wire.scores import Progress, ScorePlan, ScoreResult, ScoreSummary
 from services.keyholder import metrics
 from services.keyholder.galleries.alarms import Alarms
 from services.keyholder.galleries.answer_keys import AnswerKeys
@@ -33,8 +33,13 @@ from services.keyholder.operations.query_groups import (
 )
 
 EPOCH_ATTEMPTS = 4
+OnProgress = Callable[[Progress], None]
 # Messages of answers that may wait for each thread; more stay with the evaluator.
 PENDING_RESULTS = 8
+
+
+def _ignore(_: Progress) -> None:
+    """Ignores progress."""
 
 
 @dataclass(slots=True)
@@ -88,6 +93,7 @@ class Scorer:
         forms: Floats,
         begin: Callable[[SlotMap], Take],
         timings: Timings,
+        on_progress: OnProgress = _ignore,
     ) -> None:
         """Scores linear forms and passes all products on; when it returns, all of them are right.
 
@@ -97,6 +103,7 @@ class Scorer:
             begin: begins a pass over a slot map; called again if the evaluator's segments are newer, or if
                 the connection to the evaluator is lost during the pass.
             timings: times to which this adds.
+            on_progress: called while the gallery is made ready.
 
         Raises:
             Conflict: if the collection was repacked during each of `EPOCH_ATTEMPTS` attempts.
@@ -104,7 +111,7 @@ class Scorer:
             Unavailable: if the evaluator or storage does not answer.
         """
         with self._alarms.watching(collection.config.name):
-            await self._run(collection, forms, begin, timings)
+            await self._run(collection, forms, begin, timings, on_progress)
 
     async def _run(
         self,
@@ -112,9 +119,10 @@ class Scorer:
         forms: Floats,
         begin: Callable[[SlotMap], Take],
         timings: Timings,
+        on_progress: OnProgress,
     ) -> None:
         for _ in range(EPOCH_ATTEMPTS):
-            scoring = _Scoring(self._evaluator, collection, self._threads, timings)
+            scoring = _Scoring(self._evaluator, collection, self._threads, timings, on_progress)
             slots = collection.slots
             layout = collection.layout.within(_regions(slots))
             started = time.perf_counter()
@@ -149,15 +157,22 @@ class _Scoring:
         collection: the collection.
         threads: run the arithmetic.
         timings: times to which this adds.
+        on_progress: called while the gallery is made ready.
     """
 
     def __init__(
-        self, evaluator: EvaluatorClient, collection: OpenCollection, threads: Threads, timings: Timings
+        self,
+        evaluator: EvaluatorClient,
+        collection: OpenCollection,
+        threads: Threads,
+        timings: Timings,
+        on_progress: OnProgress,
     ) -> None:
         self._evaluator = evaluator
         self._threads = threads
         self._collection = collection
         self._timings = timings
+        self._on_progress = on_progress
 
     async def run(
         self,
@@ -176,7 +191,9 @@ class _Scoring:
         parts = self._evaluator.score(identity, minimum, queries, group.parts, layout.regions)
         try:
             async for part in parts:
-                if isinstance(part, ScorePlan):
+                if isinstance(part, Progress):
+                    self._on_progress(part)
+                elif isinstance(part, ScorePlan):
                     if part.epoch != slots.epoch or not await group.begin(part):
                         return False
                     covered = _Covered(part, queries)

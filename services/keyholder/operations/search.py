@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +22,7 @@ from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import Leaders, Ranking
 from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection
-from blindsight.wire.scores import ScoreResult
+from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
@@ -45,6 +46,9 @@ class Search:
         k: number of matches, at most 10,000.
         threshold: the worst score that is still a match, of a cosine within its error bound; None: no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
+
+    Attributes:
+        progress: is given how far the gallery is ready, while the matches wait for that.
 
     Raises:
         InvalidArgument: if k or the threshold is invalid, or if the agreement does not fit the scheme.
@@ -78,6 +82,7 @@ class Search:
         )
         self._linear = collection.linear()
         self.timings = Timings()
+        self.progress: asyncio.Queue[Progress] = asyncio.Queue()
         self._scorer = scorer
 
     async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
@@ -135,7 +140,8 @@ class Search:
             return partial(_take, slots, rankings)
 
         weights = np.stack([form.weights for form in forms])
-        await self._scorer.run(self._collection, weights, begin, self.timings)
+        report = self.progress.put_nowait
+        await self._scorer.run(self._collection, weights, begin, self.timings, report)
         started = time.perf_counter()
         hits = await self._hits(rankings)
         self.timings.rank += time.perf_counter() - started

@@ -11,7 +11,8 @@ from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import announced
 from blindsight.wire.items import FileHeader
-from blindsight.wire.search import SearchTimings
+from blindsight.wire.scores import Progress
+from blindsight.wire.search import SearchProgress, SearchTimings
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import MAX_QUERIES
 from services.keyholder.wire.inputs import matrix
@@ -43,6 +44,11 @@ async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.Search
         if count > MAX_QUERIES:  # before more of them are kept
             raise InvalidArgument(f"{count} queries or more, want at most {MAX_QUERIES}")
     return np.concatenate(parts)
+
+
+def progress(made: Progress) -> SearchProgress:
+    """Converts what the evaluator says of a gallery that it makes ready."""
+    return SearchProgress(made.batches_done, made.batches_total)
 
 
 def timings(spent: Timings) -> SearchTimings:
