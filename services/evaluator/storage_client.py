@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-import grpc
-import grpc.aio
-
-from blindsight.errors import BlindsightError, DataLoss, Unavailable
+from blindsight.errors import BlindsightError, DataLoss
 from blindsight.packing.columns import collection_layout
 from blindsight.parameters import AdditiveSet, ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
+from blindsight.runtime.pace import Pace
 from blindsight.runtime.peer import Peer, metadata
 from blindsight.runtime.transfer import Receiver, announced, answer_of, part_of, require_end
 from blindsight.wire.storage import LOG, BatchesRequest, LogPart, PieceHeader, PlanesHeader, StoredCollection
@@ -82,9 +79,9 @@ class StorageClient:
         """Opens the log after a sequence; the call ends with the `async with` block."""
         request = BatchesRequest(collection_id, after_sequence).to_message()
         # Waits for the first message, since the call may be retried only until then.
-        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
+        call, rest, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
         try:
-            yield _log_parts(_messages(self._peer, call, first))
+            yield _log_parts(_messages(self._peer, first, rest))
         finally:
             call.cancel()
 
@@ -94,31 +91,24 @@ class StorageClient:
     ) -> AsyncIterator[AsyncIterator[PlaneEvent]]:
         """Opens a photo's encrypted planes; the call ends with the `async with` block."""
         request = storage_pb2.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
-        call, first = await self._peer.call(lambda: self._opened(self._stub.ReadPlanes, request))
+        call, rest, first = await self._peer.call(lambda: self._opened(self._stub.ReadPlanes, request))
         try:
-            yield _plane_events(_messages(self._peer, call, first), record.parameters)
+            yield _plane_events(_messages(self._peer, first, rest), record.parameters)
         finally:
             call.cancel()
 
-    async def _opened(self, rpc: Any, request: Any) -> tuple[Any, Any]:
+    async def _opened(self, rpc: Any, request: Any) -> tuple[Any, AsyncIterator[Any], Any]:
         call = rpc(request, metadata=metadata())
-        return call, await _next(call)
+        messages = Pace(_NAME, _SILENCE_SECONDS).reading(call)
+        return call, messages, await anext(messages, None)
 
 
-async def _next(call: Any) -> Any:
-    try:
-        async with asyncio.timeout(_SILENCE_SECONDS):
-            return await call.read()
-    except TimeoutError as error:
-        call.cancel()
-        raise Unavailable(f"{_NAME} has been silent for {_SILENCE_SECONDS:.0f} s") from error
-
-
-async def _messages(peer: Peer, call: Any, message: Any) -> AsyncIterator[Any]:
+async def _messages(peer: Peer, first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
     with peer.errors():
-        while message is not grpc.aio.EOF:
+        if first is not None:
+            yield first
+        async for message in rest:
             yield message
-            message = await _next(call)
 
 
 async def _log_parts(messages: AsyncIterator[Any]) -> AsyncIterator[LogPart]:

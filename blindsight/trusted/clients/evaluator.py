@@ -7,7 +7,8 @@ queries for collections of additive schemes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from blindsight.additive.keys import AdditivePublicKey
@@ -19,6 +20,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
+from blindsight.runtime.pace import Pace
 from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.planes import Blocks, Feed
@@ -114,8 +116,7 @@ class EvaluatorClient:
             for chunk in transfer.joined_chunks(parts):
                 yield SCORE_REQUEST.to_message(chunk)
 
-        with open_call(self._stub.Score(requests(), metadata=metadata())) as call:
-            messages = aiter(call)
+        with self._exchange(self._stub.Score, requests()) as messages:
             first = await anext(messages, None)
             while first is not None and first.WhichOneof("part") == "progress":
                 yield Progress.from_message(first.progress)
@@ -148,9 +149,9 @@ class EvaluatorClient:
 
         came: set[tuple[int, int]] = set()
         async for trying in self._peer.attempts():
-            with trying, open_call(self._stub.CompareAll(requests(), metadata=metadata())) as call:
+            with trying, self._exchange(self._stub.CompareAll, requests()) as messages:
                 again: set[tuple[int, int]] = set()
-                async for got in _until_summary(aiter(call), COMPARE_ALL):
+                async for got in _until_summary(messages, COMPARE_ALL):
                     if isinstance(got, CompareAllSummary):
                         continue
                     place = got.first_row, got.first_query
@@ -186,9 +187,8 @@ class EvaluatorClient:
 
         came = 0
         async for trying in self._peer.attempts():
-            with trying, open_call(self._stub.Combine(requests(), metadata=metadata())) as call:
+            with trying, self._exchange(self._stub.Combine, requests()) as messages:
                 position = 0
-                messages = aiter(call)
                 plan = CombinePlan.from_message(transfer.part_of(await anext(messages, None), "header"))
                 while position < plan.size_bytes:
                     chunk = transfer.part_of(await anext(messages, None), "chunk")
@@ -281,10 +281,9 @@ class EvaluatorClient:
         came = 0
         async for trying in self._peer.attempts():
             feed = Feed()
-            with trying, open_call(method(requests(feed), metadata=metadata())) as call:
+            with trying, self._exchange(method, requests(feed)) as messages:
                 position = 0
                 try:
-                    messages = aiter(call)
                     plan = transfer.part_of(await anext(messages, None), "plan")
                     if not came:
                         yield PlanePlan.from_message(plan)
@@ -299,6 +298,19 @@ class EvaluatorClient:
                     raise
                 return
 
+    @staticmethod
+    def _pace() -> Pace:
+        return Pace("the evaluator", timeouts.EVALUATOR_SILENCE_SECONDS)
+
+    @contextmanager
+    def _exchange(
+        self, method: Callable[..., Any], requests: AsyncIterator[Any]
+    ) -> Iterator[AsyncIterator[Any]]:
+        """Sends requests while the block runs; gives the messages that come back."""
+        pace = self._pace()
+        with open_call(method(pace.sending(requests), metadata=metadata())) as call:
+            yield pace.reading(call)
+
     async def prepare(self, collection_id: bytes) -> None:
         """Makes the evaluator fetch the batches of a collection that it lacks."""
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
@@ -306,7 +318,7 @@ class EvaluatorClient:
         async def attempt() -> None:
             with open_call(self._stub.Prepare(request, metadata=metadata())) as call:
                 done = total = 0
-                async for message in call:
+                async for message in self._pace().reading(call):
                     progress = Progress.from_message(message)
                     done, total = progress.batches_done, progress.batches_total
             if done != total:

@@ -16,6 +16,7 @@ from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
+from blindsight.runtime.pace import Pace
 from blindsight.runtime.peer import Peer, metadata, open_call
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
@@ -63,21 +64,17 @@ class StorageClient:
         self._peer = Peer("storage", address, keepalive_seconds, retry_seconds)
         self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
-    async def _call(
-        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
-    ) -> Any:
-        return (await self._counted(rpc, request, seconds))[0]
+    async def _call(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
+        return (await self._counted(rpc, request))[0]
 
-    async def _counted(
-        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
-    ) -> tuple[Any, int]:
+    async def _counted(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> tuple[Any, int]:
         """Returns the answer and the number of attempts: an earlier attempt may have succeeded unanswered."""
         tries = 0
 
         async def attempt() -> Any:
             nonlocal tries
             tries += 1
-            return await rpc(request, metadata=metadata(), timeout=seconds)
+            return await rpc(request, metadata=metadata(), timeout=timeouts.CALL_SECONDS)
 
         return await self._peer.call(attempt), tries
 
@@ -122,9 +119,7 @@ class StorageClient:
         async def attempt() -> None:
             nonlocal tries
             tries += 1
-            await self._stub.DeleteCollection(
-                request, metadata=metadata(), timeout=timeouts.LONG_CALL_SECONDS
-            )
+            await self._stub.DeleteCollection(request, metadata=metadata(), timeout=timeouts.DELETE_SECONDS)
 
         try:
             await self._peer.call(attempt)
@@ -180,11 +175,10 @@ class StorageClient:
 
         async def attempt() -> storage_pb2.AppendResponse:
             parts = AppendParts(header, blocks, items, encrypt_planes)
-            parts.call = self._stub.Append(
-                parts.stream(), metadata=metadata(), timeout=timeouts.LONG_CALL_SECONDS
-            )
+            pace = _pace()
+            parts.call = self._stub.Append(pace.sending(parts.stream()), metadata=metadata())
             try:
-                answer: storage_pb2.AppendResponse = await parts.call
+                answer: storage_pb2.AppendResponse = await pace.wait(parts.call)
             except asyncio.CancelledError:
                 if parts.error is not None:
                     raise parts.error from None
@@ -427,11 +421,15 @@ class StorageClient:
         await self._peer.close()
 
 
+def _pace() -> Pace:
+    return Pace("storage", timeouts.STORAGE_SILENCE_SECONDS)
+
+
 @contextmanager
 def _opened(call: Any) -> Iterator[AsyncIterator[Any]]:
     """Opens a stream of messages while the block runs; malformed messages raise DataLoss."""
     with transfer.answer_of("storage"), open_call(call):
-        yield aiter(call)
+        yield _pace().reading(call)
 
 
 async def _batches(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 CALL_SECONDS = 30.0
 STATUS_SECONDS = 3.0
-# Writes hold their collection's lock.  Half a gigabyte over a slow line onto a slow disk takes less; a
-# service that answers pings but not the call must not keep the lock forever.
-LONG_CALL_SECONDS = 600.0
+# Until something moves: storage reads a large block from a slow disk, or commits half a gigabyte to one.
+# Some of these calls hold their collection's lock.
+STORAGE_SILENCE_SECONDS = 60.0
+# The evaluator sends results while it computes; no piece of an additive scheme takes as long.
+EVALUATOR_SILENCE_SECONDS = 300.0
+# Deleting a large collection is one call without signs of life.
+DELETE_SECONDS = 600.0
