@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
@@ -112,6 +113,7 @@ def list_all(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
         output.answer("No collections yet; make one with `blindsight collection create NAME`.")
         return
     output.show(summary(found))
+    tell_damage(found)
 
 
 @app.command("describe")
@@ -146,6 +148,13 @@ def delete(
         output.document({"deleted": name, "items": found.items})
         return
     output.answer(f"Deleted {name} with {output.count(found.items, 'item')}.")
+
+
+def tell_damage(found: Sequence[CollectionInfo]) -> None:
+    """Prints a line for each collection that cannot be used."""
+    for one in found:
+        if one.damage:
+            output.show(output.text((f"{one.name} cannot be used: {one.damage}", "bold red")))
 
 
 def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> output.Table:

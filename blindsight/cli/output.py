@@ -135,7 +135,10 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Table:
 
 def show(what: Cell | Table) -> None:
     """Prints a table or a text on standard output."""
-    stdout().print(what if isinstance(what, Table) else text(what))
+    if isinstance(what, Table):
+        stdout().print(what)
+    else:
+        stdout().print(text(what), soft_wrap=True)
 
 
 def count(number: int, what: str) -> str:

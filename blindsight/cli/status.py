@@ -41,6 +41,7 @@ def _show(address: str, state: VaultStatus) -> None:
             output.show(output.text((f"{service.name}: {service.alarm}", "bold red")))
     if state.collections:
         output.show(collections.summary(state.collections))
+        collections.tell_damage(state.collections)
 
 
 def _row(service: ServiceStatus) -> list[output.Cell]:

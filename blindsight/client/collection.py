@@ -18,7 +18,7 @@ from blindsight.client.models import (
     SearchAnswer,
     SearchCallback,
 )
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.errors import BlindsightError, DataLoss
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
@@ -49,7 +49,7 @@ class Collection:
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
         self._stub = connection.keyholder
-        self.name = name
+        self.name = inputs.text("collection name", name)
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
@@ -174,7 +174,7 @@ class Collection:
         Args:
             image: one photo, as for `ingest`.
             k: maximum number of hits.
-            threshold: the worst score that is still a hit; cosines count within the collection's error bound.
+            threshold: the worst score that is still a hit; scores count within the collection's error bound.
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
                 of scheme paillier requires; see `describe`.  The photos of the collection stay encrypted.
             draw: whether to return `drawings` of the matching keypoints (embedder sift).
@@ -205,7 +205,7 @@ class Collection:
         Args:
             queries: numbers [n, d], or [d] for one.
             k: maximum number of hits for each query.
-            threshold: the worst score that is still a hit; cosines count within the collection's error bound.
+            threshold: the worst score that is still a hit; scores count within the collection's error bound.
             query_visible_to_server, progress: as for `search`.
 
         Raises:
@@ -258,7 +258,7 @@ class Collection:
         return self._connection.repeat(lambda: self._get(id))
 
     def _get(self, id: str) -> Original:  # noqa: A002 - as above
-        request = pb.GetOriginalRequest(collection=self.name, id=id)
+        request = pb.GetOriginalRequest(collection=self.name, id=inputs.text("id", id))
         messages = calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse)
         header = OriginalHeader.from_message(_header_of(id, next(messages, None)))
         data = _whole(messages, header, header.size_bytes, "the original", transfer.MAX_PHOTO_BYTES)
@@ -279,7 +279,7 @@ class Collection:
         return self._connection.repeat(lambda: self._get_planes(id))
 
     def _get_planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - as above
-        request = pb.GetPlanesRequest(collection=self.name, id=id)
+        request = pb.GetPlanesRequest(collection=self.name, id=inputs.text("id", id))
         messages = calls.answers(self._stub.GetPlanes(request), expects=pb.GetPlanesResponse)
         header = PlanesHeader.from_message(_header_of(id, next(messages, None)))
         limit = MAX_PIXELS * max(CHANNELS)
@@ -291,7 +291,7 @@ class Collection:
         Raises:
             NotFound: if there is no such collection.
         """
-        wanted = [ids] if isinstance(ids, str) else list(ids)
+        wanted = [inputs.text("id", one) for one in ([ids] if isinstance(ids, str) else ids)]
         deleted, unknown = 0, list[str]()
         for start in range(0, len(wanted), _DELETE_BATCH):
             request = pb.DeleteItemsRequest(collection=self.name, ids=wanted[start : start + _DELETE_BATCH])
@@ -359,9 +359,7 @@ class Collection:
         draw: bool = False,
         progress: SearchCallback | None = None,
     ) -> SearchAnswer:
-        if k < 1:
-            raise InvalidArgument(f"k is {k}, want at least 1")
-        header = SearchHeader(self.name, k, threshold, visible, draw).to_message()
+        header = SearchHeader(self.name, inputs.natural("k", k), threshold, visible, draw).to_message()
 
         def requests() -> Iterator[pb.SearchRequest]:
             yield pb.SearchRequest(header=header)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import io
+import operator
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias
 
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
@@ -87,6 +88,34 @@ def single(image: ImageInput | tuple[str, ImageInput]) -> Source:
             )
         return _file(path, path.name)
     return next(_sources(image, 0))
+
+
+def text(what: str, value: Any) -> str:
+    """Returns a name or an id.
+
+    Raises:
+        InvalidArgument: if it is no text, or has halves of characters.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{what} is of type {type(value).__name__}, want text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{what} has half a character at {error.start}, want text") from None
+    return value
+
+
+def natural(what: str, value: Any) -> int:
+    """Returns a number from 1 up.
+
+    Raises:
+        InvalidArgument: if it is none, or beyond 32 bits.
+    """
+    if not isinstance(value, SupportsIndex):
+        raise InvalidArgument(f"{what} is of type {type(value).__name__}, want a whole number")
+    if not 0 < (number := operator.index(value)) < 1 << 32:
+        raise InvalidArgument(f"{what} is {number}, want 1 to {(1 << 32) - 1}")
+    return number
 
 
 def load(source: Source) -> bytes:

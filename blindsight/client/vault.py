@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import blindsight
 from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
+from blindsight.client.inputs import natural, text
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.backoff import RETRY_SECONDS
@@ -174,7 +175,7 @@ class Vault:
         Raises:
             NotFound: if there is no such collection.
         """
-        request = pb.DeleteCollectionRequest(name=name)
+        request = pb.DeleteCollectionRequest(name=text("collection name", name))
         self._connection.repeat(lambda: self._stub.DeleteCollection(request), safe=False)
 
     def verify(
@@ -435,11 +436,7 @@ class Vault:
 
 
 def _natural(name: str, value: int | None) -> int:
-    if value is None:
-        return 0
-    if not 0 < value < 1 << 32:
-        raise InvalidArgument(f"{name} is {value}, want 1 to {(1 << 32) - 1}")
-    return value
+    return 0 if value is None else natural(name, value)
 
 
 def _weights(weights: Sequence[int]) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blindsight.client.inputs import text
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime.transfer import CHUNK_BYTES
 from blindsight.wire.items import VectorBlock
@@ -74,7 +75,7 @@ def check_ids(ids: Sequence[str], rows: int) -> None:
         raise InvalidArgument(f"{len(ids)} ids for {rows} rows, want one id for each row")
     seen: dict[str, int] = {}
     for position, identifier in enumerate(ids):
-        if not 0 < len(identifier.encode("utf-8", "replace")) <= MAX_ID_BYTES:
+        if not 0 < len(text(f"id {position}", identifier).encode()) <= MAX_ID_BYTES:
             raise InvalidArgument(f"id {position} is empty or longer than {MAX_ID_BYTES} bytes")
         if identifier in seen:
             raise InvalidArgument(f"id {position} is the same as id {seen[identifier]}")

@@ -69,6 +69,7 @@ class CollectionInfo(Record[pb.Collection]):
         plane_bytes: bytes of these planes, part of `size_bytes`.
         channels: channels of raw pixels, "grey" or "rgb"; empty for other vectors.
         query_visible_to_server: whether a search shows the numbers of its query to the server.
+        damage: why the collection cannot be used; empty if it can.
     """
 
     name: str
@@ -92,6 +93,7 @@ class CollectionInfo(Record[pb.Collection]):
     plane_bytes: int
     channels: str
     query_visible_to_server: bool
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

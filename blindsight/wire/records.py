@@ -135,10 +135,13 @@ def write(message: Message, record: object) -> None:
     """Fills a message from a dataclass whose fields have the same names; see `Record.to_message`."""
     message.SetInParent()  # so that a part whose fields are all zero counts as set
     for name, _, write_field in _conversions(type(record), message.DESCRIPTOR):
-        if write_field is None:
-            setattr(message, name, getattr(record, name))
-        else:
-            write_field(message, getattr(record, name))
+        try:
+            if write_field is None:
+                setattr(message, name, getattr(record, name))
+            else:
+                write_field(message, getattr(record, name))
+        except (ValueError, TypeError) as error:
+            raise InvalidArgument(f"{name.replace('_', ' ')}: {error}") from error
 
 
 def _message_type(record: Any) -> Any:

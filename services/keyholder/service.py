@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import blindsight
-from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFound
+from blindsight.errors import BlindsightError, DataLoss, Draining, InvalidArgument, NotFound
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
 from blindsight.parameters import PARAMETER_SETS
@@ -168,20 +169,40 @@ class Keyholder:
         self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False, halo: int = 0
     ) -> AsyncIterator[ItemResult]:
         """Stores photos in a collection; see `Ingest.photos`."""
-        collection = await self.vault.get(name)
-        coming = until(self._stopping, photos)
-        async for result in self._ingest(collection, planes=planes, halo=halo).photos(coming):
-            yield result
-        self._after_write(collection)
-        self._unless_stopping()
+        async with self._using(name) as collection:
+            coming = until(self._stopping, photos)
+            async for result in self._ingest(collection, planes=planes, halo=halo).photos(coming):
+                yield result
+            self._after_write(collection)
+            self._unless_stopping()
 
     async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[IngestCounts]:
         """Stores vectors in a collection; see `Ingest.vectors`."""
-        collection = await self.vault.get(name)
-        async for progress in self._ingest(collection).vectors(until(self._stopping, blocks)):
-            yield progress
-        self._after_write(collection)
-        self._unless_stopping()
+        async with self._using(name) as collection:
+            async for progress in self._ingest(collection).vectors(until(self._stopping, blocks)):
+                yield progress
+            self._after_write(collection)
+            self._unless_stopping()
+
+    @asynccontextmanager
+    async def _using(self, name: str) -> AsyncIterator[OpenCollection]:
+        """Gives a collection to the block; what is wrong with it, and with what comes of it, is an alarm.
+
+        Raises:
+            NotFound: if it does not exist.
+            DataLoss: if storage has an older state of it than this keyholder has seen.
+        """
+        with self._alarms.watching(name):
+            collection = await self.vault.get(name)
+            seen = await self._answer_keys.newest_sequence(collection)
+            if seen > collection.slots.sequence:
+                await self.vault.refresh(collection)
+            if seen > collection.slots.sequence:
+                raise DataLoss(
+                    f"storage has {collection.slots.sequence} writes of the collection, and had {seen}: "
+                    "it was set back, or restored without the keyholder's folder"
+                )
+            yield collection
 
     def _unless_stopping(self) -> None:
         """Raises Draining if the keyholder is stopping, since the stream was not read to its end."""
@@ -204,27 +225,27 @@ class Keyholder:
         Raises:
             InvalidArgument: if the settings do not fit the collection.
         """
-        collection = await self.vault.get(name)
-        recognising = collection.config.embedder == embedders.SIFT
-        if draw and not recognising:
-            raise InvalidArgument(
-                f"pictures of matches in collection {name!r} (embedder {collection.config.embedder}), "
-                "want embedder sift for them: other vectors have no keypoints"
+        async with self._using(name) as collection:
+            recognising = collection.config.embedder == embedders.SIFT
+            if draw and not recognising:
+                raise InvalidArgument(
+                    f"pictures of matches in collection {name!r} (embedder {collection.config.embedder}), "
+                    "want embedder sift for them: other vectors have no keypoints"
+                )
+            search = Search(
+                self._scorer,
+                self._storage,
+                self._crypto,
+                collection,
+                k=CANDIDATES if recognising else k,
+                threshold=None if recognising else threshold,
+                query_visible_to_server=query_visible_to_server,
             )
-        search = Search(
-            self._scorer,
-            self._storage,
-            self._crypto,
-            collection,
-            k=CANDIDATES if recognising else k,
-            threshold=None if recognising else threshold,
-            query_visible_to_server=query_visible_to_server,
-        )
-        if not recognising:
-            return search
-        return Recognition(
-            search, self._storage, self._crypto, collection, k=k, threshold=threshold, draw=draw
-        )
+            if not recognising:
+                return search
+            return Recognition(
+                search, self._storage, self._crypto, collection, k=k, threshold=threshold, draw=draw
+            )
 
     async def _embed(self, name: str, data: bytes) -> tuple[Floats, float]:
         """Embeds a photo; returns the vector [dimension] and the seconds it took; see `embed_query`."""
@@ -243,11 +264,11 @@ class Keyholder:
         """Compares a photo or a vector with an item; see `Verify.item`."""
         if len(inputs) != 1:
             raise InvalidArgument(f"{len(inputs)} inputs, want one photo or vector to compare with the item")
-        collection = await self.vault.get(name)
-        vector, seconds = inputs[0], 0.0
-        if isinstance(vector, bytes):
-            vector, seconds = await self._embed(name, vector)
-        verification = await self._verify.item(collection, item_id, vector, threshold)
+        async with self._using(name) as collection:
+            vector, seconds = inputs[0], 0.0
+            if isinstance(vector, bytes):
+                vector, seconds = await self._embed(name, vector)
+            verification = await self._verify.item(collection, item_id, vector, threshold)
         verification.timings.embed = seconds
         return verification
 
@@ -257,44 +278,45 @@ class Keyholder:
         Raises:
             NotFound: if there is no such item, or it is a vector.
         """
-        collection = await self.vault.get(name)
-        handle = collection.handle(item_id)
-        found = await self._storage.get_items(collection.record.collection_id, [handle])
-        if handle not in found:
-            raise NotFound(f"no item {item_id!r} in collection {name!r}")
-        if not found[handle].original_size_bytes:
-            raise NotFound(f"item {item_id!r} is a vector; it has no original")
-        sealed = await self._storage.read_original(collection.record.collection_id, handle)
-        data = await asyncio.to_thread(collection.open_original, handle, sealed)
-        return collection.open_metadata(found[handle]), data
+        async with self._using(name) as collection:
+            handle = collection.handle(item_id)
+            found = await self._storage.get_items(collection.record.collection_id, [handle])
+            if handle not in found:
+                raise NotFound(f"no item {item_id!r} in collection {name!r}")
+            if not found[handle].original_size_bytes:
+                raise NotFound(f"item {item_id!r} is a vector; it has no original")
+            sealed = await self._storage.read_original(collection.record.collection_id, handle)
+            data = await asyncio.to_thread(collection.open_original, handle, sealed)
+            return collection.open_metadata(found[handle]), data
 
     async def planes(self, name: str, item_id: str) -> tuple[ItemMetadata, Integers]:
         """Returns the metadata and decrypted pixels of a photo; see `Planes.read`."""
-        return await self._planes.read(await self.vault.get(name), item_id)
+        async with self._using(name) as collection:
+            return await self._planes.read(collection, item_id)
 
     async def delete_items(self, name: str, ids: Sequence[str]) -> tuple[int, list[str]]:
         """Deletes items; returns how many, and the ids that are unknown."""
         if not 1 <= len(ids) <= MAX_DELETE:
             raise InvalidArgument(f"{len(ids)} ids, want 1 to {MAX_DELETE}")
-        collection = await self.vault.get(name)
-        handles = {collection.handle(item_id): item_id for item_id in ids}
-        async with collection.lock:
-            before = collection.slots
-            known = await self._storage.get_items(collection.record.collection_id, list(handles))
-            unknown = [item_id for handle, item_id in handles.items() if handle not in known]
-            if not known:
-                return 0, unknown
-            with collection.unless_answered():
-                deleted, sequence = await self._storage.delete_items(
-                    collection.record.collection_id, list(known)
-                )
-            if sequence > before.sequence + 1:
-                # The slot map lacks an append whose answer was lost.
-                await self.vault.refresh(collection)
-            else:
-                gone = handles_from_bytes(b"".join(known))
-                collection.advance(before.without_items(gone, sequence))
-        return deleted, unknown
+        async with self._using(name) as collection:
+            handles = {collection.handle(item_id): item_id for item_id in ids}
+            async with collection.lock:
+                before = collection.slots
+                known = await self._storage.get_items(collection.record.collection_id, list(handles))
+                unknown = [item_id for handle, item_id in handles.items() if handle not in known]
+                if not known:
+                    return 0, unknown
+                with collection.unless_answered():
+                    deleted, sequence = await self._storage.delete_items(
+                        collection.record.collection_id, list(known)
+                    )
+                if sequence > before.sequence + 1:
+                    # The slot map lacks an append whose answer was lost.
+                    await self.vault.refresh(collection)
+                else:
+                    gone = handles_from_bytes(b"".join(known))
+                    collection.advance(before.without_items(gone, sequence))
+            return deleted, unknown
 
     async def delete_collection(self, name: str) -> None:
         """Deletes a collection and everything in it; see `Vault.delete`."""
@@ -305,11 +327,11 @@ class Keyholder:
 
     async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
         """Repacks a collection; see `Repack.run`."""
-        collection = await self.vault.get(name)
-        async for progress in self._repack().run(collection):
-            yield progress
-            self._unless_stopping()
-        self._follower.fetch(collection.record.collection_id)
+        async with self._using(name) as collection:
+            async for progress in self._repack().run(collection):
+                yield progress
+                self._unless_stopping()
+            self._follower.fetch(collection.record.collection_id)
 
     def _repack(self) -> Repack:
         return Repack(self.vault, self._storage, self._crypto, self._writer)
@@ -357,7 +379,7 @@ class Keyholder:
             items,
             disk,
             memory,
-            alarm=self._alarms.text,
+            alarm=self._alarms.text(self.vault.unreadable),
         )
         return own, *peers
 

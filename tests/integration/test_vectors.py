@@ -139,6 +139,22 @@ def test_a_threshold_of_one_finds_every_exact_copy_and_no_cosine_is_larger(vault
     assert max(scores) <= 1
 
 
+@pytest.mark.parametrize("parameter_set", PARAMETER_SETS)
+def test_a_distance_of_zero_finds_exact_copies_and_nothing_else(vault, parameter_set):
+    rows = RNG.normal(size=(60, 24)).astype(np.float32)
+    collection = vault.create_collection(
+        f"at zero-{parameter_set}",
+        scheme=PARAMETER_SETS[parameter_set].scheme.name.lower(),
+        parameter_set=parameter_set,
+        embedder="none",
+        dimension=24,
+        metric="euclidean",
+    )
+    collection.ingest_vectors(rows)
+    answer = collection.search_vectors(rows, k=3, threshold=0)
+    assert [[hit.id for hit in hits] for hits in answer.results] == [[str(n)] for n in range(len(rows))]
+
+
 def test_many_queries_in_one_call_are_answered_in_order(vault):
     gallery = RNG.normal(size=(100, 16)).astype(np.float32)
     collection = vault.create_collection("batch", embedder="none", dimension=16)
@@ -264,3 +280,35 @@ def test_the_longest_vectors_are_stored_found_and_verified(vault, parameter_set)
     alone = vault.verify(gallery[7], query, **scheme).distance
     assert alone == pytest.approx(1 - scores[0], abs=1e-5)
     assert collection.verify("7", query).distance == pytest.approx(1 - scores[0], abs=2 * bound)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda one: one.search_vectors(np.eye(3), k=2**70),
+            "k is 1180591620717411303424, want 1 to 4294967295",
+        ),
+        (lambda one: one.search_vectors(np.eye(3), k="a"), "k is of type str, want a whole number"),
+        (lambda one: one.search_vectors(np.eye(3), threshold="x"), "threshold: must be real number, not str"),
+        (lambda one: one.ingest_vectors(np.eye(3), ids=[1, 2, 3]), "id 0 is of type int, want text"),
+        (
+            lambda one: one.ingest_vectors(np.eye(3), ids=["a", "\ud800", "c"]),
+            "id 1 has half a character at 0",
+        ),
+        (lambda one: one.delete([1]), "id is of type int, want text"),
+        (lambda one: one.get(5), "id is of type int, want text"),
+        (lambda one: one.planes("\udcff"), "id has half a character at 0, want text"),
+        (lambda one: one.verify(3, [1, 0, 0]), "id: bad argument type"),
+    ],
+)
+def test_what_is_of_another_type_is_one_clear_line(vault, call, said):
+    names = {one.name for one in vault.collections()}
+    collection = vault.collection("of types")
+    if "of types" not in names:
+        vault.create_collection("of types", embedder="none", dimension=3)
+    with pytest.raises(InvalidArgument, match=said):
+        call(collection)
+    for name in (3, "\ud800", None):
+        with pytest.raises(InvalidArgument, match="collection name"):
+            vault.collection(name)

@@ -7,6 +7,7 @@ anything is ranked or looked up, leaves an alarm, and the next search of an hone
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -579,3 +580,160 @@ def test_two_hundred_forged_answers_teach_nothing_about_a_key(
     assert honest.looked_up() == before
     honest.tell_the_truth()
     assert best(collection) == ["0"]
+
+
+# --- storage's records of collections -------------------------------------------------------------------
+
+LIST, GET = (f"/blindsight.storage.v1.StorageService/{name}" for name in ("ListCollections", "GetCollection"))
+
+
+@pytest.fixture(scope="module")
+def pair(world: World) -> tuple[Collection, Collection]:
+    """Two small collections."""
+    both = [
+        world.vault.create_collection(name, embedder="none", dimension=DIMENSION)
+        for name in ("left", "right")
+    ]
+    for one in both:
+        one.ingest_vectors(VECTORS[:20])
+    return both[0], both[1]
+
+
+def records_lie(world: World, change: Callable[[dict[bytes, storage_pb2.Collection]], None]) -> None:
+    """Changes storage's records, by id in the order of creation; the keyholder has not read them yet."""
+
+    def changed(method: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+        for data in answers:
+            if method == LIST:
+                listed = storage_pb2.ListCollectionsResponse.FromString(data)
+                change({one.collection_id: one for one in listed.collections})
+                yield listed.SerializeToString()
+            elif method == GET:
+                got = storage_pb2.GetCollectionResponse.FromString(data)
+                change({got.collection.collection_id: got.collection})
+                yield got.SerializeToString()
+            else:
+                yield data
+
+    world.relays[STORAGE].change = changed
+    world.restart_keyholder(forgetful=False)
+
+
+def ids_of(world: World) -> dict[str, bytes]:
+    """The ids of collections by name, of which storage knows only the order of creation."""
+    calls = [call for call in world.relays[STORAGE].calls if call.method == LIST and call.answered]
+    listed = storage_pb2.ListCollectionsResponse.FromString(calls[-1].answered[0]).collections
+    named = sorted(world.vault.collections(), key=lambda one: one.created_unix_seconds)
+    assert len(named) == len(listed)
+    return {one.name: record.collection_id for one, record in zip(named, listed, strict=True)}
+
+
+@pytest.mark.parametrize("dimension", [DIMENSION - 1, DIMENSION + 1, 1])
+def test_another_dimension_than_the_owners_is_refused_and_told(
+    honest: World, pair: tuple[Collection, Collection], dimension: int
+) -> None:
+    left, right = pair
+    honest.vault.collections()
+    wanted = ids_of(honest)["left"]
+
+    def lie(records: dict[bytes, storage_pb2.Collection]) -> None:
+        if wanted in records:
+            records[wanted].dimension = dimension
+
+    records_lie(honest, lie)
+    assert f"rows of {dimension} values" in refused(honest, lambda: best(left))
+    refused(honest, lambda: left.verify("3", VECTORS[3]))
+    assert best(right) == ["0"]
+    told = {one.name: one.damage for one in honest.vault.status().collections}
+    assert f"rows of {dimension} values" in told.pop("left")
+    assert set(told.values()) == {""}
+    honest.tell_the_truth()
+    assert best(left) == ["0"]
+    assert not any(one.damage for one in honest.vault.collections())
+
+
+def test_settings_that_were_changed_stop_no_other_collection(
+    honest: World, pair: tuple[Collection, Collection]
+) -> None:
+    left, right = pair
+    honest.vault.collections()
+    ids = ids_of(honest)
+    sealed: dict[bytes, bytes] = {}
+
+    def lie(records: dict[bytes, storage_pb2.Collection]) -> None:
+        sealed.update((key, one.sealed_config) for key, one in records.items() if key not in sealed)
+        if ids["left"] in records and ids["right"] in sealed:
+            records[ids["left"]].sealed_config = sealed[ids["right"]]
+
+    records_lie(honest, lie)
+    assert "settings" in refused(honest, lambda: best(left))
+    assert best(right) == ["0"]
+    names = {one.name for one in honest.vault.collections()}
+    assert "right" in names
+    assert "left" not in names
+    assert "settings of 1 collection" in honest.alarm()
+    honest.tell_the_truth()
+    assert best(left) == ["0"]
+
+
+def test_exchanged_names_are_refused(honest: World, pair: tuple[Collection, Collection]) -> None:
+    left, right = pair
+    honest.vault.collections()
+    ids = ids_of(honest)
+
+    def lie(records: dict[bytes, storage_pb2.Collection]) -> None:
+        if ids["left"] in records and ids["right"] in records:
+            one, other = records[ids["left"]], records[ids["right"]]
+            one.name_tag, other.name_tag = other.name_tag, one.name_tag
+
+    records_lie(honest, lie)
+    for collection in (left, right):
+        assert "another collection's settings" in refused(honest, lambda of=collection: best(of))
+    honest.tell_the_truth()
+    assert (best(left), best(right)) == (["0"], ["0"])
+
+
+def test_another_history_is_refused(honest: World, pair: tuple[Collection, Collection]) -> None:
+    _, right = pair
+
+    def lie(messages: list[bytes]) -> Iterable[bytes]:
+        plan, *rest = map(pb.ScoreResponse.FromString, messages)
+        plan.plan.epoch += 1
+        return [one.SerializeToString() for one in (plan, *rest)]
+
+    honest.lie(EVALUATOR, SCORE, lie)
+    assert "different histories" in refused(honest, lambda: best(right))
+    honest.tell_the_truth()
+    assert best(right) == ["0"]
+
+
+def test_a_storage_that_was_set_back_is_refused_until_it_is_itself_again(honest: World) -> None:
+    collection = honest.vault.create_collection("set back", embedder="none", dimension=DIMENSION)
+    collection.ingest_vectors(VECTORS[:20])
+    services, before = honest.services, honest.services.folder / "storage before"
+    services["storage"].stop()
+    shutil.copytree(services.folder / "storage", before)
+    services["storage"].start()
+    collection.ingest_vectors(VECTORS[20:40])
+    assert best(collection) == ["0"]
+    services["keyholder"].stop()
+    services["storage"].stop()
+    newest = services.folder / "storage newest"
+    (services.folder / "storage").rename(newest)
+    before.rename(services.folder / "storage")
+    services["storage"].start()
+    services["keyholder"].start()
+    for ask in (
+        lambda: best(collection),
+        lambda: collection.ingest_vectors(VECTORS[40:60]),
+        lambda: collection.delete(["1"]),
+        lambda: collection.verify("3", VECTORS[3]),
+        collection.repack,
+    ):
+        assert "set back" in refused(honest, ask)
+    services["storage"].stop()
+    shutil.rmtree(services.folder / "storage")
+    newest.rename(services.folder / "storage")
+    services["storage"].start()
+    assert best(collection) == ["0"]
+    assert collection.describe().items == 40

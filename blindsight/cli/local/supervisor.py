@@ -165,7 +165,10 @@ class Child:
             deaths += 1
             while True:
                 if deaths >= MAX_QUICK_DEATHS and self.recipe.serves:
-                    raise Unavailable(f"{self.recipe.name} died {deaths} times in a row: {how}")
+                    raise Unavailable(
+                        f"{self.recipe.name} died {deaths} times in a row, "
+                        f"each within {QUICK_SECONDS:g} s of its start: {how}"
+                    )
                 place = f" on {self.address}" if self.recipe.serves else ""
                 self._report(f"{self.recipe.name} {how}; starting it again{place}")
                 await asyncio.sleep(backoff.pause())

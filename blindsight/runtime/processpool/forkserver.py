@@ -161,7 +161,8 @@ def _fork(requests: socket.socket, descriptors: Sequence[int]) -> bool:
             return True
         handle = os.pidfd_open(child)
         try:
-            socket.send_fds(requests, [_ANSWER], [handle])
+            with suppress(OSError):  # the service was killed meanwhile; the next request does not come
+                socket.send_fds(requests, [_ANSWER], [handle])
         finally:
             for descriptor in (handle, *descriptors):
                 os.close(descriptor)

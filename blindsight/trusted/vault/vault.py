@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from blindsight.errors import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.packing.columns import CollectionLayout, Layout, collection_layout, plan_stride
@@ -44,9 +45,15 @@ class OpenCollection:
         lock: held during writes.
         items_added: number of items ever stored, from which the next vectors are numbered.
         uncertain: whether storage may hold a write whose answer was lost, and which `slots` lacks.
+        damage: why the collection cannot be used; empty if it can.
+
+    Raises:
+        DataLoss: if storage's record is not the one that was created with this configuration.
     """
 
     def __init__(self, record: StoredCollection, config: CollectionConfig, keys: KeySet) -> None:
+        _require_fields(record, config)
+        self.damage = ""
         self.record = record
         self.config = config
         self.slots = SlotMap()
@@ -183,6 +190,10 @@ class Vault:
     Args:
         keys: the owner's key set.
         storage, evaluator: the untrusted services.
+
+    Attributes:
+        unreadable: number of collections whose records or settings storage has changed, when they were last
+            listed.
     """
 
     def __init__(self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient) -> None:
@@ -192,7 +203,8 @@ class Vault:
         self._name_key = keys.subkey("names")
         self._configs = Sealer(keys.subkey("settings"))
         self._open: dict[str, OpenCollection] = {}
-        self._opening = asyncio.Lock()
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.unreadable = 0
 
     async def create(
         self,
@@ -261,18 +273,23 @@ class Vault:
 
         Raises:
             NotFound: if it does not exist; the message lists the first few names.
+            DataLoss: if storage's record or slots of it are not those that were written.
         """
         if name in self._open:
             opened = self._open[name]
             if opened.uncertain:
                 await self.refresh(opened)
             return opened
-        async with self._opening:
+        # One that waits for storage keeps no others waiting.
+        async with self._opening.setdefault(name, asyncio.Lock()):
             if name in self._open:
                 return self._open[name]
-            for record, config in await self._mine():
-                if config.name == name:
-                    opened = OpenCollection(record, config, self._keys)
+            tag = keyed_hash(self._name_key, name.encode(errors="surrogatepass"))
+            for record in await self._records():
+                if record.name_tag == tag:
+                    opened = OpenCollection(record, self._config(record), self._keys)
+                    if opened.config.name != name:
+                        raise DataLoss(f"storage has another collection's settings for {name!r}")
                     await self.refresh(opened)
                     self._open[name] = opened
                     return opened
@@ -312,6 +329,7 @@ class Vault:
         collection.uncertain = False
         with collection.unless_answered():
             record, slots = await self._read(collection.record.collection_id, collection.slots)
+            _require_fields(record, collection.config)
             collection.record = record
             collection.items_added = max(collection.items_added, record.items_added)
             collection.advance(slots)
@@ -343,13 +361,30 @@ class Vault:
         return [config.name for _, config in await self._mine()]
 
     async def all(self) -> list[OpenCollection]:
-        """Returns all collections, each with fresh counters."""
+        """Returns all collections, each with fresh counters, or with the damage that was found at it."""
         found = []
         for record, config in await self._mine():
-            collection = await self.get(config.name)
-            collection.record = record
-            found.append(collection)
+            try:
+                collection = await self.get(config.name)
+                _require_fields(record, config)
+                collection.record, collection.damage = record, ""
+                found.append(collection)
+            except DataLoss as error:
+                found += self._damaged(record, config, error.message)
         return found
+
+    def _damaged(
+        self, record: StoredCollection, config: CollectionConfig, damage: str
+    ) -> list[OpenCollection]:
+        fields = config.linear().fields
+        right = replace(record, dimension=sum(fields), fields=fields if len(fields) > 1 else ())
+        try:
+            collection = OpenCollection(right, config, self._keys)
+        except InvalidArgument:  # nothing of the record fits
+            self.unreadable += 1
+            return []
+        collection.damage = damage
+        return [collection]
 
     async def set_max_norm(self, collection: OpenCollection, max_norm: float) -> None:
         """Sets the largest norm of vectors in an empty collection."""
@@ -375,14 +410,25 @@ class Vault:
             logs.get().warning("evaluator_cache_not_dropped")
 
     async def _mine(self) -> list[tuple[StoredCollection, CollectionConfig]]:
-        """Returns this key set's collections; those of other key sets cannot be opened."""
+        """Returns those of this key set's collections whose settings can be read; counts the others."""
         found = []
-        for record in await self._storage.list_collections():
-            if record.key_id != self._keys.key_id:
-                continue
-            plain = self._configs.open(record.sealed_config, record.collection_id)
-            found.append((record, CollectionConfig.from_bytes(plain)))
+        records = await self._records()
+        for record in records:
+            with suppress(DataLoss):
+                found.append((record, self._config(record)))
+        self.unreadable = len(records) - len(found)
         return found
+
+    async def _records(self) -> list[StoredCollection]:
+        """Returns the records of this key set's collections; those of other key sets cannot be opened."""
+        return [one for one in await self._storage.list_collections() if one.key_id == self._keys.key_id]
+
+    def _config(self, record: StoredCollection) -> CollectionConfig:
+        try:
+            plain = self._configs.open(record.sealed_config, record.collection_id)
+        except DataLoss:
+            raise DataLoss("storage has changed the settings of a collection, or mixed them up") from None
+        return CollectionConfig.from_bytes(plain)
 
 
 def parameters_for(scheme: str, name: str) -> Parameters:
@@ -397,6 +443,16 @@ def parameters_for(scheme: str, name: str) -> Parameters:
     if default_for(scheme).scheme is not parameters.scheme:
         raise InvalidArgument(f"parameter set {name} is of {parameters.scheme.name.lower()}, want {scheme}")
     return parameters
+
+
+def _require_fields(record: StoredCollection, config: CollectionConfig) -> None:
+    """Refuses another number of values than the owner's settings say: storage's is not authenticated."""
+    wanted = config.linear().fields
+    if (record.dimension, record.row_fields) != (sum(wanted), wanted):
+        raise DataLoss(
+            f"storage has rows of {record.dimension} values for collection {config.name!r}, "
+            f"want {sum(wanted)}"
+        )
 
 
 def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:

@@ -10,6 +10,8 @@ from blindsight.errors import DataLoss
 from blindsight.runtime import logs
 from services.keyholder import metrics
 
+_NAMED = "collection"
+
 
 class Alarms:
     """The alarms since the keyholder started."""
@@ -28,6 +30,9 @@ class Alarms:
         try:
             yield
         except DataLoss as error:
+            if _NAMED in error.metadata:  # it was recorded further in
+                raise
+            error.metadata[_NAMED] = what
             self.count += 1
             when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             self._last = f"{when}, {what}: {error.message}"
@@ -35,12 +40,20 @@ class Alarms:
             logs.get().error("answer_refused", collection=what, reason=error.reason)
             raise
 
-    @property
-    def text(self) -> str:
-        """A sentence for people; empty if there was no alarm."""
-        if not self.count:
-            return ""
-        answers = "1 answer was" if self.count == 1 else f"{self.count} answers were"
-        return (
-            f"{answers} refused because the untrusted side sent something else than it should; {self._last}"
-        )
+    def text(self, unreadable: int = 0) -> str:
+        """Returns a sentence for people; an empty one if there is nothing to tell.
+
+        Args:
+            unreadable: number of collections whose settings storage has changed.
+        """
+        told = []
+        if self.count:
+            answers = "1 answer was" if self.count == 1 else f"{self.count} answers were"
+            told.append(
+                f"{answers} refused because the untrusted side sent something else than it should; "
+                f"{self._last}"
+            )
+        if unreadable:
+            them = "1 collection" if unreadable == 1 else f"{unreadable} collections"
+            told.append(f"storage has changed the settings of {them}, which cannot be opened")
+        return "; ".join(told)

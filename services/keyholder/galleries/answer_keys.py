@@ -69,6 +69,13 @@ class AnswerKeys:
             raise DataLoss("storage's log does not hold the batches of all slots")
         return key
 
+    async def newest_sequence(self, collection: OpenCollection) -> int:
+        """Returns the newest point of a collection's log that was seen; 0 for additive schemes."""
+        if not isinstance(collection.parameters, ParameterSet):
+            return 0
+        async with self._locks[collection.record.collection_id]:
+            return (await self._loaded(collection)).sequence
+
     async def at(
         self, collection: OpenCollection, base: AnswerKey, sequence: int, epoch: int
     ) -> AnswerKey | None:

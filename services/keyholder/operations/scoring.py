@@ -85,7 +85,7 @@ class Scorer:
         self._crypto = crypto
         self._answer_keys = answer_keys
         self._threads = threads
-        self._alarms = alarms
+        self.alarms = alarms
 
     async def run(
         self,
@@ -110,7 +110,7 @@ class Scorer:
             DataLoss: if the answer is incomplete, or not that of the stored vectors.
             Unavailable: if the evaluator or storage does not answer.
         """
-        with self._alarms.watching(collection.config.name):
+        with self.alarms.watching(collection.config.name):
             await self._run(collection, forms, begin, timings, on_progress)
 
     async def _run(
@@ -194,6 +194,8 @@ class _Scoring:
                 if isinstance(part, Progress):
                     self._on_progress(part)
                 elif isinstance(part, ScorePlan):
+                    if part.epoch != slots.epoch and part.sequence == slots.sequence:
+                        raise DataLoss("storage and the evaluator have different histories of the collection")
                     if part.epoch != slots.epoch or not await group.begin(part):
                         return False
                     covered = _Covered(part, queries)

@@ -44,7 +44,7 @@ class Search:
         crypto: worker processes that embed.
         collection: the collection.
         k: number of matches, at most 10,000.
-        threshold: the worst score that is still a match, of a cosine within its error bound; None: no limit.
+        threshold: the worst score that is still a match, within its error bound; None: no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
 
     Attributes:
@@ -76,10 +76,7 @@ class Search:
         self._collection = collection
         self._k = k
         self._threshold = threshold
-        # So that a threshold of 1 finds exact copies, whose cosines noise makes a little smaller than 1.
-        self._slack = (
-            collection.score_error_bound if collection.config.metric is linear.Metric.COSINE else 0.0
-        )
+        self._slack = _slack(collection)
         self._linear = collection.linear()
         self.timings = Timings()
         self.progress: asyncio.Queue[Progress] = asyncio.Queue()
@@ -141,9 +138,10 @@ class Search:
 
         weights = np.stack([form.weights for form in forms])
         report = self.progress.put_nowait
-        await self._scorer.run(self._collection, weights, begin, self.timings, report)
-        started = time.perf_counter()
-        hits = await self._hits(rankings)
+        with self._scorer.alarms.watching(self._collection.config.name):
+            await self._scorer.run(self._collection, weights, begin, self.timings, report)
+            started = time.perf_counter()
+            hits = await self._hits(rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
 
@@ -176,8 +174,20 @@ class Search:
             return best
         scores = best.scores
         higher = ranking.higher_is_better
-        passing = scores >= self._threshold - self._slack if higher else scores <= self._threshold
+        least, most = self._threshold - self._slack, self._threshold + self._slack
+        passing = scores >= least if higher else scores <= most
         return Leaders(scores[passing], best.parts[passing], best.names[passing])
+
+
+def _slack(collection: OpenCollection) -> float:
+    """Returns how far a score may lie beyond a threshold.
+
+    Exact copies pass a cosine of 1 and a distance of 0, though noise makes their scores a little worse.
+    """
+    if collection.config.metric in (linear.Metric.COSINE, linear.Metric.SQUARED_COSINE):
+        return collection.score_error_bound
+    # The bound is that of rows of norm 1; a distance is twice a product, and what is known exactly.
+    return 2 * max(1.0, collection.config.max_norm**2) * collection.score_error_bound
 
 
 def _take(slots: SlotMap, rankings: Sequence[Ranking], result: ScoreResult, products: Floats) -> None:

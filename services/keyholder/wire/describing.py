@@ -32,4 +32,5 @@ def collection(opened: OpenCollection) -> CollectionInfo:
         plane_bytes=record.plane_bytes,
         channels=config.channels,
         query_visible_to_server=opened.parameters.query_visible,
+        damage=opened.damage,
     )

@@ -84,7 +84,7 @@ def test_all_products_come_from_the_answers(threads, parameters):
     made = multiplied(threads, parameters)
     made.run()
     np.testing.assert_allclose(made.found, made.true, atol=3e-4)
-    assert made.alarms.text == ""
+    assert made.alarms.text() == ""
 
 
 def changed(results, **fields):
@@ -123,7 +123,7 @@ def test_answers_that_are_not_all_products_once_are_refused(threads, lie):
     made = multiplied(threads, PARAMETER_SETS["ckks-4096"], LIES[lie])
     with pytest.raises(DataLoss):
         made.run()
-    assert NO_COLLECTION in made.alarms.text
+    assert NO_COLLECTION in made.alarms.text()
 
 
 def test_answers_of_another_size_are_refused():
