@@ -70,10 +70,18 @@ def memory_bytes() -> int:
     total = 0
     for process in _family():
         try:
-            total += process.memory_full_info().pss
-        except psutil.Error:
+            total += _own_bytes(process)
+        except psutil.NoSuchProcess:
             continue  # a worker that has just ended
     return total
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:  # a worker with keys tells nobody but root what it shares, and with how many
+        plain = process.memory_info()
+        return int(plain.rss - plain.shared)
 
 
 def cpu_seconds() -> float:

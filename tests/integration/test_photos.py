@@ -2,6 +2,7 @@
 
 import io
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -154,3 +155,10 @@ def test_a_deleted_photo_is_gone_from_search_and_from_storage(vault):
         collection.get(hits[0].id)
     (after,) = collection.search(jpeg(NAMES[0]), k=5).results
     assert {hit.name for hit in after} == {f"{name}.jpg" for name in NAMES[1:3]}
+
+
+def test_processes_with_keys_leave_no_core_dump(services):
+    keyholder = services["keyholder"]
+    for process in (keyholder.process(), *keyholder.workers()):
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        assert limits.split("Max core file size")[1].split()[:2] == ["0", "0"]

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from blindsight.errors import AlreadyExists, KeyFileError, WrongPassphrase
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.keyring.shield import raise_shield
 from blindsight.trusted.secrets import Secret
 
 MAGIC = b"BSKY"
@@ -37,10 +38,13 @@ _MAX_FILE_BYTES = 16 << 20
 def write(path: Path, keys: KeySet, passphrase: Secret) -> None:
     """Seals a key set into a new file of mode 0600; it is on the disk in full when this returns.
 
+    This process is shielded from then on; see `raise_shield`.
+
     Raises:
         AlreadyExists: if the file exists; a key file is never overwritten.
         KeyFileError: if the folder or file cannot be written.
     """
+    raise_shield()
     data = _seal(keys, passphrase)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -62,12 +66,13 @@ def write(path: Path, keys: KeySet, passphrase: Secret) -> None:
 
 
 def read(path: Path, passphrase: Secret) -> KeySet:
-    """Reads a key file and decrypts it.
+    """Reads a key file and decrypts it; this process is shielded from then on; see `raise_shield`.
 
     Raises:
         KeyFileError: if it is missing, unreadable, damaged or not a key file.
         WrongPassphrase: if the passphrase is wrong, or the file was tampered with.
     """
+    raise_shield()
     try:
         data = path.read_bytes()[:_MAX_FILE_BYTES]
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from blindsight.trusted import embedders, schemes
 from blindsight.trusted.additive import AdditiveKey
 from blindsight.trusted.columns import compiling
 from blindsight.trusted.crypto import tasks
+from blindsight.trusted.keyring.shield import raise_shield
 from blindsight.trusted.schemes import encryption, seal
 from blindsight.trusted.secrets import Secret
 
@@ -28,7 +29,8 @@ def prepare(_: tasks.Prepare) -> None:
 
 
 def start(task: tasks.Start) -> None:
-    """Stores the owner's keys in this process."""
+    """Stores the owner's keys in this process, and shields it."""
+    raise_shield()
     host.keep_photos()
     for name, secret_key in task.secret_keys.items():
         _keys[name] = (task.key_id, secret_key)
