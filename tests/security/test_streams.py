@@ -304,7 +304,7 @@ RESULTS = {
     **TIMES,
 }
 PICTURES = {"progress.*": TOLD, "result.*": OWN}
-SEARCHED = {"hits.*": OWN, "drawing.*": OWN, "timings.*": TOLD}
+SEARCHED = {"progress.*": TOLD, "hits.*": OWN, "drawing.*": OWN, "timings.*": TOLD}
 # A deletion has no batch: how far the log goes, nothing else says.
 LOG = {
     "log.sequence": SAID,
@@ -355,7 +355,8 @@ ROWS = [
         EVALUATOR + "Score",
         ("keyholder", "evaluator"),
         search("numbers"),
-        unknown={"plan.sequence": "it may know more of the log than the keyholder", **RESULTS},
+        PROGRESS,
+        {"plan.sequence": "it may know more of the log than the keyholder", "progress.*": TOLD, **RESULTS},
     ),
     Row(EVALUATOR + "CompareAll", ("keyholder", "evaluator"), matched, unknown=RESULTS),
     Row(
@@ -394,8 +395,8 @@ ROWS = [
         {"progress.*": STATES},
         writes=True,
     ),
-    Row(KEYHOLDER + "Search", ("SDK", "keyholder"), search("numbers"), unknown=SEARCHED, replay=True),
-    Row(KEYHOLDER + "Search", ("SDK", "keyholder"), recognised, unknown=SEARCHED, replay=True),
+    Row(KEYHOLDER + "Search", ("SDK", "keyholder"), search("numbers"), PROGRESS, SEARCHED, replay=True),
+    Row(KEYHOLDER + "Search", ("SDK", "keyholder"), recognised, PROGRESS, SEARCHED, replay=True),
     Row(KEYHOLDER + "Combine", ("SDK", "keyholder"), combined, PROGRESS, PICTURES, replay=True),
     Row(
         KEYHOLDER + "GetOriginal",
