@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -132,13 +133,15 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             answers = search.run(await searching.query_vectors(query.vectors, requests))
         else:
             raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo or vectors")
-        async for answer in with_reports(answers, search.progress):
-            if isinstance(answer, Progress):
-                yield pb.SearchResponse(progress=searching.progress(answer).to_message())
-            elif isinstance(answer, MatchDrawing):
-                yield pb.SearchResponse(drawing=answer.to_message())
-            else:
-                yield pb.SearchResponse(hits=pb.Hits(hits=[hit.to_message() for hit in answer]))
+        parts = with_reports(answers, search.progress)
+        async with aclosing(parts):
+            async for answer in parts:
+                if isinstance(answer, Progress):
+                    yield pb.SearchResponse(progress=searching.progress(answer).to_message())
+                elif isinstance(answer, MatchDrawing):
+                    yield pb.SearchResponse(drawing=answer.to_message())
+                else:
+                    yield pb.SearchResponse(hits=pb.Hits(hits=[hit.to_message() for hit in answer]))
         search.timings.total = time.perf_counter() - started
         yield pb.SearchResponse(
             timings=searching.timings(search.timings).to_message(),

@@ -21,7 +21,7 @@ from support.services import Services
 
 import blindsight
 from blindsight.client import Collection, Vault
-from blindsight.errors import BlindsightError, DataLoss
+from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2
@@ -737,3 +737,25 @@ def test_a_storage_that_was_set_back_is_refused_until_it_is_itself_again(honest:
     services["storage"].start()
     assert best(collection) == ["0"]
     assert collection.describe().items == 40
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["without end", "and then a right answer"])
+def test_an_evaluator_that_is_never_ready_is_given_up(
+    honest: World, pair: tuple[Collection, Collection], others: bool
+) -> None:
+    left, _ = pair
+    ready = pb.ScoreResponse(progress=pb.PrepareResponse(batches_done=1, batches_total=2)).SerializeToString()
+
+    def changed(method: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+        if method == SCORE:
+            yield from itertools.repeat(ready, 300) if others else itertools.repeat(ready)
+        yield from answers
+
+    honest.relays[EVALUATOR].change = changed
+    if others:
+        assert best(left) == ["0"]
+    else:
+        with pytest.raises(Unavailable, match="ready again and again"):
+            best(left)
+    honest.tell_the_truth()
+    assert best(left) == ["0"]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from blindsight.errors import BlindsightError, Conflict, DataLoss
+from blindsight.errors import BlindsightError, Conflict, DataLoss, Unavailable
 from blindsight.packing.columns import CollectionLayout, Floats
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import AdditiveSet
@@ -34,6 +34,8 @@ from services.keyholder.operations.query_groups import (
 
 EPOCH_ATTEMPTS = 4
 OnProgress = Callable[[Progress], None]
+# Reports of progress beyond two for each batch that the keyholder knows: others may append meanwhile.
+MORE_REPORTS = 10_000
 # Messages of answers that may wait for each thread; more stay with the evaluator.
 PENDING_RESULTS = 8
 
@@ -188,10 +190,17 @@ class _Scoring:
         opening: set[asyncio.Task[None]] = set()
         minimum = max(slots.sequence, group.minimum_sequence)
         identity = self._collection.record.collection_id
+        # So that an evaluator cannot keep a search waiting for ever by saying that it is nearly there.
+        reports = 2 * sum(segment.batches for segment in slots.segments.values()) + MORE_REPORTS
         parts = self._evaluator.score(identity, minimum, queries, group.parts, layout.regions)
         try:
             async for part in parts:
                 if isinstance(part, Progress):
+                    reports -= 1
+                    if reports < 0:
+                        raise Unavailable(
+                            "the evaluator makes the gallery ready again and again", retry="later"
+                        )
                     self._on_progress(part)
                 elif isinstance(part, ScorePlan):
                     if part.epoch != slots.epoch and part.sequence == slots.sequence:

@@ -79,7 +79,7 @@ class Search:
         self._slack = _slack(collection)
         self._linear = collection.linear()
         self.timings = Timings()
-        self.progress: asyncio.Queue[Progress] = asyncio.Queue()
+        self.progress: asyncio.Queue[Progress] = asyncio.Queue(1)
         self._scorer = scorer
 
     async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
@@ -137,13 +137,18 @@ class Search:
             return partial(_take, slots, rankings)
 
         weights = np.stack([form.weights for form in forms])
-        report = self.progress.put_nowait
         with self._scorer.alarms.watching(self._collection.config.name):
-            await self._scorer.run(self._collection, weights, begin, self.timings, report)
+            await self._scorer.run(self._collection, weights, begin, self.timings, self._report)
             started = time.perf_counter()
             hits = await self._hits(rankings)
         self.timings.rank += time.perf_counter() - started
         return hits
+
+    def _report(self, progress: Progress) -> None:
+        """Replaces a report that nobody has taken yet: the evaluator must not be able to pile them up."""
+        if self.progress.full():
+            self.progress.get_nowait()
+        self.progress.put_nowait(progress)
 
     async def _hits(self, rankings: Sequence[Ranking]) -> list[list[Hit]]:
         found = [self._passing(ranking) for ranking in rankings]
