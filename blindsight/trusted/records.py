@@ -27,6 +27,8 @@ class CollectionConfig:
         metric: the measure of similarity.
         expected_size: number of vectors that the stride was planned for.
         max_norm: largest norm of a vector that fits; 0 until the first ingest sets it.
+        parameter_set, stride: as in storage's record, which could otherwise choose a weaker encryption for
+            what comes next.
         channels: colour channels of raw pixels, "grey" or "rgb"; "" for vectors of any other kind.
     """
 
@@ -36,6 +38,8 @@ class CollectionConfig:
     metric: Metric
     expected_size: int
     max_norm: float
+    parameter_set: str
+    stride: int
     channels: str = ""
 
     def to_bytes(self) -> bytes:

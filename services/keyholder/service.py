@@ -272,6 +272,13 @@ class Keyholder:
         verification.timings.embed = seconds
         return verification
 
+    async def collection(self, name: str) -> OpenCollection:
+        """Returns a collection with fresh counters."""
+        with self._alarms.watching(name):
+            collection = await self.vault.get(name)
+            await self.vault.refresh(collection)
+        return collection
+
     async def original(self, name: str, item_id: str) -> tuple[ItemMetadata, bytes]:
         """Returns the metadata and the original file of a photo.
 

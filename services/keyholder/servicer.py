@@ -64,8 +64,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
         """Returns a collection."""
-        found = await self._vault.get(request.name)
-        await self._vault.refresh(found)
+        found = await self._keyholder.collection(request.name)
         return pb.GetCollectionResponse(collection=describing.collection(found).to_message())
 
     async def ListCollections(

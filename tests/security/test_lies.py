@@ -628,9 +628,21 @@ def ids_of(world: World) -> dict[str, bytes]:
     return {one.name: record.collection_id for one, record in zip(named, listed, strict=True)}
 
 
-@pytest.mark.parametrize("dimension", [DIMENSION - 1, DIMENSION + 1, 1])
-def test_another_dimension_than_the_owners_is_refused_and_told(
-    honest: World, pair: tuple[Collection, Collection], dimension: int
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dimension", DIMENSION - 1),
+        ("dimension", DIMENSION + 1),
+        ("dimension", 1),
+        ("stride", 1),
+        ("stride", 4096),
+        ("parameter_set", "bfv-4096"),
+        ("parameter_set", "paillier-3072"),
+        ("parameter_set", "\x1b[2J"),
+    ],
+)
+def test_another_encryption_than_the_owners_is_refused_and_told(
+    honest: World, pair: tuple[Collection, Collection], field: str, value: Any
 ) -> None:
     left, right = pair
     honest.vault.collections()
@@ -638,14 +650,17 @@ def test_another_dimension_than_the_owners_is_refused_and_told(
 
     def lie(records: dict[bytes, storage_pb2.Collection]) -> None:
         if wanted in records:
-            records[wanted].dimension = dimension
+            setattr(records[wanted], field, value)
 
     records_lie(honest, lie)
-    assert f"rows of {dimension} values" in refused(honest, lambda: best(left))
+    said = refused(honest, lambda: best(left))
+    assert "for collection 'left', want" in said
+    assert said.isprintable()
     refused(honest, lambda: left.verify("3", VECTORS[3]))
+    refused(honest, lambda: left.ingest_vectors(VECTORS[:1], ["late"]))
     assert best(right) == ["0"]
     told = {one.name: one.damage for one in honest.vault.status().collections}
-    assert f"rows of {dimension} values" in told.pop("left")
+    assert "for collection 'left', want" in told.pop("left")
     assert set(told.values()) == {""}
     honest.tell_the_truth()
     assert best(left) == ["0"]

@@ -52,7 +52,7 @@ class OpenCollection:
     """
 
     def __init__(self, record: StoredCollection, config: CollectionConfig, keys: KeySet) -> None:
-        _require_fields(record, config)
+        _require_own(record, config)
         self.damage = ""
         self.record = record
         self.config = config
@@ -192,8 +192,7 @@ class Vault:
         storage, evaluator: the untrusted services.
 
     Attributes:
-        unreadable: number of collections whose records or settings storage has changed, when they were last
-            listed.
+        unreadable: number of collections whose settings storage has changed, when they were last listed.
     """
 
     def __init__(self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient) -> None:
@@ -244,11 +243,14 @@ class Vault:
             metric=metric,
             expected_size=expected_size or DEFAULT_EXPECTED_SIZE,
             max_norm=_max_norm(max_norm, embedder, metric),
+            parameter_set=parameters.name,
+            stride=0,
             channels=channels,
         )
         fields = config.linear().fields
         degree, most_stride = parameters.ring_degree, parameters.most_stride
         stride = plan_stride(fields, degree, config.expected_size, most_stride, parameters.residue_bytes)
+        config = replace(config, stride=stride)
         _require_room(parameters, collection_layout(fields, degree, stride, most_stride))
         collection_id = os.urandom(16)
         wanted = StoredCollection(
@@ -324,12 +326,12 @@ class Vault:
 
         Raises:
             Conflict: if others write so often that the two never have the same sequence.
-            DataLoss: if the slot map and the collection have different numbers of items.
+            DataLoss: if the slot map and the collection have different numbers of items, or were set back.
         """
         collection.uncertain = False
         with collection.unless_answered():
             record, slots = await self._read(collection.record.collection_id, collection.slots)
-            _require_fields(record, collection.config)
+            _require_own(record, collection.config)
             collection.record = record
             collection.items_added = max(collection.items_added, record.items_added)
             collection.advance(slots)
@@ -342,6 +344,11 @@ class Vault:
         """
         for _ in range(_READ_ATTEMPTS):
             record = await self._storage.get_collection(collection_id)
+            if record.sequence < slots.sequence:
+                raise DataLoss(
+                    f"storage has {record.sequence} writes of the collection, and had {slots.sequence}: "
+                    "it was set back"
+                )
             if record.sequence != slots.sequence:
                 slots = await self._storage.read_slots(collection_id)
             if record.sequence == slots.sequence:  # else there was a write in between
@@ -366,25 +373,25 @@ class Vault:
         for record, config in await self._mine():
             try:
                 collection = await self.get(config.name)
-                _require_fields(record, config)
+                _require_own(record, config)
                 collection.record, collection.damage = record, ""
-                found.append(collection)
             except DataLoss as error:
-                found += self._damaged(record, config, error.message)
+                collection = self._damaged(record, config, error.message)
+            found.append(collection)
         return found
 
-    def _damaged(
-        self, record: StoredCollection, config: CollectionConfig, damage: str
-    ) -> list[OpenCollection]:
+    def _damaged(self, record: StoredCollection, config: CollectionConfig, damage: str) -> OpenCollection:
         fields = config.linear().fields
-        right = replace(record, dimension=sum(fields), fields=fields if len(fields) > 1 else ())
-        try:
-            collection = OpenCollection(right, config, self._keys)
-        except InvalidArgument:  # nothing of the record fits
-            self.unreadable += 1
-            return []
+        right = replace(
+            record,
+            parameter_set=config.parameter_set,
+            stride=config.stride,
+            dimension=sum(fields),
+            fields=fields if len(fields) > 1 else (),
+        )
+        collection = OpenCollection(right, config, self._keys)
         collection.damage = damage
-        return [collection]
+        return collection
 
     async def set_max_norm(self, collection: OpenCollection, max_norm: float) -> None:
         """Sets the largest norm of vectors in an empty collection."""
@@ -445,14 +452,16 @@ def parameters_for(scheme: str, name: str) -> Parameters:
     return parameters
 
 
-def _require_fields(record: StoredCollection, config: CollectionConfig) -> None:
-    """Refuses another number of values than the owner's settings say: storage's is not authenticated."""
-    wanted = config.linear().fields
-    if (record.dimension, record.row_fields) != (sum(wanted), wanted):
-        raise DataLoss(
-            f"storage has rows of {record.dimension} values for collection {config.name!r}, "
-            f"want {sum(wanted)}"
-        )
+def _require_own(record: StoredCollection, config: CollectionConfig) -> None:
+    """Refuses what storage says of how a collection is encrypted, unless the owner's settings say it too."""
+    for what, got, wanted in (
+        ("parameter set", record.parameter_set, config.parameter_set),
+        ("stride", record.stride, config.stride),
+        ("rows", record.row_fields, config.linear().fields),
+        ("dimension", record.dimension, sum(config.linear().fields)),
+    ):
+        if got != wanted:
+            raise DataLoss(f"storage has {what} {got!r:.40} for collection {config.name!r}, want {wanted}")
 
 
 def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:

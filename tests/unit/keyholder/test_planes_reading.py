@@ -25,7 +25,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
 LAYOUT = PlaneLayout.of(IMAGE, CKKS_4096.ring_degree)
 GEOMETRY = pb.Planes(width=90, height=70, channels=3)
 KEYS = shared_key_set()
-CONFIG = CollectionConfig("album", "descriptor", 128, Metric.COSINE, 1000, 1.0)
+CONFIG = CollectionConfig("album", "descriptor", 128, Metric.COSINE, 1000, 1.0, CKKS_4096.name, 8)
 RECORD = StoredCollection(bytes(15) + b"1", bytes(16), b"", CKKS_4096.name, KEYS.key_id, 128, 8)
 COLLECTION = OpenCollection(RECORD, CONFIG, KEYS)
 

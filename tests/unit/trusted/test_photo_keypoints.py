@@ -95,7 +95,11 @@ def key_set():
 
 def collection(key_set, collection_id=b"sixteen bytes id"):
     record = StoredCollection(collection_id, bytes(16), b"", CKKS_4096.name, key_set.key_id, 208, 8)
-    return OpenCollection(record, CollectionConfig("name", "sift", 208, Metric.COSINE, 10, 1.0), key_set)
+    return OpenCollection(
+        record,
+        CollectionConfig("name", "sift", 208, Metric.COSINE, 10, 1.0, record.parameter_set, record.stride),
+        key_set,
+    )
 
 
 def test_sealed_keypoints_open_as_those_of_their_own_item_alone(key_set, found):

@@ -28,7 +28,9 @@ def opened(key_set, collection_id=b"sixteen bytes id", parameters=CKKS_4096, str
         dimension=8,
         stride=stride,
     )
-    return OpenCollection(record, CollectionConfig("name", "none", 8, Metric.COSINE, 10, 1.0), key_set)
+    return OpenCollection(
+        record, CollectionConfig("name", "none", 8, Metric.COSINE, 10, 1.0, parameters.name, stride), key_set
+    )
 
 
 @pytest.fixture

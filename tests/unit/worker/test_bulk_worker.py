@@ -37,7 +37,13 @@ def collection():
     record = StoredCollection(
         b"sixteen bytes id", bytes(16), b"", CKKS_4096.name, made.key_id, dimension=8, stride=2048
     )
-    return OpenCollection(record, CollectionConfig("name", "descriptor", 8, Metric.COSINE, 10, 1.0), made)
+    return OpenCollection(
+        record,
+        CollectionConfig(
+            "name", "descriptor", 8, Metric.COSINE, 10, 1.0, record.parameter_set, record.stride
+        ),
+        made,
+    )
 
 
 @pytest.fixture
