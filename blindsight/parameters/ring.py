@@ -194,8 +194,9 @@ class ParameterSet:
 
     @property
     def max_terms(self) -> int:
-        """The number of columns that the kernel may add up in 64 bits before it must reduce."""
-        return (1 << ACCUMULATOR_BITS) // (max(self.primes) - 1) ** 2
+        """The number of columns that the kernel may add to a residue in 64 bits before it must reduce."""
+        largest = max(self.primes) - 1
+        return ((1 << ACCUMULATOR_BITS) - 1 - largest) // largest**2
 
     @property
     def gallery_scale(self) -> float:

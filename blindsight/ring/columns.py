@@ -23,98 +23,54 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import types
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.errors import InvalidCiphertext
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
-from blindsight.ring.jit import compiled, emitted, reduced
-from blindsight.ring.tiles import TILE, Geometry
-
-# How far ahead the kernel asks for a gallery's bytes: the processor's own prefetching ends at each page of
-# 4 KB.  With it a pass over a million vectors takes a fifth to a third less.
-_PREFETCH_BYTES = 4096
+from blindsight.ring.jit import compiled, reduced
+from blindsight.ring.lanes import LANE_BYTES
+from blindsight.ring.sums import GROUP, group_sums, single_sums
+from blindsight.ring.tiles import RESIDUE_BYTES, TILE, Geometry
 
 Words = npt.NDArray[np.uint64]
 Spans = Sequence[tuple[int, int]]
 
 
-@emitted
-def _dot(_typing: Any, _first: Any, _second: Any, _columns: Any, _out: Any) -> Any:
-    """Sums the products of one tile over its columns.
-
-    Written as LLVM instructions because numba's loops keep the accumulators in memory; as phi values of
-    the loop they stay in registers, which is 1.5 times as fast.
+@compiled
+def _tile_products(
+    segment: Any, factors: Any, skipped: Any, columns: Any, max_terms: Any, prime: Any, results: Words
+) -> None:
+    """Multiplies one tile of a segment by those of a single query, or of a group.
 
     Args:
-        first, second: addresses of uint32 [columns, TILE].
-        columns: at least 1.
-        out: address of uint64 [TILE], not reduced.
+        segment, factors: address of the segment, and of the queries' addresses.
+        skipped: bytes before the tile [columns, TILE] in each.
+        results: addresses of uint32 [TILE] for the products, one for each query.
     """
-    signature = types.void(types.uintp, types.uintp, types.intp, types.uintp)
-
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        first, second, count, out = arguments
-        word = ir.IntType(64)
-        narrow, wide = ir.VectorType(ir.IntType(32), TILE), ir.VectorType(word, TILE)
-        integer = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), integer, integer, integer])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [ir.IntType(8).as_pointer()], kind)
-        before = builder.block
-        loop, done = builder.append_basic_block("columns"), builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        column = builder.phi(word)
-        column.add_incoming(ir.Constant(word, 0), before)
-        total = builder.phi(wide)
-        total.add_incoming(ir.Constant(wide, [0] * TILE), before)
-        offset = builder.mul(column, ir.Constant(word, TILE * 4))
-
-        def load(base: Any) -> Any:
-            address = builder.inttoptr(builder.add(base, offset), narrow.as_pointer())
-            # Widened before the multiplication: a product of two 32-bit lanes would wrap.  Arrays of
-            # residues are only guaranteed to be aligned to one residue, 4 bytes.
-            return builder.zext(builder.load(address, align=4), wide)
-
-        ahead = builder.add(builder.add(first, offset), ir.Constant(word, _PREFETCH_BYTES))
-        for line in range(0, TILE * 4, 64):
-            address = builder.inttoptr(
-                builder.add(ahead, ir.Constant(word, line)), ir.IntType(8).as_pointer()
-            )
-            builder.call(prefetch, [address, *(ir.Constant(ir.IntType(32), value) for value in (0, 3, 1))])
-        added = builder.add(total, builder.mul(load(first), load(second)))
-        total.add_incoming(added, loop)
-        # The condition is at the end: there is at least one column, and the sums leave the loop in registers.
-        following = builder.add(column, ir.Constant(word, 1))
-        column.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
-        builder.position_at_end(done)
-        builder.store(added, builder.inttoptr(out, wide.as_pointer()), align=8)
-        return context.get_dummy_value()
-
-    return signature, generate
+    reciprocal, places = 1.0 / numba.float64(prime), numba.uintp(results.ctypes.data)
+    for start in range(0, columns, max_terms):
+        count, more = min(max_terms, columns - start), start > 0
+        before = skipped + numba.uintp(start * TILE * RESIDUE_BYTES)
+        if results.size == 1:
+            single_sums(segment, factors, before, count, more, prime, reciprocal, places, numba.uintp(0))
+        else:
+            for part in range(0, TILE * RESIDUE_BYTES, LANE_BYTES):
+                at = numba.uintp(part)
+                group_sums(segment, factors, before + at, count, more, prime, reciprocal, places, at)
 
 
 @compiled
-def _tile_product(
-    first: Any, second: Any, columns: Any, max_terms: Any, prime: Any, reciprocal: Any, sums: Words
-) -> None:
-    """Computes one tile of a product: addresses of uint32 [columns, TILE] -> `sums` [TILE], reduced."""
-    for start in range(0, columns, max_terms):
-        skipped = numba.uintp(start * TILE * 4)
-        before = sums[TILE:]
-        _dot(
-            first + skipped,
-            second + skipped,
-            min(max_terms, columns - start),
-            numba.uintp(before.ctypes.data),
-        )
-        for k in range(TILE):
-            value = reduced(before[k], prime, reciprocal)
-            if start > 0:
-                value = reduced(sums[k] + numba.uint64(value), prime, reciprocal)
-            sums[k] = value
+def _fold(points: Residues, fold: int, prime: Any, out: Residues, place: int, more: bool) -> None:
+    """Adds up each `fold` neighbours of a tile [TILE]; a whole tile is added to what is there, if told."""
+    if fold == 1:
+        out[place : place + TILE] = points
+        return
+    width = min(fold, TILE)
+    for k in range(TILE // width):
+        total = numba.uint64(out[place + k]) if more else numba.uint64(0)
+        for i in range(width):
+            total += numba.uint64(points[k * width + i])
+        out[place + k] = reduced(total, prime, 1.0 / numba.float64(prime))
 
 
 @compiled
@@ -144,36 +100,27 @@ def multiply_rows(
         out: uint32 words, flat; receives [fields, primes, N / b] for each segment and query.
         offsets: [segments, queries], where in `out` each result begins, in words.
     """
-    rows = primes.size
-    size = rows * TILE // fold
-    row_bytes = numba.uintp(columns * TILE * 4)
-    sums = np.empty(2 * TILE, np.uint64)
+    size = primes.size * TILE // fold
+    group = GROUP if queries.size >= GROUP else 1
+    points = np.empty((group, TILE), np.uint32)
+    results = numba.uint64(points.ctypes.data) + np.arange(group).astype(np.uint64) * numba.uint64(
+        points[0].nbytes
+    )
     # A segment's tile is read from memory once, and multiplied by all queries while it is in the cache.
     for s in range(gallery.size):
         for row in range(first_row, last_row):
-            prime = primes[row]
-            reciprocal = 1.0 / numba.float64(prime)
-            skipped = numba.uintp(row) * row_bytes
-            for q in range(queries.size):
+            for start in range(0, queries.size, group):
+                # The last group is whole too: its first queries were multiplied before.
+                first = min(start, queries.size - group)
+                factors = numba.uintp(queries[first:].ctypes.data)
                 for field in range(fields.shape[0]):
-                    begin = skipped + numba.uintp(fields[field, 0] * TILE * 4)
-                    count = fields[field, 1] - fields[field, 0]
-                    first, second = numba.uintp(gallery[s]) + begin, numba.uintp(queries[q]) + begin
-                    _tile_product(first, second, count, max_terms, prime, reciprocal, sums)
-                    place = offsets[s, q] + field * size + row * TILE // fold
-                    if fold < TILE:
-                        for k in range(TILE // fold):
-                            total = numba.uint64(0)
-                            for i in range(fold):
-                                total += sums[k * fold + i]
-                            out[place + k] = reduced(total, prime, reciprocal)
-                    else:
-                        total = numba.uint64(0)
-                        if row * TILE % fold:
-                            total = numba.uint64(out[place])
-                        for k in range(TILE):
-                            total += sums[k]
-                        out[place] = reduced(total, prime, reciprocal)
+                    begin, end = fields[field]
+                    skipped = numba.uintp((row * columns + begin) * TILE * RESIDUE_BYTES)
+                    segment = numba.uintp(gallery[s])
+                    _tile_products(segment, factors, skipped, end - begin, max_terms, primes[row], results)
+                    place, more = field * size + row * TILE // fold, row * TILE % fold > 0
+                    for q in range(start - first, group):
+                        _fold(points[q], fold, primes[row], out, offsets[s, first + q] + place, more)
 
 
 @compiled

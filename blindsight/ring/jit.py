@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -20,12 +21,30 @@ def compiled(function: Function) -> Function:
     return cast("Function", numba.njit(nogil=True, cache=True)(function))
 
 
-def emitted(generator: Callable[..., tuple[Any, Callable[..., Any]]]) -> Any:
-    """Makes an intrinsic for compiled functions from a generator of LLVM instructions.
+def emitted(signature: Any) -> Callable[[Callable[..., None]], Any]:
+    """Makes a function for compiled code of one that writes its LLVM instructions.
 
     It is for the few inner loops whose vectors must stay in registers: numba's own code keeps them in memory.
+    What is decorated is given llvmlite's builder, and the arguments.
+
+    Args:
+        signature: numba's, without a result.
     """
-    return intrinsic(generator)
+
+    def decorated(write: Callable[..., None]) -> Any:
+        def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+            write(builder, *arguments)
+            return context.get_dummy_value()
+
+        def definition(_typing: Any, *_arguments: Any) -> Any:
+            return signature, generate
+
+        # numba asks for the names of arguments; the first, here the builder, is its typing context.
+        definition.__name__ = write.__name__
+        definition.__signature__ = inspect.signature(write)  # type: ignore[attr-defined]
+        return intrinsic(definition)
+
+    return decorated
 
 
 @compiled

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Annotated, Any
 
 import numba
@@ -59,8 +60,7 @@ class Lanes:
 
     def filled(self, word: Any) -> Any:
         """Returns a vector whose lanes are all the same word."""
-        first = self._builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), word, ir.Constant(_WORD, 0))
-        return self.shuffled(first, [0] * LANES)
+        return self._repeated(word, _VECTOR)
 
     def shuffled(self, vector: Any, order: Sequence[int]) -> Any:
         """Returns a vector of lanes of another: lane k is its lane order[k]."""
@@ -83,40 +83,63 @@ class Lanes:
         turns = builder.mul(self._upper_product(vector, companion), prime)
         return self.sub(builder.mul(vector, factor), turns)
 
+    def halves(self, vector: Any) -> tuple[Any, Any]:
+        """Returns the even lanes and the odd ones, 64 bits each: what processors multiply at once."""
+        pairs = self._builder.bitcast(vector, _PAIRS)
+        return self._builder.and_(pairs, _every(_LOW)), self._builder.lshr(pairs, _every(32))
+
+    def joined(self, even: Any, odd: Any) -> Any:
+        """Inverts `halves`, of values below 2^32."""
+        return self._builder.bitcast(self._builder.or_(even, self._builder.shl(odd, _every(32))), _VECTOR)
+
+    def reduced(self, wide: Any, prime: Any, reciprocal: Any) -> Any:
+        """Returns 64-bit values modulo a prime; see `jit.reduced`.
+
+        Args:
+            wide: a vector of half the lanes.
+            prime, reciprocal: uint64 and float64.
+        """
+        builder, zero = self._builder, _every(0)
+        reals = ir.VectorType(ir.DoubleType(), LANES // 2)
+        primes, reciprocals = self._repeated(prime, _PAIRS), self._repeated(reciprocal, reals)
+        quotient = builder.fptoui(builder.fmul(builder.uitofp(wide, reals), reciprocals), _PAIRS)
+        rest = builder.sub(wide, builder.mul(quotient, primes))
+        rest = builder.select(builder.icmp_signed("<", rest, zero), builder.add(rest, primes), rest)
+        return builder.select(builder.icmp_signed(">=", rest, primes), builder.sub(rest, primes), rest)
+
+    def _repeated(self, value: Any, kind: Any) -> Any:
+        nothing = ir.Constant(kind, ir.Undefined)
+        first = self._builder.insert_element(nothing, value, ir.Constant(_WORD, 0))
+        return self._builder.shuffle_vector(
+            first, nothing, ir.Constant(ir.VectorType(_WORD, kind.count), [0] * kind.count)
+        )
+
     def _upper_product(self, first: Any, second: Any) -> Any:
-        """Returns the upper halves of 64-bit products: processors multiply every other lane at once."""
+        """Returns the upper halves of 64-bit products."""
         builder = self._builder
-        first, second = (builder.bitcast(one, _PAIRS) for one in (first, second))
-
-        def every(value: int) -> Any:
-            return ir.Constant(_PAIRS, [value] * (LANES // 2))
-
-        even = builder.mul(builder.and_(first, every(_LOW)), builder.and_(second, every(_LOW)))
-        odd = builder.mul(builder.lshr(first, every(32)), builder.lshr(second, every(32)))
-        both = builder.or_(builder.lshr(even, every(32)), builder.and_(odd, every(_HIGH)))
+        even, odd = (builder.mul(*pair) for pair in zip(self.halves(first), self.halves(second), strict=True))
+        both = builder.or_(builder.lshr(even, _every(32)), builder.and_(odd, _every(_HIGH)))
         return builder.bitcast(both, _VECTOR)
 
 
+def _every(value: int) -> Any:
+    return ir.Constant(_PAIRS, [value] * (LANES // 2))
+
+
 def vector_code(write: Callable[..., None]) -> Any:
-    """Makes a function for compiled code of one that writes instructions.
+    """Makes a function for compiled code of one that writes instructions on vectors.
 
     Args:
         write: is given `Lanes` and the arguments, each annotated as an `Address` or a `Word`.
     """
     declared = inspect.signature(write, eval_str=True)
     annotations = [parameter.annotation for parameter in declared.parameters.values()]
-    signature = types.void(*[annotation.__metadata__[0] for annotation in annotations[1:]])
 
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+    @wraps(write)
+    def instructions(builder: Any, *arguments: Any) -> None:
         write(Lanes(builder), *arguments)
-        return context.get_dummy_value()
 
-    def definition(_typing: Any, *_arguments: Any) -> Any:
-        return signature, generate
-
-    # numba asks for the names of arguments; the first, here the writer, is its typing context.
-    definition.__name__, definition.__signature__ = write.__name__, declared  # type: ignore[attr-defined]
-    return emitted(definition)
+    return emitted(types.void(*[annotation.__metadata__[0] for annotation in annotations[1:]]))(instructions)
 
 
 @compiled

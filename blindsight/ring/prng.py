@@ -75,8 +75,8 @@ _ROOT_PARAMETERS = (HASH_BYTES | HASH_BYTES << 8 | 1 << 16 | 1 << 24, BUFFER_BYT
 _NODE_PARAMETERS = (HASH_BYTES | HASH_BYTES << 32, BUFFER_BYTES << 32, HASH_BYTES << 8)
 
 
-@emitted
-def _compress_lanes(_typing: Any, _state: Any, _message: Any, _length: Any, _last: Any) -> Any:
+@emitted(types.void(types.uintp, types.uintp, types.uint64, types.uint64))
+def _compress_lanes(builder: Any, state: Any, message: Any, length: Any, last: Any) -> None:
     """Compresses LANES independent BLAKE2b states with vector instructions.
 
     Written as LLVM instructions because numba's loops would keep all 16 state vectors in memory; here they
@@ -88,49 +88,42 @@ def _compress_lanes(_typing: Any, _state: Any, _message: Any, _length: Any, _las
         length: bytes hashed so far, this block included.
         last: all ones for the last block, else zero.
     """
-    signature = types.void(types.uintp, types.uintp, types.uint64, types.uint64)
+    word = ir.IntType(64)
+    vector = ir.VectorType(word, LANES)
 
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        state_address, message_address, length_value, last_value = arguments
-        word = ir.IntType(64)
-        vector = ir.VectorType(word, LANES)
+    def constant(value: int) -> Any:
+        return ir.Constant(vector, [value] * LANES)
 
-        def constant(value: int) -> Any:
-            return ir.Constant(vector, [value] * LANES)
+    def pointer(base: Any, row: int) -> Any:
+        address = builder.add(base, ir.Constant(word, row * LANES * 8))
+        return builder.inttoptr(address, vector.as_pointer())
 
-        def pointer(base: Any, row: int) -> Any:
-            address = builder.add(base, ir.Constant(word, row * LANES * 8))
-            return builder.inttoptr(address, vector.as_pointer())
+    def splat(value: Any) -> Any:
+        index, undefined = ir.IntType(32), ir.Constant(vector, ir.Undefined)
+        single = builder.insert_element(undefined, value, ir.Constant(index, 0))
+        return builder.shuffle_vector(
+            single, undefined, ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
+        )
 
-        def splat(value: Any) -> Any:
-            index, undefined = ir.IntType(32), ir.Constant(vector, ir.Undefined)
-            single = builder.insert_element(undefined, value, ir.Constant(index, 0))
-            return builder.shuffle_vector(
-                single, undefined, ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
-            )
+    def rotated(value: Any, bits: int) -> Any:
+        return builder.or_(builder.lshr(value, constant(bits)), builder.shl(value, constant(64 - bits)))
 
-        def rotated(value: Any, bits: int) -> Any:
-            return builder.or_(builder.lshr(value, constant(bits)), builder.shl(value, constant(64 - bits)))
-
-        before = [builder.load(pointer(state_address, row), align=8) for row in range(8)]
-        v = before + [constant(int(value)) for value in _IV]
-        v[12] = builder.xor(v[12], splat(length_value))
-        v[14] = builder.xor(v[14], splat(last_value))
-        for number in range(12):  # rounds; the rotations are section 2.1's for 64-bit words
-            order = _SIGMA[number % 10]
-            for mix, (a, b, c, d) in enumerate(_MIXES):
-                for half, (first, second) in enumerate(((32, 24), (16, 63))):
-                    m = builder.load(pointer(message_address, order[2 * mix + half]), align=8)
-                    v[a] = builder.add(builder.add(v[a], v[b]), m)
-                    v[d] = rotated(builder.xor(v[d], v[a]), first)
-                    v[c] = builder.add(v[c], v[d])
-                    v[b] = rotated(builder.xor(v[b], v[c]), second)
-        for row in range(8):
-            mixed = builder.xor(before[row], builder.xor(v[row], v[row + 8]))
-            builder.store(mixed, pointer(state_address, row), align=8)
-        return context.get_dummy_value()
-
-    return signature, generate
+    before = [builder.load(pointer(state, row), align=8) for row in range(8)]
+    v = before + [constant(int(value)) for value in _IV]
+    v[12] = builder.xor(v[12], splat(length))
+    v[14] = builder.xor(v[14], splat(last))
+    for number in range(12):  # rounds; the rotations are section 2.1's for 64-bit words
+        order = _SIGMA[number % 10]
+        for mix, (a, b, c, d) in enumerate(_MIXES):
+            for half, (first, second) in enumerate(((32, 24), (16, 63))):
+                m = builder.load(pointer(message, order[2 * mix + half]), align=8)
+                v[a] = builder.add(builder.add(v[a], v[b]), m)
+                v[d] = rotated(builder.xor(v[d], v[a]), first)
+                v[c] = builder.add(v[c], v[d])
+                v[b] = rotated(builder.xor(v[b], v[c]), second)
+    for row in range(8):
+        mixed = builder.xor(before[row], builder.xor(v[row], v[row + 8]))
+        builder.store(mixed, pointer(state, row), align=8)
 
 
 @compiled

@@ -20,6 +20,7 @@ from blindsight.errors import InvalidCiphertext
 from blindsight.parameters import CKKS_4096, PARAMETER_SETS
 from blindsight.ring import columns, ntt
 from blindsight.ring.jit import reduced
+from blindsight.ring.sums import GROUP
 from blindsight.ring.tiles import TILE, Geometry, to_tiles
 
 FOLDS = pytest.mark.parametrize("fold", [1, 2, TILE // 2, TILE, 2 * TILE, "most"], ids=str)
@@ -81,40 +82,43 @@ def rows_of(parameters, count, kind, seed=0):
     return np.random.default_rng(seed).integers(0, primes, shape).astype(np.uint32)
 
 
-def multiplied(first, second, parameters, fields, fold):
-    """`multiply_rows` for one tile of each prime."""
+def multiplied(first, queries, parameters, fields, fold):
+    """`multiply_rows` for one tile of each prime: [queries, fields, primes, points]."""
     primes = np.array(parameters.primes, np.uint64)
-    out = np.full(len(fields) * len(primes) * TILE // fold, 0xFFFFFFFF, np.uint32)
+    words = len(fields) * len(primes) * TILE // fold
+    out = np.full(len(queries) * words, 0xFFFFFFFF, np.uint32)
     columns.multiply_rows(
         columns.addresses([first]),
-        columns.addresses([second]),
+        columns.addresses(queries),
         first.shape[1],
         primes,
         np.array(fields, np.int64),
         parameters.max_terms,
         fold,
         out,
-        np.zeros((1, 1), np.int64),
+        np.arange(len(queries), dtype=np.int64)[None] * words,
         0,
         len(primes),
     )
-    return out.reshape(len(fields), len(primes), TILE // fold)
+    return out.reshape(len(queries), len(fields), len(primes), TILE // fold)
 
 
 @SETS
 @pytest.mark.parametrize("kind", ["random", "largest"])
 @pytest.mark.parametrize("more", [-1, 0, 1])
 @pytest.mark.parametrize("times", [1, 2, 5])
-def test_columns_are_added_up_beyond_what_64_bits_hold(parameters, kind, more, times):
+@pytest.mark.parametrize("asked", [1, GROUP])
+def test_columns_are_added_up_beyond_what_64_bits_hold(parameters, kind, more, times, asked):
     count = times * parameters.max_terms + more
-    assert (max(parameters.primes) - 1) ** 2 * (parameters.max_terms + 1) >= 1 << 64
-    first, second = rows_of(parameters, count, kind, 1), rows_of(parameters, count, kind, 2)
+    first, *queries = (rows_of(parameters, count, kind, seed) for seed in range(1 + asked))
     primes = np.array(parameters.primes, np.uint64)[:, None, None]
     for fold in (1, 8, TILE):
         for cuts in ((0, count), (0, 1, count), (0, count - 1, count)):
             fields = list(pairwise(cuts))
-            found = multiplied(first, second, parameters, fields, fold)
-            assert (found == by_integers(first, second, primes, fields, fold, len(primes))).all()
+            for second, found in zip(
+                queries, multiplied(first, queries, parameters, fields, fold), strict=True
+            ):
+                assert (found == by_integers(first, second, primes, fields, fold, len(primes))).all()
 
 
 @SETS
@@ -131,14 +135,15 @@ def test_a_product_is_the_sum_of_products_in_the_ring(parameters, fold):
     assert (coefficients(found[0], parameters) == np.array(wanted)[:, ::fold]).all()
 
 
-def test_a_result_lies_where_its_offset_says_and_only_the_given_rows_are_computed():
+@pytest.mark.parametrize("asked", [1, 3, GROUP, GROUP + 1, 2 * GROUP + 3])
+def test_a_result_lies_where_its_offset_says_and_only_the_given_rows_are_computed(asked):
     parameters, count, fold = CKKS_4096, 3, 2 * TILE
     gallery = [random_tiles(parameters, count, seed) for seed in (1, 2)]
-    queries = [random_tiles(parameters, count, seed) for seed in (3, 4, 5)]
+    queries = [random_tiles(parameters, count, seed) for seed in range(3, 3 + asked)]
     rows, size = columns.row_primes(parameters).size, 2 * 4096 // fold
     fields, words = [(0, 1), (1, 3)], 2 * size
-    offsets = np.arange(6, dtype=np.int64).reshape(2, 3)[::-1].copy() * (words + 5) + 3
-    out = np.full(6 * (words + 5) + 3, 7, np.uint32)
+    offsets = np.arange(2 * asked, dtype=np.int64).reshape(2, asked)[::-1].copy() * (words + 5) + 3
+    out = np.full(2 * asked * (words + 5) + 3, 7, np.uint32)
     primes = columns.row_primes(parameters)
     pair = columns.addresses(gallery), columns.addresses(queries)
     spans = np.array(fields)
