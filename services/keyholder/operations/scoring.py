@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 from blindsight.errors import BlindsightError, Conflict, DataLoss, Unavailable
@@ -59,6 +59,11 @@ class Timings:
     decrypt_busy: float = 0.0
     match: float = 0.0
     scanned_bytes: int = 0
+
+    def add(self, other: Timings) -> None:
+        """Adds the times of a part, which may have overlapped with others."""
+        for part in fields(Timings):
+            setattr(self, part.name, getattr(self, part.name) + getattr(other, part.name))
 
 
 class Scorer:

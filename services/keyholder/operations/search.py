@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
+from blindsight.runtime.processpool import in_order
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
@@ -32,6 +34,8 @@ MAX_QUERIES = 4096
 # Limit of the ciphertexts in a group of queries, which are encrypted and sent at once.
 GROUP_CIPHERTEXTS = 1024
 MAX_GROUP_QUERIES = 16
+# Groups of one search in progress: one is encrypted and sent while the evaluator scores the other.
+GROUPS_AT_ONCE = 2
 SCORE_DECIMALS = 6
 
 
@@ -112,9 +116,11 @@ class Search:
         linear.check_vectors(queries, self._collection.config.dimension)
         forms = [self._form(row, query) for row, query in enumerate(queries)]
         size = self._group_size()
-        for start in range(0, len(forms), size):
-            for hits in await self._group(forms[start : start + size]):
-                yield hits
+        groups = (self._group(forms[start : start + size]) for start in range(0, len(forms), size))
+        async with aclosing(in_order(groups, GROUPS_AT_ONCE)) as found:
+            async for group in found:
+                for hits in group:
+                    yield hits
 
     def _group_size(self) -> int:
         """Returns the number of queries that are sent at once."""
@@ -131,6 +137,7 @@ class Search:
 
     async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
         rankings: list[Ranking] = []
+        timings = Timings()
 
         def begin(slots: SlotMap) -> Take:
             rankings[:] = [Ranking(form.reading, self._k) for form in forms]
@@ -138,10 +145,11 @@ class Search:
 
         weights = np.stack([form.weights for form in forms])
         with self._scorer.alarms.watching(self._collection.config.name):
-            await self._scorer.run(self._collection, weights, begin, self.timings, self._report)
+            await self._scorer.run(self._collection, weights, begin, timings, self._report)
             started = time.perf_counter()
             hits = await self._hits(rankings)
-        self.timings.rank += time.perf_counter() - started
+        timings.rank += time.perf_counter() - started
+        self.timings.add(timings)
         return hits
 
     def _report(self, progress: Progress) -> None:
