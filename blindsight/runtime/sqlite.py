@@ -15,6 +15,8 @@ from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted, Unav
 BUSY_MILLISECONDS = 5000
 
 _LOST = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT}
+# Said with the code of errors in statements, but of a number in the file's header.
+_UNKNOWN_FORMAT = "unsupported file format"
 _DAMAGED = "the database is damaged: restore it from a copy"
 _AWAY = {
     sqlite3.SQLITE_BUSY,
@@ -180,4 +182,6 @@ def _code(error: sqlite3.Error) -> int:
     damaged then.
     """
     undecodable = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
-    return sqlite3.SQLITE_CORRUPT if undecodable else getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if undecodable or str(error) == _UNKNOWN_FORMAT:
+        return sqlite3.SQLITE_CORRUPT
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
