@@ -292,7 +292,7 @@ def _slots_crc32(page: pb.ReadSlotsResponse) -> int:
     made = zlib.crc32(struct.pack("<2Q2I", *counters))
     for run in page.runs:
         place = run.segment.region, run.segment.index, run.first_slot, run.batches
-        made = zlib.crc32(run.handles, zlib.crc32(struct.pack("<4I", *place), made))
+        made = zlib.crc32(run.handles, zlib.crc32(struct.pack("<i3I", *place), made))
     return made
 
 
