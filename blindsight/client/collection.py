@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from blindsight.client import calls, inputs, uploads
@@ -384,6 +385,7 @@ class Collection:
                     results.append(list(map(Hit.from_message, transfer.part_of(response, "hits").hits)))
             if last is None or len(results) != queries:
                 raise calls.incomplete("search")
+            drawings.sort(key=attrgetter("rank"))
             if [one.rank for one in drawings] != list(range(len(results[0]) + 1) if draw else ()):
                 raise calls.incomplete("search")
             timings = SearchTimings.from_message(last.timings)

@@ -23,6 +23,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import request_ids
 
 SERVICES = ("keyholder", "evaluator", "storage", "worker")
+TRUSTED = ("keyholder", "worker")
 CANARY = "canary-of-somebody"
 VECTORS = np.array([[0.731234567, 0.682112233], [-0.391827364, 0.920044556]])
 HOSTILE = ["a" * 65, "", "../../etc/passwd", "two words", '{"level":"error"}', "a_b"]
@@ -52,12 +53,18 @@ def lines(folder: Path, service: str) -> list[dict[str, Any]]:
 
 
 def traced(services: BulkServices, request_id: str) -> dict[str, set[str]]:
-    """What each service did under a request id: methods of rpcs, and events."""
+    """What each service did for a request id: methods of rpcs, and events.
+
+    The untrusted ones know it by other names, which keyholder and worker wrote down.
+    """
+    written = {service: lines(services.folder, service) for service in SERVICES}
+    own = [line for name in TRUSTED for line in written[name] if line.get("request_id") == request_id]
+    names = {request_id, *(line["call_id"] for line in own if line["event"] == "asked")}
     return {
         service: {
             line.get("method", line["event"]).rpartition("/")[2]
-            for line in lines(services.folder, service)
-            if line.get("request_id") == request_id
+            for line in written[service]
+            if line.get("request_id") in names
         }
         for service in SERVICES
     }
@@ -110,6 +117,22 @@ def test_a_bulk_ingest_is_followed_into_the_worker_and_storage(services: BulkSer
     )
 
 
+def test_the_untrusted_services_are_never_told_a_callers_own_name(
+    services: BulkServices, vault: Vault
+) -> None:
+    collection = vault.create_collection("unnamed", embedder="pixels", dimension=64)
+    with blindsight.request_id("name-of-a-caller"):
+        collection.ingest([("a", small_photo(4))])
+        collection.search(small_photo(4), k=1)
+        collection.ingest_bulk([("b", small_photo(5))]).wait()
+        wait_for(services, "name-of-a-caller", storage={"GetItems", "Append"}, evaluator={"Score"})
+    for service in SERVICES:
+        told = "name-of-a-caller" in (services.folder / f"{service}.log").read_text()
+        assert told == (service in TRUSTED), service
+    asked = [line for name in TRUSTED for line in lines(services.folder, name) if line["event"] == "asked"]
+    assert len({line["call_id"] for line in asked}) == len(asked) > 5
+
+
 def test_a_call_without_a_name_has_a_random_one_and_an_error_tells_it(
     services: BulkServices, vault: Vault
 ) -> None:
@@ -118,7 +141,8 @@ def test_a_call_without_a_name_has_a_random_one_and_an_error_tells_it(
     request_id = caught.value.metadata["request_id"]
     assert re.fullmatch("[0-9a-f]{32}", request_id)
     wait_for(services, request_id, keyholder={"GetCollection"})
-    (line,) = [line for line in lines(services.folder, "keyholder") if line.get("request_id") == request_id]
+    found = lines(services.folder, "keyholder")
+    (line,) = [one for one in found if (one["event"], one.get("request_id")) == ("rpc", request_id)]
     assert (line["code"], line["reason"], line["level"]) == ("NOT_FOUND", "NOT_FOUND", "info")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -108,17 +109,21 @@ def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, obj
 
 def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
     files.make_folder(folder)
-    total = sum(len(hits) for hits in answer.results)
-    with output.meter(f"saving to {folder}", total) as meter:
-        done = 0
-        for number, hits in enumerate(answer.results, 1):
-            for rank, hit in enumerate(hits, 1):
-                original = collection.get(hit.id)
-                query = f"{number:04}-" if len(answer.results) > 1 else ""
-                safe = files.safe_name(original.name or original.id, original.media_type)
-                files.write(folder / f"{query}{rank:02}-{safe}", original.data)
-                done += 1
-                meter.update(done)
+    wanted: dict[str, list[str]] = {}
+    for number, hits in enumerate(answer.results, 1):
+        query = f"{number:04}-" if len(answer.results) > 1 else ""
+        for rank, hit in enumerate(hits, 1):
+            wanted.setdefault(hit.id, []).append(f"{query}{rank:02}-")
+    # Each once, in an order of chance: storage sees every fetch, and would learn which photo was most alike.
+    shuffled = list(wanted)
+    SystemRandom().shuffle(shuffled)
+    with output.meter(f"saving to {folder}", len(shuffled)) as meter:
+        for done, item_id in enumerate(shuffled, 1):
+            original = collection.get(item_id)
+            safe = files.safe_name(original.name or original.id, original.media_type)
+            for place in wanted[item_id]:
+                files.write(folder / f"{place}{safe}", original.data)
+            meter.update(done)
 
 
 def _report(folder: Path, collection: str, answer: SearchAnswer) -> Path:

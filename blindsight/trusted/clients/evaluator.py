@@ -21,8 +21,9 @@ from blindsight.runtime import transfer
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.pace import Pace
-from blindsight.runtime.peer import Peer, metadata, open_call
+from blindsight.runtime.peer import Peer, open_call
 from blindsight.trusted.clients import timeouts
+from blindsight.trusted.clients.naming import renamed
 from blindsight.trusted.clients.planes import Blocks, Feed
 from blindsight.trusted.records import PeerStatus
 from blindsight.wire.blocks import (
@@ -308,7 +309,7 @@ class EvaluatorClient:
     ) -> Iterator[AsyncIterator[Any]]:
         """Sends requests while the block runs; gives the messages that come back."""
         pace = self._pace()
-        with open_call(method(pace.sending(requests), metadata=metadata())) as call:
+        with open_call(method(pace.sending(requests), metadata=renamed("evaluator"))) as call:
             yield pace.reading(call)
 
     async def prepare(self, collection_id: bytes) -> None:
@@ -316,7 +317,7 @@ class EvaluatorClient:
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
 
         async def attempt() -> None:
-            with open_call(self._stub.Prepare(request, metadata=metadata())) as call:
+            with open_call(self._stub.Prepare(request, metadata=renamed("evaluator"))) as call:
                 done = total = 0
                 async for message in self._pace().reading(call):
                     progress = Progress.from_message(message)
@@ -330,13 +331,17 @@ class EvaluatorClient:
         """Makes the evaluator forget a collection."""
         request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
         with self._peer.errors():
-            await self._stub.DropCollection(request, metadata=metadata(), timeout=timeouts.CALL_SECONDS)
+            await self._stub.DropCollection(
+                request, metadata=renamed("evaluator"), timeout=timeouts.CALL_SECONDS
+            )
 
     async def status(self) -> PeerStatus:
         """Returns the evaluator's version, counts and sizes."""
         request = evaluator_pb2.GetStatusRequest()
         with self._peer.errors():
-            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=timeouts.STATUS_SECONDS)
+            answer = await self._stub.GetStatus(
+                request, metadata=renamed("evaluator"), timeout=timeouts.STATUS_SECONDS
+            )
         said = EvaluatorStatus.from_message(answer)
         return PeerStatus(said.version, said.collections, 0, said.disk_bytes, said.memory_bytes)
 

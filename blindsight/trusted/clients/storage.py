@@ -17,9 +17,10 @@ from blindsight.runtime import transfer
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.pace import Pace
-from blindsight.runtime.peer import Peer, metadata, open_call
+from blindsight.runtime.peer import Peer, open_call
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
+from blindsight.trusted.clients.naming import renamed
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem, PeerStatus
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
@@ -74,7 +75,7 @@ class StorageClient:
         async def attempt() -> Any:
             nonlocal tries
             tries += 1
-            return await rpc(request, metadata=metadata(), timeout=timeouts.CALL_SECONDS)
+            return await rpc(request, metadata=renamed("storage"), timeout=timeouts.CALL_SECONDS)
 
         return await self._peer.call(attempt), tries
 
@@ -119,7 +120,9 @@ class StorageClient:
         async def attempt() -> None:
             nonlocal tries
             tries += 1
-            await self._stub.DeleteCollection(request, metadata=metadata(), timeout=timeouts.DELETE_SECONDS)
+            await self._stub.DeleteCollection(
+                request, metadata=renamed("storage"), timeout=timeouts.DELETE_SECONDS
+            )
 
         try:
             await self._peer.call(attempt)
@@ -176,7 +179,7 @@ class StorageClient:
         async def attempt() -> storage_pb2.AppendResponse:
             parts = AppendParts(header, blocks, items, encrypt_planes)
             pace = _pace()
-            parts.call = self._stub.Append(pace.sending(parts.stream()), metadata=metadata())
+            parts.call = self._stub.Append(pace.sending(parts.stream()), metadata=renamed("storage"))
             try:
                 answer: storage_pb2.AppendResponse = await pace.wait(parts.call)
             except asyncio.CancelledError:
@@ -208,7 +211,7 @@ class StorageClient:
         request = wire.BatchesRequest(collection_id, only_segments=tuple(keys)).to_message()
         blocks: dict[SegmentId, list[tuple[Placement, bytes]]] = {key: [] for key in keys}
         filled = dict.fromkeys(keys, 0)
-        with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
+        with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
             log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
@@ -239,7 +242,7 @@ class StorageClient:
         request = wire.BatchesRequest(collection_id, after_sequence).to_message()
 
         async def attempt() -> _Result:
-            with _opened(self._stub.ReadBatches(request, metadata=metadata())) as messages:
+            with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
                 log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
                 batches = (
                     LoggedBatch(header.sequence, _place(header), block)
@@ -264,7 +267,7 @@ class StorageClient:
         batches: dict[SegmentId, int] = {}
         filled: dict[SegmentId, int] = {}
         first: wire.SlotPage | None = None
-        with _opened(self._stub.ReadSlots(request, metadata=metadata())) as messages:
+        with _opened(self._stub.ReadSlots(request, metadata=renamed("storage"))) as messages:
             async for message in messages:
                 page = wire.SlotPage.from_message(message)
                 first = first or page
@@ -287,9 +290,10 @@ class StorageClient:
     async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, wire.StoredItem]:
         """Returns items by handle; those that do not exist are left out."""
         found: dict[bytes, wire.StoredItem] = {}
-        for start in range(0, len(handles), PAGE):
+        asked = _in_no_order(handles)
+        for start in range(0, len(asked), PAGE):
             request = storage_pb2.GetItemsRequest(
-                collection_id=collection_id, handles=handles[start : start + PAGE]
+                collection_id=collection_id, handles=asked[start : start + PAGE]
             )
             answer = await self._call(self._stub.GetItems, request)
             for item in map(wire.StoredItem.from_message, answer.items):
@@ -307,7 +311,7 @@ class StorageClient:
 
     async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
-        with _opened(self._stub.ReadOriginal(request, metadata=metadata())) as messages:
+        with _opened(self._stub.ReadOriginal(request, metadata=renamed("storage"))) as messages:
             header = wire.OriginalHeader.from_message(transfer.part_of(await anext(messages, None), "header"))
             receiver = transfer.Receiver(
                 header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
@@ -325,9 +329,10 @@ class StorageClient:
         return await self._peer.call(lambda: self._read_keypoints(collection_id, handles))
 
     async def _read_keypoints(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, bytes]:
-        request = storage_pb2.ReadAttachmentsRequest(collection_id=collection_id, handles=handles)
+        asked = _in_no_order(handles)
+        request = storage_pb2.ReadAttachmentsRequest(collection_id=collection_id, handles=asked)
         found: dict[bytes, bytes] = {}
-        with _opened(self._stub.ReadAttachments(request, metadata=metadata())) as messages:
+        with _opened(self._stub.ReadAttachments(request, metadata=renamed("storage"))) as messages:
             async for message in messages:
                 header = wire.AttachmentHeader.from_message(transfer.part_of(message, "header"))
                 if header.handle not in handles or header.handle in found:
@@ -363,7 +368,7 @@ class StorageClient:
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
     ) -> AsyncGenerator[PlaneLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
-        with _opened(self._stub.ReadPlanes(request, metadata=metadata())) as messages:
+        with _opened(self._stub.ReadPlanes(request, metadata=renamed("storage"))) as messages:
             header = wire.PlanesHeader.from_message(transfer.part_of(await anext(messages, None), "header"))
             layout = _plane_layout(header.planes, parameters)
             if header.size_bytes != layout.size_bytes(parameters):
@@ -403,7 +408,7 @@ class StorageClient:
         Args:
             handles: of live items; those that an earlier attempt deleted without an answer count as live.
         """
-        request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=handles)
+        request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=_in_no_order(handles))
         answer, tries = await self._counted(self._stub.DeleteItems, request)
         done = wire.Deleted.from_message(answer)
         return done.deleted or (len(handles) if tries > 1 else 0), done.sequence
@@ -412,13 +417,20 @@ class StorageClient:
         """Returns storage's version, counts and sizes."""
         request = storage_pb2.GetStatusRequest()
         with self._peer.errors():
-            answer = await self._stub.GetStatus(request, metadata=metadata(), timeout=timeouts.STATUS_SECONDS)
+            answer = await self._stub.GetStatus(
+                request, metadata=renamed("storage"), timeout=timeouts.STATUS_SECONDS
+            )
         said = wire.StorageStatus.from_message(answer)
         return PeerStatus(said.version, said.collections, said.items, said.disk_bytes, said.memory_bytes)
 
     async def close(self) -> None:
         """Closes the connection."""
         await self._peer.close()
+
+
+def _in_no_order(handles: Sequence[bytes]) -> list[bytes]:
+    """Returns handles in their own order, which is as good as random: a ranking's would tell who is first."""
+    return sorted(handles)
 
 
 def _pace() -> Pace:

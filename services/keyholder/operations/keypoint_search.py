@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class Recognition:
         )
 
     async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
-        """Yields the matches of a photo, the one with most inliers first; then their pictures, if wanted.
+        """Yields the matches of a photo, most inliers first; then their pictures in any order, if wanted.
 
         Raises:
             InvalidImage: if the data is not a decodable image, or has too few keypoints.
@@ -129,8 +130,7 @@ class Recognition:
         """Returns packed keypoints by id, for the candidates that still exist."""
         collection = self._collection
         ids = {collection.handle(hit.id): hit.id for hit in candidates}
-        # Sorted, because the order of the ranking would reveal which photos are most alike.
-        sealed = await self._storage.read_keypoints(collection.record.collection_id, sorted(ids))
+        sealed = await self._storage.read_keypoints(collection.record.collection_id, list(ids))
         if lacking := list(ids.keys() - sealed.keys()):
             # Items that were deleted since they were scored are not lost.
             lost = await self._storage.get_items(collection.record.collection_id, lacking)
@@ -154,8 +154,9 @@ class Recognition:
     ) -> AsyncIterator[MatchDrawing]:
         pool, collection = self._crypto.pool, self._collection
         yield MatchDrawing(0, *await pool.run(tasks.DrawKeypoints(data)))
-        for rank, hit in enumerate(best, 1):
-            handle = collection.handle(hit.id)
+        ranked = [(collection.handle(hit.id), rank, hit) for rank, hit in enumerate(best, 1)]
+        # In the order of handles: that of the ranking would tell storage which photos are most alike.
+        for handle, rank, hit in sorted(ranked, key=itemgetter(0)):
             sealed = await self._storage.read_original(collection.record.collection_id, handle)
             original = await asyncio.to_thread(collection.open_original, handle, sealed)
             task = tasks.DrawAgreement((data, packed), (original, stored[hit.id]))
