@@ -27,7 +27,7 @@ from blindsight.client import Collection, Hit, IngestProgress, SearchTimings
 from blindsight.errors import BlindsightError
 from blindsight.trusted import embedders
 from blindsight.trusted.imaging import images
-from blindsight.trusted.keyring import sealing
+from blindsight.trusted.keyring import padding, sealing
 from demo.sheet import Match, Row, contact_sheet, what_the_server_holds
 from demo.views import View, gallery, queries
 
@@ -120,9 +120,9 @@ def draw(results: Sequence[Result], views: Sequence[View], held: bytes) -> list[
 
 
 def held_by_storage(data: Path, photo: bytes) -> bytes:
-    """Reads what an intruder at storage finds of a photo: its sealed original, identified by its size."""
+    """Reads what an intruder at storage finds: a sealed original that may be this photo's, by its size."""
     database = sqlite3.connect(f"file:{data / 'storage' / 'storage.sqlite3'}?mode=ro", uri=True)
-    wanted = len(photo) + sealing.OVERHEAD_BYTES
+    wanted = padding.padded_size(len(photo)) + sealing.OVERHEAD_BYTES
     try:
         row = database.execute("SELECT bytes FROM blobs WHERE length(bytes) = ?", [wanted]).fetchone()
     finally:

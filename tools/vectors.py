@@ -515,7 +515,7 @@ def additive() -> list[Vector]:
 
 
 def sealed() -> list[Vector]:
-    """Returns vectors of sealed bytes, and of a key file with cheap scrypt parameters."""
+    """Returns vectors of sealed bytes, of padding, and of a key file with cheap scrypt parameters."""
     key, nonce, place = shake("key", 32), shake("nonce", 12), b"original:" + shake("handle", 16)
     plain = b"a photo"
     body = b"BSSB\x01" + nonce + AESGCM(key).encrypt(nonce, plain, place)
@@ -542,6 +542,18 @@ def sealed() -> list[Vector]:
     file = associated + nonce + AESGCM(derived).encrypt(nonce, json.dumps(secrets).encode(), associated)
     return [
         {"what": "sealed", "key": key.hex(), "place": place.hex(), "plain": plain.hex(), "bytes": body.hex()},
+        # 208 is 11010000 in binary: an exponent of 7, which has 3 bits, so the last 4 bits are to be zeros.
+        {
+            "what": "padded",
+            "plain": bytes(range(200)).hex(),
+            "bytes": (struct.pack("<Q", 200) + bytes(range(200))).hex(),
+        },
+        # 209 is 11010001, and the next such number 11100000.
+        {
+            "what": "padded",
+            "plain": bytes(range(201)).hex(),
+            "bytes": (struct.pack("<Q", 201) + bytes(range(201)) + bytes(15)).hex(),
+        },
         {
             "what": "key file",
             "passphrase": passphrase,

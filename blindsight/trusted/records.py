@@ -14,6 +14,11 @@ from blindsight.trusted.similarity.linear import Linear, Metric
 
 # As of packages: 1.2.3, 1.2.3rc1, 1.2.3+local.4 (PEP 440).
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
+# Least sizes of records before they are sealed, in bytes; larger ones have twice as much, and so on.  Nearly
+# all records of a kind have the least; a name of some 170 characters or more is told from shorter ones.
+CONFIG_BYTES = 2048
+PHOTO_METADATA_BYTES = 256
+ID_METADATA_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,8 @@ class CollectionConfig:
     channels: str = ""
 
     def to_bytes(self) -> bytes:
-        """Serialises the settings as JSON."""
-        return json.dumps(asdict(self)).encode()
+        """Serialises the settings as JSON of a fixed size."""
+        return _filled(json.dumps(asdict(self)).encode(), CONFIG_BYTES)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CollectionConfig:
@@ -54,7 +59,7 @@ class CollectionConfig:
             DataLoss: if the bytes are damaged.
         """
         try:
-            values = json.loads(data)
+            values = json.loads(_unfilled(data, CONFIG_BYTES))
             return cls(**{**values, "metric": Metric(values["metric"])})
         except (ValueError, KeyError, TypeError) as error:
             raise DataLoss("a collection's settings are damaged") from error
@@ -79,11 +84,12 @@ class ItemMetadata:
     origin: str = ""
 
     def to_bytes(self) -> bytes:
-        """Serialises the metadata as JSON, kept short because there is one for each item."""
+        """Serialises the metadata as JSON of few sizes, kept short because there is one for each item."""
         if not (self.name or self.media_type or self.origin):
-            return json.dumps([self.id]).encode()
+            return _filled(json.dumps([self.id]).encode(), ID_METADATA_BYTES)
         origin = [self.origin] if self.origin else []
-        return json.dumps([self.id, self.name, self.media_type, *origin], ensure_ascii=False).encode()
+        values = [self.id, self.name, self.media_type, *origin]
+        return _filled(json.dumps(values, ensure_ascii=False).encode(), PHOTO_METADATA_BYTES)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ItemMetadata:
@@ -93,7 +99,9 @@ class ItemMetadata:
             DataLoss: if the bytes are damaged.
         """
         try:
-            return cls(*json.loads(data))
+            values = json.loads(data)
+            _unfilled(data, PHOTO_METADATA_BYTES if len(values) > 1 else ID_METADATA_BYTES)
+            return cls(*values)
         except (ValueError, TypeError) as error:
             raise DataLoss("an item's metadata is damaged") from error
 
@@ -140,3 +148,23 @@ class PeerStatus:
     def __post_init__(self) -> None:
         if not _VERSION.fullmatch(self.version):
             raise DataLoss(f"its version is {len(self.version)} characters that are no version number")
+
+
+def _filled(text: bytes, least: int) -> bytes:
+    """Returns a JSON text with blanks behind it, to the least size or that times a power of two."""
+    size = least
+    while size < len(text):
+        size *= 2
+    return text.ljust(size)
+
+
+def _unfilled(filled: bytes, least: int) -> bytes:
+    """Returns the text that `_filled` was given.
+
+    Raises:
+        ValueError: if the size is not that of such a text.
+    """
+    text = filled.rstrip(b" ")
+    if filled != _filled(text, least):
+        raise ValueError(f"{len(filled)} bytes for a record of {len(text)}")
+    return text

@@ -32,6 +32,7 @@ from blindsight.trusted.columns.queries import Query
 from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.keyring import keyfile
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.schemes.sampling import ternary
 from blindsight.trusted.secrets import Secret
@@ -283,15 +284,22 @@ def test_additive_ciphertexts_keys_and_queries_are_read_and_written_as_published
 
 
 def test_sealed_bytes_open_at_their_place_alone():
-    vector, _ = vectors("sealed")
+    vector, *_ = vectors("sealed")
     sealer = Sealer(Secret(bytes.fromhex(vector["key"])))
     sealed, place = bytes.fromhex(vector["bytes"]), bytes.fromhex(vector["place"])
     assert sealer.open(sealed, place).hex() == vector["plain"]
     assert len(sealed) == len(sealer.seal(bytes.fromhex(vector["plain"]), place))
 
 
+def test_files_are_padded_as_published():
+    _, *padded, _ = vectors("sealed")
+    for vector in padded:
+        plain, whole = bytes.fromhex(vector["plain"]), bytes.fromhex(vector["bytes"])
+        assert (pad(plain), unpad(whole)) == (whole, plain)
+
+
 def test_a_key_file_opens_as_published(tmp_path):
-    _, vector = vectors("sealed")
+    *_, vector = vectors("sealed")
     path = tmp_path / "keys.bsky"
     path.write_bytes(bytes.fromhex(vector["bytes"]))
     keys = keyfile.read(path, Secret(vector["passphrase"].encode()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from blindsight.errors import DataLoss
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
+from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import Message
 
@@ -56,12 +57,12 @@ class Envelopes:
         return keyed_hash(self._ids, job_id + _NUMBER.pack(number))
 
     def seal(self, photo: QueuedPhoto) -> Message:
-        """Seals a photo as a message; sealed are a length, a JSON header and the file."""
+        """Seals a photo as a message; sealed are a length, a JSON header and the file, padded."""
         about = [photo.number, photo.collection_id.hex(), photo.id, photo.name, photo.request_id]
         header = json.dumps(about, ensure_ascii=False).encode()
         message_id = self.message_id(photo.job_id, photo.number)
         plain = b"".join((_LENGTH.pack(len(header)), header, photo.data))
-        return Message(message_id, photo.job_id, self._bodies.seal(plain, photo.job_id + message_id))
+        return Message(message_id, photo.job_id, self._bodies.seal(pad(plain), photo.job_id + message_id))
 
     def open(self, message: Message) -> QueuedPhoto:
         """Opens a message.
@@ -69,7 +70,7 @@ class Envelopes:
         Raises:
             DataLoss: if it is damaged, or was not sealed as this item of this job.
         """
-        plain = self._bodies.open(message.body, message.job_id + message.message_id)
+        plain = unpad(self._bodies.open(message.body, message.job_id + message.message_id))
         try:
             (length,) = _LENGTH.unpack_from(plain)
             end = _LENGTH.size + length

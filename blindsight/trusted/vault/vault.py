@@ -20,6 +20,7 @@ from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.embedders.pixels import CHANNELS, Pixels
 from blindsight.trusted.keyring.handles import HandleKey
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
+from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
@@ -120,8 +121,8 @@ class OpenCollection:
         return ItemMetadata(item_id) if item_id is not None else None
 
     def seal_original(self, handle: bytes, data: bytes) -> bytes:
-        """Seals a photo."""
-        return self._sealer.seal(data, b"original:" + handle)
+        """Seals a photo, padded: storage learns its size to an eighth at most."""
+        return self._sealer.seal(pad(data), b"original:" + handle)
 
     def open_original(self, handle: bytes, sealed: bytes) -> bytes:
         """Opens a photo.
@@ -129,7 +130,7 @@ class OpenCollection:
         Raises:
             DataLoss: if it is damaged or another item's.
         """
-        return self._sealer.open(sealed, b"original:" + handle)
+        return unpad(self._sealer.open(sealed, b"original:" + handle))
 
     def seal_keypoints(self, handle: bytes, packed: bytes) -> bytes:
         """Seals a photo's keypoints."""

@@ -7,6 +7,7 @@ from support.keysets import shared_key_set
 
 from blindsight.errors import DataLoss
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
+from blindsight.trusted.keyring.sealing import OVERHEAD_BYTES
 
 PHOTO = QueuedPhoto(b"J" * 16, 7, b"C" * 16, "given id", "holiday/r\u00f6d.jpg", b"\xff\xd8 pixels " * 100)
 
@@ -38,6 +39,17 @@ def test_the_broker_sees_no_byte_of_the_photo_and_no_name(envelopes):
     for known in (b"pixels", b"holiday", b"given id", b"43" * 4, b"C" * 8):
         assert known not in body
     assert envelopes.seal(PHOTO).body != body
+
+
+def test_the_broker_learns_no_length_of_a_name_and_an_eighth_of_a_photos(envelopes):
+    photo = replace(PHOTO, data=bytes(5000))
+    named = (
+        photo,
+        replace(photo, name="x"),
+        replace(photo, id="an id of mine"),
+        replace(photo, data=bytes(5010)),
+    )
+    assert {len(envelopes.seal(one).body) for one in named} == {5120 + OVERHEAD_BYTES}
 
 
 @pytest.mark.parametrize("field", ["job_id", "message_id"])

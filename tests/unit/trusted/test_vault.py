@@ -3,7 +3,7 @@
 import pytest
 from support.keysets import shared_key_set
 
-from blindsight.errors import InvalidArgument
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import CKKS_4096, PAILLIER_3072
 from blindsight.trusted.records import CollectionConfig
@@ -47,6 +47,24 @@ def test_a_read_that_ends_late_does_not_undo_what_was_written_meanwhile(collecti
     read_after = SlotMap(sequence=6)
     collection.advance(read_after)
     assert collection.slots is read_after
+
+
+def test_originals_that_are_nearly_as_long_have_one_size_and_grow_by_an_eighth_at_most(collection):
+    handle = collection.handle("photo")
+    sizes = {
+        length: len(collection.seal_original(handle, bytes(length))) for length in (60_000, 60_100, 300_000)
+    }
+    assert sizes[60_000] == sizes[60_100]
+    assert all(length < size < 1.12 * length + 64 for length, size in sizes.items())
+    photo = b"\xff\xd8 photo" * 1000
+    assert collection.open_original(handle, collection.seal_original(handle, photo)) == photo
+
+
+def test_an_original_whose_padding_is_not_right_does_not_open(collection):
+    handle = collection.handle("photo")
+    sealed = collection._sealer.seal(b"photo", b"original:" + handle)
+    with pytest.raises(DataLoss, match="not padded"):
+        collection.open_original(handle, sealed)
 
 
 def root_of(collection):
