@@ -1,4 +1,4 @@
-"""The compose file: two networks for the two zones, and containers that are confined."""
+"""The compose file: networks for the two zones and for monitoring, and containers that are confined."""
 
 from __future__ import annotations
 
@@ -34,28 +34,63 @@ def secrets(name: str) -> set[str]:
     return {one if isinstance(one, str) else one["source"] for one in given}
 
 
-def test_there_are_two_networks_and_the_untrusted_one_has_no_way_out() -> None:
-    assert FILE["networks"] == {"trusted": {}, "untrusted": {"internal": True}}
+def test_networks_of_the_untrusted_zone_and_of_metrics_have_no_way_out() -> None:
+    inside = {"internal": True}
+    assert FILE["networks"] == {
+        "trusted": {},
+        "untrusted": inside,
+        "trusted-metrics": inside,
+        "untrusted-metrics": inside,
+        "monitoring": {},
+    }
 
 
 def test_each_service_is_on_the_networks_of_its_zone() -> None:
     found = {name: networks(name) for name in SERVICES}
     assert found == {
-        "keyholder": {"trusted", "untrusted"},
-        "worker": {"trusted", "untrusted"},
-        "evaluator": {"untrusted"},
-        "storage": {"untrusted"},
-        "rabbitmq": {"untrusted"},
-        "prometheus": {"trusted", "untrusted"},
-        "grafana": {"trusted"},
+        "keyholder": {"trusted", "untrusted", "trusted-metrics"},
+        "worker": {"trusted", "untrusted", "trusted-metrics"},
+        "evaluator": {"untrusted", "untrusted-metrics"},
+        "storage": {"untrusted", "untrusted-metrics"},
+        "rabbitmq": {"untrusted", "untrusted-metrics"},
+        "prometheus": {"trusted-metrics", "untrusted-metrics", "monitoring"},
+        "grafana": {"monitoring"},
     }
 
 
-def test_the_keyholder_listens_on_its_address_of_the_trusted_network_alone() -> None:
-    environment = SERVICES["keyholder"]["environment"]
-    name = environment["BLINDSIGHT_KEYHOLDER_ADDRESS"].partition(":")[0]
-    assert SERVICES["keyholder"]["networks"] == {"trusted": {"aliases": [name]}, "untrusted": {}}
-    assert environment["BLINDSIGHT_KEYHOLDER_METRICS_HOST"] == name
+def test_monitoring_is_on_no_network_of_a_zone_and_no_service_of_one_zone_shares_metrics_with_the_other() -> (
+    None
+):
+    watching = networks("prometheus") | networks("grafana")
+    assert not watching & {"trusted", "untrusted"}
+    for name in UNTRUSTED:
+        assert "trusted-metrics" not in networks(name)
+    for name in ("keyholder", "worker"):
+        assert not networks(name) & {"untrusted-metrics", "monitoring"}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_service_listens_on_its_zones_network_alone_and_serves_metrics_on_another(name: str) -> None:
+    zone = "untrusted" if name in UNTRUSTED else "trusted"
+    environment, given = SERVICES[name]["environment"], SERVICES[name]["networks"]
+    # A name that a service has on one network is its address there, for itself too.
+    own = environment[f"BLINDSIGHT_{name.upper()}_ADDRESS"].partition(":")[0]
+    measured = environment[f"BLINDSIGHT_{name.upper()}_METRICS_HOST"]
+    aliases = {network: (about or {}).get("aliases", []) for network, about in given.items() if about}
+    assert aliases == {zone: [own], f"{zone}-metrics": [measured]}
+    assert own != measured
+
+
+@pytest.mark.parametrize("name", ["keyholder", "worker", "evaluator"])
+def test_a_service_calls_others_by_names_of_the_network_that_they_listen_on(name: str) -> None:
+    environment = SERVICES[name]["environment"]
+    called = {
+        other: environment.get(f"BLINDSIGHT_{name.upper()}_{other.upper()}_ADDRESS") for other in SETTINGS
+    }
+    assert any(called.values())
+    for other, address in called.items():
+        served = SERVICES[other]["environment"][f"BLINDSIGHT_{other.upper()}_ADDRESS"]
+        assert address in (None, served)
 
 
 def test_only_the_keyholder_s_port_is_published_and_on_loopback() -> None:

@@ -225,6 +225,24 @@ def test_connections_are_possible_on_the_ways_of_the_design_alone(
     assert (out, into) == ((source, target) in WAYS,) * 2
 
 
+METRICS = {"keyholder": 9101, "evaluator": 9102, "storage": 9103, "worker": 9104, "rabbitmq": 15692}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_monitoring_reaches_the_port_of_metrics_alone_and_is_prometheus(
+    manifests: tuple[Manifest, ...], name: str
+) -> None:
+    prometheus = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+    }
+    rules = of_kind(manifests, "NetworkPolicy")[name]["spec"]["ingress"]
+    measured = [rule for rule in rules if "monitoring" in str(rule["from"])]
+    assert measured == [{"from": [prometheus], "ports": [{"protocol": "TCP", "port": METRICS[name]}]}]
+    others = [one["port"] for rule in rules if rule not in measured for one in rule["ports"]]
+    assert METRICS[name] not in others
+
+
 def test_storage_and_the_broker_may_call_nobody(manifests: tuple[Manifest, ...]) -> None:
     policies = of_kind(manifests, "NetworkPolicy")
     for name in ("storage", "rabbitmq"):

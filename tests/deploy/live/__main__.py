@@ -152,7 +152,7 @@ for host, port in {places}:
 def check_zones(vault: Vault, port: int) -> None:
     networks = vault.inspect("keyholder")["NetworkSettings"]["Networks"]
     addresses = [network["IPAddress"] for network in networks.values()]
-    assert len(addresses) == 2, addresses
+    assert len(addresses) == 3, addresses
     ports = vault.inspect("keyholder")["NetworkSettings"]["Ports"]["7420/tcp"]
     assert ports == [{"HostIp": "127.0.0.1", "HostPort": str(port)}], ports
     gateways = [network["Gateway"] for network in networks.values() if network["Gateway"]]
@@ -161,8 +161,11 @@ def check_zones(vault: Vault, port: int) -> None:
     for service in UNTRUSTED:
         reached = reached_from(vault, service, places)
         assert not reached, f"{service} reaches {reached}"
+    # What Prometheus shares with the services are metrics alone.
+    shared = [("storage.metrics", 7422), ("evaluator.metrics", 7421), ("storage.metrics", 9103)]
+    assert reached_from(vault, "evaluator", shared) == "storage.metrics 9103"
     # The probe itself is no dud.
-    assert reached_from(vault, "evaluator", [("storage", 7422)]) == "storage 7422"
+    assert reached_from(vault, "evaluator", [("storage.untrusted", 7422)]) == "storage.untrusted 7422"
     for service in (*UNTRUSTED, "rabbitmq", "prometheus"):
         published = vault.inspect(service)["NetworkSettings"]["Ports"] or {}
         assert not any(published.values()), f"{service} publishes {published}"
