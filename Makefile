@@ -7,6 +7,7 @@
 #   make bench     the measurements that the README quotes: make bench SIZE=1000000
 #   make install   the environment in .venv, with the `blindsight` command in .venv/bin
 #   make dist      sources and wheels of all distributions, in dist/
+#   make release   these, what each image is made of (SBOM, CycloneDX), and NOTICE with all licences, in dist/
 #   make lock      the locks after a change of dependencies: UPGRADE=1 takes the newest versions of all
 #
 # Another Python: make install PYTHON=python3.12
@@ -15,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install stubs demo test deploy-test check lock dist bench clean
+.PHONY: help install stubs demo test deploy-test check lock dist release bench clean
 
 PYTHON ?=
 SIZE ?= 100000
@@ -52,7 +53,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
-	@sed -n '3,12s/^# \{0,1\}//p' Makefile
+	@sed -n '3,13s/^# \{0,1\}//p' Makefile
 
 install: $(INSTALLED)
 
@@ -106,6 +107,10 @@ dist: $(INSTALLED)
 	@rm -rf dist
 	@$(BIN)/uv build --quiet --all-packages --no-build-isolation --offline --python $(BIN)/python --out-dir dist
 	@ls dist/*.whl
+
+release: dist
+	@tools/release $(BIN) dist
+	@ls dist/*.cdx.json dist/NOTICE
 
 # On a machine with nothing else to do; a million vectors take some minutes, 6 GB of memory and 4 GB of disk.
 bench: $(BENCH_INSTALLED)
