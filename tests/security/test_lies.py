@@ -9,18 +9,15 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from support.command import run_here
+from support.lying import EVALUATOR, LOG, STORAGE, World, lying_services, refused
 from support.photos import encoded, photo
-from support.relay import Relay
-from support.services import Services
 
-import blindsight
-from blindsight.client import Collection, Vault
+from blindsight.client import Collection
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.parameters import PARAMETER_SETS, ParameterSet
 from blindsight.rpc.evaluator.v1 import evaluator_pb2 as pb
@@ -30,72 +27,16 @@ from blindsight.runtime.transfer import digest
 SCORE = "/blindsight.evaluator.v1.EvaluatorService/Score"
 COMPARE = "/blindsight.evaluator.v1.EvaluatorService/CompareAll"
 BATCHES = "/blindsight.storage.v1.StorageService/ReadBatches"
-LOOKS = tuple(f"/blindsight.storage.v1.StorageService/{name}" for name in ("GetItems", "ReadOriginal"))
 DIMENSION = 8
 RNG = np.random.default_rng(11)
 VECTORS = RNG.normal(size=(5000, DIMENSION)).astype(np.float32)
 SETS = {name: one for name, one in PARAMETER_SETS.items() if name != "bfv-8192"}
 
 
-@dataclass
-class World:
-    """Services with a relay on every way between them."""
-
-    services: Services
-    relays: dict[tuple[str, str], Relay]
-    vault: Vault
-
-    def lie(
-        self, way: tuple[str, str], method: str, change: Callable[[list[bytes]], Iterable[bytes]]
-    ) -> None:
-        """Changes the whole answer of a method."""
-
-        def changed(asked: str, answers: Iterable[bytes]) -> Iterable[bytes]:
-            return change(list(answers)) if asked == method else answers
-
-        self.relays[way].change = changed
-
-    def tell_the_truth(self) -> None:
-        for relay in self.relays.values():
-            relay.change = lambda _, answers: answers
-
-    def looked_up(self) -> int:
-        """How often the keyholder asked storage for items or originals."""
-        calls = self.relays["keyholder", "storage"].calls
-        return sum(call.method in LOOKS for call in calls)
-
-    def restart_keyholder(self, *, forgetful: bool) -> None:
-        """Restarts the keyholder; a forgetful one has lost what it keeps of galleries."""
-        self.services["keyholder"].stop()
-        if forgetful:
-            (self.services.folder / "keyholder" / "answer_keys.db").unlink()
-        self.services["keyholder"].start()
-
-    def alarm(self) -> str:
-        return self.vault.status().services[0].alarm
-
-
-EVALUATOR, STORAGE, LOG = ("keyholder", "evaluator"), ("keyholder", "storage"), ("evaluator", "storage")
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    relays: dict[tuple[str, str], Relay] = {}
-
-    def way(client: str, server: str, address: str) -> str:
-        if (client, server) not in relays:
-            relays[client, server] = Relay(address)
-        return relays[client, server].address
-
-    services = Services(tmp_path_factory.mktemp("lies"), way=way)
-    try:
-        services.start()
-        with blindsight.connect(services.address()) as vault:
-            yield World(services, relays, vault)
-    finally:
-        for relay in relays.values():
-            relay.close()
-        services.stop()
+    with lying_services(tmp_path_factory.mktemp("lies")) as services:
+        yield services
 
 
 @pytest.fixture
@@ -153,16 +94,6 @@ def made(world: World, parameters: ParameterSet, name: str, vectors: Any = VECTO
 def best(collection: Collection, count: int = 1) -> list[str]:
     answer = collection.search_vectors(VECTORS[:count], k=1)
     return [hits[0].id for hits in answer.results]
-
-
-def refused(world: World, ask: Callable[[], object]) -> str:
-    """Asks, and returns why there is no answer: nothing was looked up before, and an alarm tells of it."""
-    before, alarm = world.looked_up(), world.alarm()
-    with pytest.raises(DataLoss) as caught:
-        ask()
-    assert world.looked_up() == before
-    assert world.alarm() != alarm
-    return str(caught.value)
 
 
 # --- the evaluator's answers to a search ----------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""Services with relays on every way between them, which change what one of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import blindsight
+from blindsight.client import Vault
+from blindsight.errors import DataLoss
+from support.relay import Relay
+from support.services import Services
+
+LOOKS = tuple(f"/blindsight.storage.v1.StorageService/{name}" for name in ("GetItems", "ReadOriginal"))
+EVALUATOR, STORAGE, LOG = ("keyholder", "evaluator"), ("keyholder", "storage"), ("evaluator", "storage")
+
+
+@dataclass
+class World:
+    """Services with a relay on every way between them."""
+
+    services: Services
+    relays: dict[tuple[str, str], Relay]
+    vault: Vault
+
+    def lie(
+        self, way: tuple[str, str], method: str, change: Callable[[list[bytes]], Iterable[bytes]]
+    ) -> None:
+        """Changes the whole answer of a method."""
+
+        def changed(asked: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+            return change(list(answers)) if asked == method else answers
+
+        self.relays[way].change = changed
+
+    def tell_the_truth(self) -> None:
+        for relay in self.relays.values():
+            relay.change = lambda _, answers: answers
+
+    def looked_up(self) -> int:
+        """How often the keyholder asked storage for items or originals."""
+        calls = self.relays["keyholder", "storage"].calls
+        return sum(call.method in LOOKS for call in calls)
+
+    def restart_keyholder(self, *, forgetful: bool) -> None:
+        """Restarts the keyholder; a forgetful one has lost what it keeps of galleries."""
+        self.services["keyholder"].stop()
+        if forgetful:
+            (self.services.folder / "keyholder" / "answer_keys.db").unlink()
+        self.services["keyholder"].start()
+
+    def alarm(self) -> str:
+        return self.vault.status().services[0].alarm
+
+
+@contextmanager
+def lying_services(folder: Path) -> Iterator[World]:
+    """Runs services in a folder, which tell the truth until a test has one lie."""
+    relays: dict[tuple[str, str], Relay] = {}
+
+    def way(client: str, server: str, address: str) -> str:
+        if (client, server) not in relays:
+            relays[client, server] = Relay(address)
+        return relays[client, server].address
+
+    services = Services(folder, way=way)
+    try:
+        services.start()
+        with blindsight.connect(services.address()) as vault:
+            yield World(services, relays, vault)
+    finally:
+        for relay in relays.values():
+            relay.close()
+        services.stop()
+
+
+def refused(world: World, ask: Callable[[], object]) -> str:
+    """Asks, and returns why there is no answer: nothing was looked up before, and an alarm tells of it."""
+    before, alarm = world.looked_up(), world.alarm()
+    with pytest.raises(DataLoss) as caught:
+        ask()
+    assert world.looked_up() == before
+    assert world.alarm() != alarm
+    return str(caught.value)
