@@ -1,18 +1,13 @@
 """Linear maps of encrypted tiles, in a worker process.
 
-A tile is one ciphertext, its pixel (r, c) the coefficient of X^(r W + c).  Multiplying by X^e moves every
-pixel by e places, so a kernel is one polynomial, and a filter one product in Z_q[X] / (X^N + 1) for each half
-of the ciphertext: pointwise in NTT form, and without any key.  Pixels that move over an edge of the tile
-reappear at the opposite edge; with a halo as wide as the kernel's reach, they stay in the halo.
+A tile is one ciphertext, its pixel (r, c) the coefficient of X^(r W + c), and a kernel one polynomial
+(`blindsight.ring.linear`).  Pixels that move over an edge of the tile reappear at the opposite edge; with a
+halo as wide as the kernel's reach, they stay in the halo.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numba
 import numpy as np
-import numpy.typing as npt
 
 from blindsight.ciphertext.header import SEED_BYTES
 from blindsight.ciphertext.residues import CiphertextBlock, Residues, add, full_block, read_block
@@ -20,33 +15,9 @@ from blindsight.ciphertext.residues import subtract as subtracted
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import PARAMETER_SETS, ParameterSet, Scheme
-from blindsight.ring import ntt
-from blindsight.ring.jit import compiled, reduced
+from blindsight.ring import linear, ntt
 from blindsight.ring.prng import SEED_PREFIX, expand
 from services.evaluator import tasks
-
-# Kernels in NTT form that a worker process keeps, of 24 to 98 KB each: all tasks of one call use the same.
-_KERNELS_KEPT = 64
-
-
-@compiled
-def _products(
-    polynomials: Residues,
-    factor: Residues,
-    primes: npt.NDArray[np.uint64],
-    reciprocals: npt.NDArray[np.float64],
-    out: Residues,
-) -> None:
-    """Multiplies polynomials [count, primes, N] by one [primes, N], pointwise.
-
-    A product of two residues has 54 bits; each is reduced at once, since nothing is summed here.
-    """
-    for index in range(polynomials.shape[0]):
-        for row in range(polynomials.shape[1]):
-            prime, reciprocal = primes[row], reciprocals[row]
-            for k in range(polynomials.shape[2]):
-                product = numba.uint64(polynomials[index, row, k]) * numba.uint64(factor[row, k])
-                out[index, row, k] = reduced(product, prime, reciprocal)
 
 
 def compile_all() -> None:
@@ -118,44 +89,9 @@ def _in_ntt_form(block: CiphertextBlock, parameters: ParameterSet) -> Halves:
 
 def _applied(halves: Halves, kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
     """Applies one kernel; returns the resulting ciphertexts [count, 2, primes, N]."""
-    factor = _polynomial(kernel, parameters)
-    primes = np.array(parameters.primes, np.uint64)
-    products = [np.empty_like(half) for half in halves]
-    for half, product in zip(halves, products, strict=True):
-        _products(half, factor, primes, 1.0 / primes.astype(np.float64), product)
-    if kernel.offset:  # decryption computes c0 + c1 s, so adding to c0 adds to the message
-        products[0] = add(products[0], _constant(kernel.offset, parameters), parameters)
+    exponents = tuple(kernel.exponents(Tiling(1, 1, 1, parameters.ring_degree).tile_width))
+    factor = linear.moves(exponents, kernel.weights, parameters)
+    products = [linear.times(half, factor, parameters) for half in halves]
+    if kernel.offset:
+        products[0] = add(products[0], linear.constant(kernel.offset, parameters), parameters)
     return np.stack(products, axis=1)
-
-
-@lru_cache(maxsize=_KERNELS_KEPT)
-def _polynomial(kernel: PlaneKernel, parameters: ParameterSet) -> Residues:
-    """Returns a kernel in NTT form: uint32 [primes, N]."""
-    degree = parameters.ring_degree
-    # Plain integers, neither scaled as messages of CKKS are nor multiples of q / t as those of BFV: a
-    # ciphertext times an integer encrypts the message times that integer.
-    coefficients = [0] * degree
-    tile_width = Tiling(1, 1, 1, degree).tile_width
-    for exponent, weight in zip(kernel.exponents(tile_width), kernel.weights, strict=True):
-        # X^N is -1.
-        coefficients[exponent % degree] += -weight if (exponent // degree) % 2 else weight
-    return _transformed(coefficients, parameters)
-
-
-@lru_cache(maxsize=_KERNELS_KEPT)
-def _constant(offset: int, parameters: ParameterSet) -> Residues:
-    """Returns the polynomial that adds an offset to every pixel, in NTT form: uint32 [primes, N]."""
-    if parameters.scheme is Scheme.BFV:  # messages are scaled by q / t
-        plain = parameters.plain_modulus
-        value = (offset * parameters.modulus + plain // 2) // plain
-    else:
-        value = offset * round(parameters.gallery_scale)
-    return _transformed([value] * parameters.ring_degree, parameters)
-
-
-def _transformed(coefficients: list[int], parameters: ParameterSet) -> Residues:
-    rows = [[value % prime for value in coefficients] for prime in parameters.primes]
-    polynomial = np.array([rows], np.uint32)
-    ntt.forward(polynomial, parameters)
-    row: Residues = polynomial[0]
-    return row
