@@ -22,12 +22,13 @@ from rich.progress import track
 from rich.table import Table
 
 import blindsight
+from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 from blindsight.cli.local import temporary
 from blindsight.client import Collection, Hit, IngestProgress, SearchTimings
 from blindsight.errors import BlindsightError
 from blindsight.trusted import embedders
 from blindsight.trusted.imaging import images
-from blindsight.trusted.keyring import padding, sealing
+from blindsight.trusted.keyring import padding
 from demo.sheet import Match, Row, contact_sheet, what_the_server_holds
 from demo.views import View, gallery, queries
 
@@ -122,7 +123,7 @@ def draw(results: Sequence[Result], views: Sequence[View], held: bytes) -> list[
 def held_by_storage(data: Path, photo: bytes) -> bytes:
     """Reads what an intruder at storage finds: a sealed original that may be this photo's, by its size."""
     database = sqlite3.connect(f"file:{data / 'storage' / 'storage.sqlite3'}?mode=ro", uri=True)
-    wanted = padding.padded_size(len(photo)) + sealing.OVERHEAD_BYTES
+    wanted = padding.padded_size(len(photo)) + SEALED_OVERHEAD_BYTES
     try:
         row = database.execute("SELECT bytes FROM blobs WHERE length(bytes) = ?", [wanted]).fetchone()
     finally:

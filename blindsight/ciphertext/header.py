@@ -45,6 +45,8 @@ MAX_COUNT = 1 << 20
 
 # First bytes of data that the keyholder sealed with AES-256-GCM: originals, metadata, names.
 SEALED_MAGIC = b"BSSB"
+# What sealing adds: the magic and a version, a nonce of 12 bytes, and a tag of 16.
+SEALED_OVERHEAD_BYTES = len(SEALED_MAGIC) + 1 + 12 + 16
 
 # A block of additive ciphertexts; `blindsight.additive.block` documents its fields.
 ADDITIVE_MAGIC = b"BSAC"

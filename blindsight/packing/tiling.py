@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blindsight.ciphertext.header import BlockHeader, Form
+from blindsight.ciphertext.header import RESIDUE_BYTES, SEALED_OVERHEAD_BYTES, BlockHeader, Form
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import ParameterSet
 
@@ -23,6 +23,8 @@ PIECE_CIPHERTEXTS = 64
 # They are computed on in blocks of this many, each in one message: 0.5 to 1.6 MB in, twice that out.
 BLOCK_CIPHERTEXTS = 16
 CHANNELS = (1, 3)
+# Of a piece, in the seal of planes: SHA-256.
+DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,15 @@ class Tiling:
         """Returns the size in bytes of a block of `count` fresh ciphertexts."""
         return BlockHeader(parameters, b"", Form.SEEDED, count).size_bytes
 
+    def seal_bytes(self, parameters: ParameterSet) -> int:
+        """Returns the size in bytes of the seal of all blocks: their digests and one combined ciphertext."""
+        combination = 2 * len(parameters.primes) * parameters.ring_degree * RESIDUE_BYTES
+        return SEALED_OVERHEAD_BYTES + DIGEST_BYTES * len(self.pieces) + combination
+
     def size_bytes(self, parameters: ParameterSet) -> int:
-        """Returns the size of all blocks in bytes."""
-        return sum(self.piece_bytes(parameters, count) for count in self.pieces)
+        """Returns the size of all blocks and of their seal in bytes."""
+        blocks = sum(self.piece_bytes(parameters, count) for count in self.pieces)
+        return blocks + self.seal_bytes(parameters)
 
 
 def check_pixels(width: int, height: int) -> None:

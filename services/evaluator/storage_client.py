@@ -127,14 +127,18 @@ async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) 
             wanted = tiling.size_bytes(parameters)
             raise DataLoss(f"storage has planes of {header.size_bytes} bytes, want {wanted}")
         yield tiling
+        await _piece(messages, tiling.seal_bytes(parameters))  # for the keyholder alone
         for count in tiling.pieces:
-            piece = PieceHeader.from_message(part_of(await anext(messages, None), "piece"))
-            wanted = tiling.piece_bytes(parameters, count)
-            if piece.size_bytes != wanted:
-                raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
-            receiver = Receiver(wanted, piece.sha256, limit_bytes=wanted, what="a piece of planes")
-            yield StoredPiece(await announced(messages, receiver))
+            yield StoredPiece(await _piece(messages, tiling.piece_bytes(parameters, count)))
         require_end(await anext(messages, None))
+
+
+async def _piece(messages: AsyncIterator[Any], wanted: int) -> bytes:
+    piece = PieceHeader.from_message(part_of(await anext(messages, None), "piece"))
+    if piece.size_bytes != wanted:
+        raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
+    receiver = Receiver(wanted, piece.sha256, limit_bytes=wanted, what="a piece of planes")
+    return await announced(messages, receiver)
 
 
 def _record(collection: StoredCollection) -> AnyRecord:

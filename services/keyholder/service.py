@@ -33,6 +33,7 @@ from blindsight.trusted.vault.repack import Repack, worthwhile
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer, Written
 from blindsight.wire.collections import RepackProgress, ServiceStatus
+from blindsight.wire.combine import CombineProgress
 from blindsight.wire.ingest import IngestCounts, ItemResult
 from services.keyholder import metrics
 from services.keyholder.galleries.alarms import Alarms
@@ -43,7 +44,8 @@ from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
 from services.keyholder.jobs.store import JobStore
-from services.keyholder.operations.combine import Combine
+from services.keyholder.operations.combine import Combination, Combine, CombineSettings
+from services.keyholder.operations.combine import Input as CombineInput
 from services.keyholder.operations.ingest import Ingest, Vectors
 from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
 from services.keyholder.operations.planes import Planes
@@ -95,15 +97,16 @@ class Keyholder:
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
         self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)
         self._planes = Planes(storage, self._crypto)
-        self.combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
+        self._combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
         self.processing = Processing(
-            keys.key_id,
+            keys,
             self.vault,
             self._planes,
             evaluator,
             self._crypto,
-            self.combinations,
+            self._combinations,
             multiplier,
+            self._alarms,
             imaging_bytes,
         )
         self._repacking: dict[bytes, asyncio.Task[None]] = {}
@@ -300,6 +303,14 @@ class Keyholder:
         """Returns the metadata and decrypted pixels of a photo; see `Planes.read`."""
         async with self._using(name) as collection:
             return await self._planes.read(collection, item_id)
+
+    async def combine(
+        self, settings: CombineSettings, inputs: Sequence[CombineInput]
+    ) -> AsyncIterator[CombineProgress | Combination]:
+        """Computes a weighted sum; see `Combine.run`."""
+        with self._alarms.watching("inputs of no collection"):
+            async for answer in self._combinations.run(settings, inputs):
+                yield answer
 
     async def delete_items(self, name: str, ids: Sequence[str]) -> tuple[int, list[str]]:
         """Deletes items; returns how many, and the ids that are unknown."""

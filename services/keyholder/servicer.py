@@ -172,7 +172,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         header = CombineHeader.from_message((await _first(requests, "header")).header)
         settings = combining.combine_settings(header)
         inputs = await combining.combine_inputs(requests)
-        async for answer in self._keyholder.combinations.run(settings, inputs):
+        async for answer in self._keyholder.combine(settings, inputs):
             if isinstance(answer, CombineProgress):
                 yield pb.CombineResponse(progress=answer.to_message())
             else:

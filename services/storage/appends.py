@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from blindsight.errors import InvalidArgument, ResourceExhausted, Unavailable
+from blindsight.packing.tiling import Tiling
+from blindsight.parameters import of_ring
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.runtime.transfer import Receiver
 from blindsight.wire.storage import (
@@ -103,14 +105,14 @@ class Appends:
         async with self._room:
             items = await parts.items(header.items_count)
             validation.require_items(items)
-            pieces = validation.require_planes(collection, items)
-            largest = validation.seeded_bytes(collection, max(pieces)) if pieces else 0
+            planes = validation.require_planes(collection, items)
+            largest = max((_largest_piece(collection, one) for one in planes), default=0)
             sealed = validation.sealed_bytes(items)
             async with self._budget.reserve(header.block_size_bytes + sealed + largest):
                 batch = await self._receive(parts, collection, header, items)
-                answer = await self._keep(parts, collection, batch, pieces)
-        planes = sum(validation.seeded_bytes(collection, count) for count in pieces)
-        metrics.STORED_BYTES.inc(header.block_size_bytes + sealed + planes)
+                answer = await self._keep(parts, collection, batch, planes)
+        size = sum(one.size_bytes(of_ring(collection.parameters, "planes")) for one in planes)
+        metrics.STORED_BYTES.inc(header.block_size_bytes + sealed + size)
         metrics.STORED_ITEMS.inc(len(items))
         return answer
 
@@ -123,32 +125,41 @@ class Appends:
         return await self._threads.read(intake.finish, collection)
 
     async def _keep(
-        self, parts: _Parts, collection: StoredCollection, batch: Append, pieces: Sequence[int]
+        self, parts: _Parts, collection: StoredCollection, batch: Append, planes: Sequence[Tiling]
     ) -> Appended:
         """Stages pieces of planes on disk as they arrive; the append at the end gives them to their items."""
         try:
-            for count in pieces:
-                record, data = await self._piece(parts, collection, count)
-                await self._threads.write(self._store.stage, batch.upload, record, data)
+            for one in planes:
+                async for record, data in self._pieces(parts, collection, one):
+                    await self._threads.write(self._store.stage, batch.upload, record, data)
             await parts.end()
             return await self._threads.write(self._store.append, batch)
         except BaseException:
-            if pieces:
+            if planes:
                 self._sweeper.drop(batch.upload)
             raise
 
-    async def _piece(
-        self, parts: _Parts, collection: StoredCollection, count: int
-    ) -> tuple[PieceHeader, bytes]:
+    async def _pieces(
+        self, parts: _Parts, collection: StoredCollection, planes: Tiling
+    ) -> AsyncIterator[tuple[PieceHeader, bytes]]:
+        """Yields the pieces of planes, then their seal, each of its size and form."""
+        parameters = of_ring(collection.parameters, "planes")
+        for count in planes.pieces:
+            record, data = await self._piece(parts, planes.piece_bytes(parameters, count))
+            validation.require_seeded(collection, count, data)
+            yield record, data
+        record, data = await self._piece(parts, planes.seal_bytes(parameters))
+        validation.require_sealed(data, "the seal of planes")
+        yield record, data
+
+    async def _piece(self, parts: _Parts, size_bytes: int) -> tuple[PieceHeader, bytes]:
         record = await parts.piece()
-        validation.require_piece_header(collection, count, record)
+        validation.require_piece_header(record, size_bytes)
         limit = validation.MAX_PIECE_BYTES
         receiver = Receiver(record.size_bytes, record.sha256, limit_bytes=limit, what="piece")
         while not receiver.complete:
             receiver.add(await parts.chunk())
-        data = await self._threads.read(receiver.finish)
-        validation.require_seeded(collection, count, data)
-        return record, data
+        return record, await self._threads.read(receiver.finish)
 
 
 class _Parts:
@@ -207,6 +218,11 @@ class _Parts:
         part = await self._next()
         if part is not None:
             raise InvalidArgument(f"{_name(part)} after everything that was announced, want the end")
+
+
+def _largest_piece(collection: StoredCollection, planes: Tiling) -> int:
+    parameters = of_ring(collection.parameters, "planes")
+    return max(planes.piece_bytes(parameters, planes.pieces[0]), planes.seal_bytes(parameters))
 
 
 def _name(part: AppendPart | None) -> str:

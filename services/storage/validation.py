@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from blindsight.ciphertext.header import (
     SEALED_MAGIC,
     SECRET_MAGICS,
-    BlockHeader,
     Form,
     check_additive_batch,
     check_expected,
@@ -17,6 +16,7 @@ from blindsight.ciphertext.header import (
 )
 from blindsight.errors import InvalidArgument, InvalidCiphertext, ResourceExhausted, SecretMaterialRefused
 from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.tiling import Tiling
 from blindsight.parameters import MAX_FIELD_VALUES, MAX_FIELDS, AdditiveSet, ParameterSet, by_name, of_ring
 from blindsight.wire.storage import (
     DIGEST_BYTES,
@@ -250,11 +250,11 @@ def _require_announced(size_bytes: int, sha256: bytes, what: str) -> None:
         raise InvalidArgument(f"an {what} of 0 bytes has a digest, want none")
 
 
-def require_planes(collection: StoredCollection, items: Sequence[AppendItem]) -> list[int]:
+def require_planes(collection: StoredCollection, items: Sequence[AppendItem]) -> list[Tiling]:
     """Refuses planes with an invalid geometry, or that are too large together.
 
     Returns:
-        The number of ciphertexts of each piece that will follow.
+        The tiling of each, whose pieces and seal will follow.
 
     Raises:
         InvalidArgument: if a geometry is invalid.
@@ -267,27 +267,18 @@ def require_planes(collection: StoredCollection, items: Sequence[AppendItem]) ->
     size = sum(tiling.size_bytes(parameters) for tiling in tilings)
     if size > MAX_PLANES_BYTES:
         raise ResourceExhausted(f"planes of {size} bytes in one append, want at most {MAX_PLANES_BYTES}")
-    return [count for tiling in tilings for count in tiling.pieces]
+    return tilings
 
 
-def require_piece_header(collection: StoredCollection, count: int, piece: PieceHeader) -> None:
-    """Refuses a piece of planes whose size is not that of `count` ciphertexts, before its bytes are taken.
+def require_piece_header(piece: PieceHeader, wanted: int) -> None:
+    """Refuses a piece of planes, or their seal, of another size, before its bytes are taken.
 
     Raises:
         InvalidCiphertext: if the size is another; it names both sizes.
     """
-    wanted = seeded_bytes(collection, count)
     if piece.size_bytes != wanted:
-        raise InvalidCiphertext(
-            f"piece of {piece.size_bytes} bytes, want {wanted} for {count} seeded ciphertexts"
-        )
+        raise InvalidCiphertext(f"piece of {piece.size_bytes} bytes, want {wanted}")
     require_digest(piece.sha256, "piece")
-
-
-def seeded_bytes(collection: StoredCollection, count: int) -> int:
-    """Returns the size of a block of `count` seeded ciphertexts of this collection."""
-    parameters = of_ring(collection.parameters, "planes")
-    return BlockHeader(parameters, collection.key_id, Form.SEEDED, count).size_bytes
 
 
 def require_block(collection: StoredCollection, region: Region, block: bytes) -> None:

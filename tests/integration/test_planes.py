@@ -213,8 +213,8 @@ def test_planes_that_were_damaged_on_the_disk_are_data_loss_and_the_original_is_
         report = collection.ingest([("a", encoded(Image.fromarray(noise(64, 64, 3)), "PNG"))], planes=True)
         own["storage"].stop()
         database = sqlite3.connect(own.folder / "storage" / FILE_NAME)
-        ((number, data),) = database.execute(
-            "SELECT number, bytes FROM blobs WHERE number IN (SELECT blob FROM plane_pieces)"
+        (number, data), _ = database.execute(
+            "SELECT number, bytes FROM blobs JOIN plane_pieces ON blob = number ORDER BY position"
         ).fetchall()
         flipped = bytearray(data)
         flipped[5000] ^= 1

@@ -714,16 +714,18 @@ def test_however_many_planes_pass_through_the_memory_stays_the_same(start: Start
     planes = Planes(3840, 2160, 3)
     counts = planes.tiling(COLLECTION.parameters).pieces
     by_count = {count: random_planes(count) for count in set(counts)}
-    size = sum(len(by_count[count]) for count in counts)
+    seal = sealed(planes.tiling(COLLECTION.parameters).seal_bytes(COLLECTION.parameters))
+    sent = [*(by_count[count] for count in counts), seal]
+    size = sum(map(len, sent))
     assert size > 190 << 20
     batches = Batches(COLLECTION)
     made = [with_planes(item, planes) for item in items(2)]
     with Client(process.address) as client:
         client.create(COLLECTION)
         # The database's cache and the allocator's reserves fill up once.
-        client.append(batches.make(MAIN_0, made[:1]), pieces=(by_count[count] for count in counts))
+        client.append(batches.make(MAIN_0, made[:1]), pieces=sent)
         before = peak_memory(process)
-        client.append(batches.make(MAIN_0, made[1:]), pieces=(by_count[count] for count in counts))
+        client.append(batches.make(MAIN_0, made[1:]), pieces=sent)
         for item in made:
             request = pb.ReadPlanesRequest(collection_id=COLLECTION.collection_id, handle=item.handle)
             assert sum(len(response.chunk) for response in client.stub.ReadPlanes(request)) == size

@@ -561,13 +561,21 @@ def test_a_piece_that_is_no_ciphertexts_of_the_collection_is_refused(
     is_refused(append(client, with_pieces(PIECES[0], second)), expected)
 
 
+@pytest.mark.parametrize(("start", "expected"), [(b"junk", INVALID), (KEY, SECRET), (PIECES[0], INVALID)])
+def test_a_seal_of_planes_that_is_not_sealed_is_refused(
+    client: Client, start: bytes, expected: tuple[grpc.StatusCode, str]
+) -> None:
+    unsealed = (start + bytes(len(PIECES[-1])))[: len(PIECES[-1])]
+    is_refused(append(client, with_pieces(*PIECES[:-1], unsealed)), expected)
+
+
 def test_a_piece_of_another_parameter_set_is_refused(client: Client) -> None:
     primes = residues.prime_column(BFV_4096)
     values = np.random.default_rng(0).integers(0, primes, (64, 1, 3, 4096), np.uint32)
     other = residues.seeded_block(
         BFV_4096, COLLECTION.key_id, values, np.zeros((64, 81), np.uint8)
     ).to_bytes()
-    is_refused(append(client, with_pieces(other)), CIPHERTEXT, "for 64 seeded ciphertexts")
+    is_refused(append(client, with_pieces(other)), CIPHERTEXT, f"want {len(PIECES[0])}")
     is_refused(append(client, with_pieces(as_large_as_a_piece(other))), CIPHERTEXT, "of bfv-4096, want ckks")
 
 

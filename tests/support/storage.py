@@ -123,9 +123,10 @@ def attachment_of(number: int, size: int) -> bytes:
 
 
 def pieces_of(planes: Planes, number: int = 0, key_id: bytes = KEY_ID) -> list[bytes]:
-    """The pieces of an item's planes, encryptions of nothing."""
-    counts = planes.tiling(CKKS_4096).pieces
-    return [random_planes(count, 1000 * number + place, key_id) for place, count in enumerate(counts)]
+    """The pieces of an item's planes, encryptions of nothing, and their seal, in the order of an append."""
+    tiling = planes.tiling(CKKS_4096)
+    made = [random_planes(count, 1000 * number + place, key_id) for place, count in enumerate(tiling.pieces)]
+    return [*made, sealed(tiling.seal_bytes(CKKS_4096), "planes", number)]
 
 
 def with_planes(item: AppendItem, planes: Planes = SMALL_PLANES) -> AppendItem:
@@ -302,7 +303,7 @@ class Client:
         return found
 
     def planes(self, record: StoredCollection, handle: bytes) -> tuple[pb.PlanesHeader, list[bytes]]:
-        """The header and the pieces, each as long and of the digest that was announced."""
+        """The header, and pieces and seal in the order of an append, each as it was announced."""
         request = pb.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
         responses = self.stub.ReadPlanes(request, timeout=60)
         header = next(responses).header
@@ -317,7 +318,7 @@ class Client:
         assert [(piece.size_bytes, piece.sha256) for piece in announced] == [
             (len(piece), sha256(piece)) for piece in pieces
         ]
-        return header, pieces
+        return header, [*pieces[1:], pieces[0]]
 
     def slots(self, record: StoredCollection) -> list[pb.ReadSlotsResponse]:
         request = pb.ReadSlotsRequest(collection_id=record.collection_id)

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from blindsight.errors import BlindsightError
-from blindsight.packing.planes import Integers, PlaneLayout
+from blindsight.packing.planes import PlaneLayout
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.runtime import transfer
 from blindsight.trusted.records import NewItem
@@ -21,8 +21,8 @@ _ITEM_FRAMING_BYTES = 80
 # Longer than storage lets an append wait in its queue.
 _GO_AHEAD_SECONDS = 10.0
 
-# Encrypts tiles [count, N] into blocks, piece by piece.
-EncryptPlanes = Callable[[Integers], AsyncGenerator[bytes, None]]
+# Encrypts an item's planes, piece by piece, and seals them.
+EncryptPlanes = Callable[[NewItem], AsyncGenerator[bytes, None]]
 
 
 def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendRequest]:
@@ -123,7 +123,7 @@ class AppendParts:
     async def _pieces(self) -> AsyncIterator[bytes]:
         for item in self._items:
             if item.planes is not None and self._encrypt_planes is not None:
-                async with aclosing(self._encrypt_planes(item.planes.tiles)) as pieces:
+                async with aclosing(self._encrypt_planes(item)) as pieces:
                     async for piece in pieces:
                         yield piece
 

@@ -278,21 +278,18 @@ class EvaluatorClient:
         requests: Callable[[Feed], AsyncIterator[Any]],
         kind: Parts[Any, PlanePart],
     ) -> AsyncGenerator[PlanePart, None]:
-        """Yields the parts of an answer; repeats the call after a lost connection and skips earlier parts."""
-        came = 0
+        """Yields the parts of an answer, again from the plan on after a lost connection.
+
+        Then all that is sent is encrypted anew, so no part of the answer before belongs to it.
+        """
         async for trying in self._peer.attempts():
             feed = Feed()
             with trying, self._exchange(method, requests(feed)) as messages:
-                position = 0
                 try:
                     plan = transfer.part_of(await anext(messages, None), "plan")
-                    if not came:
-                        yield PlanePlan.from_message(plan)
+                    yield PlanePlan.from_message(plan)
                     async for part in _until_summary(messages, kind):
-                        position += 1
-                        if position > came:
-                            came = position
-                            yield part
+                        yield part
                 except asyncio.CancelledError:
                     if feed.error is not None:
                         raise feed.error from None

@@ -44,6 +44,14 @@ class LoggedBatch:
     block: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SealedLayout:
+    """The layout of planes as storage tells it, and the seal that says whether it is theirs."""
+
+    layout: PlaneLayout
+    seal: bytes
+
+
 # Reads a log from its header and its batches.
 ReadLog = Callable[[wire.LogHeader, AsyncIterator[LoggedBatch]], Awaitable[_Result]]
 
@@ -345,12 +353,12 @@ class StorageClient:
 
     async def read_planes(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
-    ) -> AsyncGenerator[PlaneLayout | bytes, None]:
-        """Yields one photo's encrypted planes: their layout, then the pieces.
+    ) -> AsyncGenerator[SealedLayout | bytes, None]:
+        """Yields one photo's encrypted planes: their layout and seal, then the pieces.
 
         Raises:
             NotFound: if the item has none.
-            DataLoss: if storage's answer is not a layout followed by its pieces.
+            DataLoss: if storage's answer is not a layout followed by a seal and pieces of its sizes.
         """
         came = 0
         async for trying in self._peer.attempts():
@@ -366,7 +374,7 @@ class StorageClient:
 
     async def _read_planes(
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
-    ) -> AsyncGenerator[PlaneLayout | bytes, None]:
+    ) -> AsyncGenerator[SealedLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
         with _opened(self._stub.ReadPlanes(request, metadata=renamed("storage"))) as messages:
             header = wire.PlanesHeader.from_message(transfer.part_of(await anext(messages, None), "header"))
@@ -375,32 +383,10 @@ class StorageClient:
                 raise DataLoss(
                     f"storage has planes of {header.size_bytes} bytes, want {layout.size_bytes(parameters)}"
                 )
-            yield layout
+            yield SealedLayout(layout, await _piece(messages, layout.seal_bytes(parameters)))
             for count in layout.pieces:
-                piece = wire.PieceHeader.from_message(transfer.part_of(await anext(messages, None), "piece"))
-                wanted = layout.piece_bytes(parameters, count)
-                if piece.size_bytes != wanted:
-                    raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
-                receiver = transfer.Receiver(
-                    piece.size_bytes, piece.sha256, limit_bytes=wanted, what="a piece of planes"
-                )
-                yield await transfer.announced(messages, receiver)
+                yield await _piece(messages, layout.piece_bytes(parameters, count))
             transfer.require_end(await anext(messages, None))
-
-    async def plane_layout(
-        self, collection_id: bytes, handle: bytes, parameters: ParameterSet
-    ) -> PlaneLayout:
-        """Returns the layout of one photo's encrypted planes.
-
-        Raises:
-            NotFound: if the item has none.
-            DataLoss: if storage's answer is not a layout.
-        """
-        async with aclosing(self.read_planes(collection_id, handle, parameters)) as parts:
-            layout = await anext(parts, None)
-        if not isinstance(layout, PlaneLayout):
-            raise DataLoss("storage sent planes without their layout")
-        return layout
 
     async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
         """Deletes items; returns how many were live, and the sequence.
@@ -431,6 +417,15 @@ class StorageClient:
 def _in_no_order(handles: Sequence[bytes]) -> list[bytes]:
     """Returns handles in their own order, which is as good as random: a ranking's would tell who is first."""
     return sorted(handles)
+
+
+async def _piece(messages: AsyncIterator[Any], wanted: int) -> bytes:
+    """Receives a piece of planes, or their seal, of this size."""
+    piece = wire.PieceHeader.from_message(transfer.part_of(await anext(messages, None), "piece"))
+    if piece.size_bytes != wanted:
+        raise DataLoss(f"storage sent a piece of {piece.size_bytes} bytes, want {wanted}")
+    receiver = transfer.Receiver(wanted, piece.sha256, limit_bytes=wanted, what="a piece of planes")
+    return await transfer.announced(messages, receiver)
 
 
 def _pace() -> Pace:

@@ -82,8 +82,14 @@ def _add_multiples(
                 _add(added_to + skipped, added + skipped, *factor, primes[row % count])
 
 
-def _add_to(total: Residues, values: Residues, gammas: Words, parameters: ParameterSet) -> None:
-    """Adds gamma * values of each of some arrays to their total; see `_add_multiples`."""
+def add_to(total: Residues, values: Residues, gammas: Words, parameters: ParameterSet) -> None:
+    """Adds gamma * values of each of some arrays to their total, in place.
+
+    Args:
+        total: uint32 [rows, primes, size], size a multiple of `LANES`.
+        values: [count, rows, primes, size], each below its prime.
+        gammas: uint64 [count, primes].
+    """
     factors_ = Factors.of(gammas[..., None].astype(np.uint32), parameters.primes)
     primes = np.array(parameters.primes, np.uint32)
     # In the order of memory, whatever the strides of the answers to one query among several are.
@@ -94,7 +100,7 @@ def add_batch(sums: Residues, tiles: Residues, gamma: Words, parameters: Paramet
     """Adds gamma * b_j to check sums C_j, tiles of the same shape, in place."""
     check_shapes([sums, tiles], parameters, sums.shape[1], ((0, sums.shape[1]),), 1)
     by_prime = 1, gamma.size, -1
-    _add_to(sums.reshape(by_prime), tiles.reshape(1, *by_prime), gamma[None], parameters)
+    add_to(sums.reshape(by_prime), tiles.reshape(1, *by_prime), gamma[None], parameters)
 
 
 def no_sums(parameters: ParameterSet, columns: int) -> Residues:
@@ -130,7 +136,7 @@ class Check:
         if answers.shape[1:] != self._total.shape or gammas.shape != (len(answers), self._total.shape[1]):
             raise ValueError(f"answers {answers.shape} and factors {gammas.shape}, want {self._total.shape}")
         with self._lock:
-            _add_to(self._total, answers, gammas, self._query.keys.parameters)
+            add_to(self._total, answers, gammas, self._query.keys.parameters)
 
     def passes(self, sums: Residues) -> bool:
         """Returns whether the answers added are those that the batches of these check sums give."""

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from prometheus_client import Histogram
 
 from blindsight.ciphertext.header import additive_header, check_additive_batch
+from blindsight.ciphertext.residues import Residues
 from blindsight.packing.columns import Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.segments import Placement, Region
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
-from blindsight.parameters import AdditiveSet, Parameters, ParameterSet, of_ring
+from blindsight.parameters import AdditiveSet, Parameters, ParameterSet
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.additive import packed
 from blindsight.trusted.columns.keys import CollectionKeys
@@ -25,6 +26,8 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging import images
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.metrics import CryptoMetrics
+from blindsight.trusted.schemes.sampling import Words, scalars
+from blindsight.trusted.secrets import Secret
 
 # Photos whose keypoints one call to a worker compares, in some 60 ms.
 _COMPARED_AT_ONCE = 10
@@ -155,16 +158,19 @@ class Crypto:
         """
         return await self._pool.run(tasks.PlaneShape(data, colours))
 
-    async def encrypt_planes(self, parameters: Parameters, tiles: Integers) -> AsyncGenerator[bytes, None]:
+    def encrypt_planes(
+        self, parameters: ParameterSet, tiles: Integers, key: Secret
+    ) -> AsyncGenerator[tuple[tuple[bytes, Residues], float], None]:
         """Encrypts tiles [count, N] piece by piece, with only as many in memory as keep the workers busy.
 
-        Raises:
-            InvalidArgument: if the scheme is an additive one.
+        Args:
+            key: of the check; see `imaging.tile_checks`.
+
+        Yields:
+            each piece with its combination, and the seconds that it took.
         """
-        of_ring(parameters, "planes")
-        async with aclosing(self._encrypted_tiles(parameters, tiles, PIECE_CIPHERTEXTS)) as pieces:
-            async for piece, _ in pieces:
-                yield piece
+        factors = scalars(key.reveal_secret(), len(tiles), parameters)
+        return self._encrypted_tiles(parameters, tiles, factors, PIECE_CIPHERTEXTS)
 
     async def decrypt_planes(
         self, parameters: ParameterSet, pieces: AsyncIterator[bytes]
@@ -176,24 +182,28 @@ class Crypto:
                 yield tiles
 
     def encrypt_tiles(
-        self, parameters: ParameterSet, tiles: Integers
-    ) -> AsyncGenerator[tuple[bytes, float], None]:
-        """Encrypts tiles [count, N] for the evaluator; yields blocks and the seconds that each took."""
-        return self._encrypted_tiles(parameters, tiles, BLOCK_CIPHERTEXTS)
+        self, parameters: ParameterSet, tiles: Integers, factors: Words
+    ) -> AsyncGenerator[tuple[tuple[bytes, Residues], float], None]:
+        """Encrypts tiles [count, N] for the evaluator; see `encrypt_planes`.
+
+        Args:
+            factors: of the combinations, uint64 [count, primes].
+        """
+        return self._encrypted_tiles(parameters, tiles, factors, BLOCK_CIPHERTEXTS)
 
     def _encrypted_tiles(
-        self, parameters: Parameters, tiles: Integers, at_once: int
-    ) -> AsyncGenerator[tuple[bytes, float], None]:
+        self, parameters: ParameterSet, tiles: Integers, factors: Words, at_once: int
+    ) -> AsyncGenerator[tuple[tuple[bytes, Residues], float], None]:
+        parts = (slice(start, start + at_once) for start in range(0, len(tiles), at_once))
         return self._pool.map(
-            tasks.EncryptPlanes(parameters.name, tiles[start : start + at_once])
-            for start in range(0, len(tiles), at_once)
+            tasks.EncryptPlanes(parameters.name, tiles[part], factors[part]) for part in parts
         )
 
     async def decrypt_results(
-        self, parameters: ParameterSet, layout: PlaneLayout, block: bytes
-    ) -> tuple[npt.NDArray[np.int32], float]:
+        self, parameters: ParameterSet, layout: PlaneLayout, block: bytes, factors: Words
+    ) -> tuple[tuple[npt.NDArray[np.int32], Residues], float]:
         """Decrypts results of tiles, see `tasks.DecryptResults`; also returns the seconds that it took."""
-        return await self._pool.timed(tasks.DecryptResults(parameters.name, layout, block))
+        return await self._pool.timed(tasks.DecryptResults(parameters.name, layout, block, factors))
 
     def close(self) -> None:
         """Stops the workers."""

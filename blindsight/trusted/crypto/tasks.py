@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from blindsight.additive.block import AdditiveHeader
 from blindsight.additive.schemes import AdditiveScheme
+from blindsight.ciphertext.residues import Residues
 from blindsight.packing.columns import CollectionLayout, Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.segments import Placement, Region
@@ -20,6 +21,7 @@ from blindsight.runtime.processpool import Compute, Task, compute_table
 from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.imaging import images
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.schemes.sampling import Words
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -221,11 +223,16 @@ class DecryptScores(Task[Floats]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class EncryptPlanes(Task[bytes]):
-    """Encryption of tiles [count, N] of pixels into a seeded block."""
+class EncryptPlanes(Task[tuple[bytes, Residues]]):
+    """Encryption of tiles [count, N] of pixels into a seeded block, and its combination for a check.
+
+    Attributes:
+        factors: of the combination; see `imaging.tile_checks`.
+    """
 
     parameter_set: str
     tiles: Integers
+    factors: Words
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -237,12 +244,19 @@ class DecryptPlanes(Task[npt.NDArray[np.uint8]]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DecryptResults(Task[npt.NDArray[np.int32]]):
-    """Decryption of tiles that the evaluator computed, to int32 [count, inner height, inner width]."""
+class DecryptResults(Task[tuple[npt.NDArray[np.int32], Residues]]):
+    """Decryption of tiles that the evaluator computed, to int32 [count, inner height, inner width].
+
+    With their combination, by which they are checked before anything is done with what they hold.
+
+    Attributes:
+        factors: of the combination; see `imaging.tile_checks`.
+    """
 
     parameter_set: str
     layout: PlaneLayout
     block: bytes
+    factors: Words
 
 
 # --- arrays under a key of their own ------------------------------------------------------------------

@@ -13,13 +13,12 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from blindsight.ciphertext.header import SEALED_MAGIC
+from blindsight.ciphertext.header import SEALED_MAGIC, SEALED_OVERHEAD_BYTES
 from blindsight.errors import DataLoss
 from blindsight.trusted.secrets import Secret
 
 _PREFIX = SEALED_MAGIC + b"\x01"
 _NONCE_BYTES = 12
-OVERHEAD_BYTES = len(_PREFIX) + _NONCE_BYTES + 16
 
 
 class Sealer:
@@ -40,7 +39,7 @@ class Sealer:
             DataLoss: if the bytes are damaged, or were sealed for another place or with another key.
         """
         start = len(_PREFIX)
-        if not sealed.startswith(_PREFIX) or len(sealed) < OVERHEAD_BYTES:
+        if not sealed.startswith(_PREFIX) or len(sealed) < SEALED_OVERHEAD_BYTES:
             raise DataLoss("sealed bytes are damaged: wrong form")
         nonce, body = sealed[start : start + _NONCE_BYTES], sealed[start + _NONCE_BYTES :]
         try:

@@ -108,3 +108,11 @@ def add_noise(values: Integers, factor: int = 1) -> None:
     assume.
     """
     _add_noise(random_words(values.shape).reshape(-1), factor, values.reshape(-1))
+
+
+def scalars(key: bytes, count: int, parameters: ParameterSet) -> Words:
+    """Returns uniform numbers modulo each prime under a key of the generator: uint64 [count, primes].
+
+    The first ones of a larger count are the same.  The bias is that of `uniform`.
+    """
+    return _words(key, (count, len(parameters.primes))) % np.array(parameters.primes, np.uint64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -11,9 +12,11 @@ from weakref import WeakValueDictionary
 
 from blindsight.errors import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.packing.columns import CollectionLayout, Layout, collection_layout, plan_stride
+from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import Parameters, Scheme, by_name, default_for, of_ring
 from blindsight.runtime import logs
+from blindsight.runtime.transfer import digest
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.columns.keys import CollectionKeys
@@ -46,6 +49,7 @@ class OpenCollection:
         lock: held during writes.
         items_added: number of items ever stored, from which the next vectors are numbered.
         uncertain: whether storage may hold a write whose answer was lost, and which `slots` lacks.
+        tile_key: of the check of planes; see `imaging.tile_checks`.
         damage: why the collection cannot be used; empty if it can.
 
     Raises:
@@ -68,6 +72,8 @@ class OpenCollection:
         self._column_root = keys.subkey("columns", record.collection_id)
         self._sealer = Sealer(keys.subkey("items", record.collection_id))
         self._id_key = keys.subkey("ids", record.collection_id)
+        # One for all collections: pictures of two are subtracted.
+        self.tile_key = keys.subkey("tiles")
         self._handles = HandleKey(keys.subkey("short ids", record.collection_id), self._id_key)
 
     @contextmanager
@@ -143,6 +149,21 @@ class OpenCollection:
             DataLoss: if they are damaged or another item's.
         """
         return self._sealer.open(sealed, b"keypoints:" + handle)
+
+    def seal_planes(self, handle: bytes, sealed_metadata: bytes, layout: PlaneLayout, record: bytes) -> bytes:
+        """Seals what authenticates a photo's planes, bound to the geometry and to the very item.
+
+        An item that is stored again under its id has other sealed metadata, so planes of before are refused.
+        """
+        return self._sealer.seal(record, _plane_place(handle, sealed_metadata, layout))
+
+    def open_planes(self, item: StoredItem, layout: PlaneLayout, sealed: bytes) -> bytes:
+        """Opens what authenticates a photo's planes.
+
+        Raises:
+            DataLoss: if it is damaged, or of other planes, of another geometry or of another item.
+        """
+        return self._sealer.open(sealed, _plane_place(item.handle, item.sealed_metadata, layout))
 
     @property
     def column_keys(self) -> CollectionKeys:
@@ -473,6 +494,11 @@ def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:
             f"{parameters.name} has no room for {parameters.hindrance} of {columns} columns; "
             "take a smaller dimension or another parameter set"
         )
+
+
+def _plane_place(handle: bytes, sealed_metadata: bytes, layout: PlaneLayout) -> bytes:
+    geometry = struct.pack("<4I", layout.width, layout.height, layout.channels, layout.halo)
+    return b"planes:" + handle + digest(sealed_metadata) + geometry
 
 
 def _summed(layout: Layout) -> int:

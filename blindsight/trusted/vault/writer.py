@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -13,14 +22,17 @@ from types import MappingProxyType
 
 import numpy as np
 
+from blindsight.ciphertext.residues import add
 from blindsight.errors import AlreadyExists, Conflict
 from blindsight.packing.columns import Floats
 from blindsight.packing.segments import Placement, SegmentId
-from blindsight.parameters import AdditiveSet
+from blindsight.parameters import AdditiveSet, of_ring
 from blindsight.runtime import logs
 from blindsight.runtime.backoff import Backoff
+from blindsight.runtime.transfer import digest
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging.tile_checks import PlaneRecord, no_sum
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.slots import HANDLE_TYPE, Handles, SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
@@ -250,7 +262,7 @@ class Writer:
                 blocks,
                 items,
                 list(retired),
-                encrypt_planes=partial(self._crypto.encrypt_planes, collection.parameters),
+                encrypt_planes=partial(self._encrypted_planes, collection),
             )
         if self._observe is not None:
             batches = list(zip(placements, blocks, strict=True))
@@ -262,6 +274,22 @@ class Writer:
             slots = slots.appended(placement, handles_of(items[start:stop]), sequence, epoch)
             start = stop
         collection.advance(slots)
+
+    async def _encrypted_planes(
+        self, collection: OpenCollection, item: NewItem
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields the pieces of an item's planes as they are encrypted, then their seal."""
+        if item.planes is None:
+            return
+        parameters, tiles = of_ring(collection.parameters, "planes"), item.planes.tiles
+        digests, total = [], no_sum(parameters)
+        async with aclosing(self._crypto.encrypt_planes(parameters, tiles, collection.tile_key)) as pieces:
+            async for (piece, part), _ in pieces:
+                digests.append(await asyncio.to_thread(digest, piece))
+                total = add(total, part, parameters)
+                yield piece
+        record = PlaneRecord(tuple(digests), total).to_bytes()
+        yield collection.seal_planes(item.handle, item.sealed_metadata, item.planes.layout, record)
 
 
 def _together(collection: OpenCollection, placements: Iterable[Placement]) -> Iterator[Placement]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
 from blindsight.runtime.memory_budget import MemoryBudget
+from services.keyholder.galleries.alarms import Alarms
 from services.keyholder.imaging.engine import Progress, Stage
 
 Settings_contra = TypeVar("Settings_contra", contravariant=True)
@@ -45,11 +46,21 @@ class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
     Args:
         job: the kind.
         budget: memory that all kinds share.
+        alarms: are told of answers that are refused.
+        named: names the collections of what is given, for alarms.
     """
 
-    def __init__(self, job: Job[Settings_contra, Given_contra, P, Made_co], budget: MemoryBudget) -> None:
+    def __init__(
+        self,
+        job: Job[Settings_contra, Given_contra, P, Made_co],
+        budget: MemoryBudget,
+        alarms: Alarms,
+        named: Callable[[Given_contra], str],
+    ) -> None:
         self._job = job
         self._budget = budget
+        self._alarms = alarms
+        self._named = named
 
     async def run(
         self, settings: Settings_contra, given: Given_contra
@@ -60,10 +71,11 @@ class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
             ResourceExhausted: if the job needs more than the whole budget, or too many jobs wait.
             BlindsightError: if the job raises it.
         """
-        plan = await self._job.plan(settings, given)
-        self._budget.require(plan.memory_bytes)
-        if not self._budget.has_room(plan.memory_bytes):
-            yield Progress(Stage.WAIT, 0, 1)
-        async with self._budget.reserve(plan.memory_bytes), aclosing(self._job.run(plan)) as answers:
-            async for answer in answers:
-                yield answer
+        with self._alarms.watching(self._named(given)):
+            plan = await self._job.plan(settings, given)
+            self._budget.require(plan.memory_bytes)
+            if not self._budget.has_room(plan.memory_bytes):
+                yield Progress(Stage.WAIT, 0, 1)
+            async with self._budget.reserve(plan.memory_bytes), aclosing(self._job.run(plan)) as answers:
+                async for answer in answers:
+                    yield answer

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from blindsight.ciphertext.residues import Residues
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import Integers
 from blindsight.trusted.imaging.quantising import Room
+from blindsight.wire.planes import StoredPlanes
 
 # Results stay below 2^30 under every scheme.
 Values = npt.NDArray[np.int32]
@@ -113,6 +115,19 @@ class Transformed:
     values: Values
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTiles:
+    """Planes in storage, of which the evaluator computes what is checked by their sealed combination.
+
+    Attributes:
+        reference: names them to the evaluator.
+        combination: see `blindsight.trusted.imaging.tile_checks`.
+    """
+
+    reference: StoredPlanes
+    combination: Residues
+
+
 class RoundTrip(Protocol):
     """The plan of one call that lets the evaluator apply kernels to planes."""
 
@@ -174,7 +189,7 @@ class PlaneEngine(Protocol):
 
         Raises:
             ResourceExhausted: if it would take too long.
-            DataLoss: if the evaluator's answer is not what was asked for.
+            DataLoss: if the evaluator's answer is not what was asked for; nothing of it was used then.
             Unavailable: if the evaluator does not answer, or a worker process died.
         """
 

@@ -9,6 +9,7 @@ from blindsight.errors import InvalidArgument
 from blindsight.parameters import BFV_4096, CKKS_4096
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.secrets import Secret
 from services.keyholder.imaging.paillier_engine import AdditiveEngine, AdditivePlanes
 from services.keyholder.imaging.ring_engine import MAX_VIEW_PIXELS, RingEngine, RingScheme
 from services.keyholder.operations.combine import Combine
@@ -50,6 +51,7 @@ class Engines:
 
     Attributes:
         key_id: id of the owner's key set.
+        tile_key: the owner's, by which tiles in storage are checked.
         evaluator: client of the evaluator.
         crypto: worker processes that encrypt and decrypt.
         combinations: weighted sums under additive schemes.
@@ -57,6 +59,7 @@ class Engines:
     """
 
     key_id: bytes
+    tile_key: Secret
     evaluator: EvaluatorClient
     crypto: Crypto
     combinations: Combine
@@ -71,7 +74,9 @@ class Engines:
 
     def ring(self, scheme: RingScheme, view_pixels: int = 0) -> RingEngine:
         """Returns a new engine of a ring scheme; see `RingEngine`."""
-        return RingEngine(scheme.parameters, self.key_id, self.evaluator, self.crypto, view_pixels)
+        return RingEngine(
+            scheme.parameters, self.key_id, self.tile_key, self.evaluator, self.crypto, view_pixels
+        )
 
 
 def require_key_bits(scheme: str, key_bits: int | None) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from blindsight.runtime.memory_budget import MemoryBudget
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.vault.vault import Vault
 from services.keyholder import metrics
+from services.keyholder.galleries.alarms import Alarms
 from services.keyholder.imaging.admission import Admitted
 from services.keyholder.imaging.difference import Difference
 from services.keyholder.imaging.engines import Engines
 from services.keyholder.imaging.filter import Filter
 from services.keyholder.imaging.keypoints import Keypoints
 from services.keyholder.imaging.match import Match
-from services.keyholder.imaging.sources import Pictures
+from services.keyholder.imaging.sources import Pictures, collections_of
 from services.keyholder.operations.combine import Combine
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.products import Multiplier
@@ -32,33 +34,36 @@ class Processing:
         match: matches two pictures by their keypoints.
 
     Args:
-        key_id: id of the owner's key set.
+        keys: the owner's key set.
         vault, planes: read stored photos.
         evaluator: client of the evaluator.
         crypto: worker processes that decode, encrypt and decrypt.
         combinations: weighted sums under additive schemes.
         multiplier: computes encrypted products of vectors.
+        alarms: are told of answers that are refused.
         memory_bytes: memory of all jobs at once, by estimates.
     """
 
     def __init__(
         self,
-        key_id: bytes,
+        keys: KeySet,
         vault: Vault,
         planes: Planes,
         evaluator: EvaluatorClient,
         crypto: Crypto,
         combinations: Combine,
         multiplier: Multiplier,
+        alarms: Alarms,
         memory_bytes: int,
     ) -> None:
         pictures = Pictures(vault, planes, crypto)
-        engines = Engines(key_id, evaluator, crypto, combinations, multiplier)
+        engines = Engines(keys.key_id, keys.subkey("tiles"), evaluator, crypto, combinations, multiplier)
         budget = MemoryBudget(memory_bytes, "image processing", MOST_WAITING)
-        self.filter = Admitted(Filter(pictures, engines), budget)
-        self.difference = Admitted(Difference(pictures, engines), budget)
-        self.keypoints = Admitted(Keypoints(pictures, engines), budget)
-        self.match = Admitted(Match(pictures, engines), budget)
+        one, two = collections_of, lambda pair: collections_of(*pair)
+        self.filter = Admitted(Filter(pictures, engines), budget, alarms, one)
+        self.difference = Admitted(Difference(pictures, engines), budget, alarms, two)
+        self.keypoints = Admitted(Keypoints(pictures, engines), budget, alarms, one)
+        self.match = Admitted(Match(pictures, engines), budget, alarms, two)
         metrics.IMAGING_LIMIT_BYTES.read_by(lambda: budget.total_bytes)
         metrics.IMAGING_HELD_BYTES.read_by(lambda: budget.held_bytes)
         metrics.IMAGING_WAITING_JOBS.read_by(lambda: budget.waiting)

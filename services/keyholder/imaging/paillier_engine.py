@@ -29,13 +29,14 @@ from blindsight.additive.planes import (
     row_bytes,
 )
 from blindsight.additive.schemes import SCHEMES, AdditiveScheme
-from blindsight.errors import DataLoss, ResourceExhausted
+from blindsight.errors import DataLoss, InvalidCiphertext, ResourceExhausted
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import Integers
 from blindsight.runtime.processpool import WorkerPool, in_order
 from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto import tasks
+from blindsight.trusted.imaging import block_checks
 from blindsight.trusted.imaging.blocks import Blocks, arrange
 from blindsight.trusted.imaging.quantising import Room
 from blindsight.trusted.secrets import Secret
@@ -201,6 +202,8 @@ class AdditiveEngine:
         answers = self._evaluator.transform(job.source, trip.kernels, partial(self._rows, job, positions))
         async for progress in self._collected(job, answers):
             yield progress
+        if job.unreadable or not await asyncio.to_thread(job.passes, positions):
+            raise DataLoss("the evaluator answered with something else than the results for these planes")
         yield Transformed(np.stack([trip.blocks.join(one) for one in job.values]))
 
     async def difference(
@@ -265,7 +268,7 @@ class AdditiveEngine:
         works = self._works(job, answers)
         async with aclosing(answers), aclosing(in_order(works, self._pool.at_once)) as made:
             async for row in made:
-                done += row
+                done = done + row if row else 0
                 yield Progress(Stage.COMPUTE, done, total)
         account.results += done
         if done != total:
@@ -274,7 +277,10 @@ class AdditiveEngine:
     async def _works(
         self, job: _Job, answers: AsyncGenerator[PlanePart, None]
     ) -> AsyncIterator[Coroutine[Any, Any, int]]:
-        """Yields the decryption of each row, after a check that rows come in order."""
+        """Yields the decryption of each row, after a check that rows come in order.
+
+        A plan, also one after a lost connection, gives 0 results: they come from the first on.
+        """
         following = [0] * len(job.trip.kernels)
         async for part in answers:
             if isinstance(part, PlaneSummary):
@@ -284,6 +290,8 @@ class AdditiveEngine:
                     raise DataLoss(
                         f"the evaluator plans {part.ciphertexts} results, want {job.shape.results}"
                     )
+                following = [0] * len(job.trip.kernels)
+                yield _nothing()
             else:
                 with answer_of("the evaluator"):
                     job.check(part, following)
@@ -299,10 +307,13 @@ class AdditiveEngine:
         for start in range(0, width, _AT_ONCE):
             stop = min(start + _AT_ONCE, width)
             numbers = part.block[HEADER.size + start * size : HEADER.size + stop * size]
-            with answer_of("the evaluator"):
-                values, seconds = await self._pool.timed(
-                    tasks.DecryptValues(job.secret.reveal_secret(), header, (stop - start) * slots, numbers)
-                )
+            task = tasks.DecryptValues(job.secret.reveal_secret(), header, (stop - start) * slots, numbers)
+            try:
+                values, seconds = await self._pool.timed(task)
+            except InvalidCiphertext:
+                # Refused at the end like any other lie: when it is tells nothing of what a message holds.
+                job.unreadable = True
+                continue
             self.account.decrypt_seconds += seconds
             job.values[part.kernel, row, start:stop] = values.reshape(-1, slots)[:, : job.trip.blocks.count]
         return width
@@ -329,6 +340,7 @@ class _Job:
         shape: the size of the blocks in positions.
         header: header of ciphertexts under the key.
         values: decrypted results, int32 [kernels, inner rows, inner columns, blocks].
+        unreadable: whether a result decrypted to something that no result can be.
     """
 
     def __init__(self, trip: BlockTrip, key: AdditivePublicKey, secret: Secret) -> None:
@@ -340,6 +352,7 @@ class _Job:
         blocks = trip.blocks
         shape = len(trip.kernels), blocks.inner_height, blocks.inner_width, blocks.count
         self.values: Values = np.empty(shape, np.int32)
+        self.unreadable = False
 
     def positions(self, padded: Integers) -> Integers:
         """Arranges padded planes as [positions, slots]; slots without a block are 0."""
@@ -348,6 +361,13 @@ class _Job:
         filled = np.zeros((len(cut), self.header.layout.per_ciphertext), cut.dtype)
         filled[:, :count] = cut
         return filled
+
+    def passes(self, positions: Integers) -> bool:
+        """Returns whether all results are those for the blocks in these positions."""
+        shape, count = self.shape, self.trip.blocks.count
+        blocks = positions.reshape(shape.height, shape.width, -1)[..., :count]
+        made = zip(self.trip.kernels, self.values, strict=True)
+        return all(block_checks.passes(shape, kernel, blocks, results) for kernel, results in made)
 
     def row(self, positions: int, growth: int = 1) -> AdditiveHeader:
         """Returns the header of this many positions."""
@@ -363,6 +383,10 @@ class _Job:
         wanted = self.row(width, growth(self.trip.kernels[part.kernel], _VALUE_BITS))
         if len(part.block) != row_bytes(wanted, width) or block.parse_header(part.block) != wanted:
             raise DataLoss("the evaluator answered with another row than was asked for")
+
+
+async def _nothing() -> int:
+    return 0
 
 
 def _parts(positions: Integers) -> Iterator[Integers]:

@@ -3,20 +3,25 @@
 A tile's ciphertext times a kernel of integers is one product of polynomials: docs/imaging.md has the algebra.
 Differences need no tiles, only as many values in the same order: each coefficient holds three bytes as digits
 of base 512, in which any difference of two bytes fits.
+
+Results are decrypted as they come, but nothing is done with what they hold before all have passed one check
+(`blindsight.trusted.imaging.tile_checks`), and nothing that happens until then depends on it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from blindsight.ciphertext.header import HEADER, BlockHeader, Form, parse_header
+from blindsight.ciphertext.residues import Residues, add
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.planes import Integers, PlaneLayout
@@ -28,6 +33,9 @@ from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import Blocks, EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.quantising import Room
+from blindsight.trusted.imaging.tile_checks import IDENTITY, TileCheck, no_sum
+from blindsight.trusted.schemes.sampling import KEY_BYTES
+from blindsight.trusted.secrets import Secret
 from blindsight.wire.planes import (
     PlanePart,
     PlanePlan,
@@ -35,9 +43,16 @@ from blindsight.wire.planes import (
     PlaneSource,
     PlaneSummary,
     SentPlanes,
-    StoredPlanes,
 )
-from services.keyholder.imaging.engine import Account, Progress, Shape, Stage, Transformed, Values
+from services.keyholder.imaging.engine import (
+    Account,
+    Progress,
+    Shape,
+    Stage,
+    StoredTiles,
+    Transformed,
+    Values,
+)
 
 # Bytes in a coefficient of a difference, and the base of its digits: differences of bytes are -255 to 255.
 DIGITS, BASE = 3, 512
@@ -46,7 +61,42 @@ _MOST_RESULT = 1 << 30
 # The most pixels of a view: about those of a screen.
 MAX_VIEW_PIXELS = 1 << 20
 
-Decrypted = tuple[PlaneResult, npt.NDArray[np.int32], float]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decrypted:
+    """Results of one kernel, as they decrypted, and the combination of their ciphertexts."""
+
+    result: PlaneResult
+    tiles: Values
+    combination: Residues
+    seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class _Operand:
+    """Planes that the evaluator computes with, and the combination of their tiles.
+
+    Attributes:
+        blocks: encrypts the tiles to be sent, and their combination; None for planes in storage.
+    """
+
+    source: PlaneSource
+    combination: Residues
+    blocks: Blocks | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """The state of one call.
+
+    Attributes:
+        layout: of the tiles of results.
+        values: the results, [kernels, ciphertexts, inner height, inner width].
+    """
+
+    layout: PlaneLayout
+    values: Values
+    check: TileCheck
 
 
 def room(parameters: ParameterSet) -> Room:
@@ -81,11 +131,6 @@ class TileTrip:
     kernels: tuple[PlaneKernel, ...]
 
     @property
-    def per_tile(self) -> int:
-        """Number of results for each tile."""
-        return len(self.kernels)
-
-    @property
     def ciphertexts(self) -> int:
         """Number of ciphertexts that are sent, or read from storage."""
         return self.planes * self.layout.ciphertexts
@@ -93,10 +138,10 @@ class TileTrip:
     @property
     def results(self) -> int:
         """Number of ciphertexts that come back."""
-        return self.per_tile * self.ciphertexts
+        return len(self.kernels) * self.ciphertexts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ScaleTrip:
     """A round trip of one plane, with the kernels of images of a scale space, phase by phase.
 
@@ -110,10 +155,10 @@ class ScaleTrip:
     phases: int
     planes: int = 1
 
-    @property
-    def per_tile(self) -> int:
-        """Number of results for each tile."""
-        return len(self.images) * self.phases**2
+    @cached_property
+    def kernels(self) -> tuple[PlaneKernel, ...]:
+        """Each gives a result for every tile: those of all images, one image after the other."""
+        return tuple(kernel for image in self.images for kernel in image.plane_kernels(self.phases))
 
     @property
     def ciphertexts(self) -> int:
@@ -123,7 +168,7 @@ class ScaleTrip:
     @property
     def results(self) -> int:
         """Number of ciphertexts that come back."""
-        return self.per_tile * self.ciphertexts
+        return len(self.kernels) * self.ciphertexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +219,7 @@ class RingEngine:
 
     Args:
         parameters, key_id: parameter set and id of the owner's key.
+        tile_key: the owner's, for the check of what is computed of planes in storage.
         evaluator: client of the evaluator.
         crypto: worker processes that encrypt and decrypt.
         view_pixels: pixels of each picture of what the evaluator sees; 0 for no pictures.
@@ -183,6 +229,7 @@ class RingEngine:
         self,
         parameters: ParameterSet,
         key_id: bytes,
+        tile_key: Secret,
         evaluator: EvaluatorClient,
         crypto: Crypto,
         view_pixels: int = 0,
@@ -192,6 +239,7 @@ class RingEngine:
         )
         self._parameters = parameters
         self._key_id = key_id
+        self._tile_key = tile_key
         self._evaluator = evaluator
         self._crypto = crypto
         self._view_pixels = min(view_pixels, MAX_VIEW_PIXELS)
@@ -202,36 +250,38 @@ class RingEngine:
         """Implements `PlaneEngine.transform`."""
         layout = trip.layout
         tiles = np.concatenate([layout.cut(plane) for plane in padded])
-        source = self._sent(trip.ciphertexts, layout.halo)
-        answers = self._ask(trip, source, partial(self._encrypted, tiles, "a"))
-        values = np.empty(self._results_shape(trip), np.int32)
-        async for progress in self._collected(answers, layout, values):
+        call = self._call(trip.kernels, trip.ciphertexts, layout)
+        operand = self._sent(call, tiles, layout.halo, "a")
+        async for progress in self._collected(call, self._ask(trip, operand), operand):
             yield progress
-        per_plane = values.reshape(trip.per_tile * trip.planes, layout.tiles, *values.shape[2:])
+        kernels = len(trip.kernels)
+        per_plane = call.values.reshape(kernels * trip.planes, layout.tiles, *call.values.shape[2:])
         pictures = _joined(per_plane, layout)
-        yield Transformed(pictures.reshape(trip.per_tile, trip.planes, layout.height, layout.width))
+        yield Transformed(pictures.reshape(kernels, trip.planes, layout.height, layout.width))
 
     async def transform_stored(
-        self, trip: TileTrip | ScaleTrip, stored: StoredPlanes
+        self, trip: TileTrip | ScaleTrip, stored: StoredTiles
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """Transforms planes that are in storage, whose layout the trip has; else like `transform`."""
-        self.account.note_in_place()
-        self.account.ciphertexts += trip.ciphertexts
-        values = np.empty(self._results_shape(trip), np.int32)
-        async for progress in self._collected(self._ask(trip, stored), trip.layout, values):
+        call = self._call(trip.kernels, trip.ciphertexts, trip.layout, stored=True)
+        operand = self._stored(stored, trip.layout)
+        async for progress in self._collected(call, self._ask(trip, operand), operand):
             yield progress
-        yield Transformed(_joined(values, trip.layout))
+        yield Transformed(_joined(call.values, trip.layout))
 
-    def _ask(
-        self, trip: TileTrip | ScaleTrip, source: PlaneSource, blocks: Blocks | None = None
-    ) -> AsyncGenerator[PlanePart, None]:
+    def _ask(self, trip: TileTrip | ScaleTrip, operand: _Operand) -> AsyncGenerator[PlanePart, None]:
         if isinstance(trip, ScaleTrip):
-            return self._evaluator.scale_space(source, trip.images, trip.phases, blocks)
-        return self._evaluator.transform(source, trip.kernels, blocks)
+            return self._evaluator.scale_space(operand.source, trip.images, trip.phases, operand.blocks)
+        return self._evaluator.transform(operand.source, trip.kernels, operand.blocks)
 
-    @staticmethod
-    def _results_shape(trip: TileTrip | ScaleTrip) -> tuple[int, int, int, int]:
-        return trip.per_tile, trip.ciphertexts, trip.layout.inner_height, trip.layout.inner_width
+    def _call(
+        self, kernels: Sequence[PlaneKernel], ciphertexts: int, layout: PlaneLayout, *, stored: bool = False
+    ) -> _Call:
+        # Of planes in storage there are combinations for one gamma alone, that of the owner.
+        key = self._tile_key if stored else Secret(os.urandom(KEY_BYTES))
+        shape = len(kernels), ciphertexts, layout.inner_height, layout.inner_width
+        check = TileCheck(self._parameters, key, kernels, ciphertexts)
+        return _Call(layout, np.empty(shape, np.int32), check)
 
     async def difference(
         self, minuend: Integers, subtrahend: Integers
@@ -239,17 +289,14 @@ class RingEngine:
         """Implements `PlaneEngine.difference`, for planes of bytes."""
         first, second = self._digits(minuend), self._digits(subtrahend)
         layout = PlaneLayout(1, 1, 1, self._parameters.ring_degree)  # a whole tile, since nothing is cut
-        source = self._sent(len(first), 0)
-        answers = self._evaluator.difference(
-            source, source, partial(self._encrypted, first, "a"), partial(self._encrypted, second, "b")
-        )
-        values = np.empty((1, len(first), layout.tile_height, layout.tile_width), np.int32)
-        async for progress in self._collected(answers, layout, values):
+        call = self._call([IDENTITY], len(first), layout)
+        operands = self._sent(call, first, 0, "a"), self._sent(call, second, 0, "b")
+        async for progress in self._subtracted(call, *operands):
             yield progress
-        yield Transformed(_from_digits(values).reshape(-1)[: minuend.size].reshape(1, *minuend.shape))
+        yield Transformed(_from_digits(call.values).reshape(-1)[: minuend.size].reshape(1, *minuend.shape))
 
     async def difference_stored(
-        self, minuend: StoredPlanes | Integers, subtrahend: StoredPlanes | Integers, layout: PlaneLayout
+        self, minuend: StoredTiles | Integers, subtrahend: StoredTiles | Integers, layout: PlaneLayout
     ) -> AsyncGenerator[Progress | Transformed, None]:
         """Subtracts pictures of which one or both are in storage; else like `difference`.
 
@@ -257,28 +304,35 @@ class RingEngine:
             minuend, subtrahend: stored planes with this layout, or bytes [planes, height, width].
             layout: the tiles of both.
         """
-        sources, blocks = zip(
-            *(self._operand(one, layout, name) for one, name in ((minuend, "a"), (subtrahend, "b"))),
-            strict=True,
-        )
-        answers = self._evaluator.difference(*sources, *blocks)
-        values = np.empty((1, layout.ciphertexts, layout.inner_height, layout.inner_width), np.int32)
-        async for progress in self._collected(answers, layout, values):
+        call = self._call([IDENTITY], layout.ciphertexts, layout, stored=True)
+        operands = self._operand(call, minuend, "a"), self._operand(call, subtrahend, "b")
+        async for progress in self._subtracted(call, *operands):
             yield progress
-        yield Transformed(_joined(values, layout))
+        yield Transformed(_joined(call.values, layout))
 
-    def _operand(
-        self, given: StoredPlanes | Integers, layout: PlaneLayout, name: str
-    ) -> tuple[PlaneSource, Blocks | None]:
-        if isinstance(given, StoredPlanes):
-            self.account.note_in_place()
-            self.account.ciphertexts += layout.ciphertexts
-            return given, None
+    def _subtracted(self, call: _Call, minuend: _Operand, subtrahend: _Operand) -> AsyncIterator[Progress]:
+        answers = self._evaluator.difference(
+            minuend.source, subtrahend.source, minuend.blocks, subtrahend.blocks
+        )
+        return self._collected(call, answers, minuend, subtrahend)
+
+    def _operand(self, call: _Call, given: StoredTiles | Integers, name: str) -> _Operand:
+        layout = call.layout
+        if isinstance(given, StoredTiles):
+            return self._stored(given, layout)
         tiles = layout.pack(np.moveaxis(given, 0, 2).reshape(layout.shape))
-        return self._sent(len(tiles), layout.halo), partial(self._encrypted, tiles, name)
+        return self._sent(call, tiles, layout.halo, name)
 
-    def _sent(self, ciphertexts: int, halo: int) -> SentPlanes:
-        return SentPlanes(self._parameters.name, self._key_id, ciphertexts, halo)
+    def _stored(self, given: StoredTiles, layout: PlaneLayout) -> _Operand:
+        self.account.note_in_place()
+        self.account.ciphertexts += layout.ciphertexts
+        return _Operand(given.reference, given.combination)
+
+    def _sent(self, call: _Call, tiles: Integers, halo: int, name: str) -> _Operand:
+        source = SentPlanes(self._parameters.name, self._key_id, len(tiles), halo)
+        operand = _Operand(source, no_sum(self._parameters))
+        operand.blocks = partial(self._encrypted, call, operand, tiles, name)
+        return operand
 
     def _digits(self, planes: Integers) -> Integers:
         """Packs bytes in order, three in a coefficient: int32 [ciphertexts, N]."""
@@ -288,64 +342,86 @@ class RingEngine:
         weights = np.array([BASE**digit for digit in range(DIGITS)], np.int32)
         return (filled @ weights).reshape(-1, self._parameters.ring_degree)
 
-    async def _encrypted(self, tiles: Integers, name: str) -> AsyncIterator[bytes]:
+    async def _encrypted(
+        self, call: _Call, operand: _Operand, tiles: Integers, name: str
+    ) -> AsyncIterator[bytes]:
+        """Encrypts tiles; after a lost connection anew from the first on, to another combination."""
         self.account.ciphertexts += len(tiles)
-        async with aclosing(self._crypto.encrypt_tiles(self._parameters, tiles)) as blocks:
-            async for block, seconds in blocks:
+        total = operand.combination = no_sum(self._parameters)
+        factors = call.check.factors(0, len(tiles))
+        async with aclosing(self._crypto.encrypt_tiles(self._parameters, tiles, factors)) as blocks:
+            async for (block, part), seconds in blocks:
+                total[:] = add(total, part, self._parameters)
                 self.account.encrypt_seconds += seconds
                 self.account.sent_bytes += len(block)
                 self._look(block, name)
                 yield block
 
     async def _collected(
-        self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values
+        self, call: _Call, answers: AsyncGenerator[PlanePart, None], *operands: _Operand
     ) -> AsyncIterator[Progress]:
-        """Decrypts results as they come, and yields progress.
+        """Decrypts results as they come into `call.values`, yields progress, and checks them all at the end.
 
-        Args:
-            values: filled with the results, [kernels, ciphertexts, inner height, inner width].
+        Raises:
+            DataLoss: if they are not the results for the operands, of which the second is subtracted.
         """
         account = self.account
         account.round_trips += 1
-        total, done = values.shape[0] * values.shape[1], 0
+        total, done = call.values.shape[0] * call.values.shape[1], 0
         yield Progress(Stage.COMPUTE, done, total)
         async with (
             aclosing(answers),
-            aclosing(in_order(self._works(answers, layout, values), self._crypto.pool.at_once)) as made,
+            aclosing(in_order(self._works(call, answers), self._crypto.pool.at_once)) as made,
         ):
-            async for result, tiles, seconds in made:
-                values[result.kernel, result.first : result.first + len(tiles)] = tiles
-                account.decrypt_seconds += seconds
-                done += len(tiles)
+            async for one in made:
+                if one is None:
+                    call.check.restart()
+                    done = 0
+                    continue
+                call.values[one.result.kernel, one.result.first :][: len(one.tiles)] = one.tiles
+                call.check.add(one.result.kernel, one.combination)
+                account.decrypt_seconds += one.seconds
+                done += len(one.tiles)
                 yield Progress(Stage.COMPUTE, done, total)
         account.results += done
         if done != total:
             raise DataLoss(f"the evaluator answered with {done} results, want {total}")
+        if not await asyncio.to_thread(call.check.passes, *(one.combination for one in operands)):
+            raise DataLoss("the evaluator answered with something else than the results for these planes")
 
     async def _works(
-        self, answers: AsyncGenerator[PlanePart, None], layout: PlaneLayout, values: Values
-    ) -> AsyncIterator[Coroutine[Any, Any, Decrypted]]:
-        """Yields the decryption of each block, after a check that for each kernel tiles come in order."""
-        following = [0] * values.shape[0]
+        self, call: _Call, answers: AsyncGenerator[PlanePart, None]
+    ) -> AsyncIterator[Coroutine[Any, Any, _Decrypted | None]]:
+        """Yields the decryption of each block, after a check that for each kernel tiles come in order.
+
+        A plan, also one after a lost connection, gives None: results come from the first on.
+        """
+        kernels, ciphertexts = call.values.shape[:2]
+        following = [0] * kernels
         async for part in answers:
             if isinstance(part, PlaneSummary):
                 self.account.compute_seconds += part.compute_seconds
             elif isinstance(part, PlanePlan):
-                if part.ciphertexts != values.shape[1]:
-                    raise DataLoss(f"the evaluator plans {part.ciphertexts} results, want {values.shape[1]}")
+                if part.ciphertexts != ciphertexts:
+                    raise DataLoss(f"the evaluator plans {part.ciphertexts} results, want {ciphertexts}")
+                following = [0] * kernels
+                yield _nothing()
             else:
                 with answer_of("the evaluator"):
                     header = parse_header(part.block)
-                self._check(part, header, following, values.shape[1])
+                self._check(part, header, following, ciphertexts)
                 following[part.kernel] += header.count
                 self.account.received_bytes += len(part.block)
                 self._look(part.block, "result")
-                yield self._decrypted(part, layout)
+                yield self._decrypted(call, part, header.count)
 
-    async def _decrypted(self, part: PlaneResult, layout: PlaneLayout) -> Decrypted:
+    async def _decrypted(self, call: _Call, part: PlaneResult, count: int) -> _Decrypted:
+        factors = call.check.factors(part.first, count)
         with answer_of("the evaluator"):
-            tiles, seconds = await self._crypto.decrypt_results(self._parameters, layout, part.block)
-        return part, tiles, seconds
+            (tiles, combination), seconds = await self._crypto.decrypt_results(
+                self._parameters, call.layout, part.block, factors
+            )
+        return _Decrypted(part, tiles, combination, seconds)
 
     @staticmethod
     def _check(part: PlaneResult, header: BlockHeader, following: list[int], ciphertexts: int) -> None:
@@ -367,6 +443,10 @@ class RingEngine:
             )
             top = max(self._parameters.primes).bit_length() - 8
             self.account.views[name] = np.concatenate([seen, (residues >> top).astype(np.uint8)])
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _joined(values: Values, layout: PlaneLayout) -> Values:

@@ -16,7 +16,7 @@ from blindsight.trusted.imaging.images import Colours, Pixels
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.wire.imaging import StoredPhoto
 from blindsight.wire.planes import StoredPlanes
-from services.keyholder.imaging.engine import Account, PlaneScheme, Shape
+from services.keyholder.imaging.engine import Account, PlaneScheme, Shape, StoredTiles
 from services.keyholder.operations.planes import Planes
 
 Bytes = npt.NDArray[np.uint8]
@@ -69,14 +69,14 @@ class Plain:
         return Plain(np.repeat(self.planes, 3, axis=0), remark)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Encrypted:
     """A stored photo whose planes are not decrypted.
 
     Attributes:
         collection, id: the photo's collection, and its id there.
         parameters, layout: parameter set and tiles of its planes.
-        planes: reference to its planes in storage.
+        planes: its planes in storage.
         colours: the colours in which it is wanted.
     """
 
@@ -84,7 +84,7 @@ class Encrypted:
     id: str
     parameters: ParameterSet
     layout: PlaneLayout
-    planes: StoredPlanes
+    planes: StoredTiles
     colours: Colours
 
     @property
@@ -130,6 +130,12 @@ Known = ImageFile | Encrypted
 Opened = Plain | Encrypted
 
 
+def collections_of(*sources: Source) -> str:
+    """Returns the names of the collections that sources are in, for people."""
+    names = {one.collection for one in sources if isinstance(one, StoredPhoto)}
+    return ", ".join(sorted(names)) or "pictures of no collection"
+
+
 class Pictures:
     """The reader of pictures: headers when a job is planned, pixels when it runs.
 
@@ -154,11 +160,11 @@ class Pictures:
         if isinstance(source, bytes):
             return ImageFile(source, colours, await self._crypto.plane_shape(source, colours))
         collection = await self._vault.get(source.collection)
-        layout = await self._planes.layout(collection, source.id)
-        handle = collection.handle(source.id)
-        planes = StoredPlanes(collection.record.collection_id, handle)
+        opened = await self._planes.open(collection, source.id)
+        reference = StoredPlanes(collection.record.collection_id, collection.handle(source.id))
+        planes = StoredTiles(reference, opened.record.combination)
         parameters = of_ring(collection.parameters, "planes")
-        return Encrypted(collection, source.id, parameters, layout, planes, colours)
+        return Encrypted(collection, source.id, parameters, opened.layout, planes, colours)
 
     async def open(self, picture: Known) -> Opened:
         """Decodes a file; returns a stored photo as it is.

@@ -1,23 +1,36 @@
-"""Fetches a photo's encrypted pixel planes and decrypts them, piece by piece."""
+"""Fetches a photo's encrypted pixel planes, opens their seal, and decrypts them, piece by piece."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
 from blindsight.errors import DataLoss, InvalidArgument, NotFound
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.parameters import ParameterSet
-from blindsight.runtime.transfer import answer_of
+from blindsight.runtime.transfer import answer_of, digest
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
+from blindsight.trusted.clients.storage import SealedLayout
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging.tile_checks import PlaneRecord
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.storage import StoredItem
+
+Parts = AsyncGenerator[SealedLayout | bytes, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenPlanes:
+    """What the owner knows of planes in storage: how they are cut, and by what they are recognised."""
+
+    layout: PlaneLayout
+    record: PlaneRecord
 
 
 class Planes:
@@ -38,22 +51,25 @@ class Planes:
         Raises:
             InvalidArgument: if the collection holds vectors, or its scheme has no planes.
             NotFound: if there is no such item, or it has no planes.
-            DataLoss: if storage's planes do not decrypt to pixels.
+            DataLoss: if storage's planes are not those that were stored; nothing was decrypted then.
         """
         parameters, item = await self._find(collection, item_id)
-        with answer_of("storage"):
-            image = await self._decrypted(collection, parameters, item.handle)
-        return collection.open_metadata(item), image
+        metadata = collection.open_metadata(item)
+        async with self._opened(collection, parameters, item) as (opened, parts):
+            pieces = _authentic(parts, opened.record)
+            async with aclosing(self._crypto.decrypt_planes(parameters, pieces)) as decrypted:
+                tiles = [piece async for piece in decrypted]
+        return metadata, await asyncio.to_thread(lambda: opened.layout.unpack(np.concatenate(tiles)))
 
-    async def layout(self, collection: OpenCollection, item_id: str) -> PlaneLayout:
-        """Returns how an item's planes are cut into tiles.
+    async def open(self, collection: OpenCollection, item_id: str) -> OpenPlanes:
+        """Returns what is known of an item's planes, without their pieces.
 
         Raises:
             The errors of `read`.
         """
         parameters, item = await self._find(collection, item_id)
-        with answer_of("storage"):
-            return await self._storage.plane_layout(collection.record.collection_id, item.handle, parameters)
+        async with self._opened(collection, parameters, item) as (opened, _):
+            return opened
 
     async def _find(self, collection: OpenCollection, item_id: str) -> tuple[ParameterSet, StoredItem]:
         if collection.config.embedder == embedders.NONE:
@@ -73,23 +89,28 @@ class Planes:
             raise NotFound(f"item {item_id!r} has no planes: delete it, and ingest it again with --planes")
         return parameters, found[handle]
 
-    async def _decrypted(
-        self, collection: OpenCollection, parameters: ParameterSet, handle: bytes
-    ) -> Integers:
+    @asynccontextmanager
+    async def _opened(
+        self, collection: OpenCollection, parameters: ParameterSet, item: StoredItem
+    ) -> AsyncIterator[tuple[OpenPlanes, Parts]]:
         key = collection.record.collection_id
-        async with aclosing(self._storage.read_planes(key, handle, parameters)) as parts:
-            layout = await anext(parts, None)
-            if not isinstance(layout, PlaneLayout):
-                raise DataLoss("storage sent planes without their layout")
-            async with aclosing(self._crypto.decrypt_planes(parameters, _pieces(parts))) as decrypted:
-                tiles = [piece async for piece in decrypted]
-        if not tiles:
-            raise DataLoss("storage sent planes without a piece")
-        return await asyncio.to_thread(lambda: layout.unpack(np.concatenate(tiles)))
+        with answer_of("storage"):
+            async with aclosing(self._storage.read_planes(key, item.handle, parameters)) as parts:
+                head = await anext(parts, None)
+                if not isinstance(head, SealedLayout):
+                    raise DataLoss("storage sent planes without their layout")
+                layout = head.layout
+                sealed = collection.open_planes(item, layout, head.seal)
+                record = PlaneRecord.from_bytes(sealed, len(layout.pieces), parameters)
+                yield OpenPlanes(layout, record), parts
 
 
-async def _pieces(parts: AsyncGenerator[PlaneLayout | bytes, None]) -> AsyncIterator[bytes]:
-    async for part in parts:
-        if isinstance(part, PlaneLayout):
-            raise DataLoss("storage sent planes with two layouts")
-        yield part
+async def _authentic(parts: Parts, record: PlaneRecord) -> AsyncIterator[bytes]:
+    """Yields pieces that are those which were stored: what is forged must not meet the key."""
+    for wanted in record.digests:
+        piece = await anext(parts, None)
+        if not isinstance(piece, bytes) or await asyncio.to_thread(digest, piece) != wanted:
+            raise DataLoss("storage sent planes that are not those that were stored")
+        yield piece
+    if await anext(parts, None) is not None:
+        raise DataLoss("storage sent more planes than were stored")

@@ -1,5 +1,7 @@
 """Planes from and to a storage that misbehaves: a real server, which no real storage would be."""
 
+from dataclasses import replace
+
 import grpc.aio
 import numpy as np
 import pytest
@@ -14,10 +16,11 @@ from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.imaging.tile_checks import PlaneRecord
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.vault import OpenCollection
-from blindsight.wire.storage import StoredCollection
+from blindsight.wire.storage import StoredCollection, StoredItem
 from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.planes import Planes
 
@@ -28,6 +31,8 @@ KEYS = shared_key_set()
 CONFIG = CollectionConfig("album", "descriptor", 128, Metric.COSINE, 1000, 1.0, CKKS_4096.name, 8)
 RECORD = StoredCollection(bytes(15) + b"1", bytes(16), b"", CKKS_4096.name, KEYS.key_id, 128, 8)
 COLLECTION = OpenCollection(RECORD, CONFIG, KEYS)
+HANDLE = COLLECTION.handle("1")
+ITEM = StoredItem(HANDLE, COLLECTION.seal_metadata(HANDLE, ItemMetadata("1")), 9, 9)
 
 
 class Storage(storage_pb2_grpc.StorageServiceServicer):
@@ -37,10 +42,7 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
         self.answers = []
 
     async def GetItems(self, request, context):
-        (handle,) = request.handles
-        sealed = COLLECTION.seal_metadata(handle, ItemMetadata("1"))
-        item = pb.Item(handle=handle, sealed_metadata=sealed, original_size_bytes=9, planes_size_bytes=9)
-        return pb.GetItemsResponse(items=[item])
+        return pb.GetItemsResponse(items=[ITEM.to_message()])
 
     async def ReadPlanes(self, request, context):
         for answer in self.answers:
@@ -72,8 +74,12 @@ async def served():
     await server.stop(None)
 
 
-async def piece_of(crypto, tiles):
-    return [piece async for piece in crypto.encrypt_planes(CKKS_4096, tiles)]
+async def sealed_piece(crypto, tiles, layout=LAYOUT, item=ITEM):
+    """The seal and the one piece of planes."""
+    made = crypto.encrypt_planes(CKKS_4096, tiles, COLLECTION.tile_key)
+    (((piece, combination), _),) = [one async for one in made]
+    record = PlaneRecord((transfer.digest(piece),), combination).to_bytes()
+    return COLLECTION.seal_planes(item.handle, item.sealed_metadata, layout, record), piece
 
 
 def header(**changes):
@@ -93,8 +99,8 @@ def messages(piece):
 
 
 async def test_planes_that_are_right_are_read(served, crypto):
-    (piece,) = await piece_of(crypto, LAYOUT.pack(IMAGE))
-    served.answers = [header(), *messages(piece)]
+    seal, piece = await sealed_piece(crypto, LAYOUT.pack(IMAGE))
+    served.answers = [header(), *messages(seal), *messages(piece)]
     metadata, image = await Planes(served.client, crypto).read(COLLECTION, "1")
     assert metadata.id == "1"
     np.testing.assert_array_equal(image, IMAGE)
@@ -102,10 +108,15 @@ async def test_planes_that_are_right_are_read(served, crypto):
 
 async def test_planes_that_are_not_those_of_a_photo_are_data_loss(served, crypto):
     tiles = LAYOUT.pack(IMAGE)
-    (good,) = await piece_of(crypto, tiles)
-    (short,) = await piece_of(crypto, tiles[:-1])
-    (wide,) = await piece_of(crypto, np.full_like(tiles, 300, np.int64))
-    first, *rest = messages(good)
+    seal, good = await sealed_piece(crypto, tiles)
+    _, short = await sealed_piece(crypto, tiles[:-1])
+    wide_seal, wide = await sealed_piece(crypto, np.full_like(tiles, 300, np.int64))
+    other_seal, other = await sealed_piece(crypto, tiles)
+    again = COLLECTION.seal_metadata(ITEM.handle, ItemMetadata("1"))
+    older, _ = await sealed_piece(crypto, tiles, item=replace(ITEM, sealed_metadata=again))
+    strange, _ = await sealed_piece(crypto, tiles, item=replace(ITEM, handle=bytes(16)))
+    wider, _ = await sealed_piece(crypto, tiles, layout=replace(LAYOUT, width=91))
+    head, (first, *rest) = [header(), *messages(seal)], messages(good)
     flipped = good[:200] + b"\xff\xff\xff\xff" + good[204:]
     other_key = good[:16] + bytes(16) + good[32:]
     cases = [
@@ -113,23 +124,35 @@ async def test_planes_that_are_not_those_of_a_photo_are_data_loss(served, crypto
         [first, *rest],
         [header()],
         [header(), first],
-        [header(), first, *rest[:-1]],
-        [header(), first, *rest, *rest],
-        [header(), *messages(good), *messages(good)],
-        [header(), header(), *messages(good)],
-        [header(width=0), *messages(good)],
-        [header(channels=2), *messages(good)],
-        [header(width=2**32 - 1, height=2**32 - 1), *messages(good)],
-        [header(width=190), *messages(good)],
-        [header(channels=1), *messages(good)],
-        [header(), *messages(short)],
-        [header(), *messages(wide)],
-        [header(), *messages(flipped)],
-        [header(), *messages(other_key)],
-        [header(), *messages(b"junk")],
-        [header(), *messages(bytes(len(good)))],
-        [header(), pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=2**60, sha256=bytes(32)))],
-        [header(), pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=len(good))), *rest],
+        [header(), first, *rest],
+        [header(), first, *rest, *messages(seal)],
+        head,
+        [*head, first],
+        [*head, first, *rest[:-1]],
+        [*head, first, *rest, *rest],
+        [*head, *messages(good), *messages(good)],
+        [header(), *head, *messages(good)],
+        [header(width=0), *head[1:], *messages(good)],
+        [header(channels=2), *head[1:], *messages(good)],
+        [header(width=2**32 - 1, height=2**32 - 1), *head[1:], *messages(good)],
+        [header(width=190), *head[1:], *messages(good)],
+        [header(channels=1), *head[1:], *messages(good)],
+        [header(width=91), *head[1:], *messages(good)],
+        [*head, *messages(short)],
+        [*head, *messages(other)],
+        [header(), *messages(wide_seal), *messages(wide)],
+        [header(), *messages(other_seal), *messages(good)],
+        [header(), *messages(older), *messages(good)],
+        [header(), *messages(strange), *messages(good)],
+        [header(), *messages(wider), *messages(good)],
+        [header(), *messages(seal[:-1] + bytes([seal[-1] ^ 1])), *messages(good)],
+        [header(), *messages(bytes(len(seal))), *messages(good)],
+        [*head, *messages(flipped)],
+        [*head, *messages(other_key)],
+        [*head, *messages(b"junk")],
+        [*head, *messages(bytes(len(good)))],
+        [*head, pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=2**60, sha256=bytes(32)))],
+        [*head, pb.ReadPlanesResponse(piece=pb.PieceHeader(size_bytes=len(good))), *rest],
     ]
     for case in cases:
         served.answers = case
@@ -139,7 +162,7 @@ async def test_planes_that_are_not_those_of_a_photo_are_data_loss(served, crypto
 
 
 async def test_planes_that_cannot_be_encrypted_fail_their_append_with_the_reason(served):
-    async def failing(tiles):
+    async def failing(item):
         yield b"a piece"
         raise Unavailable("a worker process died twice over the same task")
 

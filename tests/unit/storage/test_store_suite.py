@@ -86,6 +86,7 @@ def read_original(store: Store, handle: bytes) -> tuple[OriginalHeader, bytes]:
 
 
 def read_planes(store: Store, handle: bytes) -> tuple[PlanesHeader, list[bytes]]:
+    """The header of planes, and their pieces and seal in the order in which they were sent."""
     header, *parts = store.read_planes(COLLECTION.collection_id, handle)
     assert isinstance(header, PlanesHeader)
     pieces: list[bytes] = []
@@ -98,7 +99,7 @@ def read_planes(store: Store, handle: bytes) -> tuple[PlanesHeader, list[bytes]]
             assert isinstance(part, bytes)
             pieces[-1] += part
     assert announced == [PieceHeader(len(piece), sha256(piece)) for piece in pieces]
-    return header, pieces
+    return header, [*pieces[1:], pieces[0]]
 
 
 def staged(store: Store, append: Append, pieces: list[bytes]) -> Append:
@@ -673,7 +674,7 @@ def test_planes_come_back_piece_by_piece(store: Store, batches: Batches) -> None
     made = items(4, metadata_bytes=20, original_bytes=500)
     made[1], made[3] = with_planes(made[1], LARGE_PLANES), with_planes(made[3])
     large, small = pieces_of(LARGE_PLANES, 1), pieces_of(SMALL_PLANES, 3)
-    assert (len(large), len(small)) == (2, 1)
+    assert (len(large), len(small)) == (3, 2)
     append = batches.make(MAIN_0, made, [original_of(n, 500) for n in range(4)])
     assert store.append(staged(store, append, large + small)) == Appended(1, 0)
     sizes = [sum(map(len, pieces)) for pieces in (large, small)]
@@ -696,7 +697,7 @@ def test_planes_of_an_item_without_anything_else_come_back(store: Store, batches
 def test_planes_are_counted_as_they_come_and_go(store: Store, batches: Batches) -> None:
     made = [with_planes(item) for item in items(2, metadata_bytes=10)]
     first, second = (pieces_of(SMALL_PLANES, number) for number in range(2))
-    size = len(first[0])
+    size = sum(map(len, first))
     append = batches.make(MAIN_0, [*made, *items(1, start=2)])
     store.append(staged(store, append, first + second))
     record = state(store)
@@ -741,7 +742,7 @@ def test_what_is_staged_is_no_items_until_it_is_appended(store: Store, batches: 
 def test_uploads_that_come_at_once_are_not_mixed_up(store: Store, batches: Batches) -> None:
     uploads = [identifier("upload", number) for number in range(2)]
     pieces = [pieces_of(LARGE_PLANES, number) for number in range(2)]
-    for place in range(2):
+    for place in range(3):
         for upload, of in zip(uploads, pieces, strict=True):
             store.stage(upload, PieceHeader(len(of[place]), sha256(of[place])), of[place])
     for number, upload in enumerate(uploads):
@@ -757,16 +758,16 @@ def test_a_discarded_upload_is_gone_and_its_append_refused(store: Store, batches
         store.discard(append.upload)
     sweep(store)
     assert store.status().disk_bytes < full
-    refused(store, append, InvalidArgument, "0 pieces of planes are staged, want 1")
+    refused(store, append, InvalidArgument, "0 pieces of planes are staged, want 2")
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
 def test_an_append_with_fewer_or_more_pieces_than_its_planes_is_refused(
     store: Store, batches: Batches, count: int
 ) -> None:
     pieces = (pieces_of(LARGE_PLANES) * 2)[:count]
     append = staged(store, batches.make(MAIN_0, [with_planes(items(1)[0], LARGE_PLANES)]), pieces)
-    refused(store, append, InvalidArgument, f"{count} pieces of planes are staged, want 2")
+    refused(store, append, InvalidArgument, f"{count} pieces of planes are staged, want 3")
 
 
 def test_a_repeated_batch_drops_the_planes_that_came_again(store: Store, batches: Batches) -> None:
@@ -801,7 +802,8 @@ def test_planes_are_read_to_their_end_while_their_item_is_deleted(store: Store, 
     store.delete_items(COLLECTION.collection_id, handles(append.items))
     sweep(store)
     rest = b"".join(part for part in reading if isinstance(part, bytes))
-    assert rest == b"".join(pieces_of(LARGE_PLANES))
+    *pieces, seal = pieces_of(LARGE_PLANES)
+    assert rest == b"".join((seal, *pieces))
 
 
 # --- attachments --------------------------------------------------------------------------------------

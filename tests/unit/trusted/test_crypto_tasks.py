@@ -130,7 +130,8 @@ def test_results_that_are_no_block_of_the_scheme_are_refused(key_id):
 @pytest.mark.parametrize("value", [-1, 256, 1000])
 def test_planes_that_hold_no_pixels_are_data_loss(value):
     def stored(tiles):
-        block = planes.encrypt_planes(tasks.EncryptPlanes(CKKS_4096.name, tiles))
+        factors = np.ones((len(tiles), len(CKKS_4096.primes)), np.uint64)
+        block, _ = planes.encrypt_planes(tasks.EncryptPlanes(CKKS_4096.name, tiles, factors))
         return planes.decrypt_planes(tasks.DecryptPlanes(CKKS_4096.name, block))
 
     tiles = np.full((2, CKKS_4096.ring_degree), 7)

@@ -12,6 +12,7 @@ from blindsight.trusted import embedders, schemes
 from blindsight.trusted.additive import AdditiveKey
 from blindsight.trusted.columns import compiling
 from blindsight.trusted.crypto import tasks
+from blindsight.trusted.imaging import tile_checks
 from blindsight.trusted.keyring.shield import raise_shield
 from blindsight.trusted.schemes import encryption, seal
 from blindsight.trusted.secrets import Secret
@@ -26,6 +27,7 @@ def prepare(_: tasks.Prepare) -> None:
         seal.context(parameters)
         encryption.compile_all(parameters)
         compiling.compile_all(parameters)
+        tile_checks.compile_all(parameters)
 
 
 def start(task: tasks.Start) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.ciphertext.residues import read_block, select
+from blindsight.ciphertext.residues import Residues, read_block, select
 from blindsight.errors import DataLoss, InvalidCiphertext
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.computing import keys
-
-# The largest magnitude of an image's results under any scheme.
-_LARGEST_RESULT = (1 << 31) - 1
+from blindsight.trusted.imaging.tile_checks import combined
 
 
-def encrypt_planes(task: tasks.EncryptPlanes) -> bytes:
-    """Encrypts tiles of pixels into a seeded block."""
+def encrypt_planes(task: tasks.EncryptPlanes) -> tuple[bytes, Residues]:
+    """Encrypts tiles of pixels into a seeded block; returns also its combination, uint32 [2, primes, N]."""
     name = task.parameter_set
-    return keys.scheme(name).encrypt_planes(task.tiles, keys.key_id(name)).to_bytes()
+    block = keys.scheme(name).encrypt_planes(task.tiles, keys.key_id(name))
+    return block.to_bytes(), combined(block, task.factors)
 
 
 def decrypt_planes(task: tasks.DecryptPlanes) -> npt.NDArray[np.uint8]:
@@ -36,11 +35,18 @@ def decrypt_planes(task: tasks.DecryptPlanes) -> npt.NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def decrypt_results(task: tasks.DecryptResults) -> npt.NDArray[np.int32]:
+def decrypt_results(task: tasks.DecryptResults) -> tuple[npt.NDArray[np.int32], Residues]:
     """Decrypts tiles that the evaluator computed to int32 [count, inner height, inner width].
 
+    Nothing that is refused here depends on what they decrypt to: they were not checked yet, and a refusal
+    would tell their sender something of the key.
+
+    Returns:
+        The values, which may be anything until the check has passed, and the combination of the ciphertexts,
+        uint32 [2, primes, N].
+
     Raises:
-        InvalidCiphertext: if the evaluator's block is malformed, or holds values that no image gives.
+        InvalidCiphertext: if the evaluator's block is malformed.
     """
     name = task.parameter_set
     parsed = read_block(task.block, PARAMETER_SETS[name], keys.key_id(name))
@@ -53,6 +59,5 @@ def decrypt_results(task: tasks.DecryptResults) -> npt.NDArray[np.int32]:
     (there,) = np.nonzero(hidden)
     if there.size:
         values[there] = keys.scheme(name).decrypt_planes(select(parsed, there))
-    if values.min() < -_LARGEST_RESULT or values.max() > _LARGEST_RESULT:
-        raise InvalidCiphertext("results that no picture has: the evaluator computed something else")
-    return np.ascontiguousarray(task.layout.inner(values), np.int32)
+    inner = np.ascontiguousarray(task.layout.inner(values), np.int32)
+    return inner, combined(parsed, task.factors)

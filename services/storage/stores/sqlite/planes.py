@@ -1,7 +1,8 @@
 """Encrypted pixel planes: staged piece by piece, taken over by an append, read, and dropped.
 
-Each piece is one blob.  While it is staged, only its upload refers to it; the append that takes it over is
-one transaction, so an item has all of its planes or none.
+Each piece is one blob, and so is the seal of all, which comes last and is read first.  While it is staged,
+only its upload refers to it; the append that takes it over is one transaction, so an item has all of its
+planes or none.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def take(
     start = size = 0
     for item, content in zip(items, contents, strict=True):
         if item.planes is not None:
-            end = start + len(item.planes.tiling(of_ring(parameters, "planes")).pieces)
+            end = start + len(item.planes.tiling(of_ring(parameters, "planes")).pieces) + 1
             size += _store(db, content, item.planes, staged[start:end])
             start = end
     if start != len(staged):
@@ -98,7 +99,7 @@ def read(
     ).fetchall()
     planes = _verified(row, pieces, of_ring(by_name(collection["parameter_set"]), "planes"))
     yield PlanesHeader(planes, row["size_bytes"])
-    for piece in pieces:
+    for piece in (pieces[-1], *pieces[:-1]):
         yield PieceHeader(piece["size_bytes"], piece["sha256"])
         yield from read_blob(db, piece["blob"], piece["size_bytes"], piece["sha256"])
 
