@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -296,6 +297,8 @@ class Combine:
                     job.decrypted.append(part)
                     done += -(-len(part) // job.header.layout.per_ciphertext)
                     yield CombineProgress("decrypt", done, total)
+        if not await asyncio.to_thread(job.is_right):
+            raise DataLoss("the evaluator computed something else than the weighted sum of what was sent")
         job.spent("decrypt", started)
 
 
@@ -351,6 +354,17 @@ class _Job:
         first, last = columns.start // per_ciphertext, -(-columns.stop // per_ciphertext)
         size = self.ciphertext_bytes
         return bytes(self.result[HEADER.size + first * size : HEADER.size + last * size])
+
+    def is_right(self) -> bool:
+        """Returns whether the sum is that of the inputs.
+
+        All of it is compared: to add up the inputs in the clear takes less than to check any ciphertext, and
+        what a scheme cannot detect, such as a sum of other ciphertexts, cannot pass.
+        """
+        wanted = np.zeros_like(self.values[0])
+        for weight, values in zip(self.weights, self.values, strict=True):
+            wanted += weight * values  # as `_check_room` says, within 62 bits
+        return np.array_equal(np.concatenate(self.decrypted), wanted)
 
     def combination(self, shape: tuple[int, ...]) -> Combination:
         return Combination(
