@@ -32,11 +32,14 @@ class CiphertextBlock:
         residues: uint32 [count, stored polynomials, primes, N], each below its prime; in NTT form, except
             for seeded BFV.
         seeds: uint8 [count, 81] for the seeded form, else None.
+        expanded: uint32 [count, primes, N], what the seeds stand for, where the block was just encrypted; else
+            None.
     """
 
     header: BlockHeader
     residues: Residues
     seeds: npt.NDArray[np.uint8] | None
+    expanded: Residues | None = None
 
     def to_bytes(self) -> bytes:
         """Serialises the block to its wire form."""
@@ -53,11 +56,15 @@ def full_block(parameters: ParameterSet, key_id: bytes, residues: Residues) -> C
 
 
 def seeded_block(
-    parameters: ParameterSet, key_id: bytes, residues: Residues, seeds: npt.NDArray[np.uint8]
+    parameters: ParameterSet,
+    key_id: bytes,
+    residues: Residues,
+    seeds: npt.NDArray[np.uint8],
+    expanded: Residues | None = None,
 ) -> CiphertextBlock:
     """Wraps residues [count, 1, primes, N] and seeds [count, 81] of fresh symmetric ciphertexts."""
     header = BlockHeader(parameters, key_id, Form.SEEDED, residues.shape[0])
-    return CiphertextBlock(header, residues, seeds)
+    return CiphertextBlock(header, residues, seeds, expanded)
 
 
 def read_block(data: bytes | memoryview, parameters: ParameterSet, key_id: bytes) -> CiphertextBlock:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blindsight.ciphertext.residues import CiphertextBlock, Residues, add, full_block, subtract
+from blindsight.ciphertext.residues import CiphertextBlock, Residues, add, full_block, prime_column, subtract
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.tiling import DIGEST_BYTES, Tiling
 from blindsight.parameters import ParameterSet, Scheme
@@ -51,7 +51,8 @@ def combined(block: CiphertextBlock, factors: Words) -> Residues:
         add_to(total, block.residues, factors, parameters)
         return total
     add_to(total[:1], block.residues, factors, parameters)
-    add_to(total[1:], prng.expand(block.seeds, parameters)[:, None], factors, parameters)
+    expanded = prng.expand(block.seeds, parameters) if block.expanded is None else block.expanded
+    add_to(total[1:], expanded[:, None], factors, parameters)
     if parameters.scheme is Scheme.BFV:  # of which only results are in NTT form
         ntt.forward(total, parameters)
     return total
@@ -116,11 +117,12 @@ class TileCheck:
 
     def restart(self) -> None:
         """Forgets all results: they come again."""
-        self._results = [no_sum(self._parameters) for _ in self._kernels]
+        # As words: residues of 27 bits add up without a wrap, and are reduced once at the end.
+        self._results = np.zeros((len(self._kernels), *no_sum(self._parameters).shape), np.uint64)
 
     def add(self, kernel: int, part: Residues) -> None:
         """Adds the combination of some results of a kernel."""
-        self._results[kernel] = add(self._results[kernel], part, self._parameters)
+        self._results[kernel] += part
 
     def passes(self, tiles: Residues, less: Residues | None = None) -> bool:
         """Returns whether all results are those of tiles with this combination, uint32 [2, primes, N].
@@ -131,8 +133,9 @@ class TileCheck:
         parameters = self._parameters
         if less is not None:
             tiles = subtract(tiles, less, parameters)
+        primes = prime_column(parameters)
         return all(
-            bool((found == self._wanted(kernel, tiles)).all())
+            bool((found % primes == self._wanted(kernel, tiles)).all())
             for kernel, found in zip(self._kernels, self._results, strict=True)
         )
 

@@ -38,7 +38,8 @@ def encrypt(parameters: ParameterSet, secret: Residues, messages: Integers, key_
         key_id: of the key set.
     """
     seeds = _fresh_seeds(len(messages))
-    masks = prng.expand(seeds, parameters)
+    expanded = prng.expand(seeds, parameters)
+    masks = expanded.copy()
     values = np.array(messages, np.int64)
     if parameters.scheme is Scheme.CKKS:
         add_noise(values)
@@ -53,7 +54,7 @@ def encrypt(parameters: ParameterSet, secret: Residues, messages: Integers, key_
     primes = prime_column(parameters)
     covered = residues + (primes - masks)
     first = np.where(covered >= primes, covered - primes, covered)
-    return seeded_block(parameters, key_id, first[:, None], seeds)
+    return seeded_block(parameters, key_id, first[:, None], seeds, expanded)
 
 
 def compile_all(parameters: ParameterSet) -> None:
