@@ -32,8 +32,7 @@ class CiphertextBlock:
         residues: uint32 [count, stored polynomials, primes, N], each below its prime; in NTT form, except
             for seeded BFV.
         seeds: uint8 [count, 81] for the seeded form, else None.
-        expanded: uint32 [count, primes, N], what the seeds stand for, where the block was just encrypted; else
-            None.
+        expanded: uint32 [count, primes, N], what the seeds stand for, of a block just encrypted; else None.
     """
 
     header: BlockHeader

@@ -148,7 +148,7 @@ async def found_in(address, key_set, picture):
     """What the keyholder finds in a picture, found once more: BFV is exact, so it is the same."""
     evaluator, crypto = EvaluatorClient(address), Crypto(key_set, 1, CRYPTO)
     try:
-        engine = RingEngine(BFV_4096, key_set.key_id, evaluator, crypto)
+        engine = RingEngine(BFV_4096, key_set.key_id, key_set.subkey("tiles"), evaluator, crypto)
         settings, seen = DetectionSettings(scheme="bfv"), keypoints.Seen(picture, grey(picture), "")
         detector = Watching(engine, settings.detection)
         detector.pyramids = []

@@ -7,7 +7,7 @@ from support.keysets import shared_key_set
 
 from blindsight.errors import DataLoss
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.keyring.sealing import OVERHEAD_BYTES
+from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 
 PHOTO = QueuedPhoto(b"J" * 16, 7, b"C" * 16, "given id", "holiday/r\u00f6d.jpg", b"\xff\xd8 pixels " * 100)
 
@@ -49,7 +49,7 @@ def test_the_broker_learns_no_length_of_a_name_and_an_eighth_of_a_photos(envelop
         replace(photo, id="an id of mine"),
         replace(photo, data=bytes(5010)),
     )
-    assert {len(envelopes.seal(one).body) for one in named} == {5120 + OVERHEAD_BYTES}
+    assert {len(envelopes.seal(one).body) for one in named} == {5120 + SEALED_OVERHEAD_BYTES}
 
 
 @pytest.mark.parametrize("field", ["job_id", "message_id"])

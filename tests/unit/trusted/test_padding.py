@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from blindsight.errors import DataLoss
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 from blindsight.trusted.keyring.padding import pad, padded_size, padme, unpad
-from blindsight.trusted.keyring.sealing import OVERHEAD_BYTES
+from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 from services.storage.validation import MAX_ORIGINAL_BYTES
 
 SIZES = st.integers(1, 2 * MAX_PHOTO_BYTES)
@@ -44,7 +44,7 @@ def test_what_was_padded_comes_out_as_it_went_in(data):
 
 
 def test_the_largest_photo_fits_storage():
-    assert padded_size(MAX_PHOTO_BYTES) + OVERHEAD_BYTES < MAX_ORIGINAL_BYTES
+    assert padded_size(MAX_PHOTO_BYTES) + SEALED_OVERHEAD_BYTES < MAX_ORIGINAL_BYTES
 
 
 WHOLE = pad(b"photo" * 100)
