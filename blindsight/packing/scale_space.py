@@ -3,12 +3,18 @@
 An image may have twice the base's size each way.  The doubled image is never encrypted: interpolation and
 blur are one linear map, in which every pixel of a 2 x 2 block of the doubled image has a kernel of its own
 over the base (a phase).  The kernels have half the reach that they would have over the doubled image.
+
+Both zones must come to the same integers on any machine, for results are checked to the last digit.  So the
+exponential here is that of `decimal`, which is rounded correctly, and there is no product of matrices, and no
+sum whose order a processor could choose: numpy's own differ between processors.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Context, Decimal
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +35,9 @@ MAX_PHASES = 2
 MAX_SCALE_BITS = 24
 # Weights of pixel x in the doubled pixels 2 x - 1 to 2 x + 2, which lie at quarters of a pixel.
 _INTERPOLATION = (0.25, 0.75, 0.75, 0.25)
+_EXACT = Context(prec=30)
+# Rows that a process keeps: an octave has some ten.
+_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +101,11 @@ def check_phases(phases: int) -> None:
 def _gaussians(sigma: float, phases: int) -> Floats:
     rows = _rows(sigma, phases)
     side = rows.shape[1]
-    kernels: Floats = np.einsum("ai,bj->abij", rows, rows).reshape(-1, side, side)
+    kernels: Floats = (rows[:, None, :, None] * rows[None, :, None, :]).reshape(-1, side, side)
     return kernels
 
 
+@lru_cache(maxsize=_KEPT)
 def _rows(sigma: float, phases: int) -> Floats:
     """Returns kernels of one axis: [phases, side].
 
@@ -104,16 +114,30 @@ def _rows(sigma: float, phases: int) -> Floats:
     to the pixel by sample a - 2 m of the convolution of both.
     """
     radius = math.ceil(TRUNCATE * sigma)
-    at = np.arange(-radius, radius + 1)
-    gaussian: Floats = np.exp(-0.5 * np.square(at / sigma)) if sigma else np.ones(1)
-    gaussian /= gaussian.sum()
-    if phases == 1:
-        return gaussian[None]
-    both = np.convolve(gaussian, _INTERPOLATION)
-    reach = (radius + 3) // 2
-    first = 2 * reach - radius - 1  # zeros before the samples, so that the first is number -2 reach
-    samples = np.pad(both, (first, 4 * reach + 2 - first - len(both)))
-    offsets = np.arange(-reach, reach + 1)
-    rows: Floats = np.stack([samples[2 * reach + phase - 2 * offsets] for phase in range(phases)])
-    rows /= rows.sum(axis=1, keepdims=True)  # already 1 up to rounding
-    return rows
+    places = [at / sigma for at in range(-radius, radius + 1)] if sigma else [0.0]
+    gaussian = _of_sum_1([_exponential(-0.5 * place * place) for place in places])
+    rows = [gaussian]
+    if phases > 1:
+        reach = (radius + 3) // 2
+
+        def sample(number: int) -> float:
+            """Sample of the convolution, of which number 0 is in the middle of base[y]."""
+            taps = ((number + radius + 1 - place, weight) for place, weight in enumerate(_INTERPOLATION))
+            return math.fsum(weight * gaussian[at] for at, weight in taps if 0 <= at < len(gaussian))
+
+        rows = [
+            _of_sum_1([sample(phase - 2 * offset) for offset in range(-reach, reach + 1)])
+            for phase in range(phases)
+        ]
+    made: Floats = np.array(rows)
+    made.flags.writeable = False
+    return made
+
+
+def _exponential(value: float) -> float:
+    return float(_EXACT.exp(Decimal(value)))
+
+
+def _of_sum_1(weights: list[float]) -> list[float]:
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]

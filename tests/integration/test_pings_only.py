@@ -73,7 +73,6 @@ OF_STORAGE: dict[str, Callable[[StorageClient], Awaitable[Any]]] = {
     "read_original": lambda storage: storage.read_original(ID, ID),
     "read_keypoints": lambda storage: storage.read_keypoints(ID, [ID]),
     "read_planes": lambda storage: _all(storage.read_planes(ID, ID, PARAMETER_SETS["ckks-4096"])),
-    "plane_layout": lambda storage: storage.plane_layout(ID, ID, PARAMETER_SETS["ckks-4096"]),
     "delete_items": lambda storage: storage.delete_items(ID, [ID]),
     "status": lambda storage: storage.status(),
 }
