@@ -8,11 +8,13 @@ tasks must be safe to repeat (they are computations); the other workers are not 
 its worker twice is reported as unavailable.
 
 A task is a dataclass, and a table names the function of its type.  `await pool.run(task)` returns the
-function's result.  To add one: a dataclass, a function, and a row of the table.
+function's result.  To add one: a dataclass, a function, and a row of the table.  Workers are sent pickles and
+send none: what they answer is parsed as the type that the task returns, and anything else ends the worker.
 """
 
+from blindsight.runtime.processpool.answers import WorkerError
 from blindsight.runtime.processpool.order import in_order
 from blindsight.runtime.processpool.pool import WorkerPool
 from blindsight.runtime.processpool.task import Compute, Ready, Task, compute_table
 
-__all__ = ["Compute", "Ready", "Task", "WorkerPool", "compute_table", "in_order"]
+__all__ = ["Compute", "Ready", "Task", "WorkerError", "WorkerPool", "compute_table", "in_order"]

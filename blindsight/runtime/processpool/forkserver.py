@@ -5,8 +5,8 @@ so that a service starts as fast on many cores as on one, a worker that died is 
 and workers share the memory of what they imported.
 
 The service itself cannot fork: a fork would copy gRPC's threads and locks in whatever state they are.  The
-server has one thread.  It holds no secret: a worker's first order, which may, comes in memory that the server
-passes on and never reads.  Workers begin with copies of its generators of random numbers, so whatever is
+server has one thread.  It holds no secret: a worker's first order, which may, comes over the worker's own
+socket.  Workers begin with copies of its generators of random numbers, so whatever is
 secret must come from the operating system.  The standard library's fork server is not used because it listens
 on a socket in a folder for temporary files, where any program of the same user can ask it to run code.
 """
@@ -21,14 +21,14 @@ import pickle
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pkgutil import resolve_name
 
 from blindsight.runtime.processpool.task import Compute, Order, function_of
 
-# What the server is sent after the setup: one request for each worker, with the worker's descriptors.
+# What the server is sent after the setup: one request for each worker, with the worker's descriptor.
 _REQUEST = b"fork"
 _ANSWER = b"done"
 _MAX_SETUP_BYTES = 64 << 10
@@ -43,7 +43,7 @@ class Setup:
     """What a fork server does before its first fork.
 
     Attributes:
-        work: "module:function" of what a worker does with its descriptors.
+        work: "module:function" of what a worker does with its descriptor.
         modules: imported first.
         prepare: run after that, for instance to load compiled code; None for nothing.
     """
@@ -71,8 +71,8 @@ class ForkServer:
         self._asking = threading.Lock()
         self._requests: socket.socket | None = None
 
-    def fork(self, descriptors: Sequence[int]) -> int:
-        """Forks a worker, which gets copies of the descriptors.
+    def fork(self, descriptor: int) -> int:
+        """Forks a worker, which gets a copy of the descriptor.
 
         Returns:
             A descriptor of the process (pidfd), which never stands for another one.
@@ -82,16 +82,16 @@ class ForkServer:
         """
         with self._asking:
             try:
-                return self._ask(descriptors)
+                return self._ask(descriptor)
             except (OSError, EOFError) as error:
                 self._close()
                 raise ForkServerDied from error
 
-    def _ask(self, descriptors: Sequence[int]) -> int:
+    def _ask(self, descriptor: int) -> int:
         if self._requests is None:
             self._requests = start()
             self._requests.sendall(pickle.dumps(self._setup))
-        socket.send_fds(self._requests, [_REQUEST], descriptors)
+        socket.send_fds(self._requests, [_REQUEST], [descriptor])
         answer, handles, _, _ = socket.recv_fds(self._requests, len(_ANSWER), 1)
         if not answer:
             raise EOFError
@@ -142,15 +142,15 @@ def serve(requests: socket.socket) -> None:
     gc.freeze()  # so that a worker's collections leave shared pages shared
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     while True:
-        request, descriptors, _, _ = socket.recv_fds(requests, len(_REQUEST), 2)
+        request, descriptor, _, _ = socket.recv_fds(requests, len(_REQUEST), 1)
         if not request:
             return
-        if _fork(requests, descriptors):
+        if _fork(requests, *descriptor):
             requests.close()
-            _run(setup.work, descriptors)
+            _run(setup.work, *descriptor)
 
 
-def _fork(requests: socket.socket, descriptors: Sequence[int]) -> bool:
+def _fork(requests: socket.socket, descriptor: int) -> bool:
     """Forks, and answers with a handle of the new process; true in the new one."""
     # A process that is not reaped keeps its number, so that the handle is of this one for certain.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -164,8 +164,8 @@ def _fork(requests: socket.socket, descriptors: Sequence[int]) -> bool:
             with suppress(OSError):  # the service was killed meanwhile; the next request does not come
                 socket.send_fds(requests, [_ANSWER], [handle])
         finally:
-            for descriptor in (handle, *descriptors):
-                os.close(descriptor)
+            for one in (handle, descriptor):
+                os.close(one)
         return False
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -177,11 +177,11 @@ def _reap() -> None:
             pass
 
 
-def _run(work: str, descriptors: Sequence[int]) -> None:
+def _run(work: str, descriptor: int) -> None:
     code = 1
     try:
-        run: Callable[..., None] = resolve_name(work)
-        run(*descriptors)
+        run: Callable[[int], None] = resolve_name(work)
+        run(descriptor)
         code = 0
     finally:
         os._exit(code)  # what the server was doing is not the worker's to finish

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from blindsight.errors import Unavailable
+from blindsight.runtime import logs
+from blindsight.runtime.processpool.answers import WrongAnswer
 from blindsight.runtime.processpool.forkserver import ForkServer, Setup
 from blindsight.runtime.processpool.order import in_order, one_by_one
-from blindsight.runtime.processpool.process import WORK, Handed, WorkerDied, WorkerProcess
+from blindsight.runtime.processpool.process import WORK, WorkerDied, WorkerProcess
 from blindsight.runtime.processpool.task import Compute, Order, Ready, Task, ready
 
 Result = TypeVar("Result")
@@ -55,12 +57,22 @@ class _Place:
 
     def _result(self, order: Order) -> tuple[Any, float]:
         self.look()
+        wrong = ""
         for _ in range(2):
             try:
                 self._worker = self._worker or self._start()
                 return self._worker.run(order)
             except WorkerDied:
                 self._lose()
+            except WrongAnswer as error:
+                self._lose()
+                wrong = str(error)
+                break
+        if wrong:
+            logs.get().error("worker_answer_refused", why=wrong)
+            raise Unavailable(
+                f"a worker process gave an answer that its task cannot have, and was ended: {wrong}"
+            )
         raise Unavailable("a worker process died twice over the same task", retry="later")
 
     def _lose(self) -> None:
@@ -80,10 +92,11 @@ class WorkerPool:
     Args:
         processes: number of workers.
         compute: name of the function of each type of task, imported by workers only.
-        start: first task of every worker.
-        on_restart: called for each worker that died, from any thread.
+        start: first task of every worker, which alone learns what secrets it holds.
+        on_restart: called for each worker that died or was ended, from any thread.
         prepare: task of the process that forks the workers, before the first one; it must hold no secret.
         beside: a pool with the same table, whose fork server forks these workers too; close it later.
+        seconds: how long a task may take before its worker counts as dead; None for any time.
 
     Attributes:
         restarts: number of workers that died so far, each with what its tasks had left in its memory.
@@ -97,6 +110,7 @@ class WorkerPool:
         on_restart: Callable[[], None] | None = None,
         prepare: Task[None] | None = None,
         beside: WorkerPool | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.processes = processes
         self.restarts = 0
@@ -106,7 +120,8 @@ class WorkerPool:
         self._server: ForkServer = (
             beside._server if beside else ForkServer(Setup.of(WORK, self._compute, prepared))
         )
-        self._first = Handed(self._order(start or Ready()))
+        self._first = self._order(start or Ready())
+        self._seconds = seconds
         self._on_restart = on_restart
         self._tasks: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing, self._counting = threading.Lock(), threading.Lock()
@@ -132,7 +147,9 @@ class WorkerPool:
         """Runs a task in a worker, and repeats it once if the worker died.
 
         Raises:
-            Unavailable: if the worker died twice, or the pool is closed.
+            Unavailable: if the worker died twice, or gave an answer that the task cannot have and was
+                replaced, or the pool is closed.
+            WorkerError: if the task raised what is not one of Blindsight's errors.
         """
         return (await self.timed(task))[0]
 
@@ -155,7 +172,7 @@ class WorkerPool:
             del done
 
     def _serve(self) -> None:
-        place = _Place(lambda: WorkerProcess(self._server, self._first), self._lost)
+        place = _Place(lambda: WorkerProcess(self._server, self._first, self._seconds), self._lost)
         while self._serve_one(place):
             pass
         place.leave()
@@ -215,6 +232,5 @@ class WorkerPool:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
-        self._first.close()
         if self._beside is None:
             self._server.close()

@@ -8,12 +8,11 @@ import select
 import signal
 import socket
 import time
-import traceback
 from contextlib import suppress
 from multiprocessing import reduction
-from multiprocessing.connection import Connection
 from typing import Any
 
+from blindsight.runtime.processpool import answers, messages
 from blindsight.runtime.processpool.forkserver import ForkServer, ForkServerDied
 from blindsight.runtime.processpool.task import Order, function_of
 from blindsight.runtime.signals import die_with_parent
@@ -22,70 +21,35 @@ from blindsight.runtime.signals import die_with_parent
 _STOP_SECONDS = 10
 
 
-class Handed:
-    """The first order of new workers, in memory that they are handed."""
-
-    def __init__(self, order: Order) -> None:
-        self.descriptor = os.memfd_create("order", os.MFD_CLOEXEC)
-        with os.fdopen(self.descriptor, "wb", closefd=False) as file:
-            pickle.dump(order, file)
-
-    def close(self) -> None:
-        """Gives the memory back; no worker can be started any more."""
-        os.close(self.descriptor)
-
-
-def _taken(descriptor: int) -> Order:
-    try:
-        order: Order = pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))  # noqa: S301
-    finally:
-        os.close(descriptor)
-    return order
-
-
 WORK = f"{__name__}:work"
 
 
-def work(connection_descriptor: int, first_descriptor: int) -> None:
+def work(connection_descriptor: int) -> None:
     """Does what a worker process does, until the service closes the connection.
 
     Args:
         connection_descriptor: of the socket to the service.
-        first_descriptor: of the first order.
     """
     server = os.getppid()
     die_with_parent()
     if server != os.getppid():
         return  # the fork server died before the kernel was asked
-    with Connection(connection_descriptor) as connection:
-        name, task = _taken(first_descriptor)
-        function_of(name)(task)
-        with suppress(EOFError, OSError):
-            while True:
-                connection.send_bytes(_outcome(connection.recv_bytes()))
+    with socket.socket(fileno=connection_descriptor) as connection, suppress(EOFError, OSError):
+        while True:
+            messages.send(connection, _outcome(messages.receive(connection)))
 
 
-def _dumps(value: object) -> memoryview:
-    """Pickles for another process; `bytes` of it would be one copy more."""
-    return reduction.ForkingPickler.dumps(value)
-
-
-def _outcome(request: bytes) -> memoryview:
-    """Runs a pickled order; pickled: its result or what it raised, and the seconds of a result."""
+def _outcome(request: bytearray) -> bytes:
+    """Runs a pickled order; returns its result, or what it raised, for `answers.read`."""
     try:
         name, task = pickle.loads(request)  # noqa: S301 - of the process that started this one
         del request  # a result may need the memory
         function = function_of(name)
         started = time.perf_counter()
         result = function(task)
-        return _dumps((result, time.perf_counter() - started))
+        return answers.of_result(result, time.perf_counter() - started)
     except BaseException as error:  # noqa: BLE001 - who waits for the task gets it
-        error.add_note("in a worker process:\n" + traceback.format_exc())
-        try:
-            return _dumps((error, None))
-        except Exception:  # noqa: BLE001 - pickling fails in many ways
-            unknown = RuntimeError(f"a {type(error).__name__} that cannot be sent from a worker")
-            return _dumps((unknown, None))
+        return answers.of_error(error)
 
 
 class WorkerDied(Exception):
@@ -97,42 +61,53 @@ class WorkerProcess:
 
     Args:
         server: forks it.
-        first: what it does first.
+        first: what it does first.  It may hold secrets, which go to the worker alone, and are kept nowhere.
+        seconds: how long a task may take; None for any time.
 
     Raises:
-        WorkerDied: if the fork server died.
+        WorkerDied: if the fork server died, or the worker before it had done that.
     """
 
-    def __init__(self, server: ForkServer, first: Handed) -> None:
+    def __init__(self, server: ForkServer, first: Order, seconds: float | None) -> None:
+        self._seconds = seconds
         ours, theirs = socket.socketpair()
-        with ours, theirs:  # so that nobody holds its end when the process has died
-            try:
-                self._handle = server.fork((theirs.fileno(), first.descriptor))
-            except ForkServerDied as error:
-                raise WorkerDied from error
-            self._connection = Connection(ours.detach())
+        try:
+            with theirs:  # so that nobody holds its end when the process has died
+                self._handle = server.fork(theirs.fileno())
+        except ForkServerDied as error:
+            ours.close()
+            raise WorkerDied from error
+        self._connection = ours
+        try:
+            self.run(first)
+        except Exception as error:
+            self.kill()
+            raise WorkerDied from error
 
     def run(self, order: Order) -> tuple[Any, float]:
         """Runs a task over there; returns its result, and the seconds that it took; raises what it raises.
 
         Raises:
-            WorkerDied: if there is no answer.
+            WorkerDied: if there is no answer in time.
+            WrongAnswer: if the task cannot have this answer.
         """
-        request = _dumps(order)
+        _, task = order
+        request = reduction.ForkingPickler.dumps(order)  # `bytes` of it would be one copy more
         try:
-            self._connection.send_bytes(request)
+            messages.send(self._connection, request, self._seconds)
             del request  # the answer may need the memory
-            answer = self._connection.recv_bytes()
+            answer = messages.receive(self._connection, most=task.most_bytes, seconds=self._seconds)
+        except messages.TooLong as error:
+            raise answers.WrongAnswer(str(error)) from None
         except Exception as error:  # half a message, for whatever reason, is the end of it
             raise WorkerDied from error
-        value, seconds = pickle.loads(answer)  # noqa: S301 - of a process that this one started
-        if seconds is None:
-            raise value
-        return value, seconds
+        return answers.read(task, answer)
 
     def is_dead(self) -> bool:
-        """Returns whether it died while it had nothing to do."""
-        return self._connection.poll()  # there is nothing to read but the end
+        """Returns whether it died while it had nothing to do, or said something then."""
+        poller = select.poll()
+        poller.register(self._connection, select.POLLIN)
+        return bool(poller.poll(0))
 
     def stop(self) -> None:
         """Lets it end."""

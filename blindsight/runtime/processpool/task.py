@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pkgutil import resolve_name
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 Result = TypeVar("Result")
 
@@ -15,10 +15,23 @@ class Task(Generic[Result]):
     """The base of tasks, generic in the type of the result.
 
     A task is a frozen dataclass of plain data that pickles cheaply; large data is passed in shared memory, by
-    name.  Its type has a row in the table of the pool that runs it.
+    name.  Its type has a row in the table of the pool that runs it.  What a worker answers must be of exactly
+    the type of the result; see `answers`.
+
+    Attributes:
+        most_bytes: no answer is longer.
     """
 
     __slots__ = ()
+
+    most_bytes: ClassVar[int] = 1 << 31
+
+    def check(self, result: Result) -> None:
+        """Checks what its type does not say of an answer, if the worker may be hostile.
+
+        Raises:
+            ValueError: if this task cannot have this result; the message is one line.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(...)"  # without fields: tasks carry secrets, photos and vectors
