@@ -47,6 +47,7 @@ def run(
     keep_memory()
     try:
         settings = settings_type.from_environment()
+        _forget_environment()
         if settings.die_with_parent:
             signals.die_with_parent()
         logs.configure(name, level=settings.log_level)
@@ -62,6 +63,12 @@ def run(
         place = f"{error.filename}: " if error.filename else ""
         return _failed(name, f"{place}{error.strerror or error}")
     return 0
+
+
+def _forget_environment() -> None:
+    """Removes settings, which may hold passwords, from what the processes inherit that this one starts."""
+    for variable in [one for one in os.environ if one.startswith("BLINDSIGHT_")]:
+        del os.environ[variable]
 
 
 def _failed(name: str, message: str, code: int = 1) -> int:

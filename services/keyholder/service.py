@@ -63,7 +63,7 @@ class Keyholder:
     Args:
         keys: the owner's key set.
         storage, evaluator: clients of the untrusted services.
-        workers: number of processes that encrypt, decrypt and embed.
+        workers: number of processes that encrypt and decrypt, and as many that decode and embed.
         folder: the folder of the key file; its size is part of the status.
         combine_seconds: the longest time of a weighted sum, by an estimate.
         imaging_bytes: memory of all image processing at once.
@@ -97,7 +97,7 @@ class Keyholder:
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
         self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)
         self._planes = Planes(storage, self._crypto)
-        self._combinations = Combine(evaluator, self._crypto.pool, combine_seconds)
+        self._combinations = Combine(evaluator, self._crypto.pool, self._crypto.decoders, combine_seconds)
         self.processing = Processing(
             keys,
             self.vault,
@@ -397,7 +397,7 @@ class Keyholder:
             items,
             disk,
             memory,
-            alarm=self._alarms.text(self.vault.unreadable),
+            alarm="; ".join(filter(None, [self._alarms.text(self.vault.unreadable), self._crypto.weakness])),
         )
         return own, *peers
 

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from blindsight.runtime.processpool import forkserver
 from blindsight.trusted.crypto import tasks as crypto_tasks
-from blindsight.trusted.crypto.computing import keys
+from blindsight.trusted.crypto.computing import keys, photos
 from services.evaluator import tasks as evaluator_tasks
 from services.evaluator.computing import building
 
 # Fork servers of a service.
-POOLS = {"evaluator": 1, "keyholder": 1, "worker": 1}
+POOLS = {"evaluator": 1, "keyholder": 2, "worker": 2}
 NUMBER = struct.Struct("<i")
 MAX_REQUEST_BYTES = 1 << 20
 
@@ -42,6 +42,7 @@ def main() -> int:
         importlib.import_module(f"services.{name}.__main__")
     building.compile_all(evaluator_tasks.Compile())
     keys.prepare(crypto_tasks.Prepare())
+    photos.prepare(crypto_tasks.PrepareDecoding())
     gc.collect()
     gc.freeze()  # so that a child's collections leave the shared pages shared
     requests = socket.socket(fileno=int(sys.argv[1]))

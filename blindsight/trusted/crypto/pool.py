@@ -19,6 +19,8 @@ from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.segments import Placement, Region
 from blindsight.packing.tiling import BLOCK_CIPHERTEXTS, PIECE_CIPHERTEXTS
 from blindsight.parameters import AdditiveSet, Parameters, ParameterSet
+from blindsight.runtime import logs
+from blindsight.runtime.confinement import has_filters
 from blindsight.runtime.processpool import WorkerPool
 from blindsight.trusted.additive import packed
 from blindsight.trusted.columns.keys import CollectionKeys
@@ -29,35 +31,54 @@ from blindsight.trusted.metrics import CryptoMetrics
 from blindsight.trusted.schemes.sampling import Words, scalars
 from blindsight.trusted.secrets import Secret
 
+# No photo takes a tenth of this to decode and describe; a decoder that takes longer hangs.
+_DECODING_SECONDS = 120
 # Photos whose keypoints one call to a worker compares, in some 60 ms.
 _COMPARED_AT_ONCE = 10
 
 
 class Crypto:
-    """Operations with the owner's keys, in worker processes.
+    """Operations with the owner's keys, and on photos, in worker processes of their own each.
 
     Args:
-        keys: the key set; workers get the secret keys when they start.
-        processes: number of worker processes.
+        keys: the key set; workers that encrypt get the secret keys when they start.
+        processes: number of worker processes of either kind.
         measured: the metrics of the service.
+
+    Attributes:
+        pool: the processes that may have keys.
+        decoders: the processes that open photos; they have no key, see `runtime.confinement`.
     """
 
     def __init__(self, keys: KeySet, processes: int, measured: CryptoMetrics) -> None:
         self._key_id = keys.key_id
         self._measured = measured
-        self._pool = WorkerPool(
-            processes, tasks.COMPUTE, tasks.Start.of(keys), measured.restarts.inc, prepare=tasks.Prepare()
+        restarted = measured.restarts.inc
+        self.pool = WorkerPool(
+            processes, tasks.COMPUTE, tasks.Start.of(keys), restarted, prepare=tasks.Prepare()
+        )
+        self.decoders = WorkerPool(
+            processes,
+            tasks.DECODING,
+            tasks.Confine(),
+            restarted,
+            prepare=tasks.PrepareDecoding(),
+            seconds=_DECODING_SECONDS,
         )
         self.processes = processes
 
     @property
-    def pool(self) -> WorkerPool:
-        """The worker processes, for tasks that need none of the owner's keys."""
-        return self._pool
+    def weakness(self) -> str:
+        """A sentence on what does not confine the decoders on this machine; empty where all does."""
+        if has_filters():
+            return ""
+        return "photos are decoded behind limits alone: this machine allows no filter of system calls"
 
     async def warm(self) -> None:
         """Starts the workers and loads what they need."""
-        await self._pool.warm(tasks.Warm())
+        if self.weakness:
+            logs.get().warning("decoders_without_filter")
+        await asyncio.gather(self.pool.warm(tasks.Warm()), self.decoders.warm())
 
     async def embed(self, embedder: str, dimension: int, channels: str, data: bytes) -> tasks.Embedded:
         """Computes a photo's vector.
@@ -66,7 +87,7 @@ class Crypto:
             InvalidImage: if the data are not a decodable image.
         """
         started = time.perf_counter()
-        embedded = await self._pool.run(tasks.Embed(embedder, dimension, channels, data))
+        embedded = await self.decoders.run(tasks.Embed(embedder, dimension, channels, data))
         # Only now is the embedder's name known to be valid: labels come from a closed set.
         self._measured.embed.labels(embedder).observe(time.perf_counter() - started)
         return embedded
@@ -79,14 +100,14 @@ class Crypto:
         """
         parts = [others[at : at + _COMPARED_AT_ONCE] for at in range(0, len(others), _COMPARED_AT_ONCE)]
         compared = await asyncio.gather(
-            *(self._pool.run(tasks.CompareKeypoints(query, tuple(part))) for part in parts)
+            *(self.decoders.run(tasks.CompareKeypoints(query, tuple(part))) for part in parts)
         )
         return [agreement for part in compared for agreement in part]
 
     async def encrypt_batch(self, keys: CollectionKeys, place: Placement, rows: Floats) -> bytes:
         """Encrypts rows [count, row dimension] to the block of a batch."""
         with _timer(self._measured.encrypt, keys.parameters):
-            return await self._pool.run(tasks.EncryptBatch(tasks.ColumnSecret.of(keys), place, rows))
+            return await self.pool.run(tasks.EncryptBatch(tasks.ColumnSecret.of(keys), place, rows))
 
     async def decrypt_segment(
         self, keys: CollectionKeys, region: Region, blocks: list[tuple[Placement, bytes]]
@@ -97,7 +118,7 @@ class Crypto:
             DataLoss: if a batch is not the one that was written.
         """
         with _timer(self._measured.decrypt, keys.parameters):
-            return await self._pool.run(tasks.DecryptSegment(tasks.ColumnSecret.of(keys), region, blocks))
+            return await self.pool.run(tasks.DecryptSegment(tasks.ColumnSecret.of(keys), region, blocks))
 
     async def encrypt_columns(
         self, parameters: AdditiveSet, layout: Layout, rows: Floats, first_slot: int
@@ -107,9 +128,7 @@ class Crypto:
         with _timer(self._measured.encrypt, parameters):
             parts = await asyncio.gather(
                 *(
-                    self._pool.run(
-                        tasks.EncryptColumns(parameters.name, part, aligned[:, values], first_slot)
-                    )
+                    self.pool.run(tasks.EncryptColumns(parameters.name, part, aligned[:, values], first_slot))
                     for part, values in _column_parts(layout, self.processes)
                 )
             )
@@ -123,7 +142,7 @@ class Crypto:
         def part(narrower: Layout, columns: slice) -> Coroutine[Any, Any, Floats]:
             # With a stride of 1 the values of a row are its columns.
             cut = [packed.columns_of(batch, parameters, self._key_id, columns) for batch in batches]
-            return self._pool.run(tasks.DecryptColumns(parameters.name, narrower, cut))
+            return self.pool.run(tasks.DecryptColumns(parameters.name, narrower, cut))
 
         with _timer(self._measured.decrypt, parameters):
             parts = await asyncio.gather(*(part(*one) for one in _column_parts(layout, self.processes)))
@@ -131,14 +150,14 @@ class Crypto:
 
     async def plain_queries(self, parameters: AdditiveSet, layout: Layout, forms: Floats) -> bytes:
         """Encodes linear forms [queries, row dimension] as weights in the clear for the evaluator to see."""
-        return await self._pool.run(tasks.PlainQueries(parameters.name, layout, forms))
+        return await self.pool.run(tasks.PlainQueries(parameters.name, layout, forms))
 
     async def decrypt_scores(self, parameters: AdditiveSet, layout: Layout, block: bytes) -> Floats:
         """Decrypts results under an additive scheme: products [results, capacity].
 
         A search makes many such calls, which `Scoring` measures as one.
         """
-        return await self._pool.run(tasks.DecryptScores(parameters.name, layout, block))
+        return await self.pool.run(tasks.DecryptScores(parameters.name, layout, block))
 
     async def pixels(
         self, data: bytes, colours: images.Colours = images.Colours.AS_THEY_ARE
@@ -148,7 +167,7 @@ class Crypto:
         Raises:
             InvalidImage: if the data are not a decodable image, or the image is too large for planes.
         """
-        return await self._pool.run(tasks.DecodePixels(data, colours))
+        return await self.decoders.run(tasks.DecodePixels(data, colours))
 
     async def plane_shape(self, data: bytes, colours: images.Colours) -> tuple[int, int, int]:
         """Reads channels, height and width of a photo's planes from its header.
@@ -156,7 +175,7 @@ class Crypto:
         Raises:
             InvalidImage: if the header is not that of an accepted image, or names too many pixels for planes.
         """
-        return await self._pool.run(tasks.PlaneShape(data, colours))
+        return await self.decoders.run(tasks.PlaneShape(data, colours))
 
     def encrypt_planes(
         self, parameters: ParameterSet, tiles: Integers, key: Secret
@@ -177,7 +196,7 @@ class Crypto:
     ) -> AsyncGenerator[npt.NDArray[np.uint8], None]:
         """Decrypts pieces as they come: uint8 [count, N] each; see `tasks.DecryptPlanes`."""
         work = (tasks.DecryptPlanes(parameters.name, piece) async for piece in pieces)
-        async with aclosing(self._pool.map(work)) as decrypted:
+        async with aclosing(self.pool.map(work)) as decrypted:
             async for tiles, _ in decrypted:
                 yield tiles
 
@@ -195,7 +214,7 @@ class Crypto:
         self, parameters: ParameterSet, tiles: Integers, factors: Words, at_once: int
     ) -> AsyncGenerator[tuple[tuple[bytes, Residues], float], None]:
         parts = (slice(start, start + at_once) for start in range(0, len(tiles), at_once))
-        return self._pool.map(
+        return self.pool.map(
             tasks.EncryptPlanes(parameters.name, tiles[part], factors[part]) for part in parts
         )
 
@@ -203,11 +222,12 @@ class Crypto:
         self, parameters: ParameterSet, layout: PlaneLayout, block: bytes, factors: Words
     ) -> tuple[tuple[npt.NDArray[np.int32], Residues], float]:
         """Decrypts results of tiles, see `tasks.DecryptResults`; also returns the seconds that it took."""
-        return await self._pool.timed(tasks.DecryptResults(parameters.name, layout, block, factors))
+        return await self.pool.timed(tasks.DecryptResults(parameters.name, layout, block, factors))
 
     def close(self) -> None:
         """Stops the workers."""
-        self._pool.close()
+        self.decoders.close()
+        self.pool.close()
 
 
 def _timer(histogram: Histogram | None, parameters: Parameters) -> AbstractContextManager[Any]:

@@ -1,12 +1,18 @@
 """Tasks for the worker processes of the trusted zone, as plain data, and the functions that run them.
 
-A new task is a class here, a function in `blindsight.trusted.crypto.computing`, and a row of `COMPUTE`.
-Tasks have no `repr`, because they carry secret keys, photos and vectors.
+There are two kinds of processes.  Those of `DECODING` open photos, which may come from anybody, with native
+decoders; they have no key and are confined, and each of their tasks checks what they answer.  Those of
+`COMPUTE` have the owner's keys and see no file.
+
+A new task is a class here, a function in `blindsight.trusted.crypto.computing`, and a row of one of the
+tables.  Tasks have no `repr`, because they carry secret keys, photos and vectors.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +23,10 @@ from blindsight.ciphertext.residues import Residues
 from blindsight.packing.columns import CollectionLayout, Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.segments import Placement, Region
+from blindsight.packing.tiling import MAX_PIXELS as MAX_PLANE_PIXELS
 from blindsight.runtime.processpool import Compute, Task, compute_table
 from blindsight.trusted.columns.keys import CollectionKeys
-from blindsight.trusted.imaging import images
+from blindsight.trusted.imaging import images, keypoints
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.schemes.sampling import Words
 
@@ -43,7 +50,7 @@ class Start(Task[None]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Prepare(Task[None]):
-    """Loading of the default embedder and SEAL's tables: what needs no key, before workers are forked."""
+    """Loading of compiled code and SEAL's tables: what needs no key, before workers are forked."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,6 +59,21 @@ class Warm(Task[None]):
 
 
 # --- photos -------------------------------------------------------------------------------------------
+
+# Room for what is not pixels: numbers, remarks, an error with its stack.
+_WORDS = 1 << 18
+_LONGEST_REMARK = 500
+_JPEG = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PrepareDecoding(Task[None]):
+    """Loading of decoders and embedders, before workers are forked."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Confine(Task[None]):
+    """Confinement of a new worker, see `runtime.confinement`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +100,22 @@ class Embed(Task[Embedded]):
         data: the photo's file.
     """
 
+    most_bytes: ClassVar[int] = (1 << 20) + _WORDS
+
     embedder: str
     dimension: int
     channels: str
     data: bytes
+
+    def check(self, result: Embedded) -> None:
+        vector, most = result.vector, 255.0 if self.channels else 1.001  # pixels, or a unit vector
+        if vector.shape != (self.dimension,) or not (np.abs(vector) <= most).all():
+            raise ValueError(f"no vector of {self.dimension} numbers of at most {most:g}")
+        if result.media_type not in images.MEDIA_TYPES.values():
+            raise ValueError("a media type of no accepted format")
+        if len(result.keypoints) != (keypoints.PACKED_BYTES if self.embedder == "sift" else 0):
+            raise ValueError(f"{len(result.keypoints)} bytes of keypoints")
+        _check_remark(result.remark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +131,29 @@ class Agreement:
 class CompareKeypoints(Task[list[Agreement]]):
     """Comparison of packed keypoints with those of other photos, in their order."""
 
+    most_bytes: ClassVar[int] = _WORDS
+
     query: bytes
     others: tuple[bytes, ...]
+
+    def check(self, result: list[Agreement]) -> None:
+        most = keypoints.MOST
+        if len(result) != len(self.others) or any(
+            not 0 <= one.inliers <= one.matches <= most for one in result
+        ):
+            raise ValueError(f"no comparisons of {len(self.others)} photos of at most {most} keypoints")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DrawKeypoints(Task[tuple[bytes, bytes]]):
     """Drawing of a photo's keypoints, as two JPEG files: the photo without them and with them."""
 
+    most_bytes: ClassVar[int] = 1 << 24
+
     data: bytes
+
+    def check(self, result: tuple[bytes, bytes]) -> None:
+        _check_drawings(result)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -116,24 +164,74 @@ class DrawAgreement(Task[tuple[bytes, bytes]]):
         query, other: a photo's file and its packed keypoints.
     """
 
+    most_bytes: ClassVar[int] = 1 << 24
+
     query: tuple[bytes, bytes]
     other: tuple[bytes, bytes]
+
+    def check(self, result: tuple[bytes, bytes]) -> None:
+        _check_drawings(result)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DecodePixels(Task[images.Pixels]):
     """Decoding of a photo for planes; see `images.pixels`."""
 
+    most_bytes: ClassVar[int] = 3 * MAX_PLANE_PIXELS + _WORDS
+
     data: bytes
     colours: images.Colours
+
+    def check(self, result: images.Pixels) -> None:
+        _check_picture(result.values.shape, self.colours, MAX_PLANE_PIXELS)
+        _check_remark(result.remark)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlaneShape(Task[tuple[int, int, int]]):
     """The channels, height and width of a photo's planes; see `images.plane_shape`."""
 
+    most_bytes: ClassVar[int] = _WORDS
+
     data: bytes
     colours: images.Colours
+
+    def check(self, result: tuple[int, int, int]) -> None:
+        channels, height, width = result
+        shape = (height, width) if channels == 1 else (height, width, channels)
+        _check_picture(shape, self.colours, MAX_PLANE_PIXELS)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
+    """Decoding of an image to [height, width] or [height, width, 3], and a check whether it has no colour."""
+
+    most_bytes: ClassVar[int] = 3 * images.MAX_PIXELS + _WORDS
+
+    data: bytes
+    colours: images.Colours
+
+    def check(self, result: tuple[npt.NDArray[np.uint8], bool]) -> None:
+        # What has no colour is grey in all three channels until it is known that all inputs are.
+        colours = self.colours if self.colours is images.Colours.GREY else images.Colours.RGB
+        _check_picture(result[0].shape, colours, images.MAX_PIXELS)
+
+
+def _check_remark(remark: str) -> None:
+    if len(remark) > _LONGEST_REMARK or not remark.isprintable():
+        raise ValueError("a remark that is no short line of text")
+
+
+def _check_drawings(drawings: tuple[bytes, bytes]) -> None:
+    if not all(one.startswith(_JPEG) for one in drawings):
+        raise ValueError("no two JPEG files")
+
+
+def _check_picture(shape: tuple[int, ...], colours: images.Colours, most: int) -> None:
+    flat, coloured = len(shape) == 2, len(shape) == 3 and shape[2] == 3
+    allowed = {images.Colours.GREY: flat, images.Colours.RGB: coloured}.get(colours, flat or coloured)
+    if not allowed or min(shape) < 1 or math.prod(shape[:2]) > most:
+        raise ValueError(f"no picture ({colours}) of 1 to {most} pixels")
 
 
 # --- vectors ------------------------------------------------------------------------------------------
@@ -263,14 +361,6 @@ class DecryptResults(Task[tuple[npt.NDArray[np.int32], Residues]]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
-    """Decoding of an image to [height, width] or [height, width, 3], and a check whether it has no colour."""
-
-    data: bytes
-    colours: images.Colours
-
-
-@dataclass(frozen=True, slots=True, repr=False)
 class GenerateKey(Task[tuple[bytes, bytes]]):
     """Generation of a key: its public part and the whole key, in the wire form."""
 
@@ -331,12 +421,6 @@ COMPUTE: Compute = compute_table(
         Start: "keys:start",
         Prepare: "keys:prepare",
         Warm: "keys:warm",
-        Embed: "photos:embed",
-        CompareKeypoints: "photos:compare_keypoints",
-        DrawKeypoints: "photos:draw_keypoints",
-        DrawAgreement: "photos:draw_agreement",
-        DecodePixels: "photos:decode_pixels",
-        PlaneShape: "photos:plane_shape",
         EncryptBatch: "vectors:encrypt_batch",
         DecryptSegment: "vectors:decrypt_segment",
         EncryptColumns: "vectors:encrypt_columns",
@@ -346,10 +430,24 @@ COMPUTE: Compute = compute_table(
         EncryptPlanes: "planes:encrypt_planes",
         DecryptPlanes: "planes:decrypt_planes",
         DecryptResults: "planes:decrypt_results",
-        DecodeImage: "photos:decode_image",
         GenerateKey: "additive:generate_key",
         EncryptValues: "additive:encrypt_values",
         DecryptValues: "additive:decrypt_values",
         MeasureKey: "additive:measure_key",
+    },
+)
+
+DECODING: Compute = compute_table(
+    "blindsight.trusted.crypto.computing",
+    {
+        PrepareDecoding: "photos:prepare",
+        Confine: "photos:confine",
+        Embed: "photos:embed",
+        CompareKeypoints: "photos:compare_keypoints",
+        DrawKeypoints: "photos:draw_keypoints",
+        DrawAgreement: "photos:draw_agreement",
+        DecodePixels: "photos:decode_pixels",
+        PlaneShape: "photos:plane_shape",
+        DecodeImage: "photos:decode_image",
     },
 )

@@ -154,15 +154,19 @@ class Combine:
 
     Args:
         evaluator: computes on ciphertexts.
-        pool: worker processes that decode, encrypt and decrypt.
+        pool: worker processes that encrypt and decrypt.
+        decoders: worker processes that decode pictures.
         limit_seconds: sums that would take longer, by an estimate, are refused.
     """
 
     limit_seconds: float
 
-    def __init__(self, evaluator: EvaluatorClient, pool: WorkerPool, limit_seconds: float) -> None:
+    def __init__(
+        self, evaluator: EvaluatorClient, pool: WorkerPool, decoders: WorkerPool, limit_seconds: float
+    ) -> None:
         self._evaluator = evaluator
         self._pool = pool
+        self._decoders = decoders
         self.limit_seconds = limit_seconds
 
     async def run(
@@ -194,7 +198,7 @@ class Combine:
         """Decodes pictures; returns all inputs as integers of the same shape."""
         colours = settings.colours
         given = [one for one in inputs if isinstance(one, bytes)]
-        decoded = [await self._pool.run(tasks.DecodeImage(one, colours)) for one in given]
+        decoded = [await self._decoders.run(tasks.DecodeImage(one, colours)) for one in given]
         flat = colours is Colours.AS_THEY_ARE and all(grey for _, grey in decoded)
         pictures = iter([picture[..., 0] if flat else picture for picture, _ in decoded])
         arrays = [next(pictures).astype(np.int64) if isinstance(one, bytes) else one for one in inputs]

@@ -152,15 +152,15 @@ class Recognition:
     async def _drawings(
         self, data: bytes, packed: bytes, best: Sequence[Hit], stored: dict[str, bytes]
     ) -> AsyncIterator[MatchDrawing]:
-        pool, collection = self._crypto.pool, self._collection
-        yield MatchDrawing(0, *await pool.run(tasks.DrawKeypoints(data)))
+        decoders, collection = self._crypto.decoders, self._collection
+        yield MatchDrawing(0, *await decoders.run(tasks.DrawKeypoints(data)))
         ranked = [(collection.handle(hit.id), rank, hit) for rank, hit in enumerate(best, 1)]
         # In the order of handles: that of the ranking would tell storage which photos are most alike.
         for handle, rank, hit in sorted(ranked, key=itemgetter(0)):
             sealed = await self._storage.read_original(collection.record.collection_id, handle)
             original = await asyncio.to_thread(collection.open_original, handle, sealed)
             task = tasks.DrawAgreement((data, packed), (original, stored[hit.id]))
-            yield MatchDrawing(rank, *await pool.run(task))
+            yield MatchDrawing(rank, *await decoders.run(task))
 
 
 def _worst_last(hit: Hit) -> tuple[int, int, float]:

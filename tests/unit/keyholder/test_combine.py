@@ -65,7 +65,7 @@ def pool():
 
 
 async def combined(evaluator, pool):
-    combine = Combine(evaluator, pool, limit_seconds=600)
+    combine = Combine(evaluator, pool, pool, limit_seconds=600)
     *_, answer = [one async for one in combine.run(SETTINGS, [FIRST, SECOND])]
     assert isinstance(answer, Combination)
     return answer.values

@@ -76,7 +76,7 @@ async def client(evaluator):
 
 
 def engine(client, pool, limit_seconds=600.0):
-    return AdditiveEngine(PAILLIER, client, pool, Combine(client, pool, limit_seconds))
+    return AdditiveEngine(PAILLIER, client, pool, Combine(client, pool, pool, limit_seconds))
 
 
 async def transformed(made, planes=PLANES):

@@ -14,11 +14,12 @@ from blindsight.trusted.crypto import tasks as crypto
 from blindsight.trusted.crypto.tasks import Start
 from services.evaluator import tasks as evaluator
 
-TABLES = {"evaluator": evaluator, "crypto": crypto}
+TABLES = {"evaluator": evaluator.COMPUTE, "crypto": crypto.COMPUTE, "decoding": crypto.DECODING}
+MODULES = {evaluator: evaluator.COMPUTE, crypto: crypto.COMPUTE | crypto.DECODING}
 ROWS = [
     pytest.param(task, function, id=f"{name} {task.__name__}")
-    for name, module in TABLES.items()
-    for task, function in module.COMPUTE.items()
+    for name, table in TABLES.items()
+    for task, function in table.items()
 ]
 
 
@@ -30,15 +31,14 @@ def test_the_function_of_a_row_takes_the_task_and_returns_its_result(task, funct
     assert list(hints.values()) == [task]
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_every_task_has_a_row(name):
-    module = TABLES[name]
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_task_has_a_row(module):
     defined = {
         thing
         for thing in vars(module).values()
         if isinstance(thing, type) and issubclass(thing, Task) and thing.__module__ == module.__name__
     }
-    assert defined == set(module.COMPUTE)
+    assert defined == set(MODULES[module])
 
 
 @pytest.mark.parametrize(("task", "function"), ROWS)
@@ -47,7 +47,7 @@ def test_a_task_is_a_frozen_dataclass(task, function):
     assert task.__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize("task", crypto.COMPUTE, ids=lambda task: task.__name__)
+@pytest.mark.parametrize("task", MODULES[crypto], ids=lambda task: task.__name__)
 def test_a_task_of_the_trusted_zone_shows_nothing_of_what_it_holds(task):
     assert task.__repr__ is Task.__repr__
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from PIL import Image
-
 from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
 from blindsight.runtime import host
-from blindsight.trusted import embedders, schemes
+from blindsight.trusted import schemes
 from blindsight.trusted.additive import AdditiveKey
 from blindsight.trusted.columns import compiling
 from blindsight.trusted.crypto import tasks
@@ -21,8 +19,7 @@ _keys: dict[str, tuple[bytes, bytes]] = {}
 
 
 def prepare(_: tasks.Prepare) -> None:
-    """Loads the default embedder, the compiled code of encryption, and SEAL's tables."""
-    embedders.create(embedders.DEFAULT).embed(Image.linear_gradient("L"))
+    """Loads the compiled code of encryption, and SEAL's tables."""
     for parameters in PARAMETER_SETS.values():
         seal.context(parameters)
         encryption.compile_all(parameters)

@@ -1,15 +1,51 @@
-"""Decoding, embedding, comparison and drawing of photos in a worker process."""
+"""Decoding, embedding, comparison and drawing of photos in a worker process, confined and without a key."""
 
 from __future__ import annotations
+
+import io
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from blindsight.runtime import host
+from blindsight.runtime.confinement import confine as confine_process
 from blindsight.trusted import embedders
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.embedders.sift import Sift
 from blindsight.trusted.imaging import drawing, images, keypoints
+from blindsight.trusted.keyring.shield import raise_shield
+
+# The largest photo takes less than half of this to decode, whatever its format.
+_ROOM_BYTES = 2 << 30
+
+
+def prepare(_: tasks.PrepareDecoding) -> None:
+    """Does once what workers do, so that whatever it imports is there when they are confined."""
+    picture = Image.linear_gradient("L").resize((96, 64)).effect_spread(20).convert("RGB")
+    files = [_encoded(picture, name) for name in images.MEDIA_TYPES]
+    for one in files:
+        decode_pixels(tasks.DecodePixels(one, images.Colours.GREY))
+    data = files[0]
+    for name in embedders.EMBEDDERS.keys() - {embedders.NONE, embedders.SIFT}:
+        embed(tasks.Embed(name, embedders.create(name).dimension, "", data))
+    if find_spec("cv2") is not None:
+        packed = embed(tasks.Embed(embedders.SIFT, Sift.dimension, "", data)).keypoints
+        draw_agreement(tasks.DrawAgreement((data, packed), (data, packed)))
+
+
+def _encoded(picture: Image.Image, format_name: str) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format_name)
+    return file.getvalue()
+
+
+def confine(_: tasks.Confine) -> None:
+    """Confines this process, and keeps others from reading the photos in its memory."""
+    host.keep_photos()
+    raise_shield()
+    confine_process(_ROOM_BYTES)
 
 
 def embed(task: tasks.Embed) -> tasks.Embedded:
