@@ -37,7 +37,9 @@ LIES = {
     "another scheme": relabelled(scheme=AdditiveScheme.LIGHTPHE_PAILLIER),
     "a ciphertext of 0": lambda data: data[: HEADER.size] + bytes(512) + data[HEADER.size + 512 :],
     "a ciphertext out of range": lambda data: data[: HEADER.size] + b"\xff" * 512 + data[HEADER.size + 512 :],
-    "a message of another width": lambda data: data[: HEADER.size] + b"\x03" + data[HEADER.size + 1 :],
+    "a message of another width": lambda data: (
+        data[: HEADER.size] + bytes([data[HEADER.size] ^ 1]) + data[HEADER.size + 1 :]
+    ),
 }
 
 
