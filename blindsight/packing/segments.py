@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from blindsight.errors import DataLoss
+
 
 class Region(IntEnum):
     """The two kinds of segment in a collection.
@@ -17,6 +19,18 @@ class Region(IntEnum):
 
     MAIN = 1
     TAIL = 2
+
+    @classmethod
+    def of(cls, number: int) -> Region:
+        """Returns the region that a file names by its number.
+
+        Raises:
+            DataLoss: if there is none.
+        """
+        try:
+            return cls(number)
+        except ValueError:
+            raise DataLoss(f"a segment of region {number}, want 1 or 2") from None
 
 
 class SegmentId(NamedTuple):

@@ -110,7 +110,7 @@ class SegmentHeader:
         if (magic, version, tile) != (MAGIC, VERSION, TILE) or number not in BY_NUMBER:
             raise DataLoss("segment file of another version")
         sequence, collection_id, key_id, checksum = rest
-        key = SegmentId(Region(region), index)
+        key = SegmentId(Region.of(region), index)
         return cls(collection_id, key_id, key, Geometry(BY_NUMBER[number], columns), sequence, checksum)
 
     def describes(self, record: CollectionRecord, key: SegmentId) -> bool:

@@ -128,7 +128,7 @@ def _step(operation: Operation) -> AnyStep:
     if name == _CUSTOM:
         return Step((_custom(operation, arguments),))
     if operation.kernel is not None:
-        raise InvalidArgument(f"operation {name} with a kernel, want one with {_CUSTOM} only")
+        raise InvalidArgument(f"operation {name!r} with a kernel, want one with {_CUSTOM} only")
     if name not in OPERATIONS:
         raise InvalidArgument(f"operation {name!r}, want one of {', '.join([*OPERATIONS, _CUSTOM])}")
     try:

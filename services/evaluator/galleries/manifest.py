@@ -112,7 +112,7 @@ def _record(content: dict[str, Any]) -> CollectionRecord:
 
 
 def _segment(folder: Path, record: CollectionRecord, region: int, index: int, name: str) -> SegmentFile:
-    key = SegmentId(Region(region), index)
+    key = SegmentId(Region.of(region), index)
     if Path(name).name != name:
         raise DataLoss("manifest names a file elsewhere")
     header = read_header(folder / name)

@@ -20,6 +20,8 @@ STATES: dict[JobState, ImportState] = {
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 MAX_REPORTED = 10_000
 TRIAL_ID_BYTES = 16
+# Numbers of items are less.
+MAX_ITEMS = 1 << 32
 
 
 def job_id(text: str) -> bytes:
@@ -79,7 +81,8 @@ async def photos(requests: AsyncIterator[Any], *, says_end: bool) -> AsyncIterat
         says_end: whether a message of no files comes last; without it the client broke off the stream.
 
     Raises:
-        InvalidArgument: if a file is incomplete, numbers do not ascend, or the stream was broken off.
+        InvalidArgument: if a file is incomplete, numbers do not ascend or are too large, or the stream was
+            broken off.
     """
     last = -1
     async for request in requests:
@@ -94,7 +97,7 @@ async def photos(requests: AsyncIterator[Any], *, says_end: bool) -> AsyncIterat
                 raise InvalidArgument(
                     f"import stream: file {file.number} after {before}, want numbers to ascend"
                 )
-            last = file.number
+            last = _checked(file).number
         if part == "files":
             yield [await _photo(file, None) for file in files]
         else:
@@ -121,19 +124,25 @@ def reports(items: Sequence[Any]) -> list[ItemReport]:
     """Converts the reports of a worker.
 
     Raises:
-        InvalidArgument: if there are more than `MAX_REPORTED`, or a state is unknown.
+        InvalidArgument: if there are more than `MAX_REPORTED`, a number is too large, or a state is unknown.
     """
     if len(items) > MAX_REPORTED:
         raise InvalidArgument(f"{len(items)} items reported at once, want at most {MAX_REPORTED}")
-    return list(map(ItemReport.from_message, items))
+    return [ItemReport.from_message(_checked(item)) for item in items]
 
 
 def trial(request: Any) -> Trial:
     """Converts a worker's record of a trial in quarantine.
 
     Raises:
-        InvalidArgument: if the trial's id has the wrong size, or its state is unknown.
+        InvalidArgument: if the trial's id has the wrong size, its number is too large, or its state unknown.
     """
     if len(request.trial_id) != TRIAL_ID_BYTES:
         raise InvalidArgument(f"trial_id has {len(request.trial_id)} bytes, want {TRIAL_ID_BYTES}")
-    return Trial.from_message(request)
+    return Trial.from_message(_checked(request))
+
+
+def _checked(item: Any) -> Any:
+    if item.number >= MAX_ITEMS:
+        raise InvalidArgument(f"item number {item.number}, want less than {MAX_ITEMS}")
+    return item

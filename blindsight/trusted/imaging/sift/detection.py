@@ -20,6 +20,10 @@ from blindsight.trusted.imaging.sift.sampling import Gradients
 _BATCH = 256
 
 
+# With this every edge is a keypoint; the square of a much larger one is no number.
+MOST_EDGE = 1e6
+
+
 @dataclass(frozen=True, slots=True)
 class Detection:
     """Thresholds by which extrema are keypoints.
@@ -38,8 +42,8 @@ class Detection:
     def __post_init__(self) -> None:
         if not 0 <= self.contrast <= 1:
             raise InvalidArgument(f"contrast threshold {self.contrast:g}, want 0 to 1")
-        if not self.edge >= 1:
-            raise InvalidArgument(f"edge threshold {self.edge:g}, want at least 1")
+        if not 1 <= self.edge <= MOST_EDGE:
+            raise InvalidArgument(f"edge threshold {self.edge:g}, want 1 to {MOST_EDGE:g}")
 
 
 def features(pyramid: Pyramid, plan: OctavePlan, detection: Detection | None = None) -> Features:

@@ -49,7 +49,7 @@ def of_collection(record: StoredCollection) -> tuple[object, ...]:
 
 def to_batch(row: Row) -> BatchHeader:
     """Returns the record of a batch's row, unverified; `handles_of` verifies the row."""
-    segment = SegmentId(Region(row["region"]), row["position"])
+    segment = SegmentId(Region.of(row["region"]), row["position"])
     return BatchHeader(
         row["sequence"],
         segment,
