@@ -11,6 +11,7 @@
     ├── PermissionDenied           the caller may not make this request
     ├── Conflict                   the state has changed; read it again and retry
     ├── ResourceExhausted          over a limit of size or number, or the disk is full
+    │   └── Busy                   too much is asked at once; the call had no effect, retry later
     ├── Unavailable                a service or a worker is gone; retry later
     │   ├── Draining               a service is stopping: it did not begin, or has answered what it did
     │   └── CutOff                 a service stopped during the call, which may have had an effect or not
@@ -75,6 +76,10 @@ class Conflict(BlindsightError):
 
 class ResourceExhausted(BlindsightError):
     reason = "RESOURCE_EXHAUSTED"
+
+
+class Busy(ResourceExhausted):
+    reason = "BUSY"
 
 
 class Unavailable(BlindsightError):

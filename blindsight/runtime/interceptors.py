@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from blindsight.errors import BlindsightError, CutOff, Draining, InvalidArgument, Unavailable
-from blindsight.runtime import logs, metrics, request_ids, status
+from blindsight.runtime import callers, logs, metrics, request_ids, status
 
 # When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
 # much later.
@@ -131,10 +131,11 @@ class _Call:
         self._read = read
         self._started = 0.0
 
-    def _begin(self) -> None:
+    def _begin(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._started = time.perf_counter()
         metrics.RPC_IN_FLIGHT.labels(*self._labels).inc()
         request_ids.current.set(self._request_id)
+        callers.current.set(context.peer())
 
     def _admit(self) -> None:
         self._calls.begin(self)
@@ -189,7 +190,7 @@ class _Call:
 
     def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            self._begin()
+            self._begin(context)
             try:
                 self._admit()
                 response = await inner(self._read(request), context)
@@ -213,7 +214,7 @@ class _Call:
         self, inner: Callable[[Any, Any], AsyncIterator[Any]]
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            self._begin()
+            self._begin(context)
             try:
                 self._admit()
                 async for response in inner(self._read(request), context):

@@ -40,6 +40,7 @@ CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.CutOff: grpc.StatusCode.UNAVAILABLE,
@@ -56,7 +57,7 @@ def to_status(error: errors.BlindsightError) -> status_pb2.Status:
     metadata = {key: _shortened(value) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[any_pb2.Any] = [_packed(info)]
-    if isinstance(error, errors.Unavailable | errors.Conflict):
+    if isinstance(error, errors.Unavailable | errors.Conflict | errors.Busy):
         delay = duration_pb2.Duration(seconds=RETRY_SECONDS)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     code, _ = CODES[type(error)].value
@@ -99,13 +100,13 @@ def from_rpc_error(error: grpc.RpcError, service: str) -> errors.BlindsightError
 
 
 def never_began(error: grpc.RpcError) -> bool:
-    """Returns whether a failed call certainly had no effect: never sent, or refused by a draining service.
+    """Returns whether a call certainly had no effect: never sent, or refused by a busy or draining service.
 
     A draining service that ends a stream has already answered on it for all that it did.
     """
     info = _error_info(error)
     if info is not None:
-        return bool(info.reason == errors.Draining.reason)
+        return info.reason in (errors.Draining.reason, errors.Busy.reason)
     if error.code() is grpc.StatusCode.CANCELLED:
         # The status of a call that reaches a server just as it closes.  A call that had begun would have
         # ended with a reason: see `interceptors`.

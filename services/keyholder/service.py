@@ -52,6 +52,7 @@ from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.products import Multiplier
 from services.keyholder.operations.scoring import Scorer
 from services.keyholder.operations.search import Search, embed_query
+from services.keyholder.operations.turns import Turns
 from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
 
 MAX_DELETE = 10_000
@@ -92,7 +93,13 @@ class Keyholder:
         self._follower = Follower(evaluator)
         self._writer = Writer(self.vault, storage, self._crypto, self._written)
         self._scorer = Scorer(
-            self.vault, evaluator, self._crypto, self._answer_keys, self._threads, self._alarms
+            self.vault,
+            evaluator,
+            self._crypto,
+            self._answer_keys,
+            self._threads,
+            self._alarms,
+            Turns(max(1, workers // 2)),
         )
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
         self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)

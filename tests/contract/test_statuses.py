@@ -17,7 +17,7 @@ from blindsight.runtime import request_ids, status
 from blindsight.runtime.interceptors import RequestInterceptor
 
 CLASSES = {name: one for name, one in vars(errors).items() if inspect.isclass(one)}
-RETRIED = {"Unavailable", "Conflict"}
+RETRIED = {"Unavailable", "Conflict", "Busy"}
 
 
 class Raises(grpc.GenericRpcHandler):

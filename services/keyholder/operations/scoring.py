@@ -31,6 +31,7 @@ from services.keyholder.operations.query_groups import (
     QueryGroup,
     Take,
 )
+from services.keyholder.operations.turns import Part, Turn, Turns
 
 EPOCH_ATTEMPTS = 4
 OnProgress = Callable[[Progress], None]
@@ -76,6 +77,7 @@ class Scorer:
         answer_keys: open and check the answers of ring schemes.
         threads: run the arithmetic.
         alarms: are told of answers that are refused.
+        turns: are shared by all that is scored.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Scorer:
         answer_keys: AnswerKeys,
         threads: Threads,
         alarms: Alarms,
+        turns: Turns,
     ) -> None:
         self._vault = vault
         self._evaluator = evaluator
@@ -93,6 +96,7 @@ class Scorer:
         self._answer_keys = answer_keys
         self._threads = threads
         self.alarms = alarms
+        self.turns = turns
 
     async def run(
         self,
@@ -100,6 +104,7 @@ class Scorer:
         forms: Floats,
         begin: Callable[[SlotMap], Take],
         timings: Timings,
+        part: Part,
         on_progress: OnProgress = _ignore,
     ) -> None:
         """Scores linear forms and passes all products on; when it returns, all of them are right.
@@ -110,15 +115,19 @@ class Scorer:
             begin: begins a pass over a slot map; called again if the evaluator's segments are newer, or if
                 the connection to the evaluator is lost during the pass.
             timings: times to which this adds.
-            on_progress: called while the gallery is made ready.
+            part: the part of a call that this is.
+            on_progress: called while the gallery is made ready; others have the turn then.
 
         Raises:
+            Busy: if too many calls wait.
             Conflict: if the collection was repacked during each of `EPOCH_ATTEMPTS` attempts.
             DataLoss: if the answer is incomplete, or not that of the stored vectors.
             Unavailable: if the evaluator or storage does not answer.
         """
+        cost = len(forms) * max(1, len(collection.slots.segments))
         with self.alarms.watching(collection.config.name):
-            await self._run(collection, forms, begin, timings, on_progress)
+            async with self.turns.turn(part, cost) as turn:
+                await self._run(collection, forms, begin, timings, turn, on_progress)
 
     async def _run(
         self,
@@ -126,10 +135,11 @@ class Scorer:
         forms: Floats,
         begin: Callable[[SlotMap], Take],
         timings: Timings,
+        turn: Turn,
         on_progress: OnProgress,
     ) -> None:
         for _ in range(EPOCH_ATTEMPTS):
-            scoring = _Scoring(self._evaluator, collection, self._threads, timings, on_progress)
+            scoring = _Scoring(self._evaluator, collection, self._threads, timings, turn, on_progress)
             slots = collection.slots
             layout = collection.layout.within(_regions(slots))
             started = time.perf_counter()
@@ -164,7 +174,8 @@ class _Scoring:
         collection: the collection.
         threads: run the arithmetic.
         timings: times to which this adds.
-        on_progress: called while the gallery is made ready.
+        turn: is given back while the gallery is made ready.
+        on_progress: called meanwhile.
     """
 
     def __init__(
@@ -173,9 +184,11 @@ class _Scoring:
         collection: OpenCollection,
         threads: Threads,
         timings: Timings,
+        turn: Turn,
         on_progress: OnProgress,
     ) -> None:
         self._evaluator = evaluator
+        self._turn = turn
         self._threads = threads
         self._collection = collection
         self._timings = timings
@@ -206,8 +219,10 @@ class _Scoring:
                         raise Unavailable(
                             "the evaluator makes the gallery ready again and again", retry="later"
                         )
+                    self._turn.give_back()
                     self._on_progress(part)
                 elif isinstance(part, ScorePlan):
+                    await self._turn.take()
                     if part.epoch != slots.epoch and part.sequence == slots.sequence:
                         raise DataLoss("storage and the evaluator have different histories of the collection")
                     if part.epoch != slots.epoch or not await group.begin(part):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
+from services.keyholder.operations.turns import Part
 
 MAX_K = 10_000
 MAX_QUERIES = 4096
@@ -36,6 +38,8 @@ GROUP_CIPHERTEXTS = 1024
 MAX_GROUP_QUERIES = 16
 # Groups of one search in progress: one is encrypted and sent while the evaluator scores the other.
 GROUPS_AT_ONCE = 2
+# Queries of a turn while other calls want theirs: what one of them waits for, at most.
+CROWDED_QUERIES = 4
 SCORE_DECIMALS = 6
 
 
@@ -115,18 +119,25 @@ class Search:
             raise InvalidArgument(f"{len(queries)} queries, want 1 to {MAX_QUERIES}")
         linear.check_vectors(queries, self._collection.config.dimension)
         forms = [self._form(row, query) for row, query in enumerate(queries)]
-        size = self._group_size()
-        groups = (self._group(forms[start : start + size]) for start in range(0, len(forms), size))
-        async with aclosing(in_order(groups, GROUPS_AT_ONCE)) as found:
+        async with aclosing(in_order(self._groups(forms), GROUPS_AT_ONCE)) as found:
             async for group in found:
                 for hits in group:
                     yield hits
 
-    def _group_size(self) -> int:
+    def _groups(self, forms: list[linear.LinearForm]) -> Iterator[Coroutine[Any, Any, list[list[Hit]]]]:
+        """Yields the work of each group, whose size depends on who else searches when it begins."""
+        start, call = 0, object()
+        while start < len(forms):
+            stop = start + self._group_size(call)
+            yield self._group(forms[start:stop], Part(first=not start, last=stop >= len(forms), call=call))
+            start = stop
+
+    def _group_size(self, call: object) -> int:
         """Returns the number of queries that are sent at once."""
+        most = CROWDED_QUERIES if self._scorer.turns.crowded(call) else MAX_GROUP_QUERIES
         if self.query_visible_to_server:
-            return MAX_GROUP_QUERIES  # they are small
-        return max(1, min(MAX_GROUP_QUERIES, GROUP_CIPHERTEXTS // self._collection.layout.query_ciphertexts))
+            return most  # they are small
+        return max(1, min(most, GROUP_CIPHERTEXTS // self._collection.layout.query_ciphertexts))
 
     def _form(self, row: int, query: Floats) -> linear.LinearForm:
         try:
@@ -135,7 +146,7 @@ class Search:
             # A metric is given one query, which its message calls row 0.
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
-    async def _group(self, forms: list[linear.LinearForm]) -> list[list[Hit]]:
+    async def _group(self, forms: list[linear.LinearForm], part: Part) -> list[list[Hit]]:
         rankings: list[Ranking] = []
         timings = Timings()
 
@@ -145,7 +156,7 @@ class Search:
 
         weights = np.stack([form.weights for form in forms])
         with self._scorer.alarms.watching(self._collection.config.name):
-            await self._scorer.run(self._collection, weights, begin, timings, self._report)
+            await self._scorer.run(self._collection, weights, begin, timings, part, self._report)
             started = time.perf_counter()
             hits = await self._hits(rankings)
         timings.rank += time.perf_counter() - started

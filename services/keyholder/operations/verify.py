@@ -28,6 +28,7 @@ from services.keyholder import metrics
 from services.keyholder.operations.products import Multiplier
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
+from services.keyholder.operations.turns import Part
 
 # Measured with 23 of scikit-image's pictures at 320 pixels.  With embedder descriptor, photographs of
 # different things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the
@@ -252,7 +253,7 @@ class Verify:
                 raise NotFound(f"the item was deleted from collection {collection.config.name!r}")
             return partial(_take, *place, form.reading, scores)
 
-        await self._scorer.run(collection, form.weights[None], begin, timings)
+        await self._scorer.run(collection, form.weights[None], begin, timings, Part())
         if not scores:
             raise DataLoss("the evaluator did not score the item's segment")
         return scores[0]

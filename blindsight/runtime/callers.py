@@ -1,0 +1,8 @@
+"""Callers: which connection a call came on, for what is shared fairly among them."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+# The address of the current call's connection, as gRPC names it; "" outside a call.
+current: ContextVar[str] = ContextVar("caller", default="")

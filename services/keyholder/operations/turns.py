@@ -1,0 +1,180 @@
+"""Turns of searches: how many are computed at once, and whose is next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from blindsight.errors import Busy
+from blindsight.runtime import callers
+
+# Calls that wait; each holds its queries meanwhile.
+MOST_WAITING = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a call does in one turn.
+
+    Attributes:
+        first, last: whether it is the first turn of its call, and the last.
+        call: the call, which equals no other.
+    """
+
+    first: bool = True
+    last: bool = True
+    call: Hashable = field(default_factory=object)
+
+    @property
+    def brief(self) -> bool:
+        """Whether the call needs no other turn."""
+        return self.first and self.last
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    part: Part
+    cost: float
+    caller: str
+    given: asyncio.Future[None]
+
+
+class Turns:
+    """Turns of calls, which are given by fairness and not by who asks most.
+
+    While both wait, every other turn is for a call that needs only one, so that a search with one query does
+    not wait for those with thousands, and no number of short ones keeps longer ones out.  Among each kind,
+    callers take turns by what they were given so far, and so do the calls of one caller.
+
+    Args:
+        places: number of turns at a time.
+        most_waiting: number of calls that may wait.
+    """
+
+    def __init__(self, places: int, most_waiting: int = MOST_WAITING) -> None:
+        self._places = places
+        self._most_waiting = most_waiting
+        self._running: list[Hashable] = []
+        self._last_brief = False
+        self._waiting: list[_Waiting] = []
+        self._callers, self._calls = _Shares(), _Shares()
+
+    def crowded(self, call: Hashable = None) -> bool:
+        """Returns whether others than a call have turns or wait for them, so that its turns should be short."""
+        return bool(self._calls_now() - {call})
+
+    def _calls_now(self) -> set[Hashable]:
+        return {*self._running, *(waiting.part.call for waiting in self._waiting)}
+
+    @asynccontextmanager
+    async def turn(self, part: Part, cost: float) -> AsyncIterator[Turn]:
+        """Waits for a turn, which lasts while the block runs.
+
+        Args:
+            part: what is done in it.
+            cost: what it costs, in a unit that all calls share.
+
+        Raises:
+            Busy: without waiting, if it is a call's first turn and too many wait.
+        """
+        if part.first and len(self._waiting) >= self._most_waiting:
+            raise Busy(f"{len(self._waiting)} searches wait already, want at most {self._most_waiting}")
+        turn = Turn(self, part, cost)
+        await turn.take()
+        try:
+            yield turn
+        finally:
+            turn.give_back()
+
+    async def wait(self, part: Part, cost: float) -> None:
+        """Waits for a turn; use `turn`, which ends it."""
+        given = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(part, cost, callers.current.get(), given)
+        self._waiting.append(waiting)
+        self._give()
+        try:
+            await given
+        except BaseException:
+            if not given.cancel() and not given.cancelled():  # it was given just then
+                self.end(part)
+            self._forget_cancelled()
+            raise
+
+    def end(self, part: Part) -> None:
+        """Ends a turn."""
+        self._running.remove(part.call)
+        self._give()
+
+    def _forget_cancelled(self) -> None:
+        self._waiting = [waiting for waiting in self._waiting if not waiting.given.cancelled()]
+
+    def _give(self) -> None:
+        # Calls that were cancelled together are still here when the first of them runs.
+        self._forget_cancelled()
+        while self._waiting and self._has_room():
+            following = min(self._waiting, key=self._rank)
+            self._waiting.remove(following)
+            self._running.append(following.part.call)
+            self._last_brief = following.part.brief
+            self._callers.serve(following.caller, following.cost)
+            self._calls.serve(following.part.call, following.cost)
+            following.given.set_result(None)
+
+    def _has_room(self) -> bool:
+        # A call that is alone has one turn more: it is encrypted while the evaluator scores the one before.
+        alone = len(self._calls_now()) == 1
+        return len(self._running) < self._places + alone
+
+    def _rank(self, waiting: _Waiting) -> tuple[bool, float, float, float]:
+        part = waiting.part
+        shares = self._callers.start(waiting.caller), self._calls.start(part.call)
+        return part.brief == self._last_brief, *shares, waiting.cost
+
+
+class Turn:
+    """A turn, which may be given back while its call waits for something else.
+
+    Args:
+        turns: whose it is.
+        part, cost: see `Turns.turn`.
+    """
+
+    def __init__(self, turns: Turns, part: Part, cost: float) -> None:
+        self._turns, self._part, self._cost = turns, part, cost
+        self._has = False
+
+    async def take(self) -> None:
+        """Waits for the turn, if it is not this call's already."""
+        if not self._has:
+            await self._turns.wait(self._part, self._cost)
+            self._has = True
+
+    def give_back(self) -> None:
+        """Gives the turn to another call."""
+        if self._has:
+            self._has = False
+            self._turns.end(self._part)
+
+
+class _Shares:
+    """What each was given, by start-time fair queueing (Goyal, Vin and Cheng, 1997).
+
+    The virtual time is that at which the newest turn started; whoever had nothing to do meanwhile saves
+    nothing up.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._ends: dict[Hashable, float] = {}
+
+    def start(self, who: Hashable) -> float:
+        """Returns the virtual time at which the next turn would start."""
+        return max(self._now, self._ends.get(who, 0.0))
+
+    def serve(self, who: Hashable, cost: float) -> None:
+        """Gives a turn."""
+        self._now = self.start(who)
+        self._ends[who] = self._now + cost
+        self._ends = {one: end for one, end in self._ends.items() if end > self._now}
