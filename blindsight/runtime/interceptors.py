@@ -11,23 +11,30 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from blindsight.errors import BlindsightError, CutOff, Draining, InvalidArgument, Unavailable
+from blindsight.errors import BlindsightError, Busy, CutOff, Draining, InvalidArgument, Unavailable
 from blindsight.runtime import callers, logs, metrics, request_ids, status
+from blindsight.runtime.uploads import Upload, Uploads
 
 # When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
 # much later.
 _WHY_SECONDS = 0.01
+# Calls at once, of all callers together; more are refused.
+MOST_CALLS = 2048
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler of a service, and keeps track of the running calls.
 
+    Args:
+        uploads: limits what calls are sent; None: the servicers do.
+
     Attributes:
         idle: event that is set while no call is running.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, uploads: Uploads | None = None) -> None:
+        self._uploads = uploads
         self.idle = asyncio.Event()
         self.idle.set()
         self._refusing = False
@@ -52,9 +59,12 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
         Raises:
             Draining: if new calls are refused.
+            Busy: if too many are running.
         """
         if self._refusing:
             raise Draining("the service is stopping; call again when it is back")
+        if len(self._running) >= MOST_CALLS:
+            raise Busy(f"{MOST_CALLS} calls are running already")
         self._running.add(call)
         self.idle.clear()
 
@@ -74,7 +84,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_QUIET):
             return handler
         given = dict(handler_call_details.invocation_metadata or ()).get(request_ids.KEY, "")
-        read = _Reader(handler.request_deserializer)
+        upload = Upload(self._uploads, method) if self._uploads is not None else None
+        read = _Reader(handler.request_deserializer, upload)
         call = _Call(self, method, request_ids.valid(given) or request_ids.new(), read)
         if handler.response_streaming:
             kind = (
@@ -96,12 +107,17 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 class _Reader:
     """Parses requests in place of gRPC, which would answer an unreadable one with UNKNOWN and no reason.
 
+    Args:
+        deserialize: parses one request.
+        upload: limits a stream of them.
+
     Attributes:
         ended: whether a stream of requests was read to its end.
     """
 
-    def __init__(self, deserialize: Callable[[bytes], Any]) -> None:
+    def __init__(self, deserialize: Callable[[bytes], Any], upload: Upload | None) -> None:
         self.ended = False
+        self._upload = upload
         self._deserialize = deserialize
 
     def __call__(self, request: bytes | AsyncIterator[bytes]) -> Any:
@@ -115,9 +131,14 @@ class _Reader:
             raise InvalidArgument(f"{len(data)} bytes that are not a message of this rpc") from error
 
     async def _parse_all(self, parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for data in parts:
+        async for data in self._upload.parts(parts) if self._upload is not None else parts:
             yield self._parse(data)
         self.ended = True
+
+    def release(self) -> None:
+        """Ends the call."""
+        if self._upload is not None:
+            self._upload.release()
 
 
 class _Call:
@@ -204,6 +225,7 @@ class _Call:
                 await self._refuse(error, context)
                 raise
             finally:
+                self._read.release()
                 del request  # else a failed call keeps it: see `_forget_cause`
             self._end(grpc.StatusCode.OK)
             return response
@@ -232,6 +254,7 @@ class _Call:
                 await self._refuse(error, context)
                 raise
             finally:
+                self._read.release()
                 del request  # else a failed call keeps it: see `_forget_cause`
             self._end(grpc.StatusCode.OK)
 

@@ -18,6 +18,7 @@ from blindsight.runtime.channels import KEEPALIVE_SECONDS, server_options
 from blindsight.runtime.health import LIVENESS, READINESS
 from blindsight.runtime.interceptors import RequestInterceptor
 from blindsight.runtime.shutdown import Shutdown
+from blindsight.runtime.uploads import Uploads
 
 # Time for refused calls and watchers of the health to get their answer before connections are closed.
 _LAST_WORDS_SECONDS = 0.2
@@ -65,6 +66,7 @@ class Server:
         keepalive_seconds: how long a client may be silent before it counts as lost.
         load: preparation before the service is ready, run while the server is already live.
         on_drain: called before waiting for running calls; ends those that would not end by themselves.
+        uploads: limits what calls are sent; None: the servicers do.
     """
 
     def __init__(
@@ -74,11 +76,12 @@ class Server:
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         load: Callable[[], Awaitable[None]] | None = None,
         on_drain: Callable[[], None] = lambda: None,
+        uploads: Uploads | None = None,
     ) -> None:
         self._names = names
         self._load = load
         self._on_drain = on_drain
-        self._calls = RequestInterceptor()
+        self._calls = RequestInterceptor(uploads)
         self._server = grpc.aio.server(interceptors=[self._calls], options=server_options(keepalive_seconds))
         self._health = health.aio.HealthServicer()
         register(self._server)

@@ -17,6 +17,7 @@ from blindsight.runtime import logs, metrics, signals
 from blindsight.runtime.server import Server, check_bind
 from blindsight.runtime.settings import ProcessSettings, ServiceSettings
 from blindsight.runtime.shutdown import Shutdown
+from blindsight.runtime.uploads import Uploads
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
 
@@ -93,17 +94,18 @@ async def serve(
     *,
     load: Callable[[], Awaitable[None]] | None = None,
     on_drain: Callable[[], None] = lambda: None,
+    uploads: Uploads | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; running calls finish.
 
     Args:
         settings: the address, and how long calls may take to finish.
-        names, register, load, on_drain: see `Server`.
+        names, register, load, on_drain, uploads: see `Server`.
 
     Raises:
         InvalidArgument, Unavailable: see `Server.start`.
     """
-    server = Server(names, register, settings.keepalive_seconds, load, on_drain)
+    server = Server(names, register, settings.keepalive_seconds, load, on_drain, uploads)
     shutdown = Shutdown(settings.drain_seconds)
     announce("listening", await server.start(settings.address, insecure=settings.insecure))
     await server.run(shutdown)

@@ -11,6 +11,7 @@ from blindsight.errors import KeyFileError
 from blindsight.parameters import COLLECTION_SETS
 from blindsight.runtime import host, service
 from blindsight.runtime.folder_lock import locked_folder
+from blindsight.runtime.uploads import Uploads
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.keyring import keyfile, keys, passphrase
 from blindsight.trusted.keyring.keys import KeySet
@@ -22,6 +23,9 @@ from services.keyholder.jobs.store import JobStore
 from services.keyholder.metrics import KEYGEN_SECONDS, REGISTRY
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
+
+# They store what comes while more is sent.
+FLOWING = (f"/{servicer.SERVICE_NAME}/Ingest", f"/{jobs.SERVICE_NAME}/CreateImport")
 
 
 def main() -> int:
@@ -42,7 +46,13 @@ async def _serve(settings: KeyholderSettings) -> None:
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
             await keyholder.start()
             names = [servicer.SERVICE_NAME, jobs.SERVICE_NAME, imaging.SERVICE_NAME]
-            await service.serve(settings, names, partial(_register, keyholder), on_drain=keyholder.drain)
+            await service.serve(
+                settings,
+                names,
+                partial(_register, keyholder),
+                on_drain=keyholder.drain,
+                uploads=Uploads(settings.upload_bytes, FLOWING),
+            )
         finally:
             await keyholder.close()
 

@@ -140,7 +140,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 elif isinstance(answer, MatchDrawing):
                     yield pb.SearchResponse(drawing=answer.to_message())
                 else:
-                    yield pb.SearchResponse(hits=pb.Hits(hits=[hit.to_message() for hit in answer]))
+                    yield searching.hits(answer)
         search.timings.total = time.perf_counter() - started
         yield pb.SearchResponse(
             timings=searching.timings(search.timings).to_message(),

@@ -21,6 +21,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
         create_keys: make a key file where there is none.
         combine_seconds: a weighted sum that would take longer, by an estimate, is refused.
         imaging_bytes: memory of all image processing at once, by estimates; jobs wait for their part of it.
+        upload_bytes: what all callers together may send before it is used; more is read later.
         keep_jobs_days: bulk ingests that ended so long ago are forgotten, see `jobs.retention`; 0 keeps them.
         workers: processes that encrypt, decrypt and embed.
     """
@@ -33,6 +34,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     create_keys: bool = False
     combine_seconds: float = Field(default=1800.0, gt=0)
     imaging_bytes: int = Field(default_factory=lambda: memory_limit_bytes() // 2, ge=1)
+    upload_bytes: int = Field(default_factory=lambda: memory_limit_bytes() // 4, ge=1 << 20)
     keep_jobs_days: float = Field(default=30.0, ge=0)
     workers: int = Field(default_factory=cores, ge=1)
 

@@ -21,7 +21,7 @@ SETTINGS: dict[str, type[ProcessSettings]] = {
     "evaluator": EvaluatorSettings,
     "storage": StorageSettings,
 }
-_IN_WORDS = re.compile(r"processor cores(, 2 at most)?|half of the memory")
+_IN_WORDS = re.compile(r"processor cores(, 2 at most)?|(half|a quarter) of the memory")
 
 
 def told(readme: Path) -> dict[str, str]:

@@ -8,7 +8,9 @@ import grpc
 import numpy as np
 import pytest
 
+from blindsight import connect
 from blindsight.client.vectors import blocks
+from blindsight.errors import ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 
@@ -18,8 +20,6 @@ HEAVY_CLIENTS, HEAVY_QUERIES = 24, 64
 
 @pytest.fixture(scope="module")
 def gallery(services):
-    from blindsight import connect
-
     rows = RNG.normal(size=(3000, 64)).astype(np.float32)
     with connect(services.address()) as vault:
         collection = vault.create_collection("fairness", embedder="none", dimension=64, expected_size=3000)
@@ -70,3 +70,12 @@ def test_a_single_search_waits_for_few_queries_of_many_heavy_ones(services, gall
     assert statistics.median(passed) <= 16
     assert single.answered == 9
     assert clients.answered == HEAVY_CLIENTS * HEAVY_QUERIES
+
+
+def test_more_hits_than_one_search_may_have_are_refused_before_anything_is_computed(services, gallery):
+    with connect(services.address()) as vault:
+        collection = vault.collection("fairness")
+        with pytest.raises(ResourceExhausted, match="101 queries with k 10000, want at most 1,000,000 hits"):
+            collection.search_vectors(gallery[:101], k=10_000)
+        answer = collection.search_vectors(gallery[:20], k=3000)
+    assert [len(hits) for hits in answer.results] == [3000] * 20

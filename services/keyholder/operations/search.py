@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from blindsight.errors import InvalidArgument, InvalidVector
+from blindsight.errors import InvalidArgument, InvalidVector, ResourceExhausted
 from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import in_order
@@ -33,6 +33,9 @@ from services.keyholder.operations.turns import Part
 
 MAX_K = 10_000
 MAX_QUERIES = 4096
+# Limit of the hits of one search, and of those that are looked up at once.
+MAX_HITS = 1_000_000
+GROUP_HITS = 40_000
 # Limit of the ciphertexts in a group of queries, which are encrypted and sent at once.
 GROUP_CIPHERTEXTS = 1024
 MAX_GROUP_QUERIES = 16
@@ -113,10 +116,16 @@ class Search:
         Raises:
             InvalidArgument: if there are no queries, or too many.
             InvalidVector: if the metric cannot take a query.
+            ResourceExhausted: if there may be too many hits.
+            Busy: if too many searches wait.
             Unavailable: if the evaluator or storage does not answer.
         """
         if not 1 <= len(queries) <= MAX_QUERIES:
             raise InvalidArgument(f"{len(queries)} queries, want 1 to {MAX_QUERIES}")
+        if len(queries) * self._k > MAX_HITS:
+            raise ResourceExhausted(
+                f"{len(queries)} queries with k {self._k}, want at most {MAX_HITS:,} hits in one search"
+            )
         linear.check_vectors(queries, self._collection.config.dimension)
         forms = [self._form(row, query) for row, query in enumerate(queries)]
         async with aclosing(in_order(self._groups(forms), GROUPS_AT_ONCE)) as found:
@@ -135,6 +144,7 @@ class Search:
     def _group_size(self, call: object) -> int:
         """Returns the number of queries that are sent at once."""
         most = CROWDED_QUERIES if self._scorer.turns.crowded(call) else MAX_GROUP_QUERIES
+        most = min(most, GROUP_HITS // self._k)
         if self.query_visible_to_server:
             return most  # they are small
         return max(1, min(most, GROUP_CIPHERTEXTS // self._collection.layout.query_ciphertexts))
@@ -188,7 +198,9 @@ class Search:
         found = {handle: self._collection.bare_item(handle) for handle in handles}
         asked = [handle for handle, item in found.items() if item is None]
         items = await self._storage.get_items(self._collection.record.collection_id, asked)
-        opened = {handle: self._collection.open_metadata(item) for handle, item in items.items()}
+        opened = await asyncio.to_thread(
+            lambda: {handle: self._collection.open_metadata(item) for handle, item in items.items()}
+        )
         return {**{handle: item for handle, item in found.items() if item is not None}, **opened}
 
     def _passing(self, ranking: Ranking) -> Leaders:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 
-from blindsight.errors import InvalidArgument, InvalidVector
+from blindsight.errors import InvalidArgument, InvalidVector, ResourceExhausted
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.transfer import announced
+from blindsight.runtime.transfer import MAX_MESSAGE_BYTES, announced
 from blindsight.wire.items import FileHeader
 from blindsight.wire.scores import Progress
-from blindsight.wire.search import SearchProgress, SearchTimings
+from blindsight.wire.search import Hit, SearchProgress, SearchTimings
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import MAX_QUERIES
 from services.keyholder.wire.inputs import matrix
@@ -44,6 +44,20 @@ async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.Search
         if count > MAX_QUERIES:  # before more of them are kept
             raise InvalidArgument(f"{count} queries or more, want at most {MAX_QUERIES}")
     return np.concatenate(parts)
+
+
+def hits(found: Sequence[Hit]) -> pb.SearchResponse:
+    """Converts the hits of one query.
+
+    Raises:
+        ResourceExhausted: if they do not fit into a message, as thousands with long names.
+    """
+    message = pb.SearchResponse(hits=pb.Hits(hits=[hit.to_message() for hit in found]))
+    if (size_bytes := message.ByteSize()) > MAX_MESSAGE_BYTES:
+        raise ResourceExhausted(
+            f"{len(found)} hits of {size_bytes} bytes, want at most {MAX_MESSAGE_BYTES}: ask for fewer (k)"
+        )
+    return message
 
 
 def progress(made: Progress) -> SearchProgress:

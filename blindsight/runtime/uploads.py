@@ -1,0 +1,139 @@
+"""The memory of what callers send, which is bounded over all calls: one that finds no room is read later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Collection
+from typing import TypeVar
+
+from blindsight.errors import Busy, InvalidArgument, ResourceExhausted
+
+Part = TypeVar("Part")
+
+# Of each call: vectors of a query, and settings.  A small call waits for no large one.
+FREE_BYTES = 64 << 10
+# What a call may hold that uses the first of what it is sent before the last has come.
+FLOWING_BYTES = 64 << 20
+# The longest pause of a caller, and the longest wait for room.
+STALL_SECONDS = 60.0
+# Calls that wait; each has one message in its hands.
+MOST_WAITING = 64
+
+
+class Uploads:
+    """The bytes that all calls together were sent and may still hold.
+
+    Args:
+        total_bytes: the limit; what comes beyond it is left with its sender.
+        flowing: methods, "/service/name", that use the first of what they are sent before the last has come.
+        stall_seconds: a caller that sends nothing for this long is refused, but for flowing methods; so is
+            one that finds no room for this long.
+    """
+
+    def __init__(
+        self, total_bytes: int, flowing: Collection[str] = (), stall_seconds: float = STALL_SECONDS
+    ) -> None:
+        self.total_bytes = total_bytes
+        self.flowing = frozenset(flowing)
+        self.stall_seconds = stall_seconds
+        self._free = total_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes that calls hold now."""
+        return self.total_bytes - self._free
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait."""
+        return len(self._waiting)
+
+    async def take(self, size_bytes: int) -> None:
+        """Waits for room, first come, first served.
+
+        Raises:
+            ResourceExhausted: if it is more than the limit.
+            Busy: if there is no room in time, or too many wait.
+        """
+        if size_bytes > self.total_bytes:
+            raise ResourceExhausted(f"an upload of {size_bytes} bytes, want at most {self.total_bytes}")
+        if not self._waiting and size_bytes <= self._free:
+            self._free -= size_bytes
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            raise Busy(f"{MOST_WAITING} uploads wait for memory already")
+        given = asyncio.get_running_loop().create_future()
+        self._waiting.append((size_bytes, given))
+        try:
+            async with asyncio.timeout(self.stall_seconds):
+                await given
+        except BaseException as error:
+            if given.done() and not given.cancelled():  # it was given just then
+                self._free += size_bytes
+            self._waiting = deque(one for one in self._waiting if one[1] is not given)
+            self._give()
+            if isinstance(error, TimeoutError):
+                raise Busy(f"no memory for an upload for {self.stall_seconds:g} s") from None
+            raise
+
+    def release(self, size_bytes: int) -> None:
+        """Makes room."""
+        self._free += size_bytes
+        self._give()
+
+    def _give(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            size_bytes, given = self._waiting.popleft()
+            if not given.done():  # else it was cancelled, and has not run yet
+                self._free -= size_bytes
+                given.set_result(None)
+
+
+class Upload:
+    """What one call is sent.
+
+    Args:
+        uploads: the limits.
+        method: the call's, "/service/name".
+    """
+
+    def __init__(self, uploads: Uploads, method: str) -> None:
+        self._uploads = uploads
+        self._flowing = method in uploads.flowing
+        self._sent = self._held = 0
+
+    async def parts(self, coming: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yields what comes, as soon as there is room for it.
+
+        Raises:
+            InvalidArgument: if nothing comes for too long.
+            Busy: if there is no room in time; the call has done nothing yet.
+        """
+        while (part := await self._next(coming)) is not None:
+            await self._hold(len(part))
+            yield part
+
+    async def _next(self, coming: AsyncIterator[bytes]) -> bytes | None:
+        seconds = self._uploads.stall_seconds
+        try:
+            async with asyncio.timeout(None if self._flowing else seconds):
+                return await anext(coming, None)
+        except TimeoutError:
+            raise InvalidArgument(f"nothing came for {seconds:g} s, want the rest of the stream") from None
+
+    async def _hold(self, size_bytes: int) -> None:
+        before, self._sent = self._sent, self._sent + size_bytes
+        if self._flowing:  # all at once, since it cannot be refused when it has done something
+            wanted = 0 if self._held else min(FLOWING_BYTES, self._uploads.total_bytes)
+        else:
+            wanted = max(0, self._sent - FREE_BYTES) - max(0, before - FREE_BYTES)
+        if wanted:
+            await self._uploads.take(wanted)
+        self._held += wanted
+
+    def release(self) -> None:
+        """Ends the call, and makes room."""
+        held, self._held = self._held, 0
+        self._uploads.release(held)
