@@ -16,6 +16,7 @@ import blindsight
 from blindsight.errors import BlindsightError, DataLoss, Draining, InvalidArgument, NotFound
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
+from blindsight.packing.segments import Region
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.runtime import host, logs
 from blindsight.runtime.threads import Threads
@@ -29,7 +30,7 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Queue
 from blindsight.trusted.records import ItemMetadata, PeerStatus
 from blindsight.trusted.slots import handles_from_bytes
-from blindsight.trusted.vault.repack import Repack, worthwhile
+from blindsight.trusted.vault.repack import Repack, due
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer, Written
 from blindsight.wire.collections import RepackProgress, ServiceStatus
@@ -341,6 +342,7 @@ class Keyholder:
                 else:
                     gone = handles_from_bytes(b"".join(known))
                     collection.advance(before.without_items(gone, sequence))
+            self._repack_if_due(collection)
             return deleted, unknown
 
     async def delete_collection(self, name: str) -> None:
@@ -368,15 +370,20 @@ class Keyholder:
 
     def _after_write(self, collection: OpenCollection) -> None:
         """Starts work after a write in the background: the evaluator fetches, and a long tail is repacked."""
-        collection_id = collection.record.collection_id
-        if not worthwhile(collection):
-            self._follower.fetch(collection_id)
-        elif collection_id not in self._repacking:
-            self._repacking[collection_id] = asyncio.create_task(self._repack_in_background(collection))
+        if not self._repack_if_due(collection):
+            self._follower.fetch(collection.record.collection_id)
 
-    async def _repack_in_background(self, collection: OpenCollection) -> None:
+    def _repack_if_due(self, collection: OpenCollection) -> bool:
+        """Starts a repack in the background if one is due and none runs; returns whether it is due."""
+        collection_id, regions = collection.record.collection_id, due(collection)
+        if regions and collection_id not in self._repacking:
+            work = self._repack_in_background(collection, regions)
+            self._repacking[collection_id] = asyncio.create_task(work)
+        return bool(regions)
+
+    async def _repack_in_background(self, collection: OpenCollection, regions: Sequence[Region]) -> None:
         try:
-            async for _ in self._repack().run(collection):
+            async for _ in self._repack().run(collection, regions):
                 pass
         except BlindsightError as error:
             logs.get().warning("background_work_failed", what="repack", reason=error.reason)

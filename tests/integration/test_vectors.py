@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.services import wait_until
 
 from blindsight.errors import AlreadyExists, InvalidArgument, InvalidVector, NotFound
 from blindsight.parameters import PARAMETER_SETS
@@ -93,6 +94,26 @@ def test_own_ids_small_appends_deletes_and_a_repack_leave_every_answer_right(vau
     collection.ingest_vectors(gallery[[1, 150]], [ids[1], ids[150]])  # a deleted id may come back
     alive[[1, 150]] = True
     check()
+
+
+def test_a_tail_of_which_little_is_left_is_repacked_without_being_asked(vault):
+    gallery = RNG.normal(size=(480, 40)).astype(np.float32)
+    ids = [f"item {row:03}" for row in range(480)]
+    collection = vault.create_collection("little", embedder="none", dimension=40, expected_size=1_000_000)
+    for start in range(0, 480, 60):
+        collection.ingest_vectors(gallery[start : start + 60], ids[start : start + 60])
+    before = collection.describe()
+    assert before.tail_items == 480
+    collection.delete([ids[row] for row in range(480) if row % 8])
+    wait_until(lambda: not collection.describe().deleted_items, what="the repack")
+    after = collection.describe()
+    assert after.tail_items == after.items == 60
+    # Eight segments of 64 slots became one.
+    assert after.size_bytes < before.size_bytes / 6
+    for row in (0, 8, 472):
+        hits = collection.search_vectors(gallery[row], k=100).results[0]
+        assert {hit.id for hit in hits} == set(ids[::8])
+        assert hits[0].id == ids[row]
 
 
 def test_vectors_without_ids_are_numbered_on(vault):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import RepackProgress
+
+# Segments of the tail that a repack must free to be made in the background.
+_LEAST_FREED = 4
 
 # Segments, and the place and block of each of their batches.
 _Batches = dict[SegmentId, list[tuple[Placement, bytes]]]
@@ -46,11 +49,17 @@ class Repack:
         self._crypto = crypto
         self._writer = writer
 
-    async def run(self, collection: OpenCollection) -> AsyncIterator[RepackProgress]:
-        """Repacks all groups that are worth it and yields progress; an interruption loses nothing."""
+    async def run(
+        self, collection: OpenCollection, regions: Collection[Region] = tuple(Region)
+    ) -> AsyncIterator[RepackProgress]:
+        """Repacks all groups that are worth it and yields progress; an interruption loses nothing.
+
+        Args:
+            regions: only segments of these are moved.
+        """
         async with collection.lock:
             await self._vault.refresh(collection)
-            groups = list(plan(collection))
+            groups = plan(collection, regions)
             total = sum(group.items for group in groups)
             done = retired = written = 0
             yield RepackProgress(items_total=total)
@@ -96,14 +105,24 @@ class Repack:
         return await self._crypto.decrypt_segment(collection.column_keys, region, blocks)
 
 
-def worthwhile(collection: OpenCollection) -> bool:
-    """Returns whether the tail would fill a main segment, which starts a repack in the background."""
-    if collection.layout.main == collection.layout.tail:
-        return False
-    return collection.slots.live_items(Region.TAIL) >= collection.layout.main.capacity
+def due(collection: OpenCollection) -> tuple[Region, ...]:
+    """Returns the regions that should be repacked in the background.
+
+    All, if the tail would fill a main segment; the tail, if half of its segments with deletions could go.
+    Then a repack moves no more items than were deleted, and main segments, which take long, stay.
+    """
+    slots, layout = collection.slots, collection.layout
+    if layout.main == layout.tail:
+        return ()
+    if slots.live_items(Region.TAIL) >= layout.main.capacity:
+        return tuple(Region)
+    groups = plan(collection, (Region.TAIL,))
+    retired, written = sum(len(group.sources) for group in groups), sum(bool(group.items) for group in groups)
+    freed = retired - written
+    return (Region.TAIL,) if freed >= _LEAST_FREED and 2 * freed >= retired else ()
 
 
-def plan(collection: OpenCollection) -> list[_Group]:
+def plan(collection: OpenCollection, regions: Collection[Region] = tuple(Region)) -> list[_Group]:
     """Returns groups of segments to move: all with deletions, and the tail if it is worth a main segment.
 
     Under a scheme without a tail, also segments that were filled by several appends.
@@ -114,7 +133,7 @@ def plan(collection: OpenCollection) -> list[_Group]:
     deleted = [
         key
         for key, segment in slots.segments.items()
-        if not segment.live.all() or (scatters and segment.batches > 1)
+        if key.region in regions and (segment.deleted or (scatters and segment.batches > 1))
     ]
     tail = [key for key in slots.segments if key.region is Region.TAIL and key not in deleted]
     groups = _cut(slots, sorted(deleted) + sorted(tail), layout.main.capacity, Region.MAIN)
