@@ -24,7 +24,7 @@ def main() -> int:
 async def _serve(settings: StorageSettings) -> None:
     folder = settings.data
     with locked_folder(folder, f"folder {folder} is in use by another storage process"):
-        store = STORES[settings.store](folder, settings.max_disk_bytes)
+        store = STORES[settings.store](folder, settings.max_disk_bytes, settings.reserve_bytes)
         _measure(store)
         threads = Threads(settings.read_streams, settings.stall_seconds)
         sweeper = Sweeper(store, threads)

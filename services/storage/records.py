@@ -61,6 +61,11 @@ class Append:
     upload: bytes = b""
     attachments: Mapping[int, bytes] = field(default_factory=dict)
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of all that is large in it, but for planes, which are stored already."""
+        return sum(map(len, (*self.blocks, *self.originals, *self.attachments.values())))
+
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:

@@ -15,6 +15,7 @@ class StorageSettings(ServiceSettings):
     Attributes:
         store: where the bytes lie, a name in `stores.STORES`.
         max_disk_bytes: appends that would need more are refused; 0 for as much as the disk holds.
+        reserve_bytes: space on the disk that is kept for deletions and repacks; 0 for none.
         receive_bytes: memory for appends that are on their way in; more of them wait their turn.
         read_streams: reads of blocks, slots and originals at a time; more of them wait their turn.
         turn_seconds: appends to one collection take turns; one lasts no longer, and none waits longer for it.
@@ -25,6 +26,7 @@ class StorageSettings(ServiceSettings):
 
     store: Literal["sqlite"] = "sqlite"
     max_disk_bytes: int = Field(default=0, ge=0)
+    reserve_bytes: int = Field(default=128 << 20, ge=0)
     receive_bytes: int = Field(default=2 * MAX_APPEND_BYTES, ge=MAX_APPEND_BYTES)
     read_streams: int = Field(default=16, ge=1)
     turn_seconds: float = Field(default=5.0, gt=0)

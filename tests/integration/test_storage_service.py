@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
+from support.disk import disk
 from support.metrics import value
 from support.ports import free_ports
 from support.services import Process, failed_start, wait_until
@@ -42,10 +43,10 @@ from blindsight import __version__
 from blindsight.ciphertext.header import Form, parse_header
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.wire.storage import Planes
+from blindsight.wire.storage import AppendItem, Planes
 from services.storage.records import Append
 from services.storage.stores.sqlite import FILE_NAME
-from services.storage.stores.sqlite.connections import SCHEMA
+from services.storage.stores.sqlite.connections import RESERVE_NAME, SCHEMA
 
 COLLECTION = collection()
 Start = Callable[..., Process]
@@ -357,6 +358,51 @@ def test_a_full_disk_refuses_the_append_and_serves_on(start: Start) -> None:
         batches.filled[MAIN_0] = 1
         client.append(batches.make(MAIN_0, items(1, 2)))
         assert len(client.read(COLLECTION).batches) == 2
+
+
+def test_on_a_full_disk_deletes_and_repacks_go_and_appends_follow_when_there_is_room(tmp_path: Path) -> None:
+    reserve_bytes = 24 << 20
+    with disk(tmp_path / "disk", 96 << 20) as made:
+        settings = {"data": str(made.folder / "data"), "reserve_bytes": str(reserve_bytes)}
+        service = Process("storage", settings, tmp_path / "log", within=made.within)
+        service.start()
+        try:
+            with Client(service.address) as client:
+                client.create(COLLECTION)
+                stored = _fill(client)
+                made.fill()  # whatever else lies on it
+                gone, kept = handles(items(stored - 2)), handles(items(2, start=stored - 2))
+                request = pb.DeleteItemsRequest(collection_id=COLLECTION.collection_id, handles=gone)
+                done = client.stub.DeleteItems(request, timeout=60)
+                assert done.deleted == stored - 2
+                batches = Batches(COLLECTION, done.sequence, made=1000)
+                moved = [AppendItem(handle) for handle in kept]
+                client.append(batches.make(MAIN_1, moved, retires=[MAIN_0]))
+                assert [client.original(COLLECTION, handle) for handle in kept] == [
+                    original_of(number, _LARGE) for number in (stored - 2, stored - 1)
+                ]
+                # The reserve is there again, and others may write.
+                assert made.size_of(made.folder / "data" / RESERVE_NAME) == reserve_bytes
+                client.append(batches.make(MAIN_1, items(1, start=5000)))
+        finally:
+            service.stop()
+
+
+_LARGE = 3 << 20
+
+
+def _fill(client: Client) -> int:
+    """Stores items with large originals until one is refused; returns how many there are."""
+    batches = Batches(COLLECTION)
+    for stored in range(1000):
+        append = batches.make(MAIN_0, items(1, stored, original_bytes=_LARGE), [original_of(stored, _LARGE)])
+        try:
+            client.append(append)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return stored
+            raise
+    raise AssertionError("a thousand large originals found room")
 
 
 # --- together -----------------------------------------------------------------------------------------

@@ -39,6 +39,15 @@ class Disk:
         """What is on it."""
         return int(self._run("df", "--output=used", "--block-size=1", str(self.folder)).split()[-1])
 
+    def size_of(self, path: Path) -> int:
+        """The size of a file on it."""
+        return int(self._run("stat", "--format=%s", str(path)))
+
+    def fill(self) -> None:
+        """Takes all that is free."""
+        command = ["dd", "if=/dev/zero", f"of={self.folder}/filling", "bs=64K"]
+        subprocess.run([*self.within, *command], capture_output=True, check=False)
+
     def resize(self, size_bytes: int) -> None:
         """Makes it larger or smaller, but not smaller than what is on it."""
         self._run("mount", "-o", f"remount,size={size_bytes}", str(self.folder))

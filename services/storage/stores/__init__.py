@@ -154,5 +154,5 @@ class Store(Protocol):
         """Closes the store."""
 
 
-STORES: dict[str, Callable[[Path, int], Store]] = {"sqlite": SqliteStore}
-"""Functions that open a store in a folder of its own, with a limit of its size in bytes (0: none)."""
+STORES: dict[str, Callable[[Path, int, int], Store]] = {"sqlite": SqliteStore}
+"""Functions that open a store in a folder of its own, with largest size and reserve in bytes (0: none)."""

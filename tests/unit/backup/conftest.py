@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
     root = tmp_path / "data"
     for service in SERVICES:
         (root / service.name).mkdir(parents=True)
-    STORES["sqlite"](root / "storage", 0).close()
+    STORES["sqlite"](root / "storage", 0, 0).close()
     with open_queue(f"embedded:{root / 'queue' / queue.FILE_NAME}") as opened:
         published(opened, 3)
     with closing(JobStore(root / "keyholder" / "jobs.db")) as jobs:

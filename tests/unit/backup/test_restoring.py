@@ -35,7 +35,7 @@ def test_what_comes_back_is_what_was_there_and_its_owners_alone(data, copied, ke
     for path in (root, *root.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
     assert steps[-1][0] == steps[-1][1] == 2 * found.size_bytes
-    STORES["sqlite"](root / "storage", 0).close()
+    STORES["sqlite"](root / "storage", 0, 0).close()
     with open_queue(f"embedded:{root / 'queue' / 'ingest.db'}") as queue:
         assert queue.depth().ready == 3
     with closing(JobStore(root / "keyholder" / "jobs.db")) as jobs:
@@ -292,5 +292,5 @@ def test_an_older_schema_is_copied_as_it_is_and_its_service_brings_it_up_to_date
     root = tmp_path / "new"
     (found,) = restore([tmp_path / "older"], kept(root), root)
     assert {entry.path: entry.schema_version for entry in found.files}["storage/storage.sqlite3"] == 1
-    with closing(STORES["sqlite"](root / "storage", 0)) as store:
+    with closing(STORES["sqlite"](root / "storage", 0, 0)) as store:
         assert store.status().schema_version == SCHEMA.version

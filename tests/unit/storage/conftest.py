@@ -12,6 +12,6 @@ from services.storage.stores import STORES, Store
 
 @pytest.fixture(params=sorted(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path, 0)
+    made = STORES[request.param](tmp_path, 0, 0)
     yield made
     made.close()

@@ -53,13 +53,14 @@ class SqliteStore:
     Args:
         folder: exists, and is used by this process only.
         max_bytes: the largest size of the file; 0 for no limit.
+        reserve_bytes: space that is kept for deletions and repacks; 0 for none.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = 0) -> None:
-        self._connections = Connections(folder / FILE_NAME, max_bytes)
+    def __init__(self, folder: Path, max_bytes: int = 0, reserve_bytes: int = 0) -> None:
+        self._connections = Connections(folder / FILE_NAME, max_bytes, reserve_bytes)
         # A full disk must not prevent reading and deleting; then staged planes stay until the next start.
-        with suppress(ResourceExhausted), self._connections.transaction() as db:
-            planes.discard_all(db)
+        with suppress(ResourceExhausted):
+            self._connections.freeing(planes.discard_all)
 
     def create_collection(self, record: StoredCollection) -> StoredCollection:
         with self._connections.transaction() as db:
@@ -94,8 +95,7 @@ class SqliteStore:
             )
 
     def delete_collection(self, collection_id: bytes) -> None:
-        with self._connections.transaction() as db:
-            deletions.delete_collection(db, collection_id)
+        self._connections.freeing(lambda db: deletions.delete_collection(db, collection_id))
 
     def admit(self, header: AppendHeader) -> StoredCollection | Appended:
         with self._connections.snapshot() as db:
@@ -103,15 +103,16 @@ class SqliteStore:
             return appends.earlier_answer(db, collection, header) or to_collection(collection)
 
     def stage(self, upload: bytes, piece: PieceHeader, data: bytes) -> None:
-        with self._connections.transaction() as db:
+        with self._connections.transaction(len(data)) as db:
             planes.stage(db, upload, piece, data)
 
     def discard(self, upload: bytes) -> None:
-        with self._connections.transaction() as db:
-            planes.discard(db, upload)
+        self._connections.freeing(lambda db: planes.discard(db, upload))
 
     def append(self, append: Append) -> Appended:
-        with self._connections.transaction() as db:
+        if append.header.retires:
+            return self._connections.freeing(lambda db: appends.append(db, append))
+        with self._connections.transaction(append.size_bytes) as db:
             return appends.append(db, append)
 
     def read_batches(
@@ -147,13 +148,11 @@ class SqliteStore:
             yield from planes.read(db, collection_id, handle)
 
     def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
-        with self._connections.transaction() as db:
-            return deletions.delete_items(db, collection_id, handles)
+        return self._connections.freeing(lambda db: deletions.delete_items(db, collection_id, handles))
 
     def sweep(self) -> bool:
-        with self._connections.transaction() as db:
-            more = deletions.sweep(db)
-        return self._connections.shrink(deletions.SWEEP_BYTES) or more
+        more = self._connections.freeing(lambda db: deletions.sweep(db, self._connections.slice_bytes()))
+        return self._connections.shrink() or more
 
     def status(self) -> StoreStatus:
         with self._connections.snapshot() as db:

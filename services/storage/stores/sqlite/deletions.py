@@ -19,9 +19,6 @@ from services.storage.stores.sqlite.rows import (
     to_batch,
 )
 
-# Bytes freed in one transaction; an append that waits for it waits for less than a second.
-SWEEP_BYTES = 64 << 20
-
 _DOOMED = "SELECT content FROM live WHERE collection = :number AND content IS NOT NULL"
 _DELETE_COLLECTION = (
     "INSERT INTO garbage SELECT block FROM batches WHERE collection = :number",
@@ -103,8 +100,8 @@ def _drop_contents(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
     return freed + sum(sizes)
 
 
-def sweep(db: sqlite3.Connection) -> bool:
-    """Implements the deletions of `Store.sweep`; returns whether garbage is left."""
+def sweep(db: sqlite3.Connection, most_bytes: int) -> bool:
+    """Implements the deletions of `Store.sweep`, of about `most_bytes`; returns whether garbage is left."""
     rows = db.execute(
         "SELECT blob, length(bytes) AS size FROM garbage JOIN blobs ON blobs.number = garbage.blob "
         "ORDER BY blob LIMIT 1000"
@@ -114,7 +111,7 @@ def sweep(db: sqlite3.Connection) -> bool:
     for row in rows:
         numbers.append(row["blob"])
         size += row["size"]
-        if size >= SWEEP_BYTES:
+        if size >= most_bytes:
             break
     gone = [(number,) for number in numbers]
     db.executemany("DELETE FROM garbage WHERE blob = ?", gone)
