@@ -13,7 +13,7 @@ from blindsight.errors import ResourceExhausted, Unavailable
 from blindsight.runtime.folder_lock import locked
 from blindsight.runtime.sqlite import Schema, connect, transaction, translated
 
-SCHEMA = Schema(__package__, "a queue", version=1, application_id=0x42535155)  # "BSQU"
+SCHEMA = Schema(__package__, "a queue", version=2, made_version=2, application_id=0x42535155)  # "BSQU"
 BUSY_MILLISECONDS = 30_000
 PAGE_BYTES = 8192
 CHECKPOINT_BYTES = 64 << 20

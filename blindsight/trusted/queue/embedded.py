@@ -26,7 +26,7 @@ from typing import Self, cast
 
 from blindsight.errors import BlindsightError, InvalidArgument, ResourceExhausted
 from blindsight.runtime import logs
-from blindsight.trusted.queue import Delivery
+from blindsight.trusted.queue import Delivery, clock
 from blindsight.trusted.queue.database import Database
 from blindsight.trusted.queue.messages import (
     DeadLetter,
@@ -39,6 +39,8 @@ from blindsight.trusted.queue.messages import (
 
 POLL_SECONDS = 0.02
 _RENEWALS_PER_LEASE = 4
+# Of consumers.  Whoever had a lease when the machine was last started is gone.
+_EXPIRED = "machine_start != :start OR expires_seconds < :now"
 
 
 class EmbeddedQueue:
@@ -184,11 +186,9 @@ class EmbeddedConsumer:
         if self._closing.is_set() or self._unsettled >= self._prefetch:
             return False
         with self._database.reading() as db:
-            query = (
-                "SELECT EXISTS (SELECT 1 FROM waiting) "
-                "OR EXISTS (SELECT 1 FROM consumers WHERE expires_unix_seconds < ?)"
-            )
-            return bool(db.execute(query, (time.time(),)).fetchone()[0])
+            ready, expired = "SELECT 1 FROM waiting", f"SELECT 1 FROM consumers WHERE {_EXPIRED}"  # noqa: S608
+            query = f"SELECT EXISTS ({ready}) OR EXISTS ({expired})"
+            return bool(db.execute(query, _now()).fetchone()[0])
 
     def _claim(self, most: int) -> list[EmbeddedDelivery]:
         with self._database.transaction(flush=False) as db:
@@ -221,11 +221,11 @@ class EmbeddedConsumer:
             logs.get().warning("queue_lease_lost")
         lease = os.urandom(16)
         with self._database.transaction() as db:
-            db.execute("INSERT INTO consumers VALUES (?, ?)", (lease, self._expiry()))
+            db.execute("INSERT INTO consumers VALUES (?, ?, ?)", (lease, clock.start(), self._expiry()))
         self._lease, self._unsettled = lease, 0
 
     def _expiry(self) -> float:
-        return time.time() + self._settings.silence_seconds
+        return clock.seconds() + self._settings.silence_seconds
 
     def _renew_until_closed(self) -> None:
         while not self._closing.wait(self._settings.silence_seconds / _RENEWALS_PER_LEASE):
@@ -237,7 +237,7 @@ class EmbeddedConsumer:
     def _renew(self) -> None:
         with self._turn:
             with self._database.transaction(flush=False) as db:
-                update = "UPDATE consumers SET expires_unix_seconds = ? WHERE consumer = ?"
+                update = "UPDATE consumers SET expires_seconds = ? WHERE consumer = ?"
                 renewed = db.execute(update, (self._expiry(), self._lease)).rowcount
             if not renewed:
                 self._begin_lease()
@@ -329,10 +329,15 @@ def _remove(db: sqlite3.Connection, numbers: list[int]) -> int:
     return len(numbers)
 
 
+def _now() -> dict[str, str | float]:
+    """Returns the values of `_EXPIRED`."""
+    return {"start": clock.start(), "now": clock.seconds()}
+
+
 def _give_back_expired(db: sqlite3.Connection, settings: QueueOptions) -> None:
     """Makes messages of expired consumers ready again, or dead letters after the last delivery."""
-    query = "DELETE FROM consumers WHERE expires_unix_seconds < ? RETURNING consumer"
-    for (consumer,) in db.execute(query, (time.time(),)).fetchall():
+    query = f"DELETE FROM consumers WHERE {_EXPIRED} RETURNING consumer"  # noqa: S608 - a constant
+    for (consumer,) in db.execute(query, _now()).fetchall():
         _give_back(db, settings, holder=consumer)
 
 

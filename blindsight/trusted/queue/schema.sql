@@ -21,4 +21,8 @@ CREATE VIEW dead AS SELECT * FROM messages WHERE dead_reason IS NOT NULL;
 -- Apart, so that the small rows change without the large bytes being written again.
 CREATE TABLE bodies (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
 
-CREATE TABLE consumers (consumer BLOB PRIMARY KEY, expires_unix_seconds REAL NOT NULL);
+CREATE TABLE consumers (
+  consumer BLOB PRIMARY KEY,
+  machine_start TEXT NOT NULL, -- which start of the machine the seconds are since
+  expires_seconds REAL NOT NULL
+);

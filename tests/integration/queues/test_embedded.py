@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_a_file_of_another_version_is_refused(embedded: Place) -> None:
     with sqlite3.connect(path_of(embedded)) as db:
         db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(InvalidArgument, match="has schema version 7, newer than this program's 1"):
+    with pytest.raises(InvalidArgument, match="has schema version 7, newer than this program's 2"):
         embedded.open()
 
 
@@ -165,3 +166,48 @@ def test_leases_that_ran_out_are_noticed_without_a_consumer(embedded: Place) -> 
         with worker(embedded, "hold") as process:
             line(process, "took")
         wait_until(lambda: (queue.depth().ready, queue.depth().unacknowledged) == (1, 0))
+
+
+@pytest.mark.parametrize("jump_seconds", [-86_400.0, 86_400.0], ids=["back", "forth"])
+def test_a_wall_clock_that_is_set_takes_no_message_from_a_worker_and_keeps_none_with_a_dead_one(
+    embedded: Place, jump_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_time = time.time
+    with embedded.open() as queue:
+        published(queue, 2)
+        living = queue.consumer(prefetch=1)
+        kept = taken(living)
+        with worker(embedded, "hold") as process:
+            line(process, "took")
+        monkeypatch.setattr(time, "time", lambda: true_time() + jump_seconds)
+        assert queue.depth().unacknowledged >= 1
+        wait_until(lambda: (queue.depth().ready, queue.depth().unacknowledged) == (1, 1))
+        assert kept.ack()
+
+
+def test_a_lease_of_before_the_machine_was_started_is_over(embedded: Place) -> None:
+    with embedded.open() as queue:
+        published(queue, 1)
+        with worker(embedded, "hold") as process:
+            line(process, "took")
+        with sqlite3.connect(path_of(embedded)) as db:  # as if that machine had run for long
+            db.execute("UPDATE consumers SET machine_start = 'another', expires_seconds = 1e9")
+        db.close()
+        assert taken(queue.consumer(prefetch=1)).ack()
+
+
+def test_a_queue_of_version_1_keeps_its_messages_and_no_lease(embedded: Place) -> None:
+    with embedded.open() as queue:
+        published(queue, 2)
+        with worker(embedded, "hold") as process:
+            line(process, "took")
+    with sqlite3.connect(path_of(embedded)) as db:
+        db.execute("DROP TABLE consumers")
+        db.execute("CREATE TABLE consumers (consumer BLOB PRIMARY KEY, expires_unix_seconds REAL NOT NULL)")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    with embedded.open() as queue:
+        assert (queue.depth().ready, queue.depth().unacknowledged) == (2, 0)
+        consumer = queue.consumer(prefetch=2)
+        assert taken(consumer).ack()
+        assert taken(consumer).ack()
