@@ -12,10 +12,11 @@ import typer
 
 from blindsight.cli import options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.errors import DataLoss
 from blindsight.runtime.printable import printable
 
 if TYPE_CHECKING:
-    from blindsight.client import CollectionInfo
+    from blindsight.client import CollectionInfo, Vault
 
 app = typer.Typer(help="Create, list, describe and delete collections.")
 
@@ -137,17 +138,50 @@ def delete(
 ) -> None:
     """Remove a collection and everything in it."""
     with options.vault(address) as vault:
-        found = vault.collection(name).describe()
+        items = _items(vault, name)
+        told = output.count(items, "item") if items is not None else "all that is left of it"
         if not yes and not as_json and output.interactive():
-            question = f"Delete {name} with {output.count(found.items, 'item')}?"
-            if not typer.confirm(printable(question), err=True):
-                raise output.Failure("not deleted")
+            _confirm(f"Delete {name} with {told}?", "not deleted")
         with output.spinner(f"deleting {name}"):
             vault.delete_collection(name)
     if as_json:
-        output.document({"deleted": name, "items": found.items})
+        output.document({"deleted": name, "items": items})
         return
-    output.answer(f"Deleted {name} with {output.count(found.items, 'item')}.")
+    output.answer(f"Deleted {name} with {told}.")
+
+
+def _items(vault: Vault, name: str) -> int | None:
+    """Returns the number of a collection's items; None if it is damaged."""
+    try:
+        return vault.collection(name).describe().items
+    except DataLoss:
+        return None
+
+
+def _confirm(question: str, otherwise: str) -> None:
+    if not typer.confirm(printable(question), err=True):
+        raise output.Failure(otherwise)
+
+
+@app.command("accept-rollback")
+def accept_rollback(
+    name: Name,
+    yes: Yes = False,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Accept that storage has an older state of a collection, as after a restore of a backup."""
+    with options.vault(address) as vault:
+        if not yes and not as_json and output.interactive():
+            _confirm(f"Give up what was written to {name} since storage's state of it?", "not accepted")
+        accepted = vault.accept_rollback(name)
+    if as_json:
+        output.document({"collection": name, **asdict(accepted)})
+        return
+    output.answer(
+        f"{name} has {output.count(accepted.items, 'item')} after {output.count(accepted.writes, 'write')} "
+        f"now; before, the newest write that was seen was number {accepted.writes_before:,}."
+    )
 
 
 def tell_damage(found: Sequence[CollectionInfo]) -> None:

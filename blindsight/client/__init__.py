@@ -21,7 +21,14 @@ from blindsight.client.collection import Collection
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport, Original, SearchAnswer
 from blindsight.client.vault import Vault, connect
-from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress, ServiceStatus, VaultStatus
+from blindsight.wire.collections import (
+    CollectionInfo,
+    Deletion,
+    RepackProgress,
+    Rollback,
+    ServiceStatus,
+    VaultStatus,
+)
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchTimings
 
 if TYPE_CHECKING:
@@ -72,6 +79,7 @@ __all__ = [
     "Original",
     "PictureInput",
     "RepackProgress",
+    "Rollback",
     "SearchAnswer",
     "SearchTimings",
     "ServiceStatus",

@@ -25,7 +25,7 @@ from blindsight.runtime.channels import (
     MOST_KEEPALIVE_SECONDS,
     client_options,
 )
-from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, VaultStatus
+from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
 
 # Methods import what they need when they are called: most processes only search and ingest.
 if TYPE_CHECKING:
@@ -173,10 +173,22 @@ class Vault:
         """Deletes a collection and everything in it.
 
         Raises:
-            NotFound: if there is no such collection.
+            NotFound: if there is no such collection; one that is damaged is deleted.
         """
         request = pb.DeleteCollectionRequest(name=text("collection name", name))
         self._connection.repeat(lambda: self._stub.DeleteCollection(request), safe=False)
+
+    def accept_rollback(self, name: str) -> Rollback:
+        """Accepts that storage has an older state of a collection than the keyholder has seen.
+
+        Until then, a collection that was set back is refused: a restored backup looks like an attack.
+
+        Raises:
+            NotFound: if there is no such collection.
+            DataLoss: if storage's state was never written, or storage has lost the collection.
+        """
+        request = pb.AcceptRollbackRequest(name=text("collection name", name))
+        return Rollback.from_message(self._connection.repeat(lambda: self._stub.AcceptRollback(request)))
 
     def verify(
         self,

@@ -35,7 +35,7 @@ class Schema:
         package: package with these files.
         what: what such a database is called in error messages: "a queue".
         version: the newest version.
-        made_version: the version that `schema.sql` creates.
+        made_version: the version that `schema.sql` creates; older ones are refused.
         application_id: SQLite's application id in the header of the file; identifies the kind of database.
     """
 
@@ -69,7 +69,7 @@ class Schema:
         found = self.found(db)
         if found is None:
             raise InvalidArgument(f"{path} is not {self.what} of Blindsight")
-        if not 1 <= found <= self.version:
+        if not self.made_version <= found <= self.version:
             age = "newer" if found > self.version else "older"
             raise InvalidArgument(
                 f"{path} has schema version {found}, {age} than this program's {self.version}"

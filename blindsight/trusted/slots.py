@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,26 @@ import numpy.typing as npt
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
+from blindsight.wire.storage import DIGEST_BYTES, NO_CHAIN, SlotBatch
 
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
 HANDLE_TYPE = np.dtype(("V", HANDLE_BYTES))
 Handles = npt.NDArray[np.void]
+_STATE = struct.Struct("<32sQII")
+_SEGMENT = struct.Struct("<II32s")
+_LEAF = struct.Struct("<II")
+_BATCH = struct.Struct("<I32s")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point of a collection's log: a sequence, and the chain of all that was written up to it."""
+
+    sequence: int = 0
+    chain: bytes = NO_CHAIN
+
+
+START = Point()
 
 
 @dataclass(frozen=True)
@@ -25,11 +44,11 @@ class Segment:
 
     Attributes:
         handles: V16 [fill]; zeros where the item is deleted.
-        batches: number of appends that were summed in it.
+        batches: those that were summed in it, in order.
     """
 
     handles: Handles
-    batches: int
+    batches: tuple[SlotBatch, ...]
 
     @property
     def fill(self) -> int:
@@ -48,8 +67,23 @@ class Segment:
         """Whether a slot has no item any more; cached like `live`."""
         return not self.live.all()
 
+    @cached_property
+    def by_slot(self) -> dict[int, SlotBatch]:
+        """The batches by their first slot; cached."""
+        starts = accumulate((batch.count for batch in self.batches), initial=0)
+        return dict(zip(starts, self.batches, strict=False))
 
-EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), 0)
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of its contents; cached, so that a write hashes only the segments that it changes."""
+        made = hashlib.sha256(_LEAF.pack(self.fill, len(self.batches)))
+        for batch in self.batches:
+            made.update(_BATCH.pack(batch.count, batch.sha256))
+        made.update(self.handles.view(np.uint8).data)
+        return made.digest()
+
+
+EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +94,33 @@ class SlotMap:
         sequence, epoch: the state of storage's log.
         segments: by region and index; retired segments are absent, and their indices are not reused.
         next_index: the index of the next new segment by region.
+        items_added: number of items ever stored, from which the next vectors are numbered.
+        chain: of the log up to here.
     """
 
     sequence: int = 0
     epoch: int = 0
     segments: Mapping[SegmentId, Segment] = field(default_factory=dict)
     next_index: Mapping[Region, int] = field(default_factory=dict)
+    items_added: int = 0
+    chain: bytes = NO_CHAIN
+
+    @property
+    def point(self) -> Point:
+        """The point of the log."""
+        return Point(self.sequence, self.chain)
+
+    def root(self, record: bytes) -> bytes:
+        """Returns a SHA-256 of everything but sequence, epoch and chain.
+
+        Args:
+            record: SHA-256 of the collection's record.
+        """
+        upcoming = (self.next_index.get(region, 0) for region in Region)
+        made = hashlib.sha256(_STATE.pack(record, self.items_added, *upcoming))
+        for key, segment in sorted(self.segments.items()):
+            made.update(_SEGMENT.pack(key.region, key.index, segment.digest))
+        return made.digest()
 
     def live_items(self, region: Region) -> int:
         """Returns the number of a region's items that are not deleted."""
@@ -92,6 +147,13 @@ class SlotMap:
             if len(hits):
                 return key, int(hits[0])
         return None
+
+    def holds(self, handles: Handles) -> npt.NDArray[np.bool_]:
+        """Returns which handles are those of live items: [n] V16 -> [n] bool."""
+        wanted, found = _sortable(handles), np.zeros(len(handles), bool)
+        for segment in self.segments.values():
+            found |= np.isin(wanted, _sortable(segment.handles))
+        return found
 
     def plan(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> Iterator[Placement]:
         """Splits `count` new vectors into pieces, each for the free slots of one segment.
@@ -128,7 +190,7 @@ class SlotMap:
                 continue
             index = max(segments)
             last = segments[index]
-            if last.fill < layout.of(region).capacity and last.batches < limits[region]:
+            if last.fill < layout.of(region).capacity and len(last.batches) < limits[region]:
                 yield region, (index, last.fill)
 
     @staticmethod
@@ -141,19 +203,22 @@ class SlotMap:
             return Region.MAIN
         return Region.TAIL
 
-    def appended(self, placement: Placement, handles: Handles, sequence: int, epoch: int) -> SlotMap:
-        """Returns the map after storage committed a batch."""
+    def appended(
+        self, placement: Placement, handles: Handles, sha256: bytes, sequence: int, epoch: int
+    ) -> SlotMap:
+        """Returns the map after a batch, given with the SHA-256 of its block."""
         key = SegmentId(placement.region, placement.index)
         old = self.segments.get(key)
         before = old.handles if old else np.zeros(0, HANDLE_TYPE)
-        batches = old.batches + 1 if old else 1
+        batches = (*(old.batches if old else ()), SlotBatch(placement.count, sha256))
         segment = Segment(np.concatenate([before, handles]), batches)
         upcoming = max(self.next_index.get(placement.region, 0), placement.index + 1)
-        return SlotMap(
-            sequence,
-            epoch,
-            {**self.segments, key: segment},
-            {**self.next_index, placement.region: upcoming},
+        return replace(
+            self,
+            sequence=sequence,
+            epoch=epoch,
+            segments={**self.segments, key: segment},
+            next_index={**self.next_index, placement.region: upcoming},
         )
 
     def expected(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> SlotMap:
@@ -161,7 +226,7 @@ class SlotMap:
         expected = self
         for placement in self.plan(layout, count, limits):
             unknown = np.zeros(placement.count, HANDLE_TYPE)
-            expected = expected.appended(placement, unknown, self.sequence, self.epoch)
+            expected = expected.appended(placement, unknown, bytes(DIGEST_BYTES), self.sequence, self.epoch)
         return expected
 
     def without_segments(self, retired: Iterable[SegmentId], sequence: int, epoch: int) -> SlotMap:

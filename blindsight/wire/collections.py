@@ -105,6 +105,21 @@ class Deletion(Record[pb.DeleteItemsResponse]):
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback(Record[pb.AcceptRollbackResponse]):
+    """A collection that was set back, with its owner's consent.
+
+    Attributes:
+        writes_before: number of writes of the newest state that the keyholder had seen.
+        writes: number of writes of the state that it has now.
+        items: number of items in it.
+    """
+
+    writes_before: int
+    writes: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class RepackProgress(Record[pb.RepackResponse]):
     """The progress of a repack; the last one is its result."""
 

@@ -37,6 +37,7 @@ class ScorePlan(Record[pb.ScorePlan]):
     epoch: int
     main_segments: int
     tail_segments: int
+    chain: bytes
 
     @property
     def segments(self) -> int:

@@ -5,22 +5,20 @@ This module imports nothing for numerical work, so that storage can use it: stor
 
 from __future__ import annotations
 
-import struct
-import zlib
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
 
-from blindsight.errors import InvalidArgument
 from blindsight.packing.segments import SegmentId
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import Parameters, ParameterSet, by_name
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
-from blindsight.wire.records import Parts, Record, read, write
+from blindsight.wire.records import Parts, Record
 
 ID_BYTES = 16
 DIGEST_BYTES = 32
 # The handle of a deleted item in a run of handles.
 NO_HANDLE = bytes(ID_BYTES)
+# The chain of a collection that was never written to.
+NO_CHAIN = bytes(DIGEST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,7 @@ class StoredCollection(Record[pb.Collection]):
         plane_items: number of live items with pixel planes.
         plane_bytes: bytes of these planes.
         fields: number of values of each field of a row, in total `dimension`; empty: one field.
+        chain: of the newest link of the log; set by storage.
     """
 
     collection_id: bytes
@@ -61,6 +60,7 @@ class StoredCollection(Record[pb.Collection]):
     plane_items: int = 0
     plane_bytes: int = 0
     fields: tuple[int, ...] = ()
+    chain: bytes = NO_CHAIN
 
     @property
     def parameters(self) -> Parameters:
@@ -150,6 +150,24 @@ class BatchHeader(Record[pb.BatchHeader]):
 
 
 @dataclass(frozen=True, slots=True)
+class Link(Record[pb.Link]):
+    """One write to a collection's log, as its owner authenticates it; opaque to storage.
+
+    Attributes:
+        sequence, epoch: those after the write.
+        previous: chain before the write, 32 bytes.
+        root: SHA-256 of the collection's state after the write.
+        chain: HMAC of the rest, 32 bytes.
+    """
+
+    sequence: int
+    epoch: int
+    previous: bytes
+    root: bytes
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AppendHeader(Record[pb.AppendHeader]):
     """The header of an append; without batches it only retires segments.
 
@@ -157,34 +175,16 @@ class AppendHeader(Record[pb.AppendHeader]):
         batch_id: 16 random bytes, the idempotency key of this write.
         expected_sequence: sequence of the collection before the append.
         batches: one for each segment that gets rows, with consecutive sequences after the expected one.
+        link: of this write.
         retires: segments that the append replaces.
     """
-
-    elsewhere: ClassVar = frozenset(
-        {"segment", "first_slot", "block_size_bytes", "block_sha256", "items_count"}
-    )
 
     collection_id: bytes
     batch_id: bytes
     expected_sequence: int
     batches: tuple[BatchHeader, ...]
+    link: Link
     retires: tuple[SegmentId, ...] = ()
-
-    @classmethod
-    def from_message(cls, message: pb.AppendHeader) -> AppendHeader:
-        """Makes the header from its message, also from one of older clients without field `batches`."""
-        header = read(cls, message)
-        if header.batches or not message.HasField("segment"):
-            return header
-        only = BatchHeader(
-            header.expected_sequence + 1,
-            read(SegmentId, message.segment),
-            message.first_slot,
-            message.items_count,
-            message.block_size_bytes,
-            message.block_sha256,
-        )
-        return replace(header, batches=(only,))
 
     @property
     def items_count(self) -> int:
@@ -223,6 +223,8 @@ class LogHeader(Record[pb.LogHeader]):
         batches: number of batches that follow.
         size_bytes: bytes of their blocks.
         retired: segments that were retired after the reader's sequence.
+        chain: at `sequence`.
+        after_chain: at the reader's sequence; empty if no write ended there.
     """
 
     sequence: int
@@ -230,6 +232,16 @@ class LogHeader(Record[pb.LogHeader]):
     batches: int
     size_bytes: int = 0
     retired: tuple[SegmentId, ...] = ()
+    chain: bytes = NO_CHAIN
+    after_chain: bytes = NO_CHAIN
+
+
+@dataclass(frozen=True, slots=True)
+class SlotBatch(Record[pb.SlotBatch]):
+    """A batch of a segment: the number of its slots, and the SHA-256 of its block."""
+
+    count: int
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +250,13 @@ class SlotRun(Record[pb.SlotRun]):
 
     Attributes:
         handles: 16 bytes per slot, `NO_HANDLE` for a deleted item.
-        batches: number of appends that were added up in this segment so far.
+        batches: those that were added up in this segment so far, in order.
     """
 
     segment: SegmentId
     first_slot: int
     handles: bytes
-    batches: int
+    batches: tuple[SlotBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,47 +265,17 @@ class SlotPage(Record[pb.ReadSlotsResponse]):
 
     Attributes:
         next_main_index, next_tail_index: index of the next new segment; indices are never reused.
+        items_added: number of items ever added, deleted ones included.
+        links: those after the reader's sequence, in order, and in any case the newest.
     """
 
     sequence: int
     epoch: int
-    runs: tuple[SlotRun, ...]
     next_main_index: int
     next_tail_index: int
-
-    elsewhere: ClassVar = frozenset({"crc32"})
-
-    @classmethod
-    def from_message(cls, message: pb.ReadSlotsResponse) -> SlotPage:
-        """Makes the page from its message.
-
-        Raises:
-            InvalidArgument: if its CRC-32 does not match.
-        """
-        if message.crc32 != _slots_crc32(message):
-            raise InvalidArgument(f"slots of CRC-32 {_slots_crc32(message):08x}, want {message.crc32:08x}")
-        return read(cls, message)
-
-    def to_message(self) -> pb.ReadSlotsResponse:
-        """Converts the page to its message, and adds its CRC-32."""
-        message = pb.ReadSlotsResponse()
-        write(message, self)
-        message.crc32 = _slots_crc32(message)
-        return message
-
-
-def _slots_crc32(page: pb.ReadSlotsResponse) -> int:
-    """Returns the CRC-32 of a page of the slot map; see `ReadSlotsResponse` in the contract of storage.
-
-    It is not a SHA-256, because a slot map is read again after every write of another writer (16 MB for a
-    million items), and a CRC-32 takes a third of the time.  Neither protects against a malicious storage.
-    """
-    counters = page.sequence, page.epoch, page.next_main_index, page.next_tail_index
-    made = zlib.crc32(struct.pack("<2Q2I", *counters))
-    for run in page.runs:
-        place = run.segment.region, run.segment.index, run.first_slot, run.batches
-        made = zlib.crc32(run.handles, zlib.crc32(struct.pack("<i3I", *place), made))
-    return made
+    items_added: int
+    runs: tuple[SlotRun, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +311,23 @@ class AttachmentHeader(Record[pb.AttachmentHeader]):
     handle: bytes
     size_bytes: int
     sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion(Record[pb.DeleteItemsRequest]):
+    """A deletion of live items, and its link."""
+
+    collection_id: bytes
+    handles: tuple[bytes, ...]
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsRequest(Record[pb.ReadSlotsRequest]):
+    """A request for the slot map, and for the links after a sequence."""
+
+    collection_id: bytes
+    after_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import sys
 from blindsight.backup.command import main
 from blindsight.backup.parts import Database, File, Service
 from blindsight.wire.imports import ItemState
+from services.keyholder.heads.store import FILE_NAME as HEADS_FILE_NAME
+from services.keyholder.heads.store import SCHEMA as HEADS_SCHEMA
 from services.keyholder.jobs.store import SCHEMA
 from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
 
@@ -22,6 +24,11 @@ SERVICE = Service(
                 "imports": "SELECT COUNT(*) FROM jobs",
                 "waiting": f"SELECT COUNT(*) FROM items WHERE state = {ItemState.QUEUED:d}",  # noqa: S608
             },
+        ),
+        Database(
+            HEADS_FILE_NAME,
+            HEADS_SCHEMA.version,
+            counts={"known collections": "SELECT COUNT(*) FROM heads WHERE state = 1"},
         ),
         File("passphrase"),  # where `blindsight up` generated one
         File(KEY_FILE_NAME, required=True),

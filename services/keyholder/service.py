@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import blindsight
-from blindsight.errors import BlindsightError, DataLoss, Draining, InvalidArgument, NotFound
+from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFound
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
 from blindsight.packing.segments import Region
@@ -29,9 +29,9 @@ from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Queue
 from blindsight.trusted.records import ItemMetadata, PeerStatus
-from blindsight.trusted.slots import handles_from_bytes
+from blindsight.trusted.vault.heads import Heads
 from blindsight.trusted.vault.repack import Repack, due
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.vault import OpenCollection, Rollback, Vault
 from blindsight.trusted.vault.writer import Writer, Written
 from blindsight.wire.collections import RepackProgress, ServiceStatus
 from blindsight.wire.combine import CombineProgress
@@ -41,6 +41,8 @@ from services.keyholder.galleries.alarms import Alarms
 from services.keyholder.galleries.answer_keys import AnswerKeys
 from services.keyholder.galleries.follower import Follower
 from services.keyholder.galleries.store import AnswerKeyStore
+from services.keyholder.heads.store import FILE_NAME as HEADS_FILE_NAME
+from services.keyholder.heads.store import HeadStore
 from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
@@ -83,7 +85,8 @@ class Keyholder:
     ) -> None:
         self.keys = keys
         self._folder = folder
-        self.vault = Vault(keys, storage, evaluator)
+        self._heads = HeadStore(folder / HEADS_FILE_NAME)
+        self.vault = Vault(keys, storage, evaluator, Heads(self._heads.load(), self._heads.save))
         self._storage = storage
         self._evaluator = evaluator
         self._crypto = Crypto(keys, workers, metrics.CRYPTO)
@@ -171,6 +174,7 @@ class Keyholder:
         if self._bulk is not None:
             await self._bulk.close()
         await self._answer_keys.close()
+        await asyncio.to_thread(self._heads.close)
         await asyncio.to_thread(self._crypto.close)
         await asyncio.to_thread(self._threads.close)
         await self._storage.close()
@@ -201,19 +205,10 @@ class Keyholder:
 
         Raises:
             NotFound: if it does not exist.
-            DataLoss: if storage has an older state of it than this keyholder has seen.
+            DataLoss: if storage's state of it is not what was written, or older than this keyholder has seen.
         """
         with self._alarms.watching(name):
-            collection = await self.vault.get(name)
-            seen = await self._answer_keys.newest_sequence(collection)
-            if seen > collection.slots.sequence:
-                await self.vault.refresh(collection)
-            if seen > collection.slots.sequence:
-                raise DataLoss(
-                    f"storage has {collection.slots.sequence} writes of the collection, and had {seen}: "
-                    "it was set back, or restored without the keyholder's folder"
-                )
-            yield collection
+            yield await self.vault.get(name)
 
     def _unless_stopping(self) -> None:
         """Raises Draining if the keyholder is stopping, since the stream was not read to its end."""
@@ -327,30 +322,21 @@ class Keyholder:
         async with self._using(name) as collection:
             handles = {collection.handle(item_id): item_id for item_id in ids}
             async with collection.lock:
-                before = collection.slots
-                known = await self._storage.get_items(collection.record.collection_id, list(handles))
-                unknown = [item_id for handle, item_id in handles.items() if handle not in known]
-                if not known:
-                    return 0, unknown
-                with collection.unless_answered():
-                    deleted, sequence = await self._storage.delete_items(
-                        collection.record.collection_id, list(known)
-                    )
-                if sequence > before.sequence + 1:
-                    # The slot map lacks an append whose answer was lost.
-                    await self.vault.refresh(collection)
-                else:
-                    gone = handles_from_bytes(b"".join(known))
-                    collection.advance(before.without_items(gone, sequence))
+                gone = await self._writer.delete(collection, list(handles))
             self._repack_if_due(collection)
-            return deleted, unknown
+            return len(gone), [item_id for handle, item_id in handles.items() if handle not in set(gone)]
 
     async def delete_collection(self, name: str) -> None:
         """Deletes a collection and everything in it; see `Vault.delete`."""
-        collection = await self.vault.get(name)
-        await self.vault.delete(name)
-        self._follower.forget(collection.record.collection_id)
-        await self._answer_keys.forget(collection.record.collection_id)
+        collection_id = await self.vault.delete(name)
+        self._follower.forget(collection_id)
+        await self._answer_keys.forget(collection_id)
+
+    async def accept_rollback(self, name: str) -> Rollback:
+        """Accepts that storage was set back; see `Vault.accept_rollback`."""
+        accepted = await self.vault.accept_rollback(name)
+        await self._answer_keys.forget(accepted.collection.record.collection_id)
+        return accepted
 
     async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
         """Repacks a collection; see `Repack.run`."""
@@ -411,7 +397,7 @@ class Keyholder:
             items,
             disk,
             memory,
-            alarm="; ".join(filter(None, [self._alarms.text(self.vault.unreadable), self._crypto.weakness])),
+            alarm="; ".join(filter(None, [self._alarms.text(self.vault.unreadable, self.vault.lost), self._crypto.weakness])),
         )
         return own, *peers
 

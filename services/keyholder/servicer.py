@@ -15,7 +15,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.runtime.reports import with_reports
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.wire.collections import CollectionRequest, Deletion, VaultStatus
+from blindsight.wire.collections import CollectionRequest, Deletion, Rollback, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader
 from blindsight.wire.items import OriginalHeader, PlanesHeader
@@ -210,6 +210,14 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Re-encrypts the tail into full segments."""
         async for state in self._keyholder.repack(request.collection):
             yield state.to_message()
+
+    async def AcceptRollback(
+        self, request: pb.AcceptRollbackRequest, context: Context
+    ) -> pb.AcceptRollbackResponse:
+        """Accepts that storage was set back."""
+        accepted = await self._keyholder.accept_rollback(request.name)
+        slots = accepted.collection.slots
+        return Rollback(accepted.before, slots.sequence, slots.items).to_message()
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Returns the state of all three services."""

@@ -122,7 +122,8 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: pb.ReadSlotsRequest, context: Context
     ) -> AsyncIterator[pb.ReadSlotsResponse]:
         validation.require_id(request.collection_id, "collection_id")
-        snapshot = self._store.read_slots(request.collection_id)
+        wanted = wire.SlotsRequest.from_message(request)
+        snapshot = self._store.read_slots(wanted.collection_id, wanted.after_sequence)
         async with aclosing(self._threads.stream(snapshot)) as pages:
             async for page in pages:
                 yield page.to_message()
@@ -167,9 +168,9 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
         validation.require_id(request.collection_id, "collection_id")
-        handles = list(request.handles)
-        validation.require_handles(handles)
-        done = await self._threads.write(self._store.delete_items, request.collection_id, handles)
+        deletion = wire.Deletion.from_message(request)
+        validation.require_deletion(deletion)
+        done = await self._threads.write(self._store.delete_items, deletion)
         if done.deleted:
             await self._sweeper.sweep()
         return done.to_message()

@@ -25,12 +25,15 @@ from blindsight.wire.storage import (
     AppendHeader,
     AppendItem,
     BatchHeader,
+    Deletion,
+    Link,
     PieceHeader,
     StoredCollection,
 )
 from services.storage.records import Geometry
 
 MIB = 1 << 20
+MAX_SEQUENCE = (1 << 63) - 1
 # Limit of one block, and of all blocks of an append together.
 MAX_BLOCK_BYTES = 256 * MIB
 MAX_ORIGINAL_BYTES = 80 * MIB
@@ -167,6 +170,27 @@ def require_header(collection: StoredCollection, header: AppendHeader) -> None:
         raise ResourceExhausted(
             f"blocks of {header.block_size_bytes} bytes in one append, want at most {MAX_BLOCK_BYTES}"
         )
+
+    sequence = header.expected_sequence + max(len(header.batches), 1)
+    require_link(header.link, sequence, collection.epoch + bool(header.retires))
+
+
+def require_link(link: Link, sequence: int, epoch: int) -> None:
+    """Refuses a link that is not that of a write to this sequence and epoch."""
+    if (link.sequence, link.epoch) != (sequence, epoch):
+        raise InvalidArgument(
+            f"a link to sequence {link.sequence} and epoch {link.epoch}, want {sequence} and {epoch}"
+        )
+    for what in ("previous", "root", "chain"):
+        require_digest(getattr(link, what), f"the link's {what}")
+
+
+def require_deletion(deletion: Deletion) -> None:
+    """Refuses a deletion of nothing, or one without a link."""
+    require_handles(deletion.handles)
+    if not deletion.handles:
+        raise InvalidArgument("a deletion of no items, want one at least")
+    require_link(deletion.link, min(deletion.link.sequence, MAX_SEQUENCE), deletion.link.epoch)
 
 
 def _require_batch(collection: StoredCollection, batch: BatchHeader) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from support.storage import MAIN_0
+from support.storage import MAIN_0, link_to
 
 from blindsight.errors import Unavailable
 from blindsight.packing.segments import Placement, Region
@@ -23,7 +23,9 @@ from blindsight.wire.planes import StoredPlanes
 ID = bytes(16)
 SILENCE_SECONDS = 0.3
 PLANES = StoredPlanes(ID, ID)
-SLOTS = SlotMap(1, 0, {MAIN_0: Segment(handles_from_bytes(bytes(16)), 1)})
+PLACE = Placement(Region.MAIN, 0, 0, 1)
+LINK = link_to(1)
+SLOTS = SlotMap(1, 0, {MAIN_0: Segment(handles_from_bytes(bytes(16)), ())})
 
 
 class Deaf(grpc.GenericRpcHandler):
@@ -65,15 +67,15 @@ OF_STORAGE: dict[str, Callable[[StorageClient], Awaitable[Any]]] = {
     "replace_config": lambda storage: storage.replace_config(ID, b"config"),
     "delete_collection": lambda storage: storage.delete_collection(ID),
     "take_turn": lambda storage: storage.take_turn(ID, ID),
-    "append": lambda storage: storage.append(ID, ID, 0, [Placement(Region.MAIN, 0, 0, 1)], [b"block"], []),
+    "append": lambda storage: storage.append(ID, ID, LINK, [PLACE], [b"block"], [bytes(32)], []),
     "read_segments": lambda storage: storage.read_segments(ID, SLOTS, [MAIN_0]),
     "read_log": lambda storage: storage.read_log(ID, 0, _no_batches),
-    "read_slots": lambda storage: storage.read_slots(ID),
+    "read_slots": lambda storage: storage.read_slots(ID, 0),
     "get_items": lambda storage: storage.get_items(ID, [ID]),
     "read_original": lambda storage: storage.read_original(ID, ID),
     "read_keypoints": lambda storage: storage.read_keypoints(ID, [ID]),
     "read_planes": lambda storage: _all(storage.read_planes(ID, ID, PARAMETER_SETS["ckks-4096"])),
-    "delete_items": lambda storage: storage.delete_items(ID, [ID]),
+    "delete_items": lambda storage: storage.delete_items(ID, [ID], LINK),
     "status": lambda storage: storage.status(),
 }
 OF_THE_EVALUATOR: dict[str, Callable[[EvaluatorClient], Awaitable[Any]]] = {

@@ -20,6 +20,7 @@ from support.storage import (
     handles,
     identifier,
     items,
+    link_to,
     original_of,
     pieces_of,
     random_block,
@@ -60,6 +61,7 @@ def append_of(number: int) -> Append:
         batch_id=identifier("batch", number),
         expected_sequence=number,
         batches=(BatchHeader(number + 1, segment, first_slot, ITEMS, len(block), sha256(block)),),
+        link=link_to(number + 1),
     )
     return Append(header, tuple(made), (block,), (*originals, *[b""] * (ITEMS - WITH_ORIGINAL)))
 

@@ -27,6 +27,7 @@ from support.storage import (
     Client,
     changed,
     collection,
+    deletion_to,
     handles,
     identifier,
     items,
@@ -283,8 +284,7 @@ def test_the_log_is_filtered_by_sequence_and_segment(client: Client) -> None:
 def test_deleting_and_retiring_show_in_slots_and_log(client: Client) -> None:
     batches = Batches(COLLECTION)
     client.append(batches.make(TAIL_0, items(3)))
-    request = pb.DeleteItemsRequest(collection_id=COLLECTION.collection_id, handles=handles(items(1)))
-    deleted = client.stub.DeleteItems(request)
+    deleted = client.stub.DeleteItems(deletion_to(COLLECTION, handles(items(1)), 2))
     assert (deleted.deleted, deleted.sequence) == (1, 2)
     (page,) = client.slots(COLLECTION)
     assert page.runs[0].handles == bytes(16) + b"".join(handles(items(2, start=1)))
@@ -292,14 +292,14 @@ def test_deleting_and_retiring_show_in_slots_and_log(client: Client) -> None:
     answer = client.append(batches.make(MAIN_0, items(2, start=1), retires=[TAIL_0]))
     assert (answer.sequence, answer.epoch) == (3, 1)
     (page,) = client.slots(COLLECTION)
-    assert [(run.segment.region, len(run.handles), run.batches) for run in page.runs] == [
+    assert [(run.segment.region, len(run.handles), len(run.batches)) for run in page.runs] == [
         (pb.REGION_MAIN, 32, 1)
     ]
     assert (page.sequence, page.epoch, page.next_main_index, page.next_tail_index) == (3, 1, 1, 1)
     log = client.read(COLLECTION, after=1)
     assert [(retired.region, retired.index) for retired in log.header.retired] == [(pb.REGION_TAIL, 0)]
     batches.sequence = 3
-    gone = pb.DeleteItemsRequest(collection_id=COLLECTION.collection_id, handles=handles(items(3)))
+    gone = deletion_to(COLLECTION, handles(items(2, start=1)), 4, epoch=1)
     batches.sequence = client.stub.DeleteItems(gone).sequence
     assert client.append(batches.retiring(MAIN_0)).epoch == 2
     (page,) = client.slots(COLLECTION)
@@ -499,23 +499,6 @@ def test_an_append_waits_while_another_comes_in_and_is_told_before_it_sends_more
         assert first.finish().sequence == 1
         code, reason, _ = refusal(lambda: second.call.result(timeout=30))
         assert (code, reason) == (grpc.StatusCode.ABORTED, "CONFLICT")
-
-
-def test_an_append_of_a_keyholder_that_knows_one_batch_only_is_taken(start: Start) -> None:
-    with Client(start().address) as client:
-        client.create(COLLECTION)
-        made = Batches(COLLECTION).make(
-            TAIL_0, items(3, original_bytes=9), [original_of(n, 9) for n in range(3)]
-        )
-        first, *rest = requests(made)
-        (batch,) = made.header.batches
-        del first.header.batches[:]
-        first.header.segment.CopyFrom(batch.to_message().segment)
-        first.header.first_slot, first.header.items_count = batch.first_slot, batch.count
-        first.header.block_size_bytes, first.header.block_sha256 = batch.block_size_bytes, batch.block_sha256
-        assert client.stub.Append(iter([first, *rest]), timeout=30).sequence == 1
-        ((stored, block),) = client.read(COLLECTION).batches
-        assert (stored, block) == (batch.to_message(), made.blocks[0])
 
 
 def test_who_was_refused_comes_again_under_its_batch_id_before_those_who_wait(start: Start) -> None:
@@ -718,7 +701,7 @@ def test_planes_come_back_byte_by_byte_and_go_with_their_item(client: Client) ->
     key = COLLECTION.collection_id
     asked = client.stub.GetItems(pb.GetItemsRequest(collection_id=key, handles=handles(made))).items
     assert [item.planes_size_bytes for item in asked] == [size, size]
-    client.stub.DeleteItems(pb.DeleteItemsRequest(collection_id=key, handles=handles(made)))
+    client.stub.DeleteItems(deletion_to(COLLECTION, handles(made), record.sequence + 1))
     record = client.get(COLLECTION)
     assert (record.plane_items, record.plane_bytes) == (0, 0)
     disk = client.stub.GetStatus(pb.GetStatusRequest()).disk_bytes

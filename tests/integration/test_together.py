@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -341,6 +342,7 @@ def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
                     record.sequence + 1, storage.TAIL_0, 3, 1, len(block), storage.sha256(block)
                 ),
             ),
+            link=replace(storage.link_to(record.sequence + 1), previous=record.chain),
         )
         append = storage.Append(header, (item,), (block,), (b"",))
         assert refusal(lambda: stored.append(append))[:2] == INVALID_CIPHERTEXT

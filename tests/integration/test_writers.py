@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from support.tap import Tap
 
 from blindsight.errors import Conflict
 from blindsight.packing.segments import Region
+from blindsight.runtime.transfer import digest
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
@@ -119,7 +120,7 @@ async def test_two_writers_at_once_store_everything_once_and_send_it_once(
         for number in range(BATCHES)
         for place in range(BATCH_ITEMS)
     }
-    slots = await writers[0].storage.read_slots(opened.record.collection_id)
+    slots, _ = await writers[0].storage.read_slots(opened.record.collection_id, 0)
     handles = [handle.tobytes() for one in slots.segments.values() for handle in one.handles]
     assert sorted(handles) == sorted(wanted)
     assert (record.items, record.items_added, record.sequence) == (len(wanted), len(wanted), 2 * BATCHES)
@@ -138,16 +139,16 @@ async def test_a_batch_over_several_segments_is_one_append_and_each_row_is_where
     appends = []
     storage_append = writer.storage.append
 
-    async def append(*given: Any, **named: Any) -> tuple[int, int]:
+    async def append(*given: Any, **named: Any) -> None:
         appends.append(given)
-        return await storage_append(*given, **named)
+        await storage_append(*given, **named)
 
     monkeypatch.setattr(writer.storage, "append", append)
     vectors = np.random.default_rng(5).normal(size=(count, DIMENSION))
     items = [NewItem(opened.handle(str(number))) for number in range(count)]
     assert await writer.writer.append_new(opened, vectors, items) == set(range(count))
     assert len(appends) == 1
-    slots = await writer.storage.read_slots(opened.record.collection_id)
+    slots, _ = await writer.storage.read_slots(opened.record.collection_id, 0)
     assert slots.sequence == opened.slots.sequence == len(slots.segments) == 3
     assert {segment.region for segment in slots.segments} == set(Region)
     numbers = {one.handle: number for number, one in enumerate(items)}
@@ -173,8 +174,10 @@ async def test_a_writer_that_knows_an_old_sequence_is_refused_before_it_sends_it
     assert placement.region is Region.TAIL
     block = next(iter((await late.writer.encrypt(opened, before, np.ones((1, DIMENSION)))).values()))
     items = [item(opened, "late")]
+    after = replace(before, sequence=before.sequence + 1)
+    link = opened.log.link(before.chain, after, opened.record)
     with pytest.raises(Conflict):
         await late.storage.append(
-            opened.record.collection_id, os.urandom(16), before.sequence, [placement], [block], items
+            opened.record.collection_id, os.urandom(16), link, [placement], [block], [digest(block)], items
         )
     assert late.tap.size_bytes - sent_before < ORIGINAL_BYTES / 10

@@ -332,6 +332,7 @@ def test_planes_are_refused_which_the_scheme_has_none_of(gallery, pair, stored):
         batch_id=storage.identifier("planes"),
         expected_sequence=2,
         batches=(BatchHeader(3, MAIN_0, 5, 1, len(block), storage.sha256(block)),),
+        link=storage.link_to(3),
     )
     (item,) = storage.items(1)
     batch = Append(header, (storage.with_planes(item),), (block,), (b"",))

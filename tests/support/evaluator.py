@@ -181,6 +181,7 @@ class Gallery:
     client: storage.Client
     record: StoredCollection
     sequence: int = 0
+    epoch: int = 0
     states: dict[int, State] = field(default_factory=lambda: {0: State()})
     written: dict[SegmentId, list[Batch]] = field(default_factory=dict)
     _made: int = 0
@@ -234,6 +235,7 @@ class Gallery:
     ) -> None:
         """Appends a block as it is."""
         identity = self.record.collection_id
+        self.epoch += bool(retires)
         header = AppendHeader(
             collection_id=identity,
             batch_id=storage.identifier("batch", identity, self._made),
@@ -241,6 +243,7 @@ class Gallery:
             batches=(
                 BatchHeader(self.sequence + 1, segment, first_slot, count, len(block), storage.sha256(block)),
             ),
+            link=storage.link_to(self.sequence + 1, self.epoch),
             retires=tuple(retires),
         )
         items = storage.items(count, start=1_000_000 * self._made)
@@ -250,8 +253,7 @@ class Gallery:
 
     def delete(self, segment: SegmentId) -> None:
         """Deletes all items of a segment; its columns stay until it is retired."""
-        identity, handles = self.record.collection_id, self._items.pop(segment)
-        request = storage.pb.DeleteItemsRequest(collection_id=identity, handles=handles)
+        request = storage.deletion_to(self.record, self._items.pop(segment), self.sequence + 1, self.epoch)
         before = self.states[self.sequence]
         self.sequence = self.client.stub.DeleteItems(request, timeout=30).sequence
         self.states[self.sequence] = before

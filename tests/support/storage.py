@@ -23,16 +23,21 @@ from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
 from blindsight.runtime.transfer import CHUNK_BYTES, chunks
 from blindsight.wire.storage import (
+    NO_CHAIN,
     AppendHeader,
     AppendItem,
     AppendItems,
     BatchesRequest,
     BatchHeader,
+    Deleted,
+    Deletion,
+    Link,
     PieceHeader,
     Planes,
     StoredCollection,
 )
 from services.storage.records import Append, Geometry
+from services.storage.stores import Store
 
 KEY_ID = b"a key's sixteen."
 MAIN_0 = SegmentId(Region.MAIN, 0)
@@ -144,7 +149,30 @@ def changed(header: AppendHeader, **changes: Any) -> AppendHeader:
     following = made.expected_sequence + 1
     batches = [replace(one, sequence=(following + place) % 2**64) for place, one in enumerate(made.batches)]
     batches[:1] = [replace(one, **changes) for one in batches[:1]]
-    return replace(made, batches=tuple(batches))
+    last = (made.expected_sequence + max(len(batches), 1)) % 2**64
+    link = replace(made.link, sequence=last, previous=chain_at(made.expected_sequence), chain=chain_at(last))
+    return replace(made, batches=tuple(batches), link=link)
+
+
+def chain_at(sequence: int) -> bytes:
+    """The chain that every collection has at a sequence; storage cannot tell that no owner made it."""
+    return sha256(b"chain %d" % sequence) if sequence else NO_CHAIN
+
+
+def link_to(sequence: int, epoch: int = 0, before: int | None = None) -> Link:
+    previous = chain_at(sequence - 1 if before is None else before)
+    return Link(sequence, epoch, previous, sha256(b"root %d" % sequence), chain_at(sequence))
+
+
+def deletion_to(record: StoredCollection, gone: Sequence[bytes], sequence: int, epoch: int = 0) -> Any:
+    """The message that deletes items and leads to a sequence."""
+    return Deletion(record.collection_id, tuple(gone), link_to(sequence, epoch)).to_message()
+
+
+def delete_from(store: Store, collection_id: bytes, gone: Sequence[bytes]) -> Deleted:
+    """Deletes items from a store, as a keyholder that knows its state."""
+    state = store.get_collection(collection_id)
+    return store.delete_items(Deletion(collection_id, tuple(gone), link_to(state.sequence + 1, state.epoch)))
 
 
 @dataclass
@@ -155,6 +183,7 @@ class Batches:
     sequence: int = 0
     filled: dict[SegmentId, int] = field(default_factory=dict)
     made: int = 0
+    epoch: int = 0
 
     def make(
         self,
@@ -175,6 +204,7 @@ class Batches:
             batch_id=identifier("batch", self.record.collection_id, self.made),
             expected_sequence=self.sequence,
             batches=(self._batch(segment, len(of), block),),
+            link=self._link(retires),
             retires=tuple(retires),
         )
         self._count(segment, len(of))
@@ -192,10 +222,15 @@ class Batches:
             batch_id=identifier("batch", self.record.collection_id, self.made),
             expected_sequence=self.sequence,
             batches=(),
+            link=self._link(segments),
             retires=segments,
         )
         self._count(None, 0)
         return Append(header, (), (), ())
+
+    def _link(self, retires: Sequence[SegmentId]) -> Link:
+        self.epoch += bool(retires)
+        return link_to(self.sequence + 1, self.epoch)
 
     def _count(self, segment: SegmentId | None, count: int) -> None:
         self.made += 1

@@ -37,11 +37,12 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoggedBatch:
-    """A batch of the log: its sequence, its place, and its block."""
+    """A batch of the log: its sequence, its place, and its block with its SHA-256."""
 
     sequence: int
     place: Placement
     block: bytes
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +75,9 @@ class StorageClient:
         self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
     async def _call(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
-        return (await self._counted(rpc, request))[0]
-
-    async def _counted(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> tuple[Any, int]:
-        """Returns the answer and the number of attempts: an earlier attempt may have succeeded unanswered."""
-        tries = 0
-
-        async def attempt() -> Any:
-            nonlocal tries
-            tries += 1
-            return await rpc(request, metadata=renamed("storage"), timeout=timeouts.CALL_SECONDS)
-
-        return await self._peer.call(attempt), tries
+        return await self._peer.call(
+            lambda: rpc(request, metadata=renamed("storage"), timeout=timeouts.CALL_SECONDS)
+        )
 
     async def create_collection(self, collection: wire.StoredCollection) -> wire.StoredCollection:
         """Creates a collection.
@@ -101,7 +93,7 @@ class StorageClient:
         """Returns one collection's current record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
         answer = await self._call(self._stub.GetCollection, request)
-        return wire.StoredCollection.from_message(answer.collection)
+        return replace(wire.StoredCollection.from_message(answer.collection), collection_id=collection_id)
 
     async def list_collections(self) -> list[wire.StoredCollection]:
         """Returns the collections of all owners."""
@@ -155,34 +147,34 @@ class StorageClient:
         self,
         collection_id: bytes,
         batch_id: bytes,
-        expected_sequence: int,
+        link: wire.Link,
         placements: Sequence[Placement],
         blocks: Sequence[bytes],
+        digests: Sequence[bytes],
         items: Sequence[NewItem],
         retires: Sequence[SegmentId] = (),
         encrypt_planes: EncryptPlanes | None = None,
-    ) -> tuple[int, int]:
+    ) -> None:
         """Appends a batch in storage's queue, all of it or nothing; repeated while storage is unavailable.
 
         Args:
             batch_id: 16 random bytes.  After a conflict the batch may come again under the same id, and is
                 then served before others.
+            link: of this write.
             placements: the slots of the items, piece by piece; none for a batch that only retires segments.
-            blocks: one for each placement.
+            blocks, digests: one for each placement, and its SHA-256.
             encrypt_planes: encrypts items' planes in pieces, anew for every attempt, as they are not kept.
 
-        Returns:
-            sequence and epoch after the batch; it is durable.
-
         Raises:
-            Conflict: if the collection's sequence is another.
+            Conflict: if the collection is not in the state before the link.
             AlreadyExists: if one of the items exists.
             Unavailable: if storage stays unavailable.
+            DataLoss: if storage says that it has taken another write.
         """
-        digests = await asyncio.to_thread(lambda: [transfer.digest(block) for block in blocks])
+        expected_sequence = link.sequence - max(len(placements), 1)
         placed = zip(placements, blocks, digests, strict=True)
         batches = tuple(_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1))
-        header = wire.AppendHeader(collection_id, batch_id, expected_sequence, batches, tuple(retires))
+        header = wire.AppendHeader(collection_id, batch_id, expected_sequence, batches, link, tuple(retires))
 
         async def attempt() -> storage_pb2.AppendResponse:
             parts = AppendParts(header, blocks, items, encrypt_planes)
@@ -197,7 +189,8 @@ class StorageClient:
             return answer
 
         answer = wire.Appended.from_message(await self._peer.call(attempt))
-        return answer.sequence, answer.epoch
+        if (answer.sequence, answer.epoch) != (link.sequence, link.epoch):
+            raise DataLoss(f"storage has taken write {answer.sequence}, want {link.sequence}")
 
     async def read_segments(
         self, collection_id: bytes, slots: SlotMap, keys: Collection[SegmentId]
@@ -205,7 +198,7 @@ class StorageClient:
         """Returns the places and blocks of some segments' batches, in the order in which they were appended.
 
         Args:
-            slots: the slot map, which says how many batches and slots these segments have.
+            slots: the slot map, which says which batches these segments have.
 
         Raises:
             Conflict: if the collection was written to since the slots were read.
@@ -218,23 +211,23 @@ class StorageClient:
     ) -> dict[SegmentId, list[tuple[Placement, bytes]]]:
         request = wire.BatchesRequest(collection_id, only_segments=tuple(keys)).to_message()
         blocks: dict[SegmentId, list[tuple[Placement, bytes]]] = {key: [] for key in keys}
-        filled = dict.fromkeys(keys, 0)
+        sent: dict[SegmentId, list[wire.SlotBatch]] = {key: [] for key in keys}
         with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
             log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
             async for header, block in _batches(messages, log):
                 key = header.segment
-                if header.first_slot != filled.get(key):
+                if key not in sent or header.first_slot != sum(one.count for one in sent[key]):
                     raise DataLoss("storage sent a batch that does not follow the one before it")
-                filled[key] += header.count
+                sent[key].append(wire.SlotBatch(header.count, header.block_sha256))
                 blocks[key].append((_place(header), block))
         for key in keys:
             segment = slots.segments[key]
-            if (len(blocks[key]), filled[key]) != (segment.batches, segment.fill):
+            if tuple(sent[key]) != segment.batches:
                 raise DataLoss(
-                    f"storage sent {len(blocks[key])} batches of {filled[key]} slots of a segment, "
-                    f"want {segment.batches} of {segment.fill}"
+                    f"storage sent {len(sent[key])} batches of segment {key}, "
+                    f"not the {len(segment.batches)} that were written"
                 )
         return blocks
 
@@ -253,47 +246,41 @@ class StorageClient:
             with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
                 log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
                 batches = (
-                    LoggedBatch(header.sequence, _place(header), block)
+                    LoggedBatch(header.sequence, _place(header), block, header.block_sha256)
                     async for header, block in _batches(messages, log)
                 )
                 return await read(log, batches)
 
         return await self._peer.call(attempt)
 
-    async def read_slots(self, collection_id: bytes) -> SlotMap:
-        """Returns the current slot map.
+    async def read_slots(self, collection_id: bytes, after_sequence: int) -> tuple[SlotMap, list[wire.Link]]:
+        """Returns the slot map without its chain, and the links after a sequence, at least the newest.
 
         Raises:
-            DataLoss: if storage's answer is malformed.  `Vault.refresh` checks by the number of items
-                whether it is complete.
+            DataLoss: if storage's answer is malformed; `LogKey.follow` checks what it says.
         """
-        return await self._peer.call(lambda: self._read_slots(collection_id))
+        return await self._peer.call(lambda: self._read_slots(collection_id, after_sequence))
 
-    async def _read_slots(self, collection_id: bytes) -> SlotMap:
-        request = storage_pb2.ReadSlotsRequest(collection_id=collection_id)
-        pieces: dict[SegmentId, list[bytes]] = {}
-        batches: dict[SegmentId, int] = {}
-        filled: dict[SegmentId, int] = {}
+    async def _read_slots(self, collection_id: bytes, after_sequence: int) -> tuple[SlotMap, list[wire.Link]]:
+        request = wire.SlotsRequest(collection_id, after_sequence).to_message()
+        segments: dict[SegmentId, Segment] = {}
+        links: list[wire.Link] = []
         first: wire.SlotPage | None = None
         with _opened(self._stub.ReadSlots(request, metadata=renamed("storage"))) as messages:
             async for message in messages:
                 page = wire.SlotPage.from_message(message)
                 first = first or page
-                if replace(page, runs=first.runs) != first:
+                if replace(page, runs=first.runs, links=first.links) != first:
                     raise DataLoss("storage sent slots that are not those of one moment")
+                links += page.links
                 for run in page.runs:
-                    key, handles = run.segment, run.handles
-                    count, rest = divmod(len(handles), HANDLE_BYTES)
-                    if rest or run.first_slot != filled.get(key, 0):
-                        raise DataLoss("storage sent slots that do not follow those before them")
-                    filled[key] = run.first_slot + count
-                    pieces.setdefault(key, []).append(handles)
-                    batches[key] = max(run.batches, batches.get(key, 0))
+                    if len(run.handles) % HANDLE_BYTES or run.first_slot or run.segment in segments:
+                        raise DataLoss("storage sent a part of a segment, want whole ones")
+                    segments[run.segment] = Segment(handles_from_bytes(run.handles), run.batches)
         if first is None:
             raise DataLoss("storage ended its answer before the slots")
-        segments = {key: Segment(handles_from_bytes(b"".join(pieces[key])), batches[key]) for key in pieces}
         upcoming = {Region.MAIN: first.next_main_index, Region.TAIL: first.next_tail_index}
-        return SlotMap(first.sequence, first.epoch, segments, upcoming)
+        return SlotMap(first.sequence, first.epoch, segments, upcoming, first.items_added), links
 
     async def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, wire.StoredItem]:
         """Returns items by handle; those that do not exist are left out."""
@@ -388,16 +375,17 @@ class StorageClient:
                 yield await _piece(messages, layout.piece_bytes(parameters, count))
             transfer.require_end(await anext(messages, None))
 
-    async def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> tuple[int, int]:
-        """Deletes items; returns how many were live, and the sequence.
+    async def delete_items(self, collection_id: bytes, handles: Sequence[bytes], link: wire.Link) -> None:
+        """Deletes live items.
 
         Args:
-            handles: of live items; those that an earlier attempt deleted without an answer count as live.
+            link: of this write.
+
+        Raises:
+            Conflict: if the collection is not in the state before the link.
         """
-        request = storage_pb2.DeleteItemsRequest(collection_id=collection_id, handles=_in_no_order(handles))
-        answer, tries = await self._counted(self._stub.DeleteItems, request)
-        done = wire.Deleted.from_message(answer)
-        return done.deleted or (len(handles) if tries > 1 else 0), done.sequence
+        request = wire.Deletion(collection_id, tuple(_in_no_order(handles)), link).to_message()
+        await self._call(self._stub.DeleteItems, request)
 
     async def status(self) -> PeerStatus:
         """Returns storage's version, counts and sizes."""

@@ -133,7 +133,7 @@ def plan(collection: OpenCollection, regions: Collection[Region] = tuple(Region)
     deleted = [
         key
         for key, segment in slots.segments.items()
-        if key.region in regions and (segment.deleted or (scatters and segment.batches > 1))
+        if key.region in regions and (not segment.live.all() or (scatters and len(segment.batches) > 1))
     ]
     tail = [key for key in slots.segments if key.region is Region.TAIL and key not in deleted]
     groups = _cut(slots, sorted(deleted) + sorted(tail), layout.main.capacity, Region.MAIN)

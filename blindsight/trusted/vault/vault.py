@@ -6,11 +6,11 @@ import asyncio
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from blindsight.errors import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound, Unavailable
+from blindsight.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.packing.columns import CollectionLayout, Layout, collection_layout, plan_stride
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region
@@ -27,14 +27,13 @@ from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import SlotMap
+from blindsight.trusted.slots import Point, SlotMap
+from blindsight.trusted.vault.heads import Head, Heads, LogKey, State, digest
 from blindsight.wire.storage import StoredCollection, StoredItem
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
 MAX_DIMENSION = 4096
-# Attempts to read counters and slots of the same sequence.  Writing a batch takes longer than either read.
-_READ_ATTEMPTS = 16
 # Norms of single-precision vectors lie between these, and their squares are finite in double precision.
 SHORTEST_NORM, LONGEST_NORM = 1e-45, 1e41
 
@@ -47,7 +46,8 @@ class OpenCollection:
         config: settings that only the owner can read.
         slots: the newest slot map; replaced as a whole, so a search can keep the one it started with.
         lock: held during writes.
-        items_added: number of items ever stored, from which the next vectors are numbered.
+        log: makes and checks the links of the log.
+        known: the newest point of the log that was seen.
         uncertain: whether storage may hold a write whose answer was lost, and which `slots` lacks.
         tile_key: of the check of planes; see `imaging.tile_checks`.
         damage: why the collection cannot be used; empty if it can.
@@ -63,7 +63,8 @@ class OpenCollection:
         self.config = config
         self.slots = SlotMap()
         self.lock = asyncio.Lock()
-        self.items_added = record.items_added
+        self.known = Point()
+        self.log = LogKey(keys.subkey("log", record.collection_id))
         self.uncertain = False
         self.parameters = record.parameters
         self.layout = collection_layout(
@@ -88,7 +89,7 @@ class OpenCollection:
     def advance(self, slots: SlotMap) -> None:
         """Adopts a slot map unless it is older than the current one: an earlier read may end later."""
         if slots.sequence >= self.slots.sequence:
-            self.slots = slots
+            self.slots, self.known = slots, slots.point
 
     def handle(self, item_id: str) -> bytes:
         """Returns the handle by which storage identifies an item id."""
@@ -206,18 +207,35 @@ class OpenCollection:
         return slots.plan(self.layout, count, self.batch_limits)
 
 
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A collection that was set back with its owner's consent.
+
+    Attributes:
+        collection: as it is now.
+        before: sequence of the newest state that was seen before.
+    """
+
+    collection: OpenCollection
+    before: int
+
+
 class Vault:
     """The collections of one key set: finds, creates and deletes them.
 
     Args:
         keys: the owner's key set.
         storage, evaluator: the untrusted services.
+        heads: the newest points of logs that were seen; None: none was.
 
     Attributes:
         unreadable: number of collections whose settings storage has changed, when they were last listed.
+        lost: names of collections that storage did not have and should, when they were last listed.
     """
 
-    def __init__(self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient) -> None:
+    def __init__(
+        self, keys: KeySet, storage: StorageClient, evaluator: EvaluatorClient, heads: Heads | None = None
+    ) -> None:
         self._keys = keys
         self._storage = storage
         self._evaluator = evaluator
@@ -225,7 +243,9 @@ class Vault:
         self._configs = Sealer(keys.subkey("settings"))
         self._open: dict[str, OpenCollection] = {}
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._heads = heads or Heads()
         self.unreadable = 0
+        self.lost: list[str] = []
 
     async def create(
         self,
@@ -289,6 +309,7 @@ class Vault:
             record = await self._storage.create_collection(wanted)
         except AlreadyExists:
             raise AlreadyExists(f"collection {name!r} exists; delete it first or take another name") from None
+        await self._heads.put(collection_id, Head(name))
         self._open[name] = OpenCollection(record, config, self._keys)
         return self._open[name]
 
@@ -297,7 +318,7 @@ class Vault:
 
         Raises:
             NotFound: if it does not exist; the message lists the first few names.
-            DataLoss: if storage's record or slots of it are not those that were written.
+            DataLoss: if storage's record or slots of it are not those that were written, or are not there.
         """
         if name in self._open:
             opened = self._open[name]
@@ -308,16 +329,34 @@ class Vault:
         async with self._opening.setdefault(name, asyncio.Lock()):
             if name in self._open:
                 return self._open[name]
-            tag = keyed_hash(self._name_key, name.encode(errors="surrogatepass"))
-            for record in await self._records():
-                if record.name_tag == tag:
-                    opened = OpenCollection(record, self._config(record), self._keys)
-                    if opened.config.name != name:
-                        raise DataLoss(f"storage has another collection's settings for {name!r}")
-                    await self.refresh(opened)
-                    self._open[name] = opened
-                    return opened
-        raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
+            record = await self._record(name)
+            if record is not None:
+                self._open[name] = await self._opened(name, record)
+                return self._open[name]
+        names = await self.names()
+        if name in self.lost:
+            raise DataLoss(f"storage has lost collection {name!r}")
+        raise NotFound(f"no collection {name!r}; it has {_listing(names)}")
+
+    async def _record(self, name: str) -> StoredCollection | None:
+        tag = keyed_hash(self._name_key, name.encode(errors="surrogatepass"))
+        return next((one for one in await self._records() if one.name_tag == tag), None)
+
+    def _read(self, name: str, record: StoredCollection) -> OpenCollection:
+        opened = OpenCollection(record, self._config(record), self._keys)
+        if opened.config.name != name:
+            raise DataLoss(f"storage has another collection's settings for {name!r}")
+        return opened
+
+    async def _opened(self, name: str, record: StoredCollection) -> OpenCollection:
+        opened = self._read(name, record)
+        head = self._heads.get(record.collection_id)
+        if head is not None:
+            if head.state is State.DELETED:
+                raise DataLoss(f"storage has brought back collection {name!r}, which was deleted")
+            opened.known = head.point
+        await self.refresh(opened)
+        return opened
 
     async def get_by_id(self, collection_id: bytes) -> OpenCollection:
         """Returns a collection by storage's id, which a later collection of the same name does not have.
@@ -344,40 +383,36 @@ class Vault:
                 opened.uncertain = True
 
     async def refresh(self, collection: OpenCollection) -> None:
-        """Reads the counters again, and the slot map if it is not of their sequence.
+        """Reads the record again, and the slot map if the record is not of its sequence.
 
         Raises:
-            Conflict: if others write so often that the two never have the same sequence.
-            DataLoss: if the slot map and the collection have different numbers of items, or were set back.
+            DataLoss: if they are not what was written, or were set back.
         """
         collection.uncertain = False
         with collection.unless_answered():
-            record, slots = await self._read(collection.record.collection_id, collection.slots)
-            _require_own(record, collection.config)
-            collection.record = record
-            collection.items_added = max(collection.items_added, record.items_added)
-            collection.advance(slots)
+            record = await self._storage.get_collection(collection.record.collection_id)
+            await self._refresh(collection, record)
+        await self._heads.reach(record.collection_id, collection.config.name, collection.known)
 
-    async def _read(self, collection_id: bytes, slots: SlotMap) -> tuple[StoredCollection, SlotMap]:
-        """Reads counters and slot map of one sequence: only the counters show that the map is complete.
+    async def _refresh(self, collection: OpenCollection, record: StoredCollection) -> None:
+        _require_own(record, collection.config)
+        point = Point(record.sequence, record.chain)
+        if point != collection.slots.point or digest(record) != digest(collection.record):
+            collection.advance(await self._read_slots(collection, record))
+        if record.sealed_config != collection.record.sealed_config:
+            collection.config = self._config(record)
+        collection.record = record
 
-        Args:
-            slots: the map that is known; the one of a million items takes 16 MB and 50 ms to read.
-        """
-        for _ in range(_READ_ATTEMPTS):
-            record = await self._storage.get_collection(collection_id)
-            if record.sequence < slots.sequence:
-                raise DataLoss(
-                    f"storage has {record.sequence} writes of the collection, and had {slots.sequence}: "
-                    "it was set back"
-                )
-            if record.sequence != slots.sequence:
-                slots = await self._storage.read_slots(collection_id)
-            if record.sequence == slots.sequence:  # else there was a write in between
-                if record.items != slots.items:
-                    raise DataLoss(f"storage sent slots of {slots.items} items, want {record.items}")
-                return record, slots
-        raise Conflict("the collection is written to again and again; try again")
+    async def _read_slots(self, collection: OpenCollection, record: StoredCollection) -> SlotMap:
+        """Reads and checks the slot map; the one of a million items takes 16 MB and 50 ms."""
+        known = collection.known
+        slots, links = await self._storage.read_slots(record.collection_id, known.sequence)
+        return await asyncio.to_thread(collection.log.follow, known, links, slots, record)
+
+    async def adopt(self, collection: OpenCollection, slots: SlotMap) -> None:
+        """Adopts the slot map after a write that storage has taken."""
+        collection.advance(slots)
+        await self._heads.reach(collection.record.collection_id, collection.config.name, slots.point)
 
     async def take_turn(self, collection: OpenCollection, batch_id: bytes) -> None:
         """Waits in storage's queue until a batch may be placed; refreshes the collection if others wrote."""
@@ -422,26 +457,62 @@ class Vault:
         await self._storage.replace_config(collection.record.collection_id, sealed)
         collection.config = config
 
-    async def delete(self, name: str) -> None:
-        """Deletes a collection and everything in it.
+    async def delete(self, name: str) -> bytes:
+        """Deletes a collection and everything in it, also one that is damaged or lost; returns its id.
 
         Raises:
             NotFound: if it does not exist.
         """
-        collection = await self.get(name)
-        async with collection.lock:
-            await self._storage.delete_collection(collection.record.collection_id)
+        record = await self._record(name)
+        collection_id = record.collection_id if record is not None else self._heads.named(name)
+        if collection_id is None:
+            raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
+        opened = self._open.get(name)
+        async with opened.lock if opened is not None else nullcontext():
+            head = self._heads.get(collection_id) or Head(name)
+            await self._heads.put(collection_id, replace(head, state=State.DELETING))
+            if record is not None:
+                await self._storage.delete_collection(collection_id)
+            await self._heads.put(collection_id, replace(head, state=State.DELETED))
             self._open.pop(name, None)
+        await self._drop_gallery(collection_id)
+        return collection_id
+
+    async def accept_rollback(self, name: str) -> Rollback:
+        """Accepts storage's state of a collection, although it is older than the newest that was seen.
+
+        It must be one that was written at some time; also that of a collection that was deleted.
+
+        Raises:
+            NotFound: if there is no such collection.
+            DataLoss: if storage's state was never written, or storage has lost the collection.
+        """
+        self._open.pop(name, None)
+        record = await self._record(name)
+        if record is None:
+            return Rollback(await self.get(name), 0)  # which raises
+        opened = self._read(name, record)
+        await self._refresh(opened, record)
+        head = self._heads.get(record.collection_id)
+        await self._heads.put(record.collection_id, Head(name, opened.slots.point))
+        await self._drop_gallery(record.collection_id)
+        return Rollback(opened, head.point.sequence if head is not None else opened.slots.sequence)
+
+    async def _drop_gallery(self, collection_id: bytes) -> None:
         try:
-            await self._evaluator.drop_collection(collection.record.collection_id)
+            await self._evaluator.drop_collection(collection_id)
         except Unavailable:
-            # The collection is deleted nevertheless; the evaluator only drops its cache later.
+            # The evaluator only drops its cache later.
             logs.get().warning("evaluator_cache_not_dropped")
 
     async def _mine(self) -> list[tuple[StoredCollection, CollectionConfig]]:
-        """Returns those of this key set's collections whose settings can be read; counts the others."""
+        """Returns those of this key set's collections whose settings can be read; notes the others."""
         found = []
+        expected = self._heads.live()
         records = await self._records()
+        there = {record.collection_id for record in records}
+        live = self._heads.live()  # one that is created or deleted meanwhile is not lost
+        self.lost = sorted(name for key, name in expected.items() if key in live and key not in there)
         for record in records:
             with suppress(DataLoss):
                 found.append((record, self._config(record)))

@@ -8,6 +8,7 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
+    Collection,
     Container,
     Iterable,
     Iterator,
@@ -15,7 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
@@ -34,7 +35,7 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord, no_sum
 from blindsight.trusted.records import NewItem
-from blindsight.trusted.slots import HANDLE_TYPE, Handles, SlotMap
+from blindsight.trusted.slots import HANDLE_TYPE, Handles, SlotMap, handles_from_bytes
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 
 # Storage keeps a refused batch at the head of its queue for a moment.  A writer that misses that, too,
@@ -183,7 +184,7 @@ class Writer:
             first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS, jitter=1
         )
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
-            slots, added_before = collection.slots, collection.items_added
+            slots = collection.slots
             placements = list(_together(collection, collection.plan(slots, len(items) - done)))
             blocks = await self._blocks(collection, placements, rows, done, ahead)
             stop = done + sum(placement.count for placement in placements)
@@ -198,8 +199,6 @@ class Writer:
                     await asyncio.sleep(backoff.pause())
                 await self._vault.refresh(collection)
                 continue
-            # Not simply added: a refresh in the meantime may have counted these items already.
-            collection.items_added = max(collection.items_added, added_before + stop - done)
             return stop
         raise AssertionError("the last attempt returns or raises")
 
@@ -253,27 +252,48 @@ class Writer:
         retired: Mapping[SegmentId, Sequence[tuple[Placement, bytes]]] = MappingProxyType({}),
     ) -> None:
         """Appends blocks to the log in its state `before`, for which they were placed."""
+        digests = await asyncio.to_thread(lambda: [digest(block) for block in blocks])
+        after = _after(before, placements, digests, items, retired)
+        link = collection.log.link(before.chain, after, collection.record)
         with collection.unless_answered():
-            sequence, epoch = await self._storage.append(
+            await self._storage.append(
                 collection.record.collection_id,
                 batch_id,
-                before.sequence,
+                link,
                 placements,
                 blocks,
+                digests,
                 items,
                 list(retired),
                 encrypt_planes=partial(self._encrypted_planes, collection),
             )
         if self._observe is not None:
             batches = list(zip(placements, blocks, strict=True))
-            await self._observe(collection, Written(before.sequence, sequence, epoch, batches, retired))
-        slots = before.without_segments(list(retired), sequence, epoch)
-        start = 0
-        for placement in placements:
-            stop = start + placement.count
-            slots = slots.appended(placement, handles_of(items[start:stop]), sequence, epoch)
-            start = stop
-        collection.advance(slots)
+            written = Written(before.sequence, after.sequence, after.epoch, batches, retired)
+            await self._observe(collection, written)
+        await self._vault.adopt(collection, replace(after, chain=link.chain))
+
+    async def delete(self, collection: OpenCollection, handles: Sequence[bytes]) -> list[bytes]:
+        """Deletes items; returns the handles of those that were there.
+
+        Raises:
+            Conflict: if other writers keep writing.
+        """
+        wanted = list(dict.fromkeys(handles))
+        for _ in range(CONFLICT_ATTEMPTS):
+            await self._vault.refresh(collection)
+            before = collection.slots
+            live = before.holds(handles_from_bytes(b"".join(wanted)))
+            gone = [handle for handle, there in zip(wanted, live, strict=True) if there]
+            if not gone:
+                return gone
+            after = before.without_items(handles_from_bytes(b"".join(gone)), before.sequence + 1)
+            link = collection.log.link(before.chain, after, collection.record)
+            with suppress(Conflict), collection.unless_answered():
+                await self._storage.delete_items(collection.record.collection_id, gone, link)
+                await self._vault.adopt(collection, replace(after, chain=link.chain))
+                return gone
+        raise Conflict("the collection is written to again and again; try again")
 
     async def _encrypted_planes(
         self, collection: OpenCollection, item: NewItem
@@ -290,6 +310,24 @@ class Writer:
                 yield piece
         record = PlaneRecord(tuple(digests), total).to_bytes()
         yield collection.seal_planes(item.handle, item.sealed_metadata, item.planes.layout, record)
+
+
+def _after(
+    before: SlotMap,
+    placements: Sequence[Placement],
+    digests: Sequence[bytes],
+    items: Sequence[NewItem],
+    retired: Collection[SegmentId],
+) -> SlotMap:
+    """Returns the slot map after an append, without its chain; what replaces segments only moves."""
+    sequence, epoch = before.sequence + max(len(placements), 1), before.epoch + bool(retired)
+    after = before.without_segments(retired, sequence, epoch)
+    start = 0
+    for placement, sha256 in zip(placements, digests, strict=True):
+        stop = start + placement.count
+        after = after.appended(placement, handles_of(items[start:stop]), sha256, sequence, epoch)
+        start = stop
+    return replace(after, items_added=before.items_added + (0 if retired else len(items)))
 
 
 def _together(collection: OpenCollection, placements: Iterable[Placement]) -> Iterator[Placement]:

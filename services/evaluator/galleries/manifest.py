@@ -16,7 +16,7 @@ from services.evaluator.geometry import CollectionRecord
 from services.evaluator.segments import read_header
 
 NAME = "manifest.json"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,14 @@ class Snapshot:
         record: the collection.
         sequence, epoch: those of the log that it covers.
         segments: in the order of region and index.
+        chain: of the log up to there, which another history of the collection does not have.
     """
 
     record: CollectionRecord
     sequence: int
     epoch: int
     segments: tuple[SegmentFile, ...]
+    chain: bytes
 
     @property
     def size_bytes(self) -> int:
@@ -76,6 +78,7 @@ def write(folder: Path, snapshot: Snapshot) -> None:
         "stride": record.layout.main.stride,
         "sequence": snapshot.sequence,
         "epoch": snapshot.epoch,
+        "chain": snapshot.chain.hex(),
         "segments": [
             [int(segment.key.region), segment.key.index, segment.path.name] for segment in snapshot.segments
         ],
@@ -97,7 +100,8 @@ def read(folder: Path) -> Snapshot:
             raise DataLoss("manifest of another version or collection")
         record = _record(content)
         segments = tuple(_segment(folder, record, *entry) for entry in content["segments"])
-        return Snapshot(record, int(content["sequence"]), int(content["epoch"]), segments)
+        chain = bytes.fromhex(content["chain"])
+        return Snapshot(record, int(content["sequence"]), int(content["epoch"]), segments, chain)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataLoss("manifest that cannot be read") from error
     except BlindsightError as error:

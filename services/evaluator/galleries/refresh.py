@@ -142,6 +142,10 @@ class Refresh:
                 raise DataLoss(
                     f"storage's log ends at {self._log.sequence}, want {self._base.sequence} or more"
                 )
+            if self._log.after_chain != self._base.chain:
+                raise DataLoss(
+                    "storage has another history of the collection than the cache: it was set back"
+                )
             gone = set(self._log.retired)
             self._newest = {file.key: file.path for file in self._base.segments if file.key not in gone}
         self._report(0)
@@ -188,4 +192,4 @@ class Refresh:
         for key, path in sorted(self._newest.items()):
             size = SegmentHeader.of(self._record, key, 0).file_bytes
             segments.append(SegmentFile(key, path, size))
-        return Snapshot(self._record, self._log.sequence, self._log.epoch, tuple(segments))
+        return Snapshot(self._record, self._log.sequence, self._log.epoch, tuple(segments), self._log.chain)

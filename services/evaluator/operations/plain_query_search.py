@@ -95,7 +95,8 @@ class PlainQuerySearches:
             if gallery.log.sequence < minimum_sequence:
                 raise InvalidArgument(f"sequence {minimum_sequence}, the log ends at {gallery.log.sequence}")
             seconds = time.perf_counter() - started
-            yield ScorePlan(gallery.log.sequence, gallery.log.epoch, *map(gallery.count, Region))
+            log, (main, tail) = gallery.log, map(gallery.count, Region)
+            yield ScorePlan(log.sequence, log.epoch, main, tail, log.chain)
             work = (self._segment(record, queries, key, gallery, meter) for key in sorted(gallery.segments))
             async with aclosing(in_order(work, self._pool.at_once)) as results:
                 async for scores in results:

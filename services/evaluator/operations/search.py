@@ -169,8 +169,8 @@ class Searches:
         async with self._galleries.acquire(header.collection_id, header.minimum_sequence) as whole:
             refresh_seconds = time.perf_counter() - started
             snapshot = whole.within(_regions(header))
-            segments = [len(snapshot.region(region)) for region in Region]
-            yield ScorePlan(snapshot.sequence, snapshot.epoch, *segments)
+            main, tail = (len(snapshot.region(region)) for region in Region)
+            yield ScorePlan(snapshot.sequence, snapshot.epoch, main, tail, snapshot.chain)
             for first in range(0, header.queries, PASS_QUERIES):
                 count = min(PASS_QUERIES, header.queries - first)
                 chosen = {region: of.part(first, first + count) for region, of in queries.items()}

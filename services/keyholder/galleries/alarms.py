@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from blindsight.errors import DataLoss
@@ -40,11 +40,12 @@ class Alarms:
             logs.get().error("answer_refused", collection=what, reason=error.reason)
             raise
 
-    def text(self, unreadable: int = 0) -> str:
+    def text(self, unreadable: int = 0, lost: Sequence[str] = ()) -> str:
         """Returns a sentence for people; an empty one if there is nothing to tell.
 
         Args:
             unreadable: number of collections whose settings storage has changed.
+            lost: names of collections that storage does not have any more.
         """
         told = []
         if self.count:
@@ -56,4 +57,8 @@ class Alarms:
         if unreadable:
             them = "1 collection" if unreadable == 1 else f"{unreadable} collections"
             told.append(f"storage has changed the settings of {them}, which cannot be opened")
+        if lost:
+            told.append(
+                f"storage has lost {'collection' if len(lost) == 1 else 'collections'} {', '.join(lost)}"
+            )
         return "; ".join(told)

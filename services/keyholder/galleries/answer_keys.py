@@ -23,7 +23,7 @@ from blindsight.trusted.columns.answer_key import AnswerKey, Extension
 from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.trusted.vault.writer import Written
-from blindsight.wire.storage import LogHeader
+from blindsight.wire.storage import LogHeader, SlotBatch
 from services.keyholder.galleries.store import AnswerKeyStore
 
 # Changes of this time are saved together; what a killed keyholder did not save is read from storage again.
@@ -69,23 +69,17 @@ class AnswerKeys:
             raise DataLoss("storage's log does not hold the batches of all slots")
         return key
 
-    async def newest_sequence(self, collection: OpenCollection) -> int:
-        """Returns the newest point of a collection's log that was seen; 0 for additive schemes."""
-        if not isinstance(collection.parameters, ParameterSet):
-            return 0
-        async with self._locks[collection.record.collection_id]:
-            return (await self._loaded(collection)).sequence
-
     async def at(
         self, collection: OpenCollection, base: AnswerKey, sequence: int, epoch: int
     ) -> AnswerKey | None:
         """Returns the answer key of one point of the log, from an older one.
 
         Returns:
-            The answer key; None if segments were retired since, so that their batches are gone.
+            The answer key; None if segments were retired since, so that their batches are gone, or if
+            storage's log does not have that point.
 
         Raises:
-            DataLoss: if storage's log is damaged or forged, or does not have that point.
+            DataLoss: if storage's log is damaged or forged.
         """
         if base.epoch != epoch:
             return None
@@ -94,11 +88,11 @@ class AnswerKeys:
 
         async def read(log: LogHeader, logged: AsyncIterator[LoggedBatch]) -> AnswerKey | None:
             if log.sequence < sequence:
-                raise DataLoss(f"storage's log ends at {log.sequence}, the evaluator's at {sequence}")
+                return None
             extension = Extension(base, collection.column_keys)
             async for one in logged:
                 if one.sequence <= sequence:
-                    await self._threads.run(_add, extension, collection.column_keys, one)
+                    await self._add(extension, collection, one)
             return extension.finish(sequence, epoch) if log.epoch == epoch else None
 
         return await self._storage.read_log(collection.record.collection_id, base.sequence, read)
@@ -140,27 +134,35 @@ class AnswerKeys:
 
     async def _follow(self, collection: OpenCollection, key: AnswerKey) -> AnswerKey:
         """Reads the log from an answer key on; from the beginning if batches of it are gone."""
-        identity, keys = collection.record.collection_id, collection.column_keys
-        made = await self._storage.read_log(identity, key.sequence, partial(self._read, key, keys))
+        identity = collection.record.collection_id
+        made = await self._storage.read_log(identity, key.sequence, partial(self._read, key, collection))
         if made is None:
             logs.get().info("answer_key_rebuilt", segments=len(key.segments))
-            made = await self._storage.read_log(identity, 0, partial(self._read, AnswerKey(), keys))
+            made = await self._storage.read_log(identity, 0, partial(self._read, AnswerKey(), collection))
         if made is None:
             raise DataLoss("storage says that segments are retired that its log has")
         self._keep(collection, made)
         return made
 
     async def _read(
-        self, base: AnswerKey, keys: CollectionKeys, log: LogHeader, logged: AsyncIterator[LoggedBatch]
+        self, base: AnswerKey, collection: OpenCollection, log: LogHeader, logged: AsyncIterator[LoggedBatch]
     ) -> AnswerKey | None:
         if log.sequence < base.sequence:
             raise DataLoss(f"storage's log ends at {log.sequence}, want {base.sequence} or more")
         if any(segment in base.segments for segment in log.retired):
             return None
-        extension = Extension(base, keys)
+        extension = Extension(base, collection.column_keys)
         async for one in logged:
-            await self._threads.run(_add, extension, keys, one)
+            await self._add(extension, collection, one)
         return extension.finish(log.sequence, log.epoch)
+
+    async def _add(self, extension: Extension, collection: OpenCollection, one: LoggedBatch) -> None:
+        # One that was written to the same place in another history of the collection is genuine, too.
+        segment = collection.slots.segments.get(one.place.segment)
+        wanted = segment.by_slot.get(one.place.first_slot) if segment is not None else None
+        if wanted not in (None, SlotBatch(one.place.count, one.sha256)):
+            raise DataLoss(f"a batch of segment {one.place.segment} is not the one that was written")
+        await self._threads.run(_add, extension, collection.column_keys, one)
 
     def _keep(self, collection: OpenCollection, key: AnswerKey) -> None:
         identity = collection.record.collection_id

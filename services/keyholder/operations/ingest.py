@@ -223,7 +223,7 @@ class Ingest:
     async def _store_vectors(self, group: _Group, first_row: int) -> None:
         collection = self._collection
         async with collection.lock:
-            start = collection.items_added
+            start = collection.slots.items_added
             ids = group.ids or [str(start + row) for row in range(len(group.rows))]
             items = await asyncio.to_thread(vector_items, collection, ids)
             if group.ids:  # else they are numbers that no item ever had, unless it was given one

@@ -14,6 +14,7 @@ from blindsight.errors import BlindsightError, Conflict, DataLoss, Unavailable
 from blindsight.packing.columns import CollectionLayout, Floats
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import AdditiveSet
+from blindsight.runtime import logs
 from blindsight.runtime.threads import Threads
 from blindsight.runtime.transfer import answer_of
 from blindsight.trusted.clients import EvaluatorClient
@@ -138,6 +139,7 @@ class Scorer:
         turn: Turn,
         on_progress: OnProgress,
     ) -> None:
+        made_anew = False
         for _ in range(EPOCH_ATTEMPTS):
             scoring = _Scoring(self._evaluator, collection, self._threads, timings, turn, on_progress)
             slots = collection.slots
@@ -149,6 +151,13 @@ class Scorer:
             if await self._evaluator.call(attempt):
                 return
             await self._vault.refresh(collection)
+            if scoring.of_another_history:
+                if made_anew:
+                    raise DataLoss("storage and the evaluator have different histories of the collection")
+                # Storage was set back with its owner's consent, perhaps, and the evaluator's cache was not.
+                logs.get().warning("gallery_of_another_history")
+                await self._evaluator.drop_collection(collection.record.collection_id)
+                made_anew = True
         raise Conflict("the collection was repacked again and again during the search")
 
     async def _encrypted(
@@ -193,6 +202,14 @@ class _Scoring:
         self._collection = collection
         self._timings = timings
         self._on_progress = on_progress
+        self._plan = ScorePlan(0, 0, 0, 0, b"")
+
+    @property
+    def of_another_history(self) -> bool:
+        """Whether the evaluator answered from a state that the collection, refreshed since, never had."""
+        plan, slots = self._plan, self._collection.slots
+        same = (plan.epoch, plan.chain) == (slots.epoch, slots.chain)
+        return plan.sequence > slots.sequence or (plan.sequence == slots.sequence and not same)
 
     async def run(
         self,
@@ -202,14 +219,14 @@ class _Scoring:
         slots: SlotMap,
         begin: Callable[[SlotMap], Take],
     ) -> bool:
-        """Makes one pass; returns False if the evaluator's segments have another epoch than the slot map."""
+        """Makes one pass; returns False if the evaluator's segments are not those of the slot map."""
         taking = _Taking(begin(slots))
         started, busy_before = time.perf_counter(), self._timings.decrypt_busy
         opening: set[asyncio.Task[None]] = set()
         minimum = max(slots.sequence, group.minimum_sequence)
         identity = self._collection.record.collection_id
         # So that an evaluator cannot keep a search waiting for ever by saying that it is nearly there.
-        reports = 2 * sum(segment.batches for segment in slots.segments.values()) + MORE_REPORTS
+        reports = 2 * sum(len(segment.batches) for segment in slots.segments.values()) + MORE_REPORTS
         parts = self._evaluator.score(identity, minimum, queries, group.parts, layout.regions)
         try:
             async for part in parts:
@@ -223,9 +240,9 @@ class _Scoring:
                     self._on_progress(part)
                 elif isinstance(part, ScorePlan):
                     await self._turn.take()
-                    if part.epoch != slots.epoch and part.sequence == slots.sequence:
-                        raise DataLoss("storage and the evaluator have different histories of the collection")
-                    if part.epoch != slots.epoch or not await group.begin(part):
+                    self._plan = part
+                    other = part.sequence == slots.sequence and part.chain != slots.chain
+                    if other or part.epoch != slots.epoch or not await group.begin(part):
                         return False
                     covered = _Covered(part, queries)
                 elif isinstance(part, ScoreResult):

@@ -16,6 +16,7 @@ from blindsight.wire.storage import (
     AttachmentHeader,
     BatchHeader,
     Deleted,
+    Deletion,
     LogHeader,
     OriginalHeader,
     PieceHeader,
@@ -74,7 +75,7 @@ class Store(Protocol):
             The collection, or the earlier answer if the same batch was stored before.
 
         Raises:
-            Conflict: if the collection is not at the expected sequence.
+            Conflict: if the collection is not at the expected sequence, or has another history.
         """
 
     def stage(self, upload: bytes, piece: PieceHeader, data: bytes) -> None:
@@ -91,7 +92,7 @@ class Store(Protocol):
         """Stores an append as a whole, with the planes staged for it; a repeated batch id changes nothing.
 
         Raises:
-            Conflict: if the collection is not at the expected sequence.
+            Conflict: if the collection is not at the expected sequence, or has another history.
             AlreadyExists: if a handle is live outside of the segments that the append retires.
             InvalidArgument: if the slots are not the next free ones, or an item would get lost.
             ResourceExhausted: if a segment has `MAX_BATCHES_PER_SEGMENT` batches already.
@@ -105,8 +106,8 @@ class Store(Protocol):
         Empty `only` means all segments.
         """
 
-    def read_slots(self, collection_id: bytes) -> Generator[SlotPage, None, None]:
-        """Yields the slot map; at least one page."""
+    def read_slots(self, collection_id: bytes, after_sequence: int) -> Generator[SlotPage, None, None]:
+        """Yields the links after a sequence, the newest in any case, then the slot map; at least one page."""
 
     def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:
         """Returns the items that are live, in the order of the handles.
@@ -138,8 +139,13 @@ class Store(Protocol):
             NotFound: also if the item is unknown or has no planes.
         """
 
-    def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
-        """Marks live items as deleted; `sweep` then frees their bytes."""
+    def delete_items(self, deletion: Deletion) -> Deleted:
+        """Marks live items as deleted; `sweep` then frees their bytes.  A repeated link changes nothing.
+
+        Raises:
+            Conflict: if the collection is not in the state before the link.
+            InvalidArgument: if one of the items is not live.
+        """
 
     def sweep(self) -> bool:
         """Frees some of the bytes that nothing refers to any more; returns whether there are more.

@@ -7,7 +7,6 @@ import os
 import sqlite3
 import stat
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from support.backups import admit, files, interrupting, rewrite
@@ -21,7 +20,6 @@ from services.keyholder.jobs.store import JobStore
 from services.storage.stores import STORES
 from services.storage.stores.sqlite.connections import SCHEMA
 
-SCHEMA_1 = Path(__file__).parents[1] / "storage" / "schema_1.sql"
 DATABASES = ("storage/storage.sqlite3", "queue/ingest.db", "keyholder/jobs.db")
 
 
@@ -283,14 +281,13 @@ def test_a_backup_that_changes_while_it_is_restored_is_refused(copied, kept, tmp
     assert not root.exists()
 
 
-def test_an_older_schema_is_copied_as_it_is_and_its_service_brings_it_up_to_date(data, kept, tmp_path):
-    path = data / "storage" / "storage.sqlite3"
-    path.unlink()
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript(SCHEMA_1.read_text())
+def test_an_older_schema_is_copied_as_it_is_and_its_service_refuses_it(data, kept, tmp_path):
+    path, older = data / "storage" / "storage.sqlite3", SCHEMA.version - 1
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE schema_version SET version = ?", (older,))
     save(kept(data), tmp_path / "older")
     root = tmp_path / "new"
     (found,) = restore([tmp_path / "older"], kept(root), root)
-    assert {entry.path: entry.schema_version for entry in found.files}["storage/storage.sqlite3"] == 1
-    with closing(STORES["sqlite"](root / "storage", 0, 0)) as store:
-        assert store.status().schema_version == SCHEMA.version
+    assert {entry.path: entry.schema_version for entry in found.files}["storage/storage.sqlite3"] == older
+    with pytest.raises(InvalidArgument, match=f"schema version {older}, older than this program's"):
+        STORES["sqlite"](root / "storage", 0, 0)

@@ -38,7 +38,9 @@ class Disk:
         layout = collection_layout((8,), PARAMETERS.ring_degree, 4)
         record = CollectionRecord(bytes([number]) * 16, PARAMETERS, b"a key's sixteen.", layout)
         made = [self.file(record, SegmentId(Region.MAIN, index), sequence) for index in indices]
-        snapshot = Snapshot(record, sequence, 0, tuple(sorted([*keep, *made], key=lambda file: file.key)))
+        snapshot = Snapshot(
+            record, sequence, 0, tuple(sorted([*keep, *made], key=lambda file: file.key)), bytes(32)
+        )
         self.cache.publish(snapshot)
         return snapshot
 

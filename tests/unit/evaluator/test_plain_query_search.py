@@ -98,7 +98,7 @@ async def test_every_segment_is_scored_once_and_in_order(search, pair, monkeypat
     blocks = [pair.encrypt_rows(LAYOUT, ROWS[n : n + 1], slot) for n, slot in ((0, 0), (1, 1), (2, 0))]
     events = log(batch(blocks[0]), batch(blocks[2], SECOND), batch(blocks[1], first_slot=1))
     plan, first, second, summary = await search(events)
-    assert plan == ScorePlan(7, 3, 2, 0)
+    assert plan == ScorePlan(7, 3, 2, 0, bytes(32))
     assert isinstance(first, ScoreResult)
     assert [(one.segments, one.first_query, one.queries) for one in (first, second)] == [
         ((0,), 0, 2),

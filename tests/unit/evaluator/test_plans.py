@@ -85,7 +85,7 @@ def test_chunks_hold_every_segment_once_and_stay_small(dimension, stride, querie
         for region in Region
         for index in range(300)
     )
-    snapshot = Snapshot(record((dimension,), stride), 1, 0, files)
+    snapshot = Snapshot(record((dimension,), stride), 1, 0, files, bytes(32))
     chunks = plan_chunks(snapshot, queries)
     assert tuple(file for chunk in chunks for file in chunk) == files
     for chunk in chunks:
@@ -117,7 +117,7 @@ class _Pool:
 
 async def test_all_chunks_count_in_the_costs_of_a_search_also_those_that_run_at_the_same_time():
     files = tuple(SegmentFile(SegmentId(Region.MAIN, index), Path(str(index)), 1) for index in range(300))
-    snapshot, meter = Snapshot(record((128,), 1), 1, 0, files), Meter()
+    snapshot, meter = Snapshot(record((128,), 1), 1, 0, files, bytes(32)), Meter()
     queries = {Region.MAIN: Blocks(SharedRef("", 0, 0), snapshot.record.geometry(Region.MAIN), 0, 0, 1)}
     answers = [one async for one in Scorer(_Pool()).score(snapshot, queries, 0, 1, meter)]
     assert [index for answer in answers for index in answer.segments] == list(range(300))

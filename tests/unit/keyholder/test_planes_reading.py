@@ -6,6 +6,7 @@ import grpc.aio
 import numpy as np
 import pytest
 from support.keysets import shared_key_set
+from support.storage import link_to
 
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.packing.planes import PlaneLayout
@@ -170,5 +171,12 @@ async def test_planes_that_cannot_be_encrypted_fail_their_append_with_the_reason
     placement = Placement(Region.MAIN, 0, 0, 1)
     with pytest.raises(BlindsightError, match="died twice"):
         await served.client.append(
-            RECORD.collection_id, bytes(16), 0, [placement], [b"block"], [item], encrypt_planes=failing
+            RECORD.collection_id,
+            bytes(16),
+            link_to(1),
+            [placement],
+            [b"block"],
+            [bytes(32)],
+            [item],
+            encrypt_planes=failing,
         )

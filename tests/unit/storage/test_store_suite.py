@@ -15,11 +15,14 @@ from support.storage import (
     TAIL_1,
     Batches,
     attachment_of,
+    chain_at,
     changed,
     collection,
+    delete_from,
     handles,
     identifier,
     items,
+    link_to,
     original_of,
     pieces_of,
     sealed,
@@ -37,10 +40,14 @@ from blindsight.wire.storage import (
     AppendItem,
     AttachmentHeader,
     BatchHeader,
+    Deleted,
+    Deletion,
+    Link,
     LogHeader,
     OriginalHeader,
     PieceHeader,
     PlanesHeader,
+    SlotBatch,
     SlotRun,
     StoredCollection,
 )
@@ -76,7 +83,15 @@ def read_log(
 
 
 def read_runs(store: Store) -> list[SlotRun]:
-    return [run for page in store.read_slots(COLLECTION.collection_id) for run in page.runs]
+    return [run for page in store.read_slots(COLLECTION.collection_id, 0) for run in page.runs]
+
+
+def shape(run: SlotRun) -> tuple[SegmentId, bytes, int]:
+    return run.segment, run.handles, len(run.batches)
+
+
+def shapes(store: Store) -> list[tuple[SegmentId, bytes, int]]:
+    return [shape(run) for run in read_runs(store)]
 
 
 def read_original(store: Store, handle: bytes) -> tuple[OriginalHeader, bytes]:
@@ -120,7 +135,7 @@ def whole(store: Store) -> tuple[object, ...]:
     return (
         state(store),
         read_log(store),
-        list(store.read_slots(COLLECTION.collection_id)),
+        list(store.read_slots(COLLECTION.collection_id, 0)),
         store.status().items,
         store.get_items(COLLECTION.collection_id, handles(items(20))),
     )
@@ -212,11 +227,11 @@ def test_an_unknown_collection_is_not_found_anywhere(store: Store) -> None:
         lambda: store.admit(append.header),
         lambda: store.append(append),
         lambda: list(store.read_batches(unknown, 0, ())),
-        lambda: list(store.read_slots(unknown)),
+        lambda: list(store.read_slots(unknown, 0)),
         lambda: store.get_items(unknown, handles(items(1))),
         lambda: list(store.read_original(unknown, identifier("item", 0))),
         lambda: list(store.read_planes(unknown, identifier("item", 0))),
-        lambda: store.delete_items(unknown, handles(items(1))),
+        lambda: delete_from(store, unknown, handles(items(1))),
     ]
     for call in calls:
         with pytest.raises(NotFound):
@@ -247,7 +262,9 @@ def test_a_batch_comes_back_byte_by_byte(store: Store, batches: Batches) -> None
     answers = [store.append(append) for append in (first, second, third)]
     assert answers == [Appended(1, 0), Appended(2, 0), Appended(3, 0)]
     log, blocks = read_log(store)
-    assert log == LogHeader(3, 0, 3, sum(len(append.blocks[0]) for append in (first, second, third)), ())
+    assert log == LogHeader(
+        3, 0, 3, sum(len(append.blocks[0]) for append in (first, second, third)), (), chain_at(3)
+    )
     assert [block for _, block in blocks] == [first.blocks[0], second.blocks[0], third.blocks[0]]
     places = [(batch.segment, batch.first_slot, batch.count, batch.sequence) for batch, _ in blocks]
     assert places == [(MAIN_0, 0, 3, 1), (MAIN_0, 3, 2, 2), (TAIL_0, 0, 1, 3)]
@@ -262,7 +279,7 @@ def test_the_log_is_read_from_a_sequence_on_and_by_segment(store: Store, batches
     log, blocks = read_log(store, only=(MAIN_0, TAIL_0))
     assert [batch.sequence for batch, _ in blocks] == [1, 2, 3]
     assert (log.sequence, log.batches) == (4, 3)
-    assert read_log(store, after=2**64 - 1)[0] == LogHeader(4, 0, 0, 0, ())
+    assert read_log(store, after=2**64 - 1)[0] == LogHeader(4, 0, 0, 0, (), chain_at(4), b"")
 
 
 def test_items_and_sizes_are_counted_as_they_come_and_go(store: Store, batches: Batches) -> None:
@@ -273,7 +290,7 @@ def test_items_and_sizes_are_counted_as_they_come_and_go(store: Store, batches: 
     record = state(store)
     assert (record.sequence, record.items, record.items_added) == (1, 2, 2)
     assert record.size_bytes == len(first.blocks[0]) + 2 * 50 + 2 * 5000
-    store.delete_items(COLLECTION.collection_id, handles(items(1)))
+    delete_from(store, COLLECTION.collection_id, handles(items(1)))
     record = state(store)
     assert (record.sequence, record.items, record.items_added) == (2, 1, 2)
     assert record.size_bytes == len(first.blocks[0]) + 50 + 5000
@@ -307,7 +324,7 @@ def test_thousands_of_items_with_metadata_stand_in_one_batch(store: Store) -> No
     found = store.get_items(record.collection_id, handles(made))
     assert [item.handle for item in found] == handles(made)
     assert [item.sealed_metadata for item in found] == [item.sealed_metadata for item in made]
-    assert read_runs(store) == [SlotRun(MAIN_0, 0, b"".join(handles(made)), 1)]
+    assert shapes(store) == [(MAIN_0, b"".join(handles(made)), 1)]
 
 
 def test_more_metadata_than_a_message_holds_is_refused(store: Store, batches: Batches) -> None:
@@ -338,7 +355,7 @@ def test_items_of_many_appends_are_all_found_refused_and_deleted(store: Store, b
     assert [item.handle for item in found] == every
     again = batches.make(MAIN_0, items(80))
     refused(store, again, AlreadyExists, "80 handles")
-    deleted = store.delete_items(COLLECTION.collection_id, every)
+    deleted = delete_from(store, COLLECTION.collection_id, every)
     assert (deleted.deleted, state(store).items) == (80, 0)
     anew = Batches(COLLECTION, sequence=deleted.sequence, filled={MAIN_0: 80}, made=1000)
     store.append(anew.make(MAIN_0, items(80)))
@@ -385,7 +402,8 @@ def test_slots_that_are_not_the_next_free_ones_are_refused(
 
 def joined(first: Append, second: Append) -> Append:
     """Two appends that follow each other, as one."""
-    header = replace(first.header, batches=first.header.batches + second.header.batches)
+    link = replace(second.header.link, previous=first.header.link.previous)
+    header = replace(first.header, batches=first.header.batches + second.header.batches, link=link)
     return Append(
         header, first.items + second.items, first.blocks + second.blocks, first.originals + second.originals
     )
@@ -409,7 +427,7 @@ def test_batches_of_one_append_are_stored_together_as_if_each_were_its_own(
         b"".join(handles(main.items)),
         b"".join(handles(tail.items)),
     ]
-    assert store.delete_items(COLLECTION.collection_id, [tail.items[1].handle]).deleted == 1
+    assert delete_from(store, COLLECTION.collection_id, [tail.items[1].handle]).deleted == 1
     assert [run.handles for run in read_runs(store)] == [
         b"".join(handles(main.items)),
         tail.items[0].handle + NO_HANDLE,
@@ -445,7 +463,7 @@ def test_a_segment_takes_as_many_batches_as_its_noise_allows(store: Store) -> No
     message = f"has {MAX_BATCHES_PER_SEGMENT} batches, want a new segment"
     refused(store, nth(MAX_BATCHES_PER_SEGMENT), ResourceExhausted, message)
     (run,) = read_runs(store)
-    assert run.batches == MAX_BATCHES_PER_SEGMENT
+    assert len(run.batches) == MAX_BATCHES_PER_SEGMENT
     assert run.handles == b"".join(handles(items(MAX_BATCHES_PER_SEGMENT)))
 
 
@@ -453,20 +471,20 @@ def test_a_segment_takes_as_many_batches_as_its_noise_allows(store: Store) -> No
 
 
 def test_an_empty_collection_has_one_empty_page_of_slots(store: Store, batches: Batches) -> None:
-    (page,) = store.read_slots(COLLECTION.collection_id)
+    (page,) = store.read_slots(COLLECTION.collection_id, 0)
     assert (page.sequence, page.runs, page.next_main_index, page.next_tail_index) == (0, (), 0, 0)
 
 
 def test_the_slot_map_has_a_run_for_each_segment_in_use(store: Store, batches: Batches) -> None:
     for start, segment in enumerate((TAIL_0, MAIN_0, TAIL_0, MAIN_1)):
         store.append(batches.make(segment, items(2, start=2 * start)))
-    (page,) = store.read_slots(COLLECTION.collection_id)
+    (page,) = store.read_slots(COLLECTION.collection_id, 0)
     packed = [b"".join(handles(items(2, start=start))) for start in (0, 2, 4, 6)]
-    assert page.runs == (
-        SlotRun(MAIN_0, 0, packed[1], 1),
-        SlotRun(MAIN_1, 0, packed[3], 1),
-        SlotRun(TAIL_0, 0, packed[0] + packed[2], 2),
-    )
+    assert [shape(run) for run in page.runs] == [
+        (MAIN_0, packed[1], 1),
+        (MAIN_1, packed[3], 1),
+        (TAIL_0, packed[0] + packed[2], 2),
+    ]
     assert (page.sequence, page.next_main_index, page.next_tail_index) == (4, 2, 1)
 
 
@@ -474,10 +492,10 @@ def test_a_deleted_item_leaves_zeros_and_nothing_else(store: Store, batches: Bat
     made = items(3, metadata_bytes=40, original_bytes=100)
     store.append(batches.make(MAIN_0, made, [original_of(n, 100) for n in range(3)]))
     store.append(batches.make(MAIN_0, items(2, start=3)))
-    deleted = store.delete_items(COLLECTION.collection_id, [made[1].handle, identifier("item", 4)] * 2)
+    deleted = delete_from(store, COLLECTION.collection_id, [made[1].handle, identifier("item", 4)] * 2)
     assert (deleted.deleted, deleted.sequence) == (2, 3)
     kept = [made[0].handle, NO_HANDLE, made[2].handle, identifier("item", 3), NO_HANDLE]
-    assert read_runs(store) == [SlotRun(MAIN_0, 0, b"".join(kept), 2)]
+    assert shapes(store) == [(MAIN_0, b"".join(kept), 2)]
     assert [item.handle for item in store.get_items(COLLECTION.collection_id, handles(made))] == kept[::2][:2]
     with pytest.raises(NotFound):
         read_original(store, made[1].handle)
@@ -487,23 +505,84 @@ def test_a_deleted_item_leaves_zeros_and_nothing_else(store: Store, batches: Bat
 def test_deleting_again_is_a_no_op(store: Store, batches: Batches) -> None:
     store.append(batches.make(MAIN_0, items(3)))
     gone = handles(items(2))
-    assert store.delete_items(COLLECTION.collection_id, gone).deleted == 2
+    assert delete_from(store, COLLECTION.collection_id, gone).deleted == 2
     before = whole(store)
-    again = store.delete_items(COLLECTION.collection_id, [*gone, identifier("unknown")])
-    assert (again.deleted, again.sequence) == (0, 2)
-    assert store.delete_items(COLLECTION.collection_id, []).deleted == 0
+    repeated = Deletion(COLLECTION.collection_id, tuple(gone), link_to(2))
+    assert store.delete_items(repeated) == Deleted(2, 2)
     assert whole(store) == before
+    store.append(Batches(COLLECTION, 2, {MAIN_0: 3}, made=9).make(MAIN_0, items(1, start=9)))
+    before = whole(store)
+    assert store.delete_items(repeated) == Deleted(2, 2)
+    assert whole(store) == before
+
+
+@pytest.mark.parametrize(
+    ("link", "error", "message"),
+    [
+        (link_to(2, before=7), Conflict, "another history"),
+        (link_to(3, before=1), InvalidArgument, "a link to sequence 3 and epoch 0, want 2 and 0"),
+        (link_to(2, epoch=1), InvalidArgument, "a link to sequence 2 and epoch 1, want 2 and 0"),
+    ],
+)
+def test_a_deletion_for_another_state_is_refused(
+    store: Store, batches: Batches, link: Link, error: type[Exception], message: str
+) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    before = whole(store)
+    with pytest.raises(error, match=message):
+        store.delete_items(
+            Deletion(COLLECTION.collection_id, tuple(handles(items(1))), replace(link, root=bytes(32)))
+        )
+    assert whole(store) == before
+
+
+def test_a_deletion_of_what_is_not_live_is_refused(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    before = whole(store)
+    with pytest.raises(InvalidArgument, match="2 items to delete, of which 1 are live"):
+        delete_from(store, COLLECTION.collection_id, [*handles(items(1)), identifier("unknown")])
+    assert whole(store) == before
+
+
+def test_an_append_to_another_history_is_refused(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    append = batches.make(MAIN_0, items(1, start=3))
+    other = replace(append.header, link=link_to(2, before=7))
+    refused(store, replace(append, header=other), Conflict, "another history")
+    with pytest.raises(Conflict, match="another history"):
+        store.admit(other)
+
+
+def test_links_are_given_out_as_they_came_in_the_order_of_the_writes(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    store.append(batches.make(MAIN_0, items(1, start=3)))
+    delete_from(store, COLLECTION.collection_id, handles(items(1)))
+    for known, told in ((0, (1, 2, 3)), (1, (2, 3)), (2, (3,)), (3, (3,)), (9, (3,))):
+        (page,) = store.read_slots(COLLECTION.collection_id, known)
+        assert page.links == tuple(map(link_to, told))
+    assert state(store).chain == chain_at(3)
+    assert (read_log(store)[0].chain, read_log(store)[0].after_chain) == (chain_at(3), bytes(32))
+    assert (read_log(store, 2)[0].chain, read_log(store, 2)[0].after_chain) == (chain_at(3), chain_at(2))
+    assert read_log(store, 9)[0].after_chain == b""
+
+
+def test_the_slot_map_says_which_batches_a_segment_has(store: Store, batches: Batches) -> None:
+    made = [batches.make(MAIN_0, items(3)), batches.make(MAIN_0, items(2, start=3))]
+    for append in made:
+        store.append(append)
+    (run,) = read_runs(store)
+    assert run.batches == tuple(SlotBatch(len(one.items), sha256(one.blocks[0])) for one in made)
 
 
 def test_a_deleted_handle_may_be_added_again(store: Store, batches: Batches) -> None:
     made = items(1, metadata_bytes=40)
     store.append(batches.make(MAIN_0, made))
-    batches.sequence = store.delete_items(COLLECTION.collection_id, handles(made)).sequence
+    batches.sequence = delete_from(store, COLLECTION.collection_id, handles(made)).sequence
     anew = replace(made[0], sealed_metadata=sealed(70, "anew"))
     store.append(batches.make(MAIN_0, [anew]))
     (found,) = store.get_items(COLLECTION.collection_id, handles(made))
     assert found.sealed_metadata == anew.sealed_metadata
-    assert read_runs(store) == [SlotRun(MAIN_0, 0, NO_HANDLE + anew.handle, 2)]
+    assert shapes(store) == [(MAIN_0, NO_HANDLE + anew.handle, 2)]
     assert (state(store).items, state(store).items_added) == (1, 2)
 
 
@@ -513,7 +592,7 @@ def test_thousands_of_items_are_deleted_at_once(store: Store) -> None:
     for start in range(0, 9000, 3000):
         segment = SegmentId(Region.MAIN, start // 3000)
         store.append(batches.make(segment, items(3000, start, metadata_bytes=20)))
-    deleted = store.delete_items(record.collection_id, handles(items(9000)))
+    deleted = delete_from(store, record.collection_id, handles(items(9000)))
     assert deleted.deleted == 9000
     assert {run.handles for run in read_runs(store)} == {bytes(3000 * 16)}
     assert state(store).items == 0
@@ -528,7 +607,7 @@ def tailed(store: Store, batches: Batches) -> Batches:
     for start, segment in ((0, TAIL_0), (3, TAIL_1)):
         made = items(3, start, metadata_bytes=30, original_bytes=200)
         store.append(batches.make(segment, made, [original_of(n, 200) for n in range(start, start + 3)]))
-    deleted = store.delete_items(COLLECTION.collection_id, [identifier("item", 1), identifier("item", 5)])
+    deleted = delete_from(store, COLLECTION.collection_id, [identifier("item", 1), identifier("item", 5)])
     batches.sequence = deleted.sequence
     return batches
 
@@ -546,7 +625,7 @@ def test_a_retiring_append_moves_items_with_all_that_they_have(store: Store, tai
     log, blocks = read_log(store)
     assert (log.retired, log.epoch, log.batches) == ((TAIL_0, TAIL_1), 1, 1)
     assert blocks[0][1] == append.blocks[0]
-    assert read_runs(store) == [SlotRun(MAIN_0, 0, b"".join(handles(append.items)), 1)]
+    assert shapes(store) == [(MAIN_0, b"".join(handles(append.items)), 1)]
     record = state(store)
     assert (record.items, record.items_added, record.epoch) == (5, 7, 1)
     assert record.size_bytes == len(append.blocks[0]) + 4 * (30 + 200)
@@ -566,7 +645,7 @@ def test_retired_segments_are_told_to_who_has_not_heard_of_them(store: Store, ta
 
 def test_an_index_is_never_used_again(store: Store, tailed: Batches) -> None:
     store.append(tailed.make(MAIN_0, moving(), retires=(TAIL_0, TAIL_1)))
-    (page,) = store.read_slots(COLLECTION.collection_id)
+    (page,) = store.read_slots(COLLECTION.collection_id, 0)
     assert (page.next_main_index, page.next_tail_index) == (1, 2)
     revived = tailed.make(TAIL_0, items(1, start=9))
     refused(store, revived, InvalidArgument, "segment TAIL 0 is retired")
@@ -599,7 +678,8 @@ def test_a_segment_that_is_not_there_cannot_be_retired(
 
 def test_a_segment_of_tombstones_is_retired_without_a_batch(store: Store, tailed: Batches) -> None:
     refused(store, tailed.retiring(TAIL_0), InvalidArgument, "2 live items")
-    tailed.sequence = store.delete_items(COLLECTION.collection_id, handles(moving((0, 2)))).sequence
+    tailed.sequence = delete_from(store, COLLECTION.collection_id, handles(moving((0, 2)))).sequence
+    tailed.epoch = 0  # that of the refused one
     before = state(store)
     assert store.append(tailed.retiring(TAIL_0)) == Appended(5, 1)
     assert [run.segment for run in read_runs(store)] == [TAIL_1]
@@ -623,7 +703,7 @@ def test_a_repeated_retiring_append_changes_nothing(store: Store, tailed: Batche
 
 def test_a_reader_sees_one_snapshot_while_segments_are_retired(store: Store, tailed: Batches) -> None:
     parts = store.read_batches(COLLECTION.collection_id, 0, ())
-    slots = store.read_slots(COLLECTION.collection_id)
+    slots = store.read_slots(COLLECTION.collection_id, 0)
     (page,) = slots
     first = [next(parts), next(parts)]
     append = tailed.make(MAIN_0, moving(), retires=(TAIL_0, TAIL_1))
@@ -703,7 +783,7 @@ def test_planes_are_counted_as_they_come_and_go(store: Store, batches: Batches) 
     record = state(store)
     assert (record.plane_items, record.plane_bytes) == (2, 2 * size)
     assert record.size_bytes == len(append.blocks[0]) + 20 + 2 * size
-    store.delete_items(COLLECTION.collection_id, handles([made[0], *items(1, start=2)]))
+    delete_from(store, COLLECTION.collection_id, handles([made[0], *items(1, start=2)]))
     record = state(store)
     assert (record.plane_items, record.plane_bytes, record.items) == (1, size, 1)
     assert record.size_bytes == len(append.blocks[0]) + 10 + size
@@ -799,7 +879,7 @@ def test_planes_are_read_to_their_end_while_their_item_is_deleted(store: Store, 
     store.append(staged(store, append, pieces_of(LARGE_PLANES)))
     reading = store.read_planes(COLLECTION.collection_id, append.items[0].handle)
     next(reading)
-    store.delete_items(COLLECTION.collection_id, handles(append.items))
+    delete_from(store, COLLECTION.collection_id, handles(append.items))
     sweep(store)
     rest = b"".join(part for part in reading if isinstance(part, bytes))
     *pieces, seal = pieces_of(LARGE_PLANES)
@@ -854,7 +934,7 @@ def test_attachments_count_among_the_bytes_and_go_with_their_item(
     store: Store, attached: list[AppendItem]
 ) -> None:
     before = state(store).size_bytes
-    store.delete_items(COLLECTION.collection_id, [attached[1].handle, attached[0].handle])
+    delete_from(store, COLLECTION.collection_id, [attached[1].handle, attached[0].handle])
     sweep(store)
     assert state(store).size_bytes == before - ATTACHMENT_BYTES - 2 * (20 + 500)
     assert list(read_attachments(store, handles(attached))) == [attached[3].handle]

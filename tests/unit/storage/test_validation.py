@@ -15,6 +15,7 @@ from support.storage import (
     collection,
     identifier,
     items,
+    link_to,
     random_block,
     random_planes,
     sealed,
@@ -114,7 +115,7 @@ def test_an_append_that_does_not_fit_is_refused(changes: dict[str, object], mess
 def test_batches_of_an_append_follow_each_other_and_are_not_too_many_or_too_large() -> None:
     batches = Batches(COLLECTION)
     (one,), (other,) = (batches.make(key, items(3)).header.batches for key in (MAIN_0, TAIL_0))
-    validation.require_header(COLLECTION, replace(HEADER, batches=(one, other)))
+    validation.require_header(COLLECTION, replace(HEADER, batches=(one, other), link=link_to(2)))
     bad = {
         "a batch of sequence 3, want 2": (one, replace(other, sequence=3)),
         "a batch of sequence 2, want 1": (other, one),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes, live_slots
+from blindsight.wire.storage import SlotBatch
 
 LAYOUT = collection_layout((128,), 4096, 8)  # 512 vectors in a main segment, 32 in a tail one
 LIMITS = dict.fromkeys(Region, 7)
@@ -25,7 +26,7 @@ def place(slots, layout, count):
     pieces = list(slots.plan(layout, count, LIMITS))
     for placement in pieces:
         new = handles(slots.sequence * 10_000, placement.count)
-        slots = slots.appended(placement, new, slots.sequence + 1, slots.epoch)
+        slots = slots.appended(placement, new, bytes(32), slots.sequence + 1, slots.epoch)
     return slots, pieces
 
 
@@ -60,7 +61,7 @@ def test_a_collection_with_one_kind_of_segment_has_no_tail():
 
 
 def test_a_segment_with_all_the_batches_that_noise_allows_is_closed():
-    full = Segment(handles(0, 7), LIMITS[Region.TAIL])
+    full = Segment(handles(0, 7), (SlotBatch(1, bytes(32)),) * LIMITS[Region.TAIL])
     slots = SlotMap(9, 0, {SegmentId(Region.TAIL, 0): full}, {Region.TAIL: 1})
     (piece,) = slots.plan(LAYOUT, 1, LIMITS)
     assert (piece.region, piece.index, piece.first_slot) == (Region.TAIL, 1, 0)
@@ -106,7 +107,7 @@ def test_deleted_items_leave_empty_slots_and_the_others_alone():
 
 def test_a_handle_that_ends_in_zero_bytes_is_not_taken_for_another():
     pair = handles_from_bytes(b"\1" + bytes(15) + b"\1\2" + bytes(14))
-    slots = SlotMap(1, 0, {SegmentId(Region.TAIL, 0): Segment(pair, 1)}, {Region.TAIL: 1})
+    slots = SlotMap(1, 0, {SegmentId(Region.TAIL, 0): Segment(pair, ())}, {Region.TAIL: 1})
     after = slots.without_items(pair[:1], 2)
     assert after.segments[SegmentId(Region.TAIL, 0)].live.tolist() == [False, True]
 
@@ -135,5 +136,5 @@ def test_an_item_is_found_in_its_slot_until_it_is_deleted_or_its_segment_retired
 
 def test_an_item_is_found_by_its_whole_handle():
     one, other = b"same-half" + b"1" * 7, b"same-half" + b"2" * 7
-    slots = SlotMap(segments={SegmentId(Region.TAIL, 3): Segment(handles_from_bytes(one + other), 1)})
+    slots = SlotMap(segments={SegmentId(Region.TAIL, 3): Segment(handles_from_bytes(one + other), ())})
     assert slots.find(other) == (SegmentId(Region.TAIL, 3), 1)

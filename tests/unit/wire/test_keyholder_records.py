@@ -27,7 +27,7 @@ ENVELOPES = {
     *("KeypointsRequest", "KeypointsResponse", "MatchRequest", "MatchResponse"),
     *("CreateCollectionResponse", "GetCollectionRequest", "GetCollectionResponse", "ListCollectionsRequest"),
     *("ListCollectionsResponse", "DeleteCollectionRequest", "DeleteCollectionResponse", "GetOriginalRequest"),
-    *("GetPlanesRequest", "DeleteItemsRequest", "RepackRequest", "GetStatusRequest"),
+    *("GetPlanesRequest", "DeleteItemsRequest", "RepackRequest", "GetStatusRequest", "AcceptRollbackRequest"),
     *("CreateImportResponse", "GetImportRequest", "GetImportResponse", "WatchImportRequest"),
     *("WatchImportResponse", "ListImportsRequest", "ListImportsResponse", "CancelImportRequest"),
     *("CancelImportResponse", "RetryImportRequest", "RetryImportResponse", "DropFailedRequest"),

@@ -32,16 +32,14 @@ PLAIN = {
         *("ReplaceConfigRequest", "ReplaceConfigResponse"),
         *("DeleteCollectionRequest", "DeleteCollectionResponse"),
         *("TakeTurnRequest", "TakeTurnResponse"),
-        *("ReadSlotsRequest", "GetItemsRequest", "GetItemsResponse", "ReadOriginalRequest"),
-        *("ReadAttachmentsRequest", "ReadPlanesRequest", "DeleteItemsRequest", "GetStatusRequest"),
+        *("GetItemsRequest", "GetItemsResponse", "ReadOriginalRequest"),
+        *("ReadAttachmentsRequest", "ReadPlanesRequest", "GetStatusRequest"),
     },
     evaluator_pb2: {
         *("PrepareRequest", "GetStatusRequest", "DropCollectionRequest", "DropCollectionResponse"),
         "DifferenceRequest",  # two of its parts are of one kind
     },
 }
-# Has fields of an earlier version, which are read and not sent.
-OLD = {"blindsight.storage.v1.AppendHeader", "blindsight.storage.v1.AppendRequest"}
 GOOD = tuple(map(int, Region))
 BAD = 0, 3
 # Records that other code has, of numbers and how they are counted.
@@ -104,11 +102,6 @@ NUMBERS = {
 Draws = st.SearchStrategy[Any]
 
 
-def with_crc32(message: storage_pb2.ReadSlotsResponse) -> storage_pb2.ReadSlotsResponse:
-    message.crc32 = storage._slots_crc32(message)
-    return message
-
-
 def with_weights(message: evaluator_pb2.PlaneKernel) -> evaluator_pb2.PlaneKernel:
     message.height, message.width = message.height % 4 + 1, message.width % 4 + 1
     message.anchor_row %= message.height
@@ -130,7 +123,6 @@ def with_sigmas(message: evaluator_pb2.ScaleSpaceImage) -> evaluator_pb2.ScaleSp
 
 # Makes a message right in what is checked of it beside its regions.
 RIGHT: dict[str, Callable[[Any], Any]] = {
-    "blindsight.storage.v1.ReadSlotsResponse": with_crc32,
     "blindsight.evaluator.v1.PlaneKernel": with_weights,
     "blindsight.evaluator.v1.ScaleSpaceImage": with_sigmas,
 }
@@ -196,7 +188,7 @@ def test_a_record_comes_back_from_the_bytes_of_its_message_as_it_was(name, data)
     assert pair.from_message(pair.message.FromString(sent)) == record
 
 
-@pytest.mark.parametrize("name", sorted(PAIRS.keys() - OLD))
+@pytest.mark.parametrize("name", sorted(PAIRS))
 @given(data=st.data())
 @settings(max_examples=25)
 def test_a_record_has_all_that_stands_in_its_message(name, data):
@@ -224,12 +216,3 @@ def test_a_message_with_anything_in_it_is_read_or_refused_as_the_sender_s_fault(
     with suppress(InvalidArgument):
         record = pair.from_message(message)
         assert pair.from_message(pair.to_message(record)) == record
-
-
-@given(data=st.data())
-@settings(max_examples=25)
-def test_slots_that_are_not_those_of_their_crc32_are_refused(data):
-    message = data.draw(messages(storage_pb2.ReadSlotsResponse.DESCRIPTOR, GOOD, whole=True))
-    message.crc32 ^= data.draw(st.integers(1, 2**32 - 1))
-    with pytest.raises(InvalidArgument, match="CRC-32"):
-        storage.SlotPage.from_message(message)

@@ -16,11 +16,13 @@ from pathlib import Path
 from blindsight.errors import AlreadyExists, Conflict, ResourceExhausted
 from blindsight.packing.segments import SegmentId
 from blindsight.wire.storage import (
+    NO_CHAIN,
     Appended,
     AppendHeader,
     AttachmentHeader,
     BatchHeader,
     Deleted,
+    Deletion,
     LogHeader,
     OriginalHeader,
     PieceHeader,
@@ -71,7 +73,7 @@ class SqliteStore:
                 return _require_same(to_collection(same_id), record)
             if db.execute("SELECT 1 FROM collections WHERE name_tag = ?", (record.name_tag,)).fetchone():
                 raise AlreadyExists("a collection with this name_tag is here already")
-            created = dataclasses.replace(record, created_unix_seconds=int(time.time()))
+            created = dataclasses.replace(record, created_unix_seconds=int(time.time()), chain=NO_CHAIN)
             insert(db, f"collections ({COLLECTION_FIELDS})", [of_collection(created)])
             return created
 
@@ -121,9 +123,9 @@ class SqliteStore:
         with self._connections.snapshot() as db:
             yield from reads.read_batches(db, collection_id, after_sequence, frozenset(only))
 
-    def read_slots(self, collection_id: bytes) -> Generator[SlotPage, None, None]:
+    def read_slots(self, collection_id: bytes, after_sequence: int) -> Generator[SlotPage, None, None]:
         with self._connections.snapshot() as db:
-            yield from reads.read_slots(db, collection_id)
+            yield from reads.read_slots(db, collection_id, after_sequence)
 
     def get_items(self, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:
         with self._connections.snapshot() as db:
@@ -147,8 +149,8 @@ class SqliteStore:
         with self._connections.snapshot() as db:
             yield from planes.read(db, collection_id, handle)
 
-    def delete_items(self, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
-        return self._connections.freeing(lambda db: deletions.delete_items(db, collection_id, handles))
+    def delete_items(self, deletion: Deletion) -> Deleted:
+        return self._connections.freeing(lambda db: deletions.delete_items(db, deletion))
 
     def sweep(self) -> bool:
         more = self._connections.freeing(lambda db: deletions.sweep(db, self._connections.slice_bytes()))

@@ -20,7 +20,9 @@ from services.storage.stores.sqlite.rows import (
     for_handles,
     handles_of,
     insert,
+    require_before,
     store_blob,
+    store_link,
 )
 from services.storage.validation import brings, split_handles
 
@@ -37,7 +39,7 @@ def earlier_answer(db: sqlite3.Connection, collection: Row, header: AppendHeader
     """Returns the answer that the same batch got before, None if it is a new one.
 
     Raises:
-        Conflict: if it is a new one, and the collection is not at the sequence that its sender expects.
+        Conflict: if it is a new one, and the collection is not in the state that its sender expects.
     """
     found = db.execute(
         "SELECT sequence, epoch FROM appends WHERE collection = ? AND batch_id = ?",
@@ -50,6 +52,7 @@ def earlier_answer(db: sqlite3.Connection, collection: Row, header: AppendHeader
             f"the collection is at sequence {collection['sequence']}, the append expects "
             f"{header.expected_sequence}"
         )
+    require_before(collection, header.link)
     return None
 
 
@@ -62,9 +65,7 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
         planes.discard(db, batch.upload)
         return earlier
     number, first = collection["number"], collection["sequence"] + 1
-    answer = Appended(
-        collection["sequence"] + max(len(header.batches), 1), collection["epoch"] + bool(header.retires)
-    )
+    answer = Appended(header.link.sequence, header.link.epoch)
     moved, freed = _retire(db, number, header.retires, first)
     _require_nothing_lost(moved, batch.items)
     grown = plane_bytes = 0
@@ -82,11 +83,12 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
     added = len(batch.items) - len(moved)
     with_planes = sum(item.planes is not None for item in batch.items)
     db.execute(
-        "UPDATE collections SET sequence = ?, epoch = ?, items = items + ?, items_added = items_added + ?, "
+        "UPDATE collections SET items = items + ?, items_added = items_added + ?, "
         "size_bytes = size_bytes + ?, plane_items = plane_items + ?, plane_bytes = plane_bytes + ? "
         "WHERE number = ?",
-        (answer.sequence, answer.epoch, added, added, grown - freed, with_planes, plane_bytes, number),
+        (added, added, grown - freed, with_planes, plane_bytes, number),
     )
+    store_link(db, number, header.link)
     return answer
 
 

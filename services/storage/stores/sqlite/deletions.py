@@ -6,8 +6,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 
-from blindsight.errors import DataLoss
-from blindsight.wire.storage import ID_BYTES, NO_HANDLE, Deleted
+from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.wire.storage import ID_BYTES, NO_HANDLE, Deleted, Deletion
 from services.storage.stores.sqlite import attachments, planes
 from services.storage.stores.sqlite.rows import (
     Row,
@@ -16,8 +16,11 @@ from services.storage.stores.sqlite.rows import (
     for_handles,
     handles_of,
     insert,
+    require_before,
+    store_link,
     to_batch,
 )
+from services.storage.validation import require_link
 
 _DOOMED = "SELECT content FROM live WHERE collection = :number AND content IS NOT NULL"
 _DELETE_COLLECTION = (
@@ -33,6 +36,7 @@ _DELETE_COLLECTION = (
     "DELETE FROM batches WHERE collection = :number",
     "DELETE FROM segments WHERE collection = :number",
     "DELETE FROM appends WHERE collection = :number",
+    "DELETE FROM links WHERE collection = :number",
     "DELETE FROM collections WHERE number = :number",
 )
 
@@ -44,19 +48,25 @@ def delete_collection(db: sqlite3.Connection, collection_id: bytes) -> None:
         db.execute(statement, {"number": number})
 
 
-def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]) -> Deleted:
+def delete_items(db: sqlite3.Connection, deletion: Deletion) -> Deleted:
     """Implements `Store.delete_items`."""
-    collection = collection_row(db, collection_id)
-    number = collection["number"]
+    collection = collection_row(db, deletion.collection_id)
+    number, link = collection["number"], deletion.link
+    answer = Deleted(len(set(deletion.handles)), link.sequence)
+    done = "SELECT 1 FROM links WHERE collection = ? AND sequence = ? AND chain = ?"
+    if db.execute(done, (number, link.sequence, link.chain)).fetchone():
+        return answer
+    require_before(collection, link)
+    require_link(link, collection["sequence"] + 1, collection["epoch"])
     query = (
         "SELECT handle, sequence, place, live.content, original, original_size_bytes, "
         "length(metadata) AS length, size_bytes AS plane_bytes "
         "FROM live LEFT JOIN contents ON contents.number = live.content "
         "LEFT JOIN planes ON planes.content = live.content"
     )
-    rows = list(for_handles(db, query, number, list(dict.fromkeys(handles))))
-    if not rows:
-        return Deleted(0, collection["sequence"])
+    rows = list(for_handles(db, query, number, list(dict.fromkeys(deletion.handles))))
+    if len(rows) != answer.deleted:
+        raise InvalidArgument(f"{answer.deleted} items to delete, of which {len(rows)} are live, want all")
     places = defaultdict(list)
     for row in rows:
         places[row["sequence"]].append(row["place"])
@@ -64,14 +74,14 @@ def delete_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence
         _overwrite_handles(db, number, sequence, gone)
     freed = _drop_contents(db, [row for row in rows if row["content"] is not None])
     list(for_handles(db, "DELETE FROM live", number, [row["handle"] for row in rows]))
-    sequence = collection["sequence"] + 1
     plane_bytes = [row["plane_bytes"] for row in rows if row["plane_bytes"] is not None]
     db.execute(
-        "UPDATE collections SET sequence = ?, items = items - ?, size_bytes = size_bytes - ?, "
+        "UPDATE collections SET items = items - ?, size_bytes = size_bytes - ?, "
         "plane_items = plane_items - ?, plane_bytes = plane_bytes - ? WHERE number = ?",
-        (sequence, len(rows), freed + sum(plane_bytes), len(plane_bytes), sum(plane_bytes), number),
+        (len(rows), freed + sum(plane_bytes), len(plane_bytes), sum(plane_bytes), number),
     )
-    return Deleted(len(rows), sequence)
+    store_link(db, number, link)
+    return answer
 
 
 def _overwrite_handles(db: sqlite3.Connection, collection: int, sequence: int, places: Sequence[int]) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from dataclasses import replace
+from itertools import chain, groupby
 
 from blindsight.errors import DataLoss, NotFound, ResourceExhausted
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
 from blindsight.wire.storage import (
+    DIGEST_BYTES,
     ID_BYTES,
+    NO_CHAIN,
     BatchHeader,
+    Link,
     LogHeader,
     OriginalHeader,
+    SlotBatch,
     SlotPage,
     SlotRun,
     StoredItem,
@@ -31,6 +36,7 @@ from services.storage.stores.sqlite.rows import (
 # Leaves space in a message of 4 MiB for the other fields of 10,000 items.
 MAX_ITEMS_BYTES = 3 << 20
 _MAX_SEQUENCE = (1 << 63) - 1
+_LINK_BYTES = 3 * DIGEST_BYTES + 32
 
 
 def read_batches(
@@ -56,6 +62,8 @@ def read_batches(
         len(wanted),
         sum(row["block_size_bytes"] for row in wanted),
         tuple(_segment(row) for row in retired),
+        collection["chain"],
+        _chain_at(db, *key),
     )
     for row in wanted:
         whole = db.execute("SELECT * FROM batches WHERE number = ?", (row["number"],)).fetchone()
@@ -65,6 +73,12 @@ def read_batches(
         yield from read_blob(db, whole["block"], batch.block_size_bytes, batch.block_sha256)
 
 
+def _chain_at(db: sqlite3.Connection, collection: int, sequence: int) -> bytes:
+    query = "SELECT chain FROM links WHERE collection = ? AND sequence = ?"
+    row = db.execute(query, (collection, sequence)).fetchone()
+    return bytes(row["chain"]) if row is not None else b"" if sequence else NO_CHAIN
+
+
 def _segment(row: Row) -> SegmentId:
     try:
         return SegmentId(Region(row["region"]), row["position"])
@@ -72,20 +86,40 @@ def _segment(row: Row) -> SegmentId:
         raise DataLoss("a segment of the log is damaged") from error
 
 
-def read_slots(db: sqlite3.Connection, collection_id: bytes) -> Iterator[SlotPage]:
+def read_slots(db: sqlite3.Connection, collection_id: bytes, after_sequence: int) -> Iterator[SlotPage]:
     """Implements `Store.read_slots`."""
     collection = collection_row(db, collection_id)
-    number = collection["number"]
-    following = [next_index(db, number, region) for region in Region]
-    runs: list[SlotRun] = []
+    number, sequence = collection["number"], collection["sequence"]
+    main, tail = (next_index(db, number, region) for region in Region)
+    page = SlotPage(sequence, collection["epoch"], main, tail, collection["items_added"])
+    known = min(after_sequence, sequence - 1)
+    entries: list[Link | SlotRun] = []
     size = 0
-    for run in _runs(db, number):
-        if runs and size + len(run.handles) > CHUNK_BYTES:
-            yield SlotPage(collection["sequence"], collection["epoch"], tuple(runs), *following)
-            runs, size = [], 0
-        runs.append(run)
-        size += len(run.handles) + ID_BYTES  # the run's own fields
-    yield SlotPage(collection["sequence"], collection["epoch"], tuple(runs), *following)
+    found: Iterator[Link | SlotRun] = chain(_links(db, number, known), _runs(db, number))
+    for entry in found:
+        if entries and size + _entry_bytes(entry) > CHUNK_BYTES:
+            yield _page(page, entries)
+            entries, size = [], 0
+        entries.append(entry)
+        size += _entry_bytes(entry)
+    yield _page(page, entries)
+
+
+def _page(page: SlotPage, entries: Sequence[Link | SlotRun]) -> SlotPage:
+    links = tuple(one for one in entries if isinstance(one, Link))
+    return replace(page, links=links, runs=tuple(one for one in entries if isinstance(one, SlotRun)))
+
+
+def _entry_bytes(entry: Link | SlotRun) -> int:
+    if isinstance(entry, Link):
+        return _LINK_BYTES
+    return len(entry.handles) + len(entry.batches) * (DIGEST_BYTES + 8) + ID_BYTES  # its own fields
+
+
+def _links(db: sqlite3.Connection, collection: int, after_sequence: int) -> Iterator[Link]:
+    query = "SELECT * FROM links WHERE collection = ? AND sequence > ? ORDER BY sequence"
+    for row in db.execute(query, (collection, after_sequence)):
+        yield Link(row["sequence"], row["epoch"], row["previous"], row["root"], row["chain"])
 
 
 def _runs(db: sqlite3.Connection, collection: int) -> Iterator[SlotRun]:
@@ -94,8 +128,9 @@ def _runs(db: sqlite3.Connection, collection: int) -> Iterator[SlotRun]:
         "SELECT * FROM batches WHERE collection = ? ORDER BY region, position, first_slot", (collection,)
     )
     for segment, batches in groupby(rows, key=_segment):
-        parts = [handles_of(row) for row in batches]
-        yield SlotRun(segment, 0, b"".join(parts), len(parts))
+        found = list(batches)
+        told = tuple(SlotBatch(row["count"], row["block_sha256"]) for row in found)
+        yield SlotRun(segment, 0, b"".join(map(handles_of, found)), told)
 
 
 def get_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:

@@ -7,10 +7,10 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 
-from blindsight.errors import DataLoss, NotFound
+from blindsight.errors import Conflict, DataLoss, NotFound
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
-from blindsight.wire.storage import BatchHeader, StoredCollection
+from blindsight.wire.storage import BatchHeader, Link, StoredCollection
 
 Row = sqlite3.Row
 # Values bound in one statement, under SQLite's usual 32,766.  Few large statements, because sqlite3
@@ -45,6 +45,26 @@ def of_collection(record: StoredCollection) -> tuple[object, ...]:
     """Returns a collection's values in the order of `COLLECTION_FIELDS`."""
     values = {name: getattr(record, name) for name in StoredCollection.__dataclass_fields__}
     return tuple({**values, "fields": ",".join(map(str, record.fields))}.values())
+
+
+def require_before(collection: Row, link: Link) -> None:
+    """Refuses a write that its sender made for another state of the collection.
+
+    Raises:
+        Conflict: if the collection has another history than the link.
+    """
+    if collection["chain"] != link.previous:
+        raise Conflict(f"the collection has another history than the write to sequence {link.sequence}")
+
+
+def store_link(db: sqlite3.Connection, collection: int, link: Link) -> None:
+    """Makes a link the newest of its collection."""
+    row = (collection, link.sequence, link.epoch, link.previous, link.root, link.chain)
+    insert(db, "links", [row])
+    db.execute(
+        "UPDATE collections SET sequence = ?, epoch = ?, chain = ? WHERE number = ?",
+        (link.sequence, link.epoch, link.chain, collection),
+    )
 
 
 def to_batch(row: Row) -> BatchHeader:

@@ -20,8 +20,20 @@ CREATE TABLE collections (
   size_bytes INTEGER NOT NULL DEFAULT 0,
   plane_items INTEGER NOT NULL DEFAULT 0,
   plane_bytes INTEGER NOT NULL DEFAULT 0,
-  fields TEXT NOT NULL DEFAULT '' -- values of each, with commas between; '': one field
+  fields TEXT NOT NULL DEFAULT '', -- values of each, with commas between; '': one field
+  chain BLOB NOT NULL -- of the newest link
 );
+
+-- What the owner says of each write, so that what is given out can be told from what was written.
+CREATE TABLE links (
+  collection INTEGER NOT NULL REFERENCES collections (number),
+  sequence INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  previous BLOB NOT NULL,
+  root BLOB NOT NULL,
+  chain BLOB NOT NULL,
+  PRIMARY KEY (collection, sequence)
+) WITHOUT ROWID;
 
 -- Answers of all appends there ever were, so that a repeated one gets the same.
 CREATE TABLE appends (

@@ -1,0 +1,56 @@
+"""The heads of collections' logs on the disk, in one SQLite file of the keyholder's folder.
+
+They are what the keyholder remembers of storage's past.  That the file was lost is not noticed, and then the
+first state of a collection that storage shows is believed, if it was written at some time: so the file
+belongs to backups.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from blindsight.runtime.sqlite import Schema, connect, transaction
+from blindsight.trusted.slots import Point
+from blindsight.trusted.vault.heads import Head, State
+
+FILE_NAME = "heads.db"
+SCHEMA = Schema(__package__, "a database of log heads", version=1, application_id=0x42534C48)  # "BSLH"
+
+
+class HeadStore:
+    """A store of heads.  Blocking; safe to use from several threads of one process.
+
+    Args:
+        path: of the file; created if it does not exist.
+
+    Raises:
+        DataLoss: if the file is damaged.
+        InvalidArgument: if it is another kind of database, or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        pragmas = ("journal_mode = WAL", "synchronous = FULL")
+        self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
+
+    def load(self) -> dict[bytes, Head]:
+        """Returns all heads, by collection id."""
+        with self._lock, transaction(self._db) as db:
+            return dict(map(_head, db.execute("SELECT * FROM heads")))
+
+    def save(self, collection_id: bytes, head: Head) -> None:
+        """Saves a collection's head; it is on the disk when this returns."""
+        row = collection_id, head.name, head.point.sequence, head.point.chain, head.state
+        with self._lock, transaction(self._db) as db:
+            db.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?, ?)", row)
+
+    def close(self) -> None:
+        """Closes the database."""
+        with self._lock:
+            self._db.close()
+
+
+def _head(row: tuple[bytes, str, int, bytes, int]) -> tuple[bytes, Head]:
+    collection_id, name, sequence, chain, state = row
+    return collection_id, Head(name, Point(sequence, chain), State(state))

@@ -1,0 +1,472 @@
+"""Storage that is set back, or says something else of a collection than what was written, is refused.
+
+Real services, with a relay between keyholder and storage that changes what storage says.  Every lie leaves an
+alarm, and when storage is itself again, or its owner accepts what it has, everything works as before.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.command import run_here
+from support.relay import Relay
+from support.services import Services
+
+import blindsight
+from blindsight.client import Collection, Vault
+from blindsight.errors import BlindsightError, DataLoss, NotFound
+from blindsight.rpc.storage.v1 import storage_pb2 as pb
+
+DIMENSION = 8
+VECTORS = np.random.default_rng(12).normal(size=(200, DIMENSION)).astype(np.float32)
+SERVICE = "/blindsight.storage.v1.StorageService/"
+
+
+@dataclass
+class World:
+    """Services, of which storage can lie to the keyholder."""
+
+    services: Services
+    relay: Relay
+    vault: Vault
+
+    def lie(self, change: Callable[[pb.ReadSlotsResponse], None]) -> None:
+        """Changes every page of slots, which a keyholder reads that has just been started."""
+
+        def changed(method: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+            for data in answers:
+                if method == SERVICE + "ReadSlots":
+                    page = pb.ReadSlotsResponse.FromString(data)
+                    change(page)
+                    yield page.SerializeToString()
+                else:
+                    yield data
+
+        self.relay.change = changed
+        self.restart_keyholder()
+
+    def tell_the_truth(self) -> None:
+        self.relay.change = lambda _, answers: answers
+
+    def restart_keyholder(self, *, kill: bool = False) -> None:
+        keyholder = self.services["keyholder"]
+        keyholder.kill() if kill else keyholder.stop()
+        keyholder.start()
+
+    @property
+    def heads(self) -> Path:
+        return self.services.folder / "keyholder" / "heads.db"
+
+    def without_answer_keys(self) -> None:
+        """Has the keyholder lose its cache, by which storage's past could be told, too."""
+        self.services["keyholder"].stop()
+        (self.services.folder / "keyholder" / "answer_keys.db").unlink()
+        self.services["keyholder"].start()
+
+    def saved(self, name: str, *, of: str = "storage") -> Path:
+        """A copy of a service's folder as it is now."""
+        copy = self.services.folder / f"{of} {name}"
+        self.services[of].stop()
+        shutil.copytree(self.services.folder / of, copy)
+        self.services[of].start()
+        return copy
+
+    def restore(self, copy: Path, *, of: str = "storage") -> None:
+        """Gives a service the folder of an earlier time."""
+        self.services[of].stop()
+        shutil.rmtree(self.services.folder / of)
+        shutil.copytree(copy, self.services.folder / of)
+        self.services[of].start()
+
+    def alarm(self) -> str:
+        return self.vault.status().services[0].alarm
+
+    def new(self, name: str, rows: int = 20) -> Collection:
+        made = self.vault.create_collection(name, embedder="none", dimension=DIMENSION)
+        made.ingest_vectors(VECTORS[:rows])
+        return made
+
+
+@pytest.fixture(scope="module")
+def services_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    relays: list[Relay] = []
+
+    def way(client: str, server: str, address: str) -> str:
+        if (client, server) != ("keyholder", "storage"):
+            return address
+        if not relays:
+            relays.append(Relay(address))
+        return relays[0].address
+
+    services = Services(tmp_path_factory.mktemp("heads"), way=way)
+    try:
+        services.start()
+        with blindsight.connect(services.address()) as vault:
+            yield World(services, relays[0], vault)
+    finally:
+        for relay in relays:
+            relay.close()
+        services.stop()
+
+
+@pytest.fixture
+def world(services_of_all: World) -> Iterator[World]:
+    """The services, which tell the truth again at the end, without the collections of the test."""
+    yield services_of_all
+    services_of_all.tell_the_truth()
+    for one in services_of_all.vault.collections():
+        services_of_all.vault.delete_collection(one.name)
+
+
+def best(collection: Collection, row: int = 0) -> list[str]:
+    answer = collection.search_vectors(VECTORS[row : row + 1], k=1)
+    return [hit.id for hit in answer.results[0]]
+
+
+def refused(world: World, ask: Callable[[], object], why: str) -> None:
+    alarm = world.alarm()
+    with pytest.raises(DataLoss, match=why) as caught:
+        ask()
+    assert len(str(caught.value).splitlines()) == 1
+    assert world.alarm() != alarm
+
+
+# --- slots ------------------------------------------------------------------------------------------------
+
+
+def rotated(page: pb.ReadSlotsResponse) -> None:
+    for run in page.runs:
+        run.handles = run.handles[16:] + run.handles[:16]
+
+
+def an_item_hidden(page: pb.ReadSlotsResponse) -> None:
+    page.runs[0].handles = bytes(16) + page.runs[0].handles[16:]
+
+
+def a_batch_left_out(page: pb.ReadSlotsResponse) -> None:
+    batch = page.runs[0].batches.pop()
+    page.runs[0].handles = page.runs[0].handles[: -16 * batch.count]
+
+
+def another_block(page: pb.ReadSlotsResponse) -> None:
+    page.runs[0].batches[0].sha256 = bytes(32)
+
+
+def ids_to_be_given_out_again(page: pb.ReadSlotsResponse) -> None:
+    page.items_added -= 5
+
+
+def an_index_to_be_used_again(page: pb.ReadSlotsResponse) -> None:
+    page.next_tail_index += 1
+
+
+def no_links(page: pb.ReadSlotsResponse) -> None:
+    del page.links[:]
+
+
+def a_root_of_its_own(page: pb.ReadSlotsResponse) -> None:
+    page.links[-1].root = bytes(32)
+
+
+def a_chain_of_its_own(page: pb.ReadSlotsResponse) -> None:
+    page.links[-1].chain = bytes(32)
+
+
+def another_epoch(page: pb.ReadSlotsResponse) -> None:
+    page.epoch += 1
+
+
+LIES = [
+    rotated,
+    an_item_hidden,
+    a_batch_left_out,
+    another_block,
+    ids_to_be_given_out_again,
+    an_index_to_be_used_again,
+    no_links,
+    a_root_of_its_own,
+    a_chain_of_its_own,
+    another_epoch,
+]
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_slots_that_were_not_written_are_refused(
+    world: World, lie: Callable[[pb.ReadSlotsResponse], None]
+) -> None:
+    collection = world.new("lied about")
+    collection.ingest_vectors(VECTORS[20:30])
+    world.lie(lie)
+    for ask in (
+        lambda: best(collection),
+        lambda: collection.ingest_vectors(VECTORS[30:31]),
+        lambda: collection.delete(["3"]),
+        collection.repack,
+    ):
+        refused(world, ask, "not those that were written|another history")
+    world.tell_the_truth()
+    assert best(collection, 29) == ["29"]
+    collection.ingest_vectors(VECTORS[30:31])
+    assert best(collection, 30) == ["30"]
+
+
+def test_slots_of_an_earlier_time_are_refused_also_under_the_newest_sequence(world: World) -> None:
+    collection = world.new("replayed")
+    world.restart_keyholder()
+    assert best(collection, 3) == ["3"]
+    read = [call for call in world.relay.calls if call.method == SERVICE + "ReadSlots"][-1]
+    early = [pb.ReadSlotsResponse.FromString(data) for data in read.answered]
+    collection.delete(["3"])
+    newest = {"sequence": 0}
+
+    def replay(page: pb.ReadSlotsResponse) -> None:
+        newest["sequence"] = page.sequence
+        page.CopyFrom(early[0])
+
+    world.lie(replay)
+    refused(world, lambda: best(collection, 3), "had 2: it was set back")
+
+    def renumbered(page: pb.ReadSlotsResponse) -> None:
+        links = list(page.links)
+        page.CopyFrom(early[0])
+        page.sequence = newest["sequence"]
+        del page.links[:]
+        page.links.extend(links)
+
+    world.lie(renumbered)
+    refused(world, lambda: best(collection, 3), "not those that were written")
+    world.tell_the_truth()
+    assert best(collection, 3) != ["3"]
+
+
+def test_a_repack_of_a_tail_of_which_storage_hides_a_batch_is_refused(world: World) -> None:
+    """It had moved what was left, and reported success."""
+    collection = world.new("to be repacked")
+    collection.ingest_vectors(VECTORS[20:30])
+    collection.delete(["0"])
+    left_out: list[int] = []
+
+    def changed(method: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+        for data in answers:
+            if method == SERVICE + "ReadSlots":
+                page = pb.ReadSlotsResponse.FromString(data)
+                left_out.append(page.runs[0].batches[-1].count)
+                a_batch_left_out(page)
+                yield page.SerializeToString()
+            elif method == SERVICE + "ReadBatches":
+                part = pb.ReadBatchesResponse.FromString(data)
+                if part.WhichOneof("part") == "log":
+                    part.log.batches -= 1
+                if part.WhichOneof("part") == "batch" and part.batch.sequence == 2:
+                    return
+                yield part.SerializeToString()
+            elif method == SERVICE + "GetCollection":
+                got = pb.GetCollectionResponse.FromString(data)
+                got.collection.items -= 10
+                yield got.SerializeToString()
+            else:
+                yield data
+
+    world.relay.change = changed
+    world.restart_keyholder()
+    refused(world, collection.repack, "not those that were written")
+    assert left_out
+    world.tell_the_truth()
+    collection.repack()
+    assert best(collection, 29) == ["29"]
+
+
+# --- history ----------------------------------------------------------------------------------------------
+
+
+def test_a_storage_that_was_set_back_is_noticed_without_any_cache(world: World) -> None:
+    collection = world.new("set back")
+    before = world.saved("before")
+    collection.ingest_vectors(VECTORS[20:40])
+    newest = world.saved("newest")
+    world.restore(before)
+    world.without_answer_keys()
+    refused(
+        world, lambda: best(collection), "storage has 1 writes of the collection, and had 2: it was set back"
+    )
+    world.restore(newest)
+    assert best(collection, 39) == ["39"]
+
+
+def test_a_storage_that_was_set_back_and_written_to_since_is_noticed(world: World) -> None:
+    collection = world.new("two histories")
+    before, forgotten = world.saved("at the fork"), world.saved("at the fork", of="keyholder")
+    collection.ingest_vectors(VECTORS[20:40])
+    right, knowing = world.saved("right"), world.saved("knowing", of="keyholder")
+    world.restore(before)
+    world.restore(forgotten, of="keyholder")
+    collection.ingest_vectors(VECTORS[40:60])
+    collection.ingest_vectors(VECTORS[60:80])
+    world.restore(knowing, of="keyholder")
+    refused(world, lambda: best(collection), "another history")
+    refused(world, lambda: collection.ingest_vectors(VECTORS[80:81]), "another history")
+    world.restore(right)
+    assert best(collection, 39) == ["39"]
+
+
+def test_a_deleted_collection_that_comes_back_is_refused(world: World) -> None:
+    collection = world.new("deleted")
+    before = world.saved("before the deletion")
+    world.vault.delete_collection("deleted")
+    world.restore(before)
+    refused(world, lambda: best(collection), "brought back collection 'deleted', which was deleted")
+    assert [one.damage for one in world.vault.collections()] == [
+        "storage has brought back collection 'deleted', which was deleted"
+    ]
+    world.restart_keyholder()
+    refused(world, lambda: best(collection), "which was deleted")
+    world.vault.delete_collection("deleted")
+    assert world.vault.collections() == []
+    world.new("deleted")
+    assert best(collection) == ["0"]
+
+
+def test_a_deleted_collection_comes_back_if_its_owner_wants_it(world: World) -> None:
+    collection = world.new("deleted by mistake")
+    before = world.saved("before the mistake")
+    world.vault.delete_collection("deleted by mistake")
+    world.restore(before)
+    accepted = world.vault.accept_rollback("deleted by mistake")
+    assert (accepted.writes, accepted.items) == (1, 20)
+    assert best(collection, 19) == ["19"]
+
+
+def test_a_collection_that_storage_has_lost_is_told_until_its_owner_gives_it_up(world: World) -> None:
+    before = world.saved("before the creation")
+    collection = world.new("lost")
+    world.restore(before)
+    world.restart_keyholder()
+    refused(world, lambda: best(collection), "storage has lost collection 'lost'")
+    assert "lost collection lost" in world.alarm()
+    with pytest.raises(DataLoss, match="storage has lost"):
+        world.vault.accept_rollback("lost")
+    world.vault.delete_collection("lost")
+    assert "lost collection lost" not in world.alarm()
+    with pytest.raises(NotFound):
+        best(collection)
+
+
+def test_a_collection_that_cannot_be_opened_can_be_deleted(world: World) -> None:
+    world.new("damaged")
+    world.lie(rotated)
+    address = ("--address", world.services.address())
+    told = run_here("collection", "delete", "damaged", "--json", *address)
+    assert (told.returncode, told.stdout.strip()) == (0, '{"deleted": "damaged", "items": null}')
+    assert world.vault.collections() == []
+
+
+# --- what an owner accepts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("evaluator_is_away", [False, True])
+def test_a_restored_backup_is_accepted_and_everything_works(world: World, evaluator_is_away: bool) -> None:
+    collection = world.new("restored", 40)
+    before = world.saved(f"backup {evaluator_is_away}")
+    collection.ingest_vectors(VECTORS[40:60])
+    collection.ingest_vectors(VECTORS[60:80])
+    assert best(collection, 79) == ["79"]  # the evaluator has it all
+    world.restore(before)
+    world.restart_keyholder()
+    refused(world, lambda: best(collection), "set back")
+    if evaluator_is_away:
+        world.services["evaluator"].stop()
+    address = ("--address", world.services.address())
+    told = run_here("collection", "accept-rollback", "restored", *address)
+    if evaluator_is_away:
+        world.services["evaluator"].start()
+    assert told.returncode == 0
+    assert told.stdout.strip() == (
+        "restored has 40 items after 1 write now; before, the newest write that was seen was number 3."
+    )
+    assert best(collection, 39) == ["39"]
+    assert best(collection, 79) != ["79"]
+    collection.ingest_vectors(VECTORS[100:120])
+    assert best(collection, 119) == ["59"]
+    world.restart_keyholder()
+    assert best(collection, 119) == ["59"]
+    assert collection.describe().items == 60
+
+
+def test_nothing_is_accepted_that_was_never_written(world: World) -> None:
+    world.new("forged")
+    world.lie(rotated)
+    with pytest.raises(DataLoss, match="not those that were written"):
+        world.vault.accept_rollback("forged")
+    with pytest.raises(NotFound):
+        world.vault.accept_rollback("unknown")
+
+
+def test_an_evaluator_whose_cache_is_of_another_history_makes_it_anew(world: World) -> None:
+    """Storage and keyholder come from one backup; the evaluator's cache is further on the old way."""
+    collection = world.new("another way", 40)
+    storage, keyholder = world.saved("both"), world.saved("both", of="keyholder")
+    for start in (40, 60):
+        collection.ingest_vectors(VECTORS[start : start + 20])
+    assert best(collection, 79) == ["79"]
+    world.restore(storage)
+    world.restore(keyholder, of="keyholder")
+    for start in (100, 120):
+        collection.ingest_vectors(VECTORS[start : start + 20])
+        for row in range(start, start + 20):
+            assert best(collection, row) == [str(row - 60)]
+    assert world.alarm() == ""
+
+
+# --- crashes ----------------------------------------------------------------------------------------------
+
+
+def test_a_keyholder_that_dies_before_it_notes_what_storage_took_raises_no_alarm(world: World) -> None:
+    collection = world.new("cut off")
+    world.services["keyholder"].stop()
+    noted = world.heads.read_bytes()
+    world.services["keyholder"].start()
+    collection.ingest_vectors(VECTORS[20:40])
+    collection.delete(["5"])
+    world.services["keyholder"].kill()
+    world.heads.write_bytes(noted)
+    for suffix in ("-wal", "-shm"):
+        world.heads.with_name(world.heads.name + suffix).unlink(missing_ok=True)
+    world.services["keyholder"].start()
+    assert best(collection, 39) == ["39"]
+    assert best(collection, 5) != ["5"]
+    assert world.alarm() == ""
+    with closing(sqlite3.connect(world.heads)) as db:
+        assert db.execute("SELECT sequence FROM heads WHERE name = 'cut off'").fetchone() == (3,)
+
+
+def test_kill_9_at_any_time_raises_no_alarm(world: World) -> None:
+    world.restart_keyholder()
+    collection = world.new("killed", 1)
+    for number in range(1, 9):
+        feed = world.relay.calls
+        done = len(feed)
+
+        def killed(method: str, answers: Iterable[bytes], number: int = number) -> Iterable[bytes]:
+            if method == SERVICE + "Append":
+                answers = list(answers)  # storage has committed
+                if number % 2:
+                    world.services["keyholder"].popen.kill()  # type: ignore[union-attr]
+            yield from answers
+
+        world.relay.change = killed
+        with suppress(BlindsightError):
+            collection.ingest_vectors(VECTORS[number : number + 1], [f"item {number}"])
+        world.tell_the_truth()
+        assert len(feed) > done
+        if number % 2:
+            world.services["keyholder"].wait()
+            world.services["keyholder"].start()
+        assert best(collection, number) == [f"item {number}"]
+        assert world.alarm() == ""
