@@ -28,7 +28,7 @@ from blindsight.trusted.ingest.read_ahead import GROUP_PHOTOS
 from blindsight.trusted.keyring import keyfile, passphrase
 from blindsight.trusted.queue import Consumer, Delivery, Queue, open_queue
 from blindsight.trusted.records import ItemMetadata, NewItem
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 from services.keyholder.metrics import CRYPTO
 from services.worker.settings import WorkerSettings
@@ -166,8 +166,10 @@ def _prepare(
         with watch.step("name and seal"):
             item_id = collection.content_id(photo.data)
             handle = collection.handle(item_id)
-            metadata = collection.seal_metadata(handle, ItemMetadata(item_id, photo.name, media_type))
-            item = NewItem(handle, metadata, collection.seal_original(handle, photo.data))
+            key = ItemKey.new(handle)
+            metadata = collection.seal_metadata(key, ItemMetadata(item_id, photo.name, media_type))
+            original = collection.seal_original(key, photo.data)
+            item = NewItem(handle, metadata, original, version=key.version)
         prepared.append((item, vector))
     return prepared
 

@@ -116,13 +116,19 @@ class NewPlanes:
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item on its way to storage, sealed except for its planes."""
+    """An item on its way to storage, sealed except for its planes.
+
+    Attributes:
+        version: 8 random bytes, to which what is sealed is bound, so that an item which is deleted and stored
+            again cannot be given the old one's; empty if nothing is sealed.
+    """
 
     handle: bytes
     sealed_metadata: bytes = b""
     sealed_original: bytes = b""
     planes: NewPlanes | None = None
     sealed_keypoints: bytes = b""
+    version: bytes = b""
 
     @property
     def held_bytes(self) -> int:

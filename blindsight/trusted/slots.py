@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -21,6 +21,9 @@ from blindsight.wire.storage import DIGEST_BYTES, NO_CHAIN, SlotBatch
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
 HANDLE_TYPE = np.dtype(("V", HANDLE_BYTES))
 Handles = npt.NDArray[np.void]
+# Zero for an item without sealed things.
+Versions = npt.NDArray[np.uint64]
+NO_VERSIONS: Versions = np.zeros(0, np.uint64)
 _STATE = struct.Struct("<32sQII")
 _SEGMENT = struct.Struct("<II32s")
 _LEAF = struct.Struct("<II")
@@ -45,10 +48,12 @@ class Segment:
     Attributes:
         handles: V16 [fill]; zeros where the item is deleted.
         batches: those that were summed in it, in order.
+        versions: [fill]; empty if all are zero.
     """
 
     handles: Handles
     batches: tuple[SlotBatch, ...]
+    versions: Versions = field(default_factory=lambda: NO_VERSIONS)
 
     @property
     def fill(self) -> int:
@@ -80,7 +85,25 @@ class Segment:
         for batch in self.batches:
             made.update(_BATCH.pack(batch.count, batch.sha256))
         made.update(self.handles.view(np.uint8).data)
+        if self.versions.any():
+            made.update(self.versions.data)
         return made.digest()
+
+    def joined(self, part: Segment) -> Segment:
+        """Returns the segment with a batch more."""
+        versions = NO_VERSIONS
+        if len(self.versions) or len(part.versions):
+            versions = np.concatenate([self.all_versions(), part.all_versions()])
+        handles = np.concatenate([self.handles, part.handles])
+        return Segment(handles, self.batches + part.batches, versions)
+
+    def version(self, slot: int) -> bytes:
+        """Returns the version of the item in a slot; empty if it has none."""
+        return self.versions[slot].tobytes() if len(self.versions) and self.versions[slot] else b""
+
+    def all_versions(self) -> Versions:
+        """Returns the versions also if all are zero: [fill]."""
+        return self.versions if len(self.versions) else np.zeros(self.fill, np.uint64)
 
 
 EMPTY_SEGMENT = Segment(np.zeros(0, HANDLE_TYPE), ())
@@ -148,11 +171,15 @@ class SlotMap:
                 return key, int(hits[0])
         return None
 
-    def holds(self, handles: Handles) -> npt.NDArray[np.bool_]:
-        """Returns which handles are those of live items: [n] V16 -> [n] bool."""
-        wanted, found = _sortable(handles), np.zeros(len(handles), bool)
+    def versions(self, handles: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Returns the versions of those of these items that are live, by handle; empty for one without."""
+        wanted, found = set(handles), {}
+        words = _words(handles_from_bytes(b"".join(handles)))[:, 0]
         for segment in self.segments.values():
-            found |= np.isin(wanted, _sortable(segment.handles))
+            # The first words find all that are there, and hardly another.
+            for slot in np.flatnonzero(np.isin(_words(segment.handles)[:, 0], words)):
+                if (handle := segment.handles[slot].tobytes()) in wanted:
+                    found[handle] = segment.version(int(slot))
         return found
 
     def plan(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> Iterator[Placement]:
@@ -203,15 +230,10 @@ class SlotMap:
             return Region.MAIN
         return Region.TAIL
 
-    def appended(
-        self, placement: Placement, handles: Handles, sha256: bytes, sequence: int, epoch: int
-    ) -> SlotMap:
-        """Returns the map after a batch, given with the SHA-256 of its block."""
+    def appended(self, placement: Placement, part: Segment, sequence: int, epoch: int) -> SlotMap:
+        """Returns the map after a batch, given as a segment of its own."""
         key = SegmentId(placement.region, placement.index)
-        old = self.segments.get(key)
-        before = old.handles if old else np.zeros(0, HANDLE_TYPE)
-        batches = (*(old.batches if old else ()), SlotBatch(placement.count, sha256))
-        segment = Segment(np.concatenate([before, handles]), batches)
+        segment = self.segments.get(key, EMPTY_SEGMENT).joined(part)
         upcoming = max(self.next_index.get(placement.region, 0), placement.index + 1)
         return replace(
             self,
@@ -225,8 +247,9 @@ class SlotMap:
         """Returns the map as it will be after `count` more vectors, if nothing else is written before."""
         expected = self
         for placement in self.plan(layout, count, limits):
-            unknown = np.zeros(placement.count, HANDLE_TYPE)
-            expected = expected.appended(placement, unknown, bytes(DIGEST_BYTES), self.sequence, self.epoch)
+            batch = SlotBatch(placement.count, bytes(DIGEST_BYTES))
+            unknown = Segment(np.zeros(placement.count, HANDLE_TYPE), (batch,))
+            expected = expected.appended(placement, unknown, self.sequence, self.epoch)
         return expected
 
     def without_segments(self, retired: Iterable[SegmentId], sequence: int, epoch: int) -> SlotMap:
@@ -263,7 +286,8 @@ def _emptied(segment: Segment, handles: Handles) -> Segment:
         return segment
     kept = segment.handles.copy()
     kept[hit] = np.zeros(1, HANDLE_TYPE)[0]
-    return Segment(kept, segment.batches)
+    versions = np.where(hit, np.uint64(0), segment.versions) if len(segment.versions) else NO_VERSIONS
+    return Segment(kept, segment.batches, versions)
 
 
 def _sortable(handles: Handles) -> npt.NDArray[Any]:

@@ -17,6 +17,9 @@ ID_BYTES = 16
 DIGEST_BYTES = 32
 # The handle of a deleted item in a run of handles.
 NO_HANDLE = bytes(ID_BYTES)
+VERSION_BYTES = 8
+# The version of an item without sealed things in a run of versions.
+NO_VERSION = bytes(VERSION_BYTES)
 # The chain of a collection that was never written to.
 NO_CHAIN = bytes(DIGEST_BYTES)
 
@@ -114,6 +117,7 @@ class AppendItem(Record[pb.AppendItem]):
         sealed_metadata: may be empty.
         planes: None for an item without planes.
         attachment_size_bytes: size of further sealed data of the item, such as its keypoints.
+        version: 8 random bytes, to which its sealed data are bound; empty if it has none.
     """
 
     handle: bytes
@@ -123,6 +127,7 @@ class AppendItem(Record[pb.AppendItem]):
     planes: Planes | None = None
     attachment_size_bytes: int = 0
     attachment_sha256: bytes = b""
+    version: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +256,14 @@ class SlotRun(Record[pb.SlotRun]):
     Attributes:
         handles: 16 bytes per slot, `NO_HANDLE` for a deleted item.
         batches: those that were added up in this segment so far, in order.
+        versions: 8 bytes per slot, `NO_VERSION` without one; empty if no item has one.
     """
 
     segment: SegmentId
     first_slot: int
     handles: bytes
     batches: tuple[SlotBatch, ...]
+    versions: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

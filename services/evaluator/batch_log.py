@@ -10,7 +10,7 @@ from typing import Protocol
 from blindsight.errors import DataLoss
 from blindsight.packing.segments import SegmentId
 from blindsight.packing.tiling import Tiling
-from blindsight.wire.storage import DIGEST_BYTES, BatchHeader, LogHeader, LogPart
+from blindsight.wire.storage import DIGEST_BYTES, NO_CHAIN, BatchHeader, LogHeader, LogPart
 from services.evaluator.geometry import AnyRecord, CollectionRecord
 
 
@@ -38,10 +38,15 @@ class LogCheck:
 
     Args:
         log: announces the batches.
-        after_sequence: the sequence after which the log was requested.
+        after_sequence, after_chain: the point of the log after which it was requested.
+
+    Raises:
+        DataLoss: if storage's log did not have that point: storage was set back, and written to since.
     """
 
-    def __init__(self, log: LogHeader, after_sequence: int) -> None:
+    def __init__(self, log: LogHeader, after_sequence: int = 0, after_chain: bytes = NO_CHAIN) -> None:
+        if log.after_chain != after_chain:
+            raise DataLoss("storage has another history of the collection than the one that is known")
         self._log = log
         self._sequence = after_sequence
         self._whole = after_sequence == 0

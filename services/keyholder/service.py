@@ -30,6 +30,7 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Queue
 from blindsight.trusted.records import ItemMetadata, PeerStatus
 from blindsight.trusted.vault.heads import Heads
+from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.repack import Repack, due
 from blindsight.trusted.vault.vault import OpenCollection, Rollback, Vault
 from blindsight.trusted.vault.writer import Writer, Written
@@ -107,7 +108,8 @@ class Keyholder:
         )
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
         self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)
-        self._planes = Planes(storage, self._crypto)
+        self._items = Items(self.vault, storage)
+        self._planes = Planes(self._items, storage, self._crypto)
         self._combinations = Combine(evaluator, self._crypto.pool, self._crypto.decoders, combine_seconds)
         self.processing = Processing(
             keys,
@@ -240,7 +242,7 @@ class Keyholder:
                 )
             search = Search(
                 self._scorer,
-                self._storage,
+                self._items,
                 self._crypto,
                 collection,
                 k=CANDIDATES if recognising else k,
@@ -250,7 +252,14 @@ class Keyholder:
             if not recognising:
                 return search
             return Recognition(
-                search, self._storage, self._crypto, collection, k=k, threshold=threshold, draw=draw
+                search,
+                self._items,
+                self._storage,
+                self._crypto,
+                collection,
+                k=k,
+                threshold=threshold,
+                draw=draw,
             )
 
     async def _embed(self, name: str, data: bytes) -> tuple[Floats, float]:
@@ -292,15 +301,17 @@ class Keyholder:
             NotFound: if there is no such item, or it is a vector.
         """
         async with self._using(name) as collection:
-            handle = collection.handle(item_id)
-            found = await self._storage.get_items(collection.record.collection_id, [handle])
-            if handle not in found:
-                raise NotFound(f"no item {item_id!r} in collection {name!r}")
-            if not found[handle].original_size_bytes:
-                raise NotFound(f"item {item_id!r} is a vector; it has no original")
-            sealed = await self._storage.read_original(collection.record.collection_id, handle)
-            data = await asyncio.to_thread(collection.open_original, handle, sealed)
-            return collection.open_metadata(found[handle]), data
+            return await self._items.steady(collection, partial(self._original, collection, item_id))
+
+    async def _original(self, collection: OpenCollection, item_id: str) -> tuple[ItemMetadata, bytes]:
+        handle = collection.handle(item_id)
+        found = (await self._items.find(collection, [handle])).get(handle)
+        if found is None:
+            raise NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
+        if not found.stored.original_size_bytes:
+            raise NotFound(f"item {item_id!r} is a vector; it has no original")
+        sealed = await self._storage.read_original(collection.record.collection_id, handle)
+        return found.metadata, await asyncio.to_thread(collection.open_original, found.key, sealed)
 
     async def planes(self, name: str, item_id: str) -> tuple[ItemMetadata, Integers]:
         """Returns the metadata and decrypted pixels of a photo; see `Planes.read`."""

@@ -22,6 +22,7 @@ from blindsight.wire.storage import (
     DIGEST_BYTES,
     ID_BYTES,
     NO_HANDLE,
+    VERSION_BYTES,
     AppendHeader,
     AppendItem,
     BatchHeader,
@@ -247,6 +248,8 @@ def brings(item: AppendItem) -> bool:
 
 def _require_item(item: AppendItem) -> None:
     require_id(item.handle, "handle")
+    if len(item.version) not in (0, VERSION_BYTES):
+        raise InvalidArgument(f"version of {len(item.version)} bytes, want {VERSION_BYTES} or none")
     if not brings(item):  # most items of large appends
         return
     if len(item.sealed_metadata) > MAX_METADATA_BYTES:

@@ -17,6 +17,7 @@ from blindsight.trusted.ingest.worker_token import WorkerAccess
 from blindsight.trusted.keyring import keyfile, passphrase
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Queue, open_queue
+from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from services.worker import metrics
@@ -55,7 +56,7 @@ async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> No
         vault = Vault(keys, storage, evaluator)
         gate = Gate(2 * crypto.processes)
         quarantine = Quarantine(keyholder, gate, crypto.warm, settings.tries)
-        pipeline = Pipeline(storage, crypto, Writer(vault, storage, crypto))
+        pipeline = Pipeline(Items(vault, storage), crypto, Writer(vault, storage, crypto))
         preparer = Preparer(Envelopes(keys), vault, pipeline, gate, quarantine)
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         service.announce("ready")

@@ -126,7 +126,7 @@ class Preparer:
         identified = await identify(collection, file)
         known = await retry("storage", lambda: self._pipeline.find(identified))
         if known is not None:
-            return message.in_storage(own=is_from(collection, known, message.origin))
+            return message.in_storage(own=is_from(known, message.origin))
         prepare = partial(self._pipeline.prepare, identified, origin=message.origin)
         prepared = await self._beside_others(prepare) if message.delivery.count == 1 else None
         if prepared is None:

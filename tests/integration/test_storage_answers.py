@@ -19,7 +19,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.repack import Repack
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 from services.keyholder.metrics import CRYPTO
 
@@ -51,7 +51,7 @@ class Answered:
 
     async def rows(self) -> np.ndarray:
         """Vectors as storage has them, in the order of their items."""
-        slots, _ = await self.storage.read_slots(self.key, 0)
+        slots = self.collection.slots
         blocks = await self.storage.read_segments(self.key, slots, slots.segments)
         rows = {}
         for key, segment in slots.segments.items():
@@ -116,12 +116,13 @@ async def answered(
 
 
 def item(collection: OpenCollection, number: int) -> NewItem:
-    handle = collection.handle(str(number))
+    key = ItemKey.new(collection.handle(str(number)))
     return NewItem(
-        handle,
-        collection.seal_metadata(handle, ItemMetadata(str(number))),
-        collection.seal_original(handle, ORIGINAL),
-        sealed_keypoints=collection.seal_keypoints(handle, KEYPOINTS),
+        key.handle,
+        collection.seal_metadata(key, ItemMetadata(str(number))),
+        collection.seal_original(key, ORIGINAL),
+        sealed_keypoints=collection.seal_keypoints(key, KEYPOINTS),
+        version=key.version,
     )
 
 

@@ -21,7 +21,7 @@ from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import ItemMetadata, NewItem
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 from services.keyholder.metrics import CRYPTO
 
@@ -53,9 +53,10 @@ class OneWriter:
 
 
 def item(collection: OpenCollection, item_id: str) -> NewItem:
-    handle = collection.handle(item_id)
-    original = collection.seal_original(handle, os.urandom(ORIGINAL_BYTES))
-    return NewItem(handle, collection.seal_metadata(handle, ItemMetadata(item_id)), original)
+    key = ItemKey.new(collection.handle(item_id))
+    original = collection.seal_original(key, os.urandom(ORIGINAL_BYTES))
+    sealed = collection.seal_metadata(key, ItemMetadata(item_id))
+    return NewItem(key.handle, sealed, original, version=key.version)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ async def test_a_batch_over_several_segments_is_one_append_and_each_row_is_where
     assert slots.sequence == opened.slots.sequence == len(slots.segments) == 3
     assert {segment.region for segment in slots.segments} == set(Region)
     numbers = {one.handle: number for number, one in enumerate(items)}
-    blocks = await writer.storage.read_segments(opened.record.collection_id, slots, slots.segments)
+    blocks = await writer.storage.read_segments(opened.record.collection_id, opened.slots, slots.segments)
     rows = opened.linear().rows(vectors)
     for key, segment in slots.segments.items():
         assert (opened.slots.segments[key].handles == segment.handles).all()

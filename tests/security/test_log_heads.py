@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command import run_here
+from support.photos import encoded, photo
 from support.relay import Relay
 from support.services import Services
 
@@ -470,3 +471,81 @@ def test_kill_9_at_any_time_raises_no_alarm(world: World) -> None:
             world.services["keyholder"].start()
         assert best(collection, number) == [f"item {number}"]
         assert world.alarm() == ""
+
+
+# --- items ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(world: World) -> Collection:
+    return world.vault.create_collection("photos")
+
+
+def stored(collection: Collection, motif: str, name: str = "") -> str:
+    """Stores a photo under a name; returns its id, which is the same whenever it is stored."""
+    (result,) = collection.ingest([(name or motif, encoded(photo(motif, 96)))]).items
+    assert result.outcome == "stored"
+    return result.id
+
+
+def replaying(world: World, *methods: str) -> None:
+    """Has storage answer these methods with what it answered the first time."""
+    first: dict[str, list[bytes]] = {}
+    for call in world.relay.calls:
+        name = call.method.removeprefix(SERVICE)
+        if name in methods and call.answered:
+            first.setdefault(name, call.answered)
+    assert first.keys() == set(methods)
+
+    def changed(method: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+        return first.get(method.removeprefix(SERVICE), answers)
+
+    world.relay.change = changed
+
+
+@pytest.mark.parametrize("methods", [("ReadOriginal",), ("GetItems",), ("GetItems", "ReadOriginal")])
+def test_an_item_that_is_stored_again_cannot_be_given_what_it_was_before(
+    world: World, photos: Collection, methods: tuple[str, ...]
+) -> None:
+    one = stored(photos, "coffee", "before")
+    world.relay.calls.clear()
+    photos.get(one)
+    photos.delete([one])
+    assert stored(photos, "coffee", "after") == one
+    assert photos.get(one).name == "after"
+    replaying(world, *methods)
+    refused(world, lambda: photos.get(one), "damaged, or belong to another place")
+    world.tell_the_truth()
+    assert photos.get(one).name == "after"
+
+
+def test_a_deleted_item_is_not_a_duplicate_whatever_storage_says(world: World, photos: Collection) -> None:
+    """Its owner would have been told that the photo is stored."""
+    one = stored(photos, "coffee")
+    world.relay.calls.clear()
+    photos.get(one)
+    photos.delete([one])
+    replaying(world, "GetItems")
+    refused(world, lambda: stored(photos, "coffee"), "sent some that are not there")
+    world.tell_the_truth()
+    stored(photos, "coffee")
+
+
+def test_an_item_that_storage_hides_is_missed(world: World, photos: Collection) -> None:
+    one = stored(photos, "coffee")
+    world.relay.calls.clear()
+    with pytest.raises(NotFound):
+        photos.get("another")
+    replaying(world, "GetItems")
+    refused(world, lambda: photos.get(one), "storage hides items")
+    refused(world, lambda: photos.search(encoded(photo("coffee", 96))), "storage hides items")
+
+
+def test_what_an_item_has_moves_with_it(world: World, photos: Collection) -> None:
+    kept = {motif: stored(photos, motif) for motif in ("coffee", "astronaut")}
+    photos.delete([stored(photos, "chelsea")])
+    photos.repack()
+    world.restart_keyholder()
+    for motif, item_id in kept.items():
+        assert photos.get(item_id).data == encoded(photo(motif, 96))
+    assert photos.search(encoded(photo("coffee", 96))).results[0][0].name == "coffee"

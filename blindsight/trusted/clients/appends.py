@@ -16,8 +16,8 @@ from blindsight.trusted.records import NewItem
 from blindsight.wire import storage as wire
 
 _ITEM_MESSAGE_BYTES = 512 << 10  # a multiple of a handle's
-# Bytes of an item in a message beside its metadata: a handle, a digest and a little framing.
-_ITEM_FRAMING_BYTES = 80
+# Bytes of an item in a message beside its metadata: a handle, a digest, a version and a little framing.
+_ITEM_FRAMING_BYTES = 90
 # Longer than storage lets an append wait in its queue.
 _GO_AHEAD_SECONDS = 10.0
 
@@ -35,7 +35,8 @@ def _item_messages(items: Sequence[NewItem]) -> Iterator[storage_pb2.AppendReque
 
 def _is_bare(item: NewItem) -> bool:
     """Returns whether an item is nothing but a handle."""
-    return not (item.sealed_metadata or item.sealed_original or item.sealed_keypoints or item.planes)
+    sealed = item.sealed_metadata or item.sealed_original or item.sealed_keypoints
+    return not (sealed or item.planes or item.version)
 
 
 def _bare_parts(items: Iterable[NewItem]) -> Iterator[wire.AppendItems]:
@@ -59,6 +60,7 @@ def _full_parts(items: Iterable[NewItem]) -> Iterator[wire.AppendItems]:
                 planes=_planes(item.planes.layout) if item.planes is not None else None,
                 attachment_size_bytes=len(keypoints),
                 attachment_sha256=transfer.digest(keypoints) if keypoints else b"",
+                version=item.version,
             )
         )
         if size > _ITEM_MESSAGE_BYTES:

@@ -8,6 +8,8 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from blindsight.errors import Conflict, DataLoss, NotFound
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
@@ -216,6 +218,8 @@ class StorageClient:
             log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
+            if (log.chain, log.after_chain) != (slots.chain, wire.NO_CHAIN):
+                raise DataLoss("storage's log is that of another history of the collection")
             async for header, block in _batches(messages, log):
                 key = header.segment
                 if key not in sent or header.first_slot != sum(one.count for one in sent[key]):
@@ -276,7 +280,10 @@ class StorageClient:
                 for run in page.runs:
                     if len(run.handles) % HANDLE_BYTES or run.first_slot or run.segment in segments:
                         raise DataLoss("storage sent a part of a segment, want whole ones")
-                    segments[run.segment] = Segment(handles_from_bytes(run.handles), run.batches)
+                    if len(run.versions) not in (0, len(run.handles) // HANDLE_BYTES * wire.VERSION_BYTES):
+                        raise DataLoss("storage sent slots with too few versions, or too many")
+                    versions = np.frombuffer(run.versions, "<u8")
+                    segments[run.segment] = Segment(handles_from_bytes(run.handles), run.batches, versions)
         if first is None:
             raise DataLoss("storage ended its answer before the slots")
         upcoming = {Region.MAIN: first.next_main_index, Region.TAIL: first.next_tail_index}

@@ -16,16 +16,15 @@ import numpy as np
 
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import PlaneLayout
-from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.lookups import Lookups
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.handles import is_short
 from blindsight.trusted.records import ItemMetadata, NewItem, NewPlanes
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.items import FoundItem, Items
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection
 from blindsight.trusted.vault.writer import Writer
-from blindsight.wire.storage import StoredItem
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
@@ -98,24 +97,24 @@ class Pipeline:
     """The processing of photos by ingest.
 
     Args:
-        storage: the client of storage, which looks up several photos in one call.
+        items: looks up photos.
         crypto: the worker processes that decode and embed.
         writer: places, encrypts and appends.
     """
 
-    def __init__(self, storage: StorageClient, crypto: Crypto, writer: Writer) -> None:
-        self._storage = storage
-        self._lookups = Lookups(storage)
+    def __init__(self, items: Items, crypto: Crypto, writer: Writer) -> None:
+        self._items = items
+        self._lookups = Lookups(items)
         self._crypto = crypto
         self._writer = writer
 
-    async def find(self, photo: IdentifiedPhoto) -> StoredItem | None:
+    async def find(self, photo: IdentifiedPhoto) -> FoundItem | None:
         """Returns the item of a photo that is already in storage, or None.
 
         Raises:
             BlindsightError: if storage reports an error; the photo is not the cause.
         """
-        return await self._lookups.find(photo.collection.record.collection_id, photo.handle)
+        return await self._lookups.find(photo.collection, photo.handle)
 
     async def prepare(
         self, identified: IdentifiedPhoto, *, halo: int | None = None, origin: str = ""
@@ -130,20 +129,21 @@ class Pipeline:
             InvalidImage: if the data is not a decodable image, or too large for planes.
             Unavailable: if the photo killed its worker process twice.
         """
-        collection, photo, handle = identified.collection, identified.photo, identified.handle
+        collection, photo, key = identified.collection, identified.photo, ItemKey.new(identified.handle)
         config = collection.config
         planes, remark = (None, "") if halo is None else await self._planes(collection, photo.data, halo)
         embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
         metadata = ItemMetadata(identified.item_id, photo.name, embedded.media_type, origin)
         keypoints = embedded.keypoints
         item = NewItem(
-            handle=handle,
-            sealed_metadata=collection.seal_metadata(handle, metadata),
+            handle=key.handle,
+            sealed_metadata=collection.seal_metadata(key, metadata),
             sealed_original=await photos.beside_loop(
-                len(photo.data), collection.seal_original, handle, photo.data
+                len(photo.data), collection.seal_original, key, photo.data
             ),
             planes=planes,
-            sealed_keypoints=collection.seal_keypoints(handle, keypoints) if keypoints else b"",
+            sealed_keypoints=collection.seal_keypoints(key, keypoints) if keypoints else b"",
+            version=key.version,
         )
         remarks = "; ".join(filter(None, [remark, embedded.remark]))
         return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, remarks)
@@ -169,9 +169,9 @@ class Pipeline:
         async with collection.lock:
             stored = await self._writer.append_new(collection, vectors, items)
         tried = [one.item.handle for index, one in enumerate(batch) if one.origin and index not in stored]
-        found = await self._storage.get_items(collection.record.collection_id, tried)
+        found = await self._items.find(collection, tried)
         return [
-            index in stored or is_from(collection, found.get(one.item.handle), one.origin)
+            index in stored or is_from(found.get(one.item.handle), one.origin)
             for index, one in enumerate(batch)
         ]
 
@@ -198,15 +198,16 @@ def vector_items(collection: OpenCollection, ids: Sequence[str]) -> list[NewItem
     return [
         NewItem(handle)
         if is_short(item_id.encode())
-        else NewItem(handle, collection.seal_metadata(handle, ItemMetadata(item_id)))
+        else _long_item(collection, ItemKey.new(handle), item_id)
         for item_id, handle in zip(ids, collection.handles(ids), strict=True)
     ]
 
 
-def is_from(collection: OpenCollection, item: StoredItem | None, origin: str) -> bool:
-    """Returns whether an item was stored by an earlier try of the same origin; False for an empty origin.
+def _long_item(collection: OpenCollection, key: ItemKey, item_id: str) -> NewItem:
+    sealed = collection.seal_metadata(key, ItemMetadata(item_id))
+    return NewItem(key.handle, sealed, version=key.version)
 
-    Raises:
-        DataLoss: if the item's metadata is damaged.
-    """
-    return item is not None and origin != "" and collection.open_metadata(item).origin == origin
+
+def is_from(item: FoundItem | None, origin: str) -> bool:
+    """Returns whether an item was stored by an earlier try of the same origin; False for an empty origin."""
+    return item is not None and origin != "" and item.metadata.origin == origin

@@ -77,7 +77,8 @@ class Repack:
         rows, handles = await self._read(collection, segments)
         index = collection.slots.next_index.get(group.region, 0)
         placement = Placement(group.region, index, 0, group.items)
-        items = [NewItem(handle) for handle in handles]
+        versions = collection.slots.versions(handles)
+        items = [NewItem(handle, version=versions[handle]) for handle in handles]
         await self._writer.put(collection, placement, rows, items, segments)
 
     async def _read(self, collection: OpenCollection, segments: _Batches) -> tuple[Floats, list[bytes]]:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from blindsight.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound, Unavailable
@@ -29,13 +30,36 @@ from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import Point, SlotMap
 from blindsight.trusted.vault.heads import Head, Heads, LogKey, State, digest
-from blindsight.wire.storage import StoredCollection, StoredItem
+from blindsight.wire.storage import VERSION_BYTES, StoredCollection
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
 MAX_DIMENSION = 4096
 # Norms of single-precision vectors lie between these, and their squares are finite in double precision.
 SHORTEST_NORM, LONGEST_NORM = 1e-45, 1e41
+
+
+class ItemKey(NamedTuple):
+    """What sealed things are bound to: an item, and the time at which it was stored.
+
+    Attributes:
+        handle: 16 bytes.
+        version: 8 random bytes, drawn when it was stored: one that is deleted and stored again has others;
+            empty for an item without sealed things.
+    """
+
+    handle: bytes
+    version: bytes
+
+    @classmethod
+    def new(cls, handle: bytes) -> ItemKey:
+        """Returns the key of an item that is to be stored."""
+        return cls(handle, os.urandom(VERSION_BYTES))
+
+    @property
+    def place(self) -> bytes:
+        """Both in one."""
+        return self.handle + self.version
 
 
 class OpenCollection:
@@ -103,22 +127,22 @@ class OpenCollection:
         """Returns the id of a photo without one: equal bytes have the same id within one collection."""
         return keyed_hash(self._id_key, b"content:" + data)[:12].hex()
 
-    def seal_metadata(self, handle: bytes, metadata: ItemMetadata) -> bytes:
+    def seal_metadata(self, item: ItemKey, metadata: ItemMetadata) -> bytes:
         """Seals an item's id and name."""
-        return self._sealer.seal(metadata.to_bytes(), b"metadata:" + handle)
+        return self._sealer.seal(metadata.to_bytes(), b"metadata:" + item.place)
 
-    def open_metadata(self, item: StoredItem) -> ItemMetadata:
+    def open_metadata(self, item: ItemKey, sealed: bytes) -> ItemMetadata:
         """Opens an item's id and name; the id of an item that has no more is in its handle.
 
         Raises:
             DataLoss: if they are damaged or another item's.
         """
-        if not item.sealed_metadata:
+        if not sealed:
             item_id = self._handles.short_id(item.handle)
             if item_id is None:
                 raise DataLoss("storage sent an item without the metadata that it was stored with")
             return ItemMetadata(item_id)
-        return ItemMetadata.from_bytes(self._sealer.open(item.sealed_metadata, b"metadata:" + item.handle))
+        return ItemMetadata.from_bytes(self._sealer.open(sealed, b"metadata:" + item.place))
 
     def bare_item(self, handle: bytes) -> ItemMetadata | None:
         """Returns an item that is nothing but a vector and an id that its handle says; None for any other."""
@@ -127,44 +151,41 @@ class OpenCollection:
         item_id = self._handles.short_id(handle)
         return ItemMetadata(item_id) if item_id is not None else None
 
-    def seal_original(self, handle: bytes, data: bytes) -> bytes:
+    def seal_original(self, item: ItemKey, data: bytes) -> bytes:
         """Seals a photo, padded: storage learns its size to an eighth at most."""
-        return self._sealer.seal(pad(data), b"original:" + handle)
+        return self._sealer.seal(pad(data), b"original:" + item.place)
 
-    def open_original(self, handle: bytes, sealed: bytes) -> bytes:
+    def open_original(self, item: ItemKey, sealed: bytes) -> bytes:
         """Opens a photo.
 
         Raises:
             DataLoss: if it is damaged or another item's.
         """
-        return unpad(self._sealer.open(sealed, b"original:" + handle))
+        return unpad(self._sealer.open(sealed, b"original:" + item.place))
 
-    def seal_keypoints(self, handle: bytes, packed: bytes) -> bytes:
+    def seal_keypoints(self, item: ItemKey, packed: bytes) -> bytes:
         """Seals a photo's keypoints."""
-        return self._sealer.seal(packed, b"keypoints:" + handle)
+        return self._sealer.seal(packed, b"keypoints:" + item.place)
 
-    def open_keypoints(self, handle: bytes, sealed: bytes) -> bytes:
+    def open_keypoints(self, item: ItemKey, sealed: bytes) -> bytes:
         """Opens a photo's keypoints.
 
         Raises:
             DataLoss: if they are damaged or another item's.
         """
-        return self._sealer.open(sealed, b"keypoints:" + handle)
+        return self._sealer.open(sealed, b"keypoints:" + item.place)
 
-    def seal_planes(self, handle: bytes, sealed_metadata: bytes, layout: PlaneLayout, record: bytes) -> bytes:
-        """Seals what authenticates a photo's planes, bound to the geometry and to the very item.
+    def seal_planes(self, item: ItemKey, layout: PlaneLayout, record: bytes) -> bytes:
+        """Seals what authenticates a photo's planes, bound to the geometry and to the very item."""
+        return self._sealer.seal(record, _plane_place(item, layout))
 
-        An item that is stored again under its id has other sealed metadata, so planes of before are refused.
-        """
-        return self._sealer.seal(record, _plane_place(handle, sealed_metadata, layout))
-
-    def open_planes(self, item: StoredItem, layout: PlaneLayout, sealed: bytes) -> bytes:
+    def open_planes(self, item: ItemKey, layout: PlaneLayout, sealed: bytes) -> bytes:
         """Opens what authenticates a photo's planes.
 
         Raises:
             DataLoss: if it is damaged, or of other planes, of another geometry or of another item.
         """
-        return self._sealer.open(sealed, _plane_place(item.handle, item.sealed_metadata, layout))
+        return self._sealer.open(sealed, _plane_place(item, layout))
 
     @property
     def column_keys(self) -> CollectionKeys:
@@ -455,7 +476,7 @@ class Vault:
         config = replace(collection.config, max_norm=max_norm)
         sealed = self._configs.seal(config.to_bytes(), collection.record.collection_id)
         await self._storage.replace_config(collection.record.collection_id, sealed)
-        collection.config = config
+        collection.config, collection.record = config, replace(collection.record, sealed_config=sealed)
 
     async def delete(self, name: str) -> bytes:
         """Deletes a collection and everything in it, also one that is damaged or lost; returns its id.
@@ -567,9 +588,9 @@ def _require_room(parameters: Parameters, layout: CollectionLayout) -> None:
         )
 
 
-def _plane_place(handle: bytes, sealed_metadata: bytes, layout: PlaneLayout) -> bytes:
+def _plane_place(item: ItemKey, layout: PlaneLayout) -> bytes:
     geometry = struct.pack("<4I", layout.width, layout.height, layout.channels, layout.halo)
-    return b"planes:" + handle + digest(sealed_metadata) + geometry
+    return b"planes:" + item.place + geometry
 
 
 def _summed(layout: Layout) -> int:

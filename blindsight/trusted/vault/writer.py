@@ -35,8 +35,9 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord, no_sum
 from blindsight.trusted.records import NewItem
-from blindsight.trusted.slots import HANDLE_TYPE, Handles, SlotMap, handles_from_bytes
+from blindsight.trusted.slots import NO_VERSIONS, Segment, SlotMap, handles_from_bytes
 from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.wire.storage import NO_VERSION, SlotBatch
 
 # Storage keeps a refused batch at the head of its queue for a moment.  A writer that misses that, too,
 # competes with writers that are too slow for the queue, and backs off with jitter: with 16 attempts, none of
@@ -142,7 +143,8 @@ class Writer:
         stored: set[int] = set()
         while True:
             handles = [item.handle for item in items]
-            known = await self._storage.get_items(collection.record.collection_id, handles)
+            await self._vault.refresh(collection)
+            known = collection.slots.versions(handles)
             fresh = first_of_each(handles, known)
             if not fresh:
                 return stored
@@ -267,11 +269,15 @@ class Writer:
                 list(retired),
                 encrypt_planes=partial(self._encrypted_planes, collection),
             )
+        batches = list(zip(placements, blocks, strict=True))
+        written = Written(before.sequence, after.sequence, after.epoch, batches, retired)
+        # At once, since one waits for a disk and the other computes.
+        adopted = self._vault.adopt(collection, replace(after, chain=link.chain))
+        await asyncio.gather(self._observed(collection, written), adopted)
+
+    async def _observed(self, collection: OpenCollection, written: Written) -> None:
         if self._observe is not None:
-            batches = list(zip(placements, blocks, strict=True))
-            written = Written(before.sequence, after.sequence, after.epoch, batches, retired)
             await self._observe(collection, written)
-        await self._vault.adopt(collection, replace(after, chain=link.chain))
 
     async def delete(self, collection: OpenCollection, handles: Sequence[bytes]) -> list[bytes]:
         """Deletes items; returns the handles of those that were there.
@@ -283,8 +289,8 @@ class Writer:
         for _ in range(CONFLICT_ATTEMPTS):
             await self._vault.refresh(collection)
             before = collection.slots
-            live = before.holds(handles_from_bytes(b"".join(wanted)))
-            gone = [handle for handle, there in zip(wanted, live, strict=True) if there]
+            live = before.versions(wanted)
+            gone = [handle for handle in wanted if handle in live]
             if not gone:
                 return gone
             after = before.without_items(handles_from_bytes(b"".join(gone)), before.sequence + 1)
@@ -309,7 +315,7 @@ class Writer:
                 total = add(total, part, parameters)
                 yield piece
         record = PlaneRecord(tuple(digests), total).to_bytes()
-        yield collection.seal_planes(item.handle, item.sealed_metadata, item.planes.layout, record)
+        yield collection.seal_planes(ItemKey(item.handle, item.version), item.planes.layout, record)
 
 
 def _after(
@@ -325,9 +331,18 @@ def _after(
     start = 0
     for placement, sha256 in zip(placements, digests, strict=True):
         stop = start + placement.count
-        after = after.appended(placement, handles_of(items[start:stop]), sha256, sequence, epoch)
+        after = after.appended(placement, _segment(items[start:stop], sha256), sequence, epoch)
         start = stop
     return replace(after, items_added=before.items_added + (0 if retired else len(items)))
+
+
+def _segment(items: Sequence[NewItem], sha256: bytes) -> Segment:
+    """Returns a batch of items as a segment of its own."""
+    handles = handles_from_bytes(b"".join(item.handle for item in items))
+    versions = NO_VERSIONS
+    if any(item.version for item in items):
+        versions = np.frombuffer(b"".join(item.version or NO_VERSION for item in items), "<u8")
+    return Segment(handles, (SlotBatch(len(items), sha256),), versions)
 
 
 def _together(collection: OpenCollection, placements: Iterable[Placement]) -> Iterator[Placement]:
@@ -354,8 +369,3 @@ def first_of_each(handles: Sequence[bytes], known: Container[bytes]) -> list[int
 
 def _new_batch_id() -> bytes:
     return os.urandom(16)
-
-
-def handles_of(items: Sequence[NewItem]) -> Handles:
-    """Returns the handles of items, V16 [count]."""
-    return np.frombuffer(b"".join(item.handle for item in items), HANDLE_TYPE)

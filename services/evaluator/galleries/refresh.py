@@ -110,7 +110,8 @@ class Refresh:
             raise DataLoss("storage sent a log without a header")
         self._log = first
         self._start()
-        check = LogCheck(first, 0 if self._base is None else self._base.sequence)
+        base = self._base
+        check = LogCheck(first) if base is None else LogCheck(first, base.sequence, base.chain)
         bundle: _Bundle | None = None
         async for event in events:
             if isinstance(event, BatchHeader):
@@ -141,10 +142,6 @@ class Refresh:
             if self._log.sequence < self._base.sequence:
                 raise DataLoss(
                     f"storage's log ends at {self._log.sequence}, want {self._base.sequence} or more"
-                )
-            if self._log.after_chain != self._base.chain:
-                raise DataLoss(
-                    "storage has another history of the collection than the cache: it was set back"
                 )
             gone = set(self._log.retired)
             self._newest = {file.key: file.path for file in self._base.segments if file.key not in gone}

@@ -109,7 +109,7 @@ class PlainQuerySearches:
             first = await anext(events, None)
             if not isinstance(first, LogHeader):
                 raise DataLoss("storage sent a log without a header")
-            gallery, check = _Gallery(first), LogCheck(first, 0)
+            gallery, check = _Gallery(first), LogCheck(first)
             async for key, block in self._batches(record, events, check, held):
                 gallery.add(key, block)
             check.end()

@@ -24,6 +24,7 @@ from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import SlotMap
+from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
 from blindsight.wire.ingest import IngestCounts, ItemResult
@@ -91,7 +92,7 @@ class Ingest:
         self._vault = vault
         self._storage = storage
         self._writer = writer
-        self._pipeline = Pipeline(storage, crypto, writer)
+        self._pipeline = Pipeline(Items(vault, storage), crypto, writer)
         self._at_once = 2 * crypto.processes  # so that no process waits for work
         self._gate = asyncio.Semaphore(self._at_once)
         self._collection = collection
@@ -157,7 +158,7 @@ class Ingest:
         known = await self._pipeline.find(identified)
         duplicate = ItemResult(photo.index, "duplicate", identified.item_id)
         if known is not None:
-            lacks_planes = self._halo is not None and not known.planes_size_bytes
+            lacks_planes = self._halo is not None and not known.stored.planes_size_bytes
             return _Examined(replace(duplicate, remark=_WITHOUT_PLANES if lacks_planes else ""))
         async with self._gate:
             if identified.handle in self._waiting:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 
 import numpy as np
@@ -20,6 +21,7 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import keypoints
+from blindsight.trusted.vault.items import Items, keys_of
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
@@ -38,6 +40,7 @@ class Recognition:
 
     Args:
         candidates: a search for `CANDIDATES` matches.
+        items: say which items there are.
         storage: client of storage.
         crypto: worker processes that embed, compare and draw.
         collection: the collection.
@@ -52,6 +55,7 @@ class Recognition:
     def __init__(
         self,
         candidates: Search,
+        items: Items,
         storage: StorageClient,
         crypto: Crypto,
         collection: OpenCollection,
@@ -69,6 +73,7 @@ class Recognition:
                 "a match says itself whether it is verified"
             )
         self._candidates = candidates
+        self._items = items
         self._storage = storage
         self._crypto = crypto
         self._collection = collection
@@ -118,7 +123,7 @@ class Recognition:
         async for candidates in self._candidates.run(embedded.vector[None].astype(np.float64)):
             compared = time.perf_counter()
             with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
-                stored = await self._keypoints(candidates)
+                stored = await self._items.steady(self._collection, partial(self._keypoints, candidates))
                 best = await self._best(embedded.keypoints, candidates, stored)
             self.timings.match += time.perf_counter() - compared
             yield best
@@ -131,13 +136,13 @@ class Recognition:
         collection = self._collection
         ids = {collection.handle(hit.id): hit.id for hit in candidates}
         sealed = await self._storage.read_keypoints(collection.record.collection_id, list(ids))
-        if lacking := list(ids.keys() - sealed.keys()):
-            # Items that were deleted since they were scored are not lost.
-            lost = await self._storage.get_items(collection.record.collection_id, lacking)
-            if lost:
-                raise DataLoss(f"storage has {len(lost)} photos of the collection without their keypoints")
+        keys = keys_of(collection, list(ids))
+        if lost := keys.keys() - sealed.keys():
+            raise DataLoss(f"storage has {len(lost)} photos of the collection without their keypoints")
+        # Items that were deleted since they were scored are not lost.
+        there = [(key, sealed[handle]) for handle, key in keys.items()]
         return await asyncio.to_thread(
-            lambda: {ids[handle]: collection.open_keypoints(handle, data) for handle, data in sealed.items()}
+            lambda: {ids[key.handle]: collection.open_keypoints(key, data) for key, data in there}
         )
 
     async def _best(self, query: bytes, candidates: Sequence[Hit], stored: dict[str, bytes]) -> list[Hit]:
@@ -157,10 +162,17 @@ class Recognition:
         ranked = [(collection.handle(hit.id), rank, hit) for rank, hit in enumerate(best, 1)]
         # In the order of handles: that of the ranking would tell storage which photos are most alike.
         for handle, rank, hit in sorted(ranked, key=itemgetter(0)):
-            sealed = await self._storage.read_original(collection.record.collection_id, handle)
-            original = await asyncio.to_thread(collection.open_original, handle, sealed)
+            original = await self._items.steady(collection, partial(self._original, handle))
             task = tasks.DrawAgreement((data, packed), (original, stored[hit.id]))
             yield MatchDrawing(rank, *await decoders.run(task))
+
+    async def _original(self, handle: bytes) -> bytes:
+        collection = self._collection
+        sealed = await self._storage.read_original(collection.record.collection_id, handle)
+        keys = keys_of(collection, [handle])
+        if handle not in keys:
+            raise DataLoss("storage sent the original of a photo that is not there")
+        return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
 
 
 def _worst_last(hit: Hit) -> tuple[int, int, float]:

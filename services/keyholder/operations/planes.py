@@ -19,8 +19,8 @@ from blindsight.trusted.clients.storage import SealedLayout
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord
 from blindsight.trusted.records import ItemMetadata
-from blindsight.trusted.vault.vault import OpenCollection
-from blindsight.wire.storage import StoredItem
+from blindsight.trusted.vault.items import FoundItem, Items
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection
 
 Parts = AsyncGenerator[SealedLayout | bytes, None]
 
@@ -37,11 +37,13 @@ class Planes:
     """The reader of stored planes.
 
     Args:
+        items: look up items.
         storage: client of storage.
         crypto: worker processes that decrypt.
     """
 
-    def __init__(self, storage: StorageClient, crypto: Crypto) -> None:
+    def __init__(self, items: Items, storage: StorageClient, crypto: Crypto) -> None:
+        self._items = items
         self._storage = storage
         self._crypto = crypto
 
@@ -54,12 +56,11 @@ class Planes:
             DataLoss: if storage's planes are not those that were stored; nothing was decrypted then.
         """
         parameters, item = await self._find(collection, item_id)
-        metadata = collection.open_metadata(item)
-        async with self._opened(collection, parameters, item) as (opened, parts):
+        async with self._opened(collection, parameters, item.key) as (opened, parts):
             pieces = _authentic(parts, opened.record)
             async with aclosing(self._crypto.decrypt_planes(parameters, pieces)) as decrypted:
                 tiles = [piece async for piece in decrypted]
-        return metadata, await asyncio.to_thread(lambda: opened.layout.unpack(np.concatenate(tiles)))
+        return item.metadata, await asyncio.to_thread(lambda: opened.layout.unpack(np.concatenate(tiles)))
 
     async def open(self, collection: OpenCollection, item_id: str) -> OpenPlanes:
         """Returns what is known of an item's planes, without their pieces.
@@ -68,10 +69,10 @@ class Planes:
             The errors of `read`.
         """
         parameters, item = await self._find(collection, item_id)
-        async with self._opened(collection, parameters, item) as (opened, _):
+        async with self._opened(collection, parameters, item.key) as (opened, _):
             return opened
 
-    async def _find(self, collection: OpenCollection, item_id: str) -> tuple[ParameterSet, StoredItem]:
+    async def _find(self, collection: OpenCollection, item_id: str) -> tuple[ParameterSet, FoundItem]:
         if collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection holds vectors, which have no planes (embedder none)")
         parameters = collection.parameters
@@ -82,20 +83,20 @@ class Planes:
                 "under ckks or bfv"
             )
         handle = collection.handle(item_id)
-        found = await self._storage.get_items(collection.record.collection_id, [handle])
+        found = await self._items.find(collection, [handle])
         if handle not in found:
             raise NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
-        if not found[handle].planes_size_bytes:
+        if not found[handle].stored.planes_size_bytes:
             raise NotFound(f"item {item_id!r} has no planes: delete it, and ingest it again with --planes")
         return parameters, found[handle]
 
     @asynccontextmanager
     async def _opened(
-        self, collection: OpenCollection, parameters: ParameterSet, item: StoredItem
+        self, collection: OpenCollection, parameters: ParameterSet, item: ItemKey
     ) -> AsyncIterator[tuple[OpenPlanes, Parts]]:
-        key = collection.record.collection_id
+        place = collection.record.collection_id
         with answer_of("storage"):
-            async with aclosing(self._storage.read_planes(key, item.handle, parameters)) as parts:
+            async with aclosing(self._storage.read_planes(place, item.handle, parameters)) as parts:
                 head = await anext(parts, None)
                 if not isinstance(head, SealedLayout):
                     raise DataLoss("storage sent planes without their layout")

@@ -17,13 +17,13 @@ from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import in_order
 from blindsight.trusted import embedders
-from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import Leaders, Ranking
 from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
+from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
@@ -51,7 +51,7 @@ class Search:
 
     Args:
         scorer: what all searches use.
-        storage: client of storage.
+        items: read the ids and names of matches.
         crypto: worker processes that embed.
         collection: the collection.
         k: number of matches, at most 10,000.
@@ -68,7 +68,7 @@ class Search:
     def __init__(
         self,
         scorer: Scorer,
-        storage: StorageClient,
+        items: Items,
         crypto: Crypto,
         collection: OpenCollection,
         *,
@@ -82,7 +82,7 @@ class Search:
             raise InvalidArgument("threshold NaN, want a score")
         _require_agreement(collection, agreed=query_visible_to_server)
         self.query_visible_to_server = query_visible_to_server
-        self._storage = storage
+        self._items = items
         self._crypto = crypto
         self._collection = collection
         self._k = k
@@ -197,11 +197,11 @@ class Search:
         """Returns what is known of items by handle; storage is asked only for what a handle does not say."""
         found = {handle: self._collection.bare_item(handle) for handle in handles}
         asked = [handle for handle, item in found.items() if item is None]
-        items = await self._storage.get_items(self._collection.record.collection_id, asked)
-        opened = await asyncio.to_thread(
-            lambda: {handle: self._collection.open_metadata(item) for handle, item in items.items()}
-        )
-        return {**{handle: item for handle, item in found.items() if item is not None}, **opened}
+        opened = await self._items.find(self._collection, asked)
+        return {
+            **{handle: item for handle, item in found.items() if item is not None},
+            **{handle: item.metadata for handle, item in opened.items()},
+        }
 
     def _passing(self, ranking: Ranking) -> Leaders:
         """Returns the k best items that pass the threshold."""

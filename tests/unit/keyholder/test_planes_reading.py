@@ -10,7 +10,7 @@ from support.storage import link_to
 
 from blindsight.errors import BlindsightError, DataLoss, Unavailable
 from blindsight.packing.planes import PlaneLayout
-from blindsight.packing.segments import Placement, Region
+from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.parameters import CKKS_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.rpc.storage.v1 import storage_pb2_grpc
@@ -20,8 +20,10 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.trusted.vault.vault import OpenCollection
-from blindsight.wire.storage import StoredCollection, StoredItem
+from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
+from blindsight.trusted.vault.items import Items
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.wire.storage import SlotBatch, StoredCollection
 from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.planes import Planes
 
@@ -32,8 +34,16 @@ KEYS = shared_key_set()
 CONFIG = CollectionConfig("album", "descriptor", 128, Metric.COSINE, 1000, 1.0, CKKS_4096.name, 8)
 RECORD = StoredCollection(bytes(15) + b"1", bytes(16), b"", CKKS_4096.name, KEYS.key_id, 128, 8)
 COLLECTION = OpenCollection(RECORD, CONFIG, KEYS)
-HANDLE = COLLECTION.handle("1")
-ITEM = StoredItem(HANDLE, COLLECTION.seal_metadata(HANDLE, ItemMetadata("1")), 9, 9)
+ITEM = ItemKey(COLLECTION.handle("1"), b"eight by")
+COLLECTION.slots = SlotMap(
+    segments={
+        SegmentId(Region.TAIL, 0): Segment(
+            handles_from_bytes(ITEM.handle),
+            (SlotBatch(1, bytes(32)),),
+            np.frombuffer(ITEM.version, "<u8"),
+        )
+    }
+)
 
 
 class Storage(storage_pb2_grpc.StorageServiceServicer):
@@ -43,7 +53,10 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
         self.answers = []
 
     async def GetItems(self, request, context):
-        return pb.GetItemsResponse(items=[ITEM.to_message()])
+        (handle,) = request.handles
+        sealed = COLLECTION.seal_metadata(ItemKey(handle, ITEM.version), ItemMetadata("1"))
+        item = pb.Item(handle=handle, sealed_metadata=sealed, original_size_bytes=9, planes_size_bytes=9)
+        return pb.GetItemsResponse(items=[item])
 
     async def ReadPlanes(self, request, context):
         for answer in self.answers:
@@ -80,7 +93,11 @@ async def sealed_piece(crypto, tiles, layout=LAYOUT, item=ITEM):
     made = crypto.encrypt_planes(CKKS_4096, tiles, COLLECTION.tile_key)
     (((piece, combination), _),) = [one async for one in made]
     record = PlaneRecord((transfer.digest(piece),), combination).to_bytes()
-    return COLLECTION.seal_planes(item.handle, item.sealed_metadata, layout, record), piece
+    return COLLECTION.seal_planes(item, layout, record), piece
+
+
+def planes_of(client, crypto):
+    return Planes(Items(Vault(KEYS, client, client), client), client, crypto)
 
 
 def header(**changes):
@@ -102,7 +119,7 @@ def messages(piece):
 async def test_planes_that_are_right_are_read(served, crypto):
     seal, piece = await sealed_piece(crypto, LAYOUT.pack(IMAGE))
     served.answers = [header(), *messages(seal), *messages(piece)]
-    metadata, image = await Planes(served.client, crypto).read(COLLECTION, "1")
+    metadata, image = await planes_of(served.client, crypto).read(COLLECTION, "1")
     assert metadata.id == "1"
     np.testing.assert_array_equal(image, IMAGE)
 
@@ -113,9 +130,8 @@ async def test_planes_that_are_not_those_of_a_photo_are_data_loss(served, crypto
     _, short = await sealed_piece(crypto, tiles[:-1])
     wide_seal, wide = await sealed_piece(crypto, np.full_like(tiles, 300, np.int64))
     other_seal, other = await sealed_piece(crypto, tiles)
-    again = COLLECTION.seal_metadata(ITEM.handle, ItemMetadata("1"))
-    older, _ = await sealed_piece(crypto, tiles, item=replace(ITEM, sealed_metadata=again))
-    strange, _ = await sealed_piece(crypto, tiles, item=replace(ITEM, handle=bytes(16)))
+    older, _ = await sealed_piece(crypto, tiles, item=ITEM._replace(version=bytes(8)))
+    strange, _ = await sealed_piece(crypto, tiles, item=ITEM._replace(handle=bytes(16)))
     wider, _ = await sealed_piece(crypto, tiles, layout=replace(LAYOUT, width=91))
     head, (first, *rest) = [header(), *messages(seal)], messages(good)
     flipped = good[:200] + b"\xff\xff\xff\xff" + good[204:]
@@ -158,7 +174,7 @@ async def test_planes_that_are_not_those_of_a_photo_are_data_loss(served, crypto
     for case in cases:
         served.answers = case
         with pytest.raises(DataLoss) as caught:
-            await Planes(served.client, crypto).read(COLLECTION, "1")
+            await planes_of(served.client, crypto).read(COLLECTION, "1")
         assert "\n" not in str(caught.value)
 
 

@@ -598,6 +598,25 @@ def test_thousands_of_items_are_deleted_at_once(store: Store) -> None:
     assert state(store).items == 0
 
 
+def test_versions_stand_beside_their_handles_until_the_items_are_deleted(
+    store: Store, batches: Batches
+) -> None:
+    first, second = (
+        replace(one, version=identifier("version", one)[:8]) for one in items(2, metadata_bytes=9)
+    )
+    store.append(batches.make(MAIN_0, items(2, start=5)))
+    assert [run.versions for run in read_runs(store)] == [b""]
+    store.append(batches.make(MAIN_0, [first, *items(1, start=8), second]))
+    assert [run.versions for run in read_runs(store)] == [
+        bytes(16) + first.version + bytes(8) + second.version
+    ]
+    batches.sequence = delete_from(store, COLLECTION.collection_id, [second.handle]).sequence
+    assert [run.versions for run in read_runs(store)] == [bytes(16) + first.version + bytes(16)]
+    moved = [*items(2, start=5), AppendItem(first.handle, version=first.version), *items(1, start=8)]
+    store.append(batches.make(MAIN_1, moved, retires=[MAIN_0]))
+    assert [run.versions for run in read_runs(store)] == [bytes(16) + first.version + bytes(8)]
+
+
 # --- retiring -----------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection
 from blindsight.wire.storage import StoredCollection
 
 FLAT = Image.new("RGB", (300, 200), "crimson")
@@ -104,15 +104,17 @@ def collection(key_set, collection_id=b"sixteen bytes id"):
 
 def test_sealed_keypoints_open_as_those_of_their_own_item_alone(key_set, found):
     own, packed = collection(key_set), keypoints.pack(found["coins"])
-    handle, other = own.handle("coins"), own.handle("coffee")
-    sealed = own.seal_keypoints(handle, packed)
-    assert own.open_keypoints(handle, sealed) == packed
+    key = ItemKey.new(own.handle("coins"))
+    other, again = ItemKey(own.handle("coffee"), key.version), ItemKey.new(key.handle)
+    sealed = own.seal_keypoints(key, packed)
+    assert own.open_keypoints(key, sealed) == packed
     for opened in (
         lambda: own.open_keypoints(other, sealed),
-        lambda: own.open_original(handle, sealed),
-        lambda: own.open_keypoints(handle, own.seal_original(handle, packed)),
-        lambda: collection(key_set, b"another of 16 id").open_keypoints(handle, sealed),
-        lambda: own.open_keypoints(handle, sealed[:-1] + bytes([sealed[-1] ^ 1])),
+        lambda: own.open_keypoints(again, sealed),
+        lambda: own.open_original(key, sealed),
+        lambda: own.open_keypoints(key, own.seal_original(key, packed)),
+        lambda: collection(key_set, b"another of 16 id").open_keypoints(key, sealed),
+        lambda: own.open_keypoints(key, sealed[:-1] + bytes([sealed[-1] ^ 1])),
     ):
         with pytest.raises(DataLoss, match="belong to another place"):
             opened()

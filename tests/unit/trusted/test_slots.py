@@ -1,5 +1,6 @@
 """The slot map: where new vectors go, and what is left after deletions and repacks."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blindsight.packing.columns import collection_layout
-from blindsight.packing.segments import Region, SegmentId
+from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes, live_slots
 from blindsight.wire.storage import SlotBatch
 
@@ -26,7 +27,8 @@ def place(slots, layout, count):
     pieces = list(slots.plan(layout, count, LIMITS))
     for placement in pieces:
         new = handles(slots.sequence * 10_000, placement.count)
-        slots = slots.appended(placement, new, bytes(32), slots.sequence + 1, slots.epoch)
+        batch = Segment(new, (SlotBatch(placement.count, bytes(32)),))
+        slots = slots.appended(placement, batch, slots.sequence + 1, slots.epoch)
     return slots, pieces
 
 
@@ -138,3 +140,46 @@ def test_an_item_is_found_by_its_whole_handle():
     one, other = b"same-half" + b"1" * 7, b"same-half" + b"2" * 7
     slots = SlotMap(segments={SegmentId(Region.TAIL, 3): Segment(handles_from_bytes(one + other), ())})
     assert slots.find(other) == (SegmentId(Region.TAIL, 3), 1)
+
+
+def segment_of(numbers, versions=()):
+    versions = np.array(versions, np.uint64)
+    packed = handles_from_bytes(b"".join(n.to_bytes(16, "big") for n in numbers))
+    return Segment(packed, (SlotBatch(len(numbers), bytes(32)),), versions)
+
+
+def test_versions_are_those_of_live_items_and_follow_them():
+    place = Placement(Region.TAIL, 0, 0, 2)
+    slots = (
+        SlotMap().appended(place, segment_of([1, 2]), 1, 0).appended(place, segment_of([3, 4], [7, 8]), 2, 0)
+    )
+    one, three, four, unknown = (n.to_bytes(16, "big") for n in (1, 3, 4, 9))
+    eight = (8).to_bytes(8, "little")
+    assert slots.versions([one, four, unknown]) == {one: b"", four: eight}
+    after = slots.without_items(handles_from_bytes(three), 3)
+    assert after.versions([three, four]) == {four: eight}
+    assert after.segments[SegmentId(Region.TAIL, 0)].versions.tolist() == [0, 0, 0, 8]
+
+
+def test_the_root_changes_with_everything_that_a_slot_map_says():
+    key, record = SegmentId(Region.TAIL, 0), bytes(32)
+    slots = SlotMap(1, 0, {key: segment_of([1, 2], [5, 6])}, {Region.TAIL: 1}, 2)
+    changes = [
+        {"segments": {key: segment_of([2, 1], [5, 6])}},
+        {"segments": {key: segment_of([1, 2], [6, 5])}},
+        {"segments": {key: segment_of([1, 2])}},
+        {"segments": {key: replace(segment_of([1, 2], [5, 6]), batches=(SlotBatch(2, bytes(31) + b"1"),))}},
+        {"segments": {key: replace(segment_of([1, 2], [5, 6]), batches=(SlotBatch(1, bytes(32)),) * 2)}},
+        {"segments": {SegmentId(Region.TAIL, 1): segment_of([1, 2], [5, 6])}},
+        {"segments": {SegmentId(Region.MAIN, 0): segment_of([1, 2], [5, 6])}},
+        {"segments": {}},
+        {"next_index": {Region.TAIL: 2}},
+        {"next_index": {Region.MAIN: 1, Region.TAIL: 1}},
+        {"items_added": 3},
+    ]
+    roots = {replace(slots, **change).root(record) for change in changes} | {slots.root(bytes(31) + b"1")}
+    assert len(roots) == len(changes) + 1
+    assert slots.root(record) not in roots
+    # Zeros stand for no version, whether they are written or not.
+    bare = replace(slots, segments={key: segment_of([1, 2])})
+    assert replace(slots, segments={key: segment_of([1, 2], [0, 0])}).root(record) == bare.root(record)

@@ -16,7 +16,8 @@ from blindsight.trusted.ingest.pipeline import PreparedPhoto, is_from
 from blindsight.trusted.queue import Message, open_queue
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.items import FoundItem
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection
 from blindsight.wire.imports import ItemState
 from blindsight.wire.storage import StoredCollection, StoredItem
 from services.worker.batching import Batches
@@ -100,17 +101,17 @@ def test_photos_of_two_collections_are_two_batches(opened):
     assert sorted(map(len, waiting.due(nothing_comes=False))) == [1, 2]
 
 
-def test_what_is_in_storage_was_stored_by_the_message_whose_mark_it_has(opened, collection):
+def test_what_is_in_storage_was_stored_by_the_message_whose_mark_it_has(opened):
     def stored(origin):
-        sealed = collection.seal_metadata(bytes(16), ItemMetadata("an id", "name.jpg", origin=origin))
-        return StoredItem(bytes(16), sealed, 0)
+        metadata = ItemMetadata("an id", "name.jpg", origin=origin)
+        return FoundItem(ItemKey.new(bytes(16)), StoredItem(bytes(16), b"", 0), metadata)
 
     assert opened.origin == (b"m" * 16).hex()
-    assert is_from(collection, stored(opened.origin), opened.origin)
-    assert not is_from(collection, stored(""), opened.origin)
-    assert not is_from(collection, stored("6e" * 16), opened.origin)
-    assert not is_from(collection, stored(""), "")
-    assert not is_from(collection, None, opened.origin)
+    assert is_from(stored(opened.origin), opened.origin)
+    assert not is_from(stored(""), opened.origin)
+    assert not is_from(stored("6e" * 16), opened.origin)
+    assert not is_from(stored(""), "")
+    assert not is_from(None, opened.origin)
     assert opened.in_storage(own=True).report.state is ItemState.DONE
     assert opened.in_storage(own=False).report.state is ItemState.DUPLICATE
 

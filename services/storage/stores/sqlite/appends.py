@@ -10,7 +10,7 @@ from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, Resource
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.runtime.transfer import digest
-from blindsight.wire.storage import NO_HANDLE, Appended, AppendHeader, AppendItem, BatchHeader
+from blindsight.wire.storage import NO_HANDLE, NO_VERSION, Appended, AppendHeader, AppendItem, BatchHeader
 from services.storage.records import Append
 from services.storage.stores.sqlite import attachments, planes
 from services.storage.stores.sqlite.rows import (
@@ -206,6 +206,9 @@ def _store_batch(
     db: sqlite3.Connection, collection: int, record: BatchHeader, block: bytes, items: Sequence[AppendItem]
 ) -> None:
     handles = b"".join(item.handle for item in items)
+    versions = b""
+    if any(item.version for item in items):
+        versions = b"".join(item.version or NO_VERSION for item in items)
     row = {
         "collection": collection,
         "sequence": record.sequence,
@@ -216,8 +219,9 @@ def _store_batch(
         "block": store_blob(db, block),
         "block_size_bytes": record.block_size_bytes,
         "block_sha256": record.block_sha256,
-        "row_sha256": batch_digest(record, handles),
+        "row_sha256": batch_digest(record, handles, versions),
         "handles": handles,
+        "versions": versions,
     }
     insert(db, f"batches ({', '.join(row)})", [tuple(row.values())])
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from blindsight.errors import DataLoss, InvalidArgument
-from blindsight.wire.storage import ID_BYTES, NO_HANDLE, Deleted, Deletion
+from blindsight.wire.storage import ID_BYTES, NO_HANDLE, NO_VERSION, VERSION_BYTES, Deleted, Deletion
 from services.storage.stores.sqlite import attachments, planes
 from services.storage.stores.sqlite.rows import (
     Row,
@@ -85,18 +85,21 @@ def delete_items(db: sqlite3.Connection, deletion: Deletion) -> Deleted:
 
 
 def _overwrite_handles(db: sqlite3.Connection, collection: int, sequence: int, places: Sequence[int]) -> None:
-    """Overwrites the handles of deleted items in one batch with zeros."""
+    """Overwrites the handles and versions of deleted items in one batch with zeros."""
     row = db.execute(
         "SELECT * FROM batches WHERE collection = ? AND sequence = ?", (collection, sequence)
     ).fetchone()
     if row is None:
         raise DataLoss("the batch of an item is not in the log")
-    handles = bytearray(handles_of(row))
+    handles, versions = bytearray(handles_of(row)), bytearray(row["versions"])
     for place in places:
         handles[place * ID_BYTES : (place + 1) * ID_BYTES] = NO_HANDLE
+        if versions:
+            versions[place * VERSION_BYTES : (place + 1) * VERSION_BYTES] = NO_VERSION
+    checked = batch_digest(to_batch(row), bytes(handles), bytes(versions))
     db.execute(
-        "UPDATE batches SET handles = ?, row_sha256 = ? WHERE number = ?",
-        (bytes(handles), batch_digest(to_batch(row), bytes(handles)), row["number"]),
+        "UPDATE batches SET handles = ?, versions = ?, row_sha256 = ? WHERE number = ?",
+        (bytes(handles), bytes(versions), checked, row["number"]),
     )
 
 

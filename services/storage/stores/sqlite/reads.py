@@ -14,6 +14,7 @@ from blindsight.wire.storage import (
     DIGEST_BYTES,
     ID_BYTES,
     NO_CHAIN,
+    NO_VERSION,
     BatchHeader,
     Link,
     LogHeader,
@@ -113,7 +114,9 @@ def _page(page: SlotPage, entries: Sequence[Link | SlotRun]) -> SlotPage:
 def _entry_bytes(entry: Link | SlotRun) -> int:
     if isinstance(entry, Link):
         return _LINK_BYTES
-    return len(entry.handles) + len(entry.batches) * (DIGEST_BYTES + 8) + ID_BYTES  # its own fields
+    return (
+        len(entry.handles) + len(entry.versions) + len(entry.batches) * (DIGEST_BYTES + 8) + ID_BYTES
+    )  # its own fields
 
 
 def _links(db: sqlite3.Connection, collection: int, after_sequence: int) -> Iterator[Link]:
@@ -130,7 +133,13 @@ def _runs(db: sqlite3.Connection, collection: int) -> Iterator[SlotRun]:
     for segment, batches in groupby(rows, key=_segment):
         found = list(batches)
         told = tuple(SlotBatch(row["count"], row["block_sha256"]) for row in found)
-        yield SlotRun(segment, 0, b"".join(map(handles_of, found)), told)
+        yield SlotRun(segment, 0, b"".join(map(handles_of, found)), told, _versions(found))
+
+
+def _versions(batches: Sequence[Row]) -> bytes:
+    if not any(row["versions"] for row in batches):
+        return b""
+    return b"".join(row["versions"] or NO_VERSION * row["count"] for row in batches)
 
 
 def get_items(db: sqlite3.Connection, collection_id: bytes, handles: Sequence[bytes]) -> list[StoredItem]:

@@ -80,12 +80,12 @@ def to_batch(row: Row) -> BatchHeader:
     )
 
 
-def batch_digest(batch: BatchHeader, handles: bytes) -> bytes:
-    """Returns a SHA-256 that binds a batch's place in the log, its block and its handles together."""
+def batch_digest(batch: BatchHeader, handles: bytes, versions: bytes) -> bytes:
+    """Returns a SHA-256 that binds a batch's place in the log, its block, handles and versions together."""
     segment = batch.segment
     place = _PLACE.pack(batch.sequence, segment.region, segment.index, batch.first_slot, batch.count)
     size = batch.block_size_bytes.to_bytes(8, "little")
-    return digest(place + size + batch.block_sha256 + handles)
+    return digest(place + size + batch.block_sha256 + handles + versions)
 
 
 def handles_of(row: Row) -> bytes:
@@ -95,7 +95,7 @@ def handles_of(row: Row) -> bytes:
         DataLoss: if the row is not what was written.
     """
     try:
-        expected = batch_digest(to_batch(row), row["handles"])
+        expected = batch_digest(to_batch(row), row["handles"], row["versions"])
     except (TypeError, ValueError, AttributeError, struct.error) as error:
         raise DataLoss("a batch of the log is damaged") from error
     if expected != row["row_sha256"]:

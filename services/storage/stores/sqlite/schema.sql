@@ -70,7 +70,8 @@ CREATE TABLE batches (
   block_size_bytes INTEGER NOT NULL,
   block_sha256 BLOB NOT NULL,
   row_sha256 BLOB NOT NULL, -- of everything else in this row that a reader is told
-  handles BLOB NOT NULL, -- 16 bytes an item, zeros where it was deleted; last, for it is long
+  handles BLOB NOT NULL, -- 16 bytes an item, zeros where it was deleted; last with the next, for they are long
+  versions BLOB NOT NULL, -- 8 bytes an item, zeros without one; empty if no item has one
   UNIQUE (collection, sequence)
 );
 CREATE INDEX batches_of_segment ON batches (collection, region, position, first_slot);

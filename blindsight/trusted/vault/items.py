@@ -1,0 +1,89 @@
+"""Reads sealed things of items: each must be the one that the slot map says, whatever storage sends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from blindsight.errors import DataLoss
+from blindsight.trusted.clients import StorageClient
+from blindsight.trusted.records import ItemMetadata
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.wire.storage import StoredItem
+
+# Of a reading, while others write.
+_ATTEMPTS = 8
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundItem:
+    """A live item.
+
+    Attributes:
+        key: what its sealed things are bound to.
+        stored: what storage says of it.
+        metadata: its id and name.
+    """
+
+    key: ItemKey
+    stored: StoredItem
+    metadata: ItemMetadata
+
+
+class Items:
+    """The items of collections.
+
+    Args:
+        vault: refreshes slot maps.
+        storage: has the sealed things.
+    """
+
+    def __init__(self, vault: Vault, storage: StorageClient) -> None:
+        self._vault = vault
+        self._storage = storage
+
+    async def steady(self, collection: OpenCollection, read: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Returns what `read` returns; reads again if that failed because others had written.
+
+        Raises:
+            DataLoss: if `read` raises it although the slot map is up to date.
+        """
+        for _ in range(_ATTEMPTS):
+            before = collection.slots.sequence
+            try:
+                return await read()
+            except DataLoss:
+                await self._vault.refresh(collection)
+                if collection.slots.sequence == before:
+                    raise
+        return await read()
+
+    async def find(self, collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, FoundItem]:
+        """Returns items by handle; those that do not exist are left out.
+
+        Raises:
+            DataLoss: if storage hides one, shows one that was deleted, or has changed its metadata.
+        """
+        return await self.steady(collection, partial(self._find, collection, handles))
+
+    async def _find(self, collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, FoundItem]:
+        found = await self._storage.get_items(collection.record.collection_id, handles)
+        keys = keys_of(collection, handles)
+        if found.keys() != keys.keys():
+            raise DataLoss("storage hides items of the collection, or sent some that are not there")
+        return {
+            handle: FoundItem(
+                key, found[handle], collection.open_metadata(key, found[handle].sealed_metadata)
+            )
+            for handle, key in keys.items()
+        }
+
+
+def keys_of(collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, ItemKey]:
+    """Returns the keys of those of these items that are live, by handle, as the slot map has them."""
+    versions = collection.slots.versions(handles)
+    return {handle: ItemKey(handle, versions[handle]) for handle in handles if handle in versions}
