@@ -10,9 +10,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from blindsight.errors import DataLoss
 from blindsight.runtime.sqlite import Schema, connect, transaction
 from blindsight.trusted.slots import Point
 from blindsight.trusted.vault.heads import Head, State
+from blindsight.wire.storage import DIGEST_BYTES, ID_BYTES
 
 FILE_NAME = "heads.db"
 SCHEMA = Schema(__package__, "a database of log heads", version=1, application_id=0x42534C48)  # "BSLH"
@@ -35,7 +37,11 @@ class HeadStore:
         self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
 
     def load(self) -> dict[bytes, Head]:
-        """Returns all heads, by collection id."""
+        """Returns all heads, by collection id.
+
+        Raises:
+            DataLoss: if one is damaged.
+        """
         with self._lock, transaction(self._db) as db:
             return dict(map(_head, db.execute("SELECT * FROM heads")))
 
@@ -53,4 +59,6 @@ class HeadStore:
 
 def _head(row: tuple[bytes, str, int, bytes, int]) -> tuple[bytes, Head]:
     collection_id, name, sequence, chain, state = row
+    if len(collection_id) != ID_BYTES or len(chain) != DIGEST_BYTES or state not in set(State):
+        raise DataLoss("a log head of the keyholder is damaged: restore heads.db from a copy")
     return collection_id, Head(name, Point(sequence, chain), State(state))

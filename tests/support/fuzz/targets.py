@@ -75,7 +75,8 @@ def _files() -> dict[str, Target]:
     gallery = json.dumps({
         "version": manifest.VERSION, "collection_id": "00" * 16, "parameter_set": "ckks-4096",
         "key_id": "11" * 16,
-        "fields": [8], "stride": 4, "sequence": 1, "epoch": 1, "segments": [[1, 0, "a.seg"]],
+        "fields": [8], "stride": 4, "sequence": 1, "epoch": 1,
+        "chain": "22" * 32, "segments": [[1, 0, "a.seg"]],
     }).encode()  # fmt: skip
     return {
         "image": reads(images.decode, *photos),

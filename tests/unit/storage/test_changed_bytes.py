@@ -19,6 +19,7 @@ from support.storage import (
     Batches,
     attachment_of,
     collection,
+    delete_from,
     handles,
     items,
     original_of,
@@ -58,7 +59,7 @@ def fill(store: Store) -> None:
         for piece in pieces_of(SMALL_PLANES):
             store.stage(UPLOAD, PieceHeader(len(piece), sha256(piece)), piece)
         store.append(replace(append, upload=UPLOAD))
-        store.delete_items(record.collection_id, HANDLES[3:5])
+        delete_from(store, record.collection_id, HANDLES[3:5])
 
 
 def uses(store: Store) -> Iterator[Callable[[], object]]:
@@ -70,14 +71,14 @@ def uses(store: Store) -> Iterator[Callable[[], object]]:
         yield partial(store.get_collection, name)
         yield partial(whole, store.read_batches, name, 0, ())
         yield partial(whole, store.read_batches, name, 2, (MAIN_0,))
-        yield partial(whole, store.read_slots, name)
+        yield partial(whole, store.read_slots, name, 0)
         yield partial(store.get_items, name, HANDLES)
         yield partial(whole, store.read_attachments, name, HANDLES)
         yield partial(whole, store.read_original, name, HANDLES[0])
         yield partial(whole, store.read_original, name, PHOTO)
         yield partial(whole, store.read_planes, name, PHOTO)
-        yield partial(store.delete_items, name, HANDLES[:2])
-        yield partial(store.append, Batches(record, 5, {MAIN_0: 30}, 50).make(MAIN_0, items(3, 50)))
+        yield partial(delete_from, store, name, HANDLES[:2])
+        yield partial(store.append, Batches(record, 6, {MAIN_0: 30}, 50).make(MAIN_0, items(3, 50)))
     yield store.sweep
     yield partial(store.delete_collection, COLLECTIONS[0].collection_id)
     yield store.sweep
