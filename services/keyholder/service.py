@@ -408,7 +408,11 @@ class Keyholder:
             items,
             disk,
             memory,
-            alarm="; ".join(filter(None, [self._alarms.text(self.vault.unreadable, self.vault.lost), self._crypto.weakness])),
+            alarm="; ".join(
+                filter(
+                    None, [self._alarms.text(self.vault.unreadable, self.vault.lost), self._crypto.weakness]
+                )
+            ),
         )
         return own, *peers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,12 +76,17 @@ class Items:
         keys = keys_of(collection, handles)
         if found.keys() != keys.keys():
             raise DataLoss("storage hides items of the collection, or sent some that are not there")
-        return {
-            handle: FoundItem(
-                key, found[handle], collection.open_metadata(key, found[handle].sealed_metadata)
-            )
-            for handle, key in keys.items()
-        }
+
+        def opened() -> dict[bytes, FoundItem]:
+            return {
+                handle: FoundItem(
+                    keys[handle], item, collection.open_metadata(keys[handle], item.sealed_metadata)
+                )
+                for handle, item in found.items()
+            }
+
+        # Of a hundred thousand hits, which take longer than others should wait.
+        return await asyncio.to_thread(opened)
 
 
 def keys_of(collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, ItemKey]:

@@ -17,7 +17,6 @@ from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import Parameters, Scheme, by_name, default_for, of_ring
 from blindsight.runtime import logs
-from blindsight.runtime.transfer import digest
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.columns.keys import CollectionKeys

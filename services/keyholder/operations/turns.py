@@ -62,7 +62,7 @@ class Turns:
         self._callers, self._calls = _Shares(), _Shares()
 
     def crowded(self, call: Hashable = None) -> bool:
-        """Returns whether others than a call have turns or wait for them, so that its turns should be short."""
+        """Returns whether others than a call have turns or want them: its own should be short then."""
         return bool(self._calls_now() - {call})
 
     def _calls_now(self) -> set[Hashable]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from support.keysets import shared_key_set
 
+from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 from blindsight.errors import DataLoss
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
-from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 
 PHOTO = QueuedPhoto(b"J" * 16, 7, b"C" * 16, "given id", "holiday/r\u00f6d.jpg", b"\xff\xd8 pixels " * 100)
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 from blindsight.errors import DataLoss
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 from blindsight.trusted.keyring.padding import pad, padded_size, padme, unpad
-from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 from services.storage.validation import MAX_ORIGINAL_BYTES
 
 SIZES = st.integers(1, 2 * MAX_PHOTO_BYTES)
