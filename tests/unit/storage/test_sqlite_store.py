@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -392,6 +393,20 @@ def test_planes_of_which_a_row_was_changed_are_data_loss(planes_folder: Path, ch
     db.close()
     store = SqliteStore(planes_folder)
     with pytest.raises(DataLoss, match="not what was written"):
+        list(store.read_planes(COLLECTION.collection_id, WITH_PLANES.handle))
+    store.close()
+
+
+def test_planes_without_a_seal_say_what_to_do(planes_folder: Path) -> None:
+    with sqlite3.connect(planes_folder / FILE_NAME) as db:
+        db.execute("DELETE FROM plane_pieces WHERE position = ?", (len(PIECES) - 1,))
+        geometry = db.execute("SELECT width, height, channels, halo, size_bytes FROM planes").fetchone()
+        digests = [row[0] for row in db.execute("SELECT sha256 FROM plane_pieces ORDER BY position")]
+        checked = sha256(struct.pack("<5Q", *geometry) + b"".join(digests))
+        db.execute("UPDATE planes SET row_sha256 = ?", (checked,))
+    db.close()
+    store = SqliteStore(planes_folder)
+    with pytest.raises(DataLoss, match="have no seal, as those of earlier versions: delete it"):
         list(store.read_planes(COLLECTION.collection_id, WITH_PLANES.handle))
     store.close()
 

@@ -19,6 +19,7 @@ from services.storage.stores.sqlite.rows import Row, collection_row, insert, rea
 
 _GEOMETRY = struct.Struct("<4Q")
 _LOST = "the planes of an item are not what was written"
+_UNSEALED = "the planes of an item have no seal, as those of earlier versions: delete it, and ingest it again"
 
 
 def stage(db: sqlite3.Connection, upload: bytes, piece: PieceHeader, data: bytes) -> None:
@@ -116,7 +117,10 @@ def _verified(row: Row, pieces: Sequence[Row], parameters: ParameterSet) -> Plan
         if expected != row["row_sha256"]:
             raise DataLoss(_LOST)
         planes = Planes(*geometry)
-        if planes.tiling(parameters).size_bytes(parameters) != sum(piece["size_bytes"] for piece in pieces):
+        tiling = planes.tiling(parameters)
+        if len(pieces) == len(tiling.pieces):
+            raise DataLoss(_UNSEALED)
+        if tiling.size_bytes(parameters) != sum(piece["size_bytes"] for piece in pieces):
             raise DataLoss(_LOST)
     except (TypeError, struct.error, OverflowError, InvalidArgument) as error:
         raise DataLoss(_LOST) from error
