@@ -27,6 +27,8 @@ from blindsight.packing.tiling import MAX_PIXELS as MAX_PLANE_PIXELS
 from blindsight.runtime.processpool import Compute, Task, compute_table
 from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.imaging import images, keypoints
+from blindsight.trusted.imaging.matching import Matches, Nearest
+from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.schemes.sampling import Words
 
@@ -215,6 +217,62 @@ class DecodeImage(Task[tuple[npt.NDArray[np.uint8], bool]]):
         # What has no colour is grey in all three channels until it is known that all inputs are.
         colours = self.colours if self.colours is images.Colours.GREY else images.Colours.RGB
         _check_picture(result[0].shape, colours, images.MAX_PIXELS)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Match(Task[Matches]):
+    """Matching of two pictures' keypoints; see `matching.match`.
+
+    Attributes:
+        nearest: the second's nearest descriptors for each of the first's; None: FLANN finds them.
+    """
+
+    most_bytes: ClassVar[int] = 1 << 24
+
+    first: Features
+    second: Features
+    nearest: Nearest | None
+    ratio: float
+
+    def check(self, result: Matches) -> None:
+        most, count = (len(self.first), len(self.second)), len(result)
+        shapes = result.pairs.shape, result.distances.shape, result.inliers.shape
+        inside = (result.pairs >= 0) & (result.pairs < most)
+        if shapes != ((count, 2), (count,), (count,)) or not inside.all():
+            raise ValueError(f"no matches of {most[0]} and {most[1]} keypoints")
+        homography = np.zeros((3, 3)) if result.homography is None else result.homography
+        finite = np.isfinite(homography).all() and np.isfinite(result.distances).all()
+        if homography.shape != (3, 3) or not finite:
+            raise ValueError("matches with numbers that are not finite")
+        if (result.inliers.view(np.uint8) > 1).any():
+            raise ValueError("inliers that are neither true nor false")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DrawFeatures(Task[npt.NDArray[np.uint8]]):
+    """Drawing of a decoded picture's keypoints, to [height, width, 3]; see `drawing.draw_keypoints`."""
+
+    most_bytes: ClassVar[int] = 3 * MAX_PLANE_PIXELS + _WORDS
+
+    picture: npt.NDArray[np.uint8]
+    features: Features
+
+    def check(self, result: npt.NDArray[np.uint8]) -> None:
+        _check_picture(result.shape, images.Colours.RGB, MAX_PLANE_PIXELS)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DrawMatches(Task[npt.NDArray[np.uint8]]):
+    """Drawing of two decoded pictures' matches, to [height, width, 3]; see `drawing.draw_matches`."""
+
+    most_bytes: ClassVar[int] = 3 * MAX_PLANE_PIXELS + _WORDS
+
+    pictures: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+    features: tuple[Features, Features]
+    matches: Matches
+
+    def check(self, result: npt.NDArray[np.uint8]) -> None:
+        _check_picture(result.shape, images.Colours.RGB, MAX_PLANE_PIXELS)
 
 
 def _check_remark(remark: str) -> None:
@@ -449,5 +507,8 @@ DECODING: Compute = compute_table(
         DecodePixels: "photos:decode_pixels",
         PlaneShape: "photos:plane_shape",
         DecodeImage: "photos:decode_image",
+        Match: "photos:match",
+        DrawFeatures: "photos:draw_features",
+        DrawMatches: "photos:draw_matches",
     },
 )

@@ -18,9 +18,9 @@ from blindsight.errors import InvalidArgument
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.scale_space import ScaleImage
 from blindsight.parameters import BFV_4096, CKKS_4096
+from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging import borders, opencv, sift
 from blindsight.trusted.imaging.borders import Border
-from blindsight.trusted.imaging.drawing import draw_keypoints
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.linear import LinearMap
 from blindsight.trusted.imaging.quantising import Room, quantise
@@ -392,9 +392,9 @@ class Keypoints:
             async for progress in detector.run((seen, picture.octaves)):
                 yield progress
             (features,) = detector.features
-            drawn = await asyncio.to_thread(draw_keypoints, seen.shown, features)
+            drawn = await self._engines.crypto.decoders.run(tasks.DrawFeatures(seen.shown, features))
         engine.account.total_seconds = time.perf_counter() - started
-        yield Detected(features, (picture.width, picture.height), np.asarray(drawn), engine.account)
+        yield Detected(features, (picture.width, picture.height), drawn, engine.account)
 
 
 async def read(pictures: Pictures, plan: PicturePlan, account: Account, prefix: str = "") -> Seen:

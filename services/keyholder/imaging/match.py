@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-import numpy as np
-
 from blindsight.errors import InvalidArgument
 from blindsight.parameters import PARAMETER_SETS
+from blindsight.trusted.crypto import tasks
 from blindsight.trusted.imaging import matching
-from blindsight.trusted.imaging.drawing import draw_matches
 from blindsight.trusted.imaging.matching import Matches, Nearest
 from blindsight.trusted.imaging.sift import Features
 from services.keyholder import metrics
@@ -126,19 +123,16 @@ class Match:
                 found = [_strongest(name, one, account) for name, one in zip("AB", found, strict=True)]
             first, second = found
             yield Progress(Stage.FINISH, 0, 1)
-            nearest = await self._nearest(settings, first, second, account)
-            matches = await asyncio.to_thread(matching.match, first, second, nearest, settings.ratio)
+            nearest = await self._nearest(first, second, account) if settings.encrypted else None
+            decoders = self._engines.crypto.decoders
+            matches = await decoders.run(tasks.Match(first, second, nearest, settings.ratio))
             shown = seen[0].shown, seen[1].shown
-            drawn = await asyncio.to_thread(draw_matches, *shown, (first, second), matches)
+            drawn = await decoders.run(tasks.DrawMatches(shown, (first, second), matches))
             yield Progress(Stage.FINISH, 1, 1)
         account.total_seconds = time.perf_counter() - started
-        yield Matched((first, second), matches, np.asarray(drawn), account)
+        yield Matched((first, second), matches, drawn, account)
 
-    async def _nearest(
-        self, settings: MatchSettings, first: Features, second: Features, account: Account
-    ) -> Nearest:
-        if not settings.encrypted:
-            return await asyncio.to_thread(matching.nearest_by_flann, first.descriptors, second.descriptors)
+    async def _nearest(self, first: Features, second: Features, account: Account) -> Nearest:
         parameters = PARAMETER_SETS[account.parameter_set]
         comparing = EncryptedMatching(self._engines.multiplier, parameters)
         nearest = await comparing.nearest(first.descriptors, second.descriptors)

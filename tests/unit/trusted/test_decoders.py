@@ -26,8 +26,10 @@ from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.computing import photos
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.imaging import images, keypoints
+from blindsight.trusted.imaging import images, keypoints, matching
 from blindsight.trusted.imaging.images import Colours
+from blindsight.trusted.imaging.matching import Matches
+from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.secrets import Secret
 from services.keyholder import metrics
 
@@ -72,6 +74,13 @@ FILES = {
     "nothing": b"",
     "text": b"some text",
 }
+
+
+TURNED = file(PHOTO), file(PHOTO.rotate(90, expand=True))
+
+
+def embedding(data):
+    return tasks.Embed("sift", 208, "", data)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +139,25 @@ async def test_a_confined_decoder_compares_and_draws(decoders):
     assert agreement.verified
     drawn = await decoders.run(tasks.DrawAgreement((data, packed), (data, packed)))
     assert drawn == photos.draw_agreement(tasks.DrawAgreement((data, packed), (data, packed)))
+
+
+async def test_a_confined_decoder_matches_and_draws_what_was_found_elsewhere(decoders):
+    found = [keypoints.unpack((await decoders.run(embedding(one))).keypoints).features for one in TURNED]
+    nearest = matching.nearest_of_all(*(one.descriptors for one in found))
+    for given in (None, nearest):
+        task = tasks.Match(*found, given, 0.75)
+        matches, same = await decoders.run(task), photos.match(task)
+        assert matches.verified
+        for name in ("pairs", "distances", "inliers", "homography"):
+            np.testing.assert_array_equal(getattr(matches, name), getattr(same, name))
+    pictures = tuple(np.asarray(images.decode(one)) for one in TURNED)
+    for task, function in (
+        (tasks.DrawMatches(pictures, tuple(found), matches), photos.draw_matches),
+        (tasks.DrawFeatures(pictures[0], found[0]), photos.draw_features),
+    ):
+        np.testing.assert_array_equal(await decoders.run(task), function(task))
+    nothing = await decoders.run(tasks.Match(Features.none(), found[0], None, 0.75))
+    assert (len(nothing), nothing.homography) == (0, None)
 
 
 # --- no key ---------------------------------------------------------------------------------------------
@@ -223,6 +251,12 @@ GREY, COLOUR = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8)
 PACKED = bytes(keypoints.PACKED_BYTES)
 CHANGED = {"nan": np.nan, "infinite": np.inf, "long": 1e30}
 
+FEATURES = Features(
+    np.zeros((2, 2)), *(np.zeros(2) for _ in range(3)), np.zeros(2, np.intp), np.zeros((2, 128), np.float32)
+)
+MATCH = tasks.Match(FEATURES, FEATURES, None, 0.75)
+MATCHES = Matches(np.array([[0, 1]]), np.zeros(1), np.ones(1, np.bool_), np.eye(3))
+
 WRONG = {
     **{
         f"a vector with {name}": (
@@ -258,6 +292,15 @@ WRONG = {
     "a negative shape": (tasks.PlaneShape(DATA, Colours.AS_THEY_ARE), (1, -4, -5)),
     "a huge shape": (tasks.PlaneShape(DATA, Colours.AS_THEY_ARE), (3, 1 << 40, 1 << 40)),
     "two channels": (tasks.PlaneShape(DATA, Colours.AS_THEY_ARE), (2, 4, 5)),
+    "matches of other keypoints": (MATCH, replace(MATCHES, pairs=np.array([[0, 2]]))),
+    "matches before the first keypoint": (MATCH, replace(MATCHES, pairs=np.array([[-1, 0]]))),
+    "matches without distances": (MATCH, replace(MATCHES, distances=np.zeros(0))),
+    "an endless distance": (MATCH, replace(MATCHES, distances=np.full(1, np.inf))),
+    "a homography of nothing": (MATCH, replace(MATCHES, homography=np.full((3, 3), np.nan))),
+    "a flat homography": (MATCH, replace(MATCHES, homography=np.zeros(9))),
+    "an inlier of seven": (MATCH, replace(MATCHES, inliers=np.full(1, 7, np.uint8).view(np.bool_))),
+    "grey matches": (tasks.DrawMatches((GREY, GREY), (FEATURES, FEATURES), MATCHES), GREY),
+    "grey keypoints": (tasks.DrawFeatures(GREY, FEATURES), GREY),
     "a coloured image for grey": (tasks.DecodeImage(DATA, Colours.GREY), (COLOUR, False)),
     "a grey image for none": (tasks.DecodeImage(DATA, Colours.AS_THEY_ARE), (GREY, True)),
 }

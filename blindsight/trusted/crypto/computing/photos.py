@@ -14,7 +14,8 @@ from blindsight.runtime.confinement import confine as confine_process
 from blindsight.trusted import embedders
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.embedders.sift import Sift
-from blindsight.trusted.imaging import drawing, images, keypoints
+from blindsight.trusted.imaging import drawing, images, keypoints, matching
+from blindsight.trusted.imaging.matching import Matches
 from blindsight.trusted.keyring.shield import raise_shield
 
 # The largest photo takes less than half of this to decode, whatever its format.
@@ -119,3 +120,21 @@ def decode_image(task: tasks.DecodeImage) -> tuple[npt.NDArray[np.uint8], bool]:
     image = images.decode(task.data)
     grey = task.colours is not images.Colours.RGB and images.is_grey(image)
     return np.asarray(image.convert("L") if task.colours is images.Colours.GREY else image), grey
+
+
+def match(task: tasks.Match) -> Matches:
+    """Matches the keypoints of two pictures; see `tasks.Match`."""
+    nearest = task.nearest
+    if nearest is None:
+        nearest = matching.nearest_by_flann(task.first.descriptors, task.second.descriptors)
+    return matching.match(task.first, task.second, nearest, task.ratio)
+
+
+def draw_features(task: tasks.DrawFeatures) -> npt.NDArray[np.uint8]:
+    """Draws a picture's keypoints; see `tasks.DrawFeatures`."""
+    return np.asarray(drawing.draw_keypoints(task.picture, task.features))
+
+
+def draw_matches(task: tasks.DrawMatches) -> npt.NDArray[np.uint8]:
+    """Draws two pictures' matches; see `tasks.DrawMatches`."""
+    return np.asarray(drawing.draw_matches(*task.pictures, task.features, task.matches))
