@@ -44,7 +44,8 @@ def killing(worker):
 def test_a_photo_that_kills_its_process_every_time_is_given_up_and_can_be_tried_again(bulk, collection):
     worker = bulk.worker(tries="2")
     with killing(worker):
-        job = collection.ingest_bulk([("deadly.png", encoded(photo("chelsea"), "PNG"))])
+        # So large that its process does not finish before it is found and killed.
+        job = collection.ingest_bulk([("deadly.png", encoded(photo("chelsea").resize((5000, 3000)), "PNG"))])
         end = job.wait()
     assert (end.done, end.failed) == (0, 1)
     (failed,) = job.failed()
