@@ -13,18 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blindsight.cli.local.service_log import ServiceLog
 from blindsight.errors import Unavailable
 from blindsight.runtime.backoff import Backoff
 
 READY_SECONDS = 120.0
 DRAIN_SECONDS = 15.0
-MAX_LOG_BYTES = 50 << 20
 # A service that dies this soon after its start, this many times in a row, is not started again.
 QUICK_SECONDS = 20.0
 MAX_QUICK_DEATHS = 5
 # A worker may die because of a photo, so it is always started again, after a pause between these two.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 10.0
 _LOG_TAIL_BYTES = 64 << 10
+# For the last words of a process that has ended.
+_LOG_SECONDS = 1.0
 
 # The variables that a child inherits: those that programs need to run, and none of Blindsight's.
 _COMMON = {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
@@ -101,6 +103,7 @@ class Child:
         self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
+        self._log: ServiceLog | None = None
 
     @property
     def process_id(self) -> int:
@@ -113,9 +116,11 @@ class Child:
         Raises:
             Unavailable: if it ends, or does not serve in time; with the service's own reason.
         """
-        log = _open_log(self.recipe.log)
+        await self._finish_log()
+        self._log = ServiceLog(self.recipe.log)
+        written = self._log.size_bytes
+        said = self._log.pipe()
         try:
-            written = os.fstat(log).st_size
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # nothing is imported from the working folder
@@ -123,7 +128,7 @@ class Child:
                 self.recipe.module,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=log,
+                stderr=said,
                 env=environment(self.recipe, self.address, os.environ),
                 pass_fds=self.recipe.descriptors,
                 # Keeps Ctrl-C from the services: it goes to the terminal's process group, but they must be
@@ -131,7 +136,7 @@ class Child:
                 start_new_session=True,
             )
         finally:
-            os.close(log)
+            os.close(said)
         ready = await self._first_line(self._process)
         if ready is None:
             await self.stop(grace_seconds=0)
@@ -183,6 +188,10 @@ class Child:
     async def _wait(self) -> int:
         return await self._process.wait() if self._process is not None else 0
 
+    async def _finish_log(self) -> None:
+        if self._log is not None:
+            await asyncio.to_thread(self._log.finish, _LOG_SECONDS)
+
     async def stop(self, grace_seconds: float = DRAIN_SECONDS) -> None:
         """Asks the process to drain, and kills it if it takes longer than `grace_seconds`."""
         process = self._process
@@ -196,6 +205,7 @@ class Child:
         if process.returncode is None:
             process.kill()
         await process.wait()
+        await self._finish_log()
         if self._output is not None:
             await self._output
 
@@ -211,13 +221,6 @@ async def drain(children: Sequence[Child], hurry: asyncio.Event) -> None:
             stopping.cancel()
             await asyncio.wait({stopping})
             await child.stop(grace_seconds=0)
-
-
-def _open_log(path: Path) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size > MAX_LOG_BYTES:
-            path.replace(path.with_suffix(".jsonl.1"))
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 async def _discard(process: asyncio.subprocess.Process) -> None:

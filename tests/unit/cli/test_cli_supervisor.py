@@ -1,9 +1,20 @@
+import json
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
+from blindsight.cli.local import supervisor
+from blindsight.cli.local.service_log import ServiceLog
 from blindsight.cli.local.supervisor import Child, Recipe, environment
 from blindsight.errors import Unavailable
+from blindsight.rpc.storage.v1.storage_pb2 import GetStatusRequest
+from blindsight.rpc.storage.v1.storage_pb2_grpc import StorageServiceStub
+from blindsight.runtime import request_ids
 
 OURS = {
     "PATH": "/bin",
@@ -92,6 +103,49 @@ async def test_a_large_log_is_put_aside_at_the_start(recipes):
     await storage.stop()
     assert recipe.log.stat().st_size < 1 << 20
     assert recipe.log.with_suffix(".jsonl.1").stat().st_size > 50 << 20
+
+
+async def test_a_log_is_put_aside_while_its_service_runs_and_no_line_is_lost(recipes, monkeypatch):
+    monkeypatch.setattr(supervisor, "ServiceLog", partial(ServiceLog, most_bytes=8192))
+    recipe = recipes["storage"]
+    storage = child(recipe)
+    await storage.start()
+    names = [f"call-{number}" for number in range(60)]
+    async with grpc.aio.insecure_channel(storage.address) as channel:
+        status = StorageServiceStub(channel).GetStatus
+        for name in names:
+            await status(GetStatusRequest(), metadata=((request_ids.KEY, name),))
+    await storage.stop()
+    older, newer = recipe.log.with_suffix(".jsonl.1").read_text(), recipe.log.read_text()
+    assert 0 < len(newer) <= 8192
+    assert 0 < len(older) <= 8192
+    lines = [json.loads(line) for line in (older + newer).splitlines()]
+    assert [line["request_id"] for line in lines if line["event"] == "rpc"] == names
+    assert lines[-1]["event"] == "drained"
+
+
+def test_what_worker_processes_say_is_not_lost_when_the_log_is_put_aside(tmp_path):
+    script = """
+import os, sys
+child = os.fork()
+for number in range(2000):
+    os.write(2, f"{'parent' if child else 'child'} {number} {'x' * 50}\\n".encode())
+if child:
+    os.waitpid(child, 0)
+    os.write(2, b"the last words, without an end of line")
+"""
+    log = ServiceLog(tmp_path / "log.jsonl", most_bytes=150_000)
+    said = log.pipe()
+    subprocess.run([sys.executable, "-c", script], stderr=said, check=True)
+    os.close(said)
+    log.finish(20)
+    older, newer = ((tmp_path / name).read_bytes() for name in ("log.jsonl.1", "log.jsonl"))
+    assert max(len(older), len(newer)) <= 150_000
+    lines = (older + newer).decode().splitlines()
+    for who in ("parent", "child"):
+        numbers = [int(line.split()[1]) for line in lines if line.startswith(who)]
+        assert numbers == list(range(2000))
+    assert lines[-1] == "the last words, without an end of line"
 
 
 async def test_a_service_that_ignores_the_request_to_stop_is_killed(recipes):
