@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from blindsight import __version__
 from blindsight.cli import (
+    check,
     collections,
     combine,
     filtering,
@@ -69,6 +70,7 @@ SERVICES, COLLECTIONS, COMPARISONS = "The services", "Photos and vectors", "Whic
 PICTURES = "Pictures that stay encrypted"
 app.command("up", rich_help_panel=SERVICES)(up.up)
 app.command("status", rich_help_panel=SERVICES)(status.status)
+app.command("check", rich_help_panel=SERVICES)(check.check)
 app.command("backup", rich_help_panel=SERVICES)(backup.backup)
 app.command("restore", rich_help_panel=SERVICES)(backup.restore)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)

@@ -22,7 +22,9 @@ from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport, Original, SearchAnswer
 from blindsight.client.vault import Vault, connect
 from blindsight.wire.collections import (
+    CheckProgress,
     CollectionInfo,
+    Damage,
     Deletion,
     RepackProgress,
     Rollback,
@@ -49,12 +51,14 @@ if TYPE_CHECKING:
     from blindsight.wire.verify import Verification, VerifyTimings
 
 __all__ = [
+    "CheckProgress",
     "Collection",
     "CollectionInfo",
     "Combination",
     "CombineInput",
     "CombineProgress",
     "CombineTimings",
+    "Damage",
     "Deletion",
     "Difference",
     "FailedItem",

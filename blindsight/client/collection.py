@@ -12,6 +12,7 @@ from blindsight.client import calls, inputs, uploads
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import (
+    CheckCallback,
     IngestCallback,
     IngestReport,
     Original,
@@ -23,7 +24,7 @@ from blindsight.errors import BlindsightError, DataLoss
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
-from blindsight.wire.collections import CollectionInfo, Deletion, RepackProgress
+from blindsight.wire.collections import CheckProgress, CollectionInfo, Deletion, RepackProgress
 from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
 from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchProgress, SearchTimings
 
@@ -318,6 +319,35 @@ class Collection:
                     progress(last)
             if last is None or last.items_done != last.items_total:
                 raise calls.incomplete("repack")
+            return last
+
+        return self._connection.repeat(attempt)
+
+    def check(self, *, progress: CheckCallback | None = None) -> CheckProgress:
+        """Reads all that storage has of the collection, and says what is not as it was written.
+
+        It changes nothing.
+
+        Args:
+            progress: called after every answer of the keyholder.
+
+        Returns:
+            The result; `damaged` is 0 if all is right.
+
+        Raises:
+            NotFound: if there is no such collection.
+            Conflict: if others write again and again.
+        """
+        request = pb.CheckRequest(collection=self.name)
+
+        def attempt() -> CheckProgress:
+            last: CheckProgress | None = None
+            for response in calls.answers(self._stub.Check(request), expects=pb.CheckResponse):
+                last = CheckProgress.from_message(response)
+                if progress is not None:
+                    progress(last)
+            if last is None or not last.complete:
+                raise calls.incomplete("check")
             return last
 
         return self._connection.repeat(attempt)

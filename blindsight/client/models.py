@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blindsight.wire.collections import RepackProgress
+from blindsight.wire.collections import CheckProgress, RepackProgress
 from blindsight.wire.ingest import IngestCounts, Outcome
 from blindsight.wire.search import Hit, MatchDrawing, SearchProgress, SearchTimings
 
@@ -97,4 +97,5 @@ class Original:
 
 IngestCallback = Callable[[IngestProgress], None]
 RepackCallback = Callable[[RepackProgress], None]
+CheckCallback = Callable[[CheckProgress], None]
 SearchCallback = Callable[[SearchProgress], None]

@@ -120,6 +120,38 @@ class Rollback(Record[pb.AcceptRollbackResponse]):
 
 
 @dataclass(frozen=True, slots=True)
+class Damage(Record[pb.Damage]):
+    """A segment, an item, or a whole collection that is not as it was written, and why."""
+
+    what: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProgress(Record[pb.CheckResponse]):
+    """The progress of a check; the last one is its result.
+
+    Attributes:
+        segments_done, segments_total: segments of ciphertexts.
+        items_done, items_total: items that have more than a vector.
+        damaged: number of segments and items that are damaged or lost.
+        damages: the first hundred of them.
+    """
+
+    segments_done: int = 0
+    segments_total: int = 0
+    items_done: int = 0
+    items_total: int = 0
+    damaged: int = 0
+    damages: tuple[Damage, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything has been read."""
+        return (self.segments_done, self.items_done) == (self.segments_total, self.items_total)
+
+
+@dataclass(frozen=True, slots=True)
 class RepackProgress(Record[pb.RepackResponse]):
     """The progress of a repack; the last one is its result."""
 
@@ -152,11 +184,12 @@ class ServiceStatus(Record[pb.ServiceStatus]):
 
 @dataclass(frozen=True, slots=True)
 class VaultStatus(Record[pb.GetStatusResponse]):
-    """The status of the three services, the key id in hex, and every collection."""
+    """The status of the three services, the key id in hex, every collection, and the names of lost ones."""
 
     services: tuple[ServiceStatus, ...]
     key_id: str
     collections: tuple[CollectionInfo, ...]
+    lost: tuple[str, ...] = ()
 
     @property
     def reachable(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import blindsight
-from blindsight.errors import BlindsightError, Draining, InvalidArgument, NotFound
+from blindsight.errors import BlindsightError, DataLoss, Draining, InvalidArgument, NotFound
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
 from blindsight.packing.segments import Region
@@ -34,7 +34,7 @@ from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.repack import Repack, due
 from blindsight.trusted.vault.vault import OpenCollection, Rollback, Vault
 from blindsight.trusted.vault.writer import Writer, Written
-from blindsight.wire.collections import RepackProgress, ServiceStatus
+from blindsight.wire.collections import CheckProgress, Damage, RepackProgress, ServiceStatus
 from blindsight.wire.combine import CombineProgress
 from blindsight.wire.ingest import IngestCounts, ItemResult
 from services.keyholder import metrics
@@ -48,6 +48,7 @@ from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
 from services.keyholder.jobs.store import JobStore
+from services.keyholder.operations.check import Check
 from services.keyholder.operations.combine import Combination, Combine, CombineSettings
 from services.keyholder.operations.combine import Input as CombineInput
 from services.keyholder.operations.ingest import Ingest, Vectors
@@ -290,8 +291,14 @@ class Keyholder:
     async def collection(self, name: str) -> OpenCollection:
         """Returns a collection with fresh counters."""
         with self._alarms.watching(name):
-            collection = await self.vault.get(name)
+            return await self._fresh(name)
+
+    async def _fresh(self, name: str) -> OpenCollection:
+        collection = await self.vault.get(name)
+        try:
             await self.vault.refresh(collection)
+        except NotFound:  # it was there when it was opened
+            return await self.vault.get(name)
         return collection
 
     async def original(self, name: str, item_id: str) -> tuple[ItemMetadata, bytes]:
@@ -356,6 +363,17 @@ class Keyholder:
                 yield progress
                 self._unless_stopping()
             self._follower.fetch(collection.record.collection_id)
+
+    async def check(self, name: str) -> AsyncIterator[CheckProgress]:
+        """Reads all that storage has of a collection; see `Check.run`."""
+        try:
+            collection = await self._fresh(name)
+        except DataLoss as error:
+            yield CheckProgress(damaged=1, damages=(Damage("collection", error.message),))
+            return
+        async for state in Check(self.vault, self._storage, self._items, collection).run():
+            yield state
+            self._unless_stopping()
 
     def _repack(self) -> Repack:
         return Repack(self.vault, self._storage, self._crypto, self._writer)

@@ -211,6 +211,11 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         async for state in self._keyholder.repack(request.collection):
             yield state.to_message()
 
+    async def Check(self, request: pb.CheckRequest, context: Context) -> AsyncIterator[pb.CheckResponse]:
+        """Reads all of a collection, and says what is damaged."""
+        async for state in self._keyholder.check(request.collection):
+            yield state.to_message()
+
     async def AcceptRollback(
         self, request: pb.AcceptRollbackRequest, context: Context
     ) -> pb.AcceptRollbackResponse:
@@ -224,7 +229,10 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         services = await self._keyholder.status()
         collections = await self._vault.all() if services[-1].reachable else []
         return VaultStatus(
-            services, self._keyholder.keys.key_id.hex(), tuple(map(describing.collection, collections))
+            services,
+            self._keyholder.keys.key_id.hex(),
+            tuple(map(describing.collection, collections)),
+            tuple(self._vault.lost),
         ).to_message()
 
 

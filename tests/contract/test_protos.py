@@ -14,7 +14,7 @@ PROTOS = Path(__file__).parents[2] / "protos"
 RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)", re.MULTILINE)
 NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
-    "Combine GetOriginal GetPlanes DeleteItems Repack AcceptRollback GetStatus",
+    "Combine GetOriginal GetPlanes DeleteItems Repack Check AcceptRollback GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
     "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",

@@ -6,12 +6,14 @@ alarm, and when storage is itself again, or its owner accepts what it has, every
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -549,3 +551,79 @@ def test_what_an_item_has_moves_with_it(world: World, photos: Collection) -> Non
     for motif, item_id in kept.items():
         assert photos.get(item_id).data == encoded(photo(motif, 96))
     assert photos.search(encoded(photo("coffee", 96))).results[0][0].name == "coffee"
+
+
+# --- a walk over all of it --------------------------------------------------------------------------------
+
+
+def damaged(world: World, change: str) -> None:
+    """Changes storage's database behind its back."""
+    world.services["storage"].stop()
+    with closing(sqlite3.connect(world.services.folder / "storage" / "storage.sqlite3")) as db, db:
+        assert db.execute(change).rowcount > 0
+    world.services["storage"].start()
+
+
+def checked(world: World, *names: str) -> tuple[int, dict[str, Any]]:
+    told = run_here("check", *names, "--json", "--address", world.services.address())
+    return told.returncode, json.loads(told.stdout)
+
+
+FLIPPED = "CAST(substr(bytes, 1, 99) || x'00112233' || substr(bytes, 104) AS BLOB)"
+DAMAGES = {
+    "nothing": ("", []),
+    "a batch": (
+        f"UPDATE blobs SET bytes = {FLIPPED} WHERE number IN (SELECT block FROM batches)",
+        ["segment"],
+    ),
+    "an original": (
+        f"UPDATE blobs SET bytes = {FLIPPED} WHERE number = (SELECT max(original) FROM contents)",
+        ["item"],
+    ),
+    "a lost original": (
+        "UPDATE contents SET original = NULL WHERE original = (SELECT max(original) FROM contents)",
+        ["item"],
+    ),
+    "a name": (
+        "UPDATE contents SET metadata = x'00' WHERE number = (SELECT max(number) FROM contents)",
+        ["item"],
+    ),
+    "slots": ("UPDATE batches SET handles = zeroblob(length(handles))", ["collection"]),
+    "a count": ("UPDATE collections SET items_added = items_added + 1", ["collection"]),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_check_says_what_is_damaged_and_where(world: World, photos: Collection, what: str) -> None:
+    change, found = DAMAGES[what]
+    photos.ingest([(motif, encoded(photo(motif, 96))) for motif in ("coffee", "astronaut", "chelsea")])
+    photos.delete([photos.search(encoded(photo("chelsea", 96)), k=1).results[0][0].id])
+    if change:
+        damaged(world, change)
+    world.restart_keyholder()
+    code, told = checked(world)
+    (one,) = told["collections"].values()
+    assert code == (3 if found else 0)
+    assert told["damaged"] == one["damaged"] == len(found)
+    assert [damage["what"].split()[0] for damage in one["damages"]] == found
+    if found != ["collection"]:
+        assert (one["segments_done"], one["items_done"]) == (1, 2)
+
+
+def test_a_check_finds_what_is_lost_and_reads_what_others_write_meanwhile(world: World) -> None:
+    before = world.saved("before all")
+    world.new("lost")
+    world.restore(before)
+    kept = world.new("kept")
+    code, told = checked(world)
+    assert code == 3
+    assert told["collections"]["lost"]["damages"] == [
+        {"what": "collection", "message": "storage has lost collection 'lost'"}
+    ]
+    assert told["collections"]["kept"]["damaged"] == 0
+    kept.ingest_vectors(VECTORS[20:40])
+    assert kept.check().damaged == 0
+    world.vault.delete_collection("lost")
+    assert checked(world)[0] == 0
+    with pytest.raises(NotFound):
+        world.vault.collection("unknown").check()

@@ -413,6 +413,14 @@ ROWS = [
         replay=True,
     ),
     Row(
+        KEYHOLDER + "Check",
+        ("SDK", "keyholder"),
+        lambda world: world.vault.collection("album").check().damaged,
+        {"": STATES},
+        {"*_done": STATES, "*_total": STATES, "damage*": OWN},
+        replay=True,
+    ),
+    Row(
         KEYHOLDER + "Repack",
         ("SDK", "keyholder"),
         lambda world: world.vault.collection("moved").repack(),

@@ -406,11 +406,17 @@ class Vault:
         """Reads the record again, and the slot map if the record is not of its sequence.
 
         Raises:
+            NotFound: if storage does not have the collection any more.
             DataLoss: if they are not what was written, or were set back.
         """
         collection.uncertain = False
         with collection.unless_answered():
-            record = await self._storage.get_collection(collection.record.collection_id)
+            try:
+                record = await self._storage.get_collection(collection.record.collection_id)
+            except NotFound:
+                if self._open.get(collection.config.name) is collection:
+                    del self._open[collection.config.name]
+                raise
             await self._refresh(collection, record)
         await self._heads.reach(record.collection_id, collection.config.name, collection.known)
 
