@@ -12,11 +12,10 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from blindsight.ciphertext.header import SEALED_MAGIC
+from blindsight.ciphertext.header import SEALED_MAGIC, SEALED_OVERHEAD_BYTES
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.keyring.padding import padme
-from blindsight.trusted.keyring.sealing import OVERHEAD_BYTES
 from support.relay import Call
 
 PAGE = Path(__file__).parents[2] / "docs" / "leakage.md"
@@ -207,7 +206,7 @@ def _sealed(value: bytes, sizes: tuple[int, ...]) -> None:
 
 
 def _padded(value: int, _: tuple[int, ...]) -> None:
-    assert value == 0 or padme(value - OVERHEAD_BYTES) == value - OVERHEAD_BYTES
+    assert value == 0 or padme(value - SEALED_OVERHEAD_BYTES) == value - SEALED_OVERHEAD_BYTES
 
 
 def _hidden(value: bytes, _: tuple[int, ...]) -> None:
