@@ -43,3 +43,25 @@ def test_an_image_and_a_query_pass_at_most_twenty_files(walk):
     )
     files = set(re.findall(rf"`((?:{TOPS})/[\w./]+\.py)`", section))
     assert 10 <= len(files) <= 20, sorted(files)
+
+
+def test_the_table_of_deadlines_has_every_rpc_of_every_service_and_no_other():
+    section = (ROOT / "docs" / "lifecycle.md").read_text().partition("## How long a call may take\n")[2]
+    told, service = [], ""
+    for line in section.partition("\n## ")[0].splitlines():
+        if not line.startswith("| ") or line.startswith(("| rpc", "| ---")):
+            continue
+        _, rpcs, deadline, bound, seen, _ = line.split("|")
+        if named := re.fullmatch(r" \*\*`(\w+)`\*\* ", rpcs):
+            service = named[1]
+            continue
+        assert deadline.strip()
+        assert bound.strip()
+        assert seen.strip()
+        told += [f"{service}.{rpc}" for rpc in re.findall(r"`(\w+)`", rpcs)]
+    made = []
+    for proto in (ROOT / "protos").rglob("*.proto"):
+        text = proto.read_text()
+        for name in re.findall(r"^service (\w+)", text, re.MULTILINE):
+            made += [f"{name}.{rpc}" for rpc in re.findall(r"^  rpc (\w+)\(", text, re.MULTILINE)]
+    assert sorted(told) == sorted(made)
