@@ -105,7 +105,7 @@ class Keyholder:
             self._answer_keys,
             self._threads,
             self._alarms,
-            Turns(max(1, workers // 2)),
+            Turns(max(2, workers // 2)),
         )
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
         self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)

@@ -44,9 +44,10 @@ class _Waiting:
 class Turns:
     """Turns of calls, which are given by fairness and not by who asks most.
 
-    While both wait, every other turn is for a call that needs only one, so that a search with one query does
-    not wait for those with thousands, and no number of short ones keeps longer ones out.  Among each kind,
-    callers take turns by what they were given so far, and so do the calls of one caller.
+    While both wait, every other turn is for a call that needs only one, and no longer one begins beside it:
+    so a search with one query does not wait for those with thousands, and no number of short ones keeps
+    longer ones out.  Among each kind, callers take turns by what they were given so far, and so do the calls
+    of one caller.
 
     Args:
         places: number of turns at a time.
@@ -56,17 +57,15 @@ class Turns:
     def __init__(self, places: int, most_waiting: int = MOST_WAITING) -> None:
         self._places = places
         self._most_waiting = most_waiting
-        self._running: list[Hashable] = []
+        self._running: list[Part] = []
         self._last_brief = False
         self._waiting: list[_Waiting] = []
         self._callers, self._calls = _Shares(), _Shares()
 
-    def crowded(self, call: Hashable = None) -> bool:
-        """Returns whether others than a call have turns or want them: its own should be short then."""
-        return bool(self._calls_now() - {call})
-
-    def _calls_now(self) -> set[Hashable]:
-        return {*self._running, *(waiting.part.call for waiting in self._waiting)}
+    def crowded(self, call: Hashable) -> bool:
+        """Returns whether others than a call have turns or wait, so that its turns should be short."""
+        parts = (*self._running, *(waiting.part for waiting in self._waiting))
+        return any(part.call is not call for part in parts)
 
     @asynccontextmanager
     async def turn(self, part: Part, cost: float) -> AsyncIterator[Turn]:
@@ -104,7 +103,7 @@ class Turns:
 
     def end(self, part: Part) -> None:
         """Ends a turn."""
-        self._running.remove(part.call)
+        self._running.remove(part)
         self._give()
 
     def _forget_cancelled(self) -> None:
@@ -113,19 +112,16 @@ class Turns:
     def _give(self) -> None:
         # Calls that were cancelled together are still here when the first of them runs.
         self._forget_cancelled()
-        while self._waiting and self._has_room():
+        while self._waiting and len(self._running) < self._places:
             following = min(self._waiting, key=self._rank)
+            if not following.part.brief and any(part.brief for part in self._running):
+                return  # it would slow down a call that is soon over
             self._waiting.remove(following)
-            self._running.append(following.part.call)
+            self._running.append(following.part)
             self._last_brief = following.part.brief
             self._callers.serve(following.caller, following.cost)
             self._calls.serve(following.part.call, following.cost)
             following.given.set_result(None)
-
-    def _has_room(self) -> bool:
-        # A call that is alone has one turn more: it is encrypted while the evaluator scores the one before.
-        alone = len(self._calls_now()) == 1
-        return len(self._running) < self._places + alone
 
     def _rank(self, waiting: _Waiting) -> tuple[bool, float, float, float]:
         part = waiting.part

@@ -45,7 +45,7 @@ class Clients:
             task.cancel()
         ended = await asyncio.gather(*self.tasks, return_exceptions=True)
         assert all(one is None or isinstance(one, asyncio.CancelledError) for one in ended)
-        assert not self.turns.crowded()
+        assert not self.turns.crowded(None)
 
     async def end_turns(self, count: int) -> None:
         for _ in range(count):
@@ -64,6 +64,21 @@ async def test_a_short_call_has_the_next_turn_however_many_long_ones_wait() -> N
         before = len(clients.given)
         await clients.end_turns(2)
         assert f"short {number}" in clients.given[before : before + 2]
+    await clients.leave()
+
+
+async def test_no_long_call_begins_beside_a_short_one() -> None:
+    clients = Clients(Turns(2))
+    for number in range(3):
+        clients.call(f"long {number}", parts=3)
+    await clients.settle()
+    clients.call("short", cost=1)
+    await clients.end_turns(1)
+    assert clients.given[2:] == ["short"]
+    await clients.end_turns(1)
+    assert clients.given[2:] == ["short"]
+    await clients.end_turns(1)
+    assert len(clients.given) == 5
     await clients.leave()
 
 
@@ -111,7 +126,7 @@ async def test_only_so_many_wait_and_a_call_that_has_begun_is_not_refused() -> N
             pass
     await clients.end_turns(4)
     await asyncio.wait_for(asyncio.gather(long, *others), 5)
-    assert not turns.crowded()
+    assert not turns.crowded(None)
 
 
 async def test_a_call_that_is_cancelled_leaves_its_place_to_the_next() -> None:
@@ -125,7 +140,7 @@ async def test_a_call_that_is_cancelled_leaves_its_place_to_the_next() -> None:
     assert clients.given == ["first", "third"]
     third.cancel()
     await clients.settle()
-    assert not turns.crowded()
+    assert not turns.crowded(None)
 
 
 async def test_a_turn_that_is_given_back_is_another_calls_until_it_is_taken_again() -> None:
@@ -143,19 +158,4 @@ async def test_a_turn_that_is_given_back_is_another_calls_until_it_is_taken_agai
         assert not again.done()
         await clients.end_turns(1)
         await asyncio.wait_for(asyncio.gather(again, other), 5)
-    assert not turns.crowded()
-
-
-async def test_a_call_that_is_alone_has_one_turn_more_and_gives_it_up_for_others():
-    turns, call, other = Turns(1), object(), object()
-    first = turns.turn(Part(first=True, last=False, call=call), 1)
-    second = turns.turn(Part(first=False, last=True, call=call), 1)
-    async with first, second:
-        assert not turns.crowded(call)
-        waiting = asyncio.ensure_future(turns.wait(Part(call=other), 1))
-        await asyncio.sleep(0)
-        assert turns.crowded(call)
-        assert not waiting.done()
-    await waiting
-    turns.end(Part(call=other))
-    assert not turns.crowded()
+    assert not turns.crowded(None)
