@@ -264,7 +264,12 @@ def test_each_zone_is_copied_without_the_others(copied, tmp_path):
         assert done.returncode == 0, done.stderr
         held[zone] = files(tmp_path / zone) - {"manifest.json"}
     assert held["untrusted"] == {"storage/storage.sqlite3"}
-    assert held["trusted"] == {"queue/ingest.db", "keyholder/heads.db", "keyholder/jobs.db", "keyholder/keys.bsky"}
+    assert held["trusted"] == {
+        "queue/ingest.db",
+        "keyholder/heads.db",
+        "keyholder/jobs.db",
+        "keyholder/keys.bsky",
+    }
     both = (str(tmp_path / "untrusted"), str(tmp_path / "trusted"))
     done = run("restore", *both, "--data", str(tmp_path / "data"))
     assert (done.returncode, done.stderr) == (0, "")

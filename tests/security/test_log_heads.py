@@ -627,3 +627,24 @@ def test_a_check_finds_what_is_lost_and_reads_what_others_write_meanwhile(world:
     assert checked(world)[0] == 0
     with pytest.raises(NotFound):
         world.vault.collection("unknown").check()
+
+
+def test_a_genuine_batch_of_another_history_is_not_made_an_answer_key(world: World) -> None:
+    """It has the right place and the owner's tag, and came back after storage had been set back."""
+    collection = world.new("forked")
+    storage, keyholder = world.saved("fork"), world.saved("fork", of="keyholder")
+    collection.ingest_vectors(VECTORS[20:40])
+    world.without_answer_keys()
+    assert best(collection, 39) == ["39"]
+    read = [call for call in world.relay.calls if call.method == SERVICE + "ReadBatches"][-1]
+    of_the_other_history = list(read.answered)
+    world.restore(storage)
+    world.restore(keyholder, of="keyholder")
+    collection.ingest_vectors(VECTORS[40:60])
+    world.relay.change = lambda method, answers: (
+        of_the_other_history if method == SERVICE + "ReadBatches" else answers
+    )
+    world.without_answer_keys()
+    refused(world, lambda: best(collection, 59), "a batch of segment TAIL 0 is not the one that was written")
+    world.tell_the_truth()
+    assert best(collection, 59) == ["39"]

@@ -151,10 +151,13 @@ class Heads:
         return {key: head.name for key, head in self._known.items() if head.state is State.LIVE}
 
     async def reach(self, collection_id: bytes, name: str, point: Point) -> None:
-        """Notes a point that was written or checked; an older one than is known changes nothing."""
+        """Notes a point that was written or checked; an older one than is known changes nothing.
+
+        A collection whose deletion failed is there again with it.
+        """
         known = self._known.get(collection_id)
-        if known is None or known.point.sequence < point.sequence:
-            await self.put(collection_id, Head(name, point, known.state if known else State.LIVE))
+        if known is None or (known.state is not State.DELETED and known.point.sequence < point.sequence):
+            await self.put(collection_id, Head(name, point))
 
     async def put(self, collection_id: bytes, head: Head) -> None:
         """Replaces what is known of a collection, whatever it was.

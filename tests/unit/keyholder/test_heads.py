@@ -81,3 +81,16 @@ def test_a_file_of_another_kind_is_refused(path):
         db.execute("CREATE TABLE heads (what)")
     with pytest.raises(InvalidArgument, match="is not a database of log heads"):
         kept(path)
+
+
+async def test_a_reading_that_ends_after_a_deletion_does_not_undo_it():
+    heads = Heads(HEADS)
+    await heads.reach(OTHER, "other", Point(9, b"e" * 32))
+    assert heads.get(OTHER) == HEADS[OTHER]
+
+
+async def test_a_collection_whose_deletion_failed_is_there_again_once_it_is_written_to():
+    heads = Heads({ONE: Head("one", Point(7, b"c" * 32), State.DELETING)})
+    assert heads.live() == {}
+    await heads.reach(ONE, "one", Point(8, b"d" * 32))
+    assert heads.live() == {ONE: "one"}
