@@ -133,7 +133,7 @@ def shape(call: Call, rows: dict[str, Row]) -> list[Any]:
 
     def alike(message: Message, field: FieldDescriptor, value: Any) -> Any:
         kind = rows[f"{short(message.DESCRIPTOR)}.{field.name}"].kind
-        if kind in ("seconds", "time", "memory", "version", "checksum"):
+        if kind in ("seconds", "time", "memory", "version"):
             return kind
         return (kind, len(value)) if isinstance(value, bytes) else value
 
@@ -222,6 +222,10 @@ def _ids(value: bytes, _: tuple[int, ...]) -> None:
     assert len(value) % 16 == 0
 
 
+def _draws(value: bytes, _: tuple[int, ...]) -> None:
+    assert len(value) % 8 == 0
+
+
 def _word(value: Any, _: tuple[int, ...]) -> None:
     assert re.fullmatch(r"[0-9A-Za-z.+!_-]{0,64}", value)
 
@@ -237,6 +241,8 @@ def _size(value: int, sizes: tuple[int, ...]) -> None:
 CHECKS: dict[str, Callable[[Any, tuple[int, ...]], None]] = {
     "id": lambda value, _: _bytes_of(value, (16,)),
     "ids": _ids,
+    "mac": lambda value, _: _bytes_of(value, (32,)),
+    "draws": _draws,
     "digest": lambda value, _: _bytes_of(value, (32,)),
     "sealed": _sealed,
     "hidden": _hidden,
@@ -244,7 +250,6 @@ CHECKS: dict[str, Callable[[Any, tuple[int, ...]], None]] = {
     "size": _size,
     "key": lambda value, _: None,
     "number": _number,
-    "checksum": _number,
     "memory": _number,
     "time": _number,
     "clock": lambda value, _: None,
