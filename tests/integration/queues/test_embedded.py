@@ -196,18 +196,11 @@ def test_a_lease_of_before_the_machine_was_started_is_over(embedded: Place) -> N
         assert taken(queue.consumer(prefetch=1)).ack()
 
 
-def test_a_queue_of_version_1_keeps_its_messages_and_no_lease(embedded: Place) -> None:
+def test_a_queue_of_an_earlier_version_is_refused_in_one_line(embedded: Place) -> None:
     with embedded.open() as queue:
         published(queue, 2)
-        with worker(embedded, "hold") as process:
-            line(process, "took")
     with sqlite3.connect(path_of(embedded)) as db:
-        db.execute("DROP TABLE consumers")
-        db.execute("CREATE TABLE consumers (consumer BLOB PRIMARY KEY, expires_unix_seconds REAL NOT NULL)")
         db.execute("PRAGMA user_version = 1")
     db.close()
-    with embedded.open() as queue:
-        assert (queue.depth().ready, queue.depth().unacknowledged) == (2, 0)
-        consumer = queue.consumer(prefetch=2)
-        assert taken(consumer).ack()
-        assert taken(consumer).ack()
+    with pytest.raises(InvalidArgument, match="schema version 1, older than this program's 2"):
+        embedded.open()
