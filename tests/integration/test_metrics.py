@@ -415,7 +415,8 @@ def test_a_search_that_its_caller_cancels_is_counted_as_cancelled_and_logged_onc
     )
     assert sample.value == 1
     lines = [json.loads(line) for line in services["keyholder"].log.read_text().splitlines()]
-    (line,) = [one for one in lines if one.get("request_id") == "cancelled-by-its-caller"]
+    of_it = [one for one in lines if one.get("request_id") == "cancelled-by-its-caller"]
+    (line,) = [one for one in of_it if one["event"] == "rpc"]
     assert (line["event"], line["code"]) == ("rpc", "CANCELLED")
     assert line["method"].endswith("/Search")
     assert collection.search_vectors(GALLERY[:1], k=1).results[0][0].id == "0"

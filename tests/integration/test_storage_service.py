@@ -372,8 +372,7 @@ def test_on_a_full_disk_deletes_and_repacks_go_and_appends_follow_when_there_is_
                 stored = _fill(client)
                 made.fill()  # whatever else lies on it
                 gone, kept = handles(items(stored - 2)), handles(items(2, start=stored - 2))
-                request = pb.DeleteItemsRequest(collection_id=COLLECTION.collection_id, handles=gone)
-                done = client.stub.DeleteItems(request, timeout=60)
+                done = client.stub.DeleteItems(deletion_to(COLLECTION, gone, stored + 1), timeout=60)
                 assert done.deleted == stored - 2
                 batches = Batches(COLLECTION, done.sequence, made=1000)
                 moved = [AppendItem(handle) for handle in kept]

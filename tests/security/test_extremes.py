@@ -101,6 +101,8 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "GetPlanes": [k.GetPlanesRequest(**stored)],
         "DeleteItems": [k.DeleteItemsRequest(collection="vectors", ids=["nobody"])],
         "Repack": [k.RepackRequest(collection="vectors")],
+        "AcceptRollback": [k.AcceptRollbackRequest(name="nobody's")],
+        "Check": [k.CheckRequest(collection="vectors")],
         "GetStatus": [k.GetStatusRequest()],
         "Filter": [
             i.FilterRequest(header={"operations": [{"name": "custom", "kernel": kernel}], "scheme": "bfv"}),

@@ -49,17 +49,17 @@ class AnswerKeys:
         self._saving: dict[bytes, asyncio.Task[None]] = {}
 
     async def current(self, collection: OpenCollection) -> AnswerKey:
-        """Returns an answer key that is not older than the collection's slot map.
+        """Returns an answer key that is not older than the collection's slot map when it is called.
 
         Raises:
             DataLoss: if storage's log is damaged, forged, or ends before what it had acknowledged.
             Unavailable: if storage does not answer.
         """
+        slots = collection.slots  # others may write while the log is read
         async with self._locks[collection.record.collection_id]:
             key = await self._loaded(collection)
-            if key.sequence < collection.slots.sequence:
+            if key.sequence < slots.sequence:
                 key = await self._follow(collection, key)
-        slots = collection.slots
         if key.sequence < slots.sequence:
             raise DataLoss(f"storage's log ends at {key.sequence}, want {slots.sequence} or more")
         fills = {segment: held.fill for segment, held in key.segments.items()}
