@@ -15,7 +15,7 @@ from blindsight.packing.columns import collection_layout
 from blindsight.packing.kernels import PlaneKernel
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.parameters import PARAMETER_SETS
-from blindsight.ring import columns, jit, ntt, prng
+from blindsight.ring import columns, jit, linear, ntt, prng
 from blindsight.ring.tiles import Geometry, column_block
 from services.evaluator import tasks
 from services.evaluator.computing import building, checksums, imaging, kernel, scoring
@@ -24,7 +24,7 @@ from services.evaluator.shared_memory import SharedMemory
 
 def versions():
     found = {}
-    for module in (jit, ntt, columns, prng, checksums, imaging, kernel, scoring):
+    for module in (jit, ntt, columns, linear, prng, checksums, imaging, kernel, scoring):
         for name, thing in vars(module).items():
             if hasattr(thing, "signatures"):
                 found[module.__name__, name] = len(thing.signatures)

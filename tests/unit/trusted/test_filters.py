@@ -147,7 +147,7 @@ REFUSED = {
     "no kernel": ([Operation("custom")], "operation custom without its kernel, want the numbers of one"),
     "a kernel too many": (
         [Operation("box:3", np.ones((3, 3)))],
-        "operation box with a kernel, want one with custom only",
+        "operation 'box' with a kernel, want one with custom only",
     ),
     "an even kernel": (
         [Operation("custom", np.ones((3, 4)))],

@@ -1,35 +1,35 @@
 """How questions to storage are put together."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from blindsight.errors import Unavailable
 from blindsight.trusted.ingest.lookups import Lookups
-from blindsight.wire.storage import StoredItem
 
-ONE, OTHER = b"a collection", b"another"
+ONE, OTHER = (SimpleNamespace(record=SimpleNamespace(collection_id=name)) for name in (b"one", b"other"))
 
 
-class Storage:
-    """Answers when it is told to; has the handle `there` in every collection."""
+class Items:
+    """Answer when they are told to; have the handle `there` in every collection."""
 
     def __init__(self):
         self.asked = []
         self.may_answer = asyncio.Event()
         self.error = None
 
-    async def get_items(self, collection_id, handles):
-        self.asked.append((collection_id, sorted(handles)))
+    async def find(self, collection, handles):
+        self.asked.append((collection, sorted(handles)))
         await self.may_answer.wait()
         if self.error is not None:
             raise self.error
-        return {handle: StoredItem(handle, collection_id, 0) for handle in handles if handle == b"there"}
+        return {handle: collection for handle in handles if handle == b"there"}
 
 
 @pytest.fixture
-def storage():
-    return Storage()
+def items():
+    return Items()
 
 
 async def begun(*finds):
@@ -39,30 +39,30 @@ async def begun(*finds):
     return tasks
 
 
-async def test_what_is_asked_while_storage_answers_is_one_question(storage):
-    lookups = Lookups(storage)
+async def test_what_is_asked_while_storage_answers_is_one_question(items):
+    lookups = Lookups(items)
     tasks = await begun(lookups.find(ONE, b"a"))
     tasks += await begun(lookups.find(ONE, b"there"), lookups.find(ONE, b"b"), lookups.find(OTHER, b"there"))
-    storage.may_answer.set()
+    items.may_answer.set()
     found = await asyncio.gather(*tasks)
-    assert storage.asked == [(ONE, [b"a"]), (OTHER, [b"there"]), (ONE, [b"b", b"there"])]
-    assert [item and item.sealed_metadata for item in found] == [None, ONE, None, OTHER]
+    assert items.asked == [(ONE, [b"a"]), (OTHER, [b"there"]), (ONE, [b"b", b"there"])]
+    assert found == [None, ONE, None, OTHER]
     assert await lookups.find(ONE, b"there") is not None
 
 
-async def test_an_error_is_told_to_all_who_asked_and_the_next_question_is_put(storage):
-    lookups = Lookups(storage)
-    storage.error = Unavailable("away")
+async def test_an_error_is_told_to_all_who_asked_and_the_next_question_is_put(items):
+    lookups = Lookups(items)
+    items.error = Unavailable("away")
     tasks = await begun(lookups.find(ONE, b"a"), lookups.find(ONE, b"b"))
-    storage.may_answer.set()
+    items.may_answer.set()
     assert [str(error) for error in await asyncio.gather(*tasks, return_exceptions=True)] == ["away"] * 2
-    storage.error = None
+    items.error = None
     assert await lookups.find(ONE, b"there") is not None
 
 
-async def test_who_gives_up_keeps_nobody_from_an_answer(storage):
-    lookups = Lookups(storage)
+async def test_who_gives_up_keeps_nobody_from_an_answer(items):
+    lookups = Lookups(items)
     gone, stays = await begun(lookups.find(ONE, b"there"), lookups.find(ONE, b"there"))
     gone.cancel()
-    storage.may_answer.set()
+    items.may_answer.set()
     assert await stays is not None
