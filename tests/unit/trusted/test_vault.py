@@ -8,9 +8,9 @@ from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import CKKS_4096, PAILLIER_3072
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.trusted.slots import SlotMap, handles_from_bytes
-from blindsight.trusted.vault.vault import OpenCollection
-from blindsight.wire.storage import StoredCollection
+from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection
+from blindsight.wire.storage import SlotBatch, StoredCollection
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,8 @@ def collection(key_set):
 
 def test_a_read_that_ends_late_does_not_undo_what_was_written_meanwhile(collection):
     read_before = SlotMap(sequence=4)
-    written = read_before.appended(Placement(Region.MAIN, 0, 0, 1), handles_from_bytes(b"h" * 16), 5, 0)
+    batch = Segment(handles_from_bytes(b"h" * 16), (SlotBatch(1, bytes(32)),))
+    written = read_before.appended(Placement(Region.MAIN, 0, 0, 1), batch, 5, 0)
     collection.advance(written)
     collection.advance(read_before)
     assert collection.slots is written
@@ -50,21 +51,21 @@ def test_a_read_that_ends_late_does_not_undo_what_was_written_meanwhile(collecti
 
 
 def test_originals_that_are_nearly_as_long_have_one_size_and_grow_by_an_eighth_at_most(collection):
-    handle = collection.handle("photo")
+    item = ItemKey.new(collection.handle("photo"))
     sizes = {
-        length: len(collection.seal_original(handle, bytes(length))) for length in (60_000, 60_100, 300_000)
+        length: len(collection.seal_original(item, bytes(length))) for length in (60_000, 60_100, 300_000)
     }
     assert sizes[60_000] == sizes[60_100]
     assert all(length < size < 1.12 * length + 64 for length, size in sizes.items())
     photo = b"\xff\xd8 photo" * 1000
-    assert collection.open_original(handle, collection.seal_original(handle, photo)) == photo
+    assert collection.open_original(item, collection.seal_original(item, photo)) == photo
 
 
 def test_an_original_whose_padding_is_not_right_does_not_open(collection):
-    handle = collection.handle("photo")
-    sealed = collection._sealer.seal(b"photo", b"original:" + handle)
+    item = ItemKey.new(collection.handle("photo"))
+    sealed = collection._sealer.seal(b"photo", b"original:" + item.place)
     with pytest.raises(DataLoss, match="not padded"):
-        collection.open_original(handle, sealed)
+        collection.open_original(item, sealed)
 
 
 def root_of(collection):
