@@ -27,6 +27,7 @@ from blindsight.trusted.columns.compiling import compile_all
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import Queue
 from blindsight.trusted.records import ItemMetadata, PeerStatus
 from blindsight.trusted.vault.heads import Heads
@@ -87,7 +88,7 @@ class Keyholder:
     ) -> None:
         self.keys = keys
         self._folder = folder
-        self._heads = HeadStore(folder / HEADS_FILE_NAME)
+        self._heads = HeadStore(folder / HEADS_FILE_NAME, Sealer(keys.subkey("heads")))
         self.vault = Vault(keys, storage, evaluator, Heads(self._heads.load(), self._heads.save))
         self._storage = storage
         self._evaluator = evaluator

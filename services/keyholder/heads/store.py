@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blindsight.errors import DataLoss
 from blindsight.runtime.sqlite import Schema, connect, transaction
+from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.slots import Point
 from blindsight.trusted.vault.heads import Head, State
 from blindsight.wire.storage import DIGEST_BYTES, ID_BYTES
@@ -25,13 +26,15 @@ class HeadStore:
 
     Args:
         path: of the file; created if it does not exist.
+        sealer: seals the names of collections.
 
     Raises:
         DataLoss: if the file is damaged.
         InvalidArgument: if it is another kind of database, or of another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sealer: Sealer) -> None:
+        self._sealer = sealer
         self._lock = threading.Lock()
         pragmas = ("journal_mode = WAL", "synchronous = FULL")
         self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
@@ -43,11 +46,12 @@ class HeadStore:
             DataLoss: if one is damaged.
         """
         with self._lock, transaction(self._db) as db:
-            return dict(map(_head, db.execute("SELECT * FROM heads")))
+            return dict(map(self._head, db.execute("SELECT * FROM heads")))
 
     def save(self, collection_id: bytes, head: Head) -> None:
         """Saves a collection's head; it is on the disk when this returns."""
-        row = collection_id, head.name, head.point.sequence, head.point.chain, head.state
+        name = self._sealer.seal(head.name.encode(), _place(collection_id))
+        row = collection_id, name, head.point.sequence, head.point.chain, head.state
         with self._lock, transaction(self._db) as db:
             db.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?, ?)", row)
 
@@ -56,9 +60,13 @@ class HeadStore:
         with self._lock:
             self._db.close()
 
+    def _head(self, row: tuple[bytes, bytes, int, bytes, int]) -> tuple[bytes, Head]:
+        collection_id, name, sequence, chain, state = row
+        if len(collection_id) != ID_BYTES or len(chain) != DIGEST_BYTES or state not in set(State):
+            raise DataLoss("a log head of the keyholder is damaged: restore heads.db from a copy")
+        opened = self._sealer.open(name, _place(collection_id)).decode()
+        return collection_id, Head(opened, Point(sequence, chain), State(state))
 
-def _head(row: tuple[bytes, str, int, bytes, int]) -> tuple[bytes, Head]:
-    collection_id, name, sequence, chain, state = row
-    if len(collection_id) != ID_BYTES or len(chain) != DIGEST_BYTES or state not in set(State):
-        raise DataLoss("a log head of the keyholder is damaged: restore heads.db from a copy")
-    return collection_id, Head(name, Point(sequence, chain), State(state))
+
+def _place(collection_id: bytes) -> bytes:
+    return b"head:" + collection_id

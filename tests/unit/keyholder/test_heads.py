@@ -7,10 +7,13 @@ from contextlib import closing
 import pytest
 
 from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
+from blindsight.trusted.keyring.sealing import Sealer
+from blindsight.trusted.secrets import Secret
 from blindsight.trusted.slots import Point
 from blindsight.trusted.vault.heads import Head, Heads, State
 from services.keyholder.heads.store import HeadStore
 
+SEALER = Sealer(Secret(bytes(32)))
 ONE, OTHER = b"one collection's", b"another one's id"
 HEADS = {ONE: Head("one", Point(7, b"c" * 32)), OTHER: Head("other", Point(2, b"d" * 32), State.DELETED)}
 
@@ -21,19 +24,19 @@ def path(tmp_path):
 
 
 def kept(path):
-    with closing(HeadStore(path)) as store:
+    with closing(HeadStore(path, SEALER)) as store:
         return store.load()
 
 
 def test_heads_outlive_the_process(path):
-    with closing(HeadStore(path)) as store:
+    with closing(HeadStore(path, SEALER)) as store:
         for collection_id, head in HEADS.items():
             store.save(collection_id, head)
     assert kept(path) == HEADS
 
 
 async def test_a_point_that_is_older_than_the_known_one_changes_nothing(path):
-    with closing(HeadStore(path)) as store:
+    with closing(HeadStore(path, SEALER)) as store:
         heads = Heads(store.load(), store.save)
         await heads.reach(ONE, "one", Point(7, b"c" * 32))
         await heads.reach(ONE, "one", Point(6, b"b" * 32))
@@ -43,7 +46,7 @@ async def test_a_point_that_is_older_than_the_known_one_changes_nothing(path):
 
 
 async def test_of_many_points_at_once_the_newest_is_kept(path):
-    with closing(HeadStore(path)) as store:
+    with closing(HeadStore(path, SEALER)) as store:
         heads = Heads(store.load(), store.save)
         await asyncio.gather(*(heads.reach(ONE, "one", Point(n, bytes([n]) * 32)) for n in range(1, 100)))
     assert kept(path)[ONE].point == Point(99, bytes([99]) * 32)
@@ -66,7 +69,7 @@ def test_what_is_deleted_is_not_missed(path):
 
 @pytest.mark.parametrize("change", ["state = 7", "chain = x'00'", "collection = x'00'"])
 def test_a_damaged_head_is_told_in_one_line(path, change):
-    with closing(HeadStore(path)) as store:
+    with closing(HeadStore(path, SEALER)) as store:
         store.save(ONE, HEADS[ONE])
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"UPDATE heads SET {change}")
