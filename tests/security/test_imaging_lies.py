@@ -154,10 +154,7 @@ Lie = Callable[[Results], None]
 
 def first_residue(results: Results) -> None:
     def change(tiles: Any) -> None:
-        if tiles.ndim == 1:
-            tiles[0] = tiles[0] * 2 + 1 if tiles[0] % 2 else tiles[0] + 1
-        else:
-            tiles[0, 0, 0, 0] ^= 1
+        tiles[(0,) * tiles.ndim] ^= 1
 
     results.change_tiles(change)
 
