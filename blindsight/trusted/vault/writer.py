@@ -123,7 +123,7 @@ class Writer:
         """
         done = 0
         while done < len(items):
-            done = await self._append_some(collection, rows, items, done, ahead)
+            done = await self._append_some(collection, _new_batch_id(), rows, items, done, ahead)
 
     async def append_new(
         self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
@@ -141,47 +141,36 @@ class Writer:
             Conflict: if other writers keep writing; some of the items may be stored.
         """
         stored: set[int] = set()
-        while True:
-            handles = [item.handle for item in items]
-            await self._vault.refresh(collection)
-            known = collection.slots.versions(handles)
-            fresh = first_of_each(handles, known)
-            if not fresh:
-                return stored
-            formed = collection.linear().rows(rows[fresh])
-            done = await self._append_until_taken(collection, formed, [items[index] for index in fresh])
-            stored |= set(fresh[:done])
-            if done == len(fresh):
-                return stored
+        handles = [item.handle for item in items]
+        for _ in range(CONFLICT_ATTEMPTS + len(items)):
+            if not self._fresh(collection, handles):
+                await self._vault.refresh(collection)  # others may have deleted some
+                if not self._fresh(collection, handles):
+                    return stored
+            batch_id = _new_batch_id()
+            await self._vault.take_turn(collection, batch_id)
+            if fresh := self._fresh(collection, handles):
+                formed = collection.linear().rows(rows[fresh])
+                with suppress(AlreadyExists):  # another writer has stored one meanwhile
+                    chosen = [items[index] for index in fresh]
+                    done = await self._append_some(collection, batch_id, formed, chosen)
+                    stored |= set(fresh[:done])
+        raise Conflict("others store and delete the same items again and again; try again")
 
-    async def _append_until_taken(
-        self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
-    ) -> int:
-        """Appends until all is done or another writer has stored an item; returns how many items are done."""
-        done = 0
-        with suppress(AlreadyExists):
-            while done < len(items):
-                done = await self._append_some(collection, rows, items, done, shared=True)
-        return done
+    @staticmethod
+    def _fresh(collection: OpenCollection, handles: Sequence[bytes]) -> list[int]:
+        return first_of_each(handles, collection.slots.versions(handles))
 
     async def _append_some(
         self,
         collection: OpenCollection,
+        batch_id: bytes,
         rows: Floats,
         items: Sequence[NewItem],
-        done: int,
+        done: int = 0,
         ahead: Ahead = MappingProxyType({}),
-        *,
-        shared: bool = False,
     ) -> int:
-        """Makes one append of items that are not done yet; returns how many are done then.
-
-        Args:
-            shared: whether others are likely to write, too; the batch then waits in storage's queue first.
-        """
-        batch_id = _new_batch_id()
-        if shared:
-            await self._vault.take_turn(collection, batch_id)
+        """Makes one append of items that are not done yet; returns how many are done then."""
         backoff = Backoff(
             first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS, jitter=1
         )
