@@ -1,6 +1,7 @@
 """Keypoints and matches whose scale space the evaluator computed on ciphertexts."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,9 @@ from scipy.spatial import cKDTree
 from support.command import run_here
 from support.photos import encoded
 from support.scalespace import features, grey, seen_from_aside
+from support.services import Services
 
+import blindsight
 from blindsight.client import StoredPhoto
 from blindsight.errors import InvalidArgument, InvalidImage
 
@@ -62,6 +65,22 @@ def test_descriptors_match_those_of_opencv(vault, photo):
         for one, pair in zip(ours, pairs, strict=True)
     ]
     assert np.mean(np.array(apart) < 2) > 0.9
+
+
+def has_opencv(process):
+    return "/cv2/" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+def test_the_keyholder_never_loads_opencv(tmp_path, photo):
+    # A variable more starts services as people do, not forked from a process that has loaded this and that.
+    services = Services(tmp_path, pool_size=1, extra={"PYTHONUNBUFFERED": "1"}).start()
+    try:
+        blindsight.connect(services.address()).match(photo, photo, octaves=1)
+        keyholder = services["keyholder"]
+        assert not has_opencv(keyholder.process())
+        assert any(has_opencv(one) for one in keyholder.workers())
+    finally:
+        services.stop()
 
 
 @pytest.mark.parametrize("scales", [2, 5])

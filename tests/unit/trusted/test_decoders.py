@@ -199,6 +199,11 @@ def memory_files_with(process, secrets):
     return found
 
 
+def has_opencv(process):
+    """Whether a process has loaded OpenCV, and with it the old OpenSSL that its wheel brings."""
+    return "/cv2/" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
 async def run_something(crypto, key_id):
     layout = CollectionLayout(Layout((12,), 2, 4096), Layout((12,), 16, 4096))
     keys = CollectionKeys(Secret(b"the secret of one collection ..."), CKKS_4096, layout, key_id)
@@ -226,6 +231,7 @@ async def test_processes_that_open_photos_have_no_key_and_those_with_keys_open_n
     for worker in workers:
         assert held(worker.parent(), secrets) == set()  # its fork server
     assert held(psutil.Process(), secrets) == set(secrets)
+    assert [has_opencv(one) for one in (decoder, encrypter, encrypter.parent())] == [True, False, False]
 
     status = dict(line.split(":\t") for line in Path(f"/proc/{decoder.pid}/status").read_text().splitlines())
     assert status["Seccomp"] == ("2" if has_filters() else "0")
