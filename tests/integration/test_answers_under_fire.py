@@ -124,7 +124,7 @@ def services(tmp_path: Path, relays: list[Relay]) -> Iterator[Services]:
         running.stop()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(200 + 15 * ROUNDS)
 def test_answers_stay_right_while_services_are_killed(services: Services, relays: list[Relay]) -> None:
     with blindsight.connect(services.address()) as vault:
         vault.create_collection("fire", embedder="none", dimension=DIMENSION, expected_size=4000)
