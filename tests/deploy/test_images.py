@@ -31,6 +31,11 @@ def test_each_image_is_a_lock_and_the_wheels_that_its_service_asks_for() -> None
         assert result.startswith(f"COPY --from={service}-environment /opt/blindsight /opt/blindsight\n")
 
 
+def test_the_base_is_the_same_whoever_builds_and_is_one_of_those_that_are_pinned() -> None:
+    (base,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert f"${{BLINDSIGHT_BASE_IMAGE:-{base}}}" in (ROOT / "deploy" / "compose.yaml").read_text()
+
+
 def test_the_untrusted_locks_have_nothing_of_the_trusted_zone() -> None:
     for name in ("evaluator", "storage"):
         assert not set(pinned(name)) & UNKNOWN_TO_UNTRUSTED

@@ -18,7 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 import daemon
+import registry
 import vault as running
+from daemon import docker
 from vault import Vault
 
 import blindsight
@@ -69,6 +71,7 @@ def test(base: str, tag: str) -> None:
     timed("each image holds its own zone's code", lambda: check_images(tag))
     images = running.others(base)
     say(f"the broker is {images['rabbitmq']}, Prometheus {images['prometheus']}")
+    timed("images are pinned by digest, whatever their tags name later", lambda: check_pins(images, base))
     port = free_port()
     with running.project(tag, images, port) as vault:
         timed("all services are healthy", lambda: start(vault))
@@ -120,6 +123,27 @@ def check_images(tag: str) -> None:
         for rule in (others, *(FORBIDDEN[one] for one in ("everywhere", zone, name) if one in FORBIDDEN)):
             wrong = sorted(path for path in paths if re.search(rule, path))
             assert not wrong, f"the image of {name} holds {wrong[:5]}"
+
+
+def check_pins(images: dict[str, str], base: str) -> None:
+    """Pins images of a registry of this run's own, and moves one of their tags."""
+    with registry.running(free_port()) as address, running.copied() as folder:
+        others = {"base": base, "grafana": base, **images}
+        named = {name: f"{address}/{name}:1" for name in others}
+        digests = {name: registry.push(image, named[name]) for name, image in others.items()}
+        (folder / ".env").write_text("BLINDSIGHT_PORT=7499\n")
+        wanted = {f"BLINDSIGHT_{name.upper()}_IMAGE": digest for name, digest in digests.items()}
+        assert registry.pinned(folder, named) == {"BLINDSIGHT_PORT": "7499", **wanted}
+        registry.push(images["prometheus"], named["rabbitmq"])
+        vault = Vault("blindsightpins", folder, {})
+        shown = vault.compose("config")
+        assert all(digest in shown for digest in digests.values()), shown
+        docker("pull", "--quiet", digests["rabbitmq"])
+        was, now = (
+            docker("image", "inspect", "--format", "{{.Id}}", one)
+            for one in (digests["rabbitmq"], images["rabbitmq"])
+        )
+        assert was == now
 
 
 def start(vault: Vault) -> None:

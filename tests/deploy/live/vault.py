@@ -138,14 +138,22 @@ class Vault:
 
 
 @contextmanager
-def project(tag: str, images: dict[str, str], port: int) -> Iterator[Vault]:
-    """A copy of deploy/ with secrets of its own; containers, networks and volumes go at the end."""
+def copied() -> Iterator[Path]:
+    """A copy of deploy/, without what was made in it."""
     with tempfile.TemporaryDirectory(prefix="blindsight-deploy-") as name:
         folder = Path(name) / "deploy"
-        shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets"))
-        Path(name).chmod(0o755)  # containers read what is mounted under users of their own
-        (Path(name) / "backups").mkdir()
-        (Path(name) / "backups").chmod(0o777)  # and write it
+        shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets", ".env"))
+        yield folder
+
+
+@contextmanager
+def project(tag: str, images: dict[str, str], port: int) -> Iterator[Vault]:
+    """A vault of a copy of deploy/, with secrets of its own; all of it goes at the end."""
+    with copied() as folder:
+        folder.parent.chmod(0o755)  # containers read what is mounted under users of their own
+        backups = folder.parent / "backups"
+        backups.mkdir()
+        backups.chmod(0o777)  # and write it
         subprocess.run([folder / "make-secrets"], check=True, stdout=subprocess.DEVNULL)
         variables = {
             "BLINDSIGHT_TAG": tag,
