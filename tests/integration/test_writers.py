@@ -182,3 +182,20 @@ async def test_a_writer_that_knows_an_old_sequence_is_refused_before_it_sends_it
             opened.record.collection_id, os.urandom(16), link, [placement], [block], [digest(block)], items
         )
     assert late.tap.size_bytes - sent_before < ORIGINAL_BYTES / 10
+
+
+async def test_who_asks_while_a_slot_map_is_read_again_waits_for_it_too(
+    writers: tuple[OneWriter, OneWriter],
+) -> None:
+    await create(writers[0], "suspected")
+    reader, worker = writers
+    opened = await reader.vault.get("suspected")
+    written = await worker.write("suspected", batches=1)
+    reader.vault.suspect(opened.record.collection_id)
+
+    async def seen() -> int:
+        return (await reader.vault.get("suspected")).slots.sequence
+
+    wanted = written.slots.sequence
+    assert await asyncio.gather(seen(), seen()) == [wanted, wanted]
+    assert not opened.uncertain

@@ -71,7 +71,7 @@ class OpenCollection:
         lock: held during writes.
         log: makes and checks the links of the log.
         known: the newest point of the log that was seen.
-        uncertain: whether storage may hold a write whose answer was lost, and which `slots` lacks.
+        doubts: how often it was found that storage may hold a write that `slots` lacks.
         tile_key: of the check of planes; see `imaging.tile_checks`.
         damage: why the collection cannot be used; empty if it can.
 
@@ -88,7 +88,7 @@ class OpenCollection:
         self.lock = asyncio.Lock()
         self.known = Point()
         self.log = LogKey(keys.subkey("log", record.collection_id))
-        self.uncertain = False
+        self.doubts = self._settled = 0
         self.parameters = record.parameters
         self.layout = collection_layout(
             record.row_fields, self.parameters.ring_degree, record.stride, self.parameters.most_stride
@@ -106,8 +106,17 @@ class OpenCollection:
         try:
             yield
         except BaseException:
-            self.uncertain = True
+            self.doubts += 1
             raise
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether storage may hold a write that `slots` lacks; also while it is read again."""
+        return self._settled < self.doubts
+
+    def settle(self, doubts: int) -> None:
+        """Notes that `slots` has what these first doubts were about."""
+        self._settled = max(self._settled, doubts)
 
     def advance(self, slots: SlotMap) -> None:
         """Adopts a slot map unless it is older than the current one: an earlier read may end later."""
@@ -400,7 +409,7 @@ class Vault:
         """Notes that another process wrote: the slot map is read again before it is used."""
         for opened in self._open.values():
             if opened.record.collection_id == collection_id:
-                opened.uncertain = True
+                opened.doubts += 1
 
     async def refresh(self, collection: OpenCollection) -> None:
         """Reads the record again, and the slot map if the record is not of its sequence.
@@ -409,7 +418,7 @@ class Vault:
             NotFound: if storage does not have the collection any more.
             DataLoss: if they are not what was written, or were set back.
         """
-        collection.uncertain = False
+        doubts = collection.doubts
         with collection.unless_answered():
             try:
                 record = await self._storage.get_collection(collection.record.collection_id)
@@ -418,6 +427,7 @@ class Vault:
                     del self._open[collection.config.name]
                 raise
             await self._refresh(collection, record)
+        collection.settle(doubts)
         await self._heads.reach(record.collection_id, collection.config.name, collection.known)
 
     async def _refresh(self, collection: OpenCollection, record: StoredCollection) -> None:

@@ -245,10 +245,12 @@ class Imports:
             outcomes.setdefault(one.job_id, []).append(outcome)
         for job_id, reported in outcomes.items():
             try:
+                collection_id = (await asyncio.to_thread(self._store.get, job_id)).collection_id
+                # Before the job can be seen to have ended: a search then finds what it stored.
+                self._vault.suspect(collection_id)
                 job = await asyncio.to_thread(self._store.report, job_id, reported)
             except NotFound:
                 continue
-            self._vault.suspect(job.collection_id)
             await self._note_end(job)
         named = {*outcomes, *asked}
         states = await asyncio.to_thread(self._store.states, named)
