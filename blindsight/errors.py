@@ -10,6 +10,7 @@
     ├── AlreadyExists              a name or an id that is taken
     ├── PermissionDenied           the caller may not make this request
     ├── Conflict                   the state has changed; read it again and retry
+    ├── Fenced                     another keyholder of the same keys has taken over
     ├── ResourceExhausted          over a limit of size or number, or the disk is full
     │   └── Busy                   too much is asked at once; the call had no effect, retry later
     ├── Unavailable                a service or a worker is gone; retry later
@@ -72,6 +73,12 @@ class PermissionDenied(BlindsightError):
 
 class Conflict(BlindsightError):
     reason = "CONFLICT"
+
+
+class Fenced(BlindsightError):
+    """Another keyholder of the same keys has taken over; this one may not write any more."""
+
+    reason = "FENCED"
 
 
 class ResourceExhausted(BlindsightError):

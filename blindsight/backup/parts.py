@@ -34,6 +34,7 @@ class Database:
         schema_version: newest version that this program knows.
         version_query: query for the version of a file.
         counts: queries for the numbers of what it holds, by name.
+        forget: a statement that removes from a copy what is true of the running service alone.
         required: whether a backup fails if it is missing.
     """
 
@@ -41,6 +42,7 @@ class Database:
     schema_version: int
     version_query: str = "PRAGMA user_version"
     counts: Mapping[str, str] = field(default_factory=dict)
+    forget: str = ""
     required: bool = False
 
 

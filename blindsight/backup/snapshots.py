@@ -41,6 +41,7 @@ class Snapshot:
     """
 
     def __init__(self, part: Database, db: sqlite3.Connection, path: Path) -> None:
+        self._part = part
         self._db = db
         try:
             self.schema_version = int(db.execute(part.version_query).fetchone()[0])
@@ -67,6 +68,8 @@ class Snapshot:
         with translated(), closing(sqlite3.connect(path, isolation_level=None)) as target:
             target.execute("PRAGMA synchronous = OFF")
             self._db.backup(target, pages=_STEP_PAGES, progress=step)
+            if self._part.forget and self.schema_version == self._part.schema_version:
+                target.execute(self._part.forget)
 
 
 @contextmanager

@@ -182,6 +182,7 @@ class AppendHeader(Record[pb.AppendHeader]):
         batches: one for each segment that gets rows, with consecutive sequences after the expected one.
         link: of this write.
         retires: segments that the append replaces.
+        fencing_token: of the keyholder for which it is made, as in all writes; 0 before the first lease.
     """
 
     collection_id: bytes
@@ -190,6 +191,7 @@ class AppendHeader(Record[pb.AppendHeader]):
     batches: tuple[BatchHeader, ...]
     link: Link
     retires: tuple[SegmentId, ...] = ()
+    fencing_token: int = 0
 
     @property
     def items_count(self) -> int:
@@ -327,6 +329,7 @@ class Deletion(Record[pb.DeleteItemsRequest]):
     collection_id: bytes
     handles: tuple[bytes, ...]
     link: Link
+    fencing_token: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +346,19 @@ class Deleted(Record[pb.DeleteItemsResponse]):
 
     deleted: int
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease(Record[pb.TakeLeaseResponse]):
+    """An answer to a keyholder that takes the lease of its key set.
+
+    Attributes:
+        fencing_token: grows with each lease; 0: another holder has it.
+        lease_milliseconds: how long it lasts unless it is renewed.
+    """
+
+    fencing_token: int
+    lease_milliseconds: int
 
 
 @dataclass(frozen=True, slots=True)

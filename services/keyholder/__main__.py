@@ -20,6 +20,7 @@ from services.keyholder import servicer
 from services.keyholder.imaging import servicer as imaging
 from services.keyholder.jobs import servicer as jobs
 from services.keyholder.jobs.store import JobStore
+from services.keyholder.lease import Lease, holder_id
 from services.keyholder.metrics import KEYGEN_SECONDS, REGISTRY
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
@@ -40,11 +41,11 @@ async def _serve(settings: KeyholderSettings) -> None:
     with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
         keyholder = _keyholder(settings, _open_keys(settings))
         try:
+            await keyholder.start()
             if settings.queue_url:
                 store = JobStore(settings.jobs_file)
                 opened_queue = partial(open_queue, settings.queue_url, settings.queue)
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
-            await keyholder.start()
             names = [servicer.SERVICE_NAME, jobs.SERVICE_NAME, imaging.SERVICE_NAME]
             await service.serve(
                 settings,
@@ -73,20 +74,22 @@ def _measure(parameter_set: str, seconds: float) -> None:
 
 
 def _keyholder(settings: KeyholderSettings, opened: KeySet) -> Keyholder:
+    lease = Lease(opened.key_id, holder_id(settings.data), settings.retry_seconds)
     return Keyholder(
         opened,
-        StorageClient(settings.storage_address, *settings.connection),
+        StorageClient(settings.storage_address, *settings.connection, fence=lease),
         EvaluatorClient(settings.evaluator_address, *settings.connection),
         settings.workers,
         settings.data,
         settings.combine_seconds,
         settings.imaging_bytes,
+        lease,
     )
 
 
 def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
     servicer.register(keyholder, server)
-    jobs.register(keyholder.keys, lambda: keyholder.imports, server)
+    jobs.register(keyholder.keys, lambda: keyholder.imports, keyholder.lease, server)
     imaging.register(keyholder.processing, server)
 
 

@@ -23,6 +23,7 @@ from blindsight.runtime.threads import Threads
 from blindsight.runtime.transfer import until
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.clients.fencing import FENCED
 from blindsight.trusted.columns.compiling import compile_all
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
@@ -49,6 +50,7 @@ from services.keyholder.imaging.facade import Processing
 from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
 from services.keyholder.jobs.store import JobStore
+from services.keyholder.lease import Lease
 from services.keyholder.operations.check import Check
 from services.keyholder.operations.combine import Combination, Combine, CombineSettings
 from services.keyholder.operations.combine import Input as CombineInput
@@ -74,6 +76,7 @@ class Keyholder:
         folder: the folder of the key file; its size is part of the status.
         combine_seconds: the longest time of a weighted sum, by an estimate.
         imaging_bytes: memory of all image processing at once.
+        lease: the right to write, which the storage client asks for its tokens.
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class Keyholder:
         folder: Path,
         combine_seconds: float,
         imaging_bytes: int,
+        lease: Lease,
     ) -> None:
         self.keys = keys
+        self.lease = lease
         self._folder = folder
         self._heads = HeadStore(folder / HEADS_FILE_NAME, Sealer(keys.subkey("heads")))
         self.vault = Vault(keys, storage, evaluator, Heads(self._heads.load(), self._heads.save))
@@ -159,7 +164,12 @@ class Keyholder:
         return self._bulk.imports
 
     async def start(self) -> None:
-        """Starts the worker processes, and loads compiled code."""
+        """Takes the lease at storage, starts the worker processes, and loads compiled code.
+
+        Raises:
+            Fenced: if another keyholder of these keys has the lease, and lives.
+        """
+        await self.lease.start(self._storage)
         sets = PARAMETER_SETS.values()
         await asyncio.gather(self._crypto.warm(), *(self._threads.run(compile_all, one) for one in sets))
 
@@ -170,7 +180,7 @@ class Keyholder:
             self._bulk.drain()
 
     async def close(self) -> None:
-        """Cancels background work, then closes bulk ingest, the worker processes and the connections."""
+        """Cancels background work, closes bulk ingest and the worker processes, and gives the lease back."""
         for task in self._repacking.values():
             task.cancel()
         await asyncio.gather(*self._repacking.values(), return_exceptions=True)
@@ -181,6 +191,7 @@ class Keyholder:
         await asyncio.to_thread(self._heads.close)
         await asyncio.to_thread(self._crypto.close)
         await asyncio.to_thread(self._threads.close)
+        await self.lease.close(self._storage)
         await self._storage.close()
         await self._evaluator.close()
 
@@ -413,7 +424,7 @@ class Keyholder:
             _status("evaluator", self._evaluator.status()), _status("storage", self._storage.status())
         )
         collections = items = 0
-        if peers[1].reachable:
+        if peers[1].reachable and not self.lease.fenced:
             records = await self.vault.all()
             collections, items = len(records), sum(one.record.items for one in records)
         disk = sum(path.stat().st_size for path in self._folder.iterdir())
@@ -429,7 +440,12 @@ class Keyholder:
             memory,
             alarm="; ".join(
                 filter(
-                    None, [self._alarms.text(self.vault.unreadable, self.vault.lost), self._crypto.weakness]
+                    None,
+                    [
+                        FENCED if self.lease.fenced else "",
+                        self._alarms.text(self.vault.unreadable, self.vault.lost),
+                        self._crypto.weakness,
+                    ],
                 )
             ),
         )

@@ -227,7 +227,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Returns the state of all three services."""
         services = await self._keyholder.status()
-        collections = await self._vault.all() if services[-1].reachable else []
+        usable = services[-1].reachable and not self._keyholder.lease.fenced
+        collections = await self._vault.all() if usable else []
         return VaultStatus(
             services,
             self._keyholder.keys.key_id.hex(),

@@ -20,6 +20,7 @@ from services.storage.append_queue import AppendQueues
 from services.storage.appends import Appends
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
+from services.storage.leases import Leases
 from services.storage.settings import StorageSettings
 from services.storage.stores import Store
 
@@ -43,6 +44,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self._sweeper = sweeper
         budget = MemoryBudget(settings.receive_bytes, "appends")
         queues = AppendQueues(settings.turn_seconds)
+        self._leases = Leases(store, threads, settings.lease_seconds)
         self._appends = Appends(store, threads, sweeper, budget, queues, settings.stall_seconds)
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -54,7 +56,8 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     ) -> pb.CreateCollectionResponse:
         record = wire.StoredCollection.from_message(request.collection)
         validation.require_collection(record)
-        created = await self._threads.write(self._store.create_collection, record)
+        validation.require_token(request.fencing_token)
+        created = await self._threads.write(self._store.create_collection, record, request.fencing_token)
         return pb.CreateCollectionResponse(collection=created.to_message())
 
     async def GetCollection(
@@ -79,14 +82,18 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     ) -> pb.ReplaceConfigResponse:
         validation.require_id(request.collection_id, "collection_id")
         validation.require_config(request.sealed_config)
-        await self._threads.write(self._store.replace_config, request.collection_id, request.sealed_config)
+        validation.require_token(request.fencing_token)
+        await self._threads.write(
+            self._store.replace_config, request.collection_id, request.sealed_config, request.fencing_token
+        )
         return pb.ReplaceConfigResponse()
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
     ) -> pb.DeleteCollectionResponse:
         validation.require_id(request.collection_id, "collection_id")
-        await self._threads.write(self._store.delete_collection, request.collection_id)
+        validation.require_token(request.fencing_token)
+        await self._threads.write(self._store.delete_collection, request.collection_id, request.fencing_token)
         await self._sweeper.sweep()
         return pb.DeleteCollectionResponse()
 
@@ -174,6 +181,26 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         if done.deleted:
             await self._sweeper.sweep()
         return done.to_message()
+
+    async def TakeLease(self, request: pb.TakeLeaseRequest, context: Context) -> pb.TakeLeaseResponse:
+        validation.require_id(request.key_id, "key_id")
+        validation.require_id(request.holder_id, "holder_id")
+        return (await self._leases.take(request.key_id, request.holder_id)).to_message()
+
+    async def RenewLease(self, request: pb.RenewLeaseRequest, context: Context) -> pb.RenewLeaseResponse:
+        validation.require_id(request.key_id, "key_id")
+        validation.require_id(request.holder_id, "holder_id")
+        validation.require_token(request.fencing_token)
+        await self._leases.renew(request.key_id, request.holder_id, request.fencing_token)
+        return pb.RenewLeaseResponse(lease_milliseconds=self._leases.milliseconds)
+
+    async def ReleaseLease(
+        self, request: pb.ReleaseLeaseRequest, context: Context
+    ) -> pb.ReleaseLeaseResponse:
+        validation.require_id(request.key_id, "key_id")
+        validation.require_token(request.fencing_token)
+        await self._leases.release(request.key_id, request.fencing_token)
+        return pb.ReleaseLeaseResponse()
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         status = await self._threads.read(self._store.status)

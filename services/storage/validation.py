@@ -35,6 +35,7 @@ from services.storage.records import Geometry
 
 MIB = 1 << 20
 MAX_SEQUENCE = (1 << 63) - 1
+MAX_TOKEN = (1 << 62) - 1
 # Limit of one block, and of all blocks of an append together.
 MAX_BLOCK_BYTES = 256 * MIB
 MAX_ORIGINAL_BYTES = 80 * MIB
@@ -65,6 +66,12 @@ def require_id(value: bytes, what: str) -> None:
         raise InvalidArgument(f"{what} of {len(value)} bytes, want {ID_BYTES}")
     if value == NO_HANDLE:
         raise InvalidArgument(f"{what} is all zeros, want random bytes")
+
+
+def require_token(token: int) -> None:
+    """Refuses a fencing token that no lease can have had."""
+    if token > MAX_TOKEN:
+        raise InvalidArgument(f"fencing token {token}, want at most {MAX_TOKEN}")
 
 
 def require_digest(value: bytes, what: str) -> None:
@@ -143,6 +150,7 @@ def require_ids(header: AppendHeader) -> None:
     """Refuses an append with invalid ids; the first check, before anything is looked up."""
     require_id(header.collection_id, "collection_id")
     require_id(header.batch_id, "batch_id")
+    require_token(header.fencing_token)
 
 
 def require_header(collection: StoredCollection, header: AppendHeader) -> None:
@@ -188,6 +196,7 @@ def require_link(link: Link, sequence: int, epoch: int) -> None:
 
 def require_deletion(deletion: Deletion) -> None:
     """Refuses a deletion of nothing, or one without a link."""
+    require_token(deletion.fencing_token)
     require_handles(deletion.handles)
     if not deletion.handles:
         raise InvalidArgument("a deletion of no items, want one at least")

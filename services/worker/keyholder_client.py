@@ -10,6 +10,7 @@ from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
 from blindsight.trusted.clients import timeouts
+from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.worker_token import WorkerAccess
 from blindsight.wire.imports import ItemReport, Trial
 
@@ -21,6 +22,9 @@ class KeyholderClient:
         address: HOST:PORT.
         access: proves that this worker has the keyholder's key set.
         keepalive_seconds, retry_seconds: see `Peer`.
+
+    Attributes:
+        fence: the fencing token that the keyholder told last.
     """
 
     def __init__(
@@ -33,11 +37,13 @@ class KeyholderClient:
         self._peer = Peer("keyholder", address, keepalive_seconds, retry_seconds)
         self._stub = imports_pb2_grpc.ImportServiceStub(self._peer.channel)
         self._access = access
+        self.fence = Fence()
 
     async def report(self, reports: Sequence[ItemReport], jobs: Collection[bytes] = ()) -> set[bytes]:
         """Reports the outcome of items; returns those of the jobs that are cancelled or unknown.
 
         Raises:
+            Fenced: if another keyholder has taken over from this one.
             BlindsightError: if the keyholder raised it.
             Unavailable: if the keyholder does not answer.
         """
@@ -46,6 +52,7 @@ class KeyholderClient:
 
         async def attempt() -> set[bytes]:
             answer = await self._stub.ReportItems(request, metadata=given, timeout=timeouts.CALL_SECONDS)
+            self.fence.newest = int(answer.fencing_token)
             return set(answer.stopped_job_ids)
 
         return await self._peer.call(attempt)

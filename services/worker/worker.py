@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from blindsight.errors import Unavailable
+from blindsight.errors import Fenced, Unavailable
 from blindsight.runtime import logs, request_ids
 from blindsight.runtime.retry import retry
 from blindsight.runtime.shutdown import Shutdown
@@ -61,12 +61,18 @@ class Worker:
         self._stopped_jobs: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing_now = self._committing_now = 0
+        self._fenced: Fenced | None = None
 
     async def run(self, shutdown: Shutdown) -> None:
-        """Works until a shutdown begins, and then finishes what it can before the deadline."""
+        """Works until a shutdown begins, and then finishes what it can before the deadline.
+
+        Raises:
+            Fenced: at once, if another keyholder has taken over from this worker's; others get what it holds.
+        """
         gathering = asyncio.create_task(self._gather_for_ever())
         try:
             while not shutdown.begun.is_set():
+                self._unless_fenced()
                 for delivery in await self._take():
                     self._in_flight.add(delivery)
                     self._last_taken = time.monotonic()
@@ -91,9 +97,14 @@ class Worker:
     async def _drain(self, shutdown: Shutdown) -> None:
         logs.get().info("draining", held=self._in_flight.count)
         while self._in_flight.count and not shutdown.overdue:
+            self._unless_fenced()
             self._commit_due(nothing_comes=not self._preparing_now)
             await asyncio.sleep(TAKE_SECONDS)
         logs.get().info("drained", given_back=self._in_flight.count)
+
+    def _unless_fenced(self) -> None:
+        if self._fenced is not None:
+            raise self._fenced
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -148,6 +159,8 @@ class Worker:
             left = await self._reject_failed(stored)
             reports = [one.report for one in stored if one.report is not None]
             await retry("keyholder", lambda: self._keyholder.report(reports))
+        except Fenced as error:
+            self._fenced = error
         except Exception as error:  # noqa: BLE001 - as above; the delivery limit ends what never works
             logs.get().error("batch_not_stored", exc_info=error, items=len(left))
             await asyncio.sleep(_AWAY_SECONDS)
@@ -180,15 +193,24 @@ class Worker:
         collection = next((one.collection for one in batch if one.collection is not None), None)
         if collection is None:
             return list(batch)
-        return await commit(self._pipeline, collection, batch)
+        try:
+            return await commit(self._pipeline, collection, batch)
+        except Fenced:
+            # A keyholder that has restarted has a newer token; one that was replaced has not.
+            await self._stopped_of(batch)
+            return await commit(self._pipeline, collection, batch)
 
     async def _without_stopped(self, batch: Sequence[PreparedMessage]) -> list[PreparedMessage]:
         """Acknowledges the messages of jobs that were cancelled or are unknown; returns the others."""
-        jobs = {one.photo.job_id for one in batch}
-        stopped = await retry("keyholder", lambda: self._keyholder.report((), jobs))
+        stopped = await self._stopped_of(batch)
         self._stopped_jobs |= stopped
         await self._acknowledge([one.delivery for one in batch if one.photo.job_id in stopped])
         return [one for one in batch if one.photo.job_id not in stopped]
+
+    async def _stopped_of(self, batch: Sequence[PreparedMessage]) -> set[bytes]:
+        """Asks which jobs of a batch were cancelled or are unknown, and for the keyholder's fencing token."""
+        jobs = {one.photo.job_id for one in batch}
+        return await retry("keyholder", lambda: self._keyholder.report((), jobs))
 
     async def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         settled = await settle(lambda: self._consumer.ack_all(deliveries))

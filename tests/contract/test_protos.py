@@ -20,7 +20,8 @@ NAMES = {
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection TakeTurn "
-    "Append ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments ReadPlanes DeleteItems GetStatus",
+    "TakeLease RenewLease ReleaseLease Append ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments ReadPlanes DeleteItems "
+    "GetStatus",
 }
 
 

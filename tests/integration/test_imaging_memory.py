@@ -1,6 +1,7 @@
 """Large jobs of image processing wait for memory, are refused what there never is, and give it back."""
 
 import asyncio
+import os
 import threading
 import time
 import tracemalloc
@@ -29,6 +30,7 @@ from services.keyholder.imaging.facade import MOST_WAITING
 from services.keyholder.imaging.filter import FilterSettings
 from services.keyholder.imaging.keypoints import DetectionSettings
 from services.keyholder.imaging.match import MatchSettings
+from services.keyholder.lease import Lease
 from services.keyholder.metrics import IMAGING_HELD_BYTES
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
@@ -301,6 +303,7 @@ def keyholder(running, tmp_path_factory):
             folder=tmp_path_factory.mktemp("other"),
             combine_seconds=1800,
             imaging_bytes=1 << 40,
+            lease=Lease(os.urandom(16), os.urandom(16)),  # beside that of the keyholder with the same keys
         )
         await made["keyholder"].start()
 

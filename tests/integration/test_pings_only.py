@@ -76,6 +76,9 @@ OF_STORAGE: dict[str, Callable[[StorageClient], Awaitable[Any]]] = {
     "read_keypoints": lambda storage: storage.read_keypoints(ID, [ID]),
     "read_planes": lambda storage: _all(storage.read_planes(ID, ID, PARAMETER_SETS["ckks-4096"])),
     "delete_items": lambda storage: storage.delete_items(ID, [ID], LINK),
+    "take_lease": lambda storage: storage.take_lease(ID, ID),
+    "renew_lease": lambda storage: storage.renew_lease(ID, ID, 1),
+    "release_lease": lambda storage: storage.release_lease(ID, 1),
     "status": lambda storage: storage.status(),
 }
 OF_THE_EVALUATOR: dict[str, Callable[[EvaluatorClient], Awaitable[Any]]] = {

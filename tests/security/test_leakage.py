@@ -72,7 +72,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         relays[client, server] = Relay(address)
         return relays[client, server].address
 
-    services = Services(tmp_path_factory.mktemp("leaks"), way=way)
+    # So short that it is renewed while somebody looks.
+    storage = {"lease_seconds": "3"}
+    services = Services(tmp_path_factory.mktemp("leaks"), way=way, settings={"storage": storage})
     try:
         services.start()
         with blindsight.connect(services.address()) as vault:

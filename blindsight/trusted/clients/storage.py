@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from blindsight.errors import Conflict, DataLoss, NotFound
+from blindsight.errors import Conflict, DataLoss, Fenced, NotFound
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.parameters import ParameterSet
@@ -22,6 +22,7 @@ from blindsight.runtime.pace import Pace
 from blindsight.runtime.peer import Peer, open_call
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
+from blindsight.trusted.clients.fencing import FENCED, Fence
 from blindsight.trusted.clients.naming import renamed
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem, PeerStatus
@@ -65,6 +66,10 @@ class StorageClient:
     Args:
         address: HOST:PORT.
         keepalive_seconds, retry_seconds: see `Peer`.
+        fence: gives the fencing tokens of writes; None: there is no lease.
+
+    Attributes:
+        fence: the same.
     """
 
     def __init__(
@@ -72,7 +77,9 @@ class StorageClient:
         address: str,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        fence: Fence | None = None,
     ) -> None:
+        self.fence = fence or Fence()
         self._peer = Peer("storage", address, keepalive_seconds, retry_seconds)
         self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
@@ -81,14 +88,29 @@ class StorageClient:
             lambda: rpc(request, metadata=renamed("storage"), timeout=timeouts.CALL_SECONDS)
         )
 
+    async def _write(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
+        request.fencing_token = await self.fence.token()
+        with self._fenced():
+            return await self._call(rpc, request)
+
+    @contextmanager
+    def _fenced(self) -> Iterator[None]:
+        """Tells the fence if storage refuses a token in the block."""
+        try:
+            yield
+        except Fenced as error:
+            self.fence.lost()
+            raise Fenced(FENCED) from error
+
     async def create_collection(self, collection: wire.StoredCollection) -> wire.StoredCollection:
         """Creates a collection.
 
         Raises:
             AlreadyExists: if the name's tag is taken.
+            Fenced: if another keyholder has taken over, as all methods that write.
         """
         request = storage_pb2.CreateCollectionRequest(collection=collection.to_message())
-        answer = await self._call(self._stub.CreateCollection, request)
+        answer = await self._write(self._stub.CreateCollection, request)
         return wire.StoredCollection.from_message(answer.collection)
 
     async def get_collection(self, collection_id: bytes) -> wire.StoredCollection:
@@ -112,11 +134,13 @@ class StorageClient:
     async def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
         """Replaces the sealed settings of an empty collection."""
         request = storage_pb2.ReplaceConfigRequest(collection_id=collection_id, sealed_config=sealed_config)
-        await self._call(self._stub.ReplaceConfig, request)
+        await self._write(self._stub.ReplaceConfig, request)
 
     async def delete_collection(self, collection_id: bytes) -> None:
         """Deletes a collection."""
-        request = storage_pb2.DeleteCollectionRequest(collection_id=collection_id)
+        request = storage_pb2.DeleteCollectionRequest(
+            collection_id=collection_id, fencing_token=await self.fence.token()
+        )
         tries = 0
 
         async def attempt() -> None:
@@ -127,7 +151,8 @@ class StorageClient:
             )
 
         try:
-            await self._peer.call(attempt)
+            with self._fenced():
+                await self._peer.call(attempt)
         except NotFound:
             if tries == 1:
                 raise
@@ -176,7 +201,10 @@ class StorageClient:
         expected_sequence = link.sequence - max(len(placements), 1)
         placed = zip(placements, blocks, digests, strict=True)
         batches = tuple(_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1))
-        header = wire.AppendHeader(collection_id, batch_id, expected_sequence, batches, link, tuple(retires))
+        token = await self.fence.token()
+        header = wire.AppendHeader(
+            collection_id, batch_id, expected_sequence, batches, link, tuple(retires), token
+        )
 
         async def attempt() -> storage_pb2.AppendResponse:
             parts = AppendParts(header, blocks, items, encrypt_planes)
@@ -190,7 +218,8 @@ class StorageClient:
                 raise
             return answer
 
-        answer = wire.Appended.from_message(await self._peer.call(attempt))
+        with self._fenced():
+            answer = wire.Appended.from_message(await self._peer.call(attempt))
         if (answer.sequence, answer.epoch) != (link.sequence, link.epoch):
             raise DataLoss(f"storage has taken write {answer.sequence}, want {link.sequence}")
 
@@ -392,15 +421,41 @@ class StorageClient:
             Conflict: if the collection is not in the state before the link.
         """
         request = wire.Deletion(collection_id, tuple(_in_no_order(handles)), link).to_message()
-        await self._call(self._stub.DeleteItems, request)
+        await self._write(self._stub.DeleteItems, request)
+
+    async def take_lease(self, key_id: bytes, holder_id: bytes) -> wire.Lease:
+        """Takes the lease of a key set; asks once, as the methods below.
+
+        Returns:
+            the lease, or for how long another keyholder has it.
+        """
+        request = storage_pb2.TakeLeaseRequest(key_id=key_id, holder_id=holder_id)
+        return wire.Lease.from_message(await self._once(self._stub.TakeLease, request))
+
+    async def renew_lease(self, key_id: bytes, holder_id: bytes, token: int) -> int:
+        """Renews a lease; returns how many milliseconds it lasts.
+
+        Raises:
+            Fenced: if another keyholder has taken it.
+        """
+        request = storage_pb2.RenewLeaseRequest(key_id=key_id, holder_id=holder_id, fencing_token=token)
+        with self._fenced():
+            return int((await self._once(self._stub.RenewLease, request)).lease_milliseconds)
+
+    async def release_lease(self, key_id: bytes, token: int) -> None:
+        """Gives a lease back."""
+        await self._once(
+            self._stub.ReleaseLease, storage_pb2.ReleaseLeaseRequest(key_id=key_id, fencing_token=token)
+        )
+
+    async def _once(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
+        """Makes a short call that its caller repeats."""
+        with self._peer.errors():
+            return await rpc(request, metadata=renamed("storage"), timeout=timeouts.STATUS_SECONDS)
 
     async def status(self) -> PeerStatus:
         """Returns storage's version, counts and sizes."""
-        request = storage_pb2.GetStatusRequest()
-        with self._peer.errors():
-            answer = await self._stub.GetStatus(
-                request, metadata=renamed("storage"), timeout=timeouts.STATUS_SECONDS
-            )
+        answer = await self._once(self._stub.GetStatus, storage_pb2.GetStatusRequest())
         said = wire.StorageStatus.from_message(answer)
         return PeerStatus(said.version, said.collections, said.items, said.disk_bytes, said.memory_bytes)
 

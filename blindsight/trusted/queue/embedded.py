@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Self, cast
 
 from blindsight.errors import BlindsightError, InvalidArgument, ResourceExhausted
-from blindsight.runtime import logs
-from blindsight.trusted.queue import Delivery, clock
+from blindsight.runtime import clock, logs
+from blindsight.trusted.queue import Delivery
 from blindsight.trusted.queue.database import Database
 from blindsight.trusted.queue.messages import (
     DeadLetter,

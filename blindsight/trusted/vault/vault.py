@@ -348,7 +348,9 @@ class Vault:
         Raises:
             NotFound: if it does not exist; the message lists the first few names.
             DataLoss: if storage's record or slots of it are not those that were written, or are not there.
+            Fenced: if another keyholder has taken over: what this one knows may be old.
         """
+        self._storage.fence.require()
         if name in self._open:
             opened = self._open[name]
             if opened.uncertain:
@@ -557,6 +559,7 @@ class Vault:
 
     async def _records(self) -> list[StoredCollection]:
         """Returns the records of this key set's collections; those of other key sets cannot be opened."""
+        self._storage.fence.require()
         return [one for one in await self._storage.list_collections() if one.key_id == self._keys.key_id]
 
     def _config(self, record: StoredCollection) -> CollectionConfig:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from blindsight.errors import (
     BlindsightError,
     Draining,
+    Fenced,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
@@ -264,11 +265,11 @@ class Imports:
             return 0
 
     async def collection_name(self, job: Job) -> str:
-        """Returns the name of a job's collection; empty if it is deleted or storage does not answer."""
+        """Returns the name of a job's collection; empty if it cannot be read now."""
         if job.collection_id not in self._names:
             try:
                 collection = await self._vault.get_by_id(job.collection_id)
-            except (NotFound, Unavailable):
+            except (NotFound, Unavailable, Fenced):
                 return ""
             self._names[job.collection_id] = collection.config.name
         return self._names[job.collection_id]
@@ -277,7 +278,7 @@ class Imports:
         if job.state is JobState.FINISHED:
             try:
                 self._after_import(await self._vault.get_by_id(job.collection_id))
-            except (NotFound, Unavailable) as error:
+            except (NotFound, Unavailable, Fenced) as error:
                 logs.get().warning("after_import_skipped", reason=error.reason)
 
 

@@ -10,6 +10,7 @@ import grpc.aio
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
+from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.records import Job
 from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
 from blindsight.trusted.keyring.keys import KeySet
@@ -27,10 +28,12 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     Args:
         keys: the owner's key set.
         imports: returns the imports, or raises if there is no queue.
+        fence: gives the fencing token with which workers write.
     """
 
-    def __init__(self, keys: KeySet, imports: Callable[[], Imports]) -> None:
+    def __init__(self, keys: KeySet, imports: Callable[[], Imports], fence: Fence) -> None:
         self._find = imports
+        self._fence = fence
         self._access = WorkerAccess(keys)
 
     @property
@@ -92,8 +95,9 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def ReportItems(self, request: pb.ReportItemsRequest, context: Context) -> pb.ReportItemsResponse:
         """Records the outcomes that a worker reports."""
         self._require_worker(context)
+        token = await self._fence.token()
         stopped = await self._imports.report(wire.reports(request.items), request.job_ids)
-        return pb.ReportItemsResponse(stopped_job_ids=sorted(stopped))
+        return pb.ReportItemsResponse(stopped_job_ids=sorted(stopped), fencing_token=token)
 
     async def NoteTrial(self, request: pb.NoteTrialRequest, context: Context) -> pb.NoteTrialResponse:
         """Records a trial of a photo in a worker's quarantine."""
@@ -107,6 +111,6 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         return wire.info(job, await self._imports.collection_name(job)).to_message()
 
 
-def register(keys: KeySet, imports: Callable[[], Imports], server: grpc.aio.Server) -> None:
+def register(keys: KeySet, imports: Callable[[], Imports], fence: Fence, server: grpc.aio.Server) -> None:
     """Adds the rpcs of bulk ingest to a server."""
-    imports_pb2_grpc.add_ImportServiceServicer_to_server(ImportServicer(keys, imports), server)
+    imports_pb2_grpc.add_ImportServiceServicer_to_server(ImportServicer(keys, imports, fence), server)

@@ -38,11 +38,14 @@ class Store(Protocol):
     Each reading generator sees one snapshot, however slowly it is read, and releases it when it is
     closed.  It verifies the SHA-256 of stored bytes before it yields their last chunk.
 
+    What writes to a collection takes the fencing token of the keyholder for which it is done, and raises
+    Fenced if there is a newer one.
+
     All methods raise NotFound for an unknown collection, DataLoss if stored bytes are not what was
     written, ResourceExhausted if the disk is full, and Unavailable if it does not answer.
     """
 
-    def create_collection(self, record: StoredCollection) -> StoredCollection:
+    def create_collection(self, record: StoredCollection, token: int = 0) -> StoredCollection:
         """Adds a collection, or returns the one that already has its id.
 
         Raises:
@@ -58,14 +61,14 @@ class Store(Protocol):
         A page is shorter than `limit` if it would not fit into a message.
         """
 
-    def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
+    def replace_config(self, collection_id: bytes, sealed_config: bytes, token: int = 0) -> None:
         """Replaces the sealed settings of a collection that was never written to.
 
         Raises:
             Conflict: if the collection was written to.
         """
 
-    def delete_collection(self, collection_id: bytes) -> None:
+    def delete_collection(self, collection_id: bytes, token: int = 0) -> None:
         """Removes a collection; `sweep` then frees its bytes."""
 
     def admit(self, header: AppendHeader) -> StoredCollection | Appended:
@@ -146,6 +149,26 @@ class Store(Protocol):
             Conflict: if the collection is not in the state before the link.
             InvalidArgument: if one of the items is not live.
         """
+
+    def lease(self, key_id: bytes) -> tuple[int, bytes]:
+        """Returns a key set's newest fencing token, 0 for none, and its holder, empty if there is none."""
+
+    def take_lease(self, key_id: bytes, holder_id: bytes) -> int:
+        """Gives the lease of a key set to a holder; returns its fencing token, which is over all before.
+
+        Raises:
+            ResourceExhausted: if there are no more tokens.
+        """
+
+    def renew_lease(self, key_id: bytes, holder_id: bytes, token: int) -> None:
+        """Notes a holder of the lease, and a token that a restored backup may not know.
+
+        Raises:
+            Fenced: if there is a newer token.
+        """
+
+    def release_lease(self, key_id: bytes, token: int) -> None:
+        """Gives a lease back; does nothing if there is a newer token."""
 
     def sweep(self) -> bool:
         """Frees some of the bytes that nothing refers to any more; returns whether there are more.

@@ -25,6 +25,7 @@ from blindsight.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from services.storage.stores import STORES
 
 NAMES = {
     "storage/storage.sqlite3",
@@ -50,6 +51,16 @@ def test_a_backup_says_what_it_holds(data, kept, tmp_path):
 def test_a_backup_is_its_owners_alone(copied):
     for path in (copied, *copied.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_a_copy_of_storage_is_leased_to_nobody_and_its_tokens_go_on(data, kept, tmp_path):
+    keys, holder = b"a key's sixteen.", b"a holder's......"
+    with closing(STORES["sqlite"](data / "storage", 0, 0)) as store:
+        store.take_lease(keys, holder)
+        save(kept(data), tmp_path / "copied")
+        assert store.lease(keys) == (1, holder)
+    with closing(STORES["sqlite"](tmp_path / "copied" / "storage", 0, 0)) as store:
+        assert store.lease(keys) == (1, b"")
 
 
 def test_what_is_not_there_and_need_not_be_is_left_out(data, kept, tmp_path):

@@ -32,6 +32,8 @@ PLAIN = {
         *("ReplaceConfigRequest", "ReplaceConfigResponse"),
         *("DeleteCollectionRequest", "DeleteCollectionResponse"),
         *("TakeTurnRequest", "TakeTurnResponse"),
+        *("TakeLeaseRequest", "RenewLeaseRequest", "RenewLeaseResponse"),
+        *("ReleaseLeaseRequest", "ReleaseLeaseResponse"),
         *("GetItemsRequest", "GetItemsResponse", "ReadOriginalRequest"),
         *("ReadAttachmentsRequest", "ReadPlanesRequest", "GetStatusRequest"),
     },

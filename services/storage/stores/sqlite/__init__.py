@@ -32,7 +32,7 @@ from blindsight.wire.storage import (
     StoredItem,
 )
 from services.storage.records import Append, StoreStatus
-from services.storage.stores.sqlite import appends, attachments, deletions, planes, reads
+from services.storage.stores.sqlite import appends, attachments, deletions, leases, planes, reads
 from services.storage.stores.sqlite.connections import SCHEMA, Connections
 from services.storage.stores.sqlite.rows import (
     COLLECTION_FIELDS,
@@ -64,13 +64,14 @@ class SqliteStore:
         with suppress(ResourceExhausted):
             self._connections.freeing(planes.discard_all)
 
-    def create_collection(self, record: StoredCollection) -> StoredCollection:
+    def create_collection(self, record: StoredCollection, token: int = 0) -> StoredCollection:
         with self._connections.transaction() as db:
             same_id = db.execute(
                 "SELECT * FROM collections WHERE collection_id = ?", (record.collection_id,)
             ).fetchone()
             if same_id is not None:
                 return _require_same(to_collection(same_id), record)
+            leases.admit(db, record.key_id, token)
             if db.execute("SELECT 1 FROM collections WHERE name_tag = ?", (record.name_tag,)).fetchone():
                 raise AlreadyExists("a collection with this name_tag is here already")
             created = dataclasses.replace(record, created_unix_seconds=int(time.time()), chain=NO_CHAIN)
@@ -86,9 +87,10 @@ class SqliteStore:
             rows = db.execute("SELECT * FROM collections WHERE number > ? ORDER BY number", (after,))
             return _page(rows, limit)
 
-    def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
+    def replace_config(self, collection_id: bytes, sealed_config: bytes, token: int = 0) -> None:
         with self._connections.transaction() as db:
             collection = collection_row(db, collection_id)
+            leases.admit(db, collection["key_id"], token)
             if collection["sequence"]:
                 raise Conflict(f"the collection is at sequence {collection['sequence']}, want 0")
             db.execute(
@@ -96,8 +98,8 @@ class SqliteStore:
                 (sealed_config, collection["number"]),
             )
 
-    def delete_collection(self, collection_id: bytes) -> None:
-        self._connections.freeing(lambda db: deletions.delete_collection(db, collection_id))
+    def delete_collection(self, collection_id: bytes, token: int = 0) -> None:
+        self._connections.freeing(lambda db: deletions.delete_collection(db, collection_id, token))
 
     def admit(self, header: AppendHeader) -> StoredCollection | Appended:
         with self._connections.snapshot() as db:
@@ -151,6 +153,19 @@ class SqliteStore:
 
     def delete_items(self, deletion: Deletion) -> Deleted:
         return self._connections.freeing(lambda db: deletions.delete_items(db, deletion))
+
+    def lease(self, key_id: bytes) -> tuple[int, bytes]:
+        with self._connections.snapshot() as db:
+            return leases.newest(db, key_id)
+
+    def take_lease(self, key_id: bytes, holder_id: bytes) -> int:
+        return self._connections.freeing(lambda db: leases.take(db, key_id, holder_id))
+
+    def renew_lease(self, key_id: bytes, holder_id: bytes, token: int) -> None:
+        self._connections.freeing(lambda db: leases.renew(db, key_id, holder_id, token))
+
+    def release_lease(self, key_id: bytes, token: int) -> None:
+        self._connections.freeing(lambda db: leases.release(db, key_id, token))
 
     def sweep(self) -> bool:
         more = self._connections.freeing(lambda db: deletions.sweep(db, self._connections.slice_bytes()))

@@ -12,7 +12,7 @@ from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.runtime.transfer import digest
 from blindsight.wire.storage import NO_HANDLE, NO_VERSION, Appended, AppendHeader, AppendItem, BatchHeader
 from services.storage.records import Append
-from services.storage.stores.sqlite import attachments, planes
+from services.storage.stores.sqlite import attachments, leases, planes
 from services.storage.stores.sqlite.rows import (
     Row,
     batch_digest,
@@ -39,6 +39,7 @@ def earlier_answer(db: sqlite3.Connection, collection: Row, header: AppendHeader
     """Returns the answer that the same batch got before, None if it is a new one.
 
     Raises:
+        Fenced: if it is a new one, and another keyholder has taken over.
         Conflict: if it is a new one, and the collection is not in the state that its sender expects.
     """
     found = db.execute(
@@ -47,6 +48,7 @@ def earlier_answer(db: sqlite3.Connection, collection: Row, header: AppendHeader
     ).fetchone()
     if found is not None:
         return Appended(found["sequence"], found["epoch"])
+    leases.refuse_older(db, collection["key_id"], header.fencing_token)
     if collection["sequence"] != header.expected_sequence:
         raise Conflict(
             f"the collection is at sequence {collection['sequence']}, the append expects "
@@ -64,6 +66,7 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
     if earlier is not None:
         planes.discard(db, batch.upload)
         return earlier
+    leases.admit(db, collection["key_id"], header.fencing_token)
     number, first = collection["number"], collection["sequence"] + 1
     answer = Appended(header.link.sequence, header.link.epoch)
     moved, freed = _retire(db, number, header.retires, first)

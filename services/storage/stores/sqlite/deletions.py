@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.wire.storage import ID_BYTES, NO_HANDLE, NO_VERSION, VERSION_BYTES, Deleted, Deletion
-from services.storage.stores.sqlite import attachments, planes
+from services.storage.stores.sqlite import attachments, leases, planes
 from services.storage.stores.sqlite.rows import (
     Row,
     batch_digest,
@@ -41,11 +41,12 @@ _DELETE_COLLECTION = (
 )
 
 
-def delete_collection(db: sqlite3.Connection, collection_id: bytes) -> None:
+def delete_collection(db: sqlite3.Connection, collection_id: bytes, token: int) -> None:
     """Implements `Store.delete_collection`."""
-    number = collection_row(db, collection_id)["number"]
+    collection = collection_row(db, collection_id)
+    leases.admit(db, collection["key_id"], token)
     for statement in _DELETE_COLLECTION:
-        db.execute(statement, {"number": number})
+        db.execute(statement, {"number": collection["number"]})
 
 
 def delete_items(db: sqlite3.Connection, deletion: Deletion) -> Deleted:
@@ -56,6 +57,7 @@ def delete_items(db: sqlite3.Connection, deletion: Deletion) -> Deleted:
     done = "SELECT 1 FROM links WHERE collection = ? AND sequence = ? AND chain = ?"
     if db.execute(done, (number, link.sequence, link.chain)).fetchone():
         return answer
+    leases.admit(db, collection["key_id"], deletion.fencing_token)
     require_before(collection, link)
     require_link(link, collection["sequence"] + 1, collection["epoch"])
     query = (

@@ -24,6 +24,13 @@ CREATE TABLE collections (
   chain BLOB NOT NULL -- of the newest link
 );
 
+-- The newest lease of each key set.  How long it lasts is in memory: after a start it lasts anew.
+CREATE TABLE leases (
+  key_id BLOB PRIMARY KEY,
+  fencing_token INTEGER NOT NULL,
+  holder_id BLOB NOT NULL -- empty: it was given back
+) WITHOUT ROWID;
+
 -- What the owner says of each write, so that what is given out can be told from what was written.
 CREATE TABLE links (
   collection INTEGER NOT NULL REFERENCES collections (number),
