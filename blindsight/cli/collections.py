@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -233,7 +232,6 @@ def _error_bound(bound: float) -> str:
 
 
 def _content(one: CollectionInfo) -> list[tuple[str, str]]:
-    created = datetime.fromtimestamp(one.created_unix_seconds).astimezone()
     return [
         ("items", f"{one.items:,}"),
         ("in the tail", f"{one.tail_items:,}"),
@@ -247,5 +245,5 @@ def _content(one: CollectionInfo) -> list[tuple[str, str]]:
             else []
         ),
         ("on disk", output.size(one.size_bytes)),
-        ("created", f"{created:%Y-%m-%d %H:%M:%S %Z}"),
+        ("created", output.moment(one.created_unix_seconds)),
     ]

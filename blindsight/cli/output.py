@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from typing import Protocol
 
@@ -144,6 +145,11 @@ def show(what: Cell | Table) -> None:
 def count(number: int, what: str) -> str:
     """Returns a number with its noun, to which a plural adds an s."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def moment(unix_seconds: int) -> str:
+    """Returns a time as people here write it."""
+    return f"{datetime.fromtimestamp(unix_seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def size(count: int) -> str:

@@ -22,6 +22,7 @@ from blindsight.client.inputs import ImageInput, Inputs
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport, Original, SearchAnswer
 from blindsight.client.vault import Vault, connect
 from blindsight.wire.collections import (
+    Alarm,
     CheckProgress,
     CollectionInfo,
     Damage,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from blindsight.wire.verify import Verification, VerifyTimings
 
 __all__ = [
+    "Alarm",
     "CheckProgress",
     "Collection",
     "CollectionInfo",

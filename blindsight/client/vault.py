@@ -190,6 +190,15 @@ class Vault:
         request = pb.AcceptRollbackRequest(name=text("collection name", name))
         return Rollback.from_message(self._connection.repeat(lambda: self._stub.AcceptRollback(request)))
 
+    def acknowledge_alarms(self, status: VaultStatus) -> int:
+        """Ends the alarms of a status, because their owner has seen them; returns how many stood until now.
+
+        One that was raised again since then stands on.
+        """
+        newest = max((one.number for one in status.alarms), default=0)
+        request = pb.AcknowledgeAlarmsRequest(up_to_number=newest)
+        return int(self._connection.repeat(lambda: self._stub.AcknowledgeAlarms(request)).acknowledged)
+
     def verify(
         self,
         a: VerifyInput,

@@ -167,7 +167,7 @@ class ServiceStatus(Record[pb.ServiceStatus]):
 
     Attributes:
         error: why it is not reachable.
-        alarm: that answers of the untrusted side were refused, and the last of them.
+        alarm: what is wrong, in words for people; empty if nothing is.
     """
 
     name: str
@@ -183,13 +183,49 @@ class ServiceStatus(Record[pb.ServiceStatus]):
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm(Record[pb.Alarm]):
+    """Answers of the untrusted side that were refused, because they were something else than they should be.
+
+    Attributes:
+        number: of the newest of them; grows with each.
+        collection: its name, or what else was asked for.
+        message: of the newest.
+        count: how many there were.
+    """
+
+    number: int
+    collection: str
+    message: str
+    count: int
+    first_unix_seconds: int
+    last_unix_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class VaultStatus(Record[pb.GetStatusResponse]):
-    """The status of the three services, the key id in hex, every collection, and the names of lost ones."""
+    """The status of a vault.
+
+    Attributes:
+        services: the three services.
+        key_id: in hex.
+        collections: every one.
+        lost: names of collections that storage should have and does not.
+        alarms: those that were not acknowledged, the newest last.
+        unreadable: number of collections whose settings storage has changed.
+    """
 
     services: tuple[ServiceStatus, ...]
     key_id: str
     collections: tuple[CollectionInfo, ...]
     lost: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    unreadable: int = 0
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the untrusted side gave something else than it should, and still does or nobody saw it."""
+        damaged = any(one.damage for one in self.collections)
+        return bool(self.alarms or self.lost or self.unreadable or damaged)
 
     @property
     def reachable(self) -> bool:

@@ -7,6 +7,8 @@ import sys
 from blindsight.backup.command import main
 from blindsight.backup.parts import Database, File, Service
 from blindsight.wire.imports import ItemState
+from services.keyholder.alarms.store import FILE_NAME as ALARMS_FILE_NAME
+from services.keyholder.alarms.store import SCHEMA as ALARMS_SCHEMA
 from services.keyholder.heads.store import FILE_NAME as HEADS_FILE_NAME
 from services.keyholder.heads.store import SCHEMA as HEADS_SCHEMA
 from services.keyholder.jobs.store import SCHEMA
@@ -29,6 +31,11 @@ SERVICE = Service(
             HEADS_FILE_NAME,
             HEADS_SCHEMA.version,
             counts={"known collections": "SELECT COUNT(*) FROM heads WHERE state = 1"},
+        ),
+        Database(
+            ALARMS_FILE_NAME,
+            ALARMS_SCHEMA.version,
+            counts={"alarms": "SELECT COUNT(*) FROM alarms"},
         ),
         File("passphrase"),  # where `blindsight up` generated one
         File(KEY_FILE_NAME, required=True),

@@ -36,11 +36,13 @@ from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.repack import Repack, due
 from blindsight.trusted.vault.vault import OpenCollection, Rollback, Vault
 from blindsight.trusted.vault.writer import Writer, Written
-from blindsight.wire.collections import CheckProgress, Damage, RepackProgress, ServiceStatus
+from blindsight.wire.collections import Alarm, CheckProgress, Damage, RepackProgress, ServiceStatus
 from blindsight.wire.combine import CombineProgress
 from blindsight.wire.ingest import IngestCounts, ItemResult
 from services.keyholder import metrics
-from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.alarms.alarms import Alarms
+from services.keyholder.alarms.store import FILE_NAME as ALARMS_FILE_NAME
+from services.keyholder.alarms.store import AlarmStore
 from services.keyholder.galleries.answer_keys import AnswerKeys
 from services.keyholder.galleries.follower import Follower
 from services.keyholder.galleries.store import AnswerKeyStore
@@ -99,7 +101,8 @@ class Keyholder:
         self._evaluator = evaluator
         self._crypto = Crypto(keys, workers, metrics.CRYPTO)
         self._threads = Threads(workers, "columns")
-        self._alarms = Alarms()
+        self._alarm_store = AlarmStore(folder / ALARMS_FILE_NAME, Sealer(keys.subkey("alarms")))
+        self._alarms = Alarms(self._alarm_store)
         store = AnswerKeyStore(folder / "answer_keys.db")
         self._answer_keys = AnswerKeys(store, storage, self._threads)
         self._follower = Follower(evaluator)
@@ -189,6 +192,7 @@ class Keyholder:
             await self._bulk.close()
         await self._answer_keys.close()
         await asyncio.to_thread(self._heads.close)
+        await asyncio.to_thread(self._alarm_store.close)
         await asyncio.to_thread(self._crypto.close)
         await asyncio.to_thread(self._threads.close)
         await self.lease.close(self._storage)
@@ -417,6 +421,15 @@ class Keyholder:
         finally:
             del self._repacking[collection.record.collection_id]
         self._follower.fetch(collection.record.collection_id)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Refused answers that the owner has not acknowledged, the newest last."""
+        return self._alarms.standing
+
+    def acknowledge_alarms(self, up_to: int) -> int:
+        """Ends alarms; see `Alarms.acknowledge`."""
+        return self._alarms.acknowledge(up_to)
 
     async def status(self) -> tuple[ServiceStatus, ...]:
         """Returns the state of all three services."""

@@ -224,6 +224,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         slots = accepted.collection.slots
         return Rollback(accepted.before, slots.sequence, slots.items).to_message()
 
+    async def AcknowledgeAlarms(
+        self, request: pb.AcknowledgeAlarmsRequest, context: Context
+    ) -> pb.AcknowledgeAlarmsResponse:
+        """Ends alarms that the owner has seen."""
+        acknowledged = self._keyholder.acknowledge_alarms(request.up_to_number)
+        return pb.AcknowledgeAlarmsResponse(acknowledged=acknowledged)
+
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Returns the state of all three services."""
         services = await self._keyholder.status()
@@ -234,6 +241,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             self._keyholder.keys.key_id.hex(),
             tuple(map(describing.collection, collections)),
             tuple(self._vault.lost),
+            self._keyholder.alarms,
+            self._vault.unreadable,
         ).to_message()
 
 

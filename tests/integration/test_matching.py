@@ -10,7 +10,7 @@ from blindsight.parameters import PARAMETER_SETS
 from blindsight.runtime.threads import Threads
 from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.imaging import matching
-from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.operations.encrypted_matching import EncryptedMatching
 from services.keyholder.operations.products import Multiplier
 

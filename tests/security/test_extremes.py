@@ -103,6 +103,7 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "Repack": [k.RepackRequest(collection="vectors")],
         "AcceptRollback": [k.AcceptRollbackRequest(name="nobody's")],
         "Check": [k.CheckRequest(collection="vectors")],
+        "AcknowledgeAlarms": [k.AcknowledgeAlarmsRequest(up_to_number=1)],
         "GetStatus": [k.GetStatusRequest()],
         "Filter": [
             i.FilterRequest(header={"operations": [{"name": "custom", "kernel": kernel}], "scheme": "bfv"}),

@@ -126,6 +126,7 @@ def world(services_of_all: World) -> Iterator[World]:
     services_of_all.tell_the_truth()
     for one in services_of_all.vault.collections():
         services_of_all.vault.delete_collection(one.name)
+    services_of_all.vault.acknowledge_alarms(services_of_all.vault.status())
 
 
 def best(collection: Collection, row: int = 0) -> list[str]:
@@ -359,6 +360,39 @@ def test_a_collection_that_storage_has_lost_is_told_until_its_owner_gives_it_up(
     assert "lost collection lost" not in world.alarm()
     with pytest.raises(NotFound):
         best(collection)
+
+
+def test_an_alarm_stands_over_restarts_until_its_owner_has_acknowledged_it(world: World) -> None:
+    collection = world.new("lied about")
+    world.restart_keyholder()
+    world.lie(rotated)
+    for _ in range(2):
+        refused(world, lambda: best(collection), "not those that were written")
+    world.tell_the_truth()
+    assert best(collection) == ["0"]
+    world.restart_keyholder(kill=True)
+    code, told = shown(world)
+    (alarm,) = told["alarms"]
+    assert (code, alarm["collection"], alarm["count"]) == (3, "lied about", 2)
+    assert 0 < alarm["first_unix_seconds"] <= alarm["last_unix_seconds"]
+    assert "not those that were written" in alarm["message"]
+    seen = world.vault.status()
+    world.restart_keyholder()
+    world.lie(rotated)
+    refused(world, lambda: best(collection), "not those that were written")
+    assert world.vault.acknowledge_alarms(seen) == 0  # it was raised again
+    world.tell_the_truth()
+    code, told = shown(world, "--acknowledge")
+    assert (code, told["acknowledged"], told["alarms"][0]["count"]) == (0, 1, 3)
+    world.restart_keyholder()
+    code, told = shown(world)
+    assert (code, told["alarms"]) == (0, [])
+
+
+def shown(world: World, *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and document of `status`."""
+    done = run_here("status", "--json", *options, "--address", world.services.address())
+    return done.returncode, json.loads(done.stdout)
 
 
 def test_a_collection_that_cannot_be_opened_can_be_deleted(world: World) -> None:

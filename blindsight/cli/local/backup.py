@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -181,8 +180,7 @@ def _report(
         return
     for folder, one in zip(folders, found, strict=True):
         _show(one)
-        moment = datetime.fromtimestamp(one.created_unix_seconds).astimezone()
-        taken = f"{output.size(one.size_bytes)} of {moment:%Y-%m-%d %H:%M:%S %Z}"
+        taken = f"{output.size(one.size_bytes)} of {output.moment(one.created_unix_seconds)}"
         output.answer(f"{what} {folder}, {taken}, in {output.duration(seconds)}")
     if data is not None:
         output.answer(f"start it with: blindsight up --data {shlex.quote(str(data))}")

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
 from blindsight.runtime.memory_budget import MemoryBudget
-from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.imaging.engine import Progress, Stage
 
 Settings_contra = TypeVar("Settings_contra", contravariant=True)

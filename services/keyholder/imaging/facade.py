@@ -8,7 +8,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.vault.vault import Vault
 from services.keyholder import metrics
-from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.imaging.admission import Admitted
 from services.keyholder.imaging.difference import Difference
 from services.keyholder.imaging.engines import Engines

@@ -31,7 +31,7 @@ from blindsight.trusted.columns.queries import Cover, Query
 from blindsight.trusted.schemes.sampling import KEY_BYTES
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.wire.blocks import ProductsResult
-from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.operations.query_groups import encrypt_columns, read_answers
 
 # What an alarm calls vectors that are in no collection.

@@ -24,7 +24,7 @@ from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.wire.scores import Progress, ScorePlan, ScoreResult, ScoreSummary
 from services.keyholder import metrics
-from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.galleries.answer_keys import AnswerKeys
 from services.keyholder.operations.query_groups import (
     EncryptedQueryGroup,

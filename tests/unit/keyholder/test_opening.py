@@ -13,7 +13,7 @@ from blindsight.ring.columns import products
 from blindsight.runtime.threads import Threads
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.wire.blocks import ProductsResult
-from services.keyholder.galleries.alarms import Alarms
+from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.operations.products import NO_COLLECTION, Multiplier
 from services.keyholder.operations.query_groups import read_answers
 

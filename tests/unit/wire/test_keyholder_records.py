@@ -28,6 +28,8 @@ ENVELOPES = {
     *("CreateCollectionResponse", "GetCollectionRequest", "GetCollectionResponse", "ListCollectionsRequest"),
     *("ListCollectionsResponse", "DeleteCollectionRequest", "DeleteCollectionResponse", "GetOriginalRequest"),
     *(
+        "AcknowledgeAlarmsRequest",
+        "AcknowledgeAlarmsResponse",
         "GetPlanesRequest",
         "DeleteItemsRequest",
         "RepackRequest",

@@ -1,0 +1,1 @@
+"""What the keyholder refused of the untrusted side, until its owner has seen it."""

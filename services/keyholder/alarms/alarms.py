@@ -1,0 +1,102 @@
+"""A record of answers that were not what they should be: somebody's machine is broken, or lies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from blindsight.errors import BlindsightError, DataLoss
+from blindsight.runtime import logs
+from blindsight.wire.collections import Alarm
+from services.keyholder import metrics
+from services.keyholder.alarms.store import AlarmStore
+
+_NAMED = "collection"
+
+
+class Alarms:
+    """The alarms that the owner has not acknowledged, one for each collection.
+
+    Args:
+        store: keeps them; None: they are forgotten with this object.
+    """
+
+    def __init__(self, store: AlarmStore | None = None) -> None:
+        self._store = store
+        self._standing = {one.collection: one for one in store.load()} if store is not None else {}
+        self._newest = store.newest() if store is not None else 0
+
+    @property
+    def standing(self) -> tuple[Alarm, ...]:
+        """The alarms, the newest last."""
+        return tuple(sorted(self._standing.values(), key=lambda one: one.number))
+
+    @contextmanager
+    def watching(self, what: str) -> Iterator[None]:
+        """Records a DataLoss of the block, which it raises on.
+
+        Args:
+            what: the collection that was asked, or what else was.
+        """
+        try:
+            yield
+        except DataLoss as error:
+            if _NAMED in error.metadata:  # it was recorded further in
+                raise
+            error.metadata[_NAMED] = what
+            metrics.ANSWER_ERRORS.inc()
+            logs.get().error("answer_refused", collection=what, reason=error.reason)
+            self._record(what, error.message)
+            raise
+
+    def _record(self, what: str, message: str) -> None:
+        now = int(time.time())
+        self._newest += 1
+        before = self._standing.get(what)
+        made = Alarm(self._newest, what, message, 1, now, now)
+        if before is not None:
+            first = before.first_unix_seconds
+            made = replace(made, count=before.count + 1, first_unix_seconds=first)
+        self._standing[what] = made
+        if self._store is not None:
+            try:
+                self._store.save(made, [before.number] if before is not None else [])
+            except BlindsightError as error:  # a full disk; the answer is refused all the same
+                logs.get().error("alarm_not_saved", reason=error.reason)
+
+    def acknowledge(self, up_to: int) -> int:
+        """Removes the alarms that the owner has seen, up to a number; returns how many."""
+        seen = [one for one in self.standing if one.number <= up_to]
+        if self._store is not None and seen:
+            self._store.remove([one.number for one in seen])
+        for one in seen:
+            del self._standing[one.collection]
+        return len(seen)
+
+    def text(self, unreadable: int = 0, lost: Sequence[str] = ()) -> str:
+        """Returns a sentence for people; an empty one if there is nothing to tell.
+
+        Args:
+            unreadable: number of collections whose settings storage has changed.
+            lost: names of collections that storage does not have any more.
+        """
+        told = []
+        if self._standing:
+            last = self.standing[-1]
+            count = sum(one.count for one in self.standing)
+            answers = "1 answer was" if count == 1 else f"{count} answers were"
+            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(last.last_unix_seconds))
+            told.append(
+                f"{answers} refused because the untrusted side sent something else than it should; "
+                f"{when}, {last.collection}: {last.message}"
+            )
+        if unreadable:
+            them = "1 collection" if unreadable == 1 else f"{unreadable} collections"
+            told.append(f"storage has changed the settings of {them}, which cannot be opened")
+        if lost:
+            told.append(
+                f"storage has lost {'collection' if len(lost) == 1 else 'collections'} {', '.join(lost)}"
+            )
+        return "; ".join(told)
