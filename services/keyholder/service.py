@@ -283,7 +283,7 @@ class Keyholder:
         """Embeds a photo; returns the vector [dimension] and the seconds it took; see `embed_query`."""
         collection = await self.vault.get(name)
         started = time.perf_counter()
-        embedded = await embed_query(self._crypto, collection, data)
+        embedded = await embed_query(self._crypto, self._scorer.turns, collection, data)
         return embedded.vector.astype(np.float64), time.perf_counter() - started
 
     async def verify_pair(self, settings: VerifySettings, inputs: Sequence[Input]) -> Compared:

@@ -27,7 +27,7 @@ from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
 from services.keyholder import metrics
 from services.keyholder.operations.scoring import Timings
-from services.keyholder.operations.search import Search, embed_query
+from services.keyholder.operations.search import Search
 
 # All photos of a collection with no more than these.  Their keypoints are 13 MB, and comparing them takes one
 # second of one core.
@@ -115,7 +115,7 @@ class Recognition:
             Unavailable: if the evaluator or storage does not answer.
         """
         started = time.perf_counter()
-        embedded = await embed_query(self._crypto, self._collection, data)
+        embedded = await self._candidates.embedded(data)
         if embedded.remark:
             raise InvalidImage(f"photo has {keypoints.too_few(keypoints.unpack(embedded.keypoints))}")
         self.timings.embed = time.perf_counter() - started

@@ -29,7 +29,7 @@ from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
-from services.keyholder.operations.turns import Part
+from services.keyholder.operations.turns import Part, Turns
 
 MAX_K = 10_000
 MAX_QUERIES = 4096
@@ -102,10 +102,14 @@ class Search:
             Unavailable: if the evaluator or storage does not answer.
         """
         started = time.perf_counter()
-        embedded = await embed_query(self._crypto, self._collection, data)
+        embedded = await self.embedded(data)
         self.timings.embed = time.perf_counter() - started
         async for hits in self.run(embedded.vector[None].astype(np.float64)):
             yield hits
+
+    async def embedded(self, data: bytes) -> tasks.Embedded:
+        """Embeds a photo in a turn of its own; see `embed_query`."""
+        return await embed_query(self._crypto, self._scorer.turns, self._collection, data)
 
     async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
         """Yields the matches of each query, best first.
@@ -235,17 +239,21 @@ def _take(slots: SlotMap, rankings: Sequence[Ranking], result: ScoreResult, prod
         ranking.add(products[:, number], segments)
 
 
-async def embed_query(crypto: Crypto, collection: OpenCollection, data: bytes) -> tasks.Embedded:
-    """Embeds a photo with the embedder of a collection.
+async def embed_query(
+    crypto: Crypto, turns: Turns, collection: OpenCollection, data: bytes
+) -> tasks.Embedded:
+    """Embeds a photo with the embedder of a collection, in a turn.
 
     Raises:
+        Busy: if too many calls wait.
         InvalidImage: if the data is not a decodable image.
         InvalidArgument: if the collection takes vectors only.
     """
     config = collection.config
     if config.embedder == embedders.NONE:
         raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
-    return await crypto.embed(config.embedder, config.dimension, config.channels, data)
+    async with turns.turn(Part(), cost=1):
+        return await crypto.embed(config.embedder, config.dimension, config.channels, data)
 
 
 def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Turns of searches: how many are computed at once, and whose is next."""
+"""Turns of searches and verifications: how many are computed at once, and whose is next."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Turns:
             Busy: without waiting, if it is a call's first turn and too many wait.
         """
         if part.first and len(self._waiting) >= self._most_waiting:
-            raise Busy(f"{len(self._waiting)} searches wait already, want at most {self._most_waiting}")
+            raise Busy(f"{len(self._waiting)} calls wait already, want at most {self._most_waiting}")
         turn = Turn(self, part, cost)
         await turn.take()
         try:

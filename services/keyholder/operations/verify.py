@@ -134,7 +134,7 @@ class Verify:
     Args:
         vault: the collections.
         crypto: worker processes that embed.
-        scorer: scores items of collections.
+        scorer: scores items of collections; pairs and photos take turns with what it does.
         multiplier: computes the product of a pair.
     """
 
@@ -150,6 +150,7 @@ class Verify:
         Raises:
             InvalidArgument: if the inputs are not two of the same kind, or the settings do not fit them.
             InvalidImage, InvalidVector: if an input cannot be compared.
+            Busy: if too many calls wait.
             Unavailable: if the evaluator does not answer.
         """
         if len(inputs) != 2:
@@ -160,7 +161,9 @@ class Verify:
         threshold = choose_threshold(settings.threshold, settings.metric, embedder)
         timings = Timings()
         vectors = await self._vectors(embedder, inputs, timings)
-        distance = await self._distance(settings.metric, parameters, vectors, timings)
+        _check_pair(vectors, settings.metric)
+        async with self._scorer.turns.turn(Part(), cost=1):
+            distance = await self._distance(settings.metric, parameters, vectors, timings)
         return Compared(distance, threshold, settings.metric, parameters, timings)
 
     async def _vectors(self, embedder: str, inputs: Sequence[Input], timings: Timings) -> Floats:
@@ -170,16 +173,16 @@ class Verify:
             return _stacked([one for one in inputs if not isinstance(one, bytes)])
         started = time.perf_counter()
         dimension = embedders.create(embedder).dimension
-        found = await asyncio.gather(
-            *(self._crypto.embed(embedder, dimension, "", photo) for photo in photos)
-        )
+        async with self._scorer.turns.turn(Part(), cost=len(photos)):
+            found = await asyncio.gather(
+                *(self._crypto.embed(embedder, dimension, "", photo) for photo in photos)
+            )
         timings.embed = time.perf_counter() - started
         return np.stack([one.vector.astype(np.float64) for one in found])
 
     async def _distance(
         self, metric: Metric, parameters: ParameterSet, vectors: Floats, timings: Timings
     ) -> float:
-        _check_pair(vectors, metric)
         longest = float(np.linalg.norm(vectors, axis=1).max())
         made = linear.refined(similarity.make(metric, vectors.shape[1], longest), parameters)
         degree = parameters.ring_degree

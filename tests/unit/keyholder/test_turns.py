@@ -121,7 +121,7 @@ async def test_only_so_many_wait_and_a_call_that_has_begun_is_not_refused() -> N
     await clients.settle()
     others = [clients.call(f"other {number}") for number in range(2)]
     await clients.settle()
-    with pytest.raises(Busy, match="2 searches wait already, want at most 2"):
+    with pytest.raises(Busy, match="2 calls wait already, want at most 2"):
         async with turns.turn(Part(), 1):
             pass
     await clients.end_turns(4)
