@@ -125,8 +125,11 @@ class Upload:
 
     async def _hold(self, size_bytes: int) -> None:
         before, self._sent = self._sent, self._sent + size_bytes
-        if self._flowing:  # all at once, since it cannot be refused when it has done something
-            wanted = 0 if self._held else min(FLOWING_BYTES, self._uploads.total_bytes)
+        if self._flowing:
+            # What comes first says what is to be done with the rest; a call that sends no more holds nothing.
+            # Then all at once, since it cannot be refused when it has done something.
+            begins = not self._held and (before or size_bytes > FREE_BYTES)
+            wanted = min(FLOWING_BYTES, self._uploads.total_bytes) if begins else 0
         else:
             wanted = max(0, self._sent - FREE_BYTES) - max(0, before - FREE_BYTES)
         if wanted:

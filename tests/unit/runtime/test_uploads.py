@@ -158,6 +158,21 @@ async def test_a_stream_that_is_used_as_it_comes_may_be_longer_than_all_memory_a
         await served.until(lambda: uploads.held_bytes == 0)
 
 
+async def test_a_stream_of_which_only_the_header_came_holds_nothing_until_more_comes() -> None:
+    uploads = Uploads(FLOWING_BYTES, [FLOW], stall_seconds=0.2)
+    async with Served(uploads) as served:
+        idle = [served.call(100, method=FLOW, ends=False) for _ in range(70)]
+        await served.until(lambda: served.handler.came == 70 * 100)
+        assert (uploads.held_bytes, uploads.waiting) == (0, 0)
+        busy = served.call(100, 1, method=FLOW, ends=False)
+        await served.until(lambda: uploads.held_bytes == FLOWING_BYTES)
+        error = await failed(served.call(100, 1, method=FLOW))
+        assert never_began(error)
+        for one in (*idle, busy):
+            one.cancel()
+        await served.until(lambda: uploads.held_bytes == 0)
+
+
 async def test_only_so_many_calls_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interceptors, "MOST_CALLS", 2)
     async with Served(Uploads(CHUNK)) as served:
