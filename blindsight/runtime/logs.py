@@ -71,7 +71,17 @@ def _of_library(_: Any, __: str, event: structlog.typing.EventDict) -> structlog
     return event
 
 
+def _drop(_: Any, __: str, ___: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    raise structlog.DropEvent
+
+
+_UNHEARD: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(None, processors=[_drop])
+
+
 def get() -> structlog.typing.FilteringBoundLogger:
-    """Returns the process's logger: `logs.get().info("event_name", key=value)`."""
+    """Returns the process's logger: `logs.get().info("event_name", key=value)`.
+
+    What is logged before anybody has set logs up goes nowhere: a program's standard output is its own.
+    """
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    return logger
+    return logger if structlog.is_configured() else _UNHEARD
