@@ -177,6 +177,10 @@ def accept_rollback(
     if as_json:
         output.document({"collection": name, **asdict(accepted)})
         return
+    if not accepted.set_back:
+        has = output.count(accepted.items, "item")
+        output.answer(f"{name} was not set back, so nothing changed: it has {has}.")
+        return
     output.answer(
         f"{name} has {output.count(accepted.items, 'item')} after {output.count(accepted.writes, 'write')} "
         f"now; before, the newest write that was seen was number {accepted.writes_before:,}."

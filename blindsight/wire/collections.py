@@ -106,17 +106,19 @@ class Deletion(Record[pb.DeleteItemsResponse]):
 
 @dataclass(frozen=True, slots=True)
 class Rollback(Record[pb.AcceptRollbackResponse]):
-    """A collection that was set back, with its owner's consent.
+    """A collection that may have been set back, with its owner's consent.
 
     Attributes:
         writes_before: number of writes of the newest state that the keyholder had seen.
         writes: number of writes of the state that it has now.
         items: number of items in it.
+        set_back: whether it is another history than was seen; if not, nothing changed.
     """
 
     writes_before: int
     writes: int
     items: int
+    set_back: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Accepts that storage was set back."""
         accepted = await self._keyholder.accept_rollback(request.name)
         slots = accepted.collection.slots
-        return Rollback(accepted.before, slots.sequence, slots.items).to_message()
+        return Rollback(accepted.before, slots.sequence, slots.items, accepted.set_back).to_message()
 
     async def AcknowledgeAlarms(
         self, request: pb.AcknowledgeAlarmsRequest, context: Context

@@ -343,7 +343,7 @@ def test_a_deleted_collection_comes_back_if_its_owner_wants_it(world: World) -> 
     world.vault.delete_collection("deleted by mistake")
     world.restore(before)
     accepted = world.vault.accept_rollback("deleted by mistake")
-    assert (accepted.writes, accepted.items) == (1, 20)
+    assert (accepted.writes, accepted.items, accepted.set_back) == (1, 20, True)
     assert best(collection, 19) == ["19"]
 
 
@@ -434,6 +434,9 @@ def test_a_restored_backup_is_accepted_and_everything_works(world: World, evalua
     world.restart_keyholder()
     assert best(collection, 119) == ["59"]
     assert collection.describe().items == 60
+    for _ in range(2):
+        told = run_here("collection", "accept-rollback", "restored", *address)
+        assert told.stdout.strip() == "restored was not set back, so nothing changed: it has 60 items."
 
 
 def test_nothing_is_accepted_that_was_never_written(world: World) -> None:

@@ -27,9 +27,9 @@ from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import Point, SlotMap
+from blindsight.trusted.slots import START, Point, SlotMap
 from blindsight.trusted.vault.heads import Head, Heads, LogKey, State, digest
-from blindsight.wire.storage import VERSION_BYTES, StoredCollection
+from blindsight.wire.storage import VERSION_BYTES, Link, StoredCollection
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
@@ -238,15 +238,17 @@ class OpenCollection:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """A collection that was set back with its owner's consent.
+    """A collection that may have been set back, with its owner's consent.
 
     Attributes:
         collection: as it is now.
         before: sequence of the newest state that was seen before.
+        set_back: whether what is there does not follow from that state.
     """
 
     collection: OpenCollection
     before: int
+    set_back: bool
 
 
 class Vault:
@@ -432,20 +434,26 @@ class Vault:
         collection.settle(doubts)
         await self._heads.reach(record.collection_id, collection.config.name, collection.known)
 
-    async def _refresh(self, collection: OpenCollection, record: StoredCollection) -> None:
+    async def _refresh(self, collection: OpenCollection, record: StoredCollection) -> Sequence[Link]:
+        """Takes over storage's state of a collection; returns the links that were read with it."""
         _require_own(record, collection.config)
+        links: Sequence[Link] = ()
         point = Point(record.sequence, record.chain)
         if point != collection.slots.point or digest(record) != digest(collection.record):
-            collection.advance(await self._read_slots(collection, record))
+            slots, links = await self._read_slots(collection, record)
+            collection.advance(slots)
         if record.sealed_config != collection.record.sealed_config:
             collection.config = self._config(record)
         collection.record = record
+        return links
 
-    async def _read_slots(self, collection: OpenCollection, record: StoredCollection) -> SlotMap:
+    async def _read_slots(
+        self, collection: OpenCollection, record: StoredCollection
+    ) -> tuple[SlotMap, Sequence[Link]]:
         """Reads and checks the slot map; the one of a million items takes 16 MB and 50 ms."""
         known = collection.known
         slots, links = await self._storage.read_slots(record.collection_id, known.sequence)
-        return await asyncio.to_thread(collection.log.follow, known, links, slots, record)
+        return await asyncio.to_thread(collection.log.follow, known, links, slots, record), links
 
     async def adopt(self, collection: OpenCollection, slots: SlotMap) -> None:
         """Adopts the slot map after a write that storage has taken."""
@@ -528,13 +536,14 @@ class Vault:
         self._open.pop(name, None)
         record = await self._record(name)
         if record is None:
-            return Rollback(await self.get(name), 0)  # which raises
+            return Rollback(await self.get(name), 0, set_back=False)  # which raises
         opened = self._read(name, record)
-        await self._refresh(opened, record)
-        head = self._heads.get(record.collection_id)
+        points = {Point(link.sequence, link.chain) for link in await self._refresh(opened, record)}
+        head = self._heads.get(record.collection_id) or Head(name, opened.slots.point)
+        set_back = head.state is State.DELETED or head.point not in points | {opened.slots.point, START}
         await self._heads.put(record.collection_id, Head(name, opened.slots.point))
         await self._drop_gallery(record.collection_id)
-        return Rollback(opened, head.point.sequence if head is not None else opened.slots.sequence)
+        return Rollback(opened, head.point.sequence, set_back)
 
     async def _drop_gallery(self, collection_id: bytes) -> None:
         try:
