@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,37 @@ def test_two_tables_of_vectors_look_the_same_and_so_do_two_pairs(session: Sessio
     )
     pair = draws.normal(size=(2, 32))
     both(session, "verify", lambda: vault.verify(pair[0], pair[0]), lambda: vault.verify(pair[0], pair[1]))
+
+
+def test_neither_how_many_hits_pass_nor_how_many_queries_have_in_common_is_told(session: Session) -> None:
+    draws = np.random.default_rng(9)
+    made = session.vault.create_collection("counted", embedder="none", dimension=8)
+    # Every third is found without a look-up.
+    ids = [f"{number}" if number % 3 == 0 else f"an id of some length, {number}" for number in range(30)]
+    rows = draws.normal(size=(30, 8))
+    made.ingest_vectors(rows, ids)
+    made.search_vectors(rows[:1], k=1)  # the evaluator has it ready
+    found = []
+
+    def search(queries: Any, k: int, threshold: float | None = None) -> None:
+        answer = made.search_vectors(queries, k=k, threshold=threshold)
+        found.append([[hit.id for hit in hits] for hits in answer.results])
+
+    both(session, "thresholds", lambda: search(rows[:1], 4, -1), lambda: search(rows[1:2], 4, 1.5))
+    assert [len(hits) for (hits,) in found] == [4, 0]
+    found.clear()
+    same, different = np.repeat(rows[:1], 4, axis=0), rows[4:8]
+    both(session, "shared", lambda: search(same, 3), lambda: search(different, 3))
+    assert len(set(chain(*found[0]))) == 3 < len(set(chain(*found[1])))
+    found.clear()
+    both(session, "all", lambda: search(same, 30), lambda: search(different, 29))
+    # A search that is repeated asks for the same, or whoever compares both would know what it has found.
+    asked = []
+    for _ in range(2):
+        session.note("again", lambda: search(same, 3, 0.5))
+        (looked,) = (one for one in session.seen.pop("again") if one.method.endswith("/GetItems"))
+        asked.append(looked.asked)
+    assert asked[0] == asked[1]
 
 
 def test_a_photo_of_another_padded_size_is_told_apart(session: Session) -> None:

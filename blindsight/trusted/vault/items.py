@@ -63,17 +63,24 @@ class Items:
                     raise
         return await read()
 
-    async def find(self, collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, FoundItem]:
+    async def find(
+        self, collection: OpenCollection, handles: Sequence[bytes], among: Sequence[bytes] = ()
+    ) -> dict[bytes, FoundItem]:
         """Returns items by handle; those that do not exist are left out.
+
+        Args:
+            among: what storage is asked for, the handles and others beside them; none: the handles.
 
         Raises:
             DataLoss: if storage hides one, shows one that was deleted, or has changed its metadata.
         """
-        return await self.steady(collection, partial(self._find, collection, handles))
+        return await self.steady(collection, partial(self._find, collection, handles, among or handles))
 
-    async def _find(self, collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, FoundItem]:
-        found = await self._storage.get_items(collection.record.collection_id, handles)
-        keys = keys_of(collection, handles)
+    async def _find(
+        self, collection: OpenCollection, handles: Sequence[bytes], asked: Sequence[bytes]
+    ) -> dict[bytes, FoundItem]:
+        found = await self._storage.get_items(collection.record.collection_id, asked)
+        keys = keys_of(collection, asked)
         if found.keys() != keys.keys():
             raise DataLoss("storage hides items of the collection, or sent some that are not there")
 
@@ -82,7 +89,8 @@ class Items:
                 handle: FoundItem(
                     keys[handle], item, collection.open_metadata(keys[handle], item.sealed_metadata)
                 )
-                for handle, item in found.items()
+                for handle in set(handles) & found.keys()
+                for item in (found[handle],)
             }
 
         # Of a hundred thousand hits, which take longer than others should wait.

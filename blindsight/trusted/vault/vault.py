@@ -131,6 +131,10 @@ class OpenCollection:
         """Returns the handles of many item ids; see `handle`."""
         return self._handles.of(ids)
 
+    def look_up_seed(self, handles: Sequence[bytes]) -> bytes:
+        """Returns a secret seed, the same for the same items, of what is asked for beside them."""
+        return keyed_hash(self._id_key, b"beside:" + b"".join(sorted(handles)))
+
     def content_id(self, data: bytes) -> str:
         """Returns the id of a photo without one: equal bytes have the same id within one collection."""
         return keyed_hash(self._id_key, b"content:" + data)[:12].hex()

@@ -27,6 +27,7 @@ from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
+from services.keyholder.operations.look_ups import looked_up
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
 from services.keyholder.operations.turns import Part, Turns
@@ -184,9 +185,12 @@ class Search:
         self.progress.put_nowait(progress)
 
     async def _hits(self, rankings: Sequence[Ranking]) -> list[list[Hit]]:
-        found = [self._passing(ranking) for ranking in rankings]
-        wanted = list({name.tobytes() for leaders in found for name in leaders.names})
-        opened = await self._opened(wanted)
+        best = [ranking.best() for ranking in rankings]
+        found = [
+            self._passing(leaders, higher_is_better=ranking.higher_is_better)
+            for ranking, leaders in zip(rankings, best, strict=True)
+        ]
+        opened = await self._opened(_names(found), _names(best), len(rankings) * self._k)
         # Photos that were deleted since their slots were scored are left out.
         return [
             [
@@ -197,26 +201,30 @@ class Search:
             for leaders in found
         ]
 
-    async def _opened(self, handles: list[bytes]) -> dict[bytes, ItemMetadata]:
-        """Returns what is known of items by handle; storage is asked only for what a handle does not say."""
+    async def _opened(self, handles: list[bytes], best: list[bytes], most: int) -> dict[bytes, ItemMetadata]:
+        """Returns what is known of items by handle; see `looked_up` for what storage is asked."""
         found = {handle: self._collection.bare_item(handle) for handle in handles}
-        asked = [handle for handle, item in found.items() if item is None]
-        opened = await self._items.find(self._collection, asked)
+        among = await asyncio.to_thread(looked_up, self._collection, best, most)
+        sealed = [handle for handle in among if handle in found and found[handle] is None]
+        opened = await self._items.find(self._collection, sealed, among)
         return {
             **{handle: item for handle, item in found.items() if item is not None},
             **{handle: item.metadata for handle, item in opened.items()},
         }
 
-    def _passing(self, ranking: Ranking) -> Leaders:
-        """Returns the k best items that pass the threshold."""
-        best = ranking.best()
+    def _passing(self, best: Leaders, *, higher_is_better: bool) -> Leaders:
+        """Returns those of the k best items that pass the threshold."""
         if self._threshold is None:
             return best
         scores = best.scores
-        higher = ranking.higher_is_better
         least, most = self._threshold - self._slack, self._threshold + self._slack
-        passing = scores >= least if higher else scores <= most
+        passing = scores >= least if higher_is_better else scores <= most
         return Leaders(scores[passing], best.parts[passing], best.names[passing])
+
+
+def _names(found: Sequence[Leaders]) -> list[bytes]:
+    """Returns the handles of items, each once."""
+    return list({name.tobytes() for leaders in found for name in leaders.names})
 
 
 def _slack(collection: OpenCollection) -> float:
