@@ -28,7 +28,7 @@ Acknowledge = Annotated[
 def status(
     acknowledge: Acknowledge = False, address: Address = DEFAULT_ADDRESS, as_json: Json = False
 ) -> None:
-    """The state of all three services; exit code 1 when one does not answer.
+    """The state of all three services; exit code 1 when one does not answer, or the keyholder was replaced.
 
     Exit code 3 when something is wrong with what is stored, or an alarm stands: an answer of the untrusted
     side was refused. Alarms stand until they are acknowledged.
@@ -45,6 +45,8 @@ def status(
     if not state.reachable:
         lost = next(service for service in state.services if not service.reachable)
         raise output.Failure(f"{lost.name} is not reachable: {lost.error or 'no reason known'}")
+    if state.fenced:
+        raise output.Failure("this keyholder does nothing more, since another has taken over")
     if replace(state, alarms=()).wrong:
         raise output.Failure(
             "something is wrong with what is stored: see above, and `blindsight check`", WRONG

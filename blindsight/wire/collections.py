@@ -214,6 +214,7 @@ class VaultStatus(Record[pb.GetStatusResponse]):
         lost: names of collections that storage should have and does not.
         alarms: those that were not acknowledged, the newest last.
         unreadable: number of collections whose settings storage has changed.
+        fenced: whether another keyholder of these keys has taken over; collections are not told then.
     """
 
     services: tuple[ServiceStatus, ...]
@@ -222,6 +223,7 @@ class VaultStatus(Record[pb.GetStatusResponse]):
     lost: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     unreadable: int = 0
+    fenced: bool = False
 
     @property
     def wrong(self) -> bool:

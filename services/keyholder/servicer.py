@@ -234,8 +234,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Returns the state of all three services."""
         services = await self._keyholder.status()
-        usable = services[-1].reachable and not self._keyholder.lease.fenced
-        collections = await self._vault.all() if usable else []
+        fenced = self._keyholder.lease.fenced
+        collections = await self._vault.all() if services[-1].reachable and not fenced else []
         return VaultStatus(
             services,
             self._keyholder.keys.key_id.hex(),
@@ -243,6 +243,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             tuple(self._vault.lost),
             self._keyholder.alarms,
             self._vault.unreadable,
+            fenced,
         ).to_message()
 
 

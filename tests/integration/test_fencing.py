@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.bulk import BulkServices
+from support.command import run_here
 from support.keysets import shared_key_set
 from support.photos import small_photo
 from support.relay import Relay
@@ -152,7 +153,9 @@ def test_one_that_was_paused_while_another_took_over_writes_no_more(start: Start
                 act()
         state = vault.status()
         assert state.services[0].alarm.startswith("another keyholder of these keys has taken over")
+        assert state.fenced
         assert all(service.reachable for service in state.services)
+        assert run_here("status", "--address", first.address).returncode == 1
         assert waiting.import_id  # nobody has stored it
     assert worker.wait(START_SECONDS) == 1
     assert "another keyholder of these keys has taken over" in worker.log.read_text().splitlines()[-1]
