@@ -90,9 +90,11 @@ def search(
                 raise InvalidArgument("want either IMAGE or --vector FILE.npy")
         if save is not None:
             _save(collection, answer, save)
+    for line in answer.warnings(name):
+        output.warning(line)
     page = None if report is None else _report(report, name, answer)
     if as_json:
-        output.document(as_document(answer, page))
+        output.document({"warnings": answer.warnings(name), **as_document(answer, page)})
     else:
         _show(answer, page)
 
@@ -102,6 +104,7 @@ def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, obj
     return {
         **({"report": str(page)} if page is not None else {}),
         "query_visible_to_server": answer.query_visible_to_server,
+        "quarantined_items": answer.quarantined_items,
         "results": [[asdict(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
     }
@@ -113,6 +116,8 @@ def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
     for number, hits in enumerate(answer.results, 1):
         query = f"{number:04}-" if len(answer.results) > 1 else ""
         for rank, hit in enumerate(hits, 1):
+            if not hit.id:  # of which storage has lost the record
+                continue
             wanted.setdefault(hit.id, []).append(f"{query}{rank:02}-")
     # Each once, in an order of chance: storage sees every fetch, and would learn which photo was most alike.
     shuffled = list(wanted)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from blindsight.errors import DataLoss
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.records import ItemMetadata
+from blindsight.trusted.slots import unmarked
 from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
 from blindsight.wire.storage import StoredItem
 
@@ -71,6 +72,51 @@ class Items:
         """
         return await self.steady(collection, partial(self._find, collection, handles))
 
+    async def find_intact(
+        self, collection: OpenCollection, handles: Sequence[bytes], most: int
+    ) -> tuple[dict[bytes, FoundItem], dict[bytes, str]]:
+        """Returns items by handle, and the reasons of those whose records are damaged, lost or hidden.
+
+        Those that do not exist are in neither.
+
+        Raises:
+            DataLoss: if more than `most` are damaged, or the collection itself is.
+        """
+        return await self.apart(collection, handles, partial(self._find, collection), most)
+
+    async def apart(
+        self,
+        collection: OpenCollection,
+        handles: Sequence[bytes],
+        read: Callable[[Sequence[bytes]], Awaitable[dict[bytes, _Result]]],
+        most: int,
+    ) -> tuple[dict[bytes, _Result], dict[bytes, str]]:
+        """Returns what `read` returns of items, and of those that are damaged the reason, by handle.
+
+        What cannot be read as a whole is halved, until what is damaged is alone.
+
+        Raises:
+            DataLoss: if more than `most` are damaged, or the collection itself is.
+        """
+        found: dict[bytes, _Result] = {}
+        damaged: dict[bytes, str] = {}
+        # In their own order: that of a ranking would tell storage, half by half, which are the best.
+        waiting = [sorted(handles)] if handles else []
+        while waiting:
+            part = waiting.pop()
+            try:
+                found |= await self.steady(collection, partial(read, part))
+            except DataLoss as error:
+                await self._vault.refresh(collection)  # raises if all of it is damaged
+                middle = len(part) // 2
+                if middle:
+                    waiting += [part[middle:], part[:middle]]
+                    continue
+                damaged[part[0]] = error.message
+                if len(damaged) > most:
+                    raise
+        return found, damaged
+
     async def _find(self, collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, FoundItem]:
         found = await self._storage.get_items(collection.record.collection_id, handles)
         keys = keys_of(collection, handles)
@@ -92,4 +138,4 @@ class Items:
 def keys_of(collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, ItemKey]:
     """Returns the keys of those of these items that are live, by handle, as the slot map has them."""
     versions = collection.slots.versions(handles)
-    return {handle: ItemKey(handle, versions[handle]) for handle in handles if handle in versions}
+    return {handle: ItemKey(handle, unmarked(versions[handle])) for handle in handles if handle in versions}

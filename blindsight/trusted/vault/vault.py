@@ -27,9 +27,9 @@ from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import Point, SlotMap
+from blindsight.trusted.slots import Point, SlotMap, new_version
 from blindsight.trusted.vault.heads import Head, Heads, LogKey, State, digest
-from blindsight.wire.storage import VERSION_BYTES, StoredCollection
+from blindsight.wire.storage import StoredCollection
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
@@ -43,8 +43,8 @@ class ItemKey(NamedTuple):
 
     Attributes:
         handle: 16 bytes.
-        version: 8 random bytes, drawn when it was stored: one that is deleted and stored again has others;
-            empty for an item without sealed things.
+        version: 63 random bits in 8 bytes, drawn when it was stored: one that is deleted and stored again has
+            others; empty for an item without sealed things.
     """
 
     handle: bytes
@@ -53,7 +53,7 @@ class ItemKey(NamedTuple):
     @classmethod
     def new(cls, handle: bytes) -> ItemKey:
         """Returns the key of an item that is to be stored."""
-        return cls(handle, os.urandom(VERSION_BYTES))
+        return cls(handle, new_version())
 
     @property
     def place(self) -> bytes:

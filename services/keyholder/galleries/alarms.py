@@ -33,12 +33,16 @@ class Alarms:
             if _NAMED in error.metadata:  # it was recorded further in
                 raise
             error.metadata[_NAMED] = what
-            self.count += 1
-            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-            self._last = f"{when}, {what}: {error.message}"
-            metrics.ANSWER_ERRORS.inc()
-            logs.get().error("answer_refused", collection=what, reason=error.reason)
+            self.note(what, error.message)
             raise
+
+    def note(self, what: str, message: str) -> None:
+        """Records that something was refused."""
+        self.count += 1
+        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        self._last = f"{when}, {what}: {message}"
+        metrics.ANSWER_ERRORS.inc()
+        logs.get().error("answer_refused", collection=what, reason=DataLoss.reason)
 
     def text(self, unreadable: int = 0, lost: Sequence[str] = ()) -> str:
         """Returns a sentence for people; an empty one if there is nothing to tell.

@@ -30,7 +30,7 @@ class _Schema(Schema):
         return f"UPDATE schema_version SET version = {version};"  # noqa: S608 - a number
 
 
-SCHEMA = _Schema(__package__, "a storage database", version=4, made_version=4)
+SCHEMA = _Schema(__package__, "a storage database", version=5, made_version=5)
 # Measured with blocks of 4.2 MB and a million items: larger pages rewrite more of the index of random
 # handles for each changed entry, smaller ones slow the blocks down.
 PAGE_BYTES = 8192

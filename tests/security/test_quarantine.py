@@ -1,0 +1,232 @@
+"""Damaged batches and records: searched around, told, repaired from originals, or quarantined by their owner."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from support.command import run_here
+from support.damage import FLIPPED, change_database, forget_copies
+from support.photos import encoded, photo
+from support.relay import Relay
+from support.services import Services
+
+import blindsight
+from blindsight.client import Collection, SearchAnswer, Vault
+from blindsight.errors import BlindsightError, DataLoss, NotFound
+from blindsight.rpc.storage.v1 import storage_pb2 as pb
+
+DIMENSION = 8
+VECTORS = np.random.default_rng(3).normal(size=(60, DIMENSION)).astype(np.float32)
+SERVICE = "/blindsight.storage.v1.StorageService/"
+MOTIFS = ("coffee", "astronaut", "chelsea")
+
+
+@dataclass
+class World:
+    """Services, of which storage can lie to the keyholder, or be damaged."""
+
+    services: Services
+    relay: Relay
+    vault: Vault
+
+    def damage(self, *statements: str) -> None:
+        change_database(self.services, *statements)
+        forget_copies(self.services)
+
+    def damage_batches(self, *sequences: int) -> None:
+        numbers = ", ".join(map(str, sequences))
+        self.damage(
+            f"UPDATE blobs SET bytes = {FLIPPED} WHERE number IN "
+            f"(SELECT block FROM batches WHERE sequence IN ({numbers}))"
+        )
+
+    def lie(self, change: Callable[[str, Iterable[bytes]], Iterable[bytes]]) -> None:
+        self.relay.change = change
+
+    def tell_the_truth(self) -> None:
+        self.relay.change = lambda _, answers: answers
+
+    def checked(self, *options: str) -> tuple[int, dict[str, Any]]:
+        """The exit code of `check`, and what it tells of the only collection."""
+        done = run_here("check", *options, "--json", "--address", self.services.address())
+        told = json.loads(done.stdout)
+        (one,) = told["collections"].values()
+        assert (told["damaged"], told["quarantined"]) == (one["damaged"], one["quarantined"])
+        return done.returncode, one
+
+    def stored(self, query: str) -> Any:
+        with closing(sqlite3.connect(self.services.folder / "storage" / "storage.sqlite3")) as db:
+            return db.execute(query).fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def services_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    relays: list[Relay] = []
+
+    def way(client: str, server: str, address: str) -> str:
+        if (client, server) != ("keyholder", "storage"):
+            return address
+        if not relays:
+            relays.append(Relay(address))
+        return relays[0].address
+
+    services = Services(tmp_path_factory.mktemp("quarantine"), way=way)
+    try:
+        services.start()
+        with blindsight.connect(services.address()) as vault:
+            yield World(services, relays[0], vault)
+    finally:
+        for relay in relays:
+            relay.close()
+        services.stop()
+
+
+@pytest.fixture
+def world(services_of_all: World) -> Iterator[World]:
+    """The services, which tell the truth again at the end, without the collections of the test."""
+    yield services_of_all
+    services_of_all.tell_the_truth()
+    for one in services_of_all.vault.collections():
+        services_of_all.vault.delete_collection(one.name)
+
+
+@pytest.fixture
+def photos(world: World) -> Collection:
+    """Three photos, each in a batch of its own, in one segment."""
+    made = world.vault.create_collection("photos")
+    for motif in MOTIFS:
+        made.ingest([(motif, picture(motif))])
+    return made
+
+
+def picture(motif: str) -> bytes:
+    return encoded(photo(motif, 96))
+
+
+def vectors(world: World, scheme: str = "ckks") -> Collection:
+    """Sixty vectors in three batches."""
+    made = world.vault.create_collection("vectors", scheme=scheme, embedder="none", dimension=DIMENSION)
+    for start in (0, 20, 40):
+        made.ingest_vectors(VECTORS[start : start + 20])
+    return made
+
+
+def search(collection: Collection, row: int, k: int = 1) -> SearchAnswer:
+    visible = collection.describe().query_visible_to_server
+    return collection.search_vectors(VECTORS[row], k=k, query_visible_to_server=visible)
+
+
+def ids(answer: SearchAnswer) -> list[str]:
+    return [hit.id for hit in answer.results[0]]
+
+
+# --- batches ----------------------------------------------------------------------------------------------
+
+
+def test_photos_of_damaged_batches_are_made_anew_from_their_originals(
+    world: World, photos: Collection
+) -> None:
+    before = {motif: photos.search(picture(motif), k=3).results[0] for motif in MOTIFS}
+    world.damage_batches(1, 2)
+    with pytest.raises(DataLoss):
+        photos.search(picture("coffee"))
+    sequence = world.stored("SELECT sequence FROM collections")
+    code, told = world.checked()
+    assert (code, told["damaged"], told["rebuildable"], told["losing"]) == (3, 1, 2, 0)
+    assert world.stored("SELECT sequence FROM collections") == sequence
+    code, told = world.checked("--repair")
+    assert (code, told["damaged"], told["rebuilt"], told["quarantined"]) == (0, 0, 2, 0)
+    for motif in MOTIFS:
+        answer = photos.search(picture(motif), k=3)
+        assert not answer.warnings("photos")
+        for got, was in zip(answer.results[0], before[motif], strict=True):
+            assert (got.id, got.name) == (was.id, was.name)
+            assert got.score == pytest.approx(was.score, abs=1e-4)
+        assert photos.get(answer.results[0][0].id).data == picture(motif)
+    assert world.checked()[0] == 0
+
+
+@pytest.mark.parametrize("scheme", ["ckks", "bfv", "paillier"])
+def test_vectors_of_a_damaged_batch_are_quarantined_and_the_others_are_found(
+    world: World, scheme: str
+) -> None:
+    collection = vectors(world, scheme)
+    collection.delete(["25"])
+    world.damage_batches(2)
+    with pytest.raises(DataLoss):
+        search(collection, 0)
+    code, told = world.checked()
+    assert (code, told["rebuildable"], told["losing"], told["quarantined"]) == (3, 0, 19, 0)
+    lost = {str(row) for row in range(20, 40)} - {"25"}
+    assert set(told["lost_ids"]) == lost
+    code, told = world.checked("--repair")
+    assert (code, told["damaged"], told["losing"], told["quarantined"]) == (3, 0, 0, 19)
+    assert set(told["lost_ids"]) == lost
+    answer = search(collection, 50, k=60)
+    assert ids(answer)[0] == "50"
+    assert set(ids(answer)) == {str(row) for row in range(60)} - lost - {"25"}
+    assert answer.quarantined_items == 19
+    assert answer.warnings("vectors") == [
+        "not ranked: 19 items of vectors, which are quarantined; see blindsight check"
+    ]
+    about = collection.describe()
+    assert (about.items, about.quarantined_items) == (59, 19)
+    # Once more it finds nothing to do; a repack keeps them; they can be deleted, and stored again.
+    sequence = world.stored("SELECT sequence FROM collections")
+    assert world.checked("--repair")[1]["quarantined"] == 19
+    assert world.stored("SELECT sequence FROM collections") == sequence
+    collection.delete(["0"])
+    collection.repack()
+    assert search(collection, 50, k=60).quarantined_items == 19
+    assert collection.delete(sorted(lost)).deleted == 19
+    answer = search(collection, 30, k=60)
+    assert not answer.warnings("vectors")
+    collection.ingest_vectors(VECTORS[30:31], ["30"])
+    assert ids(search(collection, 30)) == ["30"]
+
+
+def test_the_command_tells_of_quarantined_items_and_of_what_a_repair_would_do(world: World) -> None:
+    vectors(world)
+    world.damage_batches(3)
+    address = ("--address", world.services.address())
+    said = run_here("check", *address).stdout
+    assert "--repair would quarantine 20 items: kept, and in no search." in said
+    assert "Lost from searches: 40, 41, 42, 43, 44 ..." in said
+    assert "20 items quarantined: kept" in run_here("check", "--repair", *address).stdout
+    np.save(path := world.services.folder / "query.npy", VECTORS[:1])
+    done = run_here("search", "vectors", "--vector", str(path), *address)
+    assert done.returncode == 0
+    warning = "not ranked: 20 items of vectors, which are quarantined; see blindsight check"
+    assert warning in done.stderr
+    told = json.loads(run_here("search", "vectors", "--vector", str(path), "--json", *address).stdout)
+    assert (told["warnings"], told["quarantined_items"]) == ([warning], 20)
+
+
+def test_a_quarantined_item_is_not_verified(world: World) -> None:
+    collection = vectors(world)
+    world.damage_batches(1)
+    collection.check(repair=True)
+    with pytest.raises(NotFound, match="item '3' of collection 'vectors' is quarantined"):
+        collection.verify("3", VECTORS[3])
+    assert collection.verify("33", VECTORS[33]).verified
+
+
+def test_a_damaged_batch_of_deleted_items_stops_nothing_once_it_is_repaired(world: World) -> None:
+    collection = vectors(world)
+    collection.delete([str(row) for row in range(20)])
+    world.damage_batches(1)
+    assert world.checked("--repair")[0] == 0
+    assert ids(search(collection, 33)) == ["33"]
+
+
+@pytest.mark.timeout(120)
+def test_a_repair_that_kill_9_ends_goes_on_where_it_was(world: World, photos: Collection) -> None:
+    motifs = ("rocket", "camera", "page")
+    photos.ingest([(motif, picture(motif)) for motif in motifs])
