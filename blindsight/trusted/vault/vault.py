@@ -365,6 +365,8 @@ class Vault:
         names = await self.names()
         if name in self.lost:
             raise DataLoss(f"storage has lost collection {name!r}")
+        if name in names:
+            raise DataLoss(f"storage has changed the record of collection {name!r}")
         raise NotFound(f"no collection {name!r}; it has {_listing(names)}")
 
     async def _record(self, name: str) -> StoredCollection | None:
@@ -499,8 +501,11 @@ class Vault:
         Raises:
             NotFound: if it does not exist.
         """
-        record = await self._record(name)
-        collection_id = record.collection_id if record is not None else self._heads.named(name)
+        record, known = await self._record(name), self._heads.named(name)
+        if record is None:  # its name's tag may be all that is damaged
+            there = await self._records()
+            record = next((one for one in there if one.collection_id == known), None)
+        collection_id = record.collection_id if record is not None else known
         if collection_id is None:
             raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
         opened = self._open.get(name)
@@ -509,7 +514,8 @@ class Vault:
             await self._heads.put(collection_id, replace(head, state=State.DELETING))
             if record is not None:
                 await self._storage.delete_collection(collection_id)
-            await self._heads.put(collection_id, replace(head, state=State.DELETED))
+            for gone in {collection_id, known or collection_id}:  # two, if its id was changed
+                await self._heads.put(gone, replace(self._heads.get(gone) or head, state=State.DELETED))
             self._open.pop(name, None)
         await self._drop_gallery(collection_id)
         return collection_id

@@ -38,6 +38,7 @@ class Findings:
         rowless: handles of live items that no search can rank: of damaged batches, or quarantined before.
         quarantined: those of them that are quarantined.
         nameless: handles of items whose record is damaged.
+        named: by handle what was told of those of them whose ids their originals say.
         opened: handles of rowless items whose originals open.
     """
 
@@ -45,17 +46,18 @@ class Findings:
     rowless: set[bytes] = field(default_factory=set)
     quarantined: set[bytes] = field(default_factory=set)
     nameless: set[bytes] = field(default_factory=set)
+    named: dict[bytes, str] = field(default_factory=dict)
     opened: set[bytes] = field(default_factory=set)
 
     @property
     def rebuildable(self) -> set[bytes]:
         """The items that a repair makes anew."""
-        return (self.rowless & self.opened) - self.nameless
+        return ((self.rowless & self.opened) - self.nameless) | self.named.keys()
 
     @property
     def losing(self) -> set[bytes]:
         """The items that a repair quarantines."""
-        return ((self.rowless - self.opened) | self.nameless) - self.quarantined
+        return ((self.rowless - self.opened) | self.nameless) - self.named.keys() - self.quarantined
 
 
 class Check:
@@ -158,7 +160,7 @@ class Check:
         found, damaged = await self._items.find_intact(self._collection, handles, len(handles))
         for handle, message in damaged.items():
             self.findings.nameless.add(handle)
-            self.note(f"item of handle {handle.hex()}", message)
+            await self._nameless(handle, message)
         for handle, item in found.items():
             try:
                 await self._items.steady(self._collection, partial(self._contents, item))
@@ -166,6 +168,20 @@ class Check:
                 self.note(f"item {item.metadata.id}", error.message)
             if handle in self.findings.rowless - self.findings.opened:
                 self._name(item.metadata.id)
+
+    async def _nameless(self, handle: bytes, message: str) -> None:
+        """Notes an item whose record is damaged, by the id that its original gives it if it gives it one."""
+        reading = partial(original, self._storage, self._collection, handle)
+        try:
+            data = await self._items.steady(self._collection, reading)
+        except (DataLoss, NotFound):
+            data = b""
+        item_id = await asyncio.to_thread(self._collection.content_id, data)
+        if not data or self._collection.handle(item_id) != handle:
+            self.note(f"item of handle {handle.hex()}", message)
+            return
+        self.findings.named[handle] = f"item {item_id}"
+        self.note(f"item {item_id}", f"{message}; its original opens, its file name is lost")
 
     def _name(self, item_id: str) -> None:
         self.state = replace(self.state, lost_ids=(*self.state.lost_ids, item_id)[:MOST_LOST_IDS])
@@ -177,8 +193,8 @@ class Check:
         if key is None or collection.config.embedder == embedders.NONE:
             return  # deleted since, or a vector
         try:
-            original = await self._storage.read_original(identity, handle)
-            await asyncio.to_thread(collection.open_original, key, original)
+            sealed = await self._storage.read_original(identity, handle)
+            await asyncio.to_thread(collection.open_original, key, sealed)
             if handle in self.findings.rowless:
                 self.findings.opened.add(handle)
             if item.stored.planes_size_bytes and isinstance(collection.parameters, ParameterSet):
@@ -189,10 +205,24 @@ class Check:
         except NotFound as error:
             raise DataLoss(f"storage has lost a part of it: {error.message}") from error
         if collection.config.embedder == embedders.SIFT:
-            sealed = await self._storage.read_keypoints(identity, [handle])
-            if handle not in sealed:
+            keypoints = await self._storage.read_keypoints(identity, [handle])
+            if handle not in keypoints:
                 raise DataLoss("storage has lost its keypoints")
-            collection.open_keypoints(key, sealed[handle])
+            collection.open_keypoints(key, keypoints[handle])
+
+
+async def original(storage: StorageClient, collection: OpenCollection, handle: bytes) -> bytes:
+    """Returns the original of a photo whose record may be damaged.
+
+    Raises:
+        NotFound: if the item was deleted, or has none.
+        DataLoss: if it does not open.
+    """
+    keys = keys_of(collection, [handle])
+    if handle not in keys:
+        raise NotFound("the item was deleted meanwhile")
+    sealed = await storage.read_original(collection.record.collection_id, handle)
+    return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
 
 
 def covered(segment: Segment, blocks: Sequence[tuple[Placement, bytes]]) -> npt.NDArray[np.bool_]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,14 +18,14 @@ from blindsight.runtime.processpool import in_order
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.records import NewItem
+from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import Segment, marked, unmarked
-from blindsight.trusted.vault.items import Items, keys_of
+from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.repack import decrypted
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import CheckProgress
-from services.keyholder.operations.check import CONFLICTS, Check, covered, handles_at
+from services.keyholder.operations.check import CONFLICTS, Check, covered, handles_at, original
 
 # A row with no larger value is one of zeros: the noise of a thousand appends is a tenth of it, and the values
 # of a row have a norm of about 1.
@@ -52,6 +51,14 @@ class _Read:
     @property
     def damaged(self) -> bool:
         return len(self.blocks) < len(self.segment.batches)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """What was made of an original: a row [row dimension], and metadata of a photo without a name."""
+
+    row: Floats
+    metadata: ItemMetadata
 
 
 class Repair:
@@ -80,8 +87,8 @@ class Repair:
         self._writer = writer
         self._check = check
         self._collection = collection
-        # Rows of one segment that were made anew, by handle; None where there is nothing to make one of.
-        self._made: dict[bytes, Floats | None] = {}
+        # Of one segment, by handle; None where there is nothing to make it of.
+        self._made: dict[bytes, _Made | None] = {}
 
     async def run(self) -> AsyncIterator[CheckProgress]:
         """Repairs segment by segment, and yields progress; an interruption loses nothing.
@@ -91,7 +98,8 @@ class Repair:
             Unavailable: if storage does not answer.
         """
         wanted = self._wanted()
-        photos = len(self._check.findings.rowless) if self._has_originals else 0
+        found = self._check.findings
+        photos = len(found.rowless | found.named.keys()) if self._has_originals else 0
         yield self._tell(repairs_total=len(wanted) + photos)
         for key in wanted:
             async with aclosing(self._segment(key)) as states:
@@ -130,7 +138,8 @@ class Repair:
             read = await self._read(key)
             if read is None:
                 return
-            lacking = handles_at(read.segment, read.segment.live & ~read.whole)
+            lacking = set(handles_at(read.segment, read.segment.live & ~read.whole))
+            lacking |= self._check.findings.named.keys() & set(handles_at(read.segment, read.segment.live))
             async with aclosing(self._make(lacking)) as made:
                 async for state in made:
                     yield state
@@ -159,35 +168,28 @@ class Repair:
             return _Read(segment, blocks, rows, covered(segment, blocks) & ~(segment.quarantined & nothing))
         raise Conflict("the collection is written to again and again; try again")
 
-    async def _make(self, handles: Sequence[bytes]) -> AsyncGenerator[CheckProgress, None]:
+    async def _make(self, handles: Iterable[bytes]) -> AsyncGenerator[CheckProgress, None]:
         """Makes rows of photos that were not tried yet, from their originals."""
         if not self._has_originals:
             return
-        works = (self._row(handle) for handle in handles if handle not in self._made)
+        works = (self._anew(handle) for handle in handles if handle not in self._made)
         async with aclosing(in_order(works, 2 * self._crypto.processes)) as rows:
-            async for handle, row in rows:
-                self._made[handle] = row
+            async for handle, made in rows:
+                self._made[handle] = made
                 yield self._step()
 
-    async def _row(self, handle: bytes) -> tuple[bytes, Floats | None]:
-        config = self._collection.config
+    async def _anew(self, handle: bytes) -> tuple[bytes, _Made | None]:
+        collection, config = self._collection, self._collection.config
         try:
-            data = await self._items.steady(self._collection, partial(self._original, handle))
+            data = await self._items.steady(collection, partial(original, self._storage, collection, handle))
             embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
-            return handle, self._collection.linear().rows(embedded.vector[None].astype(np.float64))[0]
+            row = collection.linear().rows(embedded.vector[None].astype(np.float64))[0]
+            return handle, _Made(row, ItemMetadata(collection.content_id(data), "", embedded.media_type))
         except (InvalidImage, InvalidVector) as error:
             self._check.note(f"item of handle {handle.hex()}", f"its original: {error.message}")
         except (DataLoss, NotFound):
             pass  # the check has told it
         return handle, None
-
-    async def _original(self, handle: bytes) -> bytes:
-        collection = self._collection
-        keys = keys_of(collection, [handle])
-        if handle not in keys:
-            raise NotFound("the item was deleted meanwhile")
-        sealed = await self._storage.read_original(collection.record.collection_id, handle)
-        return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
 
     async def _written(self, key: SegmentId, read: _Read) -> bool:
         """Writes a segment anew if anything is to be mended; returns False if others wrote to it."""
@@ -199,7 +201,10 @@ class Repair:
                 return False
             rows, items, rebuilt = self._items_of(read)
             versions = [now.version(int(slot)) for slot in np.flatnonzero(now.live)]
-            if not read.damaged and [item.version for item in items] == versions:
+            same = [(item.version, item.sealed_metadata) for item in items] == [
+                (one, b"") for one in versions
+            ]
+            if same and not read.damaged:
                 return True
             index = collection.slots.next_index.get(key.region, 0)
             place = Placement(key.region, index, 0, len(items))
@@ -209,15 +214,19 @@ class Repair:
                 )
             except Conflict:
                 return False
-        if key in self._check.findings.segments:
+        found = self._check.findings
+        if key in found.segments:
             self._check.mended(f"segment {key}")
+        for item in items:
+            if item.sealed_metadata:
+                self._check.mended(found.named[item.handle])
         quarantined = collection.slots.quarantined_items()
         self._tell(rebuilt=self._check.state.rebuilt + rebuilt, quarantined=quarantined)
         return True
 
     def _items_of(self, read: _Read) -> tuple[Floats, list[NewItem], int]:
         """Returns the rows and items of the new segment, and how many of them can be found again."""
-        segment, nameless = read.segment, self._check.findings.nameless
+        segment, found = read.segment, self._check.findings
         slots = np.flatnonzero(segment.live)
         rows, items, rebuilt = read.rows[slots], [], 0
         lost = ~covered(segment, read.blocks) | segment.quarantined
@@ -225,8 +234,13 @@ class Repair:
             handle, version = segment.handles[slot].tobytes(), segment.version(int(slot))
             made = self._made.get(handle)
             if not read.whole[slot] and made is not None:
-                rows[position] = made
-            sound = (bool(read.whole[slot]) or made is not None) and handle not in nameless
-            items.append(NewItem(handle, version=unmarked(version) if sound else marked(version)))
-            rebuilt += sound and bool(lost[slot])
+                rows[position] = made.row
+            sealed = b""
+            if made is not None and handle in found.named:
+                sealed = self._collection.seal_metadata(ItemKey(handle, unmarked(version)), made.metadata)
+            named = bool(sealed) or handle not in found.nameless
+            sound = named and (bool(read.whole[slot]) or made is not None)
+            version = unmarked(version) if sound else marked(version)
+            items.append(NewItem(handle, sealed, version=version))
+            rebuilt += sound and bool(lost[slot] or sealed)
         return rows, items, rebuilt
