@@ -11,7 +11,7 @@ import typer
 
 from blindsight.cli import arrays, files, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
-from blindsight.errors import InvalidArgument
+from blindsight.errors import DataLoss, InvalidArgument
 
 if TYPE_CHECKING:
     from blindsight.client import Collection, Hit, SearchAnswer, SearchTimings
@@ -82,12 +82,15 @@ def search(
                     f"making {name} ready: {ready.batches_done} of {ready.batches_total} batches"
                 ),
             }
-            if image is not None and vector is None:
-                answer = collection.search(image, k, draw=report is not None, **asked)
-            elif vector is not None and image is None:
-                answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
-            else:
-                raise InvalidArgument("want either IMAGE or --vector FILE.npy")
+            try:
+                if image is not None and vector is None:
+                    answer = collection.search(image, k, draw=report is not None, **asked)
+                elif vector is not None and image is None:
+                    answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
+                else:
+                    raise InvalidArgument("want either IMAGE or --vector FILE.npy")
+            except DataLoss as error:
+                raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:
             _save(collection, answer, save)
     for line in answer.warnings(name):

@@ -152,8 +152,8 @@ class Check:
             self.findings.segments.add(key)
             self.note(
                 f"segment {key}",
-                f"storage has lost or changed {damaged} of its {len(segment.batches)} batches, "
-                f"with the vectors of {lost.sum()} items",
+                f"batches lost or changed: {damaged} of {len(segment.batches)}; "
+                f"items whose vectors are lost with them: {lost.sum()}",
             )
 
     async def _page(self, handles: Sequence[bytes]) -> None:
