@@ -1,7 +1,8 @@
-"""`blindsight check`: reads all that storage has, and says what is right, damaged or lost."""
+"""`blindsight check`: reads all that storage has, says what is right, damaged or lost, and repairs it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,27 +15,43 @@ if TYPE_CHECKING:
     from blindsight.client import CheckProgress, Vault
 
 WRONG = 3
+# Ids of lost items in text; --json has more.
+_SHOWN = 5
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Collections; none: all.", show_default=False)
 ]
 
 
-def check(names: Names = None, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Write damaged segments anew: from originals where there are any; what is lost for good is "
+        "quarantined.",
+    ),
+]
+
+
+def check(
+    names: Names = None, repair: Repair = False, address: Address = DEFAULT_ADDRESS, as_json: Json = False
+) -> None:
     """Read all that storage has, and say what is damaged or lost; exit code 3 if anything is.
 
-    Every batch, original and name is compared with what was written; nothing is changed.
+    Every batch, original and name is compared with what was written.  Nothing is changed without --repair.
     """
     with options.vault(address) as vault:
-        found = {name: _checked(vault, name) for name in names or _all(vault)}
+        found = {name: _checked(vault, name, repair=repair) for name in names or _all(vault)}
     damaged = sum(one.damaged for one in found.values())
+    quarantined = sum(one.quarantined for one in found.values())
     if as_json:
         told = {name: asdict(one) for name, one in found.items()}
-        output.document({"damaged": damaged, "collections": told})
+        output.document({"damaged": damaged, "quarantined": quarantined, "collections": told})
     else:
         _show(found)
-    if damaged:
-        raise output.Failure(f"{damaged:,} damaged or lost", WRONG)
+    if damaged or quarantined:
+        also = f", {quarantined:,} quarantined" if quarantined else ""
+        raise output.Failure(f"{damaged:,} damaged or lost{also}", WRONG)
 
 
 def _all(vault: Vault) -> list[str]:
@@ -42,13 +59,13 @@ def _all(vault: Vault) -> list[str]:
     return [*(one.name for one in state.collections), *state.lost]
 
 
-def _checked(vault: Vault, name: str) -> CheckProgress:
+def _checked(vault: Vault, name: str, *, repair: bool) -> CheckProgress:
     with output.meter(f"checking {name}") as meter:
 
         def follow(now: CheckProgress) -> None:
-            meter.update(now.segments_done + now.items_done, now.segments_total + now.items_total)
+            meter.update(now.done, now.total, "repairing" if now.repairs_total else "")
 
-        return vault.collection(name).check(progress=follow)
+        return vault.collection(name).check(repair=repair, progress=follow)
 
 
 def _show(found: dict[str, CheckProgress]) -> None:
@@ -57,9 +74,24 @@ def _show(found: dict[str, CheckProgress]) -> None:
     for name, one in found.items():
         segments = output.count(one.segments_done, "segment")
         read = f"{segments} and {output.count(one.items_done, 'sealed item')} read"
-        if not one.damaged:
-            output.answer(f"{name}: all right, {read}.")
-            continue
-        output.answer(f"{name}: {one.damaged:,} damaged or lost, {read}.")
+        right = "all right" if not one.damaged else f"{one.damaged:,} damaged or lost"
+        output.answer(f"{name}: {right}, {read}.")
         for damage in one.damages:
             output.show(output.text((f"  {damage.what}: {damage.message}", "bold red")))
+        for line in _about_items(one):
+            output.answer(f"  {line}")
+
+
+def _about_items(one: CheckProgress) -> Iterator[str]:
+    """Yields what becomes of items whose vectors are lost."""
+    if one.rebuilt:
+        yield f"{output.count(one.rebuilt, 'item')} made anew and searched again."
+    if one.rebuildable:
+        yield f"--repair would make {output.count(one.rebuildable, 'item')} anew from originals."
+    if one.losing:
+        yield f"--repair would quarantine {output.count(one.losing, 'item')}: kept, and in no search."
+    if one.quarantined:
+        yield f"{output.count(one.quarantined, 'item')} quarantined: kept, and in no search."
+    if one.lost_ids:
+        more = " ..." if len(one.lost_ids) > _SHOWN else ""
+        yield f"Lost from searches: {', '.join(one.lost_ids[:_SHOWN])}{more}"

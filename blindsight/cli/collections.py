@@ -188,10 +188,13 @@ def accept_rollback(
 
 
 def tell_damage(found: Sequence[CollectionInfo]) -> None:
-    """Prints a line for each collection that cannot be used."""
+    """Prints a line for each collection that cannot be used, or not all of it."""
     for one in found:
         if one.damage:
             output.show(output.text((f"{one.name} cannot be used: {one.damage}", "bold red")))
+        elif one.quarantined_items:
+            items = output.count(one.quarantined_items, "item")
+            output.show(output.text((f"{items} of {one.name} quarantined: see blindsight check", "yellow")))
 
 
 def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> output.Table:
@@ -243,6 +246,7 @@ def _content(one: CollectionInfo) -> list[tuple[str, str]]:
             "deleted",
             f"{one.deleted_items:,}" + (", in ciphertexts until a repack" if one.deleted_items else ""),
         ),
+        *([("quarantined", f"{one.quarantined_items:,}, in no search")] if one.quarantined_items else []),
         *(
             [("planes", f"{output.count(one.plane_items, 'item')}, {output.size(one.plane_bytes)}")]
             if one.plane_items

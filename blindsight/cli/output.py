@@ -102,6 +102,12 @@ def note(message: str) -> None:
     stderr().print(text((f"blindsight: {message}", "dim")), soft_wrap=True)
 
 
+def warning(message: str) -> None:
+    """Prints one line on standard error that should not be missed."""
+    flat = " ".join(message.split())
+    stderr().print(text("blindsight: ", ("warning:", "bold yellow"), f" {flat}"), soft_wrap=True)
+
+
 def error(message: str) -> None:
     """Prints the one line of an error on standard error."""
     flat = " ".join(message.split())

@@ -323,22 +323,24 @@ class Collection:
 
         return self._connection.repeat(attempt)
 
-    def check(self, *, progress: CheckCallback | None = None) -> CheckProgress:
+    def check(self, *, repair: bool = False, progress: CheckCallback | None = None) -> CheckProgress:
         """Reads all that storage has of the collection, and says what is not as it was written.
 
-        It changes nothing.
+        It changes nothing, unless a repair is asked for.  Repeating a repair is safe.
 
         Args:
+            repair: whether damaged segments are written anew.  Photos whose originals open are made anew;
+                what else is lost is quarantined: it stays, and no search ranks it.
             progress: called after every answer of the keyholder.
 
         Returns:
-            The result; `damaged` is 0 if all is right.
+            The result; `damaged` and `quarantined` are 0 if all is right.
 
         Raises:
             NotFound: if there is no such collection.
             Conflict: if others write again and again.
         """
-        request = pb.CheckRequest(collection=self.name)
+        request = pb.CheckRequest(collection=self.name, repair=repair)
 
         def attempt() -> CheckProgress:
             last: CheckProgress | None = None
@@ -416,10 +418,13 @@ class Collection:
             if last is None or len(results) != queries:
                 raise calls.incomplete("search")
             drawings.sort(key=attrgetter("rank"))
-            if [one.rank for one in drawings] != list(range(len(results[0]) + 1) if draw else ()):
+            drawn = sum(hit.keypoints is not None for hit in results[0]) + 1 if draw else 0
+            if [one.rank for one in drawings] != list(range(drawn)):
                 raise calls.incomplete("search")
             timings = SearchTimings.from_message(last.timings)
-            return SearchAnswer(results, timings, last.query_visible_to_server, tuple(drawings))
+            return SearchAnswer(
+                results, timings, last.query_visible_to_server, tuple(drawings), last.quarantined_items
+            )
 
         return self._connection.repeat(attempt)
 

@@ -71,12 +71,31 @@ class SearchAnswer:
     Attributes:
         drawings: pictures of the query and of every hit, if requested.
         query_visible_to_server: whether the server saw the numbers of the queries.
+        quarantined_items: number of items that were not ranked, since their vectors were lost; see
+            `Collection.check`.
     """
 
     results: list[list[Hit]]
     timings: SearchTimings
     query_visible_to_server: bool = False
     drawings: tuple[MatchDrawing, ...] = ()
+    quarantined_items: int = 0
+
+    def warnings(self, collection: str) -> list[str]:
+        """Returns what the answer lacks, as human-readable lines; usually none.
+
+        Args:
+            collection: its name.
+        """
+        told = []
+        if count := self.quarantined_items:
+            items = "1 item" if count == 1 else f"{count:,} items"
+            told.append(f"not ranked: {items} of {collection}, which are quarantined; see blindsight check")
+        damaged = [hit for hits in self.results for hit in hits if hit.damage]
+        if damaged:
+            them = "1 match" if len(damaged) == 1 else f"{len(damaged):,} matches"
+            told.append(f"storage has damaged or lost records of {them}: {damaged[0].damage}")
+        return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
-from blindsight.wire.storage import DIGEST_BYTES, NO_CHAIN, SlotBatch
+from blindsight.wire.storage import DIGEST_BYTES, NO_CHAIN, VERSION_BYTES, SlotBatch
 
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
 HANDLE_TYPE = np.dtype(("V", HANDLE_BYTES))
@@ -24,6 +25,9 @@ Handles = npt.NDArray[np.void]
 # Zero for an item without sealed things.
 Versions = npt.NDArray[np.uint64]
 NO_VERSIONS: Versions = np.zeros(0, np.uint64)
+# The bit of a version which says that its item is quarantined: it is there, and no search ranks it.
+# The slot map is authenticated, so only its owner can set it.
+_QUARANTINED = 1 << 63
 _STATE = struct.Struct("<32sQII")
 _SEGMENT = struct.Struct("<II32s")
 _LEAF = struct.Struct("<II")
@@ -48,7 +52,7 @@ class Segment:
     Attributes:
         handles: V16 [fill]; zeros where the item is deleted.
         batches: those that were summed in it, in order.
-        versions: [fill]; empty if all are zero.
+        versions: [fill], with the marks of quarantined items; empty if all are zero.
     """
 
     handles: Handles
@@ -68,9 +72,15 @@ class Segment:
         return live
 
     @cached_property
-    def deleted(self) -> bool:
-        """Whether a slot has no item any more; cached like `live`."""
-        return not self.live.all()
+    def quarantined(self) -> npt.NDArray[np.bool_]:
+        """The slots that hold a quarantined item, bool [fill]; cached like `live`."""
+        return self.all_versions() >= np.uint64(_QUARANTINED)
+
+    @cached_property
+    def ranked(self) -> npt.NDArray[np.bool_] | None:
+        """The slots that a search ranks, bool [fill]; None: all of them.  Cached like `live`."""
+        ranked = self.live & ~self.quarantined
+        return None if ranked.all() else ranked
 
     @cached_property
     def by_slot(self) -> dict[int, SlotBatch]:
@@ -98,7 +108,7 @@ class Segment:
         return Segment(handles, self.batches + part.batches, versions)
 
     def version(self, slot: int) -> bytes:
-        """Returns the version of the item in a slot; empty if it has none."""
+        """Returns the version of the item in a slot, with its mark; empty if it has neither."""
         return self.versions[slot].tobytes() if len(self.versions) and self.versions[slot] else b""
 
     def all_versions(self) -> Versions:
@@ -158,6 +168,10 @@ class SlotMap:
         """Returns the number of deleted items that still take a slot."""
         return sum(int((~segment.live).sum()) for segment in self.segments.values())
 
+    def quarantined_items(self) -> int:
+        """Returns the number of items that no search ranks."""
+        return sum(int(segment.quarantined.sum()) for segment in self.segments.values())
+
     def _of(self, region: Region) -> dict[int, Segment]:
         return {key.index: segment for key, segment in self.segments.items() if key.region is region}
 
@@ -172,7 +186,10 @@ class SlotMap:
         return None
 
     def versions(self, handles: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Returns the versions of those of these items that are live, by handle; empty for one without."""
+        """Returns the versions of those of these items that are live, by handle, with their marks.
+
+        That of an item without version and mark is empty.
+        """
         wanted, found = set(handles), {}
         words = _words(handles_from_bytes(b"".join(handles)))[:, 0]
         for segment in self.segments.values():
@@ -262,6 +279,22 @@ class SlotMap:
         """Returns the map after items were deleted."""
         changed = {key: _emptied(segment, handles) for key, segment in self.segments.items()}
         return replace(self, sequence=sequence, segments=changed)
+
+
+def new_version() -> bytes:
+    """Returns a random version without a mark."""
+    return unmarked(os.urandom(VERSION_BYTES))
+
+
+def marked(version: bytes) -> bytes:
+    """Returns the version of an item as one of a quarantined item."""
+    return (int.from_bytes(version, "little") | _QUARANTINED).to_bytes(VERSION_BYTES, "little")
+
+
+def unmarked(version: bytes) -> bytes:
+    """Returns a version without its mark, to which sealed things are bound; empty if nothing is left."""
+    number = int.from_bytes(version, "little") & ~_QUARANTINED
+    return number.to_bytes(VERSION_BYTES, "little") if number else b""
 
 
 def live_slots(handles: Handles) -> npt.NDArray[np.bool_]:

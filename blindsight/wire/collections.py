@@ -70,6 +70,7 @@ class CollectionInfo(Record[pb.Collection]):
         channels: channels of raw pixels, "grey" or "rgb"; empty for other vectors.
         query_visible_to_server: whether a search shows the numbers of its query to the server.
         damage: why the collection cannot be used; empty if it can.
+        quarantined_items: those of `items` that no search ranks, because their vectors were lost.
     """
 
     name: str
@@ -94,6 +95,7 @@ class CollectionInfo(Record[pb.Collection]):
     channels: str
     query_visible_to_server: bool
     damage: str = ""
+    quarantined_items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,12 @@ class CheckProgress(Record[pb.CheckResponse]):
         items_done, items_total: items that have more than a vector.
         damaged: number of segments and items that are damaged or lost.
         damages: the first hundred of them.
+        rebuildable: number of items without a vector that a repair makes anew from their originals.
+        losing: number of items that a repair quarantines, since they have no original that opens, or no name.
+        repairs_done, repairs_total: segments of a repair, and originals that it opens.
+        rebuilt: number of items that this repair has made anew.
+        quarantined: number of items that are quarantined now: no search ranks them.
+        lost_ids: ids of the first thousand items that are quarantined or `losing`.
     """
 
     segments_done: int = 0
@@ -146,11 +154,28 @@ class CheckProgress(Record[pb.CheckResponse]):
     items_total: int = 0
     damaged: int = 0
     damages: tuple[Damage, ...] = ()
+    rebuildable: int = 0
+    losing: int = 0
+    repairs_done: int = 0
+    repairs_total: int = 0
+    rebuilt: int = 0
+    quarantined: int = 0
+    lost_ids: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> int:
+        """What has been read and repaired."""
+        return self.segments_done + self.items_done + self.repairs_done
+
+    @property
+    def total(self) -> int:
+        """What is to be read and repaired, as far as it is known."""
+        return self.segments_total + self.items_total + self.repairs_total
 
     @property
     def complete(self) -> bool:
-        """Whether everything has been read."""
-        return (self.segments_done, self.items_done) == (self.segments_total, self.items_total)
+        """Whether everything has been read, and repaired if that was asked for."""
+        return self.done == self.total
 
 
 @dataclass(frozen=True, slots=True)

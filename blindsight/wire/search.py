@@ -51,6 +51,7 @@ class Hit(Record[pb.Hit]):
         name: file name; empty for vectors.
         channels: the squared cosine of each colour channel, 0 to 1 (metric squared-cosine).
         keypoints: agreement with the query; embedder sift only, which ranks by inliers.
+        damage: why id and name are empty, or keypoints are missing: storage has damaged or lost them.
     """
 
     id: str
@@ -58,11 +59,14 @@ class Hit(Record[pb.Hit]):
     name: str
     channels: tuple[float, ...] = ()
     keypoints: KeypointAgreement | None = None
+    damage: str = ""
 
     # Converted by hand: an answer may have tens of thousands of hits, and this halves the time.
 
     def to_message(self) -> pb.Hit:
-        message = pb.Hit(id=self.id, score=self.score, name=self.name, channels=self.channels)
+        message = pb.Hit(
+            id=self.id, score=self.score, name=self.name, channels=self.channels, damage=self.damage
+        )
         if self.keypoints is not None:
             message.keypoints.CopyFrom(self.keypoints.to_message())
         return message
@@ -72,7 +76,9 @@ class Hit(Record[pb.Hit]):
         keypoints = (
             KeypointAgreement.from_message(message.keypoints) if message.HasField("keypoints") else None
         )
-        return cls(message.id, message.score, message.name, tuple(message.channels), keypoints)
+        return cls(
+            message.id, message.score, message.name, tuple(message.channels), keypoints, message.damage
+        )
 
 
 @dataclass(frozen=True, slots=True)

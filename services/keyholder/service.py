@@ -60,6 +60,7 @@ from services.keyholder.operations.ingest import Ingest, Vectors
 from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.products import Multiplier
+from services.keyholder.operations.repair import Repair
 from services.keyholder.operations.scoring import Scorer
 from services.keyholder.operations.search import Search, embed_query
 from services.keyholder.operations.turns import Turns
@@ -380,16 +381,26 @@ class Keyholder:
                 self._unless_stopping()
             self._follower.fetch(collection.record.collection_id)
 
-    async def check(self, name: str) -> AsyncIterator[CheckProgress]:
-        """Reads all that storage has of a collection; see `Check.run`."""
+    async def check(self, name: str, *, repair: bool = False) -> AsyncIterator[CheckProgress]:
+        """Reads all that storage has of a collection; see `Check.run`, and `Repair.run`."""
         try:
             collection = await self._fresh(name)
         except DataLoss as error:
             yield CheckProgress(damaged=1, damages=(Damage("collection", error.message),))
             return
-        async for state in Check(self.vault, self._storage, self._items, collection).run():
+        check = Check(self.vault, self._storage, self._items, collection)
+        async for state in check.run():
             yield state
             self._unless_stopping()
+        if not repair:
+            return
+        repairing = Repair(
+            self.vault, self._storage, self._items, self._crypto, self._writer, check, collection
+        )
+        async for state in repairing.run():
+            yield state
+            self._unless_stopping()
+        self._follower.fetch(collection.record.collection_id)
 
     def _repack(self) -> Repack:
         return Repack(self.vault, self._storage, self._crypto, self._writer)

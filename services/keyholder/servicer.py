@@ -145,6 +145,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         yield pb.SearchResponse(
             timings=searching.timings(search.timings).to_message(),
             query_visible_to_server=search.query_visible_to_server,
+            quarantined_items=search.quarantined,
         )
 
     async def Verify(
@@ -212,8 +213,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             yield state.to_message()
 
     async def Check(self, request: pb.CheckRequest, context: Context) -> AsyncIterator[pb.CheckResponse]:
-        """Reads all of a collection, and says what is damaged."""
-        async for state in self._keyholder.check(request.collection):
+        """Reads all of a collection, says what is damaged, and repairs it if asked to."""
+        async for state in self._keyholder.check(request.collection, repair=request.repair):
             yield state.to_message()
 
     async def AcceptRollback(

@@ -182,8 +182,9 @@ def test_an_unseen_crop_finds_its_photo(blind, filled, tmp_path):
     image.crop((20, 15, image.width - 20, image.height - 15)).save(tmp_path / "crop.png")
     done = blind("search", filled, str(tmp_path / "crop.png"), "-k", "3", "--json")
     document = json.loads(done.stdout)
-    assert set(document) == {"query_visible_to_server", "results", "timings_seconds"}
-    assert document["query_visible_to_server"] is False
+    said = {"query_visible_to_server": False, "quarantined_items": 0, "warnings": []}
+    assert document.keys() == said.keys() | {"results", "timings_seconds"}
+    assert {name: document[name] for name in said} == said
     [found] = document["results"]
     assert len(found) == 3
     assert all(set(hit) == {"id", "score", "name", "channels", "keypoints"} for hit in found)

@@ -11,7 +11,7 @@ import typer
 
 from blindsight.cli import arrays, files, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
-from blindsight.errors import InvalidArgument
+from blindsight.errors import DataLoss, InvalidArgument
 
 if TYPE_CHECKING:
     from blindsight.client import Collection, Hit, SearchAnswer, SearchTimings
@@ -82,17 +82,22 @@ def search(
                     f"making {name} ready: {ready.batches_done} of {ready.batches_total} batches"
                 ),
             }
-            if image is not None and vector is None:
-                answer = collection.search(image, k, draw=report is not None, **asked)
-            elif vector is not None and image is None:
-                answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
-            else:
-                raise InvalidArgument("want either IMAGE or --vector FILE.npy")
+            try:
+                if image is not None and vector is None:
+                    answer = collection.search(image, k, draw=report is not None, **asked)
+                elif vector is not None and image is None:
+                    answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
+                else:
+                    raise InvalidArgument("want either IMAGE or --vector FILE.npy")
+            except DataLoss as error:
+                raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:
             _save(collection, answer, save)
+    for line in answer.warnings(name):
+        output.warning(line)
     page = None if report is None else _report(report, name, answer)
     if as_json:
-        output.document(as_document(answer, page))
+        output.document({"warnings": answer.warnings(name), **as_document(answer, page)})
     else:
         _show(answer, page)
 
@@ -102,6 +107,7 @@ def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, obj
     return {
         **({"report": str(page)} if page is not None else {}),
         "query_visible_to_server": answer.query_visible_to_server,
+        "quarantined_items": answer.quarantined_items,
         "results": [[asdict(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
     }
@@ -113,6 +119,8 @@ def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
     for number, hits in enumerate(answer.results, 1):
         query = f"{number:04}-" if len(answer.results) > 1 else ""
         for rank, hit in enumerate(hits, 1):
+            if not hit.id:  # of which storage has lost the record
+                continue
             wanted.setdefault(hit.id, []).append(f"{query}{rank:02}-")
     # Each once, in an order of chance: storage sees every fetch, and would learn which photo was most alike.
     shuffled = list(wanted)

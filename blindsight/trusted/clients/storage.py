@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,6 +54,21 @@ class SealedLayout:
 
     layout: PlaneLayout
     seal: bytes
+
+
+@dataclass(slots=True)
+class _Intact:
+    """What was read of a segment so far.
+
+    Attributes:
+        found: places and blocks by their first slot.
+        after: the sequence after which storage was asked for batches.
+        reached: the sequence of the newest batch that storage began to send.
+    """
+
+    found: dict[int, tuple[Placement, bytes]] = field(default_factory=dict)
+    after: int = 0
+    reached: int = 0
 
 
 # Reads a log from its header and its batches.
@@ -263,6 +278,49 @@ class StorageClient:
                     f"not the {len(segment.batches)} that were written"
                 )
         return blocks
+
+    async def read_intact(
+        self, collection_id: bytes, slots: SlotMap, key: SegmentId
+    ) -> list[tuple[Placement, bytes]]:
+        """Returns the places and blocks of those batches of a segment that are as they were written.
+
+        Args:
+            slots: the slot map, which says which batches the segment has.
+
+        Raises:
+            Conflict: if the collection was written to since the slots were read.
+        """
+        intact = _Intact()
+        # Storage ends its answer at a damaged batch; what follows that is asked for again.
+        for _ in slots.segments[key].batches:
+            intact.after = intact.reached
+            try:
+                await self._peer.call(lambda: self._read_intact(collection_id, slots, key, intact))
+            except DataLoss:
+                if intact.reached == intact.after:
+                    break
+            else:
+                break
+        return [intact.found[slot] for slot in sorted(intact.found)]
+
+    async def _read_intact(
+        self, collection_id: bytes, slots: SlotMap, key: SegmentId, intact: _Intact
+    ) -> None:
+        request = wire.BatchesRequest(collection_id, intact.after, (key,)).to_message()
+        written = slots.segments[key].by_slot
+        with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
+            log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
+            if (log.sequence, log.chain) != (slots.sequence, slots.chain):
+                raise Conflict("the collection was written to while its segments were read; try again")
+            before = intact.after
+            for _ in range(log.batches):
+                header = await _next_batch(messages, log, before)
+                before = intact.reached = header.sequence
+                block = await _block(messages, header)
+                place = _place(header)
+                batch = wire.SlotBatch(header.count, header.block_sha256)
+                if place.segment == key and written.get(place.first_slot) == batch:
+                    intact.found[place.first_slot] = place, block
 
     async def read_log(self, collection_id: bytes, after_sequence: int, read: ReadLog[_Result]) -> _Result:
         """Reads the log after a sequence; returns what `read` returns.
@@ -495,15 +553,24 @@ async def _batches(
     """Yields the announced batches of a log, each in full, in order."""
     before = 0
     for _ in range(log.batches):
-        header = wire.BatchHeader.from_message(transfer.part_of(await anext(messages, None), "batch"))
-        if not before < header.sequence <= log.sequence:
-            raise DataLoss(f"storage sent batch {header.sequence} of its log after {before}")
+        header = await _next_batch(messages, log, before)
         before = header.sequence
-        receiver = transfer.Receiver(
-            header.block_size_bytes, header.block_sha256, limit_bytes=_MAX_BLOCK_BYTES, what="a batch"
-        )
-        yield header, await transfer.announced(messages, receiver)
+        yield header, await _block(messages, header)
     transfer.require_end(await anext(messages, None))
+
+
+async def _next_batch(messages: AsyncIterator[Any], log: wire.LogHeader, before: int) -> wire.BatchHeader:
+    header = wire.BatchHeader.from_message(transfer.part_of(await anext(messages, None), "batch"))
+    if not before < header.sequence <= log.sequence:
+        raise DataLoss(f"storage sent batch {header.sequence} of its log after {before}")
+    return header
+
+
+async def _block(messages: AsyncIterator[Any], header: wire.BatchHeader) -> bytes:
+    receiver = transfer.Receiver(
+        header.block_size_bytes, header.block_sha256, limit_bytes=_MAX_BLOCK_BYTES, what="a batch"
+    )
+    return await transfer.announced(messages, receiver)
 
 
 def _place(header: wire.BatchHeader) -> Placement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from blindsight.errors import DataLoss
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.vault import OpenCollection
 
@@ -48,12 +49,17 @@ class Lookups:
 
     async def _answer(self, collection: OpenCollection, wanted: _Wanted) -> None:
         try:
-            there = await self._items.find(collection, [handle for handle, _ in wanted])
+            handles = [handle for handle, _ in wanted]
+            there, damaged = await self._items.find_intact(collection, handles, len(handles))
         except Exception as error:  # noqa: BLE001 - every waiting caller must get the error
             for _, found in wanted:
                 if not found.done():
                     found.set_exception(error.with_traceback(None))
         else:
             for handle, found in wanted:
-                if not found.done():
+                if found.done():
+                    continue
+                if handle in damaged:
+                    found.set_exception(DataLoss(damaged[handle]))
+                else:
                     found.set_result(there.get(handle))

@@ -11,6 +11,7 @@ from typing import TypeVar
 from blindsight.errors import DataLoss
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.records import ItemMetadata
+from blindsight.trusted.slots import unmarked
 from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
 from blindsight.wire.storage import StoredItem
 
@@ -63,18 +64,67 @@ class Items:
                     raise
         return await read()
 
-    async def find(
-        self, collection: OpenCollection, handles: Sequence[bytes], among: Sequence[bytes] = ()
-    ) -> dict[bytes, FoundItem]:
+    async def find(self, collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, FoundItem]:
         """Returns items by handle; those that do not exist are left out.
-
-        Args:
-            among: what storage is asked for, the handles and others beside them; none: the handles.
 
         Raises:
             DataLoss: if storage hides one, shows one that was deleted, or has changed its metadata.
         """
-        return await self.steady(collection, partial(self._find, collection, handles, among or handles))
+        return await self.steady(collection, partial(self._find, collection, handles, handles))
+
+    async def find_intact(
+        self, collection: OpenCollection, handles: Sequence[bytes], among: Sequence[bytes], most: int
+    ) -> tuple[dict[bytes, FoundItem], dict[bytes, str]]:
+        """Returns items by handle, and the reasons of those whose records are damaged, lost or hidden.
+
+        Those that do not exist are in neither.
+
+        Args:
+            among: what storage is asked for, the handles and others beside them.
+
+        Raises:
+            DataLoss: if more than `most` of what is asked for are damaged, or the collection itself is.
+        """
+        wanted = set(handles)
+
+        def read(part: Sequence[bytes]) -> Awaitable[dict[bytes, FoundItem]]:
+            return self._find(collection, [one for one in part if one in wanted], part)
+
+        found, damaged = await self.apart(collection, among, read, most)
+        return found, {handle: why for handle, why in damaged.items() if handle in wanted}
+
+    async def apart(
+        self,
+        collection: OpenCollection,
+        handles: Sequence[bytes],
+        read: Callable[[Sequence[bytes]], Awaitable[dict[bytes, _Result]]],
+        most: int,
+    ) -> tuple[dict[bytes, _Result], dict[bytes, str]]:
+        """Returns what `read` returns of items, and of those that are damaged the reason, by handle.
+
+        What cannot be read as a whole is halved, until what is damaged is alone.
+
+        Raises:
+            DataLoss: if more than `most` are damaged, or the collection itself is.
+        """
+        found: dict[bytes, _Result] = {}
+        damaged: dict[bytes, str] = {}
+        # In their own order: that of a ranking would tell storage, half by half, which are the best.
+        waiting = [sorted(handles)] if handles else []
+        while waiting:
+            part = waiting.pop()
+            try:
+                found |= await self.steady(collection, partial(read, part))
+            except DataLoss as error:
+                await self._vault.refresh(collection)  # raises if all of it is damaged
+                middle = len(part) // 2
+                if middle:
+                    waiting += [part[middle:], part[:middle]]
+                    continue
+                damaged[part[0]] = error.message
+                if len(damaged) > most:
+                    raise
+        return found, damaged
 
     async def _find(
         self, collection: OpenCollection, handles: Sequence[bytes], asked: Sequence[bytes]
@@ -100,4 +150,4 @@ class Items:
 def keys_of(collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, ItemKey]:
     """Returns the keys of those of these items that are live, by handle, as the slot map has them."""
     versions = collection.slots.versions(handles)
-    return {handle: ItemKey(handle, versions[handle]) for handle in handles if handle in versions}
+    return {handle: ItemKey(handle, unmarked(versions[handle])) for handle in handles if handle in versions}

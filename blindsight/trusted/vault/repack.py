@@ -89,21 +89,27 @@ class Repack:
             segment = collection.slots.segments[key]
             if not segment.live.any():
                 continue
-            decrypted = await self._decrypted(collection, key.region, blocks)
-            rows.append(decrypted[: segment.fill][segment.live])
+            found = await decrypted(self._crypto, collection, key.region, blocks)
+            rows.append(found[: segment.fill][segment.live])
             packed = segment.handles[segment.live].tobytes()
             handles += [packed[at : at + HANDLE_BYTES] for at in range(0, len(packed), HANDLE_BYTES)]
         return np.concatenate(rows), handles
 
-    async def _decrypted(
-        self, collection: OpenCollection, region: Region, blocks: list[tuple[Placement, bytes]]
-    ) -> Floats:
-        parameters = collection.parameters
-        if isinstance(parameters, AdditiveSet):
-            batches = [block for _, block in blocks]
-            with answer_of("storage"):
-                return await self._crypto.decrypt_columns(parameters, collection.layout.of(region), batches)
-        return await self._crypto.decrypt_segment(collection.column_keys, region, blocks)
+
+async def decrypted(
+    crypto: Crypto, collection: OpenCollection, region: Region, blocks: list[tuple[Placement, bytes]]
+) -> Floats:
+    """Decrypts batches of one segment to rows [capacity, row dimension], zeros where they have none.
+
+    Raises:
+        DataLoss: if one is not the one that was written.
+    """
+    parameters = collection.parameters
+    if isinstance(parameters, AdditiveSet):
+        batches = [block for _, block in blocks]
+        with answer_of("storage"):
+            return await crypto.decrypt_columns(parameters, collection.layout.of(region), batches)
+    return await crypto.decrypt_segment(collection.column_keys, region, blocks)
 
 
 def due(collection: OpenCollection) -> tuple[Region, ...]:

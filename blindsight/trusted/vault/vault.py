@@ -27,9 +27,9 @@ from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import START, Point, SlotMap
+from blindsight.trusted.slots import START, Point, SlotMap, new_version
 from blindsight.trusted.vault.heads import Head, Heads, LogKey, State, digest
-from blindsight.wire.storage import VERSION_BYTES, Link, StoredCollection
+from blindsight.wire.storage import Link, StoredCollection
 
 DEFAULT_EXPECTED_SIZE = 10_000
 MAX_NAME_CHARACTERS = 128
@@ -43,8 +43,8 @@ class ItemKey(NamedTuple):
 
     Attributes:
         handle: 16 bytes.
-        version: 8 random bytes, drawn when it was stored: one that is deleted and stored again has others;
-            empty for an item without sealed things.
+        version: 63 random bits in 8 bytes, drawn when it was stored: one that is deleted and stored again has
+            others; empty for an item without sealed things.
     """
 
     handle: bytes
@@ -53,7 +53,7 @@ class ItemKey(NamedTuple):
     @classmethod
     def new(cls, handle: bytes) -> ItemKey:
         """Returns the key of an item that is to be stored."""
-        return cls(handle, os.urandom(VERSION_BYTES))
+        return cls(handle, new_version())
 
     @property
     def place(self) -> bytes:
@@ -373,6 +373,8 @@ class Vault:
         names = await self.names()
         if name in self.lost:
             raise DataLoss(f"storage has lost collection {name!r}")
+        if name in names:
+            raise DataLoss(f"storage has changed the record of collection {name!r}")
         raise NotFound(f"no collection {name!r}; it has {_listing(names)}")
 
     async def _record(self, name: str) -> StoredCollection | None:
@@ -513,8 +515,11 @@ class Vault:
         Raises:
             NotFound: if it does not exist.
         """
-        record = await self._record(name)
-        collection_id = record.collection_id if record is not None else self._heads.named(name)
+        record, known = await self._record(name), self._heads.named(name)
+        if record is None:  # its name's tag may be all that is damaged
+            there = await self._records()
+            record = next((one for one in there if one.collection_id == known), None)
+        collection_id = record.collection_id if record is not None else known
         if collection_id is None:
             raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
         opened = self._open.get(name)
@@ -523,7 +528,8 @@ class Vault:
             await self._heads.put(collection_id, replace(head, state=State.DELETING))
             if record is not None:
                 await self._storage.delete_collection(collection_id)
-            await self._heads.put(collection_id, replace(head, state=State.DELETED))
+            for gone in {collection_id, known or collection_id}:  # two, if its id was changed
+                await self._heads.put(gone, replace(self._heads.get(gone) or head, state=State.DELETED))
             self._open.pop(name, None)
         await self._drop_gallery(collection_id)
         return collection_id

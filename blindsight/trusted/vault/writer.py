@@ -49,6 +49,8 @@ _APPEND_CIPHERTEXTS = 128
 
 # Blocks that were encrypted ahead, by the index of their first row and their placement.
 Ahead = Mapping[tuple[int, Placement], bytes]
+# Segments that are replaced, and their batches; None for one of which a batch was lost.
+Retired = Mapping[SegmentId, Sequence[tuple[Placement, bytes]] | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,14 +61,14 @@ class Written:
         after_sequence: sequence of the log before it.
         sequence, epoch: those after it.
         batches: place and block of each.
-        retired: the segments that it replaced, and their batches.
+        retired: the segments that it replaced, and their batches; None for one of which a batch was lost.
     """
 
     after_sequence: int
     sequence: int
     epoch: int
     batches: Sequence[tuple[Placement, bytes]]
-    retired: Mapping[SegmentId, Sequence[tuple[Placement, bytes]]]
+    retired: Retired
 
 
 class Writer:
@@ -199,7 +201,7 @@ class Writer:
         placement: Placement,
         rows: Floats,
         items: Sequence[NewItem],
-        retired: Mapping[SegmentId, Sequence[tuple[Placement, bytes]]],
+        retired: Retired,
     ) -> None:
         """Encrypts and appends one batch; retires the segments that it replaces, given with their batches."""
         slots = collection.slots
@@ -240,7 +242,7 @@ class Writer:
         placements: Sequence[Placement],
         blocks: Sequence[bytes],
         items: Sequence[NewItem],
-        retired: Mapping[SegmentId, Sequence[tuple[Placement, bytes]]] = MappingProxyType({}),
+        retired: Retired = MappingProxyType({}),
     ) -> None:
         """Appends blocks to the log in its state `before`, for which they were placed."""
         digests = await asyncio.to_thread(lambda: [digest(block) for block in blocks])

@@ -46,12 +46,13 @@ class Alarms:
             if _NAMED in error.metadata:  # it was recorded further in
                 raise
             error.metadata[_NAMED] = what
-            metrics.ANSWER_ERRORS.inc()
-            logs.get().error("answer_refused", collection=what, reason=error.reason)
-            self._record(what, error.message)
+            self.note(what, error.message)
             raise
 
-    def _record(self, what: str, message: str) -> None:
+    def note(self, what: str, message: str) -> None:
+        """Records that something was refused."""
+        metrics.ANSWER_ERRORS.inc()
+        logs.get().error("answer_refused", collection=what, reason=DataLoss.reason)
         now = int(time.time())
         self._newest += 1
         before = self._standing.get(what)

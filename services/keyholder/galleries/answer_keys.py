@@ -103,7 +103,8 @@ class AnswerKeys:
             return
         async with self._locks[collection.record.collection_id]:
             key = await self._loaded(collection)
-            if key.sequence == written.after_sequence:  # else the log is read when the key is needed
+            # Else the log is read when the key is needed; what was lost cannot be subtracted.
+            if key.sequence == written.after_sequence and None not in written.retired.values():
                 made = await self._threads.run(_extended, key, collection.column_keys, written)
                 self._keep(collection, made)
 
@@ -194,7 +195,7 @@ def _add(extension: Extension, keys: CollectionKeys, one: LoggedBatch) -> None:
 def _extended(key: AnswerKey, keys: CollectionKeys, written: Written) -> AnswerKey:
     extension = Extension(key, keys)
     for segment, blocks in written.retired.items():
-        extension.retire(segment, (batches.read(block, place, keys) for place, block in blocks))
+        extension.retire(segment, (batches.read(block, place, keys) for place, block in blocks or ()))
     for place, block in written.batches:
         extension.add(batches.read(block, place, keys))
     return extension.finish(written.sequence, written.epoch)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
+
 from blindsight.errors import Conflict, DataLoss, NotFound
-from blindsight.packing.segments import SegmentId
+from blindsight.packing.segments import Placement, SegmentId
 from blindsight.parameters import ParameterSet
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
+from blindsight.trusted.slots import Segment
 from blindsight.trusted.vault.items import FoundItem, Items, keys_of
 from blindsight.trusted.vault.vault import OpenCollection, Vault
 from blindsight.wire.collections import CheckProgress, Damage
@@ -21,7 +25,39 @@ from blindsight.wire.collections import CheckProgress, Damage
 # Items that are looked up at once.
 _PAGE = 32
 MOST_DAMAGES = 100
-_CONFLICTS = 16
+MOST_LOST_IDS = 1000
+CONFLICTS = 16
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check has found that a repair can mend.
+
+    Attributes:
+        segments: of which a batch is damaged.
+        rowless: handles of live items that no search can rank: of damaged batches, or quarantined before.
+        quarantined: those of them that are quarantined.
+        nameless: handles of items whose record is damaged.
+        named: by handle what was told of those of them whose ids their originals say.
+        opened: handles of rowless items whose originals open.
+    """
+
+    segments: set[SegmentId] = field(default_factory=set)
+    rowless: set[bytes] = field(default_factory=set)
+    quarantined: set[bytes] = field(default_factory=set)
+    nameless: set[bytes] = field(default_factory=set)
+    named: dict[bytes, str] = field(default_factory=dict)
+    opened: set[bytes] = field(default_factory=set)
+
+    @property
+    def rebuildable(self) -> set[bytes]:
+        """The items that a repair makes anew."""
+        return ((self.rowless & self.opened) - self.nameless) | self.named.keys()
+
+    @property
+    def losing(self) -> set[bytes]:
+        """The items that a repair quarantines."""
+        return ((self.rowless - self.opened) | self.nameless) - self.named.keys() - self.quarantined
 
 
 class Check:
@@ -32,6 +68,10 @@ class Check:
         storage: is read.
         items: read metadata.
         collection: the collection.
+
+    Attributes:
+        state: how far it is, and the result at the end.
+        findings: for a repair.
     """
 
     def __init__(
@@ -41,68 +81,110 @@ class Check:
         self._storage = storage
         self._items = items
         self._collection = collection
-        self._state = CheckProgress()
+        self.state = CheckProgress()
+        self.findings = Findings()
 
     async def run(self) -> AsyncIterator[CheckProgress]:
         """Reads every batch, and every sealed thing of every item; yields progress.
 
         Raises:
             Conflict: if others write again and again.
+            DataLoss: if the collection's record or slots are not what was written.
             Unavailable: if storage does not answer.
         """
         segments = list(self._collection.slots.segments)
         handles = list(_sealed(self._collection))
-        self._state = CheckProgress(segments_total=len(segments), items_total=len(handles))
-        yield self._state
+        self.state = CheckProgress(segments_total=len(segments), items_total=len(handles))
+        yield self.state
         for key in segments:
-            await self._damaged(f"segment {key}", partial(self._segment, key))
-            self._state = replace(self._state, segments_done=self._state.segments_done + 1)
-            yield self._state
+            await self._segment(key)
+            self.state = replace(self.state, segments_done=self.state.segments_done + 1)
+            yield self._counted()
         for start in range(0, len(handles), _PAGE):
             page = handles[start : start + _PAGE]
             await self._page(page)
-            self._state = replace(self._state, items_done=self._state.items_done + len(page))
-            yield self._state
+            self.state = replace(self.state, items_done=self.state.items_done + len(page))
+            yield self._counted()
 
-    async def _damaged(self, what: str, read: Callable[[], Awaitable[None]]) -> None:
-        """Reads something, and notes it if it is damaged."""
-        try:
-            await self._items.steady(self._collection, read)
-        except DataLoss as error:
-            state = self._state
-            damages = (*state.damages, Damage(what, error.message))[:MOST_DAMAGES]
-            self._state = replace(state, damaged=state.damaged + 1, damages=damages)
+    def _counted(self) -> CheckProgress:
+        self.state = replace(
+            self.state,
+            rebuildable=len(self.findings.rebuildable),
+            losing=len(self.findings.losing),
+            quarantined=self._collection.slots.quarantined_items(),
+        )
+        return self.state
+
+    def note(self, what: str, message: str) -> None:
+        """Counts a damage, and names it if it is one of the first."""
+        state = self.state
+        damages = (*state.damages, Damage(what, message))[:MOST_DAMAGES]
+        self.state = replace(state, damaged=state.damaged + 1, damages=damages)
+
+    def mended(self, what: str) -> None:
+        """Takes back a damage that was counted."""
+        damages = tuple(one for one in self.state.damages if one.what != what)
+        self.state = replace(self.state, damaged=self.state.damaged - 1, damages=damages)
 
     async def _segment(self, key: SegmentId) -> None:
-        for _ in range(_CONFLICTS):
+        for _ in range(CONFLICTS):
             slots = self._collection.slots
             if key not in slots.segments:  # retired since
                 return
             try:
-                await self._storage.read_segments(self._collection.record.collection_id, slots, [key])
+                blocks = await self._storage.read_intact(self._collection.record.collection_id, slots, key)
             except Conflict:
                 await self._vault.refresh(self._collection)
             else:
+                self._judge(key, slots.segments[key], blocks)
                 return
         raise Conflict("the collection is written to again and again; try again")
 
-    async def _page(self, handles: Sequence[bytes]) -> None:
-        """Checks items; halves what cannot be read as a whole, until what is damaged is alone."""
-        try:
-            found = await self._items.find(self._collection, handles)
-        except DataLoss:
-            if len(handles) == 1:
-                await self._damaged(f"item of handle {handles[0].hex()}", partial(self._look_up, handles))
-                return
-            middle = len(handles) // 2
-            await self._page(handles[:middle])
-            await self._page(handles[middle:])
-            return
-        for item in found.values():
-            await self._damaged(f"item {item.metadata.id}", partial(self._contents, item))
+    def _judge(self, key: SegmentId, segment: Segment, blocks: Sequence[tuple[Placement, bytes]]) -> None:
+        lost = segment.live & ~covered(segment, blocks)
+        rowless = handles_at(segment, lost | segment.quarantined)
+        self.findings.rowless.update(rowless)
+        for item in filter(None, map(self._collection.bare_item, rowless)):
+            self._name(item.id)
+        self.findings.quarantined.update(handles_at(segment, segment.quarantined))
+        damaged = len(segment.batches) - len(blocks)
+        if damaged:
+            self.findings.segments.add(key)
+            self.note(
+                f"segment {key}",
+                f"batches lost or changed: {damaged} of {len(segment.batches)}; "
+                f"items whose vectors are lost with them: {lost.sum()}",
+            )
 
-    async def _look_up(self, handles: Sequence[bytes]) -> None:
-        await self._items.find(self._collection, handles)
+    async def _page(self, handles: Sequence[bytes]) -> None:
+        found, damaged = await self._items.find_intact(self._collection, handles, len(handles))
+        for handle, message in damaged.items():
+            self.findings.nameless.add(handle)
+            await self._nameless(handle, message)
+        for handle, item in found.items():
+            try:
+                await self._items.steady(self._collection, partial(self._contents, item))
+            except DataLoss as error:
+                self.note(f"item {item.metadata.id}", error.message)
+            if handle in self.findings.rowless - self.findings.opened:
+                self._name(item.metadata.id)
+
+    async def _nameless(self, handle: bytes, message: str) -> None:
+        """Notes an item whose record is damaged, by the id that its original gives it if it gives it one."""
+        reading = partial(original, self._storage, self._collection, handle)
+        try:
+            data = await self._items.steady(self._collection, reading)
+        except (DataLoss, NotFound):
+            data = b""
+        item_id = await asyncio.to_thread(self._collection.content_id, data)
+        if not data or self._collection.handle(item_id) != handle:
+            self.note(f"item of handle {handle.hex()}", message)
+            return
+        self.findings.named[handle] = f"item {item_id}"
+        self.note(f"item {item_id}", f"{message}; its original opens, its file name is lost")
+
+    def _name(self, item_id: str) -> None:
+        self.state = replace(self.state, lost_ids=(*self.state.lost_ids, item_id)[:MOST_LOST_IDS])
 
     async def _contents(self, item: FoundItem) -> None:
         collection, handle = self._collection, item.key.handle
@@ -111,8 +193,10 @@ class Check:
         if key is None or collection.config.embedder == embedders.NONE:
             return  # deleted since, or a vector
         try:
-            original = await self._storage.read_original(identity, handle)
-            await asyncio.to_thread(collection.open_original, key, original)
+            sealed = await self._storage.read_original(identity, handle)
+            await asyncio.to_thread(collection.open_original, key, sealed)
+            if handle in self.findings.rowless:
+                self.findings.opened.add(handle)
             if item.stored.planes_size_bytes and isinstance(collection.parameters, ParameterSet):
                 planes = self._storage.read_planes(identity, handle, collection.parameters)
                 async with aclosing(planes) as parts:
@@ -121,17 +205,43 @@ class Check:
         except NotFound as error:
             raise DataLoss(f"storage has lost a part of it: {error.message}") from error
         if collection.config.embedder == embedders.SIFT:
-            sealed = await self._storage.read_keypoints(identity, [handle])
-            if handle not in sealed:
+            keypoints = await self._storage.read_keypoints(identity, [handle])
+            if handle not in keypoints:
                 raise DataLoss("storage has lost its keypoints")
-            collection.open_keypoints(key, sealed[handle])
+            collection.open_keypoints(key, keypoints[handle])
+
+
+async def original(storage: StorageClient, collection: OpenCollection, handle: bytes) -> bytes:
+    """Returns the original of a photo whose record may be damaged.
+
+    Raises:
+        NotFound: if the item was deleted, or has none.
+        DataLoss: if it does not open.
+    """
+    keys = keys_of(collection, [handle])
+    if handle not in keys:
+        raise NotFound("the item was deleted meanwhile")
+    sealed = await storage.read_original(collection.record.collection_id, handle)
+    return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
+
+
+def covered(segment: Segment, blocks: Sequence[tuple[Placement, bytes]]) -> npt.NDArray[np.bool_]:
+    """Returns the slots of a segment whose rows are in these batches, bool [fill]."""
+    made = np.zeros(segment.fill, bool)
+    for place, _ in blocks:
+        made[place.first_slot : place.first_slot + place.count] = True
+    return made
+
+
+def handles_at(segment: Segment, slots: npt.NDArray[np.bool_]) -> list[bytes]:
+    """Returns the handles in some slots of a segment."""
+    packed = segment.handles[slots].tobytes()
+    return [packed[start : start + HANDLE_BYTES] for start in range(0, len(packed), HANDLE_BYTES)]
 
 
 def _sealed(collection: OpenCollection) -> Iterator[bytes]:
     """Yields the handles of live items that have more than a vector."""
     for segment in collection.slots.segments.values():
-        packed = segment.handles[segment.live].tobytes()
-        for start in range(0, len(packed), HANDLE_BYTES):
-            handle = packed[start : start + HANDLE_BYTES]
+        for handle in handles_at(segment, segment.live):
             if collection.bare_item(handle) is None:
                 yield handle

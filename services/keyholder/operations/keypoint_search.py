@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import itemgetter
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
 from services.keyholder import metrics
 from services.keyholder.operations.scoring import Timings
-from services.keyholder.operations.search import Search
+from services.keyholder.operations.search import MOST_DAMAGED, Ranked, Search
 
 # All photos of a collection with no more than these.  Their keypoints are 13 MB, and comparing them takes one
 # second of one core.
@@ -91,6 +90,11 @@ class Recognition:
         return self._candidates.progress
 
     @property
+    def quarantined(self) -> int:
+        """The number of items that are quarantined, as in the search for candidates."""
+        return self._candidates.quarantined
+
+    @property
     def timings(self) -> Timings:
         """Timings of the whole search, candidates included."""
         return self._candidates.timings
@@ -111,7 +115,7 @@ class Recognition:
 
         Raises:
             InvalidImage: if the data is not a decodable image, or has too few keypoints.
-            DataLoss: if storage lost or changed a photo's keypoints.
+            DataLoss: if storage lost or changed the keypoints of many photos, or an original to be drawn.
             Unavailable: if the evaluator or storage does not answer.
         """
         started = time.perf_counter()
@@ -120,50 +124,59 @@ class Recognition:
             raise InvalidImage(f"photo has {keypoints.too_few(keypoints.unpack(embedded.keypoints))}")
         self.timings.embed = time.perf_counter() - started
         scheme = self._collection.parameters.scheme.name.lower()
-        async for candidates in self._candidates.run(embedded.vector[None].astype(np.float64)):
+        async for candidates in self._candidates.ranked(embedded.vector[None].astype(np.float64)):
             compared = time.perf_counter()
+            handles = [handle for handle, _ in candidates]
             with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
-                stored = await self._items.steady(self._collection, partial(self._keypoints, candidates))
+                stored, damaged = await self._items.apart(
+                    self._collection, handles, self._keypoints, MOST_DAMAGED
+                )
                 best = await self._best(embedded.keypoints, candidates, stored)
             self.timings.match += time.perf_counter() - compared
-            yield best
+            # Nobody knows whether they are matches, so all of them are told.
+            yield [hit for _, hit in best] + [
+                replace(hit, damage=hit.damage or f"not compared: {damaged[handle]}")
+                for handle, hit in candidates
+                if handle in damaged
+            ]
             if self._draw:
                 async for drawing in self._drawings(data, embedded.keypoints, best, stored):
                     yield drawing
 
-    async def _keypoints(self, candidates: Sequence[Hit]) -> dict[str, bytes]:
-        """Returns packed keypoints by id, for the candidates that still exist."""
+    async def _keypoints(self, handles: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Returns packed keypoints by handle, for the candidates that still exist."""
         collection = self._collection
-        ids = {collection.handle(hit.id): hit.id for hit in candidates}
-        sealed = await self._storage.read_keypoints(collection.record.collection_id, list(ids))
-        keys = keys_of(collection, list(ids))
+        sealed = await self._storage.read_keypoints(collection.record.collection_id, handles)
+        keys = keys_of(collection, handles)
         if lost := keys.keys() - sealed.keys():
             raise DataLoss(f"storage has {len(lost)} photos of the collection without their keypoints")
         # Items that were deleted since they were scored are not lost.
         there = [(key, sealed[handle]) for handle, key in keys.items()]
         return await asyncio.to_thread(
-            lambda: {ids[key.handle]: collection.open_keypoints(key, data) for key, data in there}
+            lambda: {key.handle: collection.open_keypoints(key, data) for key, data in there}
         )
 
-    async def _best(self, query: bytes, candidates: Sequence[Hit], stored: dict[str, bytes]) -> list[Hit]:
-        there = [hit for hit in candidates if hit.id in stored]
-        agreements = await self._crypto.compare_keypoints(query, [stored[hit.id] for hit in there])
+    async def _best(
+        self, query: bytes, candidates: Sequence[Ranked], stored: dict[bytes, bytes]
+    ) -> list[Ranked]:
+        there = [(handle, hit) for handle, hit in candidates if handle in stored]
+        agreements = await self._crypto.compare_keypoints(query, [stored[handle] for handle, _ in there])
         found = [
-            replace(hit, keypoints=KeypointAgreement(made.inliers, made.matches, made.verified))
-            for hit, made in zip(there, agreements, strict=True)
+            (handle, replace(hit, keypoints=KeypointAgreement(made.inliers, made.matches, made.verified)))
+            for (handle, hit), made in zip(there, agreements, strict=True)
         ]
         return sorted(found, key=_worst_last)[: self._k]
 
     async def _drawings(
-        self, data: bytes, packed: bytes, best: Sequence[Hit], stored: dict[str, bytes]
+        self, data: bytes, packed: bytes, best: Sequence[Ranked], stored: dict[bytes, bytes]
     ) -> AsyncIterator[MatchDrawing]:
         decoders, collection = self._crypto.decoders, self._collection
         yield MatchDrawing(0, *await decoders.run(tasks.DrawKeypoints(data)))
-        ranked = [(collection.handle(hit.id), rank, hit) for rank, hit in enumerate(best, 1)]
+        ranked = [(handle, rank) for rank, (handle, _) in enumerate(best, 1)]
         # In the order of handles: that of the ranking would tell storage which photos are most alike.
-        for handle, rank, hit in sorted(ranked, key=itemgetter(0)):
+        for handle, rank in sorted(ranked):
             original = await self._items.steady(collection, partial(self._original, handle))
-            task = tasks.DrawAgreement((data, packed), (original, stored[hit.id]))
+            task = tasks.DrawAgreement((data, packed), (original, stored[handle]))
             yield MatchDrawing(rank, *await decoders.run(task))
 
     async def _original(self, handle: bytes) -> bytes:
@@ -175,7 +188,8 @@ class Recognition:
         return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
 
 
-def _worst_last(hit: Hit) -> tuple[int, int, float]:
+def _worst_last(ranked: Ranked) -> tuple[int, int, float]:
     """Returns a sort key of matches: most inliers first, then most matches, then the highest score."""
+    _, hit = ranked
     made = hit.keypoints or KeypointAgreement(0, 0, verified=False)
     return -made.inliers, -made.matches, -hit.score

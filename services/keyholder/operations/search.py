@@ -45,6 +45,11 @@ GROUPS_AT_ONCE = 2
 # Queries of a turn while other calls want theirs: what one of them waits for, at most.
 CROWDED_QUERIES = 4
 SCORE_DECIMALS = 6
+# Matches whose records are damaged are told one by one, but no more of them.
+MOST_DAMAGED = 100
+
+# A match, and the handle of its item.
+Ranked = tuple[bytes, Hit]
 
 
 class Search:
@@ -61,6 +66,7 @@ class Search:
 
     Attributes:
         progress: is given how far the gallery is ready, while the matches wait for that.
+        quarantined: the number of items that were not ranked because they are quarantined.
 
     Raises:
         InvalidArgument: if k or the threshold is invalid, or if the agreement does not fit the scheme.
@@ -91,6 +97,7 @@ class Search:
         self._slack = _slack(collection)
         self._linear = collection.linear()
         self.timings = Timings()
+        self.quarantined = 0
         self.progress: asyncio.Queue[Progress] = asyncio.Queue(1)
         self._scorer = scorer
 
@@ -113,7 +120,14 @@ class Search:
         return await embed_query(self._crypto, self._scorer.turns, self._collection, data)
 
     async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
+        """Yields the matches of each query, best first; see `ranked`."""
+        async for found in self.ranked(queries):
+            yield [hit for _, hit in found]
+
+    async def ranked(self, queries: Floats) -> AsyncIterator[list[Ranked]]:
         """Yields the matches of each query, best first.
+
+        One whose record in storage is damaged is a match, too, which says so instead of its id and name.
 
         Args:
             queries: [count, dimension].
@@ -123,6 +137,7 @@ class Search:
             InvalidVector: if the metric cannot take a query.
             ResourceExhausted: if there may be too many hits.
             Busy: if too many searches wait.
+            DataLoss: if the records of more than `MOST_DAMAGED` matches are damaged.
             Unavailable: if the evaluator or storage does not answer.
         """
         if not 1 <= len(queries) <= MAX_QUERIES:
@@ -138,7 +153,7 @@ class Search:
                 for hits in group:
                     yield hits
 
-    def _groups(self, forms: list[linear.LinearForm]) -> Iterator[Coroutine[Any, Any, list[list[Hit]]]]:
+    def _groups(self, forms: list[linear.LinearForm]) -> Iterator[Coroutine[Any, Any, list[list[Ranked]]]]:
         """Yields the work of each group, whose size depends on who else searches when it begins."""
         start, call = 0, object()
         while start < len(forms):
@@ -161,12 +176,13 @@ class Search:
             # A metric is given one query, which its message calls row 0.
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
-    async def _group(self, forms: list[linear.LinearForm], part: Part) -> list[list[Hit]]:
+    async def _group(self, forms: list[linear.LinearForm], part: Part) -> list[list[Ranked]]:
         rankings: list[Ranking] = []
         timings = Timings()
 
         def begin(slots: SlotMap) -> Take:
             rankings[:] = [Ranking(form.reading, self._k) for form in forms]
+            self.quarantined = slots.quarantined_items()
             return partial(_take, slots, rankings)
 
         weights = np.stack([form.weights for form in forms])
@@ -184,7 +200,7 @@ class Search:
             self.progress.get_nowait()
         self.progress.put_nowait(progress)
 
-    async def _hits(self, rankings: Sequence[Ranking]) -> list[list[Hit]]:
+    async def _hits(self, rankings: Sequence[Ranking]) -> list[list[Ranked]]:
         best = [ranking.best() for ranking in rankings]
         found = [
             self._passing(leaders, higher_is_better=ranking.higher_is_better)
@@ -194,22 +210,27 @@ class Search:
         # Photos that were deleted since their slots were scored are left out.
         return [
             [
-                _hit(opened[name.tobytes()], score, parts)
+                (name.tobytes(), _hit(opened[name.tobytes()], score, parts))
                 for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True)
                 if name.tobytes() in opened
             ]
             for leaders in found
         ]
 
-    async def _opened(self, handles: list[bytes], best: list[bytes], most: int) -> dict[bytes, ItemMetadata]:
-        """Returns what is known of items by handle; see `looked_up` for what storage is asked."""
+    async def _opened(
+        self, handles: list[bytes], best: list[bytes], most: int
+    ) -> dict[bytes, ItemMetadata | str]:
+        """Returns what is known of items by handle, or why nothing is; see `looked_up` for what is asked."""
         found = {handle: self._collection.bare_item(handle) for handle in handles}
         among = await asyncio.to_thread(looked_up, self._collection, best, most)
         sealed = [handle for handle in among if handle in found and found[handle] is None]
-        opened = await self._items.find(self._collection, sealed, among)
+        opened, damaged = await self._items.find_intact(self._collection, sealed, among, MOST_DAMAGED)
+        for message in list(damaged.values())[:1]:
+            self._scorer.alarms.note(self._collection.config.name, message)
         return {
             **{handle: item for handle, item in found.items() if item is not None},
             **{handle: item.metadata for handle, item in opened.items()},
+            **{handle: f"item of handle {handle.hex()}: {message}" for handle, message in damaged.items()},
         }
 
     def _passing(self, best: Leaders, *, higher_is_better: bool) -> Leaders:
@@ -242,7 +263,7 @@ def _take(slots: SlotMap, rankings: Sequence[Ranking], result: ScoreResult, prod
     """Adds the products of some segments to the rankings of their queries."""
     # An unknown segment was appended after this search began, and counts as empty.
     found = [slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT) for index in result.segments]
-    segments = [(segment.live if segment.deleted else None, segment.handles) for segment in found]
+    segments = [(segment.ranked, segment.handles) for segment in found]
     for number, ranking in enumerate(rankings[result.first_query :][: result.queries]):
         ranking.add(products[:, number], segments)
 
@@ -280,6 +301,9 @@ def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:
         )
 
 
-def _hit(item: ItemMetadata, score: float, parts: Floats) -> Hit:
+def _hit(item: ItemMetadata | str, score: float, parts: Floats) -> Hit:
+    rounded = round(float(score), SCORE_DECIMALS)
     channels = tuple(round(float(part), SCORE_DECIMALS) for part in parts)
-    return Hit(item.id, round(float(score), SCORE_DECIMALS), item.name, channels)
+    if isinstance(item, str):
+        return Hit("", rounded, "", channels, damage=item)
+    return Hit(item.id, rounded, item.name, channels)

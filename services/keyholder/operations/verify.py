@@ -240,8 +240,14 @@ class Verify:
         handle = collection.handle(item_id)
         if collection.slots.find(handle) is None:
             await self._vault.refresh(collection)  # a worker of bulk ingest may have stored it
-        if collection.slots.find(handle) is None:
+        place = collection.slots.find(handle)
+        if place is None:
             raise _no_item(collection, item_id)
+        if collection.slots.segments[place[0]].quarantined[place[1]]:
+            raise NotFound(
+                f"item {item_id!r} of collection {collection.config.name!r} is quarantined: "
+                "its vector was lost"
+            )
         return handle
 
     async def _score(

@@ -33,4 +33,5 @@ def collection(opened: OpenCollection) -> CollectionInfo:
         channels=config.channels,
         query_visible_to_server=opened.parameters.query_visible,
         damage=opened.damage,
+        quarantined_items=slots.quarantined_items(),
     )

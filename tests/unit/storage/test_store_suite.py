@@ -677,10 +677,28 @@ def test_a_retiring_append_that_would_lose_an_item_is_refused(store: Store, tail
     refused(store, append, InvalidArgument, "1 live items of the retired segments are not in the batch")
 
 
-def test_a_moving_item_that_brings_new_metadata_is_refused(store: Store, tailed: Batches) -> None:
-    given = [*moving((0,)), *items(1, start=2, metadata_bytes=30)]
+def test_a_moving_item_may_bring_new_metadata_and_keeps_its_original(store: Store, tailed: Batches) -> None:
+    before = state(store).size_bytes - sum(len(block) for _, block in read_log(store)[1])
+    (anew,) = items(1, start=2, metadata_bytes=50)
+    append = tailed.make(MAIN_0, [*moving((0,)), anew], retires=(TAIL_0,))
+    store.append(append)
+    (found,) = store.get_items(COLLECTION.collection_id, [anew.handle])
+    assert (found.sealed_metadata, found.original_size_bytes) == (anew.sealed_metadata, 200)
+    assert read_original(store, found.handle)[1] == original_of(2, 200)
+    blocks = sum(len(block) for _, block in read_log(store)[1])
+    assert state(store).size_bytes == before + blocks + 50 - 30
+
+
+def test_a_moving_item_that_brings_an_original_is_refused(store: Store, tailed: Batches) -> None:
+    given = [*moving((0,)), *items(1, start=2, metadata_bytes=30, original_bytes=200)]
     append = tailed.make(MAIN_0, given, retires=(TAIL_0,))
     refused(store, append, InvalidArgument, "item 1 moves and keeps what it has")
+
+
+def test_a_moving_item_that_has_no_metadata_brings_none(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(1)))
+    append = batches.make(MAIN_1, items(1, metadata_bytes=30), retires=(MAIN_0,))
+    refused(store, append, InvalidArgument, "item 0 moves and keeps what it has")
 
 
 def test_an_item_of_a_segment_that_stays_cannot_move(store: Store, tailed: Batches) -> None:

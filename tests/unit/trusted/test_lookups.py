@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from blindsight.errors import Unavailable
+from blindsight.errors import DataLoss, Unavailable
 from blindsight.trusted.ingest.lookups import Lookups
 
 ONE, OTHER = (SimpleNamespace(record=SimpleNamespace(collection_id=name)) for name in (b"one", b"other"))
@@ -19,12 +19,14 @@ class Items:
         self.may_answer = asyncio.Event()
         self.error = None
 
-    async def find(self, collection, handles):
+    async def find_intact(self, collection, handles, most):
+        assert most == len(handles)
         self.asked.append((collection, sorted(handles)))
         await self.may_answer.wait()
         if self.error is not None:
             raise self.error
-        return {handle: collection for handle in handles if handle == b"there"}
+        found = {handle: collection for handle in handles if handle == b"there"}
+        return found, {handle: "damaged" for handle in handles if handle == b"broken"}
 
 
 @pytest.fixture
@@ -58,6 +60,15 @@ async def test_an_error_is_told_to_all_who_asked_and_the_next_question_is_put(it
     assert [str(error) for error in await asyncio.gather(*tasks, return_exceptions=True)] == ["away"] * 2
     items.error = None
     assert await lookups.find(ONE, b"there") is not None
+
+
+async def test_a_damaged_record_is_told_to_who_asked_for_it_alone(items):
+    lookups = Lookups(items)
+    items.may_answer.set()
+    tasks = await begun(lookups.find(ONE, b"there"), lookups.find(ONE, b"broken"), lookups.find(ONE, b"b"))
+    there, broken, unknown = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (there, unknown) == (ONE, None)
+    assert (type(broken), str(broken)) == (DataLoss, "damaged")
 
 
 async def test_who_gives_up_keeps_nobody_from_an_answer(items):

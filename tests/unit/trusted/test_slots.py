@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Placement, Region, SegmentId
-from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes, live_slots
+from blindsight.trusted.slots import (
+    Segment,
+    SlotMap,
+    handles_from_bytes,
+    live_slots,
+    marked,
+    new_version,
+    unmarked,
+)
 from blindsight.wire.storage import SlotBatch
 
 LAYOUT = collection_layout((128,), 4096, 8)  # 512 vectors in a main segment, 32 in a tail one
@@ -159,6 +167,23 @@ def test_versions_are_those_of_live_items_and_follow_them():
     after = slots.without_items(handles_from_bytes(three), 3)
     assert after.versions([three, four]) == {four: eight}
     assert after.segments[SegmentId(Region.TAIL, 0)].versions.tolist() == [0, 0, 0, 8]
+
+
+def test_quarantined_items_are_there_and_not_ranked_and_keep_their_versions():
+    assert (unmarked(marked(b"")), marked(b"")) == (b"", bytes(7) + b"\x80")
+    version = new_version()
+    assert unmarked(version) == version
+    assert unmarked(marked(version)) == version
+    numbers = [int.from_bytes(one, "little") for one in (version, marked(version), b"", marked(b""))]
+    segment = segment_of([1, 2, 3, 4], numbers)
+    slots = SlotMap().appended(Placement(Region.TAIL, 0, 0, 4), segment, 1, 0)
+    assert segment.ranked.tolist() == [True, False, True, False]
+    assert (slots.items, slots.quarantined_items()) == (4, 2)
+    two, four = (n.to_bytes(16, "big") for n in (2, 4))
+    assert slots.versions([two, four]) == {two: marked(version), four: marked(b"")}
+    after = slots.without_items(handles_from_bytes(two), 2)
+    assert (after.items, after.quarantined_items()) == (3, 1)
+    assert segment_of([1, 2]).ranked is None
 
 
 def test_the_root_changes_with_everything_that_a_slot_map_says():

@@ -13,8 +13,9 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from blindsight.errors import AlreadyExists, Conflict, ResourceExhausted
+from blindsight.errors import AlreadyExists, Conflict, DataLoss, ResourceExhausted
 from blindsight.packing.segments import SegmentId
+from blindsight.runtime import logs
 from blindsight.wire.storage import (
     NO_CHAIN,
     Appended,
@@ -194,7 +195,11 @@ def _page(rows: sqlite3.Cursor, limit: int) -> tuple[list[StoredCollection], int
     for row in rows:
         if len(page) == limit or size > _PAGE_BYTES:
             return page, last
-        page.append(to_collection(row))
-        size += len(row["sealed_config"])
         last = row["number"]
+        try:
+            page.append(to_collection(row))
+        except DataLoss:  # its owner misses it, and the others are there
+            logs.get().error("collection_damaged", number=last)
+            continue
+        size += len(row["sealed_config"])
     return page, 0

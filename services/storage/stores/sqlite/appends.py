@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 
-from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, ResourceExhausted
+from blindsight.errors import AlreadyExists, Conflict, DataLoss, InvalidArgument, ResourceExhausted
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.runtime.transfer import digest
@@ -121,13 +122,15 @@ def _retire(
 
 
 def _require_nothing_lost(moved: dict[bytes, int | None], items: Sequence[AppendItem]) -> None:
-    """Checks that the append has every live item of the retired segments, by its handle alone."""
+    """Checks that the append has every live item of the retired segments, with nothing new but metadata."""
     lost = len(moved.keys() - {item.handle for item in items})
     if lost:
         raise InvalidArgument(f"retires: {lost} live items of the retired segments are not in the batch")
     for position, item in enumerate(items):
-        if item.handle in moved and brings(item):
-            raise InvalidArgument(f"item {position} moves and keeps what it has, want its handle alone")
+        if item.handle not in moved or not brings(item):
+            continue
+        if moved[item.handle] is None or brings(replace(item, sealed_metadata=b"")):
+            raise InvalidArgument(f"item {position} moves and keeps what it has, want nothing but metadata")
 
 
 def _take_slots(db: sqlite3.Connection, collection: int, batch: BatchHeader) -> None:
@@ -175,13 +178,17 @@ def _store_contents(
     db: sqlite3.Connection, batch: Append, moved: dict[bytes, int | None]
 ) -> tuple[list[int | None], int]:
     """Stores metadata and originals; returns the row number of each item's content, and their bytes."""
-    number = db.execute("SELECT coalesce(max(number), 0) FROM contents").fetchone()[0]
+    number = db.execute(
+        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contents'"
+    ).fetchone()[0]
     contents: list[int | None] = []
     rows: list[tuple[object, ...]] = []
     taken = 0
     for item, original in zip(batch.items, batch.originals, strict=True):
-        if not brings(item):
+        if item.handle in moved or not brings(item):
             contents.append(moved.get(item.handle))
+            if item.sealed_metadata:
+                taken += _replace_metadata(db, contents[-1], item.sealed_metadata)
             continue
         number += 1
         contents.append(number)
@@ -192,6 +199,20 @@ def _store_contents(
         taken += len(metadata) + len(original)
     insert(db, "contents", rows)
     return contents, taken
+
+
+def _replace_metadata(db: sqlite3.Connection, content: int | None, metadata: bytes) -> int:
+    """Gives an item other metadata; returns by how many bytes they are longer."""
+    row = db.execute(
+        "SELECT length(metadata) AS length FROM contents WHERE number = ?", (content,)
+    ).fetchone()
+    if row is None:
+        raise DataLoss("an item that moves has lost all that it had")
+    db.execute(
+        "UPDATE contents SET metadata = ?, metadata_sha256 = ? WHERE number = ?",
+        (metadata, digest(metadata), content),
+    )
+    return len(metadata) - int(row["length"])
 
 
 def _store_batches(

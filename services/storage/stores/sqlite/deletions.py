@@ -118,8 +118,8 @@ def _drop_contents(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
 def sweep(db: sqlite3.Connection, most_bytes: int) -> bool:
     """Implements the deletions of `Store.sweep`, of about `most_bytes`; returns whether garbage is left."""
     rows = db.execute(
-        "SELECT blob, length(bytes) AS size FROM garbage JOIN blobs ON blobs.number = garbage.blob "
-        "ORDER BY blob LIMIT 1000"
+        "SELECT blob, coalesce(length(bytes), 0) AS size "
+        "FROM garbage LEFT JOIN blobs ON blobs.number = garbage.blob ORDER BY blob LIMIT 1000"
     )
     numbers: list[int] = []
     size = 0

@@ -7,7 +7,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 
-from blindsight.errors import Conflict, DataLoss, NotFound
+from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
 from blindsight.wire.storage import BatchHeader, Link, StoredCollection
@@ -35,10 +35,19 @@ def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
 
 
 def to_collection(row: Row) -> StoredCollection:
-    """Returns the record of a collection's row."""
+    """Returns the record of a collection's row.
+
+    Raises:
+        DataLoss: if it is none that could be sent.
+    """
     values = {name: row[name] for name in StoredCollection.__dataclass_fields__}
-    fields = tuple(int(field) for field in values["fields"].split(",") if field)
-    return StoredCollection(**{**values, "fields": fields})
+    try:
+        fields = tuple(int(field) for field in values["fields"].split(",") if field)
+        record = StoredCollection(**{**values, "fields": fields})
+        record.to_message()
+    except (InvalidArgument, TypeError, ValueError, AttributeError) as error:
+        raise DataLoss("the record of a collection is damaged") from error
+    return record
 
 
 def of_collection(record: StoredCollection) -> tuple[object, ...]:

@@ -61,9 +61,10 @@ CREATE TABLE segments (
   PRIMARY KEY (collection, region, position)
 ) WITHOUT ROWID;
 
--- Large bytes.  Rows that have no owner any more stand in `garbage` until they are swept.
-CREATE TABLE blobs (number INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
-CREATE TABLE garbage (blob INTEGER PRIMARY KEY REFERENCES blobs (number));
+-- Large bytes.  Rows that have no owner any more stand in `garbage` until they are swept.  The number of one that
+-- was lost is not used again (AUTOINCREMENT), or what still names it would take another with it when it goes.
+CREATE TABLE blobs (number INTEGER PRIMARY KEY AUTOINCREMENT, bytes BLOB NOT NULL);
+CREATE TABLE garbage (blob INTEGER PRIMARY KEY); -- in blobs, unless it was lost
 
 CREATE TABLE batches (
   number INTEGER PRIMARY KEY,
@@ -85,7 +86,7 @@ CREATE INDEX batches_of_segment ON batches (collection, region, position, first_
 
 -- One row an item that has metadata or an original.
 CREATE TABLE contents (
-  number INTEGER PRIMARY KEY,
+  number INTEGER PRIMARY KEY AUTOINCREMENT, -- as of blobs
   metadata BLOB NOT NULL,
   metadata_sha256 BLOB NOT NULL,
   original INTEGER, -- in blobs
