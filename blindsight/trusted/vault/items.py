@@ -73,14 +73,14 @@ class Items:
         return await self.steady(collection, partial(self._find, collection, handles, handles))
 
     async def find_intact(
-        self, collection: OpenCollection, handles: Sequence[bytes], among: Sequence[bytes], most: int
+        self, collection: OpenCollection, handles: Sequence[bytes], most: int, among: Sequence[bytes] = ()
     ) -> tuple[dict[bytes, FoundItem], dict[bytes, str]]:
         """Returns items by handle, and the reasons of those whose records are damaged, lost or hidden.
 
         Those that do not exist are in neither.
 
         Args:
-            among: what storage is asked for, the handles and others beside them.
+            among: what storage is asked for, the handles and others beside them; none: the handles.
 
         Raises:
             DataLoss: if more than `most` of what is asked for are damaged, or the collection itself is.
@@ -90,7 +90,7 @@ class Items:
         def read(part: Sequence[bytes]) -> Awaitable[dict[bytes, FoundItem]]:
             return self._find(collection, [one for one in part if one in wanted], part)
 
-        found, damaged = await self.apart(collection, among, read, most)
+        found, damaged = await self.apart(collection, among or handles, read, most)
         return found, {handle: why for handle, why in damaged.items() if handle in wanted}
 
     async def apart(

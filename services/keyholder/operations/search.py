@@ -224,7 +224,7 @@ class Search:
         found = {handle: self._collection.bare_item(handle) for handle in handles}
         among = await asyncio.to_thread(looked_up, self._collection, best, most)
         sealed = [handle for handle in among if handle in found and found[handle] is None]
-        opened, damaged = await self._items.find_intact(self._collection, sealed, among, MOST_DAMAGED)
+        opened, damaged = await self._items.find_intact(self._collection, sealed, MOST_DAMAGED, among)
         for message in list(damaged.values())[:1]:
             self._scorer.alarms.note(self._collection.config.name, message)
         return {
