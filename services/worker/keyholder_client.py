@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
@@ -13,6 +14,19 @@ from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.worker_token import WorkerAccess
 from blindsight.wire.imports import ItemReport, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Needless:
+    """What there is nothing to do for.
+
+    Attributes:
+        jobs: that are cancelled or unknown.
+        messages: ids of those whose items were stored at an earlier delivery, and may be deleted since.
+    """
+
+    jobs: frozenset[bytes]
+    messages: frozenset[bytes]
 
 
 class KeyholderClient:
@@ -39,21 +53,29 @@ class KeyholderClient:
         self._access = access
         self.fence = Fence()
 
-    async def report(self, reports: Sequence[ItemReport], jobs: Collection[bytes] = ()) -> set[bytes]:
-        """Reports the outcome of items; returns those of the jobs that are cancelled or unknown.
+    async def report(self, reports: Sequence[ItemReport]) -> None:
+        """Reports the outcome of items.
 
         Raises:
             Fenced: if another keyholder has taken over from this one.
             BlindsightError: if the keyholder raised it.
             Unavailable: if the keyholder does not answer.
         """
-        request = pb.ReportItemsRequest(items=[one.to_message() for one in reports], job_ids=sorted(jobs))
+        await self._report(pb.ReportItemsRequest(items=[one.to_message() for one in reports]))
+
+    async def needless(self, jobs: Collection[bytes], message_ids: Collection[bytes]) -> Needless:
+        """Asks what there is nothing to do for, of messages of some jobs; raises the errors of `report`."""
+        request = pb.ReportItemsRequest(job_ids=sorted(jobs), message_ids=sorted(message_ids))
+        answer = await self._report(request)
+        return Needless(frozenset(answer.stopped_job_ids), frozenset(answer.done_message_ids))
+
+    async def _report(self, request: pb.ReportItemsRequest) -> pb.ReportItemsResponse:
         given = (*metadata(), *self._access.metadata())
 
-        async def attempt() -> set[bytes]:
+        async def attempt() -> pb.ReportItemsResponse:
             answer = await self._stub.ReportItems(request, metadata=given, timeout=timeouts.CALL_SECONDS)
             self.fence.newest = int(answer.fencing_token)
-            return set(answer.stopped_job_ids)
+            return answer
 
         return await self._peer.call(attempt)
 

@@ -20,7 +20,7 @@ from services.worker.acknowledging import settle
 from services.worker.batching import Batches
 from services.worker.committing import commit
 from services.worker.in_flight import InFlight
-from services.worker.keyholder_client import KeyholderClient
+from services.worker.keyholder_client import KeyholderClient, Needless
 from services.worker.preparing import PreparedMessage, Preparer
 from services.worker.settings import WorkerSettings
 
@@ -154,7 +154,7 @@ class Worker:
         request_ids.current.set(left[0].photo.request_id)
         self._committing_now += 1
         try:
-            left = await self._without_stopped(batch)
+            left = await self._without_needless(batch)
             stored = await self._commit(left)
             left = await self._reject_failed(stored)
             reports = [one.report for one in stored if one.report is not None]
@@ -197,20 +197,28 @@ class Worker:
             return await commit(self._pipeline, collection, batch)
         except Fenced:
             # A keyholder that has restarted has a newer token; one that was replaced has not.
-            await self._stopped_of(batch)
+            await self._needless(batch)
             return await commit(self._pipeline, collection, batch)
 
-    async def _without_stopped(self, batch: Sequence[PreparedMessage]) -> list[PreparedMessage]:
-        """Acknowledges the messages of jobs that were cancelled or are unknown; returns the others."""
-        stopped = await self._stopped_of(batch)
-        self._stopped_jobs |= stopped
-        await self._acknowledge([one.delivery for one in batch if one.photo.job_id in stopped])
-        return [one for one in batch if one.photo.job_id not in stopped]
+    async def _without_needless(self, batch: Sequence[PreparedMessage]) -> list[PreparedMessage]:
+        """Acknowledges the messages for which there is nothing to do; returns the others."""
+        needless = await self._needless(batch)
+        self._stopped_jobs |= needless.jobs
 
-    async def _stopped_of(self, batch: Sequence[PreparedMessage]) -> set[bytes]:
-        """Asks which jobs of a batch were cancelled or are unknown, and for the keyholder's fencing token."""
+        def left(one: PreparedMessage) -> bool:
+            return (
+                one.photo.job_id not in needless.jobs
+                and one.delivery.message.message_id not in needless.messages
+            )
+
+        await self._acknowledge([one.delivery for one in batch if not left(one)])
+        return [one for one in batch if left(one)]
+
+    async def _needless(self, batch: Sequence[PreparedMessage]) -> Needless:
+        """Asks what of a batch is needless, and for the keyholder's fencing token."""
         jobs = {one.photo.job_id for one in batch}
-        return await retry("keyholder", lambda: self._keyholder.report((), jobs))
+        messages = {one.delivery.message.message_id for one in batch}
+        return await retry("keyholder", lambda: self._keyholder.needless(jobs, messages))
 
     async def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         settled = await settle(lambda: self._consumer.ack_all(deliveries))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -256,6 +256,10 @@ class Imports:
         named = {*outcomes, *asked}
         states = await asyncio.to_thread(self._store.states, named)
         return {job_id for job_id in named if states.get(job_id, JobState.CANCELLED) is JobState.CANCELLED}
+
+    async def done(self, job_ids: Iterable[bytes], message_ids: Collection[bytes]) -> set[bytes]:
+        """Returns those messages of some jobs whose items are known to have been stored."""
+        return await asyncio.to_thread(self._store.done, job_ids, message_ids)
 
     async def note_trial(self, trial: Trial) -> int:
         """Records a trial, see `JobStore.note_trial`; returns 0 for an unknown job."""

@@ -96,8 +96,12 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         """Records the outcomes that a worker reports."""
         self._require_worker(context)
         token = await self._fence.token()
+        message_ids = wire.message_ids(request.message_ids)
         stopped = await self._imports.report(wire.reports(request.items), request.job_ids)
-        return pb.ReportItemsResponse(stopped_job_ids=sorted(stopped), fencing_token=token)
+        done = await self._imports.done(request.job_ids, message_ids)
+        return pb.ReportItemsResponse(
+            stopped_job_ids=sorted(stopped), fencing_token=token, done_message_ids=sorted(done)
+        )
 
     async def NoteTrial(self, request: pb.NoteTrialRequest, context: Context) -> pb.NoteTrialResponse:
         """Records a trial of a photo in a worker's quarantine."""

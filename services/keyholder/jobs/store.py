@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,6 +138,21 @@ class JobStore:
                 (JobState.RUNNING, job, JobState.RECEIVING),
             )
             return _settled(db, job)
+
+    def done(self, job_ids: Iterable[bytes], message_ids: Collection[bytes]) -> set[bytes]:
+        """Returns those messages of some jobs whose items are known to have been stored."""
+        query = (
+            "SELECT 1 FROM items JOIN jobs ON jobs.number = items.job "
+            "WHERE job_id = ? AND message_id = ? AND items.state IN (?, ?)"
+        )
+        stored = ItemState.DONE, ItemState.DUPLICATE
+        with self._transaction() as db:
+            return {
+                message_id
+                for job_id in job_ids
+                for message_id in message_ids
+                if db.execute(query, (job_id, message_id, *stored)).fetchone() is not None
+            }
 
     def report(self, job_id: bytes, outcomes: Sequence[ItemOutcome]) -> Job:
         """Records outcomes; it may be repeated, and an item that is in storage keeps that outcome."""

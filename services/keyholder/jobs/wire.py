@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from blindsight.errors import BlindsightError, InvalidArgument, NotFound
@@ -129,6 +129,17 @@ def reports(items: Sequence[Any]) -> list[ItemReport]:
     if len(items) > MAX_REPORTED:
         raise InvalidArgument(f"{len(items)} items reported at once, want at most {MAX_REPORTED}")
     return [ItemReport.from_message(_checked(item)) for item in items]
+
+
+def message_ids(ids: Collection[bytes]) -> Collection[bytes]:
+    """Returns the ids of messages that a worker asks for.
+
+    Raises:
+        InvalidArgument: if there are more than `MAX_REPORTED`.
+    """
+    if len(ids) > MAX_REPORTED:
+        raise InvalidArgument(f"{len(ids)} messages asked for at once, want at most {MAX_REPORTED}")
+    return ids
 
 
 def trial(request: Any) -> Trial:

@@ -11,6 +11,8 @@ from support.photos import encoded, many
 from support.services import wait_until
 from support.tap import Tap
 
+from blindsight.errors import NotFound
+
 PHOTOS = many(60)
 SMALL_BATCHES = {"prefetch": "8", "linger_seconds": "0.05"}
 # Larger than what a worker asks storage before it appends, smaller than an append.
@@ -53,6 +55,25 @@ def test_a_worker_that_is_killed_between_the_commit_and_the_report_stores_nothin
     assert job.info().done == 0
     bulk.worker()
     finished(job, collection)
+
+
+@pytest.mark.timeout(240)
+def test_a_message_that_comes_again_brings_no_deleted_photo_back(bulk, collection):
+    job = collection.ingest_bulk(PHOTOS[:2])
+    with bulk.open_queue() as queue:
+        consumer = queue.consumer(prefetch=2)
+        messages = [consumer.take(10).message for _ in PHOTOS[:2]]
+        consumer.close()
+        bulk.worker()
+        job.wait()
+        gone = collection.search(PHOTOS[0][1], k=1).results[0][0].id
+        collection.delete(gone)
+        queue.publish(*messages)  # as after a crash before the acknowledgement
+        wait_until(lambda: not queue.depth().ready and not bulk.held(), what="messages that are settled")
+    with pytest.raises(NotFound):
+        collection.get(gone)
+    assert collection.describe().items == 1
+    assert job.info().done == 2
 
 
 @pytest.mark.timeout(240)
