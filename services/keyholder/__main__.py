@@ -41,11 +41,11 @@ async def _serve(settings: KeyholderSettings) -> None:
     with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
         keyholder = _keyholder(settings, _open_keys(settings))
         try:
-            await keyholder.start()
             if settings.queue_url:
                 store = JobStore(settings.jobs_file)
                 opened_queue = partial(open_queue, settings.queue_url, settings.queue)
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
+            await keyholder.start()
             names = [servicer.SERVICE_NAME, jobs.SERVICE_NAME, imaging.SERVICE_NAME]
             await service.serve(
                 settings,

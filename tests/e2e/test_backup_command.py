@@ -266,6 +266,7 @@ def test_each_zone_is_copied_without_the_others(copied, tmp_path):
     assert held["untrusted"] == {"storage/storage.sqlite3"}
     assert held["trusted"] == {
         "queue/ingest.db",
+        "keyholder/alarms.db",
         "keyholder/heads.db",
         "keyholder/jobs.db",
         "keyholder/keys.bsky",

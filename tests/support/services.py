@@ -38,7 +38,7 @@ def variables(name: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def failed_start(name: str, settings: Mapping[str, str]) -> str:
-    """The one line with which a service refuses to start."""
+    """The one line with which a service refuses to start, beside those of its log."""
     with TemporaryFile() as log:
         service = Forked(name, variables(name, settings), log)
         with service.stdout as stdout:
@@ -46,7 +46,7 @@ def failed_start(name: str, settings: Mapping[str, str]) -> str:
         log.seek(0)
         told = log.read().decode()
     assert (code, printed) == (1, ""), told
-    (line,) = told.splitlines()
+    (line,) = (line for line in told.splitlines() if not line.startswith("{"))
     return line
 
 
