@@ -28,7 +28,8 @@ from blindsight.trusted.ingest.read_ahead import GROUP_PHOTOS
 from blindsight.trusted.keyring import keyfile, passphrase
 from blindsight.trusted.queue import Consumer, Delivery, Queue, open_queue
 from blindsight.trusted.records import ItemMetadata, NewItem
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from services.keyholder.metrics import CRYPTO
 from services.worker.settings import WorkerSettings

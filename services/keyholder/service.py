@@ -31,10 +31,11 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import Queue
 from blindsight.trusted.records import ItemMetadata, PeerStatus
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.heads import Heads
 from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.repack import Repack, due
-from blindsight.trusted.vault.vault import OpenCollection, Rollback, Vault
+from blindsight.trusted.vault.vault import Rollback, Vault
 from blindsight.trusted.vault.writer import Writer, Written
 from blindsight.wire.collections import Alarm, CheckProgress, Damage, RepackProgress, ServiceStatus
 from blindsight.wire.combine import CombineProgress

@@ -15,6 +15,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.runtime.reports import with_reports
 from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.vault.settings import new_config
 from blindsight.wire.collections import CollectionRequest, Deletion, Rollback, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader
@@ -47,16 +48,18 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Adds a collection."""
         asked = CollectionRequest.from_message(request)
         created = await self._vault.create(
-            asked.name,
-            scheme=asked.scheme or "ckks",
-            parameter_set=asked.parameter_set,
-            embedder=asked.embedder or ("pixels" if asked.channels else "descriptor"),
-            dimension=asked.dimension,
-            metric=Metric(asked.metric) if asked.metric else None,
-            expected_size=asked.expected_size,
-            max_norm=asked.max_norm,
-            channels=asked.channels,
-            size=asked.size,
+            new_config(
+                asked.name,
+                scheme=asked.scheme or "ckks",
+                parameter_set=asked.parameter_set,
+                embedder=asked.embedder or ("pixels" if asked.channels else "descriptor"),
+                dimension=asked.dimension,
+                metric=Metric(asked.metric) if asked.metric else None,
+                expected_size=asked.expected_size,
+                max_norm=asked.max_norm,
+                channels=asked.channels,
+                size=asked.size,
+            )
         )
         return pb.CreateCollectionResponse(collection=describing.collection(created).to_message())
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from blindsight.errors import NotFound
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.pipeline import Pipeline
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.wire.imports import ItemState
 from services.worker.preparing import PreparedMessage
 

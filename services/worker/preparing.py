@@ -14,7 +14,8 @@ from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.pipeline import Pipeline, PreparedPhoto, identify, is_from
 from blindsight.trusted.queue import Delivery
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.collection import OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.imports import ItemReport, ItemState
 from services.worker.acknowledging import settle
 from services.worker.gate import Gate

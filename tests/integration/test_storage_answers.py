@@ -18,8 +18,10 @@ from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.repack import Repack
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.trusted.vault.settings import new_config
+from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from services.keyholder.metrics import CRYPTO
 
@@ -95,14 +97,16 @@ async def answered(
         vault = Vault(key_set, storage, EvaluatorClient(service.address))
         writer = Writer(vault, storage, crypto)
         collection = await vault.create(
-            request.node.name,
-            scheme="ckks",
-            parameter_set="",
-            embedder="none",
-            dimension=DIMENSION,
-            metric=None,
-            expected_size=1000,
-            max_norm=1.0,
+            new_config(
+                request.node.name,
+                scheme="ckks",
+                parameter_set="",
+                embedder="none",
+                dimension=DIMENSION,
+                metric=None,
+                expected_size=1000,
+                max_norm=1.0,
+            )
         )
         made = Answered(relay, storage, vault, writer, crypto, collection)
         for batch in range(BATCHES):

@@ -21,7 +21,9 @@ from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import ItemMetadata, NewItem
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
+from blindsight.trusted.vault.settings import new_config
+from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from services.keyholder.metrics import CRYPTO
 
@@ -98,14 +100,16 @@ async def writers(
 
 async def create(writer: OneWriter, name: str) -> None:
     await writer.vault.create(
-        name,
-        scheme="ckks",
-        parameter_set="",
-        embedder="none",
-        dimension=DIMENSION,
-        metric=None,
-        expected_size=1000,
-        max_norm=1.0,
+        new_config(
+            name,
+            scheme="ckks",
+            parameter_set="",
+            embedder="none",
+            dimension=DIMENSION,
+            metric=None,
+            expected_size=1000,
+            max_norm=1.0,
+        )
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from blindsight.errors import DataLoss
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
-from blindsight.trusted.vault.vault import OpenCollection
 
 _Wanted = list[tuple[bytes, asyncio.Future[FoundItem | None]]]
 

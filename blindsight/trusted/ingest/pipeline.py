@@ -22,8 +22,8 @@ from blindsight.trusted.ingest.lookups import Lookups
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.handles import is_short
 from blindsight.trusted.records import ItemMetadata, NewItem, NewPlanes
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection
 from blindsight.trusted.vault.writer import Writer
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.

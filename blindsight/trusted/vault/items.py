@@ -12,7 +12,8 @@ from blindsight.errors import DataLoss
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.slots import unmarked
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.storage import StoredItem
 
 # Of a reading, while others write.

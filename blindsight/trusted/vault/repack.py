@@ -16,7 +16,8 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.slots import SlotMap
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.collection import OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import RepackProgress
 

@@ -36,7 +36,8 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord, no_sum
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.slots import NO_VERSIONS, Segment, SlotMap, handles_from_bytes
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.storage import NO_VERSION, SlotBatch
 
 # Storage keeps a refused batch at the head of its queue for a moment.  A writer that misses that, too,

@@ -21,7 +21,7 @@ from blindsight.trusted.clients.storage import LoggedBatch
 from blindsight.trusted.columns import batches
 from blindsight.trusted.columns.answer_key import AnswerKey, Extension
 from blindsight.trusted.columns.keys import CollectionKeys
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.writer import Written
 from blindsight.wire.storage import LogHeader, SlotBatch
 from services.keyholder.galleries.store import AnswerKeyStore

@@ -13,7 +13,8 @@ from blindsight.packing.planes import PlaneLayout
 from blindsight.parameters import ParameterSet, of_ring
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.images import Colours, Pixels
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.collection import OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.imaging import StoredPhoto
 from blindsight.wire.planes import StoredPlanes
 from services.keyholder.imaging.engine import Account, PlaneScheme, Shape, StoredTiles

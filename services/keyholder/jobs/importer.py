@@ -27,7 +27,8 @@ from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Message, Queue
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.collection import OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.imports import FailedItem, ItemReport, ItemState, Trial
 from services.keyholder.jobs.dead_letters import DeadLetterWatch
 from services.keyholder.jobs.retention import Retention

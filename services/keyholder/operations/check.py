@@ -18,8 +18,9 @@ from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.slots import Segment
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items, keys_of
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.collections import CheckProgress, Damage
 
 # Items that are looked up at once.

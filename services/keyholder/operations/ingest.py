@@ -24,8 +24,9 @@ from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import SlotMap
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import Items
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
 from blindsight.wire.ingest import IngestCounts, ItemResult
 

@@ -20,8 +20,8 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import keypoints
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import Items, keys_of
-from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
 from services.keyholder import metrics

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.trusted.slots import SlotMap
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.collection import OpenCollection
 
 _Numbers = npt.NDArray[np.intp]
 

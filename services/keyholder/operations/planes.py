@@ -19,8 +19,8 @@ from blindsight.trusted.clients.storage import SealedLayout
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord
 from blindsight.trusted.records import ItemMetadata
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection
 
 Parts = AsyncGenerator[SealedLayout | bytes, None]
 

@@ -23,7 +23,7 @@ from blindsight.trusted.columns.keys import CollectionKeys, ColumnKeys
 from blindsight.trusted.columns.numbers import scaled
 from blindsight.trusted.columns.queries import Query
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.wire.scores import ScorePlan, ScoreResult
 from services.keyholder.galleries.answer_keys import AnswerKeys
 

@@ -20,9 +20,10 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import Segment, marked, unmarked
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import Items
 from blindsight.trusted.vault.repack import decrypted
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import CheckProgress
 from services.keyholder.operations.check import CONFLICTS, Check, covered, handles_at, original

@@ -21,7 +21,8 @@ from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import SlotMap
-from blindsight.trusted.vault.vault import OpenCollection, Vault
+from blindsight.trusted.vault.collection import OpenCollection
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.scores import Progress, ScorePlan, ScoreResult, ScoreSummary
 from services.keyholder import metrics
 from services.keyholder.alarms.alarms import Alarms

@@ -23,8 +23,8 @@ from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import Leaders, Ranking
 from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import Items
-from blindsight.trusted.vault.vault import OpenCollection
 from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
 from services.keyholder.operations.look_ups import looked_up

@@ -21,7 +21,9 @@ from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import SlotMap
-from blindsight.trusted.vault.vault import MAX_DIMENSION, OpenCollection, Vault, parameters_for
+from blindsight.trusted.vault.collection import OpenCollection
+from blindsight.trusted.vault.settings import MAX_DIMENSION, parameters_for
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.blocks import ProductsResult
 from blindsight.wire.scores import ScoreResult
 from services.keyholder import metrics

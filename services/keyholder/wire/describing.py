@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blindsight.packing.segments import Region
-from blindsight.trusted.vault.vault import OpenCollection
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.wire.collections import CollectionInfo
 
 

@@ -21,8 +21,9 @@ from blindsight.trusted.imaging.tile_checks import PlaneRecord
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import Items
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection, Vault
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.storage import SlotBatch, StoredCollection
 from services.keyholder.metrics import CRYPTO
 from services.keyholder.operations.planes import Planes

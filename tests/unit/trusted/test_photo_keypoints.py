@@ -17,7 +17,7 @@ from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.wire.storage import StoredCollection
 
 FLAT = Image.new("RGB", (300, 200), "crimson")

@@ -9,7 +9,7 @@ from blindsight.parameters import CKKS_4096, PAILLIER_3072
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.wire.storage import SlotBatch, StoredCollection
 
 

@@ -16,8 +16,8 @@ from blindsight.trusted.ingest.pipeline import PreparedPhoto, is_from
 from blindsight.trusted.queue import Message, open_queue
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem
-from blindsight.trusted.vault.vault import ItemKey, OpenCollection
 from blindsight.wire.imports import ItemState
 from blindsight.wire.storage import StoredCollection, StoredItem
 from services.worker.batching import Batches
