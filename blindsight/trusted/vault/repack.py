@@ -150,9 +150,12 @@ def plan(collection: OpenCollection, regions: Collection[Region] = tuple(Region)
         if layout.main == layout.tail or not group.items or 2 * group.items >= layout.main.capacity:
             kept.append(group)
             continue
-        # Too few items for a main segment: only segments with deletions are packed together, in the tail.
+        # Too few items for a main segment: only segments with deletions are packed together, in the tail
+        # if each of them has room there.
         rest = [key for key in group.sources if key in deleted]
-        kept += _cut(slots, rest, layout.tail.capacity, Region.TAIL)
+        fits = all(slots.segments[key].live.sum() <= layout.tail.capacity for key in rest)
+        region = Region.TAIL if fits else Region.MAIN
+        kept += _cut(slots, rest, layout.of(region).capacity, region)
     return kept
 
 
