@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import lying
 from support.command import run_here
 from support.photos import encoded, photo, small_photo
-from support.relay import Call, Relay
-from support.services import Services
+from support.relay import Call
 
 import blindsight
-from blindsight.client import Collection, Vault
+from blindsight.client import Collection
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 
 CALLER = "canary-name-of-a-caller"
@@ -23,12 +23,8 @@ SCENES = ("astronaut", "coffee", "rocket", "chelsea", "camera", "coins")
 
 
 @dataclass
-class World:
+class World(lying.World):
     """Services with a relay on every way to an untrusted one."""
-
-    address: str
-    vault: Vault
-    relays: dict[tuple[str, str], Relay]
 
     def mark(self) -> dict[tuple[str, str], int]:
         return {way: len(relay.calls) for way, relay in self.relays.items()}
@@ -40,21 +36,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    relays: dict[tuple[str, str], Relay] = {}
-
-    def way(client: str, server: str, address: str) -> str:
-        relays[client, server] = Relay(address)
-        return relays[client, server].address
-
-    services = Services(tmp_path_factory.mktemp("order"), way=way)
-    try:
-        services.start()
-        with blindsight.connect(services.address()) as vault:
-            yield World(services.address(), vault, relays)
-    finally:
-        for relay in relays.values():
-            relay.close()
-        services.stop()
+    with lying.lying_services(tmp_path_factory.mktemp("order"), World) as services:
+        yield services
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +94,7 @@ def test_saved_matches_are_fetched_once_each_and_in_no_order_of_theirs(
     for run in range(3):
         before, target = world.mark(), tmp_path / str(run)
         command = ("search", "album", "--vector", str(queries), "-k", "12", "--save", str(target))
-        assert run_here(*command, address=world.address).returncode == 0
+        assert run_here(*command, address=world.services.address()).returncode == 0
         assert len(list(target.iterdir())) == 24
         fetched = handles(world.since(before), "ReadOriginal", pb.ReadOriginalRequest)
         orders.append([handle for (handle,) in fetched])

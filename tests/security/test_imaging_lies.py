@@ -48,7 +48,7 @@ OCTAVES = 2
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with lying_services(tmp_path_factory.mktemp("lies")) as services:
+    with lying_services(tmp_path_factory.mktemp("lies"), World) as services:
         yield services
 
 

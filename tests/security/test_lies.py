@@ -35,7 +35,7 @@ SETS = {name: one for name, one in PARAMETER_SETS.items() if name != "bfv-8192"}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with lying_services(tmp_path_factory.mktemp("lies")) as services:
+    with lying_services(tmp_path_factory.mktemp("lies"), World) as services:
         yield services
 
 

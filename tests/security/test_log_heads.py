@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import lying
 from support.command import run_here
 from support.photos import encoded, photo
 from support.relay import Relay
-from support.services import Services
 
-import blindsight
-from blindsight.client import Collection, Vault
+from blindsight.client import Collection
 from blindsight.errors import BlindsightError, DataLoss, NotFound
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 
@@ -33,14 +32,14 @@ SERVICE = "/blindsight.storage.v1.StorageService/"
 
 
 @dataclass
-class World:
-    """Services, of which storage can lie to the keyholder."""
+class World(lying.World):
+    """Services, of which storage can lie to the keyholder, or be set back."""
 
-    services: Services
-    relay: Relay
-    vault: Vault
+    @property
+    def relay(self) -> Relay:
+        return self.relays[lying.STORAGE]
 
-    def lie(self, change: Callable[[pb.ReadSlotsResponse], None]) -> None:
+    def show_slots(self, change: Callable[[pb.ReadSlotsResponse], None]) -> None:
         """Changes every page of slots, which a keyholder reads that has just been started."""
 
         def changed(method: str, answers: Iterable[bytes]) -> Iterable[bytes]:
@@ -55,23 +54,9 @@ class World:
         self.relay.change = changed
         self.restart_keyholder()
 
-    def tell_the_truth(self) -> None:
-        self.relay.change = lambda _, answers: answers
-
-    def restart_keyholder(self, *, kill: bool = False) -> None:
-        keyholder = self.services["keyholder"]
-        keyholder.kill() if kill else keyholder.stop()
-        keyholder.start()
-
     @property
     def heads(self) -> Path:
         return self.services.folder / "keyholder" / "heads.db"
-
-    def without_answer_keys(self) -> None:
-        """Has the keyholder lose its cache, by which storage's past could be told, too."""
-        self.services["keyholder"].stop()
-        (self.services.folder / "keyholder" / "answer_keys.db").unlink()
-        self.services["keyholder"].start()
 
     def saved(self, name: str, *, of: str = "storage") -> Path:
         """A copy of a service's folder as it is now."""
@@ -88,9 +73,6 @@ class World:
         shutil.copytree(copy, self.services.folder / of)
         self.services[of].start()
 
-    def alarm(self) -> str:
-        return self.vault.status().services[0].alarm
-
     def new(self, name: str, rows: int = 20) -> Collection:
         made = self.vault.create_collection(name, embedder="none", dimension=DIMENSION)
         made.ingest_vectors(VECTORS[:rows])
@@ -99,24 +81,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def services_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    relays: list[Relay] = []
-
-    def way(client: str, server: str, address: str) -> str:
-        if (client, server) != ("keyholder", "storage"):
-            return address
-        if not relays:
-            relays.append(Relay(address))
-        return relays[0].address
-
-    services = Services(tmp_path_factory.mktemp("heads"), way=way)
-    try:
-        services.start()
-        with blindsight.connect(services.address()) as vault:
-            yield World(services, relays[0], vault)
-    finally:
-        for relay in relays:
-            relay.close()
-        services.stop()
+    with lying.lying_services(tmp_path_factory.mktemp("heads"), World) as services:
+        yield services
 
 
 @pytest.fixture
@@ -207,7 +173,7 @@ def test_slots_that_were_not_written_are_refused(
 ) -> None:
     collection = world.new("lied about")
     collection.ingest_vectors(VECTORS[20:30])
-    world.lie(lie)
+    world.show_slots(lie)
     for ask in (
         lambda: best(collection),
         lambda: collection.ingest_vectors(VECTORS[30:31]),
@@ -234,7 +200,7 @@ def test_slots_of_an_earlier_time_are_refused_also_under_the_newest_sequence(wor
         newest["sequence"] = page.sequence
         page.CopyFrom(early[0])
 
-    world.lie(replay)
+    world.show_slots(replay)
     refused(world, lambda: best(collection, 3), "had 2: it was set back")
 
     def renumbered(page: pb.ReadSlotsResponse) -> None:
@@ -244,7 +210,7 @@ def test_slots_of_an_earlier_time_are_refused_also_under_the_newest_sequence(wor
         del page.links[:]
         page.links.extend(links)
 
-    world.lie(renumbered)
+    world.show_slots(renumbered)
     refused(world, lambda: best(collection, 3), "not those that were written")
     world.tell_the_truth()
     assert best(collection, 3) != ["3"]
@@ -296,7 +262,7 @@ def test_a_storage_that_was_set_back_is_noticed_without_any_cache(world: World) 
     collection.ingest_vectors(VECTORS[20:40])
     newest = world.saved("newest")
     world.restore(before)
-    world.without_answer_keys()
+    world.restart_keyholder(forgetful=True)
     refused(
         world, lambda: best(collection), "storage has 1 writes of the collection, and had 2: it was set back"
     )
@@ -365,7 +331,7 @@ def test_a_collection_that_storage_has_lost_is_told_until_its_owner_gives_it_up(
 def test_an_alarm_stands_over_restarts_until_its_owner_has_acknowledged_it(world: World) -> None:
     collection = world.new("lied about")
     world.restart_keyholder()
-    world.lie(rotated)
+    world.show_slots(rotated)
     for _ in range(2):
         refused(world, lambda: best(collection), "not those that were written")
     world.tell_the_truth()
@@ -378,7 +344,7 @@ def test_an_alarm_stands_over_restarts_until_its_owner_has_acknowledged_it(world
     assert "not those that were written" in alarm["message"]
     seen = world.vault.status()
     world.restart_keyholder()
-    world.lie(rotated)
+    world.show_slots(rotated)
     refused(world, lambda: best(collection), "not those that were written")
     assert world.vault.acknowledge_alarms(seen) == 0  # it was raised again
     world.tell_the_truth()
@@ -397,7 +363,7 @@ def shown(world: World, *options: str) -> tuple[int, dict[str, Any]]:
 
 def test_a_collection_that_cannot_be_opened_can_be_deleted(world: World) -> None:
     world.new("damaged")
-    world.lie(rotated)
+    world.show_slots(rotated)
     address = ("--address", world.services.address())
     told = run_here("collection", "delete", "damaged", "--json", *address)
     assert (told.returncode, told.stdout.strip()) == (0, '{"deleted": "damaged", "items": null}')
@@ -441,7 +407,7 @@ def test_a_restored_backup_is_accepted_and_everything_works(world: World, evalua
 
 def test_nothing_is_accepted_that_was_never_written(world: World) -> None:
     world.new("forged")
-    world.lie(rotated)
+    world.show_slots(rotated)
     with pytest.raises(DataLoss, match="not those that were written"):
         world.vault.accept_rollback("forged")
     with pytest.raises(NotFound):
@@ -680,7 +646,7 @@ def test_a_genuine_batch_of_another_history_is_not_made_an_answer_key(world: Wor
     collection = world.new("forked")
     storage, keyholder = world.saved("fork"), world.saved("fork", of="keyholder")
     collection.ingest_vectors(VECTORS[20:40])
-    world.without_answer_keys()
+    world.restart_keyholder(forgetful=True)
     assert best(collection, 39) == ["39"]
     read = [call for call in world.relay.calls if call.method == SERVICE + "ReadBatches"][-1]
     of_the_other_history = list(read.answered)
@@ -690,7 +656,7 @@ def test_a_genuine_batch_of_another_history_is_not_made_an_answer_key(world: Wor
     world.relay.change = lambda method, answers: (
         of_the_other_history if method == SERVICE + "ReadBatches" else answers
     )
-    world.without_answer_keys()
+    world.restart_keyholder(forgetful=True)
     refused(world, lambda: best(collection, 59), "a batch of segment TAIL 0 is not the one that was written")
     world.tell_the_truth()
     assert best(collection, 59) == ["39"]

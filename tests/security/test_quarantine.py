@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import lying
 from support.command import run_here
 from support.damage import FLIPPED, change_database, forget_copies
 from support.photos import encoded, photo
 from support.relay import Relay
-from support.services import Services
 
 import blindsight
-from blindsight.client import Collection, SearchAnswer, Vault
+from blindsight.client import Collection, SearchAnswer
 from blindsight.errors import BlindsightError, DataLoss, NotFound
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 
@@ -31,12 +31,12 @@ MOTIFS = ("coffee", "astronaut", "chelsea")
 
 
 @dataclass
-class World:
+class World(lying.World):
     """Services, of which storage can lie to the keyholder, or be damaged."""
 
-    services: Services
-    relay: Relay
-    vault: Vault
+    @property
+    def relay(self) -> Relay:
+        return self.relays[lying.STORAGE]
 
     def damage(self, *statements: str) -> None:
         change_database(self.services, *statements)
@@ -48,12 +48,6 @@ class World:
             f"UPDATE blobs SET bytes = {FLIPPED} WHERE number IN "
             f"(SELECT block FROM batches WHERE sequence IN ({numbers}))"
         )
-
-    def lie(self, change: Callable[[str, Iterable[bytes]], Iterable[bytes]]) -> None:
-        self.relay.change = change
-
-    def tell_the_truth(self) -> None:
-        self.relay.change = lambda _, answers: answers
 
     def checked(self, *options: str) -> tuple[int, dict[str, Any]]:
         """The exit code of `check`, and what it tells of the only collection."""
@@ -71,24 +65,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def services_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    relays: list[Relay] = []
-
-    def way(client: str, server: str, address: str) -> str:
-        if (client, server) != ("keyholder", "storage"):
-            return address
-        if not relays:
-            relays.append(Relay(address))
-        return relays[0].address
-
-    services = Services(tmp_path_factory.mktemp("quarantine"), way=way)
-    try:
-        services.start()
-        with blindsight.connect(services.address()) as vault:
-            yield World(services, relays[0], vault)
-    finally:
-        for relay in relays:
-            relay.close()
-        services.stop()
+    with lying.lying_services(tmp_path_factory.mktemp("quarantine"), World) as services:
+        yield services
 
 
 @pytest.fixture
@@ -248,7 +226,7 @@ def test_a_repair_that_kill_9_ends_goes_on_where_it_was(world: World, photos: Co
                 dead.wait()
             yield answer
 
-    world.lie(lets_it_die)
+    world.relay.change = lets_it_die
     with (
         ThreadPoolExecutor() as pool,
         blindsight.connect(world.services.address(), retry_seconds=0) as vault,
@@ -279,7 +257,7 @@ def test_storage_cannot_quarantine_an_item_itself(world: World) -> None:
                 run.versions = (bytes(7) + b"\x80") * (len(run.handles) // 16)
             yield data if page is None else page.SerializeToString()
 
-    world.lie(marks)
+    world.relay.change = marks
     forget_copies(world.services)
     with pytest.raises(DataLoss, match="not those that were written"):
         search(world.vault.collection("vectors"), 0)
@@ -296,7 +274,7 @@ def test_what_a_storage_that_lies_takes_out_of_searches_is_told(world: World) ->
                 part.chunk = bytes(len(part.chunk))
             yield data if part is None else part.SerializeToString()
 
-    world.lie(changes)
+    world.relay.change = changes
     told = collection.check(repair=True)
     assert (told.quarantined, len(told.lost_ids)) == (60, 60)
     world.tell_the_truth()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -46,19 +47,23 @@ class World:
         calls = self.relays["keyholder", "storage"].calls
         return sum(call.method in LOOKS for call in calls)
 
-    def restart_keyholder(self, *, forgetful: bool) -> None:
+    def restart_keyholder(self, *, forgetful: bool = False, kill: bool = False) -> None:
         """Restarts the keyholder; a forgetful one has lost what it keeps of galleries."""
-        self.services["keyholder"].stop()
+        keyholder = self.services["keyholder"]
+        keyholder.kill() if kill else keyholder.stop()
         if forgetful:
             (self.services.folder / "keyholder" / "answer_keys.db").unlink()
-        self.services["keyholder"].start()
+        keyholder.start()
 
     def alarm(self) -> str:
         return self.vault.status().services[0].alarm
 
 
+Lying = TypeVar("Lying", bound=World)
+
+
 @contextmanager
-def lying_services(folder: Path) -> Iterator[World]:
+def lying_services(folder: Path, kind: type[Lying]) -> Iterator[Lying]:
     """Runs services in a folder, which tell the truth until a test has one lie."""
     relays: dict[tuple[str, str], Relay] = {}
 
@@ -71,7 +76,7 @@ def lying_services(folder: Path) -> Iterator[World]:
     try:
         services.start()
         with blindsight.connect(services.address()) as vault:
-            yield World(services, relays, vault)
+            yield kind(services, relays, vault)
     finally:
         for relay in relays.values():
             relay.close()
