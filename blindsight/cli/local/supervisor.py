@@ -17,7 +17,8 @@ from blindsight.cli.local.service_log import ServiceLog
 from blindsight.errors import Unavailable
 from blindsight.runtime.backoff import Backoff
 
-READY_SECONDS = 120.0
+# One that is dead is noticed at once; on a slow machine a first start compiles for minutes.
+READY_SECONDS = 600.0
 DRAIN_SECONDS = 15.0
 # A service that dies this soon after its start, this many times in a row, is not started again.
 QUICK_SECONDS = 20.0
