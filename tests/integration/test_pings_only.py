@@ -19,13 +19,14 @@ from blindsight.runtime.pace import Pace
 from blindsight.trusted.clients import EvaluatorClient, StorageClient, timeouts
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
 from blindsight.wire.planes import StoredPlanes
+from blindsight.wire.storage import SlotBatch
 
 ID = bytes(16)
 SILENCE_SECONDS = 0.3
 PLANES = StoredPlanes(ID, ID)
 PLACE = Placement(Region.MAIN, 0, 0, 1)
 LINK = link_to(1)
-SLOTS = SlotMap(1, 0, {MAIN_0: Segment(handles_from_bytes(bytes(16)), ())})
+SLOTS = SlotMap(1, 0, {MAIN_0: Segment(handles_from_bytes(bytes(16)), (SlotBatch(1, bytes(32)),))})
 
 
 class Deaf(grpc.GenericRpcHandler):
@@ -69,6 +70,7 @@ OF_STORAGE: dict[str, Callable[[StorageClient], Awaitable[Any]]] = {
     "take_turn": lambda storage: storage.take_turn(ID, ID),
     "append": lambda storage: storage.append(ID, ID, LINK, [PLACE], [b"block"], [bytes(32)], []),
     "read_segments": lambda storage: storage.read_segments(ID, SLOTS, [MAIN_0]),
+    "read_intact": lambda storage: storage.read_intact(ID, SLOTS, MAIN_0),
     "read_log": lambda storage: storage.read_log(ID, 0, _no_batches),
     "read_slots": lambda storage: storage.read_slots(ID, 0),
     "get_items": lambda storage: storage.get_items(ID, [ID]),
