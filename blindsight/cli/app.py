@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -103,6 +104,9 @@ for _command in app.registered_commands:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code; an error is one line on standard error."""
+    # One that was started without an open standard output or error has nobody to tell.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         code = app(arguments, prog_name="blindsight", standalone_mode=False)
         sys.stdout.flush()
@@ -123,7 +127,7 @@ def _failed(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, (output.Unread, BrokenPipeError)):
         # The reader is gone, and the interpreter must not try to flush into the pipe at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE

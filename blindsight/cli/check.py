@@ -74,7 +74,9 @@ def _show(found: dict[str, CheckProgress]) -> None:
     for name, one in found.items():
         segments = output.count(one.segments_done, "segment")
         read = f"{segments} and {output.count(one.items_done, 'sealed item')} read"
-        right = "all right" if not one.damaged else f"{one.damaged:,} damaged or lost"
+        right = "nothing is damaged" if one.quarantined else "all right"
+        if one.damaged:
+            right = f"{one.damaged:,} damaged or lost"
         output.answer(f"{name}: {right}, {read}.")
         for damage in one.damages:
             output.show(output.text((f"  {damage.what}: {damage.message}", "bold red")))

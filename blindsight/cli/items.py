@@ -112,6 +112,6 @@ def repack(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = False
         output.answer("Nothing to repack.")
         return
     output.answer(
-        f"{result.items_done:,} items encrypted anew: {result.segments_retired:,} segments retired, "
-        f"{result.segments_written:,} written."
+        f"{output.count(result.items_done, 'item')} encrypted anew: "
+        f"{output.count(result.segments_retired, 'segment')} retired, {result.segments_written:,} written."
     )

@@ -48,16 +48,31 @@ class Failure(Exception):
         self.code = code
 
 
+class Unread(Exception):
+    """Ends the command: nobody reads its answer.  It is no OSError, of which Typer makes its own exit."""
+
+
+class _Answers(Console):
+    def on_broken_pipe(self) -> None:
+        raise Unread
+
+
+class _Notes(Console):
+    def on_broken_pipe(self) -> None:
+        """Goes on without notes: who does not read them may still read the answer."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 @cache
 def stdout() -> Console:
     """Returns the console of answers; in a pipe its lines are wide enough for whole ids."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    return _Answers(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 @cache
 def stderr() -> Console:
     """Returns the console of progress and errors."""
-    return Console(stderr=True, highlight=False)
+    return _Notes(stderr=True, highlight=False)
 
 
 def interactive() -> bool:
@@ -94,7 +109,10 @@ def answer(line: str) -> None:
 
 def document(value: object) -> None:
     """Prints the one JSON document of a command with --json."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, allow_nan=False))  # noqa: T201
+    try:
+        print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, allow_nan=False))  # noqa: T201
+    except BrokenPipeError:
+        raise Unread from None
 
 
 def note(message: str) -> None:

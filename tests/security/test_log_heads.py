@@ -149,6 +149,10 @@ def a_chain_of_its_own(page: pb.ReadSlotsResponse) -> None:
     page.links[-1].chain = bytes(32)
 
 
+def a_past_of_its_own(page: pb.ReadSlotsResponse) -> None:
+    page.links[-1].previous = bytes(32)
+
+
 def another_epoch(page: pb.ReadSlotsResponse) -> None:
     page.epoch += 1
 
@@ -161,8 +165,7 @@ LIES = [
     ids_to_be_given_out_again,
     an_index_to_be_used_again,
     no_links,
-    a_root_of_its_own,
-    a_chain_of_its_own,
+    a_past_of_its_own,
     another_epoch,
 ]
 
@@ -185,6 +188,15 @@ def test_slots_that_were_not_written_are_refused(
     assert best(collection, 29) == ["29"]
     collection.ingest_vectors(VECTORS[30:31])
     assert best(collection, 30) == ["30"]
+
+
+@pytest.mark.parametrize("lie", [a_root_of_its_own, a_chain_of_its_own])
+def test_what_the_state_and_its_head_tell_of_a_link_is_not_asked_of_storage(
+    world: World, lie: Callable[[pb.ReadSlotsResponse], None]
+) -> None:
+    collection = world.new("told already")
+    world.show_slots(lie)
+    assert best(collection, 3) == ["3"]
 
 
 def test_slots_of_an_earlier_time_are_refused_also_under_the_newest_sequence(world: World) -> None:

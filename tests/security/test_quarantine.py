@@ -400,3 +400,32 @@ def test_damaged_records_of_collections_stop_no_other(world: World) -> None:
         with pytest.raises(BlindsightError) as caught:
             search(world.vault.collection(str(number)), 0)
         assert caught.value.reason in ("DATA_LOSS", "NOT_FOUND"), change
+
+
+def test_a_log_that_no_keyholder_could_follow_is_told_and_repaired(world: World) -> None:
+    collection = vectors(world, "ckks")
+    newest = "SET {} WHERE sequence = (SELECT MAX(sequence) FROM links)"
+    # What state and head tell of a link does no harm where it is damaged; what they do not tell is found.
+    world.damage("UPDATE links " + newest.format("root = zeroblob(32), chain = zeroblob(32)"))
+    world.restart_keyholder()
+    assert ids(search(collection, 0)) == ["0"]
+    change_database(world.services, "UPDATE links " + newest.format("previous = zeroblob(32)"))
+    code, told = world.checked()
+    assert (code, told["damaged"]) == (3, 1)
+    assert "another history" in told["damages"][0]["message"]
+    code, told = world.checked("--repair")
+    assert (code, told["damaged"]) == (0, 0)
+    world.restart_keyholder()
+    assert ids(search(collection, 0)) == ["0"]
+    assert world.checked()[0] == 0
+
+
+def test_who_ingests_a_quarantined_photo_again_is_told(world: World, photos: Collection) -> None:
+    world.damage_batches(1)
+    world.damage(f"UPDATE blobs SET bytes = {FLIPPED} WHERE number IN (SELECT original FROM contents)")
+    world.checked("--repair")
+    quarantined = photos.describe().quarantined_items
+    assert quarantined
+    again = photos.ingest([(f"{motif}.png", picture(motif)) for motif in MOTIFS])
+    told = [item for item in again.items if "quarantined" in item.remark]
+    assert (len(told), again.duplicates) == (quarantined, len(MOTIFS))

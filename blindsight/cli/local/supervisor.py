@@ -181,7 +181,7 @@ class Child:
                 try:
                     await self.start()
                 except Unavailable as error:
-                    deaths, how = deaths + 1, error.message
+                    deaths, how = deaths + 1, error.message.removeprefix(f"{self.recipe.name} ")
                 else:
                     self._report(f"{self.recipe.name} {'serves' if self.recipe.serves else 'works'} again")
                     break

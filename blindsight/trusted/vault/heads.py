@@ -80,6 +80,7 @@ class LogKey:
                 raise DataLoss("storage has items of a collection that was never written to")
             return slots
         point = known
+        links = [*links[:-1], *(self._newest(known, one, slots, record) for one in links[-1:])]
         for link in links:
             again = link.sequence == known.sequence and link.chain == known.chain
             if self._signed(link) != link or not (again or link.previous == point.chain):
@@ -93,6 +94,15 @@ class LogKey:
         if made != (slots.sequence, slots.epoch, slots.root(digest(record))):
             raise DataLoss("storage's slots or record of the collection are not those that were written")
         return replace(slots, chain=point.chain)
+
+    def _newest(self, known: Point, link: Link, slots: SlotMap, record: StoredCollection) -> Link:
+        """Returns the newest link as it follows from the state, if that is what was written.
+
+        So a link that is damaged where the state and the known point tell what it was does no harm.
+        """
+        chain = known.chain if link.sequence == known.sequence else link.chain
+        made = replace(link, root=slots.root(digest(record)), chain=chain)
+        return made if self._signed(made) == made else link
 
     def _signed(self, link: Link) -> Link:
         head = link.sequence.to_bytes(8, "little") + link.epoch.to_bytes(8, "little")

@@ -204,6 +204,16 @@ class Vault:
         slots, links = await self._storage.read_slots(record.collection_id, known.sequence)
         return await asyncio.to_thread(collection.log.follow, known, links, slots, record), links
 
+    async def read_again(self, collection: OpenCollection) -> None:
+        """Reads record, slots and links as one does who opens the collection, and changes nothing.
+
+        Raises:
+            DataLoss: if the collection could not be opened.
+        """
+        await self._read_slots(
+            collection, await self._storage.get_collection(collection.record.collection_id)
+        )
+
     async def adopt(self, collection: OpenCollection, slots: SlotMap) -> None:
         """Adopts the slot map after a write that storage has taken."""
         collection.advance(slots)

@@ -23,15 +23,16 @@ from blindsight.trusted.ingest.pipeline import Batch, Pipeline, PreparedPhoto, i
 from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import SlotMap
+from blindsight.trusted.slots import SlotMap, unmarked
 from blindsight.trusted.vault.collection import OpenCollection
-from blindsight.trusted.vault.items import Items
+from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
 from blindsight.wire.ingest import IngestCounts, ItemResult
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
+_QUARANTINED = "it is there, but quarantined: no search finds it; delete it first to store it anew"
 
 _Result = TypeVar("_Result")
 
@@ -159,8 +160,7 @@ class Ingest:
         known = await self._pipeline.find(identified)
         duplicate = ItemResult(photo.index, "duplicate", identified.item_id)
         if known is not None:
-            lacks_planes = self._halo is not None and not known.stored.planes_size_bytes
-            return _Examined(replace(duplicate, remark=_WITHOUT_PLANES if lacks_planes else ""))
+            return _Examined(replace(duplicate, remark=self._about(known)))
         async with self._gate:
             if identified.handle in self._waiting:
                 return _Examined(duplicate, identified.handle)
@@ -170,6 +170,16 @@ class Ingest:
                 return _rejected(photo, error)
         result = ItemResult(photo.index, "stored", identified.item_id, remark=prepared.remark)
         return _Examined(result, identified.handle, prepared)
+
+    def _about(self, known: FoundItem) -> str:
+        """Returns what the owner of a photo that is there already should know of it."""
+        version = self._collection.slots.versions([known.key.handle]).get(known.key.handle, b"")
+        lacks_planes = self._halo is not None and not known.stored.planes_size_bytes
+        remarks = (
+            _QUARANTINED if version != unmarked(version) else "",
+            _WITHOUT_PLANES if lacks_planes else "",
+        )
+        return "; ".join(filter(None, remarks))
 
     async def _store(self, batch: Batch[_Examined]) -> list[ItemResult]:
         """Stores a batch; items that another client stored meanwhile are duplicates."""

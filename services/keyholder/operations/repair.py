@@ -26,7 +26,7 @@ from blindsight.trusted.vault.repack import decrypted
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import CheckProgress
-from services.keyholder.operations.check import CONFLICTS, Check, covered, handles_at, original
+from services.keyholder.operations.check import CONFLICTS, LOG, Check, covered, handles_at, original
 
 # A row with no larger value is one of zeros: the noise of a thousand appends is a tenth of it, and the values
 # of a row have a norm of about 1.
@@ -126,18 +126,23 @@ class Repair:
     def _wanted(self) -> list[SegmentId]:
         """Returns the segments that are damaged, or have items that are quarantined or to be."""
         found = self._check.findings
-        return [
+        wanted = [
             key
             for key, segment in self._collection.slots.segments.items()
             if key in found.segments
             or segment.quarantined.any()
             or (found.nameless and not found.nameless.isdisjoint(handles_at(segment, segment.live)))
         ]
+        if found.log and not wanted:  # any write makes a new link, from which a log can be followed
+            segments = self._collection.slots.segments
+            wanted = sorted(segments, key=lambda key: segments[key].fill)[:1]
+        return wanted
 
     async def _segment(self, key: SegmentId) -> AsyncGenerator[CheckProgress, None]:
         for _ in range(CONFLICTS):
             read = await self._read(key)
-            if read is None:
+            if read is None:  # another repair, or a repack, was here
+                self._check.mended(f"segment {key}")
                 return
             lacking = set(handles_at(read.segment, read.segment.live & ~read.whole))
             lacking |= self._check.findings.named.keys() & set(handles_at(read.segment, read.segment.live))
@@ -205,7 +210,7 @@ class Repair:
             same = [(item.version, item.sealed_metadata) for item in items] == [
                 (one, b"") for one in versions
             ]
-            if same and not read.damaged:
+            if same and not read.damaged and not self._check.findings.log:
                 return True
             index = collection.slots.next_index.get(key.region, 0)
             place = Placement(key.region, index, 0, len(items))
@@ -218,6 +223,9 @@ class Repair:
         found = self._check.findings
         if key in found.segments:
             self._check.mended(f"segment {key}")
+        if found.log:
+            found.log = False
+            self._check.mended(LOG)
         for item in items:
             if item.sealed_metadata:
                 self._check.mended(found.named[item.handle])

@@ -42,8 +42,8 @@ GROUP_CIPHERTEXTS = 1024
 MAX_GROUP_QUERIES = 16
 # Groups of one search in progress: one is encrypted and sent while the evaluator scores the other.
 GROUPS_AT_ONCE = 2
-# Queries of a turn while other calls want theirs: what one of them waits for, at most.
-CROWDED_QUERIES = 4
+# Queries of a turn while other calls want theirs, and while some of these have a single query.
+CROWDED_QUERIES, HURRIED_QUERIES = 4, 1
 SCORE_DECIMALS = 6
 # Matches whose records are damaged are told one by one, but no more of them.
 MOST_DAMAGED = 100
@@ -158,12 +158,17 @@ class Search:
         start, call = 0, object()
         while start < len(forms):
             stop = start + self._group_size(call)
-            yield self._group(forms[start:stop], Part(first=not start, last=stop >= len(forms), call=call))
+            last = stop >= len(forms)
+            part = Part(first=not start, last=last, call=call, queries=min(stop, len(forms)) - start)
+            yield self._group(forms[start:stop], part)
             start = stop
 
     def _group_size(self, call: object) -> int:
         """Returns the number of queries that are sent at once."""
-        most = CROWDED_QUERIES if self._scorer.turns.crowded(call) else MAX_GROUP_QUERIES
+        turns = self._scorer.turns
+        most = MAX_GROUP_QUERIES
+        if turns.crowded(call):
+            most = HURRIED_QUERIES if turns.hurried else CROWDED_QUERIES
         most = min(most, GROUP_HITS // self._k)
         if self.query_visible_to_server:
             return most  # they are small

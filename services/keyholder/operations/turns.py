@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,8 @@ from blindsight.runtime import callers
 
 # Calls that wait; each holds its queries meanwhile.
 MOST_WAITING = 1024
+# After a call with a single query, others are expected for this long.
+BRIEF_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,13 @@ class Part:
     Attributes:
         first, last: whether it is the first turn of its call, and the last.
         call: the call, which equals no other.
+        queries: number of queries that are computed in it.
     """
 
     first: bool = True
     last: bool = True
     call: Hashable = field(default_factory=object)
+    queries: int = 1
 
     @property
     def brief(self) -> bool:
@@ -59,6 +65,7 @@ class Turns:
         self._most_waiting = most_waiting
         self._running: list[Part] = []
         self._last_brief = False
+        self._single_came = -math.inf
         self._waiting: list[_Waiting] = []
         self._callers, self._calls = _Shares(), _Shares()
 
@@ -66,6 +73,11 @@ class Turns:
         """Returns whether others than a call have turns or wait, so that its turns should be short."""
         parts = (*self._running, *(waiting.part for waiting in self._waiting))
         return any(part.call is not call for part in parts)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether a call with a single query came a moment ago: turns should be as short as can be."""
+        return time.monotonic() - self._single_came < BRIEF_SECONDS
 
     @asynccontextmanager
     async def turn(self, part: Part, cost: float) -> AsyncIterator[Turn]:
@@ -90,6 +102,8 @@ class Turns:
     async def wait(self, part: Part, cost: float) -> None:
         """Waits for a turn; use `turn`, which ends it."""
         given = asyncio.get_running_loop().create_future()
+        if part.brief and part.queries == 1:
+            self._single_came = time.monotonic()
         waiting = _Waiting(part, cost, callers.current.get(), given)
         self._waiting.append(waiting)
         self._give()

@@ -1,12 +1,13 @@
 """Turns: who is next, and that all of them end."""
 
 import asyncio
+import time
 
 import pytest
 
 from blindsight.errors import Busy
 from blindsight.runtime import callers
-from services.keyholder.operations.turns import Part, Turns
+from services.keyholder.operations.turns import BRIEF_SECONDS, Part, Turns
 
 
 class Clients:
@@ -159,3 +160,16 @@ async def test_a_turn_that_is_given_back_is_another_calls_until_it_is_taken_agai
         await clients.end_turns(1)
         await asyncio.wait_for(asyncio.gather(again, other), 5)
     assert not turns.crowded(None)
+
+
+async def test_turns_are_as_short_as_can_be_for_a_moment_after_a_single_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    turns = Turns(2)
+    for part, hurried in ((Part(queries=16), False), (Part(last=False), False), (Part(), True)):
+        async with turns.turn(part, 1):
+            assert turns.hurried is hurried
+    now += BRIEF_SECONDS
+    assert not turns.hurried
