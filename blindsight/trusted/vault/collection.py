@@ -58,6 +58,7 @@ class OpenCollection:
         config: settings that only the owner can read.
         slots: the newest slot map; replaced as a whole, so a search can keep the one it started with.
         lock: held during writes.
+        reading: held by who reads the slot map again for others, too.
         log: makes and checks the links of the log.
         known: the newest point of the log that was seen.
         doubts: how often it was found that storage may hold a write that `slots` lacks.
@@ -75,6 +76,7 @@ class OpenCollection:
         self.config = config
         self.slots = SlotMap()
         self.lock = asyncio.Lock()
+        self.reading = asyncio.Lock()
         self.known = Point()
         self.log = LogKey(keys.subkey("log", record.collection_id))
         self.doubts = self._settled = 0

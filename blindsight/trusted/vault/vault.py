@@ -103,7 +103,9 @@ class Vault:
         if name in self._open:
             opened = self._open[name]
             if opened.uncertain:
-                await self.refresh(opened)
+                async with opened.reading:  # one reads for all that wait
+                    if opened.uncertain:
+                        await self.refresh(opened)
             return opened
         # One that waits for storage keeps no others waiting.
         async with self._opening.setdefault(name, asyncio.Lock()):
