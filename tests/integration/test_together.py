@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import grpc
@@ -320,6 +322,13 @@ def test_two_owners_share_the_services_and_see_nothing_of_each_other(
     assert mine.search_vectors(rows[7], k=1).results[0][0].id == "mine 7"
 
 
+def fencing_token(services: Services, key_id: bytes) -> int:
+    """With which the keyholder of a key set writes."""
+    with closing(sqlite3.connect(services.folder / "storage" / "storage.sqlite3")) as db:
+        query = "SELECT fencing_token FROM leases WHERE key_id = ?"
+        return int(db.execute(query, (key_id,)).fetchone()[0])
+
+
 def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
     services: Services, vault: Vault
 ) -> None:
@@ -343,6 +352,7 @@ def test_a_ciphertext_of_another_key_is_refused_by_storage_and_by_the_evaluator(
                 ),
             ),
             link=replace(storage.link_to(record.sequence + 1), previous=record.chain),
+            fencing_token=fencing_token(services, key_id),
         )
         append = storage.Append(header, (item,), (block,), (b"",))
         assert refusal(lambda: stored.append(append))[:2] == INVALID_CIPHERTEXT

@@ -75,6 +75,8 @@ class Process:
         settings = {"retry_seconds": str(RETRY_SECONDS), **self.environment, "die_with_parent": "true"}
         if self.name == "storage":
             settings.setdefault("reserve_bytes", "0")  # hundreds of 128 MB would fill the disk
+            # So that a keyholder renews its lease in no test that listens to what it says.
+            settings.setdefault("lease_seconds", "900")
         if self.name != "worker":  # which serves no one
             self.address = self.address or settings.get("address") or f"127.0.0.1:{free_ports(1)[0]}"
             settings["address"] = self.address
