@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from support.canaries import Needles, contents, factor_of, picture, windows
-from support.services import Services
+from support.services import NO_RENEWALS, Services
 from support.tap import Tap
 
 import blindsight
@@ -37,7 +37,9 @@ def services(tmp_path_factory, taps):
         return taps[client, server].address
 
     workers = {name: {"workers": "1"} for name in ("keyholder", "evaluator")}
-    running = Services(tmp_path_factory.mktemp("secrecy"), settings=workers, way=way)
+    running = Services(
+        tmp_path_factory.mktemp("secrecy"), settings={**workers, "storage": NO_RENEWALS}, way=way
+    )
     try:
         yield running.start()
     finally:

@@ -12,7 +12,7 @@ from PIL import Image
 from support.canaries import Needles, contents, factor_of, key_material, spelled, windows
 from support.photos import encoded
 from support.relay import Relay
-from support.services import Services
+from support.services import NO_RENEWALS, Services
 from support.tap import Tap
 
 import blindsight
@@ -225,7 +225,8 @@ def ears():
 @pytest.fixture(scope="module")
 def services(tmp_path_factory, ears):
     workers = {name: {"workers": "1"} for name in ("keyholder", "evaluator")}
-    running = Services(tmp_path_factory.mktemp("secrecy"), settings=workers, way=ears.way)
+    settings = {**workers, "storage": NO_RENEWALS}
+    running = Services(tmp_path_factory.mktemp("secrecy"), settings=settings, way=ears.way)
     try:
         yield running.start()
     finally:

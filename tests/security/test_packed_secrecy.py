@@ -7,7 +7,7 @@ import uuid
 import numpy as np
 import pytest
 from support.canaries import Needles, contents, floats, spelled, windows
-from support.services import Services
+from support.services import NO_RENEWALS, Services
 from support.tap import Tap
 
 import blindsight
@@ -46,7 +46,7 @@ class Run:
             tap = self.taps[f"{client} to {server}"] = Tap(address)
             return tap.address
 
-        self.services = Services(folder, way=tapped)
+        self.services = Services(folder, {"storage": NO_RENEWALS}, way=tapped)
 
     def session(self):
         with blindsight.connect(self.services.start().address()) as vault:

@@ -224,6 +224,8 @@ def fetched_anew(collection: str) -> Callable[[World], object]:
 
 def recognised(world: World) -> object:
     (hits,) = world.vault.collection("sights").search(SIGHTS[0][1], draw=True).results
+    if damages := [hit.damage for hit in hits if hit.damage]:
+        raise DataLoss(damages[0])
     return [(hit.name, hit.keypoints.inliers) for hit in hits]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support.photos import jpeg
 from support.relay import Relay
-from support.services import Services
+from support.services import NO_RENEWALS, Services
 from support.storage import refusal
 
 import blindsight
@@ -38,7 +38,7 @@ def services(tmp_path_factory, relays):
         relays.append(Relay(address))
         return relays[-1].address
 
-    running = Services(tmp_path_factory.mktemp("secrecy"), way=way)
+    running = Services(tmp_path_factory.mktemp("secrecy"), {"storage": NO_RENEWALS}, way=way)
     try:
         yield running.start()
     finally:

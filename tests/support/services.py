@@ -28,6 +28,8 @@ from support.processes import pool_workers
 START_SECONDS = 60
 # Of services for each other: enough for a restart here, and no longer, for tests in which one stays away.
 RETRY_SECONDS = 5
+# Of storage, for tests that listen to all that a keyholder says: it renews its lease in none of them.
+NO_RENEWALS = {"lease_seconds": "900"}
 STOP_SECONDS = 20
 
 
@@ -75,8 +77,6 @@ class Process:
         settings = {"retry_seconds": str(RETRY_SECONDS), **self.environment, "die_with_parent": "true"}
         if self.name == "storage":
             settings.setdefault("reserve_bytes", "0")  # hundreds of 128 MB would fill the disk
-            # So that a keyholder renews its lease in no test that listens to what it says.
-            settings.setdefault("lease_seconds", "900")
         if self.name != "worker":  # which serves no one
             self.address = self.address or settings.get("address") or f"127.0.0.1:{free_ports(1)[0]}"
             settings["address"] = self.address
