@@ -111,9 +111,14 @@ class Pipeline:
     async def find(self, photo: IdentifiedPhoto) -> FoundItem | None:
         """Returns the item of a photo that is already in storage, or None.
 
+        Storage is asked only for what the slot map has.  A photo that another writer has stored since is
+        embedded in vain, and `store` finds it.
+
         Raises:
             BlindsightError: if storage reports an error; the photo is not the cause.
         """
+        if not photo.collection.slots.versions([photo.handle]):
+            return None
         return await self._lookups.find(photo.collection, photo.handle)
 
     async def prepare(

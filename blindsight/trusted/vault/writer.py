@@ -151,14 +151,26 @@ class Writer:
                 if not self._fresh(collection, handles):
                     return stored
             batch_id = _new_batch_id()
-            await self._vault.take_turn(collection, batch_id)
-            if fresh := self._fresh(collection, handles):
+            fresh, ahead = await self._turn(collection, batch_id, rows, handles)
+            if fresh:
                 formed = collection.linear().rows(rows[fresh])
                 with suppress(AlreadyExists):  # another writer has stored one meanwhile
                     chosen = [items[index] for index in fresh]
-                    done = await self._append_some(collection, batch_id, formed, chosen)
+                    done = await self._append_some(collection, batch_id, formed, chosen, ahead=ahead)
                     stored |= set(fresh[:done])
         raise Conflict("others store and delete the same items again and again; try again")
+
+    async def _turn(
+        self, collection: OpenCollection, batch_id: bytes, rows: Floats, handles: Sequence[bytes]
+    ) -> tuple[list[int], Ahead]:
+        """Waits for the batch's turn, and encrypts what is new meanwhile; returns what is new then, and that."""
+        expected = self._fresh(collection, handles)
+        formed = collection.linear().rows(rows[expected])
+        _, ahead = await asyncio.gather(
+            self._vault.take_turn(collection, batch_id), self.encrypt(collection, collection.slots, formed)
+        )
+        fresh = self._fresh(collection, handles)
+        return fresh, ahead if fresh == expected else {}
 
     @staticmethod
     def _fresh(collection: OpenCollection, handles: Sequence[bytes]) -> list[int]:

@@ -92,7 +92,6 @@ class Ingest:
         halo: int = 0,
     ) -> None:
         self._vault = vault
-        self._storage = storage
         self._writer = writer
         self._pipeline = Pipeline(Items(vault, storage), crypto, writer)
         self._at_once = 2 * crypto.processes  # so that no process waits for work
@@ -254,7 +253,10 @@ class Ingest:
 
     async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
         handles = [item.handle for item in items]
-        known = await self._storage.get_items(self._collection.record.collection_id, handles)
+        known = self._collection.slots.versions(handles)
+        if known:
+            await self._vault.refresh(self._collection)  # others may have deleted them
+            known = self._collection.slots.versions(handles)
         fresh = set(first_of_each(handles, known))
         for index in range(len(handles)):
             if index not in fresh:
