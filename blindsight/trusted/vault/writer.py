@@ -163,7 +163,7 @@ class Writer:
     async def _turn(
         self, collection: OpenCollection, batch_id: bytes, rows: Floats, handles: Sequence[bytes]
     ) -> tuple[list[int], Ahead]:
-        """Waits for the batch's turn, and encrypts what is new meanwhile; returns what is new then, and that."""
+        """Waits for the batch's turn; returns which items are new, and their blocks, encrypted meanwhile."""
         expected = self._fresh(collection, handles)
         formed = collection.linear().rows(rows[expected])
         _, ahead = await asyncio.gather(
