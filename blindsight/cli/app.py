@@ -23,6 +23,7 @@ from blindsight.cli import (
     items,
     jobs,
     keypoints,
+    listing,
     matching,
     output,
     schemes,
@@ -87,6 +88,7 @@ app.command("keypoints", rich_help_panel=PICTURES)(keypoints.keypoints)
 app.command("match", rich_help_panel=PICTURES)(matching.match)
 app.command("get", rich_help_panel=COLLECTIONS)(items.get)
 app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)
+app.add_typer(listing.app, name="items", rich_help_panel=COLLECTIONS)
 app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)
 app.command("schemes", rich_help_panel=COMPARISONS)(schemes.schemes)
 app.command("compare-schemes", rich_help_panel=COMPARISONS)(compare.compare_schemes)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blindsight.cli import options, output
-from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Yes
 from blindsight.errors import DataLoss
-from blindsight.runtime.printable import printable
 
 if TYPE_CHECKING:
     from blindsight.client import CollectionInfo, Vault
@@ -62,7 +61,6 @@ Channels = Annotated[
 Size = Annotated[
     int | None, typer.Option(min=2, help="Side of the picture of embedder pixels.", show_default=False)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also not on a terminal.")]
 
 
 @app.command("create")
@@ -140,7 +138,7 @@ def delete(
         items = _items(vault, name)
         told = output.count(items, "item") if items is not None else "all that is left of it"
         if not yes and not as_json and output.interactive():
-            _confirm(f"Delete {name} with {told}?", "not deleted")
+            output.confirm(f"Delete {name} with {told}?", "not deleted")
         with output.spinner(f"deleting {name}"):
             vault.delete_collection(name)
     if as_json:
@@ -157,11 +155,6 @@ def _items(vault: Vault, name: str) -> int | None:
         return None
 
 
-def _confirm(question: str, otherwise: str) -> None:
-    if not typer.confirm(printable(question), err=True):
-        raise output.Failure(otherwise)
-
-
 @app.command("accept-rollback")
 def accept_rollback(
     name: Name,
@@ -172,7 +165,7 @@ def accept_rollback(
     """Accept that storage has an older state of a collection, as after a restore of a backup."""
     with options.vault(address) as vault:
         if not yes and not as_json and output.interactive():
-            _confirm(f"Give up what was written to {name} since storage's state of it?", "not accepted")
+            output.confirm(f"Give up what was written to {name} since storage's state of it?", "not accepted")
         accepted = vault.accept_rollback(name)
     if as_json:
         output.document({"collection": name, **asdict(accepted)})

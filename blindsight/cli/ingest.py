@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blindsight.cli import arrays, jobs, options, output
+from blindsight.cli import arrays, jobs, metadata, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
 from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
 
@@ -35,6 +35,11 @@ IdsFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE.txt", help="Ids of the rows, one a line.", show_default=False),
 ]
+ItemId = Annotated[
+    str | None,
+    typer.Option("--id", metavar="ID", help="An id of your own for one photo.", show_default=False),
+]
+Upsert = Annotated[bool, typer.Option("--upsert", help="Take the places of items with the same ids.")]
 Planes = Annotated[
     bool, typer.Option("--planes", help="Keep each photo as encrypted pixels too, up to 8 megapixels.")
 ]
@@ -63,6 +68,10 @@ def ingest(
     paths: Paths = None,
     vectors: Vectors = None,
     ids: IdsFile = None,
+    item_id: ItemId = None,
+    given: metadata.Set = None,
+    told: metadata.File = None,
+    upsert: Upsert = False,
     planes: Planes = False,
     halo: Halo = 0,
     bulk: Bulk = False,
@@ -87,14 +96,17 @@ def ingest(
         raise InvalidArgument("--detach and --request-id go with --bulk, which is missing")
     if bulk and (planes or vectors is not None or not paths):
         raise InvalidArgument("--bulk takes photos: want PATH..., without --vectors and --planes")
+    if bulk and (item_id or given or told or upsert):
+        raise InvalidArgument("--bulk takes photos as they are, without --id, --set, --metadata and --upsert")
+    said = _Said(item_id, metadata.parse(given), told, upsert)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if bulk and paths:
             _bulk(collection, paths, request_id, detach=detach, as_json=as_json)
         elif paths and vectors is None:
-            _answer(_photos(collection, paths, planes=planes, halo=halo), as_json=as_json)
+            _answer(_photos(collection, paths, said, planes=planes, halo=halo), as_json=as_json)
         elif vectors is not None and not paths:
-            _answer(_vectors(collection, vectors, ids), as_json=as_json)
+            _answer(_vectors(collection, vectors, ids, said), as_json=as_json)
         else:
             raise InvalidArgument("want either PATH... or --vectors FILE.npy")
 
@@ -109,9 +121,37 @@ def _answer(report: IngestReport, *, as_json: bool) -> None:
         raise _nothing_taken(report)
 
 
-def _photos(collection: Collection, paths: list[str], *, planes: bool, halo: int) -> IngestReport:
+@dataclass(frozen=True)
+class _Said:
+    """What the command line says of the items."""
+
+    item_id: str | None
+    of_all: dict[str, Any]
+    file: Path | None
+    upsert: bool
+
+
+def _photos(
+    collection: Collection, paths: list[str], said: _Said, *, planes: bool, halo: int
+) -> IngestReport:
+    from blindsight.client.inputs import expand
+
+    sources = list(expand(paths)[0])
+    if said.item_id is not None:
+        if len(sources) != 1:
+            raise InvalidArgument(f"--id for {output.count(len(sources), 'photo')}, want one")
+        sources = [replace(sources[0], id=said.item_id)]
+    if said.file is not None:
+        sources = metadata.told(sources, said.file)
     with _following(collection.name) as follow:
-        return collection.ingest(paths, planes=planes, plane_halo=halo, progress=follow)
+        return collection.ingest(
+            sources,
+            planes=planes,
+            plane_halo=halo,
+            metadata=said.of_all,
+            upsert=said.upsert,
+            progress=follow,
+        )
 
 
 def _bulk(
@@ -150,11 +190,16 @@ def _bulk(
         output.answer(f"{job.import_id} is in the queue; {jobs.following(job)}.")
 
 
-def _vectors(collection: Collection, matrix: Path, ids: Path | None) -> IngestReport:
+def _vectors(collection: Collection, matrix: Path, ids: Path | None, said: _Said) -> IngestReport:
+    if said.item_id is not None:
+        raise InvalidArgument("--id is of a photo; --ids FILE.txt names the rows of --vectors")
     rows = arrays.load_matrix(matrix)
     names = arrays.load_ids(ids) if ids is not None else None
+    about: Any = said.of_all
+    if said.file is not None:
+        about = [{**said.of_all, **one} for one in metadata.of_rows(names, len(rows), said.file)]
     with _following(collection.name) as follow:
-        return collection.ingest_vectors(rows, names, progress=follow)
+        return collection.ingest_vectors(rows, names, metadata=about, upsert=said.upsert, progress=follow)
 
 
 @contextmanager

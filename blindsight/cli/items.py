@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blindsight.cli import files, options, output, pixels
-from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where, Yes
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from blindsight.client import RepackProgress
+    from blindsight.client import Collection, RepackProgress
 
 STANDARD_OUTPUT = Path("-")
-_NAMED = 5
 
 
 Item = Annotated[str, typer.Argument(metavar="ID", help="Of the photo.", show_default=False)]
@@ -28,7 +27,7 @@ To = Annotated[
 Planes = Annotated[
     bool, typer.Option("--planes", help="Its pixels, decrypted from its planes, as .png, .tif or .npy.")
 ]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of the items.", show_default=False)]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of the items.", show_default=False)]
 
 
 def get(
@@ -80,21 +79,32 @@ def _get_planes(name: str, item: str, to: Path, address: str, as_json: bool) -> 
 
 def delete(
     name: Name,
-    ids: Ids,
+    ids: Ids = None,
+    where: Where = None,
+    yes: Yes = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Delete items; `repack` reclaims their space in ciphertexts."""
-    with options.vault(address) as vault, output.spinner(f"deleting from {name}"):
-        deletion = vault.collection(name).delete(ids)
-    unknown = deletion.unknown_ids
+    """Delete items, by id or all that --where passes; `repack` reclaims their space in ciphertexts."""
+    with options.vault(address) as vault:
+        collection = vault.collection(name)
+        if where is not None and not ids and not yes:
+            _confirm(collection, where)
+        with output.spinner(f"deleting from {name}"):
+            deletion = collection.delete(ids or None, where=where)
     if as_json:
-        output.document({"deleted": deletion.deleted, "unknown_ids": list(unknown)})
+        output.document({"deleted": deletion.deleted, "unknown_ids": list(deletion.unknown_ids)})
     else:
         output.answer(f"Deleted {deletion.deleted:,}.")
-    if unknown:
-        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
-        raise output.Failure(f"no such item: {', '.join(unknown[:_NAMED])}{more}")
+    output.require_known(deletion.unknown_ids)
+
+
+def _confirm(collection: Collection, where: str) -> None:
+    """Asks on a terminal whether so many items shall go; elsewhere nobody can be asked."""
+    if not output.interactive():
+        raise InvalidArgument("--where deletes what it passes, and there is no terminal to ask; want --yes")
+    told = output.count(collection.count(where), "item")
+    output.confirm(f"Delete {told} of {collection.name}?", "not deleted")
 
 
 def repack(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:

@@ -45,6 +45,17 @@ Address = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on standard output.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.", show_default=False)]
 
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="EXPR",
+        help='Only items that this passes, as: year >= 2020 and place = "Rome"',
+        show_default=False,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also not on a terminal.")]
+
 DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
 
 

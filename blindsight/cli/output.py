@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Protocol
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import (
@@ -33,6 +34,8 @@ from blindsight.runtime.printable import printable
 
 # Interval of progress lines without a terminal; a run shorter than this writes none.
 QUIET_SECONDS = 10.0
+# Of ids that were not found.
+_NAMED = 5
 _PIPE_WIDTH = 200
 
 
@@ -105,6 +108,27 @@ def text(*parts: Cell | tuple[str, str]) -> Text:
 def answer(line: str) -> None:
     """Prints one line on standard output, without markup or wrapping."""
     stdout().print(text(line), soft_wrap=True)
+
+
+def confirm(question: str, otherwise: str) -> None:
+    """Asks on the terminal.
+
+    Raises:
+        Failure: if the answer is no, with what was not done then.
+    """
+    if not typer.confirm(printable(question), err=True):
+        raise Failure(otherwise)
+
+
+def require_known(unknown_ids: Sequence[str]) -> None:
+    """Fails if some ids were not found; names the first few.
+
+    Raises:
+        Failure: if there are any.
+    """
+    if unknown_ids:
+        more = f" and {len(unknown_ids) - _NAMED:,} more" if len(unknown_ids) > _NAMED else ""
+        raise Failure(f"no such item: {', '.join(unknown_ids[:_NAMED])}{more}")
 
 
 def document(value: object) -> None:

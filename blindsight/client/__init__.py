@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from blindsight.client.calls import request_id
 from blindsight.client.collection import Collection
-from blindsight.client.inputs import ImageInput, Inputs
+from blindsight.client.inputs import ImageInput, Inputs, Photo
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport, Original, SearchAnswer
 from blindsight.client.vault import Vault, connect
 from blindsight.wire.collections import (
@@ -32,6 +32,7 @@ from blindsight.wire.collections import (
     ServiceStatus,
     VaultStatus,
 )
+from blindsight.wire.listing import Item, ItemPage, Updated
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchTimings
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ __all__ = [
     "IngestProgress",
     "IngestReport",
     "Inputs",
+    "Item",
+    "ItemPage",
     "Keypoint",
     "KeypointAgreement",
     "KeypointMatch",
@@ -83,6 +86,7 @@ __all__ = [
     "Matching",
     "OperationInput",
     "Original",
+    "Photo",
     "PictureInput",
     "RepackProgress",
     "Rollback",
@@ -90,6 +94,7 @@ __all__ = [
     "SearchTimings",
     "ServiceStatus",
     "StoredPhoto",
+    "Updated",
     "Vault",
     "VaultStatus",
     "Verification",

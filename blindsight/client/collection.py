@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from blindsight.client import calls, inputs, uploads
 from blindsight.client.calls import Connection
-from blindsight.client.inputs import ImageInput, Inputs
+from blindsight.client.inputs import ImageInput, Inputs, Values
+from blindsight.client.items import Filters, filter_of, ids_of, metadata_of
 from blindsight.client.models import (
     CheckCallback,
     IngestCallback,
@@ -20,12 +21,24 @@ from blindsight.client.models import (
     SearchAnswer,
     SearchCallback,
 )
-from blindsight.errors import BlindsightError, DataLoss
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
 from blindsight.wire.collections import CheckProgress, CollectionInfo, Deletion, RepackProgress
 from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
+from blindsight.wire.listing import (
+    CountRequest,
+    DeleteRequest,
+    GetRequest,
+    Item,
+    ItemPage,
+    ListRequest,
+    Order,
+    Updated,
+    UpdateRequest,
+)
+from blindsight.wire.metadata import Where
 from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchProgress, SearchTimings
 
 if TYPE_CHECKING:
@@ -72,6 +85,8 @@ class Collection:
         *,
         planes: bool = False,
         plane_halo: int = 0,
+        metadata: Values | None = None,
+        upsert: bool = False,
         progress: IngestCallback | None = None,
     ) -> IngestReport:
         """Ingests photos; one that is rejected does not stop the others.
@@ -80,12 +95,17 @@ class Collection:
 
         Args:
             photos: one or many of: a path of a file or folder, a glob, bytes, a PIL image, a uint8 array
-                [height, width] or [height, width, 3], or a pair of a name and one of these.
+                [height, width] or [height, width, 3], a pair of a name and one of these, or a `Photo`, which
+                has an id of one's own or metadata.
             planes: whether each photo, of up to 8 megapixels, is kept as encrypted pixel planes too; storage
                 then learns its width and height, and whether it is grey.
             plane_halo: largest radius in pixels of a filter on these planes that the evaluator can apply
                 without the keyholder re-encrypting them: 2 for a Gaussian of size 5.  It costs storage: tiles
                 of 64 x 64 pixels overlap by twice as much.
+            metadata: of all photos: texts, numbers, true and false, lists of texts, times with a time zone;
+                what a `Photo` brings itself goes before.
+            upsert: whether a photo with the id of an item takes its place, file, vector and metadata at once;
+                otherwise it is a duplicate.
             progress: called after every answer of the keyholder.
 
         Raises:
@@ -94,9 +114,16 @@ class Collection:
             Unavailable: if a service is gone; `metadata` has the counts until then.
         """
         sources, total = inputs.expand(photos)
-        return self._ingest(
-            uploads.PhotoUpload(self.name, sources, total, planes=planes, halo=plane_halo), progress
+        upload = uploads.PhotoUpload(
+            self.name,
+            sources,
+            total,
+            planes=planes,
+            halo=plane_halo,
+            metadata=metadata_of(metadata),
+            upsert=upsert,
         )
+        return self._ingest(upload, progress)
 
     def ingest_bulk(
         self,
@@ -135,6 +162,8 @@ class Collection:
         matrix: npt.ArrayLike,
         ids: Sequence[str] | None = None,
         *,
+        metadata: Values | Sequence[Values] | None = None,
+        upsert: bool = False,
         progress: IngestCallback | None = None,
     ) -> IngestReport:
         """Ingests vectors; all are checked before the first is sent.
@@ -142,6 +171,8 @@ class Collection:
         Args:
             matrix: numbers [n, d]; sent as float32.  A memory-mapped file is read in blocks.
             ids: one for each row; without them the keyholder numbers the rows consecutively.
+            metadata: of all rows, or a list with those of each; see `ingest`.
+            upsert: whether a row with the id of an item takes its place; otherwise it is an error.
             progress: called after every answer of the keyholder.
 
         Raises:
@@ -157,7 +188,14 @@ class Collection:
             vectors.check_ids(ids, len(rows))
         about = self.describe()
         vectors.check(rows, dimension=about.dimension, nonzero=about.metric == "cosine")
-        return self._ingest(uploads.VectorUpload(self.name, rows, ids), progress)
+        of_all = metadata if isinstance(metadata, Mapping) else None
+        each = None
+        if metadata is not None and not isinstance(metadata, Mapping):
+            each = vectors.metadata_of_rows(metadata, len(rows))
+        upload = uploads.VectorUpload(
+            self.name, rows, ids, metadata=metadata_of(of_all), each=each, upsert=upsert
+        )
+        return self._ingest(upload, progress)
 
     def search(
         self,
@@ -165,6 +203,8 @@ class Collection:
         k: int = DEFAULT_K,
         *,
         threshold: float | None = None,
+        where: Filters | None = None,
+        offset: int = 0,
         query_visible_to_server: bool = False,
         draw: bool = False,
         progress: SearchCallback | None = None,
@@ -177,6 +217,9 @@ class Collection:
             image: one photo, as for `ingest`.
             k: maximum number of hits.
             threshold: the worst score that is still a hit; scores count within the collection's error bound.
+            where: only items that this filter passes are ranked, such as `year >= 2020 and place = "Rome"`;
+                the keyholder decides it, and the server learns nothing of it.
+            offset: number of the best hits that are left out: those of the pages before.
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
                 of scheme paillier requires; see `describe`.  The photos of the collection stay encrypted.
             draw: whether to return `drawings` of the matching keypoints (embedder sift).
@@ -189,9 +232,8 @@ class Collection:
         """
         source = inputs.single(image)
         with inputs.named(source):
-            return self._search(
-                k, threshold, query_visible_to_server, lambda: _photo(source), draw=draw, progress=progress
-            )
+            header = self._header(k, threshold, where, offset, query_visible_to_server, draw=draw)
+            return self._search(header, lambda: _photo(source), progress=progress)
 
     def search_vectors(
         self,
@@ -199,6 +241,8 @@ class Collection:
         k: int = DEFAULT_K,
         *,
         threshold: float | None = None,
+        where: Filters | None = None,
+        offset: int = 0,
         query_visible_to_server: bool = False,
         progress: SearchCallback | None = None,
     ) -> SearchAnswer:
@@ -208,7 +252,7 @@ class Collection:
             queries: numbers [n, d], or [d] for one.
             k: maximum number of hits for each query.
             threshold: the worst score that is still a hit; scores count within the collection's error bound.
-            query_visible_to_server, progress: as for `search`.
+            where, offset, query_visible_to_server, progress: as for `search`.
 
         Raises:
             NotFound: if there is no such collection.
@@ -223,7 +267,8 @@ class Collection:
         def parts() -> Iterator[pb.SearchRequest]:
             return (pb.SearchRequest(vectors=block.to_message()) for block in vectors.blocks(rows))
 
-        return self._search(k, threshold, query_visible_to_server, parts, len(rows), progress=progress)
+        header = self._header(k, threshold, where, offset, query_visible_to_server)
+        return self._search(header, parts, len(rows), progress=progress)
 
     def verify(
         self,
@@ -287,13 +332,135 @@ class Collection:
         limit = MAX_PIXELS * max(CHANNELS)
         return header.pixels(_whole(messages, header, header.size_bytes, "the planes", limit))
 
-    def delete(self, ids: str | Iterable[str]) -> Deletion:
-        """Deletes items; an unknown id is reported and does not stop the others.
+    def items(
+        self,
+        where: Filters | None = None,
+        *,
+        order: Order = "added",
+        descending: bool = False,
+        page_size: int = 1000,
+    ) -> Iterator[Item]:
+        """Yields the items that pass a filter, page by page.
+
+        Args:
+            where: as for `search`; None: all.
+            order: by the time at which they were stored, or by id.
+            page_size: number of items that are asked for at once.
 
         Raises:
             NotFound: if there is no such collection.
         """
-        wanted = [inputs.text("id", one) for one in ([ids] if isinstance(ids, str) else ids)]
+        token = ""
+        while True:
+            page = self.page(where, page_size, token, order=order, descending=descending)
+            yield from page.items
+            token = page.next_page_token
+            if not token:
+                return
+
+    def page(
+        self,
+        where: Filters | None = None,
+        page_size: int = 100,
+        page_token: str = "",
+        *,
+        order: Order = "added",
+        descending: bool = False,
+    ) -> ItemPage:
+        """Returns one page of the items that pass a filter; see `items`.
+
+        Args:
+            page_size: 1 to 1000.
+            page_token: `next_page_token` of the page before; empty: the first page.
+
+        Raises:
+            NotFound: if there is no such collection.
+            InvalidArgument: if the token is none of a list in this order.
+        """
+        size = inputs.natural("page size", page_size)
+        asked = ListRequest(self.name, filter_of(where), size, page_token, order, descending)
+        request = asked.to_message()
+        answer = self._connection.repeat(lambda: self._stub.ListItems(request, timeout=UNARY_SECONDS))
+        return ItemPage.from_message(answer)
+
+    def count(self, where: Filters | None = None) -> int:
+        """Returns the number of items that pass a filter; without one, of all.
+
+        Raises:
+            NotFound: if there is no such collection.
+        """
+        request = CountRequest(self.name, filter_of(where)).to_message()
+        answer = self._connection.repeat(lambda: self._stub.CountItems(request, timeout=UNARY_SECONDS))
+        return int(answer.items)
+
+    def item(self, id: str) -> Item:  # noqa: A002 - the word that everybody expects
+        """Returns what is known of an item: its metadata, its file's name and size; see `get` for the file.
+
+        Raises:
+            NotFound: if there is no such collection or item.
+        """
+        request = GetRequest(self.name, inputs.text("id", id)).to_message()
+        answer = self._connection.repeat(lambda: self._stub.GetItem(request, timeout=UNARY_SECONDS))
+        return Item.from_message(answer.item)
+
+    def exists(self, id: str) -> bool:  # noqa: A002 - as above
+        """Returns whether there is such an item.
+
+        Raises:
+            NotFound: if there is no such collection.
+        """
+        try:
+            self.item(id)
+        except NotFound:
+            self.describe()  # raises if it is the collection that is missing
+            return False
+        return True
+
+    def update(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        where: Filters | None = None,
+        set: Values | None = None,  # noqa: A002 - what it does
+        remove: Iterable[str] = (),
+    ) -> Updated:
+        """Changes the metadata of items, given by their ids or by a filter.
+
+        Args:
+            set: keys that they are given, or other values of.
+            remove: keys that they lose.
+
+        Raises:
+            NotFound: if there is no such collection.
+            InvalidArgument: if both ids and a filter are given, or neither.
+        """
+        wanted, passing = ids_of(ids) if ids is not None else [], filter_of(where)
+        _require_one_of(wanted, passing)
+        given, removed = metadata_of(set), tuple(inputs.text("key", key) for key in remove)
+        updated, unknown = 0, list[str]()
+        for start in range(0, max(len(wanted), 1), _DELETE_BATCH):
+            part = tuple(wanted[start : start + _DELETE_BATCH])
+            request = UpdateRequest(self.name, part, passing, given, removed).to_message()
+            done = Updated.from_message(self._connection.repeat(partial(self._stub.UpdateItems, request)))
+            updated += done.updated
+            unknown.extend(done.unknown_ids)
+        return Updated(updated, tuple(unknown))
+
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Filters | None = None) -> Deletion:
+        """Deletes items, given by their ids or by a filter; an unknown id does not stop the others.
+
+        Raises:
+            NotFound: if there is no such collection.
+            InvalidArgument: if both ids and a filter are given, or neither.
+        """
+        if where is not None:
+            _require_one_of(ids_of(ids) if ids is not None else [], filter_of(where))
+            request = DeleteRequest(self.name, (), filter_of(where)).to_message()
+            answer = self._connection.repeat(partial(self._stub.DeleteItems, request), safe=False)
+            return Deletion.from_message(answer)
+        if ids is None:
+            raise InvalidArgument("neither ids nor a filter, want one of them")
+        wanted = ids_of(ids)
         deleted, unknown = 0, list[str]()
         for start in range(0, len(wanted), _DELETE_BATCH):
             request = pb.DeleteItemsRequest(collection=self.name, ids=wanted[start : start + _DELETE_BATCH])
@@ -381,18 +548,36 @@ class Collection:
             raise
         return upload.report()
 
-    def _search(
+    def _header(
         self,
         k: int,
         threshold: float | None,
+        where: Filters | None,
+        offset: int,
         visible: bool,
+        *,
+        draw: bool = False,
+    ) -> pb.SearchHeader:
+        skipped = inputs.natural("offset", offset) if offset else 0
+        return SearchHeader(
+            self.name,
+            inputs.natural("k", k),
+            threshold,
+            visible,
+            draw,
+            where=filter_of(where),
+            offset=skipped,
+        ).to_message()
+
+    def _search(
+        self,
+        header: pb.SearchHeader,
         parts: Callable[[], Iterator[pb.SearchRequest]],
         queries: int = 1,
         *,
-        draw: bool = False,
         progress: SearchCallback | None = None,
     ) -> SearchAnswer:
-        header = SearchHeader(self.name, inputs.natural("k", k), threshold, visible, draw).to_message()
+        draw = header.draw
 
         def requests() -> Iterator[pb.SearchRequest]:
             yield pb.SearchRequest(header=header)
@@ -427,6 +612,13 @@ class Collection:
             )
 
         return self._connection.repeat(attempt)
+
+
+def _require_one_of(ids: Sequence[str], where: Where | None) -> None:
+    if bool(ids) == (where is not None):
+        raise InvalidArgument(
+            f"{'ids and a filter' if ids else 'neither ids nor a filter'}, want one of them"
+        )
 
 
 def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:

@@ -11,9 +11,9 @@ import io
 import operator
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
+Values: TypeAlias = Mapping[str, Any]
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8] | Source"
 )
-Inputs: TypeAlias = "ImageInput | tuple[str, ImageInput] | Iterable[ImageInput | tuple[str, ImageInput]]"
+OneInput: TypeAlias = "ImageInput | tuple[str, ImageInput] | Photo"
+Inputs: TypeAlias = "OneInput | Iterable[OneInput]"
 
 # Pillow's modes that PNG can store without conversion.
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
@@ -44,12 +46,33 @@ class Source:
         name: for display, stored with the photo: the path inside the given folder, or the file's name.
         load: reads or encodes the photo; raises InvalidImage or ResourceExhausted.
         on_disk: whether the label is the path of a file.
+        id: of the item; empty: the keyholder makes it of the content.
+        metadata: what its owner says of it.
     """
 
     label: str
     name: str
     load: Callable[[], bytes]
     on_disk: bool = False
+    id: str = ""
+    metadata: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo with an id of one's own, or with metadata.
+
+    Attributes:
+        image: as for `Collection.ingest`; no folder.
+        id: of the item; empty: the keyholder makes it of the content.
+        metadata: texts, numbers, true and false, lists of texts, times with a time zone.
+        name: for display; empty: that of the file.
+    """
+
+    image: ImageInput
+    id: str = ""
+    metadata: Values = field(default_factory=dict)
+    name: str = ""
 
 
 def expand(inputs: Inputs) -> tuple[Iterable[Source], int | None]:
@@ -154,7 +177,9 @@ def _is_single(inputs: Any) -> bool:
         return (
             len(inputs) == 2 and isinstance(inputs[0], str) and not isinstance(inputs[1], str | os.PathLike)
         )
-    return isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview) or _is_pixels(inputs)
+    return isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | Photo) or _is_pixels(
+        inputs
+    )
 
 
 def _is_pixels(one: Any) -> bool:
@@ -174,6 +199,9 @@ def _sources(one: Any, position: int) -> Iterator[Source]:
     if isinstance(one, Source):  # already expanded by a caller that needed the number of photos
         yield one
         return
+    if isinstance(one, Photo):
+        yield _told(one, position)
+        return
     if isinstance(one, str | os.PathLike):
         yield from _paths(os.fspath(one))
         return
@@ -191,6 +219,17 @@ def _sources(one: Any, position: int) -> Iterator[Source]:
     else:
         kind = type(one).__name__
         raise InvalidArgument(f"input {position} of type {kind}, want a path, bytes, an image or an array")
+
+
+def _told(photo: Photo, position: int) -> Source:
+    """Returns the source of a photo with what its owner says of it."""
+    from blindsight.wire.metadata import checked  # imported late: most photos come without
+
+    image = photo.image
+    source = single(image) if isinstance(image, str | os.PathLike) else next(_sources(image, position))
+    name = _text(photo.name) if photo.name else source.name
+    item_id = text("id", photo.id)
+    return replace(source, name=name, id=item_id, metadata=checked(photo.metadata))
 
 
 def _paths(text: str) -> Iterator[Source]:

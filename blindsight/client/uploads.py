@@ -17,6 +17,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
 from blindsight.wire.items import FileHeader
+from blindsight.wire.metadata import Metadata
 
 if TYPE_CHECKING:
     from blindsight.client.vectors import Matrix
@@ -45,10 +46,12 @@ class PhotoUpload:
         *,
         planes: bool = False,
         halo: int = 0,
+        metadata: Metadata | None = None,
+        upsert: bool = False,
     ) -> None:
         if not 0 <= halo <= MAX_HALO:
             raise InvalidArgument(f"halo of {halo} pixels, want 0 to {MAX_HALO}")
-        self._header = IngestHeader(collection, planes, halo)
+        self._header = IngestHeader(collection, planes, halo, metadata, upsert)
         self._sources = enumerate(sources)
         self._pulling = threading.Lock()  # held during `next` of the caller's iterator, which may be slow
         self._lock = threading.Lock()
@@ -89,7 +92,9 @@ class PhotoUpload:
                 if stream != self._stream:
                     return
                 self._sent.append(position)
-            yield pb.IngestRequest(file=FileHeader.of(data, source.name).to_message())
+            said = Metadata(source.metadata) if source.metadata else None
+            file = replace(FileHeader.of(data, source.name), id=source.id, metadata=said)
+            yield pb.IngestRequest(file=file.to_message())
             for chunk in transfer.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)
 
@@ -174,10 +179,20 @@ class VectorUpload:
 
     repeatable = False
 
-    def __init__(self, collection: str, matrix: Matrix, ids: Sequence[str] | None) -> None:
-        self._collection = collection
+    def __init__(
+        self,
+        collection: str,
+        matrix: Matrix,
+        ids: Sequence[str] | None,
+        *,
+        metadata: Metadata | None = None,
+        each: Sequence[Metadata] | None = None,
+        upsert: bool = False,
+    ) -> None:
+        self._header = IngestHeader(collection, metadata=metadata, upsert=upsert)
         self._matrix = matrix
         self._ids = ids
+        self._each = each
         self._stored_before = 0  # rows stored before this stream
         self._started = time.perf_counter()
         self.progress = IngestProgress(total=len(matrix))
@@ -187,8 +202,9 @@ class VectorUpload:
         done = self._stored_before = self.progress.stored
         from blindsight.client import vectors
 
-        header = pb.IngestRequest(header=IngestHeader(self._collection).to_message())
-        left = vectors.blocks(self._matrix[done:], self._ids[done:] if self._ids is not None else None)
+        header = pb.IngestRequest(header=self._header.to_message())
+        ids = self._ids[done:] if self._ids is not None else None
+        left = vectors.blocks(self._matrix[done:], ids, self._each[done:] if self._each is not None else None)
         return chain([header], (pb.IngestRequest(vectors=block.to_message()) for block in left))
 
     def take(self, response: pb.IngestResponse) -> bool:

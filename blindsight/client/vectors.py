@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,14 @@ from blindsight.client.inputs import text
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime.transfer import CHUNK_BYTES
 from blindsight.wire.items import VectorBlock
+from blindsight.wire.metadata import Metadata, checked
 
 Matrix = npt.NDArray[Any]
 
 # Ids are sent with their rows; those of this many rows stay well below the size of a message.
 MAX_BLOCK_ROWS = 4096
+# With metadata, which may be as long as 16 KiB each.
+MAX_TOLD_ROWS = 128
 MAX_ID_BYTES = 256
 
 
@@ -82,14 +85,37 @@ def check_ids(ids: Sequence[str], rows: int) -> None:
         seen[identifier] = position
 
 
-def blocks(matrix: Matrix, ids: Sequence[str] | None = None) -> Iterator[VectorBlock]:
-    """Yields blocks of rows of a checked matrix with their ids, at most 1 MiB each (at least one row)."""
-    for start, block in _converted(matrix):
-        yield VectorBlock(block, tuple(ids[start : start + len(block)]) if ids else ())
+def metadata_of_rows(metadata: Sequence[Mapping[str, Any]], rows: int) -> list[Metadata]:
+    """Returns the records of rows' metadata.
+
+    Raises:
+        InvalidArgument: if there is not one for each row, or one is invalid; names its position, from 0.
+    """
+    if len(metadata) != rows:
+        raise InvalidArgument(f"metadata of {len(metadata)} rows for {rows}, want one for each row")
+    made = []
+    for position, values in enumerate(metadata):
+        try:
+            made.append(Metadata(checked(values)))
+        except InvalidArgument as error:
+            raise InvalidArgument(f"row {position}: {error.message}") from None
+    return made
 
 
-def _converted(matrix: Matrix) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    rows = max(1, min(MAX_BLOCK_ROWS, CHUNK_BYTES // (4 * matrix.shape[1])))
+def blocks(
+    matrix: Matrix, ids: Sequence[str] | None = None, metadata: Sequence[Metadata] | None = None
+) -> Iterator[VectorBlock]:
+    """Yields blocks of rows of a checked matrix with their ids and metadata, as messages take them."""
+    most = MAX_BLOCK_ROWS if metadata is None else MAX_TOLD_ROWS
+    for start, block in _converted(matrix, most):
+        stop = start + len(block)
+        said = tuple(metadata[start:stop]) if metadata is not None else ()
+        yield VectorBlock(block, tuple(ids[start:stop]) if ids else (), said)
+
+
+def _converted(matrix: Matrix, most: int = MAX_BLOCK_ROWS) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """Yields rows in blocks of at most 1 MiB (at least one row)."""
+    rows = max(1, min(most, CHUNK_BYTES // (4 * matrix.shape[1])))
     for start in range(0, len(matrix), rows):
         with np.errstate(over="ignore"):  # values too large for float32 become infinite, which `check` finds
             block = np.ascontiguousarray(matrix[start : start + rows], dtype="<f4")

@@ -44,6 +44,7 @@ CALLERS: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "ReadAttachments": _OWNER,
         "ReadPlanes": _READERS,
         "DeleteItems": _OWNER,
+        "UpdateItems": _OWNER,
         "GetStatus": _OWNER,
     },
     "evaluator": {
@@ -60,9 +61,9 @@ CALLERS: Mapping[str, Mapping[str, frozenset[Caller]]] = {
 }
 
 # What takes away something that was stored, or puts something else in its place.  An append does that only if
-# it retires segments, as repacks do, which are the keyholder's.
+# it retires segments, as repacks do, or replaces items: both are the keyholder's.
 DESTRUCTIVE: Mapping[str, frozenset[str]] = {
-    "storage": frozenset({"ReplaceConfig", "DeleteCollection", "DeleteItems"}),
+    "storage": frozenset({"ReplaceConfig", "DeleteCollection", "DeleteItems", "UpdateItems"}),
     "evaluator": frozenset({"DropCollection"}),
 }
 RETIRES_SEGMENTS = _OWNER

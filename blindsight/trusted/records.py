@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from blindsight.errors import DataLoss
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.trusted.embedders.pixels import CHANNELS
 from blindsight.trusted.similarity import make
 from blindsight.trusted.similarity.linear import Linear, Metric
+from blindsight.wire.metadata import Value, Values
 
 # As of packages: 1.2.3, 1.2.3rc1, 1.2.3+local.4 (PEP 440).
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
 # Least sizes of records before they are sealed, in bytes; larger ones have twice as much, and so on.  Nearly
 # all records of a kind have the least; a name of some 170 characters or more is told from shorter ones.
 CONFIG_BYTES = 2048
-PHOTO_METADATA_BYTES = 256
+PHOTO_METADATA_BYTES = 512
 ID_METADATA_BYTES = 64
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +75,63 @@ class CollectionConfig:
 
 @dataclass(frozen=True, slots=True)
 class ItemMetadata:
-    """Metadata of an item that only its owner can read; storage keeps it sealed.
+    """Values of an item that only its owner can read; storage keeps it sealed.
 
     Attributes:
+        name: of its file.
+        media_type: of its file; "" for a vector.
         origin: hex id of the bulk-ingest message that brought the item, so that a message which is delivered
             again is recognised as stored; "" for items that came another way.
+        added_milliseconds: when it was stored, since 1970; 0 for a vector that has nothing but its id.
+        size_bytes: of its file; 0 without one.
+        remark: what a search does not find of it, for people.
+        values: what its owner says of it.
     """
 
     id: str
     name: str = ""
     media_type: str = ""
     origin: str = ""
+    added_milliseconds: int = 0
+    size_bytes: int = 0
+    remark: str = ""
+    values: Values = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Returns the metadata as a short text: there is one for each item."""
+        values = [
+            self.id,
+            self.name,
+            self.media_type,
+            self.origin,
+            self.added_milliseconds,
+            self.size_bytes,
+            self.remark,
+            {key: _packed(value) for key, value in self.values.items()},
+        ]
+        while len(values) > 1 and not values[-1]:
+            values.pop()
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ItemMetadata:
+        """Parses what `to_json` wrote.
+
+        Raises:
+            DataLoss: if the text is damaged.
+        """
+        try:
+            values = json.loads(text)
+            if len(values) == _METADATA_FIELDS:
+                values[-1] = {key: _unpacked(value) for key, value in values[-1].items()}
+            return cls(*values)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise DataLoss("an item's metadata is damaged") from error
 
     def to_bytes(self) -> bytes:
-        """Serialises the metadata as JSON of few sizes, kept short because there is one for each item."""
-        if not (self.name or self.media_type or self.origin):
-            return _filled(json.dumps([self.id]).encode(), ID_METADATA_BYTES)
-        origin = [self.origin] if self.origin else []
-        values = [self.id, self.name, self.media_type, *origin]
-        return _filled(json.dumps(values, ensure_ascii=False).encode(), PHOTO_METADATA_BYTES)
+        """Serialises the metadata as JSON of few sizes."""
+        text = self.to_json().encode()
+        return _filled(text, ID_METADATA_BYTES if self == ItemMetadata(self.id) else PHOTO_METADATA_BYTES)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ItemMetadata:
@@ -99,11 +141,15 @@ class ItemMetadata:
             DataLoss: if the bytes are damaged.
         """
         try:
-            values = json.loads(data)
-            _unfilled(data, PHOTO_METADATA_BYTES if len(values) > 1 else ID_METADATA_BYTES)
-            return cls(*values)
+            metadata = cls.from_json(data.decode())
+            alone = metadata == ItemMetadata(metadata.id)
+            _unfilled(data, ID_METADATA_BYTES if alone else PHOTO_METADATA_BYTES)
         except (ValueError, TypeError) as error:
             raise DataLoss("an item's metadata is damaged") from error
+        return metadata
+
+
+_METADATA_FIELDS = len(fields(ItemMetadata))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +165,8 @@ class NewItem:
     """An item on its way to storage, sealed except for its planes.
 
     Attributes:
-        version: 8 random bytes, to which what is sealed is bound, so that an item which is deleted and stored
+        metadata: what is sealed in `sealed_metadata`; None if there is nothing, or it moves as it is.
+        version: 8 bytes, to which what is sealed is bound, so that an item which is deleted and stored
             again cannot be given the old one's; empty if nothing is sealed.
     """
 
@@ -129,6 +176,7 @@ class NewItem:
     planes: NewPlanes | None = None
     sealed_keypoints: bytes = b""
     version: bytes = b""
+    metadata: ItemMetadata | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -154,6 +202,20 @@ class PeerStatus:
     def __post_init__(self) -> None:
         if not _VERSION.fullmatch(self.version):
             raise DataLoss(f"its version is {len(self.version)} characters that are no version number")
+
+
+def _packed(value: Value) -> object:
+    """Returns a value as it stands in JSON; a time as its microseconds since 1970 in a list of one number."""
+    return [(value - _EPOCH) // _MICROSECOND] if isinstance(value, datetime) else value
+
+
+def _unpacked(value: Any) -> Value:
+    if not isinstance(value, list):
+        kept: Value = value
+        return kept
+    if value and isinstance(value[0], int):
+        return _EPOCH + value[0] * _MICROSECOND
+    return tuple(value)
 
 
 def _filled(text: bytes, least: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blindsight.errors import ResourceExhausted
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
@@ -28,6 +29,8 @@ NO_VERSIONS: Versions = np.zeros(0, np.uint64)
 # The bit of a version which says that its item is quarantined: it is there, and no search ranks it.
 # The slot map is authenticated, so only its owner can set it.
 _QUARANTINED = 1 << 63
+# The number of changes of an item's metadata, above 48 random bits to which all else that is sealed is bound.
+_REVISION, MOST_REVISIONS = 1 << 48, (1 << 14) - 1
 _STATE = struct.Struct("<32sQII")
 _SEGMENT = struct.Struct("<II32s")
 _LEAF = struct.Struct("<II")
@@ -110,6 +113,16 @@ class Segment:
     def version(self, slot: int) -> bytes:
         """Returns the version of the item in a slot, with its mark; empty if it has neither."""
         return self.versions[slot].tobytes() if len(self.versions) and self.versions[slot] else b""
+
+    @cached_property
+    def unmarked_versions(self) -> Versions:
+        """The versions without marks, [fill]; zero for items without sealed things.  Cached like `live`."""
+        return self.all_versions() & np.uint64(_QUARANTINED - 1)
+
+    @property
+    def words(self) -> npt.NDArray[np.uint64]:
+        """The first words of the handles, [fill], as good as unique; zero where an item is deleted."""
+        return _words(self.handles)[:, 0]
 
     def all_versions(self) -> Versions:
         """Returns the versions also if all are zero: [fill]."""
@@ -280,21 +293,50 @@ class SlotMap:
         changed = {key: _emptied(segment, handles) for key, segment in self.segments.items()}
         return replace(self, sequence=sequence, segments=changed)
 
+    def with_versions(self, versions: Mapping[bytes, bytes], sequence: int) -> SlotMap:
+        """Returns the map after items were given other versions, by handle."""
+        changed = {key: _versioned(segment, versions) for key, segment in self.segments.items()}
+        return replace(self, sequence=sequence, segments=changed)
+
 
 def new_version() -> bytes:
-    """Returns a random version without a mark."""
-    return unmarked(os.urandom(VERSION_BYTES))
+    """Returns a random version of revision 0, without a mark."""
+    return content_version(os.urandom(VERSION_BYTES))
+
+
+def revised(version: bytes) -> bytes:
+    """Returns the version of an item whose metadata change, with its marks; that of one without any is new.
+
+    Raises:
+        ResourceExhausted: if they have changed `MOST_REVISIONS` times.
+    """
+    if not unmarked(version):
+        return (_number(new_version()) | _number(version)).to_bytes(VERSION_BYTES, "little")
+    if _number(version) // _REVISION & MOST_REVISIONS == MOST_REVISIONS:
+        raise ResourceExhausted(
+            f"the metadata of an item changed {MOST_REVISIONS:,} times, want fewer; store it anew"
+        )
+    return (_number(version) + _REVISION).to_bytes(VERSION_BYTES, "little")
+
+
+def content_version(version: bytes) -> bytes:
+    """Returns the part of a version that stays when metadata change: of revision 0, without a mark."""
+    return (_number(version) % _REVISION).to_bytes(VERSION_BYTES, "little")
 
 
 def marked(version: bytes) -> bytes:
     """Returns the version of an item as one of a quarantined item."""
-    return (int.from_bytes(version, "little") | _QUARANTINED).to_bytes(VERSION_BYTES, "little")
+    return (_number(version) | _QUARANTINED).to_bytes(VERSION_BYTES, "little")
 
 
 def unmarked(version: bytes) -> bytes:
     """Returns a version without its mark, to which sealed things are bound; empty if nothing is left."""
-    number = int.from_bytes(version, "little") & ~_QUARANTINED
+    number = _number(version) & ~_QUARANTINED
     return number.to_bytes(VERSION_BYTES, "little") if number else b""
+
+
+def _number(version: bytes) -> int:
+    return int.from_bytes(version, "little")
 
 
 def live_slots(handles: Handles) -> npt.NDArray[np.bool_]:
@@ -321,6 +363,18 @@ def _emptied(segment: Segment, handles: Handles) -> Segment:
     kept[hit] = np.zeros(1, HANDLE_TYPE)[0]
     versions = np.where(hit, np.uint64(0), segment.versions) if len(segment.versions) else NO_VERSIONS
     return Segment(kept, segment.batches, versions)
+
+
+def _versioned(segment: Segment, versions: Mapping[bytes, bytes]) -> Segment:
+    hit = np.flatnonzero(
+        np.isin(_sortable(segment.handles), _sortable(handles_from_bytes(b"".join(versions))))
+    )
+    if not len(hit):
+        return segment
+    changed = segment.all_versions().copy()
+    given = [versions[segment.handles[slot].tobytes()] for slot in hit]
+    changed[hit] = np.frombuffer(b"".join(given), "<u8")
+    return Segment(segment.handles, segment.batches, changed)
 
 
 def _sortable(handles: Handles) -> npt.NDArray[Any]:

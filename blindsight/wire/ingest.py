@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.wire.metadata import Metadata
 from blindsight.wire.names import Names
 from blindsight.wire.records import Record
 
@@ -28,11 +29,15 @@ class IngestHeader(Record[pb.IngestHeader]):
         collection: its name.
         planes: whether each photo is kept as encrypted pixel planes too.
         plane_halo: pixels of its neighbours around every tile; limits the radius of filters on stored planes.
+        metadata: of all photos or vectors; what they bring themselves goes before.
+        upsert: whether an item with the id of another takes its place.
     """
 
     collection: str
     planes: bool = False
     plane_halo: int = 0
+    metadata: Metadata | None = None
+    upsert: bool = False
 
 
 @dataclass(frozen=True, slots=True)

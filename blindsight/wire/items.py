@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from blindsight.errors import InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver, digest
+from blindsight.wire.metadata import Metadata
 from blindsight.wire.records import Record
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ class FileHeader(Record[pb.FileHeader]):
     Attributes:
         name: for display; may be empty.
         id: id of the item; empty: a keyed hash of the content.
+        metadata: of an ingested photo; None: nothing of its own.
     """
 
     name: str
     size_bytes: int
     sha256: bytes
     id: str = ""
+    metadata: Metadata | None = None
 
     @classmethod
     def of(cls, data: bytes, name: str = "") -> Self:
@@ -51,15 +54,18 @@ class VectorBlock(Record[pb.VectorBlock]):
     Attributes:
         values: float32 [rows, dimension].
         ids: one for each row; empty: rows are numbered from the number of items ever stored.
+        metadata: of ingested rows, one for each; empty: of none.
     """
 
     values: npt.NDArray[np.float32]
     ids: tuple[str, ...] = ()
+    metadata: tuple[Metadata, ...] = ()
 
     def to_message(self) -> pb.VectorBlock:
         """Converts the block to its message, with little-endian values."""
         values = self.values.astype("<f4", copy=False)
-        return pb.VectorBlock(values=values.tobytes(), ids=self.ids, dimension=values.shape[1])
+        said = [one.to_message() for one in self.metadata]
+        return pb.VectorBlock(values=values.tobytes(), ids=self.ids, dimension=values.shape[1], metadata=said)
 
     @classmethod
     def from_message(cls, message: pb.VectorBlock) -> VectorBlock:
@@ -73,7 +79,8 @@ class VectorBlock(Record[pb.VectorBlock]):
         values, dimension = message.values, message.dimension
         if dimension < 1 or not values or len(values) % (4 * dimension):
             raise InvalidVector(f"{len(values)} bytes of vectors, want rows of {dimension} float32 values")
-        return cls(np.frombuffer(values, "<f4").reshape(-1, dimension), tuple(message.ids))
+        rows = np.frombuffer(values, "<f4").reshape(-1, dimension)
+        return cls(rows, tuple(message.ids), tuple(map(Metadata.from_message, message.metadata)))
 
 
 @dataclass(frozen=True, slots=True)

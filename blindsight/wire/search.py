@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.wire.metadata import Metadata, Values, Where
 from blindsight.wire.records import Record
 
 
@@ -19,6 +20,9 @@ class SearchHeader(Record[pb.SearchHeader]):
         query_visible_to_server: whether the owner agrees that the evaluator sees the query; must equal the
             collection's `query_visible_to_server`.
         draw: whether to return pictures of the matching keypoints (embedder sift).
+        where: only items that it passes are ranked; None: all.
+        like: id of an item whose vector is the query; empty: an image or vectors follow.
+        offset: number of the best hits that are left out.
     """
 
     collection: str
@@ -26,6 +30,9 @@ class SearchHeader(Record[pb.SearchHeader]):
     threshold: float | None = None
     query_visible_to_server: bool = False
     draw: bool = False
+    where: Where | None = None
+    like: str = ""
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class Hit(Record[pb.Hit]):
         channels: the squared cosine of each colour channel, 0 to 1 (metric squared-cosine).
         keypoints: agreement with the query; embedder sift only, which ranks by inliers.
         damage: why id and name are empty, or keypoints are missing: storage has damaged or lost them.
+        metadata: what its owner says of it.
     """
 
     id: str
@@ -60,6 +68,7 @@ class Hit(Record[pb.Hit]):
     channels: tuple[float, ...] = ()
     keypoints: KeypointAgreement | None = None
     damage: str = ""
+    metadata: Values = field(default_factory=dict)
 
     # Converted by hand: an answer may have tens of thousands of hits, and this halves the time.
 
@@ -69,6 +78,8 @@ class Hit(Record[pb.Hit]):
         )
         if self.keypoints is not None:
             message.keypoints.CopyFrom(self.keypoints.to_message())
+        if self.metadata:
+            message.metadata.CopyFrom(Metadata(self.metadata).to_message())
         return message
 
     @classmethod
@@ -76,8 +87,15 @@ class Hit(Record[pb.Hit]):
         keypoints = (
             KeypointAgreement.from_message(message.keypoints) if message.HasField("keypoints") else None
         )
+        values = Metadata.from_message(message.metadata).values if message.HasField("metadata") else {}
         return cls(
-            message.id, message.score, message.name, tuple(message.channels), keypoints, message.damage
+            message.id,
+            message.score,
+            message.name,
+            tuple(message.channels),
+            keypoints,
+            message.damage,
+            values,
         )
 
 

@@ -183,6 +183,7 @@ class AppendHeader(Record[pb.AppendHeader]):
         link: of this write.
         retires: segments that the append replaces.
         fencing_token: of the keyholder for which it is made, as in all writes; 0 before the first lease.
+        replaces: whether items take the places of live ones with their handles, which are then deleted.
     """
 
     collection_id: bytes
@@ -192,6 +193,7 @@ class AppendHeader(Record[pb.AppendHeader]):
     link: Link
     retires: tuple[SegmentId, ...] = ()
     fencing_token: int = 0
+    replaces: bool = False
 
     @property
     def items_count(self) -> int:
@@ -330,6 +332,32 @@ class Deletion(Record[pb.DeleteItemsRequest]):
     handles: tuple[bytes, ...]
     link: Link
     fencing_token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ItemUpdate(Record[pb.ItemUpdate]):
+    """The sealed metadata and the version that a live item has from now on."""
+
+    handle: bytes
+    sealed_metadata: bytes
+    version: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Record[pb.UpdateItemsRequest]):
+    """A change of live items' metadata, and its link."""
+
+    collection_id: bytes
+    items: tuple[ItemUpdate, ...]
+    link: Link
+    fencing_token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Updated(Record[pb.UpdateItemsResponse]):
+    """The sequence after a change of metadata."""
+
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)

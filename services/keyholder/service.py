@@ -30,7 +30,7 @@ from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import Queue
-from blindsight.trusted.records import ItemMetadata, PeerStatus
+from blindsight.trusted.records import ItemMetadata, NewItem, PeerStatus
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.heads import Heads
 from blindsight.trusted.vault.items import Items
@@ -39,11 +39,17 @@ from blindsight.trusted.vault.vault import Rollback, Vault
 from blindsight.trusted.vault.writer import Writer, Written
 from blindsight.wire.collections import Alarm, CheckProgress, Damage, RepackProgress, ServiceStatus
 from blindsight.wire.combine import CombineProgress
-from blindsight.wire.ingest import IngestCounts, ItemResult
+from blindsight.wire.ingest import IngestCounts, IngestHeader, ItemResult
+from blindsight.wire.metadata import Where
+from blindsight.wire.search import SearchHeader
 from services.keyholder import metrics
 from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.alarms.store import FILE_NAME as ALARMS_FILE_NAME
 from services.keyholder.alarms.store import AlarmStore
+from services.keyholder.catalog.catalog import Catalog
+from services.keyholder.catalog.rows import Selection
+from services.keyholder.catalog.store import FILE_NAME as CATALOG_FILE_NAME
+from services.keyholder.catalog.store import CatalogStore
 from services.keyholder.galleries.answer_keys import AnswerKeys
 from services.keyholder.galleries.follower import Follower
 from services.keyholder.galleries.store import AnswerKeyStore
@@ -58,6 +64,7 @@ from services.keyholder.operations.check import Check
 from services.keyholder.operations.combine import Combination, Combine, CombineSettings
 from services.keyholder.operations.combine import Input as CombineInput
 from services.keyholder.operations.ingest import Ingest, Vectors
+from services.keyholder.operations.items import ItemOperations
 from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.products import Multiplier
@@ -67,7 +74,7 @@ from services.keyholder.operations.search import Search, embed_query
 from services.keyholder.operations.turns import Turns
 from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
 
-MAX_DELETE = 10_000
+DEFAULT_K = 5
 
 
 class Keyholder:
@@ -108,7 +115,11 @@ class Keyholder:
         store = AnswerKeyStore(folder / "answer_keys.db")
         self._answer_keys = AnswerKeys(store, storage, self._threads)
         self._follower = Follower(evaluator)
-        self._writer = Writer(self.vault, storage, self._crypto, self._written)
+        self._items = Items(self.vault, storage)
+        catalog = CatalogStore(folder / CATALOG_FILE_NAME, keys.subkey("catalog"))
+        self._catalog = Catalog(catalog, self._items)
+        self._writer = Writer(self.vault, storage, self._crypto, self)
+        self.items = ItemOperations(self.vault, self._catalog, self._writer)
         self._scorer = Scorer(
             self.vault,
             evaluator,
@@ -120,7 +131,6 @@ class Keyholder:
         )
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
         self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)
-        self._items = Items(self.vault, storage)
         self._planes = Planes(self._items, storage, self._crypto)
         self._combinations = Combine(evaluator, self._crypto.pool, self._crypto.decoders, combine_seconds)
         self.processing = Processing(
@@ -193,6 +203,7 @@ class Keyholder:
         if self._bulk is not None:
             await self._bulk.close()
         await self._answer_keys.close()
+        await self._catalog.close()
         await asyncio.to_thread(self._heads.close)
         await asyncio.to_thread(self._alarm_store.close)
         await asyncio.to_thread(self._crypto.close)
@@ -202,26 +213,27 @@ class Keyholder:
         await self._evaluator.close()
 
     async def ingest_photos(
-        self, name: str, photos: AsyncIterator[Photo], *, planes: bool = False, halo: int = 0
+        self, header: IngestHeader, photos: AsyncIterator[Photo]
     ) -> AsyncIterator[ItemResult]:
         """Stores photos in a collection; see `Ingest.photos`."""
-        async with self._using(name) as collection:
-            coming = until(self._stopping, photos)
-            async for result in self._ingest(collection, planes=planes, halo=halo).photos(coming):
+        async with self.using(header.collection) as collection:
+            async for result in self._ingest(collection, header).photos(until(self._stopping, photos)):
                 yield result
             self._after_write(collection)
             self._unless_stopping()
 
-    async def ingest_vectors(self, name: str, blocks: AsyncIterator[Vectors]) -> AsyncIterator[IngestCounts]:
+    async def ingest_vectors(
+        self, header: IngestHeader, blocks: AsyncIterator[Vectors]
+    ) -> AsyncIterator[IngestCounts]:
         """Stores vectors in a collection; see `Ingest.vectors`."""
-        async with self._using(name) as collection:
-            async for progress in self._ingest(collection).vectors(until(self._stopping, blocks)):
+        async with self.using(header.collection) as collection:
+            async for progress in self._ingest(collection, header).vectors(until(self._stopping, blocks)):
                 yield progress
             self._after_write(collection)
             self._unless_stopping()
 
     @asynccontextmanager
-    async def _using(self, name: str) -> AsyncIterator[OpenCollection]:
+    async def using(self, name: str) -> AsyncIterator[OpenCollection]:
         """Gives a collection to the block; what is wrong with it, and with what comes of it, is an alarm.
 
         Raises:
@@ -236,24 +248,30 @@ class Keyholder:
         if self._stopping.is_set():
             raise Draining("the keyholder is stopping; what it has answered is done, send the rest again")
 
-    def _ingest(self, collection: OpenCollection, *, planes: bool = False, halo: int = 0) -> Ingest:
+    def _ingest(self, collection: OpenCollection, header: IngestHeader) -> Ingest:
         return Ingest(
-            self.vault, self._storage, self._crypto, self._writer, collection, planes=planes, halo=halo
+            self.vault,
+            self._storage,
+            self._crypto,
+            self._writer,
+            collection,
+            planes=header.planes,
+            halo=header.plane_halo,
+            metadata=header.metadata.values if header.metadata is not None else {},
+            upsert=header.upsert,
         )
 
-    async def search(
-        self, name: str, *, k: int, threshold: float | None, query_visible_to_server: bool, draw: bool
-    ) -> Search | Recognition:
+    async def search(self, header: SearchHeader) -> Search | Recognition:
         """Returns a search of a collection, to be run on vectors or a photo.
-
-        Args:
-            draw: whether pictures of matching keypoints are wanted.
 
         Raises:
             InvalidArgument: if the settings do not fit the collection.
         """
-        async with self._using(name) as collection:
+        name, draw = header.collection, header.draw
+        async with self.using(name) as collection:
             recognising = collection.config.embedder == embedders.SIFT
+            k = header.k or DEFAULT_K
+            selection = await self._selected(collection, header.where)
             if draw and not recognising:
                 raise InvalidArgument(
                     f"pictures of matches in collection {name!r} (embedder {collection.config.embedder}), "
@@ -261,12 +279,14 @@ class Keyholder:
                 )
             search = Search(
                 self._scorer,
-                self._items,
+                self._catalog,
                 self._crypto,
                 collection,
                 k=CANDIDATES if recognising else k,
-                threshold=None if recognising else threshold,
-                query_visible_to_server=query_visible_to_server,
+                threshold=None if recognising else header.threshold,
+                query_visible_to_server=header.query_visible_to_server,
+                selection=selection,
+                offset=0 if recognising else header.offset,
             )
             if not recognising:
                 return search
@@ -277,9 +297,13 @@ class Keyholder:
                 self._crypto,
                 collection,
                 k=k,
-                threshold=threshold,
+                threshold=header.threshold,
+                offset=header.offset,
                 draw=draw,
             )
+
+    async def _selected(self, collection: OpenCollection, where: Where | None) -> Selection | None:
+        return await self._catalog.select(collection, where.filter) if where is not None else None
 
     async def _embed(self, name: str, data: bytes) -> tuple[Floats, float]:
         """Embeds a photo; returns the vector [dimension] and the seconds it took; see `embed_query`."""
@@ -298,7 +322,7 @@ class Keyholder:
         """Compares a photo or a vector with an item; see `Verify.item`."""
         if len(inputs) != 1:
             raise InvalidArgument(f"{len(inputs)} inputs, want one photo or vector to compare with the item")
-        async with self._using(name) as collection:
+        async with self.using(name) as collection:
             vector, seconds = inputs[0], 0.0
             if isinstance(vector, bytes):
                 vector, seconds = await self._embed(name, vector)
@@ -325,7 +349,7 @@ class Keyholder:
         Raises:
             NotFound: if there is no such item, or it is a vector.
         """
-        async with self._using(name) as collection:
+        async with self.using(name) as collection:
             return await self._items.steady(collection, partial(self._original, collection, item_id))
 
     async def _original(self, collection: OpenCollection, item_id: str) -> tuple[ItemMetadata, bytes]:
@@ -340,7 +364,7 @@ class Keyholder:
 
     async def planes(self, name: str, item_id: str) -> tuple[ItemMetadata, Integers]:
         """Returns the metadata and decrypted pixels of a photo; see `Planes.read`."""
-        async with self._using(name) as collection:
+        async with self.using(name) as collection:
             return await self._planes.read(collection, item_id)
 
     async def combine(
@@ -351,22 +375,19 @@ class Keyholder:
             async for answer in self._combinations.run(settings, inputs):
                 yield answer
 
-    async def delete_items(self, name: str, ids: Sequence[str]) -> tuple[int, list[str]]:
-        """Deletes items; returns how many, and the ids that are unknown."""
-        if not 1 <= len(ids) <= MAX_DELETE:
-            raise InvalidArgument(f"{len(ids)} ids, want 1 to {MAX_DELETE}")
-        async with self._using(name) as collection:
-            handles = {collection.handle(item_id): item_id for item_id in ids}
-            async with collection.lock:
-                gone = await self._writer.delete(collection, list(handles))
+    async def delete_items(self, name: str, ids: Sequence[str], where: Where | None) -> tuple[int, list[str]]:
+        """Deletes items; see `ItemOperations.delete`."""
+        async with self.using(name) as collection:
+            done = await self.items.delete(collection, ids, where.filter if where is not None else None)
             self._repack_if_due(collection)
-            return len(gone), [item_id for handle, item_id in handles.items() if handle not in set(gone)]
+            return done
 
     async def delete_collection(self, name: str) -> None:
         """Deletes a collection and everything in it; see `Vault.delete`."""
         collection_id = await self.vault.delete(name)
         self._follower.forget(collection_id)
         await self._answer_keys.forget(collection_id)
+        await self._catalog.forget(collection_id)
 
     async def accept_rollback(self, name: str) -> Rollback:
         """Accepts that storage was set back; see `Vault.accept_rollback`."""
@@ -376,7 +397,7 @@ class Keyholder:
 
     async def repack(self, name: str) -> AsyncIterator[RepackProgress]:
         """Repacks a collection; see `Repack.run`."""
-        async with self._using(name) as collection:
+        async with self.using(name) as collection:
             async for progress in self._repack().run(collection):
                 yield progress
                 self._unless_stopping()
@@ -406,7 +427,12 @@ class Keyholder:
     def _repack(self) -> Repack:
         return Repack(self.vault, self._storage, self._crypto, self._writer)
 
-    async def _written(self, collection: OpenCollection, written: Written) -> None:
+    async def writing(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
+        """Notes items that are sent to storage."""
+        await self._catalog.put(collection, items)
+
+    async def written(self, collection: OpenCollection, written: Written) -> None:
+        """Notes an append that storage has taken."""
         await self._answer_keys.appended(collection, written)
         size_bytes = sum(len(block) for _, block in written.batches)
         self._follower.written(collection.record.collection_id, size_bytes)

@@ -20,14 +20,24 @@ from blindsight.wire.collections import CollectionRequest, Deletion, Rollback, V
 from blindsight.wire.combine import CombineHeader, CombineProgress
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader
 from blindsight.wire.items import OriginalHeader, PlanesHeader
+from blindsight.wire.listing import (
+    CountRequest,
+    DeleteRequest,
+    FoundItem,
+    GetRequest,
+    ListRequest,
+    Updated,
+    UpdateRequest,
+)
+from blindsight.wire.metadata import Filter, Where
 from blindsight.wire.scores import Progress
 from blindsight.wire.search import MatchDrawing, SearchHeader
 from blindsight.wire.verify import VerifyHeader
+from services.keyholder.operations.items import described
 from services.keyholder.service import Keyholder
 from services.keyholder.wire import combining, describing, ingesting, searching, verifying
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
-DEFAULT_K = 5
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -41,6 +51,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     def __init__(self, keyholder: Keyholder) -> None:
         self._keyholder = keyholder
         self._vault = keyholder.vault
+        self._items = keyholder.items
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
@@ -100,13 +111,12 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 raise InvalidArgument("planes of vectors, want photos: vectors have no pixels")
             totals = IngestCounts()
             blocks = ingesting.vector_blocks(_with(first, requests))
-            async for totals in self._keyholder.ingest_vectors(name, blocks):
+            async for totals in self._keyholder.ingest_vectors(header, blocks):
                 yield pb.IngestResponse(progress=totals.to_message())
         else:
             counts = dict.fromkeys(OUTCOMES, 0)
             photos = ingesting.photos(_with(first, requests))
-            asked = self._keyholder.ingest_photos(name, photos, planes=header.planes, halo=header.plane_halo)
-            async for result in asked:
+            async for result in self._keyholder.ingest_photos(header, photos):
                 counts[result.outcome] += 1
                 yield pb.IngestResponse(item=result.to_message())
             totals = IngestCounts(*counts.values())
@@ -119,13 +129,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         started = time.perf_counter()
         requests = aiter(request_iterator)
         header = SearchHeader.from_message((await _first(requests, "header")).header)
-        search = await self._keyholder.search(
-            header.collection,
-            k=header.k or DEFAULT_K,
-            threshold=header.threshold,
-            query_visible_to_server=header.query_visible_to_server,
-            draw=header.draw,
-        )
+        search = await self._keyholder.search(header)
         query = await anext(requests, None)
         part = query.WhichOneof("part") if query is not None else None
         if query is not None and part == "image":
@@ -205,9 +209,47 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         for chunk in transfer.chunks(data):
             yield pb.GetPlanesResponse(chunk=chunk)
 
+    async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
+        """Returns a page of items."""
+        asked = ListRequest.from_message(request)
+        async with self._keyholder.using(asked.collection) as collection:
+            page = await self._items.page(
+                collection,
+                _filter(asked.where),
+                size=asked.page_size,
+                token=asked.page_token,
+                order=asked.order,
+                descending=asked.descending,
+            )
+        return page.to_message()
+
+    async def CountItems(self, request: pb.CountItemsRequest, context: Context) -> pb.CountItemsResponse:
+        """Returns the number of items."""
+        asked = CountRequest.from_message(request)
+        async with self._keyholder.using(asked.collection) as collection:
+            return pb.CountItemsResponse(items=await self._items.count(collection, _filter(asked.where)))
+
+    async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
+        """Returns one item."""
+        asked = GetRequest.from_message(request)
+        async with self._keyholder.using(asked.collection) as collection:
+            metadata = await self._items.get(collection, asked.id)
+        return FoundItem(described(metadata)).to_message()
+
+    async def UpdateItems(self, request: pb.UpdateItemsRequest, context: Context) -> pb.UpdateItemsResponse:
+        """Changes metadata of items."""
+        asked = UpdateRequest.from_message(request)
+        given = asked.set.values if asked.set is not None else {}
+        async with self._keyholder.using(asked.collection) as collection:
+            updated, unknown = await self._items.update(
+                collection, asked.ids, _filter(asked.where), given, asked.remove
+            )
+        return Updated(updated, tuple(unknown)).to_message()
+
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
         """Deletes items."""
-        deleted, unknown = await self._keyholder.delete_items(request.collection, list(request.ids))
+        asked = DeleteRequest.from_message(request)
+        deleted, unknown = await self._keyholder.delete_items(asked.collection, asked.ids, asked.where)
         return Deletion(deleted, tuple(unknown)).to_message()
 
     async def Repack(self, request: pb.RepackRequest, context: Context) -> AsyncIterator[pb.RepackResponse]:
@@ -254,6 +296,10 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 def register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
     """Adds the keyholder's rpcs to a server."""
     keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(KeyholderServicer(keyholder), server)
+
+
+def _filter(where: Where | None) -> Filter | None:
+    return where.filter if where is not None else None
 
 
 async def _first(requests: AsyncIterator[Any], part: str) -> Any:

@@ -97,7 +97,7 @@ class Appends:
             validation.require_header(collection, header)
             await go_ahead()
             answer = await self._take(parts, collection, header)
-        if header.retires:
+        if header.retires or header.replaces:
             self._sweeper.begin()
         return answer
 

@@ -182,6 +182,12 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
             await self._sweeper.sweep()
         return done.to_message()
 
+    async def UpdateItems(self, request: pb.UpdateItemsRequest, context: Context) -> pb.UpdateItemsResponse:
+        validation.require_id(request.collection_id, "collection_id")
+        update = wire.Update.from_message(request)
+        validation.require_update(update)
+        return (await self._threads.write(self._store.update_items, update)).to_message()
+
     async def TakeLease(self, request: pb.TakeLeaseRequest, context: Context) -> pb.TakeLeaseResponse:
         validation.require_id(request.key_id, "key_id")
         validation.require_id(request.holder_id, "holder_id")

@@ -30,6 +30,7 @@ from blindsight.wire.storage import (
     Link,
     PieceHeader,
     StoredCollection,
+    Update,
 )
 from services.storage.records import Geometry
 
@@ -164,6 +165,8 @@ def require_header(collection: StoredCollection, header: AppendHeader) -> None:
     require_segments(header.retires, "retires")
     if not (header.batches or header.retires):
         raise InvalidArgument("an append of nothing, want a segment to append to or segments to retire")
+    if header.replaces and header.retires:
+        raise InvalidArgument("an append that replaces items and retires segments, want one of them")
     if len(header.batches) > MAX_BATCHES:
         raise InvalidArgument(f"an append of {len(header.batches)} batches, want at most {MAX_BATCHES}")
     segments = [batch.segment for batch in header.batches]
@@ -201,6 +204,28 @@ def require_deletion(deletion: Deletion) -> None:
     if not deletion.handles:
         raise InvalidArgument("a deletion of no items, want one at least")
     require_link(deletion.link, min(deletion.link.sequence, MAX_SEQUENCE), deletion.link.epoch)
+
+
+def require_update(update: Update) -> None:
+    """Refuses an update of nothing, one of items without sealed metadata, or one without a link."""
+    require_token(update.fencing_token)
+    handles = [item.handle for item in update.items]
+    require_handles(handles)
+    if not handles:
+        raise InvalidArgument("an update of no items, want one at least")
+    if len(set(handles)) != len(handles):
+        raise InvalidArgument("a handle stands twice in the update")
+    for item in update.items:
+        if len(item.version) != VERSION_BYTES:
+            raise InvalidArgument(f"version of {len(item.version)} bytes, want {VERSION_BYTES}")
+        _require_metadata(item.sealed_metadata)
+    require_link(update.link, min(update.link.sequence, MAX_SEQUENCE), update.link.epoch)
+
+
+def _require_metadata(sealed: bytes) -> None:
+    if len(sealed) > MAX_METADATA_BYTES:
+        raise ResourceExhausted(f"sealed_metadata of {len(sealed)} bytes, want at most {MAX_METADATA_BYTES}")
+    require_sealed(sealed, "sealed_metadata")
 
 
 def _require_batch(collection: StoredCollection, batch: BatchHeader) -> None:
@@ -261,12 +286,8 @@ def _require_item(item: AppendItem) -> None:
         raise InvalidArgument(f"version of {len(item.version)} bytes, want {VERSION_BYTES} or none")
     if not brings(item):  # most items of large appends
         return
-    if len(item.sealed_metadata) > MAX_METADATA_BYTES:
-        raise ResourceExhausted(
-            f"sealed_metadata of {len(item.sealed_metadata)} bytes, want at most {MAX_METADATA_BYTES}"
-        )
     if item.sealed_metadata:
-        require_sealed(item.sealed_metadata, "sealed_metadata")
+        _require_metadata(item.sealed_metadata)
     if item.original_size_bytes > MAX_ORIGINAL_BYTES:
         raise ResourceExhausted(
             f"original of {item.original_size_bytes} bytes, want at most {MAX_ORIGINAL_BYTES}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blindsight.cli import arrays, files, options, output
-from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
 from blindsight.errors import DataLoss, InvalidArgument
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ K = Annotated[int, typer.Option("-k", min=1, help="How many matches.")]
 Threshold = Annotated[
     float | None, typer.Option(help="The worst score that is still a match.", show_default=False)
 ]
+Offset = Annotated[int, typer.Option(min=0, help="How many of the best are left out: pages before.")]
 Save = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write the matching photos there.", show_default=False)
 ]
@@ -56,6 +57,8 @@ def search(
     vector: Vector = None,
     k: K = 5,
     threshold: Threshold = None,
+    where: Where = None,
+    offset: Offset = 0,
     save: Save = None,
     report: Report = None,
     visible: Visible = False,
@@ -77,6 +80,8 @@ def search(
         with output.spinner(f"searching {name}") as say:
             asked: dict[str, Any] = {
                 "threshold": threshold,
+                "where": where,
+                "offset": offset,
                 "query_visible_to_server": visible,
                 "progress": lambda ready: say(
                     f"making {name} ready: {ready.batches_done} of {ready.batches_total} batches"
@@ -108,9 +113,15 @@ def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, obj
         **({"report": str(page)} if page is not None else {}),
         "query_visible_to_server": answer.query_visible_to_server,
         "quarantined_items": answer.quarantined_items,
-        "results": [[asdict(hit) for hit in hits] for hits in answer.results],
+        "results": [[_document(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
     }
+
+
+def _document(hit: Hit) -> dict[str, object]:
+    from blindsight.wire.metadata import to_json
+
+    return {**asdict(hit), "metadata": to_json(hit.metadata)}
 
 
 def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:

@@ -196,6 +196,8 @@ class StorageClient:
         items: Sequence[NewItem],
         retires: Sequence[SegmentId] = (),
         encrypt_planes: EncryptPlanes | None = None,
+        *,
+        replaces: bool = False,
     ) -> None:
         """Appends a batch in storage's queue, all of it or nothing; repeated while storage is unavailable.
 
@@ -206,6 +208,7 @@ class StorageClient:
             placements: the slots of the items, piece by piece; none for a batch that only retires segments.
             blocks, digests: one for each placement, and its SHA-256.
             encrypt_planes: encrypts items' planes in pieces, anew for every attempt, as they are not kept.
+            replaces: whether items take the places of live ones.
 
         Raises:
             Conflict: if the collection is not in the state before the link.
@@ -218,7 +221,7 @@ class StorageClient:
         batches = tuple(_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1))
         token = await self.fence.token()
         header = wire.AppendHeader(
-            collection_id, batch_id, expected_sequence, batches, link, tuple(retires), token
+            collection_id, batch_id, expected_sequence, batches, link, tuple(retires), token, replaces
         )
 
         async def attempt() -> storage_pb2.AppendResponse:
@@ -480,6 +483,23 @@ class StorageClient:
         """
         request = wire.Deletion(collection_id, tuple(_in_no_order(handles)), link).to_message()
         await self._write(self._stub.DeleteItems, request)
+
+    async def update_items(
+        self, collection_id: bytes, items: Sequence[wire.ItemUpdate], link: wire.Link
+    ) -> None:
+        """Gives live items other sealed metadata.
+
+        Args:
+            link: of this write.
+
+        Raises:
+            Conflict: if the collection is not in the state before the link.
+        """
+        ordered = tuple(sorted(items, key=lambda item: item.handle))
+        request = wire.Update(collection_id, ordered, link).to_message()
+        answer = wire.Updated.from_message(await self._write(self._stub.UpdateItems, request))
+        if answer.sequence != link.sequence:
+            raise DataLoss(f"storage has taken write {answer.sequence}, want {link.sequence}")
 
     async def take_lease(self, key_id: bytes, holder_id: bytes) -> wire.Lease:
         """Takes the lease of a key set; asks once, as the methods below.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.wire.metadata import Values
 
 # Hashing or sealing these takes less than half a millisecond; a thread costs a tenth of one.
 AT_ONCE_BYTES = 256 << 10
@@ -21,13 +22,18 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo's file as it was received; `error` is set if it did not arrive in full."""
+    """A photo's file as it was received, and what its owner says of it.
+
+    Attributes:
+        error: set if it did not arrive in full.
+    """
 
     index: int
     name: str
     data: bytes
     id: str = ""
     error: BlindsightError | None = None
+    values: Values = field(default_factory=dict)
 
 
 def check(photo: Photo) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from blindsight.trusted.records import ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
+from blindsight.wire.metadata import Values
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
@@ -122,13 +124,18 @@ class Pipeline:
         return await self._lookups.find(photo.collection, photo.handle)
 
     async def prepare(
-        self, identified: IdentifiedPhoto, *, halo: int | None = None, origin: str = ""
+        self,
+        identified: IdentifiedPhoto,
+        *,
+        halo: int | None = None,
+        origin: str = "",
+        values: Values = MappingProxyType({}),
     ) -> PreparedPhoto:
         """Embeds and seals a photo.
 
         Args:
             halo: halo of its planes, in pixels; None for no planes.
-            origin: the item's origin, see `ItemMetadata`.
+            origin, values: of the item, see `ItemMetadata`.
 
         Raises:
             InvalidImage: if the data is not a decodable image, or too large for planes.
@@ -138,7 +145,17 @@ class Pipeline:
         config = collection.config
         planes, remark = (None, "") if halo is None else await self._planes(collection, photo.data, halo)
         embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
-        metadata = ItemMetadata(identified.item_id, photo.name, embedded.media_type, origin)
+        remarks = "; ".join(filter(None, [remark, embedded.remark]))
+        metadata = ItemMetadata(
+            identified.item_id,
+            photo.name,
+            embedded.media_type,
+            origin,
+            now_milliseconds(),
+            len(photo.data),
+            remarks,
+            {**values, **photo.values},
+        )
         keypoints = embedded.keypoints
         item = NewItem(
             handle=key.handle,
@@ -149,8 +166,8 @@ class Pipeline:
             planes=planes,
             sealed_keypoints=collection.seal_keypoints(key, keypoints) if keypoints else b"",
             version=key.version,
+            metadata=metadata,
         )
-        remarks = "; ".join(filter(None, [remark, embedded.remark]))
         return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, remarks)
 
     async def _planes(self, collection: OpenCollection, data: bytes, halo: int) -> tuple[NewPlanes, str]:
@@ -158,6 +175,17 @@ class Pipeline:
         pixels = await self._crypto.pixels(data)
         layout = PlaneLayout.of(pixels.values, collection.parameters.ring_degree, halo)
         return NewPlanes(layout, await asyncio.to_thread(layout.pack, pixels.values)), pixels.remark
+
+    async def replace(self, collection: OpenCollection, batch: Sequence[PreparedPhoto]) -> None:
+        """Stores photos, in the places of items with their ids; all of them are durable when this returns.
+
+        Raises:
+            NotFound: if the collection was deleted.
+            BlindsightError: if storage reports an error; some of the photos may be stored.
+        """
+        vectors, items = np.stack([one.vector for one in batch]), [one.item for one in batch]
+        async with collection.lock:
+            await self._writer.replace(collection, collection.linear().rows(vectors), items)
 
     async def store(self, collection: OpenCollection, batch: Sequence[PreparedPhoto]) -> list[bool]:
         """Appends photos to a collection; all of them are durable when this returns.
@@ -192,25 +220,41 @@ async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:
     return IdentifiedPhoto(collection, photo, item_id, collection.handle(item_id))
 
 
-def vector_items(collection: OpenCollection, ids: Sequence[str]) -> list[NewItem]:
-    """Returns the items of an owner's own vectors, which have an id and nothing else.
+def vector_items(
+    collection: OpenCollection, ids: Sequence[str], values: Sequence[Values] = ()
+) -> list[NewItem]:
+    """Returns the items of an owner's own vectors, which have an id, and often nothing else.
+
+    Args:
+        values: what the owner says of each; empty: nothing of any.
 
     Raises:
         InvalidArgument: if an id is not valid.
     """
     for item_id in ids:
         photos.check_id(item_id)
+    if any(values):
+        return [
+            _sealed_item(collection, handle, item_id, said)
+            for handle, item_id, said in zip(collection.handles(ids), ids, values, strict=True)
+        ]
     return [
-        NewItem(handle)
-        if is_short(item_id.encode())
-        else _long_item(collection, ItemKey.new(handle), item_id)
+        NewItem(handle) if is_short(item_id.encode()) else _sealed_item(collection, handle, item_id, {})
         for item_id, handle in zip(ids, collection.handles(ids), strict=True)
     ]
 
 
-def _long_item(collection: OpenCollection, key: ItemKey, item_id: str) -> NewItem:
-    sealed = collection.seal_metadata(key, ItemMetadata(item_id))
-    return NewItem(key.handle, sealed, version=key.version)
+def _sealed_item(collection: OpenCollection, handle: bytes, item_id: str, values: Values) -> NewItem:
+    key = ItemKey.new(handle)
+    added = now_milliseconds() if values else 0
+    metadata = ItemMetadata(item_id, added_milliseconds=added, values=values)
+    sealed = collection.seal_metadata(key, metadata)
+    return NewItem(handle, sealed, version=key.version, metadata=metadata)
+
+
+def now_milliseconds() -> int:
+    """Returns the time of storing, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def is_from(item: FoundItem | None, origin: str) -> bool:

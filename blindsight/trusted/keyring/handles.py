@@ -39,16 +39,24 @@ class HandleKey:
         short = (sealed[start : start + HANDLE_BYTES] for start in range(0, len(sealed), HANDLE_BYTES))
         return [next(short) if is_short(one) else keyed_hash(self._long, b"id:" + one) for one in encoded]
 
+    def blocks(self, handles: bytes) -> bytes:
+        """Decrypts handles of short ids, side by side, to blocks, whose order has shorter ids first."""
+        return self._cipher.decryptor().update(handles)
+
     def short_id(self, handle: bytes) -> str | None:
         """Returns the short id of a handle; None if it is not the handle of one."""
-        block = self._cipher.decryptor().update(handle)
-        length, rest = block[0], block[1:]
-        if length > SHORT_ID_BYTES or any(rest[length:]):
-            return None
-        try:
-            return rest[:length].decode()
-        except UnicodeDecodeError:
-            return None
+        return id_of_block(self.blocks(handle))
+
+
+def id_of_block(block: bytes) -> str | None:
+    """Returns the short id of a decrypted handle; None if it is not one of a short id."""
+    length, rest = block[0], block[1:]
+    if length > SHORT_ID_BYTES or any(rest[length:]):
+        return None
+    try:
+        return rest[:length].decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def is_short(item_id: bytes) -> bool:

@@ -21,7 +21,7 @@ from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import Point, SlotMap, new_version
+from blindsight.trusted.slots import Point, SlotMap, content_version, new_version
 from blindsight.trusted.vault.heads import LogKey
 from blindsight.trusted.vault.settings import summed_columns
 from blindsight.wire.storage import StoredCollection
@@ -32,8 +32,9 @@ class ItemKey(NamedTuple):
 
     Attributes:
         handle: 16 bytes.
-        version: 63 random bits in 8 bytes, drawn when it was stored: one that is deleted and stored again has
-            others; empty for an item without sealed things.
+        version: 8 bytes, of which 48 random bits were drawn when it was stored: one that is deleted and
+            stored again has others.  Above them is the number of changes of its metadata.  Empty for an item
+            without sealed things.
     """
 
     handle: bytes
@@ -46,8 +47,13 @@ class ItemKey(NamedTuple):
 
     @property
     def place(self) -> bytes:
-        """Both in one."""
+        """What its metadata are bound to."""
         return self.handle + self.version
+
+    @property
+    def content_place(self) -> bytes:
+        """What everything else is bound to, which stays when the metadata change."""
+        return self.handle + content_version(self.version)
 
 
 class OpenCollection:
@@ -122,9 +128,9 @@ class OpenCollection:
         """Returns the handles of many item ids; see `handle`."""
         return self._handles.of(ids)
 
-    def look_up_seed(self, handles: Sequence[bytes]) -> bytes:
-        """Returns a secret seed, the same for the same items, of what is asked for beside them."""
-        return keyed_hash(self._id_key, b"beside:" + b"".join(sorted(handles)))
+    def blocks(self, handles: bytes) -> bytes:
+        """Decrypts handles of short ids; see `HandleKey.blocks`."""
+        return self._handles.blocks(handles)
 
     def content_id(self, data: bytes) -> str:
         """Returns the id of a photo without one: equal bytes have the same id within one collection."""
@@ -156,7 +162,7 @@ class OpenCollection:
 
     def seal_original(self, item: ItemKey, data: bytes) -> bytes:
         """Seals a photo, padded: storage learns its size to an eighth at most."""
-        return self._sealer.seal(pad(data), b"original:" + item.place)
+        return self._sealer.seal(pad(data), b"original:" + item.content_place)
 
     def open_original(self, item: ItemKey, sealed: bytes) -> bytes:
         """Opens a photo.
@@ -164,11 +170,11 @@ class OpenCollection:
         Raises:
             DataLoss: if it is damaged or another item's.
         """
-        return unpad(self._sealer.open(sealed, b"original:" + item.place))
+        return unpad(self._sealer.open(sealed, b"original:" + item.content_place))
 
     def seal_keypoints(self, item: ItemKey, packed: bytes) -> bytes:
         """Seals a photo's keypoints."""
-        return self._sealer.seal(packed, b"keypoints:" + item.place)
+        return self._sealer.seal(packed, b"keypoints:" + item.content_place)
 
     def open_keypoints(self, item: ItemKey, sealed: bytes) -> bytes:
         """Opens a photo's keypoints.
@@ -176,7 +182,7 @@ class OpenCollection:
         Raises:
             DataLoss: if they are damaged or another item's.
         """
-        return self._sealer.open(sealed, b"keypoints:" + item.place)
+        return self._sealer.open(sealed, b"keypoints:" + item.content_place)
 
     def seal_planes(self, item: ItemKey, layout: PlaneLayout, record: bytes) -> bytes:
         """Seals what authenticates a photo's planes, bound to the geometry and to the very item."""
@@ -247,4 +253,4 @@ def require_own(record: StoredCollection, config: CollectionConfig) -> None:
 
 def _plane_place(item: ItemKey, layout: PlaneLayout) -> bytes:
     geometry = struct.pack("<4I", layout.width, layout.height, layout.channels, layout.halo)
-    return b"planes:" + item.place + geometry
+    return b"planes:" + item.content_place + geometry

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
@@ -34,11 +35,11 @@ from blindsight.runtime.transfer import digest
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord, no_sum
-from blindsight.trusted.records import NewItem
-from blindsight.trusted.slots import NO_VERSIONS, Segment, SlotMap, handles_from_bytes
+from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.slots import NO_VERSIONS, Segment, SlotMap, handles_from_bytes, revised, unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.vault import Vault
-from blindsight.wire.storage import NO_VERSION, SlotBatch
+from blindsight.wire.storage import NO_VERSION, ItemUpdate, SlotBatch
 
 # Storage keeps a refused batch at the head of its queue for a moment.  A writer that misses that, too,
 # competes with writers that are too slow for the queue, and backs off with jitter: with 16 attempts, none of
@@ -47,11 +48,17 @@ CONFLICT_ATTEMPTS = 16
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.08, 1.0
 # Largest append of several blocks: as many ciphertexts as a block of 128 columns, 4 MB under most parameters.
 _APPEND_CIPHERTEXTS = 128
+# Largest change of metadata at once.
+UPDATE_ITEMS, UPDATE_BYTES = 1000, 2 << 20
 
 # Blocks that were encrypted ahead, by the index of their first row and their placement.
 Ahead = Mapping[tuple[int, Placement], bytes]
 # Segments that are replaced, and their batches; None for one of which a batch was lost.
 Retired = Mapping[SegmentId, Sequence[tuple[Placement, bytes]] | None]
+
+
+# Returns the metadata that items are given, by handle, in the order of the handles.
+Change = Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, ItemMetadata]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +79,16 @@ class Written:
     retired: Retired
 
 
+class Observer(Protocol):
+    """What is told of writes."""
+
+    async def writing(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
+        """Notes items that are sent to storage; it may refuse them.  Raises nothing."""
+
+    async def written(self, collection: OpenCollection, written: Written) -> None:
+        """Notes an append that storage has taken."""
+
+
 class Writer:
     """The only component that sends ciphertexts to storage.  Callers hold the collection's lock.
 
@@ -79,7 +96,7 @@ class Writer:
         vault: reads a collection's slots again after a conflict.
         storage: stores the batches.
         crypto: encrypts with the owner's keys.
-        observe: called with everything that storage has taken; None: nobody wants to know.
+        observer: is told of all writes; None: nobody wants to know.
     """
 
     def __init__(
@@ -87,12 +104,12 @@ class Writer:
         vault: Vault,
         storage: StorageClient,
         crypto: Crypto,
-        observe: Callable[[OpenCollection, Written], Awaitable[None]] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._vault = vault
         self._storage = storage
         self._crypto = crypto
-        self._observe = observe
+        self._observer = observer
 
     async def encrypt(self, collection: OpenCollection, slots: SlotMap, rows: Floats) -> Ahead:
         """Encrypts rows ahead of their append; needs no lock.
@@ -127,6 +144,22 @@ class Writer:
         done = 0
         while done < len(items):
             done = await self._append_some(collection, _new_batch_id(), rows, items, done, ahead)
+
+    async def replace(self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]) -> None:
+        """Stores items, in the places of those that have their handles: a reader finds one or the other.
+
+        Args:
+            rows: [count, row dimension].
+            items: one per row, each another.
+
+        Raises:
+            Conflict: if other writers keep writing; some of the items may be stored.
+        """
+        done = 0
+        while done < len(items):
+            batch_id = _new_batch_id()
+            await self._vault.take_turn(collection, batch_id)
+            done = await self._append_some(collection, batch_id, rows, items, done, replaces=True)
 
     async def append_new(
         self, collection: OpenCollection, rows: Floats, items: Sequence[NewItem]
@@ -184,6 +217,8 @@ class Writer:
         items: Sequence[NewItem],
         done: int = 0,
         ahead: Ahead = MappingProxyType({}),
+        *,
+        replaces: bool = False,
     ) -> int:
         """Makes one append of items that are not done yet; returns how many are done then."""
         backoff = Backoff(
@@ -195,7 +230,9 @@ class Writer:
             blocks = await self._blocks(collection, placements, rows, done, ahead)
             stop = done + sum(placement.count for placement in placements)
             try:
-                await self._commit(collection, batch_id, slots, placements, blocks, items[done:stop])
+                await self._commit(
+                    collection, batch_id, slots, placements, blocks, items[done:stop], replaces=replaces
+                )
             except Conflict:
                 # Another writer came first, or an answer was lost: read again what storage holds.
                 if attempt == CONFLICT_ATTEMPTS:
@@ -256,32 +293,46 @@ class Writer:
         blocks: Sequence[bytes],
         items: Sequence[NewItem],
         retired: Retired = MappingProxyType({}),
+        *,
+        replaces: bool = False,
     ) -> None:
         """Appends blocks to the log in its state `before`, for which they were placed."""
         digests = await asyncio.to_thread(lambda: [digest(block) for block in blocks])
-        after = _after(before, placements, digests, items, retired)
+        kept = before
+        if replaces:
+            kept = before.without_items(handles_from_bytes(b"".join(item.handle for item in items)), 0)
+        after = _after(kept, before.sequence, placements, digests, items, retired)
         link = collection.log.link(before.chain, after, collection.record)
-        with collection.unless_answered():
-            await self._storage.append(
-                collection.record.collection_id,
-                batch_id,
-                link,
-                placements,
-                blocks,
-                digests,
-                items,
-                list(retired),
-                encrypt_planes=partial(self._encrypted_planes, collection),
-            )
+        noting = asyncio.create_task(self._noted(collection, items))
+        try:
+            with collection.unless_answered():
+                await self._storage.append(
+                    collection.record.collection_id,
+                    batch_id,
+                    link,
+                    placements,
+                    blocks,
+                    digests,
+                    items,
+                    list(retired),
+                    encrypt_planes=partial(self._encrypted_planes, collection),
+                    replaces=replaces,
+                )
+        finally:
+            await noting
         batches = list(zip(placements, blocks, strict=True))
         written = Written(before.sequence, after.sequence, after.epoch, batches, retired)
         # At once, since one waits for a disk and the other computes.
         adopted = self._vault.adopt(collection, replace(after, chain=link.chain))
         await asyncio.gather(self._observed(collection, written), adopted)
 
+    async def _noted(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
+        if self._observer is not None:
+            await self._observer.writing(collection, items)
+
     async def _observed(self, collection: OpenCollection, written: Written) -> None:
-        if self._observe is not None:
-            await self._observe(collection, written)
+        if self._observer is not None:
+            await self._observer.written(collection, written)
 
     async def delete(self, collection: OpenCollection, handles: Sequence[bytes]) -> list[bytes]:
         """Deletes items; returns the handles of those that were there.
@@ -305,6 +356,57 @@ class Writer:
                 return gone
         raise Conflict("the collection is written to again and again; try again")
 
+    async def update(
+        self, collection: OpenCollection, handles: Sequence[bytes], change: Change
+    ) -> dict[bytes, ItemMetadata]:
+        """Gives items other metadata, in groups; each item has the old ones or the new ones.
+
+        Args:
+            handles: of different items; those that are not there are left out.
+
+        Returns:
+            the new metadata, by handle.
+
+        Raises:
+            Conflict: if other writers keep writing; some of the items may have been changed.
+            ResourceExhausted: if the metadata of an item changed too often.
+        """
+        waiting, done, refused = list(handles), dict[bytes, ItemMetadata](), 0
+        while waiting:
+            try:
+                changed, group = await self._update_some(collection, waiting[:UPDATE_ITEMS], change)
+            except Conflict:
+                refused += 1
+                if refused == CONFLICT_ATTEMPTS:
+                    raise
+                await self._vault.refresh(collection)
+                continue
+            waiting = waiting[group:]
+            done |= changed
+        return done
+
+    async def _update_some(
+        self, collection: OpenCollection, handles: Sequence[bytes], change: Change
+    ) -> tuple[dict[bytes, ItemMetadata], int]:
+        """Changes metadata of as many items as fit into a message; returns these, and how many are done."""
+        before = collection.slots
+        live = before.versions(handles)
+        changed = await change([handle for handle in handles if handle in live])
+        versions = {handle: revised(live[handle]) for handle in changed}
+        items = await asyncio.to_thread(_sealed, collection, changed, versions)
+        sizes = accumulate(len(item.sealed_metadata) for item in items)
+        items = items[: max(1, sum(size <= UPDATE_BYTES for size in sizes))]
+        if not items:
+            return {}, len(handles)
+        after = before.with_versions({item.handle: item.version for item in items}, before.sequence + 1)
+        link = collection.log.link(before.chain, after, collection.record)
+        with collection.unless_answered():
+            await self._storage.update_items(collection.record.collection_id, items, link)
+            await self._vault.adopt(collection, replace(after, chain=link.chain))
+        whole = len(items) == len(changed)
+        group = len(handles) if whole else handles.index(items[-1].handle) + 1
+        return {item.handle: changed[item.handle] for item in items}, group
+
     async def _encrypted_planes(
         self, collection: OpenCollection, item: NewItem
     ) -> AsyncGenerator[bytes, None]:
@@ -324,13 +426,14 @@ class Writer:
 
 def _after(
     before: SlotMap,
+    at: int,
     placements: Sequence[Placement],
     digests: Sequence[bytes],
     items: Sequence[NewItem],
     retired: Collection[SegmentId],
 ) -> SlotMap:
-    """Returns the slot map after an append, without its chain; what replaces segments only moves."""
-    sequence, epoch = before.sequence + max(len(placements), 1), before.epoch + bool(retired)
+    """Returns the slot map after an append at a sequence, without its chain; what replaces segments moves."""
+    sequence, epoch = at + max(len(placements), 1), before.epoch + bool(retired)
     after = before.without_segments(retired, sequence, epoch)
     start = 0
     for placement, sha256 in zip(placements, digests, strict=True):
@@ -338,6 +441,19 @@ def _after(
         after = after.appended(placement, _segment(items[start:stop], sha256), sequence, epoch)
         start = stop
     return replace(after, items_added=before.items_added + (0 if retired else len(items)))
+
+
+def _sealed(
+    collection: OpenCollection, changed: Mapping[bytes, ItemMetadata], versions: Mapping[bytes, bytes]
+) -> list[ItemUpdate]:
+    return [
+        ItemUpdate(
+            handle,
+            collection.seal_metadata(ItemKey(handle, unmarked(versions[handle])), metadata),
+            versions[handle],
+        )
+        for handle, metadata in changed.items()
+    ]
 
 
 def _segment(items: Sequence[NewItem], sha256: bytes) -> Segment:

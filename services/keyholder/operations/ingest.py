@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
 from blindsight.wire.ingest import IngestCounts, ItemResult
+from blindsight.wire.metadata import Values
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
@@ -39,10 +41,15 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """The user's own vectors, float [count, dimension], with ids; without ids they are numbered."""
+    """The user's own vectors, float [count, dimension], with ids; without ids they are numbered.
+
+    Attributes:
+        metadata: of each; empty: of none.
+    """
 
     values: Floats
     ids: Sequence[str]
+    metadata: Sequence[Values] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class _Group:
     """Vectors that are checked, and encrypted for the slots that they get if no other write comes first."""
 
     rows: Floats
-    ids: Sequence[str]
+    vectors: Vectors
     ahead: Ahead
 
 
@@ -74,6 +81,8 @@ class Ingest:
         collection: receives the items.
         planes: whether encrypted pixel planes of photos are stored, too.
         halo: pixels around every tile of these planes.
+        metadata: of all photos or vectors; what they bring themselves goes before.
+        upsert: whether an item with the id of another takes its place.
 
     Raises:
         InvalidArgument: if planes are wanted under an additive scheme, or the halo is too wide or without
@@ -90,6 +99,8 @@ class Ingest:
         *,
         planes: bool = False,
         halo: int = 0,
+        metadata: Values = MappingProxyType({}),
+        upsert: bool = False,
     ) -> None:
         self._vault = vault
         self._writer = writer
@@ -102,6 +113,8 @@ class Ingest:
         elif halo:
             raise InvalidArgument(f"a halo of {halo} pixels without planes, want planes that have it")
         self._halo = halo if planes else None
+        self._metadata = metadata
+        self._upsert = upsert
         self._waiting: set[bytes] = set()
 
     async def photos(self, coming: AsyncIterator[Photo]) -> AsyncIterator[ItemResult]:
@@ -156,15 +169,15 @@ class Ingest:
         except BlindsightError as error:
             return _rejected(photo, error)
         # Outside of `try`: an error of storage is not the photo's fault, and ends the ingest.
-        known = await self._pipeline.find(identified)
+        known = None if self._upsert else await self._pipeline.find(identified)
         duplicate = ItemResult(photo.index, "duplicate", identified.item_id)
         if known is not None:
             return _Examined(replace(duplicate, remark=self._about(known)))
         async with self._gate:
-            if identified.handle in self._waiting:
+            if identified.handle in self._waiting and not self._upsert:
                 return _Examined(duplicate, identified.handle)
             try:
-                prepared = await self._pipeline.prepare(identified, halo=self._halo)
+                prepared = await self._pipeline.prepare(identified, halo=self._halo, values=self._metadata)
             except BlindsightError as error:
                 return _rejected(photo, error)
         result = ItemResult(photo.index, "stored", identified.item_id, remark=prepared.remark)
@@ -183,6 +196,10 @@ class Ingest:
     async def _store(self, batch: Batch[_Examined]) -> list[ItemResult]:
         """Stores a batch; items that another client stored meanwhile are duplicates."""
         prepared = [examined.prepared for examined in batch.entries if examined.prepared is not None]
+        if self._upsert and prepared:
+            last = {one.item.handle: one for one in prepared}  # of two with one id the later one stays
+            await self._pipeline.replace(self._collection, list(last.values()))
+            return [examined.result for examined in batch.entries]
         own = iter(await self._pipeline.store(self._collection, prepared) if prepared else ())
         return [
             examined.result
@@ -229,15 +246,21 @@ class Ingest:
         linear.check_vectors(vectors.values, collection.config.dimension)
         await self._decide_norm(vectors.values)
         rows = collection.linear().rows(vectors.values)
-        return _Group(rows, vectors.ids, await self._writer.encrypt(collection, slots, rows))
+        return _Group(rows, vectors, await self._writer.encrypt(collection, slots, rows))
 
     async def _store_vectors(self, group: _Group, first_row: int) -> None:
         collection = self._collection
         async with collection.lock:
             start = collection.slots.items_added
-            ids = group.ids or [str(start + row) for row in range(len(group.rows))]
-            items = await asyncio.to_thread(vector_items, collection, ids)
-            if group.ids:  # else they are numbers that no item ever had, unless it was given one
+            ids = group.vectors.ids or [str(start + row) for row in range(len(group.rows))]
+            metadata = group.vectors.metadata
+            if self._metadata:
+                metadata = [{**self._metadata, **one} for one in metadata or [{}] * len(ids)]
+            items = await asyncio.to_thread(vector_items, collection, ids, metadata)
+            if self._upsert:
+                await self._writer.replace(collection, group.rows, items)
+                return
+            if group.vectors.ids:  # else they are numbers that no item ever had, unless it was given one
                 await self._require_new(items, first_row)
             await self._writer.append(collection, group.rows, items, group.ahead)
 
@@ -270,17 +293,19 @@ async def _gather(blocks: AsyncIterator[Vectors], count: int) -> AsyncGenerator[
     """Regroups blocks into groups of `count` rows; the last may be shorter."""
     values: list[Floats] = []
     ids: list[str] = []
+    metadata: list[Values] = []
     held = 0
     async for block in blocks:
         values.append(block.values)
         ids.extend(block.ids)
+        metadata.extend(block.metadata)
         held += len(block.values)
         while held >= count:
             joined = np.concatenate(values)
-            yield Vectors(joined[:count], ids[:count])
-            values, ids, held = [joined[count:]], ids[count:], held - count
+            yield Vectors(joined[:count], ids[:count], metadata[:count])
+            values, ids, metadata, held = [joined[count:]], ids[count:], metadata[count:], held - count
     if held:
-        yield Vectors(np.concatenate(values), ids)
+        yield Vectors(np.concatenate(values), ids, metadata)
 
 
 async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:

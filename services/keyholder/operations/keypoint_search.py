@@ -62,6 +62,7 @@ class Recognition:
         k: int,
         threshold: float | None,
         draw: bool,
+        offset: int = 0,
     ) -> None:
         name = collection.config.name
         if not 1 <= k <= MOST_RESULTS:
@@ -76,7 +77,7 @@ class Recognition:
         self._storage = storage
         self._crypto = crypto
         self._collection = collection
-        self._k = k
+        self._best_hits = slice(offset, offset + k)
         self._draw = draw
 
     @property
@@ -165,7 +166,7 @@ class Recognition:
             (handle, replace(hit, keypoints=KeypointAgreement(made.inliers, made.matches, made.verified)))
             for (handle, hit), made in zip(there, agreements, strict=True)
         ]
-        return sorted(found, key=_worst_last)[: self._k]
+        return sorted(found, key=_worst_last)[self._best_hits]
 
     async def _drawings(
         self, data: bytes, packed: bytes, best: Sequence[Ranked], stored: dict[bytes, bytes]

@@ -24,10 +24,10 @@ from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import Leaders, Ranking
 from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
 from blindsight.trusted.vault.collection import OpenCollection
-from blindsight.trusted.vault.items import Items
 from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing
-from services.keyholder.operations.look_ups import looked_up
+from services.keyholder.catalog.catalog import Catalog
+from services.keyholder.catalog.rows import Selection
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
 from services.keyholder.operations.turns import Part, Turns
@@ -57,12 +57,14 @@ class Search:
 
     Args:
         scorer: what all searches use.
-        items: read the ids and names of matches.
+        catalog: has the ids, names and metadata of matches.
         crypto: worker processes that embed.
         collection: the collection.
         k: number of matches, at most 10,000.
         threshold: the worst score that is still a match, within its error bound; None: no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
+        selection: the items that are ranked; None: all.
+        offset: number of the best matches that are left out.
 
     Attributes:
         progress: is given how far the gallery is ready, while the matches wait for that.
@@ -75,24 +77,30 @@ class Search:
     def __init__(
         self,
         scorer: Scorer,
-        items: Items,
+        catalog: Catalog,
         crypto: Crypto,
         collection: OpenCollection,
         *,
         k: int,
         threshold: float | None,
         query_visible_to_server: bool = False,
+        selection: Selection | None = None,
+        offset: int = 0,
     ) -> None:
         if not 1 <= k <= MAX_K:
             raise InvalidArgument(f"k {k}, want 1 to {MAX_K}")
+        if k + offset > MAX_K:
+            raise InvalidArgument(f"k {k} after {offset} others, want at most {MAX_K} in all")
         if threshold is not None and math.isnan(threshold):
             raise InvalidArgument("threshold NaN, want a score")
         _require_agreement(collection, agreed=query_visible_to_server)
         self.query_visible_to_server = query_visible_to_server
-        self._items = items
+        self._catalog = catalog
         self._crypto = crypto
         self._collection = collection
-        self._k = k
+        self._k = k + offset
+        self._offset = offset
+        self._selection = selection
         self._threshold = threshold
         self._slack = _slack(collection)
         self._linear = collection.linear()
@@ -188,7 +196,7 @@ class Search:
         def begin(slots: SlotMap) -> Take:
             rankings[:] = [Ranking(form.reading, self._k) for form in forms]
             self.quarantined = slots.quarantined_items()
-            return partial(_take, slots, rankings)
+            return partial(_take, slots, rankings, self._selection)
 
         weights = np.stack([form.weights for form in forms])
         with self._scorer.alarms.watching(self._collection.config.name):
@@ -211,32 +219,18 @@ class Search:
             self._passing(leaders, higher_is_better=ranking.higher_is_better)
             for ranking, leaders in zip(rankings, best, strict=True)
         ]
-        opened = await self._opened(_names(found), _names(best), len(rankings) * self._k)
+        opened = await self._catalog.find(self._collection, _names(found))
+        for message in [item for item in opened.values() if isinstance(item, str)][:1]:
+            self._scorer.alarms.note(self._collection.config.name, message)
         # Photos that were deleted since their slots were scored are left out.
         return [
             [
                 (name.tobytes(), _hit(opened[name.tobytes()], score, parts))
                 for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True)
                 if name.tobytes() in opened
-            ]
+            ][self._offset :]
             for leaders in found
         ]
-
-    async def _opened(
-        self, handles: list[bytes], best: list[bytes], most: int
-    ) -> dict[bytes, ItemMetadata | str]:
-        """Returns what is known of items by handle, or why nothing is; see `looked_up` for what is asked."""
-        found = {handle: self._collection.bare_item(handle) for handle in handles}
-        among = await asyncio.to_thread(looked_up, self._collection, best, most)
-        sealed = [handle for handle in among if handle in found and found[handle] is None]
-        opened, damaged = await self._items.find_intact(self._collection, sealed, MOST_DAMAGED, among)
-        for message in list(damaged.values())[:1]:
-            self._scorer.alarms.note(self._collection.config.name, message)
-        return {
-            **{handle: item for handle, item in found.items() if item is not None},
-            **{handle: item.metadata for handle, item in opened.items()},
-            **{handle: f"item of handle {handle.hex()}: {message}" for handle, message in damaged.items()},
-        }
 
     def _passing(self, best: Leaders, *, higher_is_better: bool) -> Leaders:
         """Returns those of the k best items that pass the threshold."""
@@ -264,11 +258,23 @@ def _slack(collection: OpenCollection) -> float:
     return 2 * max(1.0, collection.config.max_norm**2) * collection.score_error_bound
 
 
-def _take(slots: SlotMap, rankings: Sequence[Ranking], result: ScoreResult, products: Floats) -> None:
+def _take(
+    slots: SlotMap,
+    rankings: Sequence[Ranking],
+    selection: Selection | None,
+    result: ScoreResult,
+    products: Floats,
+) -> None:
     """Adds the products of some segments to the rankings of their queries."""
-    # An unknown segment was appended after this search began, and counts as empty.
-    found = [slots.segments.get(SegmentId(result.region, index), EMPTY_SEGMENT) for index in result.segments]
-    segments = [(segment.ranked, segment.handles) for segment in found]
+    segments = []
+    for key in (SegmentId(result.region, index) for index in result.segments):
+        # An unknown segment was appended after this search began, and counts as empty.
+        segment = slots.segments.get(key, EMPTY_SEGMENT)
+        ranked = segment.ranked
+        if selection is not None:
+            passing = selection.of(key, segment)
+            ranked = passing if ranked is None else ranked & passing
+        segments.append((ranked, segment.handles))
     for number, ranking in enumerate(rankings[result.first_query :][: result.queries]):
         ranking.add(products[:, number], segments)
 
@@ -311,4 +317,4 @@ def _hit(item: ItemMetadata | str, score: float, parts: Floats) -> Hit:
     channels = tuple(round(float(part), SCORE_DECIMALS) for part in parts)
     if isinstance(item, str):
         return Hit("", rounded, "", channels, damage=item)
-    return Hit(item.id, rounded, item.name, channels)
+    return Hit(item.id, rounded, item.name, channels, metadata=item.values)

@@ -29,7 +29,8 @@ async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Pho
             # The stream goes on with the next file: a client sends no chunks of one that is too large.
             yield Photo(index, file.name, b"", file.id, error)
         else:
-            yield Photo(index, file.name, await announced(requests, receiver), file.id)
+            values = file.metadata.values if file.metadata is not None else {}
+            yield Photo(index, file.name, await announced(requests, receiver), file.id, values=values)
 
 
 def vectors(block: pb.VectorBlock) -> Vectors:
@@ -41,7 +42,9 @@ def vectors(block: pb.VectorBlock) -> Vectors:
     came = VectorBlock.from_message(block)
     if came.ids and len(came.ids) != len(came.values):
         raise InvalidVector(f"{len(came.ids)} ids for {len(came.values)} vectors, want as many")
-    return Vectors(came.values.astype(np.float64), list(came.ids))
+    if came.metadata and len(came.metadata) != len(came.values):
+        raise InvalidVector(f"metadata of {len(came.metadata)} for {len(came.values)} vectors, want as many")
+    return Vectors(came.values.astype(np.float64), list(came.ids), [one.values for one in came.metadata])
 
 
 async def vector_blocks(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Vectors]:
@@ -61,4 +64,6 @@ async def vector_blocks(requests: AsyncIterator[pb.IngestRequest]) -> AsyncItera
             raise InvalidVector("ingest stream: vectors of several dimensions, want one")
         if bool(block.ids) != bool(first.ids):
             raise InvalidVector("ingest stream: vectors with ids and without, want all or none")
+        if bool(block.metadata) != bool(first.metadata):
+            raise InvalidVector("ingest stream: vectors with metadata and without, want all or none")
         yield block

@@ -24,6 +24,8 @@ from blindsight.wire.storage import (
     SlotPage,
     StoredCollection,
     StoredItem,
+    Update,
+    Updated,
 )
 from services.storage.records import Append, StoreStatus
 from services.storage.stores.sqlite import SqliteStore
@@ -96,7 +98,8 @@ class Store(Protocol):
 
         Raises:
             Conflict: if the collection is not at the expected sequence, or has another history.
-            AlreadyExists: if a handle is live outside of the segments that the append retires.
+            AlreadyExists: if a handle is live outside of the segments that the append retires, and the append
+                does not replace items.
             InvalidArgument: if the slots are not the next free ones, or an item would get lost.
             ResourceExhausted: if a segment has `MAX_BATCHES_PER_SEGMENT` batches already.
         """
@@ -144,6 +147,14 @@ class Store(Protocol):
 
     def delete_items(self, deletion: Deletion) -> Deleted:
         """Marks live items as deleted; `sweep` then frees their bytes.  A repeated link changes nothing.
+
+        Raises:
+            Conflict: if the collection is not in the state before the link.
+            InvalidArgument: if one of the items is not live.
+        """
+
+    def update_items(self, update: Update) -> Updated:
+        """Gives live items other metadata and versions.  A repeated link changes nothing.
 
         Raises:
             Conflict: if the collection is not in the state before the link.

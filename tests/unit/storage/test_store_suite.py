@@ -42,6 +42,7 @@ from blindsight.wire.storage import (
     BatchHeader,
     Deleted,
     Deletion,
+    ItemUpdate,
     Link,
     LogHeader,
     OriginalHeader,
@@ -50,8 +51,10 @@ from blindsight.wire.storage import (
     SlotBatch,
     SlotRun,
     StoredCollection,
+    Update,
+    Updated,
 )
-from services.storage.records import Append
+from services.storage.records import Append, Geometry
 from services.storage.stores import Store
 
 COLLECTION = collection()
@@ -615,6 +618,107 @@ def test_versions_stand_beside_their_handles_until_the_items_are_deleted(
     moved = [*items(2, start=5), AppendItem(first.handle, version=first.version), *items(1, start=8)]
     store.append(batches.make(MAIN_1, moved, retires=[MAIN_0]))
     assert [run.versions for run in read_runs(store)] == [bytes(16) + first.version + bytes(8)]
+
+
+# --- updating and replacing ---------------------------------------------------------------------------
+
+
+def update_of(store: Store, *changes: ItemUpdate) -> Update:
+    before = state(store)
+    return Update(before.collection_id, changes, link_to(before.sequence + 1, before.epoch))
+
+
+def told(number: int, size: int, version: bytes = b"version!") -> ItemUpdate:
+    return ItemUpdate(identifier("item", number), sealed(size, "changed", number), version)
+
+
+def test_an_update_changes_metadata_and_versions_and_leaves_all_else(store: Store, batches: Batches) -> None:
+    made = items(3, metadata_bytes=30, original_bytes=200)
+    store.append(batches.make(TAIL_0, made, [original_of(number, 200) for number in range(3)]))
+    before = state(store)
+    update = update_of(store, told(0, 50), told(2, 20))
+    assert store.update_items(update) == Updated(2)
+    found = store.get_items(COLLECTION.collection_id, handles(made))
+    assert [one.sealed_metadata for one in found] == [
+        update.items[0].sealed_metadata,
+        made[1].sealed_metadata,
+        update.items[1].sealed_metadata,
+    ]
+    assert [read_original(store, one.handle)[1] for one in made] == [original_of(n, 200) for n in range(3)]
+    assert [run.versions for run in read_runs(store)] == [b"version!" + bytes(8) + b"version!"]
+    after = state(store)
+    assert (after.sequence, after.chain) == (2, update.link.chain)
+    assert after.size_bytes - before.size_bytes == 20 - 10
+    assert (after.items, after.items_added, after.epoch) == (before.items, before.items_added, before.epoch)
+
+
+def test_an_update_that_is_repeated_changes_nothing(store: Store, batches: Batches) -> None:
+    store.append(batches.make(TAIL_0, items(1, metadata_bytes=30)))
+    update = update_of(store, told(0, 50))
+    answer = store.update_items(update)
+    found = whole(store)
+    assert store.update_items(update) == answer
+    assert whole(store) == found
+
+
+def test_an_item_that_was_nothing_but_a_handle_is_given_metadata(store: Store, batches: Batches) -> None:
+    store.append(batches.make(TAIL_0, items(2)))
+    store.update_items(update_of(store, told(1, 40)))
+    found = store.get_items(COLLECTION.collection_id, handles(items(2)))
+    assert [len(one.sealed_metadata) for one in found] == [0, 40]
+    batches.sequence = delete_from(store, COLLECTION.collection_id, [identifier("item", 1)]).sequence
+    assert [run.versions.strip(bytes(1)) for run in read_runs(store)] == [b""]
+    assert state(store).size_bytes == Geometry.of(COLLECTION, Region.TAIL).block_bytes
+
+
+def test_an_update_of_what_is_not_there_or_after_another_write_changes_nothing(
+    store: Store, batches: Batches
+) -> None:
+    store.append(batches.make(TAIL_0, items(1, metadata_bytes=30)))
+    late = update_of(store, told(0, 50))
+    late = replace(late, link=replace(late.link, chain=sha256(b"another write")))
+    store.append(batches.make(TAIL_0, items(1, start=1, metadata_bytes=30)))
+    before = whole(store)
+    with pytest.raises(Conflict):
+        store.update_items(late)
+    with pytest.raises(InvalidArgument, match="2 items to update, of which 1 are live, want all"):
+        store.update_items(update_of(store, told(0, 50), told(9, 50)))
+    assert whole(store) == before
+
+
+def replacing(append: Append) -> Append:
+    return replace(append, header=replace(append.header, replaces=True))
+
+
+def test_an_item_takes_the_place_of_the_one_with_its_handle(store: Store, batches: Batches) -> None:
+    made = items(3, metadata_bytes=30, original_bytes=200)
+    store.append(batches.make(TAIL_0, made, [original_of(number, 200) for number in range(3)]))
+    newer = replace(items(1, start=1, original_bytes=90)[0], sealed_metadata=sealed(44, "newer"))
+    fresh = items(1, start=7)[0]
+    store.append(replacing(batches.make(TAIL_0, [newer, fresh], [original_of(1, 90), b""])))
+    found = store.get_items(COLLECTION.collection_id, [*handles(made), fresh.handle])
+    assert [one.sealed_metadata for one in found] == [
+        made[0].sealed_metadata,
+        newer.sealed_metadata,
+        made[2].sealed_metadata,
+        b"",
+    ]
+    assert read_original(store, newer.handle)[1] == original_of(1, 90)
+    wanted = [made[0].handle, NO_HANDLE, made[2].handle, newer.handle, fresh.handle]
+    assert b"".join(run.handles for run in read_runs(store)) == b"".join(wanted)
+    record = state(store)
+    assert (record.items, record.items_added) == (4, 5)
+    blocks = 2 * Geometry.of(COLLECTION, Region.TAIL).block_bytes
+    assert record.size_bytes == blocks + 30 + 200 + 44 + 90 + 30 + 200
+    sweep(store)
+
+
+def test_a_replacement_that_fails_leaves_the_item_as_it_was(store: Store, batches: Batches) -> None:
+    store.append(batches.make(TAIL_0, items(1, metadata_bytes=30)))
+    wrong = replacing(batches.make(TAIL_0, items(1, metadata_bytes=30)))
+    refused(
+        store, replace(wrong, header=changed(wrong.header, first_slot=9)), InvalidArgument, "first_slot 9"
+    )
 
 
 # --- retiring -----------------------------------------------------------------------------------------

@@ -31,9 +31,11 @@ from blindsight.wire.storage import (
     SlotPage,
     StoredCollection,
     StoredItem,
+    Update,
+    Updated,
 )
 from services.storage.records import Append, StoreStatus
-from services.storage.stores.sqlite import appends, attachments, deletions, leases, planes, reads
+from services.storage.stores.sqlite import appends, attachments, deletions, leases, planes, reads, updates
 from services.storage.stores.sqlite.connections import SCHEMA, Connections
 from services.storage.stores.sqlite.rows import (
     COLLECTION_FIELDS,
@@ -154,6 +156,10 @@ class SqliteStore:
 
     def delete_items(self, deletion: Deletion) -> Deleted:
         return self._connections.freeing(lambda db: deletions.delete_items(db, deletion))
+
+    def update_items(self, update: Update) -> Updated:
+        with self._connections.transaction() as db:
+            return updates.update_items(db, update)
 
     def lease(self, key_id: bytes) -> tuple[int, bytes]:
         with self._connections.snapshot() as db:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from operator import itemgetter
 
-from blindsight.errors import AlreadyExists, Conflict, DataLoss, InvalidArgument, ResourceExhausted
+from blindsight.errors import AlreadyExists, Conflict, InvalidArgument, ResourceExhausted
 from blindsight.packing.segments import SegmentId
 from blindsight.parameters import MAX_BATCHES_PER_SEGMENT, by_name
 from blindsight.runtime.transfer import digest
 from blindsight.wire.storage import NO_HANDLE, NO_VERSION, Appended, AppendHeader, AppendItem, BatchHeader
 from services.storage.records import Append
 from services.storage.stores.sqlite import attachments, leases, planes
+from services.storage.stores.sqlite.deletions import remove
 from services.storage.stores.sqlite.rows import (
     Row,
     batch_digest,
@@ -25,6 +26,7 @@ from services.storage.stores.sqlite.rows import (
     store_blob,
     store_link,
 )
+from services.storage.stores.sqlite.updates import replace_metadata
 from services.storage.validation import brings, split_handles
 
 # Number of positions that an AlreadyExists names.
@@ -76,6 +78,8 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
     if header.batches:
         for record in header.batches:
             _take_slots(db, number, record)
+        if header.replaces:
+            remove(db, number, [item.handle for item in batch.items])
         _require_free(db, number, batch.items)
         contents, grown = _store_contents(db, batch, moved)
         parameters = by_name(collection["parameter_set"])
@@ -188,7 +192,7 @@ def _store_contents(
         if item.handle in moved or not brings(item):
             contents.append(moved.get(item.handle))
             if item.sealed_metadata:
-                taken += _replace_metadata(db, contents[-1], item.sealed_metadata)
+                taken += replace_metadata(db, contents[-1], item.sealed_metadata)
             continue
         number += 1
         contents.append(number)
@@ -199,20 +203,6 @@ def _store_contents(
         taken += len(metadata) + len(original)
     insert(db, "contents", rows)
     return contents, taken
-
-
-def _replace_metadata(db: sqlite3.Connection, content: int | None, metadata: bytes) -> int:
-    """Gives an item other metadata; returns by how many bytes they are longer."""
-    row = db.execute(
-        "SELECT length(metadata) AS length FROM contents WHERE number = ?", (content,)
-    ).fetchone()
-    if row is None:
-        raise DataLoss("an item that moves has lost all that it had")
-    db.execute(
-        "UPDATE contents SET metadata = ?, metadata_sha256 = ? WHERE number = ?",
-        (metadata, digest(metadata), content),
-    )
-    return len(metadata) - int(row["length"])
 
 
 def _store_batches(

@@ -6,19 +6,18 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 
-from blindsight.errors import DataLoss, InvalidArgument
-from blindsight.wire.storage import ID_BYTES, NO_HANDLE, NO_VERSION, VERSION_BYTES, Deleted, Deletion
+from blindsight.errors import InvalidArgument
+from blindsight.wire.storage import NO_HANDLE, NO_VERSION, Deleted, Deletion
 from services.storage.stores.sqlite import attachments, leases, planes
 from services.storage.stores.sqlite.rows import (
     Row,
-    batch_digest,
     collection_row,
     for_handles,
-    handles_of,
+    given,
     insert,
     require_before,
+    rewrite_slots,
     store_link,
-    to_batch,
 )
 from services.storage.validation import require_link
 
@@ -54,55 +53,45 @@ def delete_items(db: sqlite3.Connection, deletion: Deletion) -> Deleted:
     collection = collection_row(db, deletion.collection_id)
     number, link = collection["number"], deletion.link
     answer = Deleted(len(set(deletion.handles)), link.sequence)
-    done = "SELECT 1 FROM links WHERE collection = ? AND sequence = ? AND chain = ?"
-    if db.execute(done, (number, link.sequence, link.chain)).fetchone():
+    if given(db, number, link):
         return answer
     leases.admit(db, collection["key_id"], deletion.fencing_token)
     require_before(collection, link)
     require_link(link, collection["sequence"] + 1, collection["epoch"])
+    removed = remove(db, number, deletion.handles)
+    if removed != answer.deleted:
+        raise InvalidArgument(f"{answer.deleted} items to delete, of which {removed} are live, want all")
+    store_link(db, number, link)
+    return answer
+
+
+def remove(db: sqlite3.Connection, collection: int, handles: Sequence[bytes]) -> int:
+    """Makes tombstones of those of these items that are live, and drops all that they have.
+
+    Returns:
+        their number.
+    """
     query = (
         "SELECT handle, sequence, place, live.content, original, original_size_bytes, "
         "length(metadata) AS length, size_bytes AS plane_bytes "
         "FROM live LEFT JOIN contents ON contents.number = live.content "
         "LEFT JOIN planes ON planes.content = live.content"
     )
-    rows = list(for_handles(db, query, number, list(dict.fromkeys(deletion.handles))))
-    if len(rows) != answer.deleted:
-        raise InvalidArgument(f"{answer.deleted} items to delete, of which {len(rows)} are live, want all")
-    places = defaultdict(list)
+    rows = list(for_handles(db, query, collection, list(dict.fromkeys(handles))))
+    places: dict[int, dict[int, tuple[bytes, bytes]]] = defaultdict(dict)
     for row in rows:
-        places[row["sequence"]].append(row["place"])
-    for sequence, gone in places.items():
-        _overwrite_handles(db, number, sequence, gone)
+        places[row["sequence"]][row["place"]] = NO_HANDLE, NO_VERSION
+    for sequence, slots in places.items():
+        rewrite_slots(db, collection, sequence, slots)
     freed = _drop_contents(db, [row for row in rows if row["content"] is not None])
-    list(for_handles(db, "DELETE FROM live", number, [row["handle"] for row in rows]))
+    list(for_handles(db, "DELETE FROM live", collection, [row["handle"] for row in rows]))
     plane_bytes = [row["plane_bytes"] for row in rows if row["plane_bytes"] is not None]
     db.execute(
         "UPDATE collections SET items = items - ?, size_bytes = size_bytes - ?, "
         "plane_items = plane_items - ?, plane_bytes = plane_bytes - ? WHERE number = ?",
-        (len(rows), freed + sum(plane_bytes), len(plane_bytes), sum(plane_bytes), number),
+        (len(rows), freed + sum(plane_bytes), len(plane_bytes), sum(plane_bytes), collection),
     )
-    store_link(db, number, link)
-    return answer
-
-
-def _overwrite_handles(db: sqlite3.Connection, collection: int, sequence: int, places: Sequence[int]) -> None:
-    """Overwrites the handles and versions of deleted items in one batch with zeros."""
-    row = db.execute(
-        "SELECT * FROM batches WHERE collection = ? AND sequence = ?", (collection, sequence)
-    ).fetchone()
-    if row is None:
-        raise DataLoss("the batch of an item is not in the log")
-    handles, versions = bytearray(handles_of(row)), bytearray(row["versions"])
-    for place in places:
-        handles[place * ID_BYTES : (place + 1) * ID_BYTES] = NO_HANDLE
-        if versions:
-            versions[place * VERSION_BYTES : (place + 1) * VERSION_BYTES] = NO_VERSION
-    checked = batch_digest(to_batch(row), bytes(handles), bytes(versions))
-    db.execute(
-        "UPDATE batches SET handles = ?, versions = ?, row_sha256 = ? WHERE number = ?",
-        (bytes(handles), bytes(versions), checked, row["number"]),
-    )
+    return len(rows)
 
 
 def _drop_contents(db: sqlite3.Connection, rows: Sequence[Row]) -> int:

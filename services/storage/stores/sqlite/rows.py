@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
-from blindsight.wire.storage import BatchHeader, Link, StoredCollection
+from blindsight.wire.storage import (
+    ID_BYTES,
+    NO_VERSION,
+    VERSION_BYTES,
+    BatchHeader,
+    Link,
+    StoredCollection,
+)
 
 Row = sqlite3.Row
 # Values bound in one statement, under SQLite's usual 32,766.  Few large statements, because sqlite3
@@ -110,6 +117,37 @@ def handles_of(row: Row) -> bytes:
     if expected != row["row_sha256"]:
         raise DataLoss(f"batch {row['sequence']} of the log is not what was written")
     return bytes(row["handles"])
+
+
+def given(db: sqlite3.Connection, collection: int, link: Link) -> bool:
+    """Returns whether this very write was made before."""
+    query = "SELECT 1 FROM links WHERE collection = ? AND sequence = ? AND chain = ?"
+    return db.execute(query, (collection, link.sequence, link.chain)).fetchone() is not None
+
+
+def rewrite_slots(
+    db: sqlite3.Connection, collection: int, sequence: int, slots: Mapping[int, tuple[bytes, bytes]]
+) -> None:
+    """Gives slots of one batch, by their place in it, other handles and versions.
+
+    Raises:
+        DataLoss: if the batch is not in the log, or not what was written.
+    """
+    query = "SELECT * FROM batches WHERE collection = ? AND sequence = ?"
+    row = db.execute(query, (collection, sequence)).fetchone()
+    if row is None:
+        raise DataLoss("the batch of an item is not in the log")
+    handles = bytearray(handles_of(row))
+    versions = bytearray(row["versions"] or len(handles) // ID_BYTES * NO_VERSION)
+    for place, (handle, version) in slots.items():
+        handles[place * ID_BYTES : (place + 1) * ID_BYTES] = handle
+        versions[place * VERSION_BYTES : (place + 1) * VERSION_BYTES] = version
+    kept = bytes(versions) if any(versions) else b""
+    checked = batch_digest(to_batch(row), bytes(handles), kept)
+    db.execute(
+        "UPDATE batches SET handles = ?, versions = ?, row_sha256 = ? WHERE number = ?",
+        (bytes(handles), kept, checked, row["number"]),
+    )
 
 
 def read_blob(db: sqlite3.Connection, number: int, size_bytes: int, sha256: bytes) -> Iterator[bytes]:

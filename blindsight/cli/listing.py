@@ -1,0 +1,160 @@
+"""`blindsight items`: what a collection has, one by one, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blindsight.cli import metadata, options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
+from blindsight.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from blindsight.client import Item
+
+app = typer.Typer(help="What a collection has, and what is said of it.", no_args_is_help=True)
+# Of the values of one item in a list.
+_SHOWN_CHARACTERS = 60
+
+Limit = Annotated[int, typer.Option(min=1, help="How many items.")]
+After = Annotated[
+    str,
+    typer.Option(
+        "--after", metavar="TOKEN", help="Go on there: `next` of the --json before.", show_default=False
+    ),
+]
+ByOrder = Annotated[
+    str, typer.Option("--order", metavar="added|id", help="By the time of storing, or by id.")
+]
+Reverse = Annotated[bool, typer.Option("--reverse", help="The last ones first.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the item.", show_default=False)]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of the items.", show_default=False)]
+Remove = Annotated[
+    list[str] | None,
+    typer.Option("--remove", metavar="KEY", help="A key that they lose.", show_default=False),
+]
+
+
+@app.command("list")
+def list_items(
+    name: Name,
+    where: Where = None,
+    limit: Limit = 100,
+    after: After = "",
+    order: ByOrder = "added",
+    reverse: Reverse = False,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """List the items of a collection, with what is said of them.  The server learns nothing of it."""
+    with options.vault(address) as vault, output.spinner(f"listing {name}"):
+        collection = vault.collection(name)
+        found: list[Item] = []
+        token = after
+        while len(found) < limit:
+            page = collection.page(
+                where, min(limit - len(found), 1000), token, order=_order(order), descending=reverse
+            )
+            found += page.items
+            token = page.next_page_token
+            if not token:
+                break
+    if as_json:
+        output.document({"items": [document(item) for item in found], "next": token or None})
+        return
+    if not found:
+        output.answer("No items.")
+        return
+    listed = output.table("id", "name", "added", "size", "metadata", right=("size",))
+    for item in found:
+        listed.add_row(*_row(item))
+    output.show(listed)
+    if token:
+        output.answer(f"... and more: --limit {10 * limit}, or --after {token}")
+
+
+@app.command("show")
+def show(name: Name, item: Id, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+    """Show one item, and what is said of it."""
+    with options.vault(address) as vault, output.spinner(f"looking for {item}"):
+        found = vault.collection(name).item(item)
+    if as_json:
+        output.document(document(found))
+        return
+    pairs = [("id", found.id), ("name", found.name), ("type", found.media_type)]
+    if found.added is not None:
+        pairs.append(("added", output.moment(int(found.added.timestamp()))))
+    pairs += [("size", output.size(found.size_bytes) if found.size_bytes else ""), ("remark", found.remark)]
+    pairs += [(key, metadata.shown(value)) for key, value in found.metadata.items()]
+    output.show(output.facts([(what, value) for what, value in pairs if value]))
+
+
+@app.command("count")
+def count(name: Name, where: Where = None, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+    """Count the items of a collection."""
+    with options.vault(address) as vault, output.spinner(f"counting in {name}"):
+        items = vault.collection(name).count(where)
+    if as_json:
+        output.document({"items": items})
+    else:
+        output.answer(output.count(items, "item"))
+
+
+@app.command("set")
+def set_metadata(
+    name: Name,
+    ids: Ids = None,
+    where: Where = None,
+    given: metadata.Set = None,
+    remove: Remove = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Say something of items, or take it back: by id, or of all that --where passes."""
+    values = metadata.parse(given)
+    if not (values or remove):
+        raise InvalidArgument("nothing to change, want --set KEY=VALUE or --remove KEY")
+    with options.vault(address) as vault, output.spinner(f"changing {name}"):
+        done = vault.collection(name).update(ids or None, where=where, set=values, remove=remove or ())
+    if as_json:
+        output.document(asdict(done))
+    else:
+        output.answer(f"Changed {output.count(done.updated, 'item')}.")
+    output.require_known(done.unknown_ids)
+
+
+def document(item: Item) -> dict[str, Any]:
+    """Returns an item as --json prints it."""
+    from blindsight.wire.metadata import to_json
+
+    return {
+        "id": item.id,
+        "name": item.name,
+        "media_type": item.media_type,
+        "added": item.added.isoformat().replace("+00:00", "Z") if item.added is not None else None,
+        "size_bytes": item.size_bytes,
+        "remark": item.remark,
+        "metadata": to_json(item.metadata),
+    }
+
+
+def _order(order: str) -> Any:
+    if order not in ("added", "id"):
+        raise InvalidArgument(f"--order {order}, want added or id")
+    return order
+
+
+def _row(item: Item) -> list[str]:
+    said = ", ".join(f"{key}={metadata.shown(value)}" for key, value in islice(item.metadata.items(), 8))
+    if len(said) > _SHOWN_CHARACTERS:
+        said = f"{said[: _SHOWN_CHARACTERS - 1]}…"
+    return [
+        item.id,
+        item.name,
+        output.moment(int(item.added.timestamp())) if item.added is not None else "",
+        output.size(item.size_bytes) if item.size_bytes else "",
+        "; ".join(filter(None, [said, item.remark])),
+    ]

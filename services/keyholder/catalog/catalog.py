@@ -1,0 +1,249 @@
+"""The items of collections with their metadata, as the keyholder has them: found, filtered and listed.
+
+Storage has the same, sealed; it is asked only for what is not here yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.slots import unmarked
+from blindsight.trusted.vault.collection import ItemKey, OpenCollection
+from blindsight.trusted.vault.items import Items
+from blindsight.wire.metadata import Filter
+from services.keyholder.catalog.listing import Listing, Page, Position
+from services.keyholder.catalog.rows import Rows, Selection
+from services.keyholder.catalog.store import WORD_BYTES, CatalogStore, Entry
+
+# Items that are asked for at once: their metadata fit into one message.
+_FETCH_ITEMS = 1000
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class _State:
+    """What is in memory of one collection.
+
+    Attributes:
+        rows: None until they are loaded.
+        damaged: by handle the version of metadata in storage that do not open, and why.
+        listing: of the newest slot map that was listed.
+    """
+
+    rows: Rows | None = None
+    damaged: dict[bytes, tuple[bytes, str]] = field(default_factory=dict)
+    listing: Listing | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Catalog:
+    """The catalog of all collections of one owner.
+
+    Args:
+        store: its file.
+        items: reads what is missing from storage.
+    """
+
+    def __init__(self, store: CatalogStore, items: Items) -> None:
+        self._store = store
+        self._items = items
+        self._states: dict[bytes, _State] = {}
+
+    async def put(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
+        """Adds items that storage has taken, before they are in the slot map."""
+        entries = [
+            Entry(item.handle, unmarked(item.version), item.metadata) for item in items if item.metadata
+        ]
+        await self._put(collection, entries)
+
+    async def changed(self, collection: OpenCollection, metadata: dict[bytes, ItemMetadata]) -> None:
+        """Notes other metadata of items, by handle, that storage has taken."""
+        versions = collection.slots.versions(list(metadata))
+        await self._put(
+            collection,
+            [Entry(one, unmarked(versions[one]), metadata[one]) for one in metadata if one in versions],
+        )
+
+    async def _put(self, collection: OpenCollection, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        collection_id = collection.record.collection_id
+        with suppress(LookupError):  # then it is read from storage again
+            await asyncio.to_thread(self._store.put, collection_id, entries)
+            rows = self._state(collection).rows
+            if rows is not None:
+                for entry in entries:
+                    word, version = _word(entry.handle), int.from_bytes(entry.version, "little")
+                    rows.put(word, version, entry.metadata.values)
+
+    async def remove(self, collection: OpenCollection, handles: Sequence[bytes]) -> None:
+        """Forgets items that storage has deleted."""
+        words = [handle[:WORD_BYTES] for handle in handles]
+        with suppress(LookupError):
+            await asyncio.to_thread(self._store.remove, collection.record.collection_id, words)
+
+    async def reach(self, collection: OpenCollection) -> Rows:
+        """Reads what the slot map has and the catalog has not; returns the rows.
+
+        Raises:
+            DataLoss: if storage's state of the collection is not what was written.
+            Unavailable: if storage does not answer.
+        """
+        return await self._whole(collection, partial(self._reach, collection))
+
+    async def _whole(self, collection: OpenCollection, work: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Returns what `work` returns; once more if it found the file damaged, which is empty since."""
+        try:
+            return await work()
+        except LookupError:
+            self._states.pop(collection.record.collection_id, None)
+            return await work()
+
+    def _state(self, collection: OpenCollection) -> _State:
+        return self._states.setdefault(collection.record.collection_id, _State())
+
+    async def _reach(self, collection: OpenCollection) -> Rows:
+        state = self._state(collection)
+        async with state.lock:
+            return await self._reach_with(collection, state)
+
+    async def _reach_with(self, collection: OpenCollection, state: _State) -> Rows:
+        collection_id = collection.record.collection_id
+        if state.rows is None:
+            state.rows = Rows(*await asyncio.to_thread(self._store.versions, collection_id))
+        rows = state.rows
+        missing = await asyncio.to_thread(rows.reach, collection.slots)
+        missing = [handle for handle in missing if not self._is_damaged(collection, state, handle)]
+        for start in range(0, len(missing), _FETCH_ITEMS):
+            await self._fetch(collection, state, missing[start : start + _FETCH_ITEMS])
+        if missing:
+            await asyncio.to_thread(rows.reach, collection.slots)
+        gone = await asyncio.to_thread(rows.stale)
+        if len(gone):
+            await asyncio.to_thread(self._store.remove, collection_id, [word.tobytes() for word in gone])
+        return rows
+
+    @staticmethod
+    def _is_damaged(collection: OpenCollection, state: _State, handle: bytes) -> bool:
+        known = state.damaged.get(handle)
+        return known is not None and known[0] == collection.slots.versions([handle]).get(handle)
+
+    async def _fetch(self, collection: OpenCollection, state: _State, handles: Sequence[bytes]) -> None:
+        found, damaged = await self._items.find_intact(collection, handles, len(handles))
+        await self._put(
+            collection, [Entry(handle, item.key.version, item.metadata) for handle, item in found.items()]
+        )
+        versions = collection.slots.versions(list(damaged))
+        state.damaged |= {one: (versions[one], why) for one, why in damaged.items() if one in versions}
+
+    async def find(
+        self, collection: OpenCollection, handles: Collection[bytes]
+    ) -> dict[bytes, ItemMetadata | str]:
+        """Returns what is known of items that are there, by handle: their metadata, or why nothing is.
+
+        Raises:
+            DataLoss, Unavailable: see `reach`.
+        """
+        versions = collection.slots.versions(list(handles))
+        sealed = [handle for handle, version in versions.items() if unmarked(version)]
+        found: dict[bytes, ItemMetadata | str] = {
+            handle: collection.open_metadata(ItemKey(handle, b""), b"")
+            for handle, version in versions.items()
+            if not unmarked(version)
+        }
+        if sealed:
+            found |= await self._whole(collection, partial(self._find, collection, sealed))
+        return found
+
+    async def _find(
+        self, collection: OpenCollection, sealed: Sequence[bytes]
+    ) -> dict[bytes, ItemMetadata | str]:
+        await self._reach(collection)
+        found: dict[bytes, ItemMetadata | str] = {}
+        versions = collection.slots.versions(sealed)
+        damaged = self._state(collection).damaged
+        there = await asyncio.to_thread(self._store.find, collection.record.collection_id, sealed)
+        for handle, version in versions.items():
+            entry = there.get(handle)
+            if entry is not None and entry.version == unmarked(version):
+                found[handle] = entry.metadata
+            elif handle in damaged:
+                found[handle] = f"item of handle {handle.hex()}: {damaged[handle][1]}"
+        return found
+
+    async def select(self, collection: OpenCollection, wanted: Filter | None) -> Selection:
+        """Computes which items pass a filter; None: all.
+
+        Raises:
+            DataLoss, Unavailable: see `reach`.
+        """
+        return await self._whole(collection, partial(self._select, collection, wanted))
+
+    async def _select(self, collection: OpenCollection, wanted: Filter | None) -> Selection:
+        rows = await self._reach(collection)
+        if wanted is not None and not rows.has_columns:
+            await asyncio.to_thread(self._load, collection.record.collection_id, rows)
+        return await asyncio.to_thread(rows.passing, wanted)
+
+    def _load(self, collection_id: bytes, rows: Rows) -> None:
+        entries = self._store.with_values(collection_id)
+        rows.load((_word(entry.handle), entry.metadata.values) for entry in entries)
+
+    async def handles(self, collection: OpenCollection, wanted: Filter | None) -> list[bytes]:
+        """Returns the handles of all items that pass a filter.
+
+        Raises:
+            DataLoss, Unavailable: see `reach`.
+        """
+        selection, found = await self.select(collection, wanted), list[bytes]()
+        for key, segment in collection.slots.segments.items():
+            found += [handle.tobytes() for handle in segment.handles[selection.of(key, segment)]]
+        return found
+
+    async def count(self, collection: OpenCollection, wanted: Filter | None) -> int:
+        """Returns the number of items that pass a filter.
+
+        Raises:
+            DataLoss, Unavailable: see `reach`.
+        """
+        selection, slots = await self.select(collection, wanted), collection.slots
+        return sum(int(selection.of(key, segment).sum()) for key, segment in slots.segments.items())
+
+    async def page(
+        self, collection: OpenCollection, wanted: Filter | None, position: Position, limit: int
+    ) -> Page:
+        """Returns items in an order, from a position on.
+
+        Raises:
+            DataLoss, Unavailable: see `reach`.
+        """
+        return await self._whole(collection, partial(self._page, collection, wanted, position, limit))
+
+    async def _page(
+        self, collection: OpenCollection, wanted: Filter | None, position: Position, limit: int
+    ) -> Page:
+        selection = await self._select(collection, wanted)
+        state = self._state(collection)
+        if state.listing is None or state.listing.slots is not collection.slots:
+            state.listing = Listing(self._store, collection)
+        return await asyncio.to_thread(state.listing.page, position, limit, selection)
+
+    async def forget(self, collection_id: bytes) -> None:
+        """Removes what is known of a collection that was deleted."""
+        self._states.pop(collection_id, None)
+        with suppress(LookupError):
+            await asyncio.to_thread(self._store.forget, collection_id)
+
+    async def close(self) -> None:
+        """Closes the file."""
+        await asyncio.to_thread(self._store.close)
+
+
+def _word(handle: bytes) -> int:
+    return int.from_bytes(handle[:WORD_BYTES], "little")

@@ -1,0 +1,164 @@
+"""Metadata of many items by key, in arrays on which a filter is computed for all items at once."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.wire.metadata import All, AnyOf, Comparison, Filter, GeoBox, Has, Not, Operator, Value
+
+Mask = npt.NDArray[np.bool_]
+_LEAST_CAPACITY = 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COMPARE: Mapping[Operator, Callable[[Any, Any], Any]] = {
+    Operator.EQUAL: operator.eq,
+    Operator.LESS: operator.lt,
+    Operator.LESS_OR_EQUAL: operator.le,
+    Operator.GREATER: operator.gt,
+    Operator.GREATER_OR_EQUAL: operator.ge,
+    Operator.MATCH: lambda text, part: part.casefold() in text.casefold(),
+}
+
+
+class Kind(IntEnum):
+    """The kind of a value; those of different kinds never compare."""
+
+    ABSENT = 0
+    TEXT = 1
+    NUMBER = 2
+    FLAG = 3
+    TEXTS = 4
+    TIME = 5
+
+
+class Columns:
+    """The metadata of items by row number, from 0; rows that were not set have none."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, _Column] = {}
+        self._rows = 0
+
+    def set(self, row: int, values: Mapping[str, Value]) -> None:
+        """Gives a row other metadata."""
+        self._rows = max(self._rows, row + 1)
+        for key, column in self._columns.items():
+            if key not in values:
+                column.clear(row)
+        for key, value in values.items():
+            self._columns.setdefault(key, _Column()).set(row, value)
+
+    def passing(self, wanted: Filter, rows: int) -> Mask:
+        """Returns which rows pass a filter: bool [rows + 1], whose last is an item without metadata."""
+        match wanted:
+            case Comparison():
+                return self._column(wanted.key, rows).passing(wanted, rows)
+            case Has():
+                return np.asarray(self._column(wanted.key, rows).kinds(rows) != Kind.ABSENT)
+            case GeoBox():
+                return self._within(wanted, rows)
+            case Not():
+                return ~self.passing(wanted.filter, rows)
+            case All():
+                return _reduced(np.logical_and, [self.passing(one, rows) for one in wanted.filters], rows)
+            case AnyOf():
+                return _reduced(np.logical_or, [self.passing(one, rows) for one in wanted.filters], rows)
+
+    def _within(self, box: GeoBox, rows: int) -> Mask:
+        latitude, latitudes = self._column(box.latitude, rows).numbers_of(Kind.NUMBER, rows)
+        longitude, longitudes = self._column(box.longitude, rows).numbers_of(Kind.NUMBER, rows)
+        east, west = longitudes <= box.east, longitudes >= box.west
+        across = (east & west) if box.west <= box.east else (east | west)
+        return latitude & longitude & (latitudes >= box.south) & (latitudes <= box.north) & across
+
+    def _column(self, key: str, rows: int) -> _Column:
+        column = self._columns.get(key) or _Column()
+        column.reserve(rows + 1)
+        return column
+
+
+class _Column:
+    """The values of one key."""
+
+    def __init__(self) -> None:
+        self._kinds = np.zeros(_LEAST_CAPACITY, np.uint8)
+        # The value of a number, a flag or a time; the code of a text.
+        self._numbers = np.zeros(_LEAST_CAPACITY, np.float64)
+        self._codes: dict[str, int] = {}
+        self._texts: list[str] = []
+        self._lists: dict[int, tuple[str, ...]] = {}
+
+    def reserve(self, rows: int) -> None:
+        """Makes room for so many rows."""
+        missing = rows - len(self._kinds)
+        if missing > 0:
+            more = max(missing, len(self._kinds))
+            self._kinds = np.concatenate([self._kinds, np.zeros(more, np.uint8)])
+            self._numbers = np.concatenate([self._numbers, np.zeros(more, np.float64)])
+
+    def clear(self, row: int) -> None:
+        """Takes a row's value."""
+        if row < len(self._kinds):
+            self._kinds[row] = Kind.ABSENT
+            self._lists.pop(row, None)
+
+    def set(self, row: int, value: Value) -> None:
+        """Gives a row a value."""
+        self.reserve(row + 1)
+        self._lists.pop(row, None)
+        if isinstance(value, tuple):
+            self._lists[row] = value
+        self._kinds[row], self._numbers[row] = self._encoded(value)
+
+    def _encoded(self, value: Value) -> tuple[Kind, float]:
+        if isinstance(value, tuple):
+            return Kind.TEXTS, 0
+        if isinstance(value, str):
+            code = self._codes.setdefault(value, len(self._texts))
+            if code == len(self._texts):
+                self._texts.append(value)
+            return Kind.TEXT, code
+        if isinstance(value, bool):
+            return Kind.FLAG, value
+        if isinstance(value, datetime):
+            return Kind.TIME, (value - _EPOCH).total_seconds()
+        return Kind.NUMBER, value
+
+    def kinds(self, rows: int) -> npt.NDArray[np.uint8]:
+        """Returns the kinds of the first rows, and of one that has nothing."""
+        return self._kinds[: rows + 1]
+
+    def numbers_of(self, kind: Kind, rows: int) -> tuple[Mask, npt.NDArray[np.float64]]:
+        """Returns which of the first rows have a value of a kind, and the numbers of all."""
+        return self.kinds(rows) == kind, self._numbers[: rows + 1]
+
+    def passing(self, wanted: Comparison, rows: int) -> Mask:
+        """Returns which of the first rows have a value that compares so."""
+        compare = _COMPARE[wanted.operator]
+        if isinstance(wanted.value, str):
+            return self._passing_texts(lambda text: bool(compare(text, wanted.value)), rows)
+        kind, number = self._encoded(wanted.value)
+        right, numbers = self.numbers_of(kind, rows)
+        return np.asarray(right & compare(numbers, number))
+
+    def _passing_texts(self, passes: Callable[[str], bool], rows: int) -> Mask:
+        texts = np.fromiter(map(passes, self._texts), np.bool_, len(self._texts))
+        right, codes = self.numbers_of(Kind.TEXT, rows)
+        passing = np.zeros(rows + 1, np.bool_)
+        passing[right] = texts[codes[right].astype(np.intp)]
+        for row, values in self._lists.items():
+            if row < rows and any(map(passes, values)):
+                passing[row] = True
+        return passing
+
+
+def _reduced(join: np.ufunc, masks: list[Mask], rows: int) -> Mask:
+    """Returns masks joined; none of them: all pass `all`, and none passes `any`."""
+    if not masks:
+        return np.full(rows + 1, join is np.logical_and)
+    return np.asarray(join.reduce(masks))

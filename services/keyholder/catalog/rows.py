@@ -1,0 +1,187 @@
+"""The rows of a collection's catalog in memory: a number for each item, and where each slot's item stands."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from blindsight.packing.segments import SegmentId
+from blindsight.trusted.keyring.keys import HANDLE_BYTES
+from blindsight.trusted.slots import Segment, SlotMap
+from blindsight.wire.metadata import Filter, Value
+from services.keyholder.catalog.columns import Columns, Mask
+from services.keyholder.catalog.store import WORD_BYTES, Words
+
+# Rows that were added since the index was sorted.
+_MOST_RECENT = 4096
+_LEAST_CAPACITY = 1024
+_NONE = -1
+
+Numbers = npt.NDArray[np.int32]
+
+
+class Rows:
+    """The entries of one collection by row number.  Any thread may use it.
+
+    Args:
+        words: first words of their handles, uint64 [n].
+        versions: uint64 [n].
+    """
+
+    def __init__(self, words: Words, versions: Words) -> None:
+        self._lock = threading.RLock()
+        self._count = len(words)
+        self._words, self._versions = words, versions
+        self._known = np.ones(self._count, np.bool_)  # rows that a slot had, or that were here at the start
+        self._order, self._recent = np.argsort(words).astype(np.int32), dict[int, int]()
+        self._sorted = words[self._order]
+        self._segments: dict[SegmentId, tuple[Segment, Numbers]] = {}
+        self._columns: Columns | None = None
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether metadata were loaded, without which no filter can be computed."""
+        return self._columns is not None
+
+    def load(self, entries: Iterable[tuple[int, Mapping[str, Value]]]) -> None:
+        """Loads the metadata of all rows that have any, by the first word of their handle."""
+        columns = Columns()
+        with self._lock:
+            for word, values in entries:
+                columns.set(self._row(word), values)
+            self._columns = columns
+
+    def put(self, word: int, version: int, values: Mapping[str, Value]) -> None:
+        """Adds an entry, or gives it another version and other metadata."""
+        with self._lock:
+            row = self._row(word)
+            self._versions[row] = version
+            if self._columns is not None:
+                self._columns.set(row, values)
+
+    def _row(self, word: int) -> int:
+        """Returns the row of an item, a new one if it has none."""
+        found = int(self._find(np.array([word], np.uint64))[0])
+        if found != _NONE:
+            return found
+        if self._count == len(self._words):
+            more = max(self._count, _LEAST_CAPACITY)
+            self._words = np.concatenate([self._words, np.zeros(more, np.uint64)])
+            self._versions = np.concatenate([self._versions, np.zeros(more, np.uint64)])
+            self._known = np.concatenate([self._known, np.zeros(more, np.bool_)])
+        row, self._count = self._count, self._count + 1
+        self._words[row] = word
+        self._recent[word] = row
+        if len(self._recent) > max(_MOST_RECENT, self._count // 8):
+            self._order = np.argsort(self._words[: self._count]).astype(np.int32)
+            self._sorted, self._recent = self._words[self._order], {}
+        return row
+
+    def _find(self, words: Words) -> Numbers:
+        """Returns the rows of items by the first words of their handles, -1 without one."""
+        rows = np.full(len(words), _NONE, np.int32)
+        if len(self._sorted):
+            at = np.minimum(np.searchsorted(self._sorted, words), len(self._sorted) - 1)
+            rows = np.where(self._sorted[at] == words, self._order[at], rows)
+        if self._recent:
+            for slot in np.flatnonzero(rows == _NONE):
+                rows[slot] = self._recent.get(int(words[slot]), _NONE)
+        return rows
+
+    def reach(self, slots: SlotMap) -> list[bytes]:
+        """Notes which slots have which items; returns the handles of those without an up-to-date entry."""
+        missing: list[bytes] = []
+        with self._lock:
+            gone = self._segments.keys() - slots.segments.keys()
+            for key in gone:
+                del self._segments[key]
+            for key, segment in slots.segments.items():
+                known = self._segments.get(key)
+                if known is not None and known[0] is segment:
+                    continue
+                rows = self._rows_of(segment)
+                lacking = np.flatnonzero((rows == _NONE) & (segment.unmarked_versions != 0) & segment.live)
+                if len(lacking):
+                    missing += [segment.handles[slot].tobytes() for slot in lacking]
+                    self._segments.pop(key, None)
+                else:
+                    self._segments[key] = segment, rows
+        return missing
+
+    def _rows_of(self, segment: Segment) -> Numbers:
+        rows = self._find(segment.words)
+        stale = self._versions[rows] != segment.unmarked_versions if self._count else True
+        return np.where(stale | (segment.unmarked_versions == 0), np.int32(_NONE), rows)
+
+    def stale(self) -> Words:
+        """Returns the first words of entries whose items are gone, and drops them."""
+        with self._lock:
+            live = np.zeros(len(self._words), np.bool_)
+            for _, rows in self._segments.values():
+                live[rows[rows != _NONE]] = True
+            gone = np.flatnonzero(self._known & ~live)
+            self._known[: len(live)] = live
+            if self._columns is not None:
+                for row in gone:
+                    self._columns.set(int(row), {})
+            self._versions[gone] = 0
+            return self._words[gone]
+
+    def passing(self, wanted: Filter | None) -> Selection:
+        """Computes a filter for all items; its metadata must have been loaded.  None: all pass."""
+        with self._lock:
+            if wanted is None:
+                return Selection(self, np.ones(self._count + 1, np.bool_))
+            if self._columns is None:
+                raise RuntimeError("metadata were not loaded")
+            return Selection(self, self._columns.passing(wanted, self._count).copy())
+
+    def rows_with(self, words: Words) -> Numbers:
+        """Returns the rows of items that are in the slot map by the first words of their handles, else -1."""
+        with self._lock:
+            rows = self._find(words)
+            there = (rows != _NONE) & self._known[rows] if self._count else np.zeros(len(rows), np.bool_)
+            return np.where(there, rows, np.int32(_NONE))
+
+    def rows_of(self, key: SegmentId, segment: Segment) -> Numbers:
+        """Returns the rows of a segment's slots, -1 without one: [fill]."""
+        known = self._segments.get(key)
+        if known is not None and known[0] is segment:
+            return known[1]
+        with self._lock:
+            return self._rows_of(segment)
+
+
+class Selection:
+    """The items that pass a filter.
+
+    Args:
+        rows: of their collection.
+        mask: bool [count + 1], whose last stands for items without an entry.
+    """
+
+    def __init__(self, rows: Rows, mask: Mask) -> None:
+        self._rows = rows
+        self._mask = mask
+
+    @property
+    def bare(self) -> bool:
+        """Whether items without metadata pass."""
+        return bool(self._mask[-1])
+
+    def of(self, key: SegmentId, segment: Segment) -> Mask:
+        """Returns which live slots of a segment have an item that passes: [fill]."""
+        return np.asarray(self._of(self._rows.rows_of(key, segment)) & segment.live)
+
+    def entries(self, handles: Sequence[bytes]) -> Mask:
+        """Returns which of these handles are those of items with metadata that pass: [n]."""
+        words = np.frombuffer(b"".join(handles), np.uint64)[:: HANDLE_BYTES // WORD_BYTES]
+        rows = self._rows.rows_with(words)
+        return np.asarray(self._of(rows) & (rows != _NONE))
+
+    def _of(self, rows: Numbers) -> Mask:
+        last = len(self._mask) - 1
+        return self._mask[np.where(rows < last, rows, last)] & (rows < last)
