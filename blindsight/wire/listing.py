@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.wire.metadata import Metadata, Values, Where
+from blindsight.wire.metadata import Metadata, Values, Where, to_datetime
 from blindsight.wire.names import AskedNames
 from blindsight.wire.records import Record
 
@@ -59,7 +59,7 @@ class Item(Record[pb.Item]):
             message.id,
             message.name,
             message.media_type,
-            message.added.ToDatetime(UTC) if message.HasField("added") else None,
+            to_datetime(message.added) if message.HasField("added") else None,
             message.size_bytes,
             message.remark,
             Metadata.from_message(message.metadata).values,

@@ -263,10 +263,15 @@ def _read(message: pb.Value) -> object:
     value = getattr(message, kind)
     if kind == "texts":
         return tuple(value.values)
-    return _to_datetime(value) if kind == "time" else value
+    return to_datetime(value) if kind == "time" else value
 
 
-def _to_datetime(stamp: Timestamp) -> datetime:
+def to_datetime(stamp: Timestamp) -> datetime:
+    """Returns the time of a message.
+
+    Raises:
+        InvalidArgument: if it is none of the years 1 to 9999.
+    """
     try:
         return stamp.ToDatetime(UTC)
     except (ValueError, OverflowError) as error:

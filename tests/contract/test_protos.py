@@ -14,14 +14,15 @@ PROTOS = Path(__file__).parents[2] / "protos"
 RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)", re.MULTILINE)
 NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
-    "Combine GetOriginal GetPlanes DeleteItems Repack Check AcceptRollback AcknowledgeAlarms GetStatus",
+    "Combine GetOriginal GetPlanes ListItems CountItems GetItem UpdateItems DeleteItems Repack Check "
+    "AcceptRollback AcknowledgeAlarms GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
     "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection TakeTurn "
     "TakeLease RenewLease ReleaseLease Append ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments "
-    "ReadPlanes DeleteItems GetStatus",
+    "ReadPlanes DeleteItems UpdateItems GetStatus",
 }
 
 

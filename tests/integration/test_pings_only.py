@@ -19,7 +19,7 @@ from blindsight.runtime.pace import Pace
 from blindsight.trusted.clients import EvaluatorClient, StorageClient, timeouts
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
 from blindsight.wire.planes import StoredPlanes
-from blindsight.wire.storage import SlotBatch
+from blindsight.wire.storage import ItemUpdate, SlotBatch
 
 ID = bytes(16)
 SILENCE_SECONDS = 0.3
@@ -78,6 +78,7 @@ OF_STORAGE: dict[str, Callable[[StorageClient], Awaitable[Any]]] = {
     "read_keypoints": lambda storage: storage.read_keypoints(ID, [ID]),
     "read_planes": lambda storage: _all(storage.read_planes(ID, ID, PARAMETER_SETS["ckks-4096"])),
     "delete_items": lambda storage: storage.delete_items(ID, [ID], LINK),
+    "update_items": lambda storage: storage.update_items(ID, [ItemUpdate(ID, b"sealed", bytes(8))], LINK),
     "take_lease": lambda storage: storage.take_lease(ID, ID),
     "renew_lease": lambda storage: storage.renew_lease(ID, ID, 1),
     "release_lease": lambda storage: storage.release_lease(ID, 1),

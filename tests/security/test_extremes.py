@@ -61,6 +61,18 @@ def _image(request: type[Message], about: str, **more: object) -> list[Message]:
     return [request(**{about: header}), request(chunk=PICTURE)]
 
 
+def _said() -> keyholder_pb2.Metadata:
+    said = keyholder_pb2.Metadata()
+    said.values["year"].number = 2020
+    said.values["when"].time.seconds = 1
+    return said
+
+
+def _where() -> keyholder_pb2.Filter:
+    comparison = {"key": "year", "operator": keyholder_pb2.OPERATOR_LESS, "value": {"number": 1.0}}
+    return keyholder_pb2.Filter(negated={"comparison": comparison})
+
+
 def streams(job: bytes) -> dict[str, list[Message]]:
     """What a person would send; unary requests are streams of one.
 
@@ -80,10 +92,15 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "DeleteCollection": [k.DeleteCollectionRequest(name="nobody's")],
         "Ingest": [k.IngestRequest(header={"collection": "vectors"}), k.IngestRequest(vectors=block)],
         "Ingest photos": [
-            k.IngestRequest(header={"collection": "photos", "planes": True, "plane_halo": 1}),
-            *_image(k.IngestRequest, "file", id="picture"),
+            k.IngestRequest(
+                header={"collection": "photos", "planes": True, "plane_halo": 1, "metadata": _said()}
+            ),
+            *_image(k.IngestRequest, "file", id="picture", metadata=_said()),
         ],
-        "Search": [k.SearchRequest(header={"collection": "vectors", "k": 1}), k.SearchRequest(vectors=block)],
+        "Search": [
+            k.SearchRequest(header={"collection": "vectors", "k": 1, "where": _where()}),
+            k.SearchRequest(vectors=block),
+        ],
         "Verify": [
             k.VerifyRequest(header={"threshold": 0.5}),
             *(k.VerifyRequest(vectors={"values": VALUES, "dimension": 4}) for _ in range(2)),
@@ -100,6 +117,12 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "GetOriginal": [k.GetOriginalRequest(**stored)],
         "GetPlanes": [k.GetPlanesRequest(**stored)],
         "DeleteItems": [k.DeleteItemsRequest(collection="vectors", ids=["nobody"])],
+        "ListItems": [k.ListItemsRequest(collection="photos", page_size=2, where=_where())],
+        "CountItems": [k.CountItemsRequest(collection="photos", where=_where())],
+        "GetItem": [k.GetItemRequest(**stored)],
+        "UpdateItems": [
+            k.UpdateItemsRequest(collection="photos", ids=["nobody"], set=_said(), remove=["gone"])
+        ],
         "Repack": [k.RepackRequest(collection="vectors")],
         "AcceptRollback": [k.AcceptRollbackRequest(name="nobody's")],
         "Check": [k.CheckRequest(collection="vectors")],

@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from support.relay import Call, Relay
 from support.services import Services
 
 import blindsight
-from blindsight.client import Collection, StoredPhoto, Vault
+from blindsight.client import Collection, Photo, StoredPhoto, Vault
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.keyring.padding import padded_size
 from blindsight.trusted.queue import open_queue
@@ -108,6 +107,16 @@ def _photos(session: Session) -> None:
         "search by a photo, k = 2, none of which passes",
         lambda: album.search(small_photo(7), k=2, threshold=1.0),
     )
+    note(
+        "say something of two items", lambda: album.update([one.id for one in items[:2]], set={"year": 2020})
+    )
+    note(
+        "search by a photo among those that a filter passes",
+        lambda: album.search(small_photo(7), k=2, where="year = 2020"),
+    )
+    newer = Photo(small_photo(5), id=items[1].id)
+    note("store a photo in the place of another", lambda: album.ingest([newer], upsert=True))
+    note("list the items", lambda: list(album.items()))
     note("verify a photo against an item", lambda: album.verify(items[0].id, small_photo(7)))
     note("get an original", lambda: album.get(items[1].id))
     note("delete two items", lambda: album.delete([items[0].id, items[1].id]))
@@ -341,35 +350,32 @@ def test_two_tables_of_vectors_look_the_same_and_so_do_two_pairs(session: Sessio
     both(session, "verify", lambda: vault.verify(pair[0], pair[0]), lambda: vault.verify(pair[0], pair[1]))
 
 
-def test_neither_how_many_hits_pass_nor_how_many_queries_have_in_common_is_told(session: Session) -> None:
+def test_a_search_asks_storage_for_nothing_whatever_it_finds_and_filters(session: Session) -> None:
     draws = np.random.default_rng(9)
     made = session.vault.create_collection("counted", embedder="none", dimension=8)
-    # Every third is found without a look-up.
+    # Every third is nothing but its id.
     ids = [f"{number}" if number % 3 == 0 else f"an id of some length, {number}" for number in range(30)]
     rows = draws.normal(size=(30, 8))
     made.ingest_vectors(rows, ids)
+    made.ingest_vectors(rows, [f"told {number}" for number in range(30)], metadata={"year": 2020})
     made.search_vectors(rows[:1], k=1)  # the evaluator has it ready
     found = []
 
-    def search(queries: Any, k: int, threshold: float | None = None) -> None:
-        answer = made.search_vectors(queries, k=k, threshold=threshold)
+    def search(queries: Any, k: int, **more: Any) -> None:
+        answer = made.search_vectors(queries, k=k, **more)
         found.append([[hit.id for hit in hits] for hits in answer.results])
 
-    both(session, "thresholds", lambda: search(rows[:1], 4, -1), lambda: search(rows[1:2], 4, 1.5))
-    assert [len(hits) for (hits,) in found] == [4, 0]
-    found.clear()
-    same, different = np.repeat(rows[:1], 4, axis=0), rows[4:8]
-    both(session, "shared", lambda: search(same, 3), lambda: search(different, 3))
-    assert len(set(chain(*found[0]))) == 3 < len(set(chain(*found[1])))
-    found.clear()
-    both(session, "all", lambda: search(same, 30), lambda: search(different, 29))
-    # A search that is repeated asks for the same, or whoever compares both would know what it has found.
-    asked = []
-    for _ in range(2):
-        session.note("again", lambda: search(same, 3, 0.5))
-        (looked,) = (one for one in session.seen.pop("again") if one.method.endswith("/GetItems"))
-        asked.append(looked.asked)
-    assert asked[0] == asked[1]
+    both(
+        session,
+        "thresholds",
+        lambda: search(rows[:1], 4, threshold=-1),
+        lambda: search(rows[1:2], 4, threshold=1.5),
+    )
+    both(session, "filters", lambda: search(rows[:1], 9), lambda: search(rows[:1], 9, where="has(year)"))
+    assert [len(hits) for (hits,) in found] == [4, 0, 9, 9]
+    assert all(item_id.startswith("told") for item_id in found[3][0])
+    session.note("once more", lambda: search(rows[:4], 30, where="not has(year)"))
+    assert {one.method.rpartition("/")[2] for one in session.seen.pop("once more")} <= {"Score", "RenewLease"}
 
 
 def test_a_photo_of_another_padded_size_is_told_apart(session: Session) -> None:

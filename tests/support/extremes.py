@@ -41,7 +41,9 @@ def changed(message: Message) -> Iterator[tuple[str, Message]]:
         one_of_many = field.containing_oneof is not None and len(field.containing_oneof.fields) > 1
         if field.message_type is not None:
             parts = getattr(message, field.name)
-            if field.is_repeated:
+            if _is_map(field):
+                places = list(parts)
+            elif field.is_repeated:
                 places = range(len(parts))
             else:
                 places = [None] if message.HasField(field.name) else []
@@ -62,6 +64,10 @@ def changed(message: Message) -> Iterator[tuple[str, Message]]:
                 yield f"{field.name} = {str(value)[:30]!r}", whole
 
 
+def _is_map(field: FieldDescriptor) -> bool:
+    return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)
+
+
 def filled(kind: Descriptor, part: FieldDescriptor | None = None) -> Message:
     """A message with every field set, of its choices `part` or the first."""
     message = GetMessageClass(kind)()
@@ -70,8 +76,12 @@ def filled(kind: Descriptor, part: FieldDescriptor | None = None) -> Message:
         if choice is not None and len(choice.fields) > 1 and field is not (part or choice.fields[0]):
             continue
         if field.message_type is not None:
+            if field.message_type is kind or "Filter" in field.message_type.name:
+                continue  # it would have no end
             nested = filled(field.message_type)
-            if field.is_repeated:
+            if _is_map(field):
+                getattr(message, field.name)[nested.key].CopyFrom(nested.value)
+            elif field.is_repeated:
                 getattr(message, field.name).add().CopyFrom(nested)
             else:
                 getattr(message, field.name).CopyFrom(nested)
