@@ -66,4 +66,4 @@ DESTRUCTIVE: Mapping[str, frozenset[str]] = {
     "storage": frozenset({"ReplaceConfig", "DeleteCollection", "DeleteItems", "UpdateItems"}),
     "evaluator": frozenset({"DropCollection"}),
 }
-RETIRES_SEGMENTS = _OWNER
+CHANGES_ITEMS = _OWNER

@@ -410,7 +410,8 @@ class Keyholder:
         except DataLoss as error:
             yield CheckProgress(damaged=1, damages=(Damage("collection", error.message),))
             return
-        check = Check(self.vault, self._storage, self._items, collection)
+        self._catalog.look_again(collection)
+        check = Check(self.vault, self._storage, self._items, self._catalog, collection)
         async for state in check.run():
             yield state
             self._unless_stopping()

@@ -13,11 +13,24 @@ from support.photos import small_photo
 from support.relay import Call, Relay
 
 import blindsight
-from blindsight.runtime.policy import CALLERS, DESTRUCTIVE, RETIRES_SEGMENTS, Caller
+from blindsight.client import Photo
+from blindsight.runtime.policy import CALLERS, CHANGES_ITEMS, DESTRUCTIVE, Caller
 
 PAGE = (Path(__file__).parents[2] / "docs" / "threat-model.md").read_text()
 ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
-WORDS = ("Delete", "Drop", "Replace", "Remove", "Retire", "Purge", "Clear", "Set", "Reset", "Restore")
+WORDS = (
+    "Delete",
+    "Drop",
+    "Replace",
+    "Remove",
+    "Retire",
+    "Purge",
+    "Clear",
+    "Set",
+    "Reset",
+    "Restore",
+    "Update",
+)
 
 
 def rpcs() -> set[tuple[str, str]]:
@@ -41,7 +54,7 @@ def test_what_destroys_is_the_keyholders_alone() -> None:
     for service, named in DESTRUCTIVE.items():
         assert named == {rpc for rpc in CALLERS[service] if rpc.startswith(WORDS)}
         assert all(CALLERS[service][rpc] == {Caller.KEYHOLDER} for rpc in named)
-    assert {Caller.KEYHOLDER} == RETIRES_SEGMENTS
+    assert {Caller.KEYHOLDER} == CHANGES_ITEMS
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +80,8 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[Call
             album.search(small_photo(5), k=2)
             album.get(items.items[0].id)
             album.planes(items.items[0].id)
+            album.update(items.items[1].id, set={"year": 2020})
+            album.ingest([Photo(small_photo(6), id=items.items[1].id)], upsert=True)
             album.delete(items.items[0].id)
             album.repack()
             album.search(small_photo(5), k=2)
@@ -94,13 +109,16 @@ def test_every_service_calls_what_the_table_lets_it_and_nothing_else(
     }  # fmt: skip
 
 
-def test_no_worker_retires_a_segment(called: dict[tuple[Caller, str], list[Call]]) -> None:
-    retiring = {
-        caller
+def test_no_worker_retires_a_segment_or_replaces_an_item(
+    called: dict[tuple[Caller, str], list[Call]],
+) -> None:
+    changing = {
+        (flag, caller)
         for (caller, _), calls in called.items()
         for call in calls
         if call.method.endswith("/Append")
         for side, message in messages(call)
-        if side == "asked" and message.header.retires  # type: ignore[attr-defined]
+        for flag in ("retires", "replaces")
+        if side == "asked" and getattr(message.header, flag)  # type: ignore[attr-defined]
     }
-    assert retiring == RETIRES_SEGMENTS
+    assert changing == {(flag, caller) for flag in ("retires", "replaces") for caller in CHANGES_ITEMS}

@@ -38,9 +38,10 @@ class World(lying.World):
     def relay(self) -> Relay:
         return self.relays[lying.STORAGE]
 
-    def damage(self, *statements: str) -> None:
+    def damage(self, *statements: str, catalog: bool = True) -> None:
+        """Changes what storage has; `catalog` says whether the keyholder loses what it knows of items."""
         change_database(self.services, *statements)
-        forget_copies(self.services)
+        forget_copies(self.services, catalog=catalog)
 
     def damage_batches(self, *sequences: int) -> None:
         numbers = ", ".join(map(str, sequences))
@@ -320,6 +321,23 @@ def test_a_photo_whose_record_is_damaged_has_its_id_again_but_no_name(
     assert (best.id, best.name) == (item_id, "")
     assert photos.get(item_id).data == picture("chelsea")
     assert photos.get(item_id).media_type == "image/jpeg"
+
+
+def test_a_record_that_storage_lost_is_made_anew_from_the_catalog(world: World, photos: Collection) -> None:
+    item_id = photos.search(picture("chelsea"), k=1).results[0][0].id
+    photos.update(item_id, set={"animal": "cat"})
+    before = photos.item(item_id)
+    world.damage(NO_NAME, catalog=False)
+    best = photos.search(picture("chelsea"), k=1).results[0][0]
+    assert (best.id, best.name, best.damage, best.metadata) == (item_id, "chelsea", "", {"animal": "cat"})
+    code, told = world.checked()
+    assert (code, told["damaged"], told["rebuildable"], told["losing"]) == (3, 1, 1, 0)
+    assert "the keyholder still has what was in it" in told["damages"][0]["message"]
+    code, told = world.checked("--repair")
+    assert (code, told["damaged"], told["rebuilt"], told["quarantined"]) == (0, 0, 1, 0)
+    forget_copies(world.services)
+    assert photos.item(item_id) == before
+    assert photos.get(item_id).data == picture("chelsea")
 
 
 def test_an_item_without_id_and_name_is_quarantined_until_its_record_is_itself_again(world: World) -> None:

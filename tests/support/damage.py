@@ -21,11 +21,17 @@ def change_database(services: Services, *statements: str) -> None:
     services["storage"].start()
 
 
-def forget_copies(services: Services) -> None:
-    """Has evaluator and keyholder lose their copies of galleries, so that they read storage's."""
+def forget_copies(services: Services, *, catalog: bool = True) -> None:
+    """Has evaluator and keyholder lose their copies, so that they read storage's.
+
+    Args:
+        catalog: whether the keyholder loses what it knows of items, too.
+    """
     for name in ("keyholder", "evaluator"):
         services[name].stop()
     shutil.rmtree(services.folder / "evaluator")
+    for path in (services.folder / "keyholder").glob("catalog.db*" if catalog else "nothing"):
+        path.unlink()
     (services.folder / "keyholder" / "answer_keys.db").unlink(missing_ok=True)
     for name in ("evaluator", "keyholder"):
         services[name].start()

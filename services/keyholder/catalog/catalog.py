@@ -168,14 +168,30 @@ class Catalog:
         found: dict[bytes, ItemMetadata | str] = {}
         versions = collection.slots.versions(sealed)
         damaged = self._state(collection).damaged
-        there = await asyncio.to_thread(self._store.find, collection.record.collection_id, sealed)
-        for handle, version in versions.items():
-            entry = there.get(handle)
-            if entry is not None and entry.version == unmarked(version):
-                found[handle] = entry.metadata
+        there = await self.known(collection, sealed)
+        for handle in versions:
+            if handle in there:
+                found[handle] = there[handle]
             elif handle in damaged:
                 found[handle] = f"item of handle {handle.hex()}: {damaged[handle][1]}"
         return found
+
+    async def known(self, collection: OpenCollection, handles: Sequence[bytes]) -> dict[bytes, ItemMetadata]:
+        """Returns the metadata of those of these items that are here, by handle; asks nobody."""
+        versions = collection.slots.versions(handles)
+        try:
+            there = await asyncio.to_thread(self._store.find, collection.record.collection_id, handles)
+        except LookupError:
+            return {}
+        return {
+            handle: entry.metadata
+            for handle, entry in there.items()
+            if entry.version == unmarked(versions.get(handle, b""))
+        }
+
+    def look_again(self, collection: OpenCollection) -> None:
+        """Lets metadata that did not open be read again: they may have been mended."""
+        self._state(collection).damaged.clear()
 
     async def select(self, collection: OpenCollection, wanted: Filter | None) -> Selection:
         """Computes which items pass a filter; None: all.

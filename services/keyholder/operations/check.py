@@ -17,11 +17,13 @@ from blindsight.parameters import ParameterSet
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
+from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.slots import Segment
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items, keys_of
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.collections import CheckProgress, Damage
+from services.keyholder.catalog.catalog import Catalog
 
 # Items that are looked up at once.
 _PAGE = 32
@@ -41,7 +43,8 @@ class Findings:
         rowless: handles of live items that no search can rank: of damaged batches, or quarantined before.
         quarantined: those of them that are quarantined.
         nameless: handles of items whose record is damaged.
-        named: by handle what was told of those of them whose ids their originals say.
+        named: by handle what was told of those of them whose ids are known all the same.
+        records: by handle the metadata of those of these that the catalog has.
         opened: handles of rowless items whose originals open.
         log: whether a keyholder that starts now could not open the collection.
     """
@@ -51,6 +54,7 @@ class Findings:
     quarantined: set[bytes] = field(default_factory=set)
     nameless: set[bytes] = field(default_factory=set)
     named: dict[bytes, str] = field(default_factory=dict)
+    records: dict[bytes, ItemMetadata] = field(default_factory=dict)
     opened: set[bytes] = field(default_factory=set)
     log: bool = False
 
@@ -72,6 +76,7 @@ class Check:
         vault: refreshes the slot map.
         storage: is read.
         items: read metadata.
+        catalog: may know what storage has lost.
         collection: the collection.
 
     Attributes:
@@ -80,11 +85,17 @@ class Check:
     """
 
     def __init__(
-        self, vault: Vault, storage: StorageClient, items: Items, collection: OpenCollection
+        self,
+        vault: Vault,
+        storage: StorageClient,
+        items: Items,
+        catalog: Catalog,
+        collection: OpenCollection,
     ) -> None:
         self._vault = vault
         self._storage = storage
         self._items = items
+        self._catalog = catalog
         self._collection = collection
         self.state = CheckProgress()
         self.findings = Findings()
@@ -181,7 +192,13 @@ class Check:
                 self._name(item.metadata.id)
 
     async def _nameless(self, handle: bytes, message: str) -> None:
-        """Notes an item whose record is damaged, by the id that its original gives it if it gives it one."""
+        """Notes an item whose record is damaged, by the id that the catalog or its original has for it."""
+        known = (await self._catalog.known(self._collection, [handle])).get(handle)
+        if known is not None:
+            self.findings.records[handle] = known
+            self.findings.named[handle] = f"item {known.id}"
+            self.note(f"item {known.id}", f"{message}; the keyholder still has what was in it")
+            return
         reading = partial(original, self._storage, self._collection, handle)
         try:
             data = await self._items.steady(self._collection, reading)

@@ -18,6 +18,7 @@ from blindsight.runtime.processpool import in_order
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.ingest.pipeline import now_milliseconds
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import Segment, marked, unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
@@ -31,6 +32,7 @@ from services.keyholder.operations.check import CONFLICTS, LOG, Check, covered, 
 # A row with no larger value is one of zeros: the noise of a thousand appends is a tenth of it, and the values
 # of a row have a norm of about 1.
 _NOTHING = 1e-3
+_NAMELESS = "its name and what was said of it were lost in storage"
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +102,7 @@ class Repair:
         """
         wanted = self._wanted()
         found = self._check.findings
-        photos = len(found.rowless | found.named.keys()) if self._has_originals else 0
+        photos = len(found.rowless | self._unrecorded) if self._has_originals else 0
         yield self._tell(repairs_total=len(wanted) + photos)
         for key in wanted:
             async with aclosing(self._segment(key)) as states:
@@ -114,6 +116,11 @@ class Repair:
     @property
     def _has_originals(self) -> bool:
         return self._collection.config.embedder != embedders.NONE
+
+    @property
+    def _unrecorded(self) -> set[bytes]:
+        """The items whose metadata are made anew from their originals."""
+        return self._check.findings.named.keys() - self._check.findings.records.keys()
 
     def _tell(self, **changes: Any) -> CheckProgress:
         self._check.state = replace(self._check.state, **changes)
@@ -145,7 +152,7 @@ class Repair:
                 self._check.mended(f"segment {key}")
                 return
             lacking = set(handles_at(read.segment, read.segment.live & ~read.whole))
-            lacking |= self._check.findings.named.keys() & set(handles_at(read.segment, read.segment.live))
+            lacking |= self._unrecorded & set(handles_at(read.segment, read.segment.live))
             async with aclosing(self._make(lacking)) as made:
                 async for state in made:
                     yield state
@@ -190,7 +197,14 @@ class Repair:
             data = await self._items.steady(collection, partial(original, self._storage, collection, handle))
             embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
             row = collection.linear().rows(embedded.vector[None].astype(np.float64))[0]
-            return handle, _Made(row, ItemMetadata(collection.content_id(data), "", embedded.media_type))
+            metadata = ItemMetadata(
+                collection.content_id(data),
+                media_type=embedded.media_type,
+                added_milliseconds=now_milliseconds(),
+                size_bytes=len(data),
+                remark=_NAMELESS,
+            )
+            return handle, _Made(row, metadata)
         except (InvalidImage, InvalidVector) as error:
             self._check.note(f"item of handle {handle.hex()}", f"its original: {error.message}")
         except (DataLoss, NotFound):
@@ -244,12 +258,12 @@ class Repair:
             made = self._made.get(handle)
             if not read.whole[slot] and made is not None:
                 rows[position] = made.row
-            sealed = b""
-            if made is not None and handle in found.named:
-                sealed = self._collection.seal_metadata(ItemKey(handle, unmarked(version)), made.metadata)
+            sealed, record = b"", found.records.get(handle) or (made.metadata if made is not None else None)
+            if record is not None and handle in found.named:
+                sealed = self._collection.seal_metadata(ItemKey(handle, unmarked(version)), record)
             named = bool(sealed) or handle not in found.nameless
             sound = named and (bool(read.whole[slot]) or made is not None)
             version = unmarked(version) if sound else marked(version)
-            items.append(NewItem(handle, sealed, version=version))
+            items.append(NewItem(handle, sealed, version=version, metadata=record if sealed else None))
             rebuilt += sound and bool(lost[slot] or sealed)
         return rows, items, rebuilt

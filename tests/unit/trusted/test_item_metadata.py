@@ -5,15 +5,19 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.metadata import METADATA
 
 from blindsight.errors import DataLoss
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity.linear import Metric
+from blindsight.wire.metadata import checked
 
 
-@given(st.text(), st.text(), st.text(), st.text())
-def test_everything_is_kept_whatever_of_it_is_empty(item_id, name, media_type, origin):
-    metadata = ItemMetadata(item_id, name, media_type, origin)
+@given(st.text(), st.text(), st.text(), st.text(), st.integers(0), st.integers(0), st.text(), METADATA)
+def test_everything_is_kept_whatever_of_it_is_empty(
+    item_id, name, media_type, origin, added, size, remark, said
+):
+    metadata = ItemMetadata(item_id, name, media_type, origin, added, size, remark, checked(said))
     assert ItemMetadata.from_bytes(metadata.to_bytes()) == metadata
 
 
@@ -25,10 +29,11 @@ def test_metadata_of_almost_all_photos_have_one_size_and_ids_alone_another():
         for name in names
         for origin in origins
     }
-    assert sizes == {256}
+    assert sizes == {512}
     assert {len(ItemMetadata("i" * length).to_bytes()) for length in range(1, 61)} == {64}
     assert len(ItemMetadata("i" * 512).to_bytes()) == 1024
     assert len(ItemMetadata("i" * 512, "n" * 1024, "image/jpeg").to_bytes()) == 2048
+    assert len(ItemMetadata("i" * 9, values={"year": 2020}).to_bytes()) == 512
 
 
 def test_settings_of_all_collections_have_one_size():
@@ -43,11 +48,19 @@ def test_settings_of_all_collections_have_one_size():
 
 
 WHOLE = ItemMetadata("id", "name").to_bytes()
-UNPADDED = [WHOLE.rstrip(), WHOLE[:-1], WHOLE + b" ", WHOLE + b" " * 256, WHOLE[:64], b"[]".ljust(64)]
+UNPADDED = [
+    WHOLE.rstrip(),
+    WHOLE[:-1],
+    WHOLE + b" ",
+    WHOLE + b" " * 256,
+    WHOLE[:64],
+    b"[]".ljust(64),
+    WHOLE + b" " * 512,
+]
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{", b"7", b'["a", "b", "c", "d", "e"]'.ljust(256), b"\xff", *UNPADDED]
+    "data", [b"", b"[]", b"{", b"7", b'["a","b","c","d",1,2,"e","f"]'.ljust(512), b"\xff", *UNPADDED]
 )
 def test_damaged_metadata_are_data_loss(data):
     with pytest.raises(DataLoss):
