@@ -70,7 +70,7 @@ def shown(value: object) -> str:
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, bool):
         return str(value).lower()
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)
 
 
 def told(sources: Iterable[Source], path: Path) -> list[Source]:
