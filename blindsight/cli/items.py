@@ -86,6 +86,8 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete items, by id or all that --where passes; `repack` reclaims their space in ciphertexts."""
+    if not ids and where is None:
+        raise InvalidArgument("nothing to delete, want ID... or --where EXPR")
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if where is not None and not ids and not yes:

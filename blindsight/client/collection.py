@@ -30,7 +30,6 @@ from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
 from blindsight.wire.listing import (
     CountRequest,
     DeleteRequest,
-    GetRequest,
     Item,
     ItemPage,
     ListRequest,
@@ -399,7 +398,7 @@ class Collection:
         Raises:
             NotFound: if there is no such collection or item.
         """
-        request = GetRequest(self.name, inputs.text("id", id)).to_message()
+        request = pb.GetItemRequest(collection=self.name, id=inputs.text("id", id))
         answer = self._connection.repeat(lambda: self._stub.GetItem(request, timeout=UNARY_SECONDS))
         return Item.from_message(answer.item)
 

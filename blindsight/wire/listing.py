@@ -102,23 +102,6 @@ class CountRequest(Record[pb.CountItemsRequest]):
 
 
 @dataclass(frozen=True, slots=True)
-class GetRequest(Record[pb.GetItemRequest]):
-    """A request for one item, and for its vector if that is wanted."""
-
-    collection: str
-    id: str
-    vector: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FoundItem(Record[pb.GetItemResponse]):
-    """An item, and its vector, which is rounded; empty if it was not wanted."""
-
-    item: Item
-    vector: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class UpdateRequest(Record[pb.UpdateItemsRequest]):
     """A change of metadata.
 

@@ -21,7 +21,6 @@ class SearchHeader(Record[pb.SearchHeader]):
             collection's `query_visible_to_server`.
         draw: whether to return pictures of the matching keypoints (embedder sift).
         where: only items that it passes are ranked; None: all.
-        like: id of an item whose vector is the query; empty: an image or vectors follow.
         offset: number of the best hits that are left out.
     """
 
@@ -31,7 +30,6 @@ class SearchHeader(Record[pb.SearchHeader]):
     query_visible_to_server: bool = False
     draw: bool = False
     where: Where | None = None
-    like: str = ""
     offset: int = 0
 
 

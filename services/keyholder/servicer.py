@@ -23,8 +23,6 @@ from blindsight.wire.items import OriginalHeader, PlanesHeader
 from blindsight.wire.listing import (
     CountRequest,
     DeleteRequest,
-    FoundItem,
-    GetRequest,
     ListRequest,
     Updated,
     UpdateRequest,
@@ -231,10 +229,9 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         """Returns one item."""
-        asked = GetRequest.from_message(request)
-        async with self._keyholder.using(asked.collection) as collection:
-            metadata = await self._items.get(collection, asked.id)
-        return FoundItem(described(metadata)).to_message()
+        async with self._keyholder.using(request.collection) as collection:
+            metadata = await self._items.get(collection, request.id)
+        return pb.GetItemResponse(item=described(metadata).to_message())
 
     async def UpdateItems(self, request: pb.UpdateItemsRequest, context: Context) -> pb.UpdateItemsResponse:
         """Changes metadata of items."""

@@ -15,6 +15,7 @@ from blindsight.wire.metadata import All, AnyOf, Comparison, Filter, GeoBox, Has
 
 Mask = npt.NDArray[np.bool_]
 _LEAST_CAPACITY = 1024
+_NO_ROW = -1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COMPARE: Mapping[Operator, Callable[[Any, Any], Any]] = {
     Operator.EQUAL: operator.eq,
@@ -91,7 +92,9 @@ class _Column:
         self._numbers = np.zeros(_LEAST_CAPACITY, np.float64)
         self._codes: dict[str, int] = {}
         self._texts: list[str] = []
-        self._lists: dict[int, tuple[str, ...]] = {}
+        # Of lists: a row and the code of one of its texts, side by side; no row where a list has gone.
+        self._listed = np.zeros((_LEAST_CAPACITY, 2), np.int32)
+        self._pairs = 0
 
     def reserve(self, rows: int) -> None:
         """Makes room for so many rows."""
@@ -104,25 +107,42 @@ class _Column:
     def clear(self, row: int) -> None:
         """Takes a row's value."""
         if row < len(self._kinds):
+            self._unlist(row)
             self._kinds[row] = Kind.ABSENT
-            self._lists.pop(row, None)
 
     def set(self, row: int, value: Value) -> None:
         """Gives a row a value."""
         self.reserve(row + 1)
-        self._lists.pop(row, None)
+        self._unlist(row)
         if isinstance(value, tuple):
-            self._lists[row] = value
+            self._list(row, value)
         self._kinds[row], self._numbers[row] = self._encoded(value)
+
+    def _list(self, row: int, texts: tuple[str, ...]) -> None:
+        missing = self._pairs + len(texts) - len(self._listed)
+        if missing > 0:
+            more = max(missing, len(self._listed))
+            self._listed = np.concatenate([self._listed, np.zeros((more, 2), np.int32)])
+        for text in texts:
+            self._listed[self._pairs] = row, self._code(text)
+            self._pairs += 1
+
+    def _unlist(self, row: int) -> None:
+        if self._kinds[row] == Kind.TEXTS:
+            pairs = self._listed[: self._pairs]
+            pairs[pairs[:, 0] == row, 0] = _NO_ROW
+
+    def _code(self, text: str) -> int:
+        code = self._codes.setdefault(text, len(self._texts))
+        if code == len(self._texts):
+            self._texts.append(text)
+        return code
 
     def _encoded(self, value: Value) -> tuple[Kind, float]:
         if isinstance(value, tuple):
             return Kind.TEXTS, 0
         if isinstance(value, str):
-            code = self._codes.setdefault(value, len(self._texts))
-            if code == len(self._texts):
-                self._texts.append(value)
-            return Kind.TEXT, code
+            return Kind.TEXT, self._code(value)
         if isinstance(value, bool):
             return Kind.FLAG, value
         if isinstance(value, datetime):
@@ -151,9 +171,9 @@ class _Column:
         right, codes = self.numbers_of(Kind.TEXT, rows)
         passing = np.zeros(rows + 1, np.bool_)
         passing[right] = texts[codes[right].astype(np.intp)]
-        for row, values in self._lists.items():
-            if row < rows and any(map(passes, values)):
-                passing[row] = True
+        listed, codes_listed = self._listed[: self._pairs].T
+        hits = listed[texts[codes_listed]]
+        passing[hits[(hits != _NO_ROW) & (hits < rows)]] = True
         return passing
 
 

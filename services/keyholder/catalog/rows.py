@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from services.keyholder.catalog.store import WORD_BYTES, Words
 # Rows that were added since the index was sorted.
 _MOST_RECENT = 4096
 _LEAST_CAPACITY = 1024
+_LOADED_AT_ONCE = 4096
 _NONE = -1
 
 Numbers = npt.NDArray[np.int32]
@@ -40,6 +42,7 @@ class Rows:
         self._sorted = words[self._order]
         self._segments: dict[SegmentId, tuple[Segment, Numbers]] = {}
         self._columns: Columns | None = None
+        self._moved = False  # whether slots changed since the last search for entries of none
 
     @property
     def has_columns(self) -> bool:
@@ -47,11 +50,14 @@ class Rows:
         return self._columns is not None
 
     def load(self, entries: Iterable[tuple[int, Mapping[str, Value]]]) -> None:
-        """Loads the metadata of all rows that have any, by the first word of their handle."""
-        columns = Columns()
+        """Loads the metadata of rows that have any, by the first word of their handle."""
+        columns, several = Columns(), iter(entries)
         with self._lock:
-            for word, values in entries:
-                columns.set(self._row(word), values)
+            while part := list(islice(several, _LOADED_AT_ONCE)):
+                rows = self._find(np.array([word for word, _ in part], np.uint64))
+                for row, (_, values) in zip(rows.tolist(), part, strict=True):
+                    if row != _NONE:
+                        columns.set(row, values)
             self._columns = columns
 
     def put(self, word: int, version: int, values: Mapping[str, Value]) -> None:
@@ -96,12 +102,14 @@ class Rows:
         missing: list[bytes] = []
         with self._lock:
             gone = self._segments.keys() - slots.segments.keys()
+            self._moved |= bool(gone)
             for key in gone:
                 del self._segments[key]
             for key, segment in slots.segments.items():
                 known = self._segments.get(key)
                 if known is not None and known[0] is segment:
                     continue
+                self._moved = True
                 rows = self._rows_of(segment)
                 lacking = np.flatnonzero((rows == _NONE) & (segment.unmarked_versions != 0) & segment.live)
                 if len(lacking):
@@ -119,6 +127,9 @@ class Rows:
     def stale(self) -> Words:
         """Returns the first words of entries whose items are gone, and drops them."""
         with self._lock:
+            if not self._moved:
+                return self._words[:0]
+            self._moved = False
             live = np.zeros(len(self._words), np.bool_)
             for _, rows in self._segments.values():
                 live[rows[rows != _NONE]] = True

@@ -153,7 +153,7 @@ def test_an_error_that_nobody_expected_is_named_without_a_traceback():
         (["search", "photos", "x.jpg", "-k", "many"], "Invalid value for '-k'"),
         (["search", "photos", "x.jpg", "--nope"], "No such option: --nope"),
         (["get", "photos", "id"], "Missing option '-o'"),
-        (["delete", "photos"], "Missing argument 'ID...'"),
+        (["delete", "photos"], "nothing to delete, want ID..."),
         (["collection", "create", "x", "--metric", "manhattan"], "'manhattan' is not one of 'cosine'"),
         (["collection", "create", "x", "--dimension", "0"], "Invalid value for '--dimension'"),
         (["up"], "Missing option '--data'"),

@@ -45,6 +45,8 @@ ENVELOPES = {
         "AcknowledgeAlarmsResponse",
         "GetPlanesRequest",
         "CountItemsResponse",
+        "GetItemRequest",
+        "GetItemResponse",
         "RepackRequest",
         "GetStatusRequest",
         "AcceptRollbackRequest",
