@@ -26,6 +26,7 @@ from support.storage import (
     identifier,
     items,
     items_message,
+    link_to,
     original_of,
     piece_messages,
     pieces_of,
@@ -43,6 +44,7 @@ from blindsight.ciphertext import residues
 from blindsight.ciphertext.header import SECRET_MAGICS
 from blindsight.parameters import BFV_4096
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
+from blindsight.wire.storage import ItemUpdate, Update
 from services.storage.records import Append
 
 COLLECTION = collection()
@@ -55,6 +57,7 @@ INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
 CIPHERTEXT = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_CIPHERTEXT")
 SECRET = (grpc.StatusCode.INVALID_ARGUMENT, "SECRET_MATERIAL_REFUSED")
 EXHAUSTED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED")
+CONFLICT = (grpc.StatusCode.ABORTED, "CONFLICT")
 MISSING = (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
@@ -150,6 +153,50 @@ def test_an_empty_message_is_refused(client: Client, method) -> None:
     is_refused(lambda: call(iter([request]) if method.client_streaming else request, timeout=30), INVALID)
 
 
+def told(**changes: object) -> ItemUpdate:
+    """What an item is given, as it should be but for some changes."""
+    given: dict[str, object] = {
+        "handle": identifier("item", 0),
+        "sealed_metadata": sealed(40),
+        "version": bytes(7) + b"v",
+    }
+    return ItemUpdate(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def update(collection_id: bytes, *items: ItemUpdate, **changes: object) -> object:
+    return Update(collection_id, items, replace(link_to(1), **changes)).to_message()
+
+
+HOSTILE_UPDATES = {
+    "nothing": ([], {}, INVALID, "want one at least"),
+    "an item twice": ([told(), told()], {}, INVALID, "stands twice"),
+    "a short version": ([told(version=b"short")], {}, INVALID, "version of 5 bytes"),
+    "no version": ([told(version=b"")], {}, INVALID, "version of 0 bytes"),
+    "metadata that are not sealed": ([told(sealed_metadata=b"name")], {}, INVALID, "not sealed"),
+    "no metadata": ([told(sealed_metadata=b"")], {}, INVALID, "not sealed"),
+    "a key": (
+        [told(sealed_metadata=SECRET_MAGICS[0] + bytes(50))],
+        {},
+        SECRET,
+        "looks like a serialised key",
+    ),
+    "metadata of 65 KiB": ([told(sealed_metadata=sealed(65 << 10))], {}, EXHAUSTED, "want at most 65536"),
+    "an item that is not there": ([told(handle=identifier("nobody"))], {}, INVALID, "are live, want all"),
+    "a sequence that is not the next": ([told()], {"sequence": 7}, INVALID, "want 1 and 0"),
+    "another epoch": ([told()], {"epoch": 3}, INVALID, "want 1 and 0"),
+    "a short chain": ([told()], {"chain": b"short"}, INVALID, "the link's chain"),
+    "another history": ([told()], {"previous": bytes(31) + b"x"}, CONFLICT, "another history"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_UPDATES)
+def test_a_hostile_update_is_refused_and_changes_nothing(client: Client, name: str) -> None:
+    items, changes, status, message = HOSTILE_UPDATES[name]
+    is_refused(
+        lambda: client.stub.UpdateItems(update(COLLECTION.collection_id, *items, **changes)), status, message
+    )
+
+
 @pytest.mark.parametrize("value", [b"", b"short", bytes(16), b"x" * 17, b"x" * 100_000])
 def test_an_id_of_another_form_is_refused_everywhere(client: Client, value: bytes) -> None:
     stub, key = client.stub, COLLECTION.collection_id
@@ -163,6 +210,8 @@ def test_an_id_of_another_form_is_refused_everywhere(client: Client, value: byte
         lambda: stub.GetItems(pb.GetItemsRequest(collection_id=key, handles=[identifier(1), value])),
         lambda: stub.DeleteItems(pb.DeleteItemsRequest(collection_id=value)),
         lambda: stub.DeleteItems(pb.DeleteItemsRequest(collection_id=key, handles=[value])),
+        lambda: stub.UpdateItems(update(value, told())),
+        lambda: stub.UpdateItems(update(key, told(handle=value))),
         lambda: stub.ReadOriginal(pb.ReadOriginalRequest(collection_id=key, handle=value)),
         lambda: stub.ReadOriginal(pb.ReadOriginalRequest(collection_id=value, handle=identifier(1))),
         lambda: stub.ReadPlanes(pb.ReadPlanesRequest(collection_id=key, handle=value)),
@@ -187,6 +236,7 @@ def test_unknown_collections_and_items_are_not_found(client: Client) -> None:
         lambda: stub.ReadSlots(pb.ReadSlotsRequest(collection_id=unknown)),
         lambda: stub.GetItems(pb.GetItemsRequest(collection_id=unknown)),
         lambda: stub.DeleteItems(deletion_to(collection(1, collection_id=unknown), [unknown], 1)),
+        lambda: stub.UpdateItems(update(unknown, told())),
         lambda: stub.ReadOriginal(pb.ReadOriginalRequest(collection_id=unknown, handle=unknown)),
         lambda: client.original(COLLECTION, unknown),
         lambda: stub.ReadPlanes(pb.ReadPlanesRequest(collection_id=unknown, handle=unknown)),
@@ -267,6 +317,8 @@ def test_lists_that_are_too_long_are_refused(client: Client) -> None:
     is_refused(
         lambda: client.stub.DeleteItems(pb.DeleteItemsRequest(collection_id=key, handles=many)), INVALID
     )
+    items = [told(handle=identifier(number)) for number in range(10_001)]
+    is_refused(lambda: client.stub.UpdateItems(update(key, *items)), INVALID)
     segments = [pb.SegmentId(region=pb.REGION_MAIN, index=index) for index in range(100_001)]
     reading = pb.ReadBatchesRequest(collection_id=key, only_segments=segments)
     is_refused(lambda: client.stub.ReadBatches(reading), INVALID)

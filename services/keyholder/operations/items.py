@@ -118,7 +118,9 @@ class ItemOperations:
             named = await self._meant(collection, ids, where)
             done = await self._writer.update(collection, list(named), change)
             await self._catalog.changed(collection, done)
-        return len(done), [item_id for handle, item_id in named.items() if item_id and handle not in done]
+        return len(done), [
+            item_id for handle, item_id in named.items() if item_id is not None and handle not in done
+        ]
 
     async def delete(
         self, collection: OpenCollection, ids: Sequence[str], where: Filter | None
@@ -134,11 +136,13 @@ class ItemOperations:
             for start in range(0, len(handles), MOST_IDS):
                 gone |= set(await self._writer.delete(collection, handles[start : start + MOST_IDS]))
             await self._catalog.remove(collection, list(gone))
-        return len(gone), [item_id for handle, item_id in named.items() if item_id and handle not in gone]
+        return len(gone), [
+            item_id for handle, item_id in named.items() if item_id is not None and handle not in gone
+        ]
 
     async def _meant(
         self, collection: OpenCollection, ids: Sequence[str], where: Filter | None
-    ) -> dict[bytes, str]:
+    ) -> dict[bytes, str | None]:
         """Returns the handles of the items that are meant, with their ids if these were given.
 
         Raises:
@@ -152,7 +156,7 @@ class ItemOperations:
         if ids:
             return dict(zip(collection.handles(ids), ids, strict=True))
         await self._vault.refresh(collection)
-        return dict.fromkeys(await self._catalog.handles(collection, where), "")
+        return dict.fromkeys(await self._catalog.handles(collection, where), None)
 
 
 def described(metadata: ItemMetadata) -> Item:
