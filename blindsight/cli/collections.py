@@ -240,6 +240,7 @@ def _content(one: CollectionInfo) -> list[tuple[str, str]]:
             f"{one.deleted_items:,}" + (", in ciphertexts until a repack" if one.deleted_items else ""),
         ),
         *([("quarantined", f"{one.quarantined_items:,}, in no search")] if one.quarantined_items else []),
+        *([("undescribed", f"{one.undescribed_items:,}, in no search")] if one.undescribed_items else []),
         *(
             [("planes", f"{output.count(one.plane_items, 'item')}, {output.size(one.plane_bytes)}")]
             if one.plane_items

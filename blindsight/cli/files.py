@@ -11,7 +11,15 @@ from blindsight.cli.output import Failure
 
 # Common file systems allow names of 255 bytes; a rank and a suffix are added to the stem.
 _MAX_STEM_BYTES = 160
-_SUFFIXES = {"image/jpeg": ".jpg", "image/tiff": ".tif", "image/webp": ".webp"}
+_SUFFIXES = {
+    "image/heif": ".heic",
+    "image/jp2": ".jp2",
+    "image/jpeg": ".jpg",
+    "image/tiff": ".tif",
+    "image/webp": ".webp",
+    "image/x-portable-anymap": ".pnm",
+    "application/octet-stream": "",
+}
 
 
 def write(path: Path, data: bytes) -> None:
@@ -82,8 +90,8 @@ def safe_name(name: str, media_type: str) -> str:
     """Returns a safe file name for any name: one path component, printable, with a fitting suffix."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     kept = "".join(letter if letter.isprintable() else "_" for letter in last).strip(". ")
-    suffix = _SUFFIXES.get(media_type) or mimetypes.guess_extension(media_type) or ""
-    stem = Path(kept).stem if suffix or mimetypes.guess_type(kept)[0] else kept
+    suffix = _SUFFIXES[media_type] if media_type in _SUFFIXES else mimetypes.guess_extension(media_type)
+    stem = Path(kept).stem
     # "ignore" drops a character that was cut in the middle.
     short = (stem or "photo").encode("utf-8", "replace")[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
     return short + (suffix or Path(kept).suffix)

@@ -16,7 +16,7 @@ from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name
 from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
-    from blindsight.client import Collection, ImportInfo, IngestProgress, IngestReport
+    from blindsight.client import Collection, Import, ImportInfo, IngestProgress, IngestReport
     from blindsight.client.models import IngestCallback
 
 # More rejected files than this are counted, not listed.
@@ -50,6 +50,7 @@ Halo = Annotated[
         min=0,
     ),
 ]
+AnyFile = Annotated[bool, typer.Option("--any", help="Keep files that are no photos, too.")]
 Bulk = Annotated[bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")]
 Detach = Annotated[bool, typer.Option("--detach", help="With --bulk: end when all are in the queue.")]
 RequestId = Annotated[
@@ -74,6 +75,7 @@ def ingest(
     upsert: Upsert = False,
     planes: Planes = False,
     halo: Halo = 0,
+    any: AnyFile = False,  # noqa: A002 - the option's name
     bulk: Bulk = False,
     detach: Detach = False,
     request_id: RequestId = None,
@@ -82,14 +84,18 @@ def ingest(
 ) -> None:
     """Encrypt photos (or vectors of your own) into a collection.
 
-    Files that are not photos are skipped and counted; the rest is stored.  Repeating is safe.  Encrypted
-    pixels are those of the photo as it is displayed, eight bits of grey or RGB; a remark says what that
-    leaves out.
+    A photo that cannot be decoded or described is stored with a remark: no search will find it.  Files in
+    folders that are no photos by name and content are skipped and counted.  Repeating is safe.
+
+    Encrypted pixels are those of the photo as it is displayed, eight bits of grey or RGB; a remark says what
+    that leaves out.
     """
     if planes and vectors is not None:
         raise InvalidArgument("--planes keeps the pixels of photos, and --vectors has none")
     if halo and not planes:
         raise InvalidArgument("--halo goes with --planes, which is missing")
+    if any and vectors is not None:
+        raise InvalidArgument("--any goes with files, and --vectors has none")
     if ids is not None and vectors is None:
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
     if (detach or request_id) and not bulk:
@@ -102,9 +108,9 @@ def ingest(
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if bulk and paths:
-            _bulk(collection, paths, request_id, detach=detach, as_json=as_json)
+            _bulk(collection, paths, request_id, any=any, detach=detach, as_json=as_json)
         elif paths and vectors is None:
-            _answer(_photos(collection, paths, said, planes=planes, halo=halo), as_json=as_json)
+            _answer(_photos(collection, paths, said, planes=planes, halo=halo, any=any), as_json=as_json)
         elif vectors is not None and not paths:
             _answer(_vectors(collection, vectors, ids, said), as_json=as_json)
         else:
@@ -132,11 +138,18 @@ class _Said:
 
 
 def _photos(
-    collection: Collection, paths: list[str], said: _Said, *, planes: bool, halo: int
+    collection: Collection,
+    paths: list[str],
+    said: _Said,
+    *,
+    planes: bool,
+    halo: int,
+    any: bool,  # noqa: A002 - as above
 ) -> IngestReport:
-    from blindsight.client.inputs import expand
+    from blindsight.client.inputs import Sieve, expand
 
-    sources = list(expand(paths)[0])
+    sieve = Sieve(any=any)
+    sources = list(expand(paths, sieve)[0])
     if said.item_id is not None:
         if len(sources) != 1:
             raise InvalidArgument(f"--id for {output.count(len(sources), 'photo')}, want one")
@@ -144,23 +157,32 @@ def _photos(
     if said.file is not None:
         sources = metadata.told(sources, said.file)
     with _following(collection.name) as follow:
-        return collection.ingest(
+        report = collection.ingest(
             sources,
             planes=planes,
             plane_halo=halo,
             metadata=said.of_all,
             upsert=said.upsert,
+            any=True,
             progress=follow,
         )
+    return replace(report, skipped=sieve.skipped)
 
 
 def _bulk(
-    collection: Collection, paths: list[str], request_id: str | None, *, detach: bool, as_json: bool
+    collection: Collection,
+    paths: list[str],
+    request_id: str | None,
+    *,
+    any: bool,  # noqa: A002 - as above
+    detach: bool,
+    as_json: bool,
 ) -> None:
-    from blindsight.client.inputs import expand
+    from blindsight.client.inputs import Sieve, expand
 
     known_as = request_id or uuid.uuid4().hex
-    sources, total = expand(paths)
+    sieve = Sieve(any=any)
+    sources, total = expand(paths, sieve)
     received = 0
     try:
         with output.meter(f"sending to {collection.name}", total) as meter:
@@ -173,18 +195,29 @@ def _bulk(
             def on_unavailable(_: Unavailable) -> None:
                 meter.update(received, remark=jobs.AWAY)
 
-            job = collection.ingest_bulk(sources, request_id=known_as, progress=on_sent, away=on_unavailable)
+            job = collection.ingest_bulk(
+                sources, request_id=known_as, any=True, progress=on_sent, away=on_unavailable
+            )
+            job.skipped = sieve.skipped
     except (KeyboardInterrupt, Unavailable):
         output.note(f"cut off; the same command with --request-id {known_as} continues it")
         raise
     if not as_json:
         _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable])
-    if not detach:
+        _tell_skipped(job.skipped)
+    if detach:
+        _queued(job, as_json=as_json)
+    else:
         jobs.follow(job, as_json=as_json)
-        return
+    if job.unreadable and not received:
+        first, every = job.unreadable[0], output.count(len(job.unreadable), "file")
+        raise output.Failure(f"none of {every} could be sent; the first: {first.path}: {first.message}")
+
+
+def _queued(job: Import, *, as_json: bool) -> None:
     info = job.info()
     if as_json:
-        output.document(jobs.document(info, [], job))
+        output.document(jobs.document(info, job, [], []))
     jobs.require_not_cancelled(info)
     if not as_json:
         output.answer(f"{job.import_id} is in the queue; {jobs.following(job)}.")
@@ -226,6 +259,7 @@ def _as_document(report: IngestReport) -> dict[str, object]:
         "stored": report.stored,
         "duplicates": report.duplicates,
         "rejected": report.rejected,
+        "skipped": report.skipped,
         "items": [asdict(item) for item in report.items],
         "seconds": round(report.seconds, 3),
         "per_second": round(report.per_second, 3),
@@ -242,16 +276,16 @@ def _show(report: IngestReport) -> None:
         f" in {output.duration(report.seconds)} ({report.per_second:,.1f} a second)",
     )
     output.show(counts)
+    _tell_skipped(report.skipped)
 
 
 def _list(what: str, why: str, rows: list[tuple[str, str]]) -> None:
-    if rows:
-        listed = output.table(what, why)
-        for row in rows[:LISTED]:
-            listed.add_row(*row)
-        output.show(listed)
-    if len(rows) > LISTED:
-        output.answer(f"... and {len(rows) - LISTED:,} more; --json lists all of them.")
+    output.listing((what, why), rows, LISTED)
+
+
+def _tell_skipped(skipped: int) -> None:
+    if skipped:
+        output.answer(f"{output.count(skipped, 'other file')} skipped: no photos; --any keeps them, too.")
 
 
 def _nothing_taken(report: IngestReport) -> output.Failure:

@@ -13,9 +13,9 @@ from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 from blindsight.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
-    from blindsight.client import FailedItem, Import, ImportInfo, Vault
+    from blindsight.client import FailedItem, Import, ImportInfo, RemarkedItem, Vault
 
-# More failed items than this are counted, not listed.
+# More items than this are counted, not listed.
 LISTED = 20
 AWAY = "no answer"
 # Characters of an id on a terminal, and of a whole id; commands accept any unambiguous prefix.
@@ -53,12 +53,12 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
 
 @app.command()
 def show(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
-    """Show one bulk ingest, and which of its items failed and why."""
+    """Show one bulk ingest, which of its items failed and why, and which are stored with a remark."""
     with options.vault(address) as vault:
         opened = _opened(vault, job)
-        info, failed = opened.info(), list(opened.failed())
+        info, failed, remarked = opened.info(), list(opened.failed()), list(opened.remarked())
     if as_json:
-        output.document(document(info, failed))
+        output.document(document(info, opened, failed, remarked))
         return
     output.show(
         output.facts(
@@ -72,7 +72,7 @@ def show(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) 
             ]
         )
     )
-    show_end(info, failed)
+    show_end(info, failed, remarked)
 
 
 @app.command()
@@ -121,6 +121,10 @@ def drop(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) 
         output.answer(f"Dropped {output.count(dropped, 'sealed original')} of failed items.")
 
 
+def _name(item: FailedItem | RemarkedItem) -> str:
+    return item.name or f"item {item.number}"
+
+
 def _opened(vault: Vault, text: str) -> Import:
     """Opens the import whose id is a text, or begins with it.
 
@@ -162,11 +166,11 @@ def follow(job: Import, *, as_json: bool) -> None:
     except (KeyboardInterrupt, Unavailable):
         output.note(f"the import goes on; {following(job)}")
         raise
-    failed = list(job.failed())
+    failed, remarked = list(job.failed()), list(job.remarked())
     if as_json:
-        output.document(document(info, failed, job))
+        output.document(document(info, job, failed, remarked))
     else:
-        show_end(info, failed)
+        show_end(info, failed, remarked)
     require_not_cancelled(info)
     if info.failed and info.failed == info.received:
         of = output.count(info.failed, "item")
@@ -200,26 +204,26 @@ def require_not_cancelled(info: ImportInfo) -> None:
         raise output.Failure(f"the import was cancelled; {stored} stored")
 
 
-def document(info: ImportInfo, failed: list[FailedItem], job: Import | None = None) -> dict[str, object]:
+def document(
+    info: ImportInfo, job: Import, failed: list[FailedItem], remarked: list[RemarkedItem]
+) -> dict[str, object]:
     """Returns what --json prints for one import."""
-    unreadable = [asdict(item) for item in job.unreadable] if job is not None else []
+    unreadable = [asdict(item) for item in job.unreadable]
     return {
         **asdict(info),
         "failed_items": [asdict(item) for item in failed],
+        "remarked_items": [asdict(item) for item in remarked],
         **({"unreadable": unreadable} if unreadable else {}),
+        **({"skipped": job.skipped} if job.skipped else {}),
     }
 
 
-def show_end(info: ImportInfo, failed: list[FailedItem]) -> None:
-    """Prints the counts of an import, and its first failed items."""
-    if failed:
-        table = output.table("failed", "reason", "message")
-        for item in failed[:LISTED]:
-            name = item.name or f"item {item.number}"
-            table.add_row(name, item.reason, item.message)
-        output.show(table)
-    if len(failed) > LISTED:
-        output.answer(f"... and {len(failed) - LISTED:,} more; --json lists all of them.")
+def show_end(info: ImportInfo, failed: list[FailedItem], remarked: list[RemarkedItem]) -> None:
+    """Prints the counts of an import, and its first failed and remarked items."""
+    output.listing(
+        ("failed", "reason", "message"), [(_name(item), item.reason, item.message) for item in failed], LISTED
+    )
+    output.listing(("photo", "remark"), [(_name(item), item.remark) for item in remarked], LISTED)
     rest = info.received - info.settled
     of_rest = "not stored" if info.state == "cancelled" else "waiting"
     counts = output.text(

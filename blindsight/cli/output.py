@@ -105,6 +105,18 @@ def text(*parts: Cell | tuple[str, str]) -> Text:
     return made
 
 
+def listing(columns: Sequence[str], rows: Sequence[Sequence[Cell]], most: int) -> None:
+    """Prints the first rows of a table, and how many more there are; nothing if there is none."""
+    if not rows:
+        return
+    made = table(*columns)
+    for row in rows[:most]:
+        made.add_row(*row)
+    show(made)
+    if len(rows) > most:
+        answer(f"... and {len(rows) - most:,} more; --json lists all of them.")
+
+
 def answer(line: str) -> None:
     """Prints one line on standard output, without markup or wrapping."""
     stdout().print(text(line), soft_wrap=True)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from blindsight.client.verifying import VerifyInput
     from blindsight.wire.combine import CombineProgress, CombineTimings
     from blindsight.wire.imaging import ImagingAccount, ImagingProgress, Keypoint, KeypointMatch, StoredPhoto
-    from blindsight.wire.imports import FailedItem, ImportInfo
+    from blindsight.wire.imports import FailedItem, ImportInfo, RemarkedItem
     from blindsight.wire.verify import Verification, VerifyTimings
 
 __all__ = [
@@ -88,6 +88,7 @@ __all__ = [
     "Original",
     "Photo",
     "PictureInput",
+    "RemarkedItem",
     "RepackProgress",
     "Rollback",
     "SearchAnswer",

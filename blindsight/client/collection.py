@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -86,11 +87,15 @@ class Collection:
         plane_halo: int = 0,
         metadata: Values | None = None,
         upsert: bool = False,
+        any: bool = False,  # noqa: A002 - as the command calls it
         progress: IngestCallback | None = None,
     ) -> IngestReport:
         """Ingests photos; one that is rejected does not stop the others.
 
-        Repeating an ingest is safe: a photo that is there already counts as a duplicate.
+        A photo that cannot be decoded or described is stored with a remark: `get` returns it, and no search
+        finds it.  A file is a photo if its name or its first bytes say so.  Of others, those that are named
+        are rejected, and those in folders are left out and counted.  Repeating an ingest is safe: a photo
+        that is there already counts as a duplicate.
 
         Args:
             photos: one or many of: a path of a file or folder, a glob, bytes, a PIL image, a uint8 array
@@ -105,6 +110,7 @@ class Collection:
                 what a `Photo` brings itself goes before.
             upsert: whether a photo with the id of an item takes its place, file, vector and metadata at once;
                 otherwise it is a duplicate.
+            any: whether files that are no photos are kept, too.
             progress: called after every answer of the keyholder.
 
         Raises:
@@ -112,7 +118,8 @@ class Collection:
             NotFound: if there is no such collection.
             Unavailable: if a service is gone; `metadata` has the counts until then.
         """
-        sources, total = inputs.expand(photos)
+        sieve = inputs.Sieve(any=any)
+        sources, total = inputs.expand(photos, sieve)
         upload = uploads.PhotoUpload(
             self.name,
             sources,
@@ -122,13 +129,14 @@ class Collection:
             metadata=metadata_of(metadata),
             upsert=upsert,
         )
-        return self._ingest(upload, progress)
+        return replace(self._ingest(upload, progress), skipped=sieve.skipped)
 
     def ingest_bulk(
         self,
         photos: Inputs,
         *,
         request_id: str | None = None,
+        any: bool = False,  # noqa: A002 - as above
         progress: ImportCallback | None = None,
         away: AwayCallback | None = None,
     ) -> Import:
@@ -141,6 +149,7 @@ class Collection:
             photos: as for `ingest`.
             request_id: idempotency key, up to 128 characters.  To continue a call that broke off, repeat it
                 with the same photos in the same order and the same key.  None: a new key.
+            any: as for `ingest`.
             progress: called when the keyholder has accepted a photo.
             away: called whenever the keyholder did not answer, before the next attempt.
 
@@ -152,9 +161,12 @@ class Collection:
         """
         from blindsight.client import imports  # imported late, as in `Vault`
 
-        sources, _ = inputs.expand(photos)
+        sieve = inputs.Sieve(any=any)
+        sources, _ = inputs.expand(photos, sieve)
         known_as = request_id or uuid.uuid4().hex
-        return imports.submit(self._connection, self.name, sources, known_as, progress, away)
+        job = imports.submit(self._connection, self.name, sources, known_as, progress, away)
+        job.skipped = sieve.skipped
+        return job
 
     def ingest_vectors(
         self,

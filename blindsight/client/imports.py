@@ -16,7 +16,14 @@ from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.runtime import transfer
 from blindsight.runtime.backoff import Backoff
-from blindsight.wire.imports import FailedItem, ImportFile, ImportFiles, ImportHeader, ImportInfo
+from blindsight.wire.imports import (
+    FailedItem,
+    ImportFile,
+    ImportFiles,
+    ImportHeader,
+    ImportInfo,
+    RemarkedItem,
+)
 
 ImportCallback = Callable[[ImportInfo], None]
 AwayCallback = Callable[[Unavailable], None]
@@ -37,7 +44,8 @@ class Import:
 
     Attributes:
         import_id: identifies it in `blindsight jobs`.
-        unreadable: files that `ingest_bulk` did not send because they could not be read.
+        unreadable: files that `ingest_bulk` did not send because they could not be read, or are no photos.
+        skipped: number of files of folders and globs that `ingest_bulk` left out because they are no photos.
     """
 
     def __init__(self, connection: Connection, import_id: str, unreadable: Sequence[IngestItem] = ()) -> None:
@@ -45,6 +53,7 @@ class Import:
         self._stub = connection.imports
         self.import_id = import_id
         self.unreadable = tuple(unreadable)
+        self.skipped = 0
 
     def __repr__(self) -> str:
         return f"Import({self.import_id!r})"
@@ -65,11 +74,22 @@ class Import:
         Raises:
             NotFound: if there is no such import.
         """
+        return (FailedItem.from_message(one) for page in self._pages() for one in page.failed_items)
+
+    def remarked(self) -> Iterator[RemarkedItem]:
+        """Yields the items that are stored with a remark, in order.
+
+        Raises:
+            NotFound: if there is no such import.
+        """
+        return (RemarkedItem.from_message(one) for page in self._pages() for one in page.remarked_items)
+
+    def _pages(self) -> Iterator[pb.GetImportResponse]:
         token = ""
         while True:
             request = pb.GetImportRequest(import_id=self.import_id, page_size=_PAGE, page_token=token)
             answer = self._connection.repeat(partial(self._stub.GetImport, request, timeout=UNARY_SECONDS))
-            yield from map(FailedItem.from_message, answer.failed_items)
+            yield answer
             token = answer.next_page_token
             if not token:
                 return

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias
 
+from blindsight.client import kinds
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
@@ -48,6 +49,7 @@ class Source:
         on_disk: whether the label is the path of a file.
         id: of the item; empty: the keyholder makes it of the content.
         metadata: what its owner says of it.
+        found: whether it was found in a folder or by a glob, and not named.
     """
 
     label: str
@@ -56,6 +58,7 @@ class Source:
     on_disk: bool = False
     id: str = ""
     metadata: Values = field(default_factory=dict)
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +78,64 @@ class Photo:
     name: str = ""
 
 
-def expand(inputs: Inputs) -> tuple[Iterable[Source], int | None]:
+class Sieve:
+    """What becomes of files that are no photos: found in folders they are left out, named they are refused.
+
+    Args:
+        any: whether all files are let through.
+
+    Attributes:
+        skipped: number of files that were left out.
+    """
+
+    def __init__(self, *, any: bool = False) -> None:  # noqa: A002 - as the SDK and the command call it
+        self._any = any
+        self.skipped = 0
+
+    def passing(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Yields the sources that are let through; those that are to be refused are, once they are loaded."""
+        for source in sources:
+            if self._any:
+                yield source
+            elif not source.found:
+                yield replace(source, load=partial(_load_photo, source))
+            elif kinds.is_photo_file(Path(source.label)):
+                yield source
+            else:
+                self.skipped += 1
+
+
+def _load_photo(source: Source) -> bytes:
+    data = source.load()
+    if data and not any(kinds.is_photo(name, data[:16]) for name in (source.label, source.name)):
+        raise InvalidImage(
+            "no photo by its name or content: want one, or --any (any=True) to keep every file"
+        )
+    return data
+
+
+def expand(inputs: Inputs, sieve: Sieve | None = None) -> tuple[Iterable[Source], int | None]:
     """Returns the photos of inputs, and their number; None if the inputs are an iterator.
 
     Folders are searched recursively without hidden files; a string that is not a path may be a glob.
+
+    Args:
+        sieve: leaves out what is no photo; None: all files are photos.
 
     Raises:
         InvalidArgument: if a path does not exist, a glob matches nothing, or an input is not of a supported
             type.
     """
+    sieve = sieve or Sieve(any=True)
     if _is_single(inputs):
-        found = list(_sources(inputs, 0))
+        found = list(sieve.passing(_sources(inputs, 0)))
         return found, len(found)
     if not isinstance(inputs, Iterable):
         raise InvalidArgument(f"input of type {type(inputs).__name__}, want paths, bytes, images or arrays")
     every = (source for position, one in enumerate(inputs) for source in _sources(one, position))
     if not isinstance(inputs, Sequence):
-        return every, None
-    found = _without_repeats(every)
+        return sieve.passing(every), None
+    found = list(sieve.passing(_without_repeats(every)))
     return found, len(found)
 
 
@@ -264,7 +307,7 @@ def _matches(pattern: str) -> Iterator[Source]:
         path = Path(match)
         if not path.is_dir():
             found = True
-            yield _file(path, str(path.relative_to(root)))
+            yield _file(path, str(path.relative_to(root)), found=True)
         elif "**" not in parts:  # "**" finds what is inside by itself
             found = True
             yield from _folder(path)
@@ -278,15 +321,15 @@ def _folder(root: Path) -> Iterator[Source]:
         for name in sorted(files):
             path = Path(folder, name)
             if not name.startswith("."):
-                yield _file(path, str(path.relative_to(root)))
+                yield _file(path, str(path.relative_to(root)), found=True)
 
 
 def _cannot_list(error: OSError) -> None:
     raise InvalidArgument(f"cannot list the folder {error.filename}: {error.strerror}")
 
 
-def _file(path: Path, name: str) -> Source:
-    return Source(str(path), _text(name), partial(_read, path), on_disk=True)
+def _file(path: Path, name: str, *, found: bool = False) -> Source:
+    return Source(str(path), _text(name), partial(_read, path), on_disk=True, found=found)
 
 
 def _text(name: str) -> str:
@@ -327,8 +370,9 @@ def _png(pixels: Any) -> bytes:
     encoded = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)  # the EXIF orientation would be lost in the PNG
-        keeps = upright.mode in _PNG_MODES
-        (upright if keeps else upright.convert("RGB")).save(encoded, "PNG", compress_level=1)
+        if upright.mode not in _PNG_MODES:
+            upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+        upright.save(encoded, "PNG", compress_level=1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidImage(f"the image cannot be encoded as PNG: {type(error).__name__}") from error
     return _limited(encoded.getvalue())

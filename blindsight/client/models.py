@@ -35,8 +35,8 @@ class IngestItem:
         id: id of the item; empty if it was rejected.
         reason: a reason of `blindsight.errors`; empty unless rejected.
         message: human-readable, one line; empty unless rejected.
-        remark: what of the photo is missing in its planes, or why no search will find it, as human-readable
-            text in one line; usually empty.
+        remark: what of the photo is missing in its planes, or why it has none, or why no search will find
+            it, as human-readable text in one line; usually empty.
     """
 
     path: str
@@ -49,13 +49,19 @@ class IngestItem:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """The result of an ingest; `items` lists photos in the order they were given, and no vectors."""
+    """The result of an ingest.
+
+    Attributes:
+        items: photos in the order they were given, and no vectors.
+        skipped: number of files of folders and globs that are no photos, and were left out.
+    """
 
     stored: int
     duplicates: int
     rejected: int
     items: tuple[IngestItem, ...]
     seconds: float
+    skipped: int = 0
 
     @property
     def per_second(self) -> float:

@@ -18,6 +18,7 @@ from blindsight.errors import ResourceExhausted
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
+from blindsight.trusted.keyring.tags import Tags
 from blindsight.wire.storage import DIGEST_BYTES, NO_CHAIN, VERSION_BYTES, SlotBatch
 
 # 16 bytes compare and copy as one value; all zeros marks a slot without a live item.
@@ -56,11 +57,13 @@ class Segment:
         handles: V16 [fill]; zeros where the item is deleted.
         batches: those that were summed in it, in order.
         versions: [fill], with the marks of quarantined items; empty if all are zero.
+        tags: tell which items are undescribed; None: none is known to be.
     """
 
     handles: Handles
     batches: tuple[SlotBatch, ...]
     versions: Versions = field(default_factory=lambda: NO_VERSIONS)
+    tags: Tags | None = field(default=None, compare=False, repr=False)
 
     @property
     def fill(self) -> int:
@@ -80,9 +83,16 @@ class Segment:
         return self.all_versions() >= np.uint64(_QUARANTINED)
 
     @cached_property
+    def undescribed(self) -> npt.NDArray[np.bool_]:
+        """The slots of undescribed items, whose rows say nothing, bool [fill]; cached like `live`."""
+        if self.tags is None or not len(self.versions):
+            return np.zeros(self.fill, bool)
+        return self.live & self.tags.found(self.handles, self.versions)
+
+    @cached_property
     def ranked(self) -> npt.NDArray[np.bool_] | None:
         """The slots that a search ranks, bool [fill]; None: all of them.  Cached like `live`."""
-        ranked = self.live & ~self.quarantined
+        ranked = self.live & ~self.quarantined & ~self.undescribed
         return None if ranked.all() else ranked
 
     @cached_property
@@ -102,13 +112,21 @@ class Segment:
             made.update(self.versions.data)
         return made.digest()
 
+    def tagged(self, tags: Tags) -> Segment:
+        """Returns the segment with the tags of its collection."""
+        if self.tags is tags:
+            return self
+        made = replace(self, tags=tags)
+        made.__dict__["digest"] = self.digest  # the same, and costs more than the rest
+        return made
+
     def joined(self, part: Segment) -> Segment:
         """Returns the segment with a batch more."""
         versions = NO_VERSIONS
         if len(self.versions) or len(part.versions):
             versions = np.concatenate([self.all_versions(), part.all_versions()])
         handles = np.concatenate([self.handles, part.handles])
-        return Segment(handles, self.batches + part.batches, versions)
+        return Segment(handles, self.batches + part.batches, versions, self.tags)
 
     def version(self, slot: int) -> bytes:
         """Returns the version of the item in a slot, with its mark; empty if it has neither."""
@@ -182,8 +200,21 @@ class SlotMap:
         return sum(int((~segment.live).sum()) for segment in self.segments.values())
 
     def quarantined_items(self) -> int:
-        """Returns the number of items that no search ranks."""
+        """Returns the number of items that are quarantined: no search ranks them."""
         return sum(int(segment.quarantined.sum()) for segment in self.segments.values())
+
+    def undescribed_items(self) -> int:
+        """Returns the number of undescribed items: no search ranks them either."""
+        return sum(int(segment.undescribed.sum()) for segment in self.segments.values())
+
+    def is_undescribed(self, handle: bytes) -> bool:
+        """Returns whether an item is there, and undescribed."""
+        place = self.find(handle)
+        return place is not None and bool(self.segments[place[0]].undescribed[place[1]])
+
+    def tagged(self, tags: Tags) -> SlotMap:
+        """Returns the map with the tags of its collection."""
+        return replace(self, segments={key: one.tagged(tags) for key, one in self.segments.items()})
 
     def _of(self, region: Region) -> dict[int, Segment]:
         return {key.index: segment for key, segment in self.segments.items() if key.region is region}
@@ -362,7 +393,7 @@ def _emptied(segment: Segment, handles: Handles) -> Segment:
     kept = segment.handles.copy()
     kept[hit] = np.zeros(1, HANDLE_TYPE)[0]
     versions = np.where(hit, np.uint64(0), segment.versions) if len(segment.versions) else NO_VERSIONS
-    return Segment(kept, segment.batches, versions)
+    return Segment(kept, segment.batches, versions, segment.tags)
 
 
 def _versioned(segment: Segment, versions: Mapping[bytes, bytes]) -> Segment:

@@ -71,6 +71,7 @@ class CollectionInfo(Record[pb.Collection]):
         query_visible_to_server: whether a search shows the numbers of its query to the server.
         damage: why the collection cannot be used; empty if it can.
         quarantined_items: those of `items` that no search ranks, because their vectors were lost.
+        undescribed_items: those of `items` that no search ranks, because their photos could not be described.
     """
 
     name: str
@@ -96,6 +97,7 @@ class CollectionInfo(Record[pb.Collection]):
     query_visible_to_server: bool
     damage: str = ""
     quarantined_items: int = 0
+    undescribed_items: int = 0
 
 
 @dataclass(frozen=True, slots=True)

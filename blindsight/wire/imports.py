@@ -83,6 +83,21 @@ class FailedItem(Record[pb.FailedItem]):
 
 
 @dataclass(frozen=True, slots=True)
+class RemarkedItem(Record[pb.RemarkedItem]):
+    """An item of a bulk ingest that is stored with a remark.
+
+    Attributes:
+        number: index of the file, from 0, in the order in which files were given.
+        name: file name.
+        remark: why no search will find it, as human-readable text in one line.
+    """
+
+    number: int
+    name: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImportHeader(Record[pb.ImportHeader]):
     """The target of a bulk ingest; the first message of its stream.
 
@@ -168,7 +183,7 @@ class ItemReport(Record[pb.ItemReport]):
         job_id: id of the import, 16 bytes.
         number: number of the item in it.
         reason: a reason of `blindsight.errors`, with FAILED only.
-        message: human-readable, one line, with FAILED only.
+        message: human-readable, one line: why it has failed, or a remark on an item that is stored.
     """
 
     job_id: bytes

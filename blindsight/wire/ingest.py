@@ -49,8 +49,8 @@ class ItemResult(Record[pb.ItemResult]):
         id: id of the item; empty if it was rejected and had none.
         reason: a reason of `blindsight.errors`; empty unless rejected.
         message: human-readable, one line; empty unless rejected.
-        remark: what of the photo is missing in its planes, or not found by a search, as human-readable text;
-            usually empty.
+        remark: what of the photo is missing in its planes, why it has none, or that no search will find
+            it, as human-readable text; usually empty.
     """
 
     index: int

@@ -29,4 +29,7 @@ async def commit(
         own = await retry("storage", lambda: pipeline.store(collection, prepared))
     except NotFound as error:
         return told + [one.with_outcome(ItemState.FAILED, error) for one in ready]
-    return told + [one.in_storage(own=mine) for one, mine in zip(ready, own, strict=True)]
+    return told + [
+        one.in_storage(own=mine, remark=item.remark)
+        for one, item, mine in zip(ready, prepared, own, strict=True)
+    ]

@@ -12,7 +12,7 @@ from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.ingest.photos import Photo
-from blindsight.trusted.ingest.pipeline import Pipeline, PreparedPhoto, identify, is_from
+from blindsight.trusted.ingest.pipeline import UNFOUND, Pipeline, PreparedPhoto, identify, is_from
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.vault import Vault
@@ -44,17 +44,21 @@ class PreparedMessage:
         """The message's id in hex, which its item keeps as `ItemMetadata.origin`."""
         return self.delivery.message.message_id.hex()
 
-    def in_storage(self, *, own: bool) -> PreparedMessage:
+    def in_storage(self, *, own: bool, remark: str = "") -> PreparedMessage:
         """Returns a copy with the report that the item is in storage.
 
         Args:
             own: whether this message brought the item; if not, another photo had its id first.
+            remark: on the item that it brought.
         """
-        return self.with_outcome(ItemState.DONE if own else ItemState.DUPLICATE)
+        state = ItemState.DONE if own else ItemState.DUPLICATE
+        return self._told(state, message=remark if own else "")
 
     def with_outcome(self, state: ItemState, error: BlindsightError | None = None) -> PreparedMessage:
         """Returns a copy with a report, and with nothing to store any more."""
-        reason, message = (error.reason, error.message) if error is not None else ("", "")
+        return self._told(state, error.reason, error.message) if error is not None else self._told(state)
+
+    def _told(self, state: ItemState, reason: str = "", message: str = "") -> PreparedMessage:
         report = ItemReport(self.photo.job_id, self.photo.number, state, reason, message)
         return replace(self, prepared=None, report=report)
 
@@ -127,7 +131,8 @@ class Preparer:
         identified = await identify(collection, file)
         known = await retry("storage", lambda: self._pipeline.find(identified))
         if known is not None:
-            return message.in_storage(own=is_from(known, message.origin))
+            remark = UNFOUND if collection.slots.is_undescribed(identified.handle) else ""
+            return message.in_storage(own=is_from(known, message.origin), remark=remark)
         prepare = partial(self._pipeline.prepare, identified, origin=message.origin)
         prepared = await self._beside_others(prepare) if message.delivery.count == 1 else None
         if prepared is None:

@@ -87,7 +87,7 @@ def _work(prometheus: Prometheus, vault: Vault) -> None:
         photos.search(photo("coins"), k=1)
         vault.filter(detail, "box:3")
         vault.match(detail, detail, encrypted=True, octaves=1)
-        photos.ingest_bulk([_another_photo(), ("notes.txt", b"no photo")])
+        photos.ingest_bulk([_another_photo(), ("empty.jpg", b"")])
         _refused(vault)
         waiting = [query for query in waiting if not prometheus.numbers(query.expression)]
 

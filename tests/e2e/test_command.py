@@ -52,7 +52,7 @@ def made(services):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Four photos (one below), and three files that are none."""
+    """Four photos (one below), one that is cut off, an empty file and one that is no photo."""
     made = tmp_path_factory.mktemp("photos")
     (made / "below").mkdir()
     for name in ("astronaut", "chelsea", "coffee"):
@@ -67,7 +67,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def filled(services, folder) -> str:
-    """The name of a collection with the four photos in it."""
+    """The name of a collection with these photos in it."""
     assert run("collection", "create", "photos", address=services.address).returncode == 0
     assert run("ingest", "photos", str(folder), address=services.address).returncode == 0
     return "photos"
@@ -137,36 +137,49 @@ def test_a_name_that_is_taken_is_one_line(blind, filled):
 def test_a_folder_goes_in_and_what_is_no_photo_is_counted(made, blind, folder):
     made("counted")
     report = json.loads(blind("ingest", "counted", str(folder), "--json").stdout)
-    assert (report["stored"], report["duplicates"], report["rejected"]) == (4, 0, 3)
+    assert (report["stored"], report["duplicates"], report["rejected"], report["skipped"]) == (5, 0, 1, 1)
     outcomes = {Path(item["path"]).name: item for item in report["items"]}
-    assert {name for name, item in outcomes.items() if item["outcome"] == "rejected"} == {
-        "notes.txt",
-        "empty.jpg",
+    assert set(outcomes) == {
+        "astronaut.jpg",
+        "chelsea.jpg",
+        "coffee.jpg",
+        "rocket.jpg",
         "cut.jpg",
+        "empty.jpg",
     }
-    assert outcomes["notes.txt"]["reason"] == "INVALID_IMAGE"
-    assert outcomes["notes.txt"]["message"]
+    assert (outcomes["empty.jpg"]["outcome"], outcomes["empty.jpg"]["reason"]) == (
+        "rejected",
+        "INVALID_IMAGE",
+    )
+    assert outcomes["cut.jpg"]["remark"].endswith("; no search will find it")
     assert outcomes["rocket.jpg"]["id"]
-    assert set(report) == {"stored", "duplicates", "rejected", "items", "seconds", "per_second"}
+    assert set(report) == {"stored", "duplicates", "rejected", "skipped", "items", "seconds", "per_second"}
+    shown = blind("ingest", "counted", str(folder), "--any").stdout
+    assert "1 stored, 5 duplicates, 1 rejected" in shown
+    assert "skipped" not in shown
+    about = json.loads(blind("collection", "describe", "counted", "--json").stdout)
+    assert (about["items"], about["undescribed_items"]) == (6, 2)
+    assert "2, in no search" in blind("collection", "describe", "counted").stdout
 
 
 def test_repeating_an_ingest_stores_nothing_twice(blind, filled, folder):
     done = blind("ingest", filled, str(folder))
-    assert "0 stored, 4 duplicates, 3 rejected" in done.stdout
-    assert "notes.txt" in done.stdout
-    assert json.loads(blind("collection", "describe", filled, "--json").stdout)["items"] == 4
+    assert "0 stored, 5 duplicates, 1 rejected" in done.stdout
+    assert "1 other file skipped: no photos; --any keeps them, too.\n" in done.stdout
+    assert "notes.txt" not in done.stdout
+    assert json.loads(blind("collection", "describe", filled, "--json").stdout)["items"] == 5
 
 
 def test_a_quoted_glob_is_expanded(made, blind, folder):
     made("globbed")
     report = json.loads(blind("ingest", "globbed", f"{folder}/**/*.jpg", "--json").stdout)
-    assert (report["stored"], report["rejected"]) == (4, 2)
+    assert (report["stored"], report["rejected"]) == (5, 1)
 
 
 def test_a_single_file_that_is_rejected_is_a_failure_with_its_reason(blind, filled, folder):
     done = blind("ingest", filled, str(folder / "notes.txt"), "--json", code=1)
     assert json.loads(done.stdout)["rejected"] == 1
-    assert f"{folder}/notes.txt: photo is not an image" in done.stderr
+    assert f"{folder}/notes.txt: no photo by its name or content: want one, or --any" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -340,7 +353,7 @@ def test_deleted_items_are_gone_from_searches_and_repacked_away(made, blind, fol
     [after] = hits(blind("search", "shrinking", query, "--json"))
     assert [hit["id"] for hit in after] == [hit["id"] for hit in before[1:]]
     repacked = json.loads(blind("repack", "shrinking", "--json").stdout)
-    assert repacked["items_done"] == repacked["items_total"] == 3
+    assert repacked["items_done"] == repacked["items_total"] == 4
     [repacked_hits] = hits(blind("search", "shrinking", query, "--json"))
     assert [hit["id"] for hit in repacked_hits] == [hit["id"] for hit in after]
     assert json.loads(blind("collection", "describe", "shrinking", "--json").stdout)["deleted_items"] == 0
@@ -650,9 +663,8 @@ def test_a_photo_too_large_for_planes_and_what_is_converted_are_said(made, blind
     shown = blind("ingest", "said", str(tmp_path), "--planes").stdout
     assert "too large for planes" in shown
     assert "palette resolved to RGB" in shown
-    assert "1 stored, 0 duplicates, 1 rejected" in shown
-    done = blind("ingest", "said", str(tmp_path / "large.png"), "--planes", code=1)
-    assert "want at most 8388608" in done.stderr
+    assert "2 stored, 0 duplicates, 0 rejected" in shown
+    assert "want at most 8388608" in shown
 
 
 def test_an_unknown_collection_is_one_line_everywhere(blind, folder, matrix, tmp_path):
@@ -696,7 +708,7 @@ def test_progress_is_shown_on_a_terminal_only(services, blind, filled, folder):
     terminal = run_on_terminal("ingest", filled, str(folder), address=services.address)
     assert terminal.returncode == 0
     assert "ingesting into photos" in terminal.output
-    assert "4 duplicates" in terminal.output
+    assert "5 duplicates" in terminal.output
     assert blind("ingest", filled, str(folder)).stderr == ""
 
 

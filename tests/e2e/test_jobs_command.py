@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from support.command import Terminal, Up, run_here, run_on_terminal
-from support.photos import many
+from support.photos import jpeg, many
 from support.services import wait_until
 
 import blindsight
@@ -25,7 +25,9 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("photos")
     for name, data in PHOTOS:
         (made / name).write_bytes(data)
-    (made / "zz-notes.txt").write_text("no photo")
+    (made / "notes.txt").write_text("no photo")
+    (made / "zz-empty.jpg").touch()
+    (made / "zz-cut.jpg").write_bytes(jpeg("coins")[:3000])
     return made
 
 
@@ -44,29 +46,31 @@ def answer(up, *arguments):
 
 def test_a_bulk_ingest_tells_what_became_of_each(up, folder, name):
     told = answer(up, "ingest", name, str(folder), "--bulk")
-    assert (told["state"], told["received"], told["done"], told["failed"]) == ("finished", 13, 12, 1)
-    (failed,) = told["failed_items"]
-    assert (failed["name"], failed["number"], failed["reason"]) == ("zz-notes.txt", 12, "INVALID_IMAGE")
+    assert (told["state"], told["received"], told["done"], told["failed"]) == ("finished", 14, 13, 1)
+    (failed,), (remarked,) = told["failed_items"], told["remarked_items"]
+    assert (failed["name"], failed["number"], failed["reason"]) == ("zz-empty.jpg", 13, "INVALID_IMAGE")
+    assert (remarked["name"], remarked["number"]) == ("zz-cut.jpg", 12)
+    assert told.pop("skipped") == 1
     assert answer(up, "jobs", "show", told["import_id"]) == told
     assert answer(up, "jobs", "list")[0]["import_id"] == told["import_id"]
     shown = run_here("jobs", "show", told["import_id"], address=up.address).stdout
-    assert "zz-notes.txt" in shown
-    assert "12 stored, 0 duplicates, 1 failed" in shown
-    assert answer(up, "jobs", "retry", told["import_id"])["retried"] == 1
+    assert "zz-empty.jpg" in shown
+    assert "no search will find it" in shown
+    assert "13 stored, 0 duplicates, 1 failed" in shown
     assert answer(up, "jobs", "watch", told["import_id"])["failed"] == 1
     assert answer(up, "jobs", "cancel", told["import_id"])["state"] == "finished"
-    assert answer(up, "jobs", "drop", told["import_id"])["dropped"] == 1
+    assert answer(up, "jobs", "drop", told["import_id"])["dropped"] == 0
     assert answer(up, "jobs", "retry", told["import_id"])["retried"] == 0
 
 
 def test_a_detached_ingest_goes_on_by_itself_and_is_watched_on_a_terminal(up, folder, name):
     told = answer(up, "ingest", name, str(folder), "--bulk", "--detach", "--request-id", "my import")
-    assert (told["request_id"], told["received"]) == ("my import", 13)
+    assert (told["request_id"], told["received"]) == ("my import", 14)
     again = answer(up, "ingest", name, str(folder), "--bulk", "--detach", "--request-id", "my import")
     assert again["import_id"] == told["import_id"]
     shown = run_on_terminal("jobs", "watch", told["import_id"], address=up.address)
     assert shown.returncode == 0
-    assert "12 stored" in shown.output  # in colour, so in pieces
+    assert "13 stored" in shown.output  # in colour, so in pieces
     assert "1 failed" in shown.output
 
 
@@ -77,7 +81,7 @@ def test_a_terminal_lists_short_ids_and_every_command_takes_them(up, folder, nam
     assert whole not in listed
     assert whole in run_here("jobs", "list", address=up.address).stdout
     assert answer(up, "jobs", "show", whole[:8].upper())["import_id"] == whole
-    assert answer(up, "jobs", "retry", whole[:8]) == {"import_id": whole, "retried": 1}
+    assert answer(up, "jobs", "retry", whole[:8]) == {"import_id": whole, "retried": 0}
     done = run_here("jobs", "show", "", address=up.address)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
@@ -86,7 +90,7 @@ def test_a_worker_that_is_killed_is_started_again(up, folder, name):
     (worker,) = up.ready["workers"]
     os.kill(worker["process_id"], signal.SIGKILL)
     wait_until(lambda: "worker-1 works again" in up.errors, seconds=60, what="the worker's return")
-    assert answer(up, "ingest", name, str(folder), "--bulk")["done"] == 12
+    assert answer(up, "ingest", name, str(folder), "--bulk")["done"] == 13
 
 
 @pytest.mark.parametrize(
@@ -109,9 +113,13 @@ def test_what_cannot_be_is_said_in_one_line(up, arguments, code, said):
 
 
 def test_a_bulk_ingest_of_nothing_but_trash_fails(up, folder, name):
-    done = run_here("ingest", name, str(folder / "zz-notes.txt"), "--bulk", address=up.address)
-    assert done.returncode == 1
-    assert "none of 1 item could be taken; the first: photo is not an image" in done.stderr
+    for file, said in (
+        ("zz-empty.jpg", "none of 1 item could be taken; the first: photo is empty: 0 bytes"),
+        ("notes.txt", f"none of 1 file could be sent; the first: {folder}/notes.txt: no photo by its name"),
+    ):
+        done = run_here("ingest", name, str(folder / file), "--bulk", address=up.address)
+        assert done.returncode == 1
+        assert said in done.stderr
 
 
 def interrupted(up, name, request_id):

@@ -37,7 +37,7 @@ def everything(vault, number):
     rng = np.random.default_rng(number)
     photos = many(60)[number * 6 :][:6]
     album = vault.create_collection(f"album-{number}")
-    assert album.ingest_bulk([*photos, ("notes.txt", b"no photo")]).wait().failed == 1
+    assert album.ingest_bulk([*photos, ("empty.jpg", b"")]).wait().failed == 1
     assert album.ingest(photos).duplicates == 6
     assert album.search(photos[2][1], k=1).results[0][0].name == photos[2][0]
     vectors = vault.create_collection(f"vectors-{number}", embedder="none", dimension=DIMENSION, scheme="bfv")
@@ -52,7 +52,8 @@ def everything(vault, number):
     refused(lambda: vault.filter(PICTURE, "gaussian:4"))
     refused(lambda: vault.diff(PICTURE, PICTURE[1:]))
     refused(lambda: vectors.search_vectors(rng.normal(size=(1, 3))))
-    assert album.ingest(b"no photo").rejected == 1
+    assert album.ingest(b"").rejected == album.ingest(b"no photo").rejected == 1
+    assert album.ingest(f"no photo {number}".encode(), any=True).stored == 1
     refused(lambda: vault.collection("nowhere").search(encoded(photo("coins"))))
     with pytest.raises(Left):
         vault.filter(LARGE, "gaussian:5", progress=leave)

@@ -264,7 +264,7 @@ def test_a_photo_is_measured_under_its_embedder(vault: Vault, ports: dict[str, i
     before = Counter(photos())
     vault.verify(photo("coins"), photo("coins"), embedder="descriptor")
     collection = vault.create_collection("measured photos", embedder="pixels", dimension=64)
-    collection.ingest([("coins.png", encoded(photo("coins"), "PNG")), ("text", b"no photo")])
+    collection.ingest([("coins.png", encoded(photo("coins"), "PNG")), ("text.png", b"no photo")])
     assert Counter(photos()) - before == {"descriptor": 2, "pixels": 1}
 
 

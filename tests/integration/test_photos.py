@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
+from support.oddities import EMBEDDERS, ODDITIES
 from support.photos import NAMES, bomb, encoded, ingested, jpeg, photo
 
 from blindsight.errors import InvalidArgument, InvalidImage, NotFound
@@ -60,7 +61,7 @@ def test_a_duplicate_is_answered_after_the_photo_that_it_repeats_is_stored(servi
         for _ in range(1000):
             if answers:  # refusals overtake no photo: this one waits for others of its batch
                 break
-            yield from ingested(b"no photo")
+            yield ingested(b"")[0]
             time.sleep(0.01)
         yield from ingested(jpeg("coffee"))
 
@@ -74,28 +75,67 @@ def test_a_duplicate_is_answered_after_the_photo_that_it_repeats_is_stored(servi
     assert (last.summary.stored, last.summary.duplicates) == (1, 1)
 
 
-def test_what_is_no_photo_is_skipped_with_its_reason_and_the_rest_goes_in(vault, tmp_path):
-    truncated = jpeg("rocket")[: len(jpeg("rocket")) // 2]
-    files = {
-        "good.jpg": jpeg("rocket"),
-        "notes.txt": b"not a photo at all",
-        "empty.jpg": b"",
-        "half.jpg": truncated,
-        "bomb.png": bomb(),
-        "flat.png": encoded(Image.new("RGB", (64, 64), "red"), "PNG"),
-        "more/also good.png": encoded(photo("camera"), "PNG"),
-    }
-    for name, data in files.items():
+def test_every_photo_of_a_folder_is_kept_and_other_files_are_counted(vault, tmp_path):
+    files = {"good.jpg": jpeg("rocket"), "more/good too": jpeg("coffee"), "half.jpg": jpeg("rocket")[:3000]}
+    others = {"notes.txt": b"not a photo at all", "more/film.mp4": b"\0\0\0\x18ftypisom", "empty.jpg": b""}
+    for name, data in {**files, **others}.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
     collection = vault.create_collection("mixed", embedder="pixels")
     report = collection.ingest(str(tmp_path))
-    assert (report.stored, report.rejected) == (2, 5)
-    for item in report.items:
-        assert (item.outcome == "stored") == ("good" in item.path)
-        assert "\n" not in item.message
-        assert bool(item.message) == (item.outcome == "rejected")
+    assert (report.stored, report.rejected, report.skipped) == (3, 1, 2)
+    outcomes = {Path(item.path).name: item for item in report.items}
+    assert outcomes["empty.jpg"].message.startswith("photo is empty: 0 bytes, want 1 to ")
+    assert outcomes["half.jpg"].remark.startswith("photo is truncated: ")
+    assert outcomes["half.jpg"].remark.endswith("; no search will find it")
+    assert "\n" not in outcomes["half.jpg"].remark
+    named = collection.ingest([tmp_path / "notes.txt", ("film", others["more/film.mp4"])])
+    assert (named.rejected, named.skipped) == (2, 0)
+    assert all("--any" in item.message for item in named.items)
+    kept = collection.ingest(str(tmp_path), any=True)
+    assert (kept.stored, kept.duplicates, kept.rejected, kept.skipped) == (2, 3, 1, 0)
+    item = next(item for item in kept.items if item.path.endswith("notes.txt"))
+    original = collection.get(item.id)
+    assert (original.data, original.media_type) == (others["notes.txt"], "text/plain")
+
+
+@pytest.mark.parametrize("kind", EMBEDDERS)
+def test_a_photo_of_which_nothing_can_be_made_lives_in_the_vault_as_any_other(vault, kind):
+    embedder = "pixels" if kind == "channels" else kind
+    album = vault.create_collection(f"kept {kind}", embedder=embedder, **EMBEDDERS[kind])
+    unfound = {one.name for one in ODDITIES if kind in one.undescribed}
+    files = [(one.name, one.data) for one in ODDITIES]
+    report = album.ingest(files)
+    assert {item.path for item in report.items if "no search will find it" in item.remark} == unfound
+    assert [item.outcome for item in report.items] == ["stored"] * len(files)
+    again = album.ingest(files)
+    assert again.duplicates == len(files)
+    assert {item.path for item in again.items if item.remark == "no search will find it"} == unfound
+
+    def found():
+        (hits,) = album.search(jpeg("coffee"), k=50).results
+        return {hit.name for hit in hits}
+
+    assert found() == {one.name for one in ODDITIES} - unfound
+    ids = {item.path: item.id for item in report.items}
+    assert all(album.get(ids[name]).data == data for name, data in files)
+    if kind in ("descriptor", "pixels"):
+        with pytest.raises(NotFound, match="has no vector: nothing could be made of its photo"):
+            album.verify(ids["half.jpg"], jpeg("coffee"))
+    assert album.delete([ids["cmyk.jpg"], ids["bomb.png"]]).deleted == 2
+    assert album.repack().segments_retired
+    about = album.describe()
+    assert (about.items, about.undescribed_items, about.quarantined_items) == (
+        len(files) - 2,
+        len(unfound) - 1,
+        0,
+    )
+    told = album.check()
+    assert (told.damaged, told.quarantined, told.losing) == (0, 0, 0)
+    assert found() == {one.name for one in ODDITIES} - unfound - {"cmyk.jpg"}
+    assert album.get(ids["half.jpg"]).data == dict(files)["half.jpg"]
+    assert album.ingest([files[0], ("bomb.png", bomb())]).stored == 2
 
 
 def test_an_upright_photo_finds_itself_stored_sideways(vault):

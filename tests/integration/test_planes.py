@@ -116,15 +116,17 @@ def test_a_photo_without_planes_is_there_and_says_how_to_make_them(vault):
     assert (same.outcome, same.remark) == ("duplicate", "")
 
 
-def test_a_photo_that_is_too_large_for_planes_is_rejected_and_the_others_go_in(vault):
+def test_a_photo_that_is_too_large_for_planes_is_kept_without_them(vault):
     collection = vault.create_collection("too large", embedder="pixels")
     flat = encoded(Image.new("L", (1, 300_000)), "PNG")
     large = encoded(photo("camera").convert("L").resize((4100, 2100)), "PNG", compress_level=1)
     report = collection.ingest([("large", large), ("flat", flat), ("good", jpeg("coffee"))], planes=True)
-    assert [item.outcome for item in report.items] == ["rejected", "rejected", "stored"]
-    assert "4100 x 2100 pixels is too large for planes" in report.items[0].message
-    assert "too narrow or too flat" in report.items[1].message
-    assert collection.ingest([("large", large)]).stored == 1
+    assert [item.outcome for item in report.items] == ["stored"] * 3
+    assert [item.remark.endswith("it has no planes") for item in report.items] == [True, True, False]
+    assert "4100 x 2100 pixels is too large for planes" in report.items[0].remark
+    assert "too narrow or too flat" in report.items[1].remark
+    assert collection.search(large, k=1).results[0][0].name == "large"
+    assert collection.describe().plane_items == 1
 
 
 def test_vectors_have_no_planes(vault):

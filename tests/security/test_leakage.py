@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import leakage
 from support.keysets import shared_key_set
 from support.leakage import Row
@@ -152,7 +153,8 @@ def _vectors(session: Session) -> None:
 def _keypoints(session: Session) -> None:
     vault, note = session.vault, session.note
     recognised = vault.create_collection("recognised", embedder="sift")
-    files = [(f"{name}.png", encoded(photo(name, 160), "PNG")) for name in ("coffee", "rocket", "coins")]
+    files = [(f"{name}.png", encoded(photo(name, 160), "PNG")) for name in ("coffee", "rocket")]
+    files.append(("blank.png", encoded(Image.new("L", (160, 90)), "PNG")))  # in no search, which is not told
     note("ingest three photos with keypoints", lambda: recognised.ingest(files))
     note(
         "search by keypoints among three photos, k = 2, drawn",
@@ -330,6 +332,32 @@ def test_two_photos_of_one_padded_size_and_two_searches_look_the_same(session: S
     )
     both(session, "get", lambda: albums[0].get(items[0]), lambda: albums[1].get(items[1]))
     both(session, "delete", lambda: albums[0].delete(items[0]), lambda: albums[1].delete(items[1]))
+
+
+@pytest.mark.parametrize("embedder", ["pixels", "sift"])
+def test_a_photo_of_which_nothing_can_be_made_looks_like_any_other(session: Session, embedder: str) -> None:
+    whole = encoded(photo("coins", 160), "PNG")
+    files = whole, whole[:60] + bytes(len(whole) - 60)
+    albums = [
+        session.vault.create_collection(f"{embedder} {number}", embedder=embedder) for number in range(2)
+    ]
+    for album in albums:
+        album.ingest([("other.png", encoded(photo("rocket", 160), "PNG"))])
+
+    def ingest(number: int) -> None:
+        albums[number].ingest([("photo.png", files[number])])
+
+    def search(number: int) -> None:
+        (hits,) = albums[number].search(encoded(photo("rocket", 160)), k=2).results
+        assert len(hits) == 2 - number
+
+    both(session, "ingest", lambda: ingest(0), lambda: ingest(1))
+    assert [album.describe().undescribed_items for album in albums] == [0, 1]
+    for number in range(2):
+        search(number)  # the evaluator has both ready
+    both(session, "search", lambda: search(0), lambda: search(1))
+    for album in albums:
+        session.vault.delete_collection(album.name)
 
 
 def test_two_tables_of_vectors_look_the_same_and_so_do_two_pairs(session: Session) -> None:

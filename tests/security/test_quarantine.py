@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import lying
 from support.command import run_here
 from support.damage import FLIPPED, change_database, forget_copies
@@ -28,6 +29,7 @@ DIMENSION = 8
 VECTORS = np.random.default_rng(3).normal(size=(60, DIMENSION)).astype(np.float32)
 SERVICE = "/blindsight.storage.v1.StorageService/"
 MOTIFS = ("coffee", "astronaut", "chelsea")
+HALF = encoded(photo("coins"))[:3000]
 
 
 @dataclass
@@ -173,6 +175,28 @@ def test_vectors_of_a_damaged_batch_are_quarantined_and_the_others_are_found(
     assert not answer.warnings("vectors")
     collection.ingest_vectors(VECTORS[30:31], ["30"])
     assert ids(search(collection, 30)) == ["30"]
+
+
+def test_photos_that_nothing_describes_are_repaired_and_stay_out_of_searches(world: World) -> None:
+    files = {"coffee": picture("coffee"), "flat.png": encoded(Image.new("L", (64, 64)), "PNG"), "half": HALF}
+    kept = world.vault.create_collection("photos", embedder="sift")
+    items = {item.path: item.id for item in kept.ingest(list(files.items())).items}
+
+    def sound() -> None:
+        about = kept.describe()
+        assert (about.items, about.undescribed_items, about.quarantined_items) == (3, 2, 0)
+        assert [hit.name for hit in kept.search(picture("coffee"), k=3).results[0]] == ["coffee"]
+        assert all(kept.get(items[name]).data == data for name, data in files.items())
+
+    sound()
+    world.damage_batches(1)
+    code, told = world.checked("--repair")
+    assert (code, told["damaged"], told["rebuilt"], told["quarantined"]) == (0, 0, 3, 0)
+    sound()
+    world.damage(NO_NAME)
+    code, told = world.checked("--repair")
+    assert (code, told["damaged"], told["rebuilt"], told["quarantined"]) == (0, 0, 1, 0)
+    sound()
 
 
 def test_the_command_tells_of_quarantined_items_and_of_what_a_repair_would_do(world: World) -> None:

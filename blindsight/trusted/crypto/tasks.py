@@ -84,13 +84,11 @@ class Embedded:
 
     Attributes:
         keypoints: packed keypoints for embedder sift; else empty.
-        remark: a sentence on why a search will not find the photo; usually empty.
     """
 
     vector: npt.NDArray[np.float32]
     media_type: str
     keypoints: bytes = b""
-    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -117,7 +115,6 @@ class Embed(Task[Embedded]):
             raise ValueError("a media type of no accepted format")
         if len(result.keypoints) != (keypoints.PACKED_BYTES if self.embedder == "sift" else 0):
             raise ValueError(f"{len(result.keypoints)} bytes of keypoints")
-        _check_remark(result.remark)
 
 
 @dataclass(frozen=True, slots=True)

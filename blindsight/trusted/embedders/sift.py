@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blindsight.errors import InvalidArgument
+from blindsight.errors import InvalidArgument, InvalidImage
 from blindsight.trusted.imaging import keypoints, opencv
 from blindsight.trusted.imaging.keypoints import Keypoints
 
@@ -85,10 +85,14 @@ class Sift:
         opencv.require_installed()
 
     def embed(self, image: Image.Image) -> Vector:
-        return self.vector(keypoints.find(image))
+        return self.vector(keypoints.enough(image))
 
     def vector(self, found: Keypoints) -> Vector:
-        """Returns the vector of keypoints, or the first unit vector if there are none."""
+        """Returns the vector of keypoints.
+
+        Raises:
+            InvalidImage: if they say nothing.
+        """
         descriptors = found.features.descriptors.astype(np.float64)
         # Square roots turn inner products into Hellinger's kernel (Arandjelovic and Zisserman, CVPR 2012).
         low = np.sqrt(_scaled(descriptors, descriptors.sum(axis=1))) @ _BASIS
@@ -98,8 +102,7 @@ class Sift:
         # Square roots keep a repeated texture from dominating the rest.
         summed = np.sign(added) * np.sqrt(np.abs(added))
         if not summed.any():
-            nothing: Vector = np.eye(1, self.dimension, dtype=np.float32)[0]
-            return nothing
+            raise InvalidImage("image is the same all around its keypoints, want a picture")
         return _unit(summed.ravel()).astype(np.float32)
 
 

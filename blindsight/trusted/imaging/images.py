@@ -6,6 +6,7 @@ an upright RGB image without metadata; every failure of this module is an `Inval
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import threading
@@ -23,6 +24,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from blindsight.errors import InvalidImage
 from blindsight.packing.tiling import MAX_PIXELS as MAX_PLANE_PIXELS
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
+from blindsight.trusted.imaging import heif, mending
 
 MAX_BYTES = MAX_PHOTO_BYTES
 MAX_PIXELS = 50_000_000
@@ -32,8 +34,11 @@ MEDIA_TYPES = MappingProxyType(
         "AVIF": "image/avif",
         "BMP": "image/bmp",
         "GIF": "image/gif",
+        heif.FORMAT: "image/heif",
         "JPEG": "image/jpeg",
+        "JPEG2000": "image/jp2",
         "PNG": "image/png",
+        "PPM": "image/x-portable-anymap",
         "TIFF": "image/tiff",
         "WEBP": "image/webp",
     }
@@ -43,11 +48,12 @@ MEDIA_TYPES = MappingProxyType(
 # Phones write several images into one JPEG file; Pillow then calls the format MPO.
 _ALIASES = {"MPO": "JPEG"}
 _WANTED = ", ".join(MEDIA_TYPES)
+_PILLOWS = tuple(name for name in MEDIA_TYPES if name != heif.FORMAT)
 # Pillow's modes without colour, except those of more than eight bits (`_is_deep`).
 _GREY = ("1", "L", "LA", "La")
-# EXIF's orientations that swap width and height, and the chunks of a PNG that may name one.
+# EXIF's orientations that swap width and height, and what of a PNG may name one.
 _ON_ITS_SIDE = (5, 6, 7, 8)
-_PNG_ORIENTATIONS = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
+_PNG_ORIENTATIONS = (b"eXIf", *mending.PNG_ORIENTATIONS)
 
 # `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave warnings off.
 _pillow = threading.Lock()
@@ -66,7 +72,7 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
         InvalidImage: if the data are empty, too large, not an image of an accepted format, truncated or
             damaged.
     """
-    with _opened(data) as image:
+    with _opened(mending.with_end(data, _shown)) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         picture = _displayed(image)
@@ -112,7 +118,7 @@ def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
     Raises:
         InvalidImage: if `decode` would raise it, or there are more pixels than planes may have.
     """
-    with _opened(data) as image:
+    with _opened(mending.with_end(data, _shown)) as image:
         _check_plane_pixels(image)
         remark = _remark(image)
         grey = _is_grey_file(image)
@@ -203,11 +209,15 @@ def media_type(data: bytes) -> str:
 def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     """Opens the file and turns every error of the block into `InvalidImage`."""
     _check_size(data)
+    formats = _PILLOWS
+    if heif.is_heif(data):
+        heif.require()
+        formats = (heif.FORMAT,)
     try:
         # Warnings are about metadata that the pixels do not need; sizes are checked below.
         with _pillow, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as image:
+            with Image.open(io.BytesIO(mending.without_ballast(data)), formats=formats) as image:
                 _check_pixels(image)
                 yield image
     except InvalidImage:
@@ -215,6 +225,16 @@ def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     except Exception as error:  # noqa: BLE001 - decoders fail with whatever the bytes lead them to
         # The cause is dropped: Pillow's messages quote the bytes.
         raise _explain(error) from None
+
+
+def _shown(data: bytes) -> bytes | None:
+    """Returns a digest of a photo's pixels; None if it cannot be decoded."""
+    try:
+        with _opened(data) as image:
+            image.load()
+            return hashlib.sha256(image.tobytes()).digest()
+    except InvalidImage:
+        return None
 
 
 def _check_size(data: bytes) -> None:
@@ -282,7 +302,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     Sixteen bits have a defined white. The wider formats have none, so their range is stretched.
     """
     pixels = np.asarray(image)
-    sixteen = image.mode.startswith("I;16")
+    sixteen = image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
     low, high = (0.0, 65535.0) if sixteen else (float(pixels.min()), float(pixels.max()))
     if not math.isfinite(high - low):
         raise InvalidImage("photo is damaged: a pixel is not a finite number, want finite ones")

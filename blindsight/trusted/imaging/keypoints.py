@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blindsight.errors import DataLoss
+from blindsight.errors import DataLoss, InvalidImage
 from blindsight.trusted.imaging import matching, opencv
 from blindsight.trusted.imaging.matching import Matches
 from blindsight.trusted.imaging.sift import Features
@@ -53,6 +53,11 @@ class Keypoints:
 
     size: tuple[int, int]
     features: Features
+
+    @classmethod
+    def none(cls) -> Keypoints:
+        """Returns those of a file of which nothing could be made."""
+        return cls((0, 0), Features.none())
 
     def __len__(self) -> int:
         return len(self.features)
@@ -92,9 +97,20 @@ def find(image: Image.Image) -> Keypoints:
     return Keypoints(picture.size, features)
 
 
-def too_few(keypoints: Keypoints) -> str:
-    """Returns a human-readable text for photos with fewer than `LEAST` keypoints."""
-    return f"{len(keypoints)} keypoints, want at least {LEAST}: too little structure, or too little contrast"
+def enough(image: Image.Image) -> Keypoints:
+    """Finds the strongest keypoints of an image, at least `LEAST`.
+
+    Raises:
+        InvalidImage: if it has fewer.
+        InvalidArgument: if OpenCV is not installed.
+    """
+    found = find(image)
+    if len(found) < LEAST:
+        raise InvalidImage(
+            f"photo has {len(found)} keypoints, want at least {LEAST}: "
+            "too little structure, or too little contrast"
+        )
+    return found
 
 
 def pack(keypoints: Keypoints) -> bytes:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from blindsight.errors import BlindsightError, InvalidArgument
+from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage
+from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 from blindsight.wire.metadata import Values
 
 # Hashing or sealing these takes less than half a millisecond; a thread costs a tenth of one.
@@ -40,10 +41,12 @@ def check(photo: Photo) -> None:
     """Checks a photo before it is decoded.
 
     Raises:
-        BlindsightError: if it did not arrive in full, or its id or name is not valid.
+        BlindsightError: if it did not arrive in full, is empty, or its id or name is not valid.
     """
     if photo.error is not None:
         raise photo.error
+    if not photo.data:
+        raise InvalidImage(f"photo is empty: 0 bytes, want 1 to {MAX_PHOTO_BYTES}")
     if photo.id:
         check_id(photo.id)
     if len(photo.name.encode()) > MAX_NAME_BYTES:

@@ -7,6 +7,7 @@ is unavailable, and in where they report the outcome.  The steps that they share
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,14 +16,19 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from blindsight.errors import InvalidArgument, InvalidImage
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import PlaneLayout
+from blindsight.trusted import embedders
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.crypto.tasks import Embedded
+from blindsight.trusted.imaging.images import MEDIA_TYPES
+from blindsight.trusted.imaging.keypoints import Keypoints, pack
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.lookups import Lookups
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.handles import is_short
-from blindsight.trusted.records import ItemMetadata, NewItem, NewPlanes
+from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
@@ -30,6 +36,10 @@ from blindsight.wire.metadata import Values
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
+# Of remarks.
+UNFOUND = "no search will find it"
+WITHOUT_PLANES = "it has no planes"
+UNKNOWN_TYPE = "application/octet-stream"
 
 Entry = TypeVar("Entry")
 
@@ -57,7 +67,7 @@ class PreparedPhoto:
     Attributes:
         vector: [dimension], not yet transformed by the metric.
         origin: the item's origin, see `ItemMetadata`.
-        remark: what conversion to planes lost of the photo, or why a search will not find it.
+        remark: what conversion to planes lost of the photo, why it has none, or that no search will find it.
     """
 
     item: NewItem
@@ -133,19 +143,33 @@ class Pipeline:
     ) -> PreparedPhoto:
         """Embeds and seals a photo.
 
+        One that cannot be decoded or described is kept, too: undescribed, and with a remark.
+
         Args:
             halo: halo of its planes, in pixels; None for no planes.
             origin, values: of the item, see `ItemMetadata`.
 
         Raises:
-            InvalidImage: if the data is not a decodable image, or too large for planes.
             Unavailable: if the photo killed its worker process twice.
         """
-        collection, photo, key = identified.collection, identified.photo, ItemKey.new(identified.handle)
-        config = collection.config
-        planes, remark = (None, "") if halo is None else await self._planes(collection, photo.data, halo)
-        embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
-        remarks = "; ".join(filter(None, [remark, embedded.remark]))
+        collection, photo = identified.collection, identified.photo
+        config, remarks = collection.config, list[str]()
+        try:
+            embedded = await self._crypto.embed(
+                config.embedder, config.dimension, config.channels, photo.data
+            )
+            key = ItemKey.new(identified.handle)
+        except InvalidImage as error:
+            embedded = undescribed(config, photo.name, error)
+            key = ItemKey.new(identified.handle, collection.tags)
+            remarks = [error.message, UNFOUND]
+        planes = None
+        if halo is not None:
+            try:
+                planes, lost = await self._planes(collection, photo.data, halo)
+                remarks += filter(None, [lost])
+            except InvalidArgument as error:  # no image, or none that fits into tiles
+                remarks = [*dict.fromkeys([*remarks, error.message]), WITHOUT_PLANES]
         metadata = ItemMetadata(
             identified.item_id,
             photo.name,
@@ -153,7 +177,8 @@ class Pipeline:
             origin,
             now_milliseconds(),
             len(photo.data),
-            remarks,
+            # Short: what is sealed of it must be no larger than of others.
+            UNFOUND if UNFOUND in remarks else "; ".join(remarks),
             {**values, **photo.values},
         )
         keypoints = embedded.keypoints
@@ -168,7 +193,7 @@ class Pipeline:
             version=key.version,
             metadata=metadata,
         )
-        return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, remarks)
+        return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, "; ".join(remarks))
 
     async def _planes(self, collection: OpenCollection, data: bytes, halo: int) -> tuple[NewPlanes, str]:
         """Returns a photo's pixels in tiles, and a remark on what conversion lost."""
@@ -207,6 +232,22 @@ class Pipeline:
             index in stored or is_from(found.get(one.item.handle), one.origin)
             for index, one in enumerate(batch)
         ]
+
+
+def undescribed(config: CollectionConfig, name: str, error: InvalidImage) -> Embedded:
+    """Returns what stands in for the description of a file of which none can be made.
+
+    It has the form of any other, so that nobody else can tell it from one.
+
+    Args:
+        name: the file's; it says the media type of what cannot be decoded.
+        error: why there is none.
+    """
+    vector = np.eye(1, config.dimension, dtype=np.float32)[0]  # every metric takes it
+    said = error.metadata.get("media_type", "")
+    media_type = said if said in MEDIA_TYPES.values() else mimetypes.guess_type(name, strict=False)[0]
+    packed = pack(Keypoints.none()) if config.embedder == embedders.SIFT else b""
+    return Embedded(vector, media_type or UNKNOWN_TYPE, packed)
 
 
 async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:

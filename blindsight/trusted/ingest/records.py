@@ -60,7 +60,7 @@ class ItemOutcome:
         number: the item's number in its job, from 0.
         message_id: id of its message in the queue, see `envelope`.
         reason: one of `blindsight.errors`, with FAILED only.
-        message: one line of human-readable text, with FAILED only.
+        message: one line of human-readable text: why it has failed, or a remark on an item that is stored.
     """
 
     number: int
@@ -71,14 +71,16 @@ class ItemOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedFailure:
-    """The record of an item that failed.
+class SealedOutcome:
+    """The record of an item of which there is something to say.
 
     Attributes:
+        state, reason, message: see `ItemOutcome`.
         sealed_name: see `envelope`; empty if the keyholder died before it was recorded.
     """
 
     number: int
+    state: ItemState
     reason: str
     message: str
     sealed_name: bytes

@@ -19,6 +19,7 @@ from blindsight.trusted.keyring.handles import HandleKey
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
 from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
+from blindsight.trusted.keyring.tags import Tags
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import Point, SlotMap, content_version, new_version
@@ -41,9 +42,9 @@ class ItemKey(NamedTuple):
     version: bytes
 
     @classmethod
-    def new(cls, handle: bytes) -> ItemKey:
-        """Returns the key of an item that is to be stored."""
-        return cls(handle, new_version())
+    def new(cls, handle: bytes, tags: Tags | None = None) -> ItemKey:
+        """Returns the key of an item that is to be stored, with its tag if tags are given."""
+        return cls(handle, new_version() if tags is None else tags.version(handle))
 
     @property
     def place(self) -> bytes:
@@ -66,6 +67,7 @@ class OpenCollection:
         lock: held during writes.
         reading: held by who reads the slot map again for others, too.
         log: makes and checks the links of the log.
+        tags: of items that no search ranks.
         known: the newest point of the log that was seen.
         doubts: how often it was found that storage may hold a write that `slots` lacks.
         tile_key: of the check of planes; see `imaging.tile_checks`.
@@ -85,6 +87,7 @@ class OpenCollection:
         self.reading = asyncio.Lock()
         self.known = Point()
         self.log = LogKey(keys.subkey("log", record.collection_id))
+        self.tags = Tags(keys.subkey("tags", record.collection_id))
         self.doubts = self._settled = 0
         self.parameters = record.parameters
         self.layout = collection_layout(
@@ -118,7 +121,8 @@ class OpenCollection:
     def advance(self, slots: SlotMap) -> None:
         """Adopts a slot map unless it is older than the current one: an earlier read may end later."""
         if slots.sequence >= self.slots.sequence:
-            self.slots, self.known = slots, slots.point
+            described = self.config.embedder == embedders.NONE  # an owner's vectors describe what they may
+            self.slots, self.known = slots if described else slots.tagged(self.tags), slots.point
 
     def handle(self, item_id: str) -> bytes:
         """Returns the handle by which storage identifies an item id."""

@@ -24,12 +24,12 @@ from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.read_ahead import groups
-from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState
+from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState, SealedOutcome
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Message, Queue
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.vault import Vault
-from blindsight.wire.imports import FailedItem, ItemReport, ItemState, Trial
+from blindsight.wire.imports import FailedItem, ItemReport, ItemState, RemarkedItem, Trial
 from services.keyholder.jobs.dead_letters import DeadLetterWatch
 from services.keyholder.jobs.retention import Retention
 from services.keyholder.jobs.store import JobStore
@@ -189,15 +189,19 @@ class Imports:
     async def _job(self, job_id: bytes) -> Job:
         return await asyncio.to_thread(self._store.get, job_id)
 
-    async def get(self, job_id: bytes, count: int, after: int = -1) -> tuple[Job, list[FailedItem]]:
-        """Returns a job, and at most `count` of its failed items with numbers above `after`."""
+    async def get(
+        self, job_id: bytes, count: int, after: int = -1
+    ) -> tuple[Job, list[FailedItem | RemarkedItem]]:
+        """Returns a job, and at most `count` items above `after` that failed or have a remark."""
         job = await self._job(job_id)
-        failed = await asyncio.to_thread(self._store.failed_items, job_id, count, after)
-        names = [self._envelopes.open_name(job_id, item.number, item.sealed_name) for item in failed]
-        return job, [
-            FailedItem(item.number, name, item.reason, item.message)
-            for item, name in zip(failed, names, strict=True)
-        ]
+        told = await asyncio.to_thread(self._store.told_items, job_id, count, after)
+        return job, [self._opened(job_id, item) for item in told]
+
+    def _opened(self, job_id: bytes, item: SealedOutcome) -> FailedItem | RemarkedItem:
+        name = self._envelopes.open_name(job_id, item.number, item.sealed_name)
+        if item.state is ItemState.FAILED:
+            return FailedItem(item.number, name, item.reason, item.message)
+        return RemarkedItem(item.number, name, item.message)
 
     async def page(self, count: int, before: int | None) -> tuple[list[Job], int | None]:
         """Returns a page of jobs; see `JobStore.page`."""

@@ -14,7 +14,7 @@ from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.records import Job
 from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
 from blindsight.trusted.keyring.keys import KeySet
-from blindsight.wire.imports import ImportHeader
+from blindsight.wire.imports import FailedItem, ImportHeader, RemarkedItem
 from services.keyholder.jobs import wire
 from services.keyholder.jobs.importer import Imports
 
@@ -54,13 +54,16 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
             yield pb.CreateImportResponse(job=await self._named(job))
 
     async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
-        """Returns an import and a page of its failed items."""
+        """Returns an import and a page of what is told of its items."""
         size, after = wire.page_size(request.page_size), wire.page_token(request.page_token)
         job_id = wire.job_id(request.import_id)
-        job, failed = await self._imports.get(job_id, size, -1 if after is None else after)
-        token = str(failed[-1].number) if len(failed) == size else ""
-        items = [one.to_message() for one in failed]
-        return pb.GetImportResponse(job=await self._named(job), failed_items=items, next_page_token=token)
+        job, told = await self._imports.get(job_id, size, -1 if after is None else after)
+        return pb.GetImportResponse(
+            job=await self._named(job),
+            failed_items=[one.to_message() for one in told if isinstance(one, FailedItem)],
+            remarked_items=[one.to_message() for one in told if isinstance(one, RemarkedItem)],
+            next_page_token=str(told[-1].number) if len(told) == size else "",
+        )
 
     async def WatchImport(
         self, request: pb.WatchImportRequest, context: Context

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 from blindsight.runtime.sqlite import Schema, connect, transaction
-from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState, SealedFailure
+from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState, SealedOutcome
 from blindsight.wire.imports import ItemState, Trial, TrialState
 
-SCHEMA = Schema(__package__, "a job database", version=2, application_id=0x42534A42)  # "BSJB"
+SCHEMA = Schema(__package__, "a job database", version=3, application_id=0x42534A42)  # "BSJB"
 JOB_ID_BYTES = 16
 _COUNTERS = {ItemState.DONE: "done", ItemState.DUPLICATE: "duplicates", ItemState.FAILED: "failed"}
 _COLUMNS = (
@@ -200,15 +200,15 @@ class JobStore:
             )
             return _read(db, job)
 
-    def failed_items(self, job_id: bytes, count: int, after: int = -1) -> list[SealedFailure]:
-        """Returns at most `count` failed items with a number above `after`, in order."""
+    def told_items(self, job_id: bytes, count: int, after: int = -1) -> list[SealedOutcome]:
+        """Returns at most `count` items above `after` that failed or have a remark, in order."""
         query = (
-            "SELECT number, reason, message, sealed_name FROM items "
-            "WHERE job = ? AND state = 4 AND number > ? ORDER BY number LIMIT ?"
+            "SELECT number, state, reason, message, sealed_name FROM items "
+            "WHERE job = ? AND (state = 4 OR message != '') AND number > ? ORDER BY number LIMIT ?"
         )
         with self._transaction() as db:
             rows = db.execute(query, (_number(db, job_id), after, count)).fetchall()
-        return [SealedFailure(*row) for row in rows]
+        return [SealedOutcome(number, ItemState(state), *rest) for number, state, *rest in rows]
 
     def note_trial(self, trial: Trial) -> int:
         """Records how far a photo's trial in quarantine is; returns how many other trials of it had no end.

@@ -20,7 +20,14 @@ from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
-from blindsight.trusted.ingest.pipeline import Batch, Pipeline, PreparedPhoto, identify, vector_items
+from blindsight.trusted.ingest.pipeline import (
+    UNFOUND,
+    Batch,
+    Pipeline,
+    PreparedPhoto,
+    identify,
+    vector_items,
+)
 from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
@@ -189,6 +196,7 @@ class Ingest:
         lacks_planes = self._halo is not None and not known.stored.planes_size_bytes
         remarks = (
             _QUARANTINED if version != unmarked(version) else "",
+            UNFOUND if self._collection.slots.is_undescribed(known.key.handle) else "",
             _WITHOUT_PLANES if lacks_planes else "",
         )
         return "; ".join(filter(None, remarks))

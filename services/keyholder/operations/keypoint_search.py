@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
-from blindsight.errors import DataLoss, InvalidArgument, InvalidImage
+from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.packing.columns import Floats
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.imaging import keypoints
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import Items, keys_of
 from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
 from services.keyholder import metrics
+from services.keyholder.operations.check import handles_at
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import MOST_DAMAGED, Ranked, Search
 
@@ -121,17 +122,16 @@ class Recognition:
         """
         started = time.perf_counter()
         embedded = await self._candidates.embedded(data)
-        if embedded.remark:
-            raise InvalidImage(f"photo has {keypoints.too_few(keypoints.unpack(embedded.keypoints))}")
         self.timings.embed = time.perf_counter() - started
         scheme = self._collection.parameters.scheme.name.lower()
         async for candidates in self._candidates.ranked(embedded.vector[None].astype(np.float64)):
             compared = time.perf_counter()
             handles = [handle for handle, _ in candidates]
+            # And others: storage would see which items of a small collection no search ranks.
+            among = _with_others(self._collection, handles)
+            read = partial(self._keypoints, frozenset(handles))
             with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
-                stored, damaged = await self._items.apart(
-                    self._collection, handles, self._keypoints, MOST_DAMAGED
-                )
+                stored, damaged = await self._items.apart(self._collection, among, read, MOST_DAMAGED)
                 best = await self._best(embedded.keypoints, candidates, stored)
             self.timings.match += time.perf_counter() - compared
             # Nobody knows whether they are matches, so all of them are told.
@@ -144,11 +144,11 @@ class Recognition:
                 async for drawing in self._drawings(data, embedded.keypoints, best, stored):
                     yield drawing
 
-    async def _keypoints(self, handles: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Returns packed keypoints by handle, for the candidates that still exist."""
+    async def _keypoints(self, candidates: Collection[bytes], asked: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Returns packed keypoints by handle, for the candidates among those asked for that still exist."""
         collection = self._collection
-        sealed = await self._storage.read_keypoints(collection.record.collection_id, handles)
-        keys = keys_of(collection, handles)
+        sealed = await self._storage.read_keypoints(collection.record.collection_id, asked)
+        keys = keys_of(collection, [handle for handle in asked if handle in candidates])
         if lost := keys.keys() - sealed.keys():
             raise DataLoss(f"storage has {len(lost)} photos of the collection without their keypoints")
         # Items that were deleted since they were scored are not lost.
@@ -187,6 +187,14 @@ class Recognition:
         if handle not in keys:
             raise DataLoss("storage sent the original of a photo that is not there")
         return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
+
+
+def _with_others(collection: OpenCollection, candidates: list[bytes]) -> list[bytes]:
+    """Returns candidates and others beside them: as many as there may be candidates, or all items."""
+    known, segments = set(candidates), collection.slots.segments.values()
+    live = (handle for segment in segments for handle in handles_at(segment, segment.live))
+    others = (handle for handle in live if handle not in known)
+    return [*candidates, *islice(others, CANDIDATES - len(candidates))]
 
 
 def _worst_last(ranked: Ranked) -> tuple[int, int, float]:

@@ -18,7 +18,7 @@ from blindsight.runtime.processpool import in_order
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.ingest.pipeline import now_milliseconds
+from blindsight.trusted.ingest.pipeline import now_milliseconds, undescribed
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import Segment, marked, unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
@@ -195,11 +195,16 @@ class Repair:
         collection, config = self._collection, self._collection.config
         try:
             data = await self._items.steady(collection, partial(original, self._storage, collection, handle))
-            embedded = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
-            row = collection.linear().rows(embedded.vector[None].astype(np.float64))[0]
+            try:
+                made = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
+            except InvalidImage as error:
+                if not collection.slots.is_undescribed(handle):
+                    raise
+                made = undescribed(config, "", error)
+            row = collection.linear().rows(made.vector[None].astype(np.float64))[0]
             metadata = ItemMetadata(
                 collection.content_id(data),
-                media_type=embedded.media_type,
+                media_type=made.media_type,
                 added_milliseconds=now_milliseconds(),
                 size_bytes=len(data),
                 remark=_NAMELESS,

@@ -42,6 +42,8 @@ PHOTO_COSINE = 0.45
 FACENET_COSINE = 0.40
 FACENET_EUCLIDEAN = 10.0
 
+_UNDESCRIBED = "has no vector: nothing could be made of its photo"
+
 # A photo's file, or a vector [dimension].
 Input = bytes | Floats
 
@@ -245,11 +247,10 @@ class Verify:
         place = collection.slots.find(handle)
         if place is None:
             raise _no_item(collection, item_id)
-        if collection.slots.segments[place[0]].quarantined[place[1]]:
-            raise NotFound(
-                f"item {item_id!r} of collection {collection.config.name!r} is quarantined: "
-                "its vector was lost"
-            )
+        segment, slot = collection.slots.segments[place[0]], place[1]
+        if segment.quarantined[slot] or segment.undescribed[slot]:
+            why = "is quarantined: its vector was lost" if segment.quarantined[slot] else _UNDESCRIBED
+            raise NotFound(f"item {item_id!r} of collection {collection.config.name!r} {why}")
         return handle
 
     async def _score(

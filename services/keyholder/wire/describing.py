@@ -34,4 +34,5 @@ def collection(opened: OpenCollection) -> CollectionInfo:
         query_visible_to_server=opened.parameters.query_visible,
         damage=opened.damage,
         quarantined_items=slots.quarantined_items(),
+        undescribed_items=slots.undescribed_items(),
     )

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.bulk import assert_holds
 from support.metrics import scrape, value
+from support.oddities import EMBEDDERS, ODDITIES
 from support.photos import encoded, jpeg, many, photo
 from support.ports import free_ports
 
@@ -88,24 +89,47 @@ def test_the_same_request_id_twice_is_one_import_and_its_items_are_counted_once(
 
 
 @pytest.mark.timeout(120)
-def test_what_is_no_photo_fails_with_its_reason_and_name_and_can_be_retried_and_dropped(bulk, collection):
+def test_what_fails_is_told_with_its_reason_and_name_and_can_be_retried_and_dropped(bulk, collection):
+    job = collection.ingest_bulk([PHOTOS[0], ("empty.jpg", b""), *PHOTOS[1:3]])
+    with bulk.open_queue() as queue:
+
+        def give_up(count):
+            consumer = queue.consumer(prefetch=count)
+            for _ in range(count):
+                assert consumer.take(10).reject("UNAVAILABLE")
+            consumer.close()
+            assert counts(job.wait()) == (4, 0, 0, 4)
+            assert [(item.number, item.name, item.reason) for item in job.failed()] == [
+                (0, PHOTOS[0][0], "UNAVAILABLE"),
+                (1, "empty.jpg", "INVALID_IMAGE"),
+                (2, PHOTOS[1][0], "UNAVAILABLE"),
+                (3, PHOTOS[2][0], "UNAVAILABLE"),
+            ]
+
+        give_up(3)
+        assert job.retry() == 3
+        give_up(3)
+        assert job.drop_failed() == 3
+        assert (job.retry(), job.drop_failed()) == (0, 0)
+    assert collection.describe().items == 0
+
+
+@pytest.mark.timeout(120)
+def test_photos_of_which_nothing_can_be_made_are_stored_with_a_remark(bulk, vault, request):
     bulk.worker()
-    job = collection.ingest_bulk(
-        [("notes.txt", b"not a photo"), *PHOTOS[:5], ("cut.jpg", jpeg("coins")[:900])]
-    )
-    assert counts(job.wait()) == (7, 5, 0, 2)
-    failed = list(job.failed())
-    assert [(item.number, item.name, item.reason) for item in failed] == [
-        (0, "notes.txt", "INVALID_IMAGE"),
-        (6, "cut.jpg", "INVALID_IMAGE"),
-    ]
-    assert all(item.message.startswith("photo ") for item in failed)
-    assert job.retry() == 2
-    assert counts(job.wait()) == (7, 5, 0, 2)
-    assert list(job.failed()) == failed
-    assert job.drop_failed() == 2
-    assert (job.retry(), job.drop_failed()) == (0, 0)
-    assert_holds(collection, PHOTOS[:5])
+    for kind, settings in EMBEDDERS.items():
+        embedder = "pixels" if kind == "channels" else kind
+        album = vault.create_collection(f"{request.node.name[:60]} {kind}", embedder=embedder, **settings)
+        files = [(one.name, one.data) for one in ODDITIES]
+        job = album.ingest_bulk([*files, ("notes.txt", b"no photo")])
+        assert counts(job.wait()) == (len(ODDITIES), len(ODDITIES), 0, 0)
+        unfound = [one.name for one in ODDITIES if kind in one.undescribed]
+        assert [item.name for item in job.remarked()] == unfound
+        assert all(item.remark.endswith("no search will find it") for item in job.remarked())
+        assert [item.path for item in job.unreadable] == ["notes.txt"]
+        assert album.describe().undescribed_items == len(unfound)
+        assert_holds(album, files)
+        vault.delete_collection(album.name)
 
 
 @pytest.mark.timeout(120)

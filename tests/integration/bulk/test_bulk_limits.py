@@ -107,9 +107,13 @@ def test_imports_that_ended_long_ago_are_forgotten_unless_something_of_theirs_ca
     def known():
         return {one.import_id for one in vault.imports()}
 
+    bad = collection.ingest_bulk(PHOTOS[3:4])
+    with bulk.open_queue() as queue:
+        consumer = queue.consumer(prefetch=1)
+        assert consumer.take(10).reject("UNAVAILABLE")
+        consumer.close()
     bulk.worker()
     good = collection.ingest_bulk(PHOTOS[:3])
-    bad = collection.ingest_bulk([("notes.txt", b"no photo")])
     assert (good.wait().done, bad.wait().failed) == (3, 1)
     time.sleep(1)  # the account counts whole seconds, and looks once an hour
     bulk.restart_keyholder(keep_jobs_days="1e-9")

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import oddities
+from support.photos import encoded, photo
 
-from blindsight.client.inputs import Source, expand, load, single
+from blindsight.client import kinds
+from blindsight.client.inputs import Sieve, Source, expand, load, single
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
@@ -255,3 +258,70 @@ def test_what_is_no_photo_is_refused_with_its_type(wrong):
 def test_a_search_wants_one_photo(tmp_path, given, said):
     with pytest.raises(InvalidArgument, match=said):
         single(tmp_path / given)
+
+
+# --- what is a photo -----------------------------------------------------------------------------------
+
+
+PHOTO = photo("coffee", 32)
+FORMS = ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_photo_is_known_by_its_content_whatever_it_is_called(form):
+    for mode in ("RGB", "L"):
+        assert kinds.is_photo("IMG_0001", encoded(PHOTO.convert(mode), form)[:16])
+    assert kinds.is_photo("IMG_0001", oddities.heic(PHOTO)[:16])
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "DSC_1.NEF", "below/a.HEIC", "a.b.tiff"])
+def test_a_photo_is_known_by_its_name_whatever_it_holds(name):
+    assert kinds.is_photo(name, b"Dear diary")
+
+
+OTHERS = [
+    b"",
+    b"Dear diary",
+    b"%PDF-1.7",
+    b"PK\3\4",
+    b"BM is a text",
+    b"P1 is a text",
+    b"II. Chapter",
+    b"RIFF1234WAVE",
+]
+
+
+@pytest.mark.parametrize("head", [*OTHERS, b"\0\0\0\x18ftypisom\0\0\2\0", b"\x7fELF", b"\x89PNG"])
+def test_what_is_no_photo_is_known_as_none(head):
+    assert not kinds.is_photo("notes.txt", head)
+
+
+def test_files_of_a_folder_that_are_no_photos_are_left_out_and_counted(folder):
+    (folder / "scan").write_bytes(encoded(PHOTO, "PNG"))
+    os.mkfifo(folder / "pipe")  # opening it would wait for ever
+    sieve = Sieve()
+    sources, total = expand([folder, f"{folder}/*.txt"], sieve)
+    assert [source.name for source in sources] == ["a.jpg", "b.png", "scan", "sub/c.jpg", "sub/deep/d.jpg"]
+    assert (total, sieve.skipped) == (5, 2)
+    everything = Sieve(any=True)
+    assert (expand(folder, everything)[1], everything.skipped) == (7, 0)
+
+
+def test_an_iterators_files_are_sifted_as_they_come(folder):
+    sieve = Sieve()
+    sources, total = expand(iter([folder, folder / "a.jpg"]), sieve)
+    assert (total, sieve.skipped) == (None, 0)
+    assert (len(list(sources)), sieve.skipped) == (5, 1)
+
+
+def test_a_file_that_is_named_and_is_no_photo_is_refused_when_it_is_read(folder):
+    for named in (folder / "notes.txt", b"Dear diary", ("notes", b"Dear diary")):
+        (source,), total = expand(named, Sieve())
+        assert total == 1
+        with pytest.raises(InvalidImage, match=r"no photo by its name or content: want one, or --any"):
+            source.load()
+        (kept,), _ = expand(named, Sieve(any=True))
+        assert kept.load()
+    for named in (folder / "a.jpg", ("a.jpg", b"Dear diary"), encoded(PHOTO), PHOTO, b""):
+        (source,), _ = expand(named, Sieve())
+        source.load()

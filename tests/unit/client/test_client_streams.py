@@ -88,13 +88,13 @@ def stored(index):
 def test_an_ingest_without_a_summary_is_an_error(served, photos):
     served.ingest = lambda requests, context: (stored(0) for _ in [list(requests)])
     with pytest.raises(errors.DataLoss, match="ended the ingest before all of it had come"):
-        photos.ingest(b"photo")
+        photos.ingest(b"photo", any=True)
 
 
 def test_an_answer_about_a_photo_that_was_not_sent_is_an_error(served, photos):
     served.ingest = lambda requests, context: (stored(7) for _ in [list(requests)])
     with pytest.raises(errors.DataLoss, match="photo 7, which does not wait for an answer"):
-        photos.ingest(b"photo")
+        photos.ingest(b"photo", any=True)
 
 
 def test_a_search_without_timings_is_an_error(served, photos):
@@ -112,7 +112,7 @@ def test_a_failed_ingest_says_how_much_was_stored(served, photos):
 
     served.ingest = fail
     with pytest.raises(errors.Unavailable, match="storage is gone") as caught:
-        photos.ingest([b"1", b"2", b"3"])
+        photos.ingest([b"1", b"2", b"3"], any=True)
     assert caught.value.metadata["stored"] == "2"
 
 
@@ -137,7 +137,7 @@ def test_items_are_reported_in_the_order_given_although_they_come_back_in_anothe
     seen = []
     given = [("a", b"1"), tmp_path / "gone.jpg", ("b", b"2")]
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
-    report = photos.ingest(given, progress=seen.append)
+    report = photos.ingest(given, any=True, progress=seen.append)
     assert [(item.path.rpartition("/")[2], item.outcome, item.id) for item in report.items] == [
         ("a", "stored", "id-0"),
         ("gone.jpg", "rejected", ""),
@@ -179,7 +179,7 @@ def test_an_ingest_that_the_caller_gives_up_is_cancelled(served, photos):
 
     served.ingest = answer
     with pytest.raises(KeyboardInterrupt):
-        photos.ingest(b"photo", progress=give_up)
+        photos.ingest(b"photo", any=True, progress=give_up)
     assert cancelled.wait(10)
 
 
@@ -200,7 +200,7 @@ def test_a_keyholder_that_does_not_read_holds_the_reading_of_files_back(served, 
             yield bytes(transfer.CHUNK_BYTES)
 
     served.ingest = answer
-    ingest = futures.ThreadPoolExecutor(1).submit(photos.ingest, inputs())
+    ingest = futures.ThreadPoolExecutor(1).submit(photos.ingest, inputs(), any=True)
     settled = -1
     while settled != len(loaded):  # until it stands still
         settled = len(loaded)
@@ -473,7 +473,9 @@ def test_photos_that_were_not_answered_are_sent_again_and_no_others(served, phot
     served.ingest = Ingests(cut_off_after(stored(1)), cut_off_after(), all_of(stored(0), stored(1)))
     seen = []
     report = photos.ingest(
-        kind([("a", b"1"), ("b", b"2"), ("c", b"3")]), progress=lambda now: seen.append(now.stored)
+        kind([("a", b"1"), ("b", b"2"), ("c", b"3")]),
+        any=True,
+        progress=lambda now: seen.append(now.stored),
     )
     assert [photo_names(parts) for parts in served.ingest.came] == [["a", "b", "c"], ["a", "c"], ["a", "c"]]
     assert [(item.path, item.id) for item in report.items] == [("a", "id-0"), ("b", "id-1"), ("c", "id-1")]

@@ -102,16 +102,24 @@ def test_what_is_done_stays_done(store, job, later):
 def test_what_failed_may_be_done_after_all(store, job):
     store.report(job.job_id, [outcome(0, FAILED, "UNAVAILABLE", "no")])
     assert counts(store.report(job.job_id, [outcome(0, DONE)])) == (3, 1, 0, 0, 2)
-    assert store.failed_items(job.job_id, 10) == []
+    assert store.told_items(job.job_id, 10) == []
 
 
 def test_failed_items_are_listed_in_order_and_in_pages(store, job):
     failed = [outcome(number, FAILED, "INVALID_IMAGE", f"line {number}") for number in (2, 0, 1)]
     store.report(job.job_id, failed)
-    first = store.failed_items(job.job_id, 2)
+    first = store.told_items(job.job_id, 2)
     assert [(item.number, item.message) for item in first] == [(0, "line 0"), (1, "line 1")]
-    (last,) = store.failed_items(job.job_id, 2, after=first[-1].number)
+    (last,) = store.told_items(job.job_id, 2, after=first[-1].number)
     assert (last.number, last.reason, last.sealed_name) == (2, "INVALID_IMAGE", b"sealed name")
+
+
+def test_remarks_on_what_is_stored_are_listed_among_failures(store, job):
+    store.report(job.job_id, [outcome(2, FAILED, "UNAVAILABLE", "why"), outcome(0, DONE, message="flat")])
+    assert [(item.number, item.state, item.message) for item in store.told_items(job.job_id, 10)] == [
+        (0, DONE, "flat"),
+        (2, FAILED, "why"),
+    ]
 
 
 def test_a_retry_puts_failed_items_back_and_reopens_the_job(store, job):
@@ -125,7 +133,7 @@ def test_dead_letters_fail_only_what_nobody_reported(store, job):
     store.report(job.job_id, [outcome(0, DONE)])
     dead = {message_id(number): ("UNAVAILABLE", "delivered 5 times") for number in (0, 1, 9)}
     assert counts(store.give_up(job.job_id, dead)) == (3, 1, 0, 1, 1)
-    assert [item.message for item in store.failed_items(job.job_id, 10)] == ["delivered 5 times"]
+    assert [item.message for item in store.told_items(job.job_id, 10)] == ["delivered 5 times"]
 
 
 def test_a_cancelled_job_takes_no_items_but_counts_what_was_stored(store, job):
@@ -178,7 +186,7 @@ def test_everything_is_there_after_another_start(path):
         kept = store.report(job.job_id, [outcome(0, FAILED, "DATA_LOSS", "why")])
     with closing(JobStore(path)) as store:
         assert store.open(COLLECTION, "a") == kept == replace(job, received=1, next_number=1, failed=1)
-        assert store.failed_items(job.job_id, 10)[0].message == "why"
+        assert store.told_items(job.job_id, 10)[0].message == "why"
 
 
 def test_another_database_is_left_alone(path):
@@ -191,8 +199,8 @@ def test_another_database_is_left_alone(path):
 def test_a_database_of_a_later_version_is_refused(path):
     JobStore(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 3")
-    with pytest.raises(InvalidArgument, match="schema version 3, newer than this program's 2"):
+        db.execute("PRAGMA user_version = 4")
+    with pytest.raises(InvalidArgument, match="schema version 4, newer than this program's 3"):
         JobStore(path)
 
 

@@ -47,15 +47,15 @@ def test_the_same_pixels_give_the_same_vector(embedder, photos):
 
 
 @pytest.mark.parametrize("colour", ["black", "white", "crimson"])
-@pytest.mark.parametrize("name", sorted({*IMAGE_EMBEDDERS} - {embedders.SIFT}))  # it has no keypoints then
-def test_one_flat_colour_is_refused(name, colour):
-    embedder = embedders.create(name)
-    with pytest.raises(InvalidImage, match="image has no contrast"):
+def test_one_flat_colour_is_refused(embedder, colour):
+    with pytest.raises(InvalidImage, match=r"image has no contrast|photo has 0 keypoints"):
         embedder.embed(Image.new("RGB", (300, 200), colour))
 
 
 @pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 900), (900, 1), (3, 3)], ids=str)
-def test_the_smallest_pictures_have_a_vector(embedder, size):
+@pytest.mark.parametrize("name", sorted({*IMAGE_EMBEDDERS} - {embedders.SIFT}))  # they have no keypoints
+def test_the_smallest_pictures_have_a_vector(name, size):
+    embedder = embedders.create(name)
     values = np.random.default_rng(7).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     assert np.isfinite(embedder.embed(Image.fromarray(values))).all()
 

@@ -8,13 +8,12 @@ from PIL import Image, ImageEnhance
 from support.keysets import shared_key_set
 from support.photos import NAMES, encoded, photo
 
-from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.errors import DataLoss, InvalidArgument, InvalidImage
 from blindsight.parameters import CKKS_4096
 from blindsight.trusted import embedders
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.computing import photos
 from blindsight.trusted.imaging import keypoints
-from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
@@ -170,14 +169,13 @@ def test_the_vector_does_not_depend_on_the_order_of_keypoints_or_on_their_places
     assert np.allclose(embedder.vector(moved), embedder.vector(of), atol=1e-6)
 
 
-def test_a_photo_without_keypoints_has_a_vector_and_a_remark():
-    made = photos.embed(tasks.Embed("sift", 208, "", encoded(FLAT, "PNG")))
-    assert np.linalg.norm(made.vector) == 1
-    assert made.remark.startswith("no search will find it: 0 keypoints, want at least 8")
-    assert len(keypoints.unpack(made.keypoints)) == 0
-    assert photos.embed(tasks.Embed("sift", 208, "", encoded(photo("coins")))).remark == ""
-    empty = keypoints.Keypoints((1, 1), Features.none())
-    assert (embedders.create("sift").vector(empty) == made.vector).all()
+def test_a_photo_without_keypoints_has_no_vector_and_its_media_type_is_told():
+    with pytest.raises(InvalidImage, match="photo has 0 keypoints, want at least 8") as refused:
+        photos.embed(tasks.Embed("sift", 208, "", encoded(FLAT, "PNG")))
+    assert refused.value.metadata == {"media_type": "image/png"}
+    assert len(keypoints.unpack(keypoints.pack(keypoints.Keypoints.none()))) == 0
+    with pytest.raises(InvalidImage, match="the same all around"):
+        embedders.create("sift").vector(keypoints.Keypoints.none())
 
 
 def test_another_dimension_is_refused():

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from blindsight.errors import InvalidImage
 from blindsight.runtime import host
 from blindsight.runtime.confinement import confine as confine_process
 from blindsight.trusted import embedders
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.embedders.sift import Sift
-from blindsight.trusted.imaging import drawing, images, keypoints, matching
+from blindsight.trusted.imaging import drawing, heif, images, keypoints, matching
 from blindsight.trusted.imaging.matching import Matches
 from blindsight.trusted.keyring.shield import raise_shield
 
@@ -24,8 +25,12 @@ _ROOM_BYTES = 2 << 30
 
 def prepare(_: tasks.PrepareDecoding) -> None:
     """Does once what workers do, so that whatever it imports is there when they are confined."""
-    picture = Image.linear_gradient("L").resize((96, 64)).effect_spread(20).convert("RGB")
-    files = [_encoded(picture, name) for name in images.MEDIA_TYPES]
+    # With some eighty keypoints: noise of half the size has at times hardly as many as are wanted.
+    picture = Image.linear_gradient("L").resize((192, 128)).effect_spread(20).convert("RGB")
+    # An encoder of HEIF would leave threads behind; its decoder needs nothing but its library.
+    files = [_encoded(picture, name) for name in images.MEDIA_TYPES if name != heif.FORMAT]
+    if heif.is_installed():
+        heif.require()
     for one in files:
         decode_pixels(tasks.DecodePixels(one, images.Colours.GREY))
     data = files[0]
@@ -53,16 +58,19 @@ def embed(task: tasks.Embed) -> tasks.Embedded:
     """Decodes a photo and computes its vector; for sift its keypoints, too.
 
     Raises:
-        InvalidImage: if the data are not a decodable image, see `images.decode`.
+        InvalidImage: if the data are not a decodable image, see `images.decode`, or the embedder cannot
+            describe it; then `metadata` has its media type.
     """
     made = embedders.create(task.embedder, task.dimension, task.channels)
     image = images.decode(task.data, at_least=made.at_least)
     media_type = images.media_type(task.data)
-    if not isinstance(made, Sift):
-        return tasks.Embedded(made.embed(image), media_type)
-    found = keypoints.find(image)
-    remark = f"no search will find it: {keypoints.too_few(found)}" if len(found) < keypoints.LEAST else ""
-    return tasks.Embedded(made.vector(found), media_type, keypoints.pack(found), remark)
+    try:
+        if not isinstance(made, Sift):
+            return tasks.Embedded(made.embed(image), media_type)
+        found = keypoints.enough(image)
+        return tasks.Embedded(made.vector(found), media_type, keypoints.pack(found))
+    except InvalidImage as error:
+        raise InvalidImage(error.message, media_type=media_type) from None
 
 
 def compare_keypoints(task: tasks.CompareKeypoints) -> list[tasks.Agreement]:
