@@ -1,11 +1,11 @@
 """Tags in the versions of items that no search ranks, since nothing could be made of their files.
 
-A version is 63 bits that look random to whom has no key, tagged or not: storage, which keeps versions, cannot
-tell which items are tagged.
+The 48 bits of a version that stay when metadata change look random to whom has no key, tagged or not: storage,
+which keeps versions, cannot tell which items are tagged.
 
     bits 0 to 31    the tag: a block cipher's output for the item's handle and the next bits; else random
-    bits 32 to 62   random
-    bit 63          the mark of a quarantined item, see `trusted.slots`
+    bits 32 to 47   random
+    bits 48 to 63   the revision of the metadata, and the mark of a quarantined item, see `trusted.slots`
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from blindsight.trusted.secrets import Secret
 
 _TAG = np.uint64((1 << 32) - 1)
-_DRAWN = np.uint64((1 << 31) - 1)
+_DRAWN = np.uint64((1 << 16) - 1)
 
 Words = npt.NDArray[np.uint64]
 
