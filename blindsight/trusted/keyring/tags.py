@@ -1,7 +1,7 @@
 """Tags in the versions of items that no search ranks, since nothing could be made of their files.
 
-The 48 bits of a version that stay when metadata change look random to whom has no key, tagged or not: storage,
-which keeps versions, cannot tell which items are tagged.
+The 48 bits of a version that stay when metadata change look random to whom has no key, tagged or not:
+storage, which keeps versions, cannot tell which items are tagged.
 
     bits 0 to 31    the tag: a block cipher's output for the item's handle and the next bits; else random
     bits 32 to 47   random
