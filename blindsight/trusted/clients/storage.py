@@ -30,6 +30,8 @@ from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
 from blindsight.wire import storage as wire
 
 PAGE = 1000
+# Items of whose longest metadata, of 8 KiB, a message takes as many.
+ITEMS_PAGE = 400
 _MAX_BLOCK_BYTES = 1 << 30
 _MAX_ORIGINAL_BYTES = 128 << 20
 _MAX_KEYPOINTS_BYTES = 1 << 20
@@ -383,9 +385,9 @@ class StorageClient:
         """Returns items by handle; those that do not exist are left out."""
         found: dict[bytes, wire.StoredItem] = {}
         asked = _in_no_order(handles)
-        for start in range(0, len(asked), PAGE):
+        for start in range(0, len(asked), ITEMS_PAGE):
             request = storage_pb2.GetItemsRequest(
-                collection_id=collection_id, handles=asked[start : start + PAGE]
+                collection_id=collection_id, handles=asked[start : start + ITEMS_PAGE]
             )
             answer = await self._call(self._stub.GetItems, request)
             for item in map(wire.StoredItem.from_message, answer.items):
