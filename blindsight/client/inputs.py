@@ -85,14 +85,14 @@ def text(what: str, value: Any) -> str:
     """Returns a name or an id.
 
     Raises:
-        InvalidArgument: if it is no text, or has halves of characters.
+        InvalidArgument: if it is no text, or none that UTF-8 can write.
     """
     if not isinstance(value, str):
         raise InvalidArgument(f"{what} is of type {type(value).__name__}, want text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} has half a character at {error.start}, want text") from None
+        raise InvalidArgument(f"{what} is no UTF-8 text from character {error.start} on") from None
     return value
 
 

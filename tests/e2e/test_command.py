@@ -806,7 +806,10 @@ def test_a_photo_goes_into_a_pipe_that_stays_one(blind, filled, coffee, tmp_path
 def test_a_picture_of_every_command_goes_to_where_a_link_leads(blind, folder, tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
     pair = [str(folder / "coffee.jpg")] * 2
-    for arguments in (["combine", *pair, "--scheme", "scramble"], ["diff", *pair, "--scheme", "scramble"]):
+    for arguments in (
+        ["combine", *pair, "--weights", "1,-1", "--scheme", "scramble"],
+        ["diff", *pair, "--scheme", "scramble"],
+    ):
         blind(*arguments, "-o", str(tmp_path / "link.png"))
         assert (tmp_path / "link.png").is_symlink()
         assert (tmp_path / "target.png").read_bytes().startswith(b"\x89PNG")
@@ -820,6 +823,7 @@ def test_photos_and_vectors_come_from_pipes(made, blind, filled, vectors, coffee
     def given(data: bytes, *arguments: str):
         with tempfile.TemporaryFile() as file:  # as of `command < file`, of which the shell has read a line
             file.write(b"a line\n" + data)
+            file.flush()
             os.lseek(file.fileno(), len(b"a line\n"), os.SEEK_SET)
             return json.loads(blind(*arguments, "--json", stdin=file.fileno()).stdout)
 
