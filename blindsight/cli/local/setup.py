@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsight.cli import output
-from blindsight.cli.local import keys
+from blindsight.cli.local import compiled_code, keys
 from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
 from blindsight.runtime import paths
@@ -108,6 +108,7 @@ def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
     with output.spinner("creating the key set"):
         made = subprocess.run(
             [*command, "--passphrase-file", sealed_by.path],
+            env={**os.environ, **compiled_code.variables(keyholder, os.environ)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
