@@ -44,8 +44,17 @@ def load_ids(path: Path) -> list[str]:
     Raises:
         InvalidArgument: if the file cannot be read, or is not UTF-8 text.
     """
+    return load_text(path).splitlines()
+
+
+def load_text(path: Path) -> str:
+    """Reads a file or a pipe of text.
+
+    Raises:
+        InvalidArgument: if it cannot be read, or is not UTF-8 text.
+    """
     try:
-        return _read(path).decode().splitlines()
+        return _read(path).decode()
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} is not UTF-8 text") from None
 

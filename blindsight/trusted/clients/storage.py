@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from blindsight.errors import Conflict, DataLoss, Fenced, NotFound
+from blindsight.errors import Conflict, DataLoss, Fenced, NotFound, ResourceExhausted
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.parameters import ParameterSet
@@ -30,8 +30,6 @@ from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
 from blindsight.wire import storage as wire
 
 PAGE = 1000
-# Items of whose longest metadata, of 8 KiB, a message takes as many.
-ITEMS_PAGE = 400
 _MAX_BLOCK_BYTES = 1 << 30
 _MAX_ORIGINAL_BYTES = 128 << 20
 _MAX_KEYPOINTS_BYTES = 1 << 20
@@ -385,14 +383,23 @@ class StorageClient:
         """Returns items by handle; those that do not exist are left out."""
         found: dict[bytes, wire.StoredItem] = {}
         asked = _in_no_order(handles)
-        for start in range(0, len(asked), ITEMS_PAGE):
-            request = storage_pb2.GetItemsRequest(
-                collection_id=collection_id, handles=asked[start : start + ITEMS_PAGE]
-            )
-            answer = await self._call(self._stub.GetItems, request)
-            for item in map(wire.StoredItem.from_message, answer.items):
+        for start in range(0, len(asked), PAGE):
+            for item in await self._items(collection_id, asked[start : start + PAGE]):
                 found[item.handle] = item
         return found
+
+    async def _items(self, collection_id: bytes, handles: Sequence[bytes]) -> list[wire.StoredItem]:
+        """Reads items, half of them at a time if their metadata takes more than a message."""
+        request = storage_pb2.GetItemsRequest(collection_id=collection_id, handles=handles)
+        try:
+            answer = await self._call(self._stub.GetItems, request)
+        except ResourceExhausted:
+            middle = len(handles) // 2
+            if not middle:
+                raise
+            first = await self._items(collection_id, handles[:middle])
+            return first + await self._items(collection_id, handles[middle:])
+        return list(map(wire.StoredItem.from_message, answer.items))
 
     async def read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         """Returns one sealed original.
