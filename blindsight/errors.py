@@ -27,6 +27,9 @@ programs.  Never put bytes, vectors, scores or file names into either: messages 
 
 from __future__ import annotations
 
+# Metadata of a NotFound for which a whole collection is missing; who knows its name tells it.
+NO_COLLECTION = {"missing": "collection"}
+
 
 class BlindsightError(Exception):
     """The base class of all errors; `reason` is stable and identifies the error to programs."""

@@ -1,7 +1,8 @@
 """The `blindsight` command: a thin layer over the SDK, and `up`, which runs the three services.
 
 Standard output carries answers only (with --json one document), standard error the progress and
-one line for an error.  Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C.
+one line for an error.  Exit codes: 0 success, 1 failure, 2 wrong usage, 3 an answer was refused,
+130 Ctrl-C, 141 nobody reads the answer.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,8 @@ from blindsight.cli.diff import command as diff
 from blindsight.cli.local import backup, keys, up
 from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.runtime.paths import at_home
+from blindsight.runtime.printable import printable
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
 USAGE = 2
@@ -99,9 +102,29 @@ def _flowing(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
+def _at_home(command: Callable[..., None]) -> Callable[..., None]:
+    """Replaces the `~` of paths that a shell left as it is, in quotes or after a `=`."""
+
+    @wraps(command)
+    def called(**given: object) -> None:
+        command(**{name: _path(value) for name, value in given.items()})
+
+    return called
+
+
+def _path(value: object) -> object:
+    if isinstance(value, list):
+        return list(map(_path, value))
+    return Path(at_home(str(value))) if isinstance(value, Path) else value
+
+
 for _command in app.registered_commands:
     if _command.callback is not None:
         _command.help = _flowing(_command.callback.__doc__ or "")
+for _commands in (app, *(group.typer_instance for group in app.registered_groups)):
+    for _command in _commands.registered_commands if _commands is not None else ():
+        if _command.callback is not None:
+            _command.callback = _at_home(_command.callback)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -130,13 +153,21 @@ def _failed(error: Exception) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, (output.Unread, BrokenPipeError)):
-        # The reader is gone, and the interpreter must not try to flush into the pipe at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_answer()
         return BROKEN_PIPE
     message, code = explained(error)
     if message:
         output.error(message)
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk
+        _forget_answer()
     return code
+
+
+def _forget_answer() -> None:
+    """Keeps the interpreter from trying once more, at its exit, to write what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explained(error: Exception) -> tuple[str, int]:
@@ -147,6 +178,8 @@ def explained(error: Exception) -> tuple[str, int]:
         return error.message, _code(error)
     if isinstance(error, TyperException):
         return _usage(error), error.exit_code
+    if isinstance(error, UnicodeEncodeError):
+        return f"an argument is no UTF-8 text: {printable(str(error.object))}", USAGE
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}", 1

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+from blindsight.cli.pixels import NUMPY
 from blindsight.errors import InvalidArgument
+from blindsight.runtime import paths
+
+_MAGIC = b"\x93NUMPY"
 
 
 def load_matrix(path: Path) -> Any:
     """Maps the array in a .npy file into memory without reading it, as it may be larger than memory.
 
+    A pipe is read to its end.
+
     Raises:
         InvalidArgument: if the file does not exist, is damaged, or is not a .npy file.
     """
-    import numpy as np
+    return _array(path, io.BytesIO(_read(path)) if paths.is_pipe(path) else path)
 
-    try:
-        if path.stat().st_size == 0:
-            raise InvalidArgument(f"{path} is empty, want a .npy file")
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InvalidArgument(f"cannot read {path}: {error.strerror or 'damaged'}") from None
-    except (ValueError, EOFError, OverflowError, SyntaxError) as error:
-        raise InvalidArgument(f"{path} is not a .npy file of numbers, or it is damaged") from error
-    if not isinstance(loaded, np.ndarray):
-        loaded.close()
-        raise InvalidArgument(f"{path} holds several arrays, want a .npy file with one")
-    return loaded
+
+def picture_or_array(path: Path) -> Any:
+    """Returns the array of a .npy file, or a photo's path; of a pipe its array, or the bytes of its photo.
+
+    Raises:
+        InvalidArgument: see `load_matrix`.
+    """
+    if path.suffix.lower() == NUMPY:
+        return load_matrix(path)
+    if not paths.is_pipe(path):
+        return path
+    data = _read(path)
+    return _array(path, io.BytesIO(data)) if data.startswith(_MAGIC) else data
 
 
 def load_ids(path: Path) -> list[str]:
@@ -36,9 +44,41 @@ def load_ids(path: Path) -> list[str]:
     Raises:
         InvalidArgument: if the file cannot be read, or is not UTF-8 text.
     """
+    return load_text(path).splitlines()
+
+
+def load_text(path: Path) -> str:
+    """Reads a file or a pipe of text.
+
+    Raises:
+        InvalidArgument: if it cannot be read, or is not UTF-8 text.
+    """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
+        return _read(path).decode()
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} is not UTF-8 text") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with paths.opened(path) as file:
+            return file.read()
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
+
+
+def _array(path: Path, source: Path | io.BytesIO) -> Any:
+    import numpy as np
+
+    try:
+        if isinstance(source, Path) and source.stat().st_size == 0:
+            raise InvalidArgument(f"{path} is empty, want a .npy file")
+        loaded = np.load(source, mmap_mode="r" if source is path else None, allow_pickle=False)
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {path}: {error.strerror or 'damaged'}") from None
+    except (ValueError, EOFError, OverflowError, SyntaxError) as error:
+        raise InvalidArgument(f"{path} is not a .npy file of numbers, or it is damaged") from error
+    if not isinstance(loaded, np.ndarray):
+        loaded.close()
+        raise InvalidArgument(f"{path} holds several arrays, want a .npy file with one")
+    return loaded

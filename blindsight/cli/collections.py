@@ -228,7 +228,11 @@ def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
 
 
 def _error_bound(bound: float) -> str:
-    return f"at most {bound:.1e}" if bound else "none: exact, then rounded to six decimals"
+    return (
+        f"at most {bound:.1e}"
+        if bound
+        else "none: exact, then rounded to six decimals, or as many digits of short vectors"
+    )
 
 
 def _content(one: CollectionInfo) -> list[tuple[str, str]]:

@@ -83,8 +83,10 @@ def combine(
     """
     if out is not None and out.suffix.lower() not in _OUTPUTS:
         raise InvalidArgument(f"-o {out}, want a name that ends in {' or '.join(_OUTPUTS)}")
+    if out is not None:
+        files.require_writable(out)
     factors = _weights(weights)
-    loaded = [_load(path) for path in inputs]
+    loaded = [arrays.picture_or_array(path) for path in inputs]
     with options.vault(address) as vault, _progress() as on_progress:
         answer = vault.combine(
             loaded,
@@ -128,10 +130,6 @@ def _weights(text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise InvalidArgument(f"weights {text!r}, want integers such as 1,-1") from None
-
-
-def _load(path: Path) -> Any:
-    return arrays.load_matrix(path) if path.suffix.lower() == ".npy" else path
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""Output files: written completely or not at all, and with safe names."""
+"""Output files: plain ones are written completely or not at all, others written to; and safe names."""
 
 from __future__ import annotations
 
 import mimetypes
 import os
+import stat
+import sys
 import tempfile
 from pathlib import Path
 
-from blindsight.cli.output import Failure
+from blindsight.cli.output import Failure, Unread
+
+STANDARD_OUTPUT = Path("-")
 
 # Common file systems allow names of 255 bytes; a rank and a suffix are added to the stem.
 _MAX_STEM_BYTES = 160
@@ -23,23 +27,24 @@ _SUFFIXES = {
 
 
 def write(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` atomically: a reader sees the old file or the new one.
+    """Writes `data` to `path`.
+
+    A plain file is replaced atomically: a reader sees the old one or the new one, which keeps its mode.  What
+    is none, as a device, a named pipe or a link, is written to, and stays what it is.
 
     Raises:
         Failure: if the file cannot be written, or is a folder.
+        Unread: if it is standard output, which nobody reads.
     """
+    if is_standard_output(path):
+        _answer(data)
+        return
     try:
-        if path.is_dir():
-            raise Failure(f"{path} is a folder, want a file to write")
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:32]}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        if _is_plain(path):
+            _replace(path, data)
+        else:
+            with os.fdopen(os.open(path, _flags(path)), "wb") as file:
                 file.write(data)
-                os.fchmod(file.fileno(), 0o666 & ~_umask())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}") from None
 
@@ -50,13 +55,68 @@ def require_writable(path: Path) -> None:
     Raises:
         Failure: see `write`.
     """
+    if is_standard_output(path):
+        return
     try:
-        if path.is_dir():
-            raise Failure(f"{path} is a folder, want a file to write")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        if _is_plain(path) or not path.exists():
+            with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
+                pass
+        elif not os.access(path, os.W_OK):  # opening it may block, or end what reads a pipe
+            raise Failure(f"cannot write {path}: Permission denied")
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}") from None
+
+
+def is_standard_output(path: Path) -> bool:
+    """Returns whether a path is another name of standard output, such as - or /dev/stdout."""
+    if path == STANDARD_OUTPUT:
+        return True
+    try:
+        linked = not stat.S_ISREG(path.lstat().st_mode)
+        return linked and os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):  # there is no such file, or no standard output
+        return False
+
+
+def _answer(data: bytes) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise Unread from None
+
+
+def _is_plain(path: Path) -> bool:
+    """Returns whether a path is of a plain file, or of none yet.
+
+    Raises:
+        Failure: if it is of a folder.
+    """
+    if path.is_dir():
+        raise Failure(f"{path} is a folder, want a file to write")
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _flags(path: Path) -> int:
+    # Where others may write too, Linux refuses to open their pipes if a file could be made by that.
+    return os.O_WRONLY | os.O_TRUNC | (0 if path.exists() else os.O_CREAT)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:32]}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
+            os.fchmod(file.fileno(), mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def require_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ from blindsight.cli import arrays, options, output, pictures, pixels
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 from blindsight.cli.pixels import NUMPY
 from blindsight.errors import InvalidArgument
+from blindsight.runtime import paths
 
 if TYPE_CHECKING:
     from blindsight.client import Filtered, OperationInput
@@ -111,7 +112,7 @@ def _operation(text: str) -> OperationInput:
     file = text.removeprefix(_CUSTOM)
     if not file:
         raise InvalidArgument(f"operation {text!r} without a file, want {_CUSTOM}FILE")
-    kernel: OperationInput = _kernel(Path(file))
+    kernel: OperationInput = _kernel(Path(paths.at_home(file)))
     return kernel
 
 
@@ -124,9 +125,11 @@ def _kernel(path: Path) -> Any:
     if path.suffix.lower() == NUMPY:
         return arrays.load_matrix(path)
     try:
-        if path.stat().st_size > MAX_KERNEL_BYTES:
+        with paths.opened(path) as file:
+            data = file.read(MAX_KERNEL_BYTES + 1)
+        if len(data) > MAX_KERNEL_BYTES:
             raise InvalidArgument(f"{path} has over {MAX_KERNEL_BYTES} bytes, want a kernel")
-        lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
+        lines = data.decode().replace(",", " ").splitlines()
     except OSError as error:
         raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -190,7 +190,7 @@ def _bulk(
             def on_sent(now: ImportInfo) -> None:
                 nonlocal received
                 received = now.received
-                meter.update(received)
+                meter.update(received, remark=now.waiting)
 
             def on_unavailable(_: Unavailable) -> None:
                 meter.update(received, remark=jobs.AWAY)

@@ -16,8 +16,6 @@ from blindsight.errors import InvalidArgument
 if TYPE_CHECKING:
     from blindsight.client import Collection, RepackProgress
 
-STANDARD_OUTPUT = Path("-")
-
 
 Item = Annotated[str, typer.Argument(metavar="ID", help="Of the photo.", show_default=False)]
 To = Annotated[
@@ -42,17 +40,17 @@ def get(
     if planes:
         _get_planes(name, item, to, address, as_json)
         return
-    if to == STANDARD_OUTPUT and as_json:
+    alone = files.is_standard_output(to)
+    if alone and as_json:
         raise InvalidArgument("standard output cannot take both the photo and --json")
-    if to == STANDARD_OUTPUT and sys.stdout.isatty():
+    if alone and sys.stdout.isatty():
         raise InvalidArgument("a photo is nothing for a terminal; want -o FILE, or a pipe")
+    files.require_writable(to)
     with options.vault(address) as vault, output.spinner(f"fetching {item}"):
         original = vault.collection(name).get(item)
-    if to == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(original.data)
-        sys.stdout.buffer.flush()
-        return
     files.write(to, original.data)
+    if alone:
+        return
     if as_json:
         about = {"id": original.id, "name": original.name, "media_type": original.media_type}
         output.document({**about, "size_bytes": len(original.data), "file": str(to)})

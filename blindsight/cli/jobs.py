@@ -46,7 +46,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     for one in found:
         counts = (f"{count:,}" for count in (one.received, one.done, one.duplicates, one.failed))
         name = one.collection or "(deleted)"
-        state = output.text((one.state, _STYLES[one.state]))
+        state = output.text((one.state, _STYLES[one.state]), (", waits", "yellow") if one.waiting else "")
         table.add_row(one.import_id[:digits], name, state, *counts, _briefly(one.created_unix_seconds))
     output.show(table)
 
@@ -69,6 +69,7 @@ def show(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) 
                 ("state", info.state),
                 ("begun", _moment(info.created_unix_seconds)),
                 ("items", f"{info.received:,}"),
+                *([("waits", info.waiting)] if info.waiting else []),
             ]
         )
     )
@@ -185,7 +186,8 @@ def watched(job: Import) -> ImportInfo:
         def on_progress(now: ImportInfo) -> None:
             nonlocal settled, total
             settled, total = now.settled, now.total
-            meter.update(settled, total, f"{now.failed:,} failed" if now.failed else "")
+            remarks = [f"{now.failed:,} failed"] if now.failed else []
+            meter.update(settled, total, ", ".join([*remarks, now.waiting] if now.waiting else remarks))
 
         def on_unavailable(_: Unavailable) -> None:
             meter.update(settled, total, AWAY)

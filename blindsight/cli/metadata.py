@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blindsight.cli import arrays
 from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from blindsight.client.inputs import Source
+    from blindsight.client.sources import Source
 
 Set = Annotated[
     list[str] | None,
@@ -130,13 +131,7 @@ def lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
     """
     from blindsight.wire.metadata import from_json
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidArgument(f"{path} is not UTF-8 text") from None
-    for number, written in enumerate(text.split("\n"), 1):
+    for number, written in enumerate(arrays.load_text(path).split("\n"), 1):
         if not written.strip():
             continue
         try:

@@ -212,6 +212,11 @@ def moment(unix_seconds: int) -> str:
     return f"{datetime.fromtimestamp(unix_seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
+def score(value: float) -> str:
+    """Returns a score with four decimals, a small one with four digits."""
+    return f"{value:.4f}" if not value or abs(value) >= 1e-3 else f"{value:.4g}"
+
+
 def size(count: int) -> str:
     """Returns a number of bytes as human-readable text."""
     value, unit = float(count), "B"

@@ -105,7 +105,7 @@ def as_document(answer: Verification) -> dict[str, object]:
 def _pair(vault: Vault, inputs: list[Path], threshold: float | None, given: dict[str, Any]) -> Verification:
     if len(inputs) != 2:
         raise InvalidArgument(f"{len(inputs)} inputs, want two photos or vectors, or --collection and --id")
-    first, second = map(_load, inputs)
+    first, second = map(arrays.picture_or_array, inputs)
     return vault.verify(first, second, threshold=threshold, **given)
 
 
@@ -124,11 +124,7 @@ def _item(
     if given:
         option = "--" + next(iter(given)).replace("_", "-")
         raise InvalidArgument(f"{option} is decided by the collection; leave it out")
-    return vault.collection(collection).verify(item, _load(inputs[0]), threshold=threshold)
-
-
-def _load(path: Path) -> Any:
-    return arrays.load_matrix(path) if path.suffix.lower() == ".npy" else path
+    return vault.collection(collection).verify(item, arrays.picture_or_array(inputs[0]), threshold=threshold)
 
 
 def _show(answer: Verification) -> None:

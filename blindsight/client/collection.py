@@ -22,6 +22,7 @@ from blindsight.client.models import (
     SearchAnswer,
     SearchCallback,
 )
+from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 
 UNARY_SECONDS = 60.0
 DEFAULT_K = 5
-# Ids in one call: ten thousand of the longest ones still fit into a message.
-_DELETE_BATCH = 10_000
+# Ids that the keyholder takes in one call.
+_MOST_DELETED = 10_000
 
 
 class Collection:
@@ -449,9 +450,8 @@ class Collection:
         _require_one_of(wanted, passing)
         given, removed = metadata_of(set), tuple(inputs.text("key", key) for key in remove)
         updated, unknown = 0, list[str]()
-        for start in range(0, max(len(wanted), 1), _DELETE_BATCH):
-            part = tuple(wanted[start : start + _DELETE_BATCH])
-            request = UpdateRequest(self.name, part, passing, given, removed).to_message()
+        for group in list(transfer.grouped(wanted, _size_of_id)) or [[]]:
+            request = UpdateRequest(self.name, tuple(group), passing, given, removed).to_message()
             done = Updated.from_message(self._connection.repeat(partial(self._stub.UpdateItems, request)))
             updated += done.updated
             unknown.extend(done.unknown_ids)
@@ -473,8 +473,8 @@ class Collection:
             raise InvalidArgument("neither ids nor a filter, want one of them")
         wanted = ids_of(ids)
         deleted, unknown = 0, list[str]()
-        for start in range(0, len(wanted), _DELETE_BATCH):
-            request = pb.DeleteItemsRequest(collection=self.name, ids=wanted[start : start + _DELETE_BATCH])
+        for group in transfer.grouped(wanted, _size_of_id):
+            request = pb.DeleteItemsRequest(collection=self.name, ids=group)
             answer = self._connection.repeat(partial(self._stub.DeleteItems, request), safe=False)
             deletion = Deletion.from_message(answer)
             deleted += deletion.deleted
@@ -596,6 +596,7 @@ class Collection:
 
         def attempt() -> SearchAnswer:
             results: list[list[Hit]] = []
+            more = False
             drawings: list[MatchDrawing] = []
             last: pb.SearchResponse | None = None
             for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
@@ -610,8 +611,12 @@ class Collection:
                 elif part == "drawing":
                     drawings.append(MatchDrawing.from_message(response.drawing))
                 else:
-                    results.append(list(map(Hit.from_message, transfer.part_of(response, "hits").hits)))
-            if last is None or len(results) != queries:
+                    found = transfer.part_of(response, "hits")
+                    if not more:
+                        results.append([])
+                    results[-1] += map(Hit.from_message, found.hits)
+                    more = found.more
+            if last is None or more or len(results) != queries:
                 raise calls.incomplete("search")
             drawings.sort(key=attrgetter("rank"))
             drawn = sum(hit.keypoints is not None for hit in results[0]) + 1 if draw else 0
@@ -632,7 +637,12 @@ def _require_one_of(ids: Sequence[str], where: Where | None) -> None:
         )
 
 
-def _photo(source: inputs.Source) -> Iterator[pb.SearchRequest]:
+def _size_of_id(item_id: str) -> int:
+    # At least what lets no more of the shortest into a message than the keyholder takes.
+    return max(len(item_id.encode()) + 4, transfer.CHUNK_BYTES // _MOST_DELETED + 1)
+
+
+def _photo(source: Source) -> Iterator[pb.SearchRequest]:
     data = source.load()
     yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
     for chunk in transfer.chunks(data):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
+from blindsight.client.sources import Source
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
@@ -75,7 +76,7 @@ def combine(
     ]
     parts = [part for one in taken for part in _parts(one)]
     requests = [pb.CombineRequest(header=header.to_message()), *parts]
-    with inputs.named(*(one for one in taken if isinstance(one, inputs.Source))):
+    with inputs.named(*(one for one in taken if isinstance(one, Source))):
         return connection.repeat(lambda: _combine(connection, requests, progress))
 
 
@@ -97,8 +98,8 @@ def _combine(
     return _read(result, data)
 
 
-def _parts(one: inputs.Source | npt.NDArray[Any]) -> Iterator[pb.CombineRequest]:
-    if isinstance(one, inputs.Source):
+def _parts(one: Source | npt.NDArray[Any]) -> Iterator[pb.CombineRequest]:
+    if isinstance(one, Source):
         data = inputs.load(one)
         yield pb.CombineRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
     else:

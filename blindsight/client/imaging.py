@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import calls, inputs
 from blindsight.client.calls import Connection
+from blindsight.client.sources import Source
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
 from blindsight.runtime import transfer
@@ -284,12 +285,12 @@ def _stored(picture: PictureInput) -> StoredPhoto | None:
     return picture if isinstance(picture, StoredPhoto) else None
 
 
-def _photos(*pictures: PictureInput) -> list[inputs.Source]:
+def _photos(*pictures: PictureInput) -> list[Source]:
     """Returns the pictures that are sent: those that are not stored."""
     return [inputs.single(one) for one in pictures if not isinstance(one, StoredPhoto)]
 
 
-def _files(kind: Callable[..., Any], photos: Sequence[inputs.Source]) -> Iterator[Any]:
+def _files(kind: Callable[..., Any], photos: Sequence[Source]) -> Iterator[Any]:
     for photo in photos:
         data = inputs.load(photo)
         yield kind(file=PictureFile.of(data).to_message())

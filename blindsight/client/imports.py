@@ -9,8 +9,8 @@ from functools import partial
 
 from blindsight.client import calls
 from blindsight.client.calls import Connection
-from blindsight.client.inputs import Source
 from blindsight.client.models import IngestItem
+from blindsight.client.sources import Source
 from blindsight.errors import DataLoss, InvalidImage, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub

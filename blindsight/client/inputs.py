@@ -1,26 +1,20 @@
-"""Inputs of every supported kind (paths, folders, globs, bytes, images, arrays) as photos to send.
-
-Photos are read one at a time, just before they are sent: a folder of a hundred thousand needs no more
-memory than its largest file.
-"""
+"""Inputs of every supported kind (paths, folders, globs, bytes, images, arrays) as photos to send."""
 
 from __future__ import annotations
 
-import glob
 import io
 import operator
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
-from blindsight.client import kinds
+from blindsight.client import kinds, sources
+from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
-from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,29 +30,6 @@ Inputs: TypeAlias = "OneInput | Iterable[OneInput]"
 
 # Pillow's modes that PNG can store without conversion.
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One photo to send.
-
-    Attributes:
-        label: its name in reports: the path as it was given or found.
-        name: for display, stored with the photo: the path inside the given folder, or the file's name.
-        load: reads or encodes the photo; raises InvalidImage or ResourceExhausted.
-        on_disk: whether the label is the path of a file.
-        id: of the item; empty: the keyholder makes it of the content.
-        metadata: what its owner says of it.
-        found: whether it was found in a folder or by a glob, and not named.
-    """
-
-    label: str
-    name: str
-    load: Callable[[], bytes]
-    on_disk: bool = False
-    id: str = ""
-    metadata: Values = field(default_factory=dict)
-    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +88,8 @@ def _load_photo(source: Source) -> bytes:
 def expand(inputs: Inputs, sieve: Sieve | None = None) -> tuple[Iterable[Source], int | None]:
     """Returns the photos of inputs, and their number; None if the inputs are an iterator.
 
-    Folders are searched recursively without hidden files; a string that is not a path may be a glob.
+    Folders are searched recursively without hidden files; a string that is not a path may be a glob.  What is
+    left out of them, as a link to a folder or one that cannot be listed, is there too, and refuses to load.
 
     Args:
         sieve: leaves out what is no photo; None: all files are photos.
@@ -146,13 +118,7 @@ def single(image: ImageInput | tuple[str, ImageInput]) -> Source:
         InvalidArgument: if the path does not exist, or is a folder or a glob, or the type is not supported.
     """
     if isinstance(image, str | os.PathLike):
-        path = Path(image)
-        kind = _kind(path)
-        if kind != "file":
-            raise InvalidArgument(
-                f"{image} is a folder, want a photo" if kind == "folder" else f"no such file: {image}"
-            )
-        return _file(path, path.name)
+        return sources.one(os.fspath(image))
     return next(_sources(image, 0))
 
 
@@ -160,14 +126,14 @@ def text(what: str, value: Any) -> str:
     """Returns a name or an id.
 
     Raises:
-        InvalidArgument: if it is no text, or has halves of characters.
+        InvalidArgument: if it is no text, or none that UTF-8 can write.
     """
     if not isinstance(value, str):
         raise InvalidArgument(f"{what} is of type {type(value).__name__}, want text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} has half a character at {error.start}, want text") from None
+        raise InvalidArgument(f"{what} is no UTF-8 text from character {error.start} on") from None
     return value
 
 
@@ -197,7 +163,7 @@ def load(source: Source) -> bytes:
 
 
 @contextmanager
-def named(*sources: Source) -> Iterator[None]:
+def named(*photos: Source) -> Iterator[None]:
     """Puts a photo's name into the InvalidImage that a call with these photos raises.
 
     The keyholder is not told names, and does not say which of several photos it means: those are not named.
@@ -205,12 +171,12 @@ def named(*sources: Source) -> Iterator[None]:
     try:
         yield
     except InvalidImage as error:
-        raise _naming(sources, error) from None
+        raise _naming(photos, error) from None
 
 
-def _naming(sources: Sequence[Source], error: BlindsightError) -> BlindsightError:
-    labels = {source.label for source in sources}
-    if len(labels) > 1 or not all(source.name for source in sources):
+def _naming(photos: Sequence[Source], error: BlindsightError) -> BlindsightError:
+    labels = {photo.label for photo in photos}
+    if len(labels) > 1 or not all(photo.name for photo in photos):
         return error
     return type(error)(": ".join([*labels, error.message]), **error.metadata)
 
@@ -230,10 +196,10 @@ def _is_pixels(one: Any) -> bool:
     return hasattr(type(one), "__array_interface__")
 
 
-def _without_repeats(sources: Iterable[Source]) -> list[Source]:
+def _without_repeats(found: Iterable[Source]) -> list[Source]:
     # A glob and a folder may both find a file; photos in memory have no path to compare.
     kept: dict[object, Source] = {}
-    for source in sources:
+    for source in found:
         kept.setdefault(source.label if source.on_disk else len(kept), source)
     return list(kept.values())
 
@@ -246,19 +212,19 @@ def _sources(one: Any, position: int) -> Iterator[Source]:
         yield _told(one, position)
         return
     if isinstance(one, str | os.PathLike):
-        yield from _paths(os.fspath(one))
+        yield from sources.found(os.fspath(one))
         return
     name = ""
     if isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str):
         name, one = one
     label = name or f"input {position}"
     if isinstance(one, str | os.PathLike):
-        for source in _paths(os.fspath(one)):
-            yield replace(source, name=_text(name))
+        for source in sources.found(os.fspath(one)):
+            yield replace(source, name=sources.text(name))
     elif isinstance(one, bytes | bytearray | memoryview):
-        yield Source(label, _text(name), partial(_limited, one))
+        yield Source(label, sources.text(name), partial(sources.limited, one))
     elif _is_pixels(one):
-        yield Source(label, _text(name), partial(_png, one))
+        yield Source(label, sources.text(name), partial(_png, one))
     else:
         kind = type(one).__name__
         raise InvalidArgument(f"input {position} of type {kind}, want a path, bytes, an image or an array")
@@ -270,97 +236,9 @@ def _told(photo: Photo, position: int) -> Source:
 
     image = photo.image
     source = single(image) if isinstance(image, str | os.PathLike) else next(_sources(image, position))
-    name = _text(photo.name) if photo.name else source.name
+    name = sources.text(photo.name) if photo.name else source.name
     item_id = text("id", photo.id)
     return replace(source, name=name, id=item_id, metadata=checked(photo.metadata))
-
-
-def _paths(text: str) -> Iterator[Source]:
-    path = Path(text)
-    kind = _kind(path)
-    if kind == "folder":
-        yield from _folder(path)
-    elif kind == "file":
-        yield _file(path, path.name)
-    elif glob.has_magic(text):
-        yield from _matches(text)
-    else:
-        raise InvalidArgument(f"no such file or folder: {text}")
-
-
-def _kind(path: Path) -> Literal["folder", "file", "nothing"]:
-    try:
-        if path.is_dir():
-            return "folder"
-        return "file" if path.exists() or path.is_symlink() else "nothing"
-    except OSError as error:  # a parent folder without permission, or a name that is too long
-        raise InvalidArgument(f"cannot use {path}: {error.strerror}") from None
-
-
-def _matches(pattern: str) -> Iterator[Source]:
-    # Names are relative to the part before the first wildcard, as those of a folder are to the folder.
-    parts = Path(pattern).parts
-    fixed = next(count for count, part in enumerate(parts) if glob.has_magic(part))
-    root = Path(*parts[:fixed])
-    found = False
-    for match in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - pathlib finds hidden files too
-        path = Path(match)
-        if not path.is_dir():
-            found = True
-            yield _file(path, str(path.relative_to(root)), found=True)
-        elif "**" not in parts:  # "**" finds what is inside by itself
-            found = True
-            yield from _folder(path)
-    if not found:
-        raise InvalidArgument(f"no file matches {pattern}")
-
-
-def _folder(root: Path) -> Iterator[Source]:
-    for folder, folders, files in os.walk(root, onerror=_cannot_list):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder, name)
-            if not name.startswith("."):
-                yield _file(path, str(path.relative_to(root)), found=True)
-
-
-def _cannot_list(error: OSError) -> None:
-    raise InvalidArgument(f"cannot list the folder {error.filename}: {error.strerror}")
-
-
-def _file(path: Path, name: str, *, found: bool = False) -> Source:
-    return Source(str(path), _text(name), partial(_read, path), on_disk=True, found=found)
-
-
-def _text(name: str) -> str:
-    # Names on disk may be no valid UTF-8, but protobuf needs it.
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise InvalidImage("not a regular file")  # opening a pipe could block for ever
-        if about.st_size > MAX_PHOTO_BYTES:
-            raise _too_large(about.st_size)
-        with path.open("rb") as file:
-            data = file.read(about.st_size + 1)  # not the limit: `read` allocates all that it is asked for
-            if len(data) > about.st_size:
-                data += file.read(MAX_PHOTO_BYTES)  # the file has grown
-            return _limited(data)
-    except OSError as error:
-        raise InvalidImage(f"cannot be read: {error.strerror}") from None
-
-
-def _limited(data: bytes | bytearray | memoryview) -> bytes:
-    if memoryview(data).nbytes > MAX_PHOTO_BYTES:
-        raise _too_large(memoryview(data).nbytes)
-    return bytes(data)
-
-
-def _too_large(size: int) -> ResourceExhausted:
-    return ResourceExhausted(f"photo of {size} bytes, want at most {MAX_PHOTO_BYTES}")
 
 
 def _png(pixels: Any) -> bytes:
@@ -375,7 +253,7 @@ def _png(pixels: Any) -> bytes:
         upright.save(encoded, "PNG", compress_level=1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidImage(f"the image cannot be encoded as PNG: {type(error).__name__}") from error
-    return _limited(encoded.getvalue())
+    return sources.limited(encoded.getvalue())
 
 
 def _from_array(array: Any) -> Image.Image:

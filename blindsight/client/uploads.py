@@ -10,8 +10,8 @@ from dataclasses import astuple, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from blindsight.client.inputs import Source
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport
+from blindsight.client.sources import Source
 from blindsight.errors import DataLoss, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer

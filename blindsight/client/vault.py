@@ -25,6 +25,7 @@ from blindsight.runtime.channels import (
     MOST_KEEPALIVE_SECONDS,
     client_options,
 )
+from blindsight.runtime.transfer import MAX_ANSWER_BYTES
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
 
 # Methods import what they need when they are called: most processes only search and ingest.
@@ -78,7 +79,7 @@ def connect(
             f"keepalive of {keepalive_seconds:g} seconds, want {LEAST_KEEPALIVE_SECONDS:g} to "
             f"{MOST_KEEPALIVE_SECONDS:g}"
         )
-    channel = grpc.insecure_channel(target, options=client_options(keepalive_seconds))
+    channel = grpc.insecure_channel(target, options=client_options(keepalive_seconds, MAX_ANSWER_BYTES))
     try:
         _check_health(channel, target, timeout_seconds)
     except BaseException:
@@ -127,7 +128,8 @@ class Vault:
         """Creates a collection.
 
         Args:
-            name: a name that is not taken.
+            name: one that is not taken: 1 to 128 printable characters, no dash first, no space at an end.
+                Both spellings of an accented letter (NFC, NFD) are one.
             scheme: "ckks" (approximate, fastest), "bfv" (exact on rounded values), or "paillier", which shows
                 the query of a search to the server.
             parameter_set: one of the scheme's; None: its default.

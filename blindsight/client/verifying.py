@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import inputs
 from blindsight.client.calls import Connection
+from blindsight.client.sources import Source
 from blindsight.errors import InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
@@ -30,13 +31,13 @@ def verify(connection: Connection, header: VerifyHeader, *compared: VerifyInput)
     taken = [inputs.single(one) if _is_photo(one) else _vector(one) for one in compared]  # type: ignore[arg-type]
     parts = [part for one in taken for part in _parts(one)]
     requests = [pb.VerifyRequest(header=header.to_message()), *parts]
-    with inputs.named(*(one for one in taken if isinstance(one, inputs.Source))):
+    with inputs.named(*(one for one in taken if isinstance(one, Source))):
         answer = connection.repeat(lambda: connection.keyholder.Verify(iter(requests)))
     return Verification.from_message(answer)
 
 
-def _parts(one: inputs.Source | VectorBlock) -> Iterator[pb.VerifyRequest]:
-    if isinstance(one, inputs.Source):
+def _parts(one: Source | VectorBlock) -> Iterator[pb.VerifyRequest]:
+    if isinstance(one, Source):
         data = inputs.load(one)
         yield pb.VerifyRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
         for chunk in transfer.chunks(data):

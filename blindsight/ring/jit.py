@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.extending import intrinsic
 
+from blindsight.errors import Unavailable
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -17,8 +19,14 @@ def compiled(function: Function) -> Function:
 
     The GIL is released.  numba's own parallel loops are not used: their threading layer must not be
     entered by two threads at once, and several threads call these functions.
+
+    Raises:
+        Unavailable: if there is no folder for the machine code.
     """
-    return cast("Function", numba.njit(nogil=True, cache=True)(function))
+    try:
+        return cast("Function", numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError as error:
+        raise Unavailable(f"no folder takes compiled code, want one in NUMBA_CACHE_DIR: {error}") from error
 
 
 def emitted(signature: Any) -> Callable[[Callable[..., None]], Any]:

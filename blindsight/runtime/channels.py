@@ -8,7 +8,7 @@ stays connected.
 
 from __future__ import annotations
 
-from blindsight.runtime.transfer import MAX_MESSAGE_BYTES
+from blindsight.runtime.transfer import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES
 
 # Longer than a busy machine or a lost packet delays a ping, and shorter than a caller is willing to wait.
 KEEPALIVE_SECONDS = 30.0
@@ -21,10 +21,12 @@ _LEAST_PING_SECONDS = LEAST_KEEPALIVE_SECONDS * _BEFORE_PING / 2
 
 Options = list[tuple[str, int]]
 
-_SIZES: Options = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-]
+
+def _sizes(receive_bytes: int, send_bytes: int) -> Options:
+    return [
+        ("grpc.max_receive_message_length", receive_bytes),
+        ("grpc.max_send_message_length", send_bytes),
+    ]
 
 
 def _keepalive(seconds: float) -> Options:
@@ -40,14 +42,17 @@ def _keepalive(seconds: float) -> Options:
     ]
 
 
-def client_options(keepalive_seconds: float = KEEPALIVE_SECONDS) -> Options:
+def client_options(
+    keepalive_seconds: float = KEEPALIVE_SECONDS, answer_bytes: int = MAX_MESSAGE_BYTES
+) -> Options:
     """Returns the options of a channel.
 
     Args:
         keepalive_seconds: how long a server may be silent, pings included, before it counts as lost.
+        answer_bytes: largest message that the server may send; it is held in memory.
     """
     return [
-        *_SIZES,
+        *_sizes(answer_bytes, MAX_MESSAGE_BYTES),
         *_keepalive(keepalive_seconds),
         # A server that restarts must be found again at once, not after a minute of backoff.
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -66,7 +71,7 @@ def server_options(keepalive_seconds: float = KEEPALIVE_SECONDS) -> Options:
         keepalive_seconds: how long a client may be silent, pings included, before it counts as lost.
     """
     return [
-        *_SIZES,
+        *_sizes(MAX_MESSAGE_BYTES, MAX_ANSWER_BYTES),
         *_keepalive(keepalive_seconds),
         # By default gRPC allows a ping every five minutes, and ends all calls at the third that is too early.
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(_LEAST_PING_SECONDS)),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, TextIO, cast
 
 import structlog
@@ -63,6 +65,18 @@ def configure(service: str, *, level: str = "INFO", stream: TextIO = sys.stderr)
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
+    sys.excepthook = _log_last_error
+    threading.excepthook = lambda failed: _log_last_error(
+        failed.exc_type, failed.exc_value, failed.exc_traceback
+    )
+
+
+def _log_last_error(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """Logs an error that nobody caught, and that Python would print."""
+    if error is not None:
+        get().critical("not_caught", exc_info=(kind, error, trace))
 
 
 def _of_library(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

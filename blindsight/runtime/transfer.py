@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted
 CHUNK_BYTES = 1 << 20
 # Largest message: a chunk, and the message around it.
 MAX_MESSAGE_BYTES = 4 << 20
+# Largest answer of a keyholder to its owner: a list of all collections, of which each takes half a kilobyte.
+MAX_ANSWER_BYTES = 64 << 20
 # Largest file of a photo: a client does not send larger ones, and the keyholder does not accept them.
 MAX_PHOTO_BYTES = 64 << 20
 # Ciphertexts of one weighted sum: the keyholder does not encrypt more, the evaluator does not accept more.
@@ -51,6 +53,23 @@ def joined_chunks(parts: Iterable[Bytes], size: int = CHUNK_BYTES) -> Iterator[b
             room -= len(view)
     if held:
         yield b"".join(held)
+
+
+def grouped(
+    items: Iterable[Part], size_bytes: Callable[[Part], int], most_bytes: int = CHUNK_BYTES
+) -> Iterator[list[Part]]:
+    """Cuts items into groups for one message each: of at most so many bytes, but of one item at least."""
+    group: list[Part] = []
+    held = 0
+    for item in items:
+        size = size_bytes(item)
+        if group and held + size > most_bytes:
+            yield group
+            group, held = [], 0
+        group.append(item)
+        held += size
+    if group:
+        yield group
 
 
 def digest(*parts: Bytes) -> bytes:

@@ -36,6 +36,7 @@ class ImportInfo(Record[pb.Import]):
         next_number: number of the first item that has not been accepted.
         done: number of items stored by this import.
         duplicates: number of items that were in the collection already.
+        waiting: why the keyholder takes no photo at the moment, such as a full queue; empty if it does.
     """
 
     import_id: str
@@ -48,6 +49,7 @@ class ImportInfo(Record[pb.Import]):
     done: int
     duplicates: int
     failed: int
+    waiting: str = ""
 
     @property
     def settled(self) -> int:

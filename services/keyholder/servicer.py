@@ -145,7 +145,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 elif isinstance(answer, MatchDrawing):
                     yield pb.SearchResponse(drawing=answer.to_message())
                 else:
-                    yield searching.hits(answer)
+                    for message in searching.hits(answer):
+                        yield message
         search.timings.total = time.perf_counter() - started
         yield pb.SearchResponse(
             timings=searching.timings(search.timings).to_message(),

@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -785,3 +787,115 @@ def test_the_command_needs_no_utf8_terminal(made, services, blind, filled, folde
     done = run("search", "ascii", str(folder / "coffee.jpg"), address=services.address, **plain)
     assert done.returncode == 0, done.stderr
     assert "caf?.jpg" in done.stdout
+
+
+# --- pipes, links, homes, and arguments that are no text ---------------------------------------
+
+
+@pytest.fixture
+def coffee(blind, filled, folder) -> tuple[str, bytes]:
+    """The id of a photo, and its bytes."""
+    [found] = hits(blind("search", filled, str(folder / "coffee.jpg"), "-k", "1", "--json"))
+    return found[0]["id"], (folder / "coffee.jpg").read_bytes()
+
+
+def test_a_photo_goes_into_a_pipe_that_stays_one(blind, filled, coffee, tmp_path):
+    item, photo = coffee
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reading = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reading.start()
+    blind("get", filled, item, "-o", str(pipe))
+    reading.join()
+    assert read == [photo]
+    assert pipe.is_fifo()
+    assert blind("get", filled, item, "-o", "/dev/stdout", text=False).stdout == photo
+    done = blind("get", filled, item, "-o", "/dev/stdout", "--json", code=2, text=True)
+    assert "cannot take both" in done.stderr
+
+
+def test_a_picture_of_every_command_goes_to_where_a_link_leads(blind, folder, tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
+    pair = [str(folder / "coffee.jpg")] * 2
+    for arguments in (
+        ["combine", *pair, "--weights", "1,-1", "--scheme", "scramble"],
+        ["diff", *pair, "--scheme", "scramble"],
+    ):
+        blind(*arguments, "-o", str(tmp_path / "link.png"))
+        assert (tmp_path / "link.png").is_symlink()
+        assert (tmp_path / "target.png").read_bytes().startswith(b"\x89PNG")
+        (tmp_path / "target.png").unlink()
+
+
+def test_photos_and_vectors_come_from_pipes(made, blind, filled, vectors, coffee, matrix):
+    item, photo = coffee
+    made("piped")
+
+    def given(data: bytes, *arguments: str):
+        with tempfile.TemporaryFile() as file:  # as of `command < file`, of which the shell has read a line
+            file.write(b"a line\n" + data)
+            file.flush()
+            os.lseek(file.fileno(), len(b"a line\n"), os.SEEK_SET)
+            return json.loads(blind(*arguments, "--json", stdin=file.fileno()).stdout)
+
+    assert given(photo, "ingest", "piped", "-")["stored"] == 1
+    assert given(photo, "search", filled, "/dev/stdin", "-k", "1")["results"][0][0]["id"] == item
+    assert given(photo, "verify", "-", "--collection", filled, "--id", item)["verified"] is True
+    with io.BytesIO() as saved:
+        np.save(saved, np.load(matrix)[3])
+        row = saved.getvalue()
+    assert given(row, "search", vectors, "--vector", "-", "-k", "1")["results"][0][0]["id"] == "row-3"
+    assert given(row, "verify", "/dev/stdin", "--collection", vectors, "--id", "row-3")["verified"] is True
+
+
+def test_a_tilde_that_the_shell_has_left_is_the_home(made, blind, vectors, folder, matrix, tmp_path):
+    made("at-home")
+    report = json.loads(blind("ingest", "at-home", "~/cof*.jpg", "--json", HOME=str(folder)).stdout)
+    assert report["stored"] == 1
+    arguments = ["--vector=~/matrix.npy", "-k", "1", "--json"]
+    assert len(hits(blind("search", vectors, *arguments, HOME=str(matrix.parent)))) == 500
+    item = report["items"][0]["id"]
+    blind("get", "at-home", item, "--output=~/back.jpg", HOME=str(tmp_path))
+    assert (tmp_path / "back.jpg").read_bytes() == (folder / "coffee.jpg").read_bytes()
+
+
+NO_TEXT = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["collection", "create", NO_TEXT],
+        ["collection", "create", "new", "--embedder", NO_TEXT],
+        ["collection", "describe", NO_TEXT],
+        ["ingest", "photos", "PHOTO", "--bulk", "--request-id", NO_TEXT],
+        ["search", NO_TEXT, "PHOTO"],
+        ["verify", "PHOTO", "PHOTO", "--scheme", NO_TEXT],
+        ["get", "photos", NO_TEXT, "-o", "-"],
+        ["delete", "photos", NO_TEXT],
+        ["filter", "PHOTO", "--op", NO_TEXT, "-o", "out.png"],
+        ["diff", "PHOTO", "PHOTO", "--scheme", NO_TEXT, "-o", "out.png"],
+        ["jobs", "show", NO_TEXT * 10],
+        ["status", "--address", NO_TEXT + ":7420"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]).replace(NO_TEXT, "NAME"),
+)
+def test_an_argument_that_is_no_text_is_one_line(blind, filled, folder, arguments):
+    done = blind(*[str(folder / "coffee.jpg") if one == "PHOTO" else one for one in arguments], code=2)
+    assert done.stderr.count("\n") == 1
+    assert "Unicode" not in done.stderr
+
+
+def test_a_photo_that_nobody_reads_ends_the_command_as_a_pipe_does(services, filled, coffee):
+    read, write = os.pipe()
+    os.close(read)
+    done = run("get", filled, coffee[0], "-o", "-", address=services.address, stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_full_disk_behind_the_answer_is_one_line(services):
+    with Path("/dev/full").open("wb") as full:
+        done = run("collection", "list", address=services.address, stdout=full)
+    assert (done.returncode, done.stderr) == (1, "blindsight: error: No space left on device\n")

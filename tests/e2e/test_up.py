@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,11 @@ def test_the_zones_share_no_folder_and_each_is_its_owners_alone(first_life):
     logs = {"evaluator", "keyholder", "storage"}
     assert {path.parent.name for path in first_life.data.rglob("log.jsonl") if path.stat().st_size} == logs
     assert (first_life.data / "worker" / "worker-1.jsonl").stat().st_size > 0
+
+
+def test_every_line_of_a_log_is_an_event_and_so_are_the_last_words_of_a_service(first_life):
+    lines = [line for path in first_life.data.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert {"listening", "ready", "drained"} <= {json.loads(line)["event"] for line in lines}
 
 
 @pytest.mark.parametrize("name", ["storage", "evaluator"])
@@ -241,7 +247,9 @@ def test_two_different_answers_make_no_keys(tmp_path):
     assert list((tmp_path / "data" / "keyholder").iterdir()) == []
 
 
-def test_keys_made_apart_are_opened_by_their_passphrase_file_and_by_no_other(tmp_path, passphrase_file):
+def test_keys_made_apart_are_opened_by_their_passphrase_from_a_pipe_and_by_no_other(
+    tmp_path, passphrase_file
+):
     data = tmp_path / "data"
     arguments = [
         "keys",
@@ -257,7 +265,10 @@ def test_keys_made_apart_are_opened_by_their_passphrase_file_and_by_no_other(tmp
     again = run(*arguments)
     assert again.returncode == 1
     assert "never overwritten" in again.stderr
-    with Up(data, BLINDSIGHT_PASSPHRASE_FILE=str(passphrase_file)) as up:
+    pipe = tmp_path / "pipe"  # as of `--passphrase-file <(pass show vault)`
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=(PASSPHRASE + "\n",)).start()
+    with Up(data, BLINDSIGHT_PASSPHRASE_FILE=str(pipe)) as up:
         with blindsight.connect(up.address) as vault:
             assert vault.status().key_id == made["key_id"]
         assert not (data / "keyholder" / "passphrase").exists()

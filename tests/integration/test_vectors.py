@@ -315,11 +315,11 @@ def test_the_longest_vectors_are_stored_found_and_verified(vault, parameter_set)
         (lambda one: one.ingest_vectors(np.eye(3), ids=[1, 2, 3]), "id 0 is of type int, want text"),
         (
             lambda one: one.ingest_vectors(np.eye(3), ids=["a", "\ud800", "c"]),
-            "id 1 has half a character at 0",
+            "id 1 is no UTF-8 text from character 0 on",
         ),
         (lambda one: one.delete([1]), "id is of type int, want text"),
         (lambda one: one.get(5), "id is of type int, want text"),
-        (lambda one: one.planes("\udcff"), "id has half a character at 0, want text"),
+        (lambda one: one.planes("\udcff"), "id is no UTF-8 text from character 0 on"),
         (lambda one: one.verify(3, [1, 0, 0]), "id: bad argument type"),
     ],
 )
@@ -333,3 +333,57 @@ def test_what_is_of_another_type_is_one_clear_line(vault, call, said):
     for name in (3, "\ud800", None):
         with pytest.raises(InvalidArgument, match="collection name"):
             vault.collection(name)
+
+
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+@pytest.mark.parametrize("scheme", ["ckks", "bfv"])
+def test_scores_of_short_vectors_have_as_many_digits_as_those_of_long_ones(vault, scheme, metric):
+    long = RNG.normal(size=(50, 16)).astype(np.float32)
+    scores = []
+    for number, size in enumerate((1.0, 1e-5)):
+        name = f"short-{scheme}-{metric}-{number}"
+        collection = vault.create_collection(
+            name, scheme=scheme, embedder="none", dimension=16, metric=metric
+        )
+        collection.ingest_vectors(long * size)
+        [hits] = collection.search_vectors(long[:1] * size, k=50).results
+        order = sorted(hits, key=lambda hit: int(hit.id))
+        scores.append(np.array([hit.score for hit in order]) / size**2)
+    np.testing.assert_allclose(scores[1], scores[0], atol=0.02)
+    assert np.count_nonzero(scores[1]) >= 49
+
+
+def test_ten_thousand_long_ids_are_found_and_deleted(vault):
+    collection = vault.create_collection("long-ids", embedder="none", dimension=2)
+    ids = [f"{number:05}".ljust(256, "x") for number in range(10_000)]
+    collection.ingest_vectors(RNG.normal(size=(10_000, 2)), ids)
+    first, second = collection.search_vectors(np.eye(2), k=10_000).results
+    assert {hit.id for hit in first} == {hit.id for hit in second} == set(ids)
+    unknown = [f"{number:05}".ljust(512, "y") for number in range(10_000)]
+    deletion = collection.delete([*unknown, *ids])
+    assert (deletion.deleted, deletion.unknown_ids) == (10_000, tuple(unknown))
+    assert collection.describe().items == 0
+
+
+def test_a_name_is_the_same_however_its_letters_are_composed(vault):
+    one, two = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    assert vault.create_collection(two, embedder="none", dimension=2).name == one
+    assert vault.collection(two).ingest_vectors(np.eye(2)).stored == 2
+    assert vault.collection(one).describe() == vault.collection(two).describe()
+    with pytest.raises(AlreadyExists):
+        vault.create_collection(one, embedder="none", dimension=2)
+    vault.delete_collection(two)
+    with pytest.raises(NotFound):
+        vault.collection(one).describe()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/", "two words"])
+def test_a_name_is_no_path(vault, name):
+    assert vault.create_collection(name, embedder="none", dimension=2).describe().name == name
+    vault.delete_collection(name)
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a ", "-a", "a\nb", "a\N{ZERO WIDTH SPACE}b", "n" * 129])
+def test_a_name_that_people_cannot_tell_is_refused(vault, name):
+    with pytest.raises(InvalidArgument, match="collection name"):
+        vault.create_collection(name, embedder="none", dimension=2)

@@ -44,6 +44,7 @@ def environment(address: str | None = None, **extra: str) -> dict[str, str]:
 def run(
     *arguments: str,
     address: str | None = None,
+    stdin: Any = subprocess.DEVNULL,
     stdout: Any = subprocess.PIPE,
     text: bool = True,
     patience: float = PATIENCE_SECONDS,
@@ -52,7 +53,7 @@ def run(
     """Runs a command to its end, in at most `patience` seconds; `extra` are environment variables."""
     return subprocess.run(
         [COMMAND, *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=text,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
 
 from blindsight.client import inputs
+from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, InvalidArgument
 
 SIDE = 64
@@ -150,7 +151,7 @@ def png(photo: Pixels) -> bytes:
     return encoded.getvalue()
 
 
-def _opened(source: inputs.Source) -> Image.Image | None:
+def _opened(source: Source) -> Image.Image | None:
     """Opens a photo as RGB with its orientation applied; returns None if it is not a photo."""
     try:
         with Image.open(io.BytesIO(source.load())) as image:

@@ -1,15 +1,29 @@
-"""The log of a service that runs under `blindsight up`: bounded while it runs, and without a line lost."""
+"""The log of a service that runs under `blindsight up`: bounded, no line lost, each an object of JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 MAX_LOG_BYTES = 50 << 20
 _READ_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 20
+# The event of a line that was none of JSON: the last words of a process, or those of a library in C.
+SAID = "said"
+
+
+def parsed(line: bytes | str) -> dict[str, Any] | None:
+    """Returns the object of a line of JSON; None for any other line."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class ServiceLog:
@@ -20,11 +34,13 @@ class ServiceLog:
 
     Args:
         path: the file; the older one is beside it, and ends with `.1`.
+        service: whose log it is.
         most_bytes: the size of a full one.
     """
 
-    def __init__(self, path: Path, most_bytes: int = MAX_LOG_BYTES) -> None:
+    def __init__(self, path: Path, service: str, most_bytes: int = MAX_LOG_BYTES) -> None:
         self._path = path
+        self._service = service
         self._most_bytes = most_bytes
         self._file = self._open()
         self._written = self.size_bytes
@@ -49,12 +65,21 @@ class ServiceLog:
         begun = b""
         with open(descriptor, "rb", buffering=0) as said:
             while part := said.read(_READ_BYTES):
-                lines, newline, begun = (begun + part).rpartition(b"\n")
+                lines, _, begun = (begun + part).rpartition(b"\n")
                 if len(begun) > _LONGEST_LINE:
-                    newline, begun = begun, b""
-                self._write(lines + newline)
-        self._write(begun)
+                    lines, begun = lines + b"\n" + begun, b""
+                self._write(self._as_json(lines))
+        self._write(self._as_json(begun))
         os.close(self._file)
+
+    def _as_json(self, lines: bytes) -> bytes:
+        every = (line for line in lines.split(b"\n") if line.strip())
+        return b"".join((line if parsed(line) else self._quoted(line)) + b"\n" for line in every)
+
+    def _quoted(self, line: bytes) -> bytes:
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        about = {"event": SAID, "level": "warning", "service": self._service, "timestamp": now}
+        return json.dumps({**about, "message": line.decode("utf-8", "replace")}, sort_keys=True).encode()
 
     def _write(self, lines: bytes) -> None:
         if not lines:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsight.cli import output
-from blindsight.cli.local import keys
+from blindsight.cli.local import compiled_code, keys
 from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
+from blindsight.runtime import paths
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
 GENERATED_NAME = "passphrase"
@@ -56,11 +57,18 @@ def passphrase(keyholder: Path, given: Path | None) -> Iterator[Passphrase]:
     generated = keyholder / GENERATED_NAME
     key_file = keyholder / KEY_FILE_NAME
     if given is not None or generated.exists():
-        path = (given or generated).resolve()
-        keys.read_passphrase(path)  # fail before anything starts if the file cannot be used
-        yield Passphrase(str(path))
+        path = given or generated
+        secret = keys.read_passphrase(path)  # fail before anything starts if the file cannot be used
+        if paths.is_pipe(path):  # which no child can read again
+            with _in_memory(secret.reveal_secret()) as inherited:
+                yield inherited
+        else:
+            yield Passphrase(str(path.resolve()))
     elif output.interactive():
-        with _in_memory(twice=not key_file.exists()) as typed:
+        if not key_file.exists():
+            output.note("first start: choose the passphrase that seals the key set")
+        asked = keys.ask_passphrase(twice=not key_file.exists())
+        with _in_memory(asked.reveal_secret()) as typed:
             yield typed
     elif key_file.exists():
         raise KeyFileError(f"{key_file} is sealed: want --passphrase-file FILE, or a terminal to ask on")
@@ -72,18 +80,12 @@ def passphrase(keyholder: Path, given: Path | None) -> Iterator[Passphrase]:
 
 
 @contextmanager
-def _in_memory(*, twice: bool) -> Iterator[Passphrase]:
-    """Asks for a passphrase, and passes it on in a memory file that children inherit.
-
-    So it is never on a disk or in an argument.
-    """
-    if twice:
-        output.note("first start: choose the passphrase that seals the key set")
-    answer = keys.ask_passphrase(twice=twice)
+def _in_memory(secret: bytes) -> Iterator[Passphrase]:
+    """Passes a passphrase on in a memory file that children inherit: never on a disk or in an argument."""
     descriptor = os.memfd_create("passphrase", os.MFD_CLOEXEC)
     try:
         os.fchmod(descriptor, 0o600)
-        os.write(descriptor, answer.reveal_secret())
+        os.write(descriptor, secret)
         yield Passphrase(f"/proc/self/fd/{descriptor}", (descriptor,))
     finally:
         os.close(descriptor)
@@ -106,6 +108,7 @@ def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
     with output.spinner("creating the key set"):
         made = subprocess.run(
             [*command, "--passphrase-file", sealed_by.path],
+            env={**os.environ, **compiled_code.variables(keyholder, os.environ)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

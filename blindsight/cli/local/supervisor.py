@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blindsight.cli.local.service_log import ServiceLog
+from blindsight.cli.local import compiled_code
+from blindsight.cli.local.service_log import SAID, ServiceLog, parsed
 from blindsight.errors import Unavailable
 from blindsight.runtime.backoff import Backoff
 
@@ -86,7 +87,8 @@ def environment(recipe: Recipe, address: str, own: Mapping[str, str]) -> dict[st
     }
     place = {"data": str(recipe.folder), "address": address} if recipe.serves else {}
     fixed = {**place, "die_with_parent": "true", **recipe.settings}
-    return kept | {prefix + name.upper(): value for name, value in fixed.items()}
+    ours = {prefix + name.upper(): value for name, value in fixed.items()}
+    return kept | compiled_code.variables(recipe.folder, kept) | ours
 
 
 class Child:
@@ -118,7 +120,7 @@ class Child:
             Unavailable: if it ends, or does not serve in time; with the service's own reason.
         """
         await self._finish_log()
-        self._log = ServiceLog(self.recipe.log)
+        self._log = ServiceLog(self.recipe.log, self.recipe.kind)
         written = self._log.size_bytes
         said = self._log.pipe()
         try:
@@ -243,11 +245,12 @@ def _ending(code: int) -> str:
 
 
 def _reason(recipe: Recipe, written: int) -> str:
-    """Returns the last line of the service's log since its start; the log's path if that is a JSON line."""
+    """Returns the last words of the service since its start; its log's path if they are an event."""
     with recipe.log.open("rb") as log:
         size = log.seek(0, os.SEEK_END)
         log.seek(max(written, size - _LOG_TAIL_BYTES))
-        lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    if not lines or lines[-1].startswith("{"):
+        lines = log.read().splitlines()
+    last = parsed(lines[-1]) if lines else None
+    if last is None or last["event"] != SAID:
         return f"its log is {recipe.log}"
-    return lines[-1].removeprefix(f"blindsight {recipe.kind}: ")
+    return str(last["message"]).removeprefix(f"blindsight {recipe.kind}: ")

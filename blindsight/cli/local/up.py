@@ -109,7 +109,7 @@ def _announce(of_metrics: Mapping[str, int], children: Sequence[Child], *, as_js
     """Prints the keyholder's address; as JSON also all services and workers."""
     address = next(child.address for child in children if child.recipe.name == "keyholder")
     if as_json:
-        print(json.dumps({"event": "ready", "address": address, **_running(of_metrics, children)}))  # noqa: T201
+        output.answer(json.dumps({"event": "ready", "address": address, **_running(of_metrics, children)}))
     else:
         to_person = sys.stdout.isatty() and output.interactive()
         output.answer(f"Ready at {address}. Ctrl-C stops everything." if to_person else address)

@@ -164,8 +164,8 @@ def _show(answer: SearchAnswer, page: Path | None) -> None:
         for rank, hit in enumerate(hits, 1):
             first = [str(number) if rank == 1 else ""] if batch else []
             style = "bold green" if rank == 1 else ""
-            score = output.text((f"{hit.score:.4f}", style))
-            values = [" ".join(f"{value:.4f}" for value in hit.channels)] if by_channel else []
+            score = output.text((output.score(hit.score), style))
+            values = [" ".join(output.score(value) for value in hit.channels)] if by_channel else []
             values += _common(hit) if by_keypoint else []
             found.add_row(*first, str(rank), score, *values, hit.id, output.text((hit.name, style)))
     if any(answer.results):

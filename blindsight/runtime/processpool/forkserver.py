@@ -32,10 +32,11 @@ from blindsight.runtime.processpool.task import Compute, Order, function_of
 _REQUEST = b"fork"
 _ANSWER = b"done"
 _MAX_SETUP_BYTES = 64 << 10
+_MAX_ANSWER_BYTES = 1 << 10
 
 
 class ForkServerDied(Exception):
-    """The fork server ended before it answered."""
+    """The fork server ended before it answered; the text says why, if it could say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +86,16 @@ class ForkServer:
                 return self._ask(descriptor)
             except (OSError, EOFError) as error:
                 self._close()
-                raise ForkServerDied from error
+                raise ForkServerDied(error if isinstance(error, EOFError) else "") from error
 
     def _ask(self, descriptor: int) -> int:
         if self._requests is None:
             self._requests = start()
             self._requests.sendall(pickle.dumps(self._setup))
         socket.send_fds(self._requests, [_REQUEST], [descriptor])
-        answer, handles, _, _ = socket.recv_fds(self._requests, len(_ANSWER), 1)
-        if not answer:
-            raise EOFError
+        answer, handles, _, _ = socket.recv_fds(self._requests, _MAX_ANSWER_BYTES, 1)
+        if answer != _ANSWER:
+            raise EOFError(answer.decode("utf-8", "replace"))
         return handles[0]
 
     def close(self) -> None:
@@ -133,11 +134,12 @@ def serve(requests: socket.socket) -> None:
     if not data:
         return
     setup: Setup = pickle.loads(data)  # noqa: S301 - of the process that started this one
-    for module in setup.modules:
-        importlib.import_module(module)
-    if setup.prepare is not None:
-        name, task = setup.prepare
-        function_of(name)(task)
+    try:
+        _prepare(setup)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the service tells it
+        socket.recv_fds(requests, len(_REQUEST), 1)
+        requests.send(f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MAX_ANSWER_BYTES])
+        return
     gc.collect()
     gc.freeze()  # so that a worker's collections leave shared pages shared
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
@@ -148,6 +150,14 @@ def serve(requests: socket.socket) -> None:
         if _fork(requests, *descriptor):
             requests.close()
             _run(setup.work, *descriptor)
+
+
+def _prepare(setup: Setup) -> None:
+    for module in setup.modules:
+        importlib.import_module(module)
+    if setup.prepare is not None:
+        name, task = setup.prepare
+        function_of(name)(task)
 
 
 def _fork(requests: socket.socket, descriptor: int) -> bool:

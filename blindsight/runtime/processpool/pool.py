@@ -57,13 +57,14 @@ class _Place:
 
     def _result(self, order: Order) -> tuple[Any, float]:
         self.look()
-        wrong = ""
+        wrong = why = ""
         for _ in range(2):
             try:
                 self._worker = self._worker or self._start()
                 return self._worker.run(order)
-            except WorkerDied:
+            except WorkerDied as error:
                 self._lose()
+                why = str(error)
             except WrongAnswer as error:
                 self._lose()
                 wrong = str(error)
@@ -73,6 +74,8 @@ class _Place:
             raise Unavailable(
                 f"a worker process gave an answer that its task cannot have, and was ended: {wrong}"
             )
+        if why:
+            raise Unavailable(f"no worker process starts: {why}")
         raise Unavailable("a worker process died twice over the same task", retry="later")
 
     def _lose(self) -> None:

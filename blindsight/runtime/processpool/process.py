@@ -53,7 +53,7 @@ def _outcome(request: bytearray) -> bytes:
 
 
 class WorkerDied(Exception):
-    """A worker process is no more."""
+    """A worker process is no more; the text says why, if that is known."""
 
 
 class WorkerProcess:
@@ -76,7 +76,7 @@ class WorkerProcess:
                 self._handle = server.fork(theirs.fileno())
         except ForkServerDied as error:
             ours.close()
-            raise WorkerDied from error
+            raise WorkerDied(str(error)) from error
         self._connection = ours
         try:
             self.run(first)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from blindsight.errors import Conflict, DataLoss, Fenced, NotFound
+from blindsight.errors import Conflict, DataLoss, Fenced, NotFound, ResourceExhausted
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.parameters import ParameterSet
@@ -384,13 +384,22 @@ class StorageClient:
         found: dict[bytes, wire.StoredItem] = {}
         asked = _in_no_order(handles)
         for start in range(0, len(asked), PAGE):
-            request = storage_pb2.GetItemsRequest(
-                collection_id=collection_id, handles=asked[start : start + PAGE]
-            )
-            answer = await self._call(self._stub.GetItems, request)
-            for item in map(wire.StoredItem.from_message, answer.items):
+            for item in await self._items(collection_id, asked[start : start + PAGE]):
                 found[item.handle] = item
         return found
+
+    async def _items(self, collection_id: bytes, handles: Sequence[bytes]) -> list[wire.StoredItem]:
+        """Reads items, half of them at a time if their metadata takes more than a message."""
+        request = storage_pb2.GetItemsRequest(collection_id=collection_id, handles=handles)
+        try:
+            answer = await self._call(self._stub.GetItems, request)
+        except ResourceExhausted:
+            middle = len(handles) // 2
+            if not middle:
+                raise
+            first = await self._items(collection_id, handles[:middle])
+            return first + await self._items(collection_id, handles[middle:])
+        return list(map(wire.StoredItem.from_message, answer.items))
 
     async def read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         """Returns one sealed original.

@@ -33,6 +33,7 @@ class Job:
         received: number of items that were taken; final once the job is no longer RECEIVING.
         next_number: no item of this number or a later one was taken.
         done, duplicates, failed: numbers of these items; the others are pending.
+        waiting: why no item is taken at the moment; empty if they are.
     """
 
     job_id: bytes
@@ -45,6 +46,7 @@ class Job:
     done: int
     duplicates: int
     failed: int
+    waiting: str = ""
 
     @property
     def pending(self) -> int:

@@ -7,24 +7,27 @@ import secrets
 from pathlib import Path
 
 from blindsight.errors import KeyFileError
+from blindsight.runtime import paths
 from blindsight.trusted.secrets import Secret
 
 MIN_CHARACTERS = 8
 GENERATED_BYTES = 24
+_MOST_BYTES = 1 << 16
 
 
 def from_file(path: Path) -> Secret:
-    """Reads the passphrase from the first line of a file.
+    """Reads the passphrase from the first line of a file, of a pipe, or of standard input (`-`).
 
     Raises:
         KeyFileError: if the file cannot be read, or the line is shorter than 8 characters.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with paths.opened(path) as file:
+            text = file.readline(_MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise KeyFileError(f"cannot read the passphrase file {path}: {reason}") from error
-    return _checked(text.split("\n", 1)[0].rstrip("\r"))
+    return _checked(text.rstrip("\r\n"))
 
 
 def from_prompt(*, twice: bool) -> Secret:

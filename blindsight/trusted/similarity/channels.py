@@ -46,6 +46,7 @@ class ChannelReading:
 
     squared_lengths: tuple[float, ...]
     higher_is_better: bool = False
+    scale: float = 1.0
 
     def scores(self, products: Floats) -> Floats:
         scores: Floats = np.linalg.norm(1.0 - self.parts(products), axis=1)

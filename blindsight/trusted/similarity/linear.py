@@ -43,6 +43,10 @@ class Reading(Protocol):
     @property
     def higher_is_better(self) -> bool: ...
 
+    @property
+    def scale(self) -> float:
+        """What a product of 1 is in scores: noise and rounding are in proportion to it."""
+
     def scores(self, products: Floats) -> Floats:
         """Computes scores from decrypted products: [count, fields] -> [count]."""
 
@@ -72,6 +76,10 @@ class Affine:
     offset: float
     least: float = -math.inf
     most: float = math.inf
+
+    @property
+    def scale(self) -> float:
+        return self.multiplier
 
     def scores(self, products: Floats) -> Floats:
         found = np.empty(len(products))
@@ -193,6 +201,10 @@ class RefinedReading:
     @property
     def higher_is_better(self) -> bool:
         return self.coarse.higher_is_better
+
+    @property
+    def scale(self) -> float:
+        return self.coarse.scale
 
     def scores(self, products: Floats) -> Floats:
         return self.coarse.scores(self._joined(products))

@@ -57,6 +57,7 @@ class Ranking:
 
     def __init__(self, reading: Reading, k: int) -> None:
         self.higher_is_better = reading.higher_is_better
+        self.scale = reading.scale
         self._reading = reading
         self._k = k
         self._lock = threading.Lock()

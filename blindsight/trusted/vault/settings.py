@@ -11,9 +11,9 @@ from blindsight.trusted import embedders
 from blindsight.trusted.embedders.pixels import CHANNELS, Pixels
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.similarity import linear
+from blindsight.trusted.vault.names import check_name, composed
 
 DEFAULT_EXPECTED_SIZE = 10_000
-MAX_NAME_CHARACTERS = 128
 MAX_DIMENSION = 4096
 # Norms of single-precision vectors lie between these, and their squares are finite in double precision.
 SHORTEST_NORM, LONGEST_NORM = 1e-45, 1e41
@@ -41,7 +41,8 @@ def new_config(
     Raises:
         InvalidArgument: if they do not fit together.
     """
-    _check_name(name)
+    name = composed(name)
+    check_name(name)
     parameters = parameters_for(scheme, parameter_set)
     metric = _metric(metric, channels)
     if embedder == embedders.SIFT:
@@ -122,14 +123,6 @@ def _of_size(size: int, dimension: int, embedder: str, channels: str) -> int:
     if dimension not in (0, of_size):
         raise InvalidArgument(f"dimension {dimension} with size {size}, want {of_size} or none")
     return of_size
-
-
-def _check_name(name: str) -> None:
-    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable() or name.startswith("-"):
-        raise InvalidArgument(
-            f"collection name of {len(name)} characters, want 1 to {MAX_NAME_CHARACTERS} printable ones "
-            "that do not start with a dash"
-        )
 
 
 def _dimension(embedder: str, dimension: int, channels: str) -> int:

@@ -18,6 +18,7 @@ from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.slots import START, Point, SlotMap
 from blindsight.trusted.vault.collection import OpenCollection, require_own
 from blindsight.trusted.vault.heads import Head, Heads, State, digest
+from blindsight.trusted.vault.names import composed
 from blindsight.wire.storage import Link, StoredCollection
 
 
@@ -100,6 +101,7 @@ class Vault:
             Fenced: if another keyholder has taken over: what this one knows may be old.
         """
         self._storage.fence.require()
+        name = composed(name)
         if name in self._open:
             opened = self._open[name]
             if opened.uncertain:
@@ -270,6 +272,7 @@ class Vault:
         Raises:
             NotFound: if it does not exist.
         """
+        name = composed(name)
         record, known = await self._record(name), self._heads.named(name)
         if record is None:  # its name's tag may be all that is damaged
             there = await self._records()
@@ -298,6 +301,7 @@ class Vault:
             NotFound: if there is no such collection.
             DataLoss: if storage's state was never written, or storage has lost the collection.
         """
+        name = composed(name)
         self._open.pop(name, None)
         record = await self._record(name)
         if record is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from blindsight.errors import BlindsightError, DataLoss
+from blindsight.errors import NO_COLLECTION, BlindsightError, DataLoss, NotFound
 from blindsight.runtime import logs
 from blindsight.wire.collections import Alarm
 from services.keyholder import metrics
@@ -35,13 +35,17 @@ class Alarms:
 
     @contextmanager
     def watching(self, what: str) -> Iterator[None]:
-        """Records a DataLoss of the block, which it raises on.
+        """Records a DataLoss of the block, which it raises on; a collection that is not there gets its name.
 
         Args:
             what: the collection that was asked, or what else was.
         """
         try:
             yield
+        except NotFound as error:
+            if not error.metadata.items() >= NO_COLLECTION.items():
+                raise
+            raise NotFound(f"collection {what!r} is gone: it was deleted, or storage has lost it") from error
         except DataLoss as error:
             if _NAMED in error.metadata:  # it was recorded further in
                 raise

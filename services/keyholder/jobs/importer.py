@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blindsight.errors import (
     BlindsightError,
@@ -78,6 +78,7 @@ class Imports:
         self._retention = Retention(store, queue, keep_days)
         self._stopping = asyncio.Event()
         self._names: dict[bytes, str] = {}
+        self._waiting: dict[bytes, str] = {}
 
     def start(self) -> None:
         """Starts to look for dead letters, and for old jobs to delete."""
@@ -117,7 +118,7 @@ class Imports:
         if collection.config.embedder == embedders.NONE:
             raise InvalidArgument("the collection takes vectors only, got photos (embedder none)")
         collection_id = collection.record.collection_id
-        self._names[collection_id] = name
+        self._names[collection_id] = collection.config.name
         job = await asyncio.to_thread(self._store.open, collection_id, request_id)
         logs.get().info("import_opened", job=job.job_id.hex())
         yield job
@@ -134,13 +135,25 @@ class Imports:
         yield job
 
     async def _take(self, job: Job, group: Sequence[Photo]) -> AsyncIterator[Job]:
-        """Publishes items before it records them, so that recorded items are in the queue after any crash."""
+        """Publishes items before it records them, so that recorded items are in the queue after any crash.
+
+        While the queue is full the caller's stream is not read on, and is told why.
+        """
         left = await asyncio.to_thread(self._sealed, job, group)
-        while left:
-            count = await self._publish(job, left)
-            noted = [(one.outcome, one.sealed_name) for one in left[:count]]
-            yield await asyncio.to_thread(self._store.add_items, job.job_id, noted)
-            left = left[count:]
+        backoff = Backoff(first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
+        try:
+            while left and not self._stopping.is_set():
+                count = await self._publish(job, left)
+                if not count:
+                    yield await self._job(job.job_id)
+                    await asyncio.sleep(backoff.pause())
+                    continue
+                noted = [(one.outcome, one.sealed_name) for one in left[:count]]
+                yield await asyncio.to_thread(self._store.add_items, job.job_id, noted)
+                left = left[count:]
+                backoff.reset()
+        finally:
+            self._waiting.pop(job.job_id, None)
 
     def _sealed(self, job: Job, group: Sequence[Photo]) -> list[_Taken]:
         """Seals the photos of a group that were not recorded before."""
@@ -169,25 +182,29 @@ class Imports:
         return _Taken(outcome, sealed_name, self._envelopes.seal(queued))
 
     async def _publish(self, job: Job, items: Sequence[_Taken]) -> int:
-        """Publishes the first of the items; blocks, and with it the caller's stream, while the queue is full.
+        """Publishes the first of the items.
 
         Returns:
-            The number of items, from the first, that may be recorded now.
+            The number of items, from the first, that may be recorded now; 0 while the queue is full.
         """
-        backoff = Backoff(first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
         messages = [one.message for one in items if one.message is not None]
-        while True:
-            try:
-                published = await asyncio.to_thread(self._queue.publish, *messages)
-            except ResourceExhausted:
-                if (await self._job(job.job_id)).state is not JobState.RECEIVING:
-                    return len(items)  # the store will refuse the items, and say why
-                await asyncio.sleep(backoff.pause())
-            else:
-                return _reached(items, published)
+        try:
+            published = await asyncio.to_thread(self._queue.publish, *messages)
+        except ResourceExhausted as error:
+            if (await self._job(job.job_id)).state is not JobState.RECEIVING:
+                return len(items)  # the store will refuse the items, and say why
+            if job.job_id not in self._waiting:
+                logs.get().warning("import_waits", job=job.job_id.hex(), why=error.message)
+            self._waiting[job.job_id] = error.message
+            return 0
+        self._waiting.pop(job.job_id, None)
+        return _reached(items, published)
 
     async def _job(self, job_id: bytes) -> Job:
-        return await asyncio.to_thread(self._store.get, job_id)
+        return self._told(await asyncio.to_thread(self._store.get, job_id))
+
+    def _told(self, job: Job) -> Job:
+        return replace(job, waiting=self._waiting.get(job.job_id, ""))
 
     async def get(
         self, job_id: bytes, count: int, after: int = -1
@@ -205,7 +222,8 @@ class Imports:
 
     async def page(self, count: int, before: int | None) -> tuple[list[Job], int | None]:
         """Returns a page of jobs; see `JobStore.page`."""
-        return await asyncio.to_thread(self._store.page, count, before)
+        jobs, following = await asyncio.to_thread(self._store.page, count, before)
+        return list(map(self._told, jobs)), following
 
     async def watch(self, job_id: bytes) -> AsyncIterator[Job]:
         """Yields a job now and whenever it changed, until it has ended.

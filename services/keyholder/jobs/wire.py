@@ -49,6 +49,7 @@ def info(one: Job, collection: str) -> ImportInfo:
         done=one.done,
         duplicates=one.duplicates,
         failed=one.failed,
+        waiting=one.waiting,
     )
 
 

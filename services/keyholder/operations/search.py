@@ -44,6 +44,7 @@ MAX_GROUP_QUERIES = 16
 GROUPS_AT_ONCE = 2
 # Queries of a turn while other calls want theirs, and while some of these have a single query.
 CROWDED_QUERIES, HURRIED_QUERIES = 4, 1
+# Of scores of unit scale; those of short vectors have as many digits.
 SCORE_DECIMALS = 6
 # Matches whose records are damaged are told one by one, but no more of them.
 MOST_DAMAGED = 100
@@ -225,11 +226,11 @@ class Search:
         # Photos that were deleted since their slots were scored are left out.
         return [
             [
-                (name.tobytes(), _hit(opened[name.tobytes()], score, parts))
+                (name.tobytes(), _hit(opened[name.tobytes()], score, parts, decimals(ranking.scale)))
                 for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True)
                 if name.tobytes() in opened
             ][self._offset :]
-            for leaders in found
+            for ranking, leaders in zip(rankings, found, strict=True)
         ]
 
     def _passing(self, best: Leaders, *, higher_is_better: bool) -> Leaders:
@@ -312,9 +313,14 @@ def _require_agreement(collection: OpenCollection, *, agreed: bool) -> None:
         )
 
 
-def _hit(item: ItemMetadata | str, score: float, parts: Floats) -> Hit:
-    rounded = round(float(score), SCORE_DECIMALS)
-    channels = tuple(round(float(part), SCORE_DECIMALS) for part in parts)
+def decimals(scale: float) -> int:
+    """Returns how many decimals a score of this scale is rounded to."""
+    return SCORE_DECIMALS + (max(0, -math.floor(math.log10(scale))) if scale else 0)
+
+
+def _hit(item: ItemMetadata | str, score: float, parts: Floats, places: int) -> Hit:
+    rounded = round(float(score), places)
+    channels = tuple(round(float(part), places) for part in parts)
     if isinstance(item, str):
         return Hit("", rounded, "", channels, damage=item)
     return Hit(item.id, rounded, item.name, channels, metadata=item.values)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import numpy as np
 
-from blindsight.errors import InvalidArgument, InvalidVector, ResourceExhausted
+from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.transfer import MAX_MESSAGE_BYTES, announced
+from blindsight.runtime.transfer import announced, grouped
 from blindsight.wire.items import FileHeader
 from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, SearchProgress, SearchTimings
@@ -46,18 +46,11 @@ async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.Search
     return np.concatenate(parts)
 
 
-def hits(found: Sequence[Hit]) -> pb.SearchResponse:
-    """Converts the hits of one query.
-
-    Raises:
-        ResourceExhausted: if they do not fit into a message, as thousands with long names.
-    """
-    message = pb.SearchResponse(hits=pb.Hits(hits=[hit.to_message() for hit in found]))
-    if (size_bytes := message.ByteSize()) > MAX_MESSAGE_BYTES:
-        raise ResourceExhausted(
-            f"{len(found)} hits of {size_bytes} bytes, want at most {MAX_MESSAGE_BYTES}: ask for fewer (k)"
-        )
-    return message
+def hits(found: Sequence[Hit]) -> Iterator[pb.SearchResponse]:
+    """Yields the hits of one query, in as many messages as they need."""
+    pieces = list(grouped([hit.to_message() for hit in found], pb.Hit.ByteSize)) or [[]]
+    for number, piece in enumerate(pieces, 1):
+        yield pb.SearchResponse(hits=pb.Hits(hits=piece, more=number < len(pieces)))
 
 
 def progress(made: Progress) -> SearchProgress:

@@ -78,12 +78,16 @@ def test_photos_that_a_queue_gives_up_are_listed_and_can_be_tried_again(bulk, co
 
 
 @pytest.mark.timeout(180)
-def test_a_full_queue_slows_the_stream_down_and_loses_nothing(bulk, collection):
+def test_a_full_queue_slows_the_stream_down_says_so_and_loses_nothing(bulk, vault, collection):
     with bulk.another_queue(queue_max_messages=str(ROOM)), bulk.open_queue() as queue:
-        taken, jobs = [], []
+        taken, told, jobs = [], [], []
+
+        def note(now):
+            taken.append(now.received)
+            told.append(now.waiting)
 
         def submit():
-            jobs.append(collection.ingest_bulk(PHOTOS, progress=lambda now: taken.append(now.received)))
+            jobs.append(collection.ingest_bulk(PHOTOS, progress=note))
 
         submitting = threading.Thread(target=submit)
         submitting.start()
@@ -92,10 +96,14 @@ def test_a_full_queue_slows_the_stream_down_and_loses_nothing(bulk, collection):
         held_up = taken[-1]
         assert ROOM <= held_up < 2 * ROOM  # a broker tells its publishers a little late
         assert submitting.is_alive()
+        assert told[-1].startswith("the queue is full")
+        [known] = [one.waiting for one in vault.imports() if one.state == "receiving"]
+        assert known == told[-1]
         bulk.worker(prefetch="4", linger_seconds="0.05")
         submitting.join(60)
         end = jobs[0].wait()
         assert (end.received, end.done, end.duplicates, end.failed) == (len(PHOTOS), len(PHOTOS), 0, 0)
+        assert (end.waiting, told[-1]) == ("", "")
         assert_holds(collection, PHOTOS)
 
 

@@ -1,7 +1,11 @@
+import io
+import os
+import threading
+
 import numpy as np
 import pytest
 
-from blindsight.cli.arrays import load_ids, load_matrix
+from blindsight.cli.arrays import load_ids, load_matrix, picture_or_array
 from blindsight.errors import InvalidArgument
 
 
@@ -66,3 +70,25 @@ def test_ids_that_cannot_be_read_are_refused(tmp_path, data):
         path.write_bytes(data)
     with pytest.raises(InvalidArgument, match=r"ids\.txt"):
         load_ids(path)
+
+
+def piped(path, data):
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=(data,)).start()
+    return path
+
+
+def saved(array):
+    with io.BytesIO() as file:
+        np.save(file, array)
+        return file.getvalue()
+
+
+def test_what_comes_by_a_pipe_is_read(tmp_path):
+    rows = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(load_matrix(piped(tmp_path / "1", saved(rows))), rows)
+    np.testing.assert_array_equal(picture_or_array(piped(tmp_path / "2", saved(rows))), rows)
+    assert picture_or_array(piped(tmp_path / "3", b"\xff\xd8 photo")) == b"\xff\xd8 photo"
+    assert load_ids(piped(tmp_path / "4", b"a\nb\n")) == ["a", "b"]
+    with pytest.raises(InvalidArgument, match=r"is not a \.npy file"):
+        load_matrix(piped(tmp_path / "5", b""))

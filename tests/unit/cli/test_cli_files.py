@@ -1,5 +1,8 @@
 import os
+import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,3 +131,62 @@ def test_a_report_that_has_no_place_is_refused_before_the_call(tmp_path, monkeyp
     assert app.run([*REPORTING[name], "--report", "file", *NOBODY]) == 1
     assert "cannot make the folder file: Not a directory" in capsys.readouterr().err
     assert Path("file").read_bytes() == b"kept"
+
+
+def no_plain_file(kind: str, folder: Path) -> Path:
+    path = folder / "out.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to(os.devnull)
+    else:
+        path.symlink_to(folder / "target.png")
+        if kind == "link":
+            (folder / "target.png").write_bytes(b"longer than what comes")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link", "link to nothing"])
+def test_what_is_no_plain_file_is_written_to_and_stays(tmp_path, kind):
+    path = no_plain_file(kind, tmp_path)
+    before = path.lstat()
+    files.require_writable(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if kind == "pipe" else None
+    files.write(path, b"bytes")
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    if reader is not None:
+        assert os.read(reader, 99) == b"bytes"
+        os.close(reader)
+    if kind.startswith("link"):
+        assert (tmp_path / "target.png").read_bytes() == b"bytes"
+
+
+def test_a_socket_is_not_replaced(tmp_path):
+    with socket.socket(socket.AF_UNIX) as served:
+        served.bind(str(tmp_path / "out.png"))
+        with pytest.raises(Failure, match="cannot write"):
+            files.write(tmp_path / "out.png", b"bytes")
+    assert stat.S_ISSOCK((tmp_path / "out.png").lstat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_is_known_by_every_name_and_goes_on_where_it_was(tmp_path, name):
+    says = f"""
+from pathlib import Path
+from blindsight.cli import files
+print("before")
+assert files.is_standard_output(Path({name!r}))
+files.require_writable(Path({name!r}))
+files.write(Path({name!r}), b"bytes")
+print("after")
+"""
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", says], stdout=out, check=True, timeout=60)
+    assert (tmp_path / "out").read_bytes() == b"before\nbytesafter\n"
+
+
+def test_a_file_that_others_may_not_read_stays_so(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.touch(mode=0o600)
+    files.write(path, b"bytes")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -2,12 +2,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import grpc.aio
 import pytest
 
+import blindsight
 from blindsight.cli.local import supervisor
 from blindsight.cli.local.service_log import ServiceLog
 from blindsight.cli.local.supervisor import Child, Recipe, environment
@@ -64,6 +66,30 @@ def test_what_the_command_decides_is_not_overridden_by_the_environment(recipes):
     assert made["BLINDSIGHT_KEYHOLDER_PASSPHRASE_FILE"] == "/own/file"
     assert made["BLINDSIGHT_KEYHOLDER_WORKERS"] == "1"
     assert "BLINDSIGHT_PASSPHRASE_FILE" not in made
+
+
+@pytest.fixture
+def no_rights() -> Iterator[None]:
+    """Root may write everywhere."""
+    was = os.geteuid()
+    os.seteuid(was or 65534)
+    yield
+    os.seteuid(was)
+
+
+@pytest.mark.usefixtures("no_rights")
+def test_compiled_code_goes_to_the_services_folder_if_nothing_else_takes_it(monkeypatch):
+    monkeypatch.setattr(blindsight, "__file__", "/blindsight/__init__.py")
+    recipe = Recipe("evaluator", "untrusted", Path("/data/evaluator"))
+    homeless = {"XDG_CACHE_HOME": "/nowhere"}
+    made = environment(recipe, "127.0.0.1:0", homeless)
+    assert made["NUMBA_CACHE_DIR"] == "/data/evaluator/compiled"
+    chosen = environment(recipe, "127.0.0.1:0", {**homeless, "NUMBA_CACHE_DIR": "/chosen"})
+    assert chosen["NUMBA_CACHE_DIR"] == "/chosen"
+    for taken in ({"XDG_CACHE_HOME": "/tmp"}, {"XDG_CACHE_HOME": "/tmp/not/yet"}):
+        assert "NUMBA_CACHE_DIR" not in environment(recipe, "127.0.0.1:0", taken)
+    monkeypatch.setattr(blindsight, "__file__", "/tmp/blindsight.py")
+    assert "NUMBA_CACHE_DIR" not in environment(recipe, "127.0.0.1:0", homeless)
 
 
 def child(recipe: Recipe, reports: list[str] | None = None) -> Child:
@@ -134,14 +160,16 @@ if child:
     os.waitpid(child, 0)
     os.write(2, b"the last words, without an end of line")
 """
-    log = ServiceLog(tmp_path / "log.jsonl", most_bytes=150_000)
+    log = ServiceLog(tmp_path / "log.jsonl", "storage", most_bytes=600_000)
     said = log.pipe()
     subprocess.run([sys.executable, "-c", script], stderr=said, check=True)
     os.close(said)
     log.finish(20)
     older, newer = ((tmp_path / name).read_bytes() for name in ("log.jsonl.1", "log.jsonl"))
-    assert max(len(older), len(newer)) <= 150_000
-    lines = (older + newer).decode().splitlines()
+    assert max(len(older), len(newer)) <= 600_000
+    events = [json.loads(line) for line in (older + newer).splitlines()]
+    assert {(event["event"], event["service"]) for event in events} == {("said", "storage")}
+    lines = [event["message"] for event in events]
     for who in ("parent", "child"):
         numbers = [int(line.split()[1]) for line in lines if line.startswith(who)]
         assert numbers == list(range(2000))

@@ -1,5 +1,11 @@
 import io
 import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +15,8 @@ from support import oddities
 from support.photos import encoded, photo
 
 from blindsight.client import kinds
-from blindsight.client.inputs import Sieve, Source, expand, load, single
+from blindsight.client.inputs import Sieve, expand, load, single
+from blindsight.client.sources import MAX_NAME_BYTES, Source
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
@@ -99,10 +106,117 @@ def test_a_folder_is_counted_without_reading_its_files(folder):
     assert expand(folder)[1] == 5
 
 
-def test_a_pipe_is_rejected_and_not_waited_for(folder):
-    os.mkfifo(folder / "pipe.jpg")
+def test_a_pipe_that_is_found_is_rejected_and_not_waited_for(folder):
+    os.mkfifo(folder / "a0.jpg")
+    found = {source.name: source for source in expand([folder])[0]}
     with pytest.raises(InvalidImage, match="not a regular file"):
-        single(folder / "pipe.jpg").load()
+        found["a0.jpg"].load()
+
+
+@pytest.mark.parametrize("way", [single, lambda path: expand([path])[0][0]], ids=["single", "expanded"])
+def test_a_pipe_that_is_named_is_read_once_and_may_be_sent_again(folder, way):
+    os.mkfifo(folder / "pipe.jpg")
+    writing = threading.Thread(target=(folder / "pipe.jpg").write_bytes, args=(b"from a pipe",))
+    writing.start()
+    source = way(folder / "pipe.jpg")
+    assert [source.load(), source.load()] == [b"from a pipe"] * 2
+    writing.join()
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_is_read_from_where_it_stands(tmp_path, name):
+    says = f"from blindsight.client import inputs; assert inputs.single({name!r}).load() == b'rest'"
+    (tmp_path / "in").write_bytes(b"beginrest")
+    with (tmp_path / "in").open("rb", buffering=0) as given:
+        given.read(5)
+        subprocess.run([sys.executable, "-c", says], stdin=given, check=True, timeout=60)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"rest")
+        ours.shutdown(socket.SHUT_WR)
+        subprocess.run([sys.executable, "-c", says], stdin=theirs, check=True, timeout=60)
+
+
+def told(source) -> str:
+    with pytest.raises(InvalidImage) as caught:
+        source.load()
+    return caught.value.message
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.jpg", "/**"])
+def test_links_to_folders_are_left_out_with_a_word_and_rings_of_them_end(folder, pattern):
+    for number in range(8):  # each doubles the paths that whoever follows them finds
+        (folder / f"ring{number}").symlink_to(folder)
+    found = {source.name: source for source in expand([f"{folder}{pattern}"])[0]}
+    assert {name for name in found if name.endswith(".jpg")} == {"a.jpg", "sub/c.jpg", "sub/deep/d.jpg"}
+    links = [name for name in found if name.startswith("ring")]
+    assert len(links) == 8
+    assert all("a link to a folder" in told(found[name]) for name in links)
+
+
+def test_a_link_to_a_folder_that_is_named_or_matched_is_followed(folder):
+    (folder / "link").symlink_to(folder / "sub")
+    assert names(folder / "link") == names(f"{folder}/lin?") == ["c.jpg", "deep/d.jpg"]
+    assert names(f"{folder}/*/c.jpg") == ["link/c.jpg", "sub/c.jpg"]
+
+
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder of everybody's, while this process has no rights: root may list any folder."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        was = os.geteuid()
+        yield Path(made)
+        os.seteuid(was)
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.jpg", "/**", "/*/*"])
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_others(nobody, pattern):
+    for name in ("closed", "open"):
+        (nobody / name).mkdir()
+        (nobody / name / "a.jpg").write_bytes(b"a")
+    (nobody / "closed").chmod(0)
+    os.seteuid(os.geteuid() or 65534)
+    found = {source.name: source for source in expand([f"{nobody}{pattern}"])[0]}
+    assert found["open/a.jpg"].load() == b"a"
+    assert told(found["closed"]) == "cannot list the folder: Permission denied"
+    assert len(found) == 2
+    with pytest.raises(InvalidArgument, match="closed: cannot list the folder"):
+        expand([nobody / "closed"])
+
+
+def test_a_path_that_is_too_long_for_the_system_is_left_out_alone(folder):
+    where = os.open(folder, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir("z" * 250, dir_fd=where)
+        below = os.open("z" * 250, os.O_RDONLY, dir_fd=where)
+        os.close(where)
+        where = below
+    os.close(where)
+    found = {source.name: source for source in expand(folder)[0]}
+    assert {"a.jpg", "sub/c.jpg", "sub/deep/d.jpg"} <= set(found)
+    assert [told(one) for name, one in found.items() if "zz" in name] == [
+        "cannot be read: File name too long"
+    ]
+
+
+def test_a_path_that_is_longer_than_a_name_may_be_keeps_its_end(folder):
+    deep = folder.joinpath(*["ü" * 100] * 8)
+    deep.mkdir(parents=True)
+    (deep / "last.jpg").write_bytes(b"x")
+    [name] = [name for name in names(folder) if name.endswith("last.jpg")]
+    assert len(name.encode()) <= MAX_NAME_BYTES
+    assert name == "…/" + "ü" * 100 + "/" + "/".join(["ü" * 100] * 4) + "/last.jpg"
+
+
+def test_the_home_of_a_path_in_quotes_is_found(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert names("~/a.jpg") == names(["~/*.jpg"]) == ["a.jpg"]
+    assert single("~/a.jpg").load() == b"a.jpg"
+    monkeypatch.chdir(folder)
+    (folder / "~").mkdir()
+    (folder / "~" / "a.jpg").write_bytes(b"of that name")
+    assert single("~/a.jpg").load() == b"of that name"
 
 
 @pytest.mark.parametrize("kind", [InvalidImage, ResourceExhausted])

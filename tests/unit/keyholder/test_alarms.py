@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.keysets import shared_key_set
 
-from blindsight.errors import DataLoss
+from blindsight.errors import NO_COLLECTION, DataLoss, NotFound
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.wire.collections import Alarm
 from services.keyholder.alarms.alarms import Alarms
@@ -96,3 +96,12 @@ def test_a_damaged_alarm_is_one_line(store: AlarmStore, tmp_path: Path) -> None:
         db.execute("UPDATE alarms SET number = 2")
     with pytest.raises(DataLoss, match=rf"^an alarm of the keyholder is damaged: remove {FILE_NAME}, or"):
         store.load()
+
+
+def test_a_collection_that_is_not_there_gets_its_name_and_other_things_keep_theirs() -> None:
+    alarms = Alarms()
+    with pytest.raises(NotFound, match=r"^collection 'album' is gone"), alarms.watching("album"):
+        raise NotFound("the collection is not here", **NO_COLLECTION, request_id="x")
+    with pytest.raises(NotFound, match=r"^no item 'a'$"), alarms.watching("album"):
+        raise NotFound("no item 'a'")
+    assert not alarms.standing

@@ -248,3 +248,15 @@ async def test_a_worker_that_is_killed_while_it_starts_keeps_nobody_waiting():
         killer.join()
     assert await pool.run(Call.of(abs, -1)) == 1
     pool.close()
+
+
+async def test_workers_that_cannot_start_say_why():
+    made = WorkerPool(1, {Call: "a_module_that_there_is_not:run"})
+    try:
+        for _ in range(2):
+            with pytest.raises(
+                Unavailable, match=r"^no worker process starts: ModuleNotFoundError: .*there_is_not"
+            ):
+                await made.run(Call.of(math.isqrt, 4))
+    finally:
+        made.close()

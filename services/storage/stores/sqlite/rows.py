@@ -7,7 +7,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
+from blindsight.errors import NO_COLLECTION, Conflict, DataLoss, InvalidArgument, NotFound
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
 from blindsight.wire.storage import (
@@ -37,7 +37,7 @@ def collection_row(db: sqlite3.Connection, collection_id: bytes) -> Row:
     query = f"SELECT number, {COLLECTION_FIELDS} FROM collections WHERE collection_id = ?"  # noqa: S608
     row: Row | None = db.execute(query, (collection_id,)).fetchone()
     if row is None:
-        raise NotFound(f"collection {collection_id.hex()} is not here")
+        raise NotFound("the collection is not here", **NO_COLLECTION)
     return row
 
 
