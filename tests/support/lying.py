@@ -16,7 +16,7 @@ from blindsight.client import Vault
 from blindsight.errors import DataLoss
 from support.command import run_here
 from support.relay import Relay
-from support.services import Services
+from support.services import SHORT_LEASE, Services
 
 SERVICE = "/blindsight.storage.v1.StorageService/"
 LOOKS = tuple(f"{SERVICE}{name}" for name in ("GetItems", "ReadOriginal"))
@@ -94,7 +94,7 @@ def lying_services(folder: Path, kind: type[Lying]) -> Iterator[Lying]:
             relays[client, server] = Relay(address)
         return relays[client, server].address
 
-    services = Services(folder, way=way)
+    services = Services(folder, way=way, settings={"storage": SHORT_LEASE})
     try:
         services.start()
         with blindsight.connect(services.address()) as vault:
