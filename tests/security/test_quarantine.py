@@ -428,6 +428,17 @@ def test_a_log_that_no_keyholder_could_follow_is_told_and_repaired(world: World)
     assert world.checked()[0] == 0
 
 
+def test_a_check_without_storage_is_no_clean_one(world: World) -> None:
+    vectors(world)
+    world.services["storage"].stop()
+    try:
+        done = run_here("check", "--address", world.services.address())
+    finally:
+        world.services["storage"].start()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "storage does not answer" in done.stderr
+
+
 def test_who_ingests_a_quarantined_photo_again_is_told(world: World, photos: Collection) -> None:
     world.damage_batches(1)
     world.damage(f"UPDATE blobs SET bytes = {FLIPPED} WHERE number IN (SELECT original FROM contents)")
