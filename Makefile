@@ -78,6 +78,8 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@tools/test-servers tests/servers.list
+	@echo "Compiling (half a minute, the first time) ..."
+	@$(BIN)/python -P tests/support/template.py
 	@$(BIN)/python -m pytest tests --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 # Minutes; what cannot run here is said loudly, and is no failure.

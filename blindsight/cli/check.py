@@ -55,8 +55,9 @@ def check(
 
 
 def _all(vault: Vault) -> list[str]:
-    state = vault.status()
-    return [*(one.name for one in state.collections), *state.lost]
+    # A status has no collections while storage is away; a list of them waits for it.
+    names = [one.name for one in vault.collections()]
+    return [*names, *vault.status().lost]
 
 
 def _checked(vault: Vault, name: str, *, repair: bool) -> CheckProgress:

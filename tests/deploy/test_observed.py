@@ -81,8 +81,9 @@ def _work(prometheus: Prometheus, vault: Vault) -> None:
     while waiting and time.monotonic() < deadline:
         for collection in collections:
             _use(vault, collection)
-        for scheme in ("paillier", "scramble"):
-            vault.combine([np.array([[1, 2]]), np.array([[3, 4]])], weights=[1, -1], scheme=scheme)
+        for scheme, bits in (("paillier", 2048), ("scramble", None)):
+            arrays = [np.array([[1, 2]]), np.array([[3, 4]])]
+            vault.combine(arrays, weights=[1, -1], scheme=scheme, key_bits=bits)
         photos.ingest([(f"{time.monotonic()}.png", encoded(photo("coins"), "PNG"))])
         photos.search(photo("coins"), k=1)
         vault.filter(detail, "box:3")

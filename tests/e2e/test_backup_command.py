@@ -25,8 +25,9 @@ pytestmark = pytest.mark.timeout(240)
 PHOTOS = many(12)
 VECTORS = np.random.default_rng(3).standard_normal((300, 16))
 IMPORT_SIZE = 4
-# What the old vault's worker held is given on soon.
+# What the old vault's worker and keyholder held is given on soon.
 SHORT = {
+    "BLINDSIGHT_STORAGE_LEASE_SECONDS": "1",
     "BLINDSIGHT_KEYHOLDER_QUEUE_SILENCE_SECONDS": "2",
     "BLINDSIGHT_WORKER_QUEUE_SILENCE_SECONDS": "2",
     "BLINDSIGHT_WORKER_PROCESSES": "1",

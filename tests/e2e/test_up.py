@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command import NO_BULK, Terminal, Up, run, started
+from support.command import FEW_WORKERS, NO_BULK, Terminal, Up, run, started
 from support.metrics import scrape, value
 from support.ports import free_ports
 from support.services import Services, wait_until
@@ -124,7 +124,7 @@ def test_sigterm_ends_all_services_and_is_no_failure(first_life):
 
 def test_a_later_start_opens_the_same_vault_for_itself_alone_and_ctrl_c_ends_it(home):
     key = (home / "keyholder" / "keys.bsky").read_bytes()
-    with started("up", "--data", str(home), "--port", "0") as process:
+    with started("up", "--data", str(home), "--port", "0", *NO_BULK, **FEW_WORKERS) as process:
         address = process.stdout.readline().strip()
         assert items(address) == 20
         assert best(address) == "3"
@@ -215,7 +215,7 @@ def test_a_second_signal_insists(home):
 def test_a_passphrase_that_is_typed_in_is_on_no_disk_and_in_no_environment(tmp_path):
     data = tmp_path / "data"
     typed = {"Passphrase: ": PASSPHRASE + "\n", "Once more: ": PASSPHRASE + "\n"}
-    terminal = Terminal("up", "--data", str(data), "--port", "0", answers=typed)
+    terminal = Terminal("up", "--data", str(data), "--port", "0", answers=typed, **FEW_WORKERS)
     output = terminal.wait_for("Ready at ")
     assert PASSPHRASE not in output  # not echoed
     assert not (data / "keyholder" / "passphrase").exists()
@@ -268,7 +268,7 @@ def test_keys_made_apart_are_opened_by_their_passphrase_from_a_pipe_and_by_no_ot
     pipe = tmp_path / "pipe"  # as of `--passphrase-file <(pass show vault)`
     os.mkfifo(pipe)
     threading.Thread(target=pipe.write_text, args=(PASSPHRASE + "\n",)).start()
-    with Up(data, BLINDSIGHT_PASSPHRASE_FILE=str(pipe)) as up:
+    with Up(data, *NO_BULK, BLINDSIGHT_PASSPHRASE_FILE=str(pipe)) as up:
         with blindsight.connect(up.address) as vault:
             assert vault.status().key_id == made["key_id"]
         assert not (data / "keyholder" / "passphrase").exists()

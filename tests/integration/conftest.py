@@ -1,9 +1,12 @@
 """Real services, shared by all tests that leave them as they were."""
 
 import pytest
-from support.services import Services
+from support.keysets import shared_key_set
+from support.services import Process, Services
 
 import blindsight
+from blindsight.trusted.crypto.pool import Crypto
+from services.keyholder.metrics import CRYPTO
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +42,21 @@ def own_services(tmp_path_factory):
 def vault(services):
     with blindsight.connect(services.address()) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def storage_alone(tmp_path_factory):
+    """Storage, for a module that is the trusted zone itself."""
+    folder = tmp_path_factory.mktemp("storage")
+    process = Process("storage", {"data": str(folder / "data")}, folder / "log")
+    process.start()
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def crypto():
+    """Workers with the keys of `shared_key_set`."""
+    made = Crypto(shared_key_set(), 1, CRYPTO)
+    yield made
+    made.close()

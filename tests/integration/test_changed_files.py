@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.lived import Held, live
-from support.services import Services
+from support.services import SHORT_LEASE, Services
 
 import blindsight
 from blindsight.client import Vault
@@ -90,7 +90,7 @@ def test_a_changed_byte_anywhere_is_refused_or_changes_nothing(left: Left, tmp_p
     shutil.copytree(left.folder, folder, ignore=shutil.ignore_patterns("*.log"))
     file = luck.choice(left.files())
     place = change(folder / file, luck)
-    services = Services(folder, own_keys=True)
+    services = Services(folder, own_keys=True, settings={"storage": SHORT_LEASE})
     said = refusal(services, left.held)
     assert "\n" not in said, (file, place, said)
     assert not [line for line in told(services) if "Traceback" in line], (file, place, said)

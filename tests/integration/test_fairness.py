@@ -15,7 +15,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 
 RNG = np.random.default_rng(31)
-HEAVY_CLIENTS, HEAVY_QUERIES = 24, 64
+HEAVY_CLIENTS, HEAVY_QUERIES = 24, 32
 
 
 @pytest.fixture(scope="module")

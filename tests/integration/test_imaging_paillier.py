@@ -119,7 +119,7 @@ def test_operations_in_a_row_are_one_round_trip_and_a_gradient_begins_another(va
 
 def test_what_would_take_too_long_is_refused_before_it_is_encrypted_with_an_estimate(vault):
     with pytest.raises(ResourceExhausted) as refused:
-        vault.filter(np.zeros((2000, 2000, 3), np.uint8), "sobel", scheme="paillier", key_bits=4096)
+        vault.filter(np.zeros((2000, 2000, 3), np.uint8), "sobel", scheme="paillier", key_bits=3072)
     assert " results would take paillier about " in refused.value.message
     assert refused.value.message.endswith("want at most 6: a smaller picture or kernel, or bfv")
 

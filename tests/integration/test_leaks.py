@@ -45,7 +45,7 @@ def everything(vault, number):
         vectors.ingest_vectors(rng.normal(size=(5, DIMENSION)))
     vectors.search_vectors(rng.normal(size=(2, DIMENSION)))
     vault.verify(rng.normal(size=DIMENSION), rng.normal(size=DIMENSION))
-    vault.combine([PICTURE[:8], PICTURE[8:16]], weights=[1, -1], scheme="paillier")
+    vault.combine([PICTURE[:8], PICTURE[8:16]], weights=[1, -1], scheme="paillier", key_bits=2048)
     vault.filter(PICTURE, "gaussian:5")
     vault.filter(PICTURE, "gradient:3", scheme="bfv")
     vault.diff(PICTURE, PICTURE, server_views=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.lived import Held, live
 from support.powerloss import Journal
-from support.services import Services
+from support.services import SHORT_LEASE, Services
 
 import blindsight
 from blindsight.errors import BlindsightError
@@ -41,7 +41,7 @@ def restored(journal: Journal, folder: Path, point: int, luck: random.Random) ->
     for name in ("keyholder.passphrase", f"keyholder/{KEY_FILE_NAME}"):
         (folder / name).parent.mkdir(exist_ok=True, parents=True, mode=0o700)
         shutil.copy2(journal.root / name, folder / name)
-    return Services(folder, own_keys=True)
+    return Services(folder, own_keys=True, settings={"storage": SHORT_LEASE})
 
 
 @pytest.mark.timeout(600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +11,17 @@ import pytest
 from support.keysets import shared_key_set
 from support.relay import Relay
 from support.services import Process
+from support.vaults import vectors_config
 
 from blindsight.errors import DataLoss
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.repack import Repack
-from blindsight.trusted.vault.settings import new_config
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
-from services.keyholder.metrics import CRYPTO
 
 DIMENSION, BATCHES, BATCH_ITEMS = 16, 3, 2
 # Two chunks, and not one more byte.
@@ -66,48 +64,16 @@ class Answered:
         return self.collection.record.collection_id
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("storage")
-    process = Process("storage", {"data": str(folder / "data")}, folder / "log")
-    process.start()
-    yield process
-    assert process.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def key_set() -> keys.KeySet:
-    return shared_key_set()
-
-
-@pytest.fixture(scope="module")
-def crypto(key_set: keys.KeySet) -> Iterator[Crypto]:
-    made = Crypto(key_set, 1, CRYPTO)
-    yield made
-    made.close()
-
-
 @pytest.fixture
 async def answered(
-    service: Process, key_set: keys.KeySet, crypto: Crypto, request: pytest.FixtureRequest
+    storage_alone: Process, crypto: Crypto, request: pytest.FixtureRequest
 ) -> AsyncIterator[Answered]:
     """Several batches in the tail, which a repack moves because one item of them is deleted."""
-    with Relay(service.address) as relay:
+    with Relay(storage_alone.address) as relay:
         storage = StorageClient(relay.address)
-        vault = Vault(key_set, storage, EvaluatorClient(service.address))
+        vault = Vault(shared_key_set(), storage, EvaluatorClient(storage_alone.address))
         writer = Writer(vault, storage, crypto)
-        collection = await vault.create(
-            new_config(
-                request.node.name,
-                scheme="ckks",
-                parameter_set="",
-                embedder="none",
-                dimension=DIMENSION,
-                metric=None,
-                expected_size=1000,
-                max_norm=1.0,
-            )
-        )
+        collection = await vault.create(vectors_config(request.node.name, DIMENSION))
         made = Answered(relay, storage, vault, writer, crypto, collection)
         for batch in range(BATCHES):
             numbers = range(batch * BATCH_ITEMS, (batch + 1) * BATCH_ITEMS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +13,17 @@ import pytest
 from support.keysets import shared_key_set
 from support.services import Process
 from support.tap import Tap
+from support.vaults import vectors_config
 
 from blindsight.errors import Conflict
 from blindsight.packing.segments import Region
 from blindsight.runtime.transfer import digest
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.keyring import keys
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
-from blindsight.trusted.vault.settings import new_config
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
-from services.keyholder.metrics import CRYPTO
 
 DIMENSION = 16
 BATCHES, BATCH_ITEMS, ORIGINAL_BYTES = 4, 4, 512 << 10
@@ -61,36 +59,13 @@ def item(collection: OpenCollection, item_id: str) -> NewItem:
     return NewItem(key.handle, sealed, original, version=key.version)
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("storage")
-    process = Process("storage", {"data": str(folder / "data")}, folder / "log")
-    process.start()
-    yield process
-    assert process.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def key_set() -> keys.KeySet:
-    return shared_key_set()
-
-
-@pytest.fixture(scope="module")
-def crypto(key_set: keys.KeySet) -> Iterator[Crypto]:
-    made = Crypto(key_set, 1, CRYPTO)
-    yield made
-    made.close()
-
-
 @pytest.fixture
-async def writers(
-    service: Process, key_set: keys.KeySet, crypto: Crypto
-) -> AsyncIterator[tuple[OneWriter, OneWriter]]:
+async def writers(storage_alone: Process, crypto: Crypto) -> AsyncIterator[tuple[OneWriter, OneWriter]]:
     made = []
     for name in ("first", "second"):
-        tap = Tap(service.address)
+        tap = Tap(storage_alone.address)
         storage = StorageClient(tap.address)
-        vault = Vault(key_set, storage, EvaluatorClient(service.address))
+        vault = Vault(shared_key_set(), storage, EvaluatorClient(storage_alone.address))
         made.append(OneWriter(name, storage, tap, vault, Writer(vault, storage, crypto)))
     yield made[0], made[1]
     for one in made:
@@ -99,18 +74,7 @@ async def writers(
 
 
 async def create(writer: OneWriter, name: str) -> None:
-    await writer.vault.create(
-        new_config(
-            name,
-            scheme="ckks",
-            parameter_set="",
-            embedder="none",
-            dimension=DIMENSION,
-            metric=None,
-            expected_size=1000,
-            max_norm=1.0,
-        )
-    )
+    await writer.vault.create(vectors_config(name, DIMENSION))
 
 
 async def test_two_writers_at_once_store_everything_once_and_send_it_once(

@@ -7,6 +7,7 @@ anything is ranked or looked up, leaves an alarm, and the next search of an hone
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -29,6 +30,8 @@ COMPARE = "/blindsight.evaluator.v1.EvaluatorService/CompareAll"
 BATCHES = "/blindsight.storage.v1.StorageService/ReadBatches"
 DIMENSION = 8
 RNG = np.random.default_rng(11)
+# The attack learnt from each; BLINDSIGHT_TEST_ROUNDS sets how many are tried.
+FORGED = int(os.environ.get("BLINDSIGHT_TEST_ROUNDS", "50"))
 VECTORS = RNG.normal(size=(5000, DIMENSION)).astype(np.float32)
 SETS = {name: one for name, one in PARAMETER_SETS.items() if name != "bfv-8192"}
 
@@ -477,9 +480,7 @@ def test_a_lie_is_an_exit_code_of_its_own_and_a_line_of_status(
 # --- the key ----------------------------------------------------------------------------------------------
 
 
-def test_two_hundred_forged_answers_teach_nothing_about_a_key(
-    honest: World, parameters: ParameterSet
-) -> None:
+def test_forged_answers_teach_nothing_about_a_key(honest: World, parameters: ParameterSet) -> None:
     """The attack that a product of three polynomials allowed: answers of the attacker's own choice.
 
     There, what the keyholder looked up afterwards told which coefficients of a key were which: eight of a
@@ -504,11 +505,11 @@ def test_two_hundred_forged_answers_teach_nothing_about_a_key(
     honest.lie(EVALUATOR, SCORE, lambda messages: altered(messages, forge))
     before = honest.looked_up()
     noticed = 0
-    for _ in range(200):
+    for _ in range(FORGED):
         with pytest.raises(BlindsightError) as caught:
             collection.search_vectors(VECTORS[:1], k=5)
         noticed += isinstance(caught.value, DataLoss)
-    assert noticed == 200
+    assert noticed == FORGED
     assert honest.looked_up() == before
     honest.tell_the_truth()
     assert best(collection) == ["0"]

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from support import lying
 from support.command import run_here
-from support.damage import forget_copies
+from support.damage import FLIPPED, change_database, forget_copies
+from support.lying import SERVICE
 from support.photos import encoded, photo
-from support.relay import Relay
 
 from blindsight.client import Collection
 from blindsight.errors import BlindsightError, DataLoss, NotFound
@@ -29,16 +29,11 @@ from blindsight.rpc.storage.v1 import storage_pb2 as pb
 
 DIMENSION = 8
 VECTORS = np.random.default_rng(12).normal(size=(200, DIMENSION)).astype(np.float32)
-SERVICE = "/blindsight.storage.v1.StorageService/"
 
 
 @dataclass
 class World(lying.World):
     """Services, of which storage can lie to the keyholder, or be set back."""
-
-    @property
-    def relay(self) -> Relay:
-        return self.relays[lying.STORAGE]
 
     def show_slots(self, change: Callable[[pb.ReadSlotsResponse], None]) -> None:
         """Changes every page of slots, which a keyholder reads that has just been started."""
@@ -90,10 +85,7 @@ def services_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
 def world(services_of_all: World) -> Iterator[World]:
     """The services, which tell the truth again at the end, without the collections of the test."""
     yield services_of_all
-    services_of_all.tell_the_truth()
-    for one in services_of_all.vault.collections():
-        services_of_all.vault.delete_collection(one.name)
-    services_of_all.vault.acknowledge_alarms(services_of_all.vault.status())
+    services_of_all.start_anew()
 
 
 def best(collection: Collection, row: int = 0) -> list[str]:
@@ -437,9 +429,10 @@ def test_an_evaluator_whose_cache_is_of_another_history_makes_it_anew(world: Wor
     world.restore(storage)
     world.restore(keyholder, of="keyholder")
     for start in (100, 120):
-        collection.ingest_vectors(VECTORS[start : start + 20])
-        for row in range(start, start + 20):
-            assert best(collection, row) == [str(row - 60)]
+        rows = range(start, start + 20)
+        collection.ingest_vectors(VECTORS[rows])
+        found = collection.search_vectors(VECTORS[rows], k=1).results
+        assert [hits[0].id for hits in found] == [str(row - 60) for row in rows]
     assert world.alarm() == ""
 
 
@@ -584,20 +577,6 @@ def test_what_an_item_has_moves_with_it(world: World, photos: Collection) -> Non
 # --- a walk over all of it --------------------------------------------------------------------------------
 
 
-def damaged(world: World, change: str) -> None:
-    """Changes storage's database behind its back."""
-    world.services["storage"].stop()
-    with closing(sqlite3.connect(world.services.folder / "storage" / "storage.sqlite3")) as db, db:
-        assert db.execute(change).rowcount > 0
-    world.services["storage"].start()
-
-
-def checked(world: World, *names: str) -> tuple[int, dict[str, Any]]:
-    told = run_here("check", *names, "--json", "--address", world.services.address())
-    return told.returncode, json.loads(told.stdout)
-
-
-FLIPPED = "CAST(substr(bytes, 1, 99) || x'00112233' || substr(bytes, 104) AS BLOB)"
 DAMAGES = {
     "nothing": ("", []),
     "a batch": (
@@ -627,9 +606,9 @@ def test_a_check_says_what_is_damaged_and_where(world: World, photos: Collection
     photos.ingest([(motif, encoded(photo(motif, 96))) for motif in ("coffee", "astronaut", "chelsea")])
     photos.delete([photos.search(encoded(photo("chelsea", 96)), k=1).results[0][0].id])
     if change:
-        damaged(world, change)
+        change_database(world.services, change)
     world.restart_keyholder()
-    code, told = checked(world)
+    code, told = world.checked()
     (one,) = told["collections"].values()
     assert code == (3 if found else 0)
     assert told["damaged"] == one["damaged"] == len(found)
@@ -643,7 +622,7 @@ def test_a_check_finds_what_is_lost_and_reads_what_others_write_meanwhile(world:
     world.new("lost")
     world.restore(before)
     kept = world.new("kept")
-    code, told = checked(world)
+    code, told = world.checked()
     assert code == 3
     assert told["collections"]["lost"]["damages"] == [
         {"what": "collection", "message": "storage has lost collection 'lost'"}
@@ -652,7 +631,7 @@ def test_a_check_finds_what_is_lost_and_reads_what_others_write_meanwhile(world:
     kept.ingest_vectors(VECTORS[20:40])
     assert kept.check().damaged == 0
     world.vault.delete_collection("lost")
-    assert checked(world)[0] == 0
+    assert world.checked()[0] == 0
     with pytest.raises(NotFound):
         world.vault.collection("unknown").check()
 

@@ -17,8 +17,8 @@ from PIL import Image
 from support import lying
 from support.command import run_here
 from support.damage import FLIPPED, change_database, forget_copies
+from support.lying import SERVICE
 from support.photos import encoded, photo
-from support.relay import Relay
 
 import blindsight
 from blindsight.client import Collection, SearchAnswer
@@ -27,7 +27,6 @@ from blindsight.rpc.storage.v1 import storage_pb2 as pb
 
 DIMENSION = 8
 VECTORS = np.random.default_rng(3).normal(size=(60, DIMENSION)).astype(np.float32)
-SERVICE = "/blindsight.storage.v1.StorageService/"
 MOTIFS = ("coffee", "astronaut", "chelsea")
 HALF = encoded(photo("coins"))[:3000]
 
@@ -35,10 +34,6 @@ HALF = encoded(photo("coins"))[:3000]
 @dataclass
 class World(lying.World):
     """Services, of which storage can lie to the keyholder, or be damaged."""
-
-    @property
-    def relay(self) -> Relay:
-        return self.relays[lying.STORAGE]
 
     def damage(self, *statements: str, catalog: bool = True) -> None:
         """Changes what storage has; `catalog` says whether the keyholder loses what it knows of items."""
@@ -54,12 +49,10 @@ class World(lying.World):
 
     def checked(self, *options: str) -> tuple[int, dict[str, Any]]:
         """The exit code of `check`, and what it tells of the only collection."""
-        done = run_here("check", *options, "--json", "--address", self.services.address())
-        assert done.stdout, done.stderr
-        told = json.loads(done.stdout)
+        code, told = super().checked(*options)
         (one,) = told["collections"].values()
         assert (told["damaged"], told["quarantined"]) == (one["damaged"], one["quarantined"])
-        return done.returncode, one
+        return code, one
 
     def stored(self, query: str) -> Any:
         with closing(sqlite3.connect(self.services.folder / "storage" / "storage.sqlite3")) as db:
@@ -76,10 +69,7 @@ def services_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
 def world(services_of_all: World) -> Iterator[World]:
     """The services, which tell the truth again at the end, without the collections of the test."""
     yield services_of_all
-    services_of_all.tell_the_truth()
-    state = services_of_all.vault.status()
-    for name in [*(one.name for one in state.collections), *state.lost]:
-        services_of_all.vault.delete_collection(name)
+    services_of_all.start_anew()
 
 
 @pytest.fixture
@@ -460,6 +450,17 @@ def test_a_log_that_no_keyholder_could_follow_is_told_and_repaired(world: World)
     world.restart_keyholder()
     assert ids(search(collection, 0)) == ["0"]
     assert world.checked()[0] == 0
+
+
+def test_a_check_without_storage_is_no_clean_one(world: World) -> None:
+    vectors(world)
+    world.services["storage"].stop()
+    try:
+        done = run_here("check", "--address", world.services.address())
+    finally:
+        world.services["storage"].start()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "storage does not answer" in done.stderr
 
 
 def test_who_ingests_a_quarantined_photo_again_is_told(world: World, photos: Collection) -> None:

@@ -31,8 +31,10 @@ class Held:
             else:
                 assert photos.get(name).data == small_photo(number)
                 assert found_as(photos, number) == name
-        for number in range(0, self.rows, 97):
-            assert rows.search_vectors(ROWS[number], k=1).results[0][0].id == f"row{number}"
+        looked_for = range(0, self.rows, 97)
+        if looked_for:
+            best = [hits[0].id for hits in rows.search_vectors(ROWS[looked_for], k=1).results]
+            assert best == [f"row{number}" for number in looked_for]
         photos.ingest([("new.png", small_photo(99))])
         assert photos.get(found_as(photos, 99)).data == small_photo(99)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 import blindsight
 from blindsight.client import Vault
 from blindsight.errors import DataLoss
+from support.command import run_here
 from support.relay import Relay
-from support.services import Services
+from support.services import SHORT_LEASE, Services
 
-LOOKS = tuple(f"/blindsight.storage.v1.StorageService/{name}" for name in ("GetItems", "ReadOriginal"))
+SERVICE = "/blindsight.storage.v1.StorageService/"
+LOOKS = tuple(f"{SERVICE}{name}" for name in ("GetItems", "ReadOriginal"))
 EVALUATOR, STORAGE, LOG = ("keyholder", "evaluator"), ("keyholder", "storage"), ("evaluator", "storage")
 
 
@@ -27,6 +30,11 @@ class World:
     services: Services
     relays: dict[tuple[str, str], Relay]
     vault: Vault
+
+    @property
+    def relay(self) -> Relay:
+        """Between keyholder and storage."""
+        return self.relays[STORAGE]
 
     def lie(
         self, way: tuple[str, str], method: str, change: Callable[[list[bytes]], Iterable[bytes]]
@@ -58,6 +66,20 @@ class World:
     def alarm(self) -> str:
         return self.vault.status().services[0].alarm
 
+    def checked(self, *options: str) -> tuple[int, dict[str, Any]]:
+        """The exit code of `check`, and what it tells."""
+        done = run_here("check", *options, "--json", "--address", self.services.address())
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def start_anew(self) -> None:
+        """Tells the truth, and leaves no collection and no alarm."""
+        self.tell_the_truth()
+        state = self.vault.status()
+        for name in [*(one.name for one in state.collections), *state.lost]:
+            self.vault.delete_collection(name)
+        self.vault.acknowledge_alarms(self.vault.status())
+
 
 Lying = TypeVar("Lying", bound=World)
 
@@ -72,7 +94,7 @@ def lying_services(folder: Path, kind: type[Lying]) -> Iterator[Lying]:
             relays[client, server] = Relay(address)
         return relays[client, server].address
 
-    services = Services(folder, way=way)
+    services = Services(folder, way=way, settings={"storage": SHORT_LEASE})
     try:
         services.start()
         with blindsight.connect(services.address()) as vault:

@@ -30,6 +30,8 @@ START_SECONDS = 60
 RETRY_SECONDS = 5
 # Of storage, for tests that listen to all that a keyholder says: it renews its lease in none of them.
 NO_RENEWALS = {"lease_seconds": "900"}
+# Of storage, where a keyholder comes back in another folder: it waits for the end of the lease that it had.
+SHORT_LEASE = {"lease_seconds": "1"}
 STOP_SECONDS = 20
 
 

@@ -4,7 +4,8 @@ Imports are most of what a start of a service takes, half a second of processor 
 hundreds.  A request is one line of JSON with three descriptors: where the service prints, where it logs, and
 a pipe for its process id and, later, its exit code.
 
-Not a module of the tests, whose imports it must not share: template.py SOCKET, a descriptor.
+Not a module of the tests, whose imports it must not share: template.py SOCKET, a descriptor.  Without one it
+does no more than compile what is not in numba's cache yet, which takes half a minute, once for all processes.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ _waiting: dict[int, int] = {}
 
 
 def main() -> int:
-    """Serves until the socket is closed; in a child, runs a service."""
+    """Serves until the socket is closed, if there is one; in a child, runs a service."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end of the tests ends it, by closing the socket
     for name in ("storage", "evaluator", "keyholder", "worker"):
         importlib.import_module(f"services.{name}.__main__")
     building.compile_all(evaluator_tasks.Compile())
     keys.prepare(crypto_tasks.Prepare())
     photos.prepare(crypto_tasks.PrepareDecoding())
+    if len(sys.argv) == 1:
+        return 0
     gc.collect()
     gc.freeze()  # so that a child's collections leave the shared pages shared
     requests = socket.socket(fileno=int(sys.argv[1]))

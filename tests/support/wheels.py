@@ -85,13 +85,13 @@ class Environment:
         return found
 
     def link(self, *names: str) -> None:
-        """Makes other people's packages importable, as they are installed beside these tests."""
+        """Makes other people's packages importable, as they are installed and compiled beside these tests."""
         for name in names:
             for file in distribution(name).files or ():
-                if ".." not in file.parts and file.suffix != ".pyc":
-                    place = self._site / file
+                source, place = Path(file.locate()), self._site / file
+                if ".." not in file.parts and source.exists():
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    place.symlink_to(Path(file.locate()))
+                    place.symlink_to(source)
 
     def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs one of its programs to the end, in its own folder."""

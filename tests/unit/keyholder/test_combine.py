@@ -59,7 +59,7 @@ class Liar:
             yield data[start : start + 1000]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool():
     made = WorkerPool(1, tasks.COMPUTE)
     yield made
