@@ -116,7 +116,7 @@ def torn(path):
 @pytest.mark.parametrize(
     ("harm", "error", "said"),
     [
-        (newer, InvalidArgument, "schema version 9, newer than this program's 2"),
+        (newer, InvalidArgument, "schema version 9, newer than this program's 3"),
         (foreign, DataLoss, "no database of Blindsight"),
         (scribbled, DataLoss, "damaged"),
         (torn, DataLoss, "damaged"),
