@@ -37,6 +37,8 @@ LIBRARIES = {
     "libquadmath": "LGPL-2.1-or-later",
     "libgfortran": "GPL-3.0-or-later WITH GCC-exception-3.1",
 }
+# Of packages whose metadata name none, by the texts in their wheels and what they are built of.
+UNSTATED = {"sqlcipher3": "Zlib; within it SQLCipher (BSD-3-Clause) and OpenSSL (Apache-2.0)"}
 
 
 def plain(name: str) -> str:
@@ -66,7 +68,7 @@ def _extras(one: Distribution) -> set[str]:
 
 
 def licence(one: Distribution) -> str:
-    """Returns a package's licence as it says itself.
+    """Returns a package's licence as it says itself, or as `UNSTATED` does.
 
     Raises:
         SystemExit: if it says none.
@@ -80,6 +82,7 @@ def licence(one: Distribution) -> str:
         said = "; ".join(line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License ::"))
     if not said and stated:
         said = stated.splitlines()[0]
+    said = said or UNSTATED.get(plain(one.name), "")
     if not said:
         sys.exit(f"{one.name} says no licence")
     return said

@@ -76,6 +76,10 @@ def _work(prometheus: Prometheus, vault: Vault) -> None:
     collections = [_collection(vault, name) for name in PARAMETER_SETS]
     photos = vault.create_collection("photos", embedder="pixels", dimension=64)
     detail = photo("coins").crop((0, 0, 96, 96))
+    # Some are left in the queue when their collection goes, and become dead letters.
+    vault.create_collection("gone", embedder="pixels", dimension=64)
+    vault.collection("gone").ingest_bulk([_another_photo() for _ in range(30)])
+    vault.delete_collection("gone")
     deadline = time.monotonic() + ENOUGH_SECONDS
     waiting = QUERIES
     while waiting and time.monotonic() < deadline:
