@@ -663,11 +663,12 @@ def test_a_photo_too_large_for_planes_and_what_is_converted_are_said(made, blind
     made("said", embedder="pixels")
     Image.new("L", (4100, 2100)).save(tmp_path / "large.png")
     photos.photo("coffee").quantize(16).save(tmp_path / "palette.png")
-    shown = blind("ingest", "said", str(tmp_path), "--planes").stdout
-    assert "too large for planes" in shown
-    assert "palette resolved to RGB" in shown
-    assert "2 stored, 0 duplicates, 0 rejected" in shown
-    assert "want at most 8388608" in shown
+    told = json.loads(blind("ingest", "said", str(tmp_path), "--planes", "--json").stdout)
+    assert (told["stored"], told["rejected"]) == (2, 0)
+    large, palette = (item["remark"] for item in told["items"])
+    assert "too large for planes" in large
+    assert "want at most 8388608" in large
+    assert "palette resolved to RGB" in palette
 
 
 def test_an_unknown_collection_is_one_line_everywhere(blind, folder, matrix, tmp_path):
