@@ -36,7 +36,7 @@ def services(own_services: Services) -> Services:
 @pytest.fixture
 def vectors(vault: Vault, request: pytest.FixtureRequest) -> Collection:
     """A collection that holds the gallery, searched once."""
-    name = request.node.name[:100]
+    name = request.node.name[:100].strip()
     collection = vault.create_collection(name, embedder="none", dimension=DIMENSION, expected_size=2000)
     collection.ingest_vectors(GALLERY)
     check(collection)

@@ -55,7 +55,7 @@ def services(
 
 
 def new(vault: Vault, request: pytest.FixtureRequest) -> Collection:
-    name = request.node.name[:100]
+    name = request.node.name[:100].strip()
     return vault.create_collection(name, embedder="none", dimension=DIMENSION, expected_size=6000)
 
 

@@ -17,6 +17,7 @@ from support.services import Services
 import blindsight
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.similarity.linear import Metric
+from blindsight.wire.search import SearchHeader
 from services.keyholder.lease import Lease
 from services.keyholder.operations.turns import Part
 from services.keyholder.operations.verify import VerifySettings
@@ -31,7 +32,7 @@ Ask = Callable[[Keyholder, str], Awaitable[object]]
 
 
 async def searched(keyholder: Keyholder) -> object:
-    search = await keyholder.search("turns", k=1, threshold=None, query_visible_to_server=False, draw=False)
+    search = await keyholder.search(SearchHeader("turns", k=1))
     return [hits async for hits in search.photo(PHOTOS[0])]
 
 

@@ -99,7 +99,7 @@ def test_a_message_that_is_forged_moved_or_repeated_changes_nothing(bulk, vault)
 
 @pytest.mark.parametrize("token", [None, "", "0" * 64, "another owner's"])
 def test_who_is_no_worker_of_this_key_set_cannot_report(bulk, vault, token):
-    job = vault.create_collection(f"reports {token}").ingest_bulk(PHOTOS[:1])
+    job = vault.create_collection(f"reports of {token!r}").ingest_bulk(PHOTOS[:1])
     shown = [] if token is None else [(TOKEN_KEY, token)]
     if token == "another owner's":
         shown = WorkerAccess(keys.create()).metadata()
@@ -135,7 +135,7 @@ def test_a_worker_of_this_key_set_may_report(bulk, vault):
     ],
 )
 def test_a_trial_that_is_none_is_refused(bulk, vault, wrong, said):
-    job = vault.create_collection(f"trials {said}").ingest_bulk(PHOTOS[:1])
+    job = vault.create_collection(f"trials of {said!r}").ingest_bulk(PHOTOS[:1])
     with pytest.raises(grpc.RpcError, match=said):
         note_trial(bulk, job, shown_by_a_worker(bulk), **wrong)
 

@@ -61,7 +61,7 @@ def vault(bulk):
 @pytest.fixture
 def collection(vault, request):
     """One of the test's own."""
-    made = vault.create_collection(request.node.name[:100])
+    made = vault.create_collection(request.node.name[:100].strip())
     yield made
     vault.delete_collection(made.name)
 

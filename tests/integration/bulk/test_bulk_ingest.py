@@ -65,7 +65,7 @@ def test_searches_while_workers_append_are_right_and_never_refused(bulk, vault, 
 
 @pytest.mark.timeout(120)
 def test_workers_keep_the_keypoints_of_photos_that_are_found_by_them(bulk, vault, request):
-    album = vault.create_collection(request.node.name[:100], embedder="sift")
+    album = vault.create_collection(request.node.name[:100].strip(), embedder="sift")
     bulk.worker()
     end = album.ingest_bulk([(f"{name}.jpg", jpeg(name)) for name in ("coffee", "coins", "rocket")]).wait()
     assert counts(end) == (3, 3, 0, 0)
@@ -119,7 +119,9 @@ def test_photos_of_which_nothing_can_be_made_are_stored_with_a_remark(bulk, vaul
     bulk.worker()
     for kind, settings in EMBEDDERS.items():
         embedder = "pixels" if kind == "channels" else kind
-        album = vault.create_collection(f"{request.node.name[:60]} {kind}", embedder=embedder, **settings)
+        album = vault.create_collection(
+            f"{request.node.name[:60].strip()} {kind}", embedder=embedder, **settings
+        )
         files = [(one.name, one.data) for one in ODDITIES]
         job = album.ingest_bulk([*files, ("notes.txt", b"no photo")])
         assert counts(job.wait()) == (len(ODDITIES), len(ODDITIES), 0, 0)
