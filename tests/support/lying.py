@@ -16,7 +16,7 @@ from blindsight.client import Vault
 from blindsight.errors import DataLoss
 from support.command import run_here
 from support.relay import Relay
-from support.services import SHORT_LEASE, Services
+from support.services import SHORT_LEASE, Services, wait_until
 
 SERVICE = "/blindsight.storage.v1.StorageService/"
 LOOKS = tuple(f"{SERVICE}{name}" for name in ("GetItems", "ReadOriginal"))
@@ -75,6 +75,8 @@ class World:
     def start_anew(self) -> None:
         """Tells the truth, and leaves no collection and no alarm."""
         self.tell_the_truth()
+        # One that does not answer in three seconds has no collections in a status.
+        wait_until(lambda: all(one.reachable for one in self.vault.status().services), 60)
         state = self.vault.status()
         for name in [*(one.name for one in state.collections), *state.lost]:
             self.vault.delete_collection(name)
