@@ -30,7 +30,7 @@ from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import Queue
-from blindsight.trusted.records import ItemMetadata, NewItem, PeerStatus
+from blindsight.trusted.records import ItemMetadata, PeerStatus
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.heads import Heads
 from blindsight.trusted.vault.items import Items
@@ -118,7 +118,7 @@ class Keyholder:
         self._items = Items(self.vault, storage)
         catalog = CatalogStore(folder / CATALOG_FILE_NAME, keys.subkey("catalog"))
         self._catalog = Catalog(catalog, self._items)
-        self._writer = Writer(self.vault, storage, self._crypto, self)
+        self._writer = Writer(self.vault, storage, self._crypto, self._written)
         self.items = ItemOperations(self.vault, self._catalog, self._writer)
         self._scorer = Scorer(
             self.vault,
@@ -428,12 +428,8 @@ class Keyholder:
     def _repack(self) -> Repack:
         return Repack(self.vault, self._storage, self._crypto, self._writer)
 
-    async def writing(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
-        """Notes items that are sent to storage."""
-        await self._catalog.put(collection, items)
-
-    async def written(self, collection: OpenCollection, written: Written) -> None:
-        """Notes an append that storage has taken."""
+    async def _written(self, collection: OpenCollection, written: Written) -> None:
+        await self._catalog.put(collection, written.items)
         await self._answer_keys.appended(collection, written)
         size_bytes = sum(len(block) for _, block in written.batches)
         self._follower.written(collection.record.collection_id, size_bytes)

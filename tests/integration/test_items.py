@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import numpy as np
@@ -65,11 +68,63 @@ def test_lists_go_page_by_page_in_every_order(album):
         for size in (1, 5, 12, 1000):
             assert ids(album.items(order=order, page_size=size)) == everyone
             assert ids(album.items(order=order, page_size=size, descending=True)) == everyone[::-1]
-    with pytest.raises(InvalidArgument, match="page_token"):
-        album.page(page_token="nonsense")
+    for said in ("nonsense", *map(token_of, WRONG_TOKENS)):
+        with pytest.raises(InvalidArgument, match="page_token"):
+            album.page(page_token=said)
     token = album.page(page_size=5).next_page_token
     with pytest.raises(InvalidArgument, match="order"):
         album.page(page_token=token, order="id")
+
+
+def token_of(said: object) -> str:
+    return urlsafe_b64encode((said if isinstance(said, str) else json.dumps(said)).encode()).decode()
+
+
+HANDLE = "00" * 16
+WRONG_TOKENS = [
+    "[" * 5000,
+    "x" * 9000,
+    {},
+    ["added", False, 1 << 70, HANDLE],
+    ["added", False, -1, HANDLE],
+    ["added", False, True, HANDLE],
+    ["added", False, "id", HANDLE],
+    ["added", False, 1, "00"],
+    ["id", False, "\ud800", HANDLE],
+]
+
+
+def test_what_is_too_much_in_all_is_refused_alone(vault):
+    heap = vault.create_collection("heap", embedder="pixels", dimension=64)
+    own = {f"own{number}": 1 for number in range(40)}
+    report = heap.ingest(
+        [Photo(picture(1), metadata=own), Photo(picture(2))],
+        metadata={f"all{number}": 1 for number in range(40)},
+    )
+    assert (report.rejected, report.stored) == (1, 1)
+    assert "80 keys" in report.items[0].message
+    largest = {"text": "\x01" * 2700}  # six bytes each, as it is sealed
+    assert heap.ingest([Photo(picture(3), id="largest", metadata=largest)]).stored == 1
+    assert heap.item("largest").metadata == largest
+
+
+def test_every_search_finds_an_item_that_is_replaced_again_and_again(vault):
+    busy = vault.create_collection("busy", embedder="none", dimension=4)
+    busy.ingest_vectors(np.eye(4)[:1], ["the one"], metadata={"n": 0})
+
+    def replace_it() -> None:
+        for number in range(1, 40):
+            busy.ingest_vectors(np.eye(4)[:1], ["the one"], metadata={"n": number}, upsert=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(replace_it)
+        seen = []
+        while not replacing.done():
+            (hit,) = busy.search_vectors(np.eye(4)[0], k=1, where="has(n)").results[0]
+            seen.append(hit.metadata["n"])
+        replacing.result()
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 5
 
 
 def test_only_what_passes_is_listed_counted_and_ranked(album):

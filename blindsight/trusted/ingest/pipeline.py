@@ -32,7 +32,7 @@ from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, 
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
-from blindsight.wire.metadata import Values
+from blindsight.wire.metadata import Values, joined
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
@@ -179,7 +179,7 @@ class Pipeline:
             len(photo.data),
             # Short: what is sealed of it must be no larger than of others.
             UNFOUND if UNFOUND in remarks else "; ".join(remarks),
-            {**values, **photo.values},
+            joined(values, photo.values),
         )
         keypoints = embedded.keypoints
         item = NewItem(

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
 
@@ -70,6 +69,7 @@ class Written:
         sequence, epoch: those after it.
         batches: place and block of each.
         retired: the segments that it replaced, and their batches; None for one of which a batch was lost.
+        items: that came with it, new ones and those that moved.
     """
 
     after_sequence: int
@@ -77,16 +77,7 @@ class Written:
     epoch: int
     batches: Sequence[tuple[Placement, bytes]]
     retired: Retired
-
-
-class Observer(Protocol):
-    """What is told of writes."""
-
-    async def writing(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
-        """Notes items that are sent to storage; it may refuse them.  Raises nothing."""
-
-    async def written(self, collection: OpenCollection, written: Written) -> None:
-        """Notes an append that storage has taken."""
+    items: Sequence[NewItem] = ()
 
 
 class Writer:
@@ -96,7 +87,7 @@ class Writer:
         vault: reads a collection's slots again after a conflict.
         storage: stores the batches.
         crypto: encrypts with the owner's keys.
-        observer: is told of all writes; None: nobody wants to know.
+        observe: called with everything that storage has taken; None: nobody wants to know.
     """
 
     def __init__(
@@ -104,12 +95,12 @@ class Writer:
         vault: Vault,
         storage: StorageClient,
         crypto: Crypto,
-        observer: Observer | None = None,
+        observe: Callable[[OpenCollection, Written], Awaitable[None]] | None = None,
     ) -> None:
         self._vault = vault
         self._storage = storage
         self._crypto = crypto
-        self._observer = observer
+        self._observe = observe
 
     async def encrypt(self, collection: OpenCollection, slots: SlotMap, rows: Floats) -> Ahead:
         """Encrypts rows ahead of their append; needs no lock.
@@ -303,36 +294,28 @@ class Writer:
             kept = before.without_items(handles_from_bytes(b"".join(item.handle for item in items)), 0)
         after = _after(kept, before.sequence, placements, digests, items, retired)
         link = collection.log.link(before.chain, after, collection.record)
-        noting = asyncio.create_task(self._noted(collection, items))
-        try:
-            with collection.unless_answered():
-                await self._storage.append(
-                    collection.record.collection_id,
-                    batch_id,
-                    link,
-                    placements,
-                    blocks,
-                    digests,
-                    items,
-                    list(retired),
-                    encrypt_planes=partial(self._encrypted_planes, collection),
-                    replaces=replaces,
-                )
-        finally:
-            await noting
+        with collection.unless_answered():
+            await self._storage.append(
+                collection.record.collection_id,
+                batch_id,
+                link,
+                placements,
+                blocks,
+                digests,
+                items,
+                list(retired),
+                encrypt_planes=partial(self._encrypted_planes, collection),
+                replaces=replaces,
+            )
         batches = list(zip(placements, blocks, strict=True))
-        written = Written(before.sequence, after.sequence, after.epoch, batches, retired)
+        written = Written(before.sequence, after.sequence, after.epoch, batches, retired, items)
         # At once, since one waits for a disk and the other computes.
         adopted = self._vault.adopt(collection, replace(after, chain=link.chain))
         await asyncio.gather(self._observed(collection, written), adopted)
 
-    async def _noted(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
-        if self._observer is not None:
-            await self._observer.writing(collection, items)
-
     async def _observed(self, collection: OpenCollection, written: Written) -> None:
-        if self._observer is not None:
-            await self._observer.written(collection, written)
+        if self._observe is not None:
+            await self._observe(collection, written)
 
     async def delete(self, collection: OpenCollection, handles: Sequence[bytes]) -> list[bytes]:
         """Deletes items; returns the handles of those that were there.

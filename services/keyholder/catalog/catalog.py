@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from blindsight.errors import ResourceExhausted
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
@@ -56,7 +57,7 @@ class Catalog:
         self._states: dict[bytes, _State] = {}
 
     async def put(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
-        """Adds items that storage has taken, before they are in the slot map."""
+        """Adds items that storage has taken; fails no write, for what is not here is read from storage."""
         entries = [
             Entry(item.handle, unmarked(item.version), item.metadata) for item in items if item.metadata
         ]
@@ -74,7 +75,7 @@ class Catalog:
         if not entries:
             return
         collection_id = collection.record.collection_id
-        with suppress(LookupError):  # then it is read from storage again
+        with suppress(LookupError, ResourceExhausted):
             await asyncio.to_thread(self._store.put, collection_id, entries)
             rows = self._state(collection).rows
             if rows is not None:
@@ -169,6 +170,11 @@ class Catalog:
         versions = collection.slots.versions(sealed)
         damaged = self._state(collection).damaged
         there = await self.known(collection, sealed)
+        # Of items that change at this moment: whoever found them must be told what they are.
+        if changing := [one for one in versions if one not in there and one not in damaged]:
+            await self._fetch(collection, self._state(collection), changing)
+            there |= await self.known(collection, changing)
+            versions = collection.slots.versions(sealed)
         for handle in versions:
             if handle in there:
                 found[handle] = there[handle]

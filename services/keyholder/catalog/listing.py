@@ -27,6 +27,8 @@ Order = Literal["added", "id"]
 # short id nobody knows when it was stored: it comes first, shorter ids before longer ones, as numbers.
 Key = tuple[int | str, bytes]
 _READ_ITEMS = 500
+# An id of 512 bytes in JSON, as base64, and some more.
+_MOST_TOKEN_CHARACTERS = 8192
 
 _Keys = npt.NDArray[np.bytes_]
 _Blocks = npt.NDArray[np.uint8]
@@ -62,10 +64,15 @@ class Position:
         if not token:
             return cls(order, descending)
         try:
-            said = json.loads(urlsafe_b64decode(token))
-            position = cls(said[0], said[1], (said[2], bytes.fromhex(said[3])))
-            right_kind = isinstance(said[2], int if order == "added" else str)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+            if len(token) > _MOST_TOKEN_CHARACTERS:
+                raise ValueError("too long")
+            by, handle = (said := json.loads(urlsafe_b64decode(token)))[2], bytes.fromhex(said[3])
+            position = cls(said[0], said[1], (by, handle))
+            right_kind = type(by) is (int if order == "added" else str) and len(handle) == HANDLE_BYTES
+            if type(by) is int and not 0 <= by < 1 << 63:
+                raise ValueError("no time")
+            str(by).encode()
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
             raise InvalidArgument("page_token is none that a list of items gave out") from error
         if (position.order, position.descending) != (order, descending) or not right_kind:
             raise InvalidArgument("page_token is of a list in another order, want that of the page before")

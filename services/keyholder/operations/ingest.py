@@ -37,7 +37,7 @@ from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
 from blindsight.wire.ingest import IngestCounts, ItemResult
-from blindsight.wire.metadata import Values
+from blindsight.wire.metadata import Values, joined
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
@@ -263,7 +263,7 @@ class Ingest:
             ids = group.vectors.ids or [str(start + row) for row in range(len(group.rows))]
             metadata = group.vectors.metadata
             if self._metadata:
-                metadata = [{**self._metadata, **one} for one in metadata or [{}] * len(ids)]
+                metadata = [joined(self._metadata, one) for one in metadata or [{}] * len(ids)]
             items = await asyncio.to_thread(vector_items, collection, ids, metadata)
             if self._upsert:
                 await self._writer.replace(collection, group.rows, items)

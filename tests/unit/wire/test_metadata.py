@@ -76,6 +76,8 @@ WRONG = {
     "a long list": {"a": ["x"] * 257},
     "many keys": {f"k{number}": 1 for number in range(65)},
     "long texts": {"a": "x" * 16385},
+    "texts that are long as they are sealed": {"a": "\x01" * 2800},
+    "half a character": {"a": "\ud800"},
 }
 
 
