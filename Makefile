@@ -117,6 +117,7 @@ release: dist
 # On a machine with nothing else to do; a million vectors take some minutes, 6 GB of memory and 4 GB of disk.
 bench: $(BENCH_INSTALLED)
 	@$(BIN)/python bench/kernel.py --size $(SIZE) --dimension $(DIMENSION)
+	@$(BIN)/python bench/append.py
 	@$(BIN)/python bench/search.py --size $(SIZE) --dimension $(DIMENSION)
 	@$(BIN)/python bench/schemes.py --dimension $(DIMENSION)
 	@$(BIN)/python bench/imaging.py

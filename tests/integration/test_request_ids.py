@@ -96,7 +96,7 @@ def test_an_ingest_and_a_search_are_followed_through_the_three_services(
         "trace-of-an-ingest",
         keyholder={"Ingest"},
         evaluator={"gallery_refreshed", "Prepare"},
-        storage={"TakeTurn", "Append", "ReadBatches"},
+        storage={"Append", "ReadBatches"},
     )
     with blindsight.request_id("trace-of-a-search"):
         collection.search(small_photo(1), k=1)
@@ -113,7 +113,7 @@ def test_a_bulk_ingest_is_followed_into_the_worker_and_storage(services: BulkSer
         "trace-of-a-job",
         keyholder={"CreateImport", "import_opened", "ReportItems"},
         worker={"batch_done"},
-        storage={"TakeTurn", "Append"},
+        storage={"Append"},
     )
 
 
@@ -125,7 +125,7 @@ def test_the_untrusted_services_are_never_told_a_callers_own_name(
         collection.ingest([("a", small_photo(4))])
         collection.search(small_photo(4), k=1)
         collection.ingest_bulk([("b", small_photo(5))]).wait()
-        wait_for(services, "name-of-a-caller", storage={"TakeTurn", "Append"}, evaluator={"Score"})
+        wait_for(services, "name-of-a-caller", storage={"Append"}, evaluator={"Score"})
     for service in SERVICES:
         told = "name-of-a-caller" in (services.folder / f"{service}.log").read_text()
         assert told == (service in TRUSTED), service

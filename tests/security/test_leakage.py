@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -23,10 +24,16 @@ from support.services import Services
 
 import blindsight
 from blindsight.client import Collection, Photo, StoredPhoto, Vault
+from blindsight.trusted.clients import EvaluatorClient, StorageClient
+from blindsight.trusted.clients.fencing import Fence
+from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.keyring.padding import padded_size
 from blindsight.trusted.queue import open_queue
 from blindsight.trusted.queue.settings import QueueSettings
+from blindsight.trusted.vault.vault import Vault as OwnVault
+from blindsight.trusted.vault.writer import Writer
+from services.keyholder.metrics import CRYPTO
 
 VECTORS = np.random.default_rng(4).normal(size=(5, 8)).astype(np.float32)
 QUERIES = np.random.default_rng(5).normal(size=(2, 8)).astype(np.float32)
@@ -84,6 +91,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
             _vectors(made)
             _keypoints(made)
             _pictures(made)
+            _writers(made)
             yield made
     finally:
         for relay in relays.values():
@@ -129,6 +137,36 @@ def _photos(session: Session) -> None:
     note("status", vault.status)
     note("accept that storage was set back", lambda: vault.accept_rollback("album"))
     note("verify a pair of photos", lambda: vault.verify(small_photo(1), small_photo(2), embedder="pixels"))
+
+
+def _writers(session: Session) -> None:
+    ours, note = session.vault.create_collection("ours", embedder="pixels", dimension=64), session.note
+    (item,) = ours.ingest([("f.png", small_photo(11))]).items
+    _delete_beside(session, "ours", item.id)
+    note("ingest a photo after another writer wrote", lambda: ours.ingest([("o.png", small_photo(12))]))
+    note("ingest a photo after that", lambda: ours.ingest([("s.png", small_photo(13))]))
+
+
+def _delete_beside(session: Session, collection: str, item_id: str) -> None:
+    """Deletes an item as a worker of the same keyholder could, on a way of its own."""
+    fence = Fence()
+    with closing(sqlite3.connect(session.folder / "storage" / "storage.sqlite3")) as db:
+        ((fence.newest,),) = db.execute("SELECT fencing_token FROM leases")
+
+    async def delete() -> None:
+        storage = StorageClient(session.services.address("storage"), fence=fence)
+        evaluator = EvaluatorClient(session.services.address("evaluator"))
+        crypto = Crypto(shared_key_set(), 1, CRYPTO)
+        try:
+            vault = OwnVault(shared_key_set(), storage, evaluator)
+            opened = await vault.get(collection)
+            assert await Writer(vault, storage, crypto).delete(opened, [opened.handle(item_id)])
+        finally:
+            crypto.close()
+            await storage.close()
+            await evaluator.close()
+
+    asyncio.run(delete())
 
 
 def _vectors(session: Session) -> None:

@@ -69,6 +69,7 @@ class OpenCollection:
         log: makes and checks the links of the log.
         tags: of items that no search ranks.
         known: the newest point of the log that was seen.
+        contended: whether others wrote between this writer's last two writes.
         doubts: how often it was found that storage may hold a write that `slots` lacks.
         tile_key: of the check of planes; see `imaging.tile_checks`.
         damage: why the collection cannot be used; empty if it can.
@@ -88,6 +89,7 @@ class OpenCollection:
         self.known = Point()
         self.log = LogKey(keys.subkey("log", record.collection_id))
         self.tags = Tags(keys.subkey("tags", record.collection_id))
+        self.contended = False
         self.doubts = self._settled = 0
         self.parameters = record.parameters
         self.layout = collection_layout(

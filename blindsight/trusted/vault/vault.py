@@ -226,7 +226,8 @@ class Vault:
     async def take_turn(self, collection: OpenCollection, batch_id: bytes) -> None:
         """Waits in storage's queue until a batch may be placed; refreshes the collection if others wrote."""
         sequence = await self._storage.take_turn(collection.record.collection_id, batch_id)
-        if collection.uncertain or sequence != collection.slots.sequence:
+        collection.contended = sequence != collection.slots.sequence
+        if collection.uncertain or collection.contended:
             await self.refresh(collection)
 
     async def names(self) -> list[str]:

@@ -149,7 +149,7 @@ class Writer:
         done = 0
         while done < len(items):
             batch_id = _new_batch_id()
-            await self._vault.take_turn(collection, batch_id)
+            await self._wait_for_others(collection, batch_id)
             done = await self._append_some(collection, batch_id, rows, items, done, replaces=True)
 
     async def append_new(
@@ -169,7 +169,10 @@ class Writer:
         """
         stored: set[int] = set()
         handles = [item.handle for item in items]
+        different = len(set(handles))
         for _ in range(CONFLICT_ATTEMPTS + len(items)):
+            if len(stored) == different:
+                return stored
             if not self._fresh(collection, handles):
                 await self._vault.refresh(collection)  # others may have deleted some
                 if not self._fresh(collection, handles):
@@ -191,10 +194,18 @@ class Writer:
         expected = self._fresh(collection, handles)
         formed = collection.linear().rows(rows[expected])
         _, ahead = await asyncio.gather(
-            self._vault.take_turn(collection, batch_id), self.encrypt(collection, collection.slots, formed)
+            self._wait_for_others(collection, batch_id), self.encrypt(collection, collection.slots, formed)
         )
         fresh = self._fresh(collection, handles)
         return fresh, ahead if fresh == expected else {}
+
+    async def _wait_for_others(self, collection: OpenCollection, batch_id: bytes) -> None:
+        """Waits for the batch's turn, if others write to the collection, too.
+
+        A lone writer saves the call: if it was wrong to think so, storage refuses the append as a conflict.
+        """
+        if collection.contended or collection.uncertain:
+            await self._vault.take_turn(collection, batch_id)
 
     @staticmethod
     def _fresh(collection: OpenCollection, handles: Sequence[bytes]) -> list[int]:
@@ -228,6 +239,7 @@ class Writer:
                 # Another writer came first, or an answer was lost: read again what storage holds.
                 if attempt == CONFLICT_ATTEMPTS:
                     raise
+                collection.contended = True
                 logs.get().info("append_conflict", attempt=attempt)
                 if attempt > 1:  # after the first refusal, storage keeps the batch at the head of its queue
                     await asyncio.sleep(backoff.pause())
