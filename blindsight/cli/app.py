@@ -6,7 +6,8 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Annotated
@@ -35,11 +36,12 @@ from blindsight.cli.compare import command as compare
 from blindsight.cli.diff import command as diff
 from blindsight.cli.local import backup, keys, up
 from blindsight.cli.search import command as search
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, MissingPackage
 from blindsight.runtime.paths import at_home
 from blindsight.runtime.printable import printable
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
+JSON = "--json"
 USAGE = 2
 # The untrusted side gave something else than it should: no retry helps, somebody must look at it.
 WRONG_ANSWER = 3
@@ -132,22 +134,23 @@ def run(arguments: Sequence[str]) -> int:
     # One that was started without an open standard output or error has nobody to tell.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    as_json = JSON in arguments
     try:
         code = app(arguments, prog_name="blindsight", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except (typer.Abort, EOFError):
-        output.error("there was no answer, so nothing was done")
-        return 1
     except Exception as error:  # noqa: BLE001 - the last place to turn a traceback into one line
-        return _failed(error)
+        return _failed(error, as_json=as_json)
     if code == INTERRUPTED:
-        output.note("interrupted")
+        if as_json:
+            output.error_document(output.Reason.INTERRUPTED, "interrupted", {})
+        else:
+            output.note("interrupted")
     return code if isinstance(code, int) else 0
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: Exception, *, as_json: bool) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         import traceback
 
@@ -155,14 +158,16 @@ def _failed(error: Exception) -> int:
     if isinstance(error, (output.Unread, BrokenPipeError)):
         _forget_answer()
         return BROKEN_PIPE
-    message, code = explained(error)
-    if message:
-        output.error(message)
+    told = explained(error)
+    if told.message and as_json:
+        output.error_document(told.reason, told.message, told.metadata)
+    elif told.message:
+        output.error(told.message)
     try:
         sys.stdout.flush()
     except OSError:  # a full disk
         _forget_answer()
-    return code
+    return told.code
 
 
 def _forget_answer() -> None:
@@ -170,24 +175,38 @@ def _forget_answer() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def explained(error: Exception) -> tuple[str, int]:
-    """Returns the error message for display, and the exit code."""
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What the command says of an error: a stable reason and short strings for programs, and an exit code."""
+
+    reason: str
+    message: str
+    code: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def explained(error: Exception) -> Explained:
+    """Returns what to say of an error; its message is empty if all is said already."""
     if isinstance(error, output.Failure):
-        return str(error), error.code
+        return Explained(error.reason, str(error), error.code, error.metadata)
     if isinstance(error, BlindsightError):
-        return error.message, _code(error)
+        return Explained(error.reason, error.message, _code(error), error.metadata)
+    if isinstance(error, (typer.Abort, EOFError)):
+        return Explained(output.Reason.NOT_CONFIRMED, "there was no answer, so nothing was done", 1)
     if isinstance(error, TyperException):
-        return _usage(error), error.exit_code
+        return Explained(InvalidArgument.reason, _usage(error), error.exit_code)
     if isinstance(error, UnicodeEncodeError):
-        return f"an argument is no UTF-8 text: {printable(str(error.object))}", USAGE
+        told = f"an argument is no UTF-8 text: {printable(str(error.object))}"
+        return Explained(InvalidArgument.reason, told, USAGE)
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}", 1
+        return Explained(output.Reason.FILE_ERROR, f"{place}{error.strerror}", 1)
     if isinstance(error, ModuleNotFoundError):
         missing = f"this needs the services of a vault on this machine, and {error.name} is not installed"
-        return f"{missing}: pip install 'blindsight-vault[all]'", USAGE
-    kind = type(error).__name__
-    return f"unexpected {kind}: {error} (set {DEBUG_VARIABLE}=1 to see where)", 1
+        told = f"{missing}: pip install 'blindsight-vault[all]'"
+        return Explained(MissingPackage.reason, told, USAGE)
+    told = f"unexpected {type(error).__name__}: {error} (set {DEBUG_VARIABLE}=1 to see where)"
+    return Explained(output.Reason.UNEXPECTED, told, 1)
 
 
 def _code(error: BlindsightError) -> int:

@@ -51,7 +51,7 @@ def check(
         _show(found)
     if damaged or quarantined:
         also = f", {quarantined:,} quarantined" if quarantined else ""
-        raise output.Failure(f"{damaged:,} damaged or lost{also}", WRONG)
+        raise output.Failure(f"{damaged:,} damaged or lost{also}", output.Reason.DAMAGED, WRONG)
 
 
 def _all(vault: Vault) -> list[str]:

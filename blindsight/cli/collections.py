@@ -137,8 +137,7 @@ def delete(
     with options.vault(address) as vault:
         items = _items(vault, name)
         told = output.count(items, "item") if items is not None else "all that is left of it"
-        if not yes and not as_json and output.interactive():
-            output.confirm(f"Delete {name} with {told}?", "not deleted")
+        output.confirm(f"Delete {name} with {told}?", "not deleted", yes=yes)
         with output.spinner(f"deleting {name}"):
             vault.delete_collection(name)
     if as_json:
@@ -164,8 +163,8 @@ def accept_rollback(
 ) -> None:
     """Accept that storage has an older state of a collection, as after a restore of a backup."""
     with options.vault(address) as vault:
-        if not yes and not as_json and output.interactive():
-            output.confirm(f"Give up what was written to {name} since storage's state of it?", "not accepted")
+        question = f"Give up what was written to {name} since storage's state of it?"
+        output.confirm(question, "not accepted", yes=yes)
         accepted = vault.accept_rollback(name)
     if as_json:
         output.document({"collection": name, **asdict(accepted)})

@@ -159,7 +159,7 @@ def _write(path: Path, values: npt.NDArray[Any], rule: PixelRule) -> dict[str, A
         return {"path": str(path), "pixels": None, "clipped_values": 0}
     if values.ndim != 2 and values.shape[2:] != (3,):
         shape = " x ".join(map(str, values.shape))
-        raise output.Failure(f"values of shape {shape} make no picture: use -o OUT.npy")
+        raise output.Failure(f"values of shape {shape} make no picture: use -o OUT.npy", "INVALID_ARGUMENT")
     from PIL import Image
 
     shown, clipped = as_pixels(values, rule)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 import stat
 import sys
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
-from blindsight.cli.output import Failure, Unread
+from blindsight.cli.output import Failure, Reason, Unread
 
 STANDARD_OUTPUT = Path("-")
 
 # Common file systems allow names of 255 bytes; a rank and a suffix are added to the stem.
 _MAX_STEM_BYTES = 160
 _SUFFIXES = {
-    "image/heif": ".heic",
-    "image/jp2": ".jp2",
-    "image/jpeg": ".jpg",
-    "image/tiff": ".tif",
-    "image/webp": ".webp",
-    "image/x-portable-anymap": ".pnm",
-    "application/octet-stream": "",
+    "image/heif": (".heic", ".heif", ".hif"),
+    "image/jp2": (".jp2", ".j2k", ".jpx"),
+    "image/jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "image/tiff": (".tif", ".tiff"),
+    "image/webp": (".webp",),
+    "image/x-portable-anymap": (".pnm", ".pbm", ".pgm", ".ppm"),
+    "application/octet-stream": (),
 }
+_SUFFIX = re.compile(r"(?<=.)\.\w{1,10}$")
 
 
 def write(path: Path, data: bytes) -> None:
@@ -46,7 +49,31 @@ def write(path: Path, data: bytes) -> None:
             with os.fdopen(os.open(path, _flags(path)), "wb") as file:
                 file.write(data)
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from None
+        raise Failure(f"cannot write {path}: {error.strerror}", Reason.FILE_ERROR) from None
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Writes `data` to a file that is not there yet; one that cannot be written completely is removed.
+
+    Raises:
+        Failure: if there is something of this name, or the file cannot be written.
+    """
+    try:
+        with path.open("xb") as file:
+            _write_all(file, data, path)
+    except FileExistsError:
+        raise Failure(f"{path} is there already, want -o FILE", Reason.FILE_ERROR) from None
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror}", Reason.FILE_ERROR) from None
+
+
+def _write_all(file: BinaryIO, data: bytes, path: Path) -> None:
+    try:
+        file.write(data)
+        file.flush()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def require_writable(path: Path) -> None:
@@ -62,9 +89,9 @@ def require_writable(path: Path) -> None:
             with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
                 pass
         elif not os.access(path, os.W_OK):  # opening it may block, or end what reads a pipe
-            raise Failure(f"cannot write {path}: Permission denied")
+            raise Failure(f"cannot write {path}: Permission denied", Reason.FILE_ERROR)
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from None
+        raise Failure(f"cannot write {path}: {error.strerror}", Reason.FILE_ERROR) from None
 
 
 def is_standard_output(path: Path) -> bool:
@@ -94,7 +121,7 @@ def _is_plain(path: Path) -> bool:
         Failure: if it is of a folder.
     """
     if path.is_dir():
-        raise Failure(f"{path} is a folder, want a file to write")
+        raise Failure(f"{path} is a folder, want a file to write", Reason.FILE_ERROR)
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
@@ -131,7 +158,7 @@ def require_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise Failure(f"cannot make the folder {path}: {error.strerror}") from None
+        raise Failure(f"cannot make the folder {path}: {error.strerror}", Reason.FILE_ERROR) from None
 
 
 def make_folder(path: Path) -> None:
@@ -143,18 +170,32 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Failure(f"cannot make the folder {path}: {error.strerror}") from None
+        raise Failure(f"cannot make the folder {path}: {error.strerror}", Reason.FILE_ERROR) from None
 
 
 def safe_name(name: str, media_type: str) -> str:
-    """Returns a safe file name for any name: one path component, printable, with a fitting suffix."""
+    """Returns a safe file name for any name: one path component, printable, with a fitting suffix.
+
+    A suffix that fits stays as it is; another one is replaced.
+    """
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     kept = "".join(letter if letter.isprintable() else "_" for letter in last).strip(". ")
-    suffix = _SUFFIXES[media_type] if media_type in _SUFFIXES else mimetypes.guess_extension(media_type)
-    stem = Path(kept).stem
+    found = _SUFFIX.search(kept)
+    stem, suffix = (kept[: found.start()], found[0]) if found else (kept, "")
+    wanted = _suffixes(media_type)
+    if wanted and suffix.lower() not in wanted:
+        suffix = wanted[0]
     # "ignore" drops a character that was cut in the middle.
     short = (stem or "photo").encode("utf-8", "replace")[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
-    return short + (suffix or Path(kept).suffix)
+    return short + suffix
+
+
+def _suffixes(media_type: str) -> list[str]:
+    """Returns the suffixes of a media type, the usual one first; none if files of it may have any."""
+    if media_type in _SUFFIXES:
+        return [*_SUFFIXES[media_type]]
+    usual = mimetypes.guess_extension(media_type)
+    return [usual, *mimetypes.guess_all_extensions(media_type, strict=False)] if usual else []
 
 
 def _umask() -> int:

@@ -211,7 +211,10 @@ def _bulk(
         jobs.follow(job, as_json=as_json)
     if job.unreadable and not received:
         first, every = job.unreadable[0], output.count(len(job.unreadable), "file")
-        raise output.Failure(f"none of {every} could be sent; the first: {first.path}: {first.message}")
+        raise output.Failure(
+            f"none of {every} could be sent; the first: {first.path}: {first.message}",
+            output.Reason.NOTHING_TAKEN,
+        )
 
 
 def _queued(job: Import, *, as_json: bool) -> None:
@@ -249,7 +252,9 @@ def _following(name: str) -> Iterator[IngestCallback]:
             if kept:
                 # Acknowledged items are safe: tell the user, who may repeat the command.
                 raise output.Failure(
-                    f"{error.message} (at least {output.count(kept, 'item')} stored before)"
+                    f"{error.message} (at least {output.count(kept, 'item')} stored before)",
+                    error.reason,
+                    metadata=error.metadata,
                 ) from error
             raise
 
@@ -291,8 +296,13 @@ def _tell_skipped(skipped: int) -> None:
 def _nothing_taken(report: IngestReport) -> output.Failure:
     first = next((item for item in report.items if item.outcome == "rejected"), None)
     if first is None:
-        return output.Failure(f"none of {output.count(report.rejected, 'item')} could be taken")
+        return output.Failure(
+            f"none of {output.count(report.rejected, 'item')} could be taken", output.Reason.NOTHING_TAKEN
+        )
     if len(report.items) == 1:
-        return output.Failure(f"{first.path}: {first.message}")
+        return output.Failure(f"{first.path}: {first.message}", output.Reason.NOTHING_TAKEN)
     every = output.count(report.rejected, "file")
-    return output.Failure(f"none of {every} could be taken; the first: {first.path}: {first.message}")
+    return output.Failure(
+        f"none of {every} could be taken; the first: {first.path}: {first.message}",
+        output.Reason.NOTHING_TAKEN,
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blindsight.cli import options, output
-from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Yes
 from blindsight.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ LISTED = 20
 AWAY = "no answer"
 # Characters of an id on a terminal, and of a whole id; commands accept any unambiguous prefix.
 _SHORT, _WHOLE = 8, 32
+_ENDED = ("finished", "cancelled")
 _STYLES = {"receiving": "cyan", "running": "cyan", "finished": "green", "cancelled": "yellow"}
 
 app = typer.Typer(help="Bulk ingests: list, watch, cancel, try again.", no_args_is_help=True)
@@ -84,10 +85,15 @@ def watch(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False)
 
 
 @app.command()
-def cancel(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+def cancel(job: JobId, yes: Yes = False, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """End a bulk ingest: what is not stored yet is dropped, what is stored stays."""
     with options.vault(address) as vault:
-        info = _opened(vault, job).cancel()
+        opened = _opened(vault, job)
+        info = opened.info()
+        if info.state not in _ENDED:
+            into = f"Cancel the import into {info.collection or 'a deleted collection'}"
+            output.confirm(f"{into}, and drop what is not stored yet?", "not cancelled", yes=yes)
+        info = opened.cancel()
     if as_json:
         output.document(asdict(info))
     elif info.state == "cancelled":
@@ -111,10 +117,14 @@ def retry(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False)
 
 
 @app.command()
-def drop(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+def drop(job: JobId, yes: Yes = False, address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     """Drop the sealed originals of failed items; they cannot be tried again."""
     with options.vault(address) as vault:
         opened = _opened(vault, job)
+        failed = opened.info().failed
+        if failed:
+            of = output.count(failed, "failed item")
+            output.confirm(f"Drop the sealed originals of {of}?", "not dropped", yes=yes)
         dropped = opened.drop_failed()
     if as_json:
         output.document({"import_id": opened.import_id, "dropped": dropped})
@@ -175,7 +185,9 @@ def follow(job: Import, *, as_json: bool) -> None:
     require_not_cancelled(info)
     if info.failed and info.failed == info.received:
         of = output.count(info.failed, "item")
-        raise output.Failure(f"none of {of} could be taken; the first: {failed[0].message}")
+        raise output.Failure(
+            f"none of {of} could be taken; the first: {failed[0].message}", output.Reason.NOTHING_TAKEN
+        )
 
 
 def watched(job: Import) -> ImportInfo:
@@ -203,7 +215,7 @@ def require_not_cancelled(info: ImportInfo) -> None:
     """
     if info.state == "cancelled":
         stored = f"{info.done + info.duplicates:,} of {output.count(info.received, 'item')}"
-        raise output.Failure(f"the import was cancelled; {stored} stored")
+        raise output.Failure(f"the import was cancelled; {stored} stored", output.Reason.CANCELLED)
 
 
 def document(

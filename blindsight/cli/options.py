@@ -54,7 +54,9 @@ Where = Annotated[
         show_default=False,
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also not on a terminal.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask. Needed where there is no terminal to ask on.")
+]
 
 DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
 

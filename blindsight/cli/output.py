@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from functools import cache
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from blindsight.errors import InvalidArgument
 from blindsight.runtime.printable import printable
 
 # Interval of progress lines without a terminal; a run shorter than this writes none.
@@ -43,12 +45,39 @@ _PIPE_WIDTH = 200
 Cell = str | Text
 
 
-class Failure(Exception):
-    """Ends the command with one line and an exit code."""
+class Reason(StrEnum):
+    """Why a command failed, beyond the reasons of `blindsight.errors`; stable, for programs."""
 
-    def __init__(self, message: str, code: int = 1) -> None:
+    ALARM = "ALARM"
+    CANCELLED = "CANCELLED"
+    DAMAGED = "DAMAGED"
+    FENCED = "FENCED"
+    FILE_ERROR = "FILE_ERROR"
+    INTERRUPTED = "INTERRUPTED"
+    NOT_CONFIRMED = "NOT_CONFIRMED"
+    NOT_FOUND = "NOT_FOUND"
+    NOTHING_TAKEN = "NOTHING_TAKEN"
+    UNAVAILABLE = "UNAVAILABLE"
+    UNEXPECTED = "UNEXPECTED"
+
+
+class Failure(Exception):
+    """Ends the command with one line and an exit code.
+
+    Args:
+        message: the line.
+        reason: a `Reason`, or one of `blindsight.errors`.
+        code: the exit code.
+        metadata: short strings for programs.
+    """
+
+    def __init__(
+        self, message: str, reason: str, code: int = 1, metadata: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
+        self.reason = str(reason)
         self.code = code
+        self.metadata = dict(metadata or {})
 
 
 class Unread(Exception):
@@ -122,14 +151,19 @@ def answer(line: str) -> None:
     stdout().print(text(line), soft_wrap=True)
 
 
-def confirm(question: str, otherwise: str) -> None:
-    """Asks on the terminal.
+def confirm(question: str, otherwise: str, *, yes: bool) -> None:
+    """Asks on the terminal before something is destroyed, unless --yes has answered.
 
     Raises:
         Failure: if the answer is no, with what was not done then.
+        InvalidArgument: if nobody can be asked.
     """
+    if yes:
+        return
+    if not interactive():
+        raise InvalidArgument(f"{question} There is no terminal to ask on, want --yes")
     if not typer.confirm(printable(question), err=True):
-        raise Failure(otherwise)
+        raise Failure(otherwise, Reason.NOT_CONFIRMED)
 
 
 def require_known(unknown_ids: Sequence[str]) -> None:
@@ -140,7 +174,7 @@ def require_known(unknown_ids: Sequence[str]) -> None:
     """
     if unknown_ids:
         more = f" and {len(unknown_ids) - _NAMED:,} more" if len(unknown_ids) > _NAMED else ""
-        raise Failure(f"no such item: {', '.join(unknown_ids[:_NAMED])}{more}")
+        raise Failure(f"no such item: {', '.join(unknown_ids[:_NAMED])}{more}", Reason.NOT_FOUND)
 
 
 def document(value: object) -> None:
@@ -166,6 +200,12 @@ def error(message: str) -> None:
     """Prints the one line of an error on standard error."""
     flat = " ".join(message.split())
     stderr().print(text("blindsight: ", ("error:", "bold red"), f" {flat}"), soft_wrap=True)
+
+
+def error_document(reason: str, message: str, metadata: Mapping[str, str]) -> None:
+    """Prints an error as one line of JSON on standard error, as the other stream has answers only."""
+    told = {"reason": reason, "message": " ".join(message.split()), "metadata": dict(metadata)}
+    stderr().print(Text(json.dumps(told)), soft_wrap=True)
 
 
 class Table(RichTable):

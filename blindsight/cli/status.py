@@ -44,16 +44,22 @@ def status(
             output.answer(f"{output.count(acknowledged, 'alarm')} acknowledged.")
     if not state.reachable:
         lost = next(service for service in state.services if not service.reachable)
-        raise output.Failure(f"{lost.name} is not reachable: {lost.error or 'no reason known'}")
+        raise output.Failure(
+            f"{lost.name} is not reachable: {lost.error or 'no reason known'}", output.Reason.UNAVAILABLE
+        )
     if state.fenced:
-        raise output.Failure("this keyholder does nothing more, since another has taken over")
+        raise output.Failure(
+            "this keyholder does nothing more, since another has taken over", output.Reason.FENCED
+        )
     if replace(state, alarms=()).wrong:
         raise output.Failure(
-            "something is wrong with what is stored: see above, and `blindsight check`", WRONG
+            "something is wrong with what is stored: see above, and `blindsight check`",
+            output.Reason.DAMAGED,
+            WRONG,
         )
     if standing := len(state.alarms) - acknowledged:
         told = f"{output.count(standing, 'alarm')} since the last `blindsight status --acknowledge`"
-        raise output.Failure(told, WRONG)
+        raise output.Failure(told, output.Reason.ALARM, WRONG)
 
 
 def _show(address: str, state: VaultStatus) -> None:

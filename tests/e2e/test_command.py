@@ -19,6 +19,7 @@ from support import photos
 from support.command import NO_BULK, Up, run, run_here, run_on_terminal, started
 
 import blindsight
+from blindsight.errors import AlreadyExists
 
 SEED = np.random.default_rng(7)
 
@@ -122,7 +123,10 @@ def test_a_collection_of_every_metric_can_be_made_and_deleted(blind, metric):
     name = f"of-{metric}"
     arguments = ["--embedder", "none", "--dimension", "8", "--metric", metric, "--json"]
     assert json.loads(blind("collection", "create", name, *arguments).stdout)["metric"] == metric
-    assert json.loads(blind("collection", "delete", name, "--json").stdout) == {"deleted": name, "items": 0}
+    assert json.loads(blind("collection", "delete", name, "--yes", "--json").stdout) == {
+        "deleted": name,
+        "items": 0,
+    }
     assert "no collection" in blind("collection", "describe", name, code=1).stderr
 
 
@@ -335,6 +339,32 @@ def test_a_photo_comes_back_byte_for_byte(blind, filled, folder, tmp_path):
     assert piped.stdout == photos.jpeg("astronaut")
 
 
+def test_a_photo_comes_back_under_its_name_and_takes_no_place_of_another(
+    made, services, folder, monkeypatch, tmp_path
+):
+    made("named")
+    with blindsight.connect(services.address) as vault:
+        report = vault.collection("named").ingest(("../trip/rome.JPEG", photos.jpeg("coffee")), planes=True)
+    monkeypatch.chdir(tmp_path)
+    get = ("get", "named", report.items[0].id)
+    first = run(*get, address=services.address)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.startswith("rome.JPEG: ")
+    assert (tmp_path / "rome.JPEG").read_bytes() == photos.jpeg("coffee")
+    (tmp_path / "rome.JPEG").write_bytes(b"mine")
+    again = run(*get, "--json", address=services.address)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert json.loads(again.stderr) == {
+        "reason": "FILE_ERROR",
+        "message": "rome.JPEG is there already, want -o FILE",
+        "metadata": {},
+    }
+    pixels = run(*get, "--planes", "--json", address=services.address)
+    assert json.loads(pixels.stdout)["file"] == "rome.png"
+    assert (tmp_path / "rome.JPEG").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rome.JPEG", "rome.png"]
+
+
 @pytest.mark.parametrize(
     ("item", "said"), [("nope", "no item 'nope'"), ("", "no item"), ("x" * 5000, "no item")]
 )
@@ -350,9 +380,13 @@ def test_deleted_items_are_gone_from_searches_and_repacked_away(made, blind, fol
     blind("ingest", "shrinking", str(folder))
     query = str(folder / "coffee.jpg")
     [before] = hits(blind("search", "shrinking", query, "--json"))
-    done = blind("delete", "shrinking", before[0]["id"], "unheard-of", "--json", code=1)
+    done = blind("delete", "shrinking", before[0]["id"], "unheard-of", "--yes", "--json", code=1)
     assert json.loads(done.stdout) == {"deleted": 1, "unknown_ids": ["unheard-of"]}
-    assert done.stderr == "blindsight: error: no such item: unheard-of\n"
+    assert json.loads(done.stderr) == {
+        "reason": "NOT_FOUND",
+        "message": "no such item: unheard-of",
+        "metadata": {},
+    }
     [after] = hits(blind("search", "shrinking", query, "--json"))
     assert [hit["id"] for hit in after] == [hit["id"] for hit in before[1:]]
     repacked = json.loads(blind("repack", "shrinking", "--json").stdout)
@@ -680,10 +714,16 @@ def test_an_unknown_collection_is_one_line_everywhere(blind, folder, matrix, tmp
         ["get", "nope", "id", "-o", str(tmp_path / "x")],
         ["repack", "nope"],
     ]:
-        done = blind(*arguments, "--json", code=1)
+        done = blind(*arguments, code=1)
         assert done.stdout == ""
         assert done.stderr.startswith("blindsight: error: no collection 'nope'")
         assert done.stderr.count("\n") == 1
+        done = blind(*arguments, "--json", code=1)
+        assert done.stdout == ""
+        told = json.loads(done.stderr)
+        assert told["reason"] == "NOT_FOUND"
+        assert told["message"].startswith("no collection 'nope'")
+        assert told["metadata"]["request_id"]
 
 
 def test_a_dead_address_is_one_line_everywhere(folder):
@@ -728,6 +768,32 @@ def test_deleting_a_collection_is_confirmed_on_a_terminal(made, services, blind)
     )
     assert gone.returncode == 0
     assert "precious" not in blind("collection", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["collection", "delete", "safe"], "Delete safe with 1 item?"),
+        (["collection", "accept-rollback", "safe"], "Give up what was written to safe"),
+        (["delete", "safe", "ITEM"], "Delete 1 item of safe?"),
+        (["delete", "safe", "--where", "not has(year)"], "Delete 1 item of safe?"),
+    ],
+    ids=["collection", "rollback", "items", "filter"],
+)
+def test_nothing_is_destroyed_without_a_word_of_the_owner(made, services, blind, folder, arguments, asked):
+    with contextlib.suppress(AlreadyExists):
+        made("safe")
+    item = json.loads(blind("ingest", "safe", str(folder / "coffee.jpg"), "--json").stdout)["items"][0]["id"]
+    command = [item if one == "ITEM" else one for one in arguments]
+    for more in ([], ["--json"]):
+        done = blind(*command, *more, code=2)
+        assert done.stdout == ""
+        assert asked in done.stderr
+        assert "There is no terminal to ask on, want --yes" in done.stderr
+    terminal = run_on_terminal(*command, address=services.address, answers={"[y/N]": "\n"})
+    assert terminal.returncode == 1
+    assert json.loads(blind("items", "count", "safe", "--json").stdout) == {"items": 1}
+    assert blind(*command, "--yes").stderr == ""
 
 
 def test_a_photo_is_not_written_to_a_terminal(services, filled):
@@ -875,7 +941,7 @@ NO_TEXT = os.fsdecode(b"caf\xe9")
         ["search", NO_TEXT, "PHOTO"],
         ["verify", "PHOTO", "PHOTO", "--scheme", NO_TEXT],
         ["get", "photos", NO_TEXT, "-o", "-"],
-        ["delete", "photos", NO_TEXT],
+        ["delete", "photos", NO_TEXT, "--yes"],
         ["filter", "PHOTO", "--op", NO_TEXT, "-o", "out.png"],
         ["diff", "PHOTO", "PHOTO", "--scheme", NO_TEXT, "-o", "out.png"],
         ["jobs", "show", NO_TEXT * 10],

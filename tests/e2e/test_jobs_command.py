@@ -59,7 +59,7 @@ def test_a_bulk_ingest_tells_what_became_of_each(up, folder, name):
     assert "13 stored, 0 duplicates, 1 failed" in shown
     assert answer(up, "jobs", "watch", told["import_id"])["failed"] == 1
     assert answer(up, "jobs", "cancel", told["import_id"])["state"] == "finished"
-    assert answer(up, "jobs", "drop", told["import_id"])["dropped"] == 0
+    assert answer(up, "jobs", "drop", told["import_id"], "--yes")["dropped"] == 0
     assert answer(up, "jobs", "retry", told["import_id"])["retried"] == 0
 
 
@@ -139,12 +139,16 @@ def interrupted(up, name, request_id):
 
 def test_nobody_takes_a_cancelled_import_for_stored(up, folder, name):
     job = interrupted(up, name, "cancelled")
-    assert answer(up, "jobs", "cancel", job)["state"] == "cancelled"
+    asked = run_here("jobs", "cancel", job, address=up.address)
+    assert asked.returncode == 2
+    assert "drop what is not stored yet? There is no terminal to ask on, want --yes" in asked.stderr
+    assert answer(up, "jobs", "show", job)["state"] == "receiving"
+    assert answer(up, "jobs", "cancel", job, "--yes")["state"] == "cancelled"
     again = ("ingest", name, str(folder), "--bulk", "--request-id", "cancelled")
     for arguments in (("jobs", "watch", job), again, (*again, "--detach"), (*again, "--detach", "--json")):
         done = run_here(*arguments, address=up.address)
         assert done.returncode == 1, arguments
-        assert "error: the import was cancelled; " in done.stderr
+        assert "the import was cancelled; " in done.stderr
 
 
 def test_a_watch_says_when_nobody_answers_and_how_to_go_on_later(up, name):

@@ -370,7 +370,7 @@ def test_a_collection_that_cannot_be_opened_can_be_deleted(world: World) -> None
     world.new("damaged")
     world.show_slots(rotated)
     address = ("--address", world.services.address())
-    told = run_here("collection", "delete", "damaged", "--json", *address)
+    told = run_here("collection", "delete", "damaged", "--yes", "--json", *address)
     assert (told.returncode, told.stdout.strip()) == (0, '{"deleted": "damaged", "items": null}')
     assert world.vault.collections() == []
 
@@ -391,7 +391,7 @@ def test_a_restored_backup_is_accepted_and_everything_works(world: World, evalua
     if evaluator_is_away:
         world.services["evaluator"].stop()
     address = ("--address", world.services.address())
-    told = run_here("collection", "accept-rollback", "restored", *address)
+    told = run_here("collection", "accept-rollback", "restored", "--yes", *address)
     if evaluator_is_away:
         world.services["evaluator"].start()
     assert told.returncode == 0
@@ -406,7 +406,7 @@ def test_a_restored_backup_is_accepted_and_everything_works(world: World, evalua
     assert best(collection, 119) == ["59"]
     assert collection.describe().items == 60
     for _ in range(2):
-        told = run_here("collection", "accept-rollback", "restored", *address)
+        told = run_here("collection", "accept-rollback", "restored", "--yes", *address)
         assert told.stdout.strip() == "restored was not set back, so nothing changed: it has 60 items."
 
 

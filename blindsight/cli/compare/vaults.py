@@ -132,7 +132,10 @@ def _ingest(collection: Collection, gallery: Gallery) -> float:
         report = collection.ingest(named, progress=lambda now: meter.update(now.done))
     if report.stored != len(named):
         first = next((item.message for item in report.items if item.message), "no reason known")
-        raise output.Failure(f"{collection.name} took {report.stored} of {len(named)} photos: {first}")
+        raise output.Failure(
+            f"{collection.name} took {report.stored} of {len(named)} photos: {first}",
+            output.Reason.NOTHING_TAKEN,
+        )
     return report.seconds
 
 

@@ -1,4 +1,6 @@
 import os
+import resource
+import signal
 import socket
 import stat
 import subprocess
@@ -15,10 +17,10 @@ from blindsight.cli.output import Failure
     ("name", "media_type", "safe"),
     [
         ("beach.jpg", "image/jpeg", "beach.jpg"),
-        ("beach.JPEG", "image/jpeg", "beach.jpg"),
+        ("beach.JPEG", "image/jpeg", "beach.JPEG"),
         ("sub/folder/beach.png", "image/png", "beach.png"),
         ("beach.jpg", "image/png", "beach.png"),
-        ("2024.12.24 evening", "image/jpeg", "2024.12.jpg"),
+        ("2024.12.24 evening", "image/jpeg", "2024.12.24 evening.jpg"),
         ("../../etc/passwd", "image/jpeg", "passwd.jpg"),
         ("..\\..\\boot.ini", "image/png", "boot.png"),
         ("/", "image/jpeg", "photo.jpg"),
@@ -29,6 +31,9 @@ from blindsight.cli.output import Failure
         ("bidi\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "image/jpeg", "bidi_gpj.jpg"),
         ("Ääh.tif", "image/tiff", "Ääh.tif"),
         ("what", "application/x-unheard-of", "what"),
+        ("scan.ppm", "image/x-portable-anymap", "scan.ppm"),
+        ("scan.ppm", "image/png", "scan.png"),
+        ("notes.txt", "application/octet-stream", "notes.txt"),
     ],
 )
 def test_a_name_becomes_one_harmless_part_with_a_fitting_suffix(name, media_type, safe):
@@ -39,6 +44,31 @@ def test_a_long_name_still_fits_into_a_folder(tmp_path):
     safe = files.safe_name("ü" * 5000 + ".jpg", "image/jpeg")
     (tmp_path / f"0001-01-{safe}").write_bytes(b"x")
     assert safe.endswith("ü.jpg")
+
+
+def test_a_new_file_never_takes_the_place_of_another(tmp_path):
+    (tmp_path / "there.jpg").write_bytes(b"mine")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    for name in ("there.jpg", "link.jpg"):
+        with pytest.raises(Failure, match=f"{name} is there already, want -o FILE"):
+            files.write_new(tmp_path / name, b"bytes")
+    assert (tmp_path / "there.jpg").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.jpg", "there.jpg"]
+    files.write_new(tmp_path / "new.jpg", b"bytes")
+    assert (tmp_path / "new.jpg").read_bytes() == b"bytes"
+
+
+def test_a_new_file_that_does_not_fit_on_the_disk_is_none(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(Failure, match="cannot write"):
+            files.write_new(tmp_path / "new.jpg", bytes(1 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_written_whole_with_the_usual_mode(tmp_path):

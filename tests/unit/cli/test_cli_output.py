@@ -122,24 +122,32 @@ def test_without_a_terminal_a_long_run_says_where_it_is(capsys):
         (errors.NotFound("said"), 1),
         (errors.Unavailable("said"), 1),
         (errors.WrongPassphrase("said"), 1),
-        (output.Failure("said"), 1),
-        (output.Failure("said", 3), 3),
+        (output.Failure("said", "FILE_ERROR"), 1),
+        (output.Failure("said", "DAMAGED", 3), 3),
     ],
 )
 def test_an_error_becomes_its_message_and_an_exit_code(error, code):
-    assert app.explained(error) == ("said", code)
+    told = app.explained(error)
+    assert (told.reason, told.message, told.code) == (error.reason, "said", code)
 
 
 def test_an_error_of_the_system_names_its_file(tmp_path):
     with pytest.raises(OSError, match="No such file") as caught:
         (tmp_path / "gone").read_bytes()
-    assert app.explained(caught.value) == (f"{tmp_path / 'gone'}: No such file or directory", 1)
+    told = app.explained(caught.value)
+    assert (told.reason, told.message, told.code) == (
+        "FILE_ERROR",
+        f"{tmp_path / 'gone'}: No such file or directory",
+        1,
+    )
 
 
 def test_an_error_that_nobody_expected_is_named_without_a_traceback():
-    message, code = app.explained(ZeroDivisionError("division by zero"))
-    assert message == "unexpected ZeroDivisionError: division by zero (set BLINDSIGHT_DEBUG=1 to see where)"
-    assert code == 1
+    told = app.explained(ZeroDivisionError("division by zero"))
+    assert told.message == (
+        "unexpected ZeroDivisionError: division by zero (set BLINDSIGHT_DEBUG=1 to see where)"
+    )
+    assert (told.reason, told.code) == ("UNEXPECTED", 1)
 
 
 @pytest.mark.parametrize(
@@ -152,13 +160,11 @@ def test_an_error_that_nobody_expected_is_named_without_a_traceback():
         (["search", "photos", "x.jpg", "-k", "0"], "Invalid value for '-k'"),
         (["search", "photos", "x.jpg", "-k", "many"], "Invalid value for '-k'"),
         (["search", "photos", "x.jpg", "--nope"], "No such option: --nope"),
-        (["get", "photos", "id"], "Missing option '-o'"),
         (["delete", "photos"], "nothing to delete, want ID..."),
         (["collection", "create", "x", "--metric", "manhattan"], "'manhattan' is not one of 'cosine'"),
         (["collection", "create", "x", "--dimension", "0"], "Invalid value for '--dimension'"),
         (["up"], "Missing option '--data'"),
         (["up", "--data", "x", "--port", "65536"], "Invalid value for '--port'"),
-        (["get", "photos", "id", "-o", "-", "--json"], "standard output cannot take both"),
         (["status", "--address", "nonsense"], "address 'nonsense', want HOST:PORT"),
     ],
 )
@@ -169,6 +175,26 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(capsys, arguments, sai
     assert said in printed.err
     assert printed.err.startswith("blindsight: error: ")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "said"),
+    [
+        (["bogus", "--json"], "INVALID_ARGUMENT", "No such command 'bogus'"),
+        (["search", "--json"], "INVALID_ARGUMENT", "Missing argument 'NAME'"),
+        (["get", "x", "id", "-o", "-", "--json"], "INVALID_ARGUMENT", "standard output cannot take both"),
+        (["delete", "x", "--json"], "INVALID_ARGUMENT", "nothing to delete"),
+    ],
+)
+def test_an_error_of_an_answer_in_json_is_one_object_on_standard_error(capsys, arguments, reason, said):
+    assert app.run(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    told = json.loads(line)
+    assert told.keys() == {"reason", "message", "metadata"}
+    assert told["reason"] == reason
+    assert said in told["message"]
 
 
 @pytest.mark.parametrize(
