@@ -1,14 +1,13 @@
-"""Records of bulk ingest: photos for the queue, the state of an import, and the reports of workers."""
+"""Records of bulk ingest: photos for the queue, and the state of an import."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import IntEnum
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver
-from blindsight.wire.names import Members, Names
+from blindsight.wire.names import Names
 from blindsight.wire.records import Record
 
 ImportState = Literal["receiving", "running", "finished", "cancelled"]
@@ -154,62 +153,3 @@ class ImportFiles(Record[pb.ImportFiles]):
     """Small photos, each with all of its bytes; an empty message ends the stream."""
 
     files: tuple[ImportFile, ...] = ()
-
-
-class ItemState(IntEnum):
-    """The state of an item; the values are those of the contract and of the keyholder's database."""
-
-    QUEUED = 1
-    DONE = 2
-    DUPLICATE = 3
-    FAILED = 4
-
-
-class TrialState(IntEnum):
-    """The state of a trial, see `Trial`; the values are those of the contract."""
-
-    PLANNED = 1
-    BEGUN = 2
-    OVER = 3
-
-
-REPORTED = Members("item state", ItemState.DONE, ItemState.DUPLICATE, ItemState.FAILED)
-TRIAL_STATE = Members("trial state", *TrialState)
-
-
-@dataclass(frozen=True, slots=True)
-class ItemReport(Record[pb.ItemReport]):
-    """The outcome of one item, as a worker reports it.
-
-    Attributes:
-        job_id: id of the import, 16 bytes.
-        number: number of the item in it.
-        reason: a reason of `blindsight.errors`, with FAILED only.
-        message: human-readable, one line: why it has failed, or a remark on an item that is stored.
-    """
-
-    job_id: bytes
-    number: int
-    state: Annotated[ItemState, REPORTED]
-    reason: str = ""
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial(Record[pb.NoteTrialRequest]):
-    """A trial: a photo that a worker decodes alone, with no other photo at the same time, and its state.
-
-    Attributes:
-        job_id: id of the import, 16 bytes.
-        number: number of the item in it.
-        trial_id: 16 random bytes.
-    """
-
-    job_id: bytes
-    number: int
-    trial_id: bytes
-    state: Annotated[TrialState, TRIAL_STATE]
-
-    def at(self, state: TrialState) -> Self:
-        """Returns the same trial with another state."""
-        return replace(self, state=state)

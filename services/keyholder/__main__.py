@@ -46,7 +46,7 @@ async def _serve(settings: KeyholderSettings) -> None:
                 opened_queue = partial(open_queue, settings.queue_url, settings.queue)
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
             await keyholder.start()
-            names = [servicer.SERVICE_NAME, jobs.SERVICE_NAME, imaging.SERVICE_NAME]
+            names = [servicer.SERVICE_NAME, jobs.SERVICE_NAME, jobs.WORKERS_NAME, imaging.SERVICE_NAME]
             await service.serve(
                 settings,
                 names,

@@ -6,7 +6,7 @@ import sys
 
 from blindsight.backup.command import main
 from blindsight.backup.parts import Database, File, Service
-from blindsight.wire.imports import ItemState
+from blindsight.wire.workers import ItemState
 from services.keyholder.alarms.store import FILE_NAME as ALARMS_FILE_NAME
 from services.keyholder.alarms.store import SCHEMA as ALARMS_SCHEMA
 from services.keyholder.heads.store import FILE_NAME as HEADS_FILE_NAME

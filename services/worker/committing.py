@@ -8,7 +8,7 @@ from blindsight.errors import NotFound
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.pipeline import Pipeline
 from blindsight.trusted.vault.collection import OpenCollection
-from blindsight.wire.imports import ItemState
+from blindsight.wire.workers import ItemState
 from services.worker.preparing import PreparedMessage
 
 

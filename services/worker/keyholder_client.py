@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
-from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
+from blindsight.rpc.keyholder.v1 import workers_pb2 as pb
+from blindsight.rpc.keyholder.v1 import workers_pb2_grpc
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.peer import Peer, metadata
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.worker_token import WorkerAccess
-from blindsight.wire.imports import ItemReport, Trial
+from blindsight.wire.workers import ItemReport, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class KeyholderClient:
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._peer = Peer("keyholder", address, keepalive_seconds, retry_seconds)
-        self._stub = imports_pb2_grpc.ImportServiceStub(self._peer.channel)
+        self._stub = workers_pb2_grpc.WorkerServiceStub(self._peer.channel)
         self._access = access
         self.fence = Fence()
 

@@ -16,7 +16,7 @@ from blindsight.trusted.ingest.pipeline import UNFOUND, Pipeline, PreparedPhoto,
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.vault import Vault
-from blindsight.wire.imports import ItemReport, ItemState
+from blindsight.wire.workers import ItemReport, ItemState
 from services.worker.acknowledging import settle
 from services.worker.gate import Gate
 from services.worker.quarantine import Quarantine

@@ -18,7 +18,7 @@ from blindsight.runtime import logs
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest.envelope import QueuedPhoto
 from blindsight.trusted.ingest.pipeline import PreparedPhoto
-from blindsight.wire.imports import Trial, TrialState
+from blindsight.wire.workers import Trial, TrialState
 from services.worker.gate import Gate
 from services.worker.keyholder_client import KeyholderClient
 

@@ -14,7 +14,7 @@ from blindsight.runtime.retry import retry
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.ingest.pipeline import Pipeline
 from blindsight.trusted.queue import Consumer, Delivery
-from blindsight.wire.imports import ItemState
+from blindsight.wire.workers import ItemState
 from services.worker import metrics
 from services.worker.acknowledging import settle
 from services.worker.batching import Batches

@@ -16,8 +16,8 @@ NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
     "Combine GetOriginal GetPlanes ListItems CountItems GetItem UpdateItems DeleteItems Repack Check "
     "AcceptRollback AcknowledgeAlarms GetStatus",
-    "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed "
-    "ReportItems NoteTrial",
+    "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed",
+    "workers": "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection TakeTurn "
@@ -71,6 +71,7 @@ def test_an_rpc_has_a_request_and_a_response_of_its_own(name: str) -> None:
         ("keyholder", "TRUSTED"),
         ("imports", "TRUSTED"),
         ("imaging", "TRUSTED"),
+        ("workers", "TRUSTED"),
         ("evaluator", "UNTRUSTED"),
         ("storage", "UNTRUSTED"),
     ],

@@ -12,8 +12,8 @@ from support.photos import many
 from support.services import failed_start, wait_until
 
 import blindsight
-from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
-from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
+from blindsight.rpc.keyholder.v1 import workers_pb2 as pb
+from blindsight.rpc.keyholder.v1.workers_pb2_grpc import WorkerServiceStub
 from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
 from blindsight.trusted.keyring import keyfile, keys, passphrase
 from blindsight.trusted.queue import open_queue
@@ -143,7 +143,7 @@ def test_a_trial_that_is_none_is_refused(bulk, vault, wrong, said):
 def note_trial(bulk, job, shown, **wrong) -> None:
     about = {"job_id": bytes.fromhex(job.import_id), "trial_id": bytes(16), "state": pb.TRIAL_STATE_BEGUN}
     with grpc.insecure_channel(bulk.address()) as channel:
-        ImportServiceStub(channel).NoteTrial(
+        WorkerServiceStub(channel).NoteTrial(
             pb.NoteTrialRequest(**{**about, **wrong}), metadata=shown, timeout=10
         )
 
@@ -151,7 +151,7 @@ def note_trial(bulk, job, shown, **wrong) -> None:
 def report(bulk, job, shown) -> None:
     item = pb.ItemReport(job_id=bytes.fromhex(job.import_id), number=0, state=pb.ITEM_STATE_DONE)
     with grpc.insecure_channel(bulk.address()) as channel:
-        ImportServiceStub(channel).ReportItems(
+        WorkerServiceStub(channel).ReportItems(
             pb.ReportItemsRequest(items=[item]), metadata=shown, timeout=10
         )
 

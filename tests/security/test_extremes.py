@@ -23,7 +23,13 @@ from support.photos import encoded
 
 import blindsight
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
-from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, imports_pb2_grpc, keyholder_pb2
+from blindsight.rpc.keyholder.v1 import (
+    imaging_pb2,
+    imports_pb2,
+    imports_pb2_grpc,
+    keyholder_pb2,
+    workers_pb2,
+)
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.imaging import filters
 from blindsight.trusted.ingest.worker_token import WorkerAccess
@@ -46,7 +52,7 @@ def contracts(*files: object) -> dict[str, tuple[str, object]]:
     }
 
 
-KEYHOLDERS = contracts(keyholder_pb2, imaging_pb2, imports_pb2)
+KEYHOLDERS = contracts(keyholder_pb2, imaging_pb2, imports_pb2, workers_pb2)
 UNTRUSTED = contracts(evaluator_pb2, storage_pb2)
 
 
@@ -79,7 +85,7 @@ def streams(job: bytes) -> dict[str, list[Message]]:
     Args:
         job: id of an import.
     """
-    k, i, b = keyholder_pb2, imaging_pb2, imports_pb2
+    k, i, b, w = keyholder_pb2, imaging_pb2, imports_pb2, workers_pb2
     block = {"values": VALUES, "dimension": 4, "ids": ["an id"]}
     settings = {"scales": 2, "side": 32, "contrast": 0.04, "edge": 10.0, "octaves": 1}
     stored = {"collection": "photos", "id": "picture"}
@@ -157,8 +163,8 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "CancelImport": [b.CancelImportRequest(import_id=job.hex())],
         "RetryImport": [b.RetryImportRequest(import_id=job.hex())],
         "DropFailed": [b.DropFailedRequest(import_id=job.hex())],
-        "ReportItems": [b.ReportItemsRequest(items=[{"job_id": job, "state": 2}], job_ids=[job])],
-        "NoteTrial": [b.NoteTrialRequest(job_id=job, trial_id=job, state=1)],
+        "ReportItems": [w.ReportItemsRequest(items=[{"job_id": job, "state": 2}], job_ids=[job])],
+        "NoteTrial": [w.NoteTrialRequest(job_id=job, trial_id=job, state=1)],
     }
 
 

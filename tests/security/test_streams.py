@@ -31,13 +31,13 @@ import blindsight
 from blindsight.client import ImportInfo, StoredPhoto, Vault
 from blindsight.errors import BlindsightError, Conflict, DataLoss, Unavailable
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
-from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2
+from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, workers_pb2
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.trusted.clients import EvaluatorClient
 
 SERVICES = {
     service.full_name: service
-    for contract in (storage_pb2, evaluator_pb2, keyholder_pb2, imports_pb2, imaging_pb2)
+    for contract in (storage_pb2, evaluator_pb2, keyholder_pb2, imports_pb2, workers_pb2, imaging_pb2)
     for service in contract.DESCRIPTOR.services_by_name.values()
 }
 STREAMS = {

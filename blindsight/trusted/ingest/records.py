@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from blindsight.wire.imports import ItemState
+from blindsight.wire.workers import ItemState
 
 
 class JobState(IntEnum):

@@ -29,7 +29,8 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Message, Queue
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.vault import Vault
-from blindsight.wire.imports import FailedItem, ItemReport, ItemState, RemarkedItem, Trial
+from blindsight.wire.imports import FailedItem, RemarkedItem
+from blindsight.wire.workers import ItemReport, ItemState, Trial
 from services.keyholder.jobs.dead_letters import DeadLetterWatch
 from services.keyholder.jobs.retention import Retention
 from services.keyholder.jobs.store import JobStore

@@ -1,4 +1,4 @@
-"""The rpcs of bulk ingest: each parses its request, delegates, and converts the result."""
+"""The rpcs of bulk ingest, for clients and workers: each parses its request, delegates and converts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import grpc.aio
 
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
-from blindsight.rpc.keyholder.v1 import imports_pb2_grpc
+from blindsight.rpc.keyholder.v1 import imports_pb2_grpc, workers_pb2_grpc
+from blindsight.rpc.keyholder.v1 import workers_pb2 as workers
 from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.records import Job
 from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
@@ -19,22 +20,19 @@ from services.keyholder.jobs import wire
 from services.keyholder.jobs.importer import Imports
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImportService"].full_name
+WORKERS_NAME = workers.DESCRIPTOR.services_by_name["WorkerService"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
-    """The bulk ingest service, for one owner and the workers of the owner's key set.
+    """The bulk ingest service, for one owner.
 
     Args:
-        keys: the owner's key set.
         imports: returns the imports, or raises if there is no queue.
-        fence: gives the fencing token with which workers write.
     """
 
-    def __init__(self, keys: KeySet, imports: Callable[[], Imports], fence: Fence) -> None:
+    def __init__(self, imports: Callable[[], Imports]) -> None:
         self._find = imports
-        self._fence = fence
-        self._access = WorkerAccess(keys)
 
     @property
     def _imports(self) -> Imports:
@@ -95,29 +93,49 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         """Drops the sealed originals of failed items."""
         return pb.DropFailedResponse(dropped=await self._imports.drop_failed(wire.job_id(request.import_id)))
 
-    async def ReportItems(self, request: pb.ReportItemsRequest, context: Context) -> pb.ReportItemsResponse:
-        """Records the outcomes that a worker reports."""
-        self._require_worker(context)
-        token = await self._fence.token()
-        message_ids = wire.message_ids(request.message_ids)
-        stopped = await self._imports.report(wire.reports(request.items), request.job_ids)
-        done = await self._imports.done(request.job_ids, message_ids)
-        return pb.ReportItemsResponse(
-            stopped_job_ids=sorted(stopped), fencing_token=token, done_message_ids=sorted(done)
-        )
-
-    async def NoteTrial(self, request: pb.NoteTrialRequest, context: Context) -> pb.NoteTrialResponse:
-        """Records a trial of a photo in a worker's quarantine."""
-        self._require_worker(context)
-        return pb.NoteTrialResponse(deaths=await self._imports.note_trial(wire.trial(request)))
-
-    def _require_worker(self, context: Context) -> None:
-        self._access.require(dict(context.invocation_metadata() or ()).get(TOKEN_KEY, ""))
-
     async def _named(self, job: Job) -> pb.Import:
         return wire.info(job, await self._imports.collection_name(job)).to_message()
 
 
+class WorkerServicer(workers_pb2_grpc.WorkerServiceServicer):
+    """What workers of the owner's key set tell.
+
+    Args:
+        keys: the owner's key set.
+        imports: returns the imports, or raises if there is no queue.
+        fence: gives the fencing token with which workers write.
+    """
+
+    def __init__(self, keys: KeySet, imports: Callable[[], Imports], fence: Fence) -> None:
+        self._find = imports
+        self._fence = fence
+        self._access = WorkerAccess(keys)
+
+    async def ReportItems(
+        self, request: workers.ReportItemsRequest, context: Context
+    ) -> workers.ReportItemsResponse:
+        """Records the outcomes that a worker reports."""
+        self._require_worker(context)
+        imports, token = self._find(), await self._fence.token()
+        message_ids = wire.message_ids(request.message_ids)
+        stopped = await imports.report(wire.reports(request.items), request.job_ids)
+        done = await imports.done(request.job_ids, message_ids)
+        return workers.ReportItemsResponse(
+            stopped_job_ids=sorted(stopped), fencing_token=token, done_message_ids=sorted(done)
+        )
+
+    async def NoteTrial(
+        self, request: workers.NoteTrialRequest, context: Context
+    ) -> workers.NoteTrialResponse:
+        """Records a trial of a photo in a worker's quarantine."""
+        self._require_worker(context)
+        return workers.NoteTrialResponse(deaths=await self._find().note_trial(wire.trial(request)))
+
+    def _require_worker(self, context: Context) -> None:
+        self._access.require(dict(context.invocation_metadata() or ()).get(TOKEN_KEY, ""))
+
+
 def register(keys: KeySet, imports: Callable[[], Imports], fence: Fence, server: grpc.aio.Server) -> None:
     """Adds the rpcs of bulk ingest to a server."""
-    imports_pb2_grpc.add_ImportServiceServicer_to_server(ImportServicer(keys, imports, fence), server)
+    imports_pb2_grpc.add_ImportServiceServicer_to_server(ImportServicer(imports), server)
+    workers_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(keys, imports, fence), server)

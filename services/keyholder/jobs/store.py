@@ -16,7 +16,7 @@ from pathlib import Path
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 from blindsight.runtime.sqlite import Schema, connect, transaction
 from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState, SealedOutcome
-from blindsight.wire.imports import ItemState, Trial, TrialState
+from blindsight.wire.workers import ItemState, Trial, TrialState
 
 SCHEMA = Schema(__package__, "a job database", version=3, application_id=0x42534A42)  # "BSJB"
 JOB_ID_BYTES = 16

@@ -9,7 +9,8 @@ from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.runtime.transfer import announced
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.records import Job, JobState
-from blindsight.wire.imports import ImportFile, ImportInfo, ImportState, ItemReport, Trial
+from blindsight.wire.imports import ImportFile, ImportInfo, ImportState
+from blindsight.wire.workers import ItemReport, Trial
 
 STATES: dict[JobState, ImportState] = {
     JobState.RECEIVING: "receiving",

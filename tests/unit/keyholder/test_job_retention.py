@@ -6,7 +6,7 @@ import pytest
 
 from blindsight.trusted.ingest.records import ItemOutcome
 from blindsight.trusted.queue import Message, open_queue
-from blindsight.wire.imports import ItemState
+from blindsight.wire.workers import ItemState
 from services.keyholder.jobs.retention import DAY_SECONDS, Retention
 from services.keyholder.jobs.store import JobStore
 

@@ -9,7 +9,7 @@ import pytest
 
 from blindsight.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from blindsight.trusted.ingest.records import ItemOutcome, JobState
-from blindsight.wire.imports import ItemState, Trial, TrialState
+from blindsight.wire.workers import ItemState, Trial, TrialState
 from services.keyholder.jobs.store import SCHEMA, JobStore
 
 COLLECTION = bytes(range(16))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.metadata import FILTERS, METADATA
 
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
-from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2
+from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, workers_pb2
 from blindsight.wire import (
     collections,
     combine,
@@ -24,11 +24,12 @@ from blindsight.wire import (
     metadata,
     search,
     verify,
+    workers,
 )
 from blindsight.wire.names import Members, Names
 from blindsight.wire.records import Record, message_type
 
-CONTRACTS = keyholder_pb2, imports_pb2, imaging_pb2
+CONTRACTS = keyholder_pb2, imports_pb2, imaging_pb2, workers_pb2
 MESSAGES = {
     name: kind for contract in CONTRACTS for name, kind in contract.DESCRIPTOR.message_types_by_name.items()
 }
@@ -59,7 +60,7 @@ ENVELOPES = {
     *("Value", "Texts", "Filters", "Comparison", "Presence", "GeoBox"),
     *("DropFailedResponse", "ReportItemsRequest", "ReportItemsResponse", "NoteTrialResponse"),
 }
-MODULES = collections, combine, imaging, imports, ingest, items, listing, metadata, search, verify
+MODULES = collections, combine, imaging, imports, ingest, items, listing, metadata, search, verify, workers
 RECORDS = {
     message_type(kind).DESCRIPTOR.name: kind
     for module in MODULES

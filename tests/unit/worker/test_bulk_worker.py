@@ -18,8 +18,8 @@ from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem
-from blindsight.wire.imports import ItemState
 from blindsight.wire.storage import StoredCollection, StoredItem
+from blindsight.wire.workers import ItemState
 from services.worker.batching import Batches
 from services.worker.gate import Gate
 from services.worker.preparing import PreparedMessage
