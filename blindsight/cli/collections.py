@@ -250,5 +250,5 @@ def _content(one: CollectionInfo) -> list[tuple[str, str]]:
             else []
         ),
         ("on disk", output.size(one.size_bytes)),
-        ("created", output.moment(one.created_unix_seconds)),
+        ("created", output.moment(one.created)),
     ]

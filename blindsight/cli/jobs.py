@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +48,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
         counts = (f"{count:,}" for count in (one.received, one.done, one.duplicates, one.failed))
         name = one.collection or "(deleted)"
         state = output.text((one.state, _STYLES[one.state]), (", waits", "yellow") if one.waiting else "")
-        table.add_row(one.import_id[:digits], name, state, *counts, _briefly(one.created_unix_seconds))
+        table.add_row(one.import_id[:digits], name, state, *counts, _briefly(one.created))
     output.show(table)
 
 
@@ -68,7 +68,7 @@ def show(job: JobId, address: Address = DEFAULT_ADDRESS, as_json: Json = False) 
                 ("collection", info.collection or "(deleted)"),
                 ("request id", info.request_id),
                 ("state", info.state),
-                ("begun", _moment(info.created_unix_seconds)),
+                ("begun", _moment(info.created)),
                 ("items", f"{info.received:,}"),
                 *([("waits", info.waiting)] if info.waiting else []),
             ]
@@ -150,15 +150,14 @@ def _opened(vault: Vault, text: str) -> Import:
     return vault.get_import(found[0] if found else text)
 
 
-def _moment(unix_seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_seconds))
+def _moment(time: datetime) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M}"
 
 
-def _briefly(unix_seconds: int) -> str:
+def _briefly(time: datetime) -> str:
     """Formats a time in at most eleven characters: with the time of day, in another year the date only."""
-    moment = time.localtime(unix_seconds)
-    this_year = moment.tm_year == time.localtime().tm_year
-    return time.strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d", moment)
+    here = time.astimezone()
+    return f"{here:%m-%d %H:%M}" if here.year == datetime.now().astimezone().year else f"{here:%Y-%m-%d}"
 
 
 def following(job: Import) -> str:

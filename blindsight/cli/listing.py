@@ -11,6 +11,7 @@ import typer
 from blindsight.cli import metadata, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
 from blindsight.errors import InvalidArgument
+from blindsight.runtime.printable import rfc3339
 
 if TYPE_CHECKING:
     from blindsight.client import Item
@@ -86,7 +87,7 @@ def show(name: Name, item: Id, address: Address = DEFAULT_ADDRESS, as_json: Json
         return
     pairs = [("id", found.id), ("name", found.name), ("type", found.media_type)]
     if found.added is not None:
-        pairs.append(("added", output.moment(int(found.added.timestamp()))))
+        pairs.append(("added", output.moment(found.added)))
     pairs += [("size", output.size(found.size_bytes) if found.size_bytes else ""), ("remark", found.remark)]
     pairs += [(key, metadata.shown(value)) for key, value in found.metadata.items()]
     output.show(output.facts([(what, value) for what, value in pairs if value]))
@@ -134,7 +135,7 @@ def document(item: Item) -> dict[str, Any]:
         "id": item.id,
         "name": item.name,
         "media_type": item.media_type,
-        "added": item.added.isoformat().replace("+00:00", "Z") if item.added is not None else None,
+        "added": rfc3339(item.added) if item.added is not None else None,
         "size_bytes": item.size_bytes,
         "remark": item.remark,
         "metadata": to_json(item.metadata),
@@ -154,7 +155,7 @@ def _row(item: Item) -> list[str]:
     return [
         item.id,
         item.name,
-        output.moment(int(item.added.timestamp())) if item.added is not None else "",
+        output.moment(item.added) if item.added is not None else "",
         output.size(item.size_bytes) if item.size_bytes else "",
         "; ".join(filter(None, [said, item.remark])),
     ]

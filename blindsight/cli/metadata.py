@@ -13,6 +13,7 @@ import typer
 
 from blindsight.cli import arrays
 from blindsight.errors import InvalidArgument
+from blindsight.runtime.printable import rfc3339
 
 if TYPE_CHECKING:
     from blindsight.client.sources import Source
@@ -68,7 +69,7 @@ def _value(text: str) -> object:
 def shown(value: object) -> str:
     """Returns a value for people."""
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return rfc3339(value)
     if isinstance(value, bool):
         return str(value).lower()
     return f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)

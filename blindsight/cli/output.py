@@ -32,7 +32,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from blindsight.errors import InvalidArgument
-from blindsight.runtime.printable import printable
+from blindsight.runtime.printable import printable, rfc3339
 
 # Interval of progress lines without a terminal; a run shorter than this writes none.
 QUIET_SECONDS = 10.0
@@ -178,9 +178,10 @@ def require_known(unknown_ids: Sequence[str]) -> None:
 
 
 def document(value: object) -> None:
-    """Prints the one JSON document of a command with --json."""
+    """Prints the one JSON document of a command with --json; times are texts as of RFC 3339."""
+    indent = 2 if sys.stdout.isatty() else None
     try:
-        print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, allow_nan=False))  # noqa: T201
+        print(json.dumps(value, indent=indent, allow_nan=False, default=rfc3339))  # noqa: T201
     except BrokenPipeError:
         raise Unread from None
 
@@ -247,9 +248,9 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
-def moment(unix_seconds: int) -> str:
+def moment(time: datetime) -> str:
     """Returns a time as people here write it."""
-    return f"{datetime.fromtimestamp(unix_seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def score(value: float) -> str:

@@ -87,8 +87,8 @@ def _alarms(alarms: Sequence[Alarm]) -> output.Table:
         made.add_row(
             output.text((one.collection, "bold")),
             f"{one.count:,}",
-            output.moment(one.first_unix_seconds),
-            output.moment(one.last_unix_seconds),
+            output.moment(one.first),
+            output.moment(one.last),
             one.message,
         )
     return made

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def printable(text: str) -> str:
     """Returns text with control characters replaced, such as those that move the cursor or change colours."""
     return "".join(letter if letter.isprintable() else _REPLACEMENT for letter in text)
+
+
+def rfc3339(time: datetime) -> str:
+    """Returns a time as a text of RFC 3339, with the time's own offset; that of UTC is Z."""
+    return time.isoformat().replace("+00:00", "Z")

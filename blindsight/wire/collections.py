@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
@@ -69,6 +70,7 @@ class CollectionInfo(Record[pb.Collection]):
         plane_bytes: bytes of these planes, part of `size_bytes`.
         channels: channels of raw pixels, "grey" or "rgb"; empty for other vectors.
         query_visible_to_server: whether a search shows the numbers of its query to the server.
+        created: when it was created, as storage says.
         damage: why the collection cannot be used; empty if it can.
         quarantined_items: those of `items` that no search ranks, because their vectors were lost.
         undescribed_items: those of `items` that no search ranks, because their photos could not be described.
@@ -89,7 +91,7 @@ class CollectionInfo(Record[pb.Collection]):
     deleted_items: int
     size_bytes: int
     score_error_bound: float
-    created_unix_seconds: int
+    created: datetime
     precision: str
     plane_items: int
     plane_bytes: int
@@ -220,14 +222,15 @@ class Alarm(Record[pb.Alarm]):
         collection: its name, or what else was asked for.
         message: of the newest.
         count: how many there were.
+        first, last: when.
     """
 
     number: int
     collection: str
     message: str
     count: int
-    first_unix_seconds: int
-    last_unix_seconds: int
+    first: datetime
+    last: datetime
 
 
 @dataclass(frozen=True, slots=True)

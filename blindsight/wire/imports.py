@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
@@ -42,7 +43,7 @@ class ImportInfo(Record[pb.Import]):
     collection: str
     request_id: str
     state: Annotated[ImportState, STATE]
-    created_unix_seconds: int
+    created: datetime
     received: int
     next_number: int
     done: int

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.wire.metadata import Metadata, Values, Where, to_datetime
+from blindsight.wire.metadata import Metadata, Values, Where
 from blindsight.wire.names import AskedNames
 from blindsight.wire.records import Record
+from blindsight.wire.times import to_datetime
 
 Order = Literal["added", "id"]
 ORDERS: dict[Order, int] = {"added": pb.ITEM_ORDER_ADDED, "id": pb.ITEM_ORDER_ID}

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime.printable import rfc3339
 from blindsight.wire.records import Record
+from blindsight.wire.times import to_datetime
 
 Value = str | float | bool | tuple[str, ...] | datetime
 Values = Mapping[str, Value]
@@ -206,7 +206,7 @@ def to_json(values: Values) -> dict[str, Any]:
 
 def _plain(value: Value) -> object:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return rfc3339(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -278,18 +278,6 @@ def _read(message: pb.Value) -> object:
     if kind == "texts":
         return tuple(value.values)
     return to_datetime(value) if kind == "time" else value
-
-
-def to_datetime(stamp: Timestamp) -> datetime:
-    """Returns the time of a message.
-
-    Raises:
-        InvalidArgument: if it is none of the years 1 to 9999.
-    """
-    try:
-        return stamp.ToDatetime(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidArgument(f"time of {stamp.seconds} seconds, want one of the years 1 to 9999") from error
 
 
 def _filter_message(wanted: Filter) -> pb.Filter:

@@ -1,15 +1,16 @@
 """Conversions between records and messages: a frozen dataclass has the fields of its message, by name.
 
-A field is a number, text, bytes, an enumeration, another record, one of several records (a oneof), or a tuple
-of one of these; `X | None` stands for a field that may be unset, `Annotated[X, converter]` for one that has
-another type in the message.  A record whose fields differ from its message's raises TypeError at its first
-use, so neither can change without the other.
+A field is a number, text, bytes, an enumeration, a time, another record, one of several records (a oneof),
+or a tuple of one of these; `X | None` stands for a field that may be unset, `Annotated[X, converter]` for one
+that has another type in the message.  A record whose fields differ from its message's raises TypeError at its
+first use, so neither can change without the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from enum import IntEnum
 from functools import cache, partial, reduce
 from operator import attrgetter, or_
@@ -31,6 +32,7 @@ from typing import (
 from google.protobuf.message import Message
 
 from blindsight.errors import InvalidArgument
+from blindsight.wire.times import to_datetime
 
 M = TypeVar("M", bound=Message)
 P = TypeVar("P")
@@ -220,6 +222,8 @@ def _value(name: str, hint: Any, field: Any) -> tuple[_Read | None, _Write | Non
     if len(_options(hint)) > 1:
         parts: Parts[Any, Any] = Parts(field.message_type._concrete_class, hint)
         return parts.from_message, parts.write
+    if hint is datetime:
+        return to_datetime, lambda stamp, value: stamp.FromDatetime(value)
     if _names(hint):
         return partial(_read_nested, hint), _write_overridden if _overrides(hint) else write
     return (partial(_member, name, hint), None) if issubclass(hint, IntEnum) else (None, None)

@@ -556,7 +556,7 @@ def ids_of(world: World) -> dict[str, bytes]:
     """The ids of collections by name, of which storage knows only the order of creation."""
     calls = [call for call in world.relays[STORAGE].calls if call.method == LIST and call.answered]
     listed = storage_pb2.ListCollectionsResponse.FromString(calls[-1].answered[0]).collections
-    named = sorted(world.vault.collections(), key=lambda one: one.created_unix_seconds)
+    named = sorted(world.vault.collections(), key=lambda one: one.created)
     assert len(named) == len(listed)
     return {one.name: record.collection_id for one, record in zip(named, listed, strict=True)}
 

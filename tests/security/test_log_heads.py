@@ -7,6 +7,7 @@ alarm, and when storage is itself again, or its owner accepts what it has, every
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -345,7 +346,8 @@ def test_an_alarm_stands_over_restarts_until_its_owner_has_acknowledged_it(world
     code, told = shown(world)
     (alarm,) = told["alarms"]
     assert (code, alarm["collection"], alarm["count"]) == (3, "lied about", 2)
-    assert 0 < alarm["first_unix_seconds"] <= alarm["last_unix_seconds"]
+    assert re.fullmatch(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ", alarm["first"])
+    assert alarm["first"] <= alarm["last"]
     assert "not those that were written" in alarm["message"]
     seen = world.vault.status()
     world.restart_keyholder()

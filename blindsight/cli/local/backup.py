@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -180,7 +181,8 @@ def _report(
         return
     for folder, one in zip(folders, found, strict=True):
         _show(one)
-        taken = f"{output.size(one.size_bytes)} of {output.moment(one.created_unix_seconds)}"
+        created = datetime.fromtimestamp(one.created_unix_seconds, UTC)
+        taken = f"{output.size(one.size_bytes)} of {output.moment(created)}"
         output.answer(f"{what} {folder}, {taken}, in {output.duration(seconds)}")
     if data is not None:
         output.answer(f"start it with: blindsight up --data {shlex.quote(str(data))}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from blindsight.errors import NO_COLLECTION, BlindsightError, DataLoss, NotFound
 from blindsight.runtime import logs
@@ -57,13 +57,12 @@ class Alarms:
         """Records that something was refused."""
         metrics.ANSWER_ERRORS.inc()
         logs.get().error("answer_refused", collection=what, reason=DataLoss.reason)
-        now = int(time.time())
+        now = datetime.now(UTC).replace(microsecond=0)
         self._newest += 1
         before = self._standing.get(what)
         made = Alarm(self._newest, what, message, 1, now, now)
         if before is not None:
-            first = before.first_unix_seconds
-            made = replace(made, count=before.count + 1, first_unix_seconds=first)
+            made = replace(made, count=before.count + 1, first=before.first)
         self._standing[what] = made
         if self._store is not None:
             try:
@@ -92,7 +91,7 @@ class Alarms:
             last = self.standing[-1]
             count = sum(one.count for one in self.standing)
             answers = "1 answer was" if count == 1 else f"{count} answers were"
-            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(last.last_unix_seconds))
+            when = f"{last.last:%Y-%m-%d %H:%M:%S UTC}"
             told.append(
                 f"{answers} refused because the untrusted side sent something else than it should; "
                 f"{when}, {last.collection}: {last.message}"

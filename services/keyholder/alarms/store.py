@@ -12,8 +12,10 @@ from blindsight.errors import DataLoss
 from blindsight.runtime.sqlite import Schema, connect, transaction
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.wire.collections import Alarm
+from blindsight.wire.times import of_unix
 
 FILE_NAME = "alarms.db"
+_TIMES = "first", "last"
 SCHEMA = Schema(__package__, "a database of alarms", version=1, application_id=0x4253414C)  # "BSAL"
 
 
@@ -54,7 +56,7 @@ class AlarmStore:
 
     def save(self, alarm: Alarm, instead_of: Collection[int] = ()) -> None:
         """Saves an alarm in place of earlier ones; it is on the disk when this returns."""
-        sealed = self._sealer.seal(json.dumps(asdict(alarm)).encode(), _place(alarm.number))
+        sealed = self._sealer.seal(_packed(alarm), _place(alarm.number))
         with self._lock, transaction(self._db) as db:
             db.executemany("DELETE FROM alarms WHERE number = ?", [(one,) for one in instead_of])
             db.execute("INSERT INTO alarms VALUES (?, ?)", (alarm.number, sealed))
@@ -71,11 +73,23 @@ class AlarmStore:
 
     def _alarm(self, number: int, sealed: bytes) -> Alarm:
         try:
-            return Alarm(**json.loads(self._sealer.open(sealed, _place(number))))
-        except (DataLoss, ValueError, TypeError):
+            return _unpacked(self._sealer.open(sealed, _place(number)))
+        except (DataLoss, ValueError, TypeError, KeyError):
             raise DataLoss(
                 f"an alarm of the keyholder is damaged: remove {FILE_NAME}, or restore it"
             ) from None
+
+
+def _packed(alarm: Alarm) -> bytes:
+    times = {f"{name}_unix_seconds": int(getattr(alarm, name).timestamp()) for name in _TIMES}
+    told = {name: value for name, value in asdict(alarm).items() if name not in _TIMES}
+    return json.dumps({**told, **times}).encode()
+
+
+def _unpacked(packed: bytes) -> Alarm:
+    told = json.loads(packed)
+    told |= {name: of_unix(told.pop(f"{name}_unix_seconds")) for name in _TIMES}
+    return Alarm(**told)
 
 
 def _place(number: int) -> bytes:

@@ -10,6 +10,7 @@ from blindsight.runtime.transfer import announced
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.records import Job, JobState
 from blindsight.wire.imports import ImportFile, ImportInfo, ImportState
+from blindsight.wire.times import of_unix
 from blindsight.wire.workers import ItemReport, Trial
 
 STATES: dict[JobState, ImportState] = {
@@ -44,7 +45,7 @@ def info(one: Job, collection: str) -> ImportInfo:
         collection=collection,
         request_id=one.request_id,
         state=STATES[one.state],
-        created_unix_seconds=one.created_unix_seconds,
+        created=of_unix(one.created_unix_seconds),
         received=one.received,
         next_number=one.next_number,
         done=one.done,

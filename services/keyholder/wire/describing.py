@@ -5,6 +5,7 @@ from __future__ import annotations
 from blindsight.packing.segments import Region
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.wire.collections import CollectionInfo
+from blindsight.wire.times import of_unix
 
 
 def collection(opened: OpenCollection) -> CollectionInfo:
@@ -26,7 +27,7 @@ def collection(opened: OpenCollection) -> CollectionInfo:
         deleted_items=slots.deleted_items(),
         size_bytes=record.size_bytes,
         score_error_bound=opened.score_error_bound,
-        created_unix_seconds=record.created_unix_seconds,
+        created=of_unix(record.created_unix_seconds),
         precision=opened.precision,
         plane_items=record.plane_items,
         plane_bytes=record.plane_bytes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.wire.collections import Alarm
 from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.alarms.store import FILE_NAME, AlarmStore
+
+WHEN = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def opened(folder: Path) -> AlarmStore:
@@ -91,7 +94,7 @@ def test_the_file_tells_nothing_of_a_collection(store: AlarmStore, tmp_path: Pat
 
 
 def test_a_damaged_alarm_is_one_line(store: AlarmStore, tmp_path: Path) -> None:
-    store.save(Alarm(1, "cats", "changed", 1, 5, 5))
+    store.save(Alarm(1, "cats", "changed", 1, WHEN, WHEN))
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db, db:
         db.execute("UPDATE alarms SET number = 2")
     with pytest.raises(DataLoss, match=rf"^an alarm of the keyholder is damaged: remove {FILE_NAME}, or"):
