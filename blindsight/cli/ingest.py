@@ -18,6 +18,7 @@ from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
 if TYPE_CHECKING:
     from blindsight.client import Collection, Import, ImportInfo, IngestProgress, IngestReport
     from blindsight.client.models import IngestCallback
+    from blindsight.client.sources import Source
 
 # More rejected files than this are counted, not listed.
 LISTED = 20
@@ -29,7 +30,11 @@ Paths = Annotated[
 ]
 Vectors = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.npy", help="A float matrix, one row per item.", show_default=False),
+    typer.Option(
+        metavar="FILE.npy",
+        help="A float matrix: a row for each photo (embedder external), or rows without photos.",
+        show_default=False,
+    ),
 ]
 IdsFile = Annotated[
     Path | None,
@@ -90,11 +95,11 @@ def ingest(
     Encrypted pixels are those of the photo as it is displayed, eight bits of grey or RGB; a remark says what
     that leaves out.
     """
-    if planes and vectors is not None:
+    if planes and not paths:
         raise InvalidArgument("--planes keeps the pixels of photos, and --vectors has none")
     if halo and not planes:
         raise InvalidArgument("--halo goes with --planes, which is missing")
-    if any and vectors is not None:
+    if any and not paths:
         raise InvalidArgument("--any goes with files, and --vectors has none")
     if ids is not None and vectors is None:
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
@@ -104,17 +109,19 @@ def ingest(
         raise InvalidArgument("--bulk takes photos: want PATH..., without --vectors and --planes")
     if bulk and (item_id or given or told or upsert):
         raise InvalidArgument("--bulk takes photos as they are, without --id, --set, --metadata and --upsert")
-    said = _Said(item_id, metadata.parse(given), told, upsert)
+    said = _Said(item_id, metadata.parse(given), told, upsert, vectors, ids)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if bulk and paths:
             _bulk(collection, paths, request_id, any=any, detach=detach, as_json=as_json)
-        elif paths and vectors is None:
+        elif paths:
             _answer(_photos(collection, paths, said, planes=planes, halo=halo, any=any), as_json=as_json)
-        elif vectors is not None and not paths:
-            _answer(_vectors(collection, vectors, ids, said), as_json=as_json)
+        elif vectors is not None:
+            _answer(_vectors(collection, vectors, said), as_json=as_json)
         else:
-            raise InvalidArgument("want either PATH... or --vectors FILE.npy")
+            raise InvalidArgument(
+                "nothing to ingest, want PATH..., --vectors FILE.npy, or both (embedder external)"
+            )
 
 
 def _answer(report: IngestReport, *, as_json: bool) -> None:
@@ -135,6 +142,8 @@ class _Said:
     of_all: dict[str, Any]
     file: Path | None
     upsert: bool
+    vectors: Path | None
+    ids: Path | None
 
 
 def _photos(
@@ -154,19 +163,34 @@ def _photos(
         if len(sources) != 1:
             raise InvalidArgument(f"--id for {output.count(len(sources), 'photo')}, want one")
         sources = [replace(sources[0], id=said.item_id)]
+    if said.ids is not None:
+        sources = _identified(sources, arrays.load_ids(said.ids))
     if said.file is not None:
         sources = metadata.told(sources, said.file)
+    rows = arrays.load_matrix(said.vectors) if said.vectors is not None else None
+    if rows is not None and len(rows) != len(sources):
+        skipped = f" ({output.count(sieve.skipped, 'other file')} skipped)" if sieve.skipped else ""
+        got = f"{output.count(len(rows), 'row')} in {said.vectors} for {output.count(len(sources), 'photo')}"
+        raise InvalidArgument(f"{got}{skipped}, want one for each, in the same order")
     with _following(collection.name) as follow:
         report = collection.ingest(
             sources,
             planes=planes,
             plane_halo=halo,
+            vectors=rows,
             metadata=said.of_all,
             upsert=said.upsert,
             any=True,
             progress=follow,
         )
     return replace(report, skipped=sieve.skipped)
+
+
+def _identified(sources: list[Source], ids: list[str]) -> list[Source]:
+    from blindsight.client import vectors
+
+    vectors.check_ids(ids, len(sources))
+    return [replace(source, id=item_id) for source, item_id in zip(sources, ids, strict=True)]
 
 
 def _bulk(
@@ -226,11 +250,11 @@ def _queued(job: Import, *, as_json: bool) -> None:
         output.answer(f"{job.import_id} is in the queue; {jobs.following(job)}.")
 
 
-def _vectors(collection: Collection, matrix: Path, ids: Path | None, said: _Said) -> IngestReport:
+def _vectors(collection: Collection, matrix: Path, said: _Said) -> IngestReport:
     if said.item_id is not None:
         raise InvalidArgument("--id is of a photo; --ids FILE.txt names the rows of --vectors")
     rows = arrays.load_matrix(matrix)
-    names = arrays.load_ids(ids) if ids is not None else None
+    names = arrays.load_ids(said.ids) if said.ids is not None else None
     about: Any = said.of_all
     if said.file is not None:
         about = [{**said.of_all, **one} for one in metadata.of_rows(names, len(rows), said.file)]

@@ -86,6 +86,7 @@ class Collection:
         *,
         planes: bool = False,
         plane_halo: int = 0,
+        vectors: npt.ArrayLike | None = None,
         metadata: Values | None = None,
         upsert: bool = False,
         any: bool = False,  # noqa: A002 - as the command calls it
@@ -101,12 +102,14 @@ class Collection:
         Args:
             photos: one or many of: a path of a file or folder, a glob, bytes, a PIL image, a uint8 array
                 [height, width] or [height, width, 3], a pair of a name and one of these, or a `Photo`, which
-                has an id of one's own or metadata.
+                has an id of one's own, metadata, or a vector.
             planes: whether each photo, of up to 8 megapixels, is kept as encrypted pixel planes too; storage
                 then learns its width and height, and whether it is grey.
             plane_halo: largest radius in pixels of a filter on these planes that the evaluator can apply
                 without the keyholder re-encrypting them: 2 for a Gaussian of size 5.  It costs storage: tiles
                 of 64 x 64 pixels overlap by twice as much.
+            vectors: numbers [n, d] of one's own, row i of photo i, from a model of one's choice: embedder
+                external needs them.
             metadata: of all photos: texts, numbers, true and false, lists of texts, times with a time zone;
                 what a `Photo` brings itself goes before.
             upsert: whether a photo with the id of an item takes its place, file, vector and metadata at once;
@@ -115,12 +118,16 @@ class Collection:
             progress: called after every answer of the keyholder.
 
         Raises:
-            InvalidArgument: if a path does not exist, before anything is sent.
+            InvalidArgument: if a path does not exist, or there are not as many vectors as photos, before
+                anything is sent.
+            InvalidVector: if a vector has a NaN, or the dimension is not the collection's; names the row.
             NotFound: if there is no such collection.
             Unavailable: if a service is gone; `metadata` has the counts until then.
         """
         sieve = inputs.Sieve(any=any)
         sources, total = inputs.expand(photos, sieve)
+        if vectors is not None:
+            sources = self._with_vectors(sources, total, vectors)
         upload = uploads.PhotoUpload(
             self.name,
             sources,
@@ -131,6 +138,15 @@ class Collection:
             upsert=upsert,
         )
         return replace(self._ingest(upload, progress), skipped=sieve.skipped)
+
+    def _with_vectors(
+        self, sources: Iterable[Source], total: int | None, matrix: npt.ArrayLike
+    ) -> Iterator[Source]:
+        from blindsight.client import vectors  # imported late, as below
+
+        rows, about = vectors.as_matrix(matrix), self.describe()
+        vectors.check(rows, dimension=about.dimension, nonzero=about.metric == "cosine")
+        return vectors.beside(sources, total, rows)
 
     def ingest_bulk(
         self,

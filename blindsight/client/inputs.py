@@ -34,19 +34,21 @@ _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo with an id of one's own, or with metadata.
+    """A photo with an id of one's own, with metadata, or with a vector.
 
     Attributes:
         image: as for `Collection.ingest`; no folder.
         id: of the item; empty: the keyholder makes it of the content.
         metadata: texts, numbers, true and false, lists of texts, times with a time zone.
         name: for display; empty: that of the file.
+        vector: numbers [dimension] of one's own, which embedder external needs.
     """
 
     image: ImageInput
     id: str = ""
     metadata: Values = field(default_factory=dict)
     name: str = ""
+    vector: npt.ArrayLike | None = None
 
 
 class Sieve:
@@ -238,7 +240,12 @@ def _told(photo: Photo, position: int) -> Source:
     source = single(image) if isinstance(image, str | os.PathLike) else next(_sources(image, position))
     name = sources.text(photo.name) if photo.name else source.name
     item_id = text("id", photo.id)
-    return replace(source, name=name, id=item_id, metadata=checked(photo.metadata))
+    vector = None
+    if photo.vector is not None:
+        from blindsight.client import vectors  # imported late: numpy is slow to import
+
+        vector = vectors.one("vector of a photo", photo.vector)
+    return replace(source, name=name, id=item_id, metadata=checked(photo.metadata), vector=vector)
 
 
 def _png(pixels: Any) -> bytes:

@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime import paths
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # The keyholder accepts no longer ones.
 MAX_NAME_BYTES = 1024
@@ -39,6 +42,7 @@ class Source:
         id: of the item; empty: the keyholder makes it of the content.
         metadata: what its owner says of it.
         found: whether it was found in a folder or by a glob, and not named.
+        vector: of its owner's, numbers [dimension]; None: none.
     """
 
     label: str
@@ -48,6 +52,7 @@ class Source:
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     found: bool = False
+    vector: npt.NDArray[Any] | None = field(default=None, compare=False)
 
 
 # A path that was found, and why it is left out; empty if it is not.

@@ -93,7 +93,8 @@ class PhotoUpload:
                     return
                 self._sent.append(position)
             said = Metadata(source.metadata) if source.metadata else None
-            file = replace(FileHeader.of(data, source.name), id=source.id, metadata=said)
+            vector = b"" if source.vector is None else source.vector.astype("<f4").tobytes()
+            file = replace(FileHeader.of(data, source.name), id=source.id, metadata=said, vector=vector)
             yield pb.IngestRequest(file=file.to_message())
             for chunk in transfer.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)

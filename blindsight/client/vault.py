@@ -133,8 +133,10 @@ class Vault:
             scheme: "ckks" (approximate, fastest), "bfv" (exact on rounded values), or "paillier", which shows
                 the query of a search to the server.
             parameter_set: one of the scheme's; None: its default.
-            embedder: computes vectors of photos; "none": for vectors of your own.
-            dimension: number of values of a vector; required for "none", else the embedder's own.
+            embedder: computes vectors of photos; "external": photos come with vectors of your own; "none":
+                for vectors alone.
+            dimension: number of values of a vector; required for "external" and "none", else the
+                embedder's own.
             metric: "cosine", "euclidean" (squared distance) or "dot"; "squared-cosine" with channels.
             expected_size: number of items that the collection may grow to; decides the layout.
             max_norm: largest norm of a vector (dot and euclidean); None: set by the first ingest.

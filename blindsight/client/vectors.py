@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from blindsight.client.inputs import text
+from blindsight.client.sources import Source
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime.transfer import CHUNK_BYTES
 from blindsight.wire.items import VectorBlock
@@ -66,6 +68,39 @@ def check(matrix: Matrix, *, dimension: int | None = None, nonzero: bool = False
             )
         if nonzero and not (filled := block.any(axis=1)).all():
             raise InvalidVector(f"row {start + int(filled.argmin())} is zero and has no direction")
+
+
+def one(what: str, values: npt.ArrayLike) -> Matrix:
+    """Returns a single vector, checked: [d].
+
+    Raises:
+        InvalidVector: if it is not one; the message begins with `what`.
+    """
+    try:
+        matrix = as_matrix(values)
+        check(matrix)
+    except InvalidVector as error:
+        raise InvalidVector(f"{what}: {error.message}") from None
+    if len(matrix) != 1:
+        raise InvalidVector(f"{what}: {len(matrix)} rows, want one")
+    vector: Matrix = matrix[0]
+    return vector
+
+
+def beside(sources: Iterable[Source], count: int | None, matrix: Matrix) -> Iterator[Source]:
+    """Yields photos with their vectors, row i with photo i.
+
+    Args:
+        count: number of photos; None: they are still counted, which does not go with vectors.
+
+    Raises:
+        InvalidArgument: if there are not as many rows as photos.
+    """
+    if count is None:
+        raise InvalidArgument("vectors with an iterator of photos, want a list: as many photos as rows")
+    if count != len(matrix):
+        raise InvalidArgument(f"{len(matrix)} rows of vectors for {count} photos, want as many")
+    return (replace(source, vector=row) for source, row in zip(sources, matrix, strict=True))
 
 
 def check_ids(ids: Sequence[str], rows: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from blindsight.errors import DataLoss
 from blindsight.packing.planes import Integers, PlaneLayout
+from blindsight.trusted import embedders
 from blindsight.trusted.embedders.pixels import CHANNELS
 from blindsight.trusted.similarity import make
 from blindsight.trusted.similarity.linear import Linear, Metric
@@ -31,7 +32,8 @@ class CollectionConfig:
 
     Attributes:
         name: a display name.
-        embedder: turns photos into vectors; "none" for the user's own vectors.
+        embedder: turns photos into vectors; "none" for the user's own vectors, "external" for photos with
+            these.
         dimension: length of these vectors.
         metric: the measure of similarity.
         expected_size: number of vectors that the stride was planned for.
@@ -67,6 +69,16 @@ class CollectionConfig:
             return cls(**{**values, "metric": Metric(values["metric"])})
         except (ValueError, KeyError, TypeError) as error:
             raise DataLoss("a collection's settings are damaged") from error
+
+    @property
+    def takes_photos(self) -> bool:
+        """Whether its items are photos, with vectors of their owner's or without."""
+        return self.embedder != embedders.NONE
+
+    @property
+    def describes(self) -> bool:
+        """Whether it makes the vectors of its photos itself."""
+        return self.embedder not in (embedders.NONE, embedders.EXTERNAL)
 
     def linear(self) -> Linear:
         """Returns the metric as a linear form."""

@@ -28,7 +28,8 @@ class CollectionRequest(Record[pb.CreateCollectionRequest]):
 
     Attributes:
         scheme: "ckks", "bfv" or "paillier"; empty: "ckks".
-        embedder: "descriptor", "pixels", "sift" or "none"; empty: "descriptor", or "pixels" with channels.
+        embedder: "descriptor", "pixels", "sift", "external" or "none"; empty: "descriptor", or "pixels" with
+            channels.
         dimension: number of values of a vector.
         expected_size: number of items that the collection may grow to; 0: 10,000.
         max_norm: largest norm of a vector (dot and euclidean); 0: set by the first ingest.

@@ -24,6 +24,7 @@ class FileHeader(Record[pb.FileHeader]):
         name: for display; may be empty.
         id: id of the item; empty: a keyed hash of the content.
         metadata: of an ingested photo; None: nothing of its own.
+        vector: of its owner's, float32 little-endian; empty: none.
     """
 
     name: str
@@ -31,6 +32,7 @@ class FileHeader(Record[pb.FileHeader]):
     sha256: bytes
     id: str = ""
     metadata: Metadata | None = None
+    vector: bytes = b""
 
     @classmethod
     def of(cls, data: bytes, name: str = "") -> Self:

@@ -92,6 +92,14 @@ class Crypto:
         self._measured.embed.labels(embedder).observe(time.perf_counter() - started)
         return embedded
 
+    async def media_type(self, data: bytes) -> str:
+        """Reads the media type of a photo from its header.
+
+        Raises:
+            InvalidImage: if the header is not that of an accepted image.
+        """
+        return await self.decoders.run(tasks.ReadMediaType(data))
+
     async def compare_keypoints(self, query: bytes, others: Sequence[bytes]) -> list[tasks.Agreement]:
         """Compares packed keypoints with those of many photos, in their order.
 

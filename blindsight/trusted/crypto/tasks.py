@@ -117,6 +117,19 @@ class Embed(Task[Embedded]):
             raise ValueError(f"{len(result.keypoints)} bytes of keypoints")
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class ReadMediaType(Task[str]):
+    """Reading of a photo's media type from its header."""
+
+    most_bytes: ClassVar[int] = _WORDS
+
+    data: bytes
+
+    def check(self, result: str) -> None:
+        if result not in images.MEDIA_TYPES.values():
+            raise ValueError("a media type of no accepted format")
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """The agreement of two photos' keypoints; see `matching.Matches`."""
@@ -498,6 +511,7 @@ DECODING: Compute = compute_table(
         PrepareDecoding: "photos:prepare",
         Confine: "photos:confine",
         Embed: "photos:embed",
+        ReadMediaType: "photos:read_media_type",
         CompareKeypoints: "photos:compare_keypoints",
         DrawKeypoints: "photos:draw_keypoints",
         DrawAgreement: "photos:draw_agreement",

@@ -17,11 +17,12 @@ from PIL import Image
 
 from blindsight.errors import InvalidArgument
 from blindsight.trusted.embedders.descriptor import Descriptor
+from blindsight.trusted.embedders.external import External
 from blindsight.trusted.embedders.none import NoEmbedder
 from blindsight.trusted.embedders.pixels import Channels, Pixels
 from blindsight.trusted.embedders.sift import Sift
 
-__all__ = ["DEFAULT", "EMBEDDERS", "NONE", "SIFT", "Embedder", "create"]
+__all__ = ["DEFAULT", "EMBEDDERS", "EXTERNAL", "NONE", "SIFT", "Embedder", "create"]
 
 
 class Embedder(Protocol):
@@ -45,7 +46,7 @@ class Embedder(Protocol):
 
         Raises:
             InvalidImage: if the image has nothing to describe, such as one flat colour.
-            InvalidArgument: if this embedder takes no images (`none`).
+            InvalidArgument: if this embedder makes no vectors (`none`, `external`).
         """
         ...
 
@@ -55,12 +56,14 @@ EMBEDDERS: MappingProxyType[str, Callable[[int | None], Embedder]] = MappingProx
         Descriptor.name: Descriptor,
         Pixels.name: Pixels,
         Sift.name: Sift,
+        External.name: External,
         NoEmbedder.name: NoEmbedder,
     }
 )
 """Factories of embedders by name: each takes the wanted dimension, None for the embedder's own."""
 
 DEFAULT = Descriptor.name
+EXTERNAL = External.name
 NONE = NoEmbedder.name
 SIFT = Sift.name
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage
+from blindsight.packing.columns import Floats
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 from blindsight.wire.metadata import Values
 
@@ -27,6 +28,7 @@ class Photo:
 
     Attributes:
         error: set if it did not arrive in full.
+        vector: [dimension], of its owner's (embedder external); None without one.
     """
 
     index: int
@@ -35,6 +37,7 @@ class Photo:
     id: str = ""
     error: BlindsightError | None = None
     values: Values = field(default_factory=dict)
+    vector: Floats | None = None
 
 
 def check(photo: Photo) -> None:

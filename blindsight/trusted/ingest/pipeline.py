@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from blindsight.errors import InvalidArgument, InvalidImage
+from blindsight.errors import InvalidArgument, InvalidImage, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import PlaneLayout
 from blindsight.trusted import embedders
@@ -29,6 +29,7 @@ from blindsight.trusted.ingest.lookups import Lookups
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.handles import is_short
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
+from blindsight.trusted.similarity import linear
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
@@ -143,26 +144,21 @@ class Pipeline:
     ) -> PreparedPhoto:
         """Embeds and seals a photo.
 
-        One that cannot be decoded or described is kept, too: undescribed, and with a remark.
+        One that cannot be decoded or described is kept, too: with a remark, and undescribed unless it came
+        with its vector.
 
         Args:
             halo: halo of its planes, in pixels; None for no planes.
             origin, values: of the item, see `ItemMetadata`.
 
         Raises:
+            InvalidVector: if the collection needs a vector with the photo, and it has none that fits.
             Unavailable: if the photo killed its worker process twice.
         """
         collection, photo = identified.collection, identified.photo
-        config, remarks = collection.config, list[str]()
-        try:
-            embedded = await self._crypto.embed(
-                config.embedder, config.dimension, config.channels, photo.data
-            )
-            key = ItemKey.new(identified.handle)
-        except InvalidImage as error:
-            embedded = undescribed(config, photo.name, error)
-            key = ItemKey.new(identified.handle, collection.tags)
-            remarks = [error.message, UNFOUND]
+        embedded, remarks = await self._described(collection, photo)
+        tags = collection.tags if UNFOUND in remarks else None
+        key = ItemKey.new(identified.handle, tags)
         planes = None
         if halo is not None:
             try:
@@ -194,6 +190,23 @@ class Pipeline:
             metadata=metadata,
         )
         return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, "; ".join(remarks))
+
+    async def _described(self, collection: OpenCollection, photo: Photo) -> tuple[Embedded, list[str]]:
+        """Returns a photo's vector, its owner's or the embedder's, and remarks."""
+        config = collection.config
+        if not config.describes:
+            vector = own_vector(collection, photo)
+            media_type, remark = await media_type_of(self._crypto, photo.name, photo.data)
+            return Embedded(vector.astype(np.float32), media_type), [remark] if remark else []
+        if photo.vector is not None:
+            raise InvalidVector(
+                f"a vector with a photo (embedder {config.embedder}), want embedder external for it"
+            )
+        try:
+            made = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
+        except InvalidImage as error:
+            return undescribed(config, photo.name, error), [error.message, UNFOUND]
+        return made, []
 
     async def _planes(self, collection: OpenCollection, data: bytes, halo: int) -> tuple[NewPlanes, str]:
         """Returns a photo's pixels in tiles, and a remark on what conversion lost."""
@@ -248,6 +261,34 @@ def undescribed(config: CollectionConfig, name: str, error: InvalidImage) -> Emb
     media_type = said if said in MEDIA_TYPES.values() else mimetypes.guess_type(name, strict=False)[0]
     packed = pack(Keypoints.none()) if config.embedder == embedders.SIFT else b""
     return Embedded(vector, media_type or UNKNOWN_TYPE, packed)
+
+
+async def media_type_of(crypto: Crypto, name: str, data: bytes) -> tuple[str, str]:
+    """Returns the media type of a file, by its name if it is no image, and then a remark on that."""
+    try:
+        return await crypto.media_type(data), ""
+    except InvalidImage as error:
+        return mimetypes.guess_type(name, strict=False)[0] or UNKNOWN_TYPE, error.message
+
+
+def own_vector(collection: OpenCollection, photo: Photo) -> Floats:
+    """Returns the vector that came with a photo, [dimension].
+
+    Raises:
+        InvalidVector: if there is none, or the collection's metric cannot take it.
+    """
+    dimension = collection.config.dimension
+    if photo.vector is None:
+        raise InvalidVector(
+            f"a photo without its vector (embedder external), want {dimension} numbers with it"
+        )
+    try:
+        linear.check_vectors(photo.vector[None], dimension)
+        collection.linear().rows(photo.vector[None])
+    except InvalidVector as error:
+        # What is checked is a matrix of one row, which the message names.
+        raise InvalidVector(error.message.replace("row 0", "its vector")) from None
+    return photo.vector
 
 
 async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:

@@ -13,7 +13,6 @@ from blindsight.packing.columns import collection_layout
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import Scheme, of_ring
-from blindsight.trusted import embedders
 from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.keyring.handles import HandleKey
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
@@ -123,8 +122,9 @@ class OpenCollection:
     def advance(self, slots: SlotMap) -> None:
         """Adopts a slot map unless it is older than the current one: an earlier read may end later."""
         if slots.sequence >= self.slots.sequence:
-            described = self.config.embedder == embedders.NONE  # an owner's vectors describe what they may
-            self.slots, self.known = slots if described else slots.tagged(self.tags), slots.point
+            # An owner's own vectors describe what they may.
+            self.slots = slots.tagged(self.tags) if self.config.describes else slots
+            self.known = slots.point
 
     def handle(self, item_id: str) -> bytes:
         """Returns the handle by which storage identifies an item id."""
@@ -161,7 +161,7 @@ class OpenCollection:
 
     def bare_item(self, handle: bytes) -> ItemMetadata | None:
         """Returns an item that is nothing but a vector and an id that its handle says; None for any other."""
-        if self.config.embedder != embedders.NONE:
+        if self.config.takes_photos:
             return None
         item_id = self._handles.short_id(handle)
         return ItemMetadata(item_id) if item_id is not None else None

@@ -126,7 +126,7 @@ def _of_size(size: int, dimension: int, embedder: str, channels: str) -> int:
 
 
 def _dimension(embedder: str, dimension: int, channels: str) -> int:
-    if embedder != embedders.NONE or channels:
+    if embedder not in (embedders.NONE, embedders.EXTERNAL) or channels:
         return embedders.create(embedder, dimension or None, channels).dimension
     if not 1 <= dimension <= MAX_DIMENSION:
         raise InvalidArgument(f"dimension {dimension}, want 1 to {MAX_DIMENSION} for vectors (--dimension)")
@@ -136,6 +136,6 @@ def _dimension(embedder: str, dimension: int, channels: str) -> int:
 def _max_norm(max_norm: float, embedder: str, metric: linear.Metric) -> float:
     if max_norm != 0 and not SHORTEST_NORM <= max_norm <= LONGEST_NORM:
         raise InvalidArgument(f"largest norm {max_norm:g}, want {SHORTEST_NORM:g} to {LONGEST_NORM:g}")
-    if metric is linear.Metric.COSINE or embedder != embedders.NONE:
+    if metric is linear.Metric.COSINE or embedder not in (embedders.NONE, embedders.EXTERNAL):
         return 1.0  # embedders give unit vectors
     return max_norm

@@ -19,7 +19,6 @@ from blindsight.errors import (
 from blindsight.runtime import logs, request_ids
 from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.transfer import until
-from blindsight.trusted import embedders
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
 from blindsight.trusted.ingest.photos import Photo
@@ -116,8 +115,13 @@ class Imports:
         """
         _check_request_id(request_id)
         collection = await self._vault.get(name)
-        if collection.config.embedder == embedders.NONE:
+        if not collection.config.takes_photos:
             raise InvalidArgument("the collection takes vectors only, got photos (embedder none)")
+        if not collection.config.describes:
+            raise InvalidArgument(
+                "photos of the collection come with vectors (embedder external), which bulk ingest does not "
+                "carry; ingest them without --bulk"
+            )
         collection_id = collection.record.collection_id
         self._names[collection_id] = collection.config.name
         job = await asyncio.to_thread(self._store.open, collection_id, request_id)

@@ -45,7 +45,7 @@ class Findings:
         nameless: handles of items whose record is damaged.
         named: by handle what was told of those of them whose ids are known all the same.
         records: by handle the metadata of those of these that the catalog has.
-        opened: handles of rowless items whose originals open.
+        opened: handles of rowless items whose originals open, and say what their rows were.
         log: whether a keyholder that starts now could not open the collection.
     """
 
@@ -218,12 +218,12 @@ class Check:
         collection, handle = self._collection, item.key.handle
         identity = collection.record.collection_id
         key = keys_of(collection, [handle]).get(handle)
-        if key is None or collection.config.embedder == embedders.NONE:
+        if key is None or not collection.config.takes_photos:
             return  # deleted since, or a vector
         try:
             sealed = await self._storage.read_original(identity, handle)
             await asyncio.to_thread(collection.open_original, key, sealed)
-            if handle in self.findings.rowless:
+            if handle in self.findings.rowless and collection.config.describes:
                 self.findings.opened.add(handle)
             if item.stored.planes_size_bytes and isinstance(collection.parameters, ParameterSet):
                 planes = self._storage.read_planes(identity, handle, collection.parameters)

@@ -16,7 +16,6 @@ from blindsight.errors import AlreadyExists, BlindsightError, InvalidArgument
 from blindsight.packing.columns import Floats
 from blindsight.packing.tiling import Tiling
 from blindsight.parameters import of_ring
-from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
@@ -131,7 +130,7 @@ class Ingest:
             InvalidArgument: if the collection takes vectors only.
             Unavailable: if storage does not answer; photos without a result were not stored.
         """
-        if self._collection.config.embedder == embedders.NONE:
+        if not self._collection.config.takes_photos:
             raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
         batch = self._next_batch()
         async with aclosing(self._examined(coming)) as arriving:
@@ -184,6 +183,8 @@ class Ingest:
             if identified.handle in self._waiting and not self._upsert:
                 return _Examined(duplicate, identified.handle)
             try:
+                if photo.vector is not None:
+                    await self._decide_norm(photo.vector[None])
                 prepared = await self._pipeline.prepare(identified, halo=self._halo, values=self._metadata)
             except BlindsightError as error:
                 return _rejected(photo, error)
@@ -224,7 +225,7 @@ class Ingest:
             InvalidVector: if the metric cannot take a row.
             AlreadyExists: if an id is in the collection already; rows that were answered before stay stored.
         """
-        if self._collection.config.embedder != embedders.NONE:
+        if self._collection.config.takes_photos:
             raise InvalidArgument(
                 f"the collection takes photos, got vectors (embedder {self._collection.config.embedder})"
             )
@@ -251,8 +252,8 @@ class Ingest:
         if vectors is None:
             return None
         collection = self._collection
-        linear.check_vectors(vectors.values, collection.config.dimension)
         await self._decide_norm(vectors.values)
+        linear.check_vectors(vectors.values, collection.config.dimension)
         rows = collection.linear().rows(vectors.values)
         return _Group(rows, vectors, await self._writer.encrypt(collection, slots, rows))
 
@@ -276,6 +277,7 @@ class Ingest:
         """Sets the largest norm of a dot or Euclidean collection by its first vectors."""
         if self._collection.config.max_norm > 0:
             return
+        linear.check_vectors(vectors, self._collection.config.dimension)
         longest = float(np.linalg.norm(vectors, axis=1).max())
         async with self._collection.lock:
             if self._collection.config.max_norm > 0:

@@ -13,7 +13,6 @@ from blindsight.errors import DataLoss, InvalidArgument, NotFound
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.parameters import ParameterSet
 from blindsight.runtime.transfer import answer_of, digest
-from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.clients.storage import SealedLayout
 from blindsight.trusted.crypto.pool import Crypto
@@ -73,7 +72,7 @@ class Planes:
             return opened
 
     async def _find(self, collection: OpenCollection, item_id: str) -> tuple[ParameterSet, FoundItem]:
-        if collection.config.embedder == embedders.NONE:
+        if not collection.config.takes_photos:
             raise InvalidArgument("the collection holds vectors, which have no planes (embedder none)")
         parameters = collection.parameters
         if not isinstance(parameters, ParameterSet):

@@ -15,10 +15,9 @@ from blindsight.errors import Conflict, DataLoss, InvalidImage, InvalidVector, N
 from blindsight.packing.columns import Floats
 from blindsight.packing.segments import Placement, SegmentId
 from blindsight.runtime.processpool import in_order
-from blindsight.trusted import embedders
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.ingest.pipeline import now_milliseconds, undescribed
+from blindsight.trusted.ingest.pipeline import media_type_of, now_milliseconds, undescribed
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import Segment, marked, unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
@@ -58,9 +57,12 @@ class _Read:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Made:
-    """What was made of an original: a row [row dimension], and metadata of a photo without a name."""
+    """What was made of an original: a row [row dimension], and metadata of a photo without a name.
 
-    row: Floats
+    There is no row of a photo that came with its vector.
+    """
+
+    row: Floats | None
     metadata: ItemMetadata
 
 
@@ -101,8 +103,7 @@ class Repair:
             Unavailable: if storage does not answer.
         """
         wanted = self._wanted()
-        found = self._check.findings
-        photos = len(found.rowless | self._unrecorded) if self._has_originals else 0
+        photos = len(self._unmade)
         yield self._tell(repairs_total=len(wanted) + photos)
         for key in wanted:
             async with aclosing(self._segment(key)) as states:
@@ -114,8 +115,11 @@ class Repair:
         yield self._tell(repairs_done=total, rebuildable=0, losing=0, quarantined=slots.quarantined_items())
 
     @property
-    def _has_originals(self) -> bool:
-        return self._collection.config.embedder != embedders.NONE
+    def _unmade(self) -> set[bytes]:
+        """The items of which anything is made anew from their originals."""
+        if self._collection.config.describes:
+            return self._check.findings.rowless | self._unrecorded
+        return self._unrecorded if self._collection.config.takes_photos else set()
 
     @property
     def _unrecorded(self) -> set[bytes]:
@@ -151,8 +155,9 @@ class Repair:
             if read is None:  # another repair, or a repack, was here
                 self._check.mended(f"segment {key}")
                 return
-            lacking = set(handles_at(read.segment, read.segment.live & ~read.whole))
-            lacking |= self._unrecorded & set(handles_at(read.segment, read.segment.live))
+            lacking = self._unrecorded & set(handles_at(read.segment, read.segment.live))
+            if self._collection.config.describes:
+                lacking |= set(handles_at(read.segment, read.segment.live & ~read.whole))
             async with aclosing(self._make(lacking)) as made:
                 async for state in made:
                     yield state
@@ -182,8 +187,8 @@ class Repair:
         raise Conflict("the collection is written to again and again; try again")
 
     async def _make(self, handles: Iterable[bytes]) -> AsyncGenerator[CheckProgress, None]:
-        """Makes rows of photos that were not tried yet, from their originals."""
-        if not self._has_originals:
+        """Makes rows and records of photos that were not tried yet, from their originals."""
+        if not self._collection.config.takes_photos:
             return
         works = (self._anew(handle) for handle in handles if handle not in self._made)
         async with aclosing(in_order(works, 2 * self._crypto.processes)) as rows:
@@ -195,16 +200,21 @@ class Repair:
         collection, config = self._collection, self._collection.config
         try:
             data = await self._items.steady(collection, partial(original, self._storage, collection, handle))
-            try:
-                made = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
-            except InvalidImage as error:
-                if not collection.slots.is_undescribed(handle):
-                    raise
-                made = undescribed(config, "", error)
-            row = collection.linear().rows(made.vector[None].astype(np.float64))[0]
+            row = None
+            if config.describes:
+                try:
+                    made = await self._crypto.embed(config.embedder, config.dimension, config.channels, data)
+                except InvalidImage as error:
+                    if not collection.slots.is_undescribed(handle):
+                        raise
+                    made = undescribed(config, "", error)
+                row = collection.linear().rows(made.vector[None].astype(np.float64))[0]
+                media_type = made.media_type
+            else:
+                media_type, _ = await media_type_of(self._crypto, "", data)
             metadata = ItemMetadata(
                 collection.content_id(data),
-                media_type=made.media_type,
+                media_type=media_type,
                 added_milliseconds=now_milliseconds(),
                 size_bytes=len(data),
                 remark=_NAMELESS,
@@ -261,13 +271,14 @@ class Repair:
         for position, slot in enumerate(slots):
             handle, version = segment.handles[slot].tobytes(), segment.version(int(slot))
             made = self._made.get(handle)
-            if not read.whole[slot] and made is not None:
-                rows[position] = made.row
+            row = made.row if made is not None else None
+            if not read.whole[slot] and row is not None:
+                rows[position] = row
             sealed, record = b"", found.records.get(handle) or (made.metadata if made is not None else None)
             if record is not None and handle in found.named:
                 sealed = self._collection.seal_metadata(ItemKey(handle, unmarked(version)), record)
             named = bool(sealed) or handle not in found.nameless
-            sound = named and (bool(read.whole[slot]) or made is not None)
+            sound = named and (bool(read.whole[slot]) or row is not None)
             version = unmarked(version) if sound else marked(version)
             items.append(NewItem(handle, sealed, version=version, metadata=record if sealed else None))
             rebuilt += sound and bool(lost[slot] or sealed)

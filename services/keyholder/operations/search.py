@@ -16,7 +16,6 @@ from blindsight.errors import InvalidArgument, InvalidVector, ResourceExhausted
 from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import in_order
-from blindsight.trusted import embedders
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.records import ItemMetadata
@@ -291,8 +290,10 @@ async def embed_query(
         InvalidArgument: if the collection takes vectors only.
     """
     config = collection.config
-    if config.embedder == embedders.NONE:
+    if not config.takes_photos:
         raise InvalidArgument("the collection takes vectors only, got a photo (embedder none)")
+    if not config.describes:
+        raise InvalidArgument("the collection is searched by vectors, got a photo (embedder external)")
     async with turns.turn(Part(), cost=1):
         return await crypto.embed(config.embedder, config.dimension, config.channels, data)
 

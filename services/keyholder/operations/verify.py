@@ -102,7 +102,7 @@ def choose_threshold(given: float | None, metric: Metric, embedder: str) -> Thre
             raise InvalidArgument(f"threshold {given:g}, want a distance of 0 or more")
         return Threshold(given, "given")
     euclidean = metric is Metric.EUCLIDEAN
-    if embedder == embedders.NONE:
+    if embedder in (embedders.NONE, embedders.EXTERNAL):
         value = FACENET_EUCLIDEAN**2 if euclidean else FACENET_COSINE
         return Threshold(value, "default for vectors: Facenet-128's in DeepFace")
     # Embedders give unit vectors: |a - b|^2 = 2 (1 - cos).

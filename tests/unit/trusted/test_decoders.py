@@ -278,6 +278,7 @@ WRONG = {
         for name, value in CHANGED.items()
     },
     "a short vector": (tasks.Embed("descriptor", 128, "", DATA), replace(EMBEDDED, vector=VECTOR[1:])),
+    "a media type alone that is another": (tasks.ReadMediaType(DATA), "text/html"),
     "another media type": (
         tasks.Embed("descriptor", 128, "", DATA),
         replace(EMBEDDED, media_type="text/html"),

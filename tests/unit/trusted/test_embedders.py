@@ -11,7 +11,7 @@ from blindsight.trusted import embedders
 from blindsight.trusted.imaging import images
 from demo import views
 
-IMAGE_EMBEDDERS = sorted(set(embedders.EMBEDDERS) - {embedders.NONE})
+IMAGE_EMBEDDERS = sorted(set(embedders.EMBEDDERS) - {embedders.EXTERNAL, embedders.NONE})
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,9 @@ def test_a_reduced_decoding_gives_nearly_the_same_vector(embedder, photos):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidArgument, match="'resnet', want one of descriptor, none, pixels, sift"):
+    with pytest.raises(
+        InvalidArgument, match="'resnet', want one of descriptor, external, none, pixels, sift"
+    ):
         embedders.create("resnet")
 
 
@@ -105,6 +107,8 @@ def test_a_row_makes_the_embedder_of_its_name(name):
         ("pixels", -4),
         ("none", None),
         ("none", 0),
+        ("external", None),
+        ("external", 0),
     ],
 )
 def test_a_wrong_dimension_is_refused(name, dimension):
@@ -116,6 +120,13 @@ def test_none_takes_any_dimension_and_no_image(photos):
     made = embedders.create("none", 300)
     assert made.dimension == 300
     with pytest.raises(InvalidArgument, match="vectors only: got an image, want a vector of dimension 300"):
+        made.embed(photos["coffee"])
+
+
+def test_external_takes_any_dimension_and_makes_no_vector(photos):
+    made = embedders.create("external", 300)
+    assert made.dimension == 300
+    with pytest.raises(InvalidArgument, match="got an image, want a vector of dimension 300"):
         made.embed(photos["coffee"])
 
 

@@ -34,7 +34,7 @@ def prepare(_: tasks.PrepareDecoding) -> None:
     for one in files:
         decode_pixels(tasks.DecodePixels(one, images.Colours.GREY))
     data = files[0]
-    for name in embedders.EMBEDDERS.keys() - {embedders.NONE, embedders.SIFT}:
+    for name in embedders.EMBEDDERS.keys() - {embedders.NONE, embedders.EXTERNAL, embedders.SIFT}:
         embed(tasks.Embed(name, embedders.create(name).dimension, "", data))
     if find_spec("cv2") is not None:
         packed = embed(tasks.Embed(embedders.SIFT, Sift.dimension, "", data)).keypoints
@@ -71,6 +71,11 @@ def embed(task: tasks.Embed) -> tasks.Embedded:
         return tasks.Embedded(made.vector(found), media_type, keypoints.pack(found))
     except InvalidImage as error:
         raise InvalidImage(error.message, media_type=media_type) from None
+
+
+def read_media_type(task: tasks.ReadMediaType) -> str:
+    """Reads the media type of a photo; see `images.media_type`."""
+    return images.media_type(task.data)
 
 
 def compare_keypoints(task: tasks.CompareKeypoints) -> list[tasks.Agreement]:
