@@ -20,6 +20,7 @@ from blindsight.cli import (
     check,
     collections,
     combine,
+    examples,
     filtering,
     ingest,
     items,
@@ -51,7 +52,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 app = typer.Typer(
     name="blindsight",
     help="An encrypted image vault: machines you do not trust search photos that they never see.",
-    epilog="Start with: blindsight up --data DIR",
+    epilog=examples.shown(""),
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -120,13 +121,22 @@ def _path(value: object) -> object:
     return Path(at_home(str(value))) if isinstance(value, Path) else value
 
 
-for _command in app.registered_commands:
-    if _command.callback is not None:
-        _command.help = _flowing(_command.callback.__doc__ or "")
-for _commands in (app, *(group.typer_instance for group in app.registered_groups)):
-    for _command in _commands.registered_commands if _commands is not None else ():
-        if _command.callback is not None:
-            _command.callback = _at_home(_command.callback)
+def _complete(commands: typer.Typer, words: Sequence[str] = ()) -> None:
+    """Gives every command of a group what all of them have: flowing help, examples, and paths at home."""
+    for command in commands.registered_commands:
+        if command.callback is None:
+            continue
+        name = command.name or command.callback.__name__
+        command.help = _flowing(command.callback.__doc__ or "")
+        command.epilog = examples.shown(" ".join([*words, name]))
+        command.callback = _at_home(command.callback)
+    for group in commands.registered_groups:
+        group.epilog = examples.shown(str(group.name))
+        if group.typer_instance is not None:
+            _complete(group.typer_instance, (*words, str(group.name)))
+
+
+_complete(app)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -30,36 +30,45 @@ class MetricName(StrEnum):
 
 Scheme = Annotated[
     str,
-    typer.Option(help="ckks (approximate, fastest), bfv (exact), or paillier (shows queries to the server)."),
+    typer.Option(
+        metavar="SCHEME",
+        help="ckks (approximate, fastest), bfv (exact), or paillier (shows queries to the server).",
+    ),
 ]
 ParameterSet = Annotated[
-    str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
+    str | None, typer.Option(metavar="SET", help="Of the scheme, such as bfv-8192.", show_default=False)
 ]
 Embedder = Annotated[
     str,
     typer.Option(metavar="NAME", help="What photos are found by: descriptor, pixels, sift, or none."),
 ]
 Dimension = Annotated[
-    int | None, typer.Option(min=1, help="Of a vector; needed with --embedder none.", show_default=False)
+    int | None,
+    typer.Option(metavar="N", min=1, help="Of a vector; needed with --embedder none.", show_default=False),
 ]
 Metric = Annotated[
     MetricName | None,
     typer.Option(help="What a score is: cosine, or with --channels squared-cosine.", show_default=False),
 ]
 ExpectedSize = Annotated[
-    int | None, typer.Option(min=1, help="How many items it may have one day.", show_default=False)
+    int | None,
+    typer.Option(metavar="N", min=1, help="How many items it may have one day.", show_default=False),
 ]
 MaxNorm = Annotated[
-    float | None, typer.Option(help="Longest vector, for euclidean and dot.", show_default=False)
+    float | None,
+    typer.Option(metavar="NUMBER", help="Longest vector, for euclidean and dot.", show_default=False),
 ]
 Channels = Annotated[
     str | None,
     typer.Option(
-        help="rgb or grey: embedder pixels keeps raw pixels, compared by channel.", show_default=False
+        metavar="CHANNELS",
+        help="rgb or grey: embedder pixels keeps raw pixels, compared by channel.",
+        show_default=False,
     ),
 ]
 Size = Annotated[
-    int | None, typer.Option(min=2, help="Side of the picture of embedder pixels.", show_default=False)
+    int | None,
+    typer.Option(metavar="N", min=2, help="Side of the picture of embedder pixels.", show_default=False),
 ]
 
 

@@ -38,10 +38,16 @@ Weights = Annotated[
         metavar="W,W...", help="An integer for each, such as 1,-1 (default: all 1).", show_default=False
     ),
 ]
-Scheme = Annotated[str, typer.Option(help="An additive one; see `blindsight schemes`.")]
+Scheme = Annotated[str, typer.Option(metavar="SCHEME", help="An additive one; see `blindsight schemes`.")]
 Bits = Annotated[
     int | None,
-    typer.Option(help="Size of the key; needed for most of lightphe-*.", min=1, show_default=False),
+    typer.Option(
+        "--key-bits",
+        metavar="N",
+        min=1,
+        help="Size of the key; needed for most of lightphe-*.",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path | None,

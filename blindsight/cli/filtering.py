@@ -36,6 +36,7 @@ Operations = Annotated[
 Scheme = Annotated[
     str | None,
     typer.Option(
+        metavar="SCHEME",
         help="bfv (exact), ckks, or paillier (slow); that of a stored photo, else bfv.",
         show_default=False,
     ),
@@ -43,6 +44,7 @@ Scheme = Annotated[
 Border = Annotated[
     str | None,
     typer.Option(
+        metavar="BORDER",
         help="What lies beyond the edge: reflect, constant (black) or replicate; by default reflect, and "
         "nothing for morphology, as in OpenCV.",
         show_default=False,

@@ -51,6 +51,7 @@ Planes = Annotated[
 Halo = Annotated[
     int,
     typer.Option(
+        metavar="N",
         help="With --planes: how many pixels `filter` may reach on them; 2 for gaussian:5.",
         min=0,
     ),

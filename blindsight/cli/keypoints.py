@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 DEFAULT_SCALES = 3
 DEFAULT_SIDE = 800
-Scheme = Annotated[str | None, typer.Option(help="ckks (the default) or bfv.", show_default=False)]
-Octaves = Annotated[
-    int | None, typer.Option(help="At most so many octaves; all by default.", show_default=False)
+Scheme = Annotated[
+    str | None, typer.Option(metavar="SCHEME", help="ckks (the default) or bfv.", show_default=False)
 ]
-Scales = Annotated[int, typer.Option(help="Scales of an octave, 2 to 5.")]
-Side = Annotated[int, typer.Option("--max-side", help="Larger pictures are made smaller first.")]
+Octaves = Annotated[
+    int | None, typer.Option(metavar="N", help="At most so many octaves; all by default.", show_default=False)
+]
+Scales = Annotated[int, typer.Option(metavar="N", help="Scales of an octave, 2 to 5.")]
+Side = Annotated[int, typer.Option("--max-side", metavar="N", help="Larger pictures are made smaller first.")]
 
 
 Descriptors = Annotated[

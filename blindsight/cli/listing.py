@@ -20,7 +20,7 @@ app = typer.Typer(help="What a collection has, and what is said of it.", no_args
 # Of the values of one item in a list.
 _SHOWN_CHARACTERS = 60
 
-Limit = Annotated[int, typer.Option(min=1, help="How many items.")]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, help="How many items.")]
 After = Annotated[
     str,
     typer.Option(

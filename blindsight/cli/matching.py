@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 Images = Annotated[list[Path] | None, typer.Argument(metavar="A B", help="Two pictures.", show_default=False)]
-Ratio = Annotated[float, typer.Option(help="How much nearer the nearest must be than the second nearest.")]
+Ratio = Annotated[
+    float, typer.Option(metavar="NUMBER", help="How much nearer the nearest must be than the second nearest.")
+]
 Encrypted = Annotated[
     bool,
     typer.Option("--encrypted-matching", help="Compare descriptors on the evaluator too, under encryption."),

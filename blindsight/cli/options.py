@@ -7,31 +7,34 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperOption
+from typer.core import TyperArgument, TyperOption
 
 import blindsight
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
 
-# The method by which Typer 0.29 shows the type of an option in the help; later versions may have another.
+# The method by which Typer 0.29 shows the type of a parameter in the help; later versions may have another.
 _DISPLAY_TYPE = "display_type_rich"
 
 
-def _show_flags_without_values(display_type: Callable[[TyperOption, Any], str | None]) -> None:
+def _show_types_plainly(display_type: Callable[[TyperOption, Any], str | None]) -> None:
     """Makes `--help` show `--json` where Typer shows `--json <bool>`, as if a flag took a value.
 
-    It is the class that changes, as Typer makes the option `--help` itself.
+    The name of an argument says what it is, so nothing stands behind it.  It is Typer's classes that change,
+    as Typer makes the option `--help` itself.
     """
 
     def displayed(option: TyperOption, ctx: Any) -> str | None:
-        return None if option.is_flag else display_type(option, ctx)
+        shown = None if option.is_flag else display_type(option, ctx)
+        return shown.removeprefix("<").removesuffix(">") if shown else None
 
     setattr(TyperOption, _DISPLAY_TYPE, displayed)
+    setattr(TyperArgument, _DISPLAY_TYPE, lambda argument, ctx: None)  # noqa: ARG005
 
 
 if hasattr(TyperOption, _DISPLAY_TYPE):
-    _show_flags_without_values(getattr(TyperOption, _DISPLAY_TYPE))
+    _show_types_plainly(getattr(TyperOption, _DISPLAY_TYPE))
 
 Address = Annotated[
     str,

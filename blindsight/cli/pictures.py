@@ -50,7 +50,7 @@ Ids = Annotated[
 Grey = Annotated[bool, typer.Option("--grey", help="Take pictures as grey.")]
 KeyBits = Annotated[
     int | None,
-    typer.Option("--bits", help="Size of a key of paillier.", min=1, show_default=False),
+    typer.Option("--key-bits", metavar="N", help="Size of a key of paillier.", min=1, show_default=False),
 ]
 _WHAT = {
     "wait": "waiting for memory",

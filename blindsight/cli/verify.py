@@ -44,16 +44,20 @@ Metric = Annotated[
 Threshold = Annotated[
     float | None,
     typer.Option(
+        metavar="DISTANCE",
         help="Largest distance that is the same. Default for photos: cosine 0.45, euclidean 0.9; "
         "for vectors Facenet-128's in DeepFace: cosine 0.4, euclidean 100 (10 squared).",
         show_default=False,
     ),
 ]
 Scheme = Annotated[
-    str | None, typer.Option(help="ckks (default) or bfv (exact on rounded values).", show_default=False)
+    str | None,
+    typer.Option(
+        metavar="SCHEME", help="ckks (default) or bfv (exact on rounded values).", show_default=False
+    ),
 ]
 ParameterSet = Annotated[
-    str | None, typer.Option(help="Of the scheme, such as bfv-8192.", show_default=False)
+    str | None, typer.Option(metavar="SET", help="Of the scheme, such as bfv-8192.", show_default=False)
 ]
 Embedder = Annotated[
     str | None,

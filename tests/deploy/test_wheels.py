@@ -171,7 +171,7 @@ def test_a_command_that_asks_a_keyholder_needs_no_extra(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("up", "--data", "vault"), ("keys", "create", "--out", "own.bsky", "--passphrase-file", "secret")],
+    [("up", "--data", "vault"), ("keys", "create", "-o", "own.bsky", "--passphrase-file", "secret")],
     ids=" ".join,
 )
 def test_a_command_that_runs_services_says_what_to_install(

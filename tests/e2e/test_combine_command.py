@@ -11,7 +11,7 @@ from support.photos import photo
 from blindsight.additive import SCHEMES
 from blindsight.parameters import ADDITIVE_SETS, PARAMETER_SETS
 
-FAST = ["--bits", "2048"]
+FAST = ["--key-bits", "2048"]
 WARNING = "not encryption: hides a picture from a glance only"
 
 
@@ -133,7 +133,15 @@ def test_scramble_warns_in_the_text_and_in_the_json(blind, files, tmp_path):
 
 
 def test_a_key_that_anybody_can_break_needs_an_option_and_is_called_so(blind, files):
-    given = ["combine", files / "x.npy", files / "x.npy", "--scheme", "lightphe-paillier", "--bits", "512"]
+    given = [
+        "combine",
+        files / "x.npy",
+        files / "x.npy",
+        "--scheme",
+        "lightphe-paillier",
+        "--key-bits",
+        "512",
+    ]
     assert "want at least 2048" in blind(*given, code=2).stderr
     done = blind(*given, "--insecure-small-keys")
     assert "anybody can break it" in done.stdout
@@ -178,7 +186,7 @@ def test_an_array_of_three_planes_is_no_picture(blind, files, tmp_path):
 
 def test_a_terminal_shows_the_stages(services, files):
     shown = run_on_terminal(
-        "combine", str(files / "a.png"), str(files / "b.png"), "--bits", "2048", address=services.address
+        "combine", str(files / "a.png"), str(files / "b.png"), "--key-bits", "2048", address=services.address
     )
     assert shown.returncode == 0
     for word in ("making a key", "encrypting", "decrypting", "rests on factoring"):

@@ -449,7 +449,7 @@ def test_a_batch_of_vectors_is_answered_like_numpy(blind, vectors, matrix):
     queries = rows[:7] + 0.3 * SEED.standard_normal((7, 32))
     np.save(matrix.with_name("queries.npy"), queries)
     found = hits(
-        blind("search", vectors, "--vector", str(matrix.with_name("queries.npy")), "-k", "10", "--json")
+        blind("search", vectors, "--vectors", str(matrix.with_name("queries.npy")), "-k", "10", "--json")
     )
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     scores = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ unit.T
@@ -462,7 +462,7 @@ def test_a_batch_of_vectors_is_answered_like_numpy(blind, vectors, matrix):
 
 def test_one_vector_and_integers_are_taken(blind, vectors, matrix, tmp_path):
     np.save(tmp_path / "one.npy", np.round(np.load(matrix)[3] * 1000).astype(np.int64))
-    [found] = hits(blind("search", vectors, "--vector", str(tmp_path / "one.npy"), "-k", "1", "--json"))
+    [found] = hits(blind("search", vectors, "--vectors", str(tmp_path / "one.npy"), "-k", "1", "--json"))
     assert found[0]["id"] == "row-3"
 
 
@@ -485,8 +485,7 @@ def test_vectors_have_no_originals(blind, vectors, tmp_path):
 @pytest.mark.parametrize("way", ["ingest", "search"])
 def test_wrong_vectors_are_one_line_and_exit_code_2(blind, vectors, tmp_path, rows, said, way):
     np.save(tmp_path / "wrong.npy", rows)
-    option = "--vectors" if way == "ingest" else "--vector"
-    done = blind(way, vectors, option, str(tmp_path / "wrong.npy"), "--json", code=2)
+    done = blind(way, vectors, "--vectors", str(tmp_path / "wrong.npy"), "--json", code=2)
     assert done.stdout == ""
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -506,10 +505,10 @@ def test_ids_must_match_the_rows(blind, vectors, matrix, tmp_path):
     assert done.stderr == "blindsight: error: 2 ids for 500 rows, want one id for each row\n"
 
 
-@pytest.mark.parametrize("arguments", [["x.jpg", "--vector", "x.npy"], []])
+@pytest.mark.parametrize("arguments", [["x.jpg", "--vectors", "x.npy"], []])
 def test_a_search_wants_either_a_photo_or_vectors(blind, vectors, arguments):
     done = blind("search", vectors, *arguments, code=2)
-    assert done.stderr == "blindsight: error: want either IMAGE or --vector FILE.npy\n"
+    assert done.stderr == "blindsight: error: want either IMAGE or --vectors FILE.npy\n"
 
 
 def test_photos_and_vectors_do_not_mix(blind, vectors, filled, folder, matrix):
@@ -823,7 +822,7 @@ def test_ctrl_c_during_an_ingest_is_one_line_and_keeps_what_was_stored(made, ser
     assert 0 < settled < 400_000
     query = tmp_path / "query.npy"
     np.save(query, rows[0])
-    [found] = hits(blind("search", "broken-off", "--vector", str(query), "-k", "3", "--json"))
+    [found] = hits(blind("search", "broken-off", "--vectors", str(query), "-k", "3", "--json"))
     assert len(found) == 3
 
 
@@ -832,7 +831,7 @@ def test_two_commands_at_once_both_get_right_answers(services, vectors, matrix, 
     with contextlib.ExitStack() as stack:
         for row in (11, 12, 13):
             np.save(tmp_path / f"{row}.npy", np.load(matrix)[row])
-            query = ["search", vectors, "--vector", str(tmp_path / f"{row}.npy"), "-k", "1", "--json"]
+            query = ["search", vectors, "--vectors", str(tmp_path / f"{row}.npy"), "-k", "1", "--json"]
             process = stack.enter_context(started(*query, address=services.address))
             processes.append((row, process))
         for row, process in processes:
@@ -913,7 +912,7 @@ def test_photos_and_vectors_come_from_pipes(made, blind, filled, vectors, coffee
     with io.BytesIO() as saved:
         np.save(saved, np.load(matrix)[3])
         row = saved.getvalue()
-    assert given(row, "search", vectors, "--vector", "-", "-k", "1")["results"][0][0]["id"] == "row-3"
+    assert given(row, "search", vectors, "--vectors", "-", "-k", "1")["results"][0][0]["id"] == "row-3"
     assert given(row, "verify", "/dev/stdin", "--collection", vectors, "--id", "row-3")["verified"] is True
 
 
@@ -921,7 +920,7 @@ def test_a_tilde_that_the_shell_has_left_is_the_home(made, blind, vectors, folde
     made("at-home")
     report = json.loads(blind("ingest", "at-home", "~/cof*.jpg", "--json", HOME=str(folder)).stdout)
     assert report["stored"] == 1
-    arguments = ["--vector=~/matrix.npy", "-k", "1", "--json"]
+    arguments = ["--vectors=~/matrix.npy", "-k", "1", "--json"]
     assert len(hits(blind("search", vectors, *arguments, HOME=str(matrix.parent)))) == 500
     item = report["items"][0]["id"]
     blind("get", "at-home", item, "--output=~/back.jpg", HOME=str(tmp_path))

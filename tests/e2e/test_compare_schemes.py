@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 def report(folder, tmp_path_factory):
     """The folder of the report, and what --json printed."""
     out = tmp_path_factory.mktemp("report") / "new" / "folder"
-    arguments = ["compare-schemes", str(folder), "--images", "6", "--out", str(out), "--json"]
+    arguments = ["compare-schemes", str(folder), "--images", "6", "--report", str(out), "--json"]
     done = run(*arguments, patience=PATIENCE_SECONDS, **FEW_WORKERS)
     assert done.returncode == 0, done.stderr
     return out, json.loads(done.stdout), done.stderr
@@ -137,7 +137,7 @@ def test_the_page_stands_alone_and_says_what_was_measured(report):
 
 
 def test_a_path_that_is_not_there_is_one_line_and_exit_code_2(tmp_path):
-    done = run("compare-schemes", "nowhere", "--out", str(tmp_path / "out"))
+    done = run("compare-schemes", "nowhere", "--report", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "blindsight: error: no such file or folder: nowhere\n"
 
@@ -145,7 +145,7 @@ def test_a_path_that_is_not_there_is_one_line_and_exit_code_2(tmp_path):
 def test_a_run_that_is_stopped_leaves_nothing_behind(folder, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    arguments = ["compare-schemes", str(folder), "--images", "6", "--out", str(tmp_path / "out")]
+    arguments = ["compare-schemes", str(folder), "--images", "6", "--report", str(tmp_path / "out")]
     with started(*arguments, TMPDIR=str(scratch), **FEW_WORKERS) as process:
         assert any("✓ ckks-4096" in line for line in process.stderr)
         [path] = scratch.glob("*/vault/keyholder/log.jsonl")
@@ -159,7 +159,7 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(folder, tmp_path):
 
 def test_without_matplotlib_one_line_says_how_to_get_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert app.run(["compare-schemes", ".", "--out", str(tmp_path / "out")]) == 2
+    assert app.run(["compare-schemes", ".", "--report", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert said.endswith("error: the report is drawn by matplotlib: pip install 'blindsight-vault[report]'\n")
     assert not (tmp_path / "out").exists()
@@ -167,7 +167,7 @@ def test_without_matplotlib_one_line_says_how_to_get_it(tmp_path, monkeypatch, c
 
 def test_a_key_set_says_how_long_each_key_took(tmp_path):
     (tmp_path / "passphrase").write_text("correct horse battery staple\n")
-    arguments = ["--out", str(tmp_path / "keys.bsky"), "--passphrase-file", str(tmp_path / "passphrase")]
+    arguments = ["-o", str(tmp_path / "keys.bsky"), "--passphrase-file", str(tmp_path / "passphrase")]
     document = json.loads(run("keys", "create", *arguments, "--json").stdout)
     assert set(document) == {"file", "key_id", "keygen_seconds"}
     assert set(document["keygen_seconds"]) == set(COLLECTION_SETS)

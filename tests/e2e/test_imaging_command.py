@@ -71,7 +71,7 @@ def test_a_filtered_picture_is_written_and_the_answer_says_how_it_came_about(bli
 
 def test_a_picture_is_filtered_under_paillier(blind, files, tmp_path):
     out = tmp_path / "out.png"
-    paillier = "--scheme", "paillier", "--bits", "2048"
+    paillier = "--scheme", "paillier", "--key-bits", "2048"
     done = blind("filter", files / "grey.png", "--op", "sharpen", *paillier, "-o", out, "--json")
     cross = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])
     wanted = np.clip(cv2.filter2D(CAMERA.astype(np.float64), -1, cross), 0, 255)

@@ -161,12 +161,10 @@ def test_a_service_that_dies_again_and_again_is_given_up(home):
                 lambda death=death: up.errors.count("SIGKILL") == death, seconds=30, what="the next death"
             )
         assert up.wait() == 1
-        errors = [line for line in up.errors.splitlines() if "error:" in line]
-        (error,) = errors
-        assert error.startswith(
-            "blindsight: error: storage died 5 times in a row, each within 20 s of its start"
-        )
-        assert error.endswith(": was killed by SIGKILL")
+        (error,) = (json.loads(line) for line in up.errors.splitlines() if line.startswith("{"))
+        assert error["reason"] == "UNAVAILABLE"
+        assert error["message"].startswith("storage died 5 times in a row, each within 20 s of its start")
+        assert error["message"].endswith(": was killed by SIGKILL")
         for name in ("evaluator", "keyholder"):
             assert not alive(up.process_id(name))
 
@@ -254,7 +252,7 @@ def test_keys_made_apart_are_opened_by_their_passphrase_from_a_pipe_and_by_no_ot
     arguments = [
         "keys",
         "create",
-        "--out",
+        "-o",
         str(data / "keyholder"),
         "--passphrase-file",
         str(passphrase_file),
@@ -391,17 +389,17 @@ def test_a_service_that_does_not_answer_shows_in_the_status(tmp_path):
     assert state["evaluator"]["error"]
     assert state["keyholder"]["reachable"]
     assert state["storage"]["reachable"]
-    assert done.stderr.startswith("blindsight: error: evaluator is not reachable: ")
+    assert json.loads(done.stderr)["message"].startswith("evaluator is not reachable: ")
     assert done.stderr.count("\n") == 1
 
 
 def test_keys_want_a_passphrase_from_a_file_or_a_terminal(tmp_path):
-    done = run("keys", "create", "--out", str(tmp_path / "own.bsky"))
+    done = run("keys", "create", "-o", str(tmp_path / "own.bsky"))
     assert done.returncode == 2
     assert done.stderr == (
         "blindsight: error: no passphrase: want --passphrase-file FILE, or a terminal to ask on\n"
     )
     typed = {"Passphrase: ": PASSPHRASE + "\n", "Once more: ": PASSPHRASE + "\n"}
-    shown = Terminal("keys", "create", "--out", str(tmp_path / "own.bsky"), answers=typed).close()
+    shown = Terminal("keys", "create", "-o", str(tmp_path / "own.bsky"), answers=typed).close()
     assert shown.returncode == 0
     assert mode(tmp_path / "own.bsky") == 0o600

@@ -90,7 +90,7 @@ def test_saved_matches_are_fetched_once_each_and_in_no_order_of_theirs(
     orders = []
     for run in range(3):
         before, target = world.mark(), tmp_path / str(run)
-        command = ("search", "album", "--vector", str(queries), "-k", "12", "--save", str(target))
+        command = ("search", "album", "--vectors", str(queries), "-k", "12", "--save", str(target))
         assert run_here(*command, address=world.services.address()).returncode == 0
         assert len(list(target.iterdir())) == 24
         fetched = handles(world.since(before), "ReadOriginal", pb.ReadOriginalRequest)

@@ -464,7 +464,7 @@ def test_a_lie_is_an_exit_code_of_its_own_and_a_line_of_status(
     address = ("--address", honest.services.address())
 
     def search() -> Any:
-        return run_here("search", collection.name, "--vector", str(queries), *address)
+        return run_here("search", collection.name, "--vectors", str(queries), *address)
 
     honest.lie(EVALUATOR, SCORE, lambda messages: altered(messages, zeros))
     found = search()

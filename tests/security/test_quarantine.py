@@ -194,18 +194,18 @@ def test_the_command_tells_of_quarantined_items_and_of_what_a_repair_would_do(wo
     world.damage_batches(3)
     address = ("--address", world.services.address())
     np.save(path := world.services.folder / "query.npy", VECTORS[:1])
-    refused = run_here("search", "vectors", "--vector", str(path), *address)
+    refused = run_here("search", "vectors", "--vectors", str(path), *address)
     assert refused.returncode == 3
     assert refused.stderr.endswith("; blindsight check tells what is damaged\n")
     said = run_here("check", *address).stdout
     assert "--repair would quarantine 20 items: kept, and in no search." in said
     assert "Lost from searches: 40, 41, 42, 43, 44 ..." in said
     assert "20 items quarantined: kept" in run_here("check", "--repair", *address).stdout
-    done = run_here("search", "vectors", "--vector", str(path), *address)
+    done = run_here("search", "vectors", "--vectors", str(path), *address)
     assert done.returncode == 0
     warning = "not ranked: 20 items of vectors, which are quarantined; see blindsight check"
     assert warning in done.stderr
-    told = json.loads(run_here("search", "vectors", "--vector", str(path), "--json", *address).stdout)
+    told = json.loads(run_here("search", "vectors", "--vectors", str(path), "--json", *address).stdout)
     assert (told["warnings"], told["quarantined_items"]) == ([warning], 20)
 
 

@@ -18,9 +18,11 @@ MOST_IMAGES = 10_000
 Paths = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False)
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.", show_default=False)]
+Out = Annotated[
+    Path, typer.Option("--report", metavar="DIR", help="Where the report goes.", show_default=False)
+]
 Images = Annotated[
-    int, typer.Option("--images", min=4, max=MOST_IMAGES, help="How many photos are compared.")
+    int, typer.Option("--images", metavar="N", min=4, max=MOST_IMAGES, help="How many photos are compared.")
 ]
 
 

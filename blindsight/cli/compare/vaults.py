@@ -71,7 +71,7 @@ def _create_keys(folder: Path) -> dict[str, float]:
     passphrase = folder / GENERATED_NAME
     keys.generate_passphrase(passphrase)
     command = [sys.executable, "-P", "-m", "blindsight.cli", "keys", "create", "--json"]
-    paths = ["--out", str(folder / KEY_FILE_NAME), "--passphrase-file", str(passphrase)]
+    paths = ["--output", str(folder / KEY_FILE_NAME), "--passphrase-file", str(passphrase)]
     done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()

@@ -22,15 +22,19 @@ Inputs = Annotated[
     list[Path] | None, typer.Argument(metavar="A B", help="Pictures of one size.", show_default=False)
 ]
 Mode = Annotated[
-    str, typer.Option(help="signed (A - B), absolute, or threshold (white where it is over it).")
+    str,
+    typer.Option(metavar="MODE", help="signed (A - B), absolute, or threshold (white where it is over it)."),
 ]
 Threshold = Annotated[
     int | None,
-    typer.Option(help=f"Of --mode threshold: 0 to 254, else {DEFAULT_THRESHOLD}.", show_default=False),
+    typer.Option(
+        metavar="LEVEL", help=f"Of --mode threshold: 0 to 254, else {DEFAULT_THRESHOLD}.", show_default=False
+    ),
 ]
 Scheme = Annotated[
     str | None,
     typer.Option(
+        metavar="SCHEME",
         help="bfv, ckks, paillier, or scramble (no encryption); that of a stored photo, else bfv.",
         show_default=False,
     ),

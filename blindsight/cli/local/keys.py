@@ -36,7 +36,9 @@ def keys() -> None:
     """Keeps `create` a subcommand although it is the only one."""
 
 
-Out = Annotated[Path, typer.Option("--out", metavar="PATH", help="The key file, or a folder for it.")]
+Out = Annotated[
+    Path, typer.Option("-o", "--output", metavar="FILE", help="The key file, or a folder for it.")
+]
 
 
 @app.command("create")

@@ -104,7 +104,7 @@ def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
     if {path.name for path in storage.iterdir()} - _STORAGE_HOUSEHOLD:
         raise KeyFileError(f"{key_file} is missing, and {storage} holds what it sealed: restore it")
     # In a separate process: this one lives long, and must not hold secret keys.
-    command = [sys.executable, "-P", "-m", "blindsight.cli", "keys", "create", "--out", str(key_file)]
+    command = [sys.executable, "-P", "-m", "blindsight.cli", "keys", "create", "--output", str(key_file)]
     with output.spinner("creating the key set"):
         made = subprocess.run(
             [*command, "--passphrase-file", sealed_by.path],

@@ -22,15 +22,18 @@ _STAGES = ("embed", "encrypt", "score", "decrypt", "rank", "match")
 Image = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="The photo to look for.", show_default=False)
 ]
-Vector = Annotated[
+Vectors = Annotated[
     Path | None,
     typer.Option(metavar="FILE.npy", help="Query vectors instead, one a row.", show_default=False),
 ]
-K = Annotated[int, typer.Option("-k", min=1, help="How many matches.")]
+K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many matches.")]
 Threshold = Annotated[
-    float | None, typer.Option(help="The worst score that is still a match.", show_default=False)
+    float | None,
+    typer.Option(metavar="SCORE", help="The worst score that is still a match.", show_default=False),
 ]
-Offset = Annotated[int, typer.Option(min=0, help="How many of the best are left out: pages before.")]
+Offset = Annotated[
+    int, typer.Option(metavar="N", min=0, help="How many of the best are left out: pages before.")
+]
 Save = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write the matching photos there.", show_default=False)
 ]
@@ -54,7 +57,7 @@ Visible = Annotated[
 def search(
     name: Name,
     image: Image = None,
-    vector: Vector = None,
+    vectors: Vectors = None,
     k: K = 5,
     threshold: Threshold = None,
     where: Where = None,
@@ -88,12 +91,12 @@ def search(
                 ),
             }
             try:
-                if image is not None and vector is None:
+                if image is not None and vectors is None:
                     answer = collection.search(image, k, draw=report is not None, **asked)
-                elif vector is not None and image is None:
-                    answer = collection.search_vectors(arrays.load_matrix(vector), k, **asked)
+                elif vectors is not None and image is None:
+                    answer = collection.search_vectors(arrays.load_matrix(vectors), k, **asked)
                 else:
-                    raise InvalidArgument("want either IMAGE or --vector FILE.npy")
+                    raise InvalidArgument("want either IMAGE or --vectors FILE.npy")
             except DataLoss as error:
                 raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:

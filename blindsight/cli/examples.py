@@ -1,0 +1,115 @@
+"""Examples for the help of every command: command lines that work as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# By the words of the command; of `blindsight` alone the first steps.
+EXAMPLES: dict[str, Sequence[str]] = {
+    "": (
+        "blindsight up --data vault &",
+        "blindsight collection create holiday",
+        "blindsight ingest holiday ~/Pictures",
+        "blindsight search holiday query.jpg",
+    ),
+    "up": (
+        "blindsight up --data vault",
+        "blindsight up --data vault --workers 2 --passphrase-file secret",
+    ),
+    "status": ("blindsight status", "blindsight status --acknowledge"),
+    "check": ("blindsight check", "blindsight check holiday --repair"),
+    "backup": (
+        "blindsight backup /mnt/monday --data vault",
+        "blindsight backup /mnt/monday --verify",
+    ),
+    "restore": (
+        "blindsight restore /mnt/monday --data vault-2",
+        "blindsight restore /mnt/trusted /mnt/untrusted --data vault-2",
+    ),
+    "keys create": ("blindsight keys create -o keys.bsky --passphrase-file secret",),
+    "collection create": (
+        "blindsight collection create holiday",
+        "blindsight collection create faces --embedder none --dimension 128",
+        "blindsight collection create copies --embedder pixels --scheme bfv",
+    ),
+    "collection list": ("blindsight collection list", "blindsight collection list --json"),
+    "collection describe": ("blindsight collection describe holiday",),
+    "collection delete": ("blindsight collection delete holiday --yes",),
+    "collection accept-rollback": ("blindsight collection accept-rollback holiday",),
+    "ingest": (
+        "blindsight ingest holiday ~/Pictures '~/old/**/*.jpg'",
+        "blindsight ingest holiday rome.jpg --id rome-1 --set year=2024",
+        "blindsight ingest faces --vectors faces.npy --ids names.txt",
+        "blindsight ingest holiday ~/Pictures --bulk --detach",
+    ),
+    "search": (
+        "blindsight search holiday query.jpg -k 10 --save hits",
+        "blindsight search holiday query.jpg --where 'year >= 2020'",
+        "blindsight search album query.jpg --report what-was-found",
+    ),
+    "verify": (
+        "blindsight verify a.jpg b.jpg",
+        "blindsight verify --collection faces --id 17 probe.npy --threshold 0.3",
+    ),
+    "combine": (
+        "blindsight combine before.png after.png --weights -1,1 -o change.npy",
+        "blindsight combine a.png b.png --weights 1,-1 --pixels offset -o c.png",
+    ),
+    "filter": (
+        "blindsight filter photo.png --op gaussian:5 --op sobel -o edges.png",
+        "blindsight filter --collection copies --id rome-1 --op sharpen -o out.png",
+    ),
+    "diff": (
+        "blindsight diff before.png after.png -o change.png",
+        "blindsight diff a.png b.png --mode threshold -o d.png --report seen",
+    ),
+    "keypoints": (
+        "blindsight keypoints photo.jpg -o keypoints.png",
+        "blindsight keypoints photo.jpg -o k.png --descriptors k.npy",
+    ),
+    "match": (
+        "blindsight match one.jpg other.jpg -o both.png",
+        "blindsight match one.jpg other.jpg --ratio 0.7 -o both.png",
+    ),
+    "get": (
+        "blindsight get holiday rome-1",
+        "blindsight get holiday rome-1 -o - > rome.jpg",
+        "blindsight get copies rome-1 --planes -o rome.png",
+    ),
+    "delete": (
+        "blindsight delete holiday rome-1 rome-2",
+        "blindsight delete holiday --where 'year < 2000' --yes",
+    ),
+    "repack": ("blindsight repack holiday",),
+    "schemes": ("blindsight schemes", "blindsight schemes --json"),
+    "compare-schemes": ("blindsight compare-schemes ~/Pictures --images 100 --report which",),
+    "jobs list": ("blindsight jobs list",),
+    "jobs show": ("blindsight jobs show 5d0c8a1b",),
+    "jobs watch": ("blindsight jobs watch 5d0c8a1b",),
+    "jobs cancel": ("blindsight jobs cancel 5d0c8a1b", "blindsight jobs cancel 5d0c8a1b --yes"),
+    "jobs retry": ("blindsight jobs retry 5d0c8a1b",),
+    "jobs drop": ("blindsight jobs drop 5d0c8a1b --yes",),
+    "items list": (
+        "blindsight items list holiday --where 'not has(year)'",
+        "blindsight items list holiday --limit 1000 --order id --json",
+    ),
+    "items show": ("blindsight items show holiday rome-1",),
+    "items count": ("blindsight items count holiday --where 'place = \"Rome\"'",),
+    "items set": (
+        "blindsight items set holiday rome-1 --set year=2024 --set place=Rome",
+        "blindsight items set holiday --where 'year = 2024' --remove draft",
+    ),
+}
+
+
+def shown(command: str) -> str:
+    """Returns what the help of a command, or of a group of commands, has at its end."""
+    if command in EXAMPLES:
+        return _listed(EXAMPLES[command])
+    return _listed([lines[0] for name, lines in EXAMPLES.items() if name.startswith(f"{command} ")])
+
+
+def _listed(lines: Sequence[str]) -> str:
+    heading = "Example:" if len(lines) == 1 else "Examples:"
+    # The help reads markup, of which a bracket is the begin.
+    return "\n".join([heading, *(f"$ {line}" for line in lines)]).replace("[", "\\[")
