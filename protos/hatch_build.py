@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 CONTRACTS = Path(__file__).resolve().parent / "blindsight"
 MARKER = '"""Generated from protos/: edit the contract, not this."""\n'
 
-# The virtual path of the contracts for protoc, so that the stubs import each other as blindsight.rpc.*
+# Where the contracts are for protoc, so that the stubs import each other as blindsight.rpc.*
 VIRTUAL = "blindsight/rpc"
 
 
@@ -54,7 +54,7 @@ def generate(root: Path) -> int:
     with tempfile.TemporaryDirectory(prefix=".rpc-", dir=root) as scratch:
         fresh = Path(scratch) / VIRTUAL
         fresh.mkdir(parents=True)
-        _run_protoc(contracts, Path(scratch))
+        _run_protoc(_moved(contracts, Path(scratch) / "contracts"), Path(scratch))
         for folder in [fresh, *(path for path in fresh.rglob("*") if path.is_dir())]:
             (folder / "__init__.py").write_text(MARKER)
         if target.exists():
@@ -63,12 +63,21 @@ def generate(root: Path) -> int:
     return len(contracts)
 
 
+def _moved(contracts: list[Path], folder: Path) -> list[Path]:
+    """Copies the contracts to where their stubs belong in a folder, where their imports find each other."""
+    moved = [folder / VIRTUAL / path.relative_to(CONTRACTS) for path in contracts]
+    for path, copy in zip(contracts, moved, strict=True):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text().replace('import "blindsight/', f'import "{VIRTUAL}/'))
+    return moved
+
+
 def _run_protoc(contracts: list[Path], out: Path) -> None:
     from grpc_tools import protoc
 
     arguments = [
         "protoc",
-        f"-I{VIRTUAL}={CONTRACTS}",
+        f"-I{out / 'contracts'}",
         f"-I{files('grpc_tools') / '_proto'}",
         f"--plugin=protoc-gen-mypy={_plugin('protoc-gen-mypy')}",
         f"--plugin=protoc-gen-mypy_grpc={_plugin('protoc-gen-mypy_grpc')}",
@@ -76,7 +85,7 @@ def _run_protoc(contracts: list[Path], out: Path) -> None:
         f"--grpc_python_out={out}",
         f"--mypy_out=quiet:{out}",
         f"--mypy_grpc_out=quiet:{out}",
-        *(f"{VIRTUAL}/{path.relative_to(CONTRACTS).as_posix()}" for path in contracts),
+        *map(str, contracts),
     ]
     if protoc.main(arguments) != 0:
         raise SystemExit("protoc refused the contract; see its message above")

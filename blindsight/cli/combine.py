@@ -99,7 +99,7 @@ def combine(
             weights=factors,
             scheme=scheme,
             key_bits=bits,
-            image_mode="grey" if grey else "auto",
+            colours="grey" if grey else "auto",
             insecure_small_keys=insecure_small_keys,
             progress=on_progress,
         )

@@ -12,7 +12,7 @@ from blindsight.client.sources import Source
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
 from blindsight.runtime import transfer
-from blindsight.wire.combine import ImageMode
+from blindsight.wire.common import ImageMode
 from blindsight.wire.imaging import (
     Border,
     DiffHeader,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from blindsight.client.imports import Import
     from blindsight.client.verifying import VerifyInput
-    from blindsight.wire.combine import ImageMode
+    from blindsight.wire.common import ImageMode
     from blindsight.wire.imaging import Border, DifferenceMode
     from blindsight.wire.imports import ImportInfo
     from blindsight.wire.verify import Verification
@@ -251,7 +251,7 @@ class Vault:
         weights: Sequence[int] | None = None,
         scheme: str = "paillier",
         key_bits: int | None = None,
-        image_mode: ImageMode = "auto",
+        colours: ImageMode = "auto",
         insecure_small_keys: bool = False,
         progress: CombineCallback | None = None,
     ) -> Combination:
@@ -266,7 +266,7 @@ class Vault:
             weights: integers, one for each input; None: all 1.
             scheme: an additive scheme; `blindsight schemes` lists them.
             key_bits: size of the key; None: the scheme's default.
-            image_mode: "grey" [height, width], "rgb" [height, width, 3], or "auto": grey if no picture has
+            colours: "grey" [height, width], "rgb" [height, width, 3], or "auto": grey if no picture has
                 colour.
             insecure_small_keys: lets LightPHE's schemes use keys too small to be secure, for comparison.
             progress: called after every answer of the keyholder.
@@ -283,7 +283,7 @@ class Vault:
             scheme=scheme,
             key_bits=_natural("key_bits", key_bits),
             weights=tuple(_weights(weights or ())),
-            image_mode=image_mode,
+            colours=colours,
             insecure_small_keys=insecure_small_keys,
         )
         return combining.combine(self._connection, header, inputs, progress)

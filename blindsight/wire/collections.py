@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.wire.common import ASKED_CHANNELS, CHANNELS, COLLECTION_SCHEME, SCHEME
 from blindsight.wire.names import AskedNames, Names
 from blindsight.wire.records import Record
 
@@ -18,6 +19,19 @@ _METRICS: dict[Metric, int] = {
     "dot": pb.METRIC_DOT,
     "squared-cosine": pb.METRIC_SQUARED_COSINE,
 }
+Zone = Literal["trusted", "untrusted"]
+ZONE: Names[Zone] = Names("zone", {"trusted": pb.ZONE_TRUSTED, "untrusted": pb.ZONE_UNTRUSTED})
+DamagedPart = Literal["collection", "log", "segment", "item", "unnamed item"]
+DAMAGED_PART: Names[DamagedPart] = Names(
+    "damage of",
+    {
+        "collection": pb.DAMAGED_PART_COLLECTION,
+        "log": pb.DAMAGED_PART_LOG,
+        "segment": pb.DAMAGED_PART_SEGMENT,
+        "item": pb.DAMAGED_PART_ITEM,
+        "unnamed item": pb.DAMAGED_PART_UNNAMED_ITEM,
+    },
+)
 METRIC = Names("metric", _METRICS)
 ASKED_METRIC = AskedNames("metric", _METRICS)
 
@@ -39,14 +53,14 @@ class CollectionRequest(Record[pb.CreateCollectionRequest]):
     """
 
     name: str
-    scheme: str = ""
+    scheme: Annotated[str, COLLECTION_SCHEME] = ""
     embedder: str = ""
     dimension: int = 0
     metric: Annotated[Metric | None, ASKED_METRIC] = None
     expected_size: int = 0
     max_norm: float = 0.0
     parameter_set: str = ""
-    channels: str = ""
+    channels: Annotated[str, ASKED_CHANNELS] = ""
     size: int = 0
 
 
@@ -78,7 +92,7 @@ class CollectionInfo(Record[pb.Collection]):
     """
 
     name: str
-    scheme: str
+    scheme: Annotated[str, SCHEME]
     parameter_set: str
     security: str
     embedder: str
@@ -96,7 +110,7 @@ class CollectionInfo(Record[pb.Collection]):
     precision: str
     plane_items: int
     plane_bytes: int
-    channels: str
+    channels: Annotated[str, CHANNELS]
     query_visible_to_server: bool
     damage: str = ""
     quarantined_items: int = 0
@@ -130,10 +144,21 @@ class Rollback(Record[pb.AcceptRollbackResponse]):
 
 @dataclass(frozen=True, slots=True)
 class Damage(Record[pb.Damage]):
-    """A segment, an item, or a whole collection that is not as it was written, and why."""
+    """A part of a collection that is not as it was written.
 
-    what: str
+    Attributes:
+        name: name of the segment, id of the item, or handle of the unnamed item in hex; else empty.
+        message: what is wrong with it, as human-readable text.
+    """
+
+    part: Annotated[DamagedPart, DAMAGED_PART]
+    name: str
     message: str
+
+    @property
+    def what(self) -> str:
+        """The part and its name, as human-readable text."""
+        return f"{self.part} {self.name}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +228,7 @@ class ServiceStatus(Record[pb.ServiceStatus]):
     """
 
     name: str
-    zone: str
+    zone: Annotated[Zone, ZONE]
     reachable: bool
     version: str = ""
     collections: int = 0

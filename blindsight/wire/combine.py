@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import digest
-from blindsight.wire.names import AskedNames, Names
+from blindsight.wire.common import ADDITIVE_SCHEME, COLOURS, SCHEME, ImageMode
+from blindsight.wire.names import Names
 from blindsight.wire.records import Record
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 CombineStage = Literal["keygen", "encrypt", "compute", "decrypt"]
-ImageMode = Literal["auto", "grey", "rgb"]
 
 STAGE: Names[CombineStage] = Names(
     "stage",
@@ -25,11 +25,6 @@ STAGE: Names[CombineStage] = Names(
         "compute": pb.COMBINE_STAGE_COMPUTE,
         "decrypt": pb.COMBINE_STAGE_DECRYPT,
     },
-)
-IMAGE_MODE: AskedNames[ImageMode] = AskedNames(
-    "image mode",
-    {"auto": pb.IMAGE_MODE_UNSPECIFIED, "grey": pb.IMAGE_MODE_GREY, "rgb": pb.IMAGE_MODE_RGB},
-    unspecified="auto",
 )
 
 
@@ -41,14 +36,14 @@ class CombineHeader(Record[pb.CombineHeader]):
         scheme: an additive scheme; empty: paillier.
         key_bits: 0: the scheme's default.
         weights: one for each input; empty: all 1.
-        image_mode: how pictures are read: "auto" is grey when none has colour, else RGB.
+        colours: how pictures are read: "auto" is grey when none has colour, else RGB.
         insecure_small_keys: whether LightPHE's algorithms may use keys too small to be secure.
     """
 
-    scheme: str = ""
+    scheme: Annotated[str, ADDITIVE_SCHEME] = ""
     key_bits: int = 0
     weights: tuple[int, ...] = ()
-    image_mode: Annotated[ImageMode, IMAGE_MODE] = "auto"
+    colours: Annotated[ImageMode, COLOURS] = "auto"
     insecure_small_keys: bool = False
 
 
@@ -121,7 +116,7 @@ class CombineResult(Record[pb.CombineResult]):
     """
 
     shape: tuple[int, ...]
-    scheme: str
+    scheme: Annotated[str, SCHEME]
     key_bits: int
     description: str
     warning: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import imaging_pb2 as pb
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver, digest
-from blindsight.wire.combine import ImageMode
+from blindsight.wire.common import COLOURS, IMAGING_SCHEME, SCHEME, ImageMode
 from blindsight.wire.items import shape_of
 from blindsight.wire.names import AskedNames, Names
 from blindsight.wire.records import Record
@@ -53,11 +53,6 @@ STORED_USE: Names[StoredUse] = Names(
 BORDER: AskedNames[Border] = AskedNames(
     "border",
     {"reflect": pb.BORDER_REFLECT, "constant": pb.BORDER_CONSTANT, "replicate": pb.BORDER_REPLICATE},
-)
-COLOURS: AskedNames[ImageMode] = AskedNames(
-    "colours",
-    {"auto": pb.COLOURS_UNSPECIFIED, "grey": pb.COLOURS_GREY, "rgb": pb.COLOURS_RGB},
-    unspecified="auto",
 )
 MODE: AskedNames[DifferenceMode] = AskedNames(
     "mode",
@@ -151,7 +146,7 @@ class FilterHeader(Record[pb.FilterHeader]):
     """
 
     operations: tuple[Operation, ...]
-    scheme: str = ""
+    scheme: Annotated[str, IMAGING_SCHEME] = ""
     border: Annotated[Border | None, BORDER] = None
     colours: Annotated[ImageMode, COLOURS] = "auto"
     stored: StoredPhoto | None = None
@@ -186,7 +181,7 @@ class ImagingAccount(Record[pb.ImagingAccount]):
             say why; "": no stored photo was used.
     """
 
-    scheme: str
+    scheme: Annotated[str, SCHEME]
     parameter_set: str
     key_bits: int
     description: str
@@ -277,7 +272,7 @@ class DiffHeader(Record[pb.DiffHeader]):
         server_views: whether to return pictures of what the evaluator saw.
     """
 
-    scheme: str
+    scheme: Annotated[str, IMAGING_SCHEME]
     mode: Annotated[DifferenceMode, MODE]
     threshold: int
     colours: Annotated[ImageMode, COLOURS]
@@ -317,7 +312,7 @@ class KeypointSettings(Record[pb.KeypointSettings]):
         edge: largest ratio of the principal curvatures; 0: 10.
     """
 
-    scheme: str = ""
+    scheme: Annotated[str, IMAGING_SCHEME] = ""
     octaves: int = 0
     scales: int = 0
     side: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Generic, TypeVar
 
@@ -24,6 +24,10 @@ class Names(Generic[Name]):
         self._what = what
         self._numbers = numbers
         self._names: dict[int, Name | None] = {number: name for name, number in numbers.items()}
+
+    def __iter__(self) -> Iterator[Name]:
+        """Iterates over the names."""
+        return iter(self._numbers)
 
     def to_message(self, name: str) -> int:
         """Returns the number of a name.
@@ -62,6 +66,10 @@ class AskedNames(Names[Name]):
     def __init__(self, what: str, numbers: Mapping[Name, int], unspecified: Name | None = None) -> None:
         super().__init__(what, numbers)
         self._names[0] = unspecified
+
+    def to_message(self, name: str) -> int:
+        """Returns the number of a name; an empty one that stands for an unset field has 0."""
+        return 0 if not name and self._names[0] == "" else super().to_message(name)
 
     def _unknown(self, number: int) -> BlindsightError:
         return InvalidArgument(f"{self._what} {number}, want one of {sorted(self._names)}")

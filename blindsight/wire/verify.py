@@ -7,6 +7,7 @@ from typing import Annotated
 
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.wire.collections import ASKED_METRIC, METRIC, Metric
+from blindsight.wire.common import COLLECTION_SCHEME, SCHEME
 from blindsight.wire.records import Record
 
 
@@ -21,7 +22,7 @@ class VerifyHeader(Record[pb.VerifyHeader]):
         collection, id: the item's collection and id; empty for two inputs.
     """
 
-    scheme: str = ""
+    scheme: Annotated[str, COLLECTION_SCHEME] = ""
     parameter_set: str = ""
     metric: Annotated[Metric | None, ASKED_METRIC] = None
     embedder: str = ""
@@ -64,6 +65,6 @@ class Verification(Record[pb.VerifyResponse]):
     threshold: float
     threshold_source: str
     metric: Annotated[Metric, METRIC]
-    scheme: str
+    scheme: Annotated[str, SCHEME]
     parameter_set: str
     timings: VerifyTimings

@@ -408,7 +408,7 @@ class Keyholder:
         try:
             collection = await self._fresh(name)
         except DataLoss as error:
-            yield CheckProgress(damaged=1, damages=(Damage("collection", error.message),))
+            yield CheckProgress(damaged=1, damages=(Damage("collection", "", error.message),))
             return
         self._catalog.look_again(collection)
         check = Check(self.vault, self._storage, self._items, self._catalog, collection)

@@ -145,14 +145,14 @@ def test_pictures_without_colour_are_grey_unless_told_otherwise(vault):
     first, second = (one.convert("L") for one in views((8, 6)))
     total = np.asarray(first, np.int64) + np.asarray(second)
     np.testing.assert_array_equal(vault.combine([first, second], **FAST["paillier"]).values, total)
-    rgb = vault.combine([first, second], image_mode="rgb", **FAST["paillier"])
+    rgb = vault.combine([first, second], colours="rgb", **FAST["paillier"])
     np.testing.assert_array_equal(rgb.values, np.repeat(total[..., None], 3, axis=2))
 
 
 def test_pictures_in_colour_can_be_taken_as_grey(vault):
     first, second = views((8, 6))
     grey = [np.asarray(one.convert("L"), np.int64) for one in (first, second)]
-    answer = vault.combine([first, second], weights=BOTH, image_mode="grey", **FAST["paillier"])
+    answer = vault.combine([first, second], weights=BOTH, colours="grey", **FAST["paillier"])
     np.testing.assert_array_equal(answer.values, 7 * grey[0] - 3 * grey[1])
 
 
@@ -239,7 +239,7 @@ IMPOSSIBLE = {
     "no scheme": ({"scheme": "rot13"}, "want one of paillier, scramble"),
     "a weight too many": ({"weights": [1, 1, 1]}, "3 weights for 2 inputs"),
     "a weight that is no integer": ({"weights": [1, 0.5]}, "weights are not integers"),
-    "no mode": ({"image_mode": "cmyk"}, "want one of auto, grey, rgb"),
+    "no mode": ({"colours": "cmyk"}, "want one of auto, grey, rgb"),
 }
 
 

@@ -116,7 +116,7 @@ def streams(job: bytes) -> dict[str, list[Message]]:
             k.VerifyRequest(vectors={"values": VALUES, "dimension": 4}),
         ],
         "Combine": [
-            k.CombineRequest(header={"scheme": "paillier", "key_bits": 2048, "weights": [1]}),
+            k.CombineRequest(header={"scheme": "SCHEME_PAILLIER", "key_bits": 2048, "weights": [1]}),
             array,
             k.CombineRequest(chunk=bytes(32)),
         ],
@@ -135,7 +135,9 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "AcknowledgeAlarms": [k.AcknowledgeAlarmsRequest(up_to_number=1)],
         "GetStatus": [k.GetStatusRequest()],
         "Filter": [
-            i.FilterRequest(header={"operations": [{"name": "custom", "kernel": kernel}], "scheme": "bfv"}),
+            i.FilterRequest(
+                header={"operations": [{"name": "custom", "kernel": kernel}], "scheme": "SCHEME_BFV"}
+            ),
             *_image(i.FilterRequest, "file"),
         ],
         "Filter a stored one": [
@@ -257,7 +259,7 @@ def test_an_operation_says_one_thing_of_extreme_numbers(
     with grpc.insecure_channel(services[0].address()) as channel:
         for number in numbers:
             for text in (f"{name}:{number}", f"{name}:3:{number}", f"{name}:{number}:3"):
-                header = {"operations": [{"name": text}], "scheme": "bfv"}
+                header = {"operations": [{"name": text}], "scheme": "SCHEME_BFV"}
                 request = imaging_pb2.FilterRequest(header=header)
                 given = [request, *_image(imaging_pb2.FilterRequest, "file")]
                 code, said = Caller(channel).outcome(*rpc("Filter"), given)

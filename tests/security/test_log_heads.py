@@ -614,7 +614,7 @@ def test_a_check_says_what_is_damaged_and_where(world: World, photos: Collection
     (one,) = told["collections"].values()
     assert code == (3 if found else 0)
     assert told["damaged"] == one["damaged"] == len(found)
-    assert [damage["what"].split()[0] for damage in one["damages"]] == found
+    assert [damage["part"].split()[-1] for damage in one["damages"]] == found
     if found != ["collection"]:
         assert (one["segments_done"], one["items_done"]) == (1, 2)
 
@@ -627,7 +627,7 @@ def test_a_check_finds_what_is_lost_and_reads_what_others_write_meanwhile(world:
     code, told = world.checked()
     assert code == 3
     assert told["collections"]["lost"]["damages"] == [
-        {"what": "collection", "message": "storage has lost collection 'lost'"}
+        {"part": "collection", "name": "", "message": "storage has lost collection 'lost'"}
     ]
     assert told["collections"]["kept"]["damaged"] == 0
     kept.ingest_vectors(VECTORS[20:40])

@@ -327,7 +327,7 @@ def test_a_photo_whose_record_is_damaged_has_its_id_again_but_no_name(
     world.damage(NO_NAME)
     code, told = world.checked()
     assert (code, told["damaged"], told["rebuildable"], told["losing"]) == (3, 1, 1, 0)
-    assert told["damages"][0]["what"] == f"item {item_id}"
+    assert [told["damages"][0][key] for key in ("part", "name")] == ["item", item_id]
     assert "its file name is lost" in told["damages"][0]["message"]
     code, told = world.checked("--repair")
     assert (code, told["damaged"], told["rebuilt"], told["quarantined"]) == (0, 0, 1, 0)

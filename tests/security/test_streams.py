@@ -282,7 +282,7 @@ def prepared(world: World) -> object:
 
 def combined(world: World) -> object:
     made = world.vault.combine(
-        [A[:2, :3], B[:2, :3]], weights=[2, -1], scheme="paillier", key_bits=2048, image_mode="grey"
+        [A[:2, :3], B[:2, :3]], weights=[2, -1], scheme="paillier", key_bits=2048, colours="grey"
     )
     return plain(made.values)
 

@@ -181,11 +181,11 @@ BAD_STREAMS = {
     "a huge vector": [head(), *[vector(np.ones(100_000), 100_000)] * 2],
     "a metric of the future": [head(metric=99), vector(), vector()],
     "dot": [head(metric=pb.METRIC_DOT), vector(), vector()],
-    "a scheme that is long": [head(scheme="x" * 100), vector(), vector()],
+    "a scheme of the future": [head(scheme=99), vector(), vector()],
     "a threshold that is none": [head(threshold=float("nan")), vector(), vector()],
     "a collection without an id": [head(collection="c"), vector()],
     "an id without a collection": [head(id="i"), vector()],
-    "a collection and a scheme": [head(collection="c", id="i", scheme="ckks"), vector()],
+    "a collection and a scheme": [head(collection="c", id="i", scheme="SCHEME_CKKS"), vector()],
     "a collection and a metric": [head(collection="c", id="i", metric=pb.METRIC_COSINE), vector()],
 }
 

@@ -22,7 +22,7 @@ from blindsight.trusted.slots import Segment
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items, keys_of
 from blindsight.trusted.vault.vault import Vault
-from blindsight.wire.collections import CheckProgress, Damage
+from blindsight.wire.collections import CheckProgress, Damage, DamagedPart
 from services.keyholder.catalog.catalog import Catalog
 
 # Items that are looked up at once.
@@ -31,7 +31,6 @@ MOST_DAMAGES = 100
 MOST_LOST_IDS = 1000
 CONFLICTS = 16
 # What the damage of a log is told of.
-LOG = "log"
 
 
 @dataclass(slots=True)
@@ -43,7 +42,7 @@ class Findings:
         rowless: handles of live items that no search can rank: of damaged batches, or quarantined before.
         quarantined: those of them that are quarantined.
         nameless: handles of items whose record is damaged.
-        named: by handle what was told of those of them whose ids are known all the same.
+        named: by handle the ids of those of them whose ids are known all the same.
         records: by handle the metadata of those of these that the catalog has.
         opened: handles of rowless items whose originals open, and say what their rows were.
         log: whether a keyholder that starts now could not open the collection.
@@ -116,7 +115,7 @@ class Check:
             await self._vault.read_again(self._collection)
         except DataLoss as error:
             self.findings.log = True
-            self.note(LOG, error.message)
+            self.note("log", "", error.message)
         for key in segments:
             await self._segment(key)
             self.state = replace(self.state, segments_done=self.state.segments_done + 1)
@@ -136,15 +135,15 @@ class Check:
         )
         return self.state
 
-    def note(self, what: str, message: str) -> None:
+    def note(self, part: DamagedPart, name: str, message: str) -> None:
         """Counts a damage, and names it if it is one of the first."""
         state = self.state
-        damages = (*state.damages, Damage(what, message))[:MOST_DAMAGES]
+        damages = (*state.damages, Damage(part, name, message))[:MOST_DAMAGES]
         self.state = replace(state, damaged=state.damaged + 1, damages=damages)
 
-    def mended(self, what: str) -> None:
+    def mended(self, part: DamagedPart, name: str = "") -> None:
         """Takes back a damage that was counted; of more than the first hundred nobody knows which it was."""
-        damages = tuple(one for one in self.state.damages if one.what != what)
+        damages = tuple(one for one in self.state.damages if (one.part, one.name) != (part, name))
         if len(damages) < len(self.state.damages) or self.state.damaged > len(damages):
             self.state = replace(self.state, damaged=self.state.damaged - 1, damages=damages)
 
@@ -173,7 +172,8 @@ class Check:
         if damaged:
             self.findings.segments.add(key)
             self.note(
-                f"segment {key}",
+                "segment",
+                str(key),
                 f"batches lost or changed: {damaged} of {len(segment.batches)}; "
                 f"items whose vectors are lost with them: {lost.sum()}",
             )
@@ -187,7 +187,7 @@ class Check:
             try:
                 await self._items.steady(self._collection, partial(self._contents, item))
             except DataLoss as error:
-                self.note(f"item {item.metadata.id}", error.message)
+                self.note("item", item.metadata.id, error.message)
             if handle in self.findings.rowless - self.findings.opened:
                 self._name(item.metadata.id)
 
@@ -196,8 +196,8 @@ class Check:
         known = (await self._catalog.known(self._collection, [handle])).get(handle)
         if known is not None:
             self.findings.records[handle] = known
-            self.findings.named[handle] = f"item {known.id}"
-            self.note(f"item {known.id}", f"{message}; the keyholder still has what was in it")
+            self.findings.named[handle] = known.id
+            self.note("item", known.id, f"{message}; the keyholder still has what was in it")
             return
         reading = partial(original, self._storage, self._collection, handle)
         try:
@@ -206,10 +206,10 @@ class Check:
             data = b""
         item_id = await asyncio.to_thread(self._collection.content_id, data)
         if not data or self._collection.handle(item_id) != handle:
-            self.note(f"item of handle {handle.hex()}", message)
+            self.note("unnamed item", handle.hex(), message)
             return
-        self.findings.named[handle] = f"item {item_id}"
-        self.note(f"item {item_id}", f"{message}; its original opens, its file name is lost")
+        self.findings.named[handle] = item_id
+        self.note("item", item_id, f"{message}; its original opens, its file name is lost")
 
     def _name(self, item_id: str) -> None:
         self.state = replace(self.state, lost_ids=(*self.state.lost_ids, item_id)[:MOST_LOST_IDS])

@@ -26,7 +26,7 @@ from blindsight.trusted.vault.repack import decrypted
 from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.collections import CheckProgress
-from services.keyholder.operations.check import CONFLICTS, LOG, Check, covered, handles_at, original
+from services.keyholder.operations.check import CONFLICTS, Check, covered, handles_at, original
 
 # A row with no larger value is one of zeros: the noise of a thousand appends is a tenth of it, and the values
 # of a row have a norm of about 1.
@@ -153,7 +153,7 @@ class Repair:
         for _ in range(CONFLICTS):
             read = await self._read(key)
             if read is None:  # another repair, or a repack, was here
-                self._check.mended(f"segment {key}")
+                self._check.mended("segment", str(key))
                 return
             lacking = self._unrecorded & set(handles_at(read.segment, read.segment.live))
             if self._collection.config.describes:
@@ -221,7 +221,7 @@ class Repair:
             )
             return handle, _Made(row, metadata)
         except (InvalidImage, InvalidVector) as error:
-            self._check.note(f"item of handle {handle.hex()}", f"its original: {error.message}")
+            self._check.note("unnamed item", handle.hex(), f"its original: {error.message}")
         except (DataLoss, NotFound):
             pass  # the check has told it
         return handle, None
@@ -251,13 +251,13 @@ class Repair:
                 return False
         found = self._check.findings
         if key in found.segments:
-            self._check.mended(f"segment {key}")
+            self._check.mended("segment", str(key))
         if found.log:
             found.log = False
-            self._check.mended(LOG)
+            self._check.mended("log")
         for item in items:
             if item.sealed_metadata:
-                self._check.mended(found.named[item.handle])
+                self._check.mended("item", found.named[item.handle])
         quarantined = collection.slots.quarantined_items()
         self._tell(rebuilt=self._check.state.rebuilt + rebuilt, quarantined=quarantined)
         return True

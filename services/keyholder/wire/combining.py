@@ -30,7 +30,7 @@ def combine_settings(header: CombineHeader) -> CombineSettings:
         schemes.by_name(header.scheme or DEFAULT_COMBINE_SCHEME),
         header.key_bits or None,
         header.weights,
-        Colours(header.image_mode),
+        Colours(header.colours),
         header.insecure_small_keys,
     )
 
