@@ -85,7 +85,7 @@ class Receiver:
 
     Args:
         size_bytes: size that the header announced.
-        sha256: SHA-256 of all bytes, 32 bytes.
+        sha256: SHA-256 of all bytes, 32 bytes; None: the sender gives none, and only the size is checked.
         limit_bytes: largest size; more is refused before anything is allocated.
         what: what the data is called in error messages.
 
@@ -94,10 +94,10 @@ class Receiver:
         InvalidArgument: if the announced digest is not 32 bytes.
     """
 
-    def __init__(self, size_bytes: int, sha256: bytes, *, limit_bytes: int, what: str) -> None:
+    def __init__(self, size_bytes: int, sha256: bytes | None, *, limit_bytes: int, what: str) -> None:
         if size_bytes > limit_bytes:
             raise ResourceExhausted(f"{what} of {size_bytes} bytes, want at most {limit_bytes}")
-        if len(sha256) != hashlib.sha256().digest_size:
+        if sha256 is not None and len(sha256) != hashlib.sha256().digest_size:
             raise InvalidArgument(f"{what} has a digest of {len(sha256)} bytes, want 32")
         self._what = what
         self._size = size_bytes
@@ -147,7 +147,7 @@ class Receiver:
         data = b"".join(self._parts)
         if len(data) != self._size:
             raise InvalidArgument(f"{self._what}: {len(data)} bytes came, want {self._size}")
-        if digest(data) != self._sha256:
+        if self._sha256 is not None and digest(data) != self._sha256:
             raise InvalidArgument(f"{self._what}: the SHA-256 does not match what came")
         return data
 

@@ -53,11 +53,12 @@ class ArrayHeader(Record[pb.ArrayHeader]):
 
     Attributes:
         shape: 1 to 8 axes.
-        sha256: SHA-256 of the values, int64 little-endian, the last axis fastest.
+        sha256: SHA-256 of the values, int64 little-endian, the last axis fastest; None: only their number is
+            checked.
     """
 
     shape: tuple[int, ...]
-    sha256: bytes
+    sha256: bytes | None = None
 
     @classmethod
     def of(cls, values: npt.NDArray[Any]) -> tuple[Self, bytes]:

@@ -65,10 +65,10 @@ _CODES = {"pixels": "u1", "signed": "<i4", "degrees": "<i4"}
 
 @dataclass(frozen=True, slots=True)
 class PictureFile(Record[pb.PictureFile]):
-    """The header of a picture's file; its chunks follow."""
+    """The header of a picture's file; its chunks follow.  Without a SHA-256 only its size is checked."""
 
     size_bytes: int
-    sha256: bytes
+    sha256: bytes | None = None
 
     @classmethod
     def of(cls, data: bytes) -> Self:

@@ -122,7 +122,7 @@ class ImportFile(Record[pb.ImportFile]):
     Attributes:
         number: index of the photo in the import, from 0; ascending.
         name: for display; may be empty.
-        size_bytes, sha256: size and SHA-256 of the whole photo.
+        size_bytes, sha256: size and SHA-256 of the whole photo; None: only the size is checked.
         id: item id; empty: a keyed hash of the content.
         data: the first bytes, all of them if the photo is small; the rest follows in chunks.
     """
@@ -130,7 +130,7 @@ class ImportFile(Record[pb.ImportFile]):
     number: int
     name: str
     size_bytes: int
-    sha256: bytes
+    sha256: bytes | None = None
     id: str = ""
     data: bytes = b""
 

@@ -22,6 +22,7 @@ class FileHeader(Record[pb.FileHeader]):
 
     Attributes:
         name: for display; may be empty.
+        sha256: SHA-256 of the photo; None: only its size is checked.
         id: id of the item; empty: a keyed hash of the content.
         metadata: of an ingested photo; None: nothing of its own.
         vector: of its owner's, float32 little-endian; empty: none.
@@ -29,7 +30,7 @@ class FileHeader(Record[pb.FileHeader]):
 
     name: str
     size_bytes: int
-    sha256: bytes
+    sha256: bytes | None = None
     id: str = ""
     metadata: Metadata | None = None
     vector: bytes = b""

@@ -112,6 +112,8 @@ INGESTS: dict[str, tuple[list[pb.IngestRequest], tuple[grpc.StatusCode, str]]] =
     "a photo in a photo": ([header(), file(), file()], INVALID),
     "half a photo": ([header(), file(), chunk(GOOD[:100])], INVALID),
     "more than a photo": ([header(), file(), chunk(GOOD + b"!")], INVALID),
+    "half a photo without a digest": ([header(), file(sha256=None), chunk(GOOD[:100])], INVALID),
+    "more than a photo without a digest": ([header(), file(sha256=None), chunk(GOOD + b"!")], INVALID),
     "an empty chunk": ([header(), file(), chunk(b"")], INVALID),
     "another photo than announced": ([header(), file(sha256=bytes(32)), chunk()], INVALID),
     "chunks of a photo that was refused": ([header(), file(size_bytes=1 << 63), chunk()], INVALID),
@@ -144,6 +146,13 @@ INGESTS: dict[str, tuple[list[pb.IngestRequest], tuple[grpc.StatusCode, str]]] =
         BAD_VECTOR,
     ),
 }
+
+
+def test_a_digest_may_be_left_out(stub: Stub) -> None:
+    (item, _) = stub.Ingest(iter([header(), file(sha256=None), chunk()]), timeout=60)
+    assert item.item.outcome == pb.OUTCOME_DUPLICATE
+    (hits, _) = stub.Search(iter(asked(*image(sha256=None), collection=PHOTOS)), timeout=60)
+    assert hits.hits.hits[0].id == item.item.id
 
 
 @pytest.mark.parametrize("name", INGESTS)
@@ -229,7 +238,7 @@ SEARCHES: dict[str, tuple[list[pb.SearchRequest], tuple[grpc.StatusCode, str]]] 
     "more than a photo": (asked(*image(size_bytes=10), collection=PHOTOS), INVALID),
     "a huge photo": (asked(*image(size_bytes=1 << 63), collection=PHOTOS), TOO_MUCH),
     "another photo than announced": (asked(*image(sha256=bytes(32)), collection=PHOTOS), INVALID),
-    "a short digest": (asked(*image(sha256=b""), collection=PHOTOS), INVALID),
+    "an empty digest": (asked(*image(sha256=b""), collection=PHOTOS), INVALID),
     "an empty photo": (asked(*image(b""), collection=PHOTOS), BAD_IMAGE),
     "text": (asked(*image(b"no photo"), collection=PHOTOS), BAD_IMAGE),
     "a bomb": (asked(*image(bomb()), collection=PHOTOS), BAD_IMAGE),
