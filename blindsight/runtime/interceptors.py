@@ -135,6 +135,11 @@ class _Reader:
             yield self._parse(data)
         self.ended = True
 
+    async def admit(self, request: bytes | AsyncIterator[bytes]) -> None:
+        """Waits for room for a request that is one message; the parts of a stream do that one by one."""
+        if self._upload is not None and isinstance(request, bytes):
+            await self._upload.hold(len(request))
+
     def release(self) -> None:
         """Ends the call."""
         if self._upload is not None:
@@ -214,6 +219,7 @@ class _Call:
             self._begin(context)
             try:
                 self._admit()
+                await self._read.admit(request)
                 response = await inner(self._read(request), context)
             except grpc.aio.AbortError:
                 self._calls.end(self)

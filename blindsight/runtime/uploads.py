@@ -112,7 +112,7 @@ class Upload:
             Busy: if there is no room in time; the call has done nothing yet.
         """
         while (part := await self._next(coming)) is not None:
-            await self._hold(len(part))
+            await self.hold(len(part))
             yield part
 
     async def _next(self, coming: AsyncIterator[bytes]) -> bytes | None:
@@ -123,7 +123,12 @@ class Upload:
         except TimeoutError:
             raise InvalidArgument(f"nothing came for {seconds:g} s, want the rest of the stream") from None
 
-    async def _hold(self, size_bytes: int) -> None:
+    async def hold(self, size_bytes: int) -> None:
+        """Waits for room for a message that came.
+
+        Raises:
+            Busy: if there is none in time.
+        """
         before, self._sent = self._sent, self._sent + size_bytes
         if self._flowing:
             # What comes first says what is to be done with the rest; a call that sends no more holds nothing.

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc.aio
 
-from blindsight.errors import InvalidArgument
+from blindsight.errors import Draining, InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
@@ -18,7 +18,7 @@ from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault.settings import new_config
 from blindsight.wire.collections import CollectionRequest, Deletion, Rollback, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
-from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader
+from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
 from blindsight.wire.items import OriginalHeader, PlanesHeader
 from blindsight.wire.listing import (
     CountRequest,
@@ -120,6 +120,19 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             totals = IngestCounts(*counts.values())
         yield pb.IngestResponse(summary=totals.to_message())
 
+    async def IngestImage(self, request: pb.IngestImageRequest, context: Context) -> pb.IngestImageResponse:
+        """Stores one photo."""
+        header = IngestHeader.from_message(request.settings)
+        results: list[ItemResult] = []
+        try:
+            async for one in self._keyholder.ingest_photos(header, ingesting.whole_photo(request)):
+                results.append(one)  # noqa: PERF401 - it counts, whatever comes after it
+        except Draining:  # the rest of a stream would not be read
+            if not results:
+                raise
+        (result,) = results
+        return ingesting.outcome(result)
+
     async def Search(
         self, request_iterator: AsyncIterator[pb.SearchRequest], context: Context
     ) -> AsyncIterator[pb.SearchResponse]:
@@ -147,12 +160,35 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 else:
                     for message in searching.hits(answer):
                         yield message
-        search.timings.total = time.perf_counter() - started
-        yield pb.SearchResponse(
-            timings=searching.timings(search.timings).to_message(),
-            query_visible_to_server=search.query_visible_to_server,
-            quarantined_items=search.quarantined,
-        )
+        yield searching.closed(pb.SearchResponse(), search, started)
+
+    async def SearchVectors(
+        self, request: pb.SearchVectorsRequest, context: Context
+    ) -> pb.SearchVectorsResponse:
+        """Finds the best matches of vectors, in one message."""
+        started = time.perf_counter()
+        search = await self._keyholder.search(SearchHeader.from_message(request.settings))
+        answer, room = pb.SearchVectorsResponse(), searching.Room()
+        parts = with_reports(search.run(searching.whole_vectors(request.vectors)), search.progress)
+        async with aclosing(parts):
+            async for part in parts:
+                if not isinstance(part, Progress):
+                    answer.results.append(room.take(pb.Hits(hits=[hit.to_message() for hit in part])))
+        return searching.closed(answer, search, started)
+
+    async def SearchImage(self, request: pb.SearchImageRequest, context: Context) -> pb.SearchImageResponse:
+        """Finds the best matches of a photo, in one message."""
+        started = time.perf_counter()
+        search = await self._keyholder.search(SearchHeader.from_message(request.settings))
+        answer, room = pb.SearchImageResponse(), searching.Room()
+        parts = with_reports(search.photo(request.image), search.progress)
+        async with aclosing(parts):
+            async for part in parts:
+                if isinstance(part, MatchDrawing):
+                    answer.drawings.append(room.take(part.to_message()))
+                elif not isinstance(part, Progress):
+                    answer.hits.extend(room.take(hit.to_message()) for hit in part)
+        return searching.closed(answer, search, started)
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context

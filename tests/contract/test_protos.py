@@ -13,7 +13,8 @@ PROTOS = Path(__file__).parents[2] / "protos"
 # An rpc and the lines of comment right above it.
 RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)", re.MULTILINE)
 NAMES = {
-    "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest Search Verify "
+    "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest IngestImage Search "
+    "SearchVectors SearchImage Verify "
     "Combine GetOriginal GetPlanes ListItems CountItems GetItem UpdateItems DeleteItems Repack Check "
     "AcceptRollback AcknowledgeAlarms GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed",

@@ -107,6 +107,18 @@ def streams(job: bytes) -> dict[str, list[Message]]:
             k.SearchRequest(header={"collection": "vectors", "k": 1, "where": _where()}),
             k.SearchRequest(vectors=block),
         ],
+        "IngestImage": [
+            k.IngestImageRequest(
+                settings={"collection": "photos", "upsert": True}, image=PICTURE, id="one", metadata=_said()
+            )
+        ],
+        "SearchVectors": [
+            k.SearchVectorsRequest(
+                settings={"collection": "vectors", "k": 1, "where": _where()},
+                vectors=[{"values": [1.0, 0.0, 0.0, 0.0]}],
+            )
+        ],
+        "SearchImage": [k.SearchImageRequest(settings={"collection": "photos", "k": 1}, image=PICTURE)],
         "Verify": [
             k.VerifyRequest(header={"threshold": 0.5}),
             *(k.VerifyRequest(vectors={"values": VALUES, "dimension": 4}) for _ in range(2)),

@@ -9,9 +9,12 @@ import numpy as np
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime.status import REASONS
 from blindsight.runtime.transfer import announced
 from blindsight.trusted.ingest.photos import Photo
+from blindsight.wire.ingest import OUTCOME, ItemResult
 from blindsight.wire.items import FileHeader, VectorBlock
+from blindsight.wire.metadata import Metadata
 from services.keyholder.operations.ingest import Vectors
 
 
@@ -51,6 +54,25 @@ def own_vector(values: bytes) -> Floats | None:
     if len(values) % 4:
         raise InvalidVector(f"{len(values)} bytes of a vector, want float32 values")
     return np.frombuffer(values, "<f4").astype(np.float64)
+
+
+async def whole_photo(request: pb.IngestImageRequest) -> AsyncIterator[Photo]:
+    """Yields the photo of a request that is one message."""
+    values = Metadata.from_message(request.metadata).values
+    vector = np.array(request.vector, np.float64) if request.vector else None
+    yield Photo(0, request.name, request.image, request.id, values=values, vector=vector)
+
+
+def outcome(result: ItemResult) -> pb.IngestImageResponse:
+    """Converts what became of the photo of a request that is one message.
+
+    Raises:
+        BlindsightError: if it was rejected, with that reason.
+    """
+    if result.outcome == "rejected":
+        raise REASONS[result.reason](result.message)
+    answered = OUTCOME.to_message(result.outcome)
+    return pb.IngestImageResponse(id=result.id, outcome=pb.Outcome.ValueType(answered), remark=result.remark)
 
 
 def vectors(block: pb.VectorBlock) -> Vectors:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
 
-from blindsight.errors import InvalidArgument, InvalidVector
+from blindsight.errors import InvalidArgument, InvalidVector, ResourceExhausted
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.transfer import announced, grouped
+from blindsight.runtime.transfer import MAX_MESSAGE_BYTES, announced, grouped
 from blindsight.wire.items import FileHeader
 from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, SearchProgress, SearchTimings
+from services.keyholder.operations.keypoint_search import Recognition
 from services.keyholder.operations.scoring import Timings
-from services.keyholder.operations.search import MAX_QUERIES
+from services.keyholder.operations.search import MAX_QUERIES, Search
 from services.keyholder.wire.inputs import matrix
+
+M = TypeVar("M", bound=Message)
+
+# Of one message: what is said of the whole search, and what goes around each part.
+_CLOSING_BYTES, _PART_BYTES = 1024, 8
 
 
 async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRequest]) -> bytes:
@@ -51,6 +60,56 @@ def hits(found: Sequence[Hit]) -> Iterator[pb.SearchResponse]:
     pieces = list(grouped([hit.to_message() for hit in found], pb.Hit.ByteSize)) or [[]]
     for number, piece in enumerate(pieces, 1):
         yield pb.SearchResponse(hits=pb.Hits(hits=piece, more=number < len(pieces)))
+
+
+class Room:
+    """The room for results in an answer that is one message."""
+
+    def __init__(self) -> None:
+        self._left = MAX_MESSAGE_BYTES - _CLOSING_BYTES
+
+    def take(self, part: M) -> M:
+        """Returns a part of the answer.
+
+        Raises:
+            ResourceExhausted: if there is no more room for it.
+        """
+        self._left -= part.ByteSize() + _PART_BYTES
+        if self._left < 0:
+            raise ResourceExhausted(
+                f"an answer of over {MAX_MESSAGE_BYTES} bytes, want fewer hits or pictures, or Search, "
+                "which streams them"
+            )
+        return part
+
+
+def whole_vectors(came: Sequence[pb.Vector]) -> Floats:
+    """Returns vectors that come in one message, [queries, dimension].
+
+    Raises:
+        InvalidVector: if they have several dimensions.
+    """
+    dimensions = sorted({len(one.values) for one in came})
+    if len(dimensions) > 1:
+        raise InvalidVector(f"vectors of {dimensions[0]} and {dimensions[-1]} values, want one dimension")
+    return np.array([one.values for one in came], np.float64)
+
+
+def closed(answer: M, search: Search | Recognition, started: float) -> M:
+    """Returns the last message of an answer, with what is said of the whole search.
+
+    Args:
+        started: of `time.perf_counter`, when the search began.
+    """
+    search.timings.total = time.perf_counter() - started
+    answer.MergeFrom(
+        type(answer)(
+            timings=timings(search.timings).to_message(),
+            query_visible_to_server=search.query_visible_to_server,
+            quarantined_items=search.quarantined,
+        )
+    )
+    return answer
 
 
 def progress(made: Progress) -> SearchProgress:

@@ -17,7 +17,7 @@ from blindsight.runtime.status import from_rpc_error, never_began
 from blindsight.runtime.uploads import FLOWING_BYTES, FREE_BYTES, Uploads
 
 CHUNK = 1 << 20
-COLLECT, FLOW = "/test.Uploads/Collect", "/test.Uploads/Flow"
+COLLECT, FLOW, WHOLE = "/test.Uploads/Collect", "/test.Uploads/Flow", "/test.Uploads/Whole"
 
 
 class Collects(grpc.GenericRpcHandler):
@@ -27,8 +27,15 @@ class Collects(grpc.GenericRpcHandler):
         self.go = asyncio.Event()
         self.came = 0
 
-    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        if details.method == WHOLE:
+            return grpc.unary_unary_rpc_method_handler(self._take, bytes, bytes)
         return grpc.stream_unary_rpc_method_handler(self._collect, bytes, bytes)
+
+    async def _take(self, request: bytes, _: object) -> bytes:
+        self.came += len(request)
+        await self.go.wait()
+        return str(len(request)).encode()
 
     async def _collect(self, requests: AsyncIterator[bytes], _: object) -> bytes:
         total = 0
@@ -73,6 +80,12 @@ class Served:
 
         return asyncio.ensure_future(answer())
 
+    def whole(self, size: int) -> asyncio.Future[bytes]:
+        async def answer() -> bytes:
+            return await self._channel.unary_unary(WHOLE)(bytes(size))
+
+        return asyncio.ensure_future(answer())
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
             while not condition():
@@ -113,6 +126,21 @@ async def test_an_upload_that_never_finds_room_is_refused_and_its_memory_is_free
         assert served.uploads.held_bytes == held
         served.handler.go.set()
         await asyncio.wait_for(first, 20)
+
+
+async def test_a_request_that_is_one_message_waits_for_room_too() -> None:
+    async with Served(Uploads(2 * CHUNK, stall_seconds=0.2)) as served:
+        first = served.whole(2 * CHUNK)
+        await served.until(lambda: served.handler.came == 2 * CHUNK)
+        small = served.whole(FREE_BYTES)
+        await served.until(lambda: served.handler.came == 2 * CHUNK + FREE_BYTES)
+        raised = from_rpc_error(await failed(served.whole(CHUNK)), "the service")
+        assert isinstance(raised, Busy)
+        served.handler.go.set()
+        assert await asyncio.wait_for(asyncio.gather(first, small), 20) == [
+            str(size).encode() for size in (2 * CHUNK, FREE_BYTES)
+        ]
+        await served.until(lambda: served.uploads.held_bytes == 0)
 
 
 async def test_an_upload_larger_than_all_memory_is_refused_at_once() -> None:

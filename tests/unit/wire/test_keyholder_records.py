@@ -38,6 +38,8 @@ MESSAGES = {
 }
 # What says which part of a stream comes, or names what an rpc is about: clients and servicers fill it in.
 ENVELOPES = {
+    *("IngestImageRequest", "IngestImageResponse", "SearchImageRequest", "SearchImageResponse"),
+    *("SearchVectorsRequest", "SearchVectorsResponse", "Vector"),
     *("IngestRequest", "IngestResponse", "SearchRequest", "SearchResponse", "Hits", "VerifyRequest"),
     *("CombineRequest", "CombineResponse", "GetOriginalResponse", "GetPlanesResponse"),
     *("CreateImportRequest", "FilterRequest", "FilterResponse", "DiffRequest", "DiffResponse"),
