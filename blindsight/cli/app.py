@@ -29,6 +29,7 @@ from blindsight.cli import (
     listing,
     matching,
     output,
+    schema,
     schemes,
     status,
     verify,
@@ -75,7 +76,7 @@ def root(
 
 
 SERVICES, COLLECTIONS, COMPARISONS = "The services", "Photos and vectors", "Which scheme?"
-PICTURES = "Pictures that stay encrypted"
+PICTURES, SCRIPTS = "Pictures that stay encrypted", "For scripts and shells"
 app.command("up", rich_help_panel=SERVICES)(up.up)
 app.command("status", rich_help_panel=SERVICES)(status.status)
 app.command("check", rich_help_panel=SERVICES)(check.check)
@@ -97,6 +98,7 @@ app.command("delete", rich_help_panel=COLLECTIONS)(items.delete)
 app.add_typer(listing.app, name="items", rich_help_panel=COLLECTIONS)
 app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)
 app.command("schemes", rich_help_panel=COMPARISONS)(schemes.schemes)
+app.command("schema", rich_help_panel=SCRIPTS)(schema.schema)
 app.command("compare-schemes", rich_help_panel=COMPARISONS)(compare.compare_schemes)
 
 

@@ -83,6 +83,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "repack": ("blindsight repack holiday",),
     "schemes": ("blindsight schemes", "blindsight schemes --json"),
     "compare-schemes": ("blindsight compare-schemes ~/Pictures --images 100 --report which",),
+    "schema": ("blindsight schema", "blindsight schema collection list"),
     "jobs list": ("blindsight jobs list",),
     "jobs show": ("blindsight jobs show 5d0c8a1b",),
     "jobs watch": ("blindsight jobs watch 5d0c8a1b",),

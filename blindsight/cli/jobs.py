@@ -36,7 +36,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     with options.vault(address) as vault:
         found = vault.imports()
     if as_json:
-        output.document([asdict(one) for one in found])
+        output.document({"imports": [asdict(one) for one in found]})
         return
     if not found:
         output.answer("No imports yet; start one with `blindsight ingest NAME PATH... --bulk`.")

@@ -1,5 +1,7 @@
 """What docs/command.md says of the command is what it does."""
 
+import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +12,8 @@ import typer
 from blindsight import errors
 from blindsight.cli import app, examples, output
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "command.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "command.md").read_text()
 
 
 def section(title):
@@ -93,3 +96,31 @@ def test_one_thing_has_one_name():
     assert all(len(ways) == 1 for ways in spellings.values()), spellings
     plurals = {name for name in kinds if f"{name}s" in kinds}
     assert plurals <= {"--id"}, plurals  # one id of one photo, and the ids of rows
+
+
+def test_every_answer_in_json_and_no_other_has_a_schema(capsys):
+    assert app.run(["schema"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    printing = {
+        name for name, command in COMMANDS.items() if any("--json" in one.opts for one in command.params)
+    }
+    assert whole["answers"].keys() == printing
+    for command in printing:
+        assert app.run(["schema", *command.split()]) == 0
+        one = json.loads(capsys.readouterr().out)
+        assert one["version"] == whole["version"]
+        named = set(re.findall(r"#/\$defs/(\w+)", json.dumps(one)))
+        assert named == one["$defs"].keys()
+
+
+def test_the_schema_of_nothing_names_what_there_is(capsys):
+    assert app.run(["schema", "collection"]) == 2
+    assert "no --json of 'collection', want one of up, status" in capsys.readouterr().err
+
+
+def test_the_published_schema_is_of_the_records_as_they_are():
+    spec = importlib.util.spec_from_file_location("json_schema", ROOT / "tools" / "json_schema.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    for path, content in made.written().items():
+        assert path.read_text() == content, f"run tools/json_schema.py, which writes {path.name}"

@@ -52,7 +52,7 @@ def test_a_bulk_ingest_tells_what_became_of_each(up, folder, name):
     assert (remarked["name"], remarked["number"]) == ("zz-cut.jpg", 12)
     assert told.pop("skipped") == 1
     assert answer(up, "jobs", "show", told["import_id"]) == told
-    assert answer(up, "jobs", "list")[0]["import_id"] == told["import_id"]
+    assert answer(up, "jobs", "list")["imports"][0]["import_id"] == told["import_id"]
     shown = run_here("jobs", "show", told["import_id"], address=up.address).stdout
     assert "zz-empty.jpg" in shown
     assert "no search will find it" in shown

@@ -20,11 +20,10 @@ from typing import Any, Self
 from unittest.mock import patch
 
 from blindsight.cli import app, output
+from support import answers
 
 COMMAND = str(Path(sys.executable).with_name("blindsight"))
 PATIENCE_SECONDS = 60
-# Commands that have commands.
-GROUPS = ("collection", "jobs", "keys")
 # Starts are most of what these tests wait for, and a worker is most of a start.
 FEW_WORKERS = {
     "BLINDSIGHT_EVALUATOR_WORKERS": "1",
@@ -51,7 +50,7 @@ def run(
     **extra: str,
 ) -> subprocess.CompletedProcess[Any]:
     """Runs a command to its end, in at most `patience` seconds; `extra` are environment variables."""
-    return subprocess.run(
+    done = subprocess.run(
         [COMMAND, *arguments],
         stdin=stdin,
         stdout=stdout,
@@ -61,9 +60,12 @@ def run(
         timeout=patience,
         check=False,
     )
+    if text and stdout == subprocess.PIPE:
+        answers.check(arguments, done.stdout, done.stderr, done.returncode)
+    return done
 
 
-_succeeded: set[tuple[str, ...]] = set()
+_succeeded: set[str] = set()
 
 
 def run_here(*arguments: str, address: str | None = None, **options: Any) -> subprocess.CompletedProcess[Any]:
@@ -72,7 +74,7 @@ def run_here(*arguments: str, address: str | None = None, **options: Any) -> sub
     As a process of its own runs each command until it has succeeded once, as what it imports must be seen
     to be all that it needs; and whatever is run with other options of `run`.
     """
-    words = arguments[: 2 if arguments[:1] in {(group,) for group in GROUPS} else 1]
+    words = answers.command_of(arguments)
     if options or words not in _succeeded:
         done = run(*arguments, address=address, **options)
         if done.returncode == 0:
@@ -90,6 +92,7 @@ def run_here(*arguments: str, address: str | None = None, **options: Any) -> sub
     ):
         code = app.run(arguments)
     printed = [stream.buffer.getvalue().decode() for stream in streams]
+    answers.check(arguments, *printed, code)
     return subprocess.CompletedProcess(arguments, code, *printed)
 
 
@@ -220,6 +223,7 @@ class Up:
             code = self.process.wait(PATIENCE_SECONDS)
             self._listener.join()
             raise AssertionError(f"up ended with {code}: {self.errors}")
+        answers.check(("up", "--json"), line, "", 0)
         self.ready = json.loads(line)
         self.address: str = self.ready["address"]
 

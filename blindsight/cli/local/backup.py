@@ -172,20 +172,26 @@ def _report(
 ) -> None:
     seconds = time.monotonic() - started
     if as_json:
-        backups = [
-            {"folder": str(folder), **asdict(one), "size_bytes": one.size_bytes}
-            for folder, one in zip(folders, found, strict=True)
-        ]
+        backups = [_document(folder, one) for folder, one in zip(folders, found, strict=True)]
         place = {"data": str(data)} if data is not None else {}
         output.document({**place, "backups": backups, "seconds": seconds})
         return
     for folder, one in zip(folders, found, strict=True):
         _show(one)
-        created = datetime.fromtimestamp(one.created_unix_seconds, UTC)
-        taken = f"{output.size(one.size_bytes)} of {output.moment(created)}"
+        taken = f"{output.size(one.size_bytes)} of {output.moment(_created(one))}"
         output.answer(f"{what} {folder}, {taken}, in {output.duration(seconds)}")
     if data is not None:
         output.answer(f"start it with: blindsight up --data {shlex.quote(str(data))}")
+
+
+def _document(folder: Path, one: Manifest) -> dict[str, object]:
+    files = [asdict(entry) for entry in one.files]
+    about = {"folder": str(folder), "version": one.version, "created": _created(one)}
+    return {**about, "files": files, "size_bytes": one.size_bytes}
+
+
+def _created(one: Manifest) -> datetime:
+    return datetime.fromtimestamp(one.created_unix_seconds, UTC)
 
 
 def _show(one: Manifest) -> None:
